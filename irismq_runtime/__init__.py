@@ -1,0 +1,1 @@
+"""irismq_runtime."""

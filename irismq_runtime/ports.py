@@ -1,0 +1,346 @@
+"""The two ports of a node: what a transport must do, and nothing of how.
+
+A *mailbox transport* keeps messages (publish, consume, settle); NSQ fills it.
+An *address transport* reaches who is alive now (join, request, broadcast,
+topics, tunnels); Iris fills it. The suites in tests/contracts hold every
+implementation to the words below.
+
+Everything here runs on the node's event loop thread. Bodies are opaque bytes:
+no transport looks inside an envelope. Times are seconds, sizes are bytes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+__all__ = [
+    "AddressTransport",
+    "Consumption",
+    "Handle",
+    "InboundRequest",
+    "InboundTunnel",
+    "MailboxTransport",
+    "Member",
+    "MemberHandler",
+    "StoredMessage",
+    "TransportHealth",
+    "TunnelPort",
+]
+
+
+class TransportHealth(Protocol):
+    """What a transport says of itself: `ok`, or the reason why not."""
+
+    @property
+    def ok(self) -> bool:
+        """True when the transport does now all that it was asked to do."""
+        ...
+
+    @property
+    def reason(self) -> str:
+        """One line for a person; empty when `ok`."""
+        ...
+
+
+class StoredMessage(Protocol):
+    """One delivery of a stored message, held under a lease until it is settled.
+
+    Exactly one of `finish`, `requeue` and `bury` takes effect, the first one
+    called; a later call does nothing and returns False. Until then the transport
+    renews the lease by itself.
+    """
+
+    body: bytes
+    #: The broker's id of the message: unique at one broker only, for logs.
+    id: str
+    #: Deliveries so far, this one included (1 on the first).
+    attempts: int
+    #: When the broker took the message, seconds since the epoch.
+    timestamp: float
+    #: True once the broker may have given the message to somebody else.
+    lease_lost: bool
+    #: Called once, on the loop, when `lease_lost` turns True.
+    on_lease_lost: Callable[[], None] | None
+
+    def finish(self) -> bool:
+        """Tell the broker that the message is done; True if this settled it."""
+        ...
+
+    def requeue(self, delay: float | None = None, *, penalty: bool = True) -> bool:
+        """Give the message back, to come again after `delay` seconds.
+
+        `delay=None` takes the transport's growing, jittered delay for this
+        attempt. `penalty=False` says that the failure is not the consumer's:
+        the transport must not slow the mailbox down for it.
+        """
+        ...
+
+    def bury(self, topic: str, record: bytes) -> bool:
+        """Store `record` in the dead-letter `topic`, and only then finish.
+
+        When the record cannot be stored the message is requeued instead, so
+        that nothing is given up without a trace.
+        """
+        ...
+
+
+class Consumption(Protocol):
+    """One running consumer of (topic, channel)."""
+
+    #: Messages held now: waiting in the actor's inbox or running.
+    in_flight: int
+
+    def pause(self) -> None:
+        """Ask for no more messages; those in flight keep their leases."""
+        ...
+
+    def resume(self) -> None:
+        """Ask for messages again, as many as the window leaves room for."""
+        ...
+
+    def set_window(self, size: int) -> None:
+        """Hold at most `size` messages from now on (0 is a pause)."""
+        ...
+
+    def give_back(self) -> int:
+        """Requeue at once, without delay or penalty, what has not been claimed.
+
+        A message is claimed from the moment its handler starts; the consumer
+        of this port says so by `claim`. Returns how many went back.
+        """
+        ...
+
+    def claim(self, message: StoredMessage) -> bool:
+        """Say that the handler of `message` starts now.
+
+        False: the message was settled or its lease lost meanwhile, and the
+        handler must not start.
+        """
+        ...
+
+    async def stop(self, drain: float) -> None:
+        """Take no more, give back what waits, and wait for what runs.
+
+        Waits at most `drain` seconds for running messages (their leases are
+        kept meanwhile), requeues the rest, flushes, and returns with the
+        broker knowing that this consumer is gone. Idempotent.
+        """
+        ...
+
+    def health(self) -> TransportHealth:
+        """Whether messages flow to this consumer now, and if not, why."""
+        ...
+
+
+class MailboxTransport(Protocol):
+    """Keeps messages: at least once, no order promised."""
+
+    async def start(self) -> None:
+        """Connect. Raises `NotConnected` when nobody answers in time."""
+        ...
+
+    def publish(
+        self,
+        topic: str,
+        body: bytes,
+        *,
+        delay: float = 0.0,
+        timeout: float | None = None,
+        key: str = "",
+    ) -> Awaitable[None]:
+        """Store `body` in `topic`; the awaitable is done when it is confirmed.
+
+        Returns at once. `delay` defers the delivery by seconds, up to
+        `max_delay`. `key` is an opaque label for events. Raises
+        `MessageTooLarge` and `Overloaded` at the call, before anything is
+        written; the awaitable fails with `DeliveryError` when the broker did
+        not confirm within `timeout` seconds (None: the transport's default).
+        An awaitable that nobody awaits must not warn.
+        """
+        ...
+
+    async def consume(
+        self,
+        topic: str,
+        channel: str,
+        on_message: Callable[[StoredMessage], None],
+        *,
+        window: int,
+    ) -> Consumption:
+        """Start a consumer that holds at most `window` messages at once.
+
+        `on_message` is called on the loop, must return quickly, and must see
+        to it that each message is settled. If it raises, the message is
+        requeued with penalty and the error is reported.
+        """
+        ...
+
+    async def close(self, drain: float) -> None:
+        """Flush what is published, stop all consumers, close. Idempotent."""
+        ...
+
+    @property
+    def max_body(self) -> int:
+        """Largest body that `publish` takes, in bytes."""
+        ...
+
+    @property
+    def max_delay(self) -> float:
+        """Longest `delay` in seconds that the broker keeps by itself."""
+        ...
+
+    @property
+    def max_attempts(self) -> int:
+        """Deliveries after which a failing message is given up."""
+        ...
+
+    def health(self) -> TransportHealth:
+        """Whether the brokers are reached, and if not, why."""
+        ...
+
+
+class Handle(Protocol):
+    """Something that was begun and can be ended once."""
+
+    async def close(self) -> None:
+        """End it. Idempotent."""
+        ...
+
+
+class InboundRequest(Protocol):
+    """A request that waits for exactly one answer."""
+
+    body: bytes
+    #: Seconds left until the caller gives up, at the time of arrival.
+    timeout: float
+
+    def reply(self, body: bytes) -> bool:
+        """Answer. False when it was too late or already answered."""
+        ...
+
+    def fail(self, fault: str) -> bool:
+        """Answer with a fault text (not empty). False as in `reply`."""
+        ...
+
+
+class TunnelPort(Protocol):
+    """An ordered, flow-controlled stream of messages between two ends."""
+
+    async def send(self, body: bytes) -> None:
+        """Send one message; waits while the peer has granted no room.
+
+        Raises `TunnelClosed` once either end has closed.
+        """
+        ...
+
+    async def receive(self) -> bytes:
+        """The next message. Raises `TunnelClosed` at the end."""
+        ...
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Iterate over messages until the peer closes gracefully."""
+        ...
+
+    async def close(self) -> None:
+        """Close both ends after what was sent has been taken. Idempotent."""
+        ...
+
+
+class InboundTunnel(Protocol):
+    """A tunnel that a caller asks for; accept it or let it be closed."""
+
+    async def accept(self) -> TunnelPort:
+        """Confirm, and return this end of the tunnel."""
+        ...
+
+
+class MemberHandler(Protocol):
+    """What a member of a cluster does with what reaches it. All on the loop."""
+
+    def on_request(self, request: InboundRequest) -> None:
+        """Take a request; answer it now or later through `request`."""
+        ...
+
+    def on_broadcast(self, body: bytes) -> None:
+        """Take a broadcast to the cluster."""
+        ...
+
+    def on_tunnel(self, tunnel: InboundTunnel) -> None:
+        """Take an inbound tunnel; accept it within 3 s (Iris)."""
+        ...
+
+    def on_lost(self, reason: str) -> None:
+        """The membership was cut; the transport is joining again by itself."""
+        ...
+
+    def on_joined(self) -> None:
+        """The membership stands (again)."""
+        ...
+
+
+class Member(Protocol):
+    """One live membership of one cluster."""
+
+    cluster: str
+
+    async def leave(self, drain: float) -> None:
+        """Leave: no new requests, answer those at hand, close. Idempotent."""
+        ...
+
+    def health(self) -> TransportHealth:
+        """Whether the membership stands now, and if not, why."""
+        ...
+
+
+class AddressTransport(Protocol):
+    """Reaches who is alive now. Best effort, deadlines on everything."""
+
+    async def start(self) -> None:
+        """Connect. Raises `NotConnected` when nobody answers in time."""
+        ...
+
+    async def join(self, cluster: str, handler: MemberHandler) -> Member:
+        """Become a member of `cluster`; returns when the membership stands."""
+        ...
+
+    def request(self, cluster: str, body: bytes, timeout: float) -> Awaitable[bytes]:
+        """Send a request to one live member.
+
+        The awaitable gives the reply, or fails with `AskTimeout`,
+        `RemoteFault` (the member's fault text), `ConnectionLost` (its
+        `outcome` says whether the request may have run), `Overloaded` or
+        `MessageTooLarge`. Cancelling it forgets the request.
+        """
+        ...
+
+    def broadcast(self, cluster: str, body: bytes) -> None:
+        """Send to every live member. Raises `ConnectionLost` when cut off."""
+        ...
+
+    async def subscribe(self, topic: str, on_event: Callable[[bytes], None]) -> Handle:
+        """Listen to `topic`; returns when events are sure to arrive."""
+        ...
+
+    def publish(self, topic: str, body: bytes) -> None:
+        """Send an event to who listens now. Raises `ConnectionLost`."""
+        ...
+
+    async def tunnel(self, cluster: str, timeout: float) -> TunnelPort:
+        """Open a tunnel to one live member. Raises `TunnelTimeout`."""
+        ...
+
+    async def close(self, drain: float) -> None:
+        """Leave every cluster, flush, close. Idempotent."""
+        ...
+
+    @property
+    def max_body(self) -> int:
+        """Largest body of a request, reply, broadcast or event, in bytes."""
+        ...
+
+    def health(self) -> TransportHealth:
+        """Whether the relay is reached, and if not, why."""
+        ...

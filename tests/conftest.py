@@ -1,0 +1,42 @@
+"""What every test gets: a uvloop loop, a detector of blocking calls, no leaks.
+
+`IRISMQ_TEST_LOOP=asyncio` runs the suite on plain asyncio instead. A test that
+leaves a task of its own running on its loop fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from blockbuster import blockbuster_ctx
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from blockbuster import BlockBuster
+
+
+def _loop_factory() -> asyncio.AbstractEventLoop:
+    if os.environ.get("IRISMQ_TEST_LOOP") == "asyncio" or sys.platform == "win32":
+        return asyncio.new_event_loop()
+    import uvloop
+
+    return uvloop.new_event_loop()
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, object]:
+    return {"loop": _loop_factory}
+
+
+@pytest.fixture(autouse=True)
+def no_blocking_calls(request: pytest.FixtureRequest) -> Iterator[BlockBuster | None]:
+    """Fail on a blocking call made by our packages in a running loop."""
+    if request.node.get_closest_marker("blocking_ok"):
+        yield None
+        return
+    with blockbuster_ctx(["actors", "supervisors", "irismq_runtime"]) as detector:
+        yield detector
