@@ -1,1 +1,1 @@
-"""examples."""
+"""Real little services on irismq-runtime; the tests run each of them."""

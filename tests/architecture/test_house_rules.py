@@ -1,0 +1,131 @@
+"""The rules of the house that no linter knows: sizes, reasons, words, layers, names."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pathlib
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = pathlib.Path(__file__).parents[2]
+PACKAGES = ("actors", "supervisors", "irismq_runtime")
+PRODUCT = sorted(p for name in PACKAGES for p in (ROOT / name).rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+MAX_MODULE_LINES = 400
+MAX_FUNCTION_LINES = 40
+
+
+def _relative(path: pathlib.Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def _functions(path: pathlib.Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def _body_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines of the body without its docstring: prose is free, code is not."""
+    body = node.body[1:] if ast.get_docstring(node) is not None else node.body
+    if not body or node.end_lineno is None:
+        return 0
+    return node.end_lineno - body[0].lineno + 1
+
+
+@pytest.mark.parametrize("path", PRODUCT, ids=_relative)
+def test_a_module_fits_on_a_few_screens(path: pathlib.Path) -> None:
+    assert path.read_text().count("\n") <= MAX_MODULE_LINES
+
+
+@pytest.mark.parametrize("path", PRODUCT, ids=_relative)
+def test_a_function_fits_on_one_screen(path: pathlib.Path) -> None:
+    long = [
+        f"{node.name}:{node.lineno} has {_body_lines(node)} lines"
+        for node in _functions(path)
+        if _body_lines(node) > MAX_FUNCTION_LINES
+    ]
+    assert long == []
+
+
+@pytest.mark.parametrize("path", PRODUCT, ids=_relative)
+def test_a_module_opens_with_its_rules(path: pathlib.Path) -> None:
+    assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+@pytest.mark.parametrize("path", PRODUCT, ids=_relative)
+def test_product_code_has_no_assert_and_no_unfinished_business(path: pathlib.Path) -> None:
+    text = path.read_text()
+    asserts = [n.lineno for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Assert)]
+    words = re.findall(r"\b(?:TODO|FIXME|XXX|pickle\.(?:loads?|dumps?))\b", text)
+    assert asserts == []
+    assert words == []
+
+
+@pytest.mark.parametrize("path", PRODUCT + TESTS, ids=_relative)
+def test_every_silenced_check_has_a_reason(path: pathlib.Path) -> None:
+    bare = [
+        f"{number}: {line.strip()}"
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if re.search(r"# type: ignore(?!\[[^\]]+\]\s+# \S)", line)
+        or re.search(r"# noqa(?!: [A-Z0-9, ]+\s+# \S)", line)
+    ]
+    if path != pathlib.Path(__file__):
+        assert bare == []
+
+
+@pytest.mark.parametrize("path", TESTS, ids=_relative)
+def test_no_test_sleeps(path: pathlib.Path) -> None:
+    sleeps = [
+        node.lineno
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "sleep"
+        and isinstance(node.func.value, ast.Name)
+        and node.func.value.id in {"asyncio", "time"}
+        and not (node.args and isinstance(node.args[0], ast.Constant) and node.args[0].value == 0)
+    ]
+    assert sleeps == []
+
+
+def test_imports_point_down() -> None:
+    result = subprocess.run(
+        [pathlib.Path(sys.executable).with_name("lint-imports"), "--no-logo"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout
+
+
+def test_the_top_level_is_the_one_that_was_agreed() -> None:
+    agreed = {"actors", "supervisors", "irismq_runtime", "examples", "tests", "docs", "benchmarks"}
+    listing = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    folders = {line.split("/")[0] for line in listing if "/" in line}
+    assert {f for f in folders if not f.startswith(".")} <= agreed
+
+
+@pytest.mark.parametrize("name", ["actors", "actors.testing", "supervisors", "irismq_runtime"])
+def test_what_a_package_exports_is_what_it_says(name: str) -> None:
+    package = importlib.import_module(name)
+    exported = list(package.__all__)
+    assert exported == sorted(set(exported), key=exported.index), "a name is listed twice"
+    assert [n for n in exported if not hasattr(package, n)] == []
+    public = {
+        n
+        for n, value in vars(package).items()
+        if not n.startswith("_") and not isinstance(value, type(ast)) and n != "annotations"
+    }
+    assert public - set(exported) == set()
