@@ -1,0 +1,333 @@
+"""What can go wrong beyond one process, one class for each thing to do about it.
+
+Every error says whose fault it is (`blame`), whether the thing it was raised by
+is of no use any more (`fatal`), carries its facts as fields, and builds its
+text, remedy included, in the constructor. A foreign exception is mapped to one
+of these at the edge where it appears and kept as `__cause__`.
+
+What an actor can do wrong on its own (`AskTimeout`, `Refused`, `ActorCrashed`,
+`Overloaded`, `Restarting`, `ActorDeadError`) is declared in `actors.errors` and
+means the same across the wire.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = [
+    "BadSignature",
+    "Blame",
+    "ConfigError",
+    "ConnectionLost",
+    "DecodeError",
+    "DeliveryError",
+    "EncodeError",
+    "MessageTooLarge",
+    "NoSuchService",
+    "NotConnected",
+    "NotSigned",
+    "Outcome",
+    "RemoteError",
+    "RemoteFault",
+    "RuntimeFault",
+    "SignatureError",
+    "TunnelClosed",
+    "TunnelTimeout",
+    "UnknownKey",
+    "UnknownType",
+    "ValidationError",
+]
+
+#: Who has to change something: this program, the program at the other end, the
+#: network and servers between them, or the person who configured the node.
+Blame = Literal["caller", "peer", "network", "configuration"]
+
+#: "not sent": nothing left this process, so trying again is safe. "unknown": it
+#: may have been carried out, so only what is idempotent may be tried again.
+Outcome = Literal["not sent", "unknown"]
+
+_ADVICE: dict[Outcome, str] = {
+    "not sent": "nothing left this process: it is safe to try again",
+    "unknown": "it may have been carried out: try again only what is idempotent",
+}
+
+
+def _rebuild(cls: type[RuntimeFault], args: tuple[object, ...]) -> RuntimeFault:
+    return cls.__new__(cls, *args)
+
+
+class RuntimeFault(Exception):
+    """Base of every error of irismq_runtime.
+
+    Copies keep text and fields: `copy`, and a process pool that carries the
+    error to its parent, do not call the constructor again.
+    """
+
+    blame: ClassVar[Blame] = "network"
+    #: True when the connection, tunnel or node that raised it is finished.
+    fatal: ClassVar[bool] = False
+
+    def __reduce__(
+        self,
+    ) -> tuple[Callable[..., RuntimeFault], tuple[object, ...], dict[str, object]]:
+        return (_rebuild, (type(self), self.args), self.__dict__)
+
+
+# Sending ---------------------------------------------------------------------
+
+
+class DeliveryError(RuntimeFault):
+    """A durable message was not confirmed by the broker in time.
+
+    `topic`: where it was told to. `outcome`: see `Outcome`. `cause`: what the
+    broker or the connection said.
+    """
+
+    def __init__(self, topic: str, outcome: Outcome, cause: str | BaseException = "") -> None:
+        self.topic = topic
+        self.outcome: Outcome = outcome
+        self.cause = cause
+        why = f" ({cause})" if str(cause) else ""
+        super().__init__(f"tell to {topic!r} was not confirmed{why}; {_ADVICE[outcome]}")
+
+
+class MessageTooLarge(RuntimeFault):
+    """A message exceeds a limit; it was refused before anything was written.
+
+    `size` and `limit` in bytes, envelope included. `limit_of` names whose limit
+    it is (a broker's max-msg-size, the wire limits of this node).
+    """
+
+    blame = "caller"
+
+    def __init__(self, size: int, limit: int, *, limit_of: str = "the wire limits") -> None:
+        self.size = size
+        self.limit = limit
+        self.limit_of = limit_of
+        super().__init__(
+            f"message of {size:,} bytes is over the limit of {limit:,} bytes of {limit_of}; "
+            "split it, or store the data elsewhere and send where it is"
+        )
+
+
+class EncodeError(RuntimeFault):
+    """A message holds something that cannot go on the wire; nothing was sent.
+
+    `path` leads to it inside the message (`$.lines[3].price`, `$` is the message
+    itself), `reason` says what stands there.
+    """
+
+    blame = "caller"
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"cannot encode {path}: {reason}")
+
+
+# Receiving -------------------------------------------------------------------
+
+
+class DecodeError(RuntimeFault):
+    """Received bytes are not what the protocol says. The message is not handled.
+
+    `reason`: what is wrong with them, never the bytes themselves.
+    """
+
+    blame = "peer"
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"cannot decode message: {reason}")
+
+
+class UnknownType(DecodeError):
+    """The message names a type that this process has not registered.
+
+    `type_name`: the name in the envelope.
+    """
+
+    def __init__(self, type_name: str) -> None:
+        self.type_name = type_name
+        super().__init__(
+            f"no message type {type_name!r} is registered here; import the module whose class "
+            f'carries @message("{type_name}")'
+        )
+
+
+class ValidationError(DecodeError):
+    """The message is well formed but does not fit its registered type.
+
+    `type_name`: the registered name ("" for plain values). `path` leads to the
+    wrong part, in the form of `EncodeError.path`. `problem` says what is wrong.
+    """
+
+    def __init__(self, path: str, problem: str, *, type_name: str = "") -> None:
+        self.path = path
+        self.problem = problem
+        self.type_name = type_name
+        what = f"{type_name!r} " if type_name else ""
+        super().__init__(f"{what}does not fit its type at {path}: {problem}")
+
+
+class SignatureError(DecodeError):
+    """An envelope is not authenticated although this node was given keys."""
+
+
+class NotSigned(SignatureError):
+    """The envelope, or the foreign message, carries no signature."""
+
+    def __init__(self) -> None:
+        super().__init__("not signed, and this node has signing keys; give the sender one of them")
+
+
+class UnknownKey(SignatureError):
+    """The envelope is signed with a key that this node does not have.
+
+    `key_id`: as the sender named it.
+    """
+
+    def __init__(self, key_id: str) -> None:
+        self.key_id = key_id
+        super().__init__(f"signed with the key {key_id!r}, which this node was not given")
+
+
+class BadSignature(SignatureError):
+    """The signature does not fit: another secret, or bytes changed on the way.
+
+    `key_id`: the key that the sender named.
+    """
+
+    def __init__(self, key_id: str) -> None:
+        self.key_id = key_id
+        super().__init__(f"wrong signature for the key {key_id!r}")
+
+
+# The other end ---------------------------------------------------------------
+
+
+class NoSuchService(RuntimeFault):
+    """Nobody serves `address` now, as far as presence and the broker tell."""
+
+    blame = "configuration"
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        super().__init__(
+            f"nobody serves {address!r} now; start a node with an actor of this address, "
+            "or tell() it: a tell waits in the mailbox"
+        )
+
+
+class RemoteError(RuntimeFault):
+    """A handler in another process failed; told in text, nothing is unpickled.
+
+    `type_name`: qualified name of the exception there. `text`: its text,
+    shortened. `traceback_text`: the traceback there, shortened; "" when the
+    peer keeps it to itself. `address`: who was asked, "" when not known.
+    """
+
+    blame = "peer"
+
+    def __init__(
+        self, type_name: str, text: str, traceback_text: str = "", *, address: str = ""
+    ) -> None:
+        self.type_name = type_name
+        self.text = text
+        self.traceback_text = traceback_text
+        self.address = address
+        where = f" at {address!r}" if address else ""
+        remote = f"\n--- traceback there ---\n{traceback_text}" if traceback_text else ""
+        super().__init__(f"{type_name}{where}: {text}{remote}")
+
+
+class RemoteFault(RuntimeFault):
+    """A member that does not speak our envelope answered with a fault text.
+
+    `text`: the fault as Iris carried it. `cluster`: who was asked.
+    """
+
+    blame = "peer"
+
+    def __init__(self, text: str, *, cluster: str = "") -> None:
+        self.text = text
+        self.cluster = cluster
+        where = f" of cluster {cluster!r}" if cluster else ""
+        super().__init__(f"a member{where} answered with a fault: {text}")
+
+
+# Connections -----------------------------------------------------------------
+
+
+class NotConnected(RuntimeFault):
+    """Nobody answers at `peer`; nothing was sent.
+
+    `peer`: role and "host:port". `reason`: what the attempt ended with.
+    """
+
+    def __init__(self, peer: str, reason: str = "", *, remedy: str = "") -> None:
+        self.peer = peer
+        self.reason = reason
+        self.remedy = remedy
+        why = f" ({reason})" if reason else ""
+        super().__init__(f"not connected to {peer}{why}" + (f"; {remedy}" if remedy else ""))
+
+
+class ConnectionLost(RuntimeFault):
+    """The connection to `peer` ended while something was under way.
+
+    `outcome`: see `Outcome`. `reason`: why it ended, as far as known.
+    """
+
+    fatal = True
+
+    def __init__(self, peer: str, outcome: Outcome, reason: str = "") -> None:
+        self.peer = peer
+        self.outcome: Outcome = outcome
+        self.reason = reason
+        why = f" ({reason})" if reason else ""
+        super().__init__(f"connection to {peer} lost{why}; {_ADVICE[outcome]}")
+
+
+class TunnelTimeout(RuntimeFault):
+    """No member of `cluster` accepted a tunnel within `waited` seconds."""
+
+    def __init__(self, cluster: str, waited: float) -> None:
+        self.cluster = cluster
+        self.waited = waited
+        super().__init__(
+            f"no member of {cluster!r} accepted a tunnel within {waited:g} s; "
+            "see that one is alive and takes tunnels (on_tunnel)"
+        )
+
+
+class TunnelClosed(RuntimeFault):
+    """The tunnel is closed: by either end, or with its connection.
+
+    `reason`: "" when it was closed in order.
+    """
+
+    fatal = True
+
+    def __init__(self, reason: str = "") -> None:
+        self.reason = reason
+        super().__init__(f"the tunnel is closed ({reason})" if reason else "the tunnel is closed")
+
+
+class ConfigError(RuntimeFault):
+    """An option of the node has no meaning; found before anything was started.
+
+    `option`: its name. `problem`: what is wrong. `remedy`: what to write instead.
+    """
+
+    blame = "configuration"
+    fatal = True
+
+    def __init__(self, option: str, problem: str, remedy: str = "") -> None:
+        self.option = option
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(f"{option}: {problem}" + (f"; {remedy}" if remedy else ""))
