@@ -1,0 +1,33 @@
+"""What is wrong with a tree, in OTP's words.
+
+`SpecError` is the caller's fault and raised before anything starts: `reason` is
+OTP's tag, `value` what was given, and the text says what to give instead.
+Requests to a running supervisor are refused with `actors.Refused`, whose `code`
+is the tag (`not_found`, `already_started`, ...): the supervisor lives on.
+"""
+
+from __future__ import annotations
+
+__all__ = ["SpecError"]
+
+
+class SpecError(ValueError):
+    """A child or supervisor specification that cannot be started. Fatal, the caller's fault.
+
+    Attributes:
+        reason: OTP's tag, for example `duplicate_child_name` or `bad_combination`.
+        value: what was given.
+        child: the name of the child concerned, if one is.
+    """
+
+    def __init__(self, reason: str, value: object, hint: str, *, child: str | None = None) -> None:
+        where = f"child {child!r}: " if child is not None else ""
+        super().__init__(f"{where}{reason} {_short(value)}: {hint}")
+        self.reason = reason
+        self.value = value
+        self.child = child
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 120 else text[:117] + "..."

@@ -1,0 +1,209 @@
+"""What a child is: its class and arguments, and the rules it is kept by.
+
+Values only: nothing here starts anything. What can be checked about one child is
+checked when it is made, so that the traceback shows the line of the mistake; what
+concerns children together (`check_children`) when their supervisor is defined or
+started. Refusals carry OTP's tags, as its `check_childspecs` does.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from supervisors.errors import SpecError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = [
+    "AutoShutdown",
+    "ChildSpec",
+    "Restart",
+    "Shutdown",
+    "Supervises",
+    "check_children",
+    "child",
+]
+
+Restart = Literal["permanent", "transient", "temporary"]
+Shutdown = float | Literal["infinity", "kill"]
+AutoShutdown = Literal["never", "any_significant", "all_significant"]
+
+RESTARTS = ("permanent", "transient", "temporary")
+AUTO_SHUTDOWNS = ("never", "any_significant", "all_significant")
+WORKER_SHUTDOWN = 5.0
+
+
+class Supervises:
+    """Marks an actor class that has children of its own (kind `supervisor`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSpec:
+    """One child. Make it with `child(...)`; see there for the meaning of the fields.
+
+    The arguments are handed to every incarnation as they are: the same objects,
+    never copied and never changed by the supervisor.
+    """
+
+    actor_class: type[Any]
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    name: str = ""
+    restart: Restart = "permanent"
+    shutdown: Shutdown | None = None
+    significant: bool = False
+    instances: int = 1
+
+    def __post_init__(self) -> None:
+        if not _is_actor_class(self.actor_class):
+            raise SpecError("invalid_actor_class", self.actor_class, "give a class of actors")
+        if not isinstance(self.name, str):
+            raise SpecError("invalid_name", self.name, "a name is a text")
+        if not self.name:
+            object.__setattr__(self, "name", self.actor_class.__name__)
+        if self.shutdown is None:
+            # A finite time could cut a subtree off in the middle of stopping its own children.
+            own = "infinity" if self.kind == "supervisor" else WORKER_SHUTDOWN
+            object.__setattr__(self, "shutdown", own)
+        _check_child(self)
+
+    @property
+    def kind(self) -> Literal["supervisor", "worker"]:
+        """`supervisor` when the child has children of its own."""
+        return "supervisor" if issubclass(self.actor_class, Supervises) else "worker"
+
+    @property
+    def stop_within(self) -> Shutdown:
+        """`shutdown` with its default filled in."""
+        return "infinity" if self.shutdown is None else self.shutdown
+
+    def expanded(self) -> tuple[ChildSpec, ...]:
+        """One specification per instance: itself, or `name-1` to `name-N`."""
+        if self.instances == 1:
+            return (self,)
+        return tuple(
+            replace(self, name=f"{self.name}-{number}", instances=1)
+            for number in range(1, self.instances + 1)
+        )
+
+
+def child(
+    actor_class: type[Any] | ChildSpec,
+    *args: Any,
+    name: str | None = None,
+    restart: Restart | None = None,
+    shutdown: Shutdown | None = None,
+    significant: bool | None = None,
+    instances: int | None = None,
+    **kwargs: Any,
+) -> ChildSpec:
+    """Say how one child is started, restarted and stopped.
+
+    Args:
+        actor_class: a class of actors, or a supervisor made with `Supervisor.of(...)`.
+        args: arguments of its constructor, the same at every restart.
+        kwargs: keyword arguments of its constructor, likewise.
+        name: unique among its siblings; the class's name unless given.
+        restart: `permanent` (always, the default), `transient` (unless it ended with
+            `normal` or `shutdown`), `temporary` (never; forgotten when it ends).
+        shutdown: seconds to wait for its orderly stop before it is cancelled (5.0, or
+            `"infinity"` for a supervisor); `"kill"` does not ask first.
+        significant: with the supervisor's `auto_shutdown`, its own end ends the
+            supervisor; only for `transient` and `temporary` children.
+        instances: start as many like children, named `name-1`, `name-2`, ...
+
+    Raises:
+        SpecError: with OTP's tag as `reason`, where one of these is not so.
+    """
+    given: dict[str, Any] = {
+        "name": name,
+        "restart": restart,
+        "shutdown": shutdown,
+        "significant": significant,
+        "instances": instances,
+    }
+    given = {key: value for key, value in given.items() if value is not None}
+    if isinstance(actor_class, ChildSpec):
+        if args or kwargs:
+            raise SpecError("invalid_arguments", args or kwargs, "the value has its arguments")
+        return replace(actor_class, **given)
+    return ChildSpec(actor_class, args, kwargs, **given)
+
+
+def as_spec(entry: ChildSpec | type[Any]) -> ChildSpec:
+    """A child as written in a list: a `child(...)`, or a bare class of actors."""
+    return entry if isinstance(entry, ChildSpec) else ChildSpec(entry)
+
+
+def check_children(
+    children: Iterable[ChildSpec | type[Any]],
+    *,
+    auto_shutdown: AutoShutdown = "never",
+) -> tuple[ChildSpec, ...]:
+    """Check children together without starting them; return them with instances written out.
+
+    Raises:
+        SpecError: `duplicate_child_name`, or `bad_combination` of `significant` with
+            `auto_shutdown="never"`.
+    """
+    specs = tuple(one for entry in children for one in as_spec(entry).expanded())
+    seen: set[str] = set()
+    for spec in specs:
+        if spec.name in seen:
+            hint = "give one of them another name="
+            raise SpecError("duplicate_child_name", spec.name, hint, child=spec.name)
+        seen.add(spec.name)
+        check_significance(spec, auto_shutdown)
+    return specs
+
+
+def check_significance(spec: ChildSpec, auto_shutdown: AutoShutdown) -> None:
+    """Refuse a significant child where nothing looks at its significance."""
+    if spec.significant and auto_shutdown == "never":
+        raise SpecError(
+            "bad_combination",
+            {"auto_shutdown": auto_shutdown, "significant": True},
+            "set auto_shutdown to any_significant or all_significant on the supervisor",
+            child=spec.name,
+        )
+
+
+def _check_child(spec: ChildSpec) -> None:
+    if spec.restart not in RESTARTS:
+        hint = "one of permanent, transient, temporary"
+        raise SpecError("invalid_restart_type", spec.restart, hint, child=spec.name)
+    if not _is_shutdown(spec.shutdown):
+        hint = 'seconds, "infinity" or "kill"'
+        raise SpecError("invalid_shutdown", spec.shutdown, hint, child=spec.name)
+    if not isinstance(spec.significant, bool):
+        raise SpecError("invalid_significant", spec.significant, "True or False", child=spec.name)
+    if spec.significant and spec.restart == "permanent":
+        raise SpecError(
+            "bad_combination",
+            {"restart": "permanent", "significant": True},
+            "a permanent child never ends on its own: make it transient or temporary",
+            child=spec.name,
+        )
+    if isinstance(spec.instances, bool) or not isinstance(spec.instances, int):
+        raise SpecError("invalid_instances", spec.instances, "a whole number", child=spec.name)
+    if spec.instances < 1:
+        raise SpecError("invalid_instances", spec.instances, "at least 1", child=spec.name)
+
+
+def _is_shutdown(value: object) -> bool:
+    if value in {"infinity", "kill"}:
+        return True
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        and value >= 0
+    )
+
+
+def _is_actor_class(value: object) -> bool:
+    # Pykka's classes count too, and this package must not know Pykka: its hooks tell.
+    return isinstance(value, type) and hasattr(value, "on_receive") and hasattr(value, "on_start")
