@@ -1,0 +1,47 @@
+"""pyiris: a client of the Iris relay for asyncio.
+
+A library of its own: it needs no actors, no node and no other server than a
+relay. docs/pyiris.md is its guide. Inside the runtime `IrisAddresses` fills the
+address transport of `irismq_runtime.ports` with it.
+"""
+
+from __future__ import annotations
+
+from actors.errors import AskTimeout, Overloaded
+from irismq_runtime.errors import (
+    ConnectionLost,
+    MessageTooLarge,
+    NotConnected,
+    RemoteFault,
+    TunnelClosed,
+    TunnelTimeout,
+)
+from irismq_runtime.pyiris.addresses import IrisAddresses, IrisMember
+from irismq_runtime.pyiris.connection import Connection
+from irismq_runtime.pyiris.inbox import LEAVING
+from irismq_runtime.pyiris.limits import OVERLOADED, Allowance, Limits
+from irismq_runtime.pyiris.options import DEFAULT_PORT, Options
+from irismq_runtime.pyiris.reconnect import Backoff
+from irismq_runtime.pyiris.tunnel import Tunnel
+
+__all__ = [
+    "DEFAULT_PORT",
+    "LEAVING",
+    "OVERLOADED",
+    "Allowance",
+    "AskTimeout",
+    "Backoff",
+    "Connection",
+    "ConnectionLost",
+    "IrisAddresses",
+    "IrisMember",
+    "Limits",
+    "MessageTooLarge",
+    "NotConnected",
+    "Options",
+    "Overloaded",
+    "RemoteFault",
+    "Tunnel",
+    "TunnelClosed",
+    "TunnelTimeout",
+]

@@ -1,0 +1,175 @@
+"""`ports.AddressTransport` by Iris: reaches who is alive now.
+
+One connection goes out for requests, broadcasts, tunnels and events published;
+each joined cluster has its own, for one Iris connection is one member; and
+topics are listened to on one more. So slow requests do not starve replies, and
+what makes a relay drop one of them does not take the others along.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING
+
+from actors.clock import LoopClock
+from irismq_runtime.errors import ConnectionLost
+from irismq_runtime.pyiris.connection import Connection
+from irismq_runtime.pyiris.line import Health
+from irismq_runtime.pyiris.options import DEFAULT_PORT, Options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actors.clock import Clock
+    from actors.events import Events
+    from irismq_runtime.ports import MemberHandler
+    from irismq_runtime.pyiris.keeper import Dial
+    from irismq_runtime.pyiris.topics import Listener
+    from irismq_runtime.pyiris.tunnel import Tunnel
+
+__all__ = ["IrisAddresses", "IrisMember"]
+
+
+class IrisMember:
+    """One membership of one cluster (`ports.Member`), with a connection of its own."""
+
+    def __init__(self, owner: IrisAddresses, connection: Connection) -> None:
+        self.cluster = connection.cluster
+        self._owner = owner
+        self._connection = connection
+
+    async def leave(self, drain: float) -> None:
+        """Leave: no new requests, answer those at hand, close. Idempotent.
+
+        A request that comes meanwhile is refused with the fault "leaving".
+        """
+        await self._connection.close(drain)
+        self._owner.forget(self)
+
+    def health(self) -> Health:
+        """Whether the membership stands now, and if not, why."""
+        return self._connection.health()
+
+
+class IrisAddresses:
+    """An address transport over the relay at `host`:`port`. Loop thread only."""
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = DEFAULT_PORT,
+        *,
+        options: Options | None = None,
+        clock: Clock | None = None,
+        rng: random.Random | None = None,
+        events: Events | None = None,
+        dial: Dial | None = None,
+    ) -> None:
+        self._host = host
+        self._port = port
+        self._options = options or Options()
+        self._clock = clock or LoopClock()
+        self._rng = rng or random.Random()
+        self._events = events
+        self._dial = dial
+        self._out: Connection | None = None
+        self._topics: Connection | None = None
+        self._members: list[IrisMember] = []
+
+    async def start(self) -> None:
+        """Connect. Raises `NotConnected` when nobody answers in time."""
+        out, topics = self._connection(), self._connection()
+        await out.start()
+        try:
+            await topics.start()
+        except BaseException:
+            await out.close(drain=0)
+            raise
+        self._out, self._topics = out, topics
+
+    async def join(self, cluster: str, handler: MemberHandler) -> IrisMember:
+        """Become a member of `cluster`; returns when the membership stands.
+
+        Raises `NotConnected` as `start`, `ValueError` for an empty name.
+        """
+        if not cluster:
+            raise ValueError("the name of the cluster is empty; without one nobody can join")
+        connection = self._connection(cluster, handler)
+        await connection.start()
+        member = IrisMember(self, connection)
+        self._members.append(member)
+        return member
+
+    def request(self, cluster: str, body: bytes, timeout: float) -> asyncio.Future[bytes]:
+        """Send a request to one live member. See `Connection.request`."""
+        return self._outbound().request(cluster, body, timeout)
+
+    def broadcast(self, cluster: str, body: bytes) -> None:
+        """Send to every live member. See `Connection.broadcast`."""
+        self._outbound().broadcast(cluster, body)
+
+    async def subscribe(self, topic: str, on_event: Callable[[bytes], None]) -> Listener:
+        """Listen to `topic`; returns when events are sure to arrive.
+
+        Raises `NotConnected` when the relay is away for too long.
+        """
+        if self._topics is None:
+            raise self._not_started()
+        return await self._topics.listen(topic, on_event)
+
+    def publish(self, topic: str, body: bytes) -> None:
+        """Send an event to who listens now. See `Connection.publish`."""
+        self._outbound().publish(topic, body)
+
+    async def tunnel(self, cluster: str, timeout: float) -> Tunnel:
+        """Open a tunnel to one live member. See `Connection.tunnel`."""
+        return await self._outbound().tunnel(cluster, timeout)
+
+    async def close(self, drain: float) -> None:
+        """Leave every cluster, flush, close. Idempotent.
+
+        Members first, for while they answer what they hold they may still ask
+        others; each step takes up to `drain` seconds.
+        """
+        await asyncio.gather(*(member.leave(drain) for member in tuple(self._members)))
+        rest = [each for each in (self._topics, self._out) if each is not None]
+        await asyncio.gather(*(each.close(drain) for each in rest))
+
+    def forget(self, member: IrisMember) -> None:
+        """A member has left."""
+        if member in self._members:
+            self._members.remove(member)
+
+    @property
+    def max_body(self) -> int:
+        """Largest body of a request, reply, broadcast or event, in bytes."""
+        return self._options.limits.body
+
+    def health(self) -> Health:
+        """Whether the relay is reached, and if not, why."""
+        if self._out is None or self._topics is None:
+            return Health(ok=False, reason="not started")
+        unwell = (c.health() for c in (self._out, self._topics) if not c.health().ok)
+        return next(unwell, Health(ok=True))
+
+    def _outbound(self) -> Connection:
+        if self._out is None:
+            raise self._not_started()
+        return self._out
+
+    def _not_started(self) -> ConnectionLost:
+        return ConnectionLost(f"iris relay {self._host}:{self._port}", "not sent", "not started")
+
+    def _connection(self, cluster: str = "", handler: MemberHandler | None = None) -> Connection:
+        return Connection(
+            self._host,
+            self._port,
+            cluster=cluster,
+            handler=handler,
+            options=self._options,
+            clock=self._clock,
+            rng=self._rng,
+            events=self._events,
+            dial=self._dial,
+        )

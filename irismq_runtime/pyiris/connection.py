@@ -1,0 +1,381 @@
+"""A connection that lasts: one role at one relay, over as many links as it takes.
+
+This file joins the parts (requests, topics, tunnels, a member's inbox) to the
+link of the moment and says who learns what when it comes and goes. It knows no
+packet's meaning: each part takes its own.
+
+When a link stands: topics are subscribed again, requests that had not left this
+process are sent, then the member's handler hears `on_joined`. When it is lost:
+requests that had left fail as "unknown", tunnels end, requests in hand are
+dropped, the handler hears `on_lost`, once. The keeper (keeper.py) dials again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import random
+from typing import TYPE_CHECKING, Final
+
+from actors.clock import LoopClock
+from actors.errors import Overloaded
+from actors.events import Events
+from irismq_runtime.errors import MessageTooLarge
+from irismq_runtime.protocols.iris.packets import (
+    ClientBroadcast,
+    ClientRequest,
+    Publish,
+    RelayBroadcast,
+    RelayReply,
+    RelayRequest,
+    RelayTunnelClose,
+    RelayTunnelConfirm,
+    RelayTunnelInit,
+    TunnelAllow,
+    TunnelTransfer,
+)
+from irismq_runtime.pyiris.inbox import Inbox
+from irismq_runtime.pyiris.keeper import Keeper, tcp_dialler
+from irismq_runtime.pyiris.limits import Meter
+from irismq_runtime.pyiris.line import Line
+from irismq_runtime.pyiris.link import Link
+from irismq_runtime.pyiris.options import DEFAULT_PORT, Options, complaint, milliseconds
+from irismq_runtime.pyiris.pulse import Pulse
+from irismq_runtime.pyiris.requests import UNSENT, Requests
+from irismq_runtime.pyiris.subscriptions import Subscriptions
+from irismq_runtime.pyiris.topics import Topics
+from irismq_runtime.pyiris.tunnels import Tunnels
+from irismq_runtime.pyiris.waiting import done_within
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actors.clock import Clock, TimerHandle
+    from irismq_runtime.ports import MemberHandler
+    from irismq_runtime.protocols.iris.packets import Packet
+    from irismq_runtime.pyiris.keeper import Dial
+    from irismq_runtime.pyiris.line import Health
+    from irismq_runtime.pyiris.link import PacketHandlers
+    from irismq_runtime.pyiris.requests import Reply
+    from irismq_runtime.pyiris.topics import Listener
+    from irismq_runtime.pyiris.tunnel import Tunnel
+
+__all__ = ["Connection"]
+
+logger = logging.getLogger(__name__)
+
+#: A cluster of which nobody is a member: a request to it, with the shortest
+#: timeout, is answered "timeout" by any live relay, and so serves as a ping.
+_NOBODY: Final = "pyiris.ping"
+
+#: How long a relay may take to answer a ping or a close at the end.
+_GOODBYE: Final = 1.0
+
+
+class Connection:
+    """A client of the relay at `host`:`port`, or, with `cluster`, one member of it.
+
+    Made on the loop it is used on; begins to connect with `start` and ends with
+    `close`. `handler` takes what reaches the member. `dial` replaces TCP.
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = DEFAULT_PORT,
+        *,
+        cluster: str = "",
+        handler: MemberHandler | None = None,
+        options: Options | None = None,
+        clock: Clock | None = None,
+        rng: random.Random | None = None,
+        events: Events | None = None,
+        dial: Dial | None = None,
+    ) -> None:
+        self.options = options or Options()
+        self.cluster = cluster
+        self._clock = clock = clock or LoopClock()
+        self._events = events or Events()
+        self._handler = handler
+        limits = self.options.limits
+        self._line = line = Line(f"iris relay {f'[{host}]' if ':' in host else host}:{port}")
+        self.requests = Requests(clock, Meter(limits.calls), line.peer)
+        self.topics = Topics(
+            line,
+            clock,
+            Subscriptions(linger=self.options.linger, settle=self.options.settle),
+        )
+        self.tunnels = Tunnels(line, limits, clock, handler.on_tunnel if handler else None)
+        self.inbox = Inbox(line, limits, clock, handler) if handler else None
+        self._keeper = Keeper(
+            line,
+            dial or tcp_dialler(host, port),
+            self._make_link,
+            options=self.options,
+            clock=clock,
+            rng=rng or random.Random(),
+        )
+        self._pulse: Pulse | None = None
+        self._hold: TimerHandle | None = None
+        self._closing: asyncio.Future[None] | None = None
+
+    # Life -----------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Connect. Raises `NotConnected` when no relay takes us in time."""
+        await self._keeper.start()
+
+    def health(self) -> Health:
+        """Whether the link stands now, and if not, why."""
+        return self._line.health()
+
+    async def close(self, drain: float = 5.0) -> None:
+        """Finish and leave: no new requests, answer those at hand, flush, close.
+
+        In this order: new requests to this member are refused with the fault
+        "leaving"; requests in hand and our own get up to `drain` seconds;
+        tunnels are closed; a round trip to the relay proves that it has read
+        all of it; then the close. A relay forgets what a member answers after
+        its close. Idempotent: a second call waits for the first.
+        """
+        if self._closing is not None:
+            await asyncio.shield(self._closing)
+            return
+        self._closing = asyncio.get_running_loop().create_future()
+        try:
+            if self._line.link is not None:
+                await self._finish(drain)
+        finally:
+            await self._keeper.stop()
+            self._end("closed by this side")
+            self._closing.set_result(None)
+
+    # Verbs ----------------------------------------------------------------------
+
+    def request(self, cluster: str, body: bytes, timeout: float) -> Reply:
+        """Send a request to one live member of `cluster`.
+
+        Returns a future of the reply. It fails with `AskTimeout` after
+        `timeout` seconds, `RemoteFault` (the member's fault text),
+        `ConnectionLost`, `Overloaded` or `MessageTooLarge`; cancelling it
+        forgets the request. Raises `ValueError` for an empty cluster or body
+        (Iris carries neither) or a timeout that is not positive and finite.
+        """
+        if not (cluster and body and 0 < timeout < math.inf):
+            raise complaint(cluster, body, timeout)
+        reply = self.requests.open(cluster, body, timeout)
+        link = self._line.link
+        if reply.done():
+            return reply
+        if len(body) > self.options.limits.body:
+            self.requests.end(reply, self._too_large(body))
+        elif link is not None:
+            self._put(link, reply, timeout)
+        elif self._hold is None:
+            self.requests.cut([reply], "not sent", self._line.reason)
+        return reply
+
+    def broadcast(self, cluster: str, body: bytes) -> None:
+        """Send to every live member, this one included.
+
+        Raises `ConnectionLost` when cut off, `Overloaded`, `MessageTooLarge`,
+        and `ValueError` as `request`.
+        """
+        if not (cluster and body):
+            raise complaint(cluster, body, 1.0)
+        self._send(ClientBroadcast(cluster, body), body)
+
+    def publish(self, topic: str, body: bytes) -> None:
+        """Send an event to who listens now. Raises as `broadcast`."""
+        if not (topic and body):
+            raise complaint(topic, body, 1.0)
+        self._send(Publish(topic, body), body)
+
+    async def listen(
+        self, topic: str, on_event: Callable[[bytes], None], *, timeout: float = 5.0
+    ) -> Listener:
+        """Call `on_event` with each event of `topic`, until the listener is closed.
+
+        Returns when events are sure to arrive; raises `NotConnected` when that
+        takes longer than `timeout`. Comes back by itself after a reconnect;
+        what is published meanwhile is missed.
+        """
+        if not topic:
+            raise complaint(topic, b"-", 1.0)
+        return await self.topics.listen(topic, on_event, timeout)
+
+    async def tunnel(self, cluster: str, timeout: float) -> Tunnel:
+        """Open a tunnel to one live member of `cluster`.
+
+        Raises `TunnelTimeout` when none took it within `timeout` seconds,
+        `ConnectionLost`, `Overloaded` over the limit of tunnels, `ValueError`
+        as `request`.
+        """
+        if not (cluster and 0 < timeout < math.inf):
+            raise complaint(cluster, b"-", timeout)
+        return await self.tunnels.open(cluster, timeout, milliseconds(timeout))
+
+    # Inside: sending --------------------------------------------------------------
+
+    def _put(self, link: Link, reply: Reply, timeout: float) -> None:
+        if link.waiting > self.options.limits.unsent:
+            self.requests.end(reply, self._backlog(link))
+            return
+        reply.turn = link.turn
+        request = ClientRequest(reply.id, reply.cluster, reply.body, milliseconds(timeout))
+        try:
+            link.send(request)
+        except Exception as error:
+            self.requests.end(reply, error)
+            raise
+
+    def _send(self, packet: Packet, body: bytes) -> None:
+        link = self._line.require()
+        if len(body) > self.options.limits.body:
+            raise self._too_large(body)
+        if link.waiting > self.options.limits.unsent:
+            raise self._backlog(link)
+        link.send(packet)
+
+    def _ping(self) -> None:
+        """Make a live relay say something; nobody waits for it."""
+        self._line.send(ClientRequest(self.requests.new_id(), _NOBODY, b"ping", 1))
+
+    def _too_large(self, body: bytes) -> MessageTooLarge:
+        return MessageTooLarge(len(body), self.options.limits.body, limit_of="an Iris message")
+
+    def _backlog(self, link: Link) -> Overloaded:
+        return Overloaded(f"{link.waiting:,} bytes wait for {self._line.peer}; nothing was sent")
+
+    # Inside: links come and go ----------------------------------------------------
+
+    def _make_link(self) -> Link:
+        handlers: PacketHandlers = {
+            RelayReply: self.requests.on_reply,
+            Publish: self.topics.on_event,
+            RelayTunnelInit: self.tunnels.on_init,
+            RelayTunnelConfirm: self.tunnels.on_confirm,
+            TunnelAllow: self.tunnels.on_allow,
+            TunnelTransfer: self.tunnels.on_transfer,
+            RelayTunnelClose: self.tunnels.on_close,
+        }
+        if self.inbox is not None:
+            handlers[RelayRequest] = self.inbox.on_request
+            handlers[RelayBroadcast] = self.inbox.on_broadcast
+        return Link(self._line.peer, self.cluster, handlers, self._up, self._down)
+
+    def _up(self, link: Link) -> None:
+        """A link stands: say again what the relay has to know."""
+        self._line.link = link
+        self._pulse = Pulse(link, self.options.heartbeat, self._clock, self._ping)
+        self._stop_holding()
+        self.topics.connected()
+        now = self._clock.monotonic()
+        for reply in self.requests.unsent():
+            self._put(link, reply, max(0.001, reply.deadline - now))
+        self._tell("iris.connected")
+        if self._handler is not None:
+            try:
+                self._handler.on_joined()
+            except Exception:  # the user's: the link stands all the same
+                logger.exception("on_joined of a member of %r failed", self.cluster)
+
+    def _down(self, link: Link, reason: str) -> None:
+        """The link is lost: everybody learns it now."""
+        self._line.link = None
+        self._line.reason = reason
+        self._stop_pulse()
+        unsent = self.requests.unsent(link.turn)
+        self.requests.cut(self.requests.sent(link.turn), "unknown", reason)
+        self.topics.disconnected()
+        self.tunnels.disconnected(self._line.peer, reason)
+        if self.inbox is not None:
+            self.inbox.disconnected()
+        if self._closing is not None:
+            return
+        for reply in unsent:
+            reply.turn = UNSENT
+        self._hold = self._clock.call_later(self.options.hold, self._hold_over)
+        self._tell("iris.lost", reason=reason)
+        logger.warning("connection to %s lost (%s); dialling again", self._line.peer, reason)
+        if self._handler is not None:
+            try:
+                self._handler.on_lost(reason)
+            except Exception:  # as in _up
+                logger.exception("on_lost of a member of %r failed", self.cluster)
+
+    def _hold_over(self) -> None:
+        """The relay has not come back soon: nobody waits for it any longer."""
+        self._hold = None
+        self.requests.cut(self.requests.unsent(), "not sent", self._line.reason)
+
+    def _stop_holding(self) -> None:
+        if self._hold is not None:
+            self._hold.cancel()
+            self._hold = None
+
+    def _stop_pulse(self) -> None:
+        if self._pulse is not None:
+            self._pulse.stop()
+            self._pulse = None
+
+    def _tell(self, name: str, **fields: object) -> None:
+        if self._events.active:
+            self._events.emit(name, peer=self._line.peer, cluster=self.cluster, **fields)
+
+    # Inside: the end ----------------------------------------------------------------
+
+    async def _finish(self, drain: float) -> None:
+        """Everything that `close` does while the link stands."""
+        if self.inbox is not None:
+            self.inbox.leaving = True
+        await self._answered(drain)
+        tunnels = asyncio.ensure_future(self.tunnels.close())
+        await done_within(tunnels, drain, self._clock)
+        tunnels.cancel()
+        await self._round_trip()
+        link = self._line.link
+        if link is not None:
+            link.say_goodbye()
+            if not await done_within(link.ended, _GOODBYE, self._clock):
+                link.abort("closed by this side")
+                await link.ended
+
+    async def _answered(self, seconds: float) -> None:
+        """Wait until nothing waits for an answer, here or there."""
+        done = asyncio.get_running_loop().create_future()
+        inbox = self.inbox
+
+        def look() -> None:
+            if not (done.done() or len(self.requests) or (inbox is not None and len(inbox))):
+                done.set_result(None)
+
+        self.requests.on_empty = look
+        if inbox is not None:
+            inbox.on_empty = look
+        look()
+        await done_within(done, seconds, self._clock)
+
+    async def _round_trip(self) -> None:
+        """Wait until the relay has answered something sent after everything else."""
+        link = self._line.link
+        if link is not None:
+            reply = self.requests.open(_NOBODY, b"ping", _GOODBYE)
+            self._put(link, reply, 0.001)
+            await done_within(reply, _GOODBYE, self._clock)
+
+    def _end(self, reason: str) -> None:
+        """Nothing waits, and no timer runs, from now on."""
+        self._line.link = None
+        self._line.reason = reason
+        self._stop_pulse()
+        self._stop_holding()
+        unsent = self.requests.unsent()
+        self.requests.cut(unsent, "not sent", reason)
+        self.requests.cut(self.requests.sent(UNSENT), "unknown", reason)
+        self.requests.stop()
+        self.topics.close()
+        self.tunnels.disconnected(self._line.peer, reason)
+        if self.inbox is not None:
+            self.inbox.stop()

@@ -1,0 +1,182 @@
+"""What reaches a member: requests that wait for one answer each, and broadcasts.
+
+A request holds its place in the limits from its arrival until it is answered or
+its caller has given up; over the limits it is answered at once with the fault
+"overloaded", and while the member leaves, with "leaving": either way the caller
+learns that nothing was done. Answers are given once, in time, and on the link
+the request came by; anything else is counted, not sent.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from irismq_runtime.errors import MessageTooLarge
+from irismq_runtime.protocols.iris.packets import ClientReply
+from irismq_runtime.pyiris.deadlines import Expiry
+from irismq_runtime.pyiris.limits import OVERLOADED, Meter, Throttle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from actors.clock import Clock
+    from irismq_runtime.ports import MemberHandler
+    from irismq_runtime.protocols.iris.packets import RelayBroadcast, RelayRequest
+    from irismq_runtime.pyiris.limits import Limits
+    from irismq_runtime.pyiris.line import Line
+    from irismq_runtime.pyiris.link import Link
+
+__all__ = ["LEAVING", "Inbox", "Request"]
+
+logger = logging.getLogger(__name__)
+
+#: The fault text with which a member that is about to leave refuses a request.
+LEAVING: Final = "leaving"
+
+
+class Request:
+    """A request in hand (`ports.InboundRequest`). Loop thread only."""
+
+    __slots__ = ("_bucket", "_id", "_inbox", "_key", "_link", "body", "deadline", "timeout")
+
+    def __init__(
+        self, inbox: Inbox, link: Link, key: int, packet: RelayRequest, deadline: float
+    ) -> None:
+        self.body: bytes = packet.body
+        #: Seconds left until the caller gives up, at the time of arrival.
+        self.timeout: float = packet.timeout_ms / 1000
+        #: The same moment on the connection's clock.
+        self.deadline = deadline
+        self._id = packet.id
+        self._key = key
+        self._link = link
+        self._inbox: Inbox | None = inbox
+        self._bucket: set[int] = set()
+
+    def reply(self, body: bytes) -> bool:
+        """Answer with `body`. False when it was too late or already answered.
+
+        Raises `ValueError` for an empty body, which Iris cannot carry, and
+        `MessageTooLarge`; the request then still waits for its answer.
+        """
+        if not body:
+            raise ValueError("Iris cannot carry an empty reply; send at least one byte")
+        inbox = self._inbox
+        if inbox is not None and len(body) > inbox.largest:
+            raise MessageTooLarge(len(body), inbox.largest, limit_of="an Iris message")
+        return inbox is not None and inbox.answer(self, ClientReply(self._id, body, None))
+
+    def fail(self, fault: str) -> bool:
+        """Answer with a fault text. False as in `reply`.
+
+        Raises `ValueError` for an empty text: Iris would take it for no fault.
+        """
+        if not fault:
+            raise ValueError("an empty fault reads as a timeout in Iris; say what is wrong")
+        inbox = self._inbox
+        return inbox is not None and inbox.answer(self, ClientReply(self._id, None, fault))
+
+
+class Inbox:
+    """The requests and broadcasts of one member. Loop thread only."""
+
+    def __init__(self, line: Line, limits: Limits, clock: Clock, handler: MemberHandler) -> None:
+        self.requests = Meter(limits.requests)
+        self.largest = limits.body
+        #: True once the member is about to leave: new requests are refused.
+        self.leaving = False
+        #: Requests whose caller gave up before they were answered.
+        self.expired = 0
+        #: Answers that were given too late, or on a link that is gone.
+        self.too_late = 0
+        #: Called when the last request in hand is done with.
+        self.on_empty: Callable[[], None] | None = None
+        self._line = line
+        self._clock = clock
+        self._handler = handler
+        self._expiry = Expiry(clock, self._expire)
+        self._in_hand: dict[int, Request] = {}
+        self._next_key = 0
+        self._throttle = Throttle()
+
+    def __len__(self) -> int:
+        """Requests in hand."""
+        return len(self._in_hand)
+
+    def on_request(self, packet: RelayRequest) -> None:
+        """A request has come."""
+        link = self._line.require()
+        if self.leaving:
+            link.send(ClientReply(packet.id, None, LEAVING))
+            return
+        if not self.requests.take(len(packet.body)):
+            link.send(ClientReply(packet.id, None, OVERLOADED))
+            self._report_overload()
+            return
+        key = self._next_key
+        self._next_key += 1
+        deadline = self._clock.monotonic() + packet.timeout_ms / 1000
+        request = self._in_hand[key] = Request(self, link, key, packet, deadline)
+        request._bucket = self._expiry.add(key, deadline)  # noqa: SLF001  # one thing in two classes
+        try:
+            self._handler.on_request(request)
+        except Exception as error:  # the user's: it must not end the connection for all others
+            logger.exception("the handler of requests failed; its caller gets a fault")
+            request.fail(f"{type(error).__name__}: {error}")
+
+    def on_broadcast(self, packet: RelayBroadcast) -> None:
+        """A broadcast has come."""
+        try:
+            self._handler.on_broadcast(packet.body)
+        except Exception:  # as above
+            logger.exception("the handler of broadcasts failed")
+
+    def answer(self, request: Request, reply: ClientReply) -> bool:
+        """Send the answer to a request in hand."""
+        link = request._link  # noqa: SLF001  # one thing in two classes
+        in_time = self._clock.monotonic() < request.deadline
+        self._release(request)
+        if not (in_time and link.up):
+            self.too_late += 1
+            return False
+        link.send(reply)
+        return True
+
+    def disconnected(self) -> None:
+        """The link is gone: nothing in hand can be answered any more."""
+        for request in list(self._in_hand.values()):
+            self._release(request)
+
+    def stop(self) -> None:
+        """The connection ends."""
+        self.disconnected()
+        self._expiry.stop()
+
+    def _release(self, request: Request) -> None:
+        key = request._key  # noqa: SLF001  # one thing in two classes
+        if self._in_hand.pop(key, None) is None:
+            return
+        request._inbox = None  # noqa: SLF001  # as above
+        request._bucket.discard(key)  # noqa: SLF001  # as above
+        self.requests.give(len(request.body))
+        if self.on_empty is not None and not self._in_hand:
+            self.on_empty()
+
+    def _expire(self, keys: Iterable[int]) -> None:
+        for key in keys:
+            request = self._in_hand.get(key)
+            if request is not None:
+                self.expired += 1
+                self._release(request)
+
+    def _report_overload(self) -> None:
+        count = self._throttle.note(self._clock.monotonic())
+        if count:
+            logger.warning(
+                "%d requests refused as overloaded: %d wait with %d bytes, of %s",
+                count,
+                self.requests.count,
+                self.requests.size,
+                self.requests.allowance,
+            )

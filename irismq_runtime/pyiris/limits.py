@@ -1,0 +1,117 @@
+"""How much may wait, by count and by bytes, for each kind of traffic.
+
+The relay has no limits of its own, so a binding keeps them. Over a limit a
+request is answered at once with the fault "overloaded"; what cannot be answered
+(a broadcast, an event) is dropped, counted, and told once a second at most.
+Nothing here does I/O or reads a clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Final
+
+__all__ = ["OVERLOADED", "Allowance", "Limits", "Meter", "Throttle"]
+
+#: The fault text with which a member refuses a request that it has no room for.
+OVERLOADED: Final = "overloaded"
+
+_MIB: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """At most `count` messages and at most `size` bytes of them at once.
+
+    Raises `ValueError` when either is not positive.
+    """
+
+    count: int
+    size: int
+
+    def __post_init__(self) -> None:
+        if self.count < 1 or self.size < 1:
+            raise ValueError(f"{self} lets nothing pass; give at least 1 of each")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The limits of one connection. Sizes are bytes.
+
+    Defaults are those of the Go binding where it has one (64 MiB for each kind
+    of traffic). Raises `ValueError` when a limit is not positive.
+    """
+
+    #: Our requests that wait for an answer. Beyond: `Overloaded`, nothing sent.
+    calls: Allowance = field(default=Allowance(100_000, 256 * _MIB))
+    #: Requests to this member that it has not answered yet.
+    requests: Allowance = field(default=Allowance(10_000, 64 * _MIB))
+    #: Broadcasts to this member that wait for its handler.
+    broadcasts: Allowance = field(default=Allowance(10_000, 64 * _MIB))
+    #: Events that wait for the reader of one subscription.
+    events: Allowance = field(default=Allowance(10_000, 64 * _MIB))
+    #: Bytes that wait for the socket. Beyond: `Overloaded`, nothing sent.
+    unsent: int = 64 * _MIB
+    #: A request, reply, broadcast or event.
+    body: int = 16 * _MIB
+    #: Tunnels open, or being opened, at once. (The real relay breaks at some 300.)
+    tunnels: int = 256
+    #: Bytes of one tunnel that wait for its reader, and so its longest message.
+    tunnel: int = 64 * _MIB
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, int) and value < 1:
+                raise ValueError(f"{each.name}={value} lets nothing pass; give at least 1")
+
+
+class Meter:
+    """What is in use of one allowance, and how often it did not suffice."""
+
+    __slots__ = ("allowance", "count", "refused", "size")
+
+    def __init__(self, allowance: Allowance) -> None:
+        self.allowance = allowance
+        self.count = 0
+        self.size = 0
+        self.refused = 0
+
+    def take(self, size: int) -> bool:
+        """Take room for one message of `size` bytes; False, and counted, if there is none.
+
+        An empty meter takes one message of any size: what passed the limit of a
+        single body must not be refused for ever.
+        """
+        allowance = self.allowance
+        if self.count >= allowance.count or (self.count and self.size + size > allowance.size):
+            self.refused += 1
+            return False
+        self.count += 1
+        self.size += size
+        return True
+
+    def give(self, size: int) -> None:
+        """Give back what `take(size)` took."""
+        self.count -= 1
+        self.size -= size
+
+
+class Throttle:
+    """Lets one report a second through, with the count of those it held back."""
+
+    __slots__ = ("_held", "_interval", "_next")
+
+    def __init__(self, interval: float = 1.0) -> None:
+        self._interval = interval
+        self._next = float("-inf")
+        self._held = 0
+
+    def note(self, now: float) -> int:
+        """Count one occurrence at `now`; how many to report now, 0 for silence."""
+        self._held += 1
+        if now < self._next:
+            return 0
+        self._next = now + self._interval
+        held, self._held = self._held, 0
+        return held

@@ -1,0 +1,53 @@
+"""The line of a connection: the link of the moment, or none, and why none.
+
+The parts of a connection outlive its links; they send through the line and so
+never hold a link that is gone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from irismq_runtime.errors import ConnectionLost
+
+if TYPE_CHECKING:
+    from irismq_runtime.protocols.iris.packets import Packet
+    from irismq_runtime.pyiris.link import Link
+
+__all__ = ["Health", "Line"]
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether a connection does its work (`ports.TransportHealth`)."""
+
+    ok: bool
+    reason: str = ""
+
+
+class Line:
+    """`link` is None while there is no connection to `peer`; `reason` then says why."""
+
+    __slots__ = ("link", "peer", "reason")
+
+    def __init__(self, peer: str) -> None:
+        self.peer = peer
+        self.link: Link | None = None
+        self.reason = "not connected yet"
+
+    def require(self) -> Link:
+        """The link. Raises `ConnectionLost` ("not sent") when there is none."""
+        if self.link is None:
+            raise ConnectionLost(self.peer, "not sent", self.reason)
+        return self.link
+
+    def send(self, packet: Packet) -> None:
+        """Send through the link. Raises as `require`."""
+        self.require().send(packet)
+
+    def health(self) -> Health:
+        """Whether there is a link, and if not, why."""
+        if self.link is not None:
+            return Health(ok=True)
+        return Health(ok=False, reason=f"no connection to {self.peer}: {self.reason}")

@@ -1,0 +1,227 @@
+"""One TCP connection to a relay, from init to its end: the only file with a socket.
+
+Bytes that come in are fed to the sans-IO protocol and each packet is handed to
+the handler of its type. What goes out is gathered and written once a loop turn,
+so a burst costs one write. While the socket is full nothing more is handed to
+it: what still waits here has provably not left this process.
+
+Order of a life: made by the dialler, `opened` (init answered), packets, then
+`on_lost` exactly once, with the reason. A link is never used again; the next
+connection is another link.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final, cast
+
+from irismq_runtime.errors import ConnectionLost, NotConnected
+from irismq_runtime.protocols.iris.packets import (
+    CLIENT_MAGIC,
+    VERSION,
+    ClientClose,
+    ClientInit,
+    Deny,
+    RelayClose,
+    RelayInit,
+    Role,
+)
+from irismq_runtime.protocols.iris.primitives import IrisProtocolError
+from irismq_runtime.protocols.iris.states import IrisProtocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from irismq_runtime.protocols.iris.packets import Packet
+
+__all__ = ["Link", "PacketHandlers"]
+
+logger = logging.getLogger(__name__)
+
+#: Record type -> what takes it. Any: each handler takes the one record it is listed under.
+PacketHandlers = dict[type, "Callable[[Any], None]"]
+
+#: The socket's buffer above which we keep bytes to ourselves.
+_HIGH_WATER: Final = 1024 * 1024
+
+
+class Link(asyncio.Protocol):
+    """A connection as client (`cluster` empty) or as one member of `cluster`.
+
+    `handlers` takes the packets. `on_up(link)` is called when the relay has taken
+    us, before any other packet; `on_lost(link, reason)` once, when a link that
+    was up has ended for whatever reason. One that never opened tells it by
+    `opened`, which then fails with `NotConnected`.
+    """
+
+    def __init__(
+        self,
+        peer: str,
+        cluster: str,
+        handlers: Mapping[type, Callable[[Any], None]],
+        on_up: Callable[[Link], None],
+        on_lost: Callable[[Link, str], None],
+    ) -> None:
+        self.peer = peer
+        #: Flushes so far: bytes sent in turn `n` have left once `turn > n`.
+        self.turn = 0
+        #: True from the relay's init to the end of the connection.
+        self.up = False
+        #: True once anything was received; whoever watches resets it.
+        self.heard = False
+        self._cluster = cluster
+        self._handlers = handlers
+        self._on_up = on_up
+        self._on_lost = on_lost
+        self._loop = asyncio.get_running_loop()
+        self.opened: asyncio.Future[None] = self._loop.create_future()
+        self._protocol = IrisProtocol(Role.CLIENT)
+        self._transport: asyncio.Transport | None = None
+        self._out: list[bytes] = []
+        self._waiting = 0
+        self._flush_due = False
+        self._full = False
+        self._drained: asyncio.Future[None] | None = None
+        #: Done when the connection is gone.
+        self.ended: asyncio.Future[None] = self._loop.create_future()
+        self._closing = False
+        self._reason = ""
+        #: True when what answers will not take this client, now or later.
+        self.refused = False
+
+    # asyncio.Protocol ---------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Introduce ourselves; nothing else is sent until the relay has answered."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=_HIGH_WATER)
+        self._transport.write(
+            self._protocol.encode(ClientInit(CLIENT_MAGIC, VERSION, self._cluster))
+        )
+
+    def data_received(self, data: bytes) -> None:
+        """Hand on the packets that `data` completes, also those before a violation."""
+        self.heard = True
+        try:
+            packets = self._protocol.feed_untrusted(data)
+        except IrisProtocolError as error:
+            self._dispatch(cast("list[Packet]", error.decoded))
+            self.refused = not self.up
+            self.abort(str(error) if self.refused else f"the relay broke the protocol: {error}")
+            return
+        self._dispatch(packets)
+
+    def pause_writing(self) -> None:
+        """The socket is full: keep what comes."""
+        self._full = True
+
+    def resume_writing(self) -> None:
+        """The socket has room again."""
+        self._full = False
+        self._flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is gone."""
+        was_up, self.up = self.up, False
+        reason = self._reason or (str(exc) if exc else "closed by the relay")
+        self._reason = reason
+        if self._drained is not None:
+            self._drained.set_result(None)
+            self._drained = None
+        if not self.opened.done():
+            self.opened.set_exception(NotConnected(self.peer, reason))
+            self.opened.exception()  # whoever waits sees it; nobody has to
+        if not self.ended.done():
+            self.ended.set_result(None)
+        if was_up:
+            self._on_lost(self, reason)
+
+    # Sending ------------------------------------------------------------------
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that have not been handed to the socket yet."""
+        return self._waiting
+
+    def send(self, packet: Packet) -> None:
+        """Write `packet` with the others of this loop turn.
+
+        Raises `ConnectionLost` ("not sent") when the link is not up, and
+        `IrisProtocolError` for a value that has no encoding.
+        """
+        if not self.up:
+            raise ConnectionLost(self.peer, "not sent", self._reason)
+        data = self._protocol.encode(packet)
+        self._out.append(data)
+        self._waiting += len(data)
+        if not (self._flush_due or self._full):
+            self._flush_due = True
+            self._loop.call_soon(self._flush)
+
+    def flush(self) -> None:
+        """Hand everything to the socket now, full or not: before a close."""
+        self._full = False
+        self._flush()
+
+    async def drain(self) -> None:
+        """Wait until the socket takes bytes; return at once when the link is gone."""
+        if self._full and self.up:
+            if self._drained is None:
+                self._drained = self._loop.create_future()
+            await asyncio.shield(self._drained)
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        if self._transport is None or self._full or self._transport.is_closing():
+            return
+        if self._out:
+            out, self._out, self._waiting = self._out, [], 0
+            self.turn += 1
+            self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+        if self._drained is not None and not self._full:
+            self._drained.set_result(None)
+            self._drained = None
+
+    # Ending -------------------------------------------------------------------
+
+    def say_goodbye(self) -> None:
+        """Send what waits and then close: the relay finishes what is pending and hangs up."""
+        if self.up and not self._closing:
+            self._closing = True
+            self._reason = "closed by this side"
+            self.send(ClientClose())
+            self.flush()
+
+    def abort(self, reason: str) -> None:
+        """Drop the connection now; what waits is not sent."""
+        self._reason = self._reason or reason
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _dispatch(self, packets: list[Packet]) -> None:
+        handlers = self._handlers
+        for packet in packets:
+            handler = handlers.get(packet.__class__)
+            if handler is not None:
+                handler(packet)
+            else:
+                self._control(packet)
+
+    def _control(self, packet: Packet) -> None:
+        """Init, deny and close; anything else has no meaning on this connection."""
+        if isinstance(packet, RelayInit):
+            self.up = True
+            if not self.opened.done():
+                self.opened.set_result(None)
+            self._on_up(self)
+        elif isinstance(packet, Deny):
+            self.refused = True
+            self.abort(f"the relay refuses this client: {packet.reason}")
+        elif isinstance(packet, RelayClose):
+            self._reason = self._reason or packet.reason or "closed by the relay"
+            if self._transport is not None:
+                self._transport.close()
+        else:
+            logger.warning("%s sent a packet for no one here: %s", self.peer, type(packet).__name__)

@@ -1,0 +1,60 @@
+"""The options of a connection in one frozen value, and what a call may give it.
+
+All options have defaults. Times are seconds. What has no meaning ends in
+`ValueError`, before anything is done.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Final
+
+from irismq_runtime.pyiris.limits import Limits
+from irismq_runtime.pyiris.reconnect import Backoff
+
+__all__ = ["DEFAULT_PORT", "Options", "complaint", "milliseconds"]
+
+#: Where a relay listens unless told otherwise.
+DEFAULT_PORT: Final = 55555
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How one connection behaves."""
+
+    limits: Limits = field(default_factory=Limits)
+    backoff: Backoff = field(default_factory=Backoff)
+    #: How long the first connect may take, retries included, and each later one.
+    connect_timeout: float = 3.0
+    #: After a loss, how long requests that were not sent wait for the next link.
+    hold: float = 1.0
+    #: A link from which nothing came for this long is asked for a sign of life,
+    #: and dropped when it gives none for as long again.
+    heartbeat: float = 5.0
+    #: How long a topic stays subscribed after its last listener.
+    linger: float = 1.0
+    #: How long after a subscribe its events are sure to arrive.
+    settle: float = 0.05
+
+    def __post_init__(self) -> None:
+        for name in ("connect_timeout", "heartbeat"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name}={getattr(self, name)!r} is no span of time")
+        for name in ("hold", "linger", "settle"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name}={getattr(self, name)!r} is no span of time")
+
+
+def milliseconds(timeout: float) -> int:
+    """A timeout as Iris carries it: whole milliseconds, rounded up, at least 1."""
+    return max(1, math.ceil(timeout * 1000 - 1e-6))
+
+
+def complaint(name: str, body: bytes, timeout: float) -> ValueError:
+    """Why Iris cannot carry this: one of the three is not what it has to be."""
+    if not name:
+        return ValueError("the name is empty; give the name of a cluster or topic")
+    if not body:
+        return ValueError("Iris cannot carry an empty message; send at least one byte")
+    return ValueError(f"timeout={timeout!r} is no span of time; give seconds, e.g. 1.0")

@@ -1,0 +1,46 @@
+"""Notices a relay that is there but says nothing.
+
+At each beat: if anything came since the last one, all is well; if not, the
+relay is asked for a sign of life; if that brought nothing by the next beat, the
+link is dead. A busy link is never asked. Two silent beats in a row are needed,
+so a loop that was blocked for long does not blame the relay.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actors.clock import Clock, TimerHandle
+    from irismq_runtime.pyiris.link import Link
+
+__all__ = ["Pulse"]
+
+
+class Pulse:
+    """Watches one link; `ping` must make a live relay send something."""
+
+    def __init__(self, link: Link, interval: float, clock: Clock, ping: Callable[[], None]) -> None:
+        self._link = link
+        self._interval = interval
+        self._clock = clock
+        self._ping = ping
+        self._asked = False
+        self._timer: TimerHandle = clock.call_later(interval, self._beat)
+
+    def stop(self) -> None:
+        """Watch no more."""
+        self._timer.cancel()
+
+    def _beat(self) -> None:
+        if self._link.heard:
+            self._link.heard = self._asked = False
+        elif self._asked:
+            self._link.abort(f"the relay said nothing for {2 * self._interval:g} s")
+            return
+        else:
+            self._asked = True
+            self._ping()
+        self._timer = self._clock.call_later(self._interval, self._beat)

@@ -1,0 +1,58 @@
+"""When to dial again: exponential, with jitter, forgetting only a link that held.
+
+A pure decision: `Backoff` is the policy, `Attempts` the state, the random
+number and the time are arguments. A relay that accepts and drops at once does
+not reset the delay, and many clients of one relay do not come back in step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+__all__ = ["Attempts", "Backoff"]
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Delay before attempt k (from 0): min(longest, first * factor**k), spread.
+
+    The delay is drawn evenly from [(1 - jitter) * d, d]. `stable` is how long a
+    link must have stood before the next loss starts again at k = 0. Seconds.
+    Raises `ValueError` when that leaves no positive delay.
+    """
+
+    first: float = 0.1
+    longest: float = 5.0
+    factor: float = 2.0
+    jitter: float = 0.5
+    stable: float = 5.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.first <= self.longest or self.factor < 1 or not 0 <= self.jitter < 1:
+            raise ValueError(
+                f"{self} is no backoff; need 0 < first <= longest, factor >= 1, 0 <= jitter < 1"
+            )
+
+    def delay(self, attempt: int, sample: float) -> float:
+        """Seconds before `attempt`; `sample` is a random number in [0, 1)."""
+        exponent = min(attempt, 64)  # beyond, the power only overflows
+        full = min(self.longest, self.first * self.factor**exponent)
+        return full * (1.0 - self.jitter * sample)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """How often dialling, or a link that did not hold, has failed in a row."""
+
+    policy: Backoff
+    failed: int = 0
+
+    def after_loss(self, stood: float) -> Attempts:
+        """The state after a link that stood for `stood` seconds (0: it never did)."""
+        if stood >= self.policy.stable:
+            return replace(self, failed=0)
+        return self
+
+    def next(self, sample: float) -> tuple[Attempts, float]:
+        """The state of the next attempt and the seconds to wait before it."""
+        return replace(self, failed=self.failed + 1), self.policy.delay(self.failed, sample)

@@ -1,0 +1,257 @@
+"""One end of an open tunnel: messages in order, both ways, with flow control.
+
+Cutting, joining and the allowance are decided by protocols/iris/tunnel; this
+file waits where they say "not yet" and grants what its reader has taken.
+
+Why nothing here can deadlock: bytes are granted back when their message is
+taken, several messages at a time, and everything taken has been granted
+whenever nothing waits for the reader. Then the peer may send all of `buffer`
+but what an incomplete message holds, and no message longer than `buffer` is
+accepted; so the rest of any message always fits. A reader that does not read
+stops its peer, which is the point.
+
+A close first lets what was sent be taken by the relay: a close that follows
+its data too closely overtakes it there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Final, Self
+
+from irismq_runtime.errors import MessageTooLarge, TunnelClosed
+from irismq_runtime.protocols.iris.packets import ClientTunnelClose, TunnelAllow, TunnelTransfer
+from irismq_runtime.protocols.iris.primitives import IrisProtocolError
+from irismq_runtime.protocols.iris.tunnel import TunnelReceiver, TunnelSender
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from types import TracebackType
+
+    from actors.clock import Clock, TimerHandle
+    from irismq_runtime.errors import ConnectionLost
+    from irismq_runtime.pyiris.link import Link
+
+__all__ = ["Tunnel"]
+
+#: Taken bytes that are granted back in one packet while more waits to be taken.
+_GRANT: Final = 256 * 1024
+
+#: Seconds that a close gives the relay to take what was sent, and to answer it.
+_LINGER: Final = 2.0
+
+_OURS: Final = "closed by this side"
+
+
+class Tunnel:
+    """This end of a tunnel. Made by `Connection.tunnel` or by accepting one.
+
+    Loop thread only. One task may read while others send; messages of several
+    senders go out whole, in the order of their calls.
+    """
+
+    def __init__(
+        self,
+        tunnel_id: int,
+        link: Link,
+        *,
+        chunk_limit: int,
+        buffer: int,
+        clock: Clock,
+        on_end: Callable[[Tunnel], None],
+    ) -> None:
+        self.id = tunnel_id
+        self._link = link
+        self._clock = clock
+        self._on_end = on_end
+        self._buffer = buffer
+        self._sender = TunnelSender(chunk_limit)
+        self._receiver = TunnelReceiver(buffer, buffer)
+        self._offered = self._pulled = self._granted = 0
+        self._window: int | None = None
+        self._inbox: deque[bytes] = deque()
+        self._taken = 0
+        self._loop = asyncio.get_running_loop()
+        self._waiters: list[asyncio.Future[None]] = []
+        self._timer: TimerHandle | None = None
+        self._error: TunnelClosed | None = None
+        self._closing = self._close_sent = False
+        link.send(TunnelAllow(tunnel_id, buffer))
+
+    async def send(self, body: bytes) -> None:
+        """Send one message; returns when all of it is on its way.
+
+        Waits while the peer has granted no room. Raises `TunnelClosed` once
+        either end has closed, `MessageTooLarge` over the buffer's size, and
+        `ValueError` for an empty message, which Iris cannot carry. When the
+        caller is cancelled the message may still go out.
+        """
+        if not body:
+            raise ValueError("Iris cannot carry an empty message; send at least one byte")
+        if len(body) > self._buffer:
+            raise MessageTooLarge(len(body), self._buffer, limit_of="a tunnel's buffer")
+        self._check_open()
+        self._sender.offer(body)
+        self._offered += len(body)
+        mark = self._offered
+        self._pump()
+        while self._pulled < mark:
+            await self._change()
+            self._check_open()
+        await self._link.drain()
+
+    async def receive(self) -> bytes:
+        """The next message.
+
+        Raises `TunnelClosed` when there is none and the tunnel has ended, and
+        at once after our own `close`. Its `__cause__` is the `ConnectionLost`
+        when the connection took the tunnel with it.
+        """
+        while not self._inbox or self._closing:
+            self._check_open()
+            await self._change()
+        body = self._inbox.popleft()
+        self._give_back(len(body))
+        return body
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """The messages, until the peer closes gracefully.
+
+        Raises `TunnelClosed` when the tunnel ended in any other way.
+        """
+        while True:
+            try:
+                body = await self.receive()
+            except TunnelClosed as closed:
+                if closed.reason:
+                    raise
+                return
+            yield body
+
+    async def close(self) -> None:
+        """Close both ends after what was sent has been taken. Idempotent.
+
+        Waits a few seconds at most for a peer that does not take it; then the
+        tunnel is closed all the same. A cancelled close goes on by itself.
+        """
+        self.begin_close()
+        while self._error is None:
+            await self._change()
+
+    def begin_close(self) -> None:
+        """Begin what `close` waits for."""
+        if self._error is None and not self._closing:
+            self._closing = True
+            self._timer = self._clock.call_later(_LINGER, self._send_close)
+            self._advance_close()
+            self._wake()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    # What the connection tells ------------------------------------------------
+
+    def on_allow(self, granted: int) -> None:
+        """The relay has room for `granted` more bytes."""
+        try:
+            self._sender.grant_untrusted(granted)
+        except IrisProtocolError as error:
+            self._break(error)
+            return
+        if self._window is None:
+            self._window = granted
+        self._granted += granted
+        self._pump()
+        self._advance_close()
+        self._wake()
+
+    def on_transfer(self, size: int, chunk: bytes) -> None:
+        """A chunk has come."""
+        if self._closing:
+            return
+        try:
+            message, discarded = self._receiver.take_untrusted(size, chunk)
+        except IrisProtocolError as error:
+            self._break(error)
+            return
+        if discarded:
+            self._link.send(TunnelAllow(self.id, discarded))
+        if message is not None:
+            self._inbox.append(message)
+            self._wake()
+
+    def on_close(self, reason: str, cause: ConnectionLost | None = None) -> None:
+        """The tunnel is closed at the other end, or gone with its connection."""
+        if self._error is not None:
+            return
+        self._error = TunnelClosed(_OURS if self._closing else reason)
+        self._error.__cause__ = cause
+        if self._timer is not None:
+            self._timer.cancel()
+        self._on_end(self)
+        self._wake()
+
+    # Inside ---------------------------------------------------------------------
+
+    def _check_open(self) -> None:
+        if self._closing:
+            raise TunnelClosed(_OURS)
+        if self._error is not None:
+            raise self._error
+
+    def _pump(self) -> None:
+        """Put on the wire what the allowance lets pass."""
+        pull, send, tunnel_id = self._sender.pull, self._link.send, self.id
+        while (piece := pull()) is not None:
+            size, chunk = piece
+            self._pulled += len(chunk)
+            send(TunnelTransfer(tunnel_id, size, chunk))
+
+    def _give_back(self, length: int) -> None:
+        """Note that `length` bytes were taken, and grant what is due."""
+        self._taken += length
+        if self._error is None and (not self._inbox or self._taken >= _GRANT):
+            self._link.send(TunnelAllow(self.id, self._receiver.consumed(self._taken)))
+            self._taken = 0
+
+    def _advance_close(self) -> None:
+        """Send the close as soon as the relay has granted back all that was sent."""
+        taken = self._granted - (self._window or 0) >= self._pulled and not self._sender.pending
+        if self._closing and not self._close_sent and taken:
+            self._send_close()
+
+    def _send_close(self) -> None:
+        """Close at the relay, and wait for its close no longer than `_LINGER`."""
+        self._close_sent = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._clock.call_later(_LINGER, self.on_close, _OURS)
+        self._link.send(ClientTunnelClose(self.id))
+
+    def _break(self, error: IrisProtocolError) -> None:
+        """The other end broke the rules of tunnels: end this one, and nothing else."""
+        if not self._close_sent:
+            self._close_sent = True
+            self._link.send(ClientTunnelClose(self.id))
+        self.on_close(f"the other end broke the protocol: {error}")
+
+    async def _change(self) -> None:
+        """Wait until something has happened to this tunnel."""
+        waiter = self._loop.create_future()
+        self._waiters.append(waiter)
+        await waiter
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)

@@ -1,0 +1,253 @@
+"""The tunnels of one connection: opened here, asked for by others, and their ends.
+
+Ids of our ends are used once in the life of a connection, for both kinds. A
+tunnel exists only once the relay has confirmed it; a confirmation that comes
+after its caller has gone is answered by a close, so neither end is left over.
+An inbound tunnel must be confirmed within 3 s or the relay drops the whole
+connection, and there is no word for "no": one that nobody accepts in time, or
+for which there is no room, is confirmed and closed at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Final
+
+from actors.errors import Overloaded
+from irismq_runtime.errors import ConnectionLost, TunnelClosed, TunnelTimeout
+from irismq_runtime.protocols.iris.packets import (
+    ClientTunnelClose,
+    ClientTunnelConfirm,
+    ClientTunnelInit,
+)
+from irismq_runtime.protocols.iris.tunnel import CONFIRM_SECONDS
+from irismq_runtime.pyiris.tunnel import Tunnel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actors.clock import Clock, TimerHandle
+    from irismq_runtime.protocols.iris.packets import (
+        RelayTunnelClose,
+        RelayTunnelConfirm,
+        RelayTunnelInit,
+        TunnelAllow,
+        TunnelTransfer,
+    )
+    from irismq_runtime.pyiris.limits import Limits
+    from irismq_runtime.pyiris.line import Line
+    from irismq_runtime.pyiris.link import Link
+
+__all__ = ["Offer", "Tunnels"]
+
+logger = logging.getLogger(__name__)
+
+#: Accept later than this and the relay may have dropped the connection meanwhile.
+_ACCEPT_SECONDS: Final = CONFIRM_SECONDS - 0.5
+
+
+class _Opening:
+    """A tunnel that we asked for and the relay has not confirmed yet."""
+
+    __slots__ = ("cluster", "granted", "made", "timeout")
+
+    def __init__(self, cluster: str, timeout: float) -> None:
+        self.cluster = cluster
+        self.timeout = timeout
+        #: A grant may overtake the confirmation.
+        self.granted = 0
+        self.made: asyncio.Future[Tunnel] = asyncio.get_running_loop().create_future()
+
+    def fail(self, error: Exception) -> None:
+        if not self.made.done():
+            self.made.set_exception(error)
+
+
+class Offer:
+    """A tunnel that somebody asks this member for (`ports.InboundTunnel`)."""
+
+    __slots__ = ("_chunk_limit", "_init_id", "_link", "_settled", "_timer", "_tunnels")
+
+    def __init__(self, tunnels: Tunnels, link: Link, init: RelayTunnelInit, clock: Clock) -> None:
+        self._tunnels = tunnels
+        self._link = link
+        self._init_id = init.init_id
+        self._chunk_limit = init.chunk_limit
+        self._settled = False
+        self._timer: TimerHandle = clock.call_later(_ACCEPT_SECONDS, self.decline)
+
+    async def accept(self) -> Tunnel:
+        """Confirm, and return this end of the tunnel.
+
+        Raises `TunnelClosed` when it is too late, or the connection is gone.
+        """
+        if self._settled or not self._link.up:
+            raise TunnelClosed("not accepted in time" if self._link.up else "connection lost")
+        return self._confirm()
+
+    def decline(self) -> None:
+        """Let the caller know that there will be no tunnel: confirmed, then closed."""
+        if not self._settled and self._link.up:
+            self._tunnels.declined += 1
+            self._confirm().begin_close()
+        self.drop()
+
+    def drop(self) -> None:
+        """Forget it without a word: the connection is gone."""
+        self._settled = True
+        self._timer.cancel()
+        self._tunnels.offers.discard(self)
+
+    def _confirm(self) -> Tunnel:
+        self.drop()
+        return self._tunnels.confirm(self._link, self._init_id, self._chunk_limit)
+
+
+class Tunnels:
+    """All ends at this side of one connection. Loop thread only.
+
+    `take` gets what others offer; None on a connection that is no member.
+    """
+
+    def __init__(
+        self, line: Line, limits: Limits, clock: Clock, take: Callable[[Offer], None] | None
+    ) -> None:
+        #: Inbound tunnels that were not accepted: no room, nobody, or too late.
+        self.declined = 0
+        #: Confirmations whose caller had gone; each was closed again.
+        self.orphans = 0
+        self.offers: set[Offer] = set()
+        self._line = line
+        self._limits = limits
+        self._clock = clock
+        self._take = take
+        self._opening: dict[int, _Opening] = {}
+        self._open: dict[int, Tunnel] = {}
+        self._next_id = 0
+        self._closing = False
+
+    def __len__(self) -> int:
+        """Ends open, being opened or being closed, and offers not yet answered."""
+        return len(self._open) + len(self._opening) + len(self.offers)
+
+    async def open(self, cluster: str, timeout: float, timeout_ms: int) -> Tunnel:
+        """Ask for a tunnel. See `Connection.tunnel`."""
+        if len(self) >= self._limits.tunnels:
+            raise Overloaded(f"{len(self)} tunnels are open on this connection already")
+        link = self._line.require()
+        opening = _Opening(cluster, timeout)
+        tunnel_id = self._new_id()
+        self._opening[tunnel_id] = opening
+        late = self._clock.call_later(timeout, opening.fail, TunnelTimeout(cluster, timeout))
+        try:
+            link.send(ClientTunnelInit(tunnel_id, cluster, timeout_ms))
+            return await opening.made
+        except asyncio.CancelledError:
+            if opening.made.done() and not opening.made.cancelled():
+                with contextlib.suppress(Exception):
+                    opening.made.result().begin_close()
+            raise
+        finally:
+            late.cancel()
+            self._opening.pop(tunnel_id, None)
+
+    def confirm(self, link: Link, init_id: int, chunk_limit: int) -> Tunnel:
+        """Take an offer."""
+        tunnel_id = self._new_id()
+        link.send(ClientTunnelConfirm(init_id, tunnel_id))
+        return self._made(tunnel_id, link, chunk_limit)
+
+    # Packets --------------------------------------------------------------------
+
+    def on_init(self, init: RelayTunnelInit) -> None:
+        """Somebody asks this member for a tunnel."""
+        offer = Offer(self, self._line.require(), init, self._clock)
+        full = len(self) >= self._limits.tunnels
+        self.offers.add(offer)
+        if full or self._take is None or self._closing:
+            offer.decline()
+            return
+        try:
+            self._take(offer)
+        except Exception:  # the user's: it must not end the connection for all others
+            logger.exception("the handler of inbound tunnels failed; this one is declined")
+            offer.decline()
+
+    def on_confirm(self, confirm: RelayTunnelConfirm) -> None:
+        """The result of a tunnel init: the timeout flag wins over everything else."""
+        opening = self._opening.pop(confirm.tunnel_id, None)
+        if opening is None or opening.made.done():
+            if not confirm.timeout:
+                self.orphans += 1
+                self._line.require().send(ClientTunnelClose(confirm.tunnel_id))
+        elif confirm.timeout or not confirm.chunk_limit:
+            opening.fail(TunnelTimeout(opening.cluster, opening.timeout))
+        else:
+            link = self._line.require()
+            tunnel = self._made(confirm.tunnel_id, link, confirm.chunk_limit)
+            if opening.granted:
+                tunnel.on_allow(opening.granted)
+            opening.made.set_result(tunnel)
+
+    def on_allow(self, allow: TunnelAllow) -> None:
+        """Room at the other end; nothing to do for an end that is gone."""
+        tunnel = self._open.get(allow.tunnel_id)
+        if tunnel is not None:
+            tunnel.on_allow(allow.granted)
+        elif (opening := self._opening.get(allow.tunnel_id)) is not None:
+            opening.granted += allow.granted
+
+    def on_transfer(self, transfer: TunnelTransfer) -> None:
+        """A chunk; one for an end that is gone was under way when it closed."""
+        tunnel = self._open.get(transfer.tunnel_id)
+        if tunnel is not None:
+            tunnel.on_transfer(transfer.size, transfer.chunk)
+
+    def on_close(self, close: RelayTunnelClose) -> None:
+        """The other end has closed, or answers our close."""
+        tunnel = self._open.get(close.tunnel_id)
+        if tunnel is not None:
+            tunnel.on_close(close.reason)
+        elif (opening := self._opening.pop(close.tunnel_id, None)) is not None:
+            opening.fail(TunnelClosed(close.reason or "closed before it was open"))
+
+    # The connection -------------------------------------------------------------
+
+    def disconnected(self, peer: str, reason: str) -> None:
+        """The link is gone, and every tunnel with it."""
+        for offer in list(self.offers):
+            offer.drop()
+        openings, self._opening = self._opening, {}
+        for opening in openings.values():
+            opening.fail(ConnectionLost(peer, "unknown", reason))
+        for tunnel in list(self._open.values()):
+            lost = ConnectionLost(peer, "unknown", reason)
+            tunnel.on_close(str(lost), lost)
+
+    async def close(self) -> None:
+        """Decline what is offered, and close every end after what it has sent."""
+        self._closing = True
+        for offer in list(self.offers):
+            offer.decline()
+        for tunnel in list(self._open.values()):
+            await tunnel.close()
+
+    def _new_id(self) -> int:
+        self._next_id += 1
+        return self._next_id
+
+    def _made(self, tunnel_id: int, link: Link, chunk_limit: int) -> Tunnel:
+        tunnel = self._open[tunnel_id] = Tunnel(
+            tunnel_id,
+            link,
+            chunk_limit=chunk_limit,
+            buffer=self._limits.tunnel,
+            clock=self._clock,
+            on_end=self._forget,
+        )
+        return tunnel
+
+    def _forget(self, tunnel: Tunnel) -> None:
+        self._open.pop(tunnel.id, None)

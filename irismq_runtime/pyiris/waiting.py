@@ -1,0 +1,36 @@
+"""Waiting for a future no longer than a given clock says, without harming it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from actors.clock import Clock
+
+__all__ = ["done_within", "pause"]
+
+
+async def done_within(future: asyncio.Future[Any], seconds: float, clock: Clock) -> bool:
+    """True once `future` is done, False after `seconds`; the future goes on either way."""
+    if future.done():
+        return True
+    waiter = asyncio.get_running_loop().create_future()
+
+    def wake(*_: object) -> None:
+        if not waiter.done():
+            waiter.set_result(None)
+
+    future.add_done_callback(wake)
+    timer = clock.call_later(seconds, wake)
+    try:
+        await waiter
+    finally:
+        timer.cancel()
+        future.remove_done_callback(wake)
+    return future.done()
+
+
+async def pause(seconds: float, clock: Clock) -> None:
+    """Wait for `seconds`."""
+    await done_within(asyncio.get_running_loop().create_future(), seconds, clock)
