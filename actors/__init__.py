@@ -1,1 +1,95 @@
-"""actors."""
+"""Actors: private state, one message at a time, on one event loop.
+
+See the guide in docs/ for a tour. `System` owns the actors of a loop; `Actor`
+and `ThreadActor` are what one subclasses; `ActorRef` is how one reaches them.
+"""
+
+from actors._current import current_chain, current_ref, current_system
+from actors.actor import Actor
+from actors.clock import Clock, LoopClock, TimerHandle
+from actors.context import Context
+from actors.dead_letters import DeadLetter, DeadLetters
+from actors.delivery import Delivery, Outcome
+from actors.errors import (
+    ActorCrashed,
+    ActorDeadError,
+    ActorError,
+    AskCancelled,
+    AskCycle,
+    AskTimeout,
+    BlockingCall,
+    HandlerTableError,
+    Ignore,
+    MailboxFull,
+    Overloaded,
+    Refused,
+    Reject,
+    Restarting,
+    Retry,
+    StartFailed,
+    StashFull,
+)
+from actors.events import Event, Events
+from actors.exits import Exit, Terminated
+from actors.future import Future
+from actors.handlers import exposed, exposed_methods, receives
+from actors.messages import MessageNameError, message, message_name, message_types
+from actors.proxies import ProxyCall
+from actors.receipt import Receipt
+from actors.ref import ActorRef
+from actors.system import Counters, Lifecycle, System, default_system
+from actors.thread_actor import ThreadActor
+from actors.timers import Timer
+
+__all__ = [
+    "Actor",
+    "ActorCrashed",
+    "ActorDeadError",
+    "ActorError",
+    "ActorRef",
+    "AskCancelled",
+    "AskCycle",
+    "AskTimeout",
+    "BlockingCall",
+    "Clock",
+    "Context",
+    "Counters",
+    "DeadLetter",
+    "DeadLetters",
+    "Delivery",
+    "Event",
+    "Events",
+    "Exit",
+    "Future",
+    "HandlerTableError",
+    "Ignore",
+    "Lifecycle",
+    "LoopClock",
+    "MailboxFull",
+    "MessageNameError",
+    "Outcome",
+    "Overloaded",
+    "ProxyCall",
+    "Receipt",
+    "Refused",
+    "Reject",
+    "Restarting",
+    "Retry",
+    "StartFailed",
+    "StashFull",
+    "System",
+    "Terminated",
+    "ThreadActor",
+    "Timer",
+    "TimerHandle",
+    "current_chain",
+    "current_ref",
+    "current_system",
+    "default_system",
+    "exposed",
+    "exposed_methods",
+    "message",
+    "message_name",
+    "message_types",
+    "receives",
+]

@@ -1,0 +1,90 @@
+"""The messages that every actor understands without a handler of its own.
+
+Calls, reads and writes through a proxy, Pykka's own stop message, and the
+continuation after the start. The parcels are listed too, with None: they are
+opened before their message is looked up.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from pykka import messages
+from pykka._introspection import get_attr_directly
+
+from actors._parcels import Again, Stamped
+from actors.ask import Ask
+from actors.context import EMPTY, Context
+from actors.delivery import Delivery, Outcome, Parcel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from actors.handlers import Handler
+
+__all__ = ["FIXED", "AfterStart"]
+
+
+class _Continue:
+    """The message that runs `after_start`."""
+
+    __slots__ = ()
+
+
+class AfterStart(Parcel):
+    """The first thing that an incarnation with `after_start` handles."""
+
+    __slots__ = ("message",)
+
+    def __init__(self) -> None:
+        self.message = _Continue()
+
+    def admit(self, cell: Any) -> bool:
+        """Always."""
+        return True
+
+    def context(self) -> Context:
+        """Nothing is known of it."""
+        return EMPTY
+
+    def reply(self, value: Any) -> None:
+        """Nobody waits."""
+
+    def fail(self, outcome: Outcome) -> None:
+        """The crash is reported; there is no message to keep."""
+
+
+def _continue(actor: Any, message: _Continue) -> Any:
+    return actor.after_start()
+
+
+def _call(actor: Any, message: messages.ProxyCall) -> Any:
+    method = get_attr_directly(actor, message.attr_path)
+    return method(*message.args, **message.kwargs)
+
+
+def _get(actor: Any, message: messages.ProxyGetAttr) -> Any:
+    return get_attr_directly(actor, message.attr_path)
+
+
+def _set(actor: Any, message: messages.ProxySetAttr) -> Any:
+    parent = get_attr_directly(actor, message.attr_path[:-1])
+    setattr(parent, message.attr_path[-1], message.value)
+
+
+def _stop(actor: Any, message: Any) -> Any:
+    actor.actor_ref.stop()
+
+
+FIXED: Final[Mapping[type, Handler | None]] = {
+    Ask: None,
+    Delivery: None,
+    Again: None,
+    Stamped: None,
+    AfterStart: None,
+    _Continue: _continue,
+    messages.ProxyCall: _call,
+    messages.ProxyGetAttr: _get,
+    messages.ProxySetAttr: _set,
+    messages._ActorStop: _stop,  # noqa: SLF001  # what Pykka's own stop() sends
+}

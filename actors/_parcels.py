@@ -1,0 +1,73 @@
+"""The runtime's own wrappers around local messages.
+
+`Again` is a tell that comes once more (a retry, or a redelivery after a crash).
+`Stamped` belongs to one incarnation: a timer's message, or word of a death that
+this incarnation watched. A later incarnation never sees it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from actors.context import EMPTY, Context
+from actors.delivery import Outcome, Parcel
+
+if TYPE_CHECKING:
+    from actors._cell import Cell
+
+__all__ = ["Again", "Stamped"]
+
+
+class Again(Parcel):
+    """A plain tell on its second or later attempt."""
+
+    __slots__ = ("_cell", "attempt", "message")
+
+    def __init__(self, cell: Cell, message: Any, attempt: int) -> None:
+        self._cell = cell
+        self.message = message
+        self.attempt = attempt
+
+    def admit(self, cell: Cell) -> bool:
+        """Always worth it."""
+        return True
+
+    def context(self) -> Context:
+        """A context that counts the attempt."""
+        return Context(attempt=self.attempt)
+
+    def reply(self, value: Any) -> None:
+        """Nobody waits."""
+
+    def fail(self, outcome: Outcome) -> None:
+        """As a plain tell ends."""
+        self._cell.tell_failed(self.message, outcome, self.attempt)
+
+
+class Stamped(Parcel):
+    """A message for one incarnation."""
+
+    __slots__ = ("_cell", "incarnation", "message")
+
+    def __init__(self, cell: Cell, message: Any, incarnation: int) -> None:
+        self._cell = cell
+        self.message = message
+        self.incarnation = incarnation
+
+    def admit(self, cell: Cell) -> bool:
+        """Only for the incarnation it was meant for; a stale one is recorded."""
+        if self.incarnation == cell.incarnation:
+            return True
+        cell.system.dead_letters.record(self.message, cell.ref, "of an earlier incarnation")
+        return False
+
+    def context(self) -> Context:
+        """Nothing is known of it."""
+        return EMPTY
+
+    def reply(self, value: Any) -> None:
+        """Nobody waits."""
+
+    def fail(self, outcome: Outcome) -> None:
+        """As a plain tell ends, but never again in another incarnation."""
+        self._cell.tell_failed(self.message, outcome, None)

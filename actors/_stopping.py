@@ -1,0 +1,51 @@
+"""The end of an incarnation as seen by those who asked for it.
+
+`Stop` is the control message, `StopFuture` what `ref.stop()` gives. An actor
+that awaits its own end would wait for itself: that raises.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from actors.errors import BlockingCall
+from actors.future import Future
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from actors._cell import Cell
+    from actors.exits import ExitReason
+
+__all__ = ["Stop", "StopFuture"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Control message: end the incarnation after the message in hand."""
+
+    reason: ExitReason
+
+
+class StopFuture(Future[bool]):
+    """True when the actor was alive and has stopped, False when it was dead."""
+
+    __slots__ = ("_cell",)
+
+    def __init__(self, cell: Cell) -> None:
+        super().__init__()
+        self._cell = cell
+
+    def resolve(self, *, value: bool) -> None:
+        """Resolve unless somebody has. Loop thread."""
+        if not self._done:
+            self._resolve(value, None)
+
+    def _wait(self) -> Generator[Any, None, None]:
+        if asyncio.current_task() is self._cell.handler_task():
+            raise BlockingCall(
+                f"{self._cell.ref} cannot wait for its own end; call stop() and return"
+            )
+        yield from super()._wait()

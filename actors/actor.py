@@ -1,0 +1,88 @@
+"""`Actor`: private state, one message at a time, on the event loop.
+
+It is a `pykka.Actor`: Pykka's three methods for new kinds of actor are filled,
+and its hooks are called where Pykka calls them. Handlers are `async def`, or
+`def` when they are quick; while one awaits, other actors run, and this one
+takes no other message. A handler that blocks, blocks the loop: use
+`ThreadActor` for that.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pykka
+
+from actors._facilities import Facilities
+from actors.future import Future
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from actors.ref import ActorRef
+
+__all__ = ["Actor"]
+
+
+class Actor(Facilities, pykka.Actor):
+    """Base class of actors that run on the loop. Subclass it, then `start()`."""
+
+    def __init__(self, *_args: Any, **_kwargs: Any) -> None:
+        # The cell binds the instance before the constructor runs, so there is
+        # nothing left of Pykka's constructor to do.
+        pass
+
+    def __str__(self) -> str:
+        return f"{type(self).__name__} ({self.actor_urn})"
+
+    @classmethod
+    def start(cls, *args: Any, **kwargs: Any) -> ActorRef[Self]:
+        """Start an actor in the current system and return its ref at once.
+
+        Inside an actor that is the actor's system; else the system of the
+        running loop; else one whose loop runs on a thread of its own. The
+        constructor runs in the caller; what it raises is raised here.
+        """
+        from actors.system import default_system
+
+        return default_system().start(cls, *args, **kwargs)
+
+    def on_start(self) -> Any:
+        """Called before the first message; may be async. An error fails the start."""
+
+    def after_start(self) -> Any:
+        """Called after the start is reported and before the first message; may be async.
+
+        The place for slow warm-up: the actors that start after this one do not
+        wait for it. An error here is a crash.
+        """
+
+    def on_stop(self, *args: Any, **kwargs: Any) -> Any:
+        """Called as `on_stop(reason)` before an orderly end; may be async.
+
+        `reason` is "normal" or "shutdown". A class may leave the argument out.
+        Not called after a crash (`on_failure` is) nor when killed: do not
+        depend on it for safety.
+        """
+
+    def on_failure(self, *args: Any, **kwargs: Any) -> Any:
+        """Called as `on_failure(type, value, traceback)` after a crash; may be async."""
+
+    def on_receive(self, message: Any) -> Any:
+        """Take a message that no `@receives` method takes; may be async."""
+        return self.unhandled(message)
+
+    @staticmethod
+    def _create_actor_inbox() -> NoReturn:
+        raise TypeError("the inbox belongs to the slot of the actor, not to the instance")
+
+    @staticmethod
+    def _create_future() -> pykka.Future[Any]:
+        return Future()
+
+    def _start_actor_loop(self) -> NoReturn:
+        raise TypeError("actors run in a slot: start them with start(), or under a supervisor")
+
+
+for _hook in (Actor.on_start, Actor.after_start, Actor.on_stop, Actor.on_failure):
+    _hook.__unfilled__ = True  # type: ignore[attr-defined]  # read by actors.hooks

@@ -1,0 +1,173 @@
+"""One ask: the future of the caller and the parcel of the receiver in one.
+
+It is pending in a table of deadlines from its birth, and whoever takes it out
+of there resolves it (see deadlines.py). What comes later is counted as a late
+answer. An ask whose only waiter is cancelled is cancelled too, on both sides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from actors.context import Context
+from actors.delivery import Outcome, Parcel
+from actors.errors import (
+    ActorCrashed,
+    ActorDeadError,
+    AskCancelled,
+    AskTimeout,
+    Refused,
+)
+from actors.future import Future
+
+if TYPE_CHECKING:
+    from actors._cell import Cell
+
+__all__ = ["Ask", "error_for_caller"]
+
+T = TypeVar("T")
+
+_GONE = object()
+
+
+class Ask(Future[T], Parcel, Generic[T]):
+    """A request to one actor, which ends by its deadline whatever happens."""
+
+    __slots__ = (
+        "_asked_by",
+        "_chain",
+        "_context",
+        "_pending",
+        "attempt",
+        "cell",
+        "deadline",
+        "message",
+        "timeout",
+    )
+
+    def __init__(
+        self,
+        cell: Cell,
+        message: Any,
+        pending: dict[Ask[Any], float],
+        timeout: float,
+        deadline: float,
+        asked_by: Cell | None,
+        chain: tuple[str, ...],
+    ) -> None:
+        self._done = False
+        self._value = None
+        self._error = None
+        self._waiters = []
+        self._hook = None
+        self._sources = ()
+        self.cell = cell
+        self.message = message
+        self.timeout = timeout
+        self.deadline = deadline
+        self.attempt = 1
+        self._pending = pending
+        self._asked_by = asked_by
+        self._chain = chain
+        self._context: Context | None = None
+
+    def cancel(self) -> bool:
+        """Give up: removed when it waits, its async handler cancelled when it runs.
+
+        Loop thread only. False when it is resolved already.
+        """
+        if self._pending.pop(self, None) is None:
+            return False
+        message_type = type(self.message).__name__
+        self.cell.cancel_in_hand(self)
+        self._resolve(None, AskCancelled(self.cell.ref, message_type))
+        return True
+
+    def admit(self, cell: Cell) -> bool:
+        """Start, unless it is resolved: expired, or given up by its caller."""
+        if self._done:
+            cell.system.counters.expired += 1
+            return False
+        return True
+
+    def context(self) -> Context:
+        """Built when the handler looks at it; most do not."""
+        context = self._context
+        if context is None:
+            sender = self._asked_by.ref if self._asked_by is not None else None
+            context = self._context = Context(
+                kind="ask",
+                sender=sender,
+                deadline=self.deadline,
+                attempt=self.attempt,
+                chain=self._chain,
+            )
+        return context
+
+    def chain(self) -> tuple[str, ...]:
+        """The asks that wait for this one's answer."""
+        return self._chain
+
+    def reply(self, value: Any) -> None:
+        """Give the answer to the caller, unless it is too late."""
+        if self._pending.pop(self, _GONE) is _GONE:
+            self.cell.system.late_answer(self)
+            return
+        self._resolve(value, None)
+
+    def fail(self, outcome: Outcome) -> None:
+        """Give the error to the caller, unless it is too late."""
+        if self._pending.pop(self, _GONE) is _GONE:
+            self.cell.system.late_answer(self)
+            return
+        self._resolve(None, error_for_caller(self.cell.ref, outcome))
+
+    def give_up(self, error: BaseException) -> bool:
+        """Fail with `error` if nothing has resolved it yet. Any thread."""
+        if self._pending.pop(self, _GONE) is _GONE:
+            return False
+        self._resolve(None, error)
+        return True
+
+    def expire(self) -> None:
+        """The deadline has come. Loop thread only."""
+        self.give_up(self._timeout_error(self.timeout))
+
+    def again(self) -> None:
+        """Its handler asked for one more try: the context counts it."""
+        self.attempt += 1
+        self._context = None
+
+    def _timeout_error(self, waited: float) -> AskTimeout:
+        return AskTimeout(
+            self.cell.ref, type(self.message).__name__, waited, self.cell.whereabouts(self)
+        )
+
+    def _timed_out(self, waited: float) -> AskTimeout:
+        return self._timeout_error(waited)
+
+    def _claim(self) -> None:
+        super()._claim()
+        self._pending.pop(self, None)
+
+    def _waiter_left(self, waiter: asyncio.Future[None]) -> None:
+        super()._waiter_left(waiter)
+        if not self._waiters:
+            self.cell.system.call_on_loop(self.cancel)
+
+
+def error_for_caller(target: object, outcome: Outcome) -> BaseException:
+    """The exception that the caller of an ask gets for `outcome`."""
+    error = outcome.error
+    if outcome.kind == "dead":
+        return ActorDeadError(target, outcome.exit)
+    if outcome.kind == "crashed" and not isinstance(error, Exception) and outcome.exit is not None:
+        crashed = ActorCrashed(target, outcome.exit)
+        crashed.__cause__ = error
+        return crashed
+    if outcome.kind == "reject":
+        return Refused(str(error))
+    if error is None:
+        return AskCancelled(target, "the request")
+    return error

@@ -1,0 +1,54 @@
+"""The clock as an argument: what time it is, and "call me later".
+
+`LoopClock` is the real one. `actors.testing.ManualClock` moves only when a
+test says so. Intervals, deadlines and restart windows use `monotonic()`;
+`time()` is the wall clock and serves due times of stored messages alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Clock", "LoopClock", "TimerHandle"]
+
+
+class TimerHandle(Protocol):
+    """A call that has been ordered and can be taken back."""
+
+    def cancel(self) -> None:
+        """Take the call back. Does nothing when it was made already."""
+        ...
+
+
+class Clock(Protocol):
+    """What the runtime asks of a clock. Seconds everywhere."""
+
+    def monotonic(self) -> float:
+        """Seconds since some point, never going back. Any thread."""
+        ...
+
+    def time(self) -> float:
+        """Seconds since the epoch; may jump. Any thread."""
+        ...
+
+    def call_later(self, delay: float, callback: Callable[..., Any], *args: Any) -> TimerHandle:
+        """Call `callback(*args)` on the loop in `delay` seconds. Loop thread only."""
+        ...
+
+
+class LoopClock:
+    """The clock of the machine and the timers of the running loop."""
+
+    __slots__ = ()
+
+    monotonic = staticmethod(time.monotonic)
+    time = staticmethod(time.time)
+
+    def call_later(self, delay: float, callback: Callable[..., Any], *args: Any) -> TimerHandle:
+        """Order a call from the running loop. Raises RuntimeError when none runs."""
+        return asyncio.get_running_loop().call_later(delay, callback, *args)

@@ -1,0 +1,102 @@
+"""The deadlines of asks in hand: one timer for all of the same duration.
+
+Asks with one timeout end in the order in which they began, so each duration
+has an ordered table of what is pending and at most one timer, set for the
+oldest. Whoever takes an ask out of its table has the right to resolve it:
+`dict.pop` is atomic, so an answer, a timeout and a death that come at the same
+moment from different threads have exactly one winner, without a lock.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from actors.ask import Ask
+    from actors.clock import TimerHandle
+    from actors.system import System
+
+__all__ = ["Deadlines", "check_seconds"]
+
+
+def check_seconds(name: str, value: float) -> float:
+    """`value` when it is a finite number of seconds >= 0; else ValueError."""
+    if not isinstance(value, (int, float)) or not 0.0 <= value < math.inf:
+        raise ValueError(f"{name} must be a finite number of seconds >= 0, not {value!r}")
+    return value
+
+
+class _Bucket:
+    """The pending asks of one duration, oldest first."""
+
+    __slots__ = ("_owner", "armed", "handle", "pending", "timeout")
+
+    def __init__(self, owner: Deadlines, timeout: float) -> None:
+        self._owner = owner
+        self.timeout = timeout
+        self.pending: dict[Ask[Any], float] = {}
+        self.armed = False
+        self.handle: TimerHandle | None = None
+
+    def arm(self) -> None:
+        """Set the timer for the oldest. Loop thread only."""
+        first = self._first()
+        if first is None:
+            self.armed = False
+            self._owner.forget(self)
+            if not self.pending:
+                return
+            # An ask came from another thread between the two looks.
+            self.armed = True
+            first = next(iter(self.pending.values()))
+        clock = self._owner.system.clock
+        self.handle = clock.call_later(max(0.0, first - clock.monotonic()), self._fire)
+
+    def _fire(self) -> None:
+        now = self._owner.system.clock.monotonic()
+        while (first := self._first()) is not None and first <= now:
+            ask = next(iter(self.pending))
+            ask.expire()
+        self.arm()
+
+    def _first(self) -> float | None:
+        while True:
+            try:
+                return next(iter(self.pending.values()), None)
+            except RuntimeError:
+                # Another thread added an ask between the two steps: look again.
+                continue
+
+
+class Deadlines:
+    """All pending asks of one system."""
+
+    __slots__ = ("_buckets", "system")
+
+    def __init__(self, system: System) -> None:
+        self.system = system
+        self._buckets: dict[float, _Bucket] = {}
+
+    def table(self, timeout: float) -> _Bucket:
+        """The bucket of asks that wait `timeout` seconds."""
+        bucket = self._buckets.get(timeout)
+        if bucket is None:
+            bucket = self._buckets.setdefault(
+                check_seconds("timeout", timeout), _Bucket(self, timeout)
+            )
+        return bucket
+
+    def forget(self, bucket: _Bucket) -> None:
+        """Drop a bucket in which nothing is pending."""
+        self._buckets.pop(bucket.timeout, None)
+
+    def pending(self) -> int:
+        """How many asks are in hand now."""
+        return sum(len(bucket.pending) for bucket in list(self._buckets.values()))
+
+    def close(self) -> None:
+        """Take the timers back. Loop thread only."""
+        for bucket in list(self._buckets.values()):
+            if bucket.handle is not None:
+                bucket.handle.cancel()

@@ -1,0 +1,215 @@
+"""What can go wrong between actors, as types.
+
+Every error builds its own text from the fields it carries, says whose fault it
+is, and tells the reader what to do where there is something to do. Those that
+Pykka has a name for are subclasses of Pykka's, so that code written for Pykka
+catches them. `Retry`, `Reject`, `Refused` and `Ignore` are raised by actors on
+purpose: they are answers, not crashes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pykka
+
+if TYPE_CHECKING:
+    from actors.exits import Exit
+
+__all__ = [
+    "ActorCrashed",
+    "ActorDeadError",
+    "ActorError",
+    "AskCancelled",
+    "AskCycle",
+    "AskTimeout",
+    "BlockingCall",
+    "HandlerTableError",
+    "Ignore",
+    "MailboxFull",
+    "Overloaded",
+    "Refused",
+    "Reject",
+    "Restarting",
+    "Retry",
+    "StartFailed",
+    "StashFull",
+]
+
+
+class ActorError(Exception):
+    """Base of the errors that the runtime itself raises."""
+
+
+class ActorDeadError(ActorError, pykka.ActorDeadError):
+    """The actor has ended, and its slot with it: nobody will handle this.
+
+    `target` names the actor, `exit` says how it ended (None when that is not
+    known here). Sending again does not help; start another actor.
+    """
+
+    def __init__(self, target: object, exit: Exit | None = None) -> None:  # noqa: A002  # OTP's word
+        self.target = str(target)
+        self.exit = exit
+        cause = f": {exit}" if exit is not None else ""
+        super().__init__(f"{self.target} is dead{cause}")
+
+
+class AskTimeout(ActorError, pykka.Timeout, TimeoutError):
+    """No answer came before the deadline of the ask.
+
+    `target` and `message_type` name what was asked, `waited` is in seconds,
+    `state` says where the request was last seen. The request may still be
+    handled if its handler had begun.
+    """
+
+    def __init__(self, target: object, message_type: str, waited: float, state: str) -> None:
+        self.target = str(target)
+        self.message_type = message_type
+        self.waited = waited
+        self.state = state
+        super().__init__(
+            f"no answer from {self.target} to {message_type} within {waited:g} s ({state})"
+        )
+
+
+class AskCancelled(ActorError):
+    """The ask was cancelled by its own caller before an answer came."""
+
+    def __init__(self, target: object, message_type: str) -> None:
+        self.target = str(target)
+        self.message_type = message_type
+        super().__init__(f"the ask of {message_type} to {self.target} was cancelled by its caller")
+
+
+class AskCycle(ActorError):
+    """An ask that could only be answered by somebody who waits for it.
+
+    `chain` holds the actors whose asks are in hand, the first asker first; the
+    target is one of them. Use `tell`, or let the answer travel in a message.
+    """
+
+    def __init__(self, target: object, chain: tuple[str, ...]) -> None:
+        self.target = str(target)
+        self.chain = chain
+        circle = " -> ".join((*chain, self.target))
+        super().__init__(
+            f"a circle of asks never ends: {circle}; use tell for one of them, "
+            "or answer with a message later"
+        )
+
+
+class ActorCrashed(ActorError):
+    """The actor crashed while it handled the request.
+
+    Given to callers in place of the error itself when that error would do harm
+    to them (`CancelledError`, `SystemExit`, `KeyboardInterrupt`) or cannot be
+    carried to them. `exit` has the error, the message type and the restarts.
+    """
+
+    def __init__(self, target: object, exit: Exit) -> None:  # noqa: A002  # OTP's word
+        self.target = str(target)
+        self.exit = exit
+        super().__init__(f"{self.target} crashed: {exit}")
+
+
+class Refused(ActorError):
+    """Raised in a handler: the request is answered with an error, no crash.
+
+    `reason` is for a person, `code` for a program.
+    """
+
+    def __init__(self, reason: str, *, code: str | None = None) -> None:
+        self.reason = reason
+        self.code = code
+        super().__init__(reason)
+
+
+class Overloaded(ActorError):
+    """There is no room for this now; the same may work later."""
+
+
+class MailboxFull(Overloaded):
+    """The inbox of `target` holds `limit` messages already.
+
+    The message was not taken. Slow down, or give the class a larger
+    `inbox_limit`.
+    """
+
+    def __init__(self, target: object, limit: int) -> None:
+        self.target = str(target)
+        self.limit = limit
+        super().__init__(f"the inbox of {self.target} is full ({limit} messages)")
+
+
+class StashFull(Overloaded):
+    """The stash of `target` holds `limit` messages already."""
+
+    def __init__(self, target: object, limit: int) -> None:
+        self.target = str(target)
+        self.limit = limit
+        super().__init__(
+            f"the stash of {self.target} is full ({limit} messages); "
+            "unstash earlier, or give the class a larger `stash_limit`"
+        )
+
+
+class Restarting(ActorError):
+    """The actor is down and will not be back before the deadline of the ask.
+
+    `retry_after` is the number of seconds until it is started again.
+    """
+
+    def __init__(self, target: object, retry_after: float) -> None:
+        self.target = str(target)
+        self.retry_after = retry_after
+        super().__init__(f"{self.target} is restarting; try again in {retry_after:.3g} s")
+
+
+class BlockingCall(ActorError):
+    """A call that would block the thread which has to do the work."""
+
+
+class StartFailed(ActorError):
+    """The constructor or `on_start` of `target` raised; see `__cause__`."""
+
+    def __init__(self, target: object, cause: BaseException) -> None:
+        self.target = str(target)
+        self.cause = cause
+        super().__init__(f"{self.target} did not start: {type(cause).__name__}: {cause}")
+
+
+class HandlerTableError(TypeError):
+    """A class of actors whose handlers contradict each other or the rules."""
+
+
+class Ignore(Exception):
+    """Raised in the constructor or `on_start`: there is nothing to run.
+
+    OTP's `ignore`: the start counts as done, the slot stays without an actor.
+    """
+
+
+class Retry(Exception):
+    """Raised in a handler: deliver this message once more, no crash.
+
+    `after` is in seconds (None: the transport's own growing delay; at once for
+    a local tell). `penalty=False` says that the failure is not the consumer's.
+    """
+
+    def __init__(self, after: float | None = None, *, penalty: bool = True) -> None:
+        self.after = after
+        self.penalty = penalty
+        when = "" if after is None else f" after {after:g} s"
+        super().__init__(f"to be delivered again{when}")
+
+
+class Reject(Exception):
+    """Raised in a handler: never deliver this message again, no crash.
+
+    It goes to the dead letters with `reason`.
+    """
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)

@@ -1,0 +1,197 @@
+"""A value that comes later: awaited on a loop, or fetched by a thread.
+
+A `Future` is resolved once, from any thread. Waiting for it never blocks a
+thread that runs an event loop: there `await` it, and `get()` raises
+`BlockingCall` while the value is not there.
+
+Order of events without a lock: a waiter first adds itself and then looks again
+whether the value is there; the resolver first stores the value and then takes
+the waiters. Whichever comes second sees the other. Waking twice is harmless.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import queue
+import sys
+import threading
+from asyncio import _get_running_loop as running_loop
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import pykka
+
+from actors.errors import AskTimeout, BlockingCall
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable
+
+__all__ = ["Future"]
+
+T = TypeVar("T")
+J = TypeVar("J")
+M = TypeVar("M")
+R = TypeVar("R")
+
+
+class Future(pykka.Future[T], Generic[T]):
+    """A `pykka.Future` that can be awaited without blocking the loop."""
+
+    __slots__ = ("_done", "_error", "_hook", "_sources", "_value", "_waiters")
+
+    def __init__(self) -> None:
+        self._done = False
+        self._value: Any = None
+        self._error: BaseException | None = None
+        self._waiters: list[asyncio.Future[None] | threading.Event] = []
+        self._hook: Callable[[float | None], T] | None = None
+        self._sources: tuple[pykka.Future[Any], ...] = ()
+
+    def __repr__(self) -> str:
+        state = "pending" if not self._done else "failed" if self._error else "done"
+        return f"<actors.Future {state}>"
+
+    def done(self) -> bool:
+        """True when `get()` would not wait."""
+        return self._done
+
+    def get(self, *, timeout: float | None = None) -> T:
+        """The value; waits at most `timeout` seconds for it.
+
+        Raises what the actor raised, `AskTimeout`, or `BlockingCall` when the
+        value is not there and this thread runs an event loop.
+        """
+        if not self._done:
+            if self._hook is not None:
+                self._value = self._hook(timeout)
+                self._done = True
+            else:
+                self._block(timeout)
+        if self._error is not None:
+            raise self._error
+        value: T = self._value
+        return value
+
+    def set(self, value: T | None = None) -> None:
+        """Resolve with `value`. Raises `queue.Full` when resolved already."""
+        self._claim()
+        self._resolve(value, None)
+
+    def set_exception(self, exc_info: Any = None) -> None:
+        """Resolve with an exception: an `exc_info` triple, or the current one."""
+        kind, error, traceback = exc_info if exc_info is not None else sys.exc_info()
+        if error is None:
+            if kind is None:
+                raise TypeError("set_exception() needs an exception, or one being handled")
+            error = kind()
+        if traceback is not None and error.__traceback__ is not traceback:
+            error = error.with_traceback(traceback)
+        self._claim()
+        self._resolve(None, error)
+
+    def set_get_hook(self, func: Callable[[float | None], T]) -> None:
+        """Let `get(timeout)` call `func(timeout)`. Raises `queue.Full` when resolved."""
+        if self._done:
+            raise queue.Full
+        self._hook = func
+
+    def filter(
+        self: pykka.Future[Iterable[J]], func: Callable[[J], bool]
+    ) -> pykka.Future[Iterable[J]]:
+        """A future of the items that `func` accepts."""
+        return _derived(lambda timeout: list(filter(func, self.get(timeout=timeout))), self)
+
+    def join(self: pykka.Future[Any], *futures: pykka.Future[Any]) -> pykka.Future[Iterable[Any]]:
+        """A future of the list of the values of this one and `futures`."""
+        sources = (self, *futures)
+        return _derived(lambda timeout: [each.get(timeout=timeout) for each in sources], *sources)
+
+    def map(self, func: Callable[[T], M]) -> pykka.Future[M]:
+        """A future of `func(value)`."""
+        return _derived(lambda timeout: func(self.get(timeout=timeout)), self)
+
+    def reduce(
+        self: pykka.Future[Iterable[J]], func: Callable[[R, J], R], *args: R
+    ) -> pykka.Future[R]:
+        """A future of the items folded with `func`, from `args[0]` if given."""
+        return _derived(
+            lambda timeout: functools.reduce(func, self.get(timeout=timeout), *args), self
+        )
+
+    def __await__(self) -> Generator[Any, None, T]:
+        if not self._done:
+            if self._hook is None:
+                yield from self._wait()
+            else:
+                for source in self._sources:
+                    yield from source.__await__()
+        return self.get()
+
+    __iter__ = __await__
+
+    def _claim(self) -> None:
+        if self._done or self._hook is not None:
+            raise queue.Full
+
+    def _resolve(self, value: Any, error: BaseException | None) -> None:
+        self._value = value
+        self._error = error
+        self._done = True
+        if self._waiters:
+            for waiter in tuple(self._waiters):
+                _wake(waiter)
+
+    def _wait(self) -> Generator[Any, None, None]:
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        if self._done:
+            return
+        try:
+            yield from waiter
+        except asyncio.CancelledError:
+            self._waiter_left(waiter)
+            raise
+
+    def _waiter_left(self, waiter: asyncio.Future[None]) -> None:
+        self._waiters.remove(waiter)
+
+    def _block(self, timeout: float | None) -> None:
+        if running_loop() is not None:
+            raise BlockingCall(
+                "get() on a thread that runs an event loop would block that loop; "
+                "write `await future` there"
+            )
+        waiter = threading.Event()
+        self._waiters.append(waiter)
+        if not self._done and not waiter.wait(timeout):
+            raise self._timed_out(timeout or 0.0)
+
+    def _timed_out(self, waited: float) -> AskTimeout:
+        return AskTimeout("a future", "its value", waited, "not resolved")
+
+
+def _derived(hook: Callable[[float | None], M], *sources: pykka.Future[Any]) -> Future[M]:
+    future: Future[M] = Future()
+    future._hook = hook  # noqa: SLF001  # a future of our own, just made
+    future._sources = sources  # noqa: SLF001  # as above
+    return future
+
+
+def _wake(waiter: asyncio.Future[None] | threading.Event) -> None:
+    if isinstance(waiter, threading.Event):
+        waiter.set()
+        return
+    loop = waiter.get_loop()
+    if loop is running_loop():
+        _finish(waiter)
+        return
+    try:
+        loop.call_soon_threadsafe(_finish, waiter)
+    except RuntimeError:
+        # The loop of the waiter is closed: nobody waits there any more.
+        return
+
+
+def _finish(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

@@ -1,0 +1,165 @@
+"""Which method of an actor takes which message: the handler table.
+
+The table of a class is made and checked when the class is made: two methods
+for one type, or a method that cannot take exactly one message, is a
+`HandlerTableError` at import. A handler of a class takes its subclasses too,
+the nearest one in the method resolution order wins, and `on_receive` takes the
+rest. A method that overrides a handler by name inherits its types.
+
+The table knows classes and functions; it has no instance and runs nothing.
+"""
+
+from __future__ import annotations
+
+import inspect
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+
+from actors.errors import HandlerTableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+__all__ = ["Handler", "HandlerTable", "Lookup", "exposed", "exposed_methods", "receives"]
+
+Handler: TypeAlias = "Callable[[Any, Any], Any]"
+F = TypeVar("F", bound="Callable[..., Any]")
+
+_RECEIVES: Final = "__actors_receives__"
+_EXPOSED: Final = "__actors_exposed__"
+
+
+def receives(*types: type) -> Callable[[F], F]:
+    """Bind a method to the message classes `types` (and their subclasses).
+
+    The method takes `self` and the message, and may be `async def`. What it
+    returns answers an ask.
+    """
+    for kind in types:
+        if not isinstance(kind, type):
+            raise HandlerTableError(f"@receives takes classes, not {kind!r}")
+    if not types:
+        raise HandlerTableError("@receives needs at least one class, as in @receives(Reserve)")
+
+    def mark(function: F) -> F:
+        setattr(function, _RECEIVES, types)
+        return function
+
+    return mark
+
+
+def exposed(function: F) -> F:
+    """Mark a method that may be called over the network through a proxy."""
+    name = getattr(function, "__name__", "")
+    if name.startswith("_"):
+        raise HandlerTableError(f"@exposed {name}: a name that starts with _ is private")
+    setattr(function, _EXPOSED, True)
+    return function
+
+
+class Lookup(dict[type, "Handler | None"]):
+    """From the exact class of a message to its handler, filled as classes come.
+
+    Plain subscription is the hot path; a class seen for the first time goes
+    through `__missing__`. The value None marks the runtime's own wrappers.
+    """
+
+    __slots__ = ("_rest", "_typed")
+
+    def __init__(
+        self,
+        typed: Mapping[type, Handler],
+        rest: Handler,
+        fixed: Mapping[type, Handler | None],
+    ) -> None:
+        super().__init__(fixed)
+        self._typed = typed
+        self._rest = rest
+
+    def __missing__(self, kind: type) -> Handler:
+        found = self._rest
+        for base in kind.__mro__:
+            if base in self._typed:
+                found = self._typed[base]
+                break
+        self[kind] = found
+        return found
+
+    def instead(self, rest: Handler, fixed: Mapping[type, Handler | None]) -> Lookup:
+        """A lookup in which `rest` takes every message that is not `fixed`."""
+        return Lookup({}, rest, fixed)
+
+
+class HandlerTable:
+    """The checked table of one actor class.
+
+    `typed` maps message classes to functions, `exposed` holds the names that
+    may be called from outside.
+    """
+
+    __slots__ = ("exposed", "typed")
+
+    def __init__(self, owner: type, *, threaded: bool) -> None:
+        names: dict[type, str] = {}
+        self.typed: dict[type, Handler] = {}
+        for name, types in _marked(owner, _RECEIVES):
+            handler = _checked(owner, name, threaded=threaded)
+            for kind in types:
+                other = names.setdefault(kind, name)
+                if other != name:
+                    raise HandlerTableError(
+                        f"{owner.__qualname__} has two handlers for {kind.__qualname__}: "
+                        f"{other} and {name}; keep one of them, or override it by its name"
+                    )
+                self.typed[kind] = handler
+        self.exposed = frozenset(name for name, _ in _marked(owner, _EXPOSED))
+        for name in ("on_receive", "on_start", "on_stop", "on_failure", "after_start"):
+            if threaded:
+                _refuse_async(owner, name, getattr(owner, name, None))
+
+    def lookup(self, rest: Handler, fixed: Mapping[type, Handler | None]) -> Lookup:
+        """A fresh lookup over this table; `rest` takes what no entry takes."""
+        return Lookup(self.typed, rest, fixed)
+
+
+def exposed_methods(actor_class: type) -> frozenset[str]:
+    """The names of the methods of `actor_class` that are marked `@exposed`."""
+    return frozenset(name for name, _ in _marked(actor_class, _EXPOSED))
+
+
+def _marked(owner: type, mark: str) -> Iterator[tuple[str, Any]]:
+    marks: dict[str, Any] = {}
+    for base in reversed(owner.__mro__):
+        for name, value in vars(base).items():
+            if (found := getattr(value, mark, None)) is not None:
+                marks[name] = found
+    return iter(marks.items())
+
+
+def _checked(owner: type, name: str, *, threaded: bool) -> Handler:
+    where = f"{owner.__qualname__}.{name}"
+    function = inspect.getattr_static(owner, name)
+    if not isinstance(function, FunctionType):
+        raise HandlerTableError(f"{where} must be a plain method, not {type(function).__name__}")
+    if threaded:
+        _refuse_async(owner, name, function)
+    required = 0
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind is parameter.VAR_POSITIONAL or parameter.kind is parameter.VAR_KEYWORD:
+            continue
+        if parameter.default is parameter.empty:
+            required += 1 if parameter.kind is not parameter.KEYWORD_ONLY else 3
+    if required != 2:
+        raise HandlerTableError(
+            f"{where} must take exactly self and one message, "
+            f"but its signature is {inspect.signature(function)}"
+        )
+    return function
+
+
+def _refuse_async(owner: type, name: str, function: object) -> None:
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise HandlerTableError(
+            f"{owner.__qualname__}.{name} is async, but the class runs on a thread of its own; "
+            "write a plain def there, or make the class an actors.Actor"
+        )

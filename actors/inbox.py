@@ -1,0 +1,71 @@
+"""Pykka's view of an inbox, over a slot's mailbox.
+
+Code written for Pykka may hold `ref.actor_inbox` and put envelopes there. They
+join the mailbox like any other message, in order.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from actors.ask import error_for_caller
+from actors.context import EMPTY, Context
+from actors.delivery import Outcome, Parcel
+
+if TYPE_CHECKING:
+    from actors._mailbox import Mailbox
+
+__all__ = ["PykkaInbox", "PykkaParcel"]
+
+
+class PykkaParcel(Parcel):
+    """An envelope of Pykka's: a message, and perhaps a future for the answer."""
+
+    __slots__ = ("_mailbox", "_reply_to", "message")
+
+    def __init__(self, mailbox: Mailbox, envelope: Any) -> None:
+        self._mailbox = mailbox
+        self.message = envelope.message
+        self._reply_to = envelope.reply_to
+
+    def admit(self, cell: Any) -> bool:
+        """Always: Pykka's asks have no deadline."""
+        return True
+
+    def context(self) -> Context:
+        """Nothing is known of it."""
+        return EMPTY
+
+    def reply(self, value: Any) -> None:
+        """Answer the future, if there is one."""
+        if self._reply_to is not None:
+            self._reply_to.set(value)
+
+    def fail(self, outcome: Outcome) -> None:
+        """Fail the future, if there is one."""
+        if self._reply_to is None:
+            self._mailbox.tell_failed(self.message, outcome, None)
+            return
+        error = error_for_caller(self._mailbox.ref, outcome)
+        self._reply_to.set_exception((type(error), error, error.__traceback__))
+
+
+class PykkaInbox:
+    """`put`, `get` and `empty`, as Pykka's inboxes have them."""
+
+    __slots__ = ("_mailbox",)
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._mailbox = mailbox
+
+    def put(self, envelope: Any) -> None:
+        """Add an envelope. Raises what `tell` raises. Any thread."""
+        self._mailbox.ref.tell(PykkaParcel(self._mailbox, envelope))
+
+    def get(self) -> Any:
+        """The runtime takes messages itself; nobody else may."""
+        raise TypeError("only the runtime takes messages out of an actor's inbox")
+
+    def empty(self) -> bool:
+        """True when nothing waits."""
+        return not self._mailbox.inbox

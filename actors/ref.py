@@ -1,0 +1,204 @@
+"""`ActorRef`: the address of a slot. Valid across restarts, safe to share.
+
+`tell` and `ask` may be called from any thread; `deliver` belongs to the loop.
+A ref is an immutable value: copying it gives the ref itself, and nothing looks
+into it when it stands in a message or on an actor.
+
+The hot path takes no lock. A sender appends to the inbox and then looks whether
+the cell is scheduled; the cell clears that flag and then looks whether the
+inbox is empty. Whichever comes second sees the other. An ended cell has a limit
+of -1, so that the one comparison finds it too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import pykka
+
+from actors._current import current_cell
+from actors.ask import Ask
+from actors.errors import ActorDeadError, AskCycle, BlockingCall
+from actors.receipt import ACCEPTED, Receipt
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+
+    from actors._cell import Cell
+    from actors._stopping import StopFuture
+    from actors.context import Context
+    from actors.delivery import Delivery, Outcome
+    from actors.exits import Exit
+
+__all__ = ["ActorRef"]
+
+A = TypeVar("A", bound=pykka.Actor)
+
+
+class ActorRef(pykka.ActorRef[A], Generic[A]):
+    """A reference to the slot of an actor. Made by the runtime alone."""
+
+    __slots__ = ("_cell",)
+
+    def __init__(self, cell: Cell) -> None:
+        self._cell = cell
+
+    @property
+    def actor_class(self) -> type[A]:  # type: ignore[override]  # Pykka's is a plain attribute
+        """The class of the actor."""
+        return self._cell.actor_class
+
+    @property
+    def actor_urn(self) -> str:  # type: ignore[override]  # Pykka's is a plain attribute
+        """The name of the slot, unique among all systems of all processes."""
+        return self._cell.urn
+
+    @property
+    def actor_inbox(self) -> Any:
+        """The slot's inbox, with the methods that Pykka's has."""
+        return self._cell.pykka_inbox()
+
+    @property
+    def actor_stopped(self) -> threading.Event:  # type: ignore[override]  # made on demand here
+        """An event that is set when the slot has ended."""
+        return self._cell.stopped_event()
+
+    @property
+    def _actor_weakref(self) -> Callable[[], A | None]:  # type: ignore[override]  # as Pykka's proxy calls it
+        return lambda: self._cell.actor
+
+    @property
+    def name(self) -> str:
+        """The name given at the start, else the name of the class."""
+        return self._cell.name or self._cell.actor_class.__name__
+
+    @property
+    def exit(self) -> Exit | None:
+        """How the latest incarnation ended; None when none has."""
+        return self._cell.exit
+
+    @property
+    def room(self) -> int:
+        """Free places in the inbox now; 0 when the actor has ended."""
+        cell = self._cell
+        return max(0, cell.limit - len(cell.inbox))
+
+    def is_alive(self) -> bool:
+        """True until the slot has ended; a restart does not end it."""
+        return not self._cell.ended
+
+    async def started(self) -> None:
+        """Wait until `on_start` has finished. Loop thread only.
+
+        Raises `StartFailed` when it failed, `ActorDeadError` when the slot
+        ended before.
+        """
+        await self._cell.started()
+
+    def tell(self, message: Any) -> Receipt:  # type: ignore[override]  # Pykka's gives None
+        """Put `message` in the inbox and return at once. Any thread.
+
+        Raises `MailboxFull` when there is no room and `ActorDeadError` when the
+        slot has ended.
+        """
+        cell = self._cell
+        inbox = cell.inbox
+        if len(inbox) >= cell.limit:
+            cell.refuse(message)
+        inbox.append(message)
+        if not cell.scheduled:
+            cell.schedule()
+        return ACCEPTED
+
+    def ask(  # type: ignore[override]  # Pykka's blocks by default; the docs name the difference
+        self, message: Any, *, timeout: float | None = None, block: bool = False
+    ) -> Any:
+        """Ask for an answer; returns a `Future` (or the answer, with `block`).
+
+        `timeout` is in seconds (None: the system's `ask_timeout`, 5 s) and is
+        always finite. The future fails with what the handler raised,
+        `AskTimeout`, `ActorDeadError`, `MailboxFull` or `Restarting`. An ask
+        to oneself, or in a circle, raises `AskCycle` at once. Any thread;
+        `block=True` raises `BlockingCall` on a thread that runs a loop.
+        """
+        cell = self._cell
+        system = cell.system
+        if timeout is None:
+            timeout = system.ask_timeout
+        asked_by = current_cell.get()
+        chain: tuple[str, ...] = ()
+        if asked_by is not None:
+            chain = asked_by.asking_chain()
+            if chain and cell.urn in chain:
+                raise AskCycle(self, chain)
+        bucket = system.deadlines.table(timeout)
+        deadline = system.now() + timeout
+        ask: Ask[Any] = Ask(cell, message, bucket.pending, timeout, deadline, asked_by, chain)
+        bucket.pending[ask] = deadline
+        if not bucket.armed:
+            bucket.armed = True
+            system.call_on_loop(bucket.arm)
+        inbox = cell.inbox
+        if len(inbox) < cell.limit and not cell.down:
+            inbox.append(ask)
+            if not cell.scheduled:
+                cell.schedule()
+        else:
+            cell.put_ask(ask)
+        return ask.get() if block else ask
+
+    def deliver(
+        self, message: Any, *, context: Context, on_done: Callable[[Outcome], None]
+    ) -> Delivery:
+        """Put a transport's message in the inbox; `on_done` is called once, on the loop.
+
+        Loop thread only. Raises `MailboxFull`, `ActorDeadError`, and for asks
+        `AskCycle` (this actor is in `context.chain`) and `Restarting`.
+        """
+        return self._cell.deliver(message, context, on_done)
+
+    def stop(  # type: ignore[override]  # Pykka's blocks by default; the docs name the difference
+        self, *, block: bool = False, timeout: float | None = None
+    ) -> StopFuture | bool:
+        """Ask the actor to stop, ahead of the messages that wait. Any thread.
+
+        The future is True when this stopped it, False when it had ended
+        already. With `block` it waits for that, at most `timeout` seconds;
+        an actor cannot wait for its own end (`BlockingCall`).
+        """
+        if block and current_cell.get() is self._cell:
+            raise BlockingCall(f"{self} cannot wait for its own end; stop without block=True")
+        future = self._cell.request_stop()
+        return future.get(timeout=timeout) if block else future
+
+    def proxy(self) -> Any:
+        """A proxy to the actor's methods and attributes.
+
+        Raises `ActorDeadError` when the slot has ended.
+        """
+        from actors.proxies import Proxy
+
+        if not self.is_alive():
+            raise ActorDeadError(self, self._cell.exit)
+        return Proxy(actor_ref=self)
+
+    def watched_by(self, watcher: ActorRef[Any]) -> None:
+        """Send `Terminated` to `watcher` when this slot ends. Any thread."""
+        self._cell.system.call_on_loop(self._cell.add_watcher, watcher, watcher._cell.incarnation)
+
+    def unwatched_by(self, watcher: ActorRef[Any]) -> None:
+        """Take `watched_by` back. Any thread."""
+        self._cell.system.call_on_loop(self._cell.remove_watcher, watcher)
+
+    def __copy__(self) -> ActorRef[A]:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ActorRef[A]:
+        return self
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            f"{self} is an address in this process; send it in a message and the "
+            "runtime turns it into an address that works elsewhere"
+        )

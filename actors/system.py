@@ -1,0 +1,321 @@
+"""`System`: the actors of one loop, and what they share.
+
+A system is bound to one loop: the one that runs where the first actor is
+started, or, when none runs there, one on a background thread that is started on
+demand. It owns the registry, the dead letters, the deadlines of asks, the
+events and the clock. There is no global registry: two systems in one process
+know nothing of each other.
+
+Refs may be used from any thread; everything else here belongs to the loop
+unless it says otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import secrets
+import weakref
+from dataclasses import dataclass
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import pykka
+
+from actors._cell import Cell
+from actors._current import current_system
+from actors.background import BackgroundLoop
+from actors.clock import Clock, LoopClock
+from actors.dead_letters import DeadLetters
+from actors.deadlines import Deadlines, check_seconds
+from actors.events import Events
+from actors.exits import Exit
+
+if TYPE_CHECKING:
+    import contextvars
+    import threading
+    from collections.abc import Callable, Coroutine
+
+    from actors.ask import Ask
+    from actors.ref import ActorRef
+
+__all__ = ["Counters", "Lifecycle", "System", "default_system"]
+
+A = TypeVar("A", bound=pykka.Actor)
+
+logger = logging.getLogger("actors")
+
+
+class Lifecycle(Protocol):
+    """Hooks that are awaited at the turns of every actor's life, on the loop."""
+
+    async def started(self, ref: ActorRef[Any], actor: Any) -> None:
+        """After `on_start`, before the start is reported. An error fails the start."""
+        ...
+
+    async def restarting(self, ref: ActorRef[Any], exit: Exit) -> None:  # noqa: A002  # OTP's word
+        """An incarnation is over, the slot is not."""
+        ...
+
+    async def restarted(self, ref: ActorRef[Any], actor: Any) -> None:
+        """As `started`, for a later incarnation."""
+        ...
+
+    async def ended(self, ref: ActorRef[Any], exit: Exit) -> None:  # noqa: A002  # OTP's word
+        """The slot has ended."""
+        ...
+
+
+@dataclass(slots=True)
+class Counters:
+    """What happened that nobody was told of otherwise. Only ever grows."""
+
+    #: Answers that came after the caller had given up.
+    late_answers: int = 0
+    #: Asks whose caller had given up when their turn came: not handled.
+    expired: int = 0
+    #: Messages that a full inbox refused.
+    refused: int = 0
+
+
+class System:
+    """A world of actors on one loop."""
+
+    def __init__(
+        self,
+        name: str = "local",
+        *,
+        clock: Clock | None = None,
+        events: Events | None = None,
+        inbox_limit: int = 10_000,
+        ask_timeout: float = 5.0,
+        dead_letter_limit: int = 1000,
+        loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+    ) -> None:
+        self.name = name
+        self.clock: Clock = clock if clock is not None else LoopClock()
+        self.now = self.clock.monotonic
+        self.events = events if events is not None else Events(self.clock.monotonic)
+        self.inbox_limit = inbox_limit
+        self.ask_timeout = check_seconds("ask_timeout", ask_timeout)
+        self.dead_letters = DeadLetters(dead_letter_limit, self.events, self.clock.monotonic)
+        self.deadlines = Deadlines(self)
+        self.counters = Counters()
+        self.lifecycle: list[Lifecycle] = []
+        #: The tasks in which async handlers run now, and whose they are.
+        self.tasks: dict[asyncio.Task[Any], Cell] = {}
+        #: The cell whose plain handlers run now.
+        self.busy: Cell | None = None
+        self.loop: asyncio.AbstractEventLoop = None  # type: ignore[assignment]  # set by attach(), before anything uses it
+        self.thread_id = 0
+        #: Abandoned threads, for as long as they hang.
+        self.stuck_threads: list[threading.Thread] = []
+        self._cells: dict[int, Cell] = {}
+        self._serials = itertools.count(1)
+        self.next_serial: Callable[[], int] = self._serials.__next__
+        self._id = secrets.token_hex(8)
+        self._loop_factory = loop_factory
+        self._background: BackgroundLoop | None = None
+        self._spawned: set[asyncio.Task[Any]] = set()
+
+    # -- the loop
+
+    def attach(self) -> None:
+        """Bind the system to a loop if it has none yet: the running one, or a new thread's."""
+        if self.loop is not None:
+            return
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self._background = BackgroundLoop(self.name, self._loop_factory)
+            loop = self._background.start()
+            self.thread_id = self._background.thread_id
+        else:
+            self.thread_id = get_ident()
+        self.loop = loop
+
+    def call_on_loop(self, callback: Callable[..., Any], *args: Any) -> None:
+        """Call it now on the loop thread; from other threads, soon."""
+        if get_ident() == self.thread_id:
+            callback(*args)
+            return
+        try:
+            self.loop.call_soon_threadsafe(callback, *args)
+        except RuntimeError:
+            logger.debug("The loop of system %r is closed: %r is not called", self.name, callback)
+
+    def wake(self, cell: Any) -> None:
+        """Have the pump of `cell` called. Other threads than the loop's."""
+        try:
+            cell.pump_soon()
+        except RuntimeError:
+            self.lost(cell)
+
+    def lost(self, cell: Cell) -> None:
+        """The loop is closed: nothing will ever run there, so the slot has ended."""
+        cell.finish(Exit("killed", time=self.now(), wall=self.clock.time()))
+
+    def spawn(
+        self, coroutine: Coroutine[Any, Any, Any], context: contextvars.Context | None = None
+    ) -> asyncio.Task[Any]:
+        """Run `coroutine` as a task that is kept until done; an error is logged."""
+        task = self.loop.create_task(coroutine, context=context)
+        self._spawned.add(task)
+        task.add_done_callback(self._spawn_done)
+        return task
+
+    def _spawn_done(self, task: asyncio.Task[Any]) -> None:
+        self._spawned.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("A background task of system %r failed", self.name, exc_info=error)
+
+    @staticmethod
+    def task_is_cancelled() -> bool:
+        """True when somebody cancelled the task that runs this."""
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() > 0
+
+    # -- the registry
+
+    def start(
+        self, actor_class: type[A], *args: Any, name: str | None = None, **kwargs: Any
+    ) -> ActorRef[A]:
+        """Start an actor outside of any supervisor; returns its ref at once.
+
+        The constructor runs here and now, and what it raises is raised;
+        `on_start` runs soon (`await ref.started()`). When it crashes it has
+        ended. Any thread.
+        """
+        self.attach()
+        cell = Cell(self, actor_class, args, kwargs, name=name)
+        cell.construct()
+        cell.launch()
+        return cell.ref
+
+    def urn_of(self, serial: int) -> str:
+        """The urn of a slot: unique among all systems."""
+        return f"urn:actor:{self._id}:{serial}"
+
+    def register(self, cell: Cell) -> None:
+        """Know the slot. Any thread."""
+        self._cells[cell.serial] = cell
+
+    def unregister(self, cell: Cell) -> None:
+        """The slot has ended."""
+        self._cells.pop(cell.serial, None)
+
+    def find(self, urn: str) -> ActorRef[Any] | None:
+        """The ref of the slot with this urn, None when there is none now. Any thread."""
+        prefix, _, serial = urn.rpartition(":")
+        if prefix != f"urn:actor:{self._id}" or not serial.isascii() or not serial.isdigit():
+            return None
+        cell = self._cells.get(int(serial))
+        return None if cell is None else cell.ref
+
+    def actors(self) -> list[ActorRef[Any]]:
+        """The refs of all slots that have not ended, oldest first. Any thread."""
+        return [cell.ref for cell in list(self._cells.values())]
+
+    def __len__(self) -> int:
+        return len(self._cells)
+
+    def __bool__(self) -> bool:
+        return True
+
+    # -- reports
+
+    def late_answer(self, ask: Ask[Any]) -> None:
+        """An answer came after its caller had given up. Any thread."""
+        self.counters.late_answers += 1
+        if self.events.active:
+            self.events.emit(
+                "ask.late_answer", ref=ask.cell.ref, message_type=type(ask.message).__name__
+            )
+
+    def report_crash(self, cell: Cell, exit_: Exit) -> None:
+        """A handler crashed; its supervisor reports, else the log has it here."""
+        if self.events.active:
+            self.events.emit("actor.crashed", ref=cell.ref, exit=exit_)
+        if cell.on_down is None:
+            logger.error(
+                "Unhandled exception in %s while handling %s",
+                cell.ref,
+                exit_.message_type,
+                exc_info=exit_.error,
+            )
+
+    def report_hook_failure(self, cell: Cell, hook: str, error: BaseException) -> None:
+        """`on_stop`, `on_failure` or a lifecycle hook raised."""
+        logger.error("Unhandled exception in %s of %s", hook, cell.ref, exc_info=error)
+
+    def report_start_failure(self, cell: Cell, error: BaseException) -> None:
+        """An actor that nobody supervises did not start."""
+        logger.error("Unhandled exception in the start of %s", cell.ref, exc_info=error)
+
+    def report_unhandled(self, cell: Cell, message: Any) -> None:
+        """No handler takes the message."""
+        logger.warning("Unexpected message received by %s: %s", cell.ref, message)
+
+    def report_stuck(self, cell: Cell, what: str, running: str) -> None:
+        """Something that does not end was abandoned: say its name and what it ran."""
+        if self.events.active:
+            self.events.emit("actor.stuck", ref=cell.ref, what=what, running=running)
+        logger.error("%s did not end and was abandoned: %s ran\n%s", cell.ref, what, running)
+
+    # -- the end
+
+    async def shutdown(self, timeout: float | None = 5.0) -> None:
+        """End every actor, the latest started first, then stop. Loop thread.
+
+        Each has `timeout` seconds; those that do not end are abandoned and
+        reported. Actors under a supervisor are ended by it.
+        """
+        if self.loop is None:
+            return
+        roots = [cell for cell in reversed(list(self._cells.values())) if cell.parent is None]
+        ending = [asyncio.ensure_future(self._end_root(cell, timeout)) for cell in roots]
+        if ending:
+            await asyncio.gather(*ending)
+        self.deadlines.close()
+
+    async def _end_root(self, cell: Cell, timeout: float | None) -> None:
+        exit_ = await cell.stop("shutdown", timeout)
+        await cell.end(exit_)
+
+    def loop_closed(self) -> bool:
+        """True when the loop can run nothing any more."""
+        return self.loop is not None and self.loop.is_closed()
+
+    def close(self, timeout: float | None = 5.0) -> None:
+        """`shutdown` from a thread, for a system with a background loop."""
+        if self._background is not None:
+            self._background.run(self.shutdown(timeout))
+            self._background.stop()
+
+
+_by_loop: weakref.WeakValueDictionary[int, System] = weakref.WeakValueDictionary()
+_in_background: list[System] = []
+
+
+def default_system() -> System:
+    """The system in which `ActorClass.start()` starts.
+
+    Inside an actor: the actor's. On a thread whose loop runs: that loop's.
+    Elsewhere: one for the process, whose loop runs on a background thread.
+    """
+    system = current_system()
+    if system is not None:
+        return system
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        if not _in_background or _in_background[0].loop_closed():
+            _in_background[:] = [System()]
+        return _in_background[0]
+    system = _by_loop.get(id(loop))
+    if system is None or system.loop is not loop:
+        system = System()
+        system.attach()
+        _by_loop[id(loop)] = system
+    return system

@@ -1,0 +1,79 @@
+"""`ThreadActor`: an actor on a thread of its own, whose handlers may block.
+
+It is a `pykka.ThreadingActor`, with the slot, the mailbox and the failure rules
+of `Actor`. Handlers and hooks are plain `def`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+
+import pykka
+
+from actors._facilities import Facilities
+from actors.future import Future
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from actors.ref import ActorRef
+
+__all__ = ["ThreadActor"]
+
+
+class ThreadActor(Facilities, pykka.ThreadingActor):
+    """Base class of actors that run on a thread each."""
+
+    __threaded__ = True
+    #: The threads are daemons: one that hangs must not keep the process alive.
+    use_daemon_thread: ClassVar[bool] = True
+
+    def __init__(self, *_args: Any, **_kwargs: Any) -> None:
+        # Bound to its cell before the constructor runs; see Actor.
+        pass
+
+    def __str__(self) -> str:
+        return f"{type(self).__name__} ({self.actor_urn})"
+
+    @classmethod
+    def start(cls, *args: Any, **kwargs: Any) -> ActorRef[Self]:
+        """Start an actor in the current system; see `Actor.start`."""
+        from actors.system import default_system
+
+        return default_system().start(cls, *args, **kwargs)
+
+    def on_start(self) -> Any:
+        """Called on the actor's thread before the first message."""
+
+    def after_start(self) -> Any:
+        """Called on the actor's thread after the start is reported."""
+
+    def on_stop(self, *args: Any, **kwargs: Any) -> Any:
+        """Called as `on_stop(reason)` on the actor's thread before an orderly end."""
+
+    def on_failure(self, *args: Any, **kwargs: Any) -> Any:
+        """Called as `on_failure(type, value, traceback)` on the thread after a crash."""
+
+    def on_receive(self, message: Any) -> Any:
+        """Take a message that no `@receives` method takes."""
+        return self.unhandled(message)
+
+    @staticmethod
+    def _create_actor_inbox() -> NoReturn:
+        raise TypeError("the inbox belongs to the slot of the actor, not to the instance")
+
+    @staticmethod
+    def _create_future() -> pykka.Future[Any]:
+        return Future()
+
+    def _start_actor_loop(self) -> NoReturn:
+        raise TypeError("actors run in a slot: start them with start(), or under a supervisor")
+
+
+for _hook in (
+    ThreadActor.on_start,
+    ThreadActor.after_start,
+    ThreadActor.on_stop,
+    ThreadActor.on_failure,
+):
+    _hook.__unfilled__ = True  # type: ignore[attr-defined]  # read by actors.hooks
