@@ -1,0 +1,7 @@
+"""The durable mailbox: an NSQ client that keeps what it is told to keep."""
+
+from irismq_runtime.mailbox.config import MailboxConfig
+from irismq_runtime.mailbox.receipts import Receipt
+from irismq_runtime.mailbox.transport import NsqMailbox
+
+__all__ = ["MailboxConfig", "NsqMailbox", "Receipt"]

@@ -1,0 +1,141 @@
+"""The publishing side of one nsqd: batches written, answers paired. One per broker.
+
+nsqd answers PUB, MPUB and DPUB in order and without ids, so the oldest
+unanswered batch owns the next answer. Batches are pipelined up to a number of
+unconfirmed bytes; there is never one round trip per message. An answer that
+nobody waits for means that the pairing is broken: the connection is dropped
+before it can confirm the wrong message (case 33).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+from irismq_runtime.mailbox.link import Link
+from irismq_runtime.protocols.nsq import OK, ErrorFrame, Heartbeat, Response, nop
+
+if TYPE_CHECKING:
+    from irismq_runtime.mailbox.endpoint import Endpoint
+    from irismq_runtime.mailbox.handshake import Terms
+    from irismq_runtime.mailbox.outbox import Batch, Outbox
+    from irismq_runtime.mailbox.wiring import Wiring
+    from irismq_runtime.protocols.nsq import Frame
+
+__all__ = ["BrokerLink", "BrokerLinkOwner"]
+
+_NOP = nop()
+
+
+class BrokerLinkOwner(Protocol):
+    """The publisher, as its links see it."""
+
+    def broker_ready(self, broker: BrokerLink, terms: Terms) -> None:
+        """Batches may be sent."""
+        ...
+
+    def broker_room(self, broker: BrokerLink) -> None:
+        """Answers came: there may be room for more."""
+        ...
+
+    def confirmed(self, broker: BrokerLink, batch: Batch) -> None:
+        """The broker has `batch`."""
+        ...
+
+    def refused(self, broker: BrokerLink, batch: Batch, error: ErrorFrame) -> None:
+        """The broker refused `batch`, all of it."""
+        ...
+
+    def broker_lost(
+        self, broker: BrokerLink, unconfirmed: list[Batch], *, barren: bool, reason: str
+    ) -> None:
+        """The connection ended; `barren`: after it had confirmed nothing."""
+        ...
+
+
+class BrokerLink:
+    """See the module."""
+
+    __slots__ = ("_barren", "_in_bytes", "_limit", "_owner", "_unconfirmed", "link", "outbox")
+
+    def __init__(
+        self, wiring: Wiring, endpoint: Endpoint, owner: BrokerLinkOwner, outbox: Outbox
+    ) -> None:
+        self.link = Link(wiring, endpoint, self)
+        #: What waits for this broker (shared, unless messages go to several).
+        self.outbox = outbox
+        self._owner = owner
+        self._limit = wiring.config.pipeline_bytes
+        self._unconfirmed: deque[Batch] = deque()
+        self._in_bytes = 0
+        self._barren = True
+
+    @property
+    def name(self) -> str:
+        """The broker's address."""
+        return str(self.link.endpoint)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the broker can be written to."""
+        return self.link.ready
+
+    @property
+    def room(self) -> bool:
+        """Whether a batch may be written now."""
+        connection = self.link.connection
+        return connection is not None and connection.writable and self._in_bytes < self._limit
+
+    @property
+    def unconfirmed(self) -> deque[Batch]:
+        """Written and not answered yet, oldest first."""
+        return self._unconfirmed
+
+    def send(self, batch: Batch) -> None:
+        """Write `batch`; the caller has asked `room`."""
+        self._unconfirmed.append(batch)
+        self._in_bytes += batch.size
+        self.link.write(batch.encode())
+
+    # What the link reports -------------------------------------------------
+
+    def link_ready(self, link: Link, terms: Terms) -> None:  # noqa: ARG002  # the role's signature
+        """Start afresh."""
+        self._barren = True
+        self._owner.broker_ready(self, terms)
+
+    def frames(self, frames: list[Frame]) -> None:
+        """Pair answers with batches."""
+        answered = False
+        for frame in frames:
+            if isinstance(frame, Heartbeat):
+                self.link.write(_NOP)
+            elif not self._unconfirmed:
+                text = (
+                    f"{frame.code} {frame.text}" if isinstance(frame, ErrorFrame) else "an answer"
+                )
+                self.link.drop(f"{text} came that no publish waits for")
+                return
+            elif isinstance(frame, Response) and frame.data == OK:
+                answered = True
+                self._barren = False
+                batch = self._unconfirmed.popleft()
+                self._in_bytes -= batch.size
+                self._owner.confirmed(self, batch)
+            elif isinstance(frame, ErrorFrame):
+                batch = self._unconfirmed.popleft()
+                self._in_bytes -= batch.size
+                self._barren = False  # the error is explained: the next in line is no suspect
+                self._owner.refused(self, batch, frame)
+            else:
+                self.link.drop(f"unexpected {type(frame).__name__} on a publishing connection")
+                return
+        if answered:
+            self._owner.broker_room(self)
+
+    def link_lost(self, link: Link, reason: str) -> None:  # noqa: ARG002  # the role's signature
+        """Give what is unconfirmed back."""
+        unconfirmed = list(self._unconfirmed)
+        self._unconfirmed.clear()
+        self._in_bytes = 0
+        self._owner.broker_lost(self, unconfirmed, barren=self._barren, reason=reason)

@@ -1,0 +1,157 @@
+"""Every number of the mailbox in one frozen record, checked when it is made.
+
+Times are seconds, sizes bytes. What depends on the broker (its largest message,
+its longest deferral) is None here and learned from the broker; a value given
+here is taken instead. Sources of the defaults stand beside them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Literal
+
+from irismq_runtime.errors import ConfigError
+
+if TYPE_CHECKING:
+    import ssl
+
+__all__ = ["MailboxConfig"]
+
+Compression = Literal["none", "deflate", "snappy"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class MailboxConfig:
+    """Options of `NsqMailbox`. Raises `ConfigError` for a value without meaning."""
+
+    #: What nsqd shows as the client: a name for people, no identity.
+    client_id: str = ""
+    user_agent: str = "irismq-runtime"
+
+    # Connections
+    #: Until TCP connect, upgrades, AUTH and SUB are all done.
+    connect_timeout: float = 5.0
+    #: How long `start` waits for the first broker.
+    start_timeout: float = 10.0
+    #: nsqd beats this often; 2.5 beats of silence end the connection (nsqd: 1 to 60).
+    heartbeat: float = 5.0
+    #: First and largest delay before dialling again; jitter is half to one and a half of it.
+    reconnect_min: float = 0.2
+    reconnect_max: float = 3.0
+    #: A connection that stood this long starts the delays anew.
+    stable_after: float = 5.0
+    #: Dials under way at the same time, over all connections of one mailbox.
+    concurrent_dials: int = 16
+    #: Reconnects a second, over all connections of one mailbox.
+    dials_per_second: float = 50.0
+    tls: ssl.SSLContext | None = None
+    #: Name to check the certificate against; empty: the host as it was given.
+    tls_hostname: str = ""
+    auth_secret: str = dataclasses.field(default="", repr=False)
+    compression: Compression = "none"
+    #: 1 to 9; the broker may lower it.
+    deflate_level: int = 6
+
+    # Publishing
+    #: Default of `publish`: confirmed by then, or failed.
+    publish_timeout: float = 10.0
+    #: Bytes of messages accepted and not yet confirmed; beyond: `Overloaded`.
+    outbox_bytes: int = 64 * 1024 * 1024
+    #: One MPUB at most; nsqd's own limit (max-body-size) is 5 MiB.
+    batch_bytes: int = 512 * 1024
+    batch_count: int = 2000
+    #: Written and not yet confirmed on one connection.
+    pipeline_bytes: int = 4 * 1024 * 1024
+    #: Brokers that must confirm a message (NSQ does not replicate).
+    copies: int = 1
+    #: None: asked of the broker (nsqd's max-msg-size, 1 MiB unless changed).
+    max_body: int | None = None
+    #: None: asked of the broker (nsqd's max-req-timeout, 1 h unless changed).
+    max_delay: float | None = None
+
+    # Consuming
+    max_attempts: int = 5
+    #: The lease asked for. Short: a killed consumer's messages come back after it.
+    msg_timeout: float = 15.0
+    #: nsqd's output buffer to us: small, so that a message does not wait for others.
+    output_buffer_size: int = 512
+    #: nsqd's floor is 25 ms.
+    output_buffer_timeout: float = 0.025
+    #: Requeue delay of attempt n: base * 2**(n-1), capped, with jitter.
+    requeue_base: float = 1.0
+    requeue_max: float = 900.0
+    #: Failures in a row, with no success between, that slow the mailbox down.
+    backoff_after: int = 3
+    #: Pause of the first step and of the longest.
+    backoff_base: float = 0.25
+    backoff_max: float = 5.0
+    #: Held, but none settled for this long: the consumer reports itself stuck.
+    stuck_after: float = 60.0
+
+    # Discovery
+    lookup_interval: float = 60.0
+    #: Share of the interval that is random (NSQ's custom: 0.3).
+    lookup_jitter: float = 0.3
+    lookup_timeout: float = 5.0
+
+    def __post_init__(self) -> None:
+        for name in _POSITIVE:
+            if not getattr(self, name) > 0:
+                raise ConfigError(name, f"{getattr(self, name)!r} is not above 0")
+        for name in ("max_body", "max_delay"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ConfigError(
+                    name, f"{value!r} is not above 0", "leave it out to ask the broker"
+                )
+        if not 1.0 <= self.heartbeat <= 60.0:
+            raise ConfigError("heartbeat", f"{self.heartbeat:g} s; nsqd takes 1 to 60 s")
+        if self.msg_timeout < 1.0:
+            raise ConfigError("msg_timeout", f"{self.msg_timeout:g} s; nsqd takes 1 s and more")
+        if self.compression not in {"none", "deflate", "snappy"}:
+            raise ConfigError(
+                "compression",
+                f"{self.compression!r} is unknown",
+                'use "none", "deflate" or "snappy"',
+            )
+        if not 1 <= self.deflate_level <= 9:
+            raise ConfigError("deflate_level", f"{self.deflate_level} is not 1 to 9")
+        if self.compression == "snappy":
+            _need_snappy()
+
+
+_POSITIVE = (
+    "connect_timeout",
+    "start_timeout",
+    "reconnect_min",
+    "reconnect_max",
+    "stable_after",
+    "concurrent_dials",
+    "dials_per_second",
+    "publish_timeout",
+    "outbox_bytes",
+    "batch_bytes",
+    "batch_count",
+    "pipeline_bytes",
+    "copies",
+    "max_attempts",
+    "requeue_base",
+    "requeue_max",
+    "backoff_after",
+    "backoff_base",
+    "backoff_max",
+    "stuck_after",
+    "lookup_interval",
+    "lookup_timeout",
+)
+
+
+def _need_snappy() -> None:
+    try:
+        import snappy  # noqa: F401  # the import is the check
+    except ImportError:
+        raise ConfigError(
+            "compression",
+            "snappy needs the package python-snappy",
+            "install irismq-runtime[snappy], or use deflate",
+        ) from None

@@ -1,0 +1,398 @@
+"""One consumer of (topic, channel) over every nsqd that has the topic.
+
+It owns the window and shares it out: what may be in flight is the window, cut
+by pause and backoff, less what handlers hold without a lease. It decides when
+RDY is told anew (a plan at most once per loop turn), counts, and stops in
+order: RDY 0, give back what waits, wait for what runs with leases kept, requeue
+the rest, CLS, and the broker's CLOSE_WAIT proves that all of it was read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from irismq_runtime.mailbox.backoff import Backoff
+from irismq_runtime.mailbox.credit import Credit
+from irismq_runtime.mailbox.lane import Lane
+from irismq_runtime.mailbox.lookup import Discovery
+from irismq_runtime.mailbox.reporting import WELL, Health
+from irismq_runtime.mailbox.stored import State, Stored
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from actors.clock import TimerHandle
+    from irismq_runtime.mailbox.endpoint import Endpoint
+    from irismq_runtime.mailbox.receipts import Receipt
+    from irismq_runtime.mailbox.settlement import RequeueDelays
+    from irismq_runtime.mailbox.wiring import Wiring
+    from irismq_runtime.ports import StoredMessage
+
+__all__ = ["Consumer", "Store"]
+
+#: How long the orderly end of a connection may take once nothing runs.
+GOODBYE = 1.0
+
+if TYPE_CHECKING:
+    #: (topic, record, delay) -> the receipt of its storage.
+    Store = Callable[[str, bytes, float], Receipt]
+else:
+    Store = object
+
+
+class Consumer:
+    """Fills `ports.Consumption`. Loop thread only."""
+
+    def __init__(
+        self,
+        wiring: Wiring,
+        topic: str,
+        channel: str,
+        on_message: Callable[[StoredMessage], None],
+        *,
+        window: int,
+        store: Store,
+        delays: RequeueDelays,
+        longest_delay: float,
+    ) -> None:
+        config = wiring.config
+        self.topic = topic
+        self.channel = channel
+        self.on_message = on_message
+        self.in_flight = 0
+        self.stopping = False
+        self._discovery: Discovery | None = None
+        self._wiring = wiring
+        self._window = window
+        self._paused = False
+        self._store = store
+        self._delays = delays
+        self._longest_delay = longest_delay
+        self._lanes: dict[Endpoint, Lane] = {}
+        # Lanes of nsqds that are not consumed from any more, until they are closed.
+        self._departing: list[Lane] = []
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._credit = Credit()
+        self._backoff = Backoff(
+            wiring.rng, after=config.backoff_after, base=config.backoff_base, cap=config.backoff_max
+        )
+        self._plan_planned = False
+        self._plan_timer: TimerHandle | None = None
+        self._dirty: list[Lane] = []
+        self._progress_at = wiring.clock.monotonic()
+        self._idle: asyncio.Event = asyncio.Event()
+        self._stopped: asyncio.Future[None] | None = None
+        self._last_error = ""
+
+    # Connections -----------------------------------------------------------
+
+    def discover(self, lookupds: Sequence[Endpoint], always: Sequence[Endpoint]) -> None:
+        """Consume from `always`, and from what `lookupds` name besides."""
+        self.connect(always)
+        if lookupds:
+            self._discovery = Discovery(
+                self._wiring,
+                lookupds,
+                self.topic,
+                connected=self._connected,
+                on_found=lambda found: self.connect({*always, *found}),
+            )
+            self._discovery.start()
+
+    def _connected(self) -> list[Endpoint]:
+        return [endpoint for endpoint, lane in self._lanes.items() if lane.link.ready]
+
+    def connect(self, endpoints: Iterable[Endpoint]) -> None:
+        """Consume from exactly these nsqds; those not named any more are left in order."""
+        if self.stopping:
+            return
+        wanted = set(endpoints)
+        for endpoint in [known for known in self._lanes if known not in wanted]:
+            self._leave(self._lanes.pop(endpoint))
+        for endpoint in sorted(wanted - self._lanes.keys()):
+            lane = Lane(
+                self._wiring,
+                endpoint,
+                self,
+                longest_delay=self._longest_delay,
+                requeue_after=self._delays.after,
+            )
+            self._lanes[endpoint] = lane
+            lane.link.start()
+
+    def _every_lane(self) -> list[Lane]:
+        return [*self._lanes.values(), *self._departing]
+
+    @property
+    def lanes(self) -> Iterator[Lane]:
+        """One per nsqd."""
+        return iter(self._lanes.values())
+
+    def lane_ready(self, lane: Lane, max_rdy: int) -> None:
+        """See `LaneOwner`."""
+        now = self._wiring.clock.monotonic()
+        self._progress_at = now
+        lane.share = self._credit.join(str(lane.link.endpoint), max_rdy, now)
+        self._plan_soon()
+
+    def lane_lost(self, lane: Lane) -> None:
+        """See `LaneOwner`."""
+        if lane.share is not None:
+            self._credit.leave(lane.share)
+            lane.share = None
+        self._plan_soon()
+
+    def lane_woke(self) -> None:
+        """See `LaneOwner`."""
+        if len(self._lanes) > 1:
+            self._plan_soon()
+
+    def _leave(self, lane: Lane) -> None:
+        """Go from a nsqd that has the topic no more: what waits goes back, what runs ends."""
+        if lane.share is not None:
+            self._credit.leave(lane.share)
+            lane.tell_ready(0)
+        self._departing.append(lane)
+        for message in list(lane.leases.all()):
+            if message.state is State.HELD:
+                message.requeue(0.0, penalty=False)
+        self._left(lane)
+
+    def _left(self, lane: Lane) -> None:
+        """Say goodbye to a departing lane once nothing of it runs any more."""
+        if lane in self._departing and not len(lane.leases):
+            self._departing.remove(lane)
+            task = asyncio.get_running_loop().create_task(self._goodbye(lane))
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
+
+    async def _goodbye(self, lane: Lane) -> None:
+        """CLS, its answer, and the end of the connection, all within `GOODBYE`."""
+        closed = asyncio.Event()
+        timer = self._wiring.clock.call_later(GOODBYE, closed.set)
+        lane.say_goodbye(closed.set)
+        await closed.wait()
+        timer.cancel()
+        lane.flush()
+        await lane.link.close(GOODBYE)
+
+    # What the holder calls -------------------------------------------------
+
+    def pause(self) -> None:
+        """See `ports.Consumption.pause`."""
+        self._paused = True
+        self._plan_soon()
+
+    def resume(self) -> None:
+        """See `ports.Consumption.resume`."""
+        self._paused = False
+        self._progress_at = self._wiring.clock.monotonic()
+        self._plan_soon()
+
+    def set_window(self, size: int) -> None:
+        """See `ports.Consumption.set_window`."""
+        if size != self._window:
+            self._window = size
+            self._plan_soon()
+
+    def give_back(self) -> int:
+        """See `ports.Consumption.give_back`."""
+        waiting = [
+            message
+            for lane in self._lanes.values()
+            for message in lane.leases.all()
+            if message.state is State.HELD
+        ]
+        for message in waiting:
+            message.requeue(0.0, penalty=False)
+        return len(waiting)
+
+    def claim(self, message: StoredMessage) -> bool:
+        """See `ports.Consumption.claim`."""
+        return isinstance(message, Stored) and message.claim()
+
+    async def stop(self, drain: float) -> None:
+        """See `ports.Consumption.stop`."""
+        if self._stopped is not None:
+            await asyncio.shield(self._stopped)
+            return
+        self._stopped = asyncio.get_running_loop().create_future()
+        try:
+            await self._stop(drain)
+        finally:
+            self._stopped.set_result(None)
+
+    async def _stop(self, drain: float) -> None:
+        self.stopping = True
+        self._cancel_plan_timer()
+        if self._discovery is not None:
+            await self._discovery.close()
+        for lane in self._lanes.values():
+            if lane.link.ready:
+                lane.tell_ready(0)
+        self.give_back()
+        if self.in_flight:
+            timer = self._wiring.clock.call_later(drain, self._idle.set)
+            await self._idle.wait()
+            timer.cancel()
+        for lane in self._every_lane():
+            for message in [*lane.leases.all(), *lane.lost.values()]:
+                message.requeue(0.0, penalty=False)
+        await asyncio.gather(*map(self._goodbye, self._every_lane()), *self._leaving)
+        self._cancel_plan_timer()
+
+    # What the lanes report -------------------------------------------------
+
+    def settled(self, message: Stored, *, success: bool, failure: bool) -> None:
+        """See `LaneOwner`."""
+        self.in_flight -= 1
+        backoff = self._backoff
+        if success:
+            self._progress_at = message.renewed_at
+            if not backoff.calm and backoff.succeeded():
+                self._plan_soon()
+        elif failure and backoff.failed(message.received_at, self._wiring.clock.monotonic()):
+            self._slow_down()
+        if self._credit.hungry:
+            self._plan_soon()
+        if self._departing:
+            self._left(message.lane)
+        if self.stopping and self.in_flight == 0:
+            self._idle.set()
+
+    def _slow_down(self) -> None:
+        now = self._wiring.clock.monotonic()
+        self._wiring.log.write(
+            logging.WARNING,
+            f"backoff {self.topic}",
+            "%s slows down: failures in a row, step %d, next message in %.2f s",
+            self.topic,
+            self._backoff.level,
+            self._backoff.until - now,
+        )
+        self._plan_soon()
+
+    def handler_failed(self, message: Stored, error: Exception) -> None:
+        """See `LaneOwner`."""
+        self._last_error = f"{type(error).__name__}: {error}"
+        self._wiring.log.write(
+            logging.ERROR,
+            f"receiver {self.topic}",
+            "the receiver of %s failed; the message is requeued",
+            self.topic,
+            error=error,
+        )
+        message.requeue()
+
+    def leases_changed(self) -> None:
+        """See `LaneOwner`."""
+        self._plan_soon()
+
+    def move(self, message: Stored, topic: str, record: bytes, delay: float) -> None:
+        """See `LaneOwner`."""
+        try:
+            receipt = self._store(topic, record, delay)
+        except Exception as error:  # too large, no room: the message goes back
+            self._not_moved(topic, error)
+            message.lane.moved(message, error)
+            return
+
+        def done(receipt: Receipt) -> None:
+            error = receipt.exception()
+            if error is not None:
+                self._not_moved(topic, error)
+            message.lane.moved(message, error)
+
+        receipt.add_done_callback(done)
+
+    def _not_moved(self, topic: str, error: BaseException) -> None:
+        self._wiring.log.write(
+            logging.ERROR,
+            f"store {topic}",
+            "a message of %s could not be stored in %s and is requeued: %s",
+            self.topic,
+            topic,
+            error,
+        )
+
+    def flush_soon(self, lane: Lane) -> None:
+        """See `LaneOwner`."""
+        if not self._dirty:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._dirty.append(lane)
+
+    def _flush(self) -> None:
+        dirty, self._dirty = self._dirty, []
+        for lane in dirty:
+            lane.flush()
+
+    # The plan --------------------------------------------------------------
+
+    def _plan_soon(self) -> None:
+        if not self._plan_planned and not self.stopping:
+            self._plan_planned = True
+            asyncio.get_running_loop().call_soon(self._plan)
+
+    def _plan(self) -> None:
+        """Share the window out anew, and tell the brokers."""
+        self._plan_planned = False
+        self._cancel_plan_timer()
+        if self.stopping:
+            return
+        now = self._wiring.clock.monotonic()
+        orphans = sum(len(lane.lost) for lane in self._lanes.values())
+        window = 0 if self._paused else self._window
+        limit = self._backoff.limit(window, now)
+        self._credit.limit = max(0, limit - orphans)
+        changed, again = self._credit.plan(now)
+        for lane in self._lanes.values():
+            if lane.share is not None and lane.share in changed:
+                lane.tell_ready(lane.share.ready)
+        if self._backoff.level and now < self._backoff.until:
+            pause = self._backoff.until - now
+            again = pause if again is None else min(again, pause)
+        if again is not None:
+            self._plan_timer = self._wiring.clock.call_later(again, self._plan)
+
+    def _cancel_plan_timer(self) -> None:
+        if self._plan_timer is not None:
+            self._plan_timer.cancel()
+            self._plan_timer = None
+
+    def pulse(self, now: float) -> None:
+        """The mailbox's beat: leases and silence."""
+        for lane in self._every_lane():
+            lane.pulse(now)
+
+    # Health ----------------------------------------------------------------
+
+    def health(self) -> Health:
+        """See `ports.Consumption.health`."""
+        reason = self._why_not()
+        return Health(ok=False, reason=f"{self.topic}: {reason}") if reason else WELL
+
+    def _why_not(self) -> str:
+        if self.stopping:
+            return "stopped"
+        if not self._lanes:
+            fault = self._discovery.fault if self._discovery is not None else ""
+            return fault or "no nsqd has this topic yet"
+        down = [lane for lane in self._lanes.values() if not lane.link.ready]
+        unreached = "; ".join(f"nsqd {lane.link.endpoint}: {lane.link.reason}" for lane in down)
+        if len(down) == len(self._lanes):
+            return unreached
+        return self._why_not_flowing() or unreached
+
+    def _why_not_flowing(self) -> str:
+        now = self._wiring.clock.monotonic()
+        if self._paused or self._window <= 0:
+            return "paused" if self._paused else "the window is 0"
+        if self._backoff.level:
+            wait = max(0.0, self._backoff.until - now)
+            return f"slowed down after failures in a row, next message in {wait:.1f} s"
+        stuck = now - self._progress_at
+        if self.in_flight >= self._window and stuck > self._wiring.config.stuck_after:
+            return f"{self.in_flight} messages are held, none was finished for {stuck:.0f} s"
+        return ""

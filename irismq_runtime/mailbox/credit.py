@@ -1,0 +1,173 @@
+"""How many messages each connection may have in flight: RDY, shared out. Pure.
+
+RDY is a standing ceiling that nsqd checks before each push, so the ceilings of
+all connections together must never exceed the window. They are moved in two
+steps: a ceiling is lowered, and what it gave up is handed on only when it is
+surely gone. Until `SETTLE` seconds have passed the old ceiling still counts
+(nsqd may have pushed before it read the new one), and messages in flight count
+until they are settled (cases 16 and 21).
+
+With room for all, everybody has an even share; a connection that has been idle
+lends all but one of its share to those that are busy. With fewer places than
+connections, places rotate: a turn lasts at most `turn`, less when nothing comes,
+and is so short that everybody has had one within `ROUND` seconds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+__all__ = ["Credit", "Share"]
+
+#: Seconds after which a lowered RDY has surely been read by the broker.
+SETTLE = 0.1
+#: Within this time every connection has had a turn, as far as MIN_TURN allows.
+ROUND = 5.0
+MAX_TURN = 2.0
+MIN_TURN = 0.2
+#: A connection with a place on which nothing came for this long gives it up.
+IDLE_TURN = 0.25
+#: Without a message for this long a connection lends its share.
+IDLE = 5.0
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Share:
+    """One connection's part. `in_flight` and `last_message` are kept by its owner."""
+
+    name: str
+    max_rdy: int
+    joined_at: float
+    #: The RDY that was told last.
+    ready: int = 0
+    in_flight: int = 0
+    last_message: float = float("-inf")
+    granted_at: float = float("-inf")
+    #: The old ceiling, and how long it counts.
+    cooling: int = 0
+    cooling_until: float = float("-inf")
+
+    def hold(self, now: float) -> int:
+        """Messages that may be in flight here, at most."""
+        most = max(self.ready, self.in_flight)
+        return max(most, self.cooling) if now < self.cooling_until else most
+
+
+class Credit:
+    """The shares of one consumer."""
+
+    __slots__ = ("_queue", "hungry", "limit", "shares")
+
+    def __init__(self) -> None:
+        #: A share waits for what others still hold: plan again when they settle.
+        self.hungry = False
+        #: Messages that may be in flight in all, as of now.
+        self.limit = 0
+        self.shares: list[Share] = []
+        # Who waits for a place, longest first; only with fewer places than shares.
+        self._queue: list[Share] = []
+
+    def join(self, name: str, max_rdy: int, now: float) -> Share:
+        """A connection has become ready, at RDY 0."""
+        share = Share(name, max_rdy, now)
+        self.shares.append(share)
+        return share
+
+    def leave(self, share: Share) -> None:
+        """A connection is gone, and its messages with it."""
+        if share in self.shares:
+            self.shares.remove(share)
+
+    def plan(self, now: float) -> tuple[list[Share], float | None]:
+        """Set `ready` of the shares anew.
+
+        Returns the shares whose broker is to be told, and after how many seconds
+        to plan again even if nothing happens (None: not needed).
+        """
+        targets, again = self._targets(now)
+        changed = self._lower(targets, now)
+        changed += [share for share in self._raise(targets, now) if share not in changed]
+        self.hungry = any(share.ready < target for share, target in targets.items())
+        if self.hungry:
+            for share in self.shares:
+                if share.cooling_until > now:
+                    again = _sooner(again, share.cooling_until - now)
+        return changed, again
+
+    def _lower(self, targets: dict[Share, int], now: float) -> list[Share]:
+        changed = []
+        for share in self.shares:
+            if share.ready > targets[share]:
+                share.cooling = share.hold(now)
+                share.cooling_until = now + SETTLE
+                share.ready = targets[share]
+                changed.append(share)
+        return changed
+
+    def _raise(self, targets: dict[Share, int], now: float) -> list[Share]:
+        changed = []
+        free = self.limit - sum(share.hold(now) for share in self.shares)
+        # Who has nothing comes first, so that a newcomer is not starved.
+        for share in sorted(self.shares, key=lambda share: share.ready):
+            held = share.hold(now)
+            ceiling = min(targets[share], held + max(free, 0))
+            if ceiling > share.ready:
+                free -= max(0, ceiling - held)
+                if share.ready == 0:
+                    share.granted_at = now
+                share.ready = ceiling
+                changed.append(share)
+        return changed
+
+    def _targets(self, now: float) -> tuple[dict[Share, int], float | None]:
+        if not self.shares or self.limit <= 0:
+            return dict.fromkeys(self.shares, 0), None
+        if self.limit >= len(self.shares):
+            self._queue.clear()
+            return self._even(now)
+        return self._rotating(now)
+
+    def _even(self, now: float) -> tuple[dict[Share, int], float | None]:
+        """A share for everybody, and what the idle lend for the busy."""
+        targets = dict.fromkeys(self.shares, 1)
+        left = self.limit - len(self.shares)
+        busy = [share for share in self.shares if now - share.last_message < IDLE]
+        again = None
+        if busy and len(busy) < len(self.shares):
+            again = min(share.last_message + IDLE - now for share in busy)
+        takers = sorted(busy or self.shares, key=lambda share: (share.joined_at, share.name))
+        while left > 0 and takers:
+            part, extra = divmod(left, len(takers))
+            for index, share in enumerate(takers):
+                more = min(part + (index < extra), share.max_rdy - targets[share])
+                targets[share] += more
+                left -= more
+            takers = [share for share in takers if targets[share] < share.max_rdy]
+        return targets, again
+
+    def _rotating(self, now: float) -> tuple[dict[Share, int], float | None]:
+        """One place each for as many as there are places, by turns."""
+        turn = min(MAX_TURN, max(MIN_TURN, ROUND * self.limit / len(self.shares)))
+        holders = [share for share in self.shares if share.ready > 0]
+        holders.sort(key=lambda share: share.granted_at)
+        staying = [share for share in holders if now < self._ends(share, turn)]
+        staying = staying[: self.limit]
+        self._queue = [share for share in self._queue if share in self.shares]
+        self._queue = [share for share in self._queue if share not in staying]
+        known = set(map(id, self._queue)) | set(map(id, staying))
+        self._queue += [share for share in self.shares if id(share) not in known]
+        chosen = staying + self._queue[: self.limit - len(staying)]
+        targets = {share: int(share in chosen) for share in self.shares}
+        ends = [max(0.01, self._ends(share, turn) - now) for share in staying]
+        return targets, min([*ends, min(turn, IDLE_TURN)])
+
+    @staticmethod
+    def _ends(share: Share, turn: float) -> float:
+        """When the turn of a holder is over."""
+        if share.last_message < share.granted_at and share.in_flight == 0:
+            return share.granted_at + min(turn, IDLE_TURN)
+        return share.granted_at + turn
+
+
+def _sooner(first: float | None, second: float) -> float:
+    return second if first is None else min(first, second)

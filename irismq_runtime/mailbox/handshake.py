@@ -1,0 +1,209 @@
+"""From a fresh TCP connection to one that is ready: IDENTIFY, upgrades, AUTH, SUB.
+
+Sans-IO: `begin` gives the first bytes, `feed` takes one frame and says what to
+do next. The order is nsqd's: IDENTIFY, then TLS, then snappy or deflate, then
+AUTH, then SUB; after each upgrade one OK comes in the new coding. What was
+asked for and not granted is a failure, never a silent downgrade.
+
+A refusal says what to do about it. One is handled here: nsqd refuses a lease
+longer than its own maximum without saying the maximum, so `lease_refused` tells
+the owner to come again without a wish and to read the maximum from the answer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import deque
+from typing import TYPE_CHECKING, Any, Literal
+
+from irismq_runtime.protocols.nsq import (
+    MAGIC,
+    OK,
+    ErrorFrame,
+    Heartbeat,
+    Message,
+    auth,
+    identify,
+    nop,
+    sub,
+)
+
+if TYPE_CHECKING:
+    from irismq_runtime.protocols.nsq import Frame
+
+__all__ = ["Handshake", "Step", "Terms", "Wishes"]
+
+Kind = Literal["send", "tls", "compress", "ready", "failed"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Wishes:
+    """What we ask of nsqd. Times in seconds."""
+
+    client_id: str
+    hostname: str
+    user_agent: str
+    heartbeat: float
+    #: None: leave it to the broker.
+    msg_timeout: float | None
+    output_buffer_size: int
+    output_buffer_timeout: float
+    tls: bool = False
+    compression: Literal["none", "deflate", "snappy"] = "none"
+    deflate_level: int = 6
+    auth_secret: str = dataclasses.field(default="", repr=False)
+    #: Topic and channel; None for a connection that only publishes.
+    subscribe: tuple[str, str] | None = None
+
+    def fields(self) -> dict[str, Any]:
+        """The body of IDENTIFY."""
+        fields: dict[str, Any] = {
+            "client_id": self.client_id,
+            "hostname": self.hostname,
+            "user_agent": self.user_agent,
+            "feature_negotiation": True,
+            "heartbeat_interval": round(self.heartbeat * 1000),
+            "output_buffer_size": self.output_buffer_size,
+            "output_buffer_timeout": round(self.output_buffer_timeout * 1000),
+            "tls_v1": self.tls,
+            "snappy": self.compression == "snappy",
+            "deflate": self.compression == "deflate",
+            "deflate_level": self.deflate_level,
+        }
+        if self.msg_timeout is not None:
+            fields["msg_timeout"] = round(self.msg_timeout * 1000)
+        return fields
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What nsqd granted. Times in seconds; None: it did not say."""
+
+    version: str
+    max_rdy: int
+    msg_timeout: float
+    max_msg_timeout: float
+    deflate_level: int
+    #: Only some brokers announce these two.
+    max_msg_size: int | None = None
+    max_req_timeout: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Step:
+    """What to do next: send `data`, upgrade, go to work, or give up with `reason`."""
+
+    kind: Kind
+    data: bytes = b""
+    reason: str = ""
+    compression: str = ""
+    level: int = 0
+
+
+class Handshake:
+    """One handshake. `terms` is set once the step "ready" was given."""
+
+    __slots__ = ("_answered", "_stages", "_wishes", "lease_refused", "terms")
+
+    def __init__(self, wishes: Wishes) -> None:
+        self._wishes = wishes
+        self._answered = False
+        self._stages: deque[Step] = deque()
+        self.terms: Terms | None = None
+        #: nsqd refused `msg_timeout` as too long.
+        self.lease_refused = False
+
+    def begin(self) -> bytes:
+        """The first bytes of the connection."""
+        return MAGIC + identify(self._wishes.fields())
+
+    def feed(self, frame: Frame) -> list[Step]:
+        """Take the next frame of the broker."""
+        if isinstance(frame, Heartbeat):
+            return [Step("send", nop())]
+        if isinstance(frame, ErrorFrame):
+            return [self._refused(frame)]
+        if isinstance(frame, Message):
+            return [Step("failed", reason="a message came before RDY")]
+        if self.terms is None:
+            try:
+                self.terms = _terms_untrusted(frame.data)
+                self._plan(json.loads(frame.data))
+            except _Unfit as fault:
+                self.terms = None
+                return [Step("failed", reason=str(fault))]
+        elif self._stages and not self._expected(frame.data):
+            return [Step("failed", reason=f"unexpected answer {frame.data[:60]!r}")]
+        return self._advance()
+
+    def _expected(self, data: bytes) -> bool:
+        done = self._stages.popleft()
+        # AUTH is answered with JSON, everything else with OK.
+        return data == OK or (done.kind == "send" and done.data.startswith(b"AUTH"))
+
+    def _advance(self) -> list[Step]:
+        return [self._stages[0]] if self._stages else [Step("ready")]
+
+    def _plan(self, granted: dict[str, Any]) -> None:
+        """The stages after IDENTIFY, each followed by one answer."""
+        wishes = self._wishes
+        if wishes.tls:
+            if not granted.get("tls_v1"):
+                raise _Unfit("nsqd offers no TLS (start it with -tls-cert and -tls-key)")
+            self._stages.append(Step("tls"))
+        if wishes.compression != "none":
+            if not granted.get(wishes.compression):
+                raise _Unfit(
+                    f"nsqd does not grant {wishes.compression} (see its -{wishes.compression})"
+                )
+            level = granted.get("deflate_level")
+            level = level if isinstance(level, int) and 1 <= level <= 9 else wishes.deflate_level
+            self._stages.append(Step("compress", compression=wishes.compression, level=level))
+        if granted.get("auth_required"):
+            if not wishes.auth_secret:
+                raise _Unfit("nsqd requires AUTH: give auth_secret")
+            self._stages.append(Step("send", auth(wishes.auth_secret)))
+        if wishes.subscribe is not None:
+            self._stages.append(Step("send", sub(*wishes.subscribe)))
+
+    def _refused(self, frame: ErrorFrame) -> Step:
+        if self.terms is None and "msg timeout" in frame.text:
+            self.lease_refused = True
+        reason = f"{frame.code} {frame.text}".rstrip()
+        if frame.code in {"E_AUTH_FAILED", "E_UNAUTHORIZED"}:
+            reason += " (see auth_secret)"
+        elif "TLS required" in frame.text:
+            reason += " (give an ssl context as tls)"
+        return Step("failed", reason=f"nsqd refused: {reason}")
+
+
+class _Unfit(Exception):
+    """The broker's answer does not allow to go on."""
+
+
+def _terms_untrusted(data: bytes) -> Terms:
+    """Read the answer to IDENTIFY; raises `_Unfit`."""
+    try:
+        fields = json.loads(data)
+    except (ValueError, RecursionError):
+        fields = None
+    if not isinstance(fields, dict):
+        raise _Unfit(f"the answer to IDENTIFY is not a JSON object but {data[:60]!r}")
+    largest = _number(fields, "max_msg_size", 0)
+    longest = _number(fields, "max_req_timeout", 0)
+    return Terms(
+        version=str(fields.get("version", "?"))[:40],
+        max_rdy=int(_number(fields, "max_rdy_count", 2500)),
+        msg_timeout=_number(fields, "msg_timeout", 60_000) / 1000,
+        max_msg_timeout=_number(fields, "max_msg_timeout", 900_000) / 1000,
+        deflate_level=int(_number(fields, "deflate_level", 6)),
+        max_msg_size=int(largest) or None,
+        max_req_timeout=longest / 1000 or None,
+    )
+
+
+def _number(fields: dict[str, Any], name: str, default: float) -> float:
+    value = fields.get(name)
+    usable = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e15
+    return value if usable and value is not None else default

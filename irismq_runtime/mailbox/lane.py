@@ -1,0 +1,345 @@
+"""One consumer's traffic with one nsqd: messages in, FIN, REQ and TOUCH out.
+
+A lane outlives its connections. What is written in one loop turn is joined into
+one write. Messages pass through `frames` in a loop over local variables: this
+is the hot path of the whole runtime.
+
+A redelivery (attempts above 1) is looked up before it is handed on:
+- held now by this lane: our lease ran out unnoticed; the holder takes it over;
+- its handler runs, lease lost: the handler takes the new lease over (case 3);
+- finished here, but the FIN may not have arrived: it is finished again, unseen.
+The name of a message is the broker's id with the broker's time stamp, because
+ids repeat after a broker has lost its data (case 39).
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Protocol
+
+from irismq_runtime.mailbox.dedupe import Recent
+from irismq_runtime.mailbox.lease import Leases
+from irismq_runtime.mailbox.link import Link
+from irismq_runtime.mailbox.settlement import milliseconds
+from irismq_runtime.mailbox.stored import State, Stored
+from irismq_runtime.protocols.nsq import (
+    CLOSE_WAIT,
+    ErrorFrame,
+    Heartbeat,
+    Message,
+    cls,
+    fin,
+    nop,
+    rdy,
+    req,
+    touch,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from irismq_runtime.mailbox.credit import Share
+    from irismq_runtime.mailbox.endpoint import Endpoint
+    from irismq_runtime.mailbox.handshake import Terms
+    from irismq_runtime.mailbox.wiring import Wiring
+    from irismq_runtime.ports import StoredMessage
+    from irismq_runtime.protocols.nsq import Frame
+
+__all__ = ["Lane", "LaneOwner"]
+
+#: FINs remembered per lane, at least.
+FINISHED_SIZE = 4096
+
+
+class LaneOwner(Protocol):
+    """The consumer, as its lanes see it."""
+
+    topic: str
+    channel: str
+    on_message: Callable[[StoredMessage], None]
+    in_flight: int
+    #: Nothing is handed on any more.
+    stopping: bool
+
+    def lane_ready(self, lane: Lane, max_rdy: int) -> None:
+        """Messages can be asked for."""
+        ...
+
+    def lane_lost(self, lane: Lane) -> None:
+        """The connection ended."""
+        ...
+
+    def lane_woke(self) -> None:
+        """The first message after a time without any came."""
+        ...
+
+    def settled(self, message: Stored, *, success: bool, failure: bool) -> None:
+        """A message left; called after the bookkeeping of the lane."""
+        ...
+
+    def handler_failed(self, message: Stored, error: Exception) -> None:
+        """`on_message` raised."""
+        ...
+
+    def leases_changed(self) -> None:
+        """Leases were lost: less may be asked for."""
+        ...
+
+    def move(self, message: Stored, topic: str, record: bytes, delay: float) -> None:
+        """Store `record` elsewhere, then call `lane.moved`."""
+        ...
+
+    def flush_soon(self, lane: Lane) -> None:
+        """Call `lane.flush` at the end of this loop turn."""
+        ...
+
+
+class Lane:
+    """See the module. Loop thread only."""
+
+    __slots__ = (
+        "_closed", "_finished", "_longest_delay", "_out", "_overheld", "_owner", "_requeue_after",
+        "_wiring", "leases", "link", "lost", "share", "topic",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        wiring: Wiring,
+        endpoint: Endpoint,
+        owner: LaneOwner,
+        *,
+        longest_delay: float,
+        requeue_after: Callable[[int], float],
+    ) -> None:
+        self.topic = owner.topic
+        self.link = Link(wiring, endpoint, self, (owner.topic, owner.channel))
+        self.leases: Leases[Stored] = Leases(1.0, 1.0)
+        #: Handlers run for these; the lease is gone.
+        self.lost: dict[bytes, Stored] = {}
+        self.share: Share | None = None
+        self._wiring = wiring
+        self._owner = owner
+        self._longest_delay = longest_delay
+        self._requeue_after = requeue_after
+        self._out: list[bytes] = []
+        self._finished = Recent(FINISHED_SIZE)
+        # Lost while their connection stands: a late FIN may still be in time.
+        self._overheld: set[bytes] = set()
+        self._closed: Callable[[], None] | None = None
+
+    # From the broker -------------------------------------------------------
+
+    def link_ready(self, link: Link, terms: Terms) -> None:  # noqa: ARG002  # the role's signature
+        """Start with an empty table; what was held before was lost with its connection."""
+        self.leases = Leases(terms.msg_timeout, terms.max_msg_timeout)
+        self._overheld.clear()
+        pulse = self._wiring.pulse
+        pulse.period = min(pulse.period, self.leases.period)
+        self._owner.lane_ready(self, terms.max_rdy)
+
+    def frames(self, frames: list[Frame]) -> None:
+        """Take what came."""
+        owner, share = self._owner, self.share
+        now = self._wiring.clock.monotonic()
+        received_at = self._wiring.pulse.arrival(now)
+        if share is not None:
+            asleep = now - share.last_message > 1.0
+            share.last_message = now
+            if asleep:
+                owner.lane_woke()
+        held, on_message = self.leases.held, owner.on_message
+        events = self._wiring.events
+        for frame in frames:
+            if type(frame) is not Message:
+                self._other(frame)
+                if not self.link.ready:
+                    return
+                continue
+            stamp, attempts, raw_id, body = frame
+            if (attempts > 1 or owner.stopping or share is None) and self._known(
+                frame, received_at
+            ):
+                continue
+            message = Stored(self, stamp, attempts, raw_id, body, received_at)
+            held[raw_id] = message
+            owner.in_flight += 1
+            share.in_flight += 1  # type: ignore[union-attr]  # _known took care of None
+            if events.active:
+                self._emit("consumer.received", message)
+            try:
+                on_message(message)
+            except Exception as error:  # whatever the receiver does, the others come
+                owner.handler_failed(message, error)
+
+    def _known(self, frame: Message, received_at: float) -> bool:
+        """Deal with a redelivery of what is known, or with what comes too late."""
+        raw_id = frame.id
+        held = self.leases.find(raw_id)
+        if held is not None and held.stamp == frame.timestamp:
+            held.take_over(frame.attempts, received_at)
+            self.leases.renew(raw_id, held)
+            return True
+        running = self.lost.get(raw_id)
+        if running is not None and running.stamp == frame.timestamp and self.share is not None:
+            del self.lost[raw_id]
+            running.take_over(frame.attempts, received_at)
+            self.leases.renew(raw_id, running)
+            self.share.in_flight += 1
+            self._owner.leases_changed()
+            return True
+        if self._finished.get(raw_id) == frame.timestamp:
+            self._send(fin(raw_id))
+            return True
+        if self._owner.stopping or self.share is None:
+            self._send(req(frame.id, 0))
+            return True
+        return False
+
+    def _other(self, frame: Frame) -> None:
+        if isinstance(frame, Heartbeat):
+            self._send(nop())
+        elif isinstance(frame, ErrorFrame):
+            if frame.fatal:
+                self.link.drop(f"nsqd refused: {frame.code} {frame.text}")
+            else:
+                # The lease had run out at the broker; the message comes again.
+                self._wiring.log.write(
+                    logging.WARNING,
+                    f"{frame.code} {self.topic}",
+                    "nsqd %s: %s %s (the message was not ours any more)",
+                    self.link.endpoint,
+                    frame.code,
+                    frame.text,
+                )
+        elif frame == (CLOSE_WAIT,) and self._closed is not None:
+            self._closed()
+
+    def link_lost(self, link: Link, reason: str) -> None:  # noqa: ARG002  # the role's signature
+        """Every lease is gone with the connection: nothing can be renewed or finished."""
+        self._out.clear()
+        self._owner.lane_lost(self)
+        if self._closed is not None:
+            self._closed()
+        self._lose(self.leases.clear())
+
+    def _lose(self, messages: list[Stored]) -> None:
+        for message in messages:
+            if self.share is not None:
+                self.share.in_flight -= 1
+            if message.state is State.SETTLED:
+                self.lost[message.raw_id] = message  # being moved: see `moved`
+            elif message.lose():
+                self.lost[message.raw_id] = message
+            else:
+                self._owner.settled(message, success=False, failure=False)
+        if messages:
+            self._owner.leases_changed()
+
+    # From the holder of a message ------------------------------------------
+
+    def finish(self, message: Stored, *, lost: bool) -> bool:
+        """FIN. Also for a lost lease, in case the broker has not noticed."""
+        raw_id = message.raw_id
+        self._finished.put(raw_id, message.stamp)
+        if self._wiring.events.active:
+            self._emit("settlement.finished", message)
+        self._release(message, lost=lost)
+        if not lost or raw_id in self._overheld:
+            self._overheld.discard(raw_id)
+            out = self._out
+            if not out:
+                self._owner.flush_soon(self)
+            out.append(b"FIN " + raw_id + b"\n")
+        self._owner.settled(message, success=True, failure=False)
+        return not lost
+
+    def requeue(self, message: Stored, delay: float | None, *, penalty: bool, lost: bool) -> bool:
+        """REQ, with the policy's delay when None."""
+        if delay is None:
+            delay = self._requeue_after(message.attempts)
+        self._release(message, lost=lost)
+        if not lost:
+            self._send(req(message.raw_id, milliseconds(delay, self._longest_delay)))
+        self._owner.settled(message, success=False, failure=penalty)
+        return not lost
+
+    def move(self, message: Stored, topic: str, record: bytes, delay: float, *, lost: bool) -> None:
+        """Keep the lease until the record is stored."""
+        if lost:
+            self.lost[message.raw_id] = message
+        self._owner.move(message, topic, record, min(delay, self._longest_delay))
+
+    def moved(self, message: Stored, error: BaseException | None) -> None:
+        """The record is stored: finish. It is not: give the message back."""
+        lost = message.raw_id in self.lost and self.lost[message.raw_id] is message
+        if error is None:
+            self.finish(message, lost=lost)
+        else:
+            self.requeue(message, None, penalty=False, lost=lost)
+
+    def _release(self, message: Stored, *, lost: bool) -> None:
+        if lost:
+            self.lost.pop(message.raw_id, None)
+            return
+        self.leases.remove(message.raw_id)
+        if self.share is not None:
+            self.share.in_flight -= 1
+
+    # From the consumer -----------------------------------------------------
+
+    def tell_ready(self, count: int) -> None:
+        """RDY."""
+        self._send(rdy(count))
+
+    def pulse(self, now: float) -> None:
+        """Touch what is due, notice what is lost."""
+        self.link.pulse(now)
+        if not self.link.ready:
+            return
+        ids, lost = self.leases.due(now)
+        for raw_id in ids:
+            self._send(touch(raw_id))
+        if lost:
+            self._wiring.log.write(
+                logging.WARNING,
+                f"lease {self.topic}",
+                "%d messages of %s were held longer than nsqd %s allows and may run elsewhere",
+                len(lost),
+                self.topic,
+                self.link.endpoint,
+            )
+            self._lose(lost)
+            self._overheld.update(
+                raw_id for raw_id in self.lost if raw_id in {m.raw_id for m in lost}
+            )
+
+    def say_goodbye(self, on_closed: Callable[[], None]) -> None:
+        """CLS; `on_closed` is called when the broker has read all that was written."""
+        if not self.link.ready:
+            on_closed()
+            return
+        self._closed = on_closed
+        self._send(cls())
+
+    def flush(self) -> None:
+        """Write what this loop turn has gathered."""
+        out = self._out
+        if out:
+            self.link.write(b"".join(out))
+            out.clear()
+
+    def _send(self, command: bytes) -> None:
+        if not self._out:
+            self._owner.flush_soon(self)
+        self._out.append(command)
+
+    def _emit(self, name: str, message: Stored) -> None:
+        self._wiring.events.emit(
+            name,
+            id="",
+            message=message.id,
+            topic=self.topic,
+            channel=self._owner.channel,
+            attempts=message.attempts,
+            broker=str(self.link.endpoint),
+        )

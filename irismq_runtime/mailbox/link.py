@@ -1,0 +1,261 @@
+"""One standing connection to one nsqd, in one role: dialled, kept, dialled again.
+
+The decisions are in `reconnect`, the bytes in `connection`; this is the glue:
+it owns the dial task, the timers and the current connection, and tells its role
+`link_ready` and `link_lost` in turns. After `close` there is no timer, no task
+and no connection, and nothing comes back to life (case 19).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from typing import TYPE_CHECKING, Protocol
+
+from irismq_runtime.mailbox.connection import Connection
+from irismq_runtime.mailbox.handshake import Handshake
+from irismq_runtime.mailbox.reconnect import LinkState
+
+if TYPE_CHECKING:
+    from actors.clock import TimerHandle
+    from irismq_runtime.mailbox.endpoint import Endpoint
+    from irismq_runtime.mailbox.handshake import Terms
+    from irismq_runtime.mailbox.wiring import Wiring
+    from irismq_runtime.protocols.nsq import Frame
+
+__all__ = ["Link", "LinkRole"]
+
+
+class LinkRole(Protocol):
+    """What a link is for."""
+
+    def link_ready(self, link: Link, terms: Terms) -> None:
+        """The broker can be written to."""
+        ...
+
+    def frames(self, frames: list[Frame]) -> None:
+        """What the broker sent."""
+        ...
+
+    def link_lost(self, link: Link, reason: str) -> None:
+        """The connection of the last `link_ready` ended; the link dials again by itself."""
+        ...
+
+
+class Link:
+    """See the module. Loop thread only."""
+
+    def __init__(
+        self,
+        wiring: Wiring,
+        endpoint: Endpoint,
+        role: LinkRole,
+        subscribe: tuple[str, str] | None = None,
+    ) -> None:
+        self.endpoint = endpoint
+        #: Why it is not ready; empty while it is.
+        self.reason = "not connected yet"
+        self.connection: Connection | None = None
+        #: Times it became ready.
+        self.connects = 0
+        self._wiring = wiring
+        self._role = role
+        self._subscribe = subscribe
+        self._machine = wiring.reconnect()
+        self._timer: TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._dialled: Connection | None = None
+        self._ended: asyncio.Event = asyncio.Event()
+        self._again = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether the broker can be written to."""
+        return self._machine.state is LinkState.READY
+
+    @property
+    def state(self) -> LinkState:
+        """Where it is in its life."""
+        return self._machine.state
+
+    def start(self) -> None:
+        """Dial for the first time."""
+        self._machine.start()
+        self._dial()
+
+    def write(self, data: bytes) -> None:
+        """Send `data`, if there is a connection."""
+        if self.connection is not None:
+            self.connection.write(data)
+
+    def drop(self, reason: str) -> None:
+        """End the connection of now; the link dials again."""
+        if self.connection is not None:
+            self.connection.drop(reason)
+
+    def pulse(self, now: float) -> None:
+        """Look whether the broker has gone silent."""
+        if self.connection is not None and self.connection.too_silent(now):
+            self.connection.drop("no heartbeat from the broker")
+
+    async def close(self, timeout: float) -> None:
+        """Send what waits and end for good, within about `timeout` seconds."""
+        self._machine.close()
+        self.reason = "closed"
+        self._cancel_timer()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        connection = self.connection or self._dialled
+        if connection is None:
+            return
+        timer = self._wiring.clock.call_later(timeout, connection.drop, "not closed in time")
+        connection.close()
+        try:
+            await self._ended.wait()
+        finally:
+            timer.cancel()
+            connection.drop("closed by us")
+
+    # What the connection reports -------------------------------------------
+
+    def connection_ready(self, connection: Connection, terms: Terms) -> None:
+        """The handshake is through."""
+        if self.state is not LinkState.DIALING:
+            connection.drop("closed by us")
+            return
+        if self._wiring.lease_learned(self.endpoint, terms) and self._subscribe is not None:
+            self._again = True
+            connection.drop("asking again for a lease that the broker grants")
+            return
+        self._cancel_timer()
+        self._machine.ready(self._wiring.clock.monotonic())
+        self.connection = connection
+        self.reason = ""
+        self.connects += 1
+        self._role.link_ready(self, terms)
+
+    def frames(self, frames: list[Frame]) -> None:
+        """Pass frames on."""
+        if self.connection is not None:
+            self._role.frames(frames)
+
+    def connection_ended(self, connection: Connection, reason: str) -> None:
+        """Report the loss, and plan the next dial."""
+        was_ready = self.connection is not None
+        self.connection = self._dialled = None
+        self._ended.set()
+        if connection.handshake.lease_refused:
+            self._wiring.lease_refused(self.endpoint)
+            self._again = True
+        if self.state is LinkState.CLOSED:
+            if was_ready:
+                self._role.link_lost(self, reason)
+            return
+        self.reason = reason
+        if was_ready:
+            delay = self._machine.lost(self._wiring.clock.monotonic())
+        elif self.state is LinkState.DIALING:
+            delay = self._machine.failed()
+        else:
+            return
+        self._wait(0.0 if self._again else delay)
+        self._again = False
+        self._complain(was_ready, reason)
+        if was_ready:
+            self._role.link_lost(self, reason)
+
+    def start_tls(self, connection: Connection, transport: asyncio.Transport) -> None:
+        """Upgrade in a task of its own."""
+        self._task = asyncio.create_task(self._upgrade(connection, transport))
+
+    # Dialling --------------------------------------------------------------
+
+    def _dial(self) -> None:
+        wiring = self._wiring
+        handshake = Handshake(wiring.wishes(self.endpoint, self._subscribe))
+        connection = Connection(
+            self,
+            self.endpoint,
+            handshake,
+            clock=wiring.clock,
+            silence=2.5 * wiring.config.heartbeat,
+        )
+        self._ended.clear()
+        self._dialled = connection
+        timeout = wiring.config.connect_timeout
+        self._cancel_timer()
+        self._timer = wiring.clock.call_later(timeout, self._too_slow, connection)
+        self._task = asyncio.create_task(self._connect(connection))
+
+    async def _connect(self, connection: Connection) -> None:
+        wiring = self._wiring
+        try:
+            async with wiring.dials:
+                await wiring.network.connect(lambda: connection, self.endpoint)
+        except OSError as error:
+            connection.drop(_text(error))
+        except asyncio.CancelledError:
+            connection.drop("the attempt was given up")
+            raise
+
+    async def _upgrade(self, connection: Connection, transport: asyncio.Transport) -> None:
+        config = self._wiring.config
+        if config.tls is None:
+            connection.tls_ready(None, "no ssl context")
+            return
+        hostname = config.tls_hostname or self.endpoint.host
+        network = self._wiring.network
+        try:
+            upgraded = await network.start_tls(transport, connection, config.tls, hostname)
+        except OSError as error:
+            connection.tls_ready(None, _text(error))
+        else:
+            connection.tls_ready(upgraded)
+
+    def _too_slow(self, connection: Connection) -> None:
+        self._timer = None
+        seconds = self._wiring.config.connect_timeout
+        connection.drop(f"no complete handshake within {seconds:g} s")
+        if self._task is not None:
+            self._task.cancel()
+
+    def _wait(self, delay: float) -> None:
+        self._cancel_timer()
+        self._timer = self._wiring.clock.call_later(delay, self._due)
+
+    def _due(self) -> None:
+        """Dial, or wait for a place among all who dial."""
+        self._timer = None
+        wait = self._wiring.budget.take(self._wiring.clock.monotonic())
+        if wait > 0:
+            self._timer = self._wiring.clock.call_later(wait, self._redial)
+        else:
+            self._redial()
+
+    def _redial(self) -> None:
+        self._timer = None
+        self._machine.due()
+        self._dial()
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _complain(self, was_ready: bool, reason: str) -> None:
+        what = "lost" if was_ready else "not made"
+        text = "connection to nsqd %s %s: %s; dialling again"
+        self._wiring.log.write(
+            logging.WARNING, f"{what} {self.endpoint}", text, self.endpoint, what, reason
+        )
+
+
+def _text(error: OSError) -> str:
+    """What an `OSError` means to a person."""
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused: nothing listens there"
+    if isinstance(error, socket.gaierror):
+        return f"unknown host: {error.strerror}"
+    return str(error) or type(error).__name__

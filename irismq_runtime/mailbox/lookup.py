@@ -1,0 +1,146 @@
+"""Discovery: which nsqds have a topic, asked of nsqlookupd in turns with jitter.
+
+Discovery adds; it hardly ever takes away. A nsqd is left only when every
+nsqlookupd has answered in full, at least one of them named producers, none
+named this one, and our connection to it is down. An error, an empty list, a 404,
+garbage or silence say nothing about connections that stand, and are followed by
+another question soon (cases 37 and 120).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from irismq_runtime.mailbox.endpoint import Endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from actors.clock import TimerHandle
+    from irismq_runtime.mailbox.wiring import Wiring
+
+__all__ = ["Discovery", "LookupFault", "choose", "producers_untrusted"]
+
+#: The first retry after a failed round, seconds; it doubles up to the interval.
+RETRY = 1.0
+
+
+class LookupFault(Exception):
+    """An answer that names no producers: `reason` says why."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+def producers_untrusted(status: int, body: bytes) -> set[Endpoint]:
+    """The producers in nsqlookupd's answer; raises `LookupFault`."""
+    if status == 404:
+        return set()  # a topic that does not exist yet
+    if status != 200:
+        raise LookupFault(f"HTTP status {status}")
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        raise LookupFault(f"not JSON: {body[:40]!r}") from None
+    if isinstance(answer, dict) and isinstance(answer.get("data"), dict):
+        answer = answer["data"]  # before nsqlookupd 1.0
+    producers = answer.get("producers") if isinstance(answer, dict) else None
+    if not isinstance(producers, list):
+        raise LookupFault("an answer without a list of producers")
+    found = set()
+    for producer in producers:
+        host = producer.get("broadcast_address") if isinstance(producer, dict) else None
+        port = producer.get("tcp_port") if isinstance(producer, dict) else None
+        if not isinstance(host, str) or not host or type(port) is not int or not 0 < port < 65536:
+            raise LookupFault("a producer without address and port")
+        found.add(Endpoint(host, port))
+    return found
+
+
+def choose(
+    named: Collection[Endpoint],
+    known: Collection[Endpoint],
+    connected: Collection[Endpoint],
+    *,
+    complete: bool,
+) -> set[Endpoint]:
+    """The nsqds to consume from: see the module."""
+    if complete and named:
+        return set(named) | set(connected)
+    return set(named) | set(known)
+
+
+class Discovery:
+    """Asks for one topic, and tells its owner after each round. Loop thread only."""
+
+    def __init__(
+        self,
+        wiring: Wiring,
+        lookupds: Sequence[Endpoint],
+        topic: str,
+        *,
+        connected: Callable[[], Collection[Endpoint]],
+        on_found: Callable[[set[Endpoint]], None],
+    ) -> None:
+        #: What the last round could not find out; empty when all was well.
+        self.fault = ""
+        self._wiring = wiring
+        self._lookupds = lookupds
+        self._path = f"/lookup?topic={quote(topic, safe='')}"
+        self._connected = connected
+        self._on_found = on_found
+        self._known: set[Endpoint] = set()
+        self._failures = 0
+        self._timer: TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Ask for the first time."""
+        self._ask()
+
+    async def close(self) -> None:
+        """Ask no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    def _ask(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._round())
+
+    async def _round(self) -> None:
+        answers = await asyncio.gather(*map(self._one, self._lookupds))
+        faults = [answer for answer in answers if isinstance(answer, str)]
+        named = set().union(*(answer for answer in answers if not isinstance(answer, str)))
+        self.fault = "; ".join(faults)
+        self._failures = self._failures + 1 if faults else 0
+        self._known = choose(named, self._known, self._connected(), complete=not faults)
+        if faults:
+            self._wiring.log.write(logging.WARNING, "lookup", "discovery: %s", self.fault)
+        self._timer = self._wiring.clock.call_later(self._pause(empty=not named), self._ask)
+        self._on_found(set(self._known))
+
+    async def _one(self, lookupd: Endpoint) -> set[Endpoint] | str:
+        try:
+            status, body = await self._wiring.network.get(
+                lookupd, self._path, self._wiring.config.lookup_timeout
+            )
+            return producers_untrusted(status, body)
+        except (OSError, LookupFault) as error:
+            return f"nsqlookupd {lookupd}: {str(error) or type(error).__name__}"
+
+    def _pause(self, *, empty: bool) -> float:
+        """Seconds to the next round: soon after a failure, or while nobody has the topic."""
+        config = self._wiring.config
+        pause = config.lookup_interval
+        if self._failures:
+            pause = min(pause, RETRY * 2.0 ** min(self._failures - 1, 20))
+        elif empty:
+            pause = min(pause, 5 * RETRY)
+        return pause * (1.0 + config.lookup_jitter * self._wiring.rng.random())

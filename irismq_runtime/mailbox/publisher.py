@@ -1,0 +1,368 @@
+"""Publishing: accept, batch, write, confirm; each receipt settled exactly once.
+
+What one loop turn publishes is flushed at the end of that turn. With one copy
+every broker draws from the same outbox: the first broker in the given order
+that is connected gets everything, another takes over when it is lost (so the
+order of one sender is usually kept). With several copies each message is given
+to that many brokers, and moved to another when one of them is lost.
+
+A batch that was written and not confirmed may or may not be stored. It is
+written again, at least once being the promise, until its deadline; then the
+error says "unknown". What was never written fails as "not sent".
+
+Deadlines cost one timer: batches and queues know their first deadline, the
+timer looks at those only. Nobody is called back before the bookkeeping is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from irismq_runtime.errors import DeliveryError, MessageTooLarge
+from irismq_runtime.mailbox.broker_link import BrokerLink
+from irismq_runtime.mailbox.limits import BrokerLimits, OutboxFull, limit_in
+from irismq_runtime.mailbox.outbox import Batch, Outbox, Parcel
+from irismq_runtime.mailbox.receipts import GroupReceipt, Receipt
+from irismq_runtime.mailbox.settlement import milliseconds
+from irismq_runtime.protocols.nsq import topic_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from actors.clock import TimerHandle
+    from irismq_runtime.errors import Outcome
+    from irismq_runtime.mailbox.endpoint import Endpoint
+    from irismq_runtime.mailbox.handshake import Terms
+    from irismq_runtime.mailbox.wiring import Wiring
+    from irismq_runtime.protocols.nsq import ErrorFrame
+
+__all__ = ["Publisher"]
+
+#: The broker cannot store now; another, or the same later, may.
+_TRY_AGAIN = frozenset({"E_PUB_FAILED", "E_MPUB_FAILED", "E_DPUB_FAILED"})
+
+
+class Publisher:
+    """See the module. Loop thread only."""
+
+    def __init__(self, wiring: Wiring, endpoints: Sequence[Endpoint]) -> None:
+        config = wiring.config
+        self.limits = BrokerLimits(config)
+        #: Bytes accepted and not settled.
+        self.held = 0
+        self.confirmed_count = 0
+        self.failed_count = 0
+        self._wiring = wiring
+        self._now = wiring.clock.monotonic
+        self._timeout = config.publish_timeout
+        self._limit = config.outbox_bytes
+        self._copies = config.copies
+        shared = self._outbox()
+        self._outboxes = [shared]
+        if self._copies > 1:
+            self._outboxes = [self._outbox() for _ in endpoints]
+        spread = self._outboxes * len(endpoints) if self._copies == 1 else self._outboxes
+        self.brokers = [
+            BrokerLink(wiring, endpoint, self, outbox)
+            for endpoint, outbox in zip(endpoints, spread, strict=False)
+        ]
+        self._flush_planned = False
+        self._timer: TimerHandle | None = None
+        self._timer_at = float("inf")
+        self._idle: asyncio.Event = asyncio.Event()
+        self._idle.set()
+        self._first_ready: asyncio.Event = asyncio.Event()
+        self._closed = False
+
+    def _outbox(self) -> Outbox:
+        config = self._wiring.config
+        return Outbox(batch_bytes=config.batch_bytes, batch_count=config.batch_count)
+
+    # What users call -------------------------------------------------------
+
+    def publish(
+        self, topic: str, body: bytes, delay: float, timeout: float | None, key: str
+    ) -> Receipt:
+        """See `ports.MailboxTransport.publish`."""
+        if type(body) is not bytes:
+            body = _as_bytes(body)
+        self._admit(topic, len(body), len(body))
+        deadline = self._now() + (self._timeout if timeout is None else timeout)
+        parcel = Parcel(topic, body, deadline, key, 0, self._copies)
+        if delay > 0.0:
+            parcel.delay_ms = self._delay_ms(delay)
+        self._accept(parcel)
+        return parcel
+
+    def publish_many(self, topic: str, bodies: Iterable[bytes], timeout: float | None) -> Receipt:
+        """Publish all of `bodies`, or raise and publish none of them."""
+        taken = [body if type(body) is bytes else _as_bytes(body) for body in bodies]
+        if not taken:
+            return GroupReceipt(0)
+        sizes = [len(body) for body in taken]
+        self._admit(topic, max(sizes), sum(sizes))
+        if not min(sizes):
+            raise ValueError("an empty message: NSQ has none")
+        group = GroupReceipt(len(taken))
+        deadline = self._now() + (self._timeout if timeout is None else timeout)
+        for body in taken:
+            parcel = Parcel(topic, body, deadline, "", 0, self._copies)
+            parcel.add_done_callback(group.part_done)
+            self._accept(parcel)
+        return group
+
+    async def start(self, timeout: float) -> bool:
+        """Dial every broker; True when the first is ready, False at the timeout."""
+        for broker in self.brokers:
+            broker.link.start()
+        timer = self._wiring.clock.call_later(timeout, self._first_ready.set)
+        try:
+            await self._first_ready.wait()
+        finally:
+            timer.cancel()
+        return any(broker.ready for broker in self.brokers)
+
+    async def close(self, drain: float) -> None:
+        """Wait for what is unconfirmed, at most `drain` seconds, and end."""
+        self._closed = True
+        self._flush()
+        if not self._idle.is_set():
+            timer = self._wiring.clock.call_later(drain, self._idle.set)
+            await self._idle.wait()
+            timer.cancel()
+        self._cancel_timer()
+        await asyncio.gather(*(broker.link.close(0.5) for broker in self.brokers))
+        for parcel in self._all_waiting():
+            self._fail(parcel, "the mailbox was closed")
+
+    def why_not_ready(self) -> str:
+        """One line; empty when a broker can be written to."""
+        if not self.brokers or any(broker.ready for broker in self.brokers):
+            return ""
+        return "; ".join(f"nsqd {broker.name}: {broker.link.reason}" for broker in self.brokers)
+
+    # Accepting -------------------------------------------------------------
+
+    def _admit(self, topic: str, largest: int, total: int) -> None:
+        limit = self.limits.max_body
+        if largest > limit:
+            raise MessageTooLarge(largest, limit, limit_of="the broker (nsqd's max-msg-size)")
+        if self.held + total > self._limit:
+            raise OutboxFull(total, self._limit, self.why_not_ready())
+        if not total:
+            raise ValueError("an empty message: NSQ has none")
+        if self._closed:
+            raise DeliveryError(topic, "not sent", "the mailbox is closed")
+        topic_name(topic)
+
+    def _delay_ms(self, delay: float) -> int:
+        longest = self.limits.max_delay
+        if delay > longest:
+            raise ValueError(f"a delay of {delay:g} s is over the broker's {longest:g} s")
+        return milliseconds(delay, longest)
+
+    def _accept(self, parcel: Parcel) -> None:
+        self.held += len(parcel.body)
+        if self._copies == 1:
+            self._outboxes[0].put(parcel)
+        else:
+            for broker in self._choose(parcel, self._copies):
+                self._assign(parcel, broker)
+        events = self._wiring.events
+        if events.active:
+            events.emit("outbox.queued", id=parcel.key, topic=parcel.topic, size=len(parcel.body))
+        if not self._flush_planned:
+            self._flush_planned = True
+            asyncio.get_running_loop().call_soon(self._flush)
+        if parcel.deadline < self._timer_at:
+            self._arm(parcel.deadline)
+
+    def _choose(self, parcel: Parcel, count: int) -> list[BrokerLink]:
+        """The brokers that get a copy: connected ones first, in the given order."""
+        free = [broker for broker in self.brokers if broker.name not in parcel.seen_at]
+        free.sort(key=lambda broker: not broker.ready)
+        return free[:count]
+
+    def _assign(self, parcel: Parcel, broker: BrokerLink) -> None:
+        parcel.seen_at = (*parcel.seen_at, broker.name)
+        broker.outbox.put(parcel)
+
+    # Writing ---------------------------------------------------------------
+
+    def _flush(self) -> None:
+        """Write what waits, as far as the brokers' pipelines have room."""
+        self._flush_planned = False
+        for broker in self.brokers:
+            if not broker.ready:
+                continue
+            while broker.room and (batch := broker.outbox.take()) is not None:
+                self._idle.clear()
+                broker.send(batch)
+                if self._wiring.events.active:
+                    self._emit("publisher.written", batch, broker)
+            if self._copies == 1:
+                break
+        if self.held:
+            self._idle.clear()
+
+    def broker_ready(self, broker: BrokerLink, terms: Terms) -> None:
+        """Learn the broker's limits, and write to it what waits."""
+        self.limits.announced(broker.name, terms)
+        self._first_ready.set()
+        if self._copies > 1:
+            for other in self.brokers:
+                if not other.ready:
+                    self._move_away(other)
+        self._flush()
+
+    def broker_room(self, broker: BrokerLink) -> None:  # noqa: ARG002  # any broker may have room now
+        """Write on."""
+        self._flush()
+
+    # Answers ---------------------------------------------------------------
+
+    def confirmed(self, broker: BrokerLink, batch: Batch) -> None:
+        """Settle the receipts of `batch`."""
+        if self._wiring.events.active:
+            self._emit("publisher.confirmed", batch, broker)
+        size = 0
+        count = 0
+        for parcel in batch.parcels:
+            if parcel.copies > 1:
+                parcel.copies -= 1
+            elif not parcel.done():
+                size += len(parcel.body)
+                count += 1
+                parcel.settle()
+                parcel.body = b""
+        self.confirmed_count += count
+        self._release(size)
+
+    def refused(self, broker: BrokerLink, batch: Batch, error: ErrorFrame) -> None:
+        """Find out which message is bad, and fail that one alone."""
+        text = f"{error.code} {error.text}".rstrip()
+        self._wiring.log.write(
+            logging.WARNING,
+            f"refused {error.code}",
+            "nsqd %s refused a publish: %s",
+            broker.name,
+            text,
+        )
+        max_body, max_delay = limit_in(error.text)
+        self.limits.learn(broker.name, max_body=max_body, max_delay=max_delay)
+        if error.code in _TRY_AGAIN:
+            broker.outbox.give_back([batch])
+        elif len(batch.parcels) > 1:
+            broker.outbox.apart(batch)
+        else:
+            parcel = batch.parcels[0]
+            fault: Exception = DeliveryError(parcel.topic, "not sent", text)
+            if max_body is not None:
+                fault = MessageTooLarge(
+                    len(parcel.body), max_body, limit_of=f"nsqd {broker.name} (max-msg-size)"
+                )
+            self._settle_error(parcel, fault)
+
+    def broker_lost(
+        self, broker: BrokerLink, unconfirmed: list[Batch], *, barren: bool, reason: str
+    ) -> None:
+        """Write what is unconfirmed again: here after a reconnect, or elsewhere now."""
+        for batch in unconfirmed:
+            for parcel in batch.parcels:
+                parcel.written = True
+        if barren and unconfirmed and not broker.outbox.give_back_suspect(unconfirmed[0]):
+            why = f"the broker dropped the connection over it several times: {reason}"
+            for parcel in unconfirmed[0].parcels:
+                self._fail(parcel, why)
+        broker.outbox.give_back(unconfirmed[1:] if barren else unconfirmed)
+        if self._copies > 1:
+            self._move_away(broker)
+        self._flush()
+
+    def _move_away(self, broker: BrokerLink) -> None:
+        """Give the copies that wait for `broker` to brokers that are connected."""
+        for parcel in broker.outbox.drain():
+            others = [other for other in self._choose(parcel, 1) if other.ready]
+            if others and not parcel.done():
+                parcel.seen_at = tuple(name for name in parcel.seen_at if name != broker.name)
+                self._assign(parcel, others[0])
+            elif not parcel.done():
+                broker.outbox.put(parcel)
+
+    # Deadlines -------------------------------------------------------------
+
+    def _arm(self, deadline: float) -> None:
+        self._cancel_timer()
+        self._timer_at = deadline
+        delay = max(0.0, deadline - self._now())
+        self._timer = self._wiring.clock.call_later(delay, self._expire)
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._timer_at = float("inf")
+
+    def _expire(self) -> None:
+        """Fail what is past its deadline, and look when to look again."""
+        self._timer = None
+        self._timer_at = float("inf")
+        now = self._now()
+        following = float("inf")
+        why = self.why_not_ready() or "no confirmation in time"
+        waiting = self._all_waiting(due=now)
+        for parcel in waiting:
+            if parcel.done():
+                continue
+            if parcel.deadline <= now:
+                self._fail(parcel, why)
+            else:
+                following = min(following, parcel.deadline)
+        if following < float("inf"):
+            # Looking costs time, so a long queue is looked at less often.
+            self._arm(max(following, now + max(0.01, 2e-6 * len(waiting))))
+
+    def _all_waiting(self, due: float = float("inf")) -> list[Parcel]:
+        """Every unsettled parcel, wherever it is; of later batches only the first."""
+        waiting = [parcel for outbox in self._outboxes for parcel in outbox.waiting()]
+        for broker in self.brokers:
+            for batch in broker.unconfirmed:
+                if batch.deadline <= due:
+                    waiting.extend(batch.parcels)
+                    for parcel in batch.parcels:
+                        parcel.written = True
+                else:
+                    first = min(batch.parcels, key=lambda parcel: parcel.deadline)
+                    waiting.append(first)
+        return waiting
+
+    def _fail(self, parcel: Parcel, why: str) -> None:
+        outcome: Outcome = "unknown" if parcel.written else "not sent"
+        self._settle_error(parcel, DeliveryError(parcel.topic, outcome, why))
+
+    def _settle_error(self, parcel: Parcel, error: Exception) -> None:
+        size = len(parcel.body)
+        if parcel.settle(error):
+            parcel.body = b""
+            self.failed_count += 1
+            events = self._wiring.events
+            if events.active:
+                events.emit("publisher.failed", id=parcel.key, topic=parcel.topic, error=str(error))
+            self._release(size)
+
+    def _release(self, size: int) -> None:
+        self.held -= size
+        if self.held <= 0:
+            self._idle.set()
+
+    def _emit(self, name: str, batch: Batch, broker: BrokerLink) -> None:
+        for parcel in batch.parcels:
+            self._wiring.events.emit(name, id=parcel.key, topic=parcel.topic, broker=broker.name)
+
+
+def _as_bytes(body: object) -> bytes:
+    if isinstance(body, bytes | bytearray | memoryview):
+        return bytes(body)
+    raise TypeError(f"a body is bytes, bytearray or memoryview, not {type(body).__name__}")

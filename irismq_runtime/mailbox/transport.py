@@ -1,0 +1,219 @@
+"""`NsqMailbox`: the mailbox transport on NSQ. Puts the parts together, decides nothing.
+
+Order of a life: `start` dials every nsqd for publishing and waits for the first;
+consumers come and go; `close` first stops the consumers (their dead letters may
+still need the publisher), then flushes the outbox, then ends the connections.
+One timer, the pulse, drives leases and silence checks of all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING
+
+from actors.clock import LoopClock
+from actors.events import Events
+from irismq_runtime.errors import ConfigError, DeliveryError, NotConnected
+from irismq_runtime.mailbox.config import MailboxConfig
+from irismq_runtime.mailbox.consumer import Consumer
+from irismq_runtime.mailbox.endpoint import NSQD_PORT, NSQLOOKUPD_HTTP_PORT, parse_endpoint
+from irismq_runtime.mailbox.publisher import Publisher
+from irismq_runtime.mailbox.reporting import WELL, Health
+from irismq_runtime.mailbox.settlement import RequeueDelays
+from irismq_runtime.mailbox.wiring import AsyncioNetwork, Wiring
+from irismq_runtime.protocols.nsq import channel_name, topic_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from actors.clock import Clock, TimerHandle
+    from irismq_runtime.mailbox.endpoint import Endpoint
+    from irismq_runtime.mailbox.receipts import Receipt
+    from irismq_runtime.mailbox.wiring import Network
+    from irismq_runtime.ports import StoredMessage
+
+__all__ = ["NsqMailbox"]
+
+_REMEDY = "start one with `irismq dev`, or give the right address as nsqd"
+
+
+class NsqMailbox:
+    """Fills `ports.MailboxTransport`. Loop thread only; made inside a running loop.
+
+    `nsqds` are "host:port" of brokers to publish to, in order of preference, and
+    to consume from; `lookupds` are "host:port" (HTTP) of nsqlookupds that know
+    more of them to consume from. Raises `ConfigError`.
+    """
+
+    def __init__(
+        self,
+        nsqds: Sequence[str],
+        lookupds: Sequence[str] = (),
+        *,
+        clock: Clock | None = None,
+        rng: random.Random | None = None,
+        events: Events | None = None,
+        config: MailboxConfig | None = None,
+        network: Network | None = None,
+    ) -> None:
+        self._config = config or MailboxConfig()
+        self._endpoints = _endpoints("nsqd", nsqds, NSQD_PORT)
+        self._lookupds = _endpoints("lookupd", lookupds, NSQLOOKUPD_HTTP_PORT)
+        if not self._endpoints:
+            raise ConfigError("nsqd", "no broker is given", 'give at least one "host:port"')
+        if self._config.copies > len(self._endpoints):
+            raise ConfigError(
+                "copies",
+                f"{self._config.copies} copies need as many brokers, {len(self._endpoints)} given",
+            )
+        self._wiring = Wiring(
+            self._config,
+            clock=clock or LoopClock(),
+            rng=rng or random.Random(),
+            events=events or Events(),
+            network=network or AsyncioNetwork(),
+        )
+        self._delays = RequeueDelays(
+            self._wiring.rng, base=self._config.requeue_base, cap=self._config.requeue_max
+        )
+        self._publisher = Publisher(self._wiring, self._endpoints)
+        self._consumers: list[Consumer] = []
+        self._beat: TimerHandle | None = None
+        self._closed: asyncio.Future[None] | None = None
+
+    # Life ------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Dial every nsqd; returns when the first is ready. Raises `NotConnected`.
+
+        The error says what answered at each address. The mailbox is closed then.
+        """
+        self._plan_beat()
+        if not await self._publisher.start(self._config.start_timeout):
+            reason = self._publisher.why_not_ready()
+            await self.close(0.0)
+            raise NotConnected(
+                "nsqd " + ", ".join(map(str, self._endpoints)), reason, remedy=_REMEDY
+            )
+
+    async def close(self, drain: float) -> None:
+        """See `ports.MailboxTransport.close`. Takes little more than `drain` seconds."""
+        if self._closed is not None:
+            await asyncio.shield(self._closed)
+            return
+        self._closed = asyncio.get_running_loop().create_future()
+        try:
+            started = self._wiring.clock.monotonic()
+            await asyncio.gather(*(consumer.stop(drain) for consumer in list(self._consumers)))
+            left = drain - (self._wiring.clock.monotonic() - started)
+            await self._publisher.close(max(left, 0.0))
+        finally:
+            if self._beat is not None:
+                self._beat.cancel()
+            self._closed.set_result(None)
+
+    def _plan_beat(self) -> None:
+        pulse = self._wiring.pulse
+        self._beat = self._wiring.clock.call_later(pulse.period, self._on_beat)
+
+    def _on_beat(self) -> None:
+        now = self._wiring.clock.monotonic()
+        if self._wiring.pulse.beat(now):
+            for broker in self._publisher.brokers:
+                broker.link.pulse(now)
+        for consumer in self._consumers:
+            consumer.pulse(now)
+        self._plan_beat()
+
+    # Publishing ------------------------------------------------------------
+
+    def publish(
+        self,
+        topic: str,
+        body: bytes,
+        *,
+        delay: float = 0.0,
+        timeout: float | None = None,
+        key: str = "",
+    ) -> Receipt:
+        """See `ports.MailboxTransport.publish`. A delay above `max_delay` is a `ValueError`.
+
+        Raises `InvalidName` for a topic that nsqd would refuse.
+        """
+        return self._publisher.publish(topic, body, delay, timeout, key)
+
+    def publish_many(
+        self, topic: str, bodies: Iterable[bytes], *, timeout: float | None = None
+    ) -> Receipt:
+        """Store all of `bodies`; one receipt, done when the last is confirmed.
+
+        Raises as `publish` does, and then nothing of it was taken. The receipt
+        fails with the first error; the others may be stored nevertheless.
+        """
+        return self._publisher.publish_many(topic, bodies, timeout)
+
+    @property
+    def max_body(self) -> int:
+        """See `ports.MailboxTransport.max_body`."""
+        return self._publisher.limits.max_body
+
+    @property
+    def max_delay(self) -> float:
+        """See `ports.MailboxTransport.max_delay`."""
+        return self._publisher.limits.max_delay
+
+    @property
+    def max_attempts(self) -> int:
+        """See `ports.MailboxTransport.max_attempts`."""
+        return self._config.max_attempts
+
+    # Consuming -------------------------------------------------------------
+
+    async def consume(
+        self,
+        topic: str,
+        channel: str,
+        on_message: Callable[[StoredMessage], None],
+        *,
+        window: int,
+    ) -> Consumer:
+        """See `ports.MailboxTransport.consume`.
+
+        Returns at once; `health()` of the consumption says when it is connected.
+        Raises `InvalidName`.
+        """
+        if self._closed is not None:
+            raise DeliveryError(topic, "not sent", "the mailbox is closed")
+        topic_name(topic)
+        channel_name(channel)
+        consumer = Consumer(
+            self._wiring,
+            topic,
+            channel,
+            on_message,
+            window=window,
+            store=self._store,
+            delays=self._delays,
+            longest_delay=self.max_delay,
+        )
+        self._consumers.append(consumer)
+        consumer.discover(self._lookupds, self._endpoints)
+        return consumer
+
+    def _store(self, topic: str, record: bytes, delay: float) -> Receipt:
+        return self._publisher.publish(topic, record, delay, None, "")
+
+    # Health ----------------------------------------------------------------
+
+    def health(self) -> Health:
+        """See `ports.MailboxTransport.health`."""
+        if self._closed is not None:
+            return Health(ok=False, reason="the mailbox is closed")
+        reason = self._publisher.why_not_ready()
+        return Health(ok=False, reason=reason) if reason else WELL
+
+
+def _endpoints(option: str, texts: Sequence[str], port: int) -> list[Endpoint]:
+    parsed = (parse_endpoint(text, option=option, default_port=port) for text in texts)
+    return list(dict.fromkeys(parsed))

@@ -1,0 +1,174 @@
+"""What every part of one mailbox shares: clock, chance, network, numbers, limits.
+
+Made once by the transport and passed down whole, so that no part reaches for a
+global. The network is an interface of two calls: tests put a fake broker there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING, Protocol
+
+from irismq_runtime.mailbox.handshake import Wishes
+from irismq_runtime.mailbox.pulse import Pulse
+from irismq_runtime.mailbox.reconnect import DialBudget, Reconnect
+from irismq_runtime.mailbox.reporting import LimitedLog
+
+if TYPE_CHECKING:
+    import random
+    import ssl
+    from collections.abc import Callable
+
+    from actors.clock import Clock
+    from actors.events import Events
+    from irismq_runtime.mailbox.config import MailboxConfig
+    from irismq_runtime.mailbox.endpoint import Endpoint
+    from irismq_runtime.mailbox.handshake import Terms
+
+__all__ = ["AsyncioNetwork", "Network", "Wiring"]
+
+#: Bytes of an HTTP answer.
+MAX_ANSWER = 1024 * 1024
+_ACCEPT = "application/vnd.nsq; version=1.0"
+
+
+class Network(Protocol):
+    """How a connection comes about."""
+
+    async def connect(
+        self, factory: Callable[[], asyncio.Protocol], endpoint: Endpoint
+    ) -> asyncio.Protocol:
+        """Connect `factory()` to `endpoint`; raises `OSError`."""
+        ...
+
+    async def start_tls(
+        self,
+        transport: asyncio.Transport,
+        protocol: asyncio.Protocol,
+        context: ssl.SSLContext,
+        hostname: str,
+    ) -> asyncio.Transport:
+        """Upgrade `transport`; raises `OSError` (of which `ssl.SSLError` is one)."""
+        ...
+
+    async def get(self, endpoint: Endpoint, path: str, timeout: float) -> tuple[int, bytes]:
+        """HTTP GET: status and body; raises `OSError`, of which `TimeoutError` is one."""
+        ...
+
+
+class AsyncioNetwork:
+    """The running loop's own network."""
+
+    async def connect(
+        self, factory: Callable[[], asyncio.Protocol], endpoint: Endpoint
+    ) -> asyncio.Protocol:
+        """Connect by TCP."""
+        loop = asyncio.get_running_loop()
+        transport, protocol = await loop.create_connection(factory, *endpoint)
+        raw = transport.get_extra_info("socket")
+        if raw is not None:
+            # A FIN must not wait for the next one.
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return protocol
+
+    async def start_tls(
+        self,
+        transport: asyncio.Transport,
+        protocol: asyncio.Protocol,
+        context: ssl.SSLContext,
+        hostname: str,
+    ) -> asyncio.Transport:
+        """Upgrade by the running loop."""
+        loop = asyncio.get_running_loop()
+        upgraded = await loop.start_tls(transport, protocol, context, server_hostname=hostname)
+        if upgraded is None:
+            raise ConnectionResetError("the connection ended during the TLS handshake")
+        return upgraded
+
+    async def get(self, endpoint: Endpoint, path: str, timeout: float) -> tuple[int, bytes]:
+        """One request over a connection of its own, at most `MAX_ANSWER` bytes back."""
+        async with asyncio.timeout(timeout):
+            reader, writer = await asyncio.open_connection(*endpoint)
+            try:
+                request = f"GET {path} HTTP/1.0\r\nHost: {endpoint}\r\nAccept: {_ACCEPT}\r\n\r\n"
+                writer.write(request.encode("ascii"))
+                answer = b""
+                while chunk := await reader.read(64 * 1024):
+                    answer += chunk
+                    if len(answer) > MAX_ANSWER:
+                        raise ConnectionAbortedError("the answer is too long")
+            finally:
+                writer.close()
+        head, _, body = answer.partition(b"\r\n\r\n")
+        words = head.split(None, 2)
+        if len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].isdigit():
+            raise ConnectionAbortedError(f"not an HTTP answer: {answer[:40]!r}")
+        return int(words[1][:3]), body
+
+
+class Wiring:
+    """See the module. One per mailbox."""
+
+    def __init__(
+        self,
+        config: MailboxConfig,
+        *,
+        clock: Clock,
+        rng: random.Random,
+        events: Events,
+        network: Network,
+    ) -> None:
+        self.config = config
+        self.clock = clock
+        self.rng = rng
+        self.events = events
+        self.network = network
+        self.log = LimitedLog(clock.monotonic)
+        self.pulse = Pulse(clock.monotonic())
+        self.dials = asyncio.Semaphore(config.concurrent_dials)
+        self.budget = DialBudget(config.dials_per_second)
+        self._hostname = socket.gethostname()
+        # The longest lease that a broker grants, where it is known; 0: shorter
+        # than what we asked for, by how much is not known yet.
+        self._longest_lease: dict[Endpoint, float] = {}
+
+    def reconnect(self) -> Reconnect:
+        """The life of a new connection."""
+        config = self.config
+        return Reconnect(
+            self.rng,
+            base=config.reconnect_min,
+            cap=config.reconnect_max,
+            stable_after=config.stable_after,
+        )
+
+    def wishes(self, endpoint: Endpoint, subscribe: tuple[str, str] | None) -> Wishes:
+        """What to ask of the broker at `endpoint`."""
+        config = self.config
+        longest = self._longest_lease.get(endpoint, config.msg_timeout)
+        return Wishes(
+            client_id=config.client_id or self._hostname,
+            hostname=self._hostname,
+            user_agent=config.user_agent,
+            heartbeat=config.heartbeat,
+            msg_timeout=min(longest, config.msg_timeout) or None,
+            output_buffer_size=config.output_buffer_size,
+            output_buffer_timeout=config.output_buffer_timeout,
+            tls=config.tls is not None,
+            compression=config.compression,
+            deflate_level=config.deflate_level,
+            auth_secret=config.auth_secret,
+            subscribe=subscribe,
+        )
+
+    def lease_refused(self, endpoint: Endpoint) -> None:
+        """The broker's longest lease is shorter than what we asked for."""
+        self._longest_lease[endpoint] = 0.0
+
+    def lease_learned(self, endpoint: Endpoint, terms: Terms) -> bool:
+        """Note the longest lease; True when asking again gives a better one."""
+        unknown = self._longest_lease.get(endpoint) == 0.0
+        self._longest_lease[endpoint] = terms.max_msg_timeout
+        best = min(self.config.msg_timeout, terms.max_msg_timeout)
+        return unknown and terms.msg_timeout > best
