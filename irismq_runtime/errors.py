@@ -5,19 +5,32 @@ is of no use any more (`fatal`), carries its facts as fields, and builds its
 text, remedy included, in the constructor. A foreign exception is mapped to one
 of these at the edge where it appears and kept as `__cause__`.
 
-What an actor can do wrong on its own (`AskTimeout`, `Refused`, `ActorCrashed`,
-`Overloaded`, `Restarting`, `ActorDeadError`) is declared in `actors.errors` and
-means the same across the wire.
+What an actor can do wrong on its own is declared in `actors.errors`, means the
+same across the wire, and can be imported from here as well.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from actors.errors import (
+    ActorCrashed,
+    ActorDeadError,
+    AskTimeout,
+    MailboxFull,
+    Overloaded,
+    Refused,
+    Restarting,
+)
+from actors.exits import Exit
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
+    "ActorCrashed",
+    "ActorDeadError",
+    "AskTimeout",
     "BadSignature",
     "Blame",
     "ConfigError",
@@ -25,13 +38,17 @@ __all__ = [
     "DecodeError",
     "DeliveryError",
     "EncodeError",
+    "MailboxFull",
     "MessageTooLarge",
     "NoSuchService",
     "NotConnected",
     "NotSigned",
     "Outcome",
+    "Overloaded",
+    "Refused",
     "RemoteError",
     "RemoteFault",
+    "Restarting",
     "RuntimeFault",
     "SignatureError",
     "TunnelClosed",
@@ -222,26 +239,35 @@ class NoSuchService(RuntimeFault):
         )
 
 
-class RemoteError(RuntimeFault):
-    """A handler in another process failed; told in text, nothing is unpickled.
+class RemoteError(RuntimeFault, ActorCrashed):
+    """A handler in another process crashed; told in text, nothing is unpickled.
 
     `type_name`: qualified name of the exception there. `text`: its text,
     shortened. `traceback_text`: the traceback there, shortened; "" when the
-    peer keeps it to itself. `address`: who was asked, "" when not known.
+    peer keeps it to itself. `address`: who was asked, "" when not known. As an
+    `ActorCrashed` it has `target` (the address) and `exit`, whose error is None.
     """
 
     blame = "peer"
 
     def __init__(
-        self, type_name: str, text: str, traceback_text: str = "", *, address: str = ""
+        self,
+        type_name: str,
+        text: str,
+        traceback_text: str = "",
+        *,
+        address: str = "",
+        message_type: str = "",
+        restarts: int = 0,
     ) -> None:
         self.type_name = type_name
         self.text = text
         self.traceback_text = traceback_text
-        self.address = address
+        self.address = self.target = address
+        self.exit = Exit("crash", message_type=message_type or None, restarts=restarts)
         where = f" at {address!r}" if address else ""
         remote = f"\n--- traceback there ---\n{traceback_text}" if traceback_text else ""
-        super().__init__(f"{type_name}{where}: {text}{remote}")
+        Exception.__init__(self, f"{type_name}{where}: {text}{remote}")
 
 
 class RemoteFault(RuntimeFault):

@@ -52,7 +52,8 @@ def test_a_copy_keeps_text_and_fields(error: errors.RuntimeFault) -> None:
 def test_text_carries_the_fields_given(error: errors.RuntimeFault) -> None:
     text = str(error).replace(",", "")
     advice = {"unknown": "may have been carried out", "not sent": "safe to try again"}
-    for value in vars(error).values():
+    told = {name: value for name, value in vars(error).items() if name != "exit"}
+    for value in told.values():
         shown = f"{value:g}" if isinstance(value, float) else str(value)
         assert advice.get(shown, shown).replace(",", "") in text
 
@@ -68,3 +69,10 @@ def test_what_cannot_be_decoded_is_one_family() -> None:
     family = (errors.ValidationError, errors.UnknownType, errors.NotSigned)
     assert all(issubclass(cls, errors.DecodeError) for cls in family)
     assert issubclass(errors.BadSignature, errors.SignatureError)
+
+
+def test_a_remote_error_is_a_crash_to_those_who_catch_crashes() -> None:
+    error = errors.RemoteError("builtins.KeyError", "'sku'", message_type="Sale", restarts=2)
+    assert isinstance(error, errors.ActorCrashed)
+    assert (error.exit.reason, error.exit.message_type, error.exit.restarts) == ("crash", "Sale", 2)
+    assert error.exit.error is None

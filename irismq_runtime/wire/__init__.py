@@ -1,0 +1,54 @@
+"""Bytes on the wire: envelopes, bodies, limits, signatures (docs/protocol.md)."""
+
+from __future__ import annotations
+
+from irismq_runtime.wire.codecs import Codec, MsgpackCodec
+from irismq_runtime.wire.dead_letters import DeadRecord, decode_dead_untrusted, encode_dead
+from irismq_runtime.wire.envelope import (
+    Envelope,
+    Foreign,
+    Kind,
+    decode_envelope_untrusted,
+    encode_envelope,
+)
+from irismq_runtime.wire.faults import Fault, FaultKind, decode_fault_untrusted, encode_fault
+from irismq_runtime.wire.ids import ID_SIZE, new_id
+from irismq_runtime.wire.json_codec import (
+    JsonCodec,
+    decode_plain_json_untrusted,
+    encode_plain_json,
+)
+from irismq_runtime.wire.limits import DEFAULT_LIMITS, Limits
+from irismq_runtime.wire.registry import Registry
+from irismq_runtime.wire.serializer import Serializer
+from irismq_runtime.wire.signing import Key, KeyRing
+from irismq_runtime.wire.values import Tagged
+
+__all__ = [
+    "DEFAULT_LIMITS",
+    "ID_SIZE",
+    "Codec",
+    "DeadRecord",
+    "Envelope",
+    "Fault",
+    "FaultKind",
+    "Foreign",
+    "JsonCodec",
+    "Key",
+    "KeyRing",
+    "Kind",
+    "Limits",
+    "MsgpackCodec",
+    "Registry",
+    "Serializer",
+    "Tagged",
+    "decode_dead_untrusted",
+    "decode_envelope_untrusted",
+    "decode_fault_untrusted",
+    "decode_plain_json_untrusted",
+    "encode_dead",
+    "encode_envelope",
+    "encode_fault",
+    "encode_plain_json",
+    "new_id",
+]

@@ -1,0 +1,196 @@
+"""Codecs: the bytes of a body. msgpack is the default; see json_codec for JSON.
+
+A codec knows None, bool, int, float, str, bytes, list and dict by itself. For
+anything else it asks `lower` and marks the answer so that it can call `lift`
+with it on arrival, innermost first. It keeps no state between two calls, and
+none that two threads or a hook that encodes something itself could share.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+
+import msgpack
+import msgspec
+
+from irismq_runtime.errors import DecodeError
+from irismq_runtime.wire.values import MARKED, REF, SCALARS, Tagged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from irismq_runtime.wire.limits import Limits
+
+__all__ = ["Codec", "Lift", "Lower", "MsgpackCodec"]
+
+Lower: TypeAlias = "Callable[[Any], Tagged]"
+Lift: TypeAlias = "Callable[[str, Any], object]"
+
+
+class Codec(Protocol):
+    """The bytes of a body; stateless, usable from any thread."""
+
+    @property
+    def name(self) -> str:
+        """What the header "c" says; 1 to 32 characters."""
+        ...
+
+    def encode(self, value: object, lower: Lower) -> bytes:
+        """The bytes of `value`, whose depth and count are within the limits.
+
+        May raise anything; the caller finds out where and why.
+        """
+        ...
+
+    def decode_untrusted(self, data: bytes, lift: Lift, limits: Limits) -> object:
+        """The value of `data`. Raises `DecodeError` alone."""
+        ...
+
+    def may_exceed(self, data: bytes, limits: Limits) -> bool:
+        """False when `data` cannot be too deep or have too many elements."""
+        ...
+
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MARK: Final = 1
+_CODES: Final = {**{scalar.name: scalar.code for scalar in SCALARS}, REF[0]: REF[1]}
+_NAMES: Final = {code: name for name, code in _CODES.items()}
+_MARKS: Final = {name: msgpack.ExtType(_MARK, mark) for name, mark in MARKED.items()}
+_MARK_BYTES: Final = bytes([0xD4, _MARK])
+
+
+class _Mark:
+    """The first element of a marked list, between the two hooks of msgpack."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+_MARKS_BY_BYTE: Final = {mark: _Mark(name) for name, mark in MARKED.items()}
+
+
+class _Lifting:
+    """The hooks of one decoding: marked lists, extension values, dates."""
+
+    __slots__ = ("dated", "lift", "open_marks")
+
+    def __init__(self, lift: Lift) -> None:
+        self.lift = lift
+        self.dated = False
+        self.open_marks = 0
+
+    def ext(self, code: int, data: bytes) -> object:
+        if code == _MARK:
+            mark = _MARKS_BY_BYTE.get(data)
+            if mark is None:
+                raise DecodeError(f"unknown mark {data[:8]!r}")
+            self.open_marks += 1
+            return mark
+        name = _NAMES.get(code)
+        if name is None:
+            raise DecodeError(f"unknown extension type {code}")
+        return self.lift(name, data.decode())
+
+    def array(self, items: list[Any]) -> object:
+        if self.dated:
+            items = [_date(item) for item in items]
+        if not items or type(items[0]) is not _Mark:
+            return items
+        self.open_marks -= 1
+        name = items.pop(0).name
+        if name in ("set", "frozenset"):
+            _refuse_crafted(items)
+        return self.lift(name, items)
+
+    def pairs(self, pairs: list[tuple[Any, Any]]) -> object:
+        if self.dated:
+            pairs = [(_date(key), _date(value)) for key, value in pairs]
+        _refuse_crafted([key for key, _ in pairs])
+        return dict(pairs)
+
+    def finish(self, value: Any) -> object:
+        if self.open_marks:
+            raise DecodeError("a mark that does not begin a list")
+        return _date(value) if self.dated else value
+
+
+def _date(value: Any) -> object:
+    if type(value) is not msgpack.Timestamp:
+        return value
+    microseconds = value.nanoseconds // 1000  # what is finer is cut off
+    return _EPOCH + timedelta(seconds=value.seconds, microseconds=microseconds)
+
+
+def _refuse_crafted(keys: list[Any]) -> None:
+    """Refuse keys made to collide: a dict of them would take quadratic time."""
+    if len(keys) > _MANY_KEYS and len(set(map(hash, keys))) * 2 < len(keys):
+        raise DecodeError("keys that share a hash")
+
+
+#: Bytes that cannot begin an array or a map: what is left bounds the depth.
+_NO_CONTAINER: Final = bytes(b for b in range(256) if not (0x80 <= b <= 0x9F or 0xDC <= b <= 0xDF))
+#: Msgpack's own timestamp, which a peer's library may write for a date.
+_TIMESTAMP: Final = re.compile(rb"[\xd6\xd7]\xff|\xc7\x0c\xff")
+#: Bodies above this many bytes are guarded against what little data can make a
+#: receiver do: long arrays that are announced and not there (in them, more than
+#: `_LONG_ARRAYS` headers are first checked for being complete, before msgpack
+#: makes room), and keys made to have one hash.
+_GUARDED: Final = 2048
+_LONG_ARRAYS: Final = 8
+_MANY_KEYS: Final = 256
+
+
+class MsgpackCodec:
+    """msgpack, with extension types for what it lacks (docs/protocol.md)."""
+
+    name: Final = "msgpack"
+
+    def encode(self, value: object, lower: Lower) -> bytes:
+        """See `Codec`. Subclasses and tuples go to `lower`, never to their base."""
+        packer = msgpack.Packer(default=partial(_default, lower), strict_types=True, buf_size=1024)
+        data: bytes = packer.pack(value)
+        return data
+
+    def decode_untrusted(
+        self,
+        data: bytes,
+        lift: Lift,
+        limits: Limits,  # noqa: ARG002  # of the interface; depth is bounded by msgpack itself
+    ) -> object:
+        """See `Codec`. Nothing may follow the value."""
+        lifting = _Lifting(lift)
+        options: dict[str, Any] = {"ext_hook": lifting.ext, "strict_map_key": False}
+        lifting.dated = b"\xff" in data and _TIMESTAMP.search(data) is not None
+        if lifting.dated or _MARK_BYTES in data:
+            options["list_hook"] = lifting.array
+        if lifting.dated or len(data) > _GUARDED:
+            options["object_pairs_hook"] = lifting.pairs
+        try:
+            if len(data) > _GUARDED and data.count(0xDC) + data.count(0xDD) > _LONG_ARRAYS:
+                msgspec.msgpack.decode(data, type=msgspec.Raw)
+            return lifting.finish(msgpack.unpackb(data, **options))
+        except DecodeError:
+            raise
+        except Exception as error:  # whatever the build of msgpack raises
+            reason = f"malformed msgpack ({type(error).__name__}: {error})"
+            raise DecodeError(reason[:300]) from error
+
+    def may_exceed(self, data: bytes, limits: Limits) -> bool:
+        """See `Codec`: counts the bytes that might begin a container."""
+        size = len(data)
+        if size > limits.items:
+            return True
+        return size > limits.depth and len(data.translate(None, _NO_CONTAINER)) > limits.depth
+
+
+def _default(lower: Lower, value: Any) -> Any:
+    name, payload = lower(value)
+    code = _CODES.get(name)
+    if code is not None:
+        return msgpack.ExtType(code, payload.encode())
+    return [_MARKS[name], *payload]

@@ -1,0 +1,240 @@
+"""What an asker is told when its request failed: text and numbers, never objects.
+
+Nothing of an exception is pickled or rebuilt. Its type name, its text and its
+traceback text are taken with every care that an exception can make necessary
+(a text of megabytes, a text that cannot be had, lone surrogates), shortened,
+and sent. The asker gets one of our errors, by the kind of the fault; a crash
+is a `RemoteError`, whatever the exception was, so that a `TimeoutError` raised
+by a handler is never taken for the timeout of the ask.
+"""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+import msgspec
+
+from actors.errors import (
+    ActorCrashed,
+    ActorDeadError,
+    AskCancelled,
+    AskCycle,
+    AskTimeout,
+    Overloaded,
+    Refused,
+    Reject,
+    Restarting,
+)
+from actors.exits import Exit, ExitReason
+from irismq_runtime.errors import (
+    DecodeError,
+    NoSuchService,
+    RemoteError,
+    SignatureError,
+    UnknownType,
+    ValidationError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Fault", "FaultKind", "decode_fault_untrusted", "encode_fault"]
+
+FaultKind: TypeAlias = Literal[
+    "crashed",
+    "refused",
+    "expired",
+    "cancelled",
+    "dead",
+    "restarting",
+    "overloaded",
+    "cycle",
+    "unserved",
+]
+
+#: Characters of text, and of traceback, that are sent.
+_MAX_TEXT: Final = 4_000
+_MAX_TRACEBACK: Final = 16_000
+_MAX_NAME: Final = 200
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The body of an envelope of kind ERROR.
+
+    `kind` decides what the asker gets. `type`: qualified name of the exception.
+    `code`: of `Refused`. `retry_after`: seconds, of "restarting". `waited`:
+    seconds, of "expired". `chain`: of "cycle". `exit`, `restarts`: how an actor
+    ended ("dead", "crashed").
+    """
+
+    kind: FaultKind = "crashed"
+    type: str = ""
+    text: str = ""
+    traceback: str = ""
+    message_type: str = ""
+    code: str | None = None
+    retry_after: float = 0.0
+    waited: float = 0.0
+    chain: tuple[str, ...] = ()
+    exit: ExitReason | None = None
+    restarts: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        error: BaseException,
+        *,
+        crashed: bool = False,
+        message_type: str = "",
+        traceback: bool = True,
+    ) -> Fault:
+        """The fault that tells of `error`. Never raises, whatever `error` is.
+
+        `crashed`: the error left a handler, so it is a crash even if it is of a
+        class that means something else when the runtime raises it.
+        `traceback=False` keeps the traceback to this node.
+        """
+        kind: FaultKind = "crashed" if crashed else _kind_of(error)
+        fields: dict[str, Any] = {}
+        if not crashed:
+            fields = _fields_of(error)
+        if kind == "crashed" and traceback:
+            fields["traceback"] = _shorten(_traceback(error), _MAX_TRACEBACK)
+        if message_type:
+            fields["message_type"] = _shorten(message_type, _MAX_NAME)
+        return cls(kind=kind, type=_type_name(error), text=_text(error), **fields)
+
+    def to_exception(self, address: str) -> Exception:
+        """What the asker of `address` gets."""
+        return _EXCEPTIONS[self.kind](self, address)
+
+
+_Fields: TypeAlias = "dict[str, Any]"
+
+
+def _exit_fields(exit: Exit | None) -> _Fields:  # noqa: A002  # OTP's word
+    if exit is None:
+        return {}
+    return {"exit": exit.reason, "restarts": exit.restarts, "message_type": exit.message_type or ""}
+
+
+def _decode_code(error: DecodeError) -> str:
+    for kind, code in (
+        (ValidationError, "invalid"),
+        (UnknownType, "unknown-type"),
+        (SignatureError, "not-authentic"),
+    ):
+        if isinstance(error, kind):
+            return code
+    return "undecodable"
+
+
+#: Kinds by exception; the first class that fits. What fits none is a crash.
+_KINDS: Final[tuple[tuple[type[BaseException], FaultKind, Callable[[Any], _Fields]], ...]] = (
+    (Refused, "refused", lambda e: {"code": None if e.code is None else str(e.code)[:_MAX_NAME]}),
+    (Reject, "refused", lambda _: {"code": "rejected"}),
+    (DecodeError, "refused", lambda e: {"code": _decode_code(e)}),
+    (Restarting, "restarting", lambda e: {"retry_after": float(e.retry_after)}),
+    (Overloaded, "overloaded", lambda _: {}),
+    (ActorCrashed, "crashed", lambda e: _exit_fields(e.exit)),
+    (ActorDeadError, "dead", lambda e: _exit_fields(e.exit)),
+    (AskTimeout, "expired", lambda e: {"waited": e.waited, "message_type": e.message_type}),
+    (AskCancelled, "cancelled", lambda e: {"message_type": e.message_type}),
+    (AskCycle, "cycle", lambda e: {"chain": tuple(e.chain)}),
+    (NoSuchService, "unserved", lambda _: {}),
+)
+
+
+def _kind_of(error: BaseException) -> FaultKind:
+    return next((kind for known, kind, _ in _KINDS if isinstance(error, known)), "crashed")
+
+
+def _fields_of(error: BaseException) -> _Fields:
+    get = next((get for known, _, get in _KINDS if isinstance(error, known)), None)
+    return {} if get is None else get(error)
+
+
+def _crashed(fault: Fault, address: str) -> Exception:
+    return RemoteError(
+        fault.type,
+        fault.text,
+        fault.traceback,
+        address=address,
+        message_type=fault.message_type,
+        restarts=fault.restarts,
+    )
+
+
+def _dead(fault: Fault, address: str) -> Exception:
+    if fault.exit is None:
+        return ActorDeadError(address)
+    message_type = fault.message_type or None
+    return ActorDeadError(
+        address, Exit(fault.exit, message_type=message_type, restarts=fault.restarts)
+    )
+
+
+def _expired(fault: Fault, address: str) -> Exception:
+    return AskTimeout(address, fault.message_type, fault.waited, "expired before its turn came")
+
+
+_EXCEPTIONS: Final[dict[FaultKind, Callable[[Fault, str], Exception]]] = {
+    "crashed": _crashed,
+    "refused": lambda fault, _: Refused(fault.text, code=fault.code),
+    "expired": _expired,
+    "cancelled": lambda fault, address: AskCancelled(address, fault.message_type),
+    "dead": _dead,
+    "restarting": lambda fault, address: Restarting(address, fault.retry_after),
+    "overloaded": lambda fault, _: Overloaded(fault.text),
+    "cycle": lambda fault, address: AskCycle(address, fault.chain),
+    "unserved": lambda _, address: NoSuchService(address),
+}
+
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(Fault).decode
+
+
+def encode_fault(fault: Fault) -> bytes:
+    """The body for `fault`: less than 64 KiB."""
+    return _encode(fault)
+
+
+def decode_fault_untrusted(body: bytes) -> Fault:
+    """The fault of a body. Raises `DecodeError` alone."""
+    try:
+        return _decode(body)
+    except Exception as error:  # msgspec's errors and UnicodeDecodeError
+        raise DecodeError(f"malformed fault ({error})"[:300]) from error
+
+
+# Text of exceptions ----------------------------------------------------------
+
+
+def _shorten(text: str, limit: int) -> str:
+    """At most `limit` characters of `text`, its end included, fit for UTF-8."""
+    if len(text) > limit:
+        kept = limit // 2
+        left_out = len(text) - 2 * kept
+        text = f"{text[:kept]} ... {left_out:,} characters left out ... {text[-kept:]}"
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _type_name(error: BaseException) -> str:
+    kind = type(error)
+    return _shorten(f"{kind.__module__}.{kind.__qualname__}", _MAX_NAME)
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return _shorten(str(error), _MAX_TEXT)
+    except Exception as failure:  # an exception's own __str__ may do anything
+        return f"(its text cannot be had: {type(failure).__name__})"
+
+
+def _traceback(error: BaseException) -> str:
+    try:
+        return "".join(traceback.TracebackException.from_exception(error, limit=-40).format())
+    except Exception as failure:  # __str__, __cause__ and source lines are the user's
+        return f"(no traceback: {type(failure).__name__})"

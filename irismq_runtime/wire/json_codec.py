@@ -1,0 +1,213 @@
+"""The JSON codec, and JSON from programs that know nothing of us.
+
+JSON has no bytes, no NaN, no keys but text, and no integers a reader may count
+on beyond 2**53. Such values are tagged: {"$": "bytes", "v": "..."}; a dict that
+has the key "$" itself is tagged as a dict. Everything else stands as it is, so
+most bodies are the JSON that a person would write.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import re
+import struct
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from irismq_runtime.errors import DecodeError, EncodeError
+from irismq_runtime.wire.limits import MAX_DEPTH
+from irismq_runtime.wire.shape import step
+from irismq_runtime.wire.values import MARKED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from irismq_runtime.wire.codecs import Lift, Lower
+    from irismq_runtime.wire.limits import Limits
+
+__all__ = ["JsonCodec", "decode_plain_json_untrusted", "encode_plain_json"]
+
+_TAG: Final = "$"
+_VALUE: Final = "v"
+_TEXT: Final = frozenset({str})
+#: Brackets that one level of a value may take: an object is a tagged list with a
+#: dict in it.
+_LEVELS: Final = 3
+_SAFE_INT: Final = 2**53 - 1
+_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_TOKENS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[{]|[\]}]', re.DOTALL)
+
+
+class JsonCodec:
+    """JSON with tagged values (docs/protocol.md)."""
+
+    name: Final = "json"
+
+    def encode(self, value: object, lower: Lower) -> bytes:
+        """See `Codec`."""
+        return msgspec.json.encode(_lowered(value, lower))
+
+    def decode_untrusted(self, data: bytes, lift: Lift, limits: Limits) -> object:
+        """See `Codec`."""
+        value = decode_plain_json_untrusted(data, limits)
+        if b'"$"' not in data and b"\\u0024" not in data:
+            return value
+        try:
+            return _lifted(value, lift)
+        except DecodeError:
+            raise
+        except Exception as error:  # TypeError of a list as a key, and the like
+            raise DecodeError(f"malformed tagged value ({type(error).__name__})") from error
+
+    def may_exceed(self, data: bytes, limits: Limits) -> bool:
+        """See `Codec`: counts the brackets, those inside of texts as well."""
+        return len(data) > limits.items or data.count(b"[") + data.count(b"{") > limits.depth
+
+
+def decode_plain_json_untrusted(data: bytes, limits: Limits) -> object:
+    """The value of a JSON text in UTF-8, without any meaning of "$".
+
+    Raises `DecodeError` alone: for what is no JSON, lone surrogates, NaN, and
+    nesting beyond the limit, which is found before anything is built.
+    """
+    if len(data) > limits.depth and _depth(data) > _LEVELS * limits.depth:
+        raise DecodeError(f"nested deeper than {limits.depth} levels")
+    try:
+        return msgspec.json.decode(data)
+    except Exception as error:  # msgspec's own errors and UnicodeDecodeError
+        raise DecodeError(f"malformed JSON ({error})"[:300]) from error
+
+
+def _depth(data: bytes) -> int:
+    most = data.count(b"[") + data.count(b"{")
+    if most <= 1:
+        return most
+    depth = deepest = 0
+    for token in _TOKENS.finditer(data):
+        first = token.group()[:1]
+        if first in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif first in b"]}":
+            depth -= 1
+    return deepest
+
+
+def _lowered(value: Any, lower: Lower) -> Any:
+    """What stands for `value` in JSON. Loops, as each level is a frame or two."""
+    kind = type(value)
+    if kind is str or value is None or kind is bool:
+        return value
+    if kind is list:
+        return _lowered_items(value, lower)
+    if kind is dict and _TAG not in value and _TEXT.issuperset(map(type, value)):
+        fields = {}
+        for key, item in value.items():
+            fields[key] = _lowered(item, lower)
+        return fields
+    if kind is dict:
+        pairs: list[Any] = []
+        for key, item in value.items():
+            pairs.append([_lowered(key, lower), _lowered(item, lower)])
+        return _tag("dict", pairs)
+    return _lowered_scalar(value, lower)
+
+
+def _lowered_scalar(value: Any, lower: Lower) -> Any:
+    kind = type(value)
+    if kind is int and -_SAFE_INT <= value <= _SAFE_INT:
+        return value
+    if kind is float:
+        return value if math.isfinite(value) else _tag("float", struct.pack(">d", value).hex())
+    if kind is bytes:
+        return _tag("bytes", base64.b64encode(value).decode())
+    name, payload = lower(value)
+    return _tag(name, _lowered_items(payload, lower) if name in MARKED else payload)
+
+
+def _lowered_items(items: Iterable[Any], lower: Lower) -> list[Any]:
+    lowered: list[Any] = []
+    for item in items:
+        lowered.append(_lowered(item, lower))  # noqa: PERF401  # a frame less
+    return lowered
+
+
+def _tag(name: str, payload: object) -> dict[str, object]:
+    return {_TAG: name, _VALUE: payload}
+
+
+def _lifted(value: Any, lift: Lift) -> Any:
+    """The value that stands for `value`. Loops, as in `_lowered`."""
+    if type(value) is list:
+        items = []
+        for item in value:
+            items.append(_lifted(item, lift))  # noqa: PERF401  # a frame less
+        return items
+    if type(value) is not dict:
+        return value
+    if _TAG in value:
+        return _lifted_tagged(value, lift)
+    fields = {}
+    for key, item in value.items():
+        fields[key] = _lifted(item, lift)
+    return fields
+
+
+def _lifted_tagged(value: dict[str, Any], lift: Lift) -> Any:
+    if len(value) != 2 or _VALUE not in value:
+        raise DecodeError('a tagged value must have the keys "$" and "v" alone')
+    name, payload = value[_TAG], value[_VALUE]
+    if type(name) is not str:
+        raise DecodeError("a tag that is no name")
+    if name == "bytes":
+        return base64.b64decode(payload, validate=True)
+    if name == "float":
+        return struct.unpack(">d", bytes.fromhex(payload))[0]
+    if name != "dict":
+        return lift(name, _lifted(payload, lift))
+    pairs = {}
+    for key, item in payload:
+        pairs[_lifted(key, lift)] = _lifted(item, lift)
+    return pairs
+
+
+def encode_plain_json(value: object) -> bytes:
+    """JSON for programs that know nothing of us, without any "$".
+
+    Takes what JSON has a form for: None, bool, int, finite float, str, and
+    lists and string-keyed dicts of these. Raises `EncodeError` with the path of
+    anything else.
+    """
+    problem = _not_plain(value)
+    if problem is not None:
+        raise EncodeError(*problem)
+    return msgspec.json.encode(value)
+
+
+def _not_plain(root: object) -> tuple[str, str] | None:
+    level: list[tuple[str, Any]] = [("$", root)]
+    for _ in range(MAX_DEPTH + 1):
+        deeper: list[tuple[str, Any]] = []
+        for path, value in level:
+            kind = type(value)
+            if kind is list:
+                deeper += [(f"{path}[{index}]", item) for index, item in enumerate(value)]
+            elif kind is dict and _TEXT.issuperset(map(type, value)):
+                deeper += [(path + step(key), item) for key, item in value.items()]
+            elif not _is_plain_scalar(value):
+                return path, f"{kind.__qualname__} has no form in plain JSON"
+        if not deeper:
+            return None
+        level = deeper
+    return "$", f"nested deeper than {MAX_DEPTH} levels"
+
+
+def _is_plain_scalar(value: Any) -> bool:
+    kind = type(value)
+    if kind is float:
+        return math.isfinite(value)
+    if kind is str:
+        return _LONE_SURROGATE.search(value) is None
+    return value is None or kind is bool or kind is int

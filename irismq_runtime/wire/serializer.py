@@ -1,0 +1,168 @@
+"""Messages to bodies and back: type names, codecs, limits, errors with paths.
+
+Outbound: a registered class becomes its fields, the shape is checked, the codec
+packs. Only when one of these refuses is the value searched for the path. Inbound
+the same steps the other way round: the codec unpacks, the shape is checked, and
+the fields are checked against the class before it is made.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from irismq_runtime.errors import (
+    ConfigError,
+    DecodeError,
+    EncodeError,
+    MessageTooLarge,
+    RuntimeFault,
+)
+from irismq_runtime.wire.codecs import Codec, MsgpackCodec
+from irismq_runtime.wire.json_codec import JsonCodec
+from irismq_runtime.wire.limits import DEFAULT_LIMITS, Limits
+from irismq_runtime.wire.registry import Registry
+from irismq_runtime.wire.shape import CONTAINERS, find_refusal, shape_problem
+from irismq_runtime.wire.values import LEAVES, NotEncodable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = ["DEFAULT_CODEC", "Serializer"]
+
+#: The codec that a body without the header "c" is in.
+DEFAULT_CODEC: Final = "msgpack"
+
+_BUILT_IN: Final[tuple[Codec, ...]] = (MsgpackCodec(), JsonCodec())
+
+_PLAIN: Final = LEAVES | CONTAINERS
+
+
+class Serializer:
+    """Dumps and loads the messages of one node. Stateless between calls.
+
+    Usable from any thread, and from within the hooks it calls.
+    """
+
+    def __init__(
+        self,
+        registry: Registry | None = None,
+        codecs: Iterable[Codec] = (),
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        self.limits = limits
+        self.registry = Registry(limits) if registry is None else registry
+        self._codecs: dict[str, Codec] = {}
+        for codec in _BUILT_IN:
+            self.register_codec(codec)
+        for codec in codecs:
+            self.register_codec(codec)
+
+    def register_codec(self, codec: Codec) -> None:
+        """Let bodies be in `codec`, by its name; raises `ConfigError` for a bad name."""
+        name = codec.name
+        if not (1 <= len(name) <= 32 and name.isascii() and name.isprintable()):
+            raise ConfigError("codecs", f"{name!r} is not a codec name", "1 to 32 ASCII characters")
+        self._codecs[name] = codec
+
+    @property
+    def codecs(self) -> Mapping[str, Codec]:
+        """The codecs by name."""
+        return MappingProxyType(self._codecs)
+
+    def dump(self, message: object, codec: str | None = None) -> tuple[str, bytes, str | None]:
+        """(type name, body, value of the header "c" or None) of `message`.
+
+        Raises `EncodeError` with the path of what cannot be sent, and
+        `MessageTooLarge`; in both cases nothing else has happened.
+        """
+        chosen = self._codecs.get(codec or DEFAULT_CODEC)
+        if chosen is None:
+            raise EncodeError("$", f"no codec {codec!r} is registered at this node")
+        type_name, tree = "", message
+        try:
+            kind = type(message)
+            if kind not in _PLAIN:
+                type_name, tree = self._flatten(message)
+            self._check_shape(tree)
+            body = chosen.encode(tree, self.registry.lower)
+        except RuntimeFault:
+            raise
+        except Exception as error:  # a codec may raise anything; the search names the place
+            raise self._explain(tree, error) from error
+        if len(body) > self.limits.body:
+            raise MessageTooLarge(len(body), self.limits.body)
+        return type_name, body, None if chosen.name == DEFAULT_CODEC else chosen.name
+
+    def load(self, type_name: str, body: bytes, codec: str | None = None) -> object:
+        """The message of a body. Raises `DecodeError` and its subclasses alone.
+
+        `codec` is the header "c" as received. The class of a typed message is
+        made only after all fields have been checked.
+        """
+        chosen = self._codecs.get(codec or DEFAULT_CODEC)
+        if chosen is None:
+            raise DecodeError(f"no codec {codec!r:.40} is registered at this node")
+        if len(body) > self.limits.body:
+            raise DecodeError(f"a body of {len(body):,} bytes, over {self.limits.body:,}")
+        tree = chosen.decode_untrusted(body, self.registry.lift, self.limits)
+        if chosen.may_exceed(body, self.limits):
+            self._check_arrived(tree)
+        return self.registry.convert(type_name, tree) if type_name else tree
+
+    def _flatten(self, message: object) -> tuple[str, object]:
+        plan = self.registry.plan(type(message))
+        if plan is None:
+            return "", message
+        return plan.name, plan.lower(message, self.limits)
+
+    def _check_shape(self, tree: Any) -> None:
+        if type(tree) is dict:
+            flat = LEAVES.issuperset(map(type, tree.values())) and LEAVES.issuperset(
+                map(type, tree)
+            )
+            if flat and len(tree) * 2 <= self.limits.items:
+                return
+        problem = shape_problem(tree, self.limits, self.registry.expand)
+        if problem is not None:
+            raise NotEncodable(problem)
+
+    def _check_arrived(self, tree: object) -> None:
+        try:
+            problem = shape_problem(tree, self.limits, self.registry.expand)
+        except NotEncodable as refusal:
+            problem = refusal.reason
+        if problem is not None:
+            raise DecodeError(problem)
+
+    # Why not -----------------------------------------------------------------
+
+    def _explain(self, tree: object, error: Exception) -> EncodeError:
+        found = find_refusal(tree, self.limits, self._refusal, self.registry.expand)
+        if found is not None:
+            return EncodeError(*found)
+        if isinstance(error, NotEncodable):
+            return EncodeError(error.path, error.reason)
+        return EncodeError("$", f"{type(error).__name__}: {error}"[:500])
+
+    def _refusal(self, part: Any) -> tuple[str, str] | None:
+        """Where inside of `part`, and why, it cannot be sent by itself."""
+        kind = type(part)
+        try:
+            if kind is str:
+                part.encode()
+            elif kind not in _PLAIN:
+                if self.registry.expand(part) is None:
+                    self.registry.lower(part)
+            elif kind not in CONTAINERS and kind not in _NATIVE:
+                self.registry.lower(part)
+        except NotEncodable as refusal:
+            return refusal.path[1:], refusal.reason
+        except UnicodeEncodeError as error:
+            return "", f"text with a lone surrogate at {error.start}, which UTF-8 has no form for"
+        except Exception as error:  # a property of the object, a hook of a ref
+            return "", f"{type(error).__name__}: {error}"[:500]
+        return None
+
+
+_NATIVE: Final = frozenset({type(None), bool, int, float, bytes})
