@@ -170,6 +170,8 @@ def _kill(turn: Turn, _event: Kill) -> None:
 def _current(turn: Turn, news: _News, *phases: Phase) -> Child | None:
     """The child the news is of, unless the news is stale."""
     child = turn.get(news.name)
+    if turn.state.mode is Mode.CLOSED:
+        return None
     if child is None or child.generation != news.generation or child.phase not in phases:
         return None
     return child

@@ -8,7 +8,14 @@ is the tag (`not_found`, `already_started`, ...): the supervisor lives on.
 
 from __future__ import annotations
 
-__all__ = ["SpecError"]
+from typing import TYPE_CHECKING
+
+from actors import ActorError
+
+if TYPE_CHECKING:
+    from actors import Exit
+
+__all__ = ["ChildStartFailed", "SpecError"]
 
 
 class SpecError(ValueError):
@@ -26,6 +33,33 @@ class SpecError(ValueError):
         self.reason = reason
         self.value = value
         self.child = child
+
+
+class ChildStartFailed(ActorError):
+    """A supervisor did not start because a child did not, or was restarted too often.
+
+    The children before it have been stopped again. `__cause__` is the child's error.
+
+    Attributes:
+        supervisor: the name of the supervisor.
+        child: the name of the child.
+        reason: `start_failed`, `intensity` or `auto_shutdown`.
+        exit: how the child ended, where that is known.
+    """
+
+    def __init__(self, supervisor: str, child: str, reason: str, cause: Exit | None) -> None:
+        words = {
+            "start_failed": "did not start",
+            "intensity": "was restarted too often during the first start",
+            "auto_shutdown": "ended during the first start",
+        }
+        super().__init__(
+            f"{supervisor}: child {child!r} {words.get(reason, reason)}: {cause or 'ended'}"
+        )
+        self.supervisor = supervisor
+        self.child = child
+        self.reason = reason
+        self.exit = cause
 
 
 def _short(value: object) -> str:

@@ -34,7 +34,7 @@ class FakeTree:
     "ignore". `log` gets `(verb, path)` for each start and stop of a worker.
     """
 
-    def __init__(self, plans, script=lambda path: "ok", path=(), log=None, up=None, clock=None):
+    def __init__(self, plans, script=lambda path: "ok", *, path=(), log=None, up=None, clock=None):
         self.plans, self.script, self.path = plans, script, path
         self.log = [] if log is None else log
         self.up = up
@@ -103,7 +103,9 @@ class FakeTree:
             if self.running.pop(name, None) is not None:
                 self.feed(ev.Died(name, generation, Exit("shutdown")))
 
-        tree = FakeTree(self.plans, self.script, path, self.log, ended, self.clock)
+        tree = FakeTree(
+            self.plans, self.script, path=path, log=self.log, up=ended, clock=self.clock
+        )
         if tree.boot():
             self.below[name] = tree
             self.running[name] = generation

@@ -1,0 +1,148 @@
+"""What all supervisors share: an actor whose incarnation keeps children.
+
+Starting it starts the children in order, ending it in whatever way ends them: its
+own stop as each child's `shutdown` says, a crash or a kill at once. It takes
+requests at any time, one after another or many in flight, and answers each when
+the child has started or ended.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from actors import Actor, Refused, receives
+from actors.delivery import Outcome
+from supervisors import _events as ev
+from supervisors._handover import end_with, take_in_hand, when_over
+from supervisors._keeper import Keeper
+from supervisors.errors import ChildStartFailed, SpecError
+from supervisors.spec import AutoShutdown, ChildSpec, Supervises, check_significance
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actors import ActorRef
+    from actors.delivery import Parcel
+    from supervisors._state import Policy
+    from supervisors.backoff import Backoff
+    from supervisors.strategies import Strategy
+
+__all__ = ["Order", "Supervising"]
+
+
+class Order(NamedTuple):
+    """A request to a supervisor; made by the functions in `requests.py`."""
+
+    verb: str
+    child: ChildSpec | ActorRef[Any] | str
+
+
+class Supervising(Actor, Supervises):
+    """Base of `Supervisor`, `DynamicSupervisor` and `PartitionSupervisor`."""
+
+    strategy: Strategy = "one_for_one"
+    max_restarts: int | None = 3
+    max_seconds: float = 5.0
+    backoff: Backoff | tuple[float, ...] | None = None
+    auto_shutdown: AutoShutdown = "never"
+    #: Where the jitter of the backoff comes from; a test may give a seeded one.
+    rng: random.Random = random.Random()
+
+    _keeper: Keeper | None = None
+
+    def policy(self) -> Policy:
+        """The checked policy. Raises `SpecError`."""
+        raise NotImplementedError
+
+    def specs(self) -> tuple[ChildSpec, ...]:
+        """The checked children of the first start. Raises `SpecError`."""
+        raise NotImplementedError
+
+    async def on_start(self) -> None:
+        """Start the children in order; a subclass's own `on_start` calls this one.
+
+        Raises `ChildStartFailed` when one does not start, after the ones before it
+        have been stopped in reverse.
+        """
+        cell = self._cell
+        keeper = Keeper(cell.system, self.actor_ref, self.policy(), self.specs(), self.rng.random)
+        self._keeper = keeper
+        when_over(cell, keeper.kill)
+        verdict = await keeper.boot()
+        if verdict is not None:
+            error = ChildStartFailed(
+                self.actor_ref.name, str(verdict.child), verdict.reason, verdict.exit
+            )
+            raise error from (None if verdict.exit is None else verdict.exit.error)
+        keeper.on_finish = self._children_ended
+
+    async def on_stop(self, *_reason: str) -> None:
+        """Stop the children, each as its `shutdown` says; an own `on_stop` calls this one."""
+        if self._keeper is not None:
+            await self._keeper.close()
+
+    def _children_ended(self, verdict: ev.Verdict) -> None:
+        if verdict.reason in {"intensity", "auto_shutdown"}:
+            # As OTP: reason shutdown, so that a permanent supervisor is restarted by its parent.
+            end_with(self._cell, "shutdown")
+
+    @receives(Order)
+    def _take_order(self, order: Order) -> None:
+        keeper = self._keeper
+        if keeper is None:
+            raise Refused("the supervisor has no children yet", code="not_started")
+        event = self._event_of(keeper, order)
+        keeper.request(event, _Answer(take_in_hand(self._cell)))
+
+    def _event_of(self, keeper: Keeper, order: Order) -> Callable[[int], ev.Event]:
+        if order.verb == "start":
+            spec = self._spec_of(keeper, order.child)
+            return lambda token: ev.StartChild(token, spec)
+        name = _name_of(keeper, order.child)
+        kinds: dict[str, Callable[[int, str], ev.Event]] = {
+            "terminate": ev.TerminateChild,
+            "restart": ev.RestartChild,
+            "delete": ev.DeleteChild,
+        }
+        kind = kinds[order.verb]
+        return lambda token: kind(token, name)
+
+    def _spec_of(self, keeper: Keeper, child: object) -> ChildSpec:
+        if not isinstance(child, ChildSpec):
+            raise Refused(f"start_child takes a child(...), not {child!r}", code="invalid_child")
+        if child.instances != 1:
+            raise Refused("start_child starts one child at a time", code="invalid_instances")
+        try:
+            check_significance(child, keeper.state.policy.auto_shutdown)
+        except SpecError as error:
+            raise Refused(str(error), code=error.reason) from error
+        return child
+
+
+class _Answer:
+    """The answer to one order: given to whoever asked, or to nobody."""
+
+    def __init__(self, parcel: Parcel | None) -> None:
+        self._parcel = parcel
+
+    def answer(self, ref: ActorRef[Any] | None) -> None:
+        """The order is carried out."""
+        if self._parcel is not None:
+            self._parcel.reply(ref)
+
+    def refuse(self, error: Refused) -> None:
+        """It is not, and `error` says why."""
+        if self._parcel is not None:
+            self._parcel.fail(Outcome("refused", error=error))
+
+
+def _name_of(keeper: Keeper, child: object) -> str:
+    """The name of a child given by name or by ref."""
+    if isinstance(child, str):
+        return child
+    name = getattr(child, "name", None)
+    cell = keeper.cells.get(name) if isinstance(name, str) else None
+    if cell is None or cell.ref != child:
+        raise Refused(f"{child!r} is not a child of this supervisor", code="not_found")
+    return str(name)

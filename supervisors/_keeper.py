@@ -1,0 +1,295 @@
+"""Carries out what `_decisions` decides, with real cells.
+
+Loop thread only. `feed` takes an event, decides, and carries the actions out in
+their order; what takes time (a start, a stop, the end of a slot) runs in a task
+that feeds its own news. So the supervisor can be asked and stopped at any time.
+No decision is made here, and none is made while another one is carried out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from actors import Exit, Refused, StartFailed
+from actors._cell import Cell
+from supervisors import _events as ev
+from supervisors._decisions import decide
+from supervisors._shutdown import SharedTimers, stop_cell
+from supervisors._state import Mode, State, initial
+from supervisors.reports import is_heard, publish, report_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable
+
+    from actors import ActorRef, System
+    from actors.clock import TimerHandle
+    from supervisors._state import Policy
+    from supervisors.spec import ChildSpec
+
+__all__ = ["Keeper", "Reply"]
+
+
+class Reply(Protocol):
+    """Where the answer to a request goes; exactly one of the two is called, once."""
+
+    def answer(self, ref: ActorRef[Any] | None) -> None:
+        """Carried out; `ref` is the child's slot where it has one."""
+        ...
+
+    def refuse(self, error: Refused) -> None:
+        """Not carried out."""
+        ...
+
+
+class Keeper:
+    """The children of one incarnation of a supervisor."""
+
+    def __init__(
+        self,
+        system: System,
+        ref: ActorRef[Any],
+        policy: Policy,
+        specs: Iterable[ChildSpec],
+        random: Callable[[], float],
+    ) -> None:
+        #: The latest decision. An immutable value: any thread may read it.
+        self.state: State = initial(policy, specs)
+        #: The slots of the children that have one.
+        self.cells: dict[str, Cell] = {}
+        #: Called when the last child has ended, with the reason why.
+        self.on_finish: Callable[[ev.Verdict], None] = lambda _verdict: None
+        self._system = system
+        self._ref = ref
+        self._random = random
+        self._queue: deque[ev.Event] = deque()
+        self._busy = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ends: dict[str, asyncio.Task[None]] = {}
+        self._timers: dict[str, TimerHandle] = {}
+        self._replies: dict[int, Reply] = {}
+        self._tokens = 0
+        self._booted: asyncio.Future[None] = system.loop.create_future()
+        self._finished: asyncio.Future[ev.Verdict] = system.loop.create_future()
+
+    # -- what the actor asks
+
+    async def boot(self) -> ev.Verdict | None:
+        """Start the children in order; the verdict if that failed, once all have ended."""
+        self.feed(ev.Boot())
+        ends: set[asyncio.Future[Any]] = {self._booted, self._finished}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        return self._finished.result() if self._finished.done() else None
+
+    async def close(self) -> None:
+        """Stop the children in order, each as its `shutdown` says."""
+        self.feed(ev.Close())
+        await asyncio.shield(self._finished)
+
+    def kill(self) -> None:
+        """End all children at once, without waiting for that."""
+        if self.state.mode is not Mode.CLOSED:
+            self.feed(ev.Kill())
+
+    def request(self, make: Callable[[int], ev.Event], reply: Reply) -> None:
+        """Take a request; `make` gets the token that `reply` goes by."""
+        self._tokens += 1
+        self._replies[self._tokens] = reply
+        self.feed(make(self._tokens))
+
+    # -- deciding
+
+    def feed(self, event: ev.Event) -> None:
+        """Decide on `event` and carry out what follows."""
+        self._queue.append(event)
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            while self._queue:
+                now = self._system.clock.monotonic()
+                self.state, actions = decide(self.state, self._queue.popleft(), now)
+                for action in actions:
+                    self._CARRY[type(action)](self, action)
+        finally:
+            self._busy = False
+
+    # -- carrying out
+
+    def _start(self, action: ev.Start) -> None:
+        cell = self.cells.get(action.name)
+        if cell is None:
+            spec = action.spec
+            cell = Cell(
+                self._system,
+                spec.actor_class,
+                spec.args,
+                spec.kwargs,
+                name=spec.name,
+                parent=self._ref,
+            )
+            cell.on_down = partial(self._down, action.name)
+            self.cells[action.name] = cell
+        self._drop_timer(action.name)
+        self._spawn(self._run_start(action.name, action.generation, cell))
+
+    async def _run_start(self, name: str, generation: int, cell: Cell) -> None:
+        if (ending := self._ends.get(name)) is not None:
+            await ending
+        try:
+            await cell.start()
+        except StartFailed:
+            exit_ = cell.exit or Exit("start_failed")
+            self.feed(ev.StartFailed(name, generation, exit_))
+        else:
+            kind = ev.Ignored if cell.ignored else ev.Started
+            self.feed(kind(name, generation))
+
+    def _down(self, name: str, cell: Cell, exit_: Exit) -> None:
+        child = self.state.children.get(name)
+        if child is not None and self.cells.get(name) is cell:
+            self.feed(ev.Died(name, child.generation, exit_))
+
+    def _stop(self, action: ev.Stop) -> None:
+        self._spawn(self._run_stop(action, self.cells[action.name], None))
+
+    def _stop_all(self, action: ev.StopAll) -> None:
+        pairs = [(self.cells[stop.name], stop.shutdown) for stop in action.stops]
+        timers = SharedTimers(self._system.clock, pairs)
+        for stop, (cell, _) in zip(action.stops, pairs, strict=True):
+            self._spawn(self._run_stop(stop, cell, timers))
+
+    async def _run_stop(self, stop: ev.Stop, cell: Cell, timers: SharedTimers | None) -> None:
+        how = stop.shutdown if timers is None else timers.asked(stop.shutdown)
+        exit_ = await stop_cell(cell, how)
+        if timers is not None:
+            timers.ended(cell)
+        self.feed(ev.Stopped(stop.name, stop.generation, exit_))
+
+    def _end(self, action: ev.End) -> None:
+        self._drop_timer(action.name)
+        cell = self.cells.pop(action.name, None)
+        if cell is None:
+            return
+        cell.on_down = None
+        exit_ = action.exit or cell.exit or cell.make_exit("shutdown")
+        if self._system.lifecycle:
+            task = self._spawn(cell.end(exit_))
+            self._ends[action.name] = task
+            task.add_done_callback(partial(self._ended, action.name))
+        else:
+            cell.finish(exit_)
+
+    def _ended(self, name: str, task: asyncio.Task[None]) -> None:
+        if self._ends.get(name) is task:
+            del self._ends[name]
+
+    def _retry(self, action: ev.Retry) -> None:
+        backoff = self.state.policy.backoff
+        due = ev.RetryDue(action.name, action.generation)
+        if backoff is None:
+            # The loop's own queue cannot refuse it, and lets all that waits come first.
+            self._system.loop.call_soon(self.feed, due)
+            return
+        delay = backoff.delay(action.failures, self._random)
+        self._drop_timer(action.name)
+        self._timers[action.name] = self._system.clock.call_later(delay, self.feed, due)
+        if (cell := self.cells.get(action.name)) is not None:
+            cell.retry_after = delay
+
+    def _drop_timer(self, name: str) -> None:
+        if (handle := self._timers.pop(name, None)) is not None:
+            handle.cancel()
+
+    def _answer(self, action: ev.Answer) -> None:
+        reply = self._replies.pop(action.token)
+        cell = self.cells.get(action.name)
+        self._after_end(action.name, partial(reply.answer, None if cell is None else cell.ref))
+
+    def _refuse(self, action: ev.Refuse) -> None:
+        reply = self._replies.pop(action.token)
+        error = Refused(_refusal(action), code=action.reason)
+        if action.exit is not None:
+            error.__cause__ = action.exit.error
+        self._after_end(action.name, partial(reply.refuse, error))
+
+    def _after_end(self, name: str, call: Callable[[], None]) -> None:
+        """Make the call when the slot of that name that is being closed is closed."""
+        if (ending := self._ends.get(name)) is None:
+            call()
+        else:
+            ending.add_done_callback(lambda _task: call())
+
+    def _note(self, note: ev.Note) -> None:
+        system = self._system
+        if note.event == "progress" and not is_heard(system.events):
+            return
+        cell = self.cells.get(note.child)
+        child = self.state.children.get(note.child)
+        report = report_of(
+            note,
+            supervisor=self._ref.name,
+            ref=None if cell is None else cell.urn,
+            restarts=0 if child is None else child.restarts,
+            now=system.clock.monotonic(),
+        )
+        publish(report, system.events)
+
+    def _is_up(self, _action: ev.Booted) -> None:
+        self._booted.set_result(None)
+
+    def _finish(self, action: ev.Finish) -> None:
+        for name in tuple(self._timers):
+            self._drop_timer(name)
+        if self._ends:
+            self._spawn(self._finish_after(tuple(self._ends.values()), action.verdict))
+        else:
+            self._finish_now(action.verdict)
+
+    async def _finish_after(
+        self, ends: tuple[asyncio.Task[None], ...], verdict: ev.Verdict
+    ) -> None:
+        await asyncio.wait(ends)
+        self._finish_now(verdict)
+
+    def _finish_now(self, verdict: ev.Verdict) -> None:
+        self._finished.set_result(verdict)
+        self.on_finish(verdict)
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self._system.loop.create_task(coroutine)
+        # The loop holds its tasks weakly.
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    _CARRY: ClassVar[dict[type, Callable[[Keeper, Any], None]]] = {
+        ev.Start: _start,
+        ev.Stop: _stop,
+        ev.StopAll: _stop_all,
+        ev.End: _end,
+        ev.Retry: _retry,
+        ev.Answer: _answer,
+        ev.Refuse: _refuse,
+        ev.Note: _note,
+        ev.Booted: _is_up,
+        ev.Finish: _finish,
+    }
+
+
+def _refusal(action: ev.Refuse) -> str:
+    words = {
+        "already_started": "is running already",
+        "already_present": "is listed already; restart or delete it",
+        "not_found": "is not a child of this supervisor",
+        "running": "is running; terminate it first",
+        "restarting": "is being restarted; terminate it first",
+        "max_children": "would be one more than max_children allows",
+        "start_failed": f"did not start: {action.exit}",
+        "terminated": "was terminated before it had started",
+        "shutting_down": "comes too late: the supervisor is shutting down",
+        "not_started": "comes too early: the supervisor has not started",
+    }
+    return f"child {action.name!r} {words.get(action.reason, action.reason)}"

@@ -1,0 +1,90 @@
+"""How a supervisor restarts, checked before anything starts.
+
+Refusals carry OTP's tags for supervisor flags: `invalid_strategy`,
+`invalid_intensity`, `invalid_period`, `invalid_auto_shutdown`, and by name the
+combinations that would restart for ever.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from supervisors._intensity import Intensity
+from supervisors._state import Policy
+from supervisors.backoff import checked_backoff
+from supervisors.errors import SpecError
+from supervisors.spec import AUTO_SHUTDOWNS
+from supervisors.strategies import STRATEGIES
+
+if TYPE_CHECKING:
+    from supervisors.backoff import Backoff
+    from supervisors.spec import AutoShutdown
+    from supervisors.strategies import Strategy
+
+__all__ = ["Options", "checked_policy"]
+
+
+class Options(TypedDict, total=False):
+    """What a supervisor may be told beside its children; see `Supervisor`."""
+
+    strategy: Strategy
+    max_restarts: int | None
+    max_seconds: float
+    backoff: Backoff | tuple[float, ...] | None
+    auto_shutdown: AutoShutdown
+
+
+def checked_policy(owner: Any, *, dynamic: bool = False, max_children: int | None = None) -> Policy:
+    """The policy that the attributes of `owner` (a supervisor or its class) mean.
+
+    Raises:
+        SpecError: with OTP's tag, naming the attribute's value.
+    """
+    if owner.strategy not in STRATEGIES:
+        hint = "one of one_for_one, one_for_all, rest_for_one"
+        raise SpecError("invalid_strategy", owner.strategy, hint)
+    if owner.auto_shutdown not in AUTO_SHUTDOWNS:
+        hint = "one of never, any_significant, all_significant"
+        raise SpecError("invalid_auto_shutdown", owner.auto_shutdown, hint)
+    backoff = checked_backoff(owner.backoff)
+    return Policy(
+        strategy=owner.strategy,
+        intensity=_checked_intensity(owner.max_restarts, owner.max_seconds, backoff),
+        backoff=backoff,
+        auto_shutdown=owner.auto_shutdown,
+        dynamic=dynamic,
+        max_children=_checked_max_children(max_children),
+    )
+
+
+def _checked_intensity(
+    max_restarts: object, max_seconds: object, backoff: Backoff | None
+) -> Intensity:
+    if (
+        not isinstance(max_seconds, int | float)
+        or isinstance(max_seconds, bool)
+        or not math.isfinite(max_seconds)
+        or max_seconds <= 0
+    ):
+        raise SpecError("invalid_period", max_seconds, "max_seconds is a time in seconds, above 0")
+    if max_restarts is None:
+        if backoff is None or backoff.min <= 0:
+            raise SpecError(
+                "bad_combination",
+                {"max_restarts": None, "backoff": backoff},
+                "restarts without a limit need a backoff, or a failing start never rests",
+            )
+        return Intensity(None, max_seconds)
+    if not isinstance(max_restarts, int) or isinstance(max_restarts, bool) or max_restarts < 0:
+        hint = "max_restarts is a whole number from 0, or None together with a backoff"
+        raise SpecError("invalid_intensity", max_restarts, hint)
+    return Intensity(max_restarts, max_seconds)
+
+
+def _checked_max_children(value: object) -> int | None:
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise SpecError("invalid_max_children", value, "a whole number from 0, or None")
+    return value

@@ -1,0 +1,153 @@
+"""`PartitionSupervisor`: N like children, and each message goes to the one for its key.
+
+Messages with the same key are handled by the same child, in the order in which they
+came, across its restarts too. What is told to the supervisor's ref is passed on at
+once: the child answers asks itself, and its supervisor waits for nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from actors import Refused
+from supervisors._base import Supervising
+from supervisors._handover import pass_on
+from supervisors._policy import Options, checked_policy
+from supervisors.errors import SpecError
+from supervisors.spec import ChildSpec, as_spec, check_children
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+    from typing import Unpack
+
+    from actors import ActorRef
+    from actors._cell import Cell
+    from supervisors._state import Policy
+
+__all__ = ["PartitionSupervisor", "partition"]
+
+
+class PartitionSupervisor(Supervising):
+    """N children of one kind, `partitions` (default: one per core) of them.
+
+        class Accounts(PartitionSupervisor):
+            child = child(Ledger, "bank.db")
+            partitions = 8
+
+            def key(self, message):
+                return message.account
+
+    or `PartitionSupervisor.of(child(Ledger, "bank.db"), partitions=8, key=...)`.
+    A key that is an int chooses by remainder, any other by its hash: within this
+    process, the same key is always the same child.
+    """
+
+    child: Any = None
+    partitions: int | None = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        checked_policy(cls)
+        if cls.child is not None:
+            _checked(cls.child, cls.partitions)
+
+    def __init__(
+        self,
+        child: ChildSpec | type[Any] | None = None,
+        *,
+        partitions: int | None = None,
+        key: Callable[[Any], Hashable] | None = None,
+        **options: Unpack[Options],
+    ) -> None:
+        super().__init__()
+        if child is not None:
+            self.child = child
+        if partitions is not None:
+            self.partitions = partitions
+        self._key = key
+        self._names: tuple[str, ...] = ()
+        for name, value in options.items():
+            setattr(self, name, value)
+
+    @classmethod
+    def of(
+        cls,
+        child: ChildSpec | type[Any],
+        *,
+        partitions: int | None = None,
+        key: Callable[[Any], Hashable] | None = None,
+        name: str | None = None,
+        **options: Unpack[Options],
+    ) -> ChildSpec:
+        """A partitioned supervisor as a value. Raises `SpecError`."""
+        made = cls(child, partitions=partitions, key=key, **options)
+        made.policy()
+        made.specs()
+        arguments = {"partitions": partitions, "key": key, **options}
+        return ChildSpec(cls, (child,), arguments, name or "")
+
+    def key(self, message: Any) -> Hashable:
+        """The key of a message; unless told otherwise its attribute `key`."""
+        if self._key is not None:
+            return self._key(message)
+        try:
+            key: Hashable = message.key
+        except AttributeError:
+            kind = type(message).__name__
+            raise Refused(f"{kind} has no attribute 'key'", code="no_key") from None
+        return key
+
+    def policy(self) -> Policy:
+        """See `Supervising.policy`."""
+        return checked_policy(self)
+
+    def specs(self) -> tuple[ChildSpec, ...]:
+        """The same child, once per partition."""
+        specs = _checked(self.child, self.partitions)
+        self._names = tuple(spec.name for spec in specs)
+        return specs
+
+    def cell_for(self, key: Hashable) -> Cell:
+        """The slot of the child for `key`. Raises `Refused` when it has none."""
+        keeper = self._keeper
+        if keeper is None:
+            raise Refused("the partitions have not started", code="not_started")
+        try:
+            place = (key if isinstance(key, int) else hash(key)) % len(self._names)
+        except TypeError:
+            kind = type(key).__name__
+            raise Refused(f"a key must be hashable, {kind} is not", code="bad_key") from None
+        cell = keeper.cells.get(self._names[place])
+        if cell is None:
+            raise Refused(f"partition {place} has ended", code="partition_down")
+        return cell
+
+    def on_receive(self, message: Any) -> None:
+        """Pass the message on to the child for its key."""
+        pass_on(self._cell, message, self.cell_for(self.key(message)))
+
+
+def partition(supervisor: ActorRef[Any], key: Hashable) -> ActorRef[Any]:
+    """The child for `key` itself: one step less for who tells it much. Any thread.
+
+    The ref stays valid across the child's restarts, not across those of the
+    supervisor. Raises `Refused` when the partitions have not started.
+    """
+    actor = supervisor._cell.actor  # noqa: SLF001  # a supervisor knows cells; see actors._cell
+    if not isinstance(actor, PartitionSupervisor):
+        raise Refused("the partitions have not started", code="not_started")
+    return actor.cell_for(key).ref
+
+
+def _checked(child: Any, partitions: int | None) -> tuple[ChildSpec, ...]:
+    if child is None:
+        raise SpecError("missing_child", child, "say what a partition is: child = child(...)")
+    count: Any = os.cpu_count() or 1 if partitions is None else partitions
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise SpecError("invalid_partitions", partitions, "a whole number from 1")
+    spec = as_spec(child)
+    return check_children(
+        replace(spec, name=f"{spec.name}-{place}", instances=1) for place in range(count)
+    )

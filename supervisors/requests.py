@@ -1,0 +1,150 @@
+"""Requests to a running supervisor, from any thread, as functions with OTP's names.
+
+`start_child`, `terminate_child`, `restart_child` and `delete_child` return the
+future of an ask: `await` it on a loop, or `.get()` it in a thread. It is answered
+when the child has started or ended; meanwhile the supervisor takes other requests.
+It fails with `actors.Refused`, whose `code` is OTP's tag, with `AskTimeout`, or
+with `ActorDeadError` when the supervisor has ended.
+
+`which_children` and `count_children` read the supervisor's latest decision: they
+send no message and never wait, whatever the supervisor does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from supervisors._base import Order, Supervising
+from supervisors._children import Child, Phase
+from supervisors.spec import Supervises
+
+if TYPE_CHECKING:
+    from actors import ActorRef, Future
+    from supervisors._keeper import Keeper
+    from supervisors.spec import ChildSpec
+
+__all__ = [
+    "ChildCount",
+    "ChildInfo",
+    "count_children",
+    "delete_child",
+    "restart_child",
+    "start_child",
+    "terminate_child",
+    "which_children",
+]
+
+#: Seconds for a child to start or to stop, unless told otherwise.
+PATIENCE = 60.0
+
+
+class ChildInfo(NamedTuple):
+    """One listed child. `ref` is None for one without a slot (ended, terminated, ignored).
+
+    `state` is `running`, `starting`, `stopping`, `restarting` (its next try is due),
+    `queued` (its turn in a sequence has not come), `dead` or `down`.
+    """
+
+    name: str
+    ref: ActorRef[Any] | None
+    state: str
+    kind: Literal["supervisor", "worker"]
+    actor_class: type[Any]
+    restarts: int
+
+
+class ChildCount(NamedTuple):
+    """How many children are listed, have an actor, and are of either kind."""
+
+    specs: int
+    active: int
+    supervisors: int
+    workers: int
+
+
+def start_child(
+    supervisor: ActorRef[Any], spec: ChildSpec, *, timeout: float = PATIENCE
+) -> Future[ActorRef[Any]]:
+    """Add `spec` behind the other children and start it; the answer is its ref.
+
+    Refused: `already_started`, `already_present`, `max_children`, `start_failed` (its
+    `__cause__` is the child's error; the child is not listed), `shutting_down`. The
+    answer is None when the child said "ignore".
+    """
+    return _order(supervisor, Order("start", spec), timeout)
+
+
+def terminate_child(
+    supervisor: ActorRef[Any], child: str | ActorRef[Any], *, timeout: float = PATIENCE
+) -> Future[None]:
+    """Stop a child as its `shutdown` says; it stays listed unless it is temporary.
+
+    A child of a `DynamicSupervisor` is forgotten. Refused: `not_found`.
+    """
+    return _order(supervisor, Order("terminate", child), timeout)
+
+
+def restart_child(
+    supervisor: ActorRef[Any], child: str, *, timeout: float = PATIENCE
+) -> Future[ActorRef[Any]]:
+    """Start a child that is listed without an actor; the answer is its new ref.
+
+    Refused: `not_found`, `running`, `restarting`, `start_failed`.
+    """
+    return _order(supervisor, Order("restart", child), timeout)
+
+
+def delete_child(
+    supervisor: ActorRef[Any], child: str, *, timeout: float = PATIENCE
+) -> Future[None]:
+    """Take a child that is listed without an actor off the list.
+
+    Refused: `not_found`, `running`, `restarting`.
+    """
+    return _order(supervisor, Order("delete", child), timeout)
+
+
+def which_children(supervisor: ActorRef[Any]) -> list[ChildInfo]:
+    """The listed children in the order of their start. Any thread; no message."""
+    keeper = keeper_of(supervisor)
+    if keeper is None:
+        return []
+    return [_info(keeper, child) for child in keeper.state.children]
+
+
+def count_children(supervisor: ActorRef[Any]) -> ChildCount:
+    """How many children there are. Any thread; no message."""
+    infos = which_children(supervisor)
+    supervisors = sum(info.kind == "supervisor" for info in infos)
+    active = sum(info.state == Phase.RUNNING for info in infos)
+    return ChildCount(len(infos), active, supervisors, len(infos) - supervisors)
+
+
+def keeper_of(supervisor: ActorRef[Any]) -> Keeper | None:
+    """The keeper of the present incarnation; None when there is none now.
+
+    Raises TypeError when the actor is no supervisor.
+    """
+    if not issubclass(supervisor.actor_class, Supervises):
+        raise TypeError(f"{supervisor} is no supervisor")
+    actor = supervisor._cell.actor  # noqa: SLF001  # a supervisor knows cells; see actors._cell
+    return actor._keeper if isinstance(actor, Supervising) else None  # noqa: SLF001  # as above
+
+
+def _info(keeper: Keeper, child: Child) -> ChildInfo:
+    cell = keeper.cells.get(child.name)
+    return ChildInfo(
+        name=child.name,
+        ref=None if cell is None else cell.ref,
+        state=str(child.phase),
+        kind=child.spec.kind,
+        actor_class=child.spec.actor_class,
+        restarts=child.restarts,
+    )
+
+
+def _order(supervisor: ActorRef[Any], order: Order, timeout: float) -> Future[Any]:
+    if not issubclass(supervisor.actor_class, Supervises):
+        raise TypeError(f"{supervisor} is no supervisor")
+    future: Future[Any] = supervisor.ask(order, timeout=timeout)
+    return future

@@ -1,0 +1,164 @@
+"""A whole tree as one plain value, and how a tree is started.
+
+`tree_of` reads the latest decisions of every supervisor below a ref: no message,
+no waiting, any thread. What it returns holds no actor, compares by value, and
+`to_dict` gives it to JSON.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from actors.system import default_system
+from supervisors.reports import exit_dict
+from supervisors.requests import keeper_of
+from supervisors.spec import ChildSpec, Supervises, as_spec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from actors import ActorRef, Exit, System
+    from supervisors._children import Child
+    from supervisors._keeper import Keeper
+
+__all__ = ["TreeNode", "start", "tree_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class TreeNode:
+    """One place in a tree.
+
+    `state` is as in `ChildInfo`, or the state of the slot at the root. `restarts`
+    counts its starts after the first; `last_exit` (plain values: reason, error, text,
+    message_type, time, wall, restarts) says how it last ended, None if it never did.
+    """
+
+    name: str
+    actor_class: str
+    kind: Literal["supervisor", "worker"]
+    state: str
+    restarts: int = 0
+    last_exit: dict[str, Any] | None = None
+    ref: str | None = None
+    address: str | None = None
+    strategy: str | None = None
+    children: tuple[TreeNode, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The node and those below it as plain values; the class under the key `class`."""
+        return {
+            "name": self.name,
+            "class": self.actor_class,
+            "kind": self.kind,
+            "state": self.state,
+            "restarts": self.restarts,
+            "last_exit": self.last_exit,
+            "ref": self.ref,
+            "address": self.address,
+            "strategy": self.strategy,
+            "children": [child.to_dict() for child in self.children],
+        }
+
+    def walk(self) -> Iterator[TreeNode]:
+        """The node, then those below it in start order."""
+        yield self
+        for child in self.children:
+            yield from child.walk()
+
+    def lines(self) -> list[str]:
+        """The tree as text, one line a node."""
+        return [self._line(), *_branches(self)]
+
+    def _line(self) -> str:
+        kind = f" ({self.strategy})" if self.strategy else ""
+        text = f"{self.name}  {self.actor_class}{kind}  {self.state}"
+        if self.restarts:
+            text += f"  {self.restarts} restart{'s' if self.restarts > 1 else ''}"
+        if self.last_exit is not None and self.last_exit["error"] is not None:
+            text += f"  last: {self.last_exit['error']}: {self.last_exit['text']}"
+        return text
+
+
+def _branches(node: TreeNode) -> Iterator[str]:
+    last = len(node.children) - 1
+    for place, child in enumerate(node.children):
+        lines = child.lines()
+        yield ("└─ " if place == last else "├─ ") + lines[0]
+        for line in lines[1:]:
+            yield ("   " if place == last else "│  ") + line
+
+
+def tree_of(ref: ActorRef[Any]) -> TreeNode:
+    """The tree below `ref` as it is now; a single node when it is no supervisor."""
+    cell = ref._cell  # noqa: SLF001  # a supervisor knows cells; see actors._cell
+    return _node(
+        ref,
+        ref.name,
+        ref.actor_class,
+        state=cell.state.value,
+        restarts=cell.restarts,
+        last_exit=ref.exit,
+    )
+
+
+def _node(
+    ref: ActorRef[Any] | None,
+    name: str,
+    actor_class: type[Any],
+    *,
+    state: str,
+    restarts: int,
+    last_exit: Exit | None,
+) -> TreeNode:
+    supervises = issubclass(actor_class, Supervises)
+    keeper = keeper_of(ref) if supervises and ref is not None else None
+    return TreeNode(
+        name=name,
+        actor_class=actor_class.__qualname__,
+        kind="supervisor" if supervises else "worker",
+        state=state,
+        restarts=restarts,
+        last_exit=exit_dict(last_exit),
+        ref=None if ref is None else ref.actor_urn,
+        address=_address(ref, actor_class),
+        strategy=None if keeper is None else keeper.state.policy.strategy,
+        children=() if keeper is None else tuple(_children(keeper)),
+    )
+
+
+def _address(ref: ActorRef[Any] | None, actor_class: type[Any]) -> str | None:
+    actor = None if ref is None else ref._cell.actor  # noqa: SLF001  # as in tree_of
+    address = getattr(actor_class if actor is None else actor, "address", None)
+    return address if isinstance(address, str) else None
+
+
+def _children(keeper: Keeper) -> Iterator[TreeNode]:
+    for child in keeper.state.children:
+        yield _child_node(keeper, child)
+
+
+def _child_node(keeper: Keeper, child: Child) -> TreeNode:
+    cell = keeper.cells.get(child.name)
+    return _node(
+        None if cell is None else cell.ref,
+        child.name,
+        child.spec.actor_class,
+        state=str(child.phase),
+        restarts=child.restarts,
+        last_exit=child.last_exit,
+    )
+
+
+def start(
+    tree: type[Any] | ChildSpec, system: System | None = None, *, name: str | None = None
+) -> ActorRef[Any]:
+    """Start a tree at its root; `await ref.started()` for the end of the first start.
+
+    `tree` is a supervisor's class, a value made with `Supervisor.of(...)`, or any
+    `child(...)`. Its restart kind does not count here: nobody is above the root.
+    Raises `SpecError`.
+    """
+    spec = as_spec(tree)
+    into = default_system() if system is None else system
+    return into.start(spec.actor_class, *spec.args, name=name or spec.name, **spec.kwargs)
