@@ -1,0 +1,6 @@
+"""The embedded nsqd: NSQ's broker inside the process, for development and tests."""
+
+from irismq_runtime.embedded.nsqd.options import NsqdOptions
+from irismq_runtime.embedded.nsqd.server import EmbeddedNsqd
+
+__all__ = ["EmbeddedNsqd", "NsqdOptions"]

@@ -1,0 +1,217 @@
+"""One TCP connection of the broker: the socket around a session.
+
+It hands bytes to its session and writes what the session's outlet has gathered.
+It sends heartbeats and closes a client that was silent for two of them. A
+client that does not read gets no messages above the high water, is not read
+from while its answers pile up, and is dropped when that lasts for a heartbeat
+interval. A refused client is closed after its error frame: the sending side
+first, and its input is thrown away for a moment, because closing on unread
+input would reset the connection and the error with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, cast
+
+from irismq_runtime.embedded.nsqd.negotiation import Grant
+from irismq_runtime.embedded.nsqd.outlet import Outlet
+from irismq_runtime.embedded.nsqd.session import Session
+from irismq_runtime.protocols.nsq import frames
+
+if TYPE_CHECKING:
+    from actors.clock import TimerHandle
+    from irismq_runtime.embedded.nsqd.context import ServerContext
+
+__all__ = ["Connection"]
+
+_log = logging.getLogger("irismq.embedded.nsqd")
+#: Seconds for which the input of a refused client is thrown away.
+_LINGER = 1.0
+#: Unsent bytes at which no more commands are read: answers nobody takes.
+_ANSWERS = 1024 * 1024
+#: Bytes of publishes not yet safe at which no more commands are read.
+_PUBLISHES = 8 * 1024 * 1024
+
+
+class Connection(asyncio.Protocol):
+    """The server's end of one connection. Loop thread only."""
+
+    def __init__(self, context: ServerContext, client_id: int) -> None:
+        self.outlet = Outlet(self._write, context.loop.call_soon)
+        self.session = Session(context, client_id, self, self.outlet)
+        self.connected_at = context.clock.time()
+        self._context = context
+        self._clock = context.clock
+        self._transport: asyncio.Transport | None = None
+        self._timer: TimerHandle | None = None
+        self._slow_timer: TimerHandle | None = None
+        self._last_read = self._last_beat = context.clock.monotonic()
+        self._ending = False
+        self._closing = False
+        self._reading = True
+
+    # -- asyncio.Protocol -------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client has connected."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=self._context.options.high_water)
+        peer = self._transport.get_extra_info("peername")
+        host, port = peer[:2] if peer else ("?", 0)
+        self.session.remote_address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self.session.grant = Grant.default(self._context.options, host)
+        self._context.connections[self.session.client_id] = self
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have come."""
+        self._last_read = self._clock.monotonic()
+        if not self.session.refused:
+            self.session.feed(data)
+            if self.outlet.held > _PUBLISHES:
+                self._read_no_more()
+
+    def eof_received(self) -> bool:
+        """The client sends no more. Its publishes still get their answers."""
+        self.outlet.flush()
+        self._ending = True
+        return self.outlet.waiting
+
+    def pause_writing(self) -> None:
+        """More than the high water is unsent: no more messages for now."""
+        if self.session.consumer is not None:
+            self.session.consumer.blocked = True
+        patience = self.session.grant.heartbeat_interval or self._context.options.client_timeout
+        self._slow_timer = self._clock.call_later(patience, self._drop_slow)
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        if self._slow_timer is not None:
+            self._slow_timer.cancel()
+            self._slow_timer = None
+        self._read_on()
+        consumer, channel = self.session.consumer, self.session.channel
+        if consumer is not None and channel is not None:
+            consumer.blocked = False
+            channel.pump_one(consumer)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone, whoever ended it (`exc` says no more than that)."""
+        del exc
+        self._closing = True
+        self._stop_timers()
+        self._context.connections.pop(self.session.client_id, None)
+        self.session.end()
+
+    # -- for the session ------------------------------------------------------
+
+    def identified(self, grant: Grant) -> None:
+        """Heartbeats follow what was agreed."""
+        del grant
+        self._last_beat = self._clock.monotonic()
+        self._watch()
+        self.session.resume()
+
+    def refuse(self) -> None:
+        """Close, once the answers that wait are sent."""
+        self._ending = True
+        if not self.outlet.waiting:
+            self.close()
+
+    def settled(self) -> None:
+        """A publish is safe or refused: go on, or end what waited for it."""
+        self._read_on()
+        if self._ending and not self.outlet.waiting:
+            self.close()
+
+    # -- out ----------------------------------------------------------------
+
+    def _write(self, data: bytes) -> None:
+        transport = self._transport
+        if transport is None or self._closing or transport.is_closing():
+            return
+        transport.write(data)
+        if transport.get_write_buffer_size() > _ANSWERS:
+            self._read_no_more()
+
+    def _read_no_more(self) -> None:
+        if self._reading and self._transport is not None and not self._transport.is_closing():
+            self._reading = False
+            self._transport.pause_reading()
+
+    def _read_on(self) -> None:
+        transport = self._transport
+        if (
+            not self._reading
+            and transport is not None
+            and not transport.is_closing()
+            and self.outlet.held <= _PUBLISHES
+            and transport.get_write_buffer_size() <= _ANSWERS
+        ):
+            self._reading = True
+            transport.resume_reading()
+
+    # -- time -----------------------------------------------------------------
+
+    def _watch(self) -> None:
+        """Order the next heartbeat, or the end of a client that never speaks."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        interval = self.session.grant.heartbeat_interval
+        if interval and not self._closing:
+            due = min(self._last_beat + interval, self._last_read + 2 * interval)
+            delay = max(0.001, due - self._clock.monotonic())
+            self._timer = self._clock.call_later(delay, self._beat)
+
+    def _beat(self) -> None:
+        self._timer = None
+        interval = self.session.grant.heartbeat_interval
+        now = self._clock.monotonic()
+        if now - self._last_read >= 2 * interval:
+            _log.info("%s was silent for two heartbeats; closed", self.session.remote_address)
+            self.close()
+            return
+        if now - self._last_beat >= interval:
+            self._last_beat = now
+            if self.session.opened:
+                self.outlet.send(frames.HEARTBEAT_FRAME)
+        self._watch()
+
+    def _drop_slow(self) -> None:
+        self._slow_timer = None
+        _log.warning("%s does not read; dropped", self.session.remote_address)
+        self._context.slow_dropped += 1
+        self.abort()
+
+    def _stop_timers(self) -> None:
+        for timer in (self._timer, self._slow_timer):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._slow_timer = None
+
+    # -- end --------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Send what is ready, then close; unread input is taken for a moment."""
+        transport = self._transport
+        self.session.refused = True
+        if transport is None or self._closing or transport.is_closing():
+            return
+        self.outlet.flush()
+        self._closing = True
+        self._stop_timers()
+        if transport.can_write_eof():
+            transport.write_eof()
+            if not self._reading:
+                transport.resume_reading()
+            self._timer = self._clock.call_later(_LINGER, self.abort)
+        else:
+            transport.close()
+
+    def abort(self) -> None:
+        """Close at once, whatever is unsent."""
+        if self._transport is not None:
+            self._transport.abort()

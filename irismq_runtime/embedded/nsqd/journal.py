@@ -1,0 +1,91 @@
+"""What the broker tells its store, whatever the store is.
+
+The broker decides in memory and on the loop; a journal makes it last. In
+memory there is nothing to do, and a publish is done at once. A store that
+writes elsewhere calls back on the loop when the write has been made safe.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["Journal", "MemoryJournal", "Record"]
+
+
+class Record(NamedTuple):
+    """One stored copy: its row, the place that holds it, and the message."""
+
+    row: int
+    place: int
+    id: bytes
+    timestamp: int
+    #: Unix time in ns before which it is not delivered, or 0.
+    due: int
+    body: bytes
+
+
+class Journal(Protocol):
+    """The store's side. All calls on the loop, none of them blocks."""
+
+    #: Whether `append` calls back later; False means that there is no store.
+    durable: bool
+
+    def append(self, records: Sequence[Record], done: Callable[[Exception | None], None]) -> None:
+        """Make `records` safe, then call `done(None)`, or `done(error)` if refused."""
+        ...
+
+    def forget(self, row: int) -> None:
+        """The message of `row` is finished."""
+        ...
+
+    def update(self, row: int, attempts: int, due: int) -> None:
+        """The message of `row` went back to its channel."""
+        ...
+
+    def move(self, rows: Sequence[int], place: int) -> None:
+        """The messages of `rows` belong to `place` from now on."""
+        ...
+
+    def clear(self, place: int) -> None:
+        """Everything that `place` holds is thrown away."""
+        ...
+
+    def define(self, place: int, topic: str, channel: str | None, *, paused: bool) -> None:
+        """A topic (channel None) or channel exists, and whether it is paused."""
+        ...
+
+    def remove(self, place: int) -> None:
+        """A topic or channel is gone, with what it held."""
+        ...
+
+
+class MemoryJournal:
+    """No store: nothing lasts, everything is done at once."""
+
+    durable = False
+
+    def append(self, records: Sequence[Record], done: Callable[[Exception | None], None]) -> None:
+        """Nothing to write."""
+        del records
+        done(None)
+
+    def forget(self, row: int) -> None:
+        """Nothing to forget."""
+
+    def update(self, row: int, attempts: int, due: int) -> None:
+        """Nothing to update."""
+
+    def move(self, rows: Sequence[int], place: int) -> None:
+        """Nothing to move."""
+
+    def clear(self, place: int) -> None:
+        """Nothing to clear."""
+
+    def define(self, place: int, topic: str, channel: str | None, *, paused: bool) -> None:
+        """Nothing to keep."""
+
+    def remove(self, place: int) -> None:
+        """Nothing to remove."""

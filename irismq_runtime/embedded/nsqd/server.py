@@ -1,0 +1,125 @@
+"""EmbeddedNsqd: the broker on real sockets, on loopback unless told otherwise.
+
+One process, one loop, one owner. It speaks nsqd's protocol, so whatever talks
+to nsqd talks to it; it is not made to be a cluster: for more than one machine
+run nsqd itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+from itertools import count
+from typing import TYPE_CHECKING
+
+from actors.clock import Clock, LoopClock
+from irismq_runtime.embedded.nsqd.broker import Broker
+from irismq_runtime.embedded.nsqd.connection import Connection
+from irismq_runtime.embedded.nsqd.context import ServerContext
+from irismq_runtime.embedded.nsqd.journal import MemoryJournal
+from irismq_runtime.embedded.nsqd.options import NsqdOptions
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["EmbeddedNsqd"]
+
+
+class EmbeddedNsqd:
+    """An nsqd of our own. Use it from one loop.
+
+    `port` and `http_port` of 0 take free ones; the attributes of the same names
+    say which, after `start`. `data` is a folder that keeps what was published;
+    without it everything is in memory.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        http_port: int = 0,
+        data: Path | None = None,
+        clock: Clock | None = None,
+        options: NsqdOptions | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.host = host
+        self.port = port
+        self.http_port = http_port
+        self.data = data
+        self.options = options or NsqdOptions()
+        self.clock: Clock = clock or LoopClock()
+        self._rng = rng or random.Random()
+        self._context: ServerContext | None = None
+        self._server: asyncio.Server | None = None
+        self._client_ids = count(1)
+
+    @property
+    def context(self) -> ServerContext:
+        """The running server. Raises RuntimeError when it is not started."""
+        if self._context is None:
+            raise RuntimeError("the embedded nsqd is not started: await start() first")
+        return self._context
+
+    async def start(self) -> None:
+        """Listen. Raises OSError when a port is taken."""
+        if self._context is not None:
+            raise RuntimeError("the embedded nsqd is started already")
+        loop = asyncio.get_running_loop()
+        journal = MemoryJournal()
+        broker = Broker(clock=self.clock, rng=self._rng, journal=journal, options=self.options)
+        listener = _listen(self.host, self.port)
+        self.port = listener.getsockname()[1]
+        self._context = context = ServerContext(
+            broker,
+            self.options,
+            self.clock,
+            loop,
+            started_at=self.clock.time(),
+            host=self.host,
+            tcp_port=self.port,
+        )
+        self._server = await loop.create_server(
+            lambda: Connection(context, next(self._client_ids)), sock=listener
+        )
+
+    async def stop(self) -> None:
+        """Close every connection and stop listening, in well under a second."""
+        await self._end(flush=True)
+
+    async def crash(self) -> None:
+        """Test aid: drop all connections at once and flush nothing, then stop."""
+        await self._end(flush=False)
+
+    async def _end(self, *, flush: bool) -> None:
+        context, self._context = self._context, None
+        server, self._server = self._server, None
+        if context is None or server is None:
+            return
+        server.close()
+        if flush:
+            for connection in list(context.connections.values()):
+                connection.close()
+            await asyncio.sleep(0)
+        while context.connections:
+            for connection in list(context.connections.values()):
+                connection.abort()
+            await asyncio.sleep(0)
+        context.broker.close()
+        await server.wait_closed()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(1024)
+        listener.setblocking(False)
+    except OSError:
+        listener.close()
+        raise
+    return listener
