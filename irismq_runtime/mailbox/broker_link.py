@@ -5,6 +5,10 @@ unanswered batch owns the next answer. Batches are pipelined up to a number of
 unconfirmed bytes; there is never one round trip per message. An answer that
 nobody waits for means that the pairing is broken: the connection is dropped
 before it can confirm the wrong message (case 33).
+
+After a connection that confirmed nothing the next one starts with one batch at
+a time and doubles with each answer: a broker that falls over again and again
+gets through what it can, and a batch that it falls over is seen to be the one.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["BrokerLink", "BrokerLinkOwner"]
 
 _NOP = nop()
+_WIDE = 4096
 
 
 class BrokerLinkOwner(Protocol):
@@ -47,16 +52,25 @@ class BrokerLinkOwner(Protocol):
         ...
 
     def broker_lost(
-        self, broker: BrokerLink, unconfirmed: list[Batch], *, barren: bool, reason: str
+        self, broker: BrokerLink, unconfirmed: list[Batch], *, suspect: bool, reason: str
     ) -> None:
-        """The connection ended; `barren`: after it had confirmed nothing."""
+        """The connection ended; `suspect`: over the one batch that was on its way."""
         ...
 
 
 class BrokerLink:
     """See the module."""
 
-    __slots__ = ("_barren", "_in_bytes", "_limit", "_owner", "_unconfirmed", "link", "outbox")
+    __slots__ = (
+        "_barren",
+        "_in_bytes",
+        "_limit",
+        "_owner",
+        "_unconfirmed",
+        "_window",
+        "link",
+        "outbox",
+    )
 
     def __init__(
         self, wiring: Wiring, endpoint: Endpoint, owner: BrokerLinkOwner, outbox: Outbox
@@ -69,6 +83,8 @@ class BrokerLink:
         self._unconfirmed: deque[Batch] = deque()
         self._in_bytes = 0
         self._barren = True
+        # Batches that may be on their way at once.
+        self._window = _WIDE
 
     @property
     def name(self) -> str:
@@ -84,7 +100,9 @@ class BrokerLink:
     def room(self) -> bool:
         """Whether a batch may be written now."""
         connection = self.link.connection
-        return connection is not None and connection.writable and self._in_bytes < self._limit
+        if connection is None or not connection.writable:
+            return False
+        return self._in_bytes < self._limit and len(self._unconfirmed) < self._window
 
     @property
     def unconfirmed(self) -> deque[Batch]:
@@ -119,6 +137,7 @@ class BrokerLink:
             elif isinstance(frame, Response) and frame.data == OK:
                 answered = True
                 self._barren = False
+                self._window = min(2 * self._window, _WIDE)
                 batch = self._unconfirmed.popleft()
                 self._in_bytes -= batch.size
                 self._owner.confirmed(self, batch)
@@ -138,4 +157,7 @@ class BrokerLink:
         unconfirmed = list(self._unconfirmed)
         self._unconfirmed.clear()
         self._in_bytes = 0
-        self._owner.broker_lost(self, unconfirmed, barren=self._barren, reason=reason)
+        suspect = self._barren and len(unconfirmed) == 1
+        if self._barren and unconfirmed:
+            self._window = 1
+        self._owner.broker_lost(self, unconfirmed, suspect=suspect, reason=reason)

@@ -115,6 +115,8 @@ class Credit:
                 free -= max(0, ceiling - held)
                 if share.ready == 0:
                     share.granted_at = now
+                    if share in self._queue:
+                        self._queue.remove(share)
                 share.ready = ceiling
                 changed.append(share)
         return changed

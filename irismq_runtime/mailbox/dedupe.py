@@ -1,52 +1,12 @@
-"""Bounded memories of what was done, to know a copy when it comes. Pure.
+"""A bounded memory of FINs, to know a message when it comes again. Pure.
 
-`DedupeWindow` is for whoever knows envelopes: across brokers and copies the key
-must be the envelope id, because broker ids repeat between brokers (case 39).
-`Recent` is for one lane's FINs: a put must cost next to nothing there.
+One broker's ids only: across brokers and copies a duplicate is known by its
+envelope id alone (case 39), which is the business of whoever reads envelopes.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Hashable
-
-__all__ = ["DedupeWindow", "Recent"]
-
-
-class DedupeWindow:
-    """Remembers up to `size` keys for `seconds` each; memory is bounded by `size`."""
-
-    __slots__ = ("_seconds", "_seen", "_size")
-
-    def __init__(self, size: int, seconds: float) -> None:
-        self._size = size
-        self._seconds = seconds
-        # Ordered by age. Not a plain dict: its first key is slow to find after
-        # many removals at the front.
-        self._seen: OrderedDict[Hashable, float] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._seen)
-
-    def add(self, key: Hashable, now: float) -> None:
-        """Remember `key`; again counts as new."""
-        seen = self._seen
-        seen.pop(key, None)
-        seen[key] = now
-        while len(seen) > self._size:
-            seen.popitem(last=False)
-
-    def discard(self, key: Hashable) -> None:
-        """Forget `key`, if it is known."""
-        self._seen.pop(key, None)
-
-    def seen(self, key: Hashable, now: float) -> bool:
-        """Whether `key` was added within the window."""
-        at = self._seen.get(key)
-        return at is not None and now - at <= self._seconds
+__all__ = ["Recent"]
 
 
 class Recent:

@@ -41,7 +41,8 @@ class Leases(Generic[T]):
     def __init__(self, msg_timeout: float, max_msg_timeout: float) -> None:
         self._timeout = msg_timeout
         self._longest = max(max_msg_timeout, msg_timeout)
-        self._margin = min(1.0, msg_timeout / 10)
+        # More than a period, so that the look before the end sees it coming.
+        self._margin = 1.2 * self.period
         #: Renewable, oldest renewal first.
         self.held: dict[bytes, T] = {}
         #: Not renewable any more.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Discovery", "LookupFault", "choose", "producers_untrusted"]
 
-#: The first retry after a failed round, seconds; it doubles up to the interval.
+#: The first retry after a failed round, seconds; it doubles up to a quarter of the interval.
 RETRY = 1.0
 
 
@@ -140,7 +140,7 @@ class Discovery:
         config = self._wiring.config
         pause = config.lookup_interval
         if self._failures:
-            pause = min(pause, RETRY * 2.0 ** min(self._failures - 1, 20))
+            pause = min(pause / 4, RETRY * 2.0 ** min(self._failures - 1, 20))
         elif empty:
             pause = min(pause, 5 * RETRY)
         return pause * (1.0 + config.lookup_jitter * self._wiring.rng.random())

@@ -4,10 +4,10 @@ Messages wait per topic, in order, until a connection takes a batch: as many of
 one topic as fit `batch_bytes` and `batch_count`. Topics take turns. A deferred
 message (DPUB) cannot share a batch and travels alone.
 
-A batch whose connection was lost comes back whole, before anything newer. The
-one that was at the head of a connection that confirmed nothing is a suspect (a
-broker drops the connection over one bad message): it comes back last, and in
-halves, until a message that is refused is refused alone.
+A batch whose connection was lost comes back whole, before anything newer. One
+that was alone on a connection that confirmed nothing is a suspect (a broker
+drops the connection over one bad message): it comes back behind the others, and
+in halves, until the message that is to blame is alone.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["FRAMING", "Batch", "Outbox", "Parcel"]
 
 #: Bytes of an MPUB for each message besides its body.
 FRAMING = 4
-#: A lone message at the head of this many barren connections is given up.
+#: A message that was alone on this many connections that confirmed nothing is given up.
 MAX_LOSSES = 5
 
 
@@ -63,7 +63,7 @@ class Batch:
         self.parcels = parcels
         #: Bytes on the wire, about.
         self.size = size
-        #: Barren connections it was at the head of.
+        #: Connections that were lost over it alone.
         self.losses = losses
         #: The first of its deadlines.
         self.deadline = min([parcel.deadline for parcel in parcels])
@@ -78,7 +78,7 @@ class Batch:
         return mpub(first.topic, [parcel.body for parcel in self.parcels])
 
     def halves(self) -> list[Batch]:
-        """The same parcels in two batches of one loss less, or itself."""
+        """The same parcels in two batches without a past, or itself."""
         count = len(self.parcels) // 2
         if count == 0:
             return [self]

@@ -266,17 +266,17 @@ class Publisher:
             self._settle_error(parcel, fault)
 
     def broker_lost(
-        self, broker: BrokerLink, unconfirmed: list[Batch], *, barren: bool, reason: str
+        self, broker: BrokerLink, unconfirmed: list[Batch], *, suspect: bool, reason: str
     ) -> None:
         """Write what is unconfirmed again: here after a reconnect, or elsewhere now."""
         for batch in unconfirmed:
             for parcel in batch.parcels:
                 parcel.written = True
-        if barren and unconfirmed and not broker.outbox.give_back_suspect(unconfirmed[0]):
-            why = f"the broker dropped the connection over it several times: {reason}"
+        if not suspect:
+            broker.outbox.give_back(unconfirmed)
+        elif not broker.outbox.give_back_suspect(unconfirmed[0]):
             for parcel in unconfirmed[0].parcels:
-                self._fail(parcel, why)
-        broker.outbox.give_back(unconfirmed[1:] if barren else unconfirmed)
+                self._fail(parcel, f"the broker drops the connection over it: {reason}")
         if self._copies > 1:
             self._move_away(broker)
         self._flush()
