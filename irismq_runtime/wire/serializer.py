@@ -22,7 +22,7 @@ from irismq_runtime.wire.codecs import Codec, MsgpackCodec
 from irismq_runtime.wire.json_codec import JsonCodec
 from irismq_runtime.wire.limits import DEFAULT_LIMITS, Limits
 from irismq_runtime.wire.registry import Registry
-from irismq_runtime.wire.shape import CONTAINERS, find_refusal, shape_problem
+from irismq_runtime.wire.shape import CONTAINERS, find_refusal, shape_problem, too_many
 from irismq_runtime.wire.values import LEAVES, NotEncodable
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class Serializer:
     ) -> None:
         self.limits = limits
         self.registry = Registry(limits) if registry is None else registry
+        self._too_many = too_many(limits)
         self._codecs: dict[str, Codec] = {}
         for codec in _BUILT_IN:
             self.register_codec(codec)
@@ -125,7 +126,7 @@ class Serializer:
                 return
         problem = shape_problem(tree, self.limits, self.registry.expand)
         if problem is not None:
-            raise NotEncodable(problem)
+            raise NotEncodable(problem, everywhere=problem == self._too_many)
 
     def _check_arrived(self, tree: object) -> None:
         try:
@@ -138,6 +139,8 @@ class Serializer:
     # Why not -----------------------------------------------------------------
 
     def _explain(self, tree: object, error: Exception) -> EncodeError:
+        if isinstance(error, NotEncodable) and error.everywhere:
+            return EncodeError("$", error.reason)
         found = find_refusal(tree, self.limits, self._refusal, self.registry.expand)
         if found is not None:
             return EncodeError(*found)

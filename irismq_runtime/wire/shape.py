@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from irismq_runtime.wire.limits import Limits
 
-__all__ = ["CONTAINERS", "Expand", "Refuse", "find_refusal", "shape_problem"]
+__all__ = ["CONTAINERS", "Expand", "Refuse", "find_refusal", "shape_problem", "too_many"]
 
 #: What stands on the wire for an object with fields: a dict of them, or a list;
 #: None when the value contains nothing. Raises `NotEncodable` for what must not
@@ -53,7 +53,7 @@ def shape_problem(root: object, limits: Limits, expand: Expand) -> str | None:
                 items += len(parts)
                 deeper += _not_leaves(node)
             if items > limits.items:
-                return f"more than {limits.items:,} elements"
+                return too_many(limits)
             deeper += _not_leaves(parts)
         if not deeper:
             return None
@@ -61,6 +61,11 @@ def shape_problem(root: object, limits: Limits, expand: Expand) -> str | None:
     if any(_parts(node, expand) is not None for node in level):
         return f"nested deeper than {limits.depth} levels"
     return None
+
+
+def too_many(limits: Limits) -> str:
+    """What is said of a value with more elements than the limits allow."""
+    return f"more than {limits.items:,} elements"
 
 
 def _not_leaves(parts: Collection[Any]) -> list[Any]:

@@ -31,10 +31,12 @@ class NotEncodable(Exception):
     """A value that cannot go on the wire; becomes an `EncodeError` with its path.
 
     `trail` leads to the value from where the error is caught, innermost first.
+    `everywhere`: there is no one place in the value to look for.
     """
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, everywhere: bool = False) -> None:
         self.reason = reason
+        self.everywhere = everywhere
         self.trail: list[str] = []
         super().__init__(reason)
 

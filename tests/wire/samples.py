@@ -153,6 +153,8 @@ def exact(value: Any) -> Any:
             form = str(value)
         case _ if hasattr(value, "utcoffset"):
             form = value.isoformat()
+        case _ if hasattr(value, "__match_args__"):
+            form = [exact(getattr(value, name)) for name in value.__match_args__]
         case _:
             form = value
     return type(value), form
