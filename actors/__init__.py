@@ -4,7 +4,7 @@ See the guide in docs/ for a tour. `System` owns the actors of a loop; `Actor`
 and `ThreadActor` are what one subclasses; `ActorRef` is how one reaches them.
 """
 
-from actors._current import current_chain, current_ref, current_system
+from actors._current import current_actor, current_chain, current_ref, current_system
 from actors.actor import Actor
 from actors.clock import Clock, LoopClock, TimerHandle
 from actors.context import Context
@@ -28,6 +28,7 @@ from actors.errors import (
     Retry,
     StartFailed,
     StashFull,
+    ThreadAbandoned,
 )
 from actors.events import Event, Events
 from actors.exits import Exit, Terminated
@@ -37,9 +38,12 @@ from actors.messages import MessageNameError, message, message_name, message_typ
 from actors.proxies import ProxyCall
 from actors.receipt import Receipt
 from actors.ref import ActorRef
-from actors.system import Counters, Lifecycle, System, default_system
+from actors.reply import Reply
+from actors.slow import SlowHandler
+from actors.system import Counters, Lifecycle, Statistics, System, default_system
 from actors.thread_actor import ThreadActor
 from actors.timers import Timer
+from actors.watchdog import BlockedLoop
 
 __all__ = [
     "Actor",
@@ -50,6 +54,7 @@ __all__ = [
     "AskCancelled",
     "AskCycle",
     "AskTimeout",
+    "BlockedLoop",
     "BlockingCall",
     "Clock",
     "Context",
@@ -73,15 +78,20 @@ __all__ = [
     "Receipt",
     "Refused",
     "Reject",
+    "Reply",
     "Restarting",
     "Retry",
+    "SlowHandler",
     "StartFailed",
     "StashFull",
+    "Statistics",
     "System",
     "Terminated",
+    "ThreadAbandoned",
     "ThreadActor",
     "Timer",
     "TimerHandle",
+    "current_actor",
     "current_chain",
     "current_ref",
     "current_system",

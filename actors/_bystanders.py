@@ -1,8 +1,10 @@
-"""What may stand around an actor: watchers, watched, timers, the stash.
+"""What may stand around an actor: watchers, watched, timers, stash, promises.
 
-Most actors have none of these, so a cell makes this on demand. Watches that an
-incarnation set and its timers end with it; the stash goes back to the front of
-the inbox, in order; those who watch the slot stay until the slot has ended.
+Most actors have none of these, so a cell makes this on demand. What an
+incarnation set up ends with it, in this order: its timers, its watches, the
+stash (back to the front of the inbox, in order), the answers it has promised
+(they fail), the callbacks that wait for its end. Those who watch the slot stay
+until the slot has ended.
 """
 
 from __future__ import annotations
@@ -11,20 +13,31 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from actors._parcels import Stamped
+from actors.delivery import Outcome
 from actors.exits import Exit, Terminated
 
 if TYPE_CHECKING:
-    from actors._cell import Cell
+    from collections.abc import Callable
+
+    from actors._mailbox import Mailbox
+    from actors.delivery import Parcel
     from actors.ref import ActorRef
     from actors.timers import Timer
 
 __all__ = ["Bystanders"]
 
 
+def _unanswered(exit_: Exit | None) -> Outcome:
+    """What the asker learns when whoever promised an answer is gone."""
+    if exit_ is not None and exit_.reason == "crash":
+        return Outcome("crashed", error=exit_.error, exit=exit_)
+    return Outcome("dead", exit=exit_)
+
+
 class Bystanders:
     """The company of one slot. Loop thread, except for the stash of a thread."""
 
-    __slots__ = ("stash", "timers", "watchers", "watching")
+    __slots__ = ("at_end", "owed", "stash", "timers", "watchers", "watching")
 
     def __init__(self) -> None:
         #: Who wants to know of the end, and which incarnation of them.
@@ -33,17 +46,27 @@ class Bystanders:
         self.watching: dict[Any, None] = {}
         self.timers: set[Timer] = set()
         self.stash: deque[Any] = deque()
+        #: Requests that this incarnation has promised to answer later.
+        self.owed: set[Parcel] = set()
+        #: Called once when this incarnation is over.
+        self.at_end: list[Callable[[], None]] = []
 
-    def put_away(self, cell: Cell) -> None:
-        """The incarnation is over."""
+    def put_away(self, cell: Mailbox) -> None:
+        """The incarnation is over, as `cell.exit` says."""
         for timer in tuple(self.timers):
             timer.cancel()
         for ref in tuple(self.watching):
-            ref.unwatched_by(cell.ref)
+            ref.remove_watcher(cell.ref)
         self.watching.clear()
         self.unstash(cell)
+        owed, self.owed = self.owed, set()
+        for parcel in owed:
+            parcel.fail(_unanswered(cell.exit))
+        at_end, self.at_end = self.at_end, []
+        for callback in at_end:
+            callback()
 
-    def unstash(self, cell: Cell) -> None:
+    def unstash(self, cell: Mailbox) -> None:
         """Put what was stashed before what waits, in the order of stashing."""
         while self.stash:
             cell.inbox.appendleft(self.stash.pop())

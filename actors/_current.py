@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Frame",
+    "current_actor",
     "current_cell",
     "current_chain",
     "current_frame",
@@ -39,6 +40,12 @@ class Frame:
 
 current_cell: ContextVar[Cell | None] = ContextVar("actors.current_cell", default=None)
 current_frame: ContextVar[Frame | None] = ContextVar("actors.current_frame", default=None)
+
+
+def current_actor() -> Any:
+    """The actor whose code calls this, None outside of actors."""
+    cell = current_cell.get()
+    return None if cell is None else cell.actor
 
 
 def current_ref() -> ActorRef[Any] | None:

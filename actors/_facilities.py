@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from actors._failure import put_aside
 from actors._fixed import FIXED
-from actors.errors import Refused
+from actors.errors import ActorDeadError, Refused
 from actors.handlers import HandlerTable, Lookup
 from actors.hooks import Hooks
+from actors.reply import Reply
 from actors.timers import Timer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from actors._cell import Cell
+    from actors._loop_cell import LoopCell
+    from actors._thread_cell import ThreadCell
     from actors.context import Context
     from actors.ref import ActorRef
     from actors.system import System
@@ -44,7 +45,7 @@ class Facilities:
     __handlers__: ClassVar[Lookup]
     __hooks__: ClassVar[Hooks]
     __threaded__: ClassVar[bool] = False
-    _cell: Cell
+    _cell: LoopCell | ThreadCell
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -92,7 +93,7 @@ class Facilities:
 
     def stop(self) -> None:
         """End this incarnation after the message in hand, before what waits."""
-        self._cell.request_stop()
+        self._own_cell().request_stop()
 
     def watch(self, ref: Any) -> None:
         """Get a `Terminated(ref, exit)` when `ref` has ended, at once if it has.
@@ -100,21 +101,23 @@ class Facilities:
         A restart of it is not an end. The watch dies with this incarnation:
         set it in `on_start`. Watching twice gives one message.
         """
-        self._cell.company().watching[ref] = None
-        ref.watched_by(self._cell.ref)
+        cell = self._own_cell()
+        cell.company().watching[ref] = None
+        ref.add_watcher(cell.ref)
 
     def unwatch(self, ref: Any) -> None:
         """Take `watch` back. A message that is in the inbox already stays."""
-        self._cell.company().watching.pop(ref, None)
-        ref.unwatched_by(self._cell.ref)
+        cell = self._own_cell()
+        cell.company().watching.pop(ref, None)
+        ref.remove_watcher(cell.ref)
 
     def send_after(self, delay: float, message: Any) -> Timer:
         """Send `message` to oneself in `delay` seconds, in this incarnation."""
-        return Timer(self._cell, delay, message, None)
+        return Timer(self._own_cell(), delay, message, None)
 
     def send_every(self, period: float, message: Any) -> Timer:
         """Send `message` to oneself every `period` seconds, in this incarnation."""
-        return Timer(self._cell, period, message, period)
+        return Timer(self._own_cell(), period, message, period)
 
     def stash(self) -> None:
         """Put the message in hand aside, with whoever waits for its answer.
@@ -122,12 +125,30 @@ class Facilities:
         Raises `StashFull`. What is aside when the incarnation ends goes back
         to the front of the inbox.
         """
-        put_aside(self._cell)
+        self._own_cell().put_aside()
 
     def unstash_all(self) -> None:
         """Put what is aside before what waits, in the order it was put aside."""
-        if self._cell.bystanders is not None:
-            self._cell.bystanders.unstash(self._cell)
+        cell = self._own_cell()
+        if cell.bystanders is not None:
+            cell.bystanders.unstash(cell)
+
+    def forward(self, ref: ActorRef[Any]) -> None:
+        """Pass the message in hand on to `ref`, which answers in this one's place.
+
+        Sender, deadline and context go with it. When `ref` is full or dead,
+        the asker gets that error, and a plain tell becomes a dead letter.
+        """
+        self._own_cell().pass_on(ref)
+
+    def reply_later(self) -> Reply:
+        """Promise the answer of the message in hand: call the `Reply` when it is there.
+
+        The handler returns meanwhile and others run. The asker's deadline
+        holds, and the end of this incarnation fails the ask.
+        """
+        cell = self._own_cell()
+        return Reply(cell, cell.promise())
 
     def become(self, handler: Callable[[Any], Any] | None) -> None:
         """Give the messages that follow to `handler(message)`; None: as before.
@@ -135,7 +156,7 @@ class Facilities:
         It takes the place of the handler table and of `on_receive` until this
         incarnation ends.
         """
-        cell = self._cell
+        cell = self._own_cell()
         if handler is None:
             cell.lookup = self.__handlers__
         else:
@@ -151,3 +172,14 @@ class Facilities:
         kind = type(message).__name__
         if self.context.kind == "ask":
             raise Refused(f"{type(self).__name__} does not handle {kind}", code="unhandled")
+
+    def _own_cell(self) -> LoopCell | ThreadCell:
+        """The cell, while it is this instance that lives there.
+
+        A thread or task that was abandoned may still run: what it asks for must
+        not happen to the incarnation after it.
+        """
+        cell = self._cell
+        if cell.actor is not self:
+            raise ActorDeadError(f"this incarnation of {cell.ref}", cell.exit)
+        return cell

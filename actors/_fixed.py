@@ -39,7 +39,7 @@ class AfterStart(Parcel):
     def __init__(self) -> None:
         self.message = _Continue()
 
-    def admit(self, cell: Any) -> bool:
+    def admit(self, cell: Any) -> bool:  # noqa: ARG002  # every parcel has the parameter
         """Always."""
         return True
 
@@ -54,7 +54,7 @@ class AfterStart(Parcel):
         """The crash is reported; there is no message to keep."""
 
 
-def _continue(actor: Any, message: _Continue) -> Any:
+def _continue(actor: Any, _message: _Continue) -> Any:
     return actor.after_start()
 
 
@@ -72,7 +72,7 @@ def _set(actor: Any, message: messages.ProxySetAttr) -> Any:
     setattr(parent, message.attr_path[-1], message.value)
 
 
-def _stop(actor: Any, message: Any) -> Any:
+def _stop(actor: Any, _message: Any) -> Any:
     actor.actor_ref.stop()
 
 

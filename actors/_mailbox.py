@@ -23,8 +23,6 @@ from actors.ref import ActorRef
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import pykka
-
     from actors.context import Context
     from actors.exits import Exit
     from actors.system import System
@@ -53,9 +51,9 @@ class Mailbox:
         "system",
     )
 
-    def __init__(self, system: System, actor_class: type[pykka.Actor]) -> None:
+    def __init__(self, system: System, actor_class: type) -> None:
         self.system = system
-        self.actor_class = actor_class
+        self.actor_class: type[Any] = actor_class
         self.serial = system.next_serial()
         self.ref: ActorRef[Any] = ActorRef(self)  # type: ignore[arg-type]  # the cell is the only kind of mailbox
         self.inbox: deque[Any] = deque()
@@ -78,10 +76,6 @@ class Mailbox:
         if self._urn is None:
             self._urn = self.system.urn_of(self.serial)
         return self._urn
-
-    def schedule(self) -> None:
-        """See to it that the inbox is looked at. Any thread."""
-        raise NotImplementedError
 
     def refuse(self, message: Any) -> None:
         """A tell found no room: raise why. Any thread."""
@@ -109,7 +103,11 @@ class Mailbox:
             self.schedule()
 
     def deliver(
-        self, message: Any, context: Context, on_done: Callable[[Outcome], None]
+        self,
+        message: Any,
+        context: Context,
+        on_done: Callable[[Outcome], None],
+        on_start: Callable[[], bool] | None = None,
     ) -> Delivery:
         """See `ActorRef.deliver`."""
         if self.ended:
@@ -121,7 +119,7 @@ class Mailbox:
             if self.urn in context.chain:
                 raise AskCycle(self.ref, context.chain)
             self._refuse_late(context.deadline)
-        delivery = Delivery(self, message, context, on_done)
+        delivery = Delivery(self, message, context, on_done, on_start)  # type: ignore[arg-type]  # as in __init__
         self.inbox.append(delivery)
         delivery.queued()
         if not self.scheduled:
@@ -158,6 +156,27 @@ class Mailbox:
             if isinstance(item, Ask) and item.deadline < retry_at:
                 item.give_up(Restarting(self.ref, seconds))
 
+    def put_parcel(self, parcel: Ask[Any] | Delivery) -> None:
+        """Let in what another actor forwarded, or tell its asker why not. Any thread."""
+        if self.ended:
+            parcel.fail(Outcome("dead", exit=self.exit))
+        elif len(self.inbox) >= self.limit:
+            self.system.counters.refused += 1
+            parcel.fail(Outcome("refused", error=MailboxFull(self.ref, self.limit)))
+        else:
+            parcel.moved(self)  # type: ignore[arg-type]  # as in __init__
+            self.inbox.append(parcel)
+            if not self.scheduled:
+                self.schedule()
+
+    def schedule(self) -> None:
+        """See to it that the inbox is looked at. Any thread."""
+        raise NotImplementedError
+
+    def tell_failed(self, message: Any, outcome: Outcome, attempt: int | None) -> None:
+        """A wrapped tell was not handled to its end."""
+        raise NotImplementedError
+
     def drain(self) -> None:
         """The slot has ended: what waits will not be handled. Any thread."""
         delayed, self.delayed = self.delayed, None
@@ -178,22 +197,6 @@ class Mailbox:
             return
         message = item.message if isinstance(item, Parcel) else item
         self.system.dead_letters.record(message, self.ref, "dead", self.exit)
-
-    def whereabouts(self, ask: Ask[Any]) -> str:
-        """Where an unanswered ask is now, for the text of its timeout."""
-        if self.in_hand is ask:
-            return "its handler is running"
-        if self.down and not self.ended:
-            return "the actor is restarting" if self.incarnation else "the actor has not started"
-        return f"waiting in the inbox, {len(self.inbox)} messages there"
-
-    def asking_chain(self) -> tuple[str, ...]:
-        """The asks that wait for the code that runs now, this actor last."""
-        raise NotImplementedError
-
-    def cancel_in_hand(self, parcel: Parcel) -> bool:
-        """Cancel the handler of `parcel` if it runs and can be interrupted."""
-        return False
 
     def put_system(self, item: Any) -> None:
         """Let in what the runtime itself has to say, full or not. Loop thread."""

@@ -14,6 +14,7 @@ from actors.delivery import Outcome, Parcel
 
 if TYPE_CHECKING:
     from actors._cell import Cell
+    from actors._mailbox import Mailbox
 
 __all__ = ["Again", "Stamped"]
 
@@ -23,12 +24,12 @@ class Again(Parcel):
 
     __slots__ = ("_cell", "attempt", "message")
 
-    def __init__(self, cell: Cell, message: Any, attempt: int) -> None:
+    def __init__(self, cell: Mailbox, message: Any, attempt: int) -> None:
         self._cell = cell
         self.message = message
         self.attempt = attempt
 
-    def admit(self, cell: Cell) -> bool:
+    def admit(self, cell: Cell) -> bool:  # noqa: ARG002  # every parcel has the parameter
         """Always worth it."""
         return True
 
@@ -49,7 +50,7 @@ class Stamped(Parcel):
 
     __slots__ = ("_cell", "incarnation", "message")
 
-    def __init__(self, cell: Cell, message: Any, incarnation: int) -> None:
+    def __init__(self, cell: Mailbox, message: Any, incarnation: int) -> None:
         self._cell = cell
         self.message = message
         self.incarnation = incarnation

@@ -16,7 +16,7 @@ from actors.future import Future
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from actors._cell import Cell
+    from actors._ending import Ending
     from actors.exits import ExitReason
 
 __all__ = ["Stop", "StopFuture"]
@@ -34,7 +34,7 @@ class StopFuture(Future[bool]):
 
     __slots__ = ("_cell",)
 
-    def __init__(self, cell: Cell) -> None:
+    def __init__(self, cell: Ending) -> None:
         super().__init__()
         self._cell = cell
 

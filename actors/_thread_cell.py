@@ -1,19 +1,19 @@
 """The cell of an actor on a thread: `ThreadActor`, and any `pykka.ThreadingActor`.
 
-Each incarnation has a thread (a `_Run`). It sleeps on a wake queue, takes
+Each incarnation has a thread (a `Run`). It sleeps on a wake queue, takes
 messages out of the slot's mailbox, and reports its end to the loop, where all
 transitions happen. A plain Pykka class keeps the queue that Pykka made for it:
 it is the wake queue, and an envelope that somebody puts there joins the
 mailbox.
 
 A thread cannot be killed. One that does not end in time is abandoned: it is
-reported by name, the slot goes on without it, and whatever it still does is
-ignored.
+reported by name, the slot goes on without it, and what it still does is
+ignored. The lock of a run makes "take the next message", "this one is
+finished" and "abandoned" exclude each other; no handler runs under it.
 """
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import queue
 import sys
@@ -21,12 +21,14 @@ import threading
 import traceback
 from typing import TYPE_CHECKING, Any, Final
 
-from actors._cell import Cell, CellState
+from actors._cell import Cell
 from actors._facilities import Facilities
 from actors._failure import again_later, crashed, settle_failed
 from actors._fixed import FIXED, AfterStart
+from actors._states import CellState
 from actors._stopping import Stop
 from actors.delivery import Outcome, Parcel, outcome_of
+from actors.errors import ThreadAbandoned
 from actors.handlers import Lookup
 from actors.hooks import Hooks
 from actors.inbox import PykkaParcel
@@ -34,70 +36,91 @@ from actors.inbox import PykkaParcel
 if TYPE_CHECKING:
     from actors.exits import Exit
 
-__all__ = ["ThreadCell"]
+__all__ = ["Run", "ThreadCell"]
 
 _WAKE: Final = object()
+_NOTHING: Final = object()
 _numbers = itertools.count(1)
 
 
-class _Run:
+class Run:
     """One incarnation on its thread."""
 
-    __slots__ = ("abandoned", "actor", "began", "thread", "wakes")
+    __slots__ = ("abandoned", "actor", "lock", "since", "thread", "wakes")
 
     def __init__(self, actor: Any, wakes: Any) -> None:
         self.actor = actor
         self.wakes = wakes
+        self.lock = threading.Lock()
         self.abandoned = False
-        self.began: asyncio.Future[None] | None = None
+        #: When the handler in hand began; None between messages.
+        self.since: float | None = None
         self.thread: threading.Thread | None = None
+
+    def stack(self) -> str:
+        """What the thread runs now, innermost last, as text."""
+        ident = self.thread.ident if self.thread is not None else None
+        frame = sys._current_frames().get(ident or 0)  # noqa: SLF001  # the documented way to see another thread
+        return "".join(traceback.format_stack(frame)[-8:]) if frame is not None else ""
 
 
 class ThreadCell(Cell):
     """A slot whose incarnations run on threads."""
 
-    __slots__ = ("_hooks", "_run", "lookup")
+    __slots__ = ("_hooks", "lookup", "run")
+
+    lookup: Lookup
+    _hooks: Hooks
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._run: _Run | None = None
-        self.lookup: Lookup
-        self._hooks: Hooks
+        self.run: Run | None = None
 
-    # -- starting and ending
+    # -- on the loop
+
+    def bind(self, actor: Any) -> None:
+        """A plain Pykka class has no use for a cell."""
+        if isinstance(actor, Facilities):
+            super().bind(actor)
 
     def built(self, actor: Any) -> None:
         """Take the table of the class; a plain Pykka actor gets this slot's ref."""
         if isinstance(actor, Facilities):
             self.lookup = actor.__handlers__
             self._hooks = actor.__hooks__
-            self._run = _Run(actor, queue.SimpleQueue())
+            self.run = Run(actor, queue.SimpleQueue())
         else:
             self.lookup = Lookup({}, type(actor).on_receive, FIXED)
             self._hooks = Hooks.of(type(actor))
-            self._run = _Run(actor, actor.actor_inbox)
+            self.run = Run(actor, actor.actor_inbox)
             actor._actor_ref = self.ref  # noqa: SLF001  # so that what it hands out outlives it
             actor.actor_urn = self.urn
 
     async def run_on_start(self) -> None:
         """Start the thread and wait until it has run `on_start`."""
-        run = self._run
+        run = self.run
         if run is None or self.ctx is None:
             raise RuntimeError(f"{self.ref} has no instance to start")
-        run.began = self.system.loop.create_future()
-        name = f"{self.actor_class.__name__}-{next(_numbers)}"
+        self.system.threads[self] = None
         # The thread has a copy: the loop may run code in the context of this actor too.
-        ctx = self.ctx.copy()
         run.thread = threading.Thread(
-            target=ctx.run, args=(self._main, run), name=name, daemon=True
+            target=self.ctx.copy().run,
+            args=(self._main, run),
+            name=f"{self.actor_class.__name__}-{next(_numbers)}",
+            daemon=True,
         )
-        run.thread.start()
-        await run.began
+        began = self.wait_began()
+        self.system.loop.call_soon(run.thread.start)
+        await began
+
+    def _began(self, run: Run, error: BaseException | None) -> None:
+        if run is self.run and self.began is not None and not self.began.done():
+            self.began.set_result(error)
 
     def discard_start(self) -> None:
         """The starter was cancelled: nobody waits for the thread any more."""
-        if self._run is not None:
-            self._run.abandoned = True
+        if self.run is not None:
+            self.run.abandoned = True
 
     def running(self) -> None:
         """Run `after_start` before any message."""
@@ -107,45 +130,57 @@ class ThreadCell(Cell):
 
     def retire(self) -> None:
         """The thread is ending, or has been abandoned."""
-        run, self._run = self._run, None
+        run, self.run = self.run, None
         if run is None:
             return
+        self.system.threads.pop(self, None)
+        with run.lock:
+            run.abandoned = True
         if not isinstance(run.actor, Facilities):
             run.actor.actor_stopped.set()
-            self._rescue(run)
-        run.abandoned = True
+            # Envelopes that Pykka's own refs put in the queue belong to the mailbox.
+            while not run.wakes.empty():
+                self._join(run.wakes.get())
         run.wakes.put(_WAKE)
 
-    def _rescue(self, run: _Run) -> None:
-        """Envelopes that Pykka's own refs put in the queue belong to the mailbox."""
-        while not run.wakes.empty():
-            if (envelope := run.wakes.get()) is not _WAKE:
-                self.inbox.append(PykkaParcel(self, envelope))
+    def _join(self, envelope: Any) -> None:
+        if envelope is not _WAKE:
+            self.inbox.append(PykkaParcel(self, envelope))
 
     def kill(self) -> None:
         """Abandon the thread; report it when something runs on it."""
-        run = self._run
+        run = self.run
         if run is None or (self.down and self.state is not CellState.STARTING):
             return
         self.killing = True
-        thread = run.thread
-        busy = self.in_hand is not None or self.state is not CellState.RUNNING
-        run.abandoned = True
-        if thread is not None and thread.is_alive() and busy:
-            self.system.report_stuck(self, f"thread {thread.name}", _stack_of(thread))
-            self.system.stuck_threads.append(thread)
-        exit_ = self.make_exit("killed")
-        item, self.in_hand = self.in_hand, None
-        if item is not None:
+        with run.lock:
+            run.abandoned = True
+            item = self.in_hand
+            busy = item is not None or self.state is not CellState.RUNNING
+        error = None
+        if busy and run.thread is not None and run.thread.is_alive():
+            error = ThreadAbandoned(self.ref, run.thread.name, run.stack())
+            self.system.stuck_threads.append(run.thread)
+            self.system.report_stuck(self, f"thread {run.thread.name}", error.running)
+        exit_ = self.make_exit("killed", error)
+        if item is not None and not self.taken:
             settle_failed(self, item, Outcome("dead", exit=exit_))
-        if run.began is not None and not run.began.done():
-            run.began.set_exception(asyncio.CancelledError())
-            return
-        self.over(exit_)
+        if self.state is CellState.STARTING:
+            self._began(run, error or ThreadAbandoned(self.ref, "not started", ""))
+        else:
+            self.over(exit_)
 
-    def handler_task(self) -> asyncio.Task[None] | None:
-        """Its handlers run in no task."""
-        return None
+    def handling_since(self) -> float | None:
+        """When the handler in hand began."""
+        return self.run.since if self.run is not None else None
+
+    def stack(self) -> str:
+        """What the thread runs."""
+        return self.run.stack() if self.run is not None else ""
+
+    def _run_over(self, run: Run, exit_: Exit) -> None:
+        if run is self.run and not run.abandoned:
+            self.over(exit_)
 
     # -- waking
 
@@ -153,14 +188,16 @@ class ThreadCell(Cell):
         """Wake the thread, unless the slot is not running. Any thread."""
         if self.state is CellState.RUNNING:
             self.scheduled = True
-            if (run := self._run) is not None:
+            if (run := self.run) is not None:
                 run.wakes.put(_WAKE)
-        elif self.ended:
+        if self.ended:
+            # Looked at last: the slot may have ended since another thread saw it run.
+            self.scheduled = False
             self.drain()
 
-    # -- the thread
+    # -- on the thread
 
-    def _main(self, run: _Run) -> None:
+    def _main(self, run: Run) -> None:
         error: BaseException | None = None
         try:
             if self._hooks.on_start:
@@ -168,67 +205,94 @@ class ThreadCell(Cell):
         except BaseException as failure:
             # A start that fails is reported to whoever started it.
             error = failure
-        self.system.call_on_loop(_begin, run, error)
+        self.system.call_on_loop(self._began, run, error)
         if error is not None:
             return
         while not run.abandoned:
-            wake = run.wakes.get()
-            if wake is not _WAKE:
-                self.inbox.append(PykkaParcel(self, wake))
+            self._join(run.wakes.get())
             if self.state is CellState.RUNNING and not self._work(run):
                 return
 
-    def _work(self, run: _Run) -> bool:
+    def _work(self, run: Run) -> bool:
         """Handle what waits; False when this incarnation is over."""
-        inbox = self.inbox
-        while not run.abandoned:
-            if self.control:
-                item = self.control.popleft()  # type: ignore[union-attr]  # not empty, so not the shared ()
-                if isinstance(item, Stop):
-                    self._begin_stop(run, item)
-                    return False
-            else:
-                try:
-                    item = inbox.popleft()
-                except IndexError:
-                    self.scheduled = False
-                    if not inbox and not self.control:
-                        return True
-                    self.scheduled = True
-                    continue
-            self.in_hand = item
+        while True:
+            item = self._take(run)
+            if item is _NOTHING:
+                return not run.abandoned
+            if isinstance(item, Stop):
+                self._begin_stop(run, item)
+                return False
             if not self._handle(run, item):
                 return False
-            self.in_hand = None
-        return False
 
-    def _handle(self, run: _Run, item: Any) -> bool:
+    def _take(self, run: Run) -> Any:
+        """The next message, in hand; `_NOTHING` when there is none for this run."""
+        inbox = self.inbox
+        with run.lock:
+            while not run.abandoned:
+                if self.control:
+                    item = self.control.popleft()
+                    if isinstance(item, Stop):
+                        self.state = CellState.STOPPING
+                        return item
+                elif inbox:
+                    item = inbox.popleft()
+                else:
+                    self.scheduled = False
+                    if not inbox and not self.control:
+                        return _NOTHING
+                    self.scheduled = True
+                    continue
+                self.taken = False
+                self.in_hand = item
+                run.since = self.system.handler_began()
+                return item
+        return _NOTHING
+
+    def _finished(self, run: Run) -> bool:
+        """The handler has returned; False when it was abandoned meanwhile."""
+        with run.lock:
+            if run.abandoned:
+                return False
+            self.in_hand = None
+            run.since = None
+            return True
+
+    def _handle(self, run: Run, item: Any) -> bool:
         parcel = item if isinstance(item, Parcel) else None
+        result = None
         try:
             if parcel is None:
                 self.lookup[type(item)](run.actor, item)  # type: ignore[misc]  # only parcels have none
-                return True
-            if not parcel.admit(self):
-                return True
-            message = parcel.message
-            result = self.lookup[type(message)](run.actor, message)  # type: ignore[misc]  # parcels are not nested
+            elif parcel.admit(self):
+                message = parcel.message
+                result = self.lookup[type(message)](run.actor, message)  # type: ignore[misc]  # parcels are not nested
+            else:
+                return self._finished(run)
         except BaseException as error:
             # Let it crash: whatever left the handler is this actor's end, nobody else's.
-            return not run.abandoned and self._failed(run, item, error)
-        if not run.abandoned and not self.is_stashed(item):
+            return self._failed(run, item, error)
+        taken = self.taken
+        if not self._finished(run):
+            return False
+        if parcel is not None and not taken:
             parcel.reply(result)
         return True
 
-    def _failed(self, run: _Run, item: Any, error: BaseException) -> bool:
+    def _failed(self, run: Run, item: Any, error: BaseException) -> bool:
         outcome = outcome_of(error, getattr(run.actor, "refuses", ()))
+        exit_ = self.make_exit("crash", error)
+        taken = self.taken
+        if not self._finished(run):
+            return False
         if outcome is not None:
-            if outcome.kind != "retry" or not again_later(self, item, outcome.retry_after):
+            if not taken and (
+                outcome.kind != "retry" or not again_later(self, item, outcome.retry_after)
+            ):
                 settle_failed(self, item, outcome)
             return True
-        exit_ = self.make_exit("crash", error)
         self.state = CellState.STOPPING
-        crashed(self, item, error, exit_)
-        self.in_hand = None
+        crashed(self, item, error, exit_, taken=taken)
         try:
             if self._hooks.on_failure:
                 run.actor.on_failure(type(error), error, error.__traceback__)
@@ -238,8 +302,7 @@ class ThreadCell(Cell):
         self.system.call_on_loop(self._run_over, run, exit_)
         return False
 
-    def _begin_stop(self, run: _Run, stop: Stop) -> None:
-        self.state = CellState.STOPPING
+    def _begin_stop(self, run: Run, stop: Stop) -> None:
         exit_ = self.make_exit(stop.reason)
         try:
             if self._hooks.on_stop:
@@ -252,25 +315,3 @@ class ThreadCell(Cell):
             self.system.report_hook_failure(self, "on_stop", error)
             exit_ = self.make_exit("crash", error)
         self.system.call_on_loop(self._run_over, run, exit_)
-
-    def _run_over(self, run: _Run, exit_: Exit) -> None:
-        if run is self._run and not run.abandoned:
-            self.over(exit_)
-
-
-def _begin(run: _Run, error: BaseException | None) -> None:
-    began = run.began
-    if began is None or began.done():
-        return
-    if error is None:
-        began.set_result(None)
-    elif isinstance(error, StopIteration):
-        # A future cannot carry it.
-        began.set_exception(RuntimeError(f"on_start raised {error!r}"))
-    else:
-        began.set_exception(error)
-
-
-def _stack_of(thread: threading.Thread) -> str:
-    frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001  # the documented way to see another thread
-    return "".join(traceback.format_stack(frame, limit=8)) if frame is not None else ""

@@ -17,14 +17,22 @@ from actors._facilities import Facilities
 from actors.future import Future
 
 if TYPE_CHECKING:
-    from typing import Self
+    from typing import Self, TypeAlias
 
     from actors.ref import ActorRef
 
 __all__ = ["Actor"]
 
+if TYPE_CHECKING:
+    # A checker holds every override against every base. Pykka declares its hooks plain
+    # and without arguments, and ours may be async and take a reason: to a checker the
+    # class stands alone, with the same names.
+    _PykkaActor: TypeAlias = object
+else:
+    _PykkaActor = pykka.Actor
 
-class Actor(Facilities, pykka.Actor):
+
+class Actor(Facilities, _PykkaActor):
     """Base class of actors that run on the loop. Subclass it, then `start()`."""
 
     def __init__(self, *_args: Any, **_kwargs: Any) -> None:

@@ -7,8 +7,7 @@ answer. An ask whose only waiter is cancelled is cancelled too, on both sides.
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from actors.context import Context
 from actors.delivery import Outcome, Parcel
@@ -22,6 +21,8 @@ from actors.errors import (
 from actors.future import Future
 
 if TYPE_CHECKING:
+    import asyncio
+
     from actors._cell import Cell
 
 __all__ = ["Ask", "error_for_caller"]
@@ -29,6 +30,8 @@ __all__ = ["Ask", "error_for_caller"]
 T = TypeVar("T")
 
 _GONE = object()
+#: Seconds after the deadline at which a waiting thread gives up by itself.
+LOOP_GRACE: Final = 1.0
 
 
 class Ask(Future[T], Parcel, Generic[T]):
@@ -46,7 +49,7 @@ class Ask(Future[T], Parcel, Generic[T]):
         "timeout",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  # made in one place, on the hot path
         self,
         cell: Cell,
         message: Any,
@@ -62,6 +65,7 @@ class Ask(Future[T], Parcel, Generic[T]):
         self._waiters = []
         self._hook = None
         self._sources = ()
+        self._on_cancel = None
         self.cell = cell
         self.message = message
         self.timeout = timeout
@@ -151,10 +155,21 @@ class Ask(Future[T], Parcel, Generic[T]):
         super()._claim()
         self._pending.pop(self, None)
 
+    def moved(self, cell: Cell) -> None:
+        """It was forwarded: another actor answers."""
+        self.cell = cell
+
     def _waiter_left(self, waiter: asyncio.Future[None]) -> None:
         super()._waiter_left(waiter)
         if not self._waiters:
             self.cell.system.call_on_loop(self.cancel)
+
+    def _block(self, timeout: float | None) -> None:
+        # A loop that is blocked, or gone, fires no deadline: the thread has its own.
+        limit = self.timeout + LOOP_GRACE if self.cell.system.real_time else None
+        if limit is not None and (timeout is None or timeout > limit):
+            timeout = limit
+        super()._block(timeout)
 
 
 def error_for_caller(target: object, outcome: Outcome) -> BaseException:

@@ -14,4 +14,4 @@ __all__ = ["method_call"]
 
 def method_call(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> ProxyCall:
     """The message that calls the method `name`; whether it may is the sender's to check."""
-    return ProxyCall(attr_path=[name], args=tuple(args), kwargs=dict(kwargs))
+    return ProxyCall(attr_path=(name,), args=tuple(args), kwargs=dict(kwargs))

@@ -22,7 +22,8 @@ __all__ = ["Deadlines", "check_seconds"]
 
 def check_seconds(name: str, value: float) -> float:
     """`value` when it is a finite number of seconds >= 0; else ValueError."""
-    if not isinstance(value, (int, float)) or not 0.0 <= value < math.inf:
+    number: object = value  # whatever a caller without a type checker gave
+    if not isinstance(number, int | float) or not 0.0 <= number < math.inf:
         raise ValueError(f"{name} must be a finite number of seconds >= 0, not {value!r}")
     return value
 
@@ -43,27 +44,27 @@ class _Bucket:
         """Set the timer for the oldest. Loop thread only."""
         first = self._first()
         if first is None:
+            # First give the timer up, then look again: an ask that comes from
+            # another thread in between finds `armed` False, or is found here.
             self.armed = False
             self._owner.forget(self)
-            if not self.pending:
+            first = self._first()
+            if first is None:
                 return
-            # An ask came from another thread between the two looks.
             self.armed = True
-            first = next(iter(self.pending.values()))
         clock = self._owner.system.clock
-        self.handle = clock.call_later(max(0.0, first - clock.monotonic()), self._fire)
+        self.handle = clock.call_later(max(0.0, first[1] - clock.monotonic()), self._fire)
 
     def _fire(self) -> None:
         now = self._owner.system.clock.monotonic()
-        while (first := self._first()) is not None and first <= now:
-            ask = next(iter(self.pending))
-            ask.expire()
+        while (first := self._first()) is not None and first[1] <= now:
+            first[0].expire()
         self.arm()
 
-    def _first(self) -> float | None:
+    def _first(self) -> tuple[Ask[Any], float] | None:
         while True:
             try:
-                return next(iter(self.pending.values()), None)
+                return next(iter(self.pending.items()), None)
             except RuntimeError:
                 # Another thread added an ask between the two steps: look again.
                 continue

@@ -9,6 +9,7 @@ is still worth handling when its turn comes (`admit`) and is told the end
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from actors.exits import Exit
 
 __all__ = ["Delivery", "Outcome", "OutcomeKind", "Parcel", "outcome_of"]
+
+logger = logging.getLogger("actors")
 
 OutcomeKind: TypeAlias = Literal[
     "replied", "refused", "crashed", "retry", "reject", "expired", "dead", "cancelled"
@@ -78,6 +81,12 @@ class Parcel:
         """The actors whose asks wait for this message."""
         return ()
 
+    def put_aside(self) -> None:
+        """It stands in the stash."""
+
+    def moved(self, cell: Cell) -> None:
+        """It stands in the inbox of `cell` now."""
+
     def reply(self, value: Any) -> None:
         """The handler returned `value`. Any thread."""
         raise NotImplementedError
@@ -90,15 +99,21 @@ class Parcel:
 class Delivery(Parcel):
     """A message given by a transport, and the transport's handle on it."""
 
-    __slots__ = ("_cell", "_context", "_on_done", "_state", "message")
+    __slots__ = ("_cell", "_context", "_on_done", "_on_start", "_state", "message")
 
     def __init__(
-        self, cell: Cell, message: Any, context: Context, on_done: Callable[[Outcome], None]
+        self,
+        cell: Cell,
+        message: Any,
+        context: Context,
+        on_done: Callable[[Outcome], None],
+        on_start: Callable[[], bool] | None,
     ) -> None:
         self.message = message
         self._cell = cell
         self._context = context
         self._on_done: Callable[[Outcome], None] | None = on_done
+        self._on_start = on_start
         self._state: Literal["waiting", "running", "done"] = "waiting"
 
     def cancel(self) -> bool:
@@ -115,12 +130,15 @@ class Delivery(Parcel):
         return False
 
     def admit(self, cell: Cell) -> bool:
-        """Start, unless it was cancelled or its deadline has passed."""
+        """Start, unless it was cancelled, is too late, or `on_start` says no."""
         if self._state == "done":
             return False
         deadline = self._context.deadline
         if deadline is not None and cell.system.clock.monotonic() > deadline:
             self.fail(Outcome("expired"))
+            return False
+        if self._on_start is not None and not cell.system.run_on_loop(self._on_start):
+            self.fail(Outcome("cancelled"))
             return False
         self._state = "running"
         self._emit("handler.started")
@@ -149,15 +167,20 @@ class Delivery(Parcel):
         """Say that the message stands in the inbox."""
         self._emit("inbox.queued")
 
-    def stashed(self) -> None:
-        """The actor put it aside: it waits again."""
+    def put_aside(self) -> None:
+        """The actor stashed it: it waits again."""
+        self._state = "waiting"
+
+    def moved(self, cell: Cell) -> None:
+        """It was forwarded: another actor handles it, and it waits again."""
+        self._cell = cell
         self._state = "waiting"
 
     def _done(self, outcome: Outcome) -> None:
         on_done, self._on_done = self._on_done, None
         self._state = "done"
         if on_done is not None:
-            self._cell.system.call_on_loop(on_done, outcome)
+            self._cell.system.call_on_loop(_tell, on_done, outcome)
 
     def _emit(self, name: str, **fields: Any) -> None:
         events = self._cell.system.events
@@ -170,3 +193,11 @@ class Delivery(Parcel):
                 attempt=self._context.attempt,
                 **fields,
             )
+
+
+def _tell(on_done: Callable[[Outcome], None], outcome: Outcome) -> None:
+    try:
+        on_done(outcome)
+    except Exception:
+        # The actor has done its part; the transport's error is not its crash.
+        logger.exception("A transport failed to take the outcome %r", outcome.kind)

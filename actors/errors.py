@@ -34,6 +34,7 @@ __all__ = [
     "Retry",
     "StartFailed",
     "StashFull",
+    "ThreadAbandoned",
 ]
 
 
@@ -168,6 +169,19 @@ class Restarting(ActorError):
 
 class BlockingCall(ActorError):
     """A call that would block the thread which has to do the work."""
+
+
+class ThreadAbandoned(ActorError):
+    """A thread that did not end in time; it may still run.
+
+    `thread` is its name, `running` what it ran when it was abandoned.
+    """
+
+    def __init__(self, target: object, thread: str, running: str) -> None:
+        self.target = str(target)
+        self.thread = thread
+        self.running = running
+        super().__init__(f"{self.target} left its thread {thread} behind, which did not end")
 
 
 class StartFailed(ActorError):

@@ -13,20 +13,23 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import queue
 import sys
 import threading
 from asyncio import _get_running_loop as running_loop
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 import pykka
 
-from actors.errors import AskTimeout, BlockingCall
+from actors.errors import AskCancelled, AskTimeout, BlockingCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
 __all__ = ["Future"]
+
+logger = logging.getLogger("actors")
 
 T = TypeVar("T")
 J = TypeVar("J")
@@ -37,15 +40,16 @@ R = TypeVar("R")
 class Future(pykka.Future[T], Generic[T]):
     """A `pykka.Future` that can be awaited without blocking the loop."""
 
-    __slots__ = ("_done", "_error", "_hook", "_sources", "_value", "_waiters")
+    __slots__ = ("_done", "_error", "_hook", "_on_cancel", "_sources", "_value", "_waiters")
 
-    def __init__(self) -> None:
+    def __init__(self, on_cancel: Callable[[], object] | None = None) -> None:
         self._done = False
         self._value: Any = None
         self._error: BaseException | None = None
-        self._waiters: list[asyncio.Future[None] | threading.Event] = []
+        self._waiters: list[_Waiter] = []
         self._hook: Callable[[float | None], T] | None = None
         self._sources: tuple[pykka.Future[Any], ...] = ()
+        self._on_cancel = on_cancel
 
     def __repr__(self) -> str:
         state = "pending" if not self._done else "failed" if self._error else "done"
@@ -54,6 +58,25 @@ class Future(pykka.Future[T], Generic[T]):
     def done(self) -> bool:
         """True when `get()` would not wait."""
         return self._done
+
+    def cancel(self) -> bool:
+        """Give up waiting: it fails with `AskCancelled`, and `on_cancel` is called.
+
+        False when it is resolved already.
+        """
+        if self._done:
+            return False
+        self._resolve(None, AskCancelled("a future", "its value"))
+        if self._on_cancel is not None:
+            self._on_cancel()
+        return True
+
+    def add_done_callback(self, callback: Callable[[Any], object]) -> None:
+        """Call `callback(self)` when it is resolved, in the resolver's thread; now if it is."""
+        waiter = _Callback(self, callback)
+        self._waiters.append(waiter)
+        if self._done:
+            waiter.set()
 
     def get(self, *, timeout: float | None = None) -> T:
         """The value; waits at most `timeout` seconds for it.
@@ -153,7 +176,10 @@ class Future(pykka.Future[T], Generic[T]):
             raise
 
     def _waiter_left(self, waiter: asyncio.Future[None]) -> None:
+        """A task that awaited this was cancelled; the last one cancels this too."""
         self._waiters.remove(waiter)
+        if not self._waiters and self._on_cancel is not None:
+            self.cancel()
 
     def _block(self, timeout: float | None) -> None:
         if running_loop() is not None:
@@ -177,8 +203,31 @@ def _derived(hook: Callable[[float | None], M], *sources: pykka.Future[Any]) -> 
     return future
 
 
-def _wake(waiter: asyncio.Future[None] | threading.Event) -> None:
-    if isinstance(waiter, threading.Event):
+class _Callback:
+    """A function among the waiters; called once."""
+
+    __slots__ = ("_call", "_future")
+
+    def __init__(self, future: Future[Any], call: Callable[[Any], object]) -> None:
+        self._future = future
+        self._call: Callable[[Any], object] | None = call
+
+    def set(self) -> None:
+        call, self._call = self._call, None
+        if call is None:
+            return
+        try:
+            call(self._future)
+        except Exception:
+            # Whoever resolves the future is not to blame, and others wait behind this one.
+            logger.exception("A callback of %r failed", self._future)
+
+
+_Waiter: TypeAlias = "asyncio.Future[None] | threading.Event | _Callback"
+
+
+def _wake(waiter: _Waiter) -> None:
+    if isinstance(waiter, threading.Event | _Callback):
         waiter.set()
         return
     loop = waiter.get_loop()

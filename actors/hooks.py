@@ -40,7 +40,7 @@ def _filled(actor_class: type, name: str) -> bool:
     return (
         method is not None
         and not getattr(method, "__unfilled__", False)
-        and not (getattr(method, "__module__", "") == "pykka._actor")
+        and getattr(method, "__module__", "") != "pykka._actor"
     )
 
 

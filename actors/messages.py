@@ -39,7 +39,8 @@ def message(name: str) -> Callable[[type[T]], type[T]]:
     `MessageNameError` for a malformed name, for a class without declared
     fields, and for a name that another class has.
     """
-    if not isinstance(name, str) or _NAME.fullmatch(name) is None:
+    given: object = name  # whatever a caller without a type checker gave
+    if not isinstance(given, str) or _NAME.fullmatch(name) is None:
         raise MessageNameError(
             f"{name!r} is not a message name: 1 to 200 of letters, digits and _ . : / -, "
             'such as "shop.reserve"'

@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
 __all__ = ["ActorRef"]
 
-A = TypeVar("A", bound=pykka.Actor)
+A = TypeVar("A")
 
 
-class ActorRef(pykka.ActorRef[A], Generic[A]):
+class ActorRef(pykka.ActorRef[Any], Generic[A]):
     """A reference to the slot of an actor. Made by the runtime alone."""
 
     __slots__ = ("_cell",)
@@ -47,7 +47,8 @@ class ActorRef(pykka.ActorRef[A], Generic[A]):
     @property
     def actor_class(self) -> type[A]:  # type: ignore[override]  # Pykka's is a plain attribute
         """The class of the actor."""
-        return self._cell.actor_class
+        actor_class: type[A] = self._cell.actor_class
+        return actor_class
 
     @property
     def actor_urn(self) -> str:  # type: ignore[override]  # Pykka's is a plain attribute
@@ -55,7 +56,7 @@ class ActorRef(pykka.ActorRef[A], Generic[A]):
         return self._cell.urn
 
     @property
-    def actor_inbox(self) -> Any:
+    def actor_inbox(self) -> Any:  # type: ignore[override]  # Pykka's is a plain attribute
         """The slot's inbox, with the methods that Pykka's has."""
         return self._cell.pykka_inbox()
 
@@ -111,9 +112,7 @@ class ActorRef(pykka.ActorRef[A], Generic[A]):
             cell.schedule()
         return ACCEPTED
 
-    def ask(  # type: ignore[override]  # Pykka's blocks by default; the docs name the difference
-        self, message: Any, *, timeout: float | None = None, block: bool = False
-    ) -> Any:
+    def ask(self, message: Any, *, timeout: float | None = None, block: bool = False) -> Any:
         """Ask for an answer; returns a `Future` (or the answer, with `block`).
 
         `timeout` is in seconds (None: the system's `ask_timeout`, 5 s) and is
@@ -149,14 +148,21 @@ class ActorRef(pykka.ActorRef[A], Generic[A]):
         return ask.get() if block else ask
 
     def deliver(
-        self, message: Any, *, context: Context, on_done: Callable[[Outcome], None]
+        self,
+        message: Any,
+        *,
+        context: Context,
+        on_done: Callable[[Outcome], None],
+        on_start: Callable[[], bool] | None = None,
     ) -> Delivery:
         """Put a transport's message in the inbox; `on_done` is called once, on the loop.
 
-        Loop thread only. Raises `MailboxFull`, `ActorDeadError`, and for asks
-        `AskCycle` (this actor is in `context.chain`) and `Restarting`.
+        `on_start` is called right before the handler; when it gives False the
+        handler does not run and the outcome is "cancelled". Both are called on the
+        loop. Loop thread only. Raises `MailboxFull`, `ActorDeadError`, and for
+        asks `AskCycle` (this actor is in `context.chain`) and `Restarting`.
         """
-        return self._cell.deliver(message, context, on_done)
+        return self._cell.deliver(message, context, on_done, on_start)
 
     def stop(  # type: ignore[override]  # Pykka's blocks by default; the docs name the difference
         self, *, block: bool = False, timeout: float | None = None
@@ -183,12 +189,17 @@ class ActorRef(pykka.ActorRef[A], Generic[A]):
             raise ActorDeadError(self, self._cell.exit)
         return Proxy(actor_ref=self)
 
-    def watched_by(self, watcher: ActorRef[Any]) -> None:
-        """Send `Terminated` to `watcher` when this slot ends. Any thread."""
-        self._cell.system.call_on_loop(self._cell.add_watcher, watcher, watcher._cell.incarnation)
+    def add_watcher(self, watcher: ActorRef[Any]) -> None:
+        """Send `Terminated` to `watcher` when this slot ends. Any thread.
 
-    def unwatched_by(self, watcher: ActorRef[Any]) -> None:
-        """Take `watched_by` back. Any thread."""
+        What `Actor.watch` calls; a ref of another kind that can be watched has
+        the same two methods.
+        """
+        cell = self._cell
+        cell.system.call_on_loop(cell.add_watcher, watcher, watcher._cell.incarnation)
+
+    def remove_watcher(self, watcher: ActorRef[Any]) -> None:
+        """Take `add_watcher` back. Any thread."""
         self._cell.system.call_on_loop(self._cell.remove_watcher, watcher)
 
     def __copy__(self) -> ActorRef[A]:

@@ -13,6 +13,8 @@ unless it says otherwise.
 from __future__ import annotations
 
 import asyncio
+import atexit
+import concurrent.futures
 import itertools
 import logging
 import secrets
@@ -20,8 +22,6 @@ import weakref
 from dataclasses import dataclass
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
-
-import pykka
 
 from actors._cell import Cell
 from actors._current import current_system
@@ -31,18 +31,23 @@ from actors.dead_letters import DeadLetters
 from actors.deadlines import Deadlines, check_seconds
 from actors.events import Events
 from actors.exits import Exit
+from actors.slow import SlowHandler, SlowHandlers
+from actors.watchdog import Watchdog
 
 if TYPE_CHECKING:
     import contextvars
     import threading
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Mapping
 
+    from actors._ending import Ending
+    from actors._in_hand import InHand
     from actors.ask import Ask
     from actors.ref import ActorRef
 
-__all__ = ["Counters", "Lifecycle", "System", "default_system"]
+__all__ = ["Counters", "Lifecycle", "Statistics", "System", "default_system"]
 
-A = TypeVar("A", bound=pykka.Actor)
+A = TypeVar("A")
+T = TypeVar("T")
 
 logger = logging.getLogger("actors")
 
@@ -79,8 +84,30 @@ class Counters:
     refused: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """A system at one moment. `stuck_threads` and `slow_handlers` should be empty."""
+
+    actors: int
+    pending_asks: int
+    async_handlers: int
+    threads: int
+    stuck_threads: tuple[str, ...]
+    slow_handlers: tuple[SlowHandler, ...]
+    dead_letters: Mapping[str, int]
+    late_answers: int
+    expired: int
+    refused: int
+
+
 class System:
-    """A world of actors on one loop."""
+    """A world of actors on one loop.
+
+    `inbox_limit` is in messages, `ask_timeout` in seconds. `loop_factory` makes
+    the loop of a background thread. A handler that blocks the loop for
+    `blocked_after` seconds is reported (None: no watchdog), and so is one that
+    runs for `slow_after` seconds without blocking it.
+    """
 
     def __init__(
         self,
@@ -92,6 +119,8 @@ class System:
         ask_timeout: float = 5.0,
         dead_letter_limit: int = 1000,
         loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+        blocked_after: float | None = 0.1,
+        slow_after: float = 30.0,
     ) -> None:
         self.name = name
         self.clock: Clock = clock if clock is not None else LoopClock()
@@ -102,59 +131,86 @@ class System:
         self.dead_letters = DeadLetters(dead_letter_limit, self.events, self.clock.monotonic)
         self.deadlines = Deadlines(self)
         self.counters = Counters()
+        self.slow = SlowHandlers(self, slow_after)
+        self.real_time = isinstance(self.clock, LoopClock)
         self.lifecycle: list[Lifecycle] = []
         #: The tasks in which async handlers run now, and whose they are.
         self.tasks: dict[asyncio.Task[Any], Cell] = {}
-        #: The cell whose plain handlers run now.
+        #: The cell whose plain handlers run now, and how many such turns there were.
         self.busy: Cell | None = None
+        self.turns = 0
         self.loop: asyncio.AbstractEventLoop = None  # type: ignore[assignment]  # set by attach(), before anything uses it
         self.thread_id = 0
+        #: The cells that have a thread now (an ordered set).
+        self.threads: dict[Cell, None] = {}
         #: Abandoned threads, for as long as they hang.
         self.stuck_threads: list[threading.Thread] = []
-        self._cells: dict[int, Cell] = {}
+        self._cells: dict[int, Ending] = {}
         self._serials = itertools.count(1)
         self.next_serial: Callable[[], int] = self._serials.__next__
         self._id = secrets.token_hex(8)
         self._loop_factory = loop_factory
         self._background: BackgroundLoop | None = None
         self._spawned: set[asyncio.Task[Any]] = set()
+        self._blocked_after = blocked_after
+        self._watchdog: Watchdog | None = None
 
     # -- the loop
 
     def attach(self) -> None:
         """Bind the system to a loop if it has none yet: the running one, or a new thread's."""
-        if self.loop is not None:
+        if self.thread_id:
             return
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             self._background = BackgroundLoop(self.name, self._loop_factory)
-            loop = self._background.start()
+            self.loop = self._background.start()
             self.thread_id = self._background.thread_id
+            atexit.register(_close_at_exit, weakref.ref(self))
         else:
+            self.loop = loop
             self.thread_id = get_ident()
-        self.loop = loop
+        if self._blocked_after is not None:
+            self._watchdog = Watchdog(self, self._blocked_after)
+            self._watchdog.start()
 
-    def call_on_loop(self, callback: Callable[..., Any], *args: Any) -> None:
-        """Call it now on the loop thread; from other threads, soon."""
+    def call_on_loop(self, callback: Callable[..., Any], *args: Any) -> bool:
+        """Call it now on the loop thread; from other threads, soon. False: the loop is closed."""
         if get_ident() == self.thread_id:
             callback(*args)
-            return
+            return True
         try:
             self.loop.call_soon_threadsafe(callback, *args)
         except RuntimeError:
             logger.debug("The loop of system %r is closed: %r is not called", self.name, callback)
+            return False
+        return True
 
-    def wake(self, cell: Any) -> None:
-        """Have the pump of `cell` called. Other threads than the loop's."""
-        try:
-            cell.pump_soon()
-        except RuntimeError:
-            self.lost(cell)
+    def run_on_loop(self, callback: Callable[[], T]) -> T:
+        """Call it on the loop thread, now, and give its result. Any thread but another loop's."""
+        if get_ident() == self.thread_id:
+            return callback()
+        done: concurrent.futures.Future[T] = concurrent.futures.Future()
 
-    def lost(self, cell: Cell) -> None:
+        def run() -> None:
+            try:
+                done.set_result(callback())
+            except Exception as error:
+                # It belongs to the thread that waits.
+                done.set_exception(error)
+
+        self.loop.call_soon_threadsafe(run)
+        return done.result()
+
+    def handler_began(self) -> float:
+        """The time, for a handler that is not called in place; it is watched from now on."""
+        return self.slow.began()
+
+    def lost(self, cell: Ending) -> None:
         """The loop is closed: nothing will ever run there, so the slot has ended."""
-        cell.finish(Exit("killed", time=self.now(), wall=self.clock.time()))
+        if not cell.ended:
+            cell.finish(Exit("killed", time=self.now(), wall=self.clock.time()))
 
     def spawn(
         self, coroutine: Coroutine[Any, Any, Any], context: contextvars.Context | None = None
@@ -197,11 +253,11 @@ class System:
         """The urn of a slot: unique among all systems."""
         return f"urn:actor:{self._id}:{serial}"
 
-    def register(self, cell: Cell) -> None:
+    def register(self, cell: Ending) -> None:
         """Know the slot. Any thread."""
         self._cells[cell.serial] = cell
 
-    def unregister(self, cell: Cell) -> None:
+    def unregister(self, cell: Ending) -> None:
         """The slot has ended."""
         self._cells.pop(cell.serial, None)
 
@@ -233,7 +289,7 @@ class System:
                 "ask.late_answer", ref=ask.cell.ref, message_type=type(ask.message).__name__
             )
 
-    def report_crash(self, cell: Cell, exit_: Exit) -> None:
+    def report_crash(self, cell: Ending, exit_: Exit) -> None:
         """A handler crashed; its supervisor reports, else the log has it here."""
         if self.events.active:
             self.events.emit("actor.crashed", ref=cell.ref, exit=exit_)
@@ -245,19 +301,19 @@ class System:
                 exc_info=exit_.error,
             )
 
-    def report_hook_failure(self, cell: Cell, hook: str, error: BaseException) -> None:
+    def report_hook_failure(self, cell: Ending, hook: str, error: BaseException) -> None:
         """`on_stop`, `on_failure` or a lifecycle hook raised."""
         logger.error("Unhandled exception in %s of %s", hook, cell.ref, exc_info=error)
 
-    def report_start_failure(self, cell: Cell, error: BaseException) -> None:
+    def report_start_failure(self, cell: Ending, error: BaseException) -> None:
         """An actor that nobody supervises did not start."""
         logger.error("Unhandled exception in the start of %s", cell.ref, exc_info=error)
 
-    def report_unhandled(self, cell: Cell, message: Any) -> None:
+    def report_unhandled(self, cell: InHand, message: Any) -> None:
         """No handler takes the message."""
         logger.warning("Unexpected message received by %s: %s", cell.ref, message)
 
-    def report_stuck(self, cell: Cell, what: str, running: str) -> None:
+    def report_stuck(self, cell: Ending, what: str, running: str) -> None:
         """Something that does not end was abandoned: say its name and what it ran."""
         if self.events.active:
             self.events.emit("actor.stuck", ref=cell.ref, what=what, running=running)
@@ -266,32 +322,62 @@ class System:
     # -- the end
 
     async def shutdown(self, timeout: float | None = 5.0) -> None:
-        """End every actor, the latest started first, then stop. Loop thread.
+        """End every actor, the latest started first. Loop thread.
 
         Each has `timeout` seconds; those that do not end are abandoned and
         reported. Actors under a supervisor are ended by it.
         """
-        if self.loop is None:
+        if not self.thread_id:
             return
-        roots = [cell for cell in reversed(list(self._cells.values())) if cell.parent is None]
-        ending = [asyncio.ensure_future(self._end_root(cell, timeout)) for cell in roots]
+        ending = [
+            self.loop.create_task(self._end_root(cell, timeout))
+            for cell in reversed(list(self._cells.values()))
+            if cell.parent is None
+        ]
         if ending:
             await asyncio.gather(*ending)
+        rest = self._spawned - {asyncio.current_task()}
+        if rest:
+            await asyncio.wait(rest, timeout=timeout)
         self.deadlines.close()
+        if self._watchdog is not None:
+            self._watchdog.stop()
 
-    async def _end_root(self, cell: Cell, timeout: float | None) -> None:
-        exit_ = await cell.stop("shutdown", timeout)
-        await cell.end(exit_)
+    @staticmethod
+    async def _end_root(cell: Ending, timeout: float | None) -> None:
+        await cell.end(await cell.stop("shutdown", timeout))
 
     def loop_closed(self) -> bool:
         """True when the loop can run nothing any more."""
-        return self.loop is not None and self.loop.is_closed()
+        return bool(self.thread_id) and self.loop.is_closed()
 
     def close(self, timeout: float | None = 5.0) -> None:
-        """`shutdown` from a thread, for a system with a background loop."""
-        if self._background is not None:
+        """`shutdown` from a thread, for a system with a background loop. Idempotent."""
+        if self._background is not None and not self.loop_closed():
             self._background.run(self.shutdown(timeout))
             self._background.stop()
+
+    def statistics(self) -> Statistics:
+        """What the system holds now, as one value. Loop thread."""
+        self.stuck_threads = [thread for thread in self.stuck_threads if thread.is_alive()]
+        return Statistics(
+            actors=len(self._cells),
+            pending_asks=self.deadlines.pending(),
+            async_handlers=len(self.tasks),
+            threads=len(self.threads),
+            stuck_threads=tuple(thread.name for thread in self.stuck_threads),
+            slow_handlers=tuple(self.slow.now()),
+            dead_letters=self.dead_letters.counts,
+            late_answers=self.counters.late_answers,
+            expired=self.counters.expired,
+            refused=self.counters.refused,
+        )
+
+
+def _close_at_exit(reference: weakref.ref[System]) -> None:
+    system = reference()
+    if system is not None:
+        system.close(timeout=1.0)
 
 
 _by_loop: weakref.WeakValueDictionary[int, System] = weakref.WeakValueDictionary()

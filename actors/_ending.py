@@ -1,0 +1,285 @@
+"""How an incarnation ends, and how a slot does.
+
+An incarnation is over once: it is folded away (timers, watches, stash, task),
+then the lifecycle hooks are awaited, then exactly one of these is told: the
+supervisor that called `stop`, else the one that set `on_down`, else nobody, and
+the slot ends too. Those who hold the future of a `ref.stop()` come last, so
+that what they see is the state after all of that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from actors._in_hand import InHand
+from actors._states import CellState
+from actors._stopping import Stop, StopFuture
+from actors.exits import Exit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actors.exits import ExitReason
+    from actors.ref import ActorRef
+    from actors.system import System
+
+__all__ = ["Ending"]
+
+
+class Ending(InHand):
+    """The part of a cell that brings incarnations and the slot to their end."""
+
+    __slots__ = (
+        "_hooking",
+        "_stop_waiters",
+        "_stopped",
+        "actor",
+        "control",
+        "killing",
+        "on_down",
+        "parent",
+        "state",
+    )
+
+    def __init__(self, system: System, actor_class: type) -> None:
+        super().__init__(system, actor_class)
+        self.control: deque[Any] | tuple[()] = ()
+        self.state = CellState.NEW
+        self.actor: Any = None
+        #: The supervisor's ref; None for a root, which the system's shutdown ends.
+        self.parent: ActorRef[Any] | None = None
+        #: Called on the loop when an incarnation ended on its own.
+        self.on_down: Callable[[Any, Exit], None] | None = None
+        self.killing = False
+        self._stopped: threading.Event | None = None
+        self._stop_waiters: list[asyncio.Future[Exit] | StopFuture] | None = None
+        self._hooking: asyncio.Task[None] | None = None
+
+    @property
+    def restarts(self) -> int:
+        """How often the slot was started again."""
+        return max(0, self.incarnation - 1)
+
+    # -- asking for the end
+
+    def request_stop(self) -> StopFuture:
+        """`ref.stop()`. Any thread."""
+        future = StopFuture(self)
+        if self.ended:
+            future.resolve(value=False)
+        elif not self.system.call_on_loop(self._stop_requested, future):
+            self.system.lost(self)
+            future.resolve(value=False)
+        return future
+
+    def _stop_requested(self, future: StopFuture) -> None:
+        if self.ended:
+            future.resolve(value=False)
+            return
+        self._await_stop(future)
+        self.push_control(Stop("normal"))
+
+    def exit_soon(self, reason: ExitReason) -> None:
+        """End this incarnation as the actor's own wish, with that reason. Loop thread."""
+        self.push_control(Stop(reason))
+
+    def when_over(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once when this incarnation is over, however it ends. Loop thread."""
+        self.company().at_end.append(callback)
+
+    async def stop(self, reason: ExitReason = "shutdown", timeout: float | None = None) -> Exit:
+        """End the incarnation; the slot is DOWN afterwards and its inbox kept.
+
+        Waits `timeout` seconds for the message in hand and `on_stop` (None:
+        for ever), then kills: cancels, or abandons what cannot be cancelled
+        and reports it by name. 0 kills at once, without `on_stop`. May be
+        called again, with less patience, while a first call waits; and while
+        the slot is starting, which then fails.
+        """
+        if self.state in {CellState.NEW, CellState.DOWN, CellState.ENDED}:
+            return self.exit or self.make_exit(reason)
+        waiter: asyncio.Future[Exit] = self.system.loop.create_future()
+        self._await_stop(waiter)
+        if timeout is not None and timeout <= 0:
+            self.kill()
+            return await waiter
+        self.push_control(Stop(reason))
+        if timeout is None:
+            return await waiter
+        handle = self.system.clock.call_later(timeout, self.kill)
+        try:
+            return await waiter
+        finally:
+            handle.cancel()
+
+    def kill(self) -> None:
+        """End the incarnation now. Loop thread."""
+        raise NotImplementedError
+
+    def push_control(self, item: Any) -> None:
+        """Put `item` in the lane that goes before user messages. Loop thread."""
+        if isinstance(self.control, tuple):
+            self.control = deque()
+        self.control.append(item)
+        if not self.scheduled:
+            self.schedule()
+
+    def _await_stop(self, waiter: asyncio.Future[Exit] | StopFuture) -> None:
+        if self._stop_waiters is None:
+            self._stop_waiters = []
+        self._stop_waiters.append(waiter)
+
+    def make_exit(self, reason: ExitReason, error: BaseException | None = None) -> Exit:
+        """An `Exit` of this slot at this moment."""
+        clock = self.system.clock
+        return Exit(
+            reason,
+            error=error,
+            message_type=self.message_type() if reason in {"crash", "killed"} else None,
+            time=clock.monotonic(),
+            wall=clock.time(),
+            restarts=self.restarts,
+        )
+
+    # -- the incarnation is over
+
+    def over(self, exit_: Exit) -> None:
+        """The incarnation is over: fold it away and tell whoever is to know. Loop thread."""
+        waiters = self.fold(exit_)
+        if self.system.lifecycle:
+            self._hooking = self.system.spawn(self._over_with_hooks(exit_, waiters))
+        else:
+            self._tell_over(exit_, waiters)
+
+    def fold(self, exit_: Exit) -> list[asyncio.Future[Exit] | StopFuture]:
+        """Put the incarnation away; gives those who asked for its end."""
+        self.state = CellState.DOWN
+        self.down = True
+        self.scheduled = False
+        self.exit = exit_
+        self.in_hand = None
+        self.taken = False
+        if self.bystanders is not None:
+            self.bystanders.put_away(self)
+        self.retire()
+        self.killing = False
+        self.actor = None
+        self.control = ()
+        if self.system.events.active:
+            self.system.events.emit("actor.down", ref=self.ref, exit=exit_)
+        waiters, self._stop_waiters = self._stop_waiters, None
+        return waiters or []
+
+    def retire(self) -> None:
+        """Let go of what ran the incarnation."""
+
+    async def _over_with_hooks(self, exit_: Exit, waiters: list[Any]) -> None:
+        if self._is_asked(waiters) or self.on_down is not None:
+            for hook in self.system.lifecycle:
+                await self._hook("restarting", hook.restarting(self.ref, exit_))
+            self._tell_over(exit_, waiters)
+        else:
+            await self.end(exit_)
+            self.release(exit_, waiters)
+
+    async def hooks_are_done(self) -> None:
+        """Wait for the hooks of the previous end, so that they never overlap the next start's."""
+        hooking, self._hooking = self._hooking, None
+        if hooking is not None and hooking is not asyncio.current_task():
+            await asyncio.wait([hooking])
+
+    async def _hook(self, name: str, call: Any) -> None:
+        try:
+            await call
+        except Exception as error:
+            # A hook of a start may fail the start; at an end there is nothing to fail any more.
+            self.system.report_hook_failure(self, f"the lifecycle hook {name}", error)
+
+    @staticmethod
+    def _is_asked(waiters: list[Any]) -> bool:
+        return any(isinstance(each, asyncio.Future) and not each.done() for each in waiters)
+
+    def _tell_over(self, exit_: Exit, waiters: list[Any]) -> None:
+        if not self._is_asked(waiters):
+            if self.on_down is not None:
+                self.on_down(self, exit_)
+            else:
+                self.finish(exit_)
+        self.release(exit_, waiters)
+
+    @staticmethod
+    def release(exit_: Exit, waiters: list[Any]) -> None:
+        """Resolve those who asked for the end."""
+        for waiter in waiters:
+            if isinstance(waiter, StopFuture):
+                waiter.resolve(value=True)
+            elif not waiter.done():
+                waiter.set_result(exit_)
+
+    # -- the slot ends
+
+    async def end(self, exit_: Exit) -> None:
+        """The slot is ENDED: nothing will run here again. Idempotent.
+
+        What waits becomes dead letters, asks fail with `ActorDeadError`,
+        watchers get `Terminated`, then the lifecycle hooks are told.
+        """
+        if self.state not in {CellState.NEW, CellState.DOWN, CellState.ENDED}:
+            await self.stop(timeout=0)
+        if self.ended:
+            return
+        self.finish(exit_)
+        for hook in self.system.lifecycle:
+            await self._hook("ended", hook.ended(self.ref, exit_))
+
+    def finish(self, exit_: Exit) -> None:
+        """The part of `end` that waits for nothing."""
+        self.exit = exit_
+        self.state = CellState.ENDED
+        self.ended = True
+        self.limit = -1
+        self.scheduled = False
+        self.drain()
+        waiters, self._stop_waiters = self._stop_waiters, None
+        self.release(exit_, waiters or [])
+        if self._stopped is not None:
+            self._stopped.set()
+        self.system.unregister(self)
+        if self.bystanders is not None:
+            self.bystanders.tell_watchers(self.ref, exit_)
+            self.bystanders = None
+        if self.system.events.active:
+            self.system.events.emit("actor.ended", ref=self.ref, exit=exit_)
+
+    # -- what Pykka's interface asks of a ref
+
+    def stopped_event(self) -> threading.Event:
+        """The event that is set when the slot has ended; made on demand."""
+        if self._stopped is None:
+            event = self._stopped = threading.Event()
+            if self.ended:
+                event.set()
+        return self._stopped
+
+    def pykka_inbox(self) -> Any:
+        """An object with the methods of Pykka's inbox."""
+        from actors.inbox import PykkaInbox
+
+        return PykkaInbox(self)
+
+    # -- what observers ask
+
+    def handler_task(self) -> asyncio.Task[Any] | None:
+        """The task in which a handler runs now, if any."""
+        return None
+
+    def handling_since(self) -> float | None:
+        """When the handler in hand began, if it is not one that is called in place."""
+        raise NotImplementedError
+
+    def stack(self) -> str:
+        """Where the handler in hand stands, innermost last, as text."""
+        raise NotImplementedError

@@ -1,0 +1,314 @@
+"""How a loop actor takes its messages.
+
+An idle actor holds no task. A message schedules one callback per cell; the
+callback calls plain handlers in place, one after another, until the budget of
+messages or of time is spent, then lets others have the loop. The first handler
+that is a coroutine gets a task, made on demand, in which the messages after it
+are handled too until the inbox is empty or the budget spent. Everything of one
+incarnation runs in the `contextvars` context of the incarnation.
+
+While the task runs, `scheduled` stays True: nobody schedules beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from threading import get_ident
+from time import monotonic
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, Final
+
+from actors._cell import Cell
+from actors._current import Frame, current_frame
+from actors._failure import again_later, crashed, settle_failed
+from actors._states import CellState
+from actors._stopping import Stop
+from actors.delivery import Outcome, Parcel, outcome_of
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from actors.exits import Exit
+    from actors.handlers import Lookup
+
+__all__ = ["Pump"]
+
+#: Messages that one actor handles before others have their turn ...
+BUDGET: Final = 128
+#: ... and seconds, looked at after every CHUNK messages.
+TIME_BUDGET: Final = 0.01
+CHUNK: Final = 16
+
+RUNNING: Final = CellState.RUNNING
+
+
+class Pump(Cell):
+    """A slot whose handlers are called on the loop."""
+
+    __slots__ = ("_awaiting", "_cancelling", "lookup", "since", "task")
+
+    lookup: Lookup
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.task: asyncio.Task[Any] | None = None
+        #: When the async handler in hand began.
+        self.since = 0.0
+        self._awaiting = False
+        self._cancelling: Parcel | None = None
+
+    # -- scheduling
+
+    def schedule(self) -> None:
+        """Call the pump soon, unless the slot is not running. Any thread."""
+        if self.state is RUNNING:
+            self.scheduled = True
+            system = self.system
+            try:
+                if get_ident() == system.thread_id:
+                    system.loop.call_soon(self._pump, context=self.ctx)
+                else:
+                    system.loop.call_soon_threadsafe(self._pump, context=self.ctx)
+            except RuntimeError:
+                system.lost(self)
+        if self.ended:
+            # Looked at last: the slot may have ended since another thread saw it run.
+            self.scheduled = False
+            self.drain()
+
+    def _pump(self) -> None:
+        if self.task is not None or self.state is not RUNNING:
+            return
+        system = self.system
+        system.turns += 1
+        system.busy = self
+        coroutine = self._turn()
+        system.busy = None
+        if coroutine is not None:
+            self._awaiting = True
+            self.run_in_task(self._drive(coroutine))
+
+    def run_in_task(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Make the task of this cell."""
+        task = self.task = self.system.loop.create_task(coroutine, context=self.ctx)
+        self.system.tasks[task] = self
+
+    def _pump_again(self) -> None:
+        self.in_hand = None
+        self.system.loop.call_soon(self._pump, context=self.ctx)
+
+    # -- plain handlers
+
+    def _turn(self) -> Coroutine[Any, Any, Any] | None:  # noqa: C901, PLR0912  # the hot path, in one piece for speed
+        """Handle messages in place until one has to be awaited; give that one."""
+        inbox = self.inbox
+        actor = self.actor
+        stop_at = 0.0
+        for count in range(1, BUDGET + 1):
+            if self.control:
+                if not self._take_control():
+                    return None
+            elif inbox:
+                self.in_hand = inbox.popleft()
+            elif self._rest():
+                return None
+            else:
+                continue
+            item = self.in_hand
+            self.taken = False
+            try:
+                handler = self.lookup[type(item)]
+                if handler is not None:
+                    result = handler(actor, item)
+                elif not item.admit(self):
+                    continue
+                else:
+                    message = item.message
+                    result = self.lookup[type(message)](actor, message)  # type: ignore[misc]  # parcels are not nested
+                    if type(result) is not CoroutineType and not self.taken:
+                        item.reply(result)
+                if result is not None and type(result) is CoroutineType:
+                    return result
+            except BaseException as error:
+                # Let it crash: whatever left the handler is this actor's end, nobody else's.
+                if not self._failed(item, error):
+                    return None
+            if count % CHUNK == 0:
+                now = monotonic()
+                if not stop_at:
+                    stop_at = now + TIME_BUDGET
+                elif now > stop_at:
+                    break
+        self._pump_again()
+        return None
+
+    def _rest(self) -> bool:
+        """The inbox is empty: True unless a thread has just put something there."""
+        self.in_hand = None
+        self.scheduled = False
+        if self.inbox or self.control:
+            self.scheduled = True
+            return False
+        return True
+
+    def _take_control(self) -> bool:
+        item = self.control.popleft()  # type: ignore[union-attr]  # not empty, so not the shared ()
+        if isinstance(item, Stop):
+            self.in_hand = None
+            self.begin_stop(item)
+            return False
+        self.in_hand = item
+        return True
+
+    def begin_stop(self, stop: Stop) -> None:
+        """An orderly end."""
+        raise NotImplementedError
+
+    # -- async handlers
+
+    async def _drive(self, coroutine: Coroutine[Any, Any, Any] | None) -> None:
+        """Await the handler in hand, then go on as `_turn` does."""
+        me = self.task
+        budget = BUDGET
+        stop_at = monotonic() + TIME_BUDGET
+        try:
+            while coroutine is not None:
+                if self.killing:
+                    # Killed before it began: it never does.
+                    self.lose_in_hand()
+                    self.over(self.make_exit("killed"))
+                    return
+                if not await self._await(coroutine, self.in_hand, me):
+                    return
+                budget -= 1
+                if not budget or monotonic() > stop_at:
+                    self._pump_again()
+                    return
+                coroutine = self._turn()
+        finally:
+            if coroutine is not None:
+                coroutine.close()
+            if self.task is me:
+                self.task = None
+            self.system.tasks.pop(me, None)  # type: ignore[arg-type]  # set before the task first ran
+
+    async def _await(
+        self, coroutine: Coroutine[Any, Any, Any], item: Any, me: asyncio.Task[Any] | None
+    ) -> bool:
+        """One async handler to its end; False when the incarnation is over."""
+        parcel = item if isinstance(item, Parcel) else None
+        if parcel is not None and self._cancelling is parcel:
+            self._cancelling = None
+            coroutine.close()
+            parcel.fail(Outcome("cancelled"))
+            self._awaiting = False
+            return True
+        frame = Frame((*parcel.chain(), self.urn) if parcel is not None else (self.urn,))
+        current_frame.set(frame)
+        self._awaiting = True
+        self.since = self.system.handler_began()
+        try:
+            result = await coroutine
+        except BaseException as error:
+            # As in _turn; the cancellations that are no crash are told apart below.
+            frame.active = False
+            return self.task is me and self._async_failed(item, error)
+        frame.active = False
+        if self.task is not me:
+            return False
+        self._awaiting = False
+        self.since = 0.0
+        if self._cancelling is not None:
+            self._cancelling = None
+            _forget_cancel(me)
+        if parcel is not None and not self.taken:
+            parcel.reply(result)
+        if self.killing:
+            self.over(self.make_exit("killed"))
+            return False
+        return True
+
+    def _async_failed(self, item: Any, error: BaseException) -> bool:
+        self._awaiting = False
+        if isinstance(error, asyncio.CancelledError):
+            if self._cancelling is item and item is not None and not self.killing:
+                self._cancelling = None
+                _forget_cancel(self.task)
+                item.fail(Outcome("cancelled"))
+                return True
+            if self.killing or self.system.task_is_cancelled():
+                self.lose_in_hand()
+                self.over(self.make_exit("killed"))
+                return False
+        return self._failed(item, error)
+
+    # -- failing
+
+    def _failed(self, item: Any, error: BaseException) -> bool:
+        """What left the handler: an answer (True, it lives) or a crash (False)."""
+        outcome = outcome_of(error, self.actor.refuses)
+        if outcome is None:
+            exit_ = self.make_exit("crash", error)
+            self.state = CellState.STOPPING
+            crashed(self, item, error, exit_, taken=self.taken)
+            self.begin_crash(error, exit_)
+            return False
+        if self.taken:
+            # It was put aside or promised before the error: it has its answer coming.
+            return True
+        if outcome.kind != "retry" or not again_later(self, item, outcome.retry_after):
+            settle_failed(self, item, outcome)
+        return True
+
+    def begin_crash(self, error: BaseException, exit_: Exit) -> None:
+        """The incarnation ends with an error."""
+        raise NotImplementedError
+
+    def lose_in_hand(self) -> None:
+        """Whoever waits for the message in hand learns that the actor was killed."""
+        item = self.in_hand
+        if item is not None and not self.taken:
+            settle_failed(self, item, Outcome("dead", exit=self.make_exit("killed")))
+
+    # -- what runs now
+
+    def asking_chain(self) -> tuple[str, ...]:
+        """The asks that wait for the code that runs now; see `Frame`."""
+        if self._awaiting:
+            frame = current_frame.get()
+            return frame.chain if frame is not None and frame.active else ()
+        return super().asking_chain()
+
+    def cancel_in_hand(self, parcel: Parcel) -> bool:
+        """Cancel the async handler of `parcel`."""
+        if self.in_hand is not parcel or not self._awaiting or self.task is None:
+            return False
+        self._cancelling = parcel
+        self.interrupt()
+        return True
+
+    def interrupt(self) -> None:
+        """Cancel the task; one that has not begun sees by itself that it must not."""
+        task = self.task
+        if task is not None and inspect.getcoroutinestate(_coroutine_of(task)) != "CORO_CREATED":
+            task.cancel()
+
+    def handling_since(self) -> float | None:
+        """When the async handler in hand began."""
+        return self.since if self._awaiting and self.since else None
+
+    def handler_task(self) -> asyncio.Task[Any] | None:
+        """The task in which a handler runs now."""
+        return self.task
+
+
+def _coroutine_of(task: asyncio.Task[Any]) -> Coroutine[Any, Any, Any]:
+    coroutine: Any = task.get_coro()
+    return coroutine  # type: ignore[no-any-return]  # every task here is made of a coroutine
+
+
+def _forget_cancel(task: asyncio.Task[Any] | None) -> None:
+    """The cancellation was meant for one message: the task goes on."""
+    while task is not None and task.cancelling():
+        task.uncancel()
