@@ -1,0 +1,16 @@
+"""The Iris relay protocol v1.0-draft2: both roles, without I/O."""
+
+from irismq_runtime.protocols.iris.codec import PacketDecoder, encode_packet
+from irismq_runtime.protocols.iris.primitives import DEFAULT_LIMITS, IrisProtocolError, Limits
+from irismq_runtime.protocols.iris.states import IrisProtocol, State, version_refusal
+
+__all__ = [
+    "DEFAULT_LIMITS",
+    "IrisProtocol",
+    "IrisProtocolError",
+    "Limits",
+    "PacketDecoder",
+    "State",
+    "encode_packet",
+    "version_refusal",
+]
