@@ -11,13 +11,15 @@ no transport looks inside an envelope. Times are seconds, sizes are bytes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    import asyncio
+    from collections.abc import AsyncIterator, Callable, Generator
 
 __all__ = [
     "AddressTransport",
+    "Confirmation",
     "Consumption",
     "Handle",
     "InboundRequest",
@@ -78,6 +80,15 @@ class StoredMessage(Protocol):
         """
         ...
 
+    def defer(self, delay: float) -> bool:
+        """Store the message in its own topic again, to come in `delay` seconds.
+
+        For a message that is not due yet: it costs no attempt and may be
+        repeated for ever. `delay` is cut to the broker's longest. The copy
+        reaches every channel of the topic, so this is for mailboxes alone.
+        """
+        ...
+
     def bury(self, topic: str, record: bytes) -> bool:
         """Store `record` in the dead-letter `topic`, and only then finish.
 
@@ -135,6 +146,33 @@ class Consumption(Protocol):
         ...
 
 
+class Confirmation(Protocol):
+    """The end of a publish: awaitable, and the reading half of a future.
+
+    Made for each message, so it need not be a whole `asyncio.Future`.
+    """
+
+    def done(self) -> bool:
+        """Whether it is known what became of the message."""
+        ...
+
+    def cancelled(self) -> bool:
+        """Whether nobody will know; a broker's confirmation cannot be cancelled."""
+        ...
+
+    def exception(self) -> BaseException | None:
+        """Why it was not confirmed; None when it was. Only when `done`."""
+        ...
+
+    def add_done_callback(self, callback: Callable[[Any], Any], /) -> None:
+        """Call `callback(self)` on the loop when done."""
+        ...
+
+    def __await__(self) -> Generator[Any, None, None]:
+        """Wait; raises what `exception` gives."""
+        ...
+
+
 class MailboxTransport(Protocol):
     """Keeps messages: at least once, no order promised."""
 
@@ -150,7 +188,7 @@ class MailboxTransport(Protocol):
         delay: float = 0.0,
         timeout: float | None = None,
         key: str = "",
-    ) -> Awaitable[None]:
+    ) -> Confirmation:
         """Store `body` in `topic`; the awaitable is done when it is confirmed.
 
         Returns at once. `delay` defers the delivery by seconds, up to
@@ -306,10 +344,10 @@ class AddressTransport(Protocol):
         """Become a member of `cluster`; returns when the membership stands."""
         ...
 
-    def request(self, cluster: str, body: bytes, timeout: float) -> Awaitable[bytes]:
+    def request(self, cluster: str, body: bytes, timeout: float) -> asyncio.Future[bytes]:
         """Send a request to one live member.
 
-        The awaitable gives the reply, or fails with `AskTimeout`,
+        The future gives the reply, or fails with `AskTimeout`,
         `RemoteFault` (the member's fault text), `ConnectionLost` (its
         `outcome` says whether the request may have run), `Overloaded` or
         `MessageTooLarge`. Cancelling it forgets the request.

@@ -1,0 +1,171 @@
+"""The arguments of a node as plain, frozen, validated values.
+
+No opinion on where they come from: the command line reads flags and environment
+variables, a program passes them, a test makes them. All checks are made at
+construction, before anything is connected, and end in `ConfigError` naming the
+option. Times are seconds, sizes bytes. The default ports are NSQ's and Iris's own;
+the default drain fits into the 30 s that service managers commonly grant.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from irismq_runtime.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = [
+    "DEFAULT_IRIS_PORT",
+    "DEFAULT_LOOKUPD_HTTP_PORT",
+    "DEFAULT_NSQD_HTTP_PORT",
+    "DEFAULT_NSQD_PORT",
+    "Endpoint",
+    "NodeConfig",
+    "parse_endpoint",
+    "parse_endpoints",
+]
+
+DEFAULT_NSQD_PORT: Final = 4150
+DEFAULT_NSQD_HTTP_PORT: Final = 4151
+DEFAULT_LOOKUPD_HTTP_PORT: Final = 4161
+DEFAULT_IRIS_PORT: Final = 55555
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,32}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A host and a TCP port; `str()` gives "host:port", brackets round IPv6."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_endpoint(text: str, *, option: str, default_port: int) -> Endpoint:
+    """Read "host", "host:port", ":port", "[v6]:port" or a bare IPv6 address.
+
+    Raises `ConfigError(option)` with the text, quoted, when it is none of these.
+    """
+    host, port_text = _split(text.strip(), option)
+    if not host:
+        host = "127.0.0.1"
+    if not re.fullmatch(r"[A-Za-z0-9_.:%-]+", host):
+        raise ConfigError(option, f"{text!r} is no host name", "write HOST:PORT")
+    if not port_text:
+        return Endpoint(host, default_port)
+    if not (port_text.isascii() and port_text.isdigit() and 0 < int(port_text) < 65536):
+        raise ConfigError(option, f"{port_text!r} is no port", "write HOST:PORT, port 1 to 65535")
+    return Endpoint(host, int(port_text))
+
+
+def _split(text: str, option: str) -> tuple[str, str]:
+    if not text:
+        raise ConfigError(option, "the address is empty", "write HOST:PORT")
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")):
+            raise ConfigError(option, f"{text!r} has no closing bracket", "write [ADDRESS]:PORT")
+        return host, rest[1:]
+    if text.count(":") > 1:
+        return text, ""
+    host, _, port = text.partition(":")
+    return host, port
+
+
+def parse_endpoints(
+    texts: str | Iterable[str], *, option: str, default_port: int
+) -> tuple[Endpoint, ...]:
+    """Read one text, or several, each of which may hold several between commas.
+
+    Order is kept, repetitions are dropped. Raises as `parse_endpoint`.
+    """
+    given = [texts] if isinstance(texts, str) else list(texts)
+    parts = [part for text in given for part in text.split(",")]
+    found = (parse_endpoint(part, option=option, default_port=default_port) for part in parts)
+    return tuple(dict.fromkeys(found))
+
+
+def _check_seconds(option: str, value: float, *, zero: bool = False) -> None:
+    if math.isnan(value) or math.isinf(value) or value < 0 or (value == 0 and not zero):
+        raise ConfigError(option, f"{value!r} is no span of time", "give seconds, e.g. 5.0")
+
+
+def _check_count(option: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise ConfigError(option, f"{value!r} is out of range", f"give {low} to {high:,}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeConfig:
+    """Everything a node may be told. Raises `ConfigError` at construction.
+
+    `name`: a person's name for the node, 1 to 32 of letters, digits, `_`, `-`;
+    the node's id is this and a random part, new for each start.
+    `nsqd`: brokers to publish to, the first that answers is used, the others
+    stand by; all are consumed from. `lookupd`: nsqlookupd HTTP endpoints; the
+    brokers they list are consumed from as well. `iris`: the relay.
+    `keys`: signing keys by id; with any, unsigned envelopes are refused.
+    `sign_with`: the id of the key that signs; the first of `keys` by default.
+    """
+
+    name: str = "node"
+    nsqd: tuple[Endpoint, ...] = (Endpoint("127.0.0.1", DEFAULT_NSQD_PORT),)
+    lookupd: tuple[Endpoint, ...] = ()
+    iris: Endpoint = Endpoint("127.0.0.1", DEFAULT_IRIS_PORT)
+    keys: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    sign_with: str | None = None
+
+    #: Deadline of an ask that names none.
+    ask_timeout: float = 5.0
+    #: How long a durable tell waits for the broker's confirmation.
+    publish_timeout: float = 30.0
+    #: How long the node waits for its servers when it starts.
+    connect_timeout: float = 10.0
+    #: Stored messages that one actor holds at once, waiting and running.
+    mailbox_window: int = 256
+    #: Envelope ids remembered by each mailbox to drop what comes twice; 0: none.
+    dedupe_window: int = 10_000
+    #: Deliveries after which a failing message goes to `<address>.dead`.
+    max_attempts: int = 5
+    #: Seconds that running handlers get when the node stops.
+    drain: float = 10.0
+    #: Seconds between two announcements of this node.
+    presence_period: float = 1.0
+    #: Announcements in a row that may be missed before a node counts as gone.
+    presence_misses: int = 3
+
+    def __post_init__(self) -> None:
+        """Check each option; the first that has no meaning raises."""
+        if not _NAME.match(self.name):
+            raise ConfigError(
+                "name", f"{self.name!r} is no node name", "use 1 to 32 of A-Z a-z 0-9 _ -"
+            )
+        if not self.nsqd and not self.lookupd:
+            raise ConfigError("nsqd", "no broker is named", "give at least one HOST:PORT")
+        self._check_keys()
+        for option in ("ask_timeout", "publish_timeout", "connect_timeout", "presence_period"):
+            _check_seconds(option, getattr(self, option))
+        _check_seconds("drain", self.drain, zero=True)
+        _check_count("mailbox_window", self.mailbox_window, 1, 2500)
+        _check_count("dedupe_window", self.dedupe_window, 0, 10_000_000)
+        _check_count("max_attempts", self.max_attempts, 1, 65_535)
+        _check_count("presence_misses", self.presence_misses, 1, 1000)
+
+    def _check_keys(self) -> None:
+        for key_id, secret in self.keys.items():
+            if not key_id or not 16 <= len(secret) <= 64:
+                raise ConfigError(
+                    "keys", f"key {key_id!r} has {len(secret)} bytes", "give 16 to 64 secret bytes"
+                )
+        if self.sign_with is not None and self.sign_with not in self.keys:
+            raise ConfigError(
+                "sign_with", f"no key is named {self.sign_with!r}", "name one of keys"
+            )

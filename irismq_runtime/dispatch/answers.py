@@ -1,0 +1,188 @@
+"""From the end of a handler to the answer of its asker.
+
+`Answer` serves askers that speak envelopes: a REPLY, or an ERROR that carries
+type, text and traceback as text. `ForeignAnswer` serves the others: bare JSON or
+bytes, or the plain fault text that Iris carries. Each answers exactly once; what
+comes too late is counted. A value that cannot be encoded is an error for the
+asker, never a crash of the actor.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING
+
+from actors.ask import error_for_caller
+from irismq_runtime.dispatch.foreign import foreign_reply
+from irismq_runtime.errors import RuntimeFault
+from irismq_runtime.observe.logs import shorten
+from irismq_runtime.wire import Envelope, Fault, Kind, encode_fault
+
+if TYPE_CHECKING:
+    from actors import Delivery, Outcome
+    from irismq_runtime.dispatch.foreign import ForeignRule
+    from irismq_runtime.dispatch.incoming import Incoming
+    from irismq_runtime.ports import InboundRequest
+
+__all__ = ["Answer", "Asked", "BroadcastRequest", "ForeignAnswer", "packed_error"]
+
+
+class Asked:
+    """The requests in hand of one member, by envelope id, for their cancellation."""
+
+    __slots__ = ("_in", "address", "codec", "deliveries")
+
+    def __init__(self, incoming: Incoming, address: str, codec: str | None) -> None:
+        self._in = incoming
+        self.address = address
+        self.codec = codec
+        self.deliveries: dict[bytes, Delivery] = {}
+
+    @property
+    def incoming(self) -> Incoming:
+        """What dispatch shares."""
+        return self._in
+
+    def cancel(self, envelope_id: bytes) -> None:
+        """The asker gave up: its request is not worth handling any more."""
+        delivery = self.deliveries.get(envelope_id)
+        if delivery is not None:
+            self._in.counters.cancelled += 1
+            delivery.cancel()
+
+    def ended(self, envelope_id: bytes | None, *, in_time: bool) -> None:
+        """A request was answered, or its answer came too late."""
+        if envelope_id is not None:
+            self.deliveries.pop(envelope_id, None)
+        if in_time:
+            self._in.counters.answered += 1
+            return
+        self._in.counters.late += 1
+        if self._in.events.active:
+            name = envelope_id.hex() if envelope_id is not None else ""
+            self._in.events.emit("dispatch.late", id=name, address=self.address)
+
+
+def packed_error(
+    incoming: Incoming,
+    envelope_id: bytes,
+    error: BaseException,
+    headers: dict[str, object],
+    *,
+    crashed: bool = False,
+) -> bytes:
+    """Pack an error for an asker. `crashed`: it left a handler."""
+    incoming.counters.failed += 1
+    body = encode_fault(Fault.of(error, crashed=crashed))
+    return incoming.packer.raw(Envelope(Kind.ERROR, envelope_id, "", body, headers))
+
+
+class Answer:
+    """Answers one request of an asker that speaks envelopes.
+
+    `sender`: the peer's name of who answers, where the asker cannot tell.
+    """
+
+    __slots__ = ("_asked", "_id", "_request", "_sender")
+
+    def __init__(
+        self, asked: Asked, request: InboundRequest, envelope_id: bytes, sender: str | None = None
+    ) -> None:
+        self._asked = asked
+        self._request = request
+        self._id = envelope_id
+        self._sender = sender
+
+    def done(self, outcome: Outcome) -> None:
+        """Called once with the end of the handler."""
+        kind = outcome.kind
+        if kind == "replied":
+            if inspect.isasyncgen(outcome.value):
+                self.fail(TypeError("this handler makes a stream: read it with ref.stream(...)"))
+            else:
+                self.reply(outcome.value)
+        elif kind in {"expired", "cancelled"}:
+            # Nobody waits any more, so nothing is sent.
+            self._asked.ended(self._id, in_time=False)
+        elif kind == "crashed" and outcome.error is not None:
+            self.fail(outcome.error, crashed=True)
+        else:
+            self.fail(error_for_caller(self._asked.address, outcome))
+
+    def reply(self, value: object) -> None:
+        """Send a value."""
+        asked = self._asked
+        try:
+            data = asked.incoming.packer.answer(
+                Kind.REPLY, self._id, value, self._headers(), codec=asked.codec
+            )
+        except RuntimeFault as error:
+            data = packed_error(asked.incoming, self._id, error, self._headers())
+        asked.ended(self._id, in_time=self._request.reply(data))
+
+    def fail(self, error: BaseException, *, crashed: bool = False) -> None:
+        """Send an error. `crashed`: it left a handler."""
+        asked = self._asked
+        data = packed_error(asked.incoming, self._id, error, self._headers(), crashed=crashed)
+        asked.ended(self._id, in_time=self._request.reply(data))
+
+    def _headers(self) -> dict[str, object]:
+        return {} if self._sender is None else {"s": self._sender}
+
+
+class ForeignAnswer:
+    """Answers a request that came without an envelope."""
+
+    __slots__ = ("_asked", "_request", "_rule")
+
+    def __init__(self, asked: Asked, request: InboundRequest, rule: ForeignRule) -> None:
+        self._asked = asked
+        self._request = request
+        self._rule: ForeignRule = rule
+
+    def done(self, outcome: Outcome) -> None:
+        """Called once with the end of the handler."""
+        if outcome.kind == "replied":
+            try:
+                data = foreign_reply(outcome.value, self._rule)
+            except RuntimeFault as error:
+                self.fail(error)
+            else:
+                self._asked.ended(None, in_time=self._request.reply(data))
+        elif outcome.kind in {"expired", "cancelled"}:
+            self._asked.ended(None, in_time=False)
+        else:
+            self.fail(error_for_caller(self._asked.address, outcome))
+
+    def fail(self, error: BaseException) -> None:
+        """Answer with the fault as Iris carries it: a text."""
+        self._asked.incoming.counters.failed += 1
+        text = shorten(f"{type(error).__name__}: {error}")
+        self._asked.ended(None, in_time=self._request.fail(text))
+
+
+class BroadcastRequest:
+    """An ask of everybody, seen as a request whose answer is a broadcast.
+
+    `cluster`: the private cluster of the node that asks.
+    """
+
+    __slots__ = ("_cluster", "_in", "body", "timeout")
+
+    def __init__(self, incoming: Incoming, cluster: str, timeout: float) -> None:
+        self._in = incoming
+        self._cluster = cluster
+        self.body = b""
+        self.timeout = timeout
+
+    def reply(self, body: bytes) -> bool:
+        """Send the answer to the node that asked; False when the relay is away."""
+        try:
+            self._in.addresses.broadcast(self._cluster, body)
+        except RuntimeFault:
+            return False
+        return True
+
+    def fail(self, fault: str) -> bool:
+        """A gather takes envelopes alone; its deadline ends the wait."""
+        return not fault

@@ -1,0 +1,66 @@
+"""The record of a stored message that is given up, for `<address>.dead`.
+
+It holds the message byte for byte as it came, so that a replay puts back exactly
+what was told, and beside it what a person needs: reason, deliveries, the error
+with its traceback, when and where.
+"""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING, Final
+
+from irismq_runtime.observe.logs import shorten
+from irismq_runtime.wire import DeadRecord
+
+if TYPE_CHECKING:
+    from irismq_runtime.dispatch.incoming import Incoming
+    from irismq_runtime.ports import StoredMessage
+    from irismq_runtime.wire import Envelope
+
+__all__ = ["dead_record"]
+
+_MAX_TEXT: Final = 4_000
+
+
+def dead_record(
+    incoming: Incoming,
+    address: str,
+    stored: StoredMessage,
+    envelope: Envelope | None,
+    *,
+    reason: str,
+    error: BaseException | None,
+) -> bytes:
+    """Return the bytes to store. Raises nothing."""
+    record = DeadRecord(
+        body=stored.body,
+        address=address,
+        id=b"" if envelope is None else envelope.id,
+        attempts=stored.attempts,
+        reason=_legal(reason),
+        error="" if error is None else _legal(f"{type(error).__name__}: {_text(error)}"),
+        traceback="" if error is None else _legal(_trace(error)),
+        time=incoming.clock.time(),
+        node=incoming.packer.node_id,
+    )
+    return incoming.packer.dead(record)
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return shorten(error)
+    except Exception:  # the text of a user's exception is user code
+        return "(its text could not be made)"
+
+
+def _trace(error: BaseException) -> str:
+    try:
+        return "".join(traceback.format_exception(error, limit=-20))[-_MAX_TEXT:]
+    except Exception:  # formatting calls str() of user exceptions
+        return ""
+
+
+def _legal(text: str) -> str:
+    """Return text that UTF-8 can carry."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

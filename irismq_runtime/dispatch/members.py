@@ -1,0 +1,218 @@
+"""A member of a cluster: requests, broadcasts and tunnels for one actor.
+
+Fills `MemberHandler`. A request is answered exactly once: with the handler's
+value, or with an error that says what happened; one whose deadline has passed is
+not handled and not answered, since nobody waits. Its deadline is the shorter of
+what the relay and what the asker say. Broadcasts are best effort; one that an
+actor has no room for is counted and becomes a dead letter. No task is made per
+message, only per tunnel.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from actors import Context
+from actors.errors import ActorDeadError, ActorError
+from irismq_runtime.dispatch.answers import Answer, Asked, BroadcastRequest, ForeignAnswer
+from irismq_runtime.dispatch.calls import as_call
+from irismq_runtime.dispatch.foreign import foreign_value_untrusted
+from irismq_runtime.dispatch.incoming import chain_of
+from irismq_runtime.dispatch.tunnels import TunnelDispatch
+from irismq_runtime.errors import DecodeError, RuntimeFault
+from irismq_runtime.messaging import peer_name, private_cluster
+from irismq_runtime.observe.logs import shorten
+from irismq_runtime.wire import Envelope, Kind
+
+if TYPE_CHECKING:
+    from actors import ActorRef, Outcome
+    from irismq_runtime.dispatch.foreign import ForeignRule
+    from irismq_runtime.dispatch.incoming import Incoming
+    from irismq_runtime.ports import InboundRequest, InboundTunnel
+
+__all__ = ["MemberDispatch"]
+
+
+class MemberDispatch:
+    """The living end of `address`: one actor's membership of its cluster.
+
+    `ref` is None for a cluster that is no single actor's (see node.peers).
+    """
+
+    __slots__ = ("_foreign", "_in", "_ref", "address", "asked", "lost_reason", "tunnels")
+
+    def __init__(
+        self,
+        incoming: Incoming,
+        ref: ActorRef[Any] | None,
+        address: str,
+        *,
+        foreign: ForeignRule = "json",
+        codec: str | None = None,
+    ) -> None:
+        self._in = incoming
+        self._ref = ref
+        self._foreign: ForeignRule = foreign
+        self.address = address
+        self.asked = Asked(incoming, address, codec)
+        self.tunnels = TunnelDispatch(incoming, address)
+        #: Empty while the membership stands, else why it does not.
+        self.lost_reason = "not joined yet"
+
+    def target(self, envelope: Envelope) -> ActorRef[Any]:  # noqa: ARG002  # node.peers needs it
+        """Return the actor that `envelope` is for. Raises `ActorDeadError`."""
+        if self._ref is None:
+            raise ActorDeadError(self.address)
+        return self._ref
+
+    # Requests -----------------------------------------------------------------
+
+    def on_request(self, request: InboundRequest) -> None:
+        """Take a request. Raises nothing."""
+        incoming = self._in
+        incoming.counters.requests += 1
+        try:
+            envelope = incoming.packer.open_untrusted(request.body)
+        except DecodeError as error:
+            incoming.refused(self.address, error)
+            request.fail(str(error))
+            return
+        if isinstance(envelope, Envelope):
+            self.take_request(request, envelope)
+        else:
+            self._take_foreign(request, envelope.data)
+
+    def take_request(self, request: InboundRequest, envelope: Envelope) -> None:
+        """Handle an envelope that waits for an answer. Raises nothing."""
+        self._admit(request, envelope, Answer(self.asked, request, envelope.id))
+
+    def _admit(self, request: InboundRequest, envelope: Envelope, answer: Answer) -> None:
+        try:
+            ref = self.target(envelope)
+            message = as_call(self._load(envelope), ref)
+            context = self._context(request, envelope)
+            if envelope.kind == Kind.ASK:
+                delivery = ref.deliver(message, context=context, on_done=answer.done)
+                self.asked.deliveries[envelope.id] = delivery
+            elif envelope.kind == Kind.TELL:
+                ref.deliver(message, context=context, on_done=_told)
+                answer.reply(None)
+            else:
+                raise DecodeError(f"a {envelope.kind.name} envelope is no request")
+        except (RuntimeFault, ActorError) as error:
+            answer.fail(error)
+
+    def _context(self, request: InboundRequest, envelope: Envelope) -> Context:
+        headers = envelope.headers
+        left = request.timeout
+        if "d" in headers:
+            left = min(left, headers["d"] / 1000)
+        return Context(
+            kind="ask" if envelope.kind == Kind.ASK else "tell",
+            id=envelope.id,
+            sender=self._in.sender(headers) if "s" in headers else None,
+            deadline=self._in.clock.monotonic() + left,
+            headers=headers,
+            chain=chain_of(headers) if "a" in headers else (),
+        )
+
+    def _load(self, envelope: Envelope) -> object:
+        try:
+            return self._in.packer.load_untrusted(envelope)
+        except DecodeError as error:
+            self._in.refused(self.address, error)
+            raise
+
+    def _take_foreign(self, request: InboundRequest, data: bytes) -> None:
+        answer = ForeignAnswer(self.asked, request, self._foreign)
+        try:
+            message = foreign_value_untrusted(data, self._foreign)
+            if self._ref is None:
+                raise ActorDeadError(self.address)
+            deadline = self._in.clock.monotonic() + request.timeout
+            context = Context(kind="ask", deadline=deadline)
+            self._ref.deliver(message, context=context, on_done=answer.done)
+        except (RuntimeFault, ActorError) as error:
+            answer.fail(error)
+
+    # Broadcasts ---------------------------------------------------------------
+
+    def on_broadcast(self, body: bytes) -> None:
+        """Take a broadcast. Raises nothing."""
+        self._in.counters.broadcasts += 1
+        try:
+            envelope = self._in.packer.open_untrusted(body)
+            if isinstance(envelope, Envelope):
+                self.take_broadcast(envelope)
+            elif self._ref is not None:
+                message = foreign_value_untrusted(envelope.data, self._foreign)
+                self._tell(self._ref, message, Context(kind="tell_all"))
+        except DecodeError as error:
+            self._in.refused(self.address, error)
+
+    def take_broadcast(self, envelope: Envelope) -> None:
+        """Handle an envelope that came to every member. Raises `DecodeError`."""
+        match envelope.kind:
+            case Kind.TELL:
+                self._told_all(envelope)
+            case Kind.ASK:
+                self._asked_all(envelope)
+            case Kind.CANCEL:
+                self.asked.cancel(envelope.id)
+            case _:
+                raise DecodeError(f"a {envelope.kind.name} envelope is no broadcast")
+
+    def _told_all(self, envelope: Envelope) -> None:
+        if self._ref is None:
+            return
+        message = self._in.packer.load_untrusted(envelope)
+        headers = envelope.headers
+        sender = self._in.sender(headers) if "s" in headers else None
+        context = Context(kind="tell_all", id=envelope.id, sender=sender, headers=headers)
+        self._tell(self._ref, message, context)
+
+    def _tell(self, ref: ActorRef[Any], message: object, context: Context) -> None:
+        try:
+            ref.deliver(message, context=context, on_done=_told)
+        except ActorError as error:
+            self._in.counters.refused += 1
+            self._in.lost(message, ref, shorten(error))
+            self._in.log.warn(
+                f"broadcast:{self.address}", f"{self.address}: a broadcast was not taken: {error}"
+            )
+
+    def _asked_all(self, envelope: Envelope) -> None:
+        node = envelope.headers.get("n")
+        if node is None:
+            raise DecodeError("an ask of everybody names the node that asks")
+        if self._ref is None:
+            return
+        self._in.counters.requests += 1
+        timeout = envelope.headers.get("d", 5000) / 1000
+        request = BroadcastRequest(self._in, private_cluster(node), timeout)
+        name = peer_name(self._in.packer.node_id, self._ref.actor_urn)
+        self._admit(request, envelope, Answer(self.asked, request, envelope.id, name))
+
+    # Tunnels and the membership -----------------------------------------------
+
+    def on_tunnel(self, tunnel: InboundTunnel) -> None:
+        """Take an inbound tunnel."""
+        self._in.counters.tunnels += 1
+        if self._ref is not None:
+            self.tunnels.take(tunnel, self._ref)
+
+    def on_lost(self, reason: str) -> None:
+        """The membership was cut; the transport is joining again by itself."""
+        self.lost_reason = reason or "the connection was cut"
+
+    def on_joined(self) -> None:
+        """The membership stands (again)."""
+        self.lost_reason = ""
+
+    def close(self) -> None:
+        """End the tunnels; requests in hand are answered by their actor's end."""
+        self.tunnels.close()
+
+
+def _told(outcome: Outcome) -> None:
+    """The end of a tell or a broadcast: the actor's own report is enough."""

@@ -1,0 +1,390 @@
+"""Stored messages to one actor: bytes -> envelope -> message -> inbox -> settlement.
+
+One `StoredDispatch` stands between a consumer and an actor. In this order:
+
+    envelope read and signature checked     else buried at once, the actor untouched
+    attempts, due time, expiry              `settlement.admission`
+    already finished, or in hand            finished as a copy, or joined to the run
+    message read and validated              else buried at once
+    `ref.deliver`                           full inbox: given back, consumer paused
+    handler starts                          only if the broker's lease still stands
+    outcome                                 `settlement.settlement`
+
+Each stored message is settled exactly once, whatever happens. A second run of
+one envelope never starts beside the first here: its new delivery replaces the
+old one under the same run. No task is made per message.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from actors import Context
+from actors.errors import ActorDeadError, MailboxFull
+from irismq_runtime.dispatch.dead import dead_record
+from irismq_runtime.dispatch.dedupe import DedupeWindow
+from irismq_runtime.dispatch.foreign import foreign_value_untrusted
+from irismq_runtime.dispatch.gate import Gate
+from irismq_runtime.dispatch.settlement import (
+    FINISH,
+    GIVE_BACK,
+    Limits,
+    Settlement,
+    admission,
+    hops,
+    settlement,
+)
+from irismq_runtime.errors import DecodeError
+from irismq_runtime.wire import Envelope, Kind
+
+if TYPE_CHECKING:
+    from actors import ActorRef, Outcome
+    from irismq_runtime.dispatch.foreign import ForeignRule
+    from irismq_runtime.dispatch.incoming import Incoming
+    from irismq_runtime.ports import Consumption, StoredMessage
+
+__all__ = ["StoredDispatch"]
+
+#: How long a full inbox keeps its consumer waiting before it is looked at again.
+_ROOM_CHECK = 0.1
+
+
+class StoredDispatch:
+    """Feeds one actor from one (topic, channel).
+
+    `address`: for texts, events and dead letters. `kind`: "tell" for a mailbox,
+    "event" for a subscription.
+    """
+
+    __slots__ = (
+        "_consumption",
+        "_done",
+        "_foreign",
+        "_held",
+        "_in",
+        "_kind",
+        "_limits",
+        "_ref",
+        "address",
+        "dead_topic",
+        "gate",
+    )
+
+    def __init__(
+        self,
+        incoming: Incoming,
+        ref: ActorRef[Any],
+        *,
+        address: str,
+        dead_topic: str,
+        limits: Limits,
+        foreign: ForeignRule = "json",
+        dedupe: int = 10_000,
+        kind: Any = "tell",
+    ) -> None:
+        self._in = incoming
+        self._ref = ref
+        self.address = address
+        self.dead_topic = dead_topic
+        self._limits = limits
+        self._foreign: ForeignRule = foreign
+        self._done = DedupeWindow(dedupe)
+        self._held: dict[bytes, _Run] = {}
+        self._kind = kind
+        self._consumption: Consumption | None = None
+        self.gate = Gate()
+
+    def attach(self, consumption: Consumption) -> None:
+        """Name the consumer that feeds this."""
+        self._consumption = consumption
+        self.gate.attach(consumption)
+
+    @property
+    def held(self) -> int:
+        """Messages that wait in the inbox or run."""
+        return len(self._held)
+
+    def on_message(self, stored: StoredMessage) -> None:
+        """Take one delivery; see the order above. Raises nothing."""
+        incoming = self._in
+        incoming.counters.stored += 1
+        try:
+            envelope = incoming.packer.open_untrusted(stored.body)
+            if not isinstance(envelope, Envelope):
+                self._take_foreign(stored, envelope)
+                return
+        except DecodeError as error:
+            incoming.refused(self.address, error)
+            self._bury(stored, None, f"decode: {error.reason}")
+            return
+        headers = envelope.headers
+        allowed = self._limits.max_attempts
+        if stored.attempts > allowed or "t" in headers or "x" in headers:
+            if not self._admitted(stored, envelope):
+                return
+            allowed = self._allowed(stored, headers)
+        envelope_id = envelope.id
+        if envelope_id in self._held:
+            self._held[envelope_id].again(stored)
+            return
+        if envelope_id in self._done:
+            self._finish_copy(stored, envelope_id)
+            return
+        try:
+            message = incoming.packer.load_untrusted(envelope)
+        except DecodeError as error:
+            incoming.refused(self.address, error)
+            self._bury(stored, envelope, f"decode: {error.reason}")
+            return
+        self._deliver(stored, envelope, message, allowed)
+
+    # Before the handler -------------------------------------------------------
+
+    def _admitted(self, stored: StoredMessage, envelope: Envelope) -> bool:
+        due, expires = envelope.headers.get("t"), envelope.headers.get("x")
+        verdict = admission(
+            attempts=stored.attempts,
+            now=self._in.clock.time(),
+            stored=stored.timestamp,
+            due=None if due is None else due / 1000,
+            expires=None if expires is None else expires / 1000,
+            limits=self._limits,
+            counts_hops=self._kind != "tell",
+        )
+        match verdict.action:
+            case "handle":
+                return True
+            case "requeue":
+                self._in.counters.deferred += 1
+                if self._kind == "tell":
+                    stored.defer(verdict.delay or 0.0)
+                else:  # a copy would reach the other channels of the topic too
+                    stored.requeue(verdict.delay, penalty=False)
+            case "bury":
+                self._bury(stored, envelope, verdict.reason)
+            case "finish":
+                self._expired(stored, envelope.id, envelope.type)
+        return False
+
+    def _allowed(self, stored: StoredMessage, headers: dict[str, Any]) -> int:
+        due = headers.get("t")
+        if due is None or self._kind == "tell":
+            return self._limits.max_attempts
+        more = hops(due / 1000, stored.timestamp, self._limits.max_delay)
+        return self._limits.max_attempts + more
+
+    def _finish_copy(self, stored: StoredMessage, envelope_id: bytes) -> None:
+        self._in.counters.duplicates += 1
+        if self._in.events.active:
+            self._in.events.emit("dispatch.duplicate", id=envelope_id.hex(), address=self.address)
+        stored.finish()
+
+    def _expired(self, stored: StoredMessage, envelope_id: bytes, what: object) -> None:
+        self._in.counters.expired += 1
+        self._in.lost(what, self._ref, "expired")
+        if self._in.events.active:
+            self._in.events.emit(
+                "settlement.finished", id=envelope_id.hex(), address=self.address, reason="expired"
+            )
+        stored.finish()
+
+    def _take_foreign(self, stored: StoredMessage, foreign: Any) -> None:
+        """A body without an envelope: no id, so no window against copies."""
+        if stored.attempts > self._limits.max_attempts:
+            self._bury(stored, None, f"given out {stored.attempts} times, never finished")
+            return
+        message = foreign_value_untrusted(foreign.data, self._foreign)
+        context = Context(kind=self._kind, attempt=stored.attempts)
+        run = _Run(self, stored, None, context, self._limits.max_attempts)
+        self._hand_over(run, message)
+
+    def _deliver(
+        self, stored: StoredMessage, envelope: Envelope, message: object, allowed: int
+    ) -> None:
+        headers = envelope.headers
+        context = Context(
+            kind=self._kind if envelope.kind != Kind.EVENT else "event",
+            id=envelope.id,
+            sender=self._in.sender(headers) if "s" in headers else None,
+            attempt=stored.attempts,
+            headers=headers,
+        )
+        run = _Run(self, stored, envelope, context, allowed)
+        self._held[envelope.id] = run
+        if self._in.events.active:
+            self._in.events.emit(
+                "dispatch.decoded",
+                id=envelope.id.hex(),
+                address=self.address,
+                type=envelope.type,
+                attempts=stored.attempts,
+            )
+        self._hand_over(run, message)
+
+    def _hand_over(self, run: _Run, message: object) -> None:
+        stored = run.stored
+        try:
+            self._ref.deliver(message, context=run.context, on_done=run.done, on_start=run.begin)
+        except MailboxFull:
+            self._forget(run)
+            stored.requeue(_ROOM_CHECK, penalty=False)
+            self._wait_for_room()
+        except ActorDeadError:
+            self._forget(run)
+            stored.requeue(0.0, penalty=False)
+        else:
+            stored.on_lease_lost = run.lease_lost
+
+    def _forget(self, run: _Run) -> None:
+        if run.envelope is not None:
+            self._held.pop(run.envelope.id, None)
+
+    # Room ---------------------------------------------------------------------
+
+    def _wait_for_room(self) -> None:
+        if "full" not in self.gate.holders:
+            self.gate.hold("full")
+            self._in.clock.call_later(_ROOM_CHECK, self._look_for_room)
+
+    def _look_for_room(self) -> None:
+        if self._ref.room > 0 or not self._ref.is_alive():
+            self.gate.release("full")
+        else:
+            self._in.clock.call_later(_ROOM_CHECK, self._look_for_room)
+
+    def claim(self, stored: StoredMessage) -> bool:
+        """Tell the transport that the handler starts; False: it must not."""
+        return self._consumption is None or self._consumption.claim(stored)
+
+    # After the handler --------------------------------------------------------
+
+    def settle(self, run: _Run, outcome: Outcome) -> None:
+        """Carry out what the table says of `outcome`."""
+        stored, envelope = run.stored, run.envelope
+        if outcome.kind == "replied":
+            verdict = FINISH
+        elif run.gone:
+            verdict = GIVE_BACK
+        else:
+            verdict = settlement(outcome, attempts=stored.attempts, allowed=run.allowed)
+        if envelope is not None:
+            self._held.pop(envelope.id, None)
+            if verdict.action != "requeue":
+                self._done.add(envelope.id)
+        if verdict.action == "finish":
+            self._finish(run, verdict)
+        elif verdict.action == "bury":
+            self._bury(stored, envelope, verdict.reason, outcome.error)
+        else:
+            self._requeue(run, verdict, outcome)
+
+    def _finish(self, run: _Run, verdict: Settlement) -> None:
+        envelope = run.envelope
+        if verdict.reason:
+            self._expired(run.stored, envelope.id if envelope else b"", self.address)
+            return
+        run.stored.finish()
+        self._in.counters.finished += 1
+        if self._in.events.active:
+            self._in.events.emit(
+                "settlement.finished",
+                id=envelope.id.hex() if envelope else "",
+                address=self.address,
+            )
+
+    def _requeue(self, run: _Run, verdict: Settlement, outcome: Outcome) -> None:
+        run.stored.requeue(verdict.delay, penalty=verdict.penalty)
+        self._in.counters.requeued += 1
+        if self._in.events.active:
+            self._in.events.emit(
+                "settlement.requeued",
+                id=run.envelope.id.hex() if run.envelope else "",
+                address=self.address,
+                delay=verdict.delay,
+                reason=outcome.kind,
+            )
+
+    def _bury(
+        self,
+        stored: StoredMessage,
+        envelope: Envelope | None,
+        reason: str,
+        error: BaseException | None = None,
+    ) -> None:
+        record = dead_record(self._in, self.address, stored, envelope, reason=reason, error=error)
+        stored.bury(self.dead_topic, record)
+        self._in.counters.buried += 1
+        self._in.log.fault(
+            f"buried:{self.address}",
+            f"{self.address}: a message went to {self.dead_topic} after "
+            f"{stored.attempts} deliveries: {reason}",
+        )
+        if self._in.events.active:
+            self._in.events.emit(
+                "settlement.buried",
+                id=envelope.id.hex() if envelope else "",
+                address=self.address,
+                reason=reason,
+            )
+
+    def lease_lost(self, run: _Run) -> None:
+        """The broker may have given the message of `run` to somebody else."""
+        self._in.counters.leases_lost += 1
+        self._in.log.warn(
+            f"lease:{self.address}",
+            f"{self.address}: a handler outlived the broker's limit; another may run it again",
+        )
+        if self._in.events.active:
+            self._in.events.emit(
+                "dispatch.lease_lost",
+                id=run.envelope.id.hex() if run.envelope else "",
+                address=self.address,
+            )
+
+
+class _Run:
+    """One message in the inbox or in its handler, and the delivery it came by."""
+
+    __slots__ = ("allowed", "begun", "context", "dispatch", "envelope", "gone", "stored")
+
+    def __init__(
+        self,
+        dispatch: StoredDispatch,
+        stored: StoredMessage,
+        envelope: Envelope | None,
+        context: Context,
+        allowed: int,
+    ) -> None:
+        self.dispatch = dispatch
+        self.stored = stored
+        self.envelope = envelope
+        self.context = context
+        self.allowed = allowed
+        #: The handler runs, or has run.
+        self.begun = False
+        #: The claim failed: the broker has the message, the handler did not run.
+        self.gone = False
+
+    def begin(self) -> bool:
+        """Called right before the handler runs; False keeps it from running."""
+        if self.dispatch.claim(self.stored):
+            self.begun = True
+            return True
+        self.gone = True
+        return False
+
+    def done(self, outcome: Outcome) -> None:
+        """Called once, with the end of it."""
+        self.dispatch.settle(self, outcome)
+
+    def again(self, stored: StoredMessage) -> None:
+        """The broker gave the same message out again: settle that one instead."""
+        self.stored = stored
+        stored.on_lease_lost = self.lease_lost
+        if self.begun:
+            self.dispatch.claim(stored)
+
+    def lease_lost(self) -> None:
+        """Tell the handler through its context."""
+        self.context.lease_lost = True
+        self.dispatch.lease_lost(self)

@@ -1,0 +1,39 @@
+"""What the two halves of a node share: packing, tunnels, names, control messages."""
+
+from __future__ import annotations
+
+from irismq_runtime.messaging.control import Call, Ended, TreeRequest, Unwatch, Watch
+from irismq_runtime.messaging.names import (
+    CALL_TYPE,
+    DEAD_CHANNEL,
+    MAILBOX_CHANNEL,
+    NODE_TARGET,
+    PRESENCE_TOPIC,
+    dead_topic,
+    mailbox_topic,
+    peer_name,
+    private_cluster,
+    split_peer_name,
+)
+from irismq_runtime.messaging.packer import Packer
+from irismq_runtime.messaging.tunnel import Tunnel
+
+__all__ = [
+    "CALL_TYPE",
+    "DEAD_CHANNEL",
+    "MAILBOX_CHANNEL",
+    "NODE_TARGET",
+    "PRESENCE_TOPIC",
+    "Call",
+    "Ended",
+    "Packer",
+    "TreeRequest",
+    "Tunnel",
+    "Unwatch",
+    "Watch",
+    "dead_topic",
+    "mailbox_topic",
+    "peer_name",
+    "private_cluster",
+    "split_peer_name",
+]

@@ -1,0 +1,63 @@
+"""The messages that nodes exchange among themselves, registered as any other.
+
+`Call` goes to an actor (an exposed method, see `ServiceRef.proxy`); the others go
+to the node itself, at the target "@node" of its private cluster. Plain data;
+what is done with them stands in dispatch and node.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from actors import message
+
+__all__ = ["Call", "Ended", "TreeRequest", "Unwatch", "Watch"]
+
+
+@message("irismq.call")
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Call the method `name`, which must be marked `@exposed`."""
+
+    name: str
+    args: list[Any] = field(default_factory=list)
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+
+@message("irismq.watch")
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Tell the node `watcher` when the actor `urn` has ended. Repeating is harmless."""
+
+    urn: str
+    watcher: str
+
+
+@message("irismq.unwatch")
+@dataclass(frozen=True, slots=True)
+class Unwatch:
+    """The node `watcher` has no watcher of `urn` any more."""
+
+    urn: str
+    watcher: str
+
+
+@message("irismq.ended")
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The actor `urn` of the node `node` has ended, and how (see actors.Exit)."""
+
+    node: str
+    urn: str
+    reason: str
+    error: str = ""
+    message_type: str | None = None
+    wall: float = 0.0
+    restarts: int = 0
+
+
+@message("irismq.tree")
+@dataclass(frozen=True, slots=True)
+class TreeRequest:
+    """Ask a node for its supervision trees."""

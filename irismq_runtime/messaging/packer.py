@@ -1,0 +1,133 @@
+"""Messages to envelope bytes and back, for one node: ids, numbers, signatures.
+
+The only place of a node where `wire` is called. Holds no connection and no loop;
+safe to use from every thread. Order going out: value -> body (`Serializer`) ->
+envelope -> bytes (signed when the node has a key). Order coming in: bytes ->
+envelope, signature checked -> value, validated against its registered type. The
+two halves of coming in are apart because the envelope decides first (attempts,
+due time, expiry, duplicates) and many a body is never read.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from typing import TYPE_CHECKING
+
+from irismq_runtime.wire import (
+    DEFAULT_LIMITS,
+    Envelope,
+    decode_envelope_untrusted,
+    encode_dead,
+    encode_envelope,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from irismq_runtime.wire import DeadRecord, Foreign, KeyRing, Kind, Limits, Serializer
+
+__all__ = ["Packer"]
+
+
+class Packer:
+    """Packs and opens the envelopes of the node `node_id`.
+
+    `keys`: sign with the first, accept each of them, refuse the unsigned.
+    """
+
+    __slots__ = (
+        "_count",
+        "_keys",
+        "_limits",
+        "_prefix",
+        "_signer",
+        "dead_size",
+        "node_id",
+        "serializer",
+    )
+
+    def __init__(
+        self,
+        node_id: str,
+        serializer: Serializer,
+        *,
+        limits: Limits = DEFAULT_LIMITS,
+        keys: KeyRing | None = None,
+        random_bytes: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self.node_id = node_id
+        self.serializer = serializer
+        self._limits = limits
+        self._keys = keys
+        self._signer = None if keys is None else keys.signer
+        #: The largest body that the broker takes; known once it is connected.
+        self.dead_size = 1024 * 1024
+        self._prefix = random_bytes(8)
+        self._count = itertools.count(1)
+
+    def number(self) -> int:
+        """Return the next sequence number of this node; each is used once."""
+        return next(self._count)
+
+    def id_of(self, number: int) -> bytes:
+        """Return the envelope id for `number`: 8 random bytes of this node, then it."""
+        return self._prefix + number.to_bytes(8, "big")
+
+    def new(
+        self, kind: Kind, message: object, headers: dict[str, object], *, codec: str | None = None
+    ) -> tuple[bytes, bytes, str]:
+        """Pack `message` under a new id; returns (id, bytes, type name).
+
+        `headers` is completed here ("n", "q", "c") and must not be used again.
+        Raises `EncodeError` and `MessageTooLarge`.
+        """
+        number = next(self._count)
+        headers["n"] = self.node_id
+        headers["q"] = number
+        envelope_id = self._prefix + number.to_bytes(8, "big")
+        return envelope_id, *self._pack(kind, envelope_id, message, headers, codec)
+
+    def answer(
+        self,
+        kind: Kind,
+        envelope_id: bytes,
+        message: object,
+        headers: dict[str, object] | None = None,
+        *,
+        codec: str | None = None,
+    ) -> bytes:
+        """Pack `message` under the id of the envelope that it answers. Raises as `new`."""
+        return self._pack(kind, envelope_id, message, {} if headers is None else headers, codec)[0]
+
+    def _pack(
+        self,
+        kind: Kind,
+        envelope_id: bytes,
+        message: object,
+        headers: dict[str, object],
+        codec: str | None,
+    ) -> tuple[bytes, str]:
+        type_name, body, codec_name = self.serializer.dump(message, codec)
+        if codec_name:
+            headers["c"] = codec_name
+        envelope = Envelope(kind, envelope_id, type_name, body, headers)
+        return encode_envelope(envelope, limits=self._limits, signer=self._signer), type_name
+
+    def raw(self, envelope: Envelope) -> bytes:
+        """Encode an envelope as it is, signed by this node."""
+        return encode_envelope(envelope, limits=self._limits, signer=self._signer)
+
+    def dead(self, record: DeadRecord) -> bytes:
+        """Pack a dead-letter record, made smaller until the broker takes it."""
+        return encode_dead(record, max_size=self.dead_size, signer=self._signer)
+
+    def open_untrusted(self, data: bytes) -> Envelope | Foreign:
+        """Read the envelope of `data`. Raises `DecodeError` (also when not signed)."""
+        return decode_envelope_untrusted(data, limits=self._limits, keys=self._keys)
+
+    def load_untrusted(self, envelope: Envelope) -> object:
+        """Read the message of an envelope. Raises `DecodeError`, `ValidationError`."""
+        codec = envelope.headers.get("c")
+        name = codec if isinstance(codec, str) else None
+        return self.serializer.load(envelope.type, envelope.body, name)

@@ -1,0 +1,197 @@
+"""Puts the parts of a node together, in the order in which they need each other.
+
+    transports -> packer -> directory -> outbound -> dispatch -> bindings
+
+Nothing is decided here and nothing is sent: `open` connects, `close` undoes what
+`open` did, in reverse, and each part stays what it is. Transports may be given
+(tests use in-memory ones); otherwise NSQ and Iris are used.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from irismq_runtime.dispatch import Incoming
+from irismq_runtime.messaging import Packer, TreeRequest, Unwatch, Watch
+from irismq_runtime.messaging.control import Ended
+from irismq_runtime.node.binding import Binder, Ports
+from irismq_runtime.node.peers import PeerDispatch
+from irismq_runtime.node.presence import Presence
+from irismq_runtime.node.watching import Watchers
+from irismq_runtime.observe.logs import RateLimitedLog
+from irismq_runtime.refs import Outbound, RefPacking
+from irismq_runtime.wire import KeyRing, Serializer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from actors import System
+    from irismq_runtime.config import NodeConfig
+    from irismq_runtime.node.members import Change
+    from irismq_runtime.ports import AddressTransport, MailboxTransport, Member
+    from irismq_runtime.wire import Codec
+
+__all__ = ["Parts", "assemble", "make_transports", "new_node_id"]
+
+
+@dataclass(slots=True)
+class Parts:
+    """The parts of a running node."""
+
+    node_id: str
+    config: NodeConfig
+    system: System
+    mailbox: MailboxTransport
+    addresses: AddressTransport
+    presence: Presence
+    outbound: Outbound
+    incoming: Incoming
+    watchers: Watchers
+    binder: Binder
+    peers: PeerDispatch
+    log: RateLimitedLog
+    #: The membership of the private cluster.
+    membership: Member | None = None
+
+    async def open(self) -> None:
+        """Connect, join the private cluster, announce. Raises `NotConnected`."""
+        await self.mailbox.start()
+        self.outbound.packer.dead_size = self.mailbox.max_body
+        try:
+            await self.addresses.start()
+            self.membership = await self.addresses.join(self.peers.address, self.peers)
+            await self.presence.start()
+        except BaseException:
+            await self.addresses.close(0.0)
+            await self.mailbox.close(0.0)
+            raise
+        self.system.lifecycle.append(self.binder)
+
+
+def new_node_id(name: str) -> str:
+    """Return an id that no other start of a process has: the name and 8 random bytes."""
+    return f"{name}-{secrets.token_hex(8)}"
+
+
+def make_transports(
+    config: NodeConfig, system: System, node_id: str
+) -> tuple[MailboxTransport, AddressTransport]:
+    """Return NSQ and Iris as `config` says."""
+    from irismq_runtime.mailbox import MailboxConfig, NsqMailbox
+    from irismq_runtime.pyiris import IrisAddresses, Options
+
+    mailbox = NsqMailbox(
+        [str(endpoint) for endpoint in config.nsqd],
+        [str(endpoint) for endpoint in config.lookupd],
+        clock=system.clock,
+        events=system.events,
+        config=MailboxConfig(
+            client_id=node_id,
+            max_attempts=config.max_attempts,
+            publish_timeout=config.publish_timeout,
+            start_timeout=config.connect_timeout,
+        ),
+    )
+    addresses = IrisAddresses(
+        config.iris.host,
+        config.iris.port,
+        options=Options(connect_timeout=config.connect_timeout),
+        clock=system.clock,
+        events=system.events,
+    )
+    return mailbox, addresses
+
+
+def assemble(
+    config: NodeConfig,
+    system: System,
+    *,
+    node_id: str,
+    mailbox: MailboxTransport,
+    addresses: AddressTransport,
+    codecs: Iterable[Codec] = (),
+    tree: Callable[[TreeRequest], object],
+) -> Parts:
+    """Return the parts, not connected yet. `tree` answers requests for the tree."""
+    keys = KeyRing.of(_ordered_keys(config)) if config.keys else None
+    packer = Packer(node_id, Serializer(codecs=codecs), keys=keys)
+    presence = Presence(
+        packer,
+        addresses,
+        name=config.name,
+        clock=system.clock,
+        events=system.events,
+        period=config.presence_period,
+        misses=config.presence_misses,
+    )
+    watchers = Watchers(system.find)
+    outbound = Outbound(
+        packer=packer,
+        mailbox=mailbox,
+        addresses=addresses,
+        directory=presence,
+        watching=watchers,
+        clock=system.clock,
+        events=system.events,
+        ask_timeout=config.ask_timeout,
+        publish_timeout=config.publish_timeout,
+    )
+    watchers.attach(outbound)
+    packing = RefPacking(outbound, system.find)
+    packer.serializer.registry.register_ref(packing.pack, packing.unpack)
+    log = RateLimitedLog("irismq", system.clock)
+    incoming = Incoming(
+        packer=packer,
+        clock=system.clock,
+        events=system.events,
+        log=log,
+        unpack=packing.unpack,
+        lost=system.dead_letters.record,
+        addresses=addresses,
+    )
+    peers = PeerDispatch(
+        incoming,
+        outbound,
+        system.find,
+        {
+            Watch: watchers.watch_from,
+            Unwatch: watchers.unwatch_from,
+            Ended: watchers.heard_end,
+            TreeRequest: tree,
+        },
+    )
+    presence.on_change(watchers.changed)
+    presence.on_change(lambda change: _tell_gathers(outbound, change))
+    binder = Binder(Ports(mailbox, addresses, presence, incoming, config), watchers)
+    return Parts(
+        node_id=node_id,
+        config=config,
+        system=system,
+        mailbox=mailbox,
+        addresses=addresses,
+        presence=presence,
+        outbound=outbound,
+        incoming=incoming,
+        watchers=watchers,
+        binder=binder,
+        peers=peers,
+        log=log,
+    )
+
+
+def _ordered_keys(config: NodeConfig) -> dict[str, bytes]:
+    """Return the keys with the one that signs first."""
+    keys: dict[str, Any] = dict(config.keys)
+    if config.sign_with is not None:
+        keys = {config.sign_with: keys.pop(config.sign_with), **keys}
+    return keys
+
+
+def _tell_gathers(outbound: Outbound, change: Change) -> None:
+    """A member went: whoever waits for it alone need not wait any longer."""
+    if change.kind == "left" and change.member is not None:
+        member = f"{change.member.node}/{change.member.urn}"
+        for gather in tuple(outbound.gathers.values()):
+            gather.left(member)

@@ -1,0 +1,220 @@
+"""Binds actors to their addresses at the turns of their lives.
+
+An actor whose class (or instance) has an `address` becomes, before its start is
+reported, a member of the Iris cluster and a consumer of the mailbox channel; the
+topics it `subscribes` to are consumed likewise. While it restarts it stays a
+member, so that asks wait for it, and its consumers are paused, so that tells go
+to others. When its slot ends it is unbound, and relay and broker turn to others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from irismq_runtime.dispatch import (
+    Limits,
+    LiveDispatch,
+    MemberDispatch,
+    StoredDispatch,
+    foreign_rule,
+)
+from irismq_runtime.errors import RuntimeFault
+from irismq_runtime.messaging import MAILBOX_CHANNEL, dead_topic, mailbox_topic
+from irismq_runtime.node.topics import subscriptions_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from actors import ActorRef, Exit
+    from irismq_runtime.config import NodeConfig
+    from irismq_runtime.dispatch import ForeignRule, Incoming
+    from irismq_runtime.node.presence import Presence
+    from irismq_runtime.node.topics import Subscription
+    from irismq_runtime.node.watching import Watchers
+    from irismq_runtime.ports import (
+        AddressTransport,
+        Consumption,
+        Handle,
+        MailboxTransport,
+        Member,
+    )
+
+__all__ = ["Binder", "Binding"]
+
+_LOG = logging.getLogger("irismq.node")
+
+#: Why the gates of a binding are held while its actor is down.
+DOWN = "restarting"
+#: Why they are held for good.
+DRAINING = "draining"
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What bindings are made with."""
+
+    mailbox: MailboxTransport
+    addresses: AddressTransport
+    presence: Presence
+    incoming: Incoming
+    config: NodeConfig
+
+
+class Binding:
+    """Everything through which one actor is reached from outside its node."""
+
+    def __init__(self, ports: Ports, ref: ActorRef[Any], actor: Any) -> None:
+        self._ports = ports
+        self.ref = ref
+        self.address: str = getattr(actor, "address", None) or ""
+        cls = type(actor)
+        self._foreign: ForeignRule = foreign_rule(getattr(actor, "foreign", "json"), cls.__name__)
+        self._codec: str | None = getattr(actor, "codec", None)
+        window = getattr(actor, "mailbox_window", None) or ports.config.mailbox_window
+        self._window: int = max(1, min(window, ref.room or 1))
+        self._subscriptions = subscriptions_of(cls)
+        self._own_channel = mailbox_topic(self.address or cls.__name__)
+        self.member: Member | None = None
+        self.handler: MemberDispatch | None = None
+        self.stored: list[tuple[StoredDispatch, Consumption]] = []
+        self._listening: list[Handle] = []
+        self._closed = False
+
+    @staticmethod
+    def wanted(actor: Any) -> bool:
+        """Whether the actor is to be reached from outside at all."""
+        return bool(getattr(actor, "address", None) or getattr(actor, "subscribes", ()))
+
+    async def open(self) -> None:
+        """Join and consume. Raises what the transports raise, with nothing left open."""
+        try:
+            if self.address:
+                await self._open_address()
+            for subscription in self._subscriptions:
+                await self._subscribe(subscription)
+        except BaseException:
+            await self.close(0.0)
+            raise
+
+    async def _open_address(self) -> None:
+        ports = self._ports
+        self.handler = MemberDispatch(
+            ports.incoming, self.ref, self.address, foreign=self._foreign, codec=self._codec
+        )
+        self.member = await ports.addresses.join(self.address, self.handler)
+        await self._consume(mailbox_topic(self.address), MAILBOX_CHANNEL, self.address, "tell")
+        ports.presence.bind(self.address, self.ref.actor_urn)
+        if ports.incoming.events.active:
+            ports.incoming.events.emit("node.bound", address=self.address, urn=self.ref.actor_urn)
+
+    async def _subscribe(self, subscription: Subscription) -> None:
+        topic = subscription.topic
+        if subscription.is_durable:
+            channel = subscription.channel or self._own_channel
+            await self._consume(mailbox_topic(topic), channel, topic, "event")
+            return
+        live = LiveDispatch(self._ports.incoming, self.ref, topic, foreign=self._foreign)
+        self._listening.append(await self._ports.addresses.subscribe(topic, live.on_event))
+
+    async def _consume(self, topic: str, channel: str, name: str, kind: str) -> None:
+        ports = self._ports
+        mailbox = ports.mailbox
+        dispatch = StoredDispatch(
+            ports.incoming,
+            self.ref,
+            address=name,
+            dead_topic=dead_topic(name),
+            limits=Limits(mailbox.max_attempts, mailbox.max_delay),
+            foreign=self._foreign,
+            dedupe=ports.config.dedupe_window,
+            kind=kind,
+        )
+        consumption = await mailbox.consume(
+            topic, channel, dispatch.on_message, window=self._window
+        )
+        dispatch.attach(consumption)
+        self.stored.append((dispatch, consumption))
+
+    def pause(self) -> None:
+        """The actor is down for a while."""
+        for dispatch, _ in self.stored:
+            dispatch.gate.hold(DOWN)
+        if self.handler is not None:
+            self.handler.close()
+
+    def resume(self) -> None:
+        """The actor is up again."""
+        for dispatch, _ in self.stored:
+            dispatch.gate.release(DOWN)
+
+    async def close(self, drain: float) -> None:
+        """Leave and stop consuming, within `drain` seconds. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        ports = self._ports
+        if self.address:
+            ports.presence.unbind(self.address, self.ref.actor_urn)
+        for dispatch, _ in self.stored:
+            dispatch.gate.hold(DRAINING)
+        ending = [handle.close() for handle in self._listening]
+        ending += [consumption.stop(drain) for _, consumption in self.stored]
+        if self.member is not None:
+            ending.append(self.member.leave(drain))
+        for problem in await asyncio.gather(*ending, return_exceptions=True):
+            if isinstance(problem, RuntimeFault):
+                _LOG.info("Closing %s: %s", self.address, problem)
+            elif isinstance(problem, BaseException):
+                _LOG.error("Closing %s failed", self.address, exc_info=problem)
+        if self.handler is not None:
+            self.handler.close()
+        if self.address and ports.incoming.events.active:
+            ports.incoming.events.emit("node.unbound", address=self.address, urn=self.ref.actor_urn)
+
+
+class Binder:
+    """The node's `actors.Lifecycle`: binds, pauses, resumes and unbinds."""
+
+    def __init__(self, ports: Ports, watchers: Watchers) -> None:
+        self._ports = ports
+        self._watchers = watchers
+        self._bindings: dict[ActorRef[Any], Binding] = {}
+
+    def __iter__(self) -> Iterator[Binding]:
+        return iter(tuple(self._bindings.values()))
+
+    async def started(self, ref: ActorRef[Any], actor: Any) -> None:
+        """Bind the actor if it is to be reached from outside."""
+        if not Binding.wanted(actor):
+            return
+        binding = Binding(self._ports, ref, actor)
+        await binding.open()
+        self._bindings[ref] = binding
+
+    async def restarting(self, ref: ActorRef[Any], exit: Exit) -> None:  # noqa: A002, ARG002  # Lifecycle's names
+        """Pause its consumers."""
+        binding = self._bindings.get(ref)
+        if binding is not None:
+            binding.pause()
+
+    async def restarted(self, ref: ActorRef[Any], actor: Any) -> None:
+        """Resume them; an actor that could not be bound before is bound now."""
+        binding = self._bindings.get(ref)
+        if binding is not None:
+            binding.resume()
+        else:
+            await self.started(ref, actor)
+
+    async def ended(self, ref: ActorRef[Any], exit: Exit) -> None:  # noqa: A002  # Lifecycle's name
+        """Unbind it, and tell the nodes that watch it."""
+        self._watchers.local_end(ref, exit)
+        binding = self._bindings.pop(ref, None)
+        if binding is not None:
+            await binding.close(0.0)
+
+    async def close(self, drain: float) -> None:
+        """Unbind all actors at the same time; what runs gets `drain` seconds."""
+        await asyncio.gather(*(binding.close(drain) for binding in self))

@@ -1,0 +1,229 @@
+"""Who serves what, as far as announcements tell: a pure table.
+
+Knows no socket and no loop; the time is an argument (monotonic seconds). What it
+says is an aid and never an authority: an announcement may be late or lost, so
+callers still go by deadlines.
+
+A node announces itself with a version number that grows with each change of
+what it serves. A heartbeat carries the version alone; a listener that does not
+have that version asks for the whole list. Announcements may overtake each other
+(Iris keeps no order), so an older version of a node is ignored; a node that said
+goodbye stays gone, since each start of a process makes a new node id.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Literal
+
+from irismq_runtime.errors import DecodeError
+from irismq_runtime.refs.directory import MemberInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "Announcement",
+    "Change",
+    "MemberTable",
+    "announcement_fields",
+    "announcement_untrusted",
+]
+
+_MAX_NAME: Final = 200
+#: Goodbyes remembered, so that a late heartbeat does not bring a node back.
+_MAX_GONE: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """What a node says of itself.
+
+    `serves`: (address, urn) of each bound actor; None in a plain heartbeat.
+    `want`: the id of a node that is asked to announce itself in full, "*" for
+    every node, "" for none. `period`: seconds to the next announcement.
+    """
+
+    node: str
+    name: str
+    state: Literal["up", "bye"]
+    version: int
+    period: float
+    serves: tuple[tuple[str, str], ...] | None = None
+    want: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A member came ("joined") or went ("left"), or a whole node ("gone")."""
+
+    kind: Literal["joined", "left", "gone"]
+    node: str
+    member: MemberInfo | None = None
+
+
+@dataclass(slots=True)
+class _Entry:
+    name: str
+    version: int = -1
+    expires: float = 0.0
+    members: dict[tuple[str, str], MemberInfo] = field(default_factory=dict)
+
+
+class MemberTable:
+    """All nodes heard of. `misses`: announcements in a row that may fail to come."""
+
+    def __init__(self, *, misses: int = 3) -> None:
+        self._misses = misses
+        self._nodes: dict[str, _Entry] = {}
+        self._by_address: dict[str, dict[tuple[str, str], MemberInfo]] = {}
+        self._gone: dict[str, None] = {}
+
+    def heard(self, said: Announcement, now: float) -> tuple[list[Change], bool]:
+        """Take an announcement; the changes, and whether the list must be asked for."""
+        if said.node in self._gone:
+            return [], False
+        if said.state == "bye":
+            return self._remove(said.node), False
+        entry = self._nodes.get(said.node)
+        if entry is None:
+            entry = self._nodes[said.node] = _Entry(said.name)
+        entry.expires = now + said.period * (self._misses + 0.5)
+        if said.version <= entry.version:
+            return [], False
+        if said.serves is None:
+            return [], True
+        entry.version = said.version
+        return self._replace(said.node, entry, said.serves), False
+
+    def _replace(
+        self, node: str, entry: _Entry, serves: tuple[tuple[str, str], ...]
+    ) -> list[Change]:
+        wanted = dict.fromkeys(serves)
+        changes = [self._drop(entry, key) for key in [k for k in entry.members if k not in wanted]]
+        for key in wanted:
+            if key not in entry.members:
+                info = MemberInfo(node, entry.name, key[0], key[1])
+                entry.members[key] = info
+                self._by_address.setdefault(key[0], {})[node, key[1]] = info
+                changes.append(Change("joined", node, info))
+        return changes
+
+    def _drop(self, entry: _Entry, key: tuple[str, str]) -> Change:
+        info = entry.members.pop(key)
+        members = self._by_address[info.address]
+        del members[info.node, info.urn]
+        if not members:
+            del self._by_address[info.address]
+        return Change("left", info.node, info)
+
+    def _remove(self, node: str) -> list[Change]:
+        self._gone[node] = None
+        while len(self._gone) > _MAX_GONE:
+            del self._gone[next(iter(self._gone))]
+        entry = self._nodes.pop(node, None)
+        if entry is None:
+            return []
+        changes = [self._drop(entry, key) for key in list(entry.members)]
+        changes.append(Change("gone", node))
+        return changes
+
+    def expire(self, now: float) -> list[Change]:
+        """Forget the nodes that have been silent too long; they may come back."""
+        changes: list[Change] = []
+        for node in [n for n, e in self._nodes.items() if e.expires < now]:
+            changes += self._remove(node)
+            del self._gone[node]
+        return changes
+
+    def extend(self, span: float) -> None:
+        """Give every node `span` more seconds: it was us who could not hear."""
+        for entry in self._nodes.values():
+            entry.expires += span
+
+    def serves(self, address: str) -> bool:
+        """Whether anybody is known to serve `address`."""
+        return address in self._by_address
+
+    def members(self, address: str) -> tuple[MemberInfo, ...]:
+        """Every known member of `address`."""
+        return tuple(self._by_address.get(address, {}).values())
+
+    def addresses(self) -> tuple[str, ...]:
+        """Every address that somebody serves, sorted."""
+        return tuple(sorted(self._by_address))
+
+    def knows(self, node: str) -> bool:
+        """Whether `node` is up, as far as heard."""
+        return node in self._nodes
+
+    def nodes(self) -> dict[str, str]:
+        """Id and name of every node heard of."""
+        return {node: entry.name for node, entry in self._nodes.items()}
+
+
+def announcement_fields(said: Announcement) -> dict[str, object]:
+    """The plain value that goes into the body of a PRESENCE envelope."""
+    fields: dict[str, object] = {
+        "node": said.node,
+        "name": said.name,
+        "state": said.state,
+        "v": said.version,
+        "period": said.period,
+    }
+    if said.serves is not None:
+        fields["serves"] = [list(pair) for pair in said.serves]
+    if said.want:
+        fields["want"] = said.want
+    return fields
+
+
+def announcement_untrusted(value: object) -> Announcement:
+    """Read what `announcement_fields` made. Raises `DecodeError`, nothing else."""
+    if not isinstance(value, dict):
+        raise DecodeError("an announcement is a map")
+    state = value.get("state")
+    if state not in {"up", "bye"}:
+        raise DecodeError("an announcement's state is up or bye")
+    period = value.get("period")
+    if not isinstance(period, int | float) or not 0 < period <= 3600:
+        raise DecodeError("an announcement's period is over 0 and at most an hour")
+    return Announcement(
+        node=_text(value, "node"),
+        name=_text(value, "name"),
+        state=state,
+        version=_count(value, "v"),
+        period=float(period),
+        serves=_pairs(value.get("serves")),
+        want=_text(value, "want") if "want" in value else "",
+    )
+
+
+def _text(value: Mapping[object, object], key: str) -> str:
+    text = value.get(key)
+    if not isinstance(text, str) or not 0 < len(text) <= _MAX_NAME:
+        raise DecodeError(f"an announcement's {key} is a text of 1 to {_MAX_NAME} characters")
+    return text
+
+
+def _count(value: Mapping[object, object], key: str) -> int:
+    count = value.get(key)
+    if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+        raise DecodeError(f"an announcement's {key} is a count")
+    return count
+
+
+def _pairs(value: object) -> tuple[tuple[str, str], ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list | tuple):
+        raise DecodeError("what an announcement serves is a list")
+    pairs = []
+    for pair in value:
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise DecodeError("what an announcement serves is a list of address and urn")
+        address, urn = pair
+        if not isinstance(address, str) or not isinstance(urn, str):
+            raise DecodeError("address and urn in an announcement are texts")
+        pairs.append((address, urn))
+    return tuple(pairs)

@@ -1,0 +1,369 @@
+"""`Node`: one process of the runtime, from connecting to its orderly end.
+
+    async with Node(nsqd="10.0.0.5:4150", iris="127.0.0.1:55555", name="shop") as node:
+        await node.start(ShopTree)
+        await node.run_until_signal()
+
+This file is the surface; the parts are put together in assembly, ended in
+shutdown, and each keeps its rules in its own file. Everything here belongs to
+the loop that entered the node, except refs, which may be used from any thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Self
+
+import supervisors
+from actors import System
+from actors._current import current_system
+from irismq_runtime.config import (
+    DEFAULT_IRIS_PORT,
+    DEFAULT_LOOKUPD_HTTP_PORT,
+    DEFAULT_NSQD_PORT,
+    NodeConfig,
+    parse_endpoint,
+    parse_endpoints,
+)
+from irismq_runtime.errors import ConfigError
+from irismq_runtime.messaging import TreeRequest, mailbox_topic
+from irismq_runtime.node.assembly import Parts, assemble, make_transports, new_node_id
+from irismq_runtime.node.servers import Servers
+from irismq_runtime.node.shutdown import shut_down
+from irismq_runtime.node.signals import Signals
+from irismq_runtime.node.status import health_of
+from irismq_runtime.refs import ServiceRef
+from irismq_runtime.wire import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+    from types import TracebackType
+
+    from actors import ActorRef, Clock, Events, Exit
+    from irismq_runtime.observe.health import Health
+    from irismq_runtime.refs import MemberInfo, TellReceipt
+    from irismq_runtime.refs.foreign import Form
+    from irismq_runtime.wire import Codec
+
+__all__ = ["EXIT_FORCED", "EXIT_GAVE_UP", "Node", "current_node"]
+
+#: Exit code of a process whose root supervisor gave up.
+EXIT_GAVE_UP = 4
+#: Exit code of a process that was told twice to stop.
+EXIT_FORCED = 130
+
+_running: dict[int, Node] = {}
+
+
+class Node:
+    """See the module. Arguments are those of `NodeConfig`; endpoints may be text.
+
+    `nsqd`, `lookupd`: "host:port", or several. `iris`: "host:port" of the relay.
+    `codecs`: further body codecs. `transports`: instead of NSQ and Iris.
+    Raises `ConfigError`. Entering raises `NotConnected` when a server does not
+    answer within `connect_timeout`.
+    """
+
+    def __init__(
+        self,
+        *,
+        nsqd: str | Iterable[str] = f"127.0.0.1:{DEFAULT_NSQD_PORT}",
+        lookupd: str | Iterable[str] = (),
+        iris: str = f"127.0.0.1:{DEFAULT_IRIS_PORT}",
+        name: str = "node",
+        clock: Clock | None = None,
+        events: Events | None = None,
+        codecs: Iterable[Codec] = (),
+        transports: Callable[[NodeConfig, System, str], Any] = make_transports,
+        **options: Any,
+    ) -> None:
+        self._config = NodeConfig(
+            name=name,
+            nsqd=parse_endpoints(nsqd, option="nsqd", default_port=DEFAULT_NSQD_PORT),
+            lookupd=parse_endpoints(
+                lookupd, option="lookupd", default_port=DEFAULT_LOOKUPD_HTTP_PORT
+            ),
+            iris=parse_endpoint(iris, option="iris", default_port=DEFAULT_IRIS_PORT),
+            **_known(options),
+        )
+        self._clock = clock
+        self._events = events
+        self._codecs = tuple(codecs)
+        self._transports = transports
+        self._servers: Servers | None = None
+        self._parts: Parts | None = None
+        self._roots: dict[ActorRef[Any], None] = {}
+        self._refs: dict[tuple[str, str | None, str | None], ServiceRef] = {}
+        self._gave_up: Exit | None = None
+        self._draining = ""
+        self._over: asyncio.Event = asyncio.Event()
+        self._stopped: asyncio.Task[None] | None = None
+
+    @classmethod
+    def embedded(cls, *, data: Path | None = None, name: str = "node", **options: Any) -> Node:
+        """Return a node that runs a broker and a relay of its own on loopback.
+
+        `data`: a folder in which the broker keeps messages. Other processes reach
+        the servers at `node.endpoints`.
+        """
+        node = cls(name=name, **options)
+        node._servers = Servers(data=data)
+        return node
+
+    # Life ---------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        if self._parts is not None:
+            raise RuntimeError("a node is entered once; make another one")
+        if self._servers is not None:
+            await self._servers.start()
+            self._config = _with_servers(self._config, self._servers)
+        try:
+            self._parts = await self._open()
+        except BaseException:
+            if self._servers is not None:
+                await self._servers.stop()
+            raise
+        return self
+
+    async def _open(self) -> Parts:
+        system = System(self._config.name, clock=self._clock, events=self._events)
+        system.attach()
+        node_id = new_node_id(self._config.name)
+        mailbox, addresses = self._transports(self._config, system, node_id)
+        parts = assemble(
+            self._config,
+            system,
+            node_id=node_id,
+            mailbox=mailbox,
+            addresses=addresses,
+            codecs=self._codecs,
+            tree=self._tree,
+        )
+        await parts.open()
+        system.lifecycle.append(_Roots(self))
+        _running[id(system)] = self
+        if system.events.active:
+            system.events.emit("node.started", node=node_id, name=self._config.name)
+        return parts
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    async def stop(self, *, reason: str = "stopped") -> None:
+        """End in order; see shutdown. Idempotent: all callers wait for the one end."""
+        parts = self._parts
+        if parts is None:
+            return
+        if self._stopped is None:
+            self._draining = reason
+            if parts.incoming.events.active:
+                parts.incoming.events.emit("node.draining", node=parts.node_id, reason=reason)
+            self._stopped = asyncio.ensure_future(self._stop(parts))
+        await asyncio.shield(self._stopped)
+
+    async def _stop(self, parts: Parts) -> None:
+        try:
+            await shut_down(parts, self._servers, drain=self._config.drain, stop=self._config.drain)
+        finally:
+            _running.pop(id(parts.system), None)
+            self._over.set()
+
+    async def run_until_signal(self) -> int:
+        """Run until SIGTERM or SIGINT, or until a root supervisor gives up.
+
+        Ends the node in order and returns the exit code for the process: 0 after a
+        signal, `EXIT_GAVE_UP` when the tree gave up. A second signal ends the
+        process at once with `EXIT_FORCED`. Main thread only.
+        """
+        loop = asyncio.get_running_loop()
+        with Signals(loop, self._signalled, EXIT_FORCED):
+            await self._over.wait()
+            await self.stop(reason=self._draining or "stopped")
+        return 0 if self._gave_up is None else EXIT_GAVE_UP
+
+    def _signalled(self, name: str) -> None:
+        self._draining = name
+        self._over.set()
+
+    # The tree -----------------------------------------------------------------
+
+    async def start(self, tree: Any, *, name: str | None = None) -> ActorRef[Any]:
+        """Start a supervisor class or value (or an actor class) as a root.
+
+        Returns when all of it has started. Raises what the start failed with. A
+        root that ends by itself later ends `run_until_signal`.
+        """
+        parts = self._open_parts()
+        ref = supervisors.start(tree, parts.system, name=name)
+        await ref.started()
+        self._roots[ref] = None
+        return ref
+
+    def root_ended(self, ref: ActorRef[Any], exit_: Exit) -> None:
+        """A root has ended; by itself, unless the node is stopping."""
+        if self._roots.pop(ref, False) is None and not self._draining:
+            self._gave_up = exit_
+            self._draining = f"the tree gave up: {exit_}"
+            self._over.set()
+
+    def _tree(self, request: TreeRequest) -> object:  # noqa: ARG002  # a control handler's form
+        return self.tree()
+
+    def tree(self) -> dict[str, Any]:
+        """Return this node's trees as a plain value: for JSON and the command line."""
+        parts = self._open_parts()
+        return {
+            "node": parts.node_id,
+            "name": self._config.name,
+            "trees": [supervisors.tree_of(ref).to_dict() for ref in self._roots],
+            "health": self.health().to_dict(),
+            "counters": parts.incoming.counters.to_dict(),
+        }
+
+    # Messages -----------------------------------------------------------------
+
+    def ref(
+        self, address: str, *, codec: str | None = None, foreign: Form | None = None
+    ) -> ServiceRef:
+        """Return the ref of an address; see `ServiceRef`. Any thread."""
+        if not address:
+            raise ConfigError("address", "it is empty", 'give a name, e.g. "shop.inventory"')
+        key = (address, codec, foreign)
+        ref = self._refs.get(key)
+        if ref is None:
+            outbound = self._open_parts().outbound
+            ref = self._refs[key] = ServiceRef(outbound, address, codec=codec, foreign=foreign)
+        return ref
+
+    def publish(
+        self,
+        topic: str,
+        event: object,
+        *,
+        durable: bool = True,
+        delay: float = 0.0,
+        codec: str | None = None,
+    ) -> TellReceipt | None:
+        """Publish an event: durable to every channel of `topic`, or live.
+
+        Durable: returns the receipt of `ServiceRef.tell`, with its errors. Live:
+        returns None; raises `ConnectionLost`, `MessageTooLarge`. Any thread.
+        """
+        outbound = self._open_parts().outbound
+        if durable:
+            return outbound.store(
+                topic, mailbox_topic(topic), Kind.EVENT, event, delay=delay, codec=codec
+            )
+        if delay:
+            raise ValueError("a live event cannot be delayed: it reaches who listens now")
+        outbound.publish_live(topic, event, codec)
+        return None
+
+    def members(self, address: str) -> tuple[MemberInfo, ...]:
+        """Return who serves `address`, as far as presence tells."""
+        return self._open_parts().presence.members(address)
+
+    def nodes(self) -> Mapping[str, str]:
+        """Return id and name of every node that presence hears, this one included."""
+        return self._open_parts().presence.nodes()
+
+    async def settled(self) -> None:
+        """Wait until presence has settled: other nodes have introduced themselves."""
+        done = asyncio.Event()
+        self._open_parts().presence.when_settled(done.set)
+        await done.wait()
+
+    # About this node ----------------------------------------------------------
+
+    def health(self) -> Health:
+        """Return liveness and readiness, with the reasons."""
+        return health_of(self._open_parts(), gave_up=self._gave_up, draining=self._draining)
+
+    @property
+    def id(self) -> str:
+        """The id of this run: its name and a random part."""
+        return self._open_parts().node_id
+
+    @property
+    def name(self) -> str:
+        """The name it was given."""
+        return self._config.name
+
+    @property
+    def config(self) -> NodeConfig:
+        """The options it runs with."""
+        return self._config
+
+    @property
+    def system(self) -> System:
+        """The actors of this node."""
+        return self._open_parts().system
+
+    @property
+    def parts(self) -> Parts:
+        """The parts of the running node; for tools that look inside."""
+        return self._open_parts()
+
+    @property
+    def endpoints(self) -> dict[str, str]:
+        """Where the servers are: {"nsqd": "host:port", "iris": ...}, "nsqd_http" if ours."""
+        found = {"nsqd": str(self._config.nsqd[0]), "iris": str(self._config.iris)}
+        if self._servers is not None:
+            found["nsqd_http"] = str(self._servers.nsqd_http)
+        return found
+
+    def _open_parts(self) -> Parts:
+        if self._parts is None:
+            raise RuntimeError("the node is not running: use it inside `async with Node(...)`")
+        return self._parts
+
+
+class _Roots:
+    """The lifecycle hook that sees roots end."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    async def started(self, ref: ActorRef[Any], actor: Any) -> None:
+        """Nothing to do."""
+
+    async def restarting(self, ref: ActorRef[Any], exit: Exit) -> None:  # noqa: A002  # Lifecycle's name
+        """Nothing to do."""
+
+    async def restarted(self, ref: ActorRef[Any], actor: Any) -> None:
+        """Nothing to do."""
+
+    async def ended(self, ref: ActorRef[Any], exit: Exit) -> None:  # noqa: A002  # Lifecycle's name
+        """Tell the node."""
+        self._node.root_ended(ref, exit)
+
+
+def current_node() -> Node:
+    """Return the node of the actor whose code calls this.
+
+    Raises `RuntimeError` outside of actors that a node runs.
+    """
+    system = current_system()
+    node = None if system is None else _running.get(id(system))
+    if node is None:
+        raise RuntimeError("current_node() is for code that an actor of a running node calls")
+    return node
+
+
+def _known(options: dict[str, Any]) -> dict[str, Any]:
+    for option in options:
+        if option not in NodeConfig.__dataclass_fields__:
+            raise ConfigError(option, "there is no such option", "see NodeConfig for all of them")
+    return options
+
+
+def _with_servers(config: NodeConfig, servers: Servers) -> NodeConfig:
+    return replace(config, nsqd=(servers.nsqd,), lookupd=(), iris=servers.iris)

@@ -1,0 +1,264 @@
+"""Announces this node, and listens to the others: the directory of refs.
+
+Drives `members` with the clock and the live topic `irismq.nodes`. Order at the
+start: subscribe, announce this node in full and ask all others to do the same,
+hear oneself (the topic works), wait a moment for the answers: settled. From then
+on the directory is *trusted* while this node keeps hearing itself; when the
+relay is cut it stops being trusted, and refs go by deadlines alone.
+
+Nothing is removed because this process was stopped for a while: time in which
+the timer could not run is given to everybody.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from irismq_runtime.errors import DecodeError, RuntimeFault
+from irismq_runtime.messaging import PRESENCE_TOPIC
+from irismq_runtime.node.members import (
+    Announcement,
+    MemberTable,
+    announcement_fields,
+    announcement_untrusted,
+)
+from irismq_runtime.wire import Envelope, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actors import Clock, Events, TimerHandle
+    from irismq_runtime.messaging import Packer
+    from irismq_runtime.node.members import Change
+    from irismq_runtime.ports import AddressTransport, Handle
+    from irismq_runtime.refs import MemberInfo
+
+__all__ = ["Presence"]
+
+_LOG = logging.getLogger("irismq.presence")
+
+#: After hearing oneself, how long the others have to introduce themselves.
+SETTLE = 0.2
+#: When the topic stays silent, how long refs wait before they do without.
+SETTLE_AT_MOST = 1.0
+
+
+class Presence:
+    """The directory of one node. Loop thread only, apart from reading.
+
+    `period` seconds between announcements, `misses` of which may fail to come.
+    """
+
+    def __init__(
+        self,
+        packer: Packer,
+        addresses: AddressTransport,
+        *,
+        name: str,
+        clock: Clock,
+        events: Events,
+        period: float = 1.0,
+        misses: int = 3,
+    ) -> None:
+        self._packer = packer
+        self._addresses = addresses
+        self._name = name
+        self._clock = clock
+        self._events = events
+        self._period = period
+        self._misses = misses
+        self._table = MemberTable(misses=misses)
+        self._own: dict[tuple[str, str], None] = {}
+        self._version = 0
+        self._announcing = False
+        self._asked: dict[str, float] = {}
+        self._handle: Handle | None = None
+        self._timer: TimerHandle | None = None
+        self._due = 0.0
+        self._settle_timer: TimerHandle | None = None
+        self._waiting: list[Callable[[], None]] = []
+        self._listeners: list[Callable[[Change], None]] = []
+        self._heard_self = float("-inf")
+        self.settling = True
+
+    # The directory ------------------------------------------------------------
+
+    @property
+    def trusted(self) -> bool:
+        """True while this node hears announcements, its own among them."""
+        silence = self._clock.monotonic() - self._heard_self
+        return not self.settling and silence < self._period * (self._misses + 0.5)
+
+    def when_settled(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once settled, at once when it is already."""
+        if self.settling:
+            self._waiting.append(callback)
+        else:
+            callback()
+
+    def serves(self, address: str) -> bool:
+        """Whether anybody is known to serve `address`."""
+        return self._table.serves(address)
+
+    def members(self, address: str) -> tuple[MemberInfo, ...]:
+        """Everybody known to serve `address`."""
+        return self._table.members(address)
+
+    def addresses(self) -> tuple[str, ...]:
+        """Every address that somebody is known to serve."""
+        return self._table.addresses()
+
+    def knows_node(self, node_id: str) -> bool:
+        """Whether the node is known to be up."""
+        return self._table.knows(node_id)
+
+    def nodes(self) -> dict[str, str]:
+        """Id and name of every node known to be up."""
+        return self._table.nodes()
+
+    def on_change(self, listener: Callable[[Change], None]) -> None:
+        """Call `listener` for each member or node that comes or goes."""
+        self._listeners.append(listener)
+
+    # This node ----------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Listen and announce. Raises `NotConnected` when the relay is away."""
+        self._handle = await self._addresses.subscribe(PRESENCE_TOPIC, self._on_event)
+        self._announce(full=True, want="*")
+        self._settle_timer = self._clock.call_later(SETTLE_AT_MOST, self._settled)
+        self._plan()
+
+    async def stop(self) -> None:
+        """Say goodbye and stop listening. Idempotent."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            self._publish(
+                Announcement(self._packer.node_id, self._name, "bye", self._version, self._period)
+            )
+        if self._settle_timer is not None:
+            self._settle_timer.cancel()
+        self._settled()
+        if self._handle is not None:
+            handle, self._handle = self._handle, None
+            await handle.close()
+
+    def bind(self, address: str, urn: str) -> None:
+        """This node serves `address` with the actor `urn`."""
+        self._own[address, urn] = None
+        self._changed()
+
+    def unbind(self, address: str, urn: str) -> None:
+        """It does so no more."""
+        if self._own.pop((address, urn), False) is None:
+            self._changed()
+
+    def _changed(self) -> None:
+        self._version += 1
+        if not self._announcing and self._timer is not None:
+            self._announcing = True
+            self._clock.call_later(0.0, self._announce_change)
+
+    def _announce_change(self) -> None:
+        self._announcing = False
+        if self._timer is not None:
+            self._announce(full=True)
+
+    def _announce(self, *, full: bool, want: str = "") -> None:
+        self._publish(
+            Announcement(
+                self._packer.node_id,
+                self._name,
+                "up",
+                self._version,
+                self._period,
+                serves=tuple(self._own) if full else None,
+                want=want,
+            )
+        )
+
+    def _publish(self, said: Announcement) -> None:
+        _, data, _ = self._packer.new(Kind.PRESENCE, announcement_fields(said), {})
+        try:
+            self._addresses.publish(PRESENCE_TOPIC, data)
+        except RuntimeFault as error:
+            # Not being heard shows by itself: nobody hears us, and we do not either.
+            _LOG.debug("Presence was not announced: %s", error)
+
+    # Time ---------------------------------------------------------------------
+
+    def _plan(self) -> None:
+        self._due = self._clock.monotonic() + self._period
+        self._timer = self._clock.call_later(self._period, self._beat)
+
+    def _beat(self) -> None:
+        now = self._clock.monotonic()
+        late = now - self._due
+        if late > self._period / 2:
+            self._table.extend(late)
+            self._heard_self += late
+        for change in self._table.expire(now):
+            self._tell(change)
+        self._announce(full=False)
+        self._plan()
+
+    def _settled(self) -> None:
+        self.settling = False
+        waiting, self._waiting = self._waiting, []
+        for callback in waiting:
+            callback()
+
+    # The others ---------------------------------------------------------------
+
+    def _on_event(self, data: bytes) -> None:
+        try:
+            said = self._read_untrusted(data)
+        except DecodeError as error:
+            _LOG.debug("An announcement was not understood: %s", error)
+        else:
+            self._heard(said)
+
+    def _read_untrusted(self, data: bytes) -> Announcement:
+        envelope = self._packer.open_untrusted(data)
+        if not isinstance(envelope, Envelope) or envelope.kind != Kind.PRESENCE:
+            raise DecodeError("not an announcement")
+        return announcement_untrusted(self._packer.load_untrusted(envelope))
+
+    def _heard(self, said: Announcement) -> None:
+        now = self._clock.monotonic()
+        own = self._packer.node_id
+        if said.node == own:
+            self._heard_ourselves(now)
+        changes, incomplete = self._table.heard(said, now)
+        for change in changes:
+            self._tell(change)
+        if incomplete and now - self._asked.get(said.node, float("-inf")) >= self._period:
+            self._asked[said.node] = now
+            self._announce(full=False, want=said.node)
+        if said.want == own or (said.want == "*" and said.node != own):
+            self._announce(full=True)
+
+    def _heard_ourselves(self, now: float) -> None:
+        first = self._heard_self == float("-inf")
+        self._heard_self = now
+        if first and self.settling and self._settle_timer is not None:
+            self._settle_timer.cancel()
+            self._settle_timer = self._clock.call_later(SETTLE, self._settled)
+
+    def _tell(self, change: Change) -> None:
+        if change.kind == "gone":
+            self._asked.pop(change.node, None)
+        if self._events.active:
+            if change.member is None:
+                self._events.emit("presence.gone", node=change.node)
+            else:
+                self._events.emit(
+                    f"presence.{change.kind}",
+                    node=change.node,
+                    address=change.member.address,
+                    urn=change.member.urn,
+                )
+        for listener in self._listeners:
+            listener(change)

@@ -1,0 +1,62 @@
+"""SIGTERM and SIGINT: the first one asks for an orderly end, the second forces it.
+
+Plain signal handlers are used, not the loop's: they run between two bytecodes of
+the main thread even while a handler blocks the loop, so a second signal always
+ends the process. Main thread only, as Python has it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+    from types import FrameType
+
+__all__ = ["Signals"]
+
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
+
+
+class Signals:
+    """Takes the stopping signals while it is entered.
+
+    `on_first(name)` is called on `loop`; the second signal ends the process with
+    `forced_exit_code`, after one line on standard error.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        on_first: Callable[[str], None],
+        forced_exit_code: int,
+    ) -> None:
+        self._loop = loop
+        self._on_first = on_first
+        self._forced = forced_exit_code
+        self._previous: dict[int, Any] = {}
+        self._count = 0
+
+    def __enter__(self) -> Self:
+        for number in _STOPPING:
+            self._previous[number] = signal.signal(number, self._take)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous.clear()
+
+    def _take(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002  # signal's form
+        self._count += 1
+        name = signal.Signals(number).name
+        if self._count == 1:
+            self._loop.call_soon_threadsafe(self._on_first, name)
+            return
+        sys.stderr.write(f"irismq: {name} again: ending at once\n")
+        sys.stderr.flush()
+        os._exit(self._forced)

@@ -1,0 +1,64 @@
+"""The health of a node, from what its parts say of themselves.
+
+Ready means: the broker and the relay are reached, every bound actor is a member
+and its consumers get messages, and presence is heard. A consumer that is paused
+on purpose (its actor restarts) is not a failure unless it lasts; the transport's
+own watchdog says when messages are held and nothing happens to them. Live means:
+no root of the tree has given up, and the loop turns.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from irismq_runtime.observe.health import Check, Health
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from actors import Exit
+    from irismq_runtime.node.assembly import Parts
+    from irismq_runtime.node.binding import Binding
+    from irismq_runtime.ports import TransportHealth
+
+__all__ = ["health_of"]
+
+
+def health_of(parts: Parts, *, gave_up: Exit | None, draining: str) -> Health:
+    """Return the health now. `gave_up`: how a root ended; `draining`: why, or ""."""
+    checks = [
+        Check(
+            "tree",
+            gave_up is None,
+            "" if gave_up is None else f"a root supervisor gave up: {gave_up}",
+            vital=True,
+        ),
+        _of("mailbox", parts.mailbox.health()),
+        _of("relay", parts.addresses.health()),
+        Check(
+            "presence",
+            parts.presence.trusted or parts.presence.settling,
+            "" if parts.presence.trusted else "this node does not hear its own announcements",
+        ),
+    ]
+    if draining:
+        checks.append(Check("draining", ok=False, reason=draining))
+    for binding in parts.binder:
+        checks += _binding_checks(binding)
+    return Health(tuple(checks))
+
+
+def _of(name: str, said: TransportHealth) -> Check:
+    return Check(name, said.ok, "" if said.ok else said.reason)
+
+
+def _binding_checks(binding: Binding) -> Iterator[Check]:
+    if binding.member is not None:
+        yield _of(f"member {binding.address}", binding.member.health())
+    for dispatch, consumption in binding.stored:
+        name = f"consumer {dispatch.address}"
+        holders = dispatch.gate.holders
+        if holders:
+            yield Check(name, ok=False, reason=f"paused: {', '.join(sorted(holders))}")
+        else:
+            yield _of(name, consumption.health())

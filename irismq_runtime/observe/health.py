@@ -1,0 +1,58 @@
+"""What a node says of its health: liveness and readiness apart, with reasons.
+
+*Live* means that restarting the process would not help: it is false only when
+the node itself is broken (its tree gave up, its loop is stuck). *Ready* means
+that work given to it now is done now. A broker that is away makes a node
+unready, never dead: it reconnects by itself. Plain values, JSON-able.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+__all__ = ["Check", "Health"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at. `reason` is empty when `ok`."""
+
+    name: str
+    ok: bool
+    reason: str = ""
+    #: Whether a failure means that the process itself is of no use.
+    vital: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """All checks of a node at one moment."""
+
+    checks: tuple[Check, ...] = field(default=())
+
+    @property
+    def live(self) -> bool:
+        """True unless a vital check failed."""
+        return all(check.ok for check in self.checks if check.vital)
+
+    @property
+    def ready(self) -> bool:
+        """True when every check is good."""
+        return all(check.ok for check in self.checks)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """One line for each check that failed: "name: reason"."""
+        return tuple(f"{check.name}: {check.reason}" for check in self.checks if not check.ok)
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the health as a value for JSON."""
+        return {
+            "live": self.live,
+            "ready": self.ready,
+            "reasons": list(self.reasons),
+            "checks": [
+                {"name": c.name, "ok": c.ok, "reason": c.reason, "vital": c.vital}
+                for c in self.checks
+            ],
+        }

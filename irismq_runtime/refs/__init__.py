@@ -1,0 +1,26 @@
+"""Refs: an address (`ServiceRef`) and one actor on another node (`PeerRef`)."""
+
+from __future__ import annotations
+
+from irismq_runtime.refs.directory import Directory, MemberInfo, Watching
+from irismq_runtime.refs.gather import Gather, Gathered, MemberError, MemberReply
+from irismq_runtime.refs.outbound import Outbound
+from irismq_runtime.refs.packing import RefPacking
+from irismq_runtime.refs.peer import PeerRef
+from irismq_runtime.refs.receipt import TellReceipt
+from irismq_runtime.refs.service import ServiceRef
+
+__all__ = [
+    "Directory",
+    "Gather",
+    "Gathered",
+    "MemberError",
+    "MemberInfo",
+    "MemberReply",
+    "Outbound",
+    "PeerRef",
+    "RefPacking",
+    "ServiceRef",
+    "TellReceipt",
+    "Watching",
+]

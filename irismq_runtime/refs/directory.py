@@ -1,0 +1,66 @@
+"""What refs ask of presence: who serves an address, and whether to believe it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actors import ActorRef
+    from irismq_runtime.refs.peer import PeerRef
+
+__all__ = ["Directory", "MemberInfo", "Watching"]
+
+
+@dataclass(frozen=True, slots=True)
+class MemberInfo:
+    """One bound actor: the node it is on, its address and its urn there."""
+
+    node: str
+    name: str
+    address: str
+    urn: str
+
+
+class Directory(Protocol):
+    """Presence as refs see it. An aid: when not `trusted`, deadlines decide."""
+
+    @property
+    def trusted(self) -> bool:
+        """True while this node hears announcements, its own among them."""
+        ...
+
+    @property
+    def settling(self) -> bool:
+        """True shortly after the start, while other nodes still introduce themselves."""
+        ...
+
+    def when_settled(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once `settling` is over, at once when it is already."""
+        ...
+
+    def serves(self, address: str) -> bool:
+        """Whether anybody is known to serve `address`."""
+        ...
+
+    def members(self, address: str) -> tuple[MemberInfo, ...]:
+        """Everybody known to serve `address`."""
+        ...
+
+    def knows_node(self, node_id: str) -> bool:
+        """Whether the node is known to be up."""
+        ...
+
+
+class Watching(Protocol):
+    """Death watch across nodes, as a `PeerRef` needs it."""
+
+    def add(self, peer: PeerRef, watcher: ActorRef[Any]) -> None:
+        """Tell `watcher` a `Terminated` when that actor, or its node, is gone."""
+        ...
+
+    def remove(self, peer: PeerRef, watcher: ActorRef[Any]) -> None:
+        """Forget the above."""
+        ...

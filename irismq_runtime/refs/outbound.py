@@ -1,0 +1,264 @@
+"""The sending half of a node: what every ref of it calls.
+
+Knows the two ports, the packer and the directory; knows no actor's inside. Bytes
+are made on the caller's thread, so that what cannot be encoded raises there, and
+are handed to a transport on the node's loop. Order of a durable tell: encode ->
+check the size -> outbox of the transport -> receipt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from actors._current import current_cell
+from actors.errors import AskCycle, AskTimeout
+from irismq_runtime.errors import MessageTooLarge
+from irismq_runtime.messaging import mailbox_topic, peer_name
+from irismq_runtime.refs.receipt import TellReceipt
+from irismq_runtime.wire import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actors import Clock, Events
+    from irismq_runtime.messaging import Packer
+    from irismq_runtime.ports import AddressTransport, Confirmation, MailboxTransport
+    from irismq_runtime.refs.directory import Directory, Watching
+    from irismq_runtime.refs.gather import Gather
+
+__all__ = ["Asking", "Outbound", "check_delay"]
+
+T = TypeVar("T")
+
+
+class Asking(NamedTuple):
+    """What an ask takes over from the handler that makes it.
+
+    `headers`: sender and chain. `timeout`: seconds, never beyond the deadline of
+    the message in hand.
+    """
+
+    headers: dict[str, object]
+    timeout: float
+
+
+def check_delay(name: str, value: float) -> float:
+    """Return `value` if it is a finite number of seconds >= 0, else ValueError."""
+    if not 0.0 <= value < float("inf"):
+        raise ValueError(f"{name} must be a finite number of seconds >= 0, not {value!r}")
+    return value
+
+
+class Outbound:
+    """Everything that refs send goes through here. Made by the node, on its loop."""
+
+    __slots__ = (
+        "_thread",
+        "addresses",
+        "ask_timeout",
+        "clock",
+        "directory",
+        "events",
+        "gathers",
+        "late",
+        "loop",
+        "mailbox",
+        "packer",
+        "publish_timeout",
+        "watching",
+    )
+
+    def __init__(
+        self,
+        *,
+        packer: Packer,
+        mailbox: MailboxTransport,
+        addresses: AddressTransport,
+        directory: Directory,
+        watching: Watching,
+        clock: Clock,
+        events: Events,
+        ask_timeout: float = 5.0,
+        publish_timeout: float = 30.0,
+    ) -> None:
+        self.packer = packer
+        self.mailbox = mailbox
+        self.addresses = addresses
+        self.directory = directory
+        self.watching = watching
+        self.clock = clock
+        self.events = events
+        self.ask_timeout = ask_timeout
+        self.publish_timeout = publish_timeout
+        self.loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+        #: Asks to everybody that wait for answers, by envelope id.
+        self.gathers: dict[bytes, Gather] = {}
+        #: Answers that came after their ask had ended.
+        self.late = 0
+
+    @property
+    def on_loop(self) -> bool:
+        """Whether the caller is on the thread of the node's loop."""
+        return threading.get_ident() == self._thread
+
+    def call(self, function: Callable[..., Any], *args: Any) -> None:
+        """Call on the loop: now when on its thread, else soon."""
+        if threading.get_ident() == self._thread:
+            function(*args)
+        else:
+            self.loop.call_soon_threadsafe(function, *args)
+
+    def wait_for(self, function: Callable[..., T], *args: Any) -> T:
+        """Call on the loop and return its result; a thread waits for it."""
+        if threading.get_ident() == self._thread:
+            return function(*args)
+        done: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+        def run() -> None:
+            try:
+                done.set_result(function(*args))
+            except Exception as error:  # the error belongs to the thread that waits
+                done.set_exception(error)
+
+        self.loop.call_soon_threadsafe(run)
+        return done.result()
+
+    # What the sender is -------------------------------------------------------
+
+    def headers(self) -> dict[str, object]:
+        """Return new headers that name the actor whose code calls, if one does."""
+        cell = current_cell.get()
+        if cell is None:
+            return {}
+        headers: dict[str, object] = {"s": peer_name(self.packer.node_id, cell.urn)}
+        actor = cell.actor
+        if actor is not None:
+            trace = actor.context.headers.get("tp")
+            if trace is not None:
+                headers["tp"] = trace
+        return headers
+
+    def asking(self, target: str, message: object, timeout: float | None) -> Asking:
+        """Return what an ask of `target` carries.
+
+        Raises `AskCycle` when `target` already waits for the asker, and
+        `AskTimeout` when the deadline of the message in hand is over.
+        """
+        timeout = self.ask_timeout if timeout is None else check_delay("timeout", timeout)
+        cell = current_cell.get()
+        if cell is None:
+            return Asking({"d": int(timeout * 1000)}, timeout)
+        headers = self.headers()
+        chain = cell.asking_chain()
+        actor = cell.actor
+        if chain and actor is not None:
+            own = getattr(actor, "address", None)
+            if own:
+                chain = (*chain, own)
+            if target in chain:
+                raise AskCycle(target, chain)
+            deadline = actor.context.deadline
+            if deadline is not None:
+                left = deadline - self.clock.monotonic()
+                if left <= 0:
+                    raise AskTimeout(
+                        target, type(message).__name__, 0.0, "the asker's own deadline is over"
+                    )
+                timeout = min(timeout, left)
+            headers["a"] = list(chain)
+        headers["d"] = int(timeout * 1000)
+        return Asking(headers, timeout)
+
+    # Storing ------------------------------------------------------------------
+
+    def store(
+        self,
+        address: str,
+        topic: str,
+        kind: Kind,
+        message: object,
+        *,
+        delay: float = 0.0,
+        expires: float | None = None,
+        codec: str | None = None,
+    ) -> TellReceipt:
+        """Encode `message` and store it in `topic`; see `ServiceRef.tell`."""
+        headers = self.headers()
+        if delay:
+            headers["t"] = int((self.clock.time() + check_delay("delay", delay)) * 1000)
+        if expires is not None:
+            headers["x"] = int((self.clock.time() + check_delay("expires", expires)) * 1000)
+        envelope_id, data, _ = self.packer.new(kind, message, headers, codec=codec)
+        return self.store_bytes(address, topic, envelope_id, data, delay)
+
+    def store_bytes(
+        self, address: str, topic: str, envelope_id: bytes, data: bytes, delay: float
+    ) -> TellReceipt:
+        """Store bytes as they are under the label `envelope_id`."""
+        key = ""
+        if self.events.active:
+            key = envelope_id.hex()
+            self.events.emit("tell.encoded", id=key, address=address, size=len(data))
+        if delay:
+            delay = min(delay, self.mailbox.max_delay)
+        if threading.get_ident() == self._thread:
+            confirmed = self.mailbox.publish(
+                topic, data, delay=delay, timeout=self.publish_timeout, key=key
+            )
+            return TellReceipt(envelope_id, confirmed, self.loop)
+        if len(data) > self.mailbox.max_body:
+            raise MessageTooLarge(len(data), self.mailbox.max_body, limit_of="the broker")
+        done: concurrent.futures.Future[None] = concurrent.futures.Future()
+        self.loop.call_soon_threadsafe(self._publish_for, done, topic, data, delay, key)
+        return TellReceipt(envelope_id, done, self.loop)
+
+    def _publish_for(
+        self,
+        done: concurrent.futures.Future[None],
+        topic: str,
+        data: bytes,
+        delay: float,
+        key: str,
+    ) -> None:
+        try:
+            confirmed = self.mailbox.publish(
+                topic, data, delay=delay, timeout=self.publish_timeout, key=key
+            )
+        except Exception as error:  # it is told through the receipt: the thread has gone on
+            done.set_exception(error)
+            return
+
+        def copy(future: Confirmation) -> None:
+            if future.cancelled():
+                done.cancel()
+            elif (error := future.exception()) is not None:
+                done.set_exception(error)
+            else:
+                done.set_result(None)
+
+        confirmed.add_done_callback(copy)
+
+    def topic_of(self, address: str) -> str:
+        """Return the topic in which `address` keeps its mailbox."""
+        return mailbox_topic(address)
+
+    # Sending to who is alive --------------------------------------------------
+
+    def broadcast(self, cluster: str, data: bytes) -> None:
+        """Send to every member now. Raises `ConnectionLost`, `MessageTooLarge`."""
+        limit = self.addresses.max_body
+        if len(data) > limit:
+            raise MessageTooLarge(len(data), limit, limit_of="the relay")
+        self.wait_for(self.addresses.broadcast, cluster, data)
+
+    def publish_live(self, topic: str, message: object, codec: str | None) -> None:
+        """Send an event to who listens now. Raises as `broadcast`."""
+        _, data, _ = self.packer.new(Kind.EVENT, message, self.headers(), codec=codec)
+        limit = self.addresses.max_body
+        if len(data) > limit:
+            raise MessageTooLarge(len(data), limit, limit_of="the relay")
+        self.wait_for(self.addresses.publish, topic, data)

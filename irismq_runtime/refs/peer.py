@@ -1,0 +1,115 @@
+"""`PeerRef`: one actor on another node, reached through that node alone.
+
+Made when an `ActorRef` crosses the wire. Iris cannot address a single member, so
+each node is the only member of a private cluster, and what goes there names its
+target in the header "to". Nothing is stored: a tell is accepted or refused by
+the living actor, at most once. When presence knows that the node is gone the
+answer is `ActorDeadError` at once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from actors import Exit, Receipt
+from actors.errors import ActorDeadError
+from irismq_runtime.messaging import peer_name, private_cluster
+from irismq_runtime.refs.asking import RemoteAsk
+from irismq_runtime.refs.proxy import RemoteProxy
+from irismq_runtime.wire import Kind
+
+if TYPE_CHECKING:
+    from actors import ActorRef
+    from irismq_runtime.refs.outbound import Outbound
+
+__all__ = ["PeerRef"]
+
+
+class PeerRef:
+    """The actor `actor_urn` on the node `node_id`. A value: equal by both."""
+
+    __slots__ = ("_outbound", "actor_urn", "node_id")
+
+    def __init__(self, outbound: Outbound, node_id: str, actor_urn: str) -> None:
+        self._outbound = outbound
+        self.node_id = node_id
+        self.actor_urn = actor_urn
+
+    def __repr__(self) -> str:
+        return f"<PeerRef {self}>"
+
+    def __str__(self) -> str:
+        return peer_name(self.node_id, self.actor_urn)
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, PeerRef)
+            and other.actor_urn == self.actor_urn
+            and other.node_id == self.node_id
+        )
+
+    def __hash__(self) -> int:
+        return hash((PeerRef, self.node_id, self.actor_urn))
+
+    def tell(self, message: object, *, timeout: float | None = None) -> Receipt:
+        """Send `message`; the receipt is done when the actor's inbox has taken it.
+
+        It fails with `ActorDeadError`, `Overloaded`, `AskTimeout` (not answered
+        within `timeout` seconds, outcome unknown) or `ConnectionLost`. Raises
+        `EncodeError`. Any thread.
+        """
+        outbound = self._outbound
+        timeout = outbound.ask_timeout if timeout is None else timeout
+        return Receipt(self._send(Kind.TELL, message, outbound.headers(), timeout))
+
+    def ask(self, message: object, *, timeout: float | None = None, block: bool = False) -> Any:
+        """Ask this actor; as `ServiceRef.ask`, and `ActorDeadError` when it is gone."""
+        headers, timeout = self._outbound.asking(self.actor_urn, message, timeout)
+        ask = self._send(Kind.ASK, message, headers, timeout)
+        return ask.get() if block else ask
+
+    def _send(
+        self, kind: Kind, message: object, headers: dict[str, object], timeout: float
+    ) -> RemoteAsk[Any]:
+        outbound = self._outbound
+        headers["to"] = self.actor_urn
+        ask_id, data, name = outbound.packer.new(kind, message, headers)
+        cluster = private_cluster(self.node_id)
+        ask = _PeerAsk(outbound, str(self), cluster, id=ask_id, message_type=name, timeout=timeout)
+        ask.node_id = self.node_id
+        outbound.call(outbound.directory.when_settled, lambda: ask.send_when_known(data))
+        return ask
+
+    def proxy(self) -> RemoteProxy:
+        """Return an object whose methods ask this actor; see `ServiceRef.proxy`."""
+        return RemoteProxy(self.ask)
+
+    def add_watcher(self, watcher: ActorRef[Any]) -> None:
+        """Send `Terminated` to `watcher` when the actor, or its node, is gone."""
+        outbound = self._outbound
+        outbound.call(outbound.watching.add, self, watcher)
+
+    def remove_watcher(self, watcher: ActorRef[Any]) -> None:
+        """Take `add_watcher` back."""
+        outbound = self._outbound
+        outbound.call(outbound.watching.remove, self, watcher)
+
+    def __copy__(self) -> PeerRef:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> PeerRef:
+        return self
+
+
+class _PeerAsk(RemoteAsk[Any]):
+    __slots__ = ("node_id",)
+
+    node_id: str
+
+    def send_when_known(self, data: bytes) -> None:
+        directory = self._outbound.directory
+        if directory.trusted and not directory.knows_node(self.node_id):
+            if not self._done:
+                self._fail(ActorDeadError(self.target, Exit("noproc")))
+            return
+        self.send(data)

@@ -1,0 +1,85 @@
+"""The receipt of a durable tell: done when the broker has confirmed.
+
+`tell` returns it at once. Awaiting it may be left out: the message goes its way,
+and nothing warns. Made on the loop it costs one small object; it can be awaited
+on the loop and waited for from a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+from typing import TYPE_CHECKING, Any
+
+from actors import Receipt
+from actors.errors import BlockingCall
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from irismq_runtime.ports import Confirmation
+
+__all__ = ["TellReceipt"]
+
+
+class TellReceipt(Receipt):
+    """Awaitable; gives None, or raises `DeliveryError` or `Overloaded`.
+
+    `id`: the envelope id (16 bytes) under which the message travels.
+    """
+
+    __slots__ = ("_future", "_loop", "id")
+
+    def __init__(
+        self,
+        id: bytes,  # noqa: A002  # the field's name on the wire
+        future: Confirmation | concurrent.futures.Future[None],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        # Not Receipt's constructor: this class keeps its promise another way.
+        self.id = id
+        self._future = future
+        self._loop = loop
+
+    def __repr__(self) -> str:
+        return f"<TellReceipt {self.id.hex()} {self._state()}>"
+
+    def _state(self) -> str:
+        if not self._future.done():
+            return "pending"
+        failed = self._future.cancelled() or self._future.exception() is not None
+        return "failed" if failed else "confirmed"
+
+    def done(self) -> bool:
+        """True once it is known what became of the tell."""
+        return self._future.done()
+
+    def __await__(self) -> Generator[Any, None, None]:
+        future = self._future
+        if isinstance(future, concurrent.futures.Future):
+            return asyncio.wrap_future(future).__await__()
+        if isinstance(future, asyncio.Future) and not future.done():
+            # The waiter may be cancelled; the message is on its way all the same.
+            return asyncio.shield(future).__await__()
+        return future.__await__()
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait in a thread, at most `timeout` seconds (`TimeoutError`).
+
+        Raises what awaiting raises, and `BlockingCall` on a thread that runs a
+        loop.
+        """
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            pass
+        else:
+            raise BlockingCall("wait() would block the loop of this thread; await the receipt")
+        future = self._future
+        if not isinstance(future, concurrent.futures.Future):
+            future = asyncio.run_coroutine_threadsafe(_awaited(self), self._loop)
+        future.result(timeout)
+
+
+async def _awaited(receipt: TellReceipt) -> None:
+    await receipt

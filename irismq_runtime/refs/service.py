@@ -1,0 +1,184 @@
+"""`ServiceRef`: an address. Anyone who serves it, or everyone who does.
+
+Same verbs as `ActorRef`, with the guarantees of the transport under each:
+
+- `tell`      kept by NSQ, at least once; the receipt is done when it is stored
+- `ask`       to one live member by Iris, at most once, answered by a deadline
+- `tell_all`  to every live member, best effort
+- `ask_all`   to every live member; who answered and who did not
+- `tunnel`, `stream`  an ordered, flow-controlled conversation with one member
+
+A ref is a value: equal when the address is, cheap to make, safe in every thread.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from irismq_runtime.errors import NoSuchService
+from irismq_runtime.refs.asking import RemoteAsk
+from irismq_runtime.refs.foreign import ForeignAsk, foreign_bytes
+from irismq_runtime.refs.gather import Gather
+from irismq_runtime.refs.proxy import RemoteProxy
+from irismq_runtime.refs.tunnels import Opening, stream
+from irismq_runtime.wire import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterable
+
+    from irismq_runtime.refs.foreign import Form
+    from irismq_runtime.refs.outbound import Outbound
+    from irismq_runtime.refs.receipt import TellReceipt
+
+__all__ = ["ServiceRef"]
+
+
+class ServiceRef:
+    """The actors, anywhere, that serve `address`. Made by `Node.ref`.
+
+    `codec`: how bodies are written when a message does not say (None: msgpack).
+    `foreign`: the service is a program that knows nothing of irismq; messages
+    are sent as bare JSON, or as the bytes they are, and presence is not asked.
+    """
+
+    __slots__ = ("_outbound", "_topic", "address", "codec", "foreign")
+
+    def __init__(
+        self,
+        outbound: Outbound,
+        address: str,
+        *,
+        codec: str | None = None,
+        foreign: Form | None = None,
+    ) -> None:
+        self._outbound = outbound
+        self._topic = outbound.topic_of(address)
+        self.address = address
+        self.codec = codec
+        self.foreign = foreign
+
+    def __repr__(self) -> str:
+        return f"<ServiceRef {self.address}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ServiceRef) and other.address == self.address
+
+    def __hash__(self) -> int:
+        return hash((ServiceRef, self.address))
+
+    def tell(
+        self, message: object, *, delay: float = 0.0, expires: float | None = None
+    ) -> TellReceipt:
+        """Store `message` in the mailbox of the address and return at once.
+
+        `delay`: not before so many seconds from now, any length. `expires`: not
+        after so many seconds from now. Await the receipt to know that the broker
+        has stored it (`DeliveryError` when not in time). Raises `EncodeError`,
+        `MessageTooLarge` and `Overloaded` before anything is sent. Any thread.
+        """
+        outbound = self._outbound
+        if self.foreign is None:
+            return outbound.store(
+                self.address,
+                self._topic,
+                Kind.TELL,
+                message,
+                delay=delay,
+                expires=expires,
+                codec=self.codec,
+            )
+        data = foreign_bytes(message, self.foreign)
+        label = outbound.packer.id_of(outbound.packer.number())
+        return outbound.store_bytes(self.address, self._topic, label, data, delay)
+
+    def tell_many(self, messages: Iterable[object]) -> list[TellReceipt]:
+        """Store each message; they leave together. Raises as `tell`, at the first."""
+        return [self.tell(message) for message in messages]
+
+    def ask(self, message: object, *, timeout: float | None = None, block: bool = False) -> Any:
+        """Ask one live member; returns a future (or the answer, with `block`).
+
+        `timeout` in seconds (None: the node's `ask_timeout`), cut to what is left
+        of the deadline of the message in hand. The future fails with what the
+        member answered (`Refused`, `ActorCrashed`, `RemoteError`, `Restarting`,
+        `Overloaded`, ...), `AskTimeout`, `ConnectionLost`, or `NoSuchService`.
+        Raises `AskCycle`, `EncodeError`. Cancelling what awaits it cancels the
+        handler. Any thread; `block=True` raises `BlockingCall` on a loop.
+        """
+        outbound = self._outbound
+        headers, timeout = outbound.asking(self.address, message, timeout)
+        address = self.address
+        ask: RemoteAsk[Any]
+        if self.foreign is not None:
+            data = foreign_bytes(message, self.foreign)
+            ask = ForeignAsk(outbound, address, message, self.foreign, timeout)
+            outbound.call(ask.send, data)
+        else:
+            ask_id, data, name = outbound.packer.new(Kind.ASK, message, headers, codec=self.codec)
+            ask = RemoteAsk(
+                outbound, address, address, id=ask_id, message_type=name, timeout=timeout
+            )
+            if outbound.directory.serves(address):
+                outbound.call(ask.send, data)
+            else:
+                outbound.call(outbound.directory.when_settled, lambda: ask.send_when_known(data))
+        return ask.get() if block else ask
+
+    def tell_all(self, message: object) -> None:
+        """Send to every live member, best effort.
+
+        Raises `ConnectionLost`, `MessageTooLarge`, `EncodeError`. Any thread.
+        """
+        outbound = self._outbound
+        if self.foreign is None:
+            headers = outbound.headers()
+            _, data, _ = outbound.packer.new(Kind.TELL, message, headers, codec=self.codec)
+        else:
+            data = foreign_bytes(message, self.foreign)
+        outbound.broadcast(self.address, data)
+
+    def ask_all(self, message: object, *, timeout: float | None = None) -> Gather:
+        """Ask every live member; the future gives a `Gathered`.
+
+        It ends when every member that presence knows of has answered, or by
+        `timeout`. Fails with `NoSuchService` when there is certainly nobody, with
+        `ConnectionLost` when the relay is away. Raises as `ask`. Any thread.
+        """
+        outbound = self._outbound
+        headers, timeout = outbound.asking(self.address, message, timeout)
+        ask_id, data, _ = outbound.packer.new(Kind.ASK, message, headers, codec=self.codec)
+        gather = Gather(outbound, self.address, ask_id)
+
+        def start() -> None:
+            directory = outbound.directory
+            if directory.trusted and not directory.serves(self.address):
+                gather.fail(NoSuchService(self.address))
+            else:
+                gather.start(data, timeout)
+
+        outbound.call(outbound.directory.when_settled, start)
+        return gather
+
+    def tunnel(self, *, timeout: float = 5.0) -> Opening:
+        """Open a tunnel to one live member: `async with ref.tunnel() as tunnel`.
+
+        Raises `TunnelTimeout` when nobody accepts within `timeout` seconds. Loop
+        thread only.
+        """
+        return Opening(self._outbound, self.address, timeout)
+
+    def stream(self, message: object, *, timeout: float = 5.0) -> AsyncGenerator[Any, None]:
+        """Ask one member whose handler is an async generator: `async for item in ...`.
+
+        `timeout` bounds the opening, not the stream. The member makes the next
+        item when there is room for it. Raises as `tunnel`, and what the handler
+        raised. Loop thread only.
+        """
+        return stream(self._outbound, self.address, message, timeout, self.codec)
+
+    def proxy(self) -> RemoteProxy:
+        """Return an object whose methods ask one live member: `await proxy.method(1)`.
+
+        Reaches methods that are marked `@exposed`, and nothing else.
+        """
+        return RemoteProxy(self.ask)

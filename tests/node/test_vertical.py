@@ -1,0 +1,75 @@
+"""One service end to end over in-memory transports: every verb, a crash, the end."""
+
+from __future__ import annotations
+
+import pytest
+
+from actors import Refused
+from irismq_runtime.errors import NoSuchService, RemoteError
+from supervisors import Supervisor, child
+from tests.node.helpers import Add, Counter, Fail, Total, World
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+async def until(condition) -> None:
+    """Turn the loop until `condition()` holds; the test's time limit ends the wait."""
+    import asyncio
+
+    while not condition():
+        await asyncio.sleep(0)
+
+
+async def test_tell_ask_and_tell_all_reach_an_actor_of_another_node(world):
+    async with world.node("server") as server, world.node("client") as client:
+        log = []
+        await server.start(Supervisor.of(child(Counter, log)))
+        counter = client.ref("test.counter")
+        await counter.tell(Add(1))
+        await until(lambda: log)
+        assert await counter.ask(Add(2)) == 3
+        counter.tell_all(Add(4))
+        await until(lambda: len(log) == 3)
+        assert await counter.ask(Total()) == 7
+
+
+async def test_a_crash_restarts_the_actor_and_the_next_ask_is_answered(world):
+    async with world.node("server") as server, world.node("client") as client:
+        await server.start(Supervisor.of(child(Counter)))
+        counter = client.ref("test.counter")
+        await counter.ask(Add(5))
+        with pytest.raises(RemoteError) as caught:
+            await counter.ask(Fail())
+        assert caught.value.type_name.endswith("ValueError")
+        assert await counter.ask(Total()) == 0
+
+
+async def test_a_refusal_is_answered_with_its_code_and_the_actor_lives(world):
+    async with world.node("server") as server, world.node("client") as client:
+        await server.start(Supervisor.of(child(Counter)))
+        counter = client.ref("test.counter")
+        await counter.ask(Add(5))
+        with pytest.raises(Refused) as caught:
+            await counter.ask(Fail("refuse"))
+        assert caught.value.code == "missing"
+        assert await counter.ask(Total()) == 5
+
+
+async def test_an_address_that_nobody_serves_fails_at_once(world):
+    async with world.node("client") as client:
+        await client.settled()
+        with pytest.raises(NoSuchService):
+            await client.ref("test.nobody").ask(Total())
+
+
+async def test_ask_all_gathers_the_answers_of_all_members(world):
+    async with world.node("a") as one, world.node("b") as two, world.node("client") as client:
+        await one.start(Supervisor.of(child(Counter)))
+        await two.start(Supervisor.of(child(Counter, instances=2)))
+        await until(lambda: len(client.members("test.counter")) == 3)
+        gathered = await client.ref("test.counter").ask_all(Total())
+        assert gathered.values == [0, 0, 0]
+        assert gathered.complete
