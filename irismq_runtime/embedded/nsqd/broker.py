@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from irismq_runtime.embedded.nsqd.consumer import Consumer
     from irismq_runtime.embedded.nsqd.journal import Journal
     from irismq_runtime.embedded.nsqd.options import NsqdOptions
+    from irismq_runtime.embedded.nsqd.store import Store
 
     Done = Callable[[Exception | None], None]
 
@@ -58,12 +59,51 @@ class Broker:
         self._ids = IdSource(clock.time())
         self._places = count(1)
         self._rows = count(1)
+        self._restored: list[tuple[Topic | tuple[Topic, Channel] | None, StoredMessage]] = []
 
-    def continue_from(self, *, last_id: int, last_place: int, last_row: int) -> None:
-        """Number on above what a store already holds."""
-        self._ids = IdSource(self._clock.time(), above=last_id)
-        self._places = count(last_place + 1)
-        self._rows = count(last_row + 1)
+    def recover(self, store: Store) -> None:
+        """Take over what a store holds, before anybody is connected.
+
+        Blocking: call it in a thread. All channels exist before any message is
+        in its place; a message of a place that is gone is forgotten.
+        """
+        places: dict[int, Topic | tuple[Topic, Channel]] = {}
+        for stored in store.places():
+            if not stored.channel:
+                topic = self.restore_topic(stored.topic, stored.place)
+                topic.paused = bool(stored.paused)
+                places[stored.place] = topic
+            elif stored.topic in self.topics:
+                topic = self.topics[stored.topic]
+                channel = self.restore_channel(topic, stored.channel, stored.place)
+                channel.paused = bool(stored.paused)
+                places[stored.place] = (topic, channel)
+        wall, now = self._clock.time(), self._clock.monotonic()
+        for row in store.rows():
+            message = StoredMessage(row.id, row.timestamp, row.body, row=row.row)
+            message.attempts = row.attempts
+            message.due = max(0.0, now + row.due / 1e9 - wall) if row.due else 0.0
+            self._restored.append((places.get(row.place), message))
+        self._ids = IdSource(wall)
+        self._ids = IdSource(wall, above=store.reserve_ids(self._ids.next_id))
+        self._places = count(store.last_place() + 1)
+        self._rows = count(store.last_row() + 1)
+
+    def place_restored(self) -> None:
+        """Put what `recover` read into its places. On the loop: it orders timers."""
+        restored, self._restored = self._restored, []
+        for place, message in restored:
+            if place is None:
+                self.journal.forget(message.row)
+            elif isinstance(place, Topic):
+                place.backlog.append(message)
+                place.message_count += 1
+            else:
+                topic, channel = place
+                topic.message_count += 1
+                channel.restore(message)
+        for topic in self.topics.values():
+            topic.release()
 
     # -- topics and channels ------------------------------------------------
 
@@ -73,7 +113,7 @@ class Broker:
         if topic is None:
             topic = self.restore_topic(name, next(self._places))
             if not topic.ephemeral:
-                self.journal.define(topic.place, name, None, paused=False)
+                self.journal.define(topic.place, name, "", paused=False)
         return topic
 
     def channel(self, topic_name: str, name: str) -> Channel:
@@ -152,7 +192,7 @@ class Broker:
         """Hold what is published, or hand it on again."""
         topic.paused = paused
         if not topic.ephemeral:
-            self.journal.define(topic.place, topic.name, None, paused=paused)
+            self.journal.define(topic.place, topic.name, "", paused=paused)
         topic.release()
 
     def pause_channel(self, topic: Topic, channel: Channel, *, paused: bool) -> None:
@@ -250,24 +290,22 @@ class Broker:
                 topic.put(targets)
             done(error)
 
-        self.journal.append(records, committed)
+        if records:
+            self.journal.append(records, committed)
+        else:
+            committed(None)
 
     def _copy(self, messages: Sequence[StoredMessage], channel: Channel) -> Sequence[StoredMessage]:
-        """Copies for one more channel; they are stored, but nobody waits for that.
-
-        The original keeps its row until its own channel has finished with it,
-        so a crash before the commit of the copies can lose none of the messages
-        for the first channel; for this one the copies are in the same commit as
-        the move of the originals.
-        """
+        """Copies for one more channel, stored in the commit that moves the originals."""
         stored = self.journal.durable and not channel.ephemeral
         copies = [message.copy(next(self._rows) if stored else 0) for message in messages]
         if stored:
-            records = [
-                Record(m.row, channel.place, m.id, m.timestamp, self._wall_ns(m.due), m.body)
-                for m in copies
-            ]
-            self.journal.append(records, lambda _error: None)
+            self.journal.copy(
+                [
+                    Record(m.row, channel.place, m.id, m.timestamp, self._wall_ns(m.due), m.body)
+                    for m in copies
+                ]
+            )
         return copies
 
     def _wall_ns(self, due: float) -> int:

@@ -96,13 +96,13 @@ class Channel:
         self._shed()
         self.pump()
 
-    def restore(self, message: StoredMessage, due: float | None) -> None:
-        """Take a message back from the store at start, deferred if `due`."""
+    def restore(self, message: StoredMessage) -> None:
+        """Take a message back from the store, at start."""
         self.message_count += 1
-        if due is None:
-            self.queue.append(message)
+        if message.due:
+            self._defer(message, message.due)
         else:
-            self._defer(message, due)
+            self.queue.append(message)
 
     def _shed(self) -> None:
         """An ephemeral channel holds no more than its limit; the newest go."""
@@ -275,16 +275,23 @@ class Channel:
 
     def empty(self) -> None:
         """Throw away what waits, is deferred and is in flight."""
+        holders = (*self.consumers.values(), *self._departed.values())
+        held = [message for consumer in holders for message in consumer.in_flight.values()]
+        held.extend(message for _, _, message in self._deferred)
+        held.extend(self.queue)
+        for message in held:
+            self._journal.forget(message.row)
         self.queue.clear()
         self._deferred.clear()
         self._arm_deferred()
-        for consumer in (*self.consumers.values(), *self._departed.values()):
+        for consumer in holders:
             consumer.drop_all()
             if consumer.timer is not None:
                 consumer.timer.cancel()
                 consumer.timer = None
         self._departed.clear()
-        self._journal.clear(self.place)
+        for consumer in self.consumers.values():
+            self.pump_one(consumer)
 
     def close(self) -> None:
         """Stop every timer: nothing happens here any more."""

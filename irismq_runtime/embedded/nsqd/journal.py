@@ -32,13 +32,19 @@ class Journal(Protocol):
 
     #: Whether `append` calls back later; False means that there is no store.
     durable: bool
+    #: Why the last write failed, for a person; empty while writing works.
+    fault: str
 
     def append(self, records: Sequence[Record], done: Callable[[Exception | None], None]) -> None:
         """Make `records` safe, then call `done(None)`, or `done(error)` if refused."""
         ...
 
+    def copy(self, records: Sequence[Record]) -> None:
+        """Copies of messages that are safe already; tried until it works."""
+        ...
+
     def forget(self, row: int) -> None:
-        """The message of `row` is finished."""
+        """The message of `row` is finished. Row 0 is not stored."""
         ...
 
     def update(self, row: int, attempts: int, due: int) -> None:
@@ -49,12 +55,8 @@ class Journal(Protocol):
         """The messages of `rows` belong to `place` from now on."""
         ...
 
-    def clear(self, place: int) -> None:
-        """Everything that `place` holds is thrown away."""
-        ...
-
-    def define(self, place: int, topic: str, channel: str | None, *, paused: bool) -> None:
-        """A topic (channel None) or channel exists, and whether it is paused."""
+    def define(self, place: int, topic: str, channel: str, *, paused: bool) -> None:
+        """A topic (channel empty) or channel exists, and whether it is paused."""
         ...
 
     def remove(self, place: int) -> None:
@@ -66,11 +68,15 @@ class MemoryJournal:
     """No store: nothing lasts, everything is done at once."""
 
     durable = False
+    fault = ""
 
     def append(self, records: Sequence[Record], done: Callable[[Exception | None], None]) -> None:
         """Nothing to write."""
         del records
         done(None)
+
+    def copy(self, records: Sequence[Record]) -> None:
+        """Nothing to write."""
 
     def forget(self, row: int) -> None:
         """Nothing to forget."""
@@ -81,10 +87,7 @@ class MemoryJournal:
     def move(self, rows: Sequence[int], place: int) -> None:
         """Nothing to move."""
 
-    def clear(self, place: int) -> None:
-        """Nothing to clear."""
-
-    def define(self, place: int, topic: str, channel: str | None, *, paused: bool) -> None:
+    def define(self, place: int, topic: str, channel: str, *, paused: bool) -> None:
         """Nothing to keep."""
 
     def remove(self, place: int) -> None:

@@ -63,6 +63,11 @@ class IdSource:
         first = ((int(wall_time * 1e9) >> 20) - _EPOCH) << _TIME_SHIFT
         self._next = max(first, above + 1)
 
+    @property
+    def next_id(self) -> int:
+        """The number of the next id."""
+        return self._next
+
     def take(self, count: int) -> list[bytes]:
         """The next `count` ids."""
         first = self._next

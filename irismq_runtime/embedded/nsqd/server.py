@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
+import sqlite3
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -17,11 +18,16 @@ from actors.clock import Clock, LoopClock
 from irismq_runtime.embedded.nsqd.broker import Broker
 from irismq_runtime.embedded.nsqd.connection import Connection
 from irismq_runtime.embedded.nsqd.context import ServerContext
+from irismq_runtime.embedded.nsqd.directory import DataDirectoryError, DirectoryLock
 from irismq_runtime.embedded.nsqd.journal import MemoryJournal
 from irismq_runtime.embedded.nsqd.options import NsqdOptions
+from irismq_runtime.embedded.nsqd.store import Store
+from irismq_runtime.embedded.nsqd.writer import StoreWriter
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from irismq_runtime.embedded.nsqd.journal import Journal
 
 __all__ = ["EmbeddedNsqd"]
 
@@ -55,6 +61,8 @@ class EmbeddedNsqd:
         self._context: ServerContext | None = None
         self._server: asyncio.Server | None = None
         self._client_ids = count(1)
+        self._writer: StoreWriter | None = None
+        self._lock: DirectoryLock | None = None
 
     @property
     def context(self) -> ServerContext:
@@ -64,13 +72,20 @@ class EmbeddedNsqd:
         return self._context
 
     async def start(self) -> None:
-        """Listen. Raises OSError when a port is taken."""
+        """Open the data folder, take over what it holds, and listen.
+
+        Raises OSError when a port is taken, `DataDirectoryError` when the folder
+        cannot be used, `DirectoryInUse` when it belongs to another server.
+        """
         if self._context is not None:
             raise RuntimeError("the embedded nsqd is started already")
         loop = asyncio.get_running_loop()
-        journal = MemoryJournal()
-        broker = Broker(clock=self.clock, rng=self._rng, journal=journal, options=self.options)
         listener = _listen(self.host, self.port)
+        try:
+            broker = await self._open_broker(loop)
+        except BaseException:
+            listener.close()
+            raise
         self.port = listener.getsockname()[1]
         self._context = context = ServerContext(
             broker,
@@ -84,6 +99,37 @@ class EmbeddedNsqd:
         self._server = await loop.create_server(
             lambda: Connection(context, next(self._client_ids)), sock=listener
         )
+
+    async def _open_broker(self, loop: asyncio.AbstractEventLoop) -> Broker:
+        def broker(journal: Journal) -> Broker:
+            return Broker(clock=self.clock, rng=self._rng, journal=journal, options=self.options)
+
+        if self.data is None:
+            return broker(MemoryJournal())
+        lock = DirectoryLock(self.data)
+        await asyncio.to_thread(
+            lock.acquire, address=f"{self.host}:{self.port}", wall_time=self.clock.time()
+        )
+        try:
+            store = await asyncio.to_thread(Store, self.data, sync=self.options.sync)
+            self._writer = StoreWriter(store, loop)
+            opened = broker(self._writer)
+            await asyncio.to_thread(opened.recover, store)
+            opened.place_restored()
+        except BaseException as error:
+            await self._close_store(lock, flush=False)
+            if isinstance(error, sqlite3.Error):
+                raise DataDirectoryError(self.data, str(error)) from error
+            raise
+        self._lock = lock
+        return opened
+
+    async def _close_store(self, lock: DirectoryLock | None, *, flush: bool) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            await writer.close(flush=flush)
+        if lock is not None:
+            await asyncio.to_thread(lock.release)
 
     async def stop(self) -> None:
         """Close every connection and stop listening, in well under a second."""
@@ -109,6 +155,8 @@ class EmbeddedNsqd:
             await asyncio.sleep(0)
         context.broker.close()
         await server.wait_closed()
+        lock, self._lock = self._lock, None
+        await self._close_store(lock, flush=flush)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -96,5 +96,6 @@ class Topic:
 
     def empty(self) -> None:
         """Throw away the backlog (not what channels hold), as nsqd does."""
+        for message in self.backlog:
+            self._journal.forget(message.row)
         self.backlog.clear()
-        self._journal.clear(self.place)
