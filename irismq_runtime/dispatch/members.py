@@ -177,7 +177,7 @@ class MemberDispatch:
         except ActorError as error:
             self._in.counters.refused += 1
             self._in.lost(message, ref, shorten(error))
-            self._in.log.warn(
+            self._in.log.note(
                 f"broadcast:{self.address}", f"{self.address}: a broadcast was not taken: {error}"
             )
 

@@ -330,7 +330,7 @@ class StoredDispatch:
     def lease_lost(self, run: _Run) -> None:
         """The broker may have given the message of `run` to somebody else."""
         self._in.counters.leases_lost += 1
-        self._in.log.warn(
+        self._in.log.note(
             f"lease:{self.address}",
             f"{self.address}: a handler outlived the broker's limit; another may run it again",
         )

@@ -126,7 +126,7 @@ class TunnelDispatch:
             raise
         if outcome.kind != "replied":
             raise error_for_caller(self.address, outcome)
-        items: AsyncGenerator[Any, None] = outcome.value
+        items: Any = outcome.value
         if not inspect.isasyncgen(items):
             raise Refused("this handler makes no stream: read its answer with ref.ask(...)")
         return items
@@ -138,7 +138,7 @@ class TunnelDispatch:
             return  # the other end is gone: there is nobody to tell
 
     def _report(self, error: BaseException) -> None:
-        self._in.log.warn(
+        self._in.log.note(
             f"tunnel:{self.address}",
             f"{self.address}: a tunnel ended with {type(error).__name__}: {error}",
         )

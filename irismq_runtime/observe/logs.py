@@ -47,7 +47,7 @@ class RateLimitedLog:
         self._period = period
         self._kinds: dict[str, _Kind] = {}
 
-    def warn(self, kind: str, text: str) -> None:
+    def note(self, kind: str, text: str) -> None:
         """Something that someone may want to look at. `kind` groups equal lines."""
         self._say(logging.WARNING, kind, text)
 
