@@ -133,8 +133,7 @@ class Lane:
         """Start with an empty table; what was held before was lost with its connection."""
         self.leases = Leases(terms.msg_timeout, terms.max_msg_timeout)
         self._overheld.clear()
-        pulse = self._wiring.pulse
-        pulse.period = min(pulse.period, self.leases.period)
+        self._wiring.quicken(self.leases.period)
         self._owner.lane_ready(self, terms.max_rdy)
 
     def frames(self, frames: list[Frame]) -> None:

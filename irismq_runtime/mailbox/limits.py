@@ -71,6 +71,12 @@ class BrokerLimits:
             self._delays[broker] = max_delay
             self.max_delay = min(self._delays.values())
 
+    def unknown(self, broker: str) -> tuple[bool, bool]:
+        """What there is to ask the broker of this name: (its largest body, its longest delay)."""
+        ask_body = self._config.max_body is None and broker not in self._bodies
+        ask_delay = self._config.max_delay is None and broker not in self._delays
+        return ask_body, ask_delay
+
     def announced(self, broker: str, terms: Terms) -> None:
         """Take what the answer to IDENTIFY says."""
         self.learn(broker, max_body=terms.max_msg_size, max_delay=terms.max_req_timeout)

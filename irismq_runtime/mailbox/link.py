@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from typing import TYPE_CHECKING, Protocol
 
 from irismq_runtime.mailbox.connection import Connection
 from irismq_runtime.mailbox.handshake import Handshake
 from irismq_runtime.mailbox.reconnect import LinkState
+from irismq_runtime.mailbox.wiring import explain
 
 if TYPE_CHECKING:
     from actors.clock import TimerHandle
@@ -168,7 +168,7 @@ class Link:
 
     def start_tls(self, connection: Connection, transport: asyncio.Transport) -> None:
         """Upgrade in a task of its own."""
-        self._task = asyncio.create_task(self._upgrade(connection, transport))
+        self._task = asyncio.create_task(self._wiring.upgrade(connection, transport))
 
     # Dialling --------------------------------------------------------------
 
@@ -194,30 +194,21 @@ class Link:
         try:
             async with wiring.dials:
                 await wiring.network.connect(lambda: connection, self.endpoint)
+            if self.state is LinkState.DIALING:
+                self.reason = "something listens there, but has not answered as nsqd does"
         except OSError as error:
-            connection.drop(_text(error))
+            connection.drop(explain(error))
         except asyncio.CancelledError:
             connection.drop("the attempt was given up")
             raise
 
-    async def _upgrade(self, connection: Connection, transport: asyncio.Transport) -> None:
-        config = self._wiring.config
-        if config.tls is None:
-            connection.tls_ready(None, "no ssl context")
-            return
-        hostname = config.tls_hostname or self.endpoint.host
-        network = self._wiring.network
-        try:
-            upgraded = await network.start_tls(transport, connection, config.tls, hostname)
-        except OSError as error:
-            connection.tls_ready(None, _text(error))
-        else:
-            connection.tls_ready(upgraded)
-
     def _too_slow(self, connection: Connection) -> None:
         self._timer = None
         seconds = self._wiring.config.connect_timeout
-        connection.drop(f"no complete handshake within {seconds:g} s")
+        connection.drop(
+            f"no complete handshake within {seconds:g} s: what listens there is slow, "
+            "or is not nsqd's TCP port (4150)"
+        )
         if self._task is not None:
             self._task.cancel()
 
@@ -250,12 +241,3 @@ class Link:
         self._wiring.log.write(
             logging.WARNING, f"{what} {self.endpoint}", text, self.endpoint, what, reason
         )
-
-
-def _text(error: OSError) -> str:
-    """What an `OSError` means to a person."""
-    if isinstance(error, ConnectionRefusedError):
-        return "connection refused: nothing listens there"
-    if isinstance(error, socket.gaierror):
-        return f"unknown host: {error.strerror}"
-    return str(error) or type(error).__name__

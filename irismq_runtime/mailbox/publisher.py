@@ -24,6 +24,7 @@ from irismq_runtime.errors import DeliveryError, MessageTooLarge
 from irismq_runtime.mailbox.broker_link import BrokerLink
 from irismq_runtime.mailbox.limits import BrokerLimits, OutboxFull, limit_in
 from irismq_runtime.mailbox.outbox import Batch, Outbox, Parcel
+from irismq_runtime.mailbox.probe import probe_limits
 from irismq_runtime.mailbox.receipts import GroupReceipt, Receipt
 from irismq_runtime.mailbox.settlement import milliseconds
 from irismq_runtime.protocols.nsq import topic_name
@@ -74,6 +75,7 @@ class Publisher:
         self._idle: asyncio.Event = asyncio.Event()
         self._idle.set()
         self._first_ready: asyncio.Event = asyncio.Event()
+        self._probes: dict[str, asyncio.Task[None]] = {}
         self._closed = False
 
     def _outbox(self) -> Outbox:
@@ -114,7 +116,7 @@ class Publisher:
         return group
 
     async def start(self, timeout: float) -> bool:
-        """Dial every broker; True when the first is ready, False at the timeout."""
+        """Dial every broker; True when the first is ready and known, False at the timeout."""
         for broker in self.brokers:
             broker.link.start()
         timer = self._wiring.clock.call_later(timeout, self._first_ready.set)
@@ -133,6 +135,9 @@ class Publisher:
             await self._idle.wait()
             timer.cancel()
         self._cancel_timer()
+        for task in self._probes.values():
+            task.cancel()
+        await asyncio.gather(*self._probes.values(), return_exceptions=True)
         await asyncio.gather(*(broker.link.close(0.5) for broker in self.brokers))
         for parcel in self._all_waiting():
             self._fail(parcel, "the mailbox was closed")
@@ -210,12 +215,24 @@ class Publisher:
     def broker_ready(self, broker: BrokerLink, terms: Terms) -> None:
         """Learn the broker's limits, and write to it what waits."""
         self.limits.announced(broker.name, terms)
-        self._first_ready.set()
+        if any(self.limits.unknown(broker.name)):
+            self._probe(broker)
+        else:
+            self._first_ready.set()
         if self._copies > 1:
             for other in self.brokers:
                 if not other.ready:
                     self._move_away(other)
         self._flush()
+
+    def _probe(self, broker: BrokerLink) -> None:
+        """Ask the broker for its limits, once."""
+        if broker.name in self._probes:
+            return
+        asking = probe_limits(self._wiring, broker.link.endpoint, self.limits)
+        task = asyncio.get_running_loop().create_task(asking)
+        self._probes[broker.name] = task
+        task.add_done_callback(lambda _: self._first_ready.set())
 
     def broker_room(self, broker: BrokerLink) -> None:  # noqa: ARG002  # any broker may have room now
         """Write on."""

@@ -89,6 +89,7 @@ class NsqMailbox:
 
         The error says what answered at each address. The mailbox is closed then.
         """
+        self._wiring.on_quicker = self._plan_beat
         self._plan_beat()
         if not await self._publisher.start(self._config.start_timeout):
             reason = self._publisher.why_not_ready()
@@ -109,11 +110,14 @@ class NsqMailbox:
             left = drain - (self._wiring.clock.monotonic() - started)
             await self._publisher.close(max(left, 0.0))
         finally:
+            self._wiring.on_quicker = lambda: None
             if self._beat is not None:
                 self._beat.cancel()
             self._closed.set_result(None)
 
     def _plan_beat(self) -> None:
+        if self._beat is not None:
+            self._beat.cancel()
         pulse = self._wiring.pulse
         self._beat = self._wiring.clock.call_later(pulse.period, self._on_beat)
 
@@ -167,6 +171,11 @@ class NsqMailbox:
     def max_attempts(self) -> int:
         """See `ports.MailboxTransport.max_attempts`."""
         return self._config.max_attempts
+
+    @property
+    def connects(self) -> int:
+        """How many publishing connections were made so far: 1 per broker if all is well."""
+        return sum(broker.link.connects for broker in self._publisher.brokers)
 
     # Consuming -------------------------------------------------------------
 

@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from actors.clock import Clock
     from actors.events import Events
     from irismq_runtime.mailbox.config import MailboxConfig
+    from irismq_runtime.mailbox.connection import Connection
     from irismq_runtime.mailbox.endpoint import Endpoint
     from irismq_runtime.mailbox.handshake import Terms
 
-__all__ = ["AsyncioNetwork", "Network", "Wiring"]
+__all__ = ["AsyncioNetwork", "Network", "Wiring", "explain"]
 
 #: Bytes of an HTTP answer.
 MAX_ANSWER = 1024 * 1024
@@ -128,6 +129,8 @@ class Wiring:
         self.pulse = Pulse(clock.monotonic())
         self.dials = asyncio.Semaphore(config.concurrent_dials)
         self.budget = DialBudget(config.dials_per_second)
+        #: Called when the beats must come more often.
+        self.on_quicker: Callable[[], None] = _nothing
         self._hostname = socket.gethostname()
         # The longest lease that a broker grants, where it is known; 0: shorter
         # than what we asked for, by how much is not known yet.
@@ -162,6 +165,26 @@ class Wiring:
             subscribe=subscribe,
         )
 
+    async def upgrade(self, connection: Connection, transport: asyncio.Transport) -> None:
+        """Upgrade a connection to TLS, and tell it the outcome."""
+        config = self.config
+        if config.tls is None:
+            connection.tls_ready(None, "no ssl context")
+            return
+        hostname = config.tls_hostname or connection.endpoint.host
+        try:
+            upgraded = await self.network.start_tls(transport, connection, config.tls, hostname)
+        except OSError as error:
+            connection.tls_ready(None, explain(error))
+        else:
+            connection.tls_ready(upgraded)
+
+    def quicken(self, period: float) -> None:
+        """Beat at least this often from now on, in seconds."""
+        if period < self.pulse.period:
+            self.pulse.period = period
+            self.on_quicker()
+
     def lease_refused(self, endpoint: Endpoint) -> None:
         """The broker's longest lease is shorter than what we asked for."""
         self._longest_lease[endpoint] = 0.0
@@ -172,3 +195,16 @@ class Wiring:
         self._longest_lease[endpoint] = terms.max_msg_timeout
         best = min(self.config.msg_timeout, terms.max_msg_timeout)
         return unknown and terms.msg_timeout > best
+
+
+def _nothing() -> None:
+    return
+
+
+def explain(error: OSError) -> str:
+    """What an `OSError` of a connection means to a person."""
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused: nothing listens there"
+    if isinstance(error, socket.gaierror):
+        return f"unknown host: {error.strerror}"
+    return str(error) or type(error).__name__

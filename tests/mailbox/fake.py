@@ -18,6 +18,7 @@ from irismq_runtime.mailbox import MailboxConfig, NsqMailbox
 from irismq_runtime.protocols.nsq import (
     CommandDecoder,
     CommandLimits,
+    NsqProtocolError,
     encode_error,
     encode_message,
     encode_response,
@@ -74,7 +75,7 @@ class Peer:
         self.writes: list[bytes] = []
         self.eof = False
         self._magic = False
-        self._decoder = CommandDecoder(CommandLimits())
+        self._decoder = CommandDecoder(CommandLimits(**network.limits))
         self.transport = FakeTransport(self)
 
     def of(self, kind: type) -> list[Any]:
@@ -90,7 +91,12 @@ class Peer:
             assert data.startswith(b"  V2")
             self._magic = True
             data = data[4:]
-        commands = self._decoder.feed(data)
+        try:
+            commands = self._decoder.feed(data)
+        except NsqProtocolError as fault:  # what nsqd would refuse, it refuses
+            self.send(encode_error(fault.code, fault.reason))
+            self.cut()
+            return
         while commands:
             for command in commands:
                 self.commands.append(command)
@@ -164,6 +170,7 @@ class FakeNetwork:
         self.refuse_sub: list[tuple[str, str] | None] = []
         self.on_command: Callable[[Peer, Any], None] | None = None
         self.answers: dict[Endpoint, Callable[[str], Awaitable[tuple[int, bytes]]]] = {}
+        self.limits: dict[str, int] = {}
         self.dials: list[Endpoint] = []
         self.terms = {
             "max_rdy_count": 2500,
@@ -221,8 +228,10 @@ class World:
     """A mailbox on the fake network, with a clock that the test moves."""
 
     def __init__(
-        self, *ports: int, lookupds: tuple[str, ...] = (), seed: int = 1, **options: Any
+        self, *ports: int, lookupds: tuple[str, ...] = (), probe: bool = False, **options: Any
     ) -> None:
+        if not probe:
+            options = {"max_body": 1024 * 1024, "max_delay": 3600.0, **options}
         self.clock = ManualClock(1000.0)
         self.network = FakeNetwork()
         self.events = Events()
@@ -230,7 +239,7 @@ class World:
             [f"127.0.0.1:{port}" for port in (ports or (4150,))],
             lookupds,
             clock=self.clock,
-            rng=random.Random(seed),
+            rng=random.Random(1),
             events=self.events,
             config=MailboxConfig(**options),
             network=self.network,

@@ -60,7 +60,7 @@ async def test_a_batch_is_split_at_its_largest_size_and_count():
     world = await started(batch_bytes=1000, batch_count=7)
     for n in range(20):
         world.mailbox.publish("small", b"%02d" % n)
-    for n in range(5):
+    for _ in range(5):
         world.mailbox.publish("large", bytes(400))
     world.mailbox.publish("huge", bytes(5000))
     await turns()
@@ -290,8 +290,8 @@ async def test_a_message_the_broker_drops_the_connection_over_is_given_up_alone(
 
 
 async def test_case_32_a_message_over_the_limit_never_reaches_the_wire():
-    world = World()
-    world.network.terms["max_msg_size"] = 2000
+    world = World(probe=True)
+    world.network.terms["max_msg_size"] = 2000  # a broker that announces it
     await world.mailbox.start()
     assert world.mailbox.max_body == 2000
     with pytest.raises(MessageTooLarge) as caught:
@@ -304,6 +304,16 @@ async def test_case_32_a_message_over_the_limit_never_reaches_the_wire():
     peer.ok()
     for receipt in receipts:
         await receipt
+    await world.close()
+
+
+async def test_case_32_limits_that_are_not_announced_are_asked_for():
+    world = World(probe=True)
+    world.network.limits = {"max_msg_size": 3000, "max_req_timeout_ms": 60_000}
+    await world.mailbox.start()
+    assert world.mailbox.max_body == 3000
+    assert world.mailbox.max_delay == 60.0
+    assert world.mailbox.connects == 1
     await world.close()
 
 

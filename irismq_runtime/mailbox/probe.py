@@ -1,0 +1,88 @@
+"""Asking nsqd for its limits by questions that it must refuse.
+
+nsqd announces neither its largest message nor its longest deferral, and over an
+oversize PUB it resets the connection while the body is still on its way. But it
+checks the size before the body, and says the limit when it refuses: so a PUB
+that only claims a size, and a DPUB that only claims a delay, each on a
+connection of its own, tell both. No topic is made and nothing is stored; nsqd
+writes a line to its log for each. A value that is configured is not asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from irismq_runtime.mailbox.connection import Connection
+from irismq_runtime.mailbox.handshake import Handshake
+from irismq_runtime.mailbox.limits import limit_in
+from irismq_runtime.protocols.nsq import ErrorFrame
+
+if TYPE_CHECKING:
+    from irismq_runtime.mailbox.endpoint import Endpoint
+    from irismq_runtime.mailbox.handshake import Terms
+    from irismq_runtime.mailbox.limits import BrokerLimits
+    from irismq_runtime.mailbox.wiring import Wiring
+    from irismq_runtime.protocols.nsq import Frame
+
+__all__ = ["probe_limits"]
+
+#: The claimed size is the largest that the length field holds.
+_BODY_QUESTION = b"PUB irismq.limit-probe\n\x7f\xff\xff\xff"
+_DELAY_QUESTION = b"DPUB irismq.limit-probe 999999999999999\n"
+
+
+class _Question:
+    """One question on one connection (a `ConnectionOwner`)."""
+
+    def __init__(self, wiring: Wiring, question: bytes) -> None:
+        self.answer = ""
+        self.over = asyncio.Event()
+        self._wiring = wiring
+        self._question = question
+        self._task: asyncio.Task[None] | None = None
+
+    def connection_ready(self, connection: Connection, terms: Terms) -> None:  # noqa: ARG002  # the owner's signature
+        """Ask."""
+        connection.write(self._question)
+
+    def frames(self, frames: list[Frame]) -> None:
+        """Take the refusal."""
+        for frame in frames:
+            if isinstance(frame, ErrorFrame):
+                self.answer = f"{frame.code} {frame.text}"
+
+    def connection_ended(self, connection: Connection, reason: str) -> None:  # noqa: ARG002  # as above
+        """The broker closes after it has refused."""
+        self.over.set()
+
+    def start_tls(self, connection: Connection, transport: asyncio.Transport) -> None:
+        """Upgrade in a task of its own."""
+        self._task = asyncio.create_task(self._wiring.upgrade(connection, transport))
+
+
+async def probe_limits(wiring: Wiring, endpoint: Endpoint, limits: BrokerLimits) -> None:
+    """Learn the limits of one broker; gives up quietly when it does not answer."""
+    questions = zip((_BODY_QUESTION, _DELAY_QUESTION), limits.unknown(str(endpoint)), strict=True)
+    for question, unknown in questions:
+        if unknown:
+            body, delay = limit_in(await _ask(wiring, endpoint, question))
+            limits.learn(str(endpoint), max_body=body, max_delay=delay)
+
+
+async def _ask(wiring: Wiring, endpoint: Endpoint, question: bytes) -> str:
+    """The broker's refusal of `question`; empty when it gave none."""
+    owner = _Question(wiring, question)
+    handshake = Handshake(wiring.wishes(endpoint, None))
+    connection = Connection(owner, endpoint, handshake, clock=wiring.clock, silence=float("inf"))
+    patience = wiring.config.connect_timeout
+    timer = wiring.clock.call_later(patience, connection.drop, "no answer to a question")
+    try:
+        await wiring.network.connect(lambda: connection, endpoint)
+        await owner.over.wait()
+    except OSError:
+        return ""
+    finally:
+        timer.cancel()
+        connection.drop("the question is answered")
+    return owner.answer
