@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from actors import message
 
-__all__ = ["CarrierTotals", "Flight", "LongDelay", "ResetCaches", "WorstDelays"]
+__all__ = ["CarrierTotals", "Counted", "Flight", "LongDelay", "ResetCaches", "WorstDelays"]
 
 
 @message("flights.flight")
@@ -45,6 +45,12 @@ class WorstDelays:
 @dataclass(frozen=True, slots=True)
 class CarrierTotals:
     """Ask for the number of flights of each carrier."""
+
+
+@message("flights.counted")
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Ask for the number of flights in the ledger."""
 
 
 @message("flights.reset_caches")

@@ -51,6 +51,11 @@ class Store:
             )
         )
 
+    def count(self) -> int:
+        """Flights in the ledger."""
+        (count,) = self._db.execute("select count(*) from flight").fetchone()
+        return int(count)
+
     def worst(self, count: int) -> list[tuple[str, int]]:
         """The `count` flights with the longest departure delay, in minutes."""
         return list(
