@@ -160,7 +160,7 @@ def main() -> None:
     table = {}
     with tempfile.TemporaryDirectory(dir=".") as folder:
         servers = {
-            "embedded, in memory": lambda: embedded(),
+            "embedded, in memory": embedded,
             "embedded, durable": lambda: embedded("--data", f"{folder}/a"),
             "embedded, durable, no fsync": lambda: embedded("--data", f"{folder}/b", "--no-sync"),
         }

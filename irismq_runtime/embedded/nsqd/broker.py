@@ -233,8 +233,8 @@ class Broker:
         due = self._clock.monotonic() + delay if delay > 0 else 0.0
         ids = self._ids.take(len(bodies))
         if not self.journal.durable or topic.ephemeral:
-            self._publish_now(topic, list(zip(ids, bodies, strict=True)), timestamp, due)
             done(None)
+            self._publish_now(topic, list(zip(ids, bodies, strict=True)), timestamp, due)
             return
         self._publish_stored(topic, list(zip(ids, bodies, strict=True)), timestamp, due, done)
 
@@ -286,9 +286,9 @@ class Broker:
                 for record in records:
                     self.journal.forget(record.row)
                 error = TopicGone(topic.name)
+            done(error)
             if error is None:
                 topic.put(targets)
-            done(error)
 
         if records:
             self.journal.append(records, committed)

@@ -13,14 +13,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
+from irismq_runtime.embedded.nsqd.codings import CodingError, DeflateCoding, TlsCoding
 from irismq_runtime.embedded.nsqd.negotiation import Grant
 from irismq_runtime.embedded.nsqd.outlet import Outlet
 from irismq_runtime.embedded.nsqd.session import Session
 from irismq_runtime.protocols.nsq import frames
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from actors.clock import TimerHandle
     from irismq_runtime.embedded.nsqd.context import ServerContext
 
@@ -33,6 +36,8 @@ _LINGER = 1.0
 _ANSWERS = 1024 * 1024
 #: Bytes of publishes not yet safe at which no more commands are read.
 _PUBLISHES = 8 * 1024 * 1024
+#: Seconds for a TLS handshake, as in nsqd.
+_HANDSHAKE = 5.0
 
 
 class Connection(asyncio.Protocol):
@@ -47,6 +52,11 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._timer: TimerHandle | None = None
         self._slow_timer: TimerHandle | None = None
+        self._handshake_timer: TimerHandle | None = None
+        self._tls: TlsCoding | None = None
+        self._deflate: DeflateCoding | None = None
+        #: Codings that begin when the answers before them are sent.
+        self._upgrade: Grant | None = None
         self._last_read = self._last_beat = context.clock.monotonic()
         self._ending = False
         self._closing = False
@@ -68,10 +78,14 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Bytes have come."""
         self._last_read = self._clock.monotonic()
-        if not self.session.refused:
+        if self.session.refused:
+            return
+        if self._tls is None and self._deflate is None:
             self.session.feed(data)
-            if self.outlet.held > _PUBLISHES:
-                self._read_no_more()
+        else:
+            self._feed_coded(data)
+        if self.outlet.held > _PUBLISHES:
+            self._read_no_more()
 
     def eof_received(self) -> bool:
         """The client sends no more. Its publishes still get their answers."""
@@ -105,14 +119,91 @@ class Connection(asyncio.Protocol):
         self._context.connections.pop(self.session.client_id, None)
         self.session.end()
 
+    def tls_facts(self) -> dict[str, Any]:
+        """What the statistics say of the connection's encryption."""
+        return {
+            "tls": False,
+            "tls_cipher_suite": "",
+            "tls_version": "",
+            "tls_negotiated_protocol": "",
+            "tls_negotiated_protocol_is_mutual": False,
+            **(self._tls.facts() if self._tls is not None else {}),
+        }
+
+    # -- codings ------------------------------------------------------------------
+
+    def _feed_coded(self, data: bytes) -> None:
+        pieces: Iterable[bytes] = (data,)
+        try:
+            if self._tls is not None:
+                pieces = self._tls.decode_untrusted(data)
+            for piece in pieces:
+                self._tls_ready()
+                inner: Iterable[bytes] = (piece,)
+                if self._deflate is not None:
+                    inner = self._deflate.decode_untrusted(piece)
+                for plain in inner:
+                    self.session.feed(plain)
+            self._tls_ready()
+        except CodingError as error:
+            _log.info("%s: %s; closed", self.session.remote_address, error)
+            self._send_tls()
+            self.close()
+        else:
+            self._send_tls()
+
+    def _send_tls(self) -> None:
+        """Send what TLS itself has to say."""
+        if self._tls is not None and self._transport is not None:
+            said = self._tls.outgoing()
+            if said and not self._transport.is_closing():
+                self._transport.write(said)
+
+    def _begin_codings(self, grant: Grant) -> None:
+        self._upgrade = None
+        self.outlet.flush()
+        rest = self.session.decoder.take_rest()
+        if grant.tls and self._context.options.tls is not None:
+            self._tls = TlsCoding(self._context.options.tls)
+            self._handshake_timer = self._clock.call_later(_HANDSHAKE, self.abort)
+        else:
+            self._begin_deflate()
+        if rest:
+            self._feed_coded(rest)
+
+    def _tls_ready(self) -> None:
+        """The handshake may be over now: say so, and go on to deflate."""
+        if self._tls is None or not self._tls.ready or self._handshake_timer is None:
+            return
+        self._handshake_timer.cancel()
+        self._handshake_timer = None
+        self.outlet.answer(frames.OK_FRAME)
+        if self.session.grant.deflate:
+            self._begin_deflate()
+
+    def _begin_deflate(self) -> None:
+        self.outlet.flush()
+        self._deflate = DeflateCoding(self.session.grant.deflate_level)
+        self.outlet.answer(frames.OK_FRAME)
+
     # -- for the session ------------------------------------------------------
 
     def identified(self, grant: Grant) -> None:
-        """Heartbeats follow what was agreed."""
-        del grant
+        """Heartbeats follow what was agreed; TLS and deflate begin."""
         self._last_beat = self._clock.monotonic()
         self._watch()
-        self.session.resume()
+        if not grant.negotiated or not (grant.tls or grant.deflate):
+            self.session.resume()
+        elif self.outlet.waiting:
+            self._upgrade = grant
+        else:
+            self._begin_codings(grant)
+
+    def encryption(self) -> tuple[bool, str]:
+        """Whether TLS is on, and the common name of the client's certificate."""
+        if self._tls is None:
+            return False, ""
+        return self._tls.ready, self._tls.common_name()
 
     def refuse(self) -> None:
         """Close, once the answers that wait are sent."""
@@ -123,7 +214,11 @@ class Connection(asyncio.Protocol):
     def settled(self) -> None:
         """A publish is safe or refused: go on, or end what waited for it."""
         self._read_on()
-        if self._ending and not self.outlet.waiting:
+        if self.outlet.waiting:
+            return
+        if self._upgrade is not None:
+            self._begin_codings(self._upgrade)
+        elif self._ending:
             self.close()
 
     # -- out ----------------------------------------------------------------
@@ -132,6 +227,10 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None or self._closing or transport.is_closing():
             return
+        if self._deflate is not None:
+            data = self._deflate.encode(data)
+        if self._tls is not None:
+            data = self._tls.encode(data)
         transport.write(data)
         if transport.get_write_buffer_size() > _ANSWERS:
             self._read_no_more()
@@ -176,7 +275,7 @@ class Connection(asyncio.Protocol):
             return
         if now - self._last_beat >= interval:
             self._last_beat = now
-            if self.session.opened:
+            if self.session.opened and self._handshake_timer is None:
                 self.outlet.send(frames.HEARTBEAT_FRAME)
         self._watch()
 
@@ -187,10 +286,10 @@ class Connection(asyncio.Protocol):
         self.abort()
 
     def _stop_timers(self) -> None:
-        for timer in (self._timer, self._slow_timer):
+        for timer in (self._timer, self._slow_timer, self._handshake_timer):
             if timer is not None:
                 timer.cancel()
-        self._timer = self._slow_timer = None
+        self._timer = self._slow_timer = self._handshake_timer = None
 
     # -- end --------------------------------------------------------------------
 
@@ -201,6 +300,8 @@ class Connection(asyncio.Protocol):
         if transport is None or self._closing or transport.is_closing():
             return
         self.outlet.flush()
+        if self._tls is not None:
+            transport.write(self._tls.farewell())
         self._closing = True
         self._stop_timers()
         if transport.can_write_eof():

@@ -12,15 +12,17 @@ import random
 import socket
 import sqlite3
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from actors.clock import Clock, LoopClock
 from irismq_runtime.embedded.nsqd.broker import Broker
 from irismq_runtime.embedded.nsqd.connection import Connection
 from irismq_runtime.embedded.nsqd.context import ServerContext
 from irismq_runtime.embedded.nsqd.directory import DataDirectoryError, DirectoryLock
+from irismq_runtime.embedded.nsqd.http_api import HttpApi
 from irismq_runtime.embedded.nsqd.journal import MemoryJournal
 from irismq_runtime.embedded.nsqd.options import NsqdOptions
+from irismq_runtime.embedded.nsqd.stats import stats_value
 from irismq_runtime.embedded.nsqd.store import Store
 from irismq_runtime.embedded.nsqd.writer import StoreWriter
 
@@ -61,6 +63,7 @@ class EmbeddedNsqd:
         self._context: ServerContext | None = None
         self._server: asyncio.Server | None = None
         self._client_ids = count(1)
+        self._http: HttpApi | None = None
         self._writer: StoreWriter | None = None
         self._lock: DirectoryLock | None = None
 
@@ -80,13 +83,15 @@ class EmbeddedNsqd:
         if self._context is not None:
             raise RuntimeError("the embedded nsqd is started already")
         loop = asyncio.get_running_loop()
-        listener = _listen(self.host, self.port)
+        listeners = [_listen(self.host, self.port)]
         try:
+            listeners.append(_listen(self.host, self.http_port))
             broker = await self._open_broker(loop)
         except BaseException:
-            listener.close()
+            for listener in listeners:
+                listener.close()
             raise
-        self.port = listener.getsockname()[1]
+        self.port, self.http_port = (listener.getsockname()[1] for listener in listeners)
         self._context = context = ServerContext(
             broker,
             self.options,
@@ -95,10 +100,13 @@ class EmbeddedNsqd:
             started_at=self.clock.time(),
             host=self.host,
             tcp_port=self.port,
+            http_port=self.http_port,
         )
         self._server = await loop.create_server(
-            lambda: Connection(context, next(self._client_ids)), sock=listener
+            lambda: Connection(context, next(self._client_ids)), sock=listeners[0]
         )
+        self._http = HttpApi(context, listeners[1])
+        self._http.start()
 
     async def _open_broker(self, loop: asyncio.AbstractEventLoop) -> Broker:
         def broker(journal: Journal) -> Broker:
@@ -135,6 +143,10 @@ class EmbeddedNsqd:
         """Close every connection and stop listening, in well under a second."""
         await self._end(flush=True)
 
+    def stats(self) -> dict[str, Any]:
+        """What the broker holds now, in the shape of nsqd's `/stats?format=json`."""
+        return stats_value(self.context)
+
     async def crash(self) -> None:
         """Test aid: drop all connections at once and flush nothing, then stop."""
         await self._end(flush=False)
@@ -145,6 +157,9 @@ class EmbeddedNsqd:
         if context is None or server is None:
             return
         server.close()
+        http, self._http = self._http, None
+        if http is not None:
+            await http.stop()
         if flush:
             for connection in list(context.connections.values()):
                 connection.close()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from irismq_runtime.embedded.nsqd.broker import TooManyConsumers
 from irismq_runtime.embedded.nsqd.consumer import Consumer
+from irismq_runtime.embedded.nsqd.gate import Gate
 from irismq_runtime.embedded.nsqd.negotiation import Grant, negotiate_untrusted
 from irismq_runtime.protocols.nsq import frames
 from irismq_runtime.protocols.nsq.commands import MAGIC
@@ -36,6 +37,7 @@ from irismq_runtime.protocols.nsq.requests import CommandDecoder
 from irismq_runtime.protocols.nsq.states import ConnectionState
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Sequence
 
     from irismq_runtime.embedded.nsqd.channel import Channel
@@ -56,7 +58,11 @@ class SessionPort(Protocol):
         ...
 
     def identified(self, grant: Grant) -> None:
-        """The client has said what it wants; heartbeats follow the grant."""
+        """The client has said what it wants; what was agreed begins now."""
+        ...
+
+    def encryption(self) -> tuple[bool, str]:
+        """Whether the connection is encrypted, and the client's common name."""
         ...
 
     def settled(self) -> None:
@@ -86,6 +92,10 @@ class Session:
         #: Whether the magic has been read.
         self.opened = False
         self._start = b""
+        self._gate = Gate(context, self._who)
+        self._asking: asyncio.Task[None] | None = None
+        self._held: list[Command] | None = None
+        self._held_fault: NsqProtocolError | None = None
         self._context = context
         self._broker = context.broker
         self._port = port
@@ -102,20 +112,27 @@ class Session:
         try:
             commands = self.decoder.feed(data)
         except NsqProtocolError as fault:
-            self.run(fault.records)
-            self.refuse(fault)
+            self._take(fault.records, fault)
         else:
-            self.run(commands)
+            self._take(commands, None)
 
     def resume(self) -> None:
         """Go on with what was read behind a command that paused the decoder."""
         try:
             commands = self.decoder.resume()
         except NsqProtocolError as fault:
-            self.run(fault.records)
+            self._take(fault.records, fault)
+        else:
+            self._take(commands, None)
+
+    def _take(self, commands: Sequence[Command], fault: NsqProtocolError | None) -> None:
+        if self._held is not None:
+            self._held.extend(commands)
+            self._held_fault = self._held_fault or fault
+        elif self._run(commands) and fault is not None:
             self.refuse(fault)
         else:
-            self.run(commands)
+            self._held_fault = fault
 
     def _read_magic(self, data: bytes) -> bytes:
         if len(data) < len(MAGIC):
@@ -133,13 +150,14 @@ class Session:
         self.refuse(NsqProtocolError("", code="E_BAD_PROTOCOL"))
         return b""
 
-    def run(self, commands: Sequence[Command]) -> None:
-        """Carry out commands in their order, until one of them is refused."""
-        freed = False
+    def _run(self, commands: Sequence[Command]) -> bool:
+        """Carry commands out; False when the rest waits for an authorization."""
+        freed, complete = False, True
+        gate = self._gate if self._gate.enabled else None
         channel, consumer = self.channel, self.consumer
-        for command in commands:
+        for index, command in enumerate(commands):
             if self.refused:
-                return
+                return True
             if type(command) is Fin and channel is not None and consumer is not None:
                 if channel.finish(consumer, command.id):
                     freed = True
@@ -147,13 +165,50 @@ class Session:
                     self._not_in_flight("FIN", command.id)
                 continue
             try:
+                if gate is not None and not gate.passes(command):
+                    self._hold(commands[index:])
+                    complete = False
+                    break
+                self._check_encryption(command)
                 _HANDLERS[type(command)](self, command)
             except NsqProtocolError as fault:
                 self.refuse(fault)
-                return
+                return True
             channel, consumer = self.channel, self.consumer
         if freed and channel is not None and consumer is not None and channel.queue:
             channel.pump_one(consumer)
+        return complete
+
+    def _check_encryption(self, command: Command) -> None:
+        if (
+            self._context.options.tls_required
+            and type(command) is not Identify
+            and not self._port.encryption()[0]
+        ):
+            verb = type(command).__name__.upper()
+            raise NsqProtocolError(f"cannot {verb} in current state (TLS required)")
+
+    def _hold(self, commands: Sequence[Command]) -> None:
+        """Keep these until the authorization has been renewed."""
+        self._held = list(commands)
+        self._ask(self._renewed)
+
+    def _renewed(self, _: bytes) -> None:
+        held, self._held = self._held or [], None
+        fault, self._held_fault = self._held_fault, None
+        self._take(held, fault)
+
+    def _ask(self, then: Callable[[bytes], None]) -> None:
+        async def ask() -> None:
+            try:
+                answer = await self._gate.ask()
+            except NsqProtocolError as fault:
+                self.refuse(fault)
+            else:
+                if not self.refused:
+                    then(answer)
+
+        self._asking = self._context.loop.create_task(ask())
 
     def refuse(self, fault: NsqProtocolError) -> None:
         """Answer with the fault; the client is heard no more."""
@@ -164,9 +219,19 @@ class Session:
             self._outlet.answer(frames.encode_error(fault.code, fault.reason))
         self._port.refuse()
 
+    def _who(self) -> tuple[str, bool, str]:
+        encrypted, common_name = self._port.encryption()
+        return self.remote_address.rpartition(":")[0], encrypted, common_name
+
+    def auth_facts(self) -> dict[str, Any]:
+        """What the statistics say of the client's authorization."""
+        return self._gate.facts()
+
     def end(self) -> None:
         """The connection is gone; what it held in flight waits for its timeout."""
         self.refused = True
+        if self._asking is not None:
+            self._asking.cancel()
         if self.consumer is not None and self.channel is not None:
             self._broker.unsubscribe(self.topic_name, self.channel, self.consumer)
 
@@ -181,9 +246,14 @@ class Session:
             self._outlet.answer(frames.OK_FRAME)
         self._port.identified(grant)
 
-    def auth(self, _: Auth) -> None:
-        """AUTH."""
-        raise NsqProtocolError("AUTH disabled", code="E_AUTH_DISABLED")
+    def auth(self, command: Auth) -> None:
+        """AUTH. The decoder stays paused until the answer is known."""
+        self._gate.open(command.secret)
+        self._ask(self._authorized)
+
+    def _authorized(self, answer: bytes) -> None:
+        self._outlet.answer(frames.encode_response(answer))
+        self.resume()
 
     def sub(self, command: Sub) -> None:
         """SUB."""
@@ -258,8 +328,8 @@ class Session:
         counts = self.publish_counts
         counts[topic] = counts.get(topic, 0) + len(bodies)
         if not self._broker.journal.durable:
-            self._broker.publish(topic, bodies, delay, _nothing)
             self._outlet.answer(frames.OK_FRAME)
+            self._broker.publish(topic, bodies, delay, _nothing)
             return
         slot = self._outlet.reserve(sum(map(len, bodies)))
 

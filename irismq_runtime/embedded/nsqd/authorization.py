@@ -1,0 +1,116 @@
+"""AUTH: what an authorization server said a client may do, and asking one.
+
+The server is asked over HTTP with nsqd's parameters (remote_ip, tls, secret,
+common_name) and answers with nsqd's JSON. What it says holds for its TTL on the
+monotonic clock. `Authorization` is pure; `ask_untrusted` is the one I/O here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from tornado.httpclient import HTTPRequest
+from tornado.simple_httpclient import SimpleAsyncHTTPClient
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Authorization", "AuthorizationFailed", "ask_untrusted", "parse_untrusted"]
+
+_LARGEST = 1024 * 1024
+
+
+class AuthorizationFailed(Exception):
+    """No authorization server gave a usable answer. Its text is for the log only."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    topic: re.Pattern[str]
+    channels: tuple[re.Pattern[str], ...]
+    permissions: frozenset[str]
+
+    def allows(self, topic: str, channel: str) -> bool:
+        needed = "subscribe" if channel else "publish"
+        return (
+            needed in self.permissions
+            and self.topic.search(topic) is not None
+            and any(pattern.search(channel) for pattern in self.channels)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Authorization:
+    """What one client may do until `expires` (monotonic)."""
+
+    identity: str
+    identity_url: str
+    rules: tuple[_Rule, ...]
+    expires: float
+
+    def allows(self, topic: str, channel: str = "") -> bool:
+        """Whether it may subscribe to the channel, or publish without one."""
+        return any(rule.allows(topic, channel) for rule in self.rules)
+
+    def answer(self) -> bytes:
+        """The JSON that answers AUTH."""
+        fields = {
+            "identity": self.identity,
+            "identity_url": self.identity_url,
+            "permission_count": len(self.rules),
+        }
+        return json.dumps(fields, separators=(",", ":")).encode()
+
+
+def parse_untrusted(body: bytes, now: float) -> Authorization:
+    """The answer of an authorization server. Raises `AuthorizationFailed`."""
+    try:
+        value = json.loads(body)
+        rules = tuple(_rule(entry) for entry in value.get("authorizations") or ())
+        ttl = value.get("ttl", 0)
+        if type(ttl) is not int or ttl <= 0:
+            raise AuthorizationFailed(f"invalid TTL {ttl!r} (must be > 0)")
+        return Authorization(
+            str(value.get("identity", "")), str(value.get("identity_url", "")), rules, now + ttl
+        )
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError, re.error) as error:
+        raise AuthorizationFailed(f"not an authorization: {error}") from error
+
+
+def _rule(entry: dict[str, Any]) -> _Rule:
+    permissions = frozenset(entry.get("permissions") or ())
+    if unknown := permissions - {"subscribe", "publish"}:
+        raise AuthorizationFailed(f"unknown permission {min(unknown)}")
+    channels = tuple(re.compile(pattern) for pattern in entry.get("channels") or ())
+    return _Rule(re.compile(entry.get("topic") or ""), channels, permissions)
+
+
+async def ask_untrusted(
+    servers: Sequence[str], parameters: dict[str, str], *, timeout: float
+) -> bytes:
+    """The first usable HTTP answer of the servers, asked in their order.
+
+    Raises `AuthorizationFailed` with what each of them said.
+    """
+    client = SimpleAsyncHTTPClient(force_instance=True, max_body_size=_LARGEST)
+    failures: list[str] = []
+    try:
+        for server in servers:
+            endpoint = server if "://" in server else f"http://{server}/auth"
+            request = HTTPRequest(
+                f"{endpoint}?{urlencode(parameters)}",
+                connect_timeout=timeout,
+                request_timeout=timeout,
+            )
+            try:
+                return (await client.fetch(request)).body
+            except Exception as error:
+                # Whatever the other end or the network does, the next one is asked.
+                failures.append(f"{server}: {error}")
+    finally:
+        client.close()
+    raise AuthorizationFailed("; ".join(failures))
