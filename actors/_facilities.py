@@ -55,7 +55,7 @@ class Facilities:
 
     def __getattr__(self, name: str) -> Any:
         if name == "_cell":
-            raise AttributeError(
+            raise RuntimeError(
                 f"{type(self).__name__} was made by hand and has no ref; "
                 f"start it with {type(self).__name__}.start()"
             )

@@ -215,6 +215,7 @@ class Pump(Cell):
             frame.active = False
             return self.task is me and self._async_failed(item, error)
         frame.active = False
+        self.system.turns += 1
         if self.task is not me:
             return False
         self._awaiting = False

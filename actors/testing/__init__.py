@@ -1,5 +1,10 @@
-"""Tools for tests of actors: a clock that one moves by hand."""
+"""Tools for tests of actors: a clock that one moves by hand, probes, rest.
+
+`actors.testing.pytest_plugin` gives them as fixtures.
+"""
 
 from actors.testing.manual_clock import ManualClock
+from actors.testing.probe import Probe, Received
+from actors.testing.settling import settle
 
-__all__ = ["ManualClock"]
+__all__ = ["ManualClock", "Probe", "Received", "settle"]

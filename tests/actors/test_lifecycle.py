@@ -1,0 +1,661 @@
+"""Starting, stopping, restarting and ending: hooks, order, states, lifecycle hooks."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from actors import (
+    Actor,
+    ActorDeadError,
+    Exit,
+    Ignore,
+    StartFailed,
+    System,
+    ThreadActor,
+    default_system,
+    receives,
+)
+from actors._cell import Cell, CellState
+from actors.testing import ManualClock, settle
+from tests.actors.people import AsyncCounter, Counter, Gate, ThreadCounter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actors import ActorRef
+
+
+def plain_hooks(base: type[Actor], log: list[str]) -> type[Actor]:
+    class Hooked(base):  # type: ignore[misc,valid-type]  # a parametrized base
+        def __init__(self) -> None:
+            super().__init__()
+            log.append("init")
+
+        def on_start(self) -> None:
+            log.append("start")
+
+        def after_start(self) -> None:
+            log.append("after")
+
+        def on_stop(self, reason: str) -> None:
+            log.append(f"stop {reason}")
+
+        def on_failure(self, kind: type, value: BaseException, traceback: object) -> None:
+            log.append(f"failure {kind.__name__} {value} {traceback is not None}")
+
+        def on_receive(self, message: Any) -> None:
+            log.append(str(message))
+            if isinstance(message, Exception):
+                raise message
+
+    return Hooked
+
+
+def async_hooks(_: type[Actor], log: list[str]) -> type[Actor]:
+    class Hooked(Actor):
+        async def on_start(self) -> None:
+            log.append("init")
+            await asyncio.sleep(0)
+            log.append("start")
+
+        async def after_start(self) -> None:
+            await asyncio.sleep(0)
+            log.append("after")
+
+        async def on_stop(self, reason: str) -> None:
+            await asyncio.sleep(0)
+            log.append(f"stop {reason}")
+
+        async def on_failure(self, kind: type, value: BaseException, traceback: object) -> None:
+            await asyncio.sleep(0)
+            log.append(f"failure {kind.__name__} {value} {traceback is not None}")
+
+        async def on_receive(self, message: Any) -> None:
+            await asyncio.sleep(0)
+            log.append(str(message))
+            if isinstance(message, Exception):
+                raise message
+
+    return Hooked
+
+
+HOOKED = [
+    pytest.param(plain_hooks, Actor, id="plain"),
+    pytest.param(async_hooks, Actor, id="async"),
+    pytest.param(plain_hooks, ThreadActor, id="thread"),
+]
+Maker = "Callable[[type[Actor], list[str]], type[Actor]]"
+
+
+@pytest.mark.parametrize(("make", "base"), HOOKED)
+async def test_the_hooks_of_an_orderly_life(
+    actor_system: System, make: Maker, base: type[Actor]
+) -> None:
+    log: list[str] = []
+    ref = actor_system.start(make(base, log))
+    ref.tell("hello")
+    await ref.started()
+    assert log[:2] == ["init", "start"]
+    await ref.ask("there")
+    assert await ref.stop() is True
+    assert log == ["init", "start", "after", "hello", "there", "stop normal"]
+    assert not ref.is_alive()
+    assert ref.actor_stopped.is_set()
+    assert await ref.stop() is False
+
+
+@pytest.mark.parametrize(("make", "base"), HOOKED)
+async def test_a_crash_runs_on_failure_and_not_on_stop(
+    actor_system: System, make: Maker, base: type[Actor]
+) -> None:
+    log: list[str] = []
+    ref = actor_system.start(make(base, log))
+    with pytest.raises(ValueError, match="boom"):
+        await ref.ask(ValueError("boom"))
+    await gone(ref)
+    assert log == ["init", "start", "after", "boom", "failure ValueError boom True"]
+    assert ref.exit is not None
+    assert (ref.exit.reason, ref.exit.message_type) == ("crash", "ValueError")
+
+
+async def gone(ref: ActorRef[Any]) -> None:
+    while ref.is_alive():
+        await asyncio.sleep(0)
+
+
+async def test_on_stop_may_leave_the_reason_out(actor_system: System) -> None:
+    log: list[str] = []
+
+    class Short(Actor):
+        def on_stop(self) -> None:
+            log.append("stopped")
+
+    await actor_system.start(Short).stop()
+    assert log == ["stopped"]
+
+
+async def test_the_constructor_fails_in_the_caller(actor_system: System) -> None:
+    with pytest.raises(TypeError):
+        actor_system.start(Counter, 1, 2, 3)
+    assert len(actor_system) == 0
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), SystemExit(3), asyncio.CancelledError()])
+@pytest.mark.parametrize("base", [Actor, ThreadActor])
+async def test_a_failed_start_ends_the_actor_and_is_told(
+    actor_system: System,
+    base: type[Actor],
+    error: BaseException,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Failing(base):  # type: ignore[misc,valid-type]  # a parametrized base
+        def on_start(self) -> None:
+            raise error
+
+    ref = actor_system.start(Failing)
+    asked = ref.ask("x")
+    with pytest.raises(StartFailed) as caught:
+        await ref.started()
+    assert caught.value.__cause__ is error
+    with pytest.raises(ActorDeadError):
+        await asked
+    assert not ref.is_alive()
+    with pytest.raises(StartFailed):
+        await ref.started()
+    assert "in the start of Failing" in caplog.text
+
+
+async def test_an_async_start_fails_alike(actor_system: System) -> None:
+    class Failing(Actor):
+        async def on_start(self) -> None:
+            await asyncio.sleep(0)
+            raise SystemExit(1)
+
+    with pytest.raises(StartFailed, match="SystemExit: 1"):
+        await actor_system.start(Failing).started()
+
+
+async def test_ignore_ends_quietly(actor_system: System, caplog: pytest.LogCaptureFixture) -> None:
+    class Nothing(Actor):
+        async def on_start(self) -> None:
+            raise Ignore
+
+    ref = actor_system.start(Nothing)
+    with pytest.raises(ActorDeadError, match="normal"):
+        await ref.started()
+    assert caplog.text == ""
+
+
+async def test_after_start_does_not_delay_the_start_and_comes_before_messages(
+    actor_system: System,
+) -> None:
+    log: list[str] = []
+    warm = asyncio.Event()
+
+    class Slow(Actor):
+        async def after_start(self) -> None:
+            await warm.wait()
+            log.append("warm")
+
+        def on_receive(self, message: str) -> None:
+            log.append(message)
+
+    ref = actor_system.start(Slow)
+    ref.tell("first")
+    await ref.started()
+    await settle(actor_system)
+    assert log == []
+    warm.set()
+    await ref.ask("second")
+    assert log == ["warm", "first", "second"]
+
+
+async def test_a_crash_in_after_start_is_a_crash(actor_system: System) -> None:
+    class Bad(Actor):
+        async def after_start(self) -> None:
+            raise ValueError("cold")
+
+    ref = actor_system.start(Bad)
+    with pytest.raises(ActorDeadError, match="cold"):
+        await ref.ask(1)
+
+
+async def test_a_stop_goes_before_what_waits_and_what_waits_is_not_lost(
+    actor_system: System,
+) -> None:
+    ref = actor_system.start(Counter)
+    asked = ref.ask(1)
+    ref.tell(2)
+    assert await ref.stop() is True
+    with pytest.raises(ActorDeadError):
+        await asked
+    assert actor_system.dead_letters.counts == {"dead": 1}
+    with pytest.raises(ActorDeadError):
+        ref.tell(3)
+    assert [(d.message, d.target) for d in actor_system.dead_letters] == [(2, ref), (3, ref)]
+
+
+async def test_a_stop_waits_for_the_message_in_hand(actor_system: System) -> None:
+    ref = actor_system.start(Gate)
+    actor = ref._actor_weakref()
+    asked = ref.ask("x")
+    await actor.entered.wait()
+    stopped = ref.stop()
+    await settle(actor_system)
+    assert not stopped.done()
+    actor.open.set()
+    assert await asked == "x"
+    assert await stopped is True
+
+
+async def test_an_error_in_on_stop_is_reported_and_ends_it_all_the_same(
+    actor_system: System, caplog: pytest.LogCaptureFixture
+) -> None:
+    for base in (Actor, ThreadActor):
+
+        class Bad(base):  # type: ignore[misc,valid-type]  # a parametrized base
+            def on_stop(self) -> None:
+                raise SystemExit(4)
+
+        ref = actor_system.start(Bad)
+        assert await ref.stop() is True
+        assert ref.exit is not None
+        assert ref.exit.reason == "crash"
+    assert caplog.text.count("Unhandled exception in on_stop") == 2
+
+
+@pytest.mark.parametrize("kind", [Counter, AsyncCounter, ThreadCounter])
+async def test_a_cell_restarts_with_its_arguments_and_its_inbox(
+    actor_system: System, kind: type[Counter]
+) -> None:
+    cell = Cell(actor_system, kind, (10,), {})
+    downs: list[Exit] = []
+    down = asyncio.Event()
+
+    def on_down(_: Cell, exit_: Exit) -> None:
+        downs.append(exit_)
+        down.set()
+
+    cell.on_down = on_down
+    assert cell.state is CellState.NEW
+    await cell.start()
+    assert cell.state is CellState.RUNNING
+    assert await cell.ref.ask(1) == 11
+    cell.ref.tell(b"boom")
+    waiting = cell.ref.ask(5)
+    await down.wait()
+    assert cell.state is CellState.DOWN
+    assert cell.ref.is_alive()
+    assert not waiting.done()
+    await cell.start()
+    assert await waiting == 15
+    assert (cell.incarnation, cell.restarts) == (2, 1)
+    assert [(e.reason, e.message_type, e.restarts) for e in downs] == [("crash", "bytes", 0)]
+    exit_ = await cell.stop("shutdown", 5.0)
+    assert (exit_.reason, exit_.restarts, cell.state) == ("shutdown", 1, CellState.DOWN)
+    assert len(downs) == 1, "a stop that was asked for is not told to on_down"
+    cell.ref.tell(6)
+    await cell.end(exit_)
+    await cell.end(exit_)
+    assert cell.state is CellState.ENDED
+    assert actor_system.dead_letters.counts == {"crashed": 1, "dead": 1}
+    with pytest.raises(ActorDeadError):
+        await cell.start()
+
+
+async def test_a_normal_end_of_its_own_is_told_to_on_down(actor_system: System) -> None:
+    cell = Cell(actor_system, Counter)
+    exits: list[Exit] = []
+    cell.on_down = lambda _, exit_: exits.append(exit_)
+    await cell.start()
+    assert await cell.ref.stop() is True
+    assert [e.reason for e in exits] == ["normal"]
+    assert cell.ref.is_alive()
+    await cell.start()
+    cell.exit_soon("shutdown")
+    await settle(actor_system)
+    assert [e.reason for e in exits] == ["normal", "shutdown"]
+    await cell.end(exits[-1])
+
+
+async def test_a_start_that_fails_leaves_the_slot_down(actor_system: System) -> None:
+    fails = 2
+
+    class Flaky(Actor):
+        def __init__(self) -> None:
+            super().__init__()
+            nonlocal fails
+            fails -= 1
+            if fails >= 0:
+                raise OSError("port busy")
+
+        @receives(int)
+        def echo(self, number: int) -> int:
+            return number
+
+    cell = Cell(actor_system, Flaky)
+    cell.ref.tell(0)
+    waiting = cell.ref.ask(1)
+    for _ in range(2):
+        with pytest.raises(StartFailed, match="port busy") as caught:
+            await cell.start()
+        assert isinstance(caught.value.__cause__, OSError)
+        assert cell.state is CellState.DOWN
+        assert cell.exit is not None
+        assert cell.exit.reason == "start_failed"
+    await cell.start()
+    assert await waiting == 1
+    assert actor_system.find(cell.urn) is cell.ref
+    await cell.end(await cell.stop())
+
+
+async def test_ignore_leaves_the_slot_down_without_an_error(actor_system: System) -> None:
+    class Idle(Actor):
+        def on_start(self) -> None:
+            raise Ignore
+
+    cell = Cell(actor_system, Idle)
+    await cell.start()
+    assert cell.ignored
+    assert cell.state is CellState.DOWN
+    await cell.end(Exit("normal"))
+
+
+async def test_a_kill_cancels_the_handler_and_gives_finally_a_moment(
+    actor_system: System, manual_clock: ManualClock
+) -> None:
+    log: list[str] = []
+
+    class Long(Actor):
+        async def on_receive(self, message: Any) -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await asyncio.sleep(0)
+                log.append("cleaned")
+
+        def on_stop(self) -> None:
+            log.append("on_stop")
+
+    cell = Cell(actor_system, Long)
+    await cell.start()
+    asked = cell.ref.ask("x")
+    await settle(actor_system)
+    stopping = asyncio.ensure_future(cell.stop("shutdown", 3.0))
+    await settle(actor_system)
+    manual_clock.advance(2.9)
+    await settle(actor_system)
+    assert not stopping.done()
+    manual_clock.advance(0.1)
+    exit_ = await stopping
+    assert (exit_.reason, exit_.message_type) == ("killed", "str")
+    assert log == ["cleaned"]
+    with pytest.raises(ActorDeadError, match="killed while handling str"):
+        await asked
+    await cell.end(exit_)
+
+
+async def test_a_kill_of_an_idle_actor_runs_no_hook(actor_system: System) -> None:
+    log: list[str] = []
+
+    class Hooked(Actor):
+        def on_stop(self) -> None:
+            log.append("on_stop")
+
+    cell = Cell(actor_system, Hooked)
+    await cell.start()
+    assert (await cell.stop(timeout=0)).reason == "killed"
+    assert log == []
+    await cell.end(Exit("killed"))
+
+
+async def test_a_handler_that_is_killed_before_it_began_never_begins(
+    actor_system: System,
+) -> None:
+    cell = Cell(actor_system, Gate)
+    await cell.start()
+    actor = cell.actor
+    asked = cell.ref.ask("x")
+    while cell.handler_task() is None:
+        await asyncio.sleep(0)
+    assert (await cell.stop(timeout=0)).reason == "killed"
+    assert not actor.entered.is_set() or actor.cancelled
+    with pytest.raises(ActorDeadError):
+        await asked
+    await cell.end(Exit("killed"))
+
+
+async def test_a_task_that_swallows_cancellation_is_abandoned_by_name(
+    actor_system: System, manual_clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    release = asyncio.Event()
+    log: list[str] = []
+
+    class Stubborn(Actor):
+        async def on_receive(self, message: Any) -> str:
+            while not release.is_set():
+                try:
+                    await release.wait()
+                except asyncio.CancelledError:
+                    log.append("swallowed")
+            try:
+                self.send_after(1.0, "late")
+            except ActorDeadError:
+                log.append("stale")
+            return "too late"
+
+    cell = Cell(actor_system, Stubborn)
+    await cell.start()
+    asked = cell.ref.ask("x")
+    await settle(actor_system)
+    stopping = asyncio.ensure_future(cell.stop(timeout=0))
+    await settle(actor_system)
+    assert not stopping.done()
+    manual_clock.advance(0.1)
+    assert (await stopping).reason == "killed"
+    assert "Stubborn" in caplog.text
+    assert "release.wait" in caplog.text
+    with pytest.raises(ActorDeadError):
+        await asked
+    # The slot goes on without it.
+    await cell.start()
+    again = cell.ref.ask("y")
+    release.set()
+    assert await again == "too late"
+    await settle(actor_system)
+    assert log == ["swallowed", "stale"]
+    await cell.end(await cell.stop())
+
+
+async def test_a_stop_while_the_start_runs_fails_the_start(
+    actor_system: System, manual_clock: ManualClock
+) -> None:
+    never = asyncio.Event()
+
+    class Starting(Actor):
+        async def on_start(self) -> None:
+            await never.wait()
+
+    cell = Cell(actor_system, Starting)
+    starting = asyncio.ensure_future(cell.start())
+    await settle(actor_system)
+    patient = asyncio.ensure_future(cell.stop("shutdown", 10.0))
+    await settle(actor_system)
+    killed = await cell.stop(timeout=0)
+    assert killed.reason == "killed"
+    assert (await patient).reason == "killed"
+    with pytest.raises(StartFailed):
+        await starting
+    assert cell.state is CellState.DOWN
+    await cell.end(killed)
+
+
+async def test_a_cancelled_start_cancels_on_start(actor_system: System) -> None:
+    cancelled = asyncio.Event()
+
+    class Starting(Actor):
+        async def on_start(self) -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                cancelled.set()
+
+    cell = Cell(actor_system, Starting)
+    starting = asyncio.ensure_future(cell.start())
+    await settle(actor_system)
+    starting.cancel()
+    await asyncio.wait([starting])
+    assert starting.cancelled()
+    await cancelled.wait()
+    assert cell.state is CellState.DOWN
+    await cell.end(Exit("killed"))
+
+
+async def test_the_end_calls_back_however_it_comes(actor_system: System) -> None:
+    log: list[str] = []
+
+    class Plain(Counter):
+        def on_start(self) -> None:
+            self._cell.when_over(lambda: log.append("over"))
+            if self.total < 0:
+                raise ValueError("negative")
+
+    cell = Cell(actor_system, Plain)
+    cell.on_down = lambda *_: log.append("down")
+    await cell.start()
+    await cell.stop("shutdown", 1.0)
+    await cell.start()
+    await cell.stop(timeout=0)
+    await cell.start()
+    cell.ref.tell(b"crash")
+    await settle(actor_system)
+    cell.args = (-1,)
+    with pytest.raises(StartFailed):
+        await cell.start()
+    assert log == ["over", "over", "over", "down", "over"]
+    await cell.end(Exit("normal"))
+
+
+class Recorder:
+    """Lifecycle hooks that write down what they see."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+        self.fail = False
+
+    async def started(self, ref: ActorRef[Any], actor: Any) -> None:
+        await asyncio.sleep(0)
+        self.log.append(f"started {type(actor).__name__}")
+        if self.fail:
+            raise OSError("cannot bind")
+
+    async def restarting(self, ref: ActorRef[Any], exit: Exit) -> None:
+        await asyncio.sleep(0)
+        self.log.append(f"restarting {exit.reason}")
+        if self.fail:
+            raise OSError("cannot pause")
+
+    async def restarted(self, ref: ActorRef[Any], actor: Any) -> None:
+        self.log.append(f"restarted {type(actor).__name__}")
+
+    async def ended(self, ref: ActorRef[Any], exit: Exit) -> None:
+        await asyncio.sleep(0)
+        self.log.append(f"ended {exit.reason}")
+
+
+async def test_lifecycle_hooks_are_awaited_in_order(actor_system: System) -> None:
+    hooks = Recorder()
+    actor_system.lifecycle.append(hooks)
+    ref = actor_system.start(Counter)
+    await ref.started()
+    assert hooks.log == ["started Counter"]
+    assert await ref.stop() is True
+    assert hooks.log == ["started Counter", "ended normal"]
+    hooks.log.clear()
+    cell = Cell(actor_system, Counter)
+    cell.on_down = lambda *_: hooks.log.append("down")
+    await cell.start()
+    cell.ref.tell(b"x")
+    await settle(actor_system)
+    await cell.start()
+    exit_ = await cell.stop()
+    await cell.end(exit_)
+    assert hooks.log == [
+        "started Counter",
+        "restarting crash",
+        "down",
+        "restarted Counter",
+        "restarting shutdown",
+        "ended shutdown",
+    ]
+
+
+async def test_a_lifecycle_hook_that_fails_fails_the_start(
+    actor_system: System, caplog: pytest.LogCaptureFixture
+) -> None:
+    hooks = Recorder()
+    hooks.fail = True
+    actor_system.lifecycle.append(hooks)
+    with pytest.raises(StartFailed, match="cannot bind"):
+        await actor_system.start(Counter).started()
+    hooks.fail = False
+    cell = Cell(actor_system, Counter)
+    await cell.start()
+    hooks.fail = True
+    exit_ = await cell.stop()
+    assert exit_.reason == "shutdown"
+    assert "cannot pause" in caplog.text
+    await cell.end(exit_)
+
+
+async def test_shutdown_ends_the_latest_first() -> None:
+    system = System()
+    log: list[int] = []
+
+    class Numbered(Actor):
+        def __init__(self, number: int) -> None:
+            super().__init__()
+            self.number = number
+
+        async def on_stop(self, reason: str) -> None:
+            assert reason == "shutdown"
+            log.append(self.number)
+
+    for number in range(5):
+        system.start(Numbered, number)
+    await system.shutdown()
+    assert log == [4, 3, 2, 1, 0]
+    assert len(system) == 0
+    await system.shutdown()
+    await System().shutdown()
+
+
+async def test_start_uses_the_system_of_the_loop_and_of_the_actor() -> None:
+    seen: list[Any] = []
+
+    class Parent(Actor):
+        def on_start(self) -> None:
+            seen.append(Counter.start()._cell.system)
+
+    ref = Counter.start()
+    assert ref._cell.system is default_system()
+    own = System()
+    await own.start(Parent).started()
+    assert seen == [own]
+    await own.shutdown()
+    await default_system().shutdown()
+
+
+async def test_an_instance_made_by_hand_says_what_is_wrong() -> None:
+    with pytest.raises(RuntimeError, match=r"start it with Counter.start\(\)"):
+        _ = Counter().actor_ref
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = Counter().nothing
+
+
+def test_other_classes_are_no_actors() -> None:
+    with pytest.raises(TypeError, match="neither an actors.Actor"):
+        System().start(int)
