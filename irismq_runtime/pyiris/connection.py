@@ -164,16 +164,14 @@ class Connection:
         """
         if not (cluster and body and 0 < timeout < math.inf):
             raise complaint(cluster, body, timeout)
-        reply = self.requests.open(cluster, body, timeout)
         link = self._line.link
-        if reply.done():
-            return reply
+        if link is None and self._hold is None:
+            return self.requests.refuse(self._line.lost())
         if len(body) > self.options.limits.body:
-            self.requests.end(reply, self._too_large(body))
-        elif link is not None:
+            return self.requests.refuse(self._too_large(body))
+        reply = self.requests.open(cluster, body, timeout)
+        if link is not None and not reply.done():
             self._put(link, reply, timeout)
-        elif self._hold is None:
-            self.requests.cut([reply], "not sent", self._line.reason)
         return reply
 
     def broadcast(self, cluster: str, body: bytes) -> None:

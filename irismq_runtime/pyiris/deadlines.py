@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from actors.clock import Clock, TimerHandle
 
 __all__ = ["Deadlines", "Expiry"]
+
+#: Part of a grain by which a timer may fire early through rounding of floats.
+_SLACK: Final = 1e-3
 
 
 class Deadlines:
@@ -38,7 +41,7 @@ class Deadlines:
 
         Returns the bucket: `bucket.discard(key)` takes the note back.
         """
-        tick = math.ceil(at / self._grain)
+        tick = math.ceil(at / self._grain - _SLACK / 2)
         bucket = self._buckets.get(tick)
         if bucket is None:
             bucket = self._buckets[tick] = set()
@@ -49,7 +52,7 @@ class Deadlines:
     def due(self, now: float) -> list[int]:
         """Remove and return every id whose bucket has passed, oldest bucket first."""
         expired: list[int] = []
-        last = math.floor(now / self._grain)
+        last = math.floor(now / self._grain + _SLACK)
         while self._ticks and self._ticks[0] <= last:
             expired.extend(sorted(self._buckets.pop(heapq.heappop(self._ticks))))
         return expired
@@ -100,7 +103,8 @@ class Expiry:
         at = self._deadlines.next()
         if at is not None:
             self._armed = at
-            self._timer = self._clock.call_later(max(0.0, at - self._clock.monotonic()), self._fire)
+            delay = max(0.0, at - self._clock.monotonic())
+            self._timer = self._clock.call_later(delay, self._fire)
 
     def _fire(self) -> None:
         self._timer = None

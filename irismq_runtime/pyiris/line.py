@@ -39,8 +39,12 @@ class Line:
     def require(self) -> Link:
         """The link. Raises `ConnectionLost` ("not sent") when there is none."""
         if self.link is None:
-            raise ConnectionLost(self.peer, "not sent", self.reason)
+            raise self.lost()
         return self.link
+
+    def lost(self) -> ConnectionLost:
+        """The error of what cannot be sent now."""
+        return ConnectionLost(self.peer, "not sent", self.reason)
 
     def send(self, packet: Packet) -> None:
         """Send through the link. Raises as `require`."""

@@ -99,11 +99,10 @@ class Requests:
 
     def open(self, cluster: str, body: bytes, timeout: float) -> Reply:
         """A new pending request; already failed with `Overloaded` when there is no room."""
-        reply = Reply(loop=self._loop)
-        reply.on_cancel = None
         if not self.meter.take(len(body)):
-            reply.fail(Overloaded(f"{self.meter.count:,} requests to {self._peer} wait already"))
-            return reply
+            busy = f"{self.meter.count:,} requests to {self._peer} wait already"
+            return self.refuse(Overloaded(busy))
+        reply = Reply(loop=self._loop)
         reply.cluster = cluster
         reply.body = body
         reply.timeout = timeout
@@ -113,6 +112,13 @@ class Requests:
         reply.id = self.new_id()
         self._pending[reply.id] = reply
         reply.bucket = self._expiry.add(reply.id, reply.deadline)
+        return reply
+
+    def refuse(self, error: Exception) -> Reply:
+        """A request that ends before it began."""
+        reply = Reply(loop=self._loop)
+        reply.on_cancel = None
+        reply.fail(error)
         return reply
 
     def new_id(self) -> int:

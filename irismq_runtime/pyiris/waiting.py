@@ -13,8 +13,8 @@ __all__ = ["done_within", "pause"]
 
 async def done_within(future: asyncio.Future[Any], seconds: float, clock: Clock) -> bool:
     """True once `future` is done, False after `seconds`; the future goes on either way."""
-    if future.done():
-        return True
+    if future.done() or seconds <= 0:
+        return future.done()
     waiter = asyncio.get_running_loop().create_future()
 
     def wake(*_: object) -> None:
