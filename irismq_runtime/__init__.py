@@ -1,1 +1,121 @@
-"""irismq_runtime."""
+"""irismq-runtime: actors that are reached over NSQ and Iris.
+
+`Node` runs a supervision tree and binds its actors to their addresses; refs tell,
+ask and stream to them from anywhere. Actors themselves come from `actors`, trees
+from `supervisors`.
+
+The names load when they are first used, because parts of this package serve
+alone: a program that imports `irismq_runtime.pyiris` must not load a broker's
+client with it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from irismq_runtime.config import NodeConfig
+    from irismq_runtime.errors import (
+        ConfigError,
+        ConnectionLost,
+        DecodeError,
+        DeliveryError,
+        EncodeError,
+        MessageTooLarge,
+        NoSuchService,
+        NotConnected,
+        RemoteError,
+        RemoteFault,
+        RuntimeFault,
+        TunnelClosed,
+        TunnelTimeout,
+        ValidationError,
+    )
+    from irismq_runtime.loop import run
+    from irismq_runtime.messaging import Tunnel
+    from irismq_runtime.node import Node, Subscription, current_node, durable, live
+    from irismq_runtime.observe import Health
+    from irismq_runtime.refs import (
+        Gathered,
+        MemberError,
+        MemberInfo,
+        MemberReply,
+        PeerRef,
+        ServiceRef,
+        TellReceipt,
+    )
+
+__all__ = [
+    "ConfigError",
+    "ConnectionLost",
+    "DecodeError",
+    "DeliveryError",
+    "EncodeError",
+    "Gathered",
+    "Health",
+    "MemberError",
+    "MemberInfo",
+    "MemberReply",
+    "MessageTooLarge",
+    "NoSuchService",
+    "Node",
+    "NodeConfig",
+    "NotConnected",
+    "PeerRef",
+    "RemoteError",
+    "RemoteFault",
+    "RuntimeFault",
+    "ServiceRef",
+    "Subscription",
+    "TellReceipt",
+    "Tunnel",
+    "TunnelClosed",
+    "TunnelTimeout",
+    "ValidationError",
+    "current_node",
+    "durable",
+    "live",
+    "run",
+]
+
+_HOMES: Final = {
+    "NodeConfig": "irismq_runtime.config",
+    "ConfigError": "irismq_runtime.errors",
+    "ConnectionLost": "irismq_runtime.errors",
+    "DecodeError": "irismq_runtime.errors",
+    "DeliveryError": "irismq_runtime.errors",
+    "EncodeError": "irismq_runtime.errors",
+    "MessageTooLarge": "irismq_runtime.errors",
+    "NoSuchService": "irismq_runtime.errors",
+    "NotConnected": "irismq_runtime.errors",
+    "RemoteError": "irismq_runtime.errors",
+    "RemoteFault": "irismq_runtime.errors",
+    "RuntimeFault": "irismq_runtime.errors",
+    "TunnelClosed": "irismq_runtime.errors",
+    "TunnelTimeout": "irismq_runtime.errors",
+    "ValidationError": "irismq_runtime.errors",
+    "run": "irismq_runtime.loop",
+    "Tunnel": "irismq_runtime.messaging",
+    "Node": "irismq_runtime.node",
+    "Subscription": "irismq_runtime.node",
+    "current_node": "irismq_runtime.node",
+    "durable": "irismq_runtime.node",
+    "live": "irismq_runtime.node",
+    "Health": "irismq_runtime.observe",
+    "Gathered": "irismq_runtime.refs",
+    "MemberError": "irismq_runtime.refs",
+    "MemberInfo": "irismq_runtime.refs",
+    "MemberReply": "irismq_runtime.refs",
+    "PeerRef": "irismq_runtime.refs",
+    "ServiceRef": "irismq_runtime.refs",
+    "TellReceipt": "irismq_runtime.refs",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(importlib.import_module(home), name)
+    return value

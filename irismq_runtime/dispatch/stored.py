@@ -269,7 +269,7 @@ class StoredDispatch:
             verdict = settlement(outcome, attempts=stored.attempts, allowed=run.allowed)
         if envelope is not None:
             self._held.pop(envelope.id, None)
-            if verdict.action != "requeue":
+            if verdict.action == "finish":  # what is buried may be replayed
                 self._done.add(envelope.id)
         if verdict.action == "finish":
             self._finish(run, verdict)

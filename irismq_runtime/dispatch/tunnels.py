@@ -15,7 +15,7 @@ of them end with the membership, and when the actor goes down.
 from __future__ import annotations
 
 import asyncio
-import inspect
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 
 from actors import Context
@@ -28,8 +28,6 @@ from irismq_runtime.messaging import Tunnel
 from irismq_runtime.wire import Envelope, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
     from actors import ActorRef, Outcome
     from irismq_runtime.dispatch.incoming import Incoming
     from irismq_runtime.ports import InboundTunnel
@@ -127,7 +125,7 @@ class TunnelDispatch:
         if outcome.kind != "replied":
             raise error_for_caller(self.address, outcome)
         items: Any = outcome.value
-        if not inspect.isasyncgen(items):
+        if not isinstance(items, AsyncGenerator):
             raise Refused("this handler makes no stream: read its answer with ref.ask(...)")
         return items
 

@@ -14,6 +14,7 @@ import itertools
 import os
 from typing import TYPE_CHECKING
 
+from irismq_runtime.errors import UnknownType
 from irismq_runtime.wire import (
     DEFAULT_LIMITS,
     Envelope,
@@ -44,6 +45,7 @@ class Packer:
         "_signer",
         "dead_size",
         "node_id",
+        "plain_unknown",
         "serializer",
     )
 
@@ -61,6 +63,8 @@ class Packer:
         self._limits = limits
         self._keys = keys
         self._signer = None if keys is None else keys.signer
+        #: Read messages of unregistered types as the plain values they hold.
+        self.plain_unknown = False
         #: The largest body that the broker takes; known once it is connected.
         self.dead_size = 1024 * 1024
         self._prefix = random_bytes(8)
@@ -129,5 +133,9 @@ class Packer:
     def load_untrusted(self, envelope: Envelope) -> object:
         """Read the message of an envelope. Raises `DecodeError`, `ValidationError`."""
         codec = envelope.headers.get("c")
-        name = codec if isinstance(codec, str) else None
-        return self.serializer.load(envelope.type, envelope.body, name)
+        try:
+            return self.serializer.load(envelope.type, envelope.body, codec)
+        except UnknownType:
+            if not self.plain_unknown:
+                raise
+            return self.serializer.load("", envelope.body, codec)

@@ -33,6 +33,7 @@ from irismq_runtime.node.servers import Servers
 from irismq_runtime.node.shutdown import shut_down
 from irismq_runtime.node.signals import Signals
 from irismq_runtime.node.status import health_of
+from irismq_runtime.node.trees import gather_trees
 from irismq_runtime.refs import ServiceRef
 from irismq_runtime.wire import Kind
 
@@ -227,6 +228,18 @@ class Node:
             "health": self.health().to_dict(),
             "counters": parts.incoming.counters.to_dict(),
         }
+
+    async def trees(self, *, timeout: float = 3.0) -> dict[str, dict[str, Any]]:
+        """Return the reports of all nodes by id, as `tree` makes them.
+
+        Each node that presence hears is asked; one that does not answer in time
+        has a report with "error" and no trees.
+        """
+        await self.settled()
+        parts = self._open_parts()
+        others = {i: n for i, n in parts.presence.nodes().items() if i != parts.node_id}
+        found = await gather_trees(parts.outbound, others, timeout)
+        return {parts.node_id: self.tree(), **found}
 
     # Messages -----------------------------------------------------------------
 

@@ -1,0 +1,131 @@
+"""What the command line prints, and how it ends.
+
+Results go to standard output, everything else to standard error. An error is one
+line that says what to do. JSON is printed plain when the output is no terminal,
+so that it can be piped; a reader that goes away ends the command quietly.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import json
+import os
+import sys
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+
+import msgspec
+import typer
+from rich.console import Console
+
+from actors import StartFailed
+from actors.errors import ActorError
+from irismq_runtime.cli import codes
+from irismq_runtime.errors import ConfigError, NotConnected, RuntimeFault
+from irismq_runtime.loop import run
+from supervisors import ChildStartFailed, SpecError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+__all__ = ["err", "execute", "fail", "out", "print_json", "to_plain"]
+
+T = TypeVar("T")
+
+#: For results.
+out = Console()
+#: For everything else.
+err = Console(stderr=True)
+
+
+def fail(text: str, code: int = codes.FAILED) -> NoReturn:
+    """Print one line and end with `code`."""
+    err.print(f"irismq: {' '.join(text.split())}", style="bold red", markup=False, soft_wrap=True)
+    raise typer.Exit(code)
+
+
+def execute(main: Coroutine[Any, Any, T]) -> T:
+    """Run `main`; turn what it raises into a line and an exit code."""
+    try:
+        return run(main)
+    except KeyboardInterrupt:
+        raise typer.Exit(codes.FORCED) from None
+    except BrokenPipeError:
+        _forget_stdout()
+        raise typer.Exit(codes.OK) from None
+    except (ConfigError, SpecError) as error:
+        fail(str(error), codes.USAGE)
+    except NotConnected as error:
+        fail(str(error), codes.UNREACHABLE)
+    except (StartFailed, ChildStartFailed) as error:
+        fail(_with_causes(error), codes.FAILED)
+    except (RuntimeFault, ActorError, OSError) as error:
+        fail(f"{type(error).__name__}: {error}", codes.FAILED)
+
+
+def _with_causes(error: BaseException) -> str:
+    parts = [str(error)]
+    cause = error.__cause__
+    while cause is not None and len(parts) < 4:
+        text = f"{type(cause).__name__}: {cause}"
+        if text not in parts[-1]:
+            parts.append(text)
+        cause = cause.__cause__
+    return "; ".join(parts)
+
+
+def _forget_stdout() -> None:
+    """Keep the interpreter from flushing into the closed pipe when it ends."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+
+
+def to_plain(value: Any) -> Any:
+    """Return a value that JSON can hold, for printing alone."""
+    if isinstance(value, dict):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [to_plain(item) for item in value]
+    for kinds, plain in _PLAIN:
+        if isinstance(value, kinds):
+            return plain(value)
+    found = _fields(value)
+    return str(value) if found is None else to_plain(found)
+
+
+def _fields(value: Any) -> dict[str, Any] | None:
+    """Return the fields of a message, None for anything else."""
+    if isinstance(value, msgspec.Struct):
+        return msgspec.structs.asdict(value)
+    if is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    attributes = getattr(value, "__attrs_attrs__", None)
+    if attributes is None:
+        return None
+    return {attribute.name: getattr(value, attribute.name) for attribute in attributes}
+
+
+def _bytes(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return base64.b64encode(value).decode()
+
+
+_PLAIN: Final[tuple[tuple[Any, Callable[[Any], Any]], ...]] = (
+    ((type(None), bool, int, float, str), lambda value: value),
+    ((dt.datetime, dt.date, dt.time), lambda value: value.isoformat()),
+    (dt.timedelta, lambda value: value.total_seconds()),
+    (bytes, _bytes),
+)
+
+
+def print_json(value: Any) -> None:
+    """Print a result; coloured and indented on a terminal, one line elsewhere."""
+    plain = to_plain(value)
+    if out.is_terminal:
+        out.print_json(data=plain)
+        return
+    sys.stdout.write(json.dumps(plain, ensure_ascii=False) + "\n")
+    sys.stdout.flush()

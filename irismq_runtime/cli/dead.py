@@ -1,0 +1,169 @@
+"""`irismq dead list|show|replay|drop ADDRESS`: messages that were given up."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from irismq_runtime.cli import codes
+from irismq_runtime.cli.console import err, execute, fail, out, print_json, to_plain
+from irismq_runtime.cli.letters import Filter, Letter, dead_letters
+from irismq_runtime.cli.options import NSQD_DEFAULT, Nsqd
+from irismq_runtime.errors import DecodeError
+from irismq_runtime.messaging import mailbox_topic
+from irismq_runtime.wire import Envelope, Serializer
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Look at, replay or drop the dead letters of an address.")
+
+Address = Annotated[str, typer.Argument(help="The address whose letters are meant.")]
+Ids = Annotated[list[str], typer.Option("--id", help="Only ids that begin so; may be repeated.")]
+Reason = Annotated[str, typer.Option("--reason", help="Only reasons that contain this.")]
+TypeName = Annotated[str, typer.Option("--type", help="Only messages of this type.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, max=2500, help="At most so many letters.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, do nothing.")]
+All = Annotated[bool, typer.Option("--all", help="Every letter, when no filter is given.")]
+
+
+@app.command("list")
+def list_letters(
+    address: Address,
+    ids: Ids = [],
+    reason: Reason = "",
+    type_name: TypeName = "",
+    limit: Limit = 1000,
+    nsqd: Nsqd = NSQD_DEFAULT,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the letters: id, time, deliveries, type, reason."""
+    wanted = Filter(tuple(ids), reason, type_name)
+    rows = execute(_rows(nsqd, address, limit, wanted))
+    if as_json or not out.is_terminal:
+        print_json(rows)
+        return
+    table = Table("id", "time", "deliveries", "type", "reason")
+    for row in rows:
+        table.add_row(row["id"], row["time"], str(row["attempts"]), row["type"], row["reason"])
+    out.print(table)
+
+
+@app.command()
+def show(
+    address: Address,
+    letter_id: Annotated[str, typer.Argument(metavar="ID", help="The id, or how it begins.")],
+    limit: Limit = 2500,
+    nsqd: Nsqd = NSQD_DEFAULT,
+) -> None:
+    """Show one letter with its error, traceback and message."""
+    rows = execute(_rows(nsqd, address, limit, Filter((letter_id,)), full=True))
+    if not rows:
+        fail(f"{address} has no dead letter whose id begins with {letter_id!r}")
+    print_json(rows[0])
+
+
+@app.command()
+def replay(
+    address: Address,
+    ids: Ids = [],
+    reason: Reason = "",
+    type_name: TypeName = "",
+    limit: Limit = 2500,
+    every: All = False,
+    dry_run: DryRun = False,
+    nsqd: Nsqd = NSQD_DEFAULT,
+) -> None:
+    """Put letters back into the mailbox, byte for byte as they were told."""
+    wanted = _needed(ids, reason, type_name, every=every)
+
+    async def work() -> int:
+        done = 0
+        async with dead_letters(nsqd, address, limit) as (mailbox, letters):
+            for letter in filter(wanted.takes, letters):
+                if not dry_run:
+                    await mailbox.publish(mailbox_topic(address), letter.record.body)
+                    letter.stored.finish()
+                done += 1
+        return done
+
+    _said(execute(work()), "replayed", dry_run=dry_run)
+
+
+@app.command()
+def drop(
+    address: Address,
+    ids: Ids = [],
+    reason: Reason = "",
+    type_name: TypeName = "",
+    limit: Limit = 2500,
+    every: All = False,
+    dry_run: DryRun = False,
+    nsqd: Nsqd = NSQD_DEFAULT,
+) -> None:
+    """Give letters up for good."""
+    wanted = _needed(ids, reason, type_name, every=every)
+
+    async def work() -> int:
+        done = 0
+        async with dead_letters(nsqd, address, limit) as (_, letters):
+            for letter in filter(wanted.takes, letters):
+                if not dry_run:
+                    letter.stored.finish()
+                done += 1
+        return done
+
+    _said(execute(work()), "dropped", dry_run=dry_run)
+
+
+def _needed(ids: list[str], reason: str, type_name: str, *, every: bool) -> Filter:
+    if not (ids or reason or type_name or every):
+        fail("say which letters: --id, --reason, --type, or --all", codes.USAGE)
+    return Filter(tuple(ids), reason, type_name)
+
+
+def _said(count: int, what: str, *, dry_run: bool) -> None:
+    would = "would be " if dry_run else ""
+    err.print(f"{count} letter{'' if count == 1 else 's'} {would}{what}", highlight=False)
+
+
+async def _rows(
+    nsqd: list[str], address: str, limit: int, wanted: Filter, *, full: bool = False
+) -> list[dict[str, Any]]:
+    async with dead_letters(nsqd, address, limit) as (_, letters):
+        return [_row(letter, full=full) for letter in letters if wanted.takes(letter)]
+
+
+def _row(letter: Letter, *, full: bool) -> dict[str, Any]:
+    record = letter.record
+    when = dt.datetime.fromtimestamp(record.time, dt.UTC)
+    row: dict[str, Any] = {
+        "id": letter.id,
+        "time": when.isoformat(timespec="seconds"),
+        "attempts": record.attempts,
+        "type": letter.type,
+        "reason": record.reason,
+    }
+    if full:
+        row |= {
+            "address": record.address,
+            "node": record.node,
+            "error": record.error,
+            "traceback": record.traceback,
+            "message": _message(letter),
+        }
+    return row
+
+
+def _message(letter: Letter) -> Any:
+    """Return the message as plain values, as far as it can be read."""
+    try:
+        inside = letter.record.message()
+        if not isinstance(inside, Envelope):
+            return to_plain(inside.data)
+        value = Serializer().load("", inside.body, inside.headers.get("c"))
+    except DecodeError as error:
+        return f"(unreadable: {error.reason}; {len(letter.record.body)} bytes)"
+    return to_plain(value)

@@ -1,0 +1,109 @@
+"""Reading the dead letters of an address without losing one.
+
+The letters are consumed through a channel of their own and held under leases
+while a command looks at them; what is not finished goes back at once. When the
+command is interrupted, even killed, the broker gives everything out again. A
+replay is stored in the mailbox, confirmed, and only then finished here: cut in
+between, a letter may be replayed twice but never lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from irismq_runtime.errors import DecodeError
+from irismq_runtime.mailbox import MailboxConfig, NsqMailbox
+from irismq_runtime.messaging import DEAD_CHANNEL, dead_topic
+from irismq_runtime.wire import Envelope, decode_dead_untrusted
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+    from irismq_runtime.ports import MailboxTransport, StoredMessage
+    from irismq_runtime.wire import DeadRecord
+
+__all__ = ["Filter", "Letter", "dead_letters"]
+
+#: How long no further letter comes before all are taken to be here.
+QUIET: Final = 0.7
+
+
+@dataclass(slots=True)
+class Letter:
+    """One dead letter, held."""
+
+    stored: StoredMessage
+    record: DeadRecord
+
+    @property
+    def id(self) -> str:
+        """The envelope id, or the broker's for a message that had none."""
+        return self.record.id.hex() or f"nsqd-{self.stored.id}"
+
+    @property
+    def type(self) -> str:
+        """The type name of the message inside; "" when it has none or is unreadable."""
+        try:
+            inside = self.record.message()
+        except DecodeError:
+            return ""
+        return inside.type if isinstance(inside, Envelope) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which letters are meant; empty means all."""
+
+    ids: tuple[str, ...] = ()
+    reason: str = ""
+    type: str = ""
+
+    def takes(self, letter: Letter) -> bool:
+        """Whether `letter` is meant."""
+        if self.ids and not any(letter.id.startswith(part) for part in self.ids):
+            return False
+        if self.reason and self.reason.lower() not in letter.record.reason.lower():
+            return False
+        return not self.type or letter.type == self.type
+
+
+@contextlib.asynccontextmanager
+async def dead_letters(
+    nsqd: Iterable[str], address: str, limit: int
+) -> AsyncIterator[tuple[MailboxTransport, list[Letter]]]:
+    """Hold up to `limit` letters of `address`; those not finished go back.
+
+    Raises `NotConnected`.
+    """
+    mailbox = NsqMailbox(list(nsqd), config=MailboxConfig(client_id="cli", start_timeout=2.5))
+    await mailbox.start()
+    try:
+        arrived: asyncio.Queue[StoredMessage] = asyncio.Queue()
+        consumption = await mailbox.consume(
+            dead_topic(address), DEAD_CHANNEL, arrived.put_nowait, window=min(limit, 2500)
+        )
+        try:
+            yield mailbox, await _collect(arrived, limit, mailbox.max_body)
+        finally:
+            consumption.give_back()
+            await consumption.stop(1.0)
+    finally:
+        await mailbox.close(2.0)
+
+
+async def _collect(
+    arrived: asyncio.Queue[StoredMessage], limit: int, max_size: int
+) -> list[Letter]:
+    letters: list[Letter] = []
+    while len(letters) < limit:
+        try:
+            async with asyncio.timeout(QUIET if letters else 2 * QUIET):
+                stored = await arrived.get()
+        except TimeoutError:
+            break
+        letters.append(Letter(stored, decode_dead_untrusted(stored.body, max_size=max_size)))
+    letters.sort(key=lambda letter: letter.record.time)
+    return letters

@@ -1,0 +1,77 @@
+"""`irismq mailbox ADDRESS`: what waits for an address, and who takes it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from irismq_runtime.cli.console import execute, fail, out, print_json
+from irismq_runtime.cli.http import get_json
+from irismq_runtime.cli.options import NSQD_HTTP_DEFAULT, NsqdHttp
+from irismq_runtime.messaging import dead_topic, mailbox_topic
+
+__all__ = ["mailbox"]
+
+
+def mailbox(
+    address: Annotated[str, typer.Argument(help="The address, e.g. shop.inventory.")],
+    nsqd_http: NsqdHttp = NSQD_HTTP_DEFAULT,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show depth, in flight, deferred and consumers of a mailbox, from nsqd."""
+    rows = execute(_rows(address, nsqd_http))
+    if as_json or not out.is_terminal:
+        print_json(rows)
+    elif rows:
+        out.print(_table(rows))
+    if not rows:
+        fail(f"no broker knows a topic {mailbox_topic(address)!r}: nothing was ever told to it")
+
+
+async def _rows(address: str, endpoints: list[str]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for endpoint in endpoints:
+        for topic in (mailbox_topic(address), dead_topic(address)):
+            stats = await get_json(endpoint, "/stats", topic=topic)
+            for found in stats.get("topics") or ():
+                rows += _topic_rows(endpoint, found)
+    return rows
+
+
+def _topic_rows(endpoint: str, topic: dict[str, Any]) -> list[dict[str, Any]]:
+    name = topic["topic_name"]
+    channels = topic.get("channels") or ()
+    if not channels:
+        row = {"nsqd": endpoint, "topic": name, "channel": "-", "depth": topic["depth"]}
+        return [{**row, "in_flight": 0, "deferred": 0, "requeued": 0, "consumers": []}]
+    return [
+        {
+            "nsqd": endpoint,
+            "topic": name,
+            "channel": channel["channel_name"],
+            "depth": channel["depth"] + topic["depth"],
+            "in_flight": channel["in_flight_count"],
+            "deferred": channel["deferred_count"],
+            "requeued": channel["requeue_count"],
+            "consumers": [client["client_id"] for client in channel.get("clients") or ()],
+        }
+        for channel in channels
+    ]
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
+    table = Table("nsqd", "topic", "channel", "depth", "in flight", "deferred", "consumers")
+    for row in rows:
+        consumers = ", ".join(row["consumers"]) or "none"
+        table.add_row(
+            row["nsqd"],
+            row["topic"],
+            row["channel"],
+            f"{row['depth']:,}",
+            f"{row['in_flight']:,}",
+            f"{row['deferred']:,}",
+            consumers,
+        )
+    return table

@@ -1,0 +1,169 @@
+"""The options that several commands share, and the environment variables beside them.
+
+A flag goes before its variable, the variable before the default. `IRISMQ_NSQD`
+and `IRISMQ_IRIS` are not read here: they name the servers' programs for tests.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from irismq_runtime.config import (
+    DEFAULT_IRIS_PORT,
+    DEFAULT_NSQD_HTTP_PORT,
+    DEFAULT_NSQD_PORT,
+)
+from irismq_runtime.errors import ConfigError
+from irismq_runtime.node import Node
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = [
+    "CLIENT_NAME",
+    "Imports",
+    "Iris",
+    "Lookupd",
+    "Name",
+    "Nsqd",
+    "NsqdHttp",
+    "Timeout",
+    "client_node",
+    "import_modules",
+    "load_tree",
+    "make_node",
+]
+
+Nsqd = Annotated[
+    list[str],
+    typer.Option(
+        "--nsqd",
+        envvar="IRISMQ_NSQD_ADDRESS",
+        metavar="HOST:PORT",
+        help="A broker's TCP address; may be repeated.",
+        show_envvar=True,
+    ),
+]
+Lookupd = Annotated[
+    list[str],
+    typer.Option(
+        "--lookupd",
+        envvar="IRISMQ_LOOKUPD_ADDRESS",
+        metavar="HOST:PORT",
+        help="An nsqlookupd's HTTP address; may be repeated.",
+    ),
+]
+Iris = Annotated[
+    str,
+    typer.Option(
+        "--iris", envvar="IRISMQ_IRIS_ADDRESS", metavar="HOST:PORT", help="The relay's address."
+    ),
+]
+NsqdHttp = Annotated[
+    list[str],
+    typer.Option(
+        "--nsqd-http",
+        envvar="IRISMQ_NSQD_HTTP_ADDRESS",
+        metavar="HOST:PORT",
+        help="A broker's HTTP address; may be repeated.",
+    ),
+]
+Name = Annotated[
+    str,
+    typer.Option("--name", envvar="IRISMQ_NODE_NAME", help="A name for this node, for people."),
+]
+Timeout = Annotated[float, typer.Option("--timeout", help="Seconds to wait for an answer.")]
+Imports = Annotated[
+    list[str],
+    typer.Option(
+        "--import",
+        metavar="MODULE",
+        help="Import a module first, so that its @message types are known; may be repeated.",
+    ),
+]
+
+NSQD_DEFAULT = [f"127.0.0.1:{DEFAULT_NSQD_PORT}"]
+NSQD_HTTP_DEFAULT = [f"127.0.0.1:{DEFAULT_NSQD_HTTP_PORT}"]
+#: The node name of commands.
+CLIENT_NAME = "cli"
+IRIS_DEFAULT = f"127.0.0.1:{DEFAULT_IRIS_PORT}"
+
+
+def make_node(
+    *,
+    name: str,
+    nsqd: list[str],
+    lookupd: list[str],
+    iris: str,
+    embedded: bool = False,
+    data: Path | None = None,
+    **options: Any,
+) -> Node:
+    """Return a node from command-line options; keys come from `IRISMQ_KEYS`."""
+    keys = _keys_from_environment()
+    if keys:
+        options["keys"] = keys
+    if embedded:
+        return Node.embedded(data=data, name=name, **options)
+    return Node(name=name, nsqd=nsqd, lookupd=lookupd, iris=iris, **options)
+
+
+def client_node(nsqd: list[str], iris: str, **options: Any) -> Node:
+    """Return a node that serves nothing, for one command."""
+    options.setdefault("connect_timeout", 2.5)
+    return make_node(name=CLIENT_NAME, nsqd=nsqd, lookupd=[], iris=iris, drain=2.0, **options)
+
+
+def _keys_from_environment() -> dict[str, bytes]:
+    """Read `IRISMQ_KEYS`: "id=hex,id=hex"; the first signs."""
+    text = os.environ.get("IRISMQ_KEYS", "")
+    keys: dict[str, bytes] = {}
+    for part in filter(None, text.split(",")):
+        key_id, equals, secret = part.partition("=")
+        try:
+            keys[key_id.strip()] = bytes.fromhex(secret)
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise ConfigError("IRISMQ_KEYS", "a part of it is no id=hex", "write id=hex,id=hex")
+    return keys
+
+
+def import_modules(names: list[str]) -> None:
+    """Import modules by name, the current folder first. Raises `ConfigError`."""
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise ConfigError("--import", f"{name!r} cannot be imported: {error}") from error
+
+
+def load_tree(text: str) -> Any:
+    """Return what "MODULE:NAME" names: a supervisor or actor class, or a spec.
+
+    A module alone means its `tree`, or else `Tree`. A plain function is called for
+    the value. Raises `ConfigError`.
+    """
+    module_name, _, attribute = text.partition(":")
+    if not module_name:
+        raise ConfigError("TREE", f"{text!r} names no module", "write MODULE:TREE")
+    import_modules([module_name])
+    module = sys.modules[module_name]
+    names = [attribute] if attribute else ["tree", "Tree"]
+    for name in names:
+        found = getattr(module, name, None)
+        if found is not None:
+            return found() if callable(found) and not isinstance(found, type) else found
+    public = [n for n in vars(module) if not n.startswith("_")]
+    raise ConfigError(
+        "TREE",
+        f"{module_name} has no {' or '.join(names)}",
+        f"it has {', '.join(sorted(public)[:20]) or 'nothing'}",
+    )

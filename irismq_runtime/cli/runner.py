@@ -1,0 +1,91 @@
+"""`irismq run MODULE:TREE`: one node with one tree, until a signal."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003  # typer reads the annotations
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from irismq_runtime.cli import codes
+from irismq_runtime.cli.console import err, execute, fail
+from irismq_runtime.cli.options import (
+    IRIS_DEFAULT,
+    NSQD_DEFAULT,
+    Iris,
+    Lookupd,
+    Name,
+    Nsqd,
+    load_tree,
+    make_node,
+)
+
+if TYPE_CHECKING:
+    from irismq_runtime.node import Node
+
+__all__ = ["run_tree"]
+
+
+def run_tree(
+    tree: Annotated[str, typer.Argument(metavar="MODULE:TREE", help="What to run.")],
+    nsqd: Nsqd = NSQD_DEFAULT,
+    lookupd: Lookupd = [],
+    iris: Iris = IRIS_DEFAULT,
+    embedded: Annotated[
+        bool, typer.Option("--embedded", help="Run a broker and a relay in this process.")
+    ] = False,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="With --embedded: keep messages here.")
+    ] = None,
+    name: Name = "node",
+    drain: Annotated[float, typer.Option(help="Seconds for running handlers at the end.")] = 10.0,
+) -> None:
+    """Run a supervision tree as a node; SIGTERM drains it and ends with code 0."""
+    code = execute(
+        _run(
+            tree,
+            nsqd=nsqd,
+            lookupd=lookupd,
+            iris=iris,
+            embedded=embedded,
+            data=data,
+            name=name,
+            drain=drain,
+        )
+    )
+    if code == codes.GAVE_UP:
+        fail("the tree gave up: see the reports above", codes.GAVE_UP)
+    raise typer.Exit(code)
+
+
+async def _run(
+    tree: str,
+    *,
+    nsqd: list[str],
+    lookupd: list[str],
+    iris: str,
+    embedded: bool,
+    data: Path | None,
+    name: str,
+    drain: float,
+) -> int:
+    root = load_tree(tree)
+    node = make_node(
+        name=name,
+        nsqd=nsqd,
+        lookupd=lookupd,
+        iris=iris,
+        embedded=embedded,
+        data=data,
+        drain=drain,
+    )
+    return await _until_signal(node, root)
+
+
+async def _until_signal(node: Node, root: object) -> int:
+    """Take signals from the first moment on, so that one during the start counts."""
+    async with node:
+        await node.start(root)
+        ends = ", ".join(f"{what} {where}" for what, where in node.endpoints.items())
+        err.print(f"{node.id} runs ({ends})", soft_wrap=True, highlight=False)
+        return await node.run_until_signal()

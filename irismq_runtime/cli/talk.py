@@ -1,0 +1,156 @@
+"""`irismq ask|tell|tell-all ADDRESS TYPE [JSON]`: talk to a service from a shell.
+
+The message is built from JSON. When its type is registered here (`--import` a
+module that declares it) it is checked before it leaves; otherwise it travels
+under its name as it is, and the receiver checks it. TYPE "-" sends a plain value.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import typer
+
+from actors import message_types
+from irismq_runtime.cli.console import err, execute, print_json
+from irismq_runtime.cli.options import (
+    IRIS_DEFAULT,
+    NSQD_DEFAULT,
+    Imports,
+    Iris,
+    Nsqd,
+    Timeout,
+    client_node,
+    import_modules,
+)
+from irismq_runtime.errors import ConfigError
+
+if TYPE_CHECKING:
+    from irismq_runtime.node import Node
+
+__all__ = ["ask", "tell", "tell_all"]
+
+Address = Annotated[str, typer.Argument(help="Whom to reach, e.g. shop.inventory.")]
+Type = Annotated[
+    str, typer.Argument(metavar="TYPE", help="The message's name, e.g. shop.reserve; - for none.")
+]
+Body = Annotated[
+    str | None, typer.Argument(metavar="JSON", help="The message; - reads standard input.")
+]
+
+
+def ask(
+    address: Address,
+    type_name: Type = "-",
+    body: Body = None,
+    nsqd: Nsqd = NSQD_DEFAULT,
+    iris: Iris = IRIS_DEFAULT,
+    timeout: Timeout = 5.0,
+    imports: Imports = [],
+    everyone: Annotated[bool, typer.Option("--all", help="Ask every member.")] = False,
+) -> None:
+    """Ask one member (or all) and print the answer as JSON."""
+
+    async def talk() -> None:
+        message = _message(type_name, body, imports)
+        async with client_node(nsqd, iris) as node:
+            node.parts.outbound.packer.plain_unknown = True
+            ref = node.ref(address)
+            if not everyone:
+                print_json(await ref.ask(message, timeout=timeout))
+                return
+            gathered = await ref.ask_all(message, timeout=timeout)
+            print_json(
+                {
+                    "replies": {reply.member: reply.value for reply in gathered.replies},
+                    "errors": {failed.member: str(failed.error) for failed in gathered.errors},
+                    "missing": gathered.missing,
+                }
+            )
+
+    execute(talk())
+
+
+def tell(
+    address: Address,
+    type_name: Type = "-",
+    body: Body = None,
+    nsqd: Nsqd = NSQD_DEFAULT,
+    iris: Iris = IRIS_DEFAULT,
+    imports: Imports = [],
+    delay: Annotated[float, typer.Option("--delay", help="Not before so many seconds.")] = 0.0,
+) -> None:
+    """Store a message in the mailbox of an address; done when the broker has it."""
+
+    async def talk() -> None:
+        message = _message(type_name, body, imports)
+        async with client_node(nsqd, iris) as node:
+            receipt = node.ref(address).tell(message, delay=delay)
+            await receipt
+            err.print(f"stored as {receipt.id.hex()}", highlight=False)
+
+    execute(talk())
+
+
+def tell_all(
+    address: Address,
+    type_name: Type = "-",
+    body: Body = None,
+    nsqd: Nsqd = NSQD_DEFAULT,
+    iris: Iris = IRIS_DEFAULT,
+    imports: Imports = [],
+) -> None:
+    """Send a message to every live member of an address, best effort."""
+
+    async def talk() -> None:
+        message = _message(type_name, body, imports)
+        async with client_node(nsqd, iris) as node:
+            await node.settled()
+            node.ref(address).tell_all(message)
+            err.print(f"sent to {_count(node, address)}", highlight=False)
+
+    execute(talk())
+
+
+def _count(node: Node, address: str) -> str:
+    count = len(node.members(address))
+    return "1 known member" if count == 1 else f"{count} known members"
+
+
+def _message(type_name: str, body: str | None, imports: list[str]) -> Any:
+    import_modules(imports)
+    if body == "-":
+        body = sys.stdin.read()
+    try:
+        value = json.loads(body) if body else ({} if type_name != "-" else None)
+    except ValueError as error:
+        raise ConfigError("JSON", f"it is none: {error}", """quote it: '{"sku": 1}'""") from None
+    if type_name == "-":
+        return value
+    return _typed(type_name, value)
+
+
+def _typed(type_name: str, value: Any) -> Any:
+    known = message_types().get(type_name)
+    if known is not None:
+        try:
+            return msgspec.convert(value, known, strict=False)
+        except msgspec.ValidationError as error:
+            raise ConfigError("JSON", f"it is no {type_name}: {error}") from None
+    if not isinstance(value, dict):
+        raise ConfigError("JSON", "the fields of a message are an object", "write {...}")
+    return _declare(type_name, value)
+
+
+def _declare(type_name: str, fields: dict[str, Any]) -> Any:
+    """Return a message of an unknown type with these fields, whatever they are."""
+    from actors import message
+
+    try:
+        shape = message(type_name)(msgspec.defstruct("Message", [(name, Any) for name in fields]))
+    except (ValueError, TypeError) as error:
+        raise ConfigError("TYPE", str(error)) from None
+    return shape(**fields)

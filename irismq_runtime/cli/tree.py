@@ -1,0 +1,79 @@
+"""`irismq tree`: the supervision trees of all nodes, asked over their private clusters."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.tree import Tree
+
+from irismq_runtime.cli.console import execute, fail, out, print_json
+from irismq_runtime.cli.options import (
+    CLIENT_NAME,
+    IRIS_DEFAULT,
+    NSQD_DEFAULT,
+    Iris,
+    Nsqd,
+    Timeout,
+    client_node,
+)
+
+__all__ = ["tree"]
+
+
+def tree(
+    node: Annotated[str, typer.Option("--node", help="Only nodes of this name or id.")] = "",
+    nsqd: Nsqd = NSQD_DEFAULT,
+    iris: Iris = IRIS_DEFAULT,
+    timeout: Timeout = 3.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show who runs where, in which state, and how often it was restarted."""
+    found = execute(_gather(node, nsqd, iris, timeout))
+    if as_json or not out.is_terminal:
+        print_json(found)
+    else:
+        for report in found:
+            out.print(_drawn(report))
+    if not found:
+        which = f"called {node!r} " if node else ""
+        fail(f"no node {which}is announced at {iris}; start one with `irismq run MODULE:TREE`")
+
+
+async def _gather(wanted: str, nsqd: list[str], iris: str, timeout: float) -> list[Any]:
+    async with client_node(nsqd, iris) as own:
+        found = await own.trees(timeout=timeout)
+        del found[own.id]
+    reports = sorted(found.values(), key=lambda report: (report["name"], report["node"]))
+    if wanted:
+        return [r for r in reports if wanted in {r["name"], r["node"]}]
+    # Other commands that run now are nodes too, and of no interest.
+    return [r for r in reports if r["name"] != CLIENT_NAME]
+
+
+def _drawn(report: dict[str, Any]) -> Tree:
+    health = report.get("health") or {}
+    state = "[green]ready" if health.get("ready") else "[yellow]not ready"
+    drawn = Tree(f"[bold]{report['name']}[/] {report['node']} {state}")
+    if "error" in report:
+        drawn.add(f"[red]no answer: {report['error']}")
+    for reason in health.get("reasons") or ():
+        drawn.add(f"[yellow]{reason}")
+    for root in report["trees"]:
+        _draw(drawn, root)
+    return drawn
+
+
+def _draw(above: Tree, place: dict[str, Any]) -> None:
+    colour = "green" if place["state"] == "running" else "yellow"
+    text = f"{place['name']} [dim]{place['class']}[/] [{colour}]{place['state']}[/]"
+    if place.get("address"):
+        text += f" [cyan]{place['address']}[/]"
+    if place["restarts"]:
+        text += f" [bold]{place['restarts']} restart{'s' if place['restarts'] > 1 else ''}[/]"
+    last = place.get("last_exit") or {}
+    if last.get("error"):
+        text += f" [dim]last: {last['error']}: {last.get('text', '')}[/]"
+    branch = above.add(text)
+    for below in place["children"]:
+        _draw(branch, below)
