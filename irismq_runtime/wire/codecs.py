@@ -17,6 +17,7 @@ import msgpack
 import msgspec
 
 from irismq_runtime.errors import DecodeError
+from irismq_runtime.wire.shape import HARMLESS_KEYS, refuse_crafted_untrusted
 from irismq_runtime.wire.values import MARKED, REF, SCALARS, Tagged
 
 if TYPE_CHECKING:
@@ -79,9 +80,9 @@ class _Lifting:
 
     __slots__ = ("dated", "lift", "open_marks")
 
-    def __init__(self, lift: Lift) -> None:
+    def __init__(self, lift: Lift, *, dated: bool) -> None:
         self.lift = lift
-        self.dated = False
+        self.dated = dated
         self.open_marks = 0
 
     def ext(self, code: int, data: bytes) -> object:
@@ -91,10 +92,7 @@ class _Lifting:
                 raise DecodeError(f"unknown mark {data[:8]!r}")
             self.open_marks += 1
             return mark
-        name = _NAMES.get(code)
-        if name is None:
-            raise DecodeError(f"unknown extension type {code}")
-        return self.lift(name, data.decode())
+        return _scalar(self.lift, code, data)
 
     def array(self, items: list[Any]) -> object:
         if self.dated:
@@ -102,15 +100,13 @@ class _Lifting:
         if not items or type(items[0]) is not _Mark:
             return items
         self.open_marks -= 1
-        name = items.pop(0).name
-        if name in ("set", "frozenset"):
-            _refuse_crafted(items)
-        return self.lift(name, items)
+        return self.lift(items.pop(0).name, items)
 
     def pairs(self, pairs: list[tuple[Any, Any]]) -> object:
         if self.dated:
             pairs = [(_date(key), _date(value)) for key, value in pairs]
-        _refuse_crafted([key for key, _ in pairs])
+        if len(pairs) > HARMLESS_KEYS:
+            refuse_crafted_untrusted([key for key, _ in pairs])
         return dict(pairs)
 
     def finish(self, value: Any) -> object:
@@ -126,12 +122,6 @@ def _date(value: Any) -> object:
     return _EPOCH + timedelta(seconds=value.seconds, microseconds=microseconds)
 
 
-def _refuse_crafted(keys: list[Any]) -> None:
-    """Refuse keys made to collide: a dict of them would take quadratic time."""
-    if len(keys) > _MANY_KEYS and len(set(map(hash, keys))) * 2 < len(keys):
-        raise DecodeError("keys that share a hash")
-
-
 #: Bytes that cannot begin an array or a map: what is left bounds the depth.
 _NO_CONTAINER: Final = bytes(b for b in range(256) if not (0x80 <= b <= 0x9F or 0xDC <= b <= 0xDF))
 #: Msgpack's own timestamp, which a peer's library may write for a date.
@@ -142,7 +132,25 @@ _TIMESTAMP: Final = re.compile(rb"[\xd6\xd7]\xff|\xc7\x0c\xff")
 #: makes room), and keys made to have one hash.
 _GUARDED: Final = 2048
 _LONG_ARRAYS: Final = 8
-_MANY_KEYS: Final = 256
+
+
+def _scalar(lift: Lift, code: int, data: bytes) -> object:
+    name = _NAMES.get(code)
+    if name is None:
+        raise DecodeError(f"unknown extension type {code}")
+    return lift(name, data.decode())
+
+
+def _has_long_map(data: bytes) -> bool:
+    """Whether there may be a map of so many entries that its keys matter."""
+    for header, size in ((0xDE, 2), (0xDF, 4)):
+        at = data.find(header)
+        while at >= 0:
+            entries = int.from_bytes(data[at + 1 : at + 1 + size], "big")
+            if entries > HARMLESS_KEYS and 2 * entries < len(data) - at:
+                return True
+            at = data.find(header, at + 1)
+    return False
 
 
 class MsgpackCodec:
@@ -163,22 +171,28 @@ class MsgpackCodec:
         limits: Limits,  # noqa: ARG002  # of the interface; depth is bounded by msgpack itself
     ) -> object:
         """See `Codec`. Nothing may follow the value."""
-        lifting = _Lifting(lift)
-        options: dict[str, Any] = {"ext_hook": lifting.ext, "strict_map_key": False}
-        lifting.dated = b"\xff" in data and _TIMESTAMP.search(data) is not None
-        if lifting.dated or _MARK_BYTES in data:
-            options["list_hook"] = lifting.array
-        if lifting.dated or len(data) > _GUARDED:
-            options["object_pairs_hook"] = lifting.pairs
         try:
-            if len(data) > _GUARDED and data.count(0xDC) + data.count(0xDD) > _LONG_ARRAYS:
-                msgspec.msgpack.decode(data, type=msgspec.Raw)
-            return lifting.finish(msgpack.unpackb(data, **options))
+            if len(data) <= _GUARDED and _MARK_BYTES not in data and 0xFF not in data:
+                hook = partial(_scalar, lift)
+                return msgpack.unpackb(data, ext_hook=hook, strict_map_key=False)
+            return self._decode_with_care(data, lift)
         except DecodeError:
             raise
         except Exception as error:  # whatever the build of msgpack raises
             reason = f"malformed msgpack ({type(error).__name__}: {error})"
             raise DecodeError(reason[:300]) from error
+
+    def _decode_with_care(self, data: bytes, lift: Lift) -> object:
+        """Decode what has marks, dates of other libraries, or is large."""
+        lifting = _Lifting(lift, dated=_TIMESTAMP.search(data) is not None)
+        options: dict[str, Any] = {"ext_hook": lifting.ext, "strict_map_key": False}
+        if lifting.dated or _MARK_BYTES in data:
+            options["list_hook"] = lifting.array
+        if lifting.dated or (len(data) > _GUARDED and _has_long_map(data)):
+            options["object_pairs_hook"] = lifting.pairs
+        if len(data) > _GUARDED and data.count(0xDC) + data.count(0xDD) > _LONG_ARRAYS:
+            msgspec.msgpack.decode(data, type=msgspec.Raw)
+        return lifting.finish(msgpack.unpackb(data, **options))
 
     def may_exceed(self, data: bytes, limits: Limits) -> bool:
         """See `Codec`: counts the bytes that might begin a container."""

@@ -38,6 +38,7 @@ VERSION: Final = 1
 MAX_TYPE_NAME: Final = 200
 
 _PREFIX: Final = bytes([MAGIC, VERSION])
+_CHEAP_TO_COPY: Final = 4096
 _NO_MAC: Final = bytes(MAC_SIZE)
 
 
@@ -133,14 +134,10 @@ def decode_envelope_untrusted(
     """
     if len(data) > limits.size:
         raise DecodeError(f"{len(data):,} bytes, over the limit of {limits.size:,}")
-    if data[:1] != _PREFIX[:1]:
-        if keys is not None:
-            raise NotSigned
-        return Foreign(data)
-    if data[:2] != _PREFIX:
-        raise DecodeError(_version_problem(data))
+    if not data.startswith(_PREFIX):
+        return _not_ours(data, keys)
     try:
-        wire = _decode(memoryview(data)[2:])
+        wire = _decode(data[2:] if len(data) < _CHEAP_TO_COPY else memoryview(data)[2:])
     except Exception as error:  # msgspec's errors, UnicodeDecodeError, RecursionError
         raise DecodeError(f"malformed envelope ({error})"[:300]) from error
     kind = _KINDS.get(wire.kind)
@@ -164,7 +161,11 @@ def _verify(data: bytes, headers: dict[str, Any], keys: KeyRing) -> None:
     keys.verify_untrusted(memoryview(data)[:-MAC_SIZE], headers.get(KEY_ID), mac)
 
 
-def _version_problem(data: bytes) -> str:
+def _not_ours(data: bytes, keys: KeyRing | None) -> Foreign:
+    if data[:1] != _PREFIX[:1]:
+        if keys is not None:
+            raise NotSigned
+        return Foreign(data)
     if len(data) == 1:
-        return "cut short after its first byte"
-    return f"envelope version {data[1]}; this node speaks version {VERSION}"
+        raise DecodeError("cut short after its first byte")
+    raise DecodeError(f"envelope version {data[1]}; this node speaks version {VERSION}")

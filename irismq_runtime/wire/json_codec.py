@@ -18,7 +18,7 @@ import msgspec
 
 from irismq_runtime.errors import DecodeError, EncodeError
 from irismq_runtime.wire.limits import MAX_DEPTH
-from irismq_runtime.wire.shape import step
+from irismq_runtime.wire.shape import refuse_crafted_untrusted, step
 from irismq_runtime.wire.values import MARKED
 
 if TYPE_CHECKING:
@@ -37,7 +37,9 @@ _TEXT: Final = frozenset({str})
 _LEVELS: Final = 3
 _SAFE_INT: Final = 2**53 - 1
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
-_TOKENS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[{]|[\]}]', re.DOTALL)
+_TEXTS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_SQUARE: Final = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
 
 class JsonCodec:
@@ -72,7 +74,7 @@ def decode_plain_json_untrusted(data: bytes, limits: Limits) -> object:
     Raises `DecodeError` alone: for what is no JSON, lone surrogates, NaN, and
     nesting beyond the limit, which is found before anything is built.
     """
-    if len(data) > limits.depth and _depth(data) > _LEVELS * limits.depth:
+    if _is_deeper(data, _LEVELS * limits.depth):
         raise DecodeError(f"nested deeper than {limits.depth} levels")
     try:
         return msgspec.json.decode(data)
@@ -80,19 +82,19 @@ def decode_plain_json_untrusted(data: bytes, limits: Limits) -> object:
         raise DecodeError(f"malformed JSON ({error})"[:300]) from error
 
 
-def _depth(data: bytes) -> int:
-    most = data.count(b"[") + data.count(b"{")
-    if most <= 1:
-        return most
-    depth = deepest = 0
-    for token in _TOKENS.finditer(data):
-        first = token.group()[:1]
-        if first in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif first in b"]}":
-            depth -= 1
-    return deepest
+def _is_deeper(data: bytes, limit: int) -> bool:
+    """Whether brackets are nested deeper than `limit`; takes away the innermost ones."""
+    if data.count(b"[") + data.count(b"{") <= limit:
+        return False
+    brackets = _TEXTS.sub(b"", data).translate(_SQUARE, _NO_BRACKETS)
+    for _ in range(limit):
+        if b"[" * (limit + 1) in brackets:
+            return True
+        inner = brackets.replace(b"[]", b"")
+        if len(inner) == len(brackets):
+            return False  # what is left is not balanced: no JSON, whatever its depth
+        brackets = inner
+    return bool(brackets)
 
 
 def _lowered(value: Any, lower: Lower) -> Any:
@@ -167,10 +169,12 @@ def _lifted_tagged(value: dict[str, Any], lift: Lift) -> Any:
         return struct.unpack(">d", bytes.fromhex(payload))[0]
     if name != "dict":
         return lift(name, _lifted(payload, lift))
-    pairs = {}
+    keys, items = [], []
     for key, item in payload:
-        pairs[_lifted(key, lift)] = _lifted(item, lift)
-    return pairs
+        keys.append(_lifted(key, lift))
+        items.append(_lifted(item, lift))
+    refuse_crafted_untrusted(keys)
+    return dict(zip(keys, items, strict=True))
 
 
 def encode_plain_json(value: object) -> bytes:

@@ -17,6 +17,7 @@ import msgspec
 from actors.messages import message_name, message_types
 from irismq_runtime.errors import DecodeError, UnknownType, ValidationError
 from irismq_runtime.wire.plans import Plan, make_plan
+from irismq_runtime.wire.shape import refuse_crafted_untrusted
 from irismq_runtime.wire.values import MARKED, REF, SCALARS, NotEncodable, Tagged
 
 if TYPE_CHECKING:
@@ -132,6 +133,8 @@ class Registry:
         if name == "object":
             type_name, fields = payload
             return self.convert(type_name, fields)
+        if name != "tuple":
+            refuse_crafted_untrusted(payload)
         return _COLLECTIONS_BY_NAME[name](payload)
 
     def _lift_ref(self, text: str) -> object:

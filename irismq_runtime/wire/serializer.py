@@ -22,7 +22,7 @@ from irismq_runtime.wire.codecs import Codec, MsgpackCodec
 from irismq_runtime.wire.json_codec import JsonCodec
 from irismq_runtime.wire.limits import DEFAULT_LIMITS, Limits
 from irismq_runtime.wire.registry import Registry
-from irismq_runtime.wire.shape import CONTAINERS, find_refusal, shape_problem, too_many
+from irismq_runtime.wire.shape import CONTAINERS, find_refusal, is_flat, shape_problem, too_many
 from irismq_runtime.wire.values import LEAVES, NotEncodable
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ __all__ = ["DEFAULT_CODEC", "Serializer"]
 DEFAULT_CODEC: Final = "msgpack"
 
 _BUILT_IN: Final[tuple[Codec, ...]] = (MsgpackCodec(), JsonCodec())
+
+_SMALL: Final = 128
 
 _PLAIN: Final = LEAVES | CONTAINERS
 
@@ -85,7 +87,8 @@ class Serializer:
             kind = type(message)
             if kind not in _PLAIN:
                 type_name, tree = self._flatten(message)
-            self._check_shape(tree)
+            if not is_flat(tree, self.limits, named=type_name != ""):
+                self._check_shape(tree)
             body = chosen.encode(tree, self.registry.lower)
         except RuntimeFault:
             raise
@@ -107,7 +110,10 @@ class Serializer:
         if len(body) > self.limits.body:
             raise DecodeError(f"a body of {len(body):,} bytes, over {self.limits.body:,}")
         tree = chosen.decode_untrusted(body, self.registry.lift, self.limits)
-        if chosen.may_exceed(body, self.limits):
+        # Which of the two looks is cheaper depends on the size; either settles it.
+        if (len(body) <= _SMALL or not is_flat(tree, self.limits)) and chosen.may_exceed(
+            body, self.limits
+        ):
             self._check_arrived(tree)
         return self.registry.convert(type_name, tree) if type_name else tree
 
@@ -118,12 +124,6 @@ class Serializer:
         return plan.name, plan.lower(message, self.limits)
 
     def _check_shape(self, tree: Any) -> None:
-        if type(tree) is dict:
-            flat = LEAVES.issuperset(map(type, tree.values())) and LEAVES.issuperset(
-                map(type, tree)
-            )
-            if flat and len(tree) * 2 <= self.limits.items:
-                return
         problem = shape_problem(tree, self.limits, self.registry.expand)
         if problem is not None:
             raise NotEncodable(problem, everywhere=problem == self._too_many)

@@ -9,16 +9,29 @@ from __future__ import annotations
 
 import reprlib
 from contextlib import suppress
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from irismq_runtime.errors import DecodeError
 from irismq_runtime.wire.values import LEAVES, NotEncodable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from irismq_runtime.wire.limits import Limits
 
-__all__ = ["CONTAINERS", "Expand", "Refuse", "find_refusal", "shape_problem", "too_many"]
+__all__ = [
+    "CONTAINERS",
+    "HARMLESS_KEYS",
+    "Expand",
+    "Refuse",
+    "find_refusal",
+    "is_flat",
+    "refuse_crafted_untrusted",
+    "shape_problem",
+    "step",
+    "too_many",
+]
 
 #: What stands on the wire for an object with fields: a dict of them, or a list;
 #: None when the value contains nothing. Raises `NotEncodable` for what must not
@@ -27,6 +40,9 @@ Expand: TypeAlias = "Callable[[Any], dict[str, Any] | list[Any] | None]"
 
 #: Why a value cannot be sent, what it contains apart: (path inside of it, reason).
 Refuse: TypeAlias = "Callable[[Any], tuple[str, str] | None]"
+
+#: So many keys of one hash are looked up soon enough.
+HARMLESS_KEYS: Final = 256
 
 #: Characters of a path that are told.
 _LONGEST: Final = 160
@@ -37,8 +53,8 @@ CONTAINERS: Final = frozenset({dict, list, tuple, set, frozenset})
 def shape_problem(root: object, limits: Limits, expand: Expand) -> str | None:
     """What is wrong with the shape of `root`, or None.
 
-    Looks at every container once for each place where it stands. Raises what
-    `expand` raises.
+    Looks at every container once for each place where it stands; a level of
+    equal containers is looked at in one go. Raises what `expand` raises.
     """
     if type(root) in LEAVES:
         return None
@@ -46,21 +62,45 @@ def shape_problem(root: object, limits: Limits, expand: Expand) -> str | None:
     items = 0
     for _ in range(limits.depth):
         deeper: list[Any] = []
-        for node in level:
-            parts = _parts(node, expand) or ()
-            items += len(parts)
-            if type(node) is dict:
-                items += len(parts)
-                deeper += _not_leaves(node)
+        for kind, nodes in _by_kind(level):
+            inside, size = _elements(kind, nodes, expand)
+            items += size
             if items > limits.items:
                 return too_many(limits)
-            deeper += _not_leaves(parts)
+            for parts in inside:
+                deeper += _not_leaves(parts)
         if not deeper:
             return None
         level = deeper
-    if any(_parts(node, expand) is not None for node in level):
+    if any(_is_container(node, expand) for node in level):
         return f"nested deeper than {limits.depth} levels"
     return None
+
+
+def _by_kind(level: list[Any]) -> Iterable[tuple[type, list[Any]]]:
+    kinds = set(map(type, level))
+    if len(kinds) == 1:
+        return [(kinds.pop(), level)]
+    nodes: dict[type, list[Any]] = {kind: [] for kind in kinds}
+    for node in level:
+        nodes[type(node)].append(node)
+    return nodes.items()
+
+
+def _elements(
+    kind: type, nodes: list[Any], expand: Expand
+) -> tuple[list[list[Collection[Any]]], int]:
+    """What the nodes of one kind contain, and how many elements that is."""
+    if kind is dict:
+        return [nodes, list(map(dict.values, nodes))], 2 * sum(map(len, nodes))
+    if kind in CONTAINERS:
+        return [nodes], sum(map(len, nodes))
+    found: list[Collection[Any]] = [
+        fields.values() if type(fields) is dict else fields
+        for fields in map(expand, nodes)
+        if fields is not None
+    ]
+    return [found], sum(map(len, found))
 
 
 def too_many(limits: Limits) -> str:
@@ -68,22 +108,32 @@ def too_many(limits: Limits) -> str:
     return f"more than {limits.items:,} elements"
 
 
-def _not_leaves(parts: Collection[Any]) -> list[Any]:
-    if LEAVES.issuperset(map(type, parts)):
+def _not_leaves(groups: list[Collection[Any]]) -> list[Any]:
+    if LEAVES.issuperset(map(type, chain.from_iterable(groups))):
         return []
-    return [part for part in parts if type(part) not in LEAVES]
+    return [part for part in chain.from_iterable(groups) if type(part) not in LEAVES]
 
 
-def _parts(node: Any, expand: Expand) -> Collection[Any] | None:
-    kind = type(node)
-    if kind is dict:
-        values: Collection[Any] = node.values()
-        return values
-    if kind in CONTAINERS:
-        elements: Collection[Any] = node
-        return elements
-    inside = expand(node)
-    return inside.values() if type(inside) is dict else inside
+def is_flat(value: Any, limits: Limits, *, named: bool = False) -> bool:
+    """True for a dict of few enough scalars: the shape that most messages have.
+
+    `named`: the keys are known to be the names of fields.
+    """
+    return (
+        type(value) is dict
+        and len(value) * 2 <= limits.items
+        and LEAVES.issuperset(map(type, value.values()))
+        and (named or LEAVES.issuperset(map(type, value)))
+    )
+
+
+def refuse_crafted_untrusted(keys: Collection[Any]) -> None:
+    """Refuse keys made to have one hash: a dict of them takes quadratic time.
+
+    Raises `DecodeError`. A few of them do no harm.
+    """
+    if len(keys) > HARMLESS_KEYS and len(set(map(hash, keys))) * 2 < len(keys):
+        raise DecodeError("keys made to have the same hash")
 
 
 def find_refusal(
@@ -118,7 +168,8 @@ def _short(path: str) -> str:
 
 
 def _is_container(node: Any, expand: Expand) -> bool:
-    return type(node) not in LEAVES and _parts(node, expand) is not None
+    kind = type(node)
+    return kind in CONTAINERS or (kind not in LEAVES and expand(node) is not None)
 
 
 def _named_parts(path: str, node: Any, expand: Expand) -> Iterator[tuple[str, Any]]:
