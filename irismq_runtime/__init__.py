@@ -12,9 +12,9 @@ client with it.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any, Final
+import typing
 
-if TYPE_CHECKING:
+if typing.TYPE_CHECKING:
     from irismq_runtime.config import NodeConfig
     from irismq_runtime.errors import (
         ConfigError,
@@ -79,7 +79,7 @@ __all__ = [
     "run",
 ]
 
-_HOMES: Final = {
+_HOMES: typing.Final = {
     "NodeConfig": "irismq_runtime.config",
     "ConfigError": "irismq_runtime.errors",
     "ConnectionLost": "irismq_runtime.errors",
@@ -113,7 +113,7 @@ _HOMES: Final = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> typing.Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

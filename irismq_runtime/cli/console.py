@@ -22,7 +22,7 @@ from rich.console import Console
 from actors import StartFailed
 from actors.errors import ActorError
 from irismq_runtime.cli import codes
-from irismq_runtime.errors import ConfigError, NotConnected, RuntimeFault
+from irismq_runtime.errors import ConfigError, NotConnected, RemoteError, RuntimeFault
 from irismq_runtime.loop import run
 from supervisors import ChildStartFailed, SpecError
 
@@ -60,6 +60,8 @@ def execute(main: Coroutine[Any, Any, T]) -> T:
         fail(str(error), codes.UNREACHABLE)
     except (StartFailed, ChildStartFailed) as error:
         fail(_with_causes(error), codes.FAILED)
+    except RemoteError as error:  # its text holds the whole traceback of the other side
+        fail(f"{error.address}: the handler crashed: {error.type_name}: {error.text}")
     except (RuntimeFault, ActorError, OSError) as error:
         fail(f"{type(error).__name__}: {error}", codes.FAILED)
 

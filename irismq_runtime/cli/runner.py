@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003  # typer reads the annotations
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -39,18 +39,22 @@ def run_tree(
     ] = None,
     name: Name = "node",
     drain: Annotated[float, typer.Option(help="Seconds for running handlers at the end.")] = 10.0,
+    connect_timeout: Annotated[
+        float, typer.Option(help="Seconds to wait for the servers at the start.")
+    ] = 2.5,
 ) -> None:
     """Run a supervision tree as a node; SIGTERM drains it and ends with code 0."""
     code = execute(
         _run(
             tree,
+            name=name,
             nsqd=nsqd,
             lookupd=lookupd,
             iris=iris,
             embedded=embedded,
             data=data,
-            name=name,
             drain=drain,
+            connect_timeout=connect_timeout,
         )
     )
     if code == codes.GAVE_UP:
@@ -58,34 +62,11 @@ def run_tree(
     raise typer.Exit(code)
 
 
-async def _run(
-    tree: str,
-    *,
-    nsqd: list[str],
-    lookupd: list[str],
-    iris: str,
-    embedded: bool,
-    data: Path | None,
-    name: str,
-    drain: float,
-) -> int:
+async def _run(tree: str, **options: Any) -> int:
     root = load_tree(tree)
-    node = make_node(
-        name=name,
-        nsqd=nsqd,
-        lookupd=lookupd,
-        iris=iris,
-        embedded=embedded,
-        data=data,
-        drain=drain,
-    )
-    return await _until_signal(node, root)
+    return await make_node(**options).run(root, on_started=_say)
 
 
-async def _until_signal(node: Node, root: object) -> int:
-    """Take signals from the first moment on, so that one during the start counts."""
-    async with node:
-        await node.start(root)
-        ends = ", ".join(f"{what} {where}" for what, where in node.endpoints.items())
-        err.print(f"{node.id} runs ({ends})", soft_wrap=True, highlight=False)
-        return await node.run_until_signal()
+def _say(node: Node) -> None:
+    ends = ", ".join(f"{what} {where}" for what, where in node.endpoints.items())
+    err.print(f"{node.id} runs ({ends})", soft_wrap=True, highlight=False)

@@ -51,7 +51,6 @@ class Parts:
     watchers: Watchers
     binder: Binder
     peers: PeerDispatch
-    log: RateLimitedLog
     #: The membership of the private cluster.
     membership: Member | None = None
 
@@ -139,32 +138,9 @@ def assemble(
         publish_timeout=config.publish_timeout,
     )
     watchers.attach(outbound)
-    packing = RefPacking(outbound, system.find)
-    packer.serializer.registry.register_ref(packing.pack, packing.unpack)
-    log = RateLimitedLog("irismq", system.clock)
-    incoming = Incoming(
-        packer=packer,
-        clock=system.clock,
-        events=system.events,
-        log=log,
-        unpack=packing.unpack,
-        lost=system.dead_letters.record,
-        addresses=addresses,
-    )
-    peers = PeerDispatch(
-        incoming,
-        outbound,
-        system.find,
-        {
-            Watch: watchers.watch_from,
-            Unwatch: watchers.unwatch_from,
-            Ended: watchers.heard_end,
-            TreeRequest: tree,
-        },
-    )
     presence.on_change(watchers.changed)
     presence.on_change(lambda change: _tell_gathers(outbound, change))
-    binder = Binder(Ports(mailbox, addresses, presence, incoming, config), watchers)
+    incoming = _incoming(system, outbound)
     return Parts(
         node_id=node_id,
         config=config,
@@ -175,10 +151,39 @@ def assemble(
         outbound=outbound,
         incoming=incoming,
         watchers=watchers,
-        binder=binder,
-        peers=peers,
-        log=log,
+        binder=Binder(Ports(mailbox, addresses, presence, incoming, config), watchers),
+        peers=_peers(incoming, outbound, watchers, system, tree),
     )
+
+
+def _incoming(system: System, outbound: Outbound) -> Incoming:
+    packing = RefPacking(outbound, system.find)
+    outbound.packer.serializer.registry.register_ref(packing.pack, packing.unpack)
+    return Incoming(
+        packer=outbound.packer,
+        clock=system.clock,
+        events=system.events,
+        log=RateLimitedLog("irismq", system.clock),
+        unpack=packing.unpack,
+        lost=system.dead_letters.record,
+        addresses=outbound.addresses,
+    )
+
+
+def _peers(
+    incoming: Incoming,
+    outbound: Outbound,
+    watchers: Watchers,
+    system: System,
+    tree: Callable[[TreeRequest], object],
+) -> PeerDispatch:
+    control: dict[type, Callable[[Any], object]] = {
+        Watch: watchers.watch_from,
+        Unwatch: watchers.unwatch_from,
+        Ended: watchers.heard_end,
+        TreeRequest: tree,
+    }
+    return PeerDispatch(incoming, outbound, system.find, control)
 
 
 def _ordered_keys(config: NodeConfig) -> dict[str, bytes]:

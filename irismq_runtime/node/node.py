@@ -29,6 +29,7 @@ from irismq_runtime.config import (
 from irismq_runtime.errors import ConfigError
 from irismq_runtime.messaging import TreeRequest, mailbox_topic
 from irismq_runtime.node.assembly import Parts, assemble, make_transports, new_node_id
+from irismq_runtime.node.ending import Ending
 from irismq_runtime.node.servers import Servers
 from irismq_runtime.node.shutdown import shut_down
 from irismq_runtime.node.signals import Signals
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from actors import ActorRef, Clock, Events, Exit
+    from actors import ActorRef, Clock, Events
     from irismq_runtime.observe.health import Health
     from irismq_runtime.refs import MemberInfo, TellReceipt
     from irismq_runtime.refs.foreign import Form
@@ -95,11 +96,8 @@ class Node:
         self._transports = transports
         self._servers: Servers | None = None
         self._parts: Parts | None = None
-        self._roots: dict[ActorRef[Any], None] = {}
         self._refs: dict[tuple[str, str | None, str | None], ServiceRef] = {}
-        self._gave_up: Exit | None = None
-        self._draining = ""
-        self._over: asyncio.Event = asyncio.Event()
+        self._ending = Ending()
         self._stopped: asyncio.Task[None] | None = None
 
     @classmethod
@@ -144,7 +142,7 @@ class Node:
             tree=self._tree,
         )
         await parts.open()
-        system.lifecycle.append(_Roots(self))
+        system.lifecycle.append(self._ending)
         _running[id(system)] = self
         if system.events.active:
             system.events.emit("node.started", node=node_id, name=self._config.name)
@@ -164,7 +162,7 @@ class Node:
         if parts is None:
             return
         if self._stopped is None:
-            self._draining = reason
+            self._ending.decide(reason)
             if parts.incoming.events.active:
                 parts.incoming.events.emit("node.draining", node=parts.node_id, reason=reason)
             self._stopped = asyncio.ensure_future(self._stop(parts))
@@ -175,7 +173,6 @@ class Node:
             await shut_down(parts, self._servers, drain=self._config.drain, stop=self._config.drain)
         finally:
             _running.pop(id(parts.system), None)
-            self._over.set()
 
     async def run_until_signal(self) -> int:
         """Run until SIGTERM or SIGINT, or until a root supervisor gives up.
@@ -185,14 +182,40 @@ class Node:
         process at once with `EXIT_FORCED`. Main thread only.
         """
         loop = asyncio.get_running_loop()
-        with Signals(loop, self._signalled, EXIT_FORCED):
-            await self._over.wait()
-            await self.stop(reason=self._draining or "stopped")
-        return 0 if self._gave_up is None else EXIT_GAVE_UP
+        with Signals(loop, self._ending.decide, EXIT_FORCED):
+            await self._ending.decided()
+            await self.stop()
+        return 0 if self._ending.gave_up is None else EXIT_GAVE_UP
 
-    def _signalled(self, name: str) -> None:
-        self._draining = name
-        self._over.set()
+    async def run(self, tree: Any, *, on_started: Callable[[Node], None] | None = None) -> int:
+        """Enter the node, start `tree`, and go on as `run_until_signal`.
+
+        A signal counts from the first moment on: one that comes while the servers
+        are being connected, or the tree starts, ends that in order with code 0.
+        Raises what entering and `start` raise. Main thread only.
+        """
+        loop = asyncio.get_running_loop()
+        with Signals(loop, self._ending.decide, EXIT_FORCED):
+            starting = loop.create_task(self._enter_and_start(tree))
+            decided = loop.create_task(self._ending.decided())
+            await asyncio.wait({starting, decided}, return_when=asyncio.FIRST_COMPLETED)
+            try:
+                if starting.done():
+                    await starting
+                    if on_started is not None:
+                        on_started(self)
+                    await decided
+                else:
+                    starting.cancel()
+                    await asyncio.wait({starting})
+            finally:
+                decided.cancel()
+                await self.stop()
+        return 0 if self._ending.gave_up is None else EXIT_GAVE_UP
+
+    async def _enter_and_start(self, tree: Any) -> None:
+        await self.__aenter__()
+        await self.start(tree)
 
     # The tree -----------------------------------------------------------------
 
@@ -205,15 +228,8 @@ class Node:
         parts = self._open_parts()
         ref = supervisors.start(tree, parts.system, name=name)
         await ref.started()
-        self._roots[ref] = None
+        self._ending.roots[ref] = None
         return ref
-
-    def root_ended(self, ref: ActorRef[Any], exit_: Exit) -> None:
-        """A root has ended; by itself, unless the node is stopping."""
-        if self._roots.pop(ref, False) is None and not self._draining:
-            self._gave_up = exit_
-            self._draining = f"the tree gave up: {exit_}"
-            self._over.set()
 
     def _tree(self, request: TreeRequest) -> object:  # noqa: ARG002  # a control handler's form
         return self.tree()
@@ -224,7 +240,7 @@ class Node:
         return {
             "node": parts.node_id,
             "name": self._config.name,
-            "trees": [supervisors.tree_of(ref).to_dict() for ref in self._roots],
+            "trees": [supervisors.tree_of(ref).to_dict() for ref in self._ending.roots],
             "health": self.health().to_dict(),
             "counters": parts.incoming.counters.to_dict(),
         }
@@ -298,7 +314,8 @@ class Node:
 
     def health(self) -> Health:
         """Return liveness and readiness, with the reasons."""
-        return health_of(self._open_parts(), gave_up=self._gave_up, draining=self._draining)
+        ending = self._ending
+        return health_of(self._open_parts(), gave_up=ending.gave_up, draining=ending.reason)
 
     @property
     def id(self) -> str:
@@ -337,26 +354,6 @@ class Node:
         if self._parts is None:
             raise RuntimeError("the node is not running: use it inside `async with Node(...)`")
         return self._parts
-
-
-class _Roots:
-    """The lifecycle hook that sees roots end."""
-
-    def __init__(self, node: Node) -> None:
-        self._node = node
-
-    async def started(self, ref: ActorRef[Any], actor: Any) -> None:
-        """Nothing to do."""
-
-    async def restarting(self, ref: ActorRef[Any], exit: Exit) -> None:  # noqa: A002  # Lifecycle's name
-        """Nothing to do."""
-
-    async def restarted(self, ref: ActorRef[Any], actor: Any) -> None:
-        """Nothing to do."""
-
-    async def ended(self, ref: ActorRef[Any], exit: Exit) -> None:  # noqa: A002  # Lifecycle's name
-        """Tell the node."""
-        self._node.root_ended(ref, exit)
 
 
 def current_node() -> Node:

@@ -49,7 +49,7 @@ async def shut_down(parts: Parts, servers: Servers | None, *, drain: float, stop
         gather.cut()
     if servers is not None:
         await _phase("stopping the embedded servers", servers.stop(), SHORT + GRACE)
-    parts.log.close()
+    parts.incoming.log.close()
     if parts.incoming.events.active:
         seconds = parts.system.clock.monotonic() - began
         parts.incoming.events.emit("node.stopped", node=parts.node_id, seconds=seconds)

@@ -1,0 +1,53 @@
+"""Why and when a node ends: a signal, a root that gave up, or its own caller.
+
+One value, told from three sides, waited for by one. The first reason counts. As
+an `actors.Lifecycle` it sees the roots of the tree end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from actors import ActorRef, Exit
+
+__all__ = ["Ending"]
+
+
+class Ending:
+    """The end of one node, as far as it is known."""
+
+    def __init__(self) -> None:
+        #: The roots that run, in the order of their start.
+        self.roots: dict[ActorRef[Any], None] = {}
+        #: How a root ended by itself; None while none did.
+        self.gave_up: Exit | None = None
+        #: Why the node ends; empty while it does not.
+        self.reason = ""
+        self._decided = asyncio.Event()
+
+    def decide(self, reason: str) -> None:
+        """The node is to end. Later reasons change nothing."""
+        if not self.reason:
+            self.reason = reason
+        self._decided.set()
+
+    async def decided(self) -> None:
+        """Wait until somebody has decided."""
+        await self._decided.wait()
+
+    async def started(self, ref: ActorRef[Any], actor: Any) -> None:
+        """Nothing to do."""
+
+    async def restarting(self, ref: ActorRef[Any], exit: Exit) -> None:  # noqa: A002  # Lifecycle's name
+        """Nothing to do."""
+
+    async def restarted(self, ref: ActorRef[Any], actor: Any) -> None:
+        """Nothing to do."""
+
+    async def ended(self, ref: ActorRef[Any], exit: Exit) -> None:  # noqa: A002  # Lifecycle's name
+        """A slot has ended: a root that did so unasked has given up."""
+        if self.roots.pop(ref, False) is None and not self.reason:
+            self.gave_up = exit
+            self.decide(f"the tree gave up: {exit}")
