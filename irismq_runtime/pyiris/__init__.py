@@ -17,11 +17,15 @@ from irismq_runtime.errors import (
     TunnelTimeout,
 )
 from irismq_runtime.pyiris.addresses import IrisAddresses, IrisMember
+from irismq_runtime.pyiris.client import Iris, TunnelOpening, connect
 from irismq_runtime.pyiris.connection import Connection
+from irismq_runtime.pyiris.event_stream import EventStream
 from irismq_runtime.pyiris.inbox import LEAVING
 from irismq_runtime.pyiris.limits import OVERLOADED, Allowance, Limits
 from irismq_runtime.pyiris.options import DEFAULT_PORT, Options
 from irismq_runtime.pyiris.reconnect import Backoff
+from irismq_runtime.pyiris.service import Fault, Handler, Service, register
+from irismq_runtime.pyiris.statistics import Statistics
 from irismq_runtime.pyiris.tunnel import Tunnel
 
 __all__ = [
@@ -33,6 +37,10 @@ __all__ = [
     "Backoff",
     "Connection",
     "ConnectionLost",
+    "EventStream",
+    "Fault",
+    "Handler",
+    "Iris",
     "IrisAddresses",
     "IrisMember",
     "Limits",
@@ -41,7 +49,12 @@ __all__ = [
     "Options",
     "Overloaded",
     "RemoteFault",
+    "Service",
+    "Statistics",
     "Tunnel",
     "TunnelClosed",
+    "TunnelOpening",
     "TunnelTimeout",
+    "connect",
+    "register",
 ]

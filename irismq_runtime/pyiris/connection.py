@@ -16,7 +16,7 @@ import asyncio
 import logging
 import math
 import random
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from actors.clock import LoopClock
 from actors.errors import Overloaded
@@ -35,6 +35,7 @@ from irismq_runtime.protocols.iris.packets import (
     TunnelAllow,
     TunnelTransfer,
 )
+from irismq_runtime.pyiris.farewell import PING, say_goodbye
 from irismq_runtime.pyiris.inbox import Inbox
 from irismq_runtime.pyiris.keeper import Keeper, tcp_dialler
 from irismq_runtime.pyiris.limits import Meter
@@ -43,10 +44,10 @@ from irismq_runtime.pyiris.link import Link
 from irismq_runtime.pyiris.options import DEFAULT_PORT, Options, complaint, milliseconds
 from irismq_runtime.pyiris.pulse import Pulse
 from irismq_runtime.pyiris.requests import UNSENT, Requests
+from irismq_runtime.pyiris.statistics import Statistics
 from irismq_runtime.pyiris.subscriptions import Subscriptions
 from irismq_runtime.pyiris.topics import Topics
 from irismq_runtime.pyiris.tunnels import Tunnels
-from irismq_runtime.pyiris.waiting import done_within
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,13 +65,6 @@ if TYPE_CHECKING:
 __all__ = ["Connection"]
 
 logger = logging.getLogger(__name__)
-
-#: A cluster of which nobody is a member: a request to it, with the shortest
-#: timeout, is answered "timeout" by any live relay, and so serves as a ping.
-_NOBODY: Final = "pyiris.ping"
-
-#: How long a relay may take to answer a ping or a close at the end.
-_GOODBYE: Final = 1.0
 
 
 class Connection:
@@ -116,6 +110,7 @@ class Connection:
             clock=clock,
             rng=rng or random.Random(),
         )
+        self._links = 0
         self._pulse: Pulse | None = None
         self._hold: TimerHandle | None = None
         self._closing: asyncio.Future[None] | None = None
@@ -130,22 +125,48 @@ class Connection:
         """Whether the link stands now, and if not, why."""
         return self._line.health()
 
+    def statistics(self) -> Statistics:
+        """What was counted so far, and what is under way now."""
+        requests, inbox, tunnels = self.requests, self.inbox, self.tunnels
+        return Statistics(
+            pending=len(requests),
+            pending_bytes=requests.meter.size,
+            overloaded=requests.meter.refused,
+            timed_out=requests.timed_out,
+            late_replies=requests.late,
+            unwanted_replies=requests.unwanted,
+            in_hand=len(inbox) if inbox is not None else 0,
+            refused=inbox.requests.refused if inbox is not None else 0,
+            expired=inbox.expired if inbox is not None else 0,
+            answered_too_late=inbox.too_late if inbox is not None else 0,
+            topics=len(self.topics),
+            unheard_events=self.topics.unheard,
+            tunnels=len(tunnels),
+            tunnels_declined=tunnels.declined,
+            tunnels_orphaned=tunnels.orphans,
+            links=self._links,
+        )
+
     async def close(self, drain: float = 5.0) -> None:
         """Finish and leave: no new requests, answer those at hand, flush, close.
 
-        In this order: new requests to this member are refused with the fault
-        "leaving"; requests in hand and our own get up to `drain` seconds;
-        tunnels are closed; a round trip to the relay proves that it has read
-        all of it; then the close. A relay forgets what a member answers after
-        its close. Idempotent: a second call waits for the first.
+        New requests to this member are refused with the fault "leaving"; those
+        in hand, and our own, get up to `drain` seconds (farewell.py has the
+        order). Idempotent: a second call waits for the first.
         """
         if self._closing is not None:
             await asyncio.shield(self._closing)
             return
         self._closing = asyncio.get_running_loop().create_future()
         try:
-            if self._line.link is not None:
-                await self._finish(drain)
+            await say_goodbye(
+                self._line,
+                self.requests,
+                self.inbox,
+                self.tunnels,
+                clock=self._clock,
+                drain=drain if self._line.link is not None else 0,
+            )
         finally:
             await self._keeper.stop()
             self._end("closed by this side")
@@ -238,7 +259,7 @@ class Connection:
 
     def _ping(self) -> None:
         """Make a live relay say something; nobody waits for it."""
-        self._line.send(ClientRequest(self.requests.new_id(), _NOBODY, b"ping", 1))
+        self._line.send(ClientRequest(self.requests.new_id(), PING, b"ping", 1))
 
     def _too_large(self, body: bytes) -> MessageTooLarge:
         return MessageTooLarge(len(body), self.options.limits.body, limit_of="an Iris message")
@@ -266,6 +287,7 @@ class Connection:
     def _up(self, link: Link) -> None:
         """A link stands: say again what the relay has to know."""
         self._line.link = link
+        self._links += 1
         self._pulse = Pulse(link, self.options.heartbeat, self._clock, self._ping)
         self._stop_holding()
         self.topics.connected()
@@ -323,45 +345,6 @@ class Connection:
             self._events.emit(name, peer=self._line.peer, cluster=self.cluster, **fields)
 
     # Inside: the end ----------------------------------------------------------------
-
-    async def _finish(self, drain: float) -> None:
-        """Everything that `close` does while the link stands."""
-        if self.inbox is not None:
-            self.inbox.leaving = True
-        await self._answered(drain)
-        tunnels = asyncio.ensure_future(self.tunnels.close())
-        await done_within(tunnels, drain, self._clock)
-        tunnels.cancel()
-        await self._round_trip()
-        link = self._line.link
-        if link is not None:
-            link.say_goodbye()
-            if not await done_within(link.ended, _GOODBYE, self._clock):
-                link.abort("closed by this side")
-                await link.ended
-
-    async def _answered(self, seconds: float) -> None:
-        """Wait until nothing waits for an answer, here or there."""
-        done = asyncio.get_running_loop().create_future()
-        inbox = self.inbox
-
-        def look() -> None:
-            if not (done.done() or len(self.requests) or (inbox is not None and len(inbox))):
-                done.set_result(None)
-
-        self.requests.on_empty = look
-        if inbox is not None:
-            inbox.on_empty = look
-        look()
-        await done_within(done, seconds, self._clock)
-
-    async def _round_trip(self) -> None:
-        """Wait until the relay has answered something sent after everything else."""
-        link = self._line.link
-        if link is not None:
-            reply = self.requests.open(_NOBODY, b"ping", _GOODBYE)
-            self._put(link, reply, 0.001)
-            await done_within(reply, _GOODBYE, self._clock)
 
     def _end(self, reason: str) -> None:
         """Nothing waits, and no timer runs, from now on."""

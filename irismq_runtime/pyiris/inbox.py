@@ -75,7 +75,8 @@ class Request:
         if not fault:
             raise ValueError("an empty fault reads as a timeout in Iris; say what is wrong")
         inbox = self._inbox
-        return inbox is not None and inbox.answer(self, ClientReply(self._id, None, fault))
+        text = fault.encode("utf-8", "backslashreplace").decode()  # a lone surrogate has no UTF-8
+        return inbox is not None and inbox.answer(self, ClientReply(self._id, None, text))
 
 
 class Inbox:

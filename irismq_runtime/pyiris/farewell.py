@@ -1,0 +1,83 @@
+"""How a connection says goodbye while its link stands.
+
+A relay answers a close at once, forgets what a member says after it, and reads
+the packets of one connection in no order. So: refuse what is new, let what is
+in hand be answered, close the tunnels, prove by a round trip that the relay has
+read everything, and only then close.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from irismq_runtime.protocols.iris.packets import ClientRequest
+from irismq_runtime.pyiris.waiting import done_within
+
+if TYPE_CHECKING:
+    from actors.clock import Clock
+    from irismq_runtime.pyiris.inbox import Inbox
+    from irismq_runtime.pyiris.line import Line
+    from irismq_runtime.pyiris.requests import Requests
+    from irismq_runtime.pyiris.tunnels import Tunnels
+
+__all__ = ["PING", "say_goodbye"]
+
+#: A cluster of which nobody is a member: a request to it, with the shortest
+#: timeout, is answered "timeout" by any live relay, and so serves as a ping.
+PING: Final = "pyiris.ping"
+
+#: Seconds that a relay gets to answer a ping or a close.
+_PATIENCE: Final = 1.0
+
+
+async def say_goodbye(
+    line: Line,
+    requests: Requests,
+    inbox: Inbox | None,
+    tunnels: Tunnels,
+    *,
+    clock: Clock,
+    drain: float,
+) -> None:
+    """Finish what is under way, each part within `drain` seconds, and close the link."""
+    if inbox is not None:
+        inbox.leaving = True
+    await _answered(requests, inbox, clock, drain)
+    closing = asyncio.ensure_future(tunnels.close())
+    await done_within(closing, drain, clock)
+    closing.cancel()
+    await _round_trip(line, requests, clock)
+    link = line.link
+    if link is not None:
+        link.say_goodbye()
+        if not await done_within(link.ended, _PATIENCE, clock):
+            link.abort("closed by this side")
+            await link.ended
+
+
+async def _answered(requests: Requests, inbox: Inbox | None, clock: Clock, seconds: float) -> None:
+    """Wait until nothing waits for an answer, here or there."""
+    done = asyncio.get_running_loop().create_future()
+
+    def look() -> None:
+        if not (done.done() or len(requests) or (inbox is not None and len(inbox))):
+            done.set_result(None)
+
+    requests.on_empty = look
+    if inbox is not None:
+        inbox.on_empty = look
+    look()
+    await done_within(done, seconds, clock)
+
+
+async def _round_trip(line: Line, requests: Requests, clock: Clock) -> None:
+    """Wait until the relay has answered something sent after everything else."""
+    link = line.link
+    if link is None:
+        return
+    reply = requests.open(PING, b"ping", _PATIENCE)
+    if not reply.done():
+        reply.turn = link.turn
+        link.send(ClientRequest(reply.id, PING, b"ping", 1))
+        await done_within(reply, _PATIENCE, clock)
