@@ -1,0 +1,50 @@
+"""What the sessions of one relay share. Made by the server, which fills it once."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actors.clock import Clock
+    from irismq_runtime.embedded.relay.calls import Timeouts
+    from irismq_runtime.embedded.relay.faults import FaultInjector, Faults
+    from irismq_runtime.embedded.relay.options import RelayOptions
+    from irismq_runtime.embedded.relay.router import BackEnd
+    from irismq_runtime.embedded.relay.stats import Counters
+    from irismq_runtime.protocols.iris import IrisProtocolError
+
+__all__ = ["RelayContext"]
+
+_LOG = logging.getLogger("irismq_runtime.embedded.relay")
+
+
+@dataclass(slots=True)
+class RelayContext:
+    """Shared by the sessions of one relay. Loop thread only."""
+
+    options: RelayOptions
+    clock: Clock
+    back_end: BackEnd
+    counters: Counters
+    timeouts: Timeouts
+    faults: Faults
+    #: None while no fault is switched on, so that nothing is asked on hot paths.
+    injector: FaultInjector | None
+    #: Writes what was produced outside of a read.
+    end_turn: Callable[[], None]
+    _last_report: float = field(default=-1.0)
+
+    def report_violation(self, violation: IrisProtocolError, cluster: str) -> None:
+        """Log a violation, at most one a second as a warning."""
+        now = self.clock.monotonic()
+        quiet = now - self._last_report < 1.0
+        if not quiet:
+            self._last_report = now
+        who = f"member of {cluster!r}" if cluster else "client"
+        _LOG.log(
+            logging.DEBUG if quiet else logging.WARNING, "relay drops a %s: %s", who, violation
+        )

@@ -1,0 +1,44 @@
+"""The bounds of an embedded relay: how much it keeps, and how long it waits.
+
+The real relay has almost none of them; they are here so that no client, however
+broken, takes memory without end or keeps the relay from stopping. Sizes are
+bytes, times are seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from irismq_runtime.protocols.iris import Limits
+
+__all__ = ["RelayOptions"]
+
+
+@dataclass(frozen=True, slots=True)
+class RelayOptions:
+    """Bounds of one relay. The defaults suit a development machine."""
+
+    #: The longest field that a client may send.
+    limits: Limits = field(default_factory=Limits)
+    #: Connections at once; one more is closed as it comes.
+    max_connections: int = 10_000
+    #: A connection that has not sent its init by then is dropped.
+    handshake_seconds: float = 10.0
+    #: Bytes unsent in a socket from which on its reader counts as slow.
+    high_water: int = 256 * 1024
+    #: Bytes kept for a slow reader; past it the connection is dropped.
+    slow_reader_limit: int = 64 * 1024 * 1024
+    #: Bytes kept for a slow reader from which on its senders are slowed down.
+    stall_mark: int = 16 * 1024 * 1024
+    #: How long a sender to such a reader is not read.
+    stall_seconds: float = 0.01
+    #: Unanswered requests of one connection; it is not read while it has more.
+    max_calls: int = 100_000
+    #: Subscriptions of one connection; one more drops it.
+    max_subscriptions: int = 10_000
+    #: Tunnels of one connection, those being built included; one more drops it.
+    max_tunnels: int = 10_000
+    #: How long a connection that is being closed may take to read its last bytes.
+    linger_seconds: float = 5.0
+    #: How long `stop` waits for clients to take the last bytes.
+    stop_seconds: float = 0.3

@@ -1,0 +1,237 @@
+"""An Iris relay of ours on loopback: start, stop, crash, statistics.
+
+It speaks the relay protocol v1.0-draft2 on a real socket, for development and
+tests. Single node by design: it joins no overlay, scans nothing, and listens on
+loopback only. For more than one machine run real Iris nodes, or give it a back
+end (router.py) that reaches further.
+
+The relay belongs to the loop on which it was started. `stop` returns within a
+second whatever its clients do, and the port can be bound again at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from typing import TYPE_CHECKING, Self
+
+from actors.clock import Clock, LoopClock
+from irismq_runtime.embedded.relay.calls import Timeouts
+from irismq_runtime.embedded.relay.context import RelayContext
+from irismq_runtime.embedded.relay.faults import FaultInjector, Faults
+from irismq_runtime.embedded.relay.link import Link
+from irismq_runtime.embedded.relay.options import RelayOptions
+from irismq_runtime.embedded.relay.router import BackEnd, InMemoryBackEnd
+from irismq_runtime.embedded.relay.session import Session
+from irismq_runtime.embedded.relay.stats import Counters, RelayStats
+from irismq_runtime.protocols.iris import State
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["EmbeddedRelay"]
+
+_DEFAULT_OPTIONS = RelayOptions()
+_NO_FAULTS = Faults()
+
+
+class EmbeddedRelay:
+    """An Iris relay in this process.
+
+    Args:
+        host: where to listen; a loopback address, or a name of one.
+        port: 0 lets the system choose; `port` tells what it chose and a relay
+            that is started again keeps it.
+        clock: for deadlines; the loop's by default.
+        faults: what it does wrong on purpose.
+        options: its bounds.
+        back_end: who carries traffic; the connections of this relay by default.
+        open_to_network: a `host` that is not loopback is refused without this:
+            whoever reaches the port can call every member of every cluster.
+
+    Raises ValueError for a host that is not loopback.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        clock: Clock | None = None,
+        faults: Faults = _NO_FAULTS,
+        options: RelayOptions = _DEFAULT_OPTIONS,
+        back_end: BackEnd | None = None,
+        open_to_network: bool = False,
+    ) -> None:
+        if not open_to_network and not _is_loopback(host):
+            raise ValueError(
+                f"the embedded relay listens on loopback only, not on {host!r}: a relay asks no "
+                "one who they are. Say open_to_network=True if you mean it"
+            )
+        self.host = host
+        self.options = options
+        self.clock: Clock = LoopClock() if clock is None else clock
+        self.overrun = False
+        self._port = port
+        self._server: asyncio.Server | None = None
+        self._links: dict[Link, Session | None] = {}
+        self._dirty: list[Link] = []
+        self._emptied: asyncio.Event | None = None
+        self._back_end = InMemoryBackEnd() if back_end is None else back_end
+        self._counters = Counters()
+        self._context = RelayContext(
+            options=options,
+            clock=self.clock,
+            back_end=self._back_end,
+            counters=self._counters,
+            timeouts=Timeouts(self.clock, self.end_turn),
+            faults=faults,
+            injector=None,
+            end_turn=self.end_turn,
+        )
+        self.faults = faults
+
+    @property
+    def port(self) -> int:
+        """Where it listens; 0 before the first start when none was chosen."""
+        return self._port
+
+    @property
+    def running(self) -> bool:
+        """True while it listens."""
+        return self._server is not None
+
+    @property
+    def faults(self) -> Faults:
+        """What it does wrong on purpose; may be replaced at any time."""
+        return self._context.faults
+
+    @faults.setter
+    def faults(self, faults: Faults) -> None:
+        self._context.faults = faults
+        self._context.injector = FaultInjector(faults) if faults.names else None
+
+    async def start(self) -> None:
+        """Listen; clients are served when this returns.
+
+        Raises OSError when the address cannot be bound, RuntimeError when it
+        is running already.
+        """
+        if self._server is not None:
+            raise RuntimeError(f"the relay runs already, on {self.host}:{self._port}")
+        await self._back_end.start()
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: Link(self), self.host, self._port, backlog=1024
+        )
+        self._port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self, reason: str = "the relay is stopping") -> None:
+        """Say goodbye to every client, and end. Idempotent; under a second."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        server.close()
+        if self._links:
+            self._emptied = asyncio.Event()
+            for link, session in list(self._links.items()):
+                if session is None or session.state in {State.NEW, State.OFFERED}:
+                    link.abort()
+                else:
+                    session.say_goodbye(reason)
+            self.end_turn()
+            give_up = self.clock.call_later(self.options.stop_seconds, self._abort_all)
+            await self._emptied.wait()
+            give_up.cancel()
+            self._emptied = None
+        self._context.timeouts.clear()
+        await self._back_end.stop()
+        await server.wait_closed()
+
+    def crash(self) -> None:
+        """Cut every connection at once and stop listening: a relay that was killed."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+        self._abort_all()
+        self._context.timeouts.clear()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    def stats(self) -> RelayStats:
+        """What it holds at this moment. Loop thread only."""
+        sessions = [session for session in self._links.values() if session is not None]
+        return RelayStats(
+            connections=sum(session.state in {State.OPEN, State.DRAINING} for session in sessions),
+            members=dict(self._back_end.members()),
+            topics=dict(self._back_end.topics()),
+            pending_requests=sum(session.pending for session in sessions),
+            tunnel_ends=sum(session.tunnel_ends for session in sessions),
+            bytes_waiting=sum(link.waiting for link in self._links),
+            slow_readers=sum(link.congested for link in self._links),
+            totals=self._counters.copy(),
+        )
+
+    # What its links say (Hub)
+
+    def admit(self, link: Link) -> Session | None:
+        """A session for a new connection."""
+        if self._server is None or len(self._links) >= self.options.max_connections:
+            self._counters.drop("too many connections")
+            return None
+        session = Session(self._context, link)
+        self._links[link] = session
+        session.handshake_timer = self.clock.call_later(
+            self.options.handshake_seconds, session.handshake_expired
+        )
+        return session
+
+    def touched(self, link: Link) -> None:
+        """A link has something to do at the end of this turn."""
+        self._dirty.append(link)
+
+    def end_turn(self) -> None:
+        """Write what this turn has produced."""
+        dirty = self._dirty
+        while dirty:
+            self._dirty = []
+            for link in dirty:
+                link.flush()
+            dirty = self._dirty
+
+    def wrote(self, length: int) -> None:
+        """Count bytes written."""
+        self._counters.bytes_out += length
+
+    def stalled(self) -> None:
+        """Count a sender held back."""
+        self._counters.stalls += 1
+
+    def gone(self, link: Link) -> None:
+        """A connection is over."""
+        self._links.pop(link, None)
+        if not self._links and self._emptied is not None:
+            self._emptied.set()
+
+    def _abort_all(self) -> None:
+        for link in list(self._links):
+            link.abort()
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

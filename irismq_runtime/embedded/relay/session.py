@@ -1,0 +1,350 @@
+"""One connection as the relay sees it: packets in, packets out, by the specification.
+
+A session turns what its client sends into calls on the back end, and is the
+`Endpoint` that the back end calls back. It keeps what the two sides have open
+together (calls, subscriptions, tunnels) and takes all of it along when the
+connection ends. It reads no socket and sets no timer of its own but those of
+tunnels; bytes come from and go to its link.
+
+Order of a client's close: leave the cluster and the topics, answer what is
+pending, then the relay's close, then the end of the socket.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from irismq_runtime.embedded.relay.calls import Call
+from irismq_runtime.embedded.relay.outbox import Lane
+from irismq_runtime.embedded.relay.session_tunnels import SessionTunnels
+from irismq_runtime.protocols.iris import (
+    IrisProtocol,
+    IrisProtocolError,
+    State,
+    encode_packet,
+    version_refusal,
+)
+from irismq_runtime.protocols.iris.packets import (
+    RELAY_MAGIC,
+    VERSION,
+    ClientBroadcast,
+    ClientClose,
+    ClientInit,
+    ClientReply,
+    ClientRequest,
+    ClientTunnelClose,
+    ClientTunnelConfirm,
+    ClientTunnelInit,
+    Deny,
+    Publish,
+    RelayBroadcast,
+    RelayClose,
+    RelayInit,
+    RelayReply,
+    RelayRequest,
+    Role,
+    Subscribe,
+    TunnelAllow,
+    TunnelTransfer,
+    Unsubscribe,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from actors.clock import TimerHandle
+    from irismq_runtime.embedded.relay.context import RelayContext
+    from irismq_runtime.embedded.relay.link import Link
+    from irismq_runtime.embedded.relay.tunnels import Tunnel
+    from irismq_runtime.protocols.iris.packets import Packet, RelayPacket
+
+__all__ = ["Session"]
+
+_MASK: Final = (1 << 64) - 1
+
+
+class Session:
+    """The relay's half of one connection. Loop thread only."""
+
+    def __init__(self, context: RelayContext, link: Link) -> None:
+        self._context = context
+        self._link = link
+        self._protocol = IrisProtocol(Role.RELAY, context.options.limits)
+        self._counters = context.counters
+        self._cluster = ""
+        self._over = False
+        #: Runs from the accept to the client's init; set by the relay.
+        self.handshake_timer: TimerHandle | None = None
+        #: Requests of this client that wait for their answer.
+        self._calls: set[Call] = set()
+        #: Requests that this member works on, by the id it was given.
+        self._inbound: dict[int, Call] = {}
+        self._next_id = 0
+        #: Topic -> when it was subscribed.
+        self._topics: dict[str, float] = {}
+        self._tunnels = SessionTunnels(context, self)
+        self._handlers: dict[type[Packet], Callable[[Any], None]] = {
+            ClientInit: self._on_init,
+            ClientClose: self._on_close,
+            ClientBroadcast: self._on_broadcast,
+            ClientRequest: self._on_request,
+            ClientReply: self._on_reply,
+            Subscribe: self._on_subscribe,
+            Unsubscribe: self._on_unsubscribe,
+            Publish: self._on_publish,
+            ClientTunnelInit: self._tunnels.on_init,
+            ClientTunnelConfirm: self._tunnels.on_confirm,
+            TunnelAllow: self._tunnels.on_allow,
+            TunnelTransfer: self._tunnels.on_transfer,
+            ClientTunnelClose: self._tunnels.on_close,
+        }
+
+    # What the relay asks of it
+
+    @property
+    def state(self) -> State:
+        """Where the connection stands."""
+        return self._protocol.state
+
+    @property
+    def cluster(self) -> str:
+        """The cluster of this member; empty for a plain client."""
+        return self._cluster
+
+    @property
+    def pending(self) -> int:
+        """Requests of this client without an answer."""
+        return len(self._calls)
+
+    @property
+    def tunnel_ends(self) -> int:
+        """Ends of tunnels at this connection, those being built included."""
+        return len(self._tunnels)
+
+    def feed_untrusted(self, data: bytes) -> None:
+        """Serve the bytes that came; a violation drops this connection alone."""
+        self._counters.bytes_in += len(data)
+        violation: IrisProtocolError | None = None
+        try:
+            packets: Iterable[Packet] = self._protocol.feed_untrusted(data)
+        except IrisProtocolError as error:
+            violation, packets = error, error.decoded
+        if self._context.injector is not None:
+            packets = self._context.injector.ordered(list(packets))
+        handlers = self._handlers
+        try:
+            for packet in packets:
+                if self._over:
+                    return
+                handlers[type(packet)](packet)
+        except IrisProtocolError as error:
+            violation = error
+        if violation is not None and not self._over:
+            self._context.report_violation(violation, self._cluster)
+            self.drop("violation")
+
+    def drop(self, why: str) -> None:
+        """End the connection without a word, as the real relay does on a violation."""
+        self._leave_all()
+        self._link.doom(why)
+
+    def say_goodbye(self, reason: str) -> None:
+        """End the connection with the relay's close."""
+        if self._over:
+            return
+        self._leave_all()
+        if self._protocol.state in {State.OPEN, State.DRAINING}:
+            self._link.push(Lane.CONTROL, self._protocol.encode(RelayClose(reason)))
+        self._link.finish()
+
+    def lost(self, why: str | None) -> None:
+        """The socket is gone; `why` when the relay dropped it."""
+        self._leave_all()
+        if why is not None:
+            self._counters.drop(why)
+
+    def handshake_expired(self) -> None:
+        """The client has not said in time what it is."""
+        self.drop("no handshake")
+        self._context.end_turn()
+
+    def drained(self) -> None:
+        """The client reads again: go on with its tunnels."""
+        self._tunnels.pump()
+
+    def _leave_all(self) -> None:
+        """Take everything of this connection out of the relay. Idempotent."""
+        if self._over:
+            return
+        self._over = True
+        self._end_handshake()
+        self._leave_directory()
+        for call in list(self._calls):
+            call.cancel()
+        self._calls.clear()
+        for call in self._inbound.values():
+            call.orphan()
+        self._inbound.clear()
+        self._tunnels.close_all()
+
+    def _end_handshake(self) -> None:
+        if self.handshake_timer is not None:
+            self.handshake_timer.cancel()
+            self.handshake_timer = None
+
+    def _leave_directory(self) -> None:
+        back_end = self._context.back_end
+        if self._cluster:
+            back_end.leave(self._cluster, self)
+        for topic in self._topics:
+            back_end.unsubscribe(topic, self)
+        self._topics.clear()
+
+    # What the client says
+
+    def _on_init(self, packet: ClientInit) -> None:
+        self._end_handshake()
+        refusal = version_refusal(packet.version)
+        if refusal is not None:
+            self._counters.denied += 1
+            self._link.push(Lane.CONTROL, self._protocol.encode(Deny(RELAY_MAGIC, refusal)))
+            self._leave_all()
+            self._link.finish()
+            return
+        self._link.push(Lane.CONTROL, self._protocol.encode(RelayInit(RELAY_MAGIC, VERSION)))
+        self._counters.accepted += 1
+        self._cluster = packet.cluster
+        if packet.cluster:
+            self._context.back_end.join(packet.cluster, self)
+
+    def _on_close(self, _packet: ClientClose) -> None:
+        self._leave_directory()
+        if self._context.faults.hasty_close or not self._inbound:
+            self.say_goodbye("")
+
+    def _on_broadcast(self, packet: ClientBroadcast) -> None:
+        self._counters.broadcasts += 1
+        data = encode_packet(RelayBroadcast(packet.body))
+        self._context.back_end.broadcast(packet.cluster, data)
+
+    def _on_publish(self, packet: Publish) -> None:
+        self._counters.events += 1
+        self._context.back_end.publish(packet.topic, encode_packet(packet))
+
+    def _on_request(self, packet: ClientRequest) -> None:
+        context = self._context
+        self._counters.requests += 1
+        call = Call(self, packet.id, packet.timeout_ms, context.timeouts)
+        self._calls.add(call)
+        if len(self._calls) > context.options.max_calls:
+            self._link.hold("calls")
+        if context.injector is not None and context.injector.happens(context.faults.lose_requests):
+            return
+        found = context.back_end.request(packet.cluster, call, packet.body)
+        if not packet.timeout_ms or not (found or context.faults.silent_when_unknown):
+            call.expire()
+
+    def _on_reply(self, packet: ClientReply) -> None:
+        call = self._inbound.pop(packet.id, None)
+        if call is None:
+            self._counters.late_replies += 1
+            return
+        faults = self._context.faults
+        injector = self._context.injector
+        if injector is not None and injector.happens(faults.lose_replies):
+            call.orphan()
+        elif packet.fault == "" and faults.empty_fault_is_timeout:
+            call.expire()
+        else:
+            call.answer(packet.body, packet.fault)
+        if not self._inbound and self._protocol.state is State.DRAINING:
+            self.say_goodbye("")
+
+    def _on_subscribe(self, packet: Subscribe) -> None:
+        if packet.topic in self._topics:
+            self._subscription_error(f"subscribed twice to topic {packet.topic!r}")
+            return
+        if len(self._topics) >= self._context.options.max_subscriptions:
+            raise IrisProtocolError(f"more than {len(self._topics)} subscriptions")
+        self._topics[packet.topic] = self._context.clock.monotonic()
+        self._context.back_end.subscribe(packet.topic, self)
+
+    def _on_unsubscribe(self, packet: Unsubscribe) -> None:
+        if self._topics.pop(packet.topic, None) is None:
+            self._subscription_error(f"unsubscribed from topic {packet.topic!r} without being")
+            return
+        self._context.back_end.unsubscribe(packet.topic, self)
+
+    def _subscription_error(self, text: str) -> None:
+        if self._context.faults.drops_double_subscribers:
+            raise IrisProtocolError(text)
+
+    # What a back end says (Endpoint), and the ends of calls (Caller, Place)
+
+    @property
+    def load(self) -> int:
+        """Requests and tunnels that this member has not answered."""
+        return len(self._inbound) + self._tunnels.offered
+
+    @property
+    def congested(self) -> bool:
+        """True while the client does not read."""
+        return self._link.congested
+
+    def take_broadcast(self, packet: bytes) -> None:
+        """Send a broadcast."""
+        injector = self._context.injector
+        if injector is None or not injector.happens(self._context.faults.lose_broadcasts):
+            self._link.push(Lane.BROADCAST, packet)
+
+    def take_event(self, topic: str, packet: bytes) -> None:
+        """Send an event."""
+        injector = self._context.injector
+        if injector is not None:
+            faults = self._context.faults
+            since = self._topics.get(topic, 0.0)
+            if self._context.clock.monotonic() - since < faults.deaf_after_subscribe:
+                return
+            if injector.happens(faults.lose_events):
+                return
+        self._link.push(Lane.EVENT, packet)
+
+    def take_request(self, call: Call, body: bytes) -> None:
+        """Send a request."""
+        key = self._next_id
+        self._next_id = (key + 1) & _MASK
+        self._inbound[key] = call
+        call.at(self, key)
+        self._link.push(Lane.REQUEST, encode_packet(RelayRequest(key, body, call.timeout_ms)))
+
+    def take_tunnel(self, tunnel: Tunnel) -> None:
+        """Offer a tunnel."""
+        self._tunnels.offer(tunnel)
+
+    def forget_call(self, key: int) -> None:
+        """A call at this member is over; finish a close that waited for it."""
+        self._inbound.pop(key, None)
+        if not self._inbound and self._protocol.state is State.DRAINING:
+            self.say_goodbye("")
+
+    def answered(self, call: Call, body: bytes | None, fault: str | None) -> None:
+        """A call of this client has ended."""
+        self._calls.discard(call)
+        counters = self._counters
+        timeout = body is None and fault is None
+        if timeout:
+            counters.timeouts += 1
+        elif fault is None:
+            counters.replies += 1
+        else:
+            counters.faults += 1
+        self._link.push(Lane.REPLY, encode_packet(RelayReply(call.id, timeout, body, fault)))
+        if len(self._calls) == self._context.options.max_calls:
+            self._link.release("calls")
+
+    # What its tunnels say
+
+    def send_tunnel(self, packet: RelayPacket) -> None:
+        """Send a packet of a tunnel."""
+        if not self._over:
+            self._link.push(Lane.TUNNEL, encode_packet(packet))
