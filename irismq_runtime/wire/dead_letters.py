@@ -70,8 +70,13 @@ def encode_dead(record: DeadRecord, *, max_size: int, signer: Key | None = None)
 
     When the whole record is too large, the traceback goes, then the reason is
     shortened; when even that is too large, the message itself is what is
-    stored. Never raises for size: the message was received, so it fits.
+    stored. Never raises: the message was received, so it fits, and texts that
+    UTF-8 has no form for are escaped.
     """
+    texts = ("address", "reason", "error", "traceback", "node")
+    record = msgspec.structs.replace(
+        record, **{name: _escaped(getattr(record, name)) for name in texts}
+    )
     limits = Limits(size=max(max_size, 1024))
     short = msgspec.structs.replace(
         record,
@@ -106,3 +111,7 @@ def decode_dead_untrusted(data: bytes, *, max_size: int) -> DeadRecord:
         return _decode(stored.body)
     except Exception as error:  # msgspec's errors and UnicodeDecodeError
         raise DecodeError(f"malformed dead-letter record ({error})"[:300]) from error
+
+
+def _escaped(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -57,6 +57,7 @@ FaultKind: TypeAlias = Literal[
 _MAX_TEXT: Final = 4_000
 _MAX_TRACEBACK: Final = 16_000
 _MAX_NAME: Final = 200
+_MAX_CHAIN: Final = 100
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -96,13 +97,11 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         `traceback=False` keeps the traceback to this node.
         """
         kind: FaultKind = "crashed" if crashed else _kind_of(error)
-        fields: dict[str, Any] = {}
-        if not crashed:
-            fields = _fields_of(error)
+        fields: dict[str, Any] = {} if crashed else _fields_of(error)
         if kind == "crashed" and traceback:
             fields["traceback"] = _shorten(_traceback(error), _MAX_TRACEBACK)
         if message_type:
-            fields["message_type"] = _shorten(message_type, _MAX_NAME)
+            fields["message_type"] = _name(message_type)
         return cls(kind=kind, type=_type_name(error), text=_text(error), **fields)
 
     def to_exception(self, address: str) -> Exception:
@@ -116,7 +115,8 @@ _Fields: TypeAlias = "dict[str, Any]"
 def _exit_fields(exit: Exit | None) -> _Fields:  # noqa: A002  # OTP's word
     if exit is None:
         return {}
-    return {"exit": exit.reason, "restarts": exit.restarts, "message_type": exit.message_type or ""}
+    name = _name(exit.message_type or "")
+    return {"exit": exit.reason, "restarts": exit.restarts, "message_type": name}
 
 
 def _decode_code(error: DecodeError) -> str:
@@ -132,16 +132,20 @@ def _decode_code(error: DecodeError) -> str:
 
 #: Kinds by exception; the first class that fits. What fits none is a crash.
 _KINDS: Final[tuple[tuple[type[BaseException], FaultKind, Callable[[Any], _Fields]], ...]] = (
-    (Refused, "refused", lambda e: {"code": None if e.code is None else str(e.code)[:_MAX_NAME]}),
+    (Refused, "refused", lambda e: {"code": None if e.code is None else _name(e.code)}),
     (Reject, "refused", lambda _: {"code": "rejected"}),
     (DecodeError, "refused", lambda e: {"code": _decode_code(e)}),
     (Restarting, "restarting", lambda e: {"retry_after": float(e.retry_after)}),
     (Overloaded, "overloaded", lambda _: {}),
     (ActorCrashed, "crashed", lambda e: _exit_fields(e.exit)),
     (ActorDeadError, "dead", lambda e: _exit_fields(e.exit)),
-    (AskTimeout, "expired", lambda e: {"waited": e.waited, "message_type": e.message_type}),
-    (AskCancelled, "cancelled", lambda e: {"message_type": e.message_type}),
-    (AskCycle, "cycle", lambda e: {"chain": tuple(e.chain)}),
+    (
+        AskTimeout,
+        "expired",
+        lambda e: {"waited": float(e.waited), "message_type": _name(e.message_type)},
+    ),
+    (AskCancelled, "cancelled", lambda e: {"message_type": _name(e.message_type)}),
+    (AskCycle, "cycle", lambda e: {"chain": tuple(map(_name, e.chain[:_MAX_CHAIN]))}),
     (NoSuchService, "unserved", lambda _: {}),
 )
 
@@ -152,7 +156,10 @@ def _kind_of(error: BaseException) -> FaultKind:
 
 def _fields_of(error: BaseException) -> _Fields:
     get = next((get for known, _, get in _KINDS if isinstance(error, known)), None)
-    return {} if get is None else get(error)
+    try:
+        return {} if get is None else get(error)
+    except Exception:  # a subclass of a user that leaves the fields out
+        return {}
 
 
 def _crashed(fault: Fault, address: str) -> Exception:
@@ -221,9 +228,13 @@ def _shorten(text: str, limit: int) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def _name(value: object) -> str:
+    return _shorten(str(value), _MAX_NAME)
+
+
 def _type_name(error: BaseException) -> str:
     kind = type(error)
-    return _shorten(f"{kind.__module__}.{kind.__qualname__}", _MAX_NAME)
+    return _name(f"{kind.__module__}.{kind.__qualname__}")
 
 
 def _text(error: BaseException) -> str:

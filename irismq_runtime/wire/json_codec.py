@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from irismq_runtime.errors import DecodeError, EncodeError
-from irismq_runtime.wire.limits import MAX_DEPTH
-from irismq_runtime.wire.shape import refuse_crafted_untrusted, step
+from irismq_runtime.wire.limits import DEFAULT_LIMITS, MAX_DEPTH
+from irismq_runtime.wire.shape import refuse_crafted_untrusted, step, too_many
 from irismq_runtime.wire.values import MARKED
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class JsonCodec:
 
     def decode_untrusted(self, data: bytes, lift: Lift, limits: Limits) -> object:
         """See `Codec`."""
-        value = decode_plain_json_untrusted(data, limits)
+        value = _decode_untrusted(data, _LEVELS * limits.depth)
         if b'"$"' not in data and b"\\u0024" not in data:
             return value
         try:
@@ -74,8 +74,12 @@ def decode_plain_json_untrusted(data: bytes, limits: Limits) -> object:
     Raises `DecodeError` alone: for what is no JSON, lone surrogates, NaN, and
     nesting beyond the limit, which is found before anything is built.
     """
-    if _is_deeper(data, _LEVELS * limits.depth):
-        raise DecodeError(f"nested deeper than {limits.depth} levels")
+    return _decode_untrusted(data, limits.depth)
+
+
+def _decode_untrusted(data: bytes, depth: int) -> object:
+    if _is_deeper(data, depth):
+        raise DecodeError(f"brackets nested deeper than {depth} levels")
     try:
         return msgspec.json.decode(data)
     except Exception as error:  # msgspec's own errors and UnicodeDecodeError
@@ -192,6 +196,7 @@ def encode_plain_json(value: object) -> bytes:
 
 def _not_plain(root: object) -> tuple[str, str] | None:
     level: list[tuple[str, Any]] = [("$", root)]
+    items = 0
     for _ in range(MAX_DEPTH + 1):
         deeper: list[tuple[str, Any]] = []
         for path, value in level:
@@ -202,6 +207,9 @@ def _not_plain(root: object) -> tuple[str, str] | None:
                 deeper += [(path + step(key), item) for key, item in value.items()]
             elif not _is_plain_scalar(value):
                 return path, f"{kind.__qualname__} has no form in plain JSON"
+            if items + len(deeper) > DEFAULT_LIMITS.items:
+                return "$", too_many(DEFAULT_LIMITS)
+        items += len(deeper)
         if not deeper:
             return None
         level = deeper

@@ -99,6 +99,12 @@ def test_a_malformed_record_is_one_error() -> None:
             decode_dead_untrusted(stored, max_size=NSQ)
 
 
+def test_texts_that_are_no_text_are_escaped() -> None:
+    record = DeadRecord(body=b"x", reason="a\ud800", traceback="\udfff", node="n\ud800")
+    read = decode_dead_untrusted(encode_dead(record, max_size=NSQ), max_size=NSQ)
+    assert (read.reason, read.traceback, read.node) == ("a\\ud800", "\\udfff", "n\\ud800")
+
+
 def test_records_are_signed_by_nodes_with_keys() -> None:
     key = Key("k", b"s" * 32)
     stored = encode_dead(DeadRecord(body=b"x"), max_size=NSQ, signer=key)

@@ -170,6 +170,27 @@ def test_what_the_runtime_means_arrives_as_meant(
     assert {name: getattr(arrived, name) for name in fields} == fields
 
 
+class Bare(Refused):
+    """A subclass that takes the text and leaves the fields out."""
+
+    def __init__(self, text: str) -> None:
+        Exception.__init__(self, text)
+
+
+class Loose(AskCycle):
+    def __init__(self) -> None:
+        super().__init__("a", ("x\ud800", *("y" * 5000 for _ in range(500))))
+
+
+def test_what_subclasses_of_users_leave_out_or_overdo() -> None:
+    refused = arrives_as(Bare("no"))
+    assert (type(refused), refused.reason, refused.code) == (Refused, "no", None)
+    assert arrives_as(Refused("r", code="\ud800" * 400)).code.startswith("\\ud800")
+    cycle = arrives_as(Loose())
+    assert (len(cycle.chain), cycle.chain[0]) == (100, "x\\ud800")
+    assert arrives_as(Restarting("a", 1)).retry_after == 1.0
+
+
 def test_a_death_tells_how() -> None:
     exit_ = Exit("crash", ValueError("v"), "Sale", restarts=3)
     dead = arrives_as(ActorDeadError("a", exit_)).exit
