@@ -59,25 +59,26 @@ def parse_endpoint(text: str, *, option: str, default_port: int) -> Endpoint:
         host = "127.0.0.1"
     if not re.fullmatch(r"[A-Za-z0-9_.:%-]+", host):
         raise ConfigError(option, f"{text!r} is no host name", "write HOST:PORT")
-    if not port_text:
+    if port_text is None:
         return Endpoint(host, default_port)
     if not (port_text.isascii() and port_text.isdigit() and 0 < int(port_text) < 65536):
         raise ConfigError(option, f"{port_text!r} is no port", "write HOST:PORT, port 1 to 65535")
     return Endpoint(host, int(port_text))
 
 
-def _split(text: str, option: str) -> tuple[str, str]:
+def _split(text: str, option: str) -> tuple[str, str | None]:
+    """Return host and port as texts; the port is None when none is given."""
     if not text:
         raise ConfigError(option, "the address is empty", "write HOST:PORT")
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
         if not bracket or (rest and not rest.startswith(":")):
             raise ConfigError(option, f"{text!r} has no closing bracket", "write [ADDRESS]:PORT")
-        return host, rest[1:]
+        return host, rest[1:] if rest else None
     if text.count(":") > 1:
-        return text, ""
-    host, _, port = text.partition(":")
-    return host, port
+        return text, None
+    host, colon, port = text.partition(":")
+    return host, port if colon else None
 
 
 def parse_endpoints(

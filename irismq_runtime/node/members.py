@@ -182,21 +182,26 @@ def announcement_untrusted(value: object) -> Announcement:
     """Read what `announcement_fields` made. Raises `DecodeError`, nothing else."""
     if not isinstance(value, dict):
         raise DecodeError("an announcement is a map")
-    state = value.get("state")
-    if state not in {"up", "bye"}:
-        raise DecodeError("an announcement's state is up or bye")
     period = value.get("period")
     if not isinstance(period, int | float) or not 0 < period <= 3600:
         raise DecodeError("an announcement's period is over 0 and at most an hour")
     return Announcement(
         node=_text(value, "node"),
         name=_text(value, "name"),
-        state=state,
+        state=_state(value.get("state")),
         version=_count(value, "v"),
         period=float(period),
         serves=_pairs(value.get("serves")),
         want=_text(value, "want") if "want" in value else "",
     )
+
+
+def _state(value: object) -> Literal["up", "bye"]:
+    if value == "up":
+        return "up"
+    if value == "bye":
+        return "bye"
+    raise DecodeError("an announcement's state is up or bye")
 
 
 def _text(value: Mapping[object, object], key: str) -> str:

@@ -13,7 +13,8 @@ from irismq_runtime.config import Endpoint
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from irismq_runtime.embedded import EmbeddedNsqd, EmbeddedRelay
+    from irismq_runtime.embedded.nsqd import EmbeddedNsqd
+    from irismq_runtime.embedded.relay import EmbeddedRelay
 
 __all__ = ["Servers"]
 
@@ -42,7 +43,8 @@ class Servers:
 
     async def start(self) -> None:
         """Listen. Raises `OSError` when a port is taken; nothing is left running."""
-        from irismq_runtime.embedded import EmbeddedNsqd, EmbeddedRelay
+        from irismq_runtime.embedded.nsqd import EmbeddedNsqd
+        from irismq_runtime.embedded.relay import EmbeddedRelay
 
         nsqd = EmbeddedNsqd(port=self._nsqd_port, http_port=self._nsqd_http_port, data=self._data)
         await nsqd.start()

@@ -1,0 +1,129 @@
+"""The table of who serves what, by announcements alone."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from irismq_runtime.errors import DecodeError
+from irismq_runtime.node.members import (
+    Announcement,
+    MemberTable,
+    announcement_fields,
+    announcement_untrusted,
+)
+
+
+def up(node="n1", version=1, serves=(("a", "u1"),), **more):
+    return Announcement(node, "name", "up", version, 1.0, serves=serves, **more)
+
+
+def test_an_announcement_brings_its_members_and_a_goodbye_takes_them():
+    table = MemberTable()
+    changes, incomplete = table.heard(up(serves=(("a", "u1"), ("b", "u2"))), 0.0)
+    assert [c.kind for c in changes] == ["joined", "joined"]
+    assert not incomplete
+    assert table.serves("a")
+    assert [m.urn for m in table.members("b")] == ["u2"]
+    bye = Announcement("n1", "name", "bye", 1, 1.0)
+    assert [c.kind for c in table.heard(bye, 1.0)[0]] == ["left", "left", "gone"]
+    assert not table.serves("a")
+
+
+def test_a_newer_version_replaces_the_list_and_an_older_one_changes_nothing():
+    table = MemberTable()
+    table.heard(up(version=1), 0.0)
+    changes, _ = table.heard(up(version=2, serves=(("a", "u9"),)), 0.0)
+    assert [(c.kind, c.member.urn) for c in changes] == [("left", "u1"), ("joined", "u9")]
+    assert table.heard(up(version=1), 0.0) == ([], False)
+    assert [m.urn for m in table.members("a")] == ["u9"]
+
+
+def test_a_heartbeat_of_an_unknown_version_asks_for_the_list():
+    table = MemberTable()
+    assert table.heard(up(version=3, serves=None), 0.0) == ([], True)
+    assert table.knows("n1")
+    table.heard(up(version=3), 0.0)
+    assert table.heard(up(version=3, serves=None), 0.5) == ([], False)
+
+
+def test_a_silent_node_is_forgotten_and_may_come_back():
+    table = MemberTable(misses=3)
+    table.heard(up(), 0.0)
+    assert table.expire(3.4) == []
+    assert [c.kind for c in table.expire(3.6)] == ["left", "gone"]
+    assert [c.kind for c in table.heard(up(), 5.0)[0]] == ["joined"]
+
+
+def test_a_node_that_said_goodbye_does_not_come_back_by_a_late_heartbeat():
+    table = MemberTable()
+    table.heard(up(), 0.0)
+    table.heard(Announcement("n1", "name", "bye", 1, 1.0), 0.1)
+    assert table.heard(up(), 0.2) == ([], False)
+    assert not table.serves("a")
+
+
+def test_time_in_which_we_could_not_hear_is_given_to_everybody():
+    table = MemberTable(misses=3)
+    table.heard(up(), 0.0)
+    table.extend(60.0)
+    assert table.expire(60.0) == []
+
+
+names = st.text(min_size=1, max_size=20)
+
+
+@given(
+    names,
+    names,
+    st.integers(0, 2**40),
+    st.floats(0.1, 3600),
+    st.none() | st.lists(st.tuples(names, names), max_size=5).map(tuple),
+)
+def test_what_is_announced_is_what_is_read(node, name, version, period, serves):
+    said = Announcement(node, name, "up", version, period, serves=serves)
+    assert announcement_untrusted(announcement_fields(said)) == said
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text() | st.floats(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["node", "name", "state", "v", "period", "serves", "want", "x"]), inner
+        )
+    ),
+    max_leaves=10,
+)
+
+
+@given(values)
+def test_garbage_is_a_decode_error_and_nothing_else(value):
+    try:
+        announcement_untrusted(value)
+    except DecodeError:
+        return
+    assert isinstance(value, dict)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3), st.booleans()), max_size=40))
+def test_the_index_by_address_always_agrees_with_the_nodes(steps):
+    table = MemberTable()
+    for now, (node, version, leaves) in enumerate(steps):
+        if leaves:
+            table.expire(float(now * 10))
+        serves = tuple((f"addr{i}", f"{node}{i}") for i in range(version))
+        table.heard(up(node, version=now * 4 + version, serves=serves), float(now * 10))
+    by_node = sorted((m.node, m.address) for a in table.addresses() for m in table.members(a))
+    expected = sorted((n, m.address) for n in table.nodes() for m in _members(table, n))
+    assert by_node == expected
+
+
+def _members(table, node):
+    return [m for a in table.addresses() for m in table.members(a) if m.node == node]
+
+
+def test_too_long_a_period_is_refused():
+    with pytest.raises(DecodeError):
+        announcement_untrusted({**announcement_fields(up()), "period": 10**9})
