@@ -166,7 +166,7 @@ class LoopCell(Pump):
         if self.task is not None:
             self.system.tasks.pop(self.task, None)
         self.task = None
-        self.since = 0.0
+        self.since = None
         self._awaiting = False
         self._cancelling = None
 

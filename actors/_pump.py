@@ -54,7 +54,7 @@ class Pump(Cell):
         super().__init__(*args, **kwargs)
         self.task: asyncio.Task[Any] | None = None
         #: When the async handler in hand began.
-        self.since = 0.0
+        self.since: float | None = None
         self._awaiting = False
         self._cancelling: Parcel | None = None
 
@@ -219,7 +219,7 @@ class Pump(Cell):
         if self.task is not me:
             return False
         self._awaiting = False
-        self.since = 0.0
+        self.since = None
         if self._cancelling is not None:
             self._cancelling = None
             _forget_cancel(me)
@@ -297,7 +297,7 @@ class Pump(Cell):
 
     def handling_since(self) -> float | None:
         """When the async handler in hand began."""
-        return self.since if self._awaiting and self.since else None
+        return self.since if self._awaiting else None
 
     def handler_task(self) -> asyncio.Task[Any] | None:
         """The task in which a handler runs now."""

@@ -96,9 +96,6 @@ class Watchdog:
         stack = "".join(traceback.format_stack(frame)[-8:]) if frame is not None else ""
         ref = cell.ref if cell is not None else None
         message_type = cell.message_type() if cell is not None else None
-        if system.events.active:
-            blocked = BlockedLoop(ref, message_type, seconds, stack)
-            system.events.emit("loop.blocked", blocked=blocked)
         if ref is not None:
             logger.warning(
                 "%s blocks the loop while handling %s, for more than %.0f ms; it stands at\n%s",
@@ -107,6 +104,9 @@ class Watchdog:
                 seconds * 1000,
                 stack,
             )
+        if system.events.active:
+            blocked = BlockedLoop(ref, message_type, seconds, stack)
+            system.events.emit("loop.blocked", blocked=blocked)
 
 
 def blocked_by(system: System) -> Cell | None:

@@ -87,12 +87,11 @@ HOOKED = [
     pytest.param(async_hooks, Actor, id="async"),
     pytest.param(plain_hooks, ThreadActor, id="thread"),
 ]
-Maker = "Callable[[type[Actor], list[str]], type[Actor]]"
 
 
 @pytest.mark.parametrize(("make", "base"), HOOKED)
 async def test_the_hooks_of_an_orderly_life(
-    actor_system: System, make: Maker, base: type[Actor]
+    actor_system: System, make: Callable[[type[Actor], list[str]], type[Actor]], base: type[Actor]
 ) -> None:
     log: list[str] = []
     ref = actor_system.start(make(base, log))
@@ -109,7 +108,7 @@ async def test_the_hooks_of_an_orderly_life(
 
 @pytest.mark.parametrize(("make", "base"), HOOKED)
 async def test_a_crash_runs_on_failure_and_not_on_stop(
-    actor_system: System, make: Maker, base: type[Actor]
+    actor_system: System, make: Callable[[type[Actor], list[str]], type[Actor]], base: type[Actor]
 ) -> None:
     log: list[str] = []
     ref = actor_system.start(make(base, log))
@@ -552,7 +551,7 @@ class Recorder:
         if self.fail:
             raise OSError("cannot bind")
 
-    async def restarting(self, ref: ActorRef[Any], exit: Exit) -> None:
+    async def restarting(self, ref: ActorRef[Any], exit: Exit) -> None:  # noqa: A002  # the hook's parameter
         await asyncio.sleep(0)
         self.log.append(f"restarting {exit.reason}")
         if self.fail:
@@ -561,7 +560,7 @@ class Recorder:
     async def restarted(self, ref: ActorRef[Any], actor: Any) -> None:
         self.log.append(f"restarted {type(actor).__name__}")
 
-    async def ended(self, ref: ActorRef[Any], exit: Exit) -> None:
+    async def ended(self, ref: ActorRef[Any], exit: Exit) -> None:  # noqa: A002  # the hook's parameter
         await asyncio.sleep(0)
         self.log.append(f"ended {exit.reason}")
 
@@ -657,5 +656,5 @@ async def test_an_instance_made_by_hand_says_what_is_wrong() -> None:
 
 
 def test_other_classes_are_no_actors() -> None:
-    with pytest.raises(TypeError, match="neither an actors.Actor"):
+    with pytest.raises(TypeError, match=r"neither an actors\.Actor"):
         System().start(int)
