@@ -134,6 +134,14 @@ def test_rest_is_handed_over_for_an_upgrade():
     assert decoder.feed(encode_response(b"OK")) == [Response(b"OK")]
 
 
+def test_one_frame_at_a_time_leaves_the_rest_alone():
+    decoder = FrameDecoder()
+    data = encode_response(b"{}") + encode_response(b"OK") + b"\x16\x03\x01\x02\x00\x01\x00\x01"
+    assert decoder.feed(data, 1) == [Response(b"{}")]
+    assert decoder.feed(b"", 1) == [Response(b"OK")]
+    assert decoder.take_rest() == b"\x16\x03\x01\x02\x00\x01\x00\x01"
+
+
 def test_which_errors_close_the_connection():
     assert not ErrorFrame("E_FIN_FAILED", "").fatal
     assert not ErrorFrame("E_REQ_FAILED", "").fatal

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ class NsqClient:
         self.writer = writer
         self.decoder = FrameDecoder()
         self.heartbeats = 0
+        #: 1 while the coding may change after the next frame.
+        self.most = sys.maxsize
         self._frames: list[Frame] = []
 
     def send(self, *data: bytes) -> None:
@@ -33,10 +36,13 @@ class NsqClient:
     async def any_frame(self) -> Frame | None:
         """The next frame, heartbeats included; None at the end of the stream."""
         while not self._frames:
+            self._frames.extend(self.decoder.feed(b"", self.most))
+            if self._frames:
+                break
             data = await asyncio.wait_for(self.reader.read(256 * 1024), WAIT)
             if not data:
                 return None
-            self._frames.extend(self.decoder.feed(data))
+            self._frames.extend(self.decoder.feed(data, self.most))
         return self._frames.pop(0)
 
     async def frame(self) -> Frame | None:
@@ -70,6 +76,10 @@ class NsqClient:
             return await self.frame() is None
         except ConnectionError:
             return True
+
+    async def frame_after(self, *data: bytes) -> Frame | None:
+        self.send(*data)
+        return await self.frame()
 
     async def ask(self, *data: bytes) -> bytes:
         self.send(*data)

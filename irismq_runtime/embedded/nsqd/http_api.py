@@ -304,7 +304,7 @@ class _Handler(RequestHandler):
 
     def _answer_refusal(self, refusal: _Refusal) -> None:
         self.set_status(refusal.status)
-        if self.request.path == "/ping":
+        if refusal.status == 500:
             self._answer(refusal.message)
         else:
             self._answer({"message": refusal.message})

@@ -10,6 +10,7 @@ is refused when its 8 bytes are there, before anything waits for the rest.
 from __future__ import annotations
 
 import struct
+import sys
 from typing import Final, NamedTuple
 
 from nsq import protocol as pynsq
@@ -125,9 +126,11 @@ class FrameDecoder:
         self._gather.keep(b"", _HEAD.size)
         return rest
 
-    def feed(self, data: bytes) -> list[Frame]:
-        """The frames that `data` completes, in order.
+    def feed(self, data: bytes, most: int = sys.maxsize) -> list[Frame]:
+        """The frames that `data` completes, in order, and no more than `most`.
 
+        What lies behind them waits for the next `feed` (of nothing, if need be)
+        or for `take_rest`: in the moment of an upgrade read one frame at a time.
         Raises `NsqProtocolError`; its `records` are the frames before the fault.
         """
         if self._fault is not None:
@@ -135,9 +138,9 @@ class FrameDecoder:
         buffer = self._gather.push(data)
         if buffer is None:
             return []
-        return self._decode_untrusted(buffer)
+        return self._decode_untrusted(buffer, most)
 
-    def _decode_untrusted(self, buffer: bytes) -> list[Frame]:
+    def _decode_untrusted(self, buffer: bytes, most: int) -> list[Frame]:
         frames: list[Frame] = []
         append = frames.append
         head, message_head = _HEAD.unpack_from, _MESSAGE_HEAD.unpack_from
@@ -165,6 +168,8 @@ class FrameDecoder:
             else:
                 raise self._broken(buffer[position:], size, kind, frames)
             position = following
+            if most <= len(frames):
+                break
         self._gather.keep(buffer[position:] if position else buffer, need)
         return frames
 
