@@ -130,6 +130,9 @@ class NodeConfig:
     publish_timeout: float = 30.0
     #: How long the node waits for its servers when it starts.
     connect_timeout: float = 10.0
+    #: How long a broker waits for a sign of life from who holds a message, before
+    #: it gives it to somebody else; renewed by itself while the node lives.
+    lease: float = 15.0
     #: Stored messages that one actor holds at once, waiting and running.
     mailbox_window: int = 256
     #: Envelope ids remembered by each mailbox to drop what comes twice; 0: none.
@@ -155,6 +158,8 @@ class NodeConfig:
         for option in ("ask_timeout", "publish_timeout", "connect_timeout", "presence_period"):
             _check_seconds(option, getattr(self, option))
         _check_seconds("drain", self.drain, zero=True)
+        if not self.lease >= 1.0:
+            raise ConfigError("lease", f"{self.lease!r} s", "nsqd takes 1 s and more")
         _check_count("mailbox_window", self.mailbox_window, 1, 2500)
         _check_count("dedupe_window", self.dedupe_window, 0, 10_000_000)
         _check_count("max_attempts", self.max_attempts, 1, 65_535)

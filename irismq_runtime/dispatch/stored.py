@@ -218,6 +218,7 @@ class StoredDispatch:
                 address=self.address,
                 type=envelope.type,
                 attempts=stored.attempts,
+                broker_id=stored.id,
             )
         self._hand_over(run, message)
 

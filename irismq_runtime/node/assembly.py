@@ -91,6 +91,7 @@ def make_transports(
             max_attempts=config.max_attempts,
             publish_timeout=config.publish_timeout,
             start_timeout=config.connect_timeout,
+            msg_timeout=config.lease,
         ),
     )
     addresses = IrisAddresses(

@@ -32,7 +32,7 @@ EVENTS: Final[dict[str, str]] = {
     "publisher.written": "bytes were written to a broker: id, topic",
     "publisher.confirmed": "a broker stored them: id, topic",
     "consumer.received": "a broker gave a message out: broker_id, topic, attempts",
-    "dispatch.decoded": "an envelope was read and accepted: id, address, type, attempts",
+    "dispatch.decoded": "an envelope was read and accepted: id, broker_id, address, type, attempts",
     "inbox.queued": "a message waits for its turn: id",
     "handler.started": "a handler starts: id",
     "handler.returned": "a handler returned: id",
