@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
@@ -41,6 +42,9 @@ logger = logging.getLogger(__name__)
 
 #: Characters of a foreign exception's text that are told to a caller.
 _LONGEST_FAULT: Final = 1000
+
+#: Characters of its traceback that go to the log.
+_LONGEST_LOG: Final = 8000
 
 
 class Fault(Exception):
@@ -159,7 +163,7 @@ class _Runner:
 
     async def _answer(self, request: InboundRequest) -> None:
         try:
-            request.reply(await self._handler.on_request(request.body))
+            request.reply(_checked(await self._handler.on_request(request.body)))
         except Fault as fault:
             request.fail(str(fault) or "refused without a reason")
         except BaseException as error:  # any: a caller waits, and the member lives on
@@ -197,7 +201,13 @@ class _Runner:
         """Log what a handler raised; go on, unless it is our own cancellation."""
         if self._ending and isinstance(error, asyncio.CancelledError):
             raise error
-        logger.error("the handler of %s of %r failed", kind, self._cluster, exc_info=error)
+        lines = "".join(traceback.format_exception(error))
+        logger.error(
+            "the handler of %s of %r failed\n%s",
+            kind,
+            self._cluster,
+            _shortened(lines, _LONGEST_LOG),
+        )
 
 
 class Service(Iris):
@@ -282,9 +292,17 @@ def register(
     )
 
 
+def _checked(reply: object) -> bytes:
+    if not isinstance(reply, bytes):
+        raise TypeError(f"the handler returned {type(reply).__name__}, not bytes")
+    return reply
+
+
 def _told(error: BaseException) -> str:
     """What a caller is told of a handler's failure: its type and text, shortened."""
-    text = str(error)
-    if len(text) > _LONGEST_FAULT:
-        text = f"{text[:_LONGEST_FAULT]}... ({len(text):,} characters)"
+    text = _shortened(str(error), _LONGEST_FAULT)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _shortened(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[:limit]}... ({len(text):,} characters)"
