@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from actors import Actor, Refused, receives
 from actors.delivery import Outcome
 from supervisors import _events as ev
-from supervisors._handover import end_with, take_in_hand, when_over
+from supervisors._handover import end_with, refuse_waiting, take_in_hand, when_over
 from supervisors._keeper import Keeper
 from supervisors.errors import ChildStartFailed, SpecError
 from supervisors.spec import AutoShutdown, ChildSpec, Supervises, check_significance
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from supervisors.backoff import Backoff
     from supervisors.strategies import Strategy
 
-__all__ = ["Order", "Supervising"]
+__all__ = ["Order", "Supervising", "shutting_down"]
 
 
 class Order(NamedTuple):
@@ -80,6 +80,7 @@ class Supervising(Actor, Supervises):
     async def on_stop(self, *_reason: str) -> None:
         """Stop the children, each as its `shutdown` says; an own `on_stop` calls this one."""
         if self._keeper is not None:
+            refuse_waiting(self._cell, Order, shutting_down(self.actor_ref.name))
             await self._keeper.close()
 
     def _children_ended(self, verdict: ev.Verdict) -> None:
@@ -135,6 +136,11 @@ class _Answer:
         """It is not, and `error` says why."""
         if self._parcel is not None:
             self._parcel.fail(Outcome("refused", error=error))
+
+
+def shutting_down(name: str) -> Refused:
+    """The refusal of every request to a supervisor that is ending."""
+    return Refused(f"{name} is shutting down", code="shutting_down")
 
 
 def _name_of(keeper: Keeper, child: object) -> str:

@@ -88,9 +88,9 @@ def _ignored(turn: Turn, event: Ignored) -> None:
     child = _current(turn, event, Phase.STARTING)
     if child is None:
         return
+    settle(turn, child._replace(starters=()), None)
     for token in child.starters:
         turn.do(Answer(token, child.name))
-    settle(turn, child._replace(starters=()), None)
     advance(turn)
 
 

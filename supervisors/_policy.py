@@ -18,11 +18,13 @@ from supervisors.spec import AUTO_SHUTDOWNS
 from supervisors.strategies import STRATEGIES
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from supervisors.backoff import Backoff
     from supervisors.spec import AutoShutdown
     from supervisors.strategies import Strategy
 
-__all__ = ["Options", "checked_policy"]
+__all__ = ["DynamicOptions", "Options", "checked_policy", "take_options"]
 
 
 class Options(TypedDict, total=False):
@@ -33,6 +35,24 @@ class Options(TypedDict, total=False):
     max_seconds: float
     backoff: Backoff | tuple[float, ...] | None
     auto_shutdown: AutoShutdown
+
+
+class DynamicOptions(TypedDict, total=False):
+    """What a dynamic supervisor may be told; see `DynamicSupervisor`."""
+
+    max_children: int | None
+    max_restarts: int | None
+    max_seconds: float
+    backoff: Backoff | tuple[float, ...] | None
+
+
+def take_options(owner: Any, options: Mapping[str, Any], allowed: frozenset[str]) -> None:
+    """Set the options as attributes of `owner`. Raises TypeError for an unknown one."""
+    for name, value in options.items():
+        if name not in allowed:
+            known = ", ".join(sorted(allowed))
+            raise TypeError(f"{type(owner).__name__} has no option {name!r}; it knows {known}")
+        setattr(owner, name, value)
 
 
 def checked_policy(owner: Any, *, dynamic: bool = False, max_children: int | None = None) -> Policy:

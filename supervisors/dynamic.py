@@ -12,14 +12,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from supervisors._base import Supervising
-from supervisors._policy import checked_policy
+from supervisors._policy import DynamicOptions, checked_policy, take_options
 from supervisors.errors import SpecError
 from supervisors.spec import ChildSpec
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     from supervisors._keeper import Keeper
     from supervisors._state import Policy
-    from supervisors.backoff import Backoff
 
 __all__ = ["DynamicSupervisor"]
 
@@ -41,29 +42,15 @@ class DynamicSupervisor(Supervising):
         super().__init_subclass__(**kwargs)
         _checked(cls)
 
-    def __init__(
-        self,
-        *,
-        max_children: int | None = None,
-        max_restarts: int | None = -1,
-        max_seconds: float | None = None,
-        backoff: Backoff | tuple[float, ...] | None = None,
-    ) -> None:
+    def __init__(self, **options: Unpack[DynamicOptions]) -> None:
         super().__init__()
-        if max_children is not None:
-            self.max_children = max_children
-        if max_restarts != -1:
-            self.max_restarts = max_restarts
-        if max_seconds is not None:
-            self.max_seconds = max_seconds
-        if backoff is not None:
-            self.backoff = backoff
+        take_options(self, options, DynamicOptions.__optional_keys__)
 
     @classmethod
-    def of(cls, *, name: str | None = None, **options: Any) -> ChildSpec:
-        """A dynamic supervisor as a value, with the options of the constructor."""
-        _checked(cls(**options))
-        return ChildSpec(cls, (), options, name or "")
+    def of(cls, *, name: str | None = None, **options: Unpack[DynamicOptions]) -> ChildSpec:
+        """A dynamic supervisor as a value. Raises `SpecError`."""
+        cls(**options).policy()
+        return ChildSpec(cls, (), dict(options), name or "")
 
     def policy(self) -> Policy:
         """See `Supervising.policy`."""

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from actors import Refused
 from supervisors._base import Supervising
-from supervisors._handover import pass_on
-from supervisors._policy import Options, checked_policy
+from supervisors._policy import Options, checked_policy, take_options
 from supervisors.errors import SpecError
 from supervisors.spec import ChildSpec, as_spec, check_children
 
@@ -68,8 +67,7 @@ class PartitionSupervisor(Supervising):
             self.partitions = partitions
         self._key = key
         self._names: tuple[str, ...] = ()
-        for name, value in options.items():
-            setattr(self, name, value)
+        take_options(self, options, Options.__optional_keys__)
 
     @classmethod
     def of(
@@ -126,7 +124,7 @@ class PartitionSupervisor(Supervising):
 
     def on_receive(self, message: Any) -> None:
         """Pass the message on to the child for its key."""
-        pass_on(self._cell, message, self.cell_for(self.key(message)))
+        self.forward(self.cell_for(self.key(message)).ref)
 
 
 def partition(supervisor: ActorRef[Any], key: Hashable) -> ActorRef[Any]:

@@ -14,12 +14,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from supervisors._base import Order, Supervising
+from actors import Future
+from supervisors._base import Order, Supervising, shutting_down
 from supervisors._children import Child, Phase
+from supervisors._state import Mode
 from supervisors.spec import Supervises
 
 if TYPE_CHECKING:
-    from actors import ActorRef, Future
+    from actors import ActorRef
     from supervisors._keeper import Keeper
     from supervisors.spec import ChildSpec
 
@@ -146,5 +148,16 @@ def _info(keeper: Keeper, child: Child) -> ChildInfo:
 def _order(supervisor: ActorRef[Any], order: Order, timeout: float) -> Future[Any]:
     if not issubclass(supervisor.actor_class, Supervises):
         raise TypeError(f"{supervisor} is no supervisor")
+    keeper = keeper_of(supervisor)
+    if keeper is not None and keeper.state.mode in {Mode.CLOSING, Mode.CLOSED}:
+        # Its inbox is not read any more: the answer must not wait for the end.
+        return _refused(supervisor)
     future: Future[Any] = supervisor.ask(order, timeout=timeout)
+    return future
+
+
+def _refused(supervisor: ActorRef[Any]) -> Future[Any]:
+    future: Future[Any] = Future()
+    error = shutting_down(supervisor.name)
+    future.set_exception((type(error), error, None))
     return future

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from supervisors._base import Supervising
-from supervisors._policy import Options, checked_policy
+from supervisors._policy import Options, checked_policy, take_options
 from supervisors.spec import ChildSpec, check_children
 
 if TYPE_CHECKING:
@@ -54,8 +54,7 @@ class Supervisor(Supervising):
         super().__init__()
         if children:
             self.children = children
-        for name, value in options.items():
-            setattr(self, name, value)
+        take_options(self, options, Options.__optional_keys__)
 
     @classmethod
     def of(
@@ -68,9 +67,9 @@ class Supervisor(Supervising):
 
         Raises `SpecError` where the children or the options are not right.
         """
-        supervisor = _Checked(cls, options)
-        checked_policy(supervisor)
-        check_children(children, auto_shutdown=supervisor.auto_shutdown)
+        made = cls(*children, **options)
+        made.policy()
+        made.specs()
         return ChildSpec(cls, children, dict(options), name or "")
 
     def policy(self) -> Policy:
@@ -81,16 +80,3 @@ class Supervisor(Supervising):
         """See `Supervising.specs`."""
         listed = self.children() if callable(self.children) else self.children
         return check_children(listed, auto_shutdown=self.auto_shutdown)
-
-
-class _Checked:
-    """The attributes that a supervisor made with these options would have."""
-
-    def __init__(self, cls: type[Supervisor], options: Options) -> None:
-        unknown = set(options) - Options.__optional_keys__
-        if unknown:
-            raise TypeError(f"{cls.__name__}.of() knows no option {sorted(unknown)}")
-        for name in Options.__optional_keys__:
-            setattr(self, name, options.get(name, getattr(cls, name)))
-
-    auto_shutdown: Any

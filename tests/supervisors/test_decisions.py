@@ -201,37 +201,40 @@ class Chaos:
             self.flights.append((name, generation, verb))
 
     def step(self, choice, detail):
-        running = [
-            name
-            for name, generation in self.alive.items()
-            if (name, generation, "start") not in self.flights
-        ]
         self.token += 1
-        match choice:
-            case number if number < 12:
-                self.land(number, detail)
-            case number if number < 18 and running:
-                name = running[number % len(running)]
-                generation = self.alive[name]
-                if (name, generation, "stop") not in self.flights:
-                    del self.alive[name]
-                    self.feed(ev.Died(name, generation, EXITS[detail]))
-            case number if number < 22 and self.due:
-                self.feed(ev.RetryDue(*self.due.pop(number % len(self.due))))
-            case 22:
-                self.feed(ev.StartChild(self.token, spec(f"n{detail}", "transient")))
-            case 23:
-                self.feed(ev.TerminateChild(self.token, f"c{detail}"))
-            case 24:
-                self.feed(ev.RestartChild(self.token, f"c{detail}"))
-            case 25:
-                self.feed(ev.DeleteChild(self.token, f"c{detail}"))
-            case 26:
-                self.now += detail * 2
-            case 27 if detail == 0:
-                self.feed(ev.Close())
-            case 28 if detail == 0:
-                self.feed(ev.Kill())
+        if choice < 12:
+            self.land(choice, detail)
+        elif choice < 18:
+            self.die(choice, detail)
+        elif choice < 22:
+            if self.due:
+                self.feed(ev.RetryDue(*self.due.pop(choice % len(self.due))))
+        elif choice == 26:
+            self.now += detail * 2
+        elif choice < 27 or detail == 0:
+            self.ask(choice, detail)
+
+    def die(self, choice, detail):
+        """One of those that run ends on its own."""
+        flying = {flight[:2] for flight in self.flights}
+        running = [child for child in self.alive.items() if child not in flying]
+        if running:
+            name, generation = running[choice % len(running)]
+            del self.alive[name]
+            self.feed(ev.Died(name, generation, EXITS[detail]))
+
+    def ask(self, choice, detail):
+        name = f"c{detail}"
+        requests = {
+            22: ev.StartChild(self.token, spec(f"n{detail}", "transient")),
+            23: ev.TerminateChild(self.token, name),
+            24: ev.RestartChild(self.token, name),
+            25: ev.DeleteChild(self.token, name),
+            27: ev.Close(),
+            28: ev.Kill(),
+        }
+        if choice in requests:
+            self.feed(requests[choice])
 
     def settle(self):
         """Let everything that is in flight land well, until nothing is left to happen."""

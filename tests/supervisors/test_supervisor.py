@@ -23,37 +23,15 @@ from supervisors import (
     which_children,
 )
 from tests.supervisors.helpers import (
-    Script,
     Worker,
     begun,
     child_ref,
     crash,
     ended,
-    manual_system,
     rest,
     states,
     until,
 )
-
-
-@pytest.fixture
-def script():
-    return Script()
-
-
-@pytest.fixture
-async def world(caplog):
-    """A system on a manual clock, stopped at the end with nothing left in it."""
-    caplog.set_level(logging.CRITICAL, "supervisors")
-    system, clock = manual_system()
-    yield system, clock
-    stopping = asyncio.ensure_future(system.shutdown())
-    while not stopping.done():
-        await rest()
-        clock.advance(0.1)
-    await stopping
-    await until(lambda: len(system) == 0, "an empty system")
-    assert clock.pending == 0, "a timer was left behind"
 
 
 def abc(script, **options):
