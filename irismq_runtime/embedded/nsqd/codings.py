@@ -34,6 +34,8 @@ class TlsCoding:
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         #: Whether the handshake is over.
         self.ready = False
+        #: Whether the peer has said that no more is coming.
+        self.ended = False
 
     def decode_untrusted(self, data: bytes) -> Iterator[bytes]:
         """The plain bytes in `data`. Raises `CodingError`.
@@ -48,10 +50,11 @@ class TlsCoding:
                 self.ready = True
             while plain := self._tls.read(_CHUNK):
                 yield plain
+            self.ended = True
         except ssl.SSLWantReadError:
             return
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-            return
+            self.ended = True
         except ssl.SSLError as error:
             raise CodingError(f"TLS: {error.reason or error}") from error
 

@@ -151,6 +151,8 @@ class Connection(asyncio.Protocol):
             self.close()
         else:
             self._send_tls()
+            if self._tls is not None and self._tls.ended and not self.eof_received():
+                self.close()
 
     def _send_tls(self) -> None:
         """Send what TLS itself has to say."""
