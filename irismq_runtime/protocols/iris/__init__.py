@@ -1,6 +1,7 @@
 """The Iris relay protocol v1.0-draft2: both roles, without I/O."""
 
-from irismq_runtime.protocols.iris.codec import PacketDecoder, encode_packet
+from irismq_runtime.protocols.iris.codec import PacketDecoder
+from irismq_runtime.protocols.iris.encoders import encode_packet
 from irismq_runtime.protocols.iris.primitives import DEFAULT_LIMITS, IrisProtocolError, Limits
 from irismq_runtime.protocols.iris.states import IrisProtocol, State, version_refusal
 

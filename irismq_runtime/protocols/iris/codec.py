@@ -1,7 +1,7 @@
-"""Bytes to records and back, by walking the table of packets.py.
+"""Bytes to records, by walking the table of packets.py.
 
-`encode_packet` serves both directions. `PacketDecoder` reads one direction: it
-takes input cut anywhere, gives the packets that are whole, and keeps the rest.
+A `PacketDecoder` reads one direction: it takes input cut anywhere, gives the
+packets that are whole, and keeps the rest.
 Since no outer length exists, a cut packet is read again from its start when
 more has come; the decoder notes how long the input must be for the next try to
 get further, so that a large body arriving in pieces is joined only once.
@@ -12,7 +12,7 @@ may come when is not known here (states.py).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final, TypeAlias
 
 from irismq_runtime.protocols.iris.packets import PACKETS, Field, Op, Packet, Role
 from irismq_runtime.protocols.iris.primitives import (
@@ -20,74 +20,21 @@ from irismq_runtime.protocols.iris.primitives import (
     IrisProtocolError,
     Limits,
     ShortInput,
-    encode_string,
-    encode_varint,
     read_varint_untrusted,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-__all__ = ["PacketDecoder", "encode_packet"]
+__all__ = ["PacketDecoder"]
 
 _VARINT, _BINARY, _CHUNK, _NAME, _TEXT, _RESULT, _TIMED_RESULT, _TIMED_VARINT = map(int, Field)
-_FALSE, _TRUE = b"\x00", b"\x01"
-
-#: Record -> (opcode byte, fields). A record of both directions has one layout.
-_LAYOUTS: Final = {
-    record: (bytes((op,)), tuple(map(int, fields)))
-    for table in PACKETS.values()
-    for op, (record, fields) in table.items()
-}
 
 
-def encode_packet(packet: Packet) -> bytes:
-    """The bytes of a record.
-
-    Raises `IrisProtocolError` (ours) for a number or a text that cannot be
-    written, and nothing else for records whose fields have their types.
-    """
-    op, fields = _LAYOUTS[type(packet)]
-    values: tuple[Any, ...] = packet
-    parts = [op]
-    append = parts.append
-    for index, field in enumerate(fields):
-        value = values[index]
-        if field == _VARINT:
-            append(encode_varint(value))
-        elif field <= _CHUNK:
-            append(encode_varint(len(value)))
-            append(value)
-        elif field <= _TEXT:
-            append(encode_string(value))
-        else:
-            _append_flagged(append, field, values[index:])
-    return b"".join(parts)
+def _split(fields: tuple[Field, ...]) -> tuple[tuple[int, ...], int]:
+    """The plain fields of a record, and the flagged one that ends it (0: none)."""
+    numbers = tuple(map(int, fields))
+    return (numbers[:-1], numbers[-1]) if numbers and numbers[-1] >= _RESULT else (numbers, 0)
 
 
-def _append_flagged(append: Callable[[bytes], None], field: int, values: tuple[Any, ...]) -> None:
-    """Write a bool and what it announces; such a field is the last of its record."""
-    if field == _RESULT:
-        _append_result(append, *values)
-    elif values[0]:
-        append(_TRUE)
-    elif field == _TIMED_VARINT:
-        append(_FALSE)
-        append(encode_varint(values[1]))
-    else:
-        append(_FALSE)
-        _append_result(append, *values[1:])
-
-
-def _append_result(append: Callable[[bytes], None], body: Any, fault: Any) -> None:
-    """Write the pair (body, fault); exactly one of them is not None."""
-    if fault is None:
-        append(_TRUE)
-        append(encode_varint(len(body)))
-        append(body)
-    else:
-        append(_FALSE)
-        append(encode_string(fault))
+_Row: TypeAlias = "tuple[type[Packet], tuple[int, ...], int]"
 
 
 class PacketDecoder:
@@ -100,10 +47,7 @@ class PacketDecoder:
 
     def __init__(self, sender: Role, limits: Limits = DEFAULT_LIMITS) -> None:
         self._sender = sender
-        table = PACKETS[sender]
-        self._rows = tuple(
-            (table[op][0], tuple(map(int, table[op][1]))) if op in table else None for op in Op
-        )
+        self._rows = _ROWS[sender]
         self._caps = _caps_of(limits)
         self._parts: list[bytes] = []
         self._have = 0
@@ -139,16 +83,18 @@ class PacketDecoder:
     def _read_all(self, data: bytes, packets: list[Packet]) -> int:
         """Read while packets are whole; returns where the cut one begins."""
         pos, end = 0, len(data)
-        append, rows = packets.append, self._rows
+        append, rows, read, make = packets.append, self._rows, self._read_fields, tuple.__new__
         try:
             while pos < end:
-                op = data[pos]
-                row = rows[op] if op < len(rows) else None
+                row = rows[data[pos]]
                 if row is None:
-                    raise self._unknown(op)
-                record, fields = row
-                values, after = self._read_fields(data, pos + 1, fields)
-                append(tuple.__new__(record, values))
+                    raise self._unknown(data[pos])
+                record, fields, flagged = row
+                values: list[object] = []
+                after = read(data, pos + 1, fields, values)
+                if flagged:
+                    after = self._read_flagged(data, after, flagged, values)
+                append(make(record, values))
                 pos = after
         except IndexError:
             self._need = end + 1
@@ -160,15 +106,11 @@ class PacketDecoder:
         return pos
 
     def _read_fields(
-        self, data: bytes, pos: int, fields: tuple[int, ...]
-    ) -> tuple[list[object], int]:
-        """The values of one record, and the position behind it."""
-        values: list[object] = []
-        append, caps = values.append, self._caps
+        self, data: bytes, pos: int, fields: tuple[int, ...], values: list[object]
+    ) -> int:
+        """Add the values of plain fields; returns the position behind them."""
+        append = values.append
         for field in fields:
-            if field >= _RESULT:
-                pos = self._read_flagged(data, pos, field, values)
-                continue
             number = data[pos]
             if number < 128:
                 pos += 1
@@ -177,42 +119,60 @@ class PacketDecoder:
             if field == _VARINT:
                 append(number)
                 continue
-            if number > caps[field]:
-                raise _too_long(field, number, caps[field])
+            if number > self._caps[field]:
+                raise _too_long(field, number, self._caps[field])
             end = pos + number
             if end > len(data):
                 raise ShortInput(end)
-            if field <= _CHUNK:
-                append(data[pos:end])
-            else:
-                append(data[pos:end].decode("utf-8", "surrogateescape"))
+            append(data[pos:end] if field <= _CHUNK else _text_of(data[pos:end]))
             pos = end
-        return values, pos
+        return pos
 
     def _read_flagged(self, data: bytes, pos: int, field: int, values: list[object]) -> int:
-        """Read a bool and what it announces; returns the position behind."""
+        """Add what a bool announces; returns the position behind it."""
         flag = data[pos]
         if flag > 1:
             raise IrisProtocolError(f"a bool is 0 or 1, not {flag}")
         pos += 1
         if field == _RESULT:
-            more, pos = self._read_fields(data, pos, (_BINARY,) if flag else (_TEXT,))
-            values.extend((more[0], None) if flag else (None, more[0]))
-        elif field == _TIMED_VARINT:
-            values.append(flag == 1)
-            more, pos = self._read_fields(data, pos, () if flag else (_VARINT,))
-            values.extend(more or (None,))
-        elif flag:
-            values.extend((True, None, None))
-        else:
-            values.append(False)
-            pos = self._read_flagged(data, pos, _RESULT, values)
-        return pos
+            if flag:
+                pos = self._read_fields(data, pos, (_BINARY,), values)
+                values.append(None)
+                return pos
+            values.append(None)
+            return self._read_fields(data, pos, (_TEXT,), values)
+        values.append(flag == 1)
+        if flag:
+            values.extend((None, None) if field == _TIMED_RESULT else (None,))
+            return pos
+        if field == _TIMED_VARINT:
+            return self._read_fields(data, pos, (_VARINT,), values)
+        return self._read_flagged(data, pos, _RESULT, values)
 
     def _unknown(self, op: int) -> IrisProtocolError:
-        if op < len(self._rows):
+        if op < len(Op):
             return IrisProtocolError(f"a {self._sender.value} never sends {Op(op).name}")
         return IrisProtocolError(f"unknown opcode 0x{op:02x}")
+
+
+#: Direction -> opcode byte -> how its record is read; None where none is sent.
+_ROWS: Final[dict[Role, tuple[_Row | None, ...]]] = {
+    role: tuple(
+        (table[Op(byte)][0], *_split(table[Op(byte)][1]))
+        if byte < len(Op) and Op(byte) in table
+        else None
+        for byte in range(256)
+    )
+    for role, table in PACKETS.items()
+}
+
+
+def _text_of(data: bytes) -> str:
+    """A string's bytes as text; what is no UTF-8 becomes surrogate escapes."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data.decode("utf-8", "surrogateescape")
 
 
 def _caps_of(limits: Limits) -> tuple[int, ...]:

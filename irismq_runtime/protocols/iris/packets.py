@@ -2,9 +2,10 @@
 
 A packet is an opcode byte and its fields; there is no outer length. `PACKETS`
 says, for each direction, which record an opcode stands for and which fields
-it has; the encoder and the decoder (codec.py) only walk that table, so the
-client and the relay cannot drift apart. Records are named tuples of plain
-values. Which packet may come when is not known here (states.py).
+it has. The decoder (codec.py) walks that table and the encoders (encoders.py)
+are made from it, so the client and the relay cannot drift apart. Records are
+named tuples of plain values. Which packet may come when is not known here
+(states.py).
 """
 
 from __future__ import annotations

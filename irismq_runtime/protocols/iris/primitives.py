@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_LIMITS",
     "MAX_VARINT",
+    "ONE_BYTE",
     "IrisProtocolError",
     "Limits",
     "ShortInput",
@@ -32,7 +33,8 @@ __all__ = [
 
 MAX_VARINT: Final = (1 << 64) - 1
 _MAX_VARINT_BYTES: Final = 10
-_ONE_BYTE: Final = tuple(bytes((value,)) for value in range(128))
+#: The varints of one byte.
+ONE_BYTE: Final = tuple(bytes((value,)) for value in range(128))
 
 
 class IrisProtocolError(Exception):
@@ -92,7 +94,7 @@ DEFAULT_LIMITS: Final = Limits()
 def encode_varint(value: int) -> bytes:
     """Base 128, least significant group first; raises `IrisProtocolError` (ours)."""
     if 0 <= value < 128:
-        return _ONE_BYTE[value]
+        return ONE_BYTE[value]
     if not 0 <= value <= MAX_VARINT:
         raise IrisProtocolError(f"varint {value} is outside 0..2**64-1", ours=True)
     if value < 16384:
@@ -113,10 +115,18 @@ def encode_binary(value: bytes) -> bytes:
 def encode_string(value: str) -> bytes:
     """A binary holding UTF-8; raises `IrisProtocolError` (ours) on lone surrogates."""
     try:
-        data = value.encode("utf-8", "surrogateescape")
+        data = value.encode()
+    except UnicodeEncodeError:
+        data = _escaped(value)
+    return encode_varint(len(data)) + data
+
+
+def _escaped(value: str) -> bytes:
+    """Text that came from bytes which were no UTF-8, as those bytes."""
+    try:
+        return value.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
         raise IrisProtocolError(f"text is not encodable as UTF-8: {error}", ours=True) from error
-    return encode_varint(len(data)) + data
 
 
 def read_varint_untrusted(data: bytes, pos: int) -> tuple[int, int]:

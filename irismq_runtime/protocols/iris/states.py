@@ -23,7 +23,8 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from irismq_runtime.protocols.iris.codec import PacketDecoder, encode_packet
+from irismq_runtime.protocols.iris.codec import PacketDecoder
+from irismq_runtime.protocols.iris.encoders import encode_packet
 from irismq_runtime.protocols.iris.packets import (
     CLIENT_MAGIC,
     RELAY_MAGIC,
