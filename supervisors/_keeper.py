@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from actors import Exit, Refused, StartFailed
 from actors._cell import Cell
 from supervisors import _events as ev
+from supervisors._children import Phase
 from supervisors._decisions import decide
 from supervisors._shutdown import SharedTimers, stop_cell
 from supervisors._state import Mode, State, initial
 from supervisors.reports import is_heard, publish, report_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Callable, Iterable
 
     from actors import ActorRef, System
     from actors.clock import TimerHandle
@@ -66,7 +67,6 @@ class Keeper:
         self._random = random
         self._queue: deque[ev.Event] = deque()
         self._busy = False
-        self._tasks: set[asyncio.Task[None]] = set()
         self._ends: dict[str, asyncio.Task[None]] = {}
         self._timers: dict[str, TimerHandle] = {}
         self._replies: dict[int, Reply] = {}
@@ -119,33 +119,42 @@ class Keeper:
     # -- carrying out
 
     def _start(self, action: ev.Start) -> None:
-        cell = self.cells.get(action.name)
-        if cell is None:
-            spec = action.spec
-            cell = Cell(
-                self._system,
-                spec.actor_class,
-                spec.args,
-                spec.kwargs,
-                name=spec.name,
-                parent=self._ref,
-            )
-            cell.on_down = partial(self._down, action.name)
-            self.cells[action.name] = cell
         self._drop_timer(action.name)
-        self._spawn(self._run_start(action.name, action.generation, cell))
+        try:
+            cell = self.cells.get(action.name) or self._slot(action.name, action.spec)
+        except Exception as error:
+            # A class that no runtime knows how to run: the child's failure, not ours.
+            exit_ = self._start_exit(None, error)
+            self.feed(ev.StartFailed(action.name, action.generation, exit_))
+        else:
+            self._system.spawn(self._run_start(action.name, action.generation, cell))
+
+    def _slot(self, name: str, spec: ChildSpec) -> Cell:
+        cell = Cell(
+            self._system, spec.actor_class, spec.args, spec.kwargs, name=name, parent=self._ref
+        )
+        cell.on_down = partial(self._down, name)
+        self.cells[name] = cell
+        return cell
 
     async def _run_start(self, name: str, generation: int, cell: Cell) -> None:
         if (ending := self._ends.get(name)) is not None:
-            await ending
+            # The slot of the same name before this one: its end must not overtake the start.
+            await asyncio.wait([ending])
         try:
             await cell.start()
-        except StartFailed:
-            exit_ = cell.exit or Exit("start_failed")
-            self.feed(ev.StartFailed(name, generation, exit_))
+        except Exception as error:
+            # Whatever a start raises is this child's failure; its rules decide what follows.
+            self.feed(ev.StartFailed(name, generation, self._start_exit(cell, error)))
         else:
             kind = ev.Ignored if cell.ignored else ev.Started
             self.feed(kind(name, generation))
+
+    def _start_exit(self, cell: Cell | None, error: Exception) -> Exit:
+        if isinstance(error, StartFailed) and cell is not None and cell.exit is not None:
+            return cell.exit
+        clock = self._system.clock
+        return Exit("start_failed", error=error, time=clock.monotonic(), wall=clock.time())
 
     def _down(self, name: str, cell: Cell, exit_: Exit) -> None:
         child = self.state.children.get(name)
@@ -153,13 +162,13 @@ class Keeper:
             self.feed(ev.Died(name, child.generation, exit_))
 
     def _stop(self, action: ev.Stop) -> None:
-        self._spawn(self._run_stop(action, self.cells[action.name], None))
+        self._system.spawn(self._run_stop(action, self.cells[action.name], None))
 
     def _stop_all(self, action: ev.StopAll) -> None:
         pairs = [(self.cells[stop.name], stop.shutdown) for stop in action.stops]
         timers = SharedTimers(self._system.clock, pairs)
         for stop, (cell, _) in zip(action.stops, pairs, strict=True):
-            self._spawn(self._run_stop(stop, cell, timers))
+            self._system.spawn(self._run_stop(stop, cell, timers))
 
     async def _run_stop(self, stop: ev.Stop, cell: Cell, timers: SharedTimers | None) -> None:
         how = stop.shutdown if timers is None else timers.asked(stop.shutdown)
@@ -176,7 +185,7 @@ class Keeper:
         cell.on_down = None
         exit_ = action.exit or cell.exit or cell.make_exit("shutdown")
         if self._system.lifecycle:
-            task = self._spawn(cell.end(exit_))
+            task = self._system.spawn(cell.end(exit_))
             self._ends[action.name] = task
             task.add_done_callback(partial(self._ended, action.name))
         else:
@@ -196,8 +205,16 @@ class Keeper:
         delay = backoff.delay(action.failures, self._random)
         self._drop_timer(action.name)
         self._timers[action.name] = self._system.clock.call_later(delay, self.feed, due)
-        if (cell := self.cells.get(action.name)) is not None:
-            cell.retry_after = delay
+        for child in self._down_with(action.name):
+            if (cell := self.cells.get(child)) is not None:
+                cell.retry_after = delay
+
+    def _down_with(self, name: str) -> list[str]:
+        """The child, and those whose turn comes after its next try."""
+        if self.state.policy.strategy == "one_for_one":
+            return [name]
+        waiting = [one.name for one in self.state.children if one.phase is Phase.QUEUED]
+        return [name, *waiting]
 
     def _drop_timer(self, name: str) -> None:
         if (handle := self._timers.pop(name, None)) is not None:
@@ -244,7 +261,7 @@ class Keeper:
         for name in tuple(self._timers):
             self._drop_timer(name)
         if self._ends:
-            self._spawn(self._finish_after(tuple(self._ends.values()), action.verdict))
+            self._system.spawn(self._finish_after(tuple(self._ends.values()), action.verdict))
         else:
             self._finish_now(action.verdict)
 
@@ -257,13 +274,6 @@ class Keeper:
     def _finish_now(self, verdict: ev.Verdict) -> None:
         self._finished.set_result(verdict)
         self.on_finish(verdict)
-
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = self._system.loop.create_task(coroutine)
-        # The loop holds its tasks weakly.
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
 
     _CARRY: ClassVar[dict[type, Callable[[Keeper, Any], None]]] = {
         ev.Start: _start,

@@ -75,7 +75,7 @@ class Spawner(Actor):
 
 async def test_case_65_no_orphans_when_a_supervisor_is_killed_in_the_middle_of_stopping():
     gate = asyncio.Event()
-    for round_ in range(100):
+    for round_ in range(500):
         system, clock = manual_system()
         inner = Supervisor.of(*(child(Slow, gate, name=f"s{n}") for n in range(20)), name="inner")
         ref = await begun(Supervisor.of(child(inner, shutdown=0.1)), system)
@@ -88,6 +88,18 @@ async def test_case_65_no_orphans_when_a_supervisor_is_killed_in_the_middle_of_s
         # The stop of the killed one may have left its patience for `finally` blocks behind.
         clock.advance(10.0)
         assert own_timers(clock) == 0
+
+
+async def test_case_65_no_orphans_when_the_whole_system_has_no_more_patience():
+    gate = asyncio.Event()
+    system, clock = manual_system()
+    inner = Supervisor.of(*(child(Slow, gate, name=f"s{n}") for n in range(20)), name="inner")
+    await begun(Supervisor.of(inner, Supervisor.of(child(Slow, gate), name="other")), system)
+    stopping = asyncio.ensure_future(system.shutdown(timeout=0.1))
+    await rest(3)
+    clock.advance(0.2)
+    await stopping
+    assert len(system) == 0
 
 
 async def test_case_65_spawning_during_the_stop_is_refused(world):

@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from actors import ActorDeadError, Refused, Restarting, StartFailed, Terminated
+from actors import Actor, ActorDeadError, Refused, Restarting, StartFailed, Terminated
 from supervisors import (
     ChildStartFailed,
     SpecError,
@@ -245,6 +245,8 @@ async def test_one_for_all_with_backoff_stops_the_others_while_it_waits(world, s
     await crash(ref, "b")
     assert script.log.take() == [("stop", "c"), ("stop", "a")]
     assert states(ref) == {"a": "queued", "b": "restarting", "c": "queued"}
+    with pytest.raises(Restarting):
+        await child_ref(ref, "a").ask("too early", timeout=0.5)
     clock.advance(1.0)
     await until(lambda: len(script.log) == 3)
     assert script.log == [("start", "a"), ("start", "b"), ("start", "c")]
@@ -506,3 +508,149 @@ async def test_an_own_on_stop_that_forgets_its_parent_leaves_no_orphans(world, s
     ref = await begun(Forgetful, system)
     await ref.stop()
     await ended(system, ref)
+
+
+async def test_a_class_that_cannot_be_run_is_a_failed_start(world):
+    system, _ = world
+
+    class NoActor:
+        def on_start(self):
+            """It only looks like one."""
+
+        def on_receive(self, message):
+            """As on_start."""
+
+    ref = start(Supervisor.of(child(NoActor)), system)
+    with pytest.raises(StartFailed) as caught:
+        await ref.started()
+    assert isinstance(caught.value.cause.__cause__, TypeError)
+    await ended(system, ref)
+
+
+class Hooks:
+    """Lifecycle hooks that let the loop turn before they are done."""
+
+    def __init__(self):
+        self.log = []
+
+    async def started(self, ref, actor):
+        await self.note("started", ref)
+
+    async def restarting(self, ref, exit):  # noqa: A002  # the name in the protocol
+        await self.note("restarting", ref)
+
+    async def restarted(self, ref, actor):
+        await self.note("restarted", ref)
+
+    async def ended(self, ref, exit):  # noqa: A002  # as above
+        await self.note("ended", ref)
+
+    async def note(self, what, ref):
+        for _ in range(5):
+            await asyncio.sleep(0)
+        self.log.append((what, ref.name))
+
+
+async def test_the_hooks_of_a_node_are_awaited_in_the_order_of_the_tree(world, script):
+    system, _ = world
+    hooks = Hooks()
+    system.lifecycle.append(hooks)
+    ref = await begun(abc(script), system)
+    assert hooks.log == [("started", name) for name in ("a", "b", "c", "abc")]
+    hooks.log.clear()
+    child_ref(ref, "b").tell(ValueError("boom"))
+    await until(lambda: states(ref)["b"] == "running" and hooks.log)
+    await until(lambda: ("restarted", "b") in hooks.log)
+    assert hooks.log == [("restarting", "b"), ("restarted", "b")]
+    hooks.log.clear()
+    await terminate_child(ref, "b")
+    assert hooks.log[-1] == ("ended", "b")
+    await restart_child(ref, "b")
+    assert hooks.log[-1] == ("started", "b")
+    hooks.log.clear()
+    await ref.stop()
+    await ended(system, ref)
+    ends = [name for what, name in hooks.log if what == "ended"]
+    assert ends == ["c", "b", "a", "abc"]
+
+
+async def test_case_66_what_waits_survives_restarts_with_backoff_in_order(world):
+    system, clock = world
+    seen, tries = [], []
+
+    class Picky(Worker):
+        crash_retries = 3
+
+        def __init__(self):
+            """It has no script."""
+
+        async def on_start(self):
+            """Always well."""
+
+        async def on_stop(self, reason):
+            """At once."""
+
+        def on_receive(self, message):
+            if message == 1 and len(tries) < 3:
+                tries.append(message)
+                raise ValueError("not yet")
+            seen.append(message)
+
+    ref = await begun(Supervisor.of(Picky, max_restarts=9, backoff=(1.0, 8.0, 0.0)), system)
+    picky = child_ref(ref, "Picky")
+    for number in range(1, 101):
+        picky.tell(number)
+    while len(seen) < 100:
+        await rest()
+        clock.advance(1.0)
+    assert tries == [1, 1, 1]
+    assert seen == list(range(1, 101))
+    assert system.dead_letters.total == 0
+
+
+async def test_case_66_the_message_in_hand_of_a_crash_is_a_dead_letter(world, script):
+    system, _ = world
+    ref = await begun(abc(script), system)
+    b = child_ref(ref, "b")
+    b.tell(ValueError("poison"))
+    answers = [b.ask(number) for number in range(100)]
+    assert [(await answer)[1] for answer in answers] == list(range(100))
+    letters = [(str(letter.message), letter.reason) for letter in system.dead_letters]
+    assert letters == [("poison", "crashed")]
+
+
+def test_a_synchronous_program_uses_supervisors_as_it_uses_pykka():
+    from actors import System
+
+    system = System("background")
+    try:
+        ref = start(Supervisor.of(child(Echo, name="one")), system)
+        extra = start_child(ref, child(Echo, name="two")).get(timeout=5)
+        assert extra.ask("hello", block=True) == "hello"
+        assert states(ref) == {"one": "running", "two": "running"}
+        assert terminate_child(ref, "two").get(timeout=5) is None
+        assert ref.stop(block=True, timeout=5)
+        assert len(system) == 0
+    finally:
+        system.close()
+
+
+def test_importing_the_package_starts_nothing():
+    import subprocess
+    import sys
+
+    program = (
+        "import supervisors, threading, asyncio\n"
+        "assert threading.active_count() == 1\n"
+        "try: asyncio.get_running_loop()\n"
+        "except RuntimeError: print('quiet')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program], capture_output=True, check=False
+    )
+    assert done.stdout.strip() == b"quiet", done.stderr
+
+
+class Echo(Actor):
+    def on_receive(self, message):
+        return message
