@@ -282,8 +282,8 @@ def _elements(kind: Any, lower: _Lower | None) -> _Lower | None:
             raise
         budget.leave()
         # The fields of an object cannot be hashed, so sets travel as lists: the
-        # hint makes a set of them again.
-        return tuple(lowered) if kind is tuple else lowered
+        # hint makes a set of them again. What may be a key must stay hashable.
+        return tuple(lowered) if kind in (tuple, frozenset) else lowered
 
     return lower_elements
 
@@ -332,7 +332,7 @@ def _mapping(key_lower: _Lower | None, value_lower: _Lower | None) -> _Lower | N
 
 
 def _hashable(key: Any) -> Any:
-    if type(key) is list:  # a NamedTuple or a frozenset; lists cannot be keys
+    if type(key) is list:  # a NamedTuple; lists cannot be keys
         key = tuple(key)
     try:
         hash(key)

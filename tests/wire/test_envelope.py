@@ -265,6 +265,8 @@ def test_a_forwarded_signature_is_replaced() -> None:
     again = decode_envelope_untrusted(encode_envelope(once, signer=NEW), keys=KeyRing([NEW]))
     assert isinstance(again, Envelope)
     assert (again.headers["k"], again.headers["q"]) == ("new", 1)
+    mixed = tell(headers={"m": b"x" * 32, "k": "old", "q": 1})
+    assert decode_envelope_untrusted(encode_envelope(mixed, signer=NEW), keys=KeyRing([NEW]))
 
 
 def test_signed_envelopes_are_read_by_nodes_without_keys() -> None:

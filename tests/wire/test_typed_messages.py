@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -161,6 +162,33 @@ def test_what_no_hint_explains_is_refused_with_its_path(value: object, path: str
         with pytest.raises(EncodeError) as caught:
             wire.dump(value, codec)
         assert caught.value.path == path
+
+
+@message("test.keyed")
+@dataclass
+class Keyed:
+    pairs: dict[tuple[tuple[Colour, ...], frozenset[Colour]], int]
+    points: dict[Point, Colour]
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_keys_with_hints_of_their_own(codec: str) -> None:
+    keyed = Keyed(
+        {((Colour.RED,), frozenset({Colour.BLUE})): 1, ((), frozenset()): 2},
+        {Point(1, 2): Colour.RED},
+    )
+    assert exact(round_trip(keyed, codec)) == exact(keyed)
+
+
+@message("test.private")
+@attrs.define
+class Private:
+    _seat: int
+    name: str = attrs.field(default="", alias="label")
+
+
+def test_attrs_classes_with_names_of_their_own() -> None:
+    assert round_trip(Private(4, label="x")) == Private(4, label="x")
 
 
 def test_an_object_as_a_key_is_refused() -> None:

@@ -501,6 +501,8 @@ def test_a_body_over_the_limit_is_refused_both_ways() -> None:
     [
         b"\xdd\x7f\xff\xff\xff",
         b"\xdd\x00\x0f\x00\x00" * 1000,
+        b"\xdd\x00\x00\x13\x00" * 1000,
+        b"\xdc\x0b\x00" * 1000,
         b"\xdf\x00\x0f\x00\x00\x01" * 1000,
         b"\xc6\x7f\xff\xff\xff",
         b"\xdb\x7f\xff\xff\xff",
