@@ -1,0 +1,163 @@
+"""A bare client of a relay: sends any packet or bytes, and waits for any packet."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+
+from irismq_runtime.protocols.iris import IrisProtocol, encode_packet
+from irismq_runtime.protocols.iris.packets import (
+    CLIENT_MAGIC,
+    VERSION,
+    ClientInit,
+    ClientReply,
+    ClientRequest,
+    Packet,
+    RelayInit,
+    RelayReply,
+    RelayRequest,
+    Role,
+)
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from tests.support.iris_relay import IrisRelay
+
+P = TypeVar("P", bound=Packet)
+
+#: How long a packet may take that must come; far above what a busy machine needs.
+PATIENCE = 10.0
+#: How long to listen for what must not come.
+SILENCE = 0.15
+
+
+class Over(Exception):
+    """The relay ended the connection."""
+
+
+class Client(asyncio.Protocol):
+    """One connection; received packets wait in order."""
+
+    def __init__(self) -> None:
+        self._protocol = IrisProtocol(Role.CLIENT)
+        self._received: asyncio.Queue[Packet | None] = asyncio.Queue()
+        self._transport: asyncio.Transport | None = None
+        self.closed = asyncio.Event()
+
+    @classmethod
+    async def connect(cls, relay: IrisRelay, cluster: str = "") -> Client:
+        """An accepted connection, a member of `cluster` unless that is empty."""
+        client = await cls.raw(relay)
+        client.send(ClientInit(CLIENT_MAGIC, VERSION, cluster))
+        await client.expect(RelayInit)
+        return client
+
+    @classmethod
+    async def raw(cls, relay: IrisRelay) -> Client:
+        """A connection that has said nothing."""
+        loop = asyncio.get_running_loop()
+        _, client = await loop.create_connection(cls, relay.host, relay.port)
+        return client
+
+    def send(self, *packets: Packet) -> None:
+        """Send packets in one write."""
+        self.send_raw(self.encode(*packets))
+
+    def encode(self, *packets: Packet) -> bytes:
+        """The bytes of packets that are to be sent by other means."""
+        return b"".join(map(self._protocol.encode, packets))
+
+    def send_raw(self, data: bytes) -> None:
+        """Send bytes, whatever they are."""
+        assert self._transport is not None
+        self._transport.write(data)
+
+    def send_blindly(self, *packets: Packet) -> None:
+        """Send packets that this side may not send now."""
+        self.send_raw(b"".join(map(encode_packet, packets)))
+
+    async def receive(self, patience: float = PATIENCE) -> Packet:
+        """The next packet. Raises `Over` at the end, TimeoutError in vain."""
+        async with asyncio.timeout(patience):
+            packet = await self._received.get()
+        if packet is None:
+            self._received.put_nowait(None)
+            raise Over
+        return packet
+
+    async def expect(self, record: type[P], patience: float = PATIENCE) -> P:
+        """The next packet, which must be of this kind."""
+        packet = await self.receive(patience)
+        assert isinstance(packet, record), f"{packet} instead of a {record.__name__}"
+        return cast("P", packet)
+
+    async def expect_all(self, *records: type[Any]) -> list[Packet]:
+        """One packet of each kind, in whatever order they come; returned as asked for."""
+        packets = [await self.receive() for _ in records]
+        by_kind = {type(packet): packet for packet in packets}
+        assert set(by_kind) == set(records), packets
+        return [by_kind[record] for record in records]
+
+    async def expect_end(self) -> None:
+        """The relay must end the connection, and say nothing before."""
+        try:
+            packet = await self.receive()
+        except Over:
+            return
+        raise AssertionError(f"{packet} instead of the end")
+
+    async def expect_silence(self, seconds: float = SILENCE) -> None:
+        """Nothing may come, and the connection must live on."""
+        try:
+            packet = await self.receive(seconds)
+        except TimeoutError:
+            return
+        raise AssertionError(f"{packet} instead of silence")
+
+    async def ask(self, call_id: int, cluster: str, body: bytes, timeout_ms: int) -> RelayReply:
+        """Send a request and wait for its result."""
+        self.send(ClientRequest(call_id, cluster, body, timeout_ms))
+        return await self.expect(RelayReply, timeout_ms / 1000 + PATIENCE)
+
+    async def answer_one(self, body: bytes) -> RelayRequest:
+        """Wait for a request and answer it."""
+        request = await self.expect(RelayRequest)
+        self.send(ClientReply(request.id, body, None))
+        return request
+
+    def cut(self) -> None:
+        """End the connection without a word."""
+        assert self._transport is not None
+        self._transport.abort()
+
+    def stop_reading(self) -> None:
+        assert self._transport is not None
+        self._transport.pause_reading()
+
+    def read_again(self) -> None:
+        assert self._transport is not None
+        self._transport.resume_reading()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        for packet in self._protocol.feed_untrusted(data):
+            self._received.put_nowait(packet)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._received.put_nowait(None)
+        self.closed.set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.cut()
+        await self.closed.wait()
