@@ -69,7 +69,8 @@ async def test_case_53_the_relay_dies_under_a_service_and_comes_back(mortal: Any
     tunnels = [await here.tunnel(cluster, SOON) for _ in range(5)]
     reads = [asyncio.ensure_future(tunnel.receive()) for tunnel in tunnels]
     asks = [here.request(cluster, b"x", 60.0) for _ in range(100)]
-    await silent.arrived.reach(100)
+    # The real relay hands a member 16 requests at once and keeps the others.
+    await silent.arrived.reach(16 if mortal.kind == "real" else 100)
     killed = time.monotonic()
     await mortal.kill()
     failures = await asyncio.gather(*asks, *reads, return_exceptions=True)
@@ -83,7 +84,7 @@ async def test_case_53_the_relay_dies_under_a_service_and_comes_back(mortal: Any
     await silent.joined.reach(2, timeout=20.0)
     assert len(silent.lost.items) == 1, "told once"
     async with asyncio.timeout(20):
-        while not here.health().ok:
+        while not (here.health().ok and there.health().ok):
             await asyncio.sleep(0)
     assert await here.request(cluster, b"again", SOON) == b":again"
     tunnel = await here.tunnel(cluster, SOON)
