@@ -45,8 +45,15 @@ def fail(text: str, code: int = codes.FAILED) -> NoReturn:
     raise typer.Exit(code)
 
 
-def execute(main: Coroutine[Any, Any, T]) -> T:
-    """Run `main`; turn what it raises into a line and an exit code."""
+def execute(
+    main: Coroutine[Any, Any, T],
+    *,
+    remedy: str = "start one with `irismq dev`, or give another address",
+) -> T:
+    """Run `main`; turn what it raises into a line and an exit code.
+
+    `remedy`: what to do when a server does not answer.
+    """
     try:
         return run(main)
     except KeyboardInterrupt:
@@ -57,7 +64,8 @@ def execute(main: Coroutine[Any, Any, T]) -> T:
     except (ConfigError, SpecError) as error:
         fail(str(error), codes.USAGE)
     except NotConnected as error:
-        fail(str(error), codes.UNREACHABLE)
+        what = f"{error.peer} does not answer: {error.reason}" if error.peer else error.reason
+        fail(f"{what}; {remedy}", codes.UNREACHABLE)
     except (StartFailed, ChildStartFailed) as error:
         fail(_with_causes(error), codes.FAILED)
     except RemoteError as error:  # its text holds the whole traceback of the other side

@@ -6,23 +6,30 @@ and `IRISMQ_IRIS` are not read here: they name the servers' programs for tests.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import importlib
+import logging
 import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from irismq_runtime.cli.probes import wrong_servers
 from irismq_runtime.config import (
     DEFAULT_IRIS_PORT,
     DEFAULT_NSQD_HTTP_PORT,
     DEFAULT_NSQD_PORT,
 )
-from irismq_runtime.errors import ConfigError
+from irismq_runtime.errors import ConfigError, NotConnected
 from irismq_runtime.node import Node
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from irismq_runtime.config import Endpoint, NodeConfig
 
 __all__ = [
     "CLIENT_NAME",
@@ -37,6 +44,8 @@ __all__ = [
     "import_modules",
     "load_tree",
     "make_node",
+    "naming_wrong_servers",
+    "quiet_while_connecting",
 ]
 
 Nsqd = Annotated[
@@ -113,10 +122,58 @@ def make_node(
     return Node(name=name, nsqd=nsqd, lookupd=lookupd, iris=iris, **options)
 
 
-def client_node(nsqd: list[str], iris: str, **options: Any) -> Node:
-    """Return a node that serves nothing, for one command."""
-    options.setdefault("connect_timeout", 2.5)
-    return make_node(name=CLIENT_NAME, nsqd=nsqd, lookupd=[], iris=iris, drain=2.0, **options)
+@contextlib.asynccontextmanager
+async def client_node(nsqd: list[str], iris: str) -> AsyncIterator[Node]:
+    """A node that serves nothing, for one command.
+
+    Raises `NotConnected` at the first refusal: nobody starts a server for it.
+    """
+    quiet_while_connecting(True)
+    node = make_node(
+        name=CLIENT_NAME, nsqd=nsqd, lookupd=[], iris=iris, drain=2.0, connect_timeout=2.5
+    )
+    config = node.config
+    await _reached("nsqd", *config.nsqd)
+    await _reached("the iris relay", config.iris)
+    async with contextlib.AsyncExitStack() as stack:
+        async with naming_wrong_servers(config):
+            await stack.enter_async_context(node)
+        yield node
+
+
+@contextlib.asynccontextmanager
+async def naming_wrong_servers(config: NodeConfig) -> AsyncIterator[None]:
+    """Let a `NotConnected` say what answers instead, where something does."""
+    try:
+        yield
+    except NotConnected as error:
+        found = await wrong_servers(config)
+        if not found:
+            raise
+        raise NotConnected("", "; ".join(found)) from error
+
+
+async def _reached(what: str, *endpoints: Endpoint) -> None:
+    """Return when one of `endpoints` takes a connection."""
+    reason = ""
+    for endpoint in endpoints:
+        try:
+            async with asyncio.timeout(2.5):
+                _, writer = await asyncio.open_connection(endpoint.host, endpoint.port)
+        except TimeoutError:
+            reason = "the connection is not answered"
+        except OSError as error:
+            reason = error.strerror or str(error)
+        else:
+            writer.close()
+            return
+    raise NotConnected(f"{what} at {', '.join(map(str, endpoints))}", reason)
+
+
+def quiet_while_connecting(quiet: bool) -> None:
+    """Keep the transports from logging what the one line at the end will say."""
+    for name in ("irismq.mailbox", "irismq.pyiris"):
+        logging.getLogger(name).setLevel(logging.CRITICAL if quiet else logging.NOTSET)
 
 
 def _keys_from_environment() -> dict[str, bytes]:

@@ -16,9 +16,9 @@ from irismq_runtime.protocols.iris.packets import CLIENT_MAGIC, RELAY_MAGIC, VER
 from irismq_runtime.protocols.nsq import MAGIC, identify
 
 if TYPE_CHECKING:
-    from irismq_runtime.config import Endpoint
+    from irismq_runtime.config import Endpoint, NodeConfig
 
-__all__ = ["IRIS", "NSQD", "NSQD_HTTP", "what_answers"]
+__all__ = ["IRIS", "NSQD", "NSQD_HTTP", "what_answers", "wrong_servers"]
 
 NSQD: Final = "nsqd"
 NSQD_HTTP: Final = "nsqd's HTTP"
@@ -48,6 +48,17 @@ async def what_answers(endpoint: Endpoint) -> str:
     if http.startswith(b"HTTP/"):
         return NSQD_HTTP if http.rstrip().endswith(b"OK") else HTTP
     return SILENT
+
+
+async def wrong_servers(config: NodeConfig) -> list[str]:
+    """Return one sentence for each server of a node at whose address another one is."""
+    wanted = [*((endpoint, NSQD) for endpoint in config.nsqd), (config.iris, IRIS)]
+    found = await asyncio.gather(*(what_answers(endpoint) for endpoint, _ in wanted))
+    return [
+        f"{endpoint} should be {role}, but there is {answer}"
+        for (endpoint, role), answer in zip(wanted, found, strict=True)
+        if answer != role
+    ]
 
 
 async def _reach(endpoint: Endpoint) -> str:

@@ -18,6 +18,8 @@ from irismq_runtime.cli.options import (
     Nsqd,
     load_tree,
     make_node,
+    naming_wrong_servers,
+    quiet_while_connecting,
 )
 
 if TYPE_CHECKING:
@@ -42,6 +44,12 @@ def run_tree(
     connect_timeout: Annotated[
         float, typer.Option(help="Seconds to wait for the servers at the start.")
     ] = 2.5,
+    lease: Annotated[
+        float, typer.Option(help="Seconds until a killed node's messages go to others.")
+    ] = 15.0,
+    max_attempts: Annotated[
+        int, typer.Option(help="Deliveries after which a message goes to ADDRESS.dead.")
+    ] = 5,
 ) -> None:
     """Run a supervision tree as a node; SIGTERM drains it and ends with code 0."""
     code = execute(
@@ -55,7 +63,10 @@ def run_tree(
             data=data,
             drain=drain,
             connect_timeout=connect_timeout,
-        )
+            lease=lease,
+            max_attempts=max_attempts,
+        ),
+        remedy="start one with `irismq dev`, or pass --embedded",
     )
     if code == codes.GAVE_UP:
         fail("the tree gave up: see the reports above", codes.GAVE_UP)
@@ -64,9 +75,19 @@ def run_tree(
 
 async def _run(tree: str, **options: Any) -> int:
     root = load_tree(tree)
-    return await make_node(**options).run(root, on_started=_say)
+    quiet_while_connecting(True)
+    node = make_node(**options)
+    async with naming_wrong_servers(node.config):
+        return await node.run(root, on_phase=_say)
 
 
-def _say(node: Node) -> None:
-    ends = ", ".join(f"{what} {where}" for what, where in node.endpoints.items())
-    err.print(f"{node.id} runs ({ends})", soft_wrap=True, highlight=False)
+def _say(node: Node, phase: str) -> None:
+    if phase == "connected":
+        quiet_while_connecting(False)
+        ends = ", ".join(f"{what} {where}" for what, where in node.endpoints.items())
+        text = f"{node.id} is connected ({ends})"
+    elif phase == "runs":
+        text = f"{node.id} runs"
+    else:
+        text = f"{phase}: draining"
+    err.print(text, soft_wrap=True, highlight=False, markup=False)

@@ -59,6 +59,10 @@ EXIT_FORCED = 130
 _running: dict[int, Node] = {}
 
 
+def _unsaid(node: Node, phase: str) -> None:
+    """Nobody asked to be told."""
+
+
 class Node:
     """See the module. Arguments are those of `NodeConfig`; endpoints may be text.
 
@@ -187,34 +191,36 @@ class Node:
             await self.stop()
         return 0 if self._ending.gave_up is None else EXIT_GAVE_UP
 
-    async def run(self, tree: Any, *, on_started: Callable[[Node], None] | None = None) -> int:
+    async def run(self, tree: Any, *, on_phase: Callable[[Node, str], None] = _unsaid) -> int:
         """Enter the node, start `tree`, and go on as `run_until_signal`.
 
         A signal counts from the first moment on: one that comes while the servers
         are being connected, or the tree starts, ends that in order with code 0.
-        Raises what entering and `start` raise. Main thread only.
+        `on_phase` is called with "connected", "runs", and why it is ending. Raises
+        what entering and `start` raise. Main thread only.
         """
         loop = asyncio.get_running_loop()
         with Signals(loop, self._ending.decide, EXIT_FORCED):
-            starting = loop.create_task(self._enter_and_start(tree))
+            starting = loop.create_task(self._enter_and_start(tree, on_phase))
             decided = loop.create_task(self._ending.decided())
             await asyncio.wait({starting, decided}, return_when=asyncio.FIRST_COMPLETED)
             try:
                 if starting.done():
                     await starting
-                    if on_started is not None:
-                        on_started(self)
+                    on_phase(self, "runs")
                     await decided
                 else:
                     starting.cancel()
                     await asyncio.wait({starting})
+                on_phase(self, self._ending.reason)
             finally:
                 decided.cancel()
                 await self.stop()
         return 0 if self._ending.gave_up is None else EXIT_GAVE_UP
 
-    async def _enter_and_start(self, tree: Any) -> None:
+    async def _enter_and_start(self, tree: Any, on_phase: Callable[[Node, str], None]) -> None:
         await self.__aenter__()
+        on_phase(self, "connected")
         await self.start(tree)
 
     # The tree -----------------------------------------------------------------

@@ -78,6 +78,7 @@ class Presence:
         self._due = 0.0
         self._settle_timer: TimerHandle | None = None
         self._waiting: list[Callable[[], None]] = []
+        self._waiting_for: dict[str, list[Callable[[], None]]] = {}
         self._listeners: list[Callable[[Change], None]] = []
         self._heard_self = float("-inf")
         self.settling = True
@@ -94,6 +95,13 @@ class Presence:
         """Call `callback` once settled, at once when it is already."""
         if self.settling:
             self._waiting.append(callback)
+        else:
+            callback()
+
+    def when_known(self, address: str, callback: Callable[[], None]) -> None:
+        """Call `callback` when somebody serves `address`, at the latest once settled."""
+        if self.settling and not self._table.serves(address):
+            self._waiting_for.setdefault(address, []).append(callback)
         else:
             callback()
 
@@ -207,6 +215,8 @@ class Presence:
     def _settled(self) -> None:
         self.settling = False
         waiting, self._waiting = self._waiting, []
+        for address in tuple(self._waiting_for):
+            waiting += self._waiting_for.pop(address)
         for callback in waiting:
             callback()
 
@@ -262,3 +272,6 @@ class Presence:
                 )
         for listener in self._listeners:
             listener(change)
+        if change.kind == "joined" and change.member is not None and self._waiting_for:
+            for callback in self._waiting_for.pop(change.member.address, ()):
+                callback()

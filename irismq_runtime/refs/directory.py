@@ -41,6 +41,10 @@ class Directory(Protocol):
         """Call `callback` once `settling` is over, at once when it is already."""
         ...
 
+    def when_known(self, address: str, callback: Callable[[], None]) -> None:
+        """Call `callback` when somebody is known to serve `address`, or once settled."""
+        ...
+
     def serves(self, address: str) -> bool:
         """Whether anybody is known to serve `address`."""
         ...

@@ -121,7 +121,9 @@ class ServiceRef:
             if outbound.directory.serves(address):
                 outbound.call(ask.send, data)
             else:
-                outbound.call(outbound.directory.when_settled, lambda: ask.send_when_known(data))
+                outbound.call(
+                    outbound.directory.when_known, address, lambda: ask.send_when_known(data)
+                )
         return ask.get() if block else ask
 
     def tell_all(self, message: object) -> None:

@@ -67,8 +67,9 @@ class Inventory(Actor):
 
     address = "shop.inventory"
 
-    def __init__(self, log: list[Any] | None = None) -> None:
+    def __init__(self, log: list[Any] | None = None, gate: asyncio.Event | None = None) -> None:
         self.log = [] if log is None else log
+        self.gate = asyncio.Event() if gate is None else gate
         self.stock: dict[str, int] = {}
 
     def on_start(self) -> None:
@@ -103,11 +104,11 @@ class Inventory(Actor):
     async def slow(self, slow: Slow) -> str:
         self.log.append("slow began")
         try:
-            await asyncio.Event().wait()
+            await self.gate.wait()
         except asyncio.CancelledError:
             self.log.append("slow cancelled")
             raise
-        return "never"
+        return "at last"
 
     @receives(CountTo)
     async def count_to(self, asked: CountTo):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 
@@ -157,9 +158,14 @@ async def _await(future):
     return await future
 
 
-async def test_a_tunnel_is_a_conversation_both_ways(servers):
-    if servers.relay.kind == "real":
+def needs_interface(servers):
+    """Real nodes carry tunnels between their addresses other than loopback."""
+    if servers.relay.kind == "real" and len(socket.if_nameindex()) < 2:
         pytest.skip("tunnels of a real node need an interface beside loopback")
+
+
+async def test_a_tunnel_is_a_conversation_both_ways(servers):
+    needs_interface(servers)
     async with servers.node("shop") as shop, servers.node("client") as client:
         await shop.start(Supervisor.of(child(Inventory)))
         async with client.ref("shop.inventory").tunnel() as tunnel:
@@ -169,8 +175,7 @@ async def test_a_tunnel_is_a_conversation_both_ways(servers):
 
 
 async def test_a_stream_yields_what_the_handler_yields(servers):
-    if servers.relay.kind == "real":
-        pytest.skip("tunnels of a real node need an interface beside loopback")
+    needs_interface(servers)
     async with servers.node("shop") as shop, servers.node("client") as client:
         await shop.start(Supervisor.of(child(Inventory)))
         got = [item async for item in client.ref("shop.inventory").stream(CountTo(200))]

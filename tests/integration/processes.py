@@ -1,0 +1,85 @@
+"""Nodes in processes of their own, through the command line as users run it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import AsyncIterator
+
+__all__ = ["Process", "irismq", "running"]
+
+ROOT = Path(__file__).parents[2]
+
+
+class Process:
+    """One `irismq` process; what it writes to standard error is kept in `said`."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.said: list[str] = []
+        self._more = asyncio.Event()
+        self._reading = asyncio.ensure_future(self._read())
+
+    async def _read(self) -> None:
+        assert self.process.stderr is not None
+        while line := await self.process.stderr.readline():
+            self.said.append(line.decode())
+            self._more.set()
+        self._more.set()
+
+    async def says(self, text: str) -> None:
+        """Wait until a line holds `text`; fail when the process ends before."""
+        while not any(text in line for line in self.said):
+            assert not self._reading.done(), f"it ended: {''.join(self.said)}"
+            self._more.clear()
+            await self._more.wait()
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    async def ends(self) -> int:
+        """Wait for its end and return the exit code (negative: by a signal)."""
+        code = await self.process.wait()
+        await self._reading
+        return code
+
+
+async def _start(*arguments: str, **environment: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "irismq_runtime.cli",
+        *arguments,
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "200", **environment},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+@contextlib.asynccontextmanager
+async def running(*arguments: str, **environment: str) -> AsyncIterator[Process]:
+    """A running `irismq` command, killed at the end if it still runs."""
+    process = Process(await _start(*arguments, **environment))
+    try:
+        yield process
+    finally:
+        if process.process.returncode is None:
+            process.process.kill()
+        await process.ends()
+
+
+async def irismq(*arguments: str, **environment: str) -> tuple[int, str, str]:
+    """Run a command to its end; exit code, standard output, standard error."""
+    process = await _start(*arguments, **environment)
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode(), err.decode()

@@ -1,0 +1,139 @@
+"""Nodes as processes: orderly ends, killed ones, exit codes, signals."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from irismq_runtime.cli import codes
+from tests.integration.processes import irismq, running
+from tests.integration.service import Crash, Put, Slow, Who
+from tests.integration.waiting import until
+
+
+def lines(path):
+    return path.read_text().splitlines() if path.exists() else []
+
+
+@pytest.fixture
+def journal(tmp_path):
+    return tmp_path / "journal"
+
+
+@pytest.fixture
+def shop(servers, journal):
+    def start(tree="Shop", *more):
+        module = f"tests.integration.service:{tree}"
+        return running(
+            "run", module, *servers.flags, "--name", "shop", *more, SHOP_JOURNAL=str(journal)
+        )
+
+    return start
+
+
+async def test_case_122_sigterm_ends_a_node_with_0_and_loses_nothing(servers, shop, journal):
+    async with servers.node("client") as client, shop() as process:
+        await process.says("runs")
+        inventory = client.ref("shop.inventory")
+        for number in range(50):
+            inventory.tell(Put(f"{number}"))
+        await until(lambda: lines(journal))
+        process.signal(signal.SIGTERM)
+        assert await process.ends() == codes.OK
+        begun = len(lines(journal)) // 2
+        async with shop() as other:
+            await other.says("runs")
+            await until(lambda: len(lines(journal)) == 100)
+        assert len({line for line in lines(journal) if line.startswith("done")}) == 50
+        assert begun <= 50
+
+
+async def test_a_process_killed_with_sigkill_gives_its_messages_to_another(servers, shop, journal):
+    async with servers.node("client") as client:
+        async with shop("Shop", "--lease", "1.0") as process:
+            await process.says("runs")
+            inventory = client.ref("shop.inventory")
+            await inventory.tell(Slow())
+            await until(lambda: "slow" in lines(journal))
+            await inventory.tell(Put("waiting"))
+            process.signal(signal.SIGKILL)
+            assert await process.ends() == -signal.SIGKILL
+        journal.unlink()
+        async with shop("Shop", "--lease", "1.0") as other:
+            await other.says("runs")
+            await until(lambda: "done waiting" in lines(journal) or "slow" in lines(journal))
+
+
+async def test_case_9_a_message_that_kills_the_process_stops_after_the_last_attempt(
+    servers, shop, journal
+):
+    more = ("--lease", "1.0", "--max-attempts", "2")
+    async with servers.node("client") as client:
+        inventory = client.ref("shop.inventory")
+        await inventory.tell(Put("poison"))
+        for start in range(1, 3):
+            async with shop("Shop", *more) as process:
+                await process.ends()
+            assert lines(journal) == [f"begin poison {n}" for n in range(1, start + 1)]
+        async with shop("Shop", *more) as process:
+            await process.says("went to shop.inventory.dead")
+            await inventory.tell(Put("good"))
+            await until(lambda: "done good" in lines(journal))
+        assert [line for line in lines(journal) if "poison" in line] == [
+            "begin poison 1",
+            "begin poison 2",
+        ]
+
+
+async def test_case_122_a_tree_that_gives_up_ends_the_process_with_its_own_code(servers, shop):
+    async with servers.node("client") as client, shop("Fragile") as process:
+        await process.says("runs")
+        await client.ref("shop.inventory").tell(Crash())
+        assert await process.ends() == codes.GAVE_UP
+        assert any("the tree gave up" in line for line in process.said)
+
+
+async def test_case_122_a_wrong_tree_is_an_error_of_usage(servers):
+    code, _, said = await irismq("run", "tests.integration.service:Nothing", *servers.flags)
+    assert code == codes.USAGE
+    assert "has no Nothing" in said
+
+
+async def test_case_124_sigterm_during_a_handler_that_never_ends(servers, shop, journal):
+    async with servers.node("client") as client, shop("Shop", "--drain", "0.3") as process:
+        await process.says("runs")
+        await client.ref("shop.inventory").tell(Slow())
+        await until(lambda: "slow" in lines(journal))
+        process.signal(signal.SIGTERM)
+        assert await process.ends() == codes.OK
+
+
+async def test_case_124_a_second_signal_ends_the_process_at_once(servers, shop, journal):
+    async with servers.node("client") as client, shop("Shop", "--drain", "60") as process:
+        await process.says("runs")
+        await client.ref("shop.inventory").tell(Slow())
+        await until(lambda: "slow" in lines(journal))
+        process.signal(signal.SIGTERM)
+        await process.says("SIGTERM: draining")
+        process.signal(signal.SIGTERM)
+        assert await process.ends() == codes.FORCED
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_case_124_a_signal_while_the_tree_starts(servers, shop, number):
+    async with shop("Stuck", "--drain", "0.3") as process:
+        await process.says("connected")
+        process.signal(number)
+        assert await process.ends() == codes.OK
+
+
+async def test_two_nodes_share_an_address_and_one_leaves(servers, shop, journal):
+    async with servers.node("client") as client, shop() as one, shop() as two:
+        await one.says("runs")
+        await two.says("runs")
+        await until(lambda: len(client.members("shop.inventory")) == 2)
+        one.signal(signal.SIGTERM)
+        assert await one.ends() == codes.OK
+        await until(lambda: len(client.members("shop.inventory")) == 1)
+        assert await client.ref("shop.inventory").ask(Who()) == "shop"
