@@ -28,9 +28,12 @@ if TYPE_CHECKING:
     from actors import ActorRef, System
     from actors.clock import TimerHandle
     from supervisors._state import Policy
-    from supervisors.spec import ChildSpec
+    from supervisors.spec import ChildSpec, Shutdown
 
 __all__ = ["Keeper", "Reply"]
+
+#: Children that are told to stop before the loop has its turn.
+AT_ONCE = 500
 
 
 class Reply(Protocol):
@@ -162,16 +165,26 @@ class Keeper:
             self.feed(ev.Died(name, child.generation, exit_))
 
     def _stop(self, action: ev.Stop) -> None:
-        self._system.spawn(self._run_stop(action, self.cells[action.name], None))
+        self._system.spawn(self._run_stop(action, self.cells[action.name], action.shutdown))
 
     def _stop_all(self, action: ev.StopAll) -> None:
-        pairs = [(self.cells[stop.name], stop.shutdown) for stop in action.stops]
-        timers = SharedTimers(self._system.clock, pairs)
-        for stop, (cell, _) in zip(action.stops, pairs, strict=True):
-            self._system.spawn(self._run_stop(stop, cell, timers))
+        pairs = [(stop, self.cells[stop.name]) for stop in action.stops]
+        self._stop_some(pairs, 0, SharedTimers(self._system.clock))
 
-    async def _run_stop(self, stop: ev.Stop, cell: Cell, timers: SharedTimers | None) -> None:
-        how = stop.shutdown if timers is None else timers.asked(stop.shutdown)
+    def _stop_some(
+        self, pairs: list[tuple[ev.Stop, Cell]], told: int, timers: SharedTimers
+    ) -> None:
+        """Tell the next of them to stop, and more when the loop has had its turn."""
+        for stop, cell in pairs[told : told + AT_ONCE]:
+            self._system.spawn(self._run_stop(stop, cell, timers.told(cell, stop.shutdown), timers))
+        if told + AT_ONCE < len(pairs):
+            self._system.loop.call_soon(self._stop_some, pairs, told + AT_ONCE, timers)
+        else:
+            timers.arm()
+
+    async def _run_stop(
+        self, stop: ev.Stop, cell: Cell, how: Shutdown, timers: SharedTimers | None = None
+    ) -> None:
         exit_ = await stop_cell(cell, how)
         if timers is not None:
             timers.ended(cell)

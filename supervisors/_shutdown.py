@@ -10,10 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from actors import Clock, Exit
     from actors._cell import Cell
+    from actors.clock import TimerHandle
     from supervisors.spec import Shutdown
 
 __all__ = ["SharedTimers", "stop_cell"]
@@ -31,33 +30,38 @@ async def stop_cell(cell: Cell, shutdown: Shutdown) -> Exit:
 class SharedTimers:
     """The patience with many children that are stopped at the same time.
 
-    Use `stop_cell(cell, timers.asked(shutdown))` for each of them; what is left when
-    its time is over is killed by one timer for all of that length.
+    Each is told with `stop_cell(cell, timers.told(cell, shutdown))`. When all have been
+    told, `arm` orders one timer for each length of time, which kills what is left then;
+    so no child's time runs out before it was told. `ended` takes a child off.
     """
 
-    def __init__(self, clock: Clock, cells: Iterable[tuple[Cell, Shutdown]]) -> None:
-        groups: dict[float, list[Cell]] = {}
-        for cell, shutdown in cells:
-            if isinstance(shutdown, int | float) and shutdown > 0:
-                groups.setdefault(float(shutdown), []).append(cell)
-        self._left = {id(cell) for group in groups.values() for cell in group}
-        self._handles = [
-            clock.call_later(seconds, self._kill, group) for seconds, group in groups.items()
-        ]
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._left: dict[Cell, float] = {}
+        self._handles: list[TimerHandle] = []
 
-    @staticmethod
-    def asked(shutdown: Shutdown) -> Shutdown:
-        """How one child is asked: a finite time is watched by the shared timer."""
-        return "kill" if shutdown in {"kill", 0} else "infinity"
+    def told(self, cell: Cell, shutdown: Shutdown) -> Shutdown:
+        """How to ask this child; a finite time is watched by the shared timer."""
+        if shutdown in {"kill", 0}:
+            return "kill"
+        if isinstance(shutdown, int | float):
+            self._left[cell] = float(shutdown)
+        return "infinity"
+
+    def arm(self) -> None:
+        """All have been told: their time begins."""
+        self._handles = [
+            self._clock.call_later(seconds, self._kill, seconds)
+            for seconds in sorted(set(self._left.values()))
+        ]
 
     def ended(self, cell: Cell) -> None:
         """One of the children has ended; with the last one the timers go."""
-        self._left.discard(id(cell))
-        if not self._left:
+        if self._left.pop(cell, None) is not None and not self._left:
             for handle in self._handles:
                 handle.cancel()
 
-    def _kill(self, group: list[Cell]) -> None:
-        for cell in group:
-            if id(cell) in self._left:
+    def _kill(self, seconds: float) -> None:
+        for cell, patience in tuple(self._left.items()):
+            if patience == seconds:
                 cell.kill()

@@ -109,6 +109,27 @@ async def test_all_children_are_stopped_at_once_under_one_timer_for_each_patienc
     clock.advance(1.0)
 
 
+async def test_the_time_of_many_children_begins_when_all_have_been_told(world, monkeypatch):
+    import supervisors._keeper as keeper
+
+    monkeypatch.setattr(keeper, "AT_ONCE", 10)
+    system, clock = world
+    gate = asyncio.Event()
+    ref = await begun(DynamicSupervisor, system)
+    for _ in range(95):
+        await start_child(ref, child(Slow, gate, shutdown=1.0))
+    before = own_timers(clock)
+    stopping = ref.stop()
+    await until(lambda: set(states(ref).values()) == {"stopping"})
+    clock.advance(1.0)
+    assert own_timers(clock) == before, "they have not all been told"
+    await until(lambda: own_timers(clock) == before + 1)
+    clock.advance(1.0)
+    await stopping
+    clock.advance(1.0)
+    await ended(system, ref)
+
+
 async def test_children_that_stop_in_time_leave_no_timer(world, script):
     system, clock = world
     ref = await begun(DynamicSupervisor, system)
