@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["Call", "Caller", "Expiring", "Place", "Timeouts"]
 
 _TICKS: Final = 1000.0
+#: Part of a tick that floats may be off by.
+_SLACK: Final = 1e-6
 #: Longest timeout that is kept to the letter: 24 days; a longer one is this long.
 _LONGEST_MS: Final = 1 << 31
 #: Ticks from which on a sweep is worth its while.
@@ -174,7 +176,7 @@ class Timeouts:
 
     def _fire(self) -> None:
         self._timer = self._armed = None
-        now = self._clock.monotonic() * _TICKS
+        now = self._clock.monotonic() * _TICKS + _SLACK
         expired = False
         while self._ticks and self._ticks[0] <= now:
             for item in self._at.pop(heapq.heappop(self._ticks)):
