@@ -82,9 +82,12 @@ class Ending(InHand):
         self._await_stop(future)
         self.push_control(Stop("normal"))
 
-    def exit_soon(self, reason: ExitReason) -> None:
-        """End this incarnation as the actor's own wish, with that reason. Loop thread."""
-        self.push_control(Stop(reason))
+    def exit_soon(self, reason: ExitReason, error: BaseException | None = None) -> None:
+        """End this incarnation as the actor's own wish, with that reason. Loop thread.
+
+        `error` stands in the `Exit` as its cause.
+        """
+        self.push_control(Stop(reason, error))
 
     def when_over(self, callback: Callable[[], None]) -> None:
         """Call `callback` once when this incarnation is over, however it ends. Loop thread."""

@@ -108,7 +108,7 @@ class LoopCell(Pump):
 
     def begin_stop(self, stop: Stop) -> None:
         """Run `on_stop`, if there is one; then the incarnation is over."""
-        exit_ = self.make_exit(stop.reason)
+        exit_ = self.make_exit(stop.reason, stop.error)
         self.state = CellState.STOPPING
         actor = self.actor
         hooks = actor.__hooks__

@@ -24,9 +24,13 @@ __all__ = ["Stop", "StopFuture"]
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Control message: end the incarnation after the message in hand."""
+    """Control message: end the incarnation after the message in hand.
+
+    `error` is the cause, where whoever wants the end has one to tell.
+    """
 
     reason: ExitReason
+    error: BaseException | None = None
 
 
 class StopFuture(Future[bool]):

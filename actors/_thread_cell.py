@@ -303,7 +303,7 @@ class ThreadCell(Cell):
         return False
 
     def _begin_stop(self, run: Run, stop: Stop) -> None:
-        exit_ = self.make_exit(stop.reason)
+        exit_ = self.make_exit(stop.reason, stop.error)
         try:
             if self._hooks.on_stop:
                 if self._hooks.stop_takes_reason:
