@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self, cast
 
 if TYPE_CHECKING:
     import random
@@ -87,72 +87,120 @@ class Scanner:
         return _FRAMES.get(int.from_bytes(unit[4:8], "big"), "?")
 
 
+class Side(asyncio.Protocol):
+    """One of the two connections of a pipe."""
+
+    def __init__(self, pipe: Pipe, *, client: bool) -> None:
+        self.pipe = pipe
+        self.client = client
+        self.transport: asyncio.Transport | None = None
+        self.scanner = Scanner(client=client)
+        self.early: list[bytes] = []
+
+    @property
+    def other(self) -> Side:
+        return self.pipe.broker if self.client else self.pipe.client
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        if self.client:
+            self.pipe.dial()
+        else:
+            for data in self.early:
+                self.write(data)
+
+    def data_received(self, data: bytes) -> None:
+        for name, unit in self.scanner.feed(data):
+            self.pipe.pass_on(name, unit, self.other)
+
+    def eof_received(self) -> bool:
+        if not self.pipe.hole:
+            self.other.end()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.pipe.hole:
+            self.other.end()
+        self.pipe.lost()
+
+    def write(self, data: bytes) -> None:
+        if self.transport is None:
+            self.early.append(data)
+        elif not self.transport.is_closing():
+            self.transport.write(data)
+
+    def end(self) -> None:
+        """Send what waits, and close."""
+        if self.transport is not None:
+            self.transport.close()
+
+    def abort(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()
+
+
 class Pipe:
-    """One client connection and its own connection to the broker."""
+    """A client's connection and its own connection to the broker."""
 
     def __init__(self, proxy: NsqdProxy) -> None:
         self.proxy = proxy
-        self.writers: list[asyncio.StreamWriter] = []
         self.hole = False
         self.left = proxy.draw_life()
+        self.client = Side(self, client=True)
+        self.broker = Side(self, client=False)
+        self.task: asyncio.Task[None] | None = None
 
-    async def run(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.writers.append(writer)
+    def dial(self) -> None:
+        self.proxy.pipes.add(self)
+        self.task = asyncio.get_running_loop().create_task(self._dial())
+
+    async def _dial(self) -> None:
+        loop = asyncio.get_running_loop()
         try:
-            upstream = await asyncio.open_connection("127.0.0.1", self.proxy.target)
+            await loop.create_connection(lambda: self.broker, "127.0.0.1", self.proxy.target)
         except OSError:
-            self.cut()
-            return
-        self.writers.append(upstream[1])
-        await asyncio.gather(
-            self._pump(reader, upstream[1], client=True),
-            self._pump(upstream[0], writer, client=False),
-        )
+            self.client.abort()
 
-    async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, client: bool
-    ) -> None:
-        scanner = Scanner(client=client)
-        try:
-            while data := await reader.read(64 * 1024):
-                for name, unit in scanner.feed(data):
-                    self._pass(name, unit, writer)
-                await writer.drain()
-            if not self.hole:
-                writer.close()
-        except (OSError, RuntimeError):
-            self.cut()
-
-    def _pass(self, name: str, unit: bytes, writer: asyncio.StreamWriter) -> None:
-        if self.hole or writer.is_closing():
+    def pass_on(self, name: str, unit: bytes, to: Side) -> None:
+        if self.hole:
             return
         self.left -= len(unit)
         if self.left < 0:
-            writer.write(unit[: self.left])
+            to.write(unit[: int(self.left)])
             self._break("cut")
             return
         for fault in list(self.proxy.faults):
             passing = fault.cut_in(name, len(unit))
             if passing is not None:
                 self.proxy.faults.remove(fault)
-                writer.write(unit[:passing])
+                to.write(unit[:passing])
                 self._break(fault.action)
                 return
-        writer.write(unit)
+        to.write(unit)
 
     def _break(self, action: Action) -> None:
+        self.hole = True
         self.proxy.broken += 1
-        if action == "black hole":
-            self.hole = True
-        else:
+        if action == "cut":
             # What was passed on is on its way before the end.
-            for writer in self.writers:
-                writer.close()
+            self.client.end()
+            self.broker.end()
+        else:
+            # Nothing is read any more, so large writes get stuck.
+            for side in (self.client, self.broker):
+                if side.transport is not None and side.transport.is_reading():
+                    side.transport.pause_reading()
         self.proxy.fired.set()
 
     def cut(self) -> None:
-        for writer in self.writers:
-            writer.transport.abort()
+        self.client.abort()
+        self.broker.abort()
+
+    def lost(self) -> None:
+        """A side has ended; forget the pipe when both have."""
+        sides = (self.client, self.broker)
+        if all(side.transport is None or side.transport.is_closing() for side in sides):
+            self.proxy.pipes.discard(self)
 
 
 class NsqdProxy:
@@ -169,8 +217,7 @@ class NsqdProxy:
         self.rng = rng
         #: Mean bytes that a connection lives; 0: for ever.
         self.life = life
-        self._pipes: set[Pipe] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self.pipes: set[Pipe] = set()
         self._server: asyncio.Server | None = None
 
     def draw_life(self) -> float:
@@ -185,40 +232,33 @@ class NsqdProxy:
 
     def cut_all(self) -> None:
         """Reset every connection of now."""
-        for pipe in list(self._pipes):
+        for pipe in list(self.pipes):
             pipe.cut()
 
     def calm(self) -> None:
         """No more faults; connections live for ever from now on."""
         self.life = 0
         self.faults.clear()
-        for pipe in self._pipes:
+        for pipe in self.pipes:
             pipe.left = float("inf")
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self) -> asyncio.Protocol:
         self.connections += 1
-        pipe = Pipe(self)
-        self._pipes.add(pipe)
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        try:
-            await pipe.run(reader, writer)
-        except asyncio.CancelledError:
-            pipe.cut()
-        finally:
-            self._pipes.discard(pipe)
-            self._tasks.discard(task)
+        return Pipe(self).client
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._accept, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         assert self._server is not None
         self._server.close()
-        self.cut_all()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for pipe in list(self.pipes):
+            if pipe.task is not None:
+                await asyncio.wait([pipe.task])
+            pipe.cut()
+        while self.pipes:
+            await asyncio.sleep(0)
+        await self._server.wait_closed()

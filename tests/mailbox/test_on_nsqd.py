@@ -82,26 +82,28 @@ async def test_case_27_a_deferral_longer_than_the_broker_allows_goes_in_hops(kin
     options = NsqdOptions(max_req_timeout=0.2)
     topic = fresh_topic()
     runs: list[bytes] = []
-    async with nsqd_server(kind, options=options) as server:
-        async with mailbox(server.port, max_delay=0.2) as made:
-            # nsqd does not look at a young channel for 5 s.
-            due = time.monotonic() + (0.5 if kind == "embedded" else 6.0)
+    async with (
+        nsqd_server(kind, options=options) as server,
+        mailbox(server.port, max_delay=0.2) as made,
+    ):
+        # nsqd does not look at a young channel for 5 s.
+        due = time.monotonic() + (0.5 if kind == "embedded" else 6.0)
 
-            def handle(message: Any) -> None:
-                left = due - time.monotonic()
-                if left > 0:
-                    message.defer(left)
-                else:
-                    runs.append(message.body)
-                    message.finish()
+        def handle(message: Any) -> None:
+            left = due - time.monotonic()
+            if left > 0:
+                message.defer(left)
+            else:
+                runs.append(message.body)
+                message.finish()
 
-            sink = Collector(handle)
-            await sink.on(made, topic)
-            await made.publish(topic, b"x", delay=made.max_delay)
-            await sink.until(lambda: runs)
-            assert time.monotonic() >= due
-            assert len(sink.messages) >= 3
-            assert {message.attempts for message in sink.messages} == {1}
+        sink = Collector(handle)
+        await sink.on(made, topic)
+        await made.publish(topic, b"x", delay=made.max_delay)
+        await sink.until(lambda: runs)
+        assert time.monotonic() >= due
+        assert len(sink.messages) >= 3
+        assert {message.attempts for message in sink.messages} == {1}
 
 
 async def test_case_32_sizes_around_the_brokers_limit(kind: Any):
@@ -314,7 +316,7 @@ async def test_case_34_the_wrong_port_is_named(kind: Any):
         made = NsqMailbox(
             [f"127.0.0.1:{server.http_port}"], config=MailboxConfig(start_timeout=0.5)
         )
-        with pytest.raises(NotConnected, match="HTTP|has not answered"):
+        with pytest.raises(NotConnected, match=r"HTTP|has not answered"):
             await made.start()
 
 
