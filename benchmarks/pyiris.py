@@ -204,7 +204,7 @@ def main() -> None:
         print(f"relay: {given.relay or 'embedded, a process of its own'}")
         loop.run(measure(host, int(port), given.seconds))
     finally:
-        for process in processes:
+        for process in reversed(processes):
             process.kill()
             process.join()
 

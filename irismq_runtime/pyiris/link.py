@@ -43,8 +43,10 @@ logger = logging.getLogger(__name__)
 #: Record type -> what takes it. Any: each handler takes the one record it is listed under.
 PacketHandlers = dict[type, "Callable[[Any], None]"]
 
-#: The socket's buffer above which we keep bytes to ourselves.
-_HIGH_WATER: Final = 1024 * 1024
+#: Bytes that go to the socket before the turn ends, so that the relay works on
+#: the first part of a burst while we make the rest; above as many unsent ones
+#: the transport is full, and we keep bytes to ourselves.
+_PIECE: Final = 16 * 1024
 
 
 class Link(asyncio.Protocol):
@@ -96,7 +98,7 @@ class Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Introduce ourselves; nothing else is sent until the relay has answered."""
         self._transport = cast("asyncio.Transport", transport)
-        self._transport.set_write_buffer_limits(high=_HIGH_WATER)
+        self._transport.set_write_buffer_limits(high=_PIECE)
         self._transport.write(
             self._protocol.encode(ClientInit(CLIENT_MAGIC, VERSION, self._cluster))
         )
@@ -156,7 +158,9 @@ class Link(asyncio.Protocol):
         data = self._protocol.encode(packet)
         self._out.append(data)
         self._waiting += len(data)
-        if not (self._flush_due or self._full):
+        if self._waiting >= _PIECE:
+            self._flush()
+        elif not self._flush_due:
             self._flush_due = True
             self._loop.call_soon(self._flush)
 
