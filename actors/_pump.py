@@ -34,11 +34,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Pump"]
 
-#: Messages that one actor handles before others have their turn ...
-BUDGET: Final = 128
-#: ... and seconds, looked at after every CHUNK messages.
-TIME_BUDGET: Final = 0.01
-CHUNK: Final = 16
+#: Seconds that one actor handles messages before others have their turn, ...
+TIME_BUDGET: Final = 0.005
+#: ... looked at after every CHUNK of messages, ...
+CHUNK: Final = range(16)
+#: ... and the most such chunks in one turn.
+CHUNKS: Final = range(16)
+#: Messages with async handlers in one task.
+BUDGET: Final = 256
 
 RUNNING: Final = CellState.RUNNING
 
@@ -102,46 +105,51 @@ class Pump(Cell):
 
     def _turn(self) -> Coroutine[Any, Any, Any] | None:  # noqa: C901, PLR0912  # the hot path, in one piece for speed
         """Handle messages in place until one has to be awaited; give that one."""
-        inbox = self.inbox
+        take = self.inbox.popleft
         actor = self.actor
         stop_at = 0.0
-        for count in range(1, BUDGET + 1):
-            if self.control:
-                if not self._take_control():
-                    return None
-            elif inbox:
-                self.in_hand = inbox.popleft()
-            elif self._rest():
-                return None
-            else:
-                continue
-            item = self.in_hand
-            self.taken = False
-            try:
-                handler = self.lookup[type(item)]
-                if handler is not None:
-                    result = handler(actor, item)
-                elif not item.admit(self):
-                    continue
+        for _ in CHUNKS:
+            for _ in CHUNK:
+                if self.control:
+                    if (item := self._take_control()) is None:
+                        return None
                 else:
-                    message = item.message
-                    result = self.lookup[type(message)](actor, message)  # type: ignore[misc]  # parcels are not nested
-                    if type(result) is not CoroutineType and not self.taken:
-                        item.reply(result)
-                if result is not None and type(result) is CoroutineType:
-                    return result
-            except BaseException as error:
-                # Let it crash: whatever left the handler is this actor's end, nobody else's.
-                if not self._failed(item, error):
-                    return None
-            if count % CHUNK == 0:
-                now = monotonic()
-                if not stop_at:
-                    stop_at = now + TIME_BUDGET
-                elif now > stop_at:
-                    break
+                    try:
+                        item = take()
+                    except IndexError:
+                        if self._rest():
+                            return None
+                        continue
+                self.in_hand = item
+                self.taken = False
+                try:
+                    handler = self.lookup[type(item)]
+                    if handler is not None:
+                        result = handler(actor, item)
+                    elif item.admit(self):
+                        result = self._handle_parcel(actor, item)
+                    else:
+                        continue
+                    if result is not None and type(result) is CoroutineType:
+                        return result
+                except BaseException as error:
+                    # Let it crash: what left the handler is this actor's end, nobody else's.
+                    if not self._failed(item, error):
+                        return None
+            now = monotonic()
+            if not stop_at:
+                stop_at = now + TIME_BUDGET
+            elif now > stop_at:
+                break
         self._pump_again()
         return None
+
+    def _handle_parcel(self, actor: Any, parcel: Parcel) -> Any:
+        message = parcel.message
+        result = self.lookup[type(message)](actor, message)  # type: ignore[misc]  # parcels are not nested
+        if type(result) is not CoroutineType and not self.taken:
+            parcel.reply(result)
+        return result
 
     def _rest(self) -> bool:
         """The inbox is empty: True unless a thread has just put something there."""
@@ -152,14 +160,14 @@ class Pump(Cell):
             return False
         return True
 
-    def _take_control(self) -> bool:
-        item = self.control.popleft()  # type: ignore[union-attr]  # not empty, so not the shared ()
+    def _take_control(self) -> Parcel | None:
+        """The next control message; None when it was the stop, which has begun."""
+        item: Parcel | Stop = self.control.popleft()  # type: ignore[union-attr]  # not empty, so not the shared ()
         if isinstance(item, Stop):
             self.in_hand = None
             self.begin_stop(item)
-            return False
-        self.in_hand = item
-        return True
+            return None
+        return item
 
     def begin_stop(self, stop: Stop) -> None:
         """An orderly end."""

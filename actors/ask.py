@@ -7,6 +7,8 @@ answer. An ask whose only waiter is cancelled is cancelled too, on both sides.
 
 from __future__ import annotations
 
+from asyncio import CancelledError
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from actors.context import Context
@@ -22,6 +24,7 @@ from actors.future import Future
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Generator
 
     from actors._cell import Cell
 
@@ -29,7 +32,6 @@ __all__ = ["Ask", "error_for_caller"]
 
 T = TypeVar("T")
 
-_GONE = object()
 #: Seconds after the deadline at which a waiting thread gives up by itself.
 LOOP_GRACE: Final = 1.0
 
@@ -40,14 +42,17 @@ class Ask(Future[T], Parcel, Generic[T]):
     __slots__ = (
         "_asked_by",
         "_chain",
-        "_context",
         "_pending",
-        "attempt",
+        "_waiter",
         "cell",
         "deadline",
         "message",
         "timeout",
     )
+
+    _context: Context | None = None
+    #: Deliveries so far, this one included.
+    attempt = 1
 
     def __init__(  # noqa: PLR0917  # made in one place, on the hot path
         self,
@@ -63,18 +68,15 @@ class Ask(Future[T], Parcel, Generic[T]):
         self._value = None
         self._error = None
         self._waiters = []
-        self._hook = None
-        self._sources = ()
-        self._on_cancel = None
+        #: The first task that awaits this on the loop of the system; others in `_waiters`.
+        self._waiter: asyncio.Future[None] | None = None
         self.cell = cell
         self.message = message
         self.timeout = timeout
         self.deadline = deadline
-        self.attempt = 1
         self._pending = pending
         self._asked_by = asked_by
         self._chain = chain
-        self._context: Context | None = None
 
     def cancel(self) -> bool:
         """Give up: removed when it waits, its async handler cancelled when it runs.
@@ -115,21 +117,26 @@ class Ask(Future[T], Parcel, Generic[T]):
 
     def reply(self, value: Any) -> None:
         """Give the answer to the caller, unless it is too late."""
-        if self._pending.pop(self, _GONE) is _GONE:
+        if self._pending.pop(self, None) is None:
             self.cell.system.late_answer(self)
             return
-        self._resolve(value, None)
+        self._value = value
+        self._done = True
+        if self._waiter is not None:
+            self._wake_first(self._waiter)
+        if self._waiters:
+            self._wake_all()
 
     def fail(self, outcome: Outcome) -> None:
         """Give the error to the caller, unless it is too late."""
-        if self._pending.pop(self, _GONE) is _GONE:
+        if self._pending.pop(self, None) is None:
             self.cell.system.late_answer(self)
             return
         self._resolve(None, error_for_caller(self.cell.ref, outcome))
 
     def give_up(self, error: BaseException) -> bool:
         """Fail with `error` if nothing has resolved it yet. Any thread."""
-        if self._pending.pop(self, _GONE) is _GONE:
+        if self._pending.pop(self, None) is None:
             return False
         self._resolve(None, error)
         return True
@@ -159,9 +166,43 @@ class Ask(Future[T], Parcel, Generic[T]):
         """It was forwarded: another actor answers."""
         self.cell = cell
 
+    def __await__(self) -> Generator[Any, None, T]:
+        # The hot path of `await ref.ask(...)`: one waiter, on the system's own loop.
+        system = self.cell.system
+        if not self._done:
+            if self._waiter is not None or get_ident() != system.thread_id:
+                return (yield from super().__await__())
+            waiter = self._waiter = system.loop.create_future()
+            if not self._done:
+                try:
+                    yield from waiter
+                except CancelledError:
+                    self._waiter = None
+                    if not self._waiters:
+                        self.cancel()
+                    raise
+        if self._error is not None:
+            raise self._error
+        value: T = self._value
+        return value
+
+    __iter__ = __await__
+
+    def _resolve(self, value: Any, error: BaseException | None) -> None:
+        super()._resolve(value, error)
+        if self._waiter is not None:
+            self._wake_first(self._waiter)
+
+    def _wake_first(self, waiter: asyncio.Future[None]) -> None:
+        system = self.cell.system
+        if get_ident() != system.thread_id:
+            system.call_on_loop(self._wake_first, waiter)
+        elif not waiter.done():
+            waiter.set_result(None)
+
     def _waiter_left(self, waiter: asyncio.Future[None]) -> None:
         super()._waiter_left(waiter)
-        if not self._waiters:
+        if not self._waiters and self._waiter is None:
             self.cell.system.call_on_loop(self.cancel)
 
     def _block(self, timeout: float | None) -> None:

@@ -73,11 +73,13 @@ class _Bucket:
 class Deadlines:
     """All pending asks of one system."""
 
-    __slots__ = ("_buckets", "system")
+    __slots__ = ("_buckets", "default", "system")
 
-    def __init__(self, system: System) -> None:
+    def __init__(self, system: System, timeout: float) -> None:
         self.system = system
-        self._buckets: dict[float, _Bucket] = {}
+        #: The bucket of asks that name no timeout; it is never forgotten.
+        self.default = _Bucket(self, timeout)
+        self._buckets: dict[float, _Bucket] = {timeout: self.default}
 
     def table(self, timeout: float) -> _Bucket:
         """The bucket of asks that wait `timeout` seconds."""
@@ -90,7 +92,8 @@ class Deadlines:
 
     def forget(self, bucket: _Bucket) -> None:
         """Drop a bucket in which nothing is pending."""
-        self._buckets.pop(bucket.timeout, None)
+        if bucket is not self.default:
+            self._buckets.pop(bucket.timeout, None)
 
     def pending(self) -> int:
         """How many asks are in hand now."""

@@ -18,7 +18,7 @@ import queue
 import sys
 import threading
 from asyncio import _get_running_loop as running_loop
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
 import pykka
 
@@ -40,16 +40,20 @@ R = TypeVar("R")
 class Future(pykka.Future[T], Generic[T]):
     """A `pykka.Future` that can be awaited without blocking the loop."""
 
-    __slots__ = ("_done", "_error", "_hook", "_on_cancel", "_sources", "_value", "_waiters")
+    __slots__ = ("_done", "_error", "_value", "_waiters")
+
+    # What few futures have is a class attribute until it is set.
+    _hook: Callable[[float | None], T] | None = None
+    _sources: tuple[pykka.Future[Any], ...] = ()
+    _on_cancel: Callable[[], object] | None = None
 
     def __init__(self, on_cancel: Callable[[], object] | None = None) -> None:
         self._done = False
         self._value: Any = None
         self._error: BaseException | None = None
         self._waiters: list[_Waiter] = []
-        self._hook: Callable[[float | None], T] | None = None
-        self._sources: tuple[pykka.Future[Any], ...] = ()
-        self._on_cancel = on_cancel
+        if on_cancel is not None:
+            self._on_cancel = on_cancel
 
     def __repr__(self) -> str:
         state = "pending" if not self._done else "failed" if self._error else "done"
@@ -161,8 +165,11 @@ class Future(pykka.Future[T], Generic[T]):
         self._error = error
         self._done = True
         if self._waiters:
-            for waiter in tuple(self._waiters):
-                _wake(waiter)
+            self._wake_all()
+
+    def _wake_all(self) -> None:
+        for waiter in tuple(self._waiters):
+            _wake(waiter)
 
     def _wait(self) -> Generator[Any, None, None]:
         waiter = asyncio.get_running_loop().create_future()
@@ -226,8 +233,11 @@ class _Callback:
 _Waiter: TypeAlias = "asyncio.Future[None] | threading.Event | _Callback"
 
 
+_SET_BY_HAND: Final = (threading.Event, _Callback)
+
+
 def _wake(waiter: _Waiter) -> None:
-    if isinstance(waiter, threading.Event | _Callback):
+    if isinstance(waiter, _SET_BY_HAND):
         waiter.set()
         return
     loop = waiter.get_loop()

@@ -123,18 +123,17 @@ class ActorRef(pykka.ActorRef[Any], Generic[A]):
         """
         cell = self._cell
         system = cell.system
-        if timeout is None:
-            timeout = system.ask_timeout
         asked_by = current_cell.get()
         chain: tuple[str, ...] = ()
         if asked_by is not None:
             chain = asked_by.asking_chain()
             if chain and cell.urn in chain:
                 raise AskCycle(self, chain)
-        bucket = system.deadlines.table(timeout)
-        deadline = system.now() + timeout
-        ask: Ask[Any] = Ask(cell, message, bucket.pending, timeout, deadline, asked_by, chain)
-        bucket.pending[ask] = deadline
+        bucket = system.deadlines.default if timeout is None else system.deadlines.table(timeout)
+        deadline = system.now() + bucket.timeout
+        pending = bucket.pending
+        ask: Ask[Any] = Ask(cell, message, pending, bucket.timeout, deadline, asked_by, chain)
+        pending[ask] = deadline
         if not bucket.armed:
             bucket.armed = True
             system.call_on_loop(bucket.arm)

@@ -129,7 +129,7 @@ class System:
         self.inbox_limit = inbox_limit
         self.ask_timeout = check_seconds("ask_timeout", ask_timeout)
         self.dead_letters = DeadLetters(dead_letter_limit, self.events, self.clock.monotonic)
-        self.deadlines = Deadlines(self)
+        self.deadlines = Deadlines(self, self.ask_timeout)
         self.counters = Counters()
         self.slow = SlowHandlers(self, slow_after)
         self.real_time = isinstance(self.clock, LoopClock)

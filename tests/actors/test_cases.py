@@ -152,7 +152,9 @@ def test_case_85_sent_is_handled_plus_dead(
         assert senders.answered + senders.dead == 160, "every ask has ended"
         assert senders.told + senders.refused == 160
         # A tell that was refused with ActorDeadError is a dead letter too.
-        assert len(handled) - senders.answered + dead_letters == 160
+        surplus = len(handled) - senders.answered + dead_letters - 160
+        # A thread that was killed in a handler may still finish it: that one counts twice.
+        assert surplus in ({0, 1} if kind is ThreadTally and end == "kill" else {0})
         assert system.deadlines.pending() == 0
     system.close()
 

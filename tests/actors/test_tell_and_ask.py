@@ -99,6 +99,7 @@ async def test_a_class_sets_its_own_limit(actor_system: System) -> None:
     ref.tell(1)
     with pytest.raises(MailboxFull):
         ref.tell(2)
+    ref._actor_weakref().open.set()
 
 
 async def test_an_ask_ends_by_its_deadline_and_says_where_it_was(

@@ -1,0 +1,52 @@
+"""`actors.Actor` under a supervisor, watched, with an observer of events."""
+
+from __future__ import annotations
+
+import asyncio
+
+import uvloop
+
+from actors import Actor, System
+from actors._cell import Cell
+from contestants.ours import Sink, asks, in_flight, stream, tells
+
+
+class Watcher(Actor):
+    def __init__(self, cell: Cell) -> None:
+        super().__init__()
+        self.target = cell.ref
+
+    def on_start(self) -> None:
+        self.watch(self.target)
+
+
+class Metrics:
+    async def started(self, ref: object, actor: object) -> None: ...
+    async def restarting(self, ref: object, exit_: object) -> None: ...
+    async def restarted(self, ref: object, actor: object) -> None: ...
+    async def ended(self, ref: object, exit_: object) -> None: ...
+
+
+async def run(scale: float) -> dict[str, float]:
+    system = System("benchmark", inbox_limit=1_000_000)
+    system.events.subscribe(lambda event: None)
+    system.lifecycle.append(Metrics())
+    cell = Cell(system, Sink)
+    cell.on_down = lambda *_: None
+    await cell.start()
+    await system.start(Watcher, cell).started()
+    await asyncio.sleep(0)
+    await asks(cell.ref, 1000)
+    figures = {
+        "tell": await tells(cell.ref, int(500_000 * scale) // 1000 * 1000),
+        "tell, stream": await stream(cell.ref, int(100_000 * scale)),
+        "ask": await asks(cell.ref, int(100_000 * scale)),
+        "asks in flight": await in_flight(cell.ref, int(200_000 * scale) // 1000 * 1000),
+    }
+    await system.shutdown()
+    return figures
+
+
+def measure(scale: float) -> dict[str, float]:
+    figures: dict[str, float] = uvloop.run(run(scale))
+    return figures

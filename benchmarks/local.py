@@ -1,0 +1,244 @@
+"""Local actors: ours beside what people use instead, in one run, in one table.
+
+    python benchmarks/local.py [--rounds N] [--scale F] [--only NAME ...]
+                               [--json FILE] [--chart FILE]
+
+Every contestant runs in a process of its own, one after another, `rounds` times
+in turn; the table has the best of its rounds, because what disturbs a run only
+ever makes it slower. `scale` shortens everything alike. What is measured:
+
+tell            one sender to one actor, an ask after every 1,000 messages
+tell, stream    100,000 messages at once, until the last is handled
+ask             one after another, each awaited
+asks in flight  1,000 at a time
+ask between     one actor asks another, one after another, inside a handler
+fan-out         one message to each of many actors, until the last is handled
+start, stop     actors a second; every one has run its on_start, or its on_stop
+memory          bytes of RSS for each idle actor
+
+The figures of one run on one machine compare with each other and with nothing
+else. A contestant whose package is not installed is left out, and named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+
+CONTESTANTS = {
+    "Actor": "ours",
+    "Actor, observed": "ours_observed",
+    "ThreadActor": "ours_thread",
+    "Pykka": "pykka_threads",
+    "Thespian": "thespian_queue",
+    "xoscar": "xoscar_pool",
+}
+ROWS = {
+    "tell": "messages/s",
+    "tell, stream": "messages/s",
+    "ask": "asks/s",
+    "asks in flight": "asks/s",
+    "ask between": "asks/s",
+    "fan-out": "messages/s",
+    "start": "actors/s",
+    "stop": "actors/s",
+    "memory": "bytes/actor",
+}
+AGAINST = "Pykka"
+#: What the runtime promises against Pykka, in the same run.
+TARGETS = {"tell": 8.0, "tell, stream": 8.0, "ask": 4.0, "start": 10.0}
+
+
+def run_one(module: str, scale: float) -> dict[str, float] | str:
+    """The figures of one contestant in a fresh process, or why there are none."""
+    code = (
+        "import json, sys; sys.path[:0] = [sys.argv[1], sys.argv[2]];"
+        f"from contestants.{module} import measure;"
+        "print('FIGURES ' + json.dumps(measure(float(sys.argv[3]))))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(HERE), str(HERE.parent), str(scale)],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+        env={**os.environ, "PYTHONHASHSEED": "0"},
+    )
+    for line in result.stdout.splitlines():
+        if line.startswith("FIGURES "):
+            figures: dict[str, float] = json.loads(line.removeprefix("FIGURES "))
+            return figures
+    reason = result.stderr.strip().splitlines()
+    return reason[-1] if reason else f"exit code {result.returncode}"
+
+
+def best(row: str, one: float | None, other: float | None) -> float | None:
+    """The better figure of two rounds."""
+    if one is None or other is None:
+        return one if other is None else other
+    return min(one, other) if row in {"memory", "growth"} else max(one, other)
+
+
+def run_all(
+    names: list[str], rounds: int, scale: float
+) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
+    """All figures, and the contestants that have none with the reason."""
+    figures: dict[str, dict[str, float]] = {}
+    missing: dict[str, str] = {}
+    for turn in range(rounds):
+        for name in names:
+            if name in missing:
+                continue
+            print(f"round {turn + 1} of {rounds}: {name}", file=sys.stderr)
+            result = run_one(CONTESTANTS[name], scale)
+            if isinstance(result, str):
+                missing[name] = result
+                continue
+            known = figures.setdefault(name, {})
+            for row, value in result.items():
+                known[row] = best(row, known.get(row), value) or 0.0
+    return figures, missing
+
+
+def ratio(row: str, figures: dict[str, dict[str, float]], name: str) -> float | None:
+    """How many times better `name` is than Pykka."""
+    mine = figures.get(name, {}).get(row)
+    theirs = figures.get(AGAINST, {}).get(row)
+    if not mine or not theirs:
+        return None
+    return theirs / mine if row == "memory" else mine / theirs
+
+
+def table(figures: dict[str, dict[str, float]]) -> str:
+    """The figures as a Markdown table, with the ratios to Pykka."""
+    names = list(figures)
+    lines = [
+        "| | " + " | ".join(names) + " |",
+        "| --- |" + " ---: |" * len(names),
+    ]
+    for row, unit in ROWS.items():
+        cells = []
+        for name in names:
+            value = figures[name].get(row)
+            times = ratio(row, figures, name)
+            text = "-" if value is None else f"{value:,.0f}"
+            if times is not None and name != AGAINST:
+                text += f" ({times:.1f}x)"
+            cells.append(text)
+        lines.append(f"| {row}, {unit} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def chart(figures: dict[str, dict[str, float]]) -> str:
+    """The ratios to Pykka as an SVG of bars, on a logarithmic scale."""
+    import math
+
+    rows = [row for row in ROWS if any(ratio(row, figures, n) for n in figures)]
+    names = [name for name in figures if name != AGAINST]
+    colours = ("#1b6ca8", "#7fb2d8", "#2a9d8f", "#b0b0b0", "#d9a441")
+    bar, gap, left, width = 13, 12, 150, 560
+    parts: list[str] = []
+    y = 40
+    for row in rows:
+        parts.append(f'<text x="8" y="{y + 12}" font-weight="bold">{row}</text>')
+        for number, name in enumerate(names):
+            times = ratio(row, figures, name)
+            if times is None:
+                continue
+            length = max(2.0, (math.log10(max(times, 0.01)) + 2) / 4 * width)
+            colour = colours[number % len(colours)]
+            parts.append(
+                f'<rect x="{left}" y="{y}" width="{length:.0f}" height="{bar - 2}" '
+                f'fill="{colour}"/><text x="{left + length + 5:.0f}" y="{y + 10}">'
+                f"{name} {times:.2g}x</text>"
+            )
+            y += bar
+        y += gap
+    one = left + width / 2
+    parts.append(f'<line x1="{one}" y1="30" x2="{one}" y2="{y}" stroke="#444"/>')
+    parts.append(f'<text x="{one + 4}" y="26">{AGAINST} = 1</text>')
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + width + 170}" '
+        f'height="{y + 10}" font-family="sans-serif" font-size="11">\n'
+        + "\n".join(parts)
+        + "\n</svg>\n"
+    )
+
+
+def verdicts(figures: dict[str, dict[str, float]]) -> list[str]:
+    """The promises of the runtime, held against the figures."""
+    lines = []
+    for row, wanted in TARGETS.items():
+        times = ratio(row, figures, "Actor")
+        if times is not None:
+            lines.append(f"{row}: {times:.1f} times Pykka (promised {wanted:g})")
+    observed = figures.get("Actor, observed", {}).get("tell")
+    plain = figures.get("Actor", {}).get("tell")
+    if observed and plain:
+        lines.append(f"tell with hooks on: {observed / plain:.0%} of that (promised 85%)")
+    growth = figures.get("Actor", {}).get("growth")
+    if growth:
+        lines.append(
+            f"with ten times the actors each start and stop takes {growth:.2f} times as long"
+        )
+    memory = figures.get("Actor", {}).get("memory")
+    if memory:
+        lines.append(f"memory: {memory:,.0f} bytes for each idle actor (promised under 3,000)")
+    return lines
+
+
+def versions() -> dict[str, str]:
+    """What was measured on what."""
+    known = {"python": platform.python_version(), "machine": platform.machine()}
+    known["cores"] = str(os.cpu_count())
+    for package in ("pykka", "uvloop", "thespian", "xoscar"):
+        try:
+            known[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return known
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Local actors beside what people use instead.")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument("--only", nargs="*", choices=list(CONTESTANTS), default=list(CONTESTANTS))
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--chart", type=Path)
+    options = parser.parse_args()
+    began = time.monotonic()
+    figures, missing = run_all(options.only, options.rounds, options.scale)
+    print(table(figures))
+    print()
+    for line in verdicts(figures):
+        print(line)
+    for name, reason in missing.items():
+        print(f"left out: {name} ({reason})")
+    report: dict[str, Any] = {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "took_seconds": round(time.monotonic() - began),
+        "rounds": options.rounds,
+        "versions": versions(),
+        "figures": figures,
+        "left_out": missing,
+    }
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=2) + "\n")
+    if options.chart:
+        options.chart.write_text(chart(figures))
+
+
+if __name__ == "__main__":
+    main()
