@@ -76,6 +76,7 @@ class IrisAddresses:
         self._out: Connection | None = None
         self._topics: Connection | None = None
         self._members: list[IrisMember] = []
+        self._closed = False
 
     async def start(self) -> None:
         """Connect. Raises `NotConnected` when nobody answers in time."""
@@ -97,6 +98,9 @@ class IrisAddresses:
             raise ValueError("the name of the cluster is empty; without one nobody can join")
         connection = self._connection(cluster, handler)
         await connection.start()
+        if self._closed:
+            await connection.close(drain=0)
+            raise self._lost("closed meanwhile")
         member = IrisMember(self, connection)
         self._members.append(member)
         return member
@@ -115,7 +119,7 @@ class IrisAddresses:
         Raises `NotConnected` when the relay is away for too long.
         """
         if self._topics is None:
-            raise self._not_started()
+            raise self._lost("not started")
         return await self._topics.listen(topic, on_event)
 
     def publish(self, topic: str, body: bytes) -> None:
@@ -132,6 +136,7 @@ class IrisAddresses:
         Members first, for while they answer what they hold they may still ask
         others; each step takes up to `drain` seconds.
         """
+        self._closed = True
         await asyncio.gather(*(member.leave(drain) for member in tuple(self._members)))
         rest = [each for each in (self._topics, self._out) if each is not None]
         await asyncio.gather(*(each.close(drain) for each in rest))
@@ -155,11 +160,11 @@ class IrisAddresses:
 
     def _outbound(self) -> Connection:
         if self._out is None:
-            raise self._not_started()
+            raise self._lost("not started")
         return self._out
 
-    def _not_started(self) -> ConnectionLost:
-        return ConnectionLost(f"iris relay {self._host}:{self._port}", "not sent", "not started")
+    def _lost(self, reason: str) -> ConnectionLost:
+        return ConnectionLost(f"iris relay {self._host}:{self._port}", "not sent", reason)
 
     def _connection(self, cluster: str = "", handler: MemberHandler | None = None) -> Connection:
         return Connection(

@@ -35,13 +35,21 @@ from irismq_runtime.protocols.iris.packets import (
     TunnelAllow,
     TunnelTransfer,
 )
+from irismq_runtime.protocols.iris.primitives import IrisProtocolError
 from irismq_runtime.pyiris.farewell import PING, say_goodbye
 from irismq_runtime.pyiris.inbox import Inbox
 from irismq_runtime.pyiris.keeper import Keeper, tcp_dialler
 from irismq_runtime.pyiris.limits import Meter
 from irismq_runtime.pyiris.line import Line
 from irismq_runtime.pyiris.link import Link
-from irismq_runtime.pyiris.options import DEFAULT_PORT, Options, complaint, milliseconds
+from irismq_runtime.pyiris.options import (
+    DEFAULT_PORT,
+    LONGEST_NAME,
+    Options,
+    check_name,
+    complaint,
+    milliseconds,
+)
 from irismq_runtime.pyiris.pulse import Pulse
 from irismq_runtime.pyiris.requests import UNSENT, Requests
 from irismq_runtime.pyiris.statistics import Statistics
@@ -87,6 +95,8 @@ class Connection:
         events: Events | None = None,
         dial: Dial | None = None,
     ) -> None:
+        if cluster:
+            check_name(cluster)
         self.options = options or Options()
         self.cluster = cluster
         self._clock = clock = clock or LoopClock()
@@ -110,6 +120,7 @@ class Connection:
             clock=clock,
             rng=rng or random.Random(),
         )
+        self._started = False
         self._links = 0
         self._pulse: Pulse | None = None
         self._hold: TimerHandle | None = None
@@ -119,6 +130,9 @@ class Connection:
 
     async def start(self) -> None:
         """Connect. Raises `NotConnected` when no relay takes us in time."""
+        if self._started:
+            raise RuntimeError("a connection is started once; make another")
+        self._started = True
         await self._keeper.start()
 
     def health(self) -> Health:
@@ -183,7 +197,7 @@ class Connection:
         forgets the request. Raises `ValueError` for an empty cluster or body
         (Iris carries neither) or a timeout that is not positive and finite.
         """
-        if not (cluster and body and 0 < timeout < math.inf):
+        if not (0 < len(cluster) <= LONGEST_NAME and body and 0 < timeout < math.inf):
             raise complaint(cluster, body, timeout)
         link = self._line.link
         if link is None and self._hold is None:
@@ -201,13 +215,13 @@ class Connection:
         Raises `ConnectionLost` when cut off, `Overloaded`, `MessageTooLarge`,
         and `ValueError` as `request`.
         """
-        if not (cluster and body):
+        if not (0 < len(cluster) <= LONGEST_NAME and body):
             raise complaint(cluster, body, 1.0)
         self._send(ClientBroadcast(cluster, body), body)
 
     def publish(self, topic: str, body: bytes) -> None:
         """Send an event to who listens now. Raises as `broadcast`."""
-        if not (topic and body):
+        if not (0 < len(topic) <= LONGEST_NAME and body):
             raise complaint(topic, body, 1.0)
         self._send(Publish(topic, body), body)
 
@@ -220,8 +234,7 @@ class Connection:
         takes longer than `timeout`. Comes back by itself after a reconnect;
         what is published meanwhile is missed.
         """
-        if not topic:
-            raise complaint(topic, b"-", 1.0)
+        check_name(topic)
         return await self.topics.listen(topic, on_event, timeout)
 
     async def tunnel(self, cluster: str, timeout: float) -> Tunnel:
@@ -231,7 +244,8 @@ class Connection:
         `ConnectionLost`, `Overloaded` over the limit of tunnels, `ValueError`
         as `request`.
         """
-        if not (cluster and 0 < timeout < math.inf):
+        check_name(cluster)
+        if not 0 < timeout < math.inf:
             raise complaint(cluster, b"-", timeout)
         return await self.tunnels.open(cluster, timeout, milliseconds(timeout))
 
@@ -241,13 +255,16 @@ class Connection:
         if link.waiting > self.options.limits.unsent:
             self.requests.end(reply, self._backlog(link))
             return
-        reply.turn = link.turn
+        if not link.up:
+            return  # its loss is about to be told: unsent, and so for the next link
         request = ClientRequest(reply.id, reply.cluster, reply.body, milliseconds(timeout))
+        turn = link.turn
         try:
             link.send(request)
-        except Exception as error:
+        except (IrisProtocolError, TypeError) as error:
             self.requests.end(reply, error)
-            raise
+            raise ValueError(f"Iris cannot carry this: {error}") from error
+        reply.turn = turn
 
     def _send(self, packet: Packet, body: bytes) -> None:
         link = self._line.require()
@@ -255,11 +272,14 @@ class Connection:
             raise self._too_large(body)
         if link.waiting > self.options.limits.unsent:
             raise self._backlog(link)
-        link.send(packet)
+        try:
+            link.send(packet)
+        except (IrisProtocolError, TypeError) as error:
+            raise ValueError(f"Iris cannot carry this: {error}") from error
 
     def _ping(self) -> None:
         """Make a live relay say something; nobody waits for it."""
-        self._line.send(ClientRequest(self.requests.new_id(), PING, b"ping", 1))
+        self._line.say(ClientRequest(self.requests.new_id(), PING, b"ping", 1))
 
     def _too_large(self, body: bytes) -> MessageTooLarge:
         return MessageTooLarge(len(body), self.options.limits.body, limit_of="an Iris message")

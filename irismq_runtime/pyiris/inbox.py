@@ -34,6 +34,9 @@ logger = logging.getLogger(__name__)
 #: The fault text with which a member that is about to leave refuses a request.
 LEAVING: Final = "leaving"
 
+#: Characters of a fault that are carried; a relay may refuse more of them.
+_LONGEST_FAULT: Final = 64 * 1024
+
 
 class Request:
     """A request in hand (`ports.InboundRequest`). Loop thread only."""
@@ -68,14 +71,15 @@ class Request:
         return inbox is not None and inbox.answer(self, ClientReply(self._id, body, None))
 
     def fail(self, fault: str) -> bool:
-        """Answer with a fault text. False as in `reply`.
+        """Answer with a fault text, of which 64 Ki characters are carried. False as in `reply`.
 
         Raises `ValueError` for an empty text: Iris would take it for no fault.
         """
         if not fault:
             raise ValueError("an empty fault reads as a timeout in Iris; say what is wrong")
         inbox = self._inbox
-        text = fault.encode("utf-8", "backslashreplace").decode()  # a lone surrogate has no UTF-8
+        text = fault[:_LONGEST_FAULT]
+        text = text.encode("utf-8", "backslashreplace").decode()  # a lone surrogate has no UTF-8
         return inbox is not None and inbox.answer(self, ClientReply(self._id, None, text))
 
 

@@ -46,9 +46,10 @@ class Line:
         """The error of what cannot be sent now."""
         return ConnectionLost(self.peer, "not sent", self.reason)
 
-    def send(self, packet: Packet) -> None:
-        """Send through the link. Raises as `require`."""
-        self.require().send(packet)
+    def say(self, packet: Packet) -> None:
+        """Send through the link if there is one: for what means nothing on another."""
+        if self.link is not None and self.link.up:
+            self.link.send(packet)
 
     def health(self) -> Health:
         """Whether there is a link, and if not, why."""

@@ -69,7 +69,7 @@ class Link(asyncio.Protocol):
         self.peer = peer
         #: Flushes so far: bytes sent in turn `n` have left once `turn > n`.
         self.turn = 0
-        #: True from the relay's init to the end of the connection.
+        #: True from the relay's init until the end of the connection is known.
         self.up = False
         #: True once anything was received; whoever watches resets it.
         self.heard = False
@@ -89,6 +89,7 @@ class Link(asyncio.Protocol):
         #: Done when the connection is gone.
         self.ended: asyncio.Future[None] = self._loop.create_future()
         self._closing = False
+        self._stood = False
         self._reason = ""
         #: True when what answers will not take this client, now or later.
         self.refused = False
@@ -110,7 +111,7 @@ class Link(asyncio.Protocol):
             packets = self._protocol.feed_untrusted(data)
         except IrisProtocolError as error:
             self._dispatch(cast("list[Packet]", error.decoded))
-            self.refused = not self.up
+            self.refused = not self._stood
             self.abort(str(error) if self.refused else f"the relay broke the protocol: {error}")
             return
         self._dispatch(packets)
@@ -126,7 +127,7 @@ class Link(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone."""
-        was_up, self.up = self.up, False
+        self.up = False
         reason = self._reason or (str(exc) if exc else "closed by the relay")
         self._reason = reason
         if self._drained is not None:
@@ -137,7 +138,7 @@ class Link(asyncio.Protocol):
             self.opened.exception()  # whoever waits sees it; nobody has to
         if not self.ended.done():
             self.ended.set_result(None)
-        if was_up:
+        if self._stood:
             self._on_lost(self, reason)
 
     # Sending ------------------------------------------------------------------
@@ -200,6 +201,7 @@ class Link(asyncio.Protocol):
 
     def abort(self, reason: str) -> None:
         """Drop the connection now; what waits is not sent."""
+        self.up = False
         self._reason = self._reason or reason
         if self._transport is not None:
             self._transport.abort()
@@ -216,7 +218,7 @@ class Link(asyncio.Protocol):
     def _control(self, packet: Packet) -> None:
         """Init, deny and close; anything else has no meaning on this connection."""
         if isinstance(packet, RelayInit):
-            self.up = True
+            self.up = self._stood = True
             if not self.opened.done():
                 self.opened.set_result(None)
             self._on_up(self)
@@ -224,6 +226,7 @@ class Link(asyncio.Protocol):
             self.refused = True
             self.abort(f"the relay refuses this client: {packet.reason}")
         elif isinstance(packet, RelayClose):
+            self.up = False
             self._reason = self._reason or packet.reason or "closed by the relay"
             if self._transport is not None:
                 self._transport.close()

@@ -13,10 +13,13 @@ from typing import Final
 from irismq_runtime.pyiris.limits import Limits
 from irismq_runtime.pyiris.reconnect import Backoff
 
-__all__ = ["DEFAULT_PORT", "Options", "complaint", "milliseconds"]
+__all__ = ["DEFAULT_PORT", "LONGEST_NAME", "Options", "check_name", "complaint", "milliseconds"]
 
 #: Where a relay listens unless told otherwise.
 DEFAULT_PORT: Final = 55555
+
+#: Characters of the name of a cluster or topic.
+LONGEST_NAME: Final = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,10 +54,22 @@ def milliseconds(timeout: float) -> int:
     return max(1, math.ceil(timeout * 1000 - 1e-6))
 
 
+def check_name(name: str) -> None:
+    """Raise `ValueError` unless `name` can name a cluster or a topic."""
+    if not 0 < len(name) <= LONGEST_NAME:
+        raise complaint(name, b"-", 1.0)
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{name!r} is no text that UTF-8 can carry") from error
+
+
 def complaint(name: str, body: bytes, timeout: float) -> ValueError:
     """Why Iris cannot carry this: one of the three is not what it has to be."""
     if not name:
         return ValueError("the name is empty; give the name of a cluster or topic")
+    if len(name) > LONGEST_NAME:
+        return ValueError(f"a name of {len(name):,} characters; give at most {LONGEST_NAME:,}")
     if not body:
         return ValueError("Iris cannot carry an empty message; send at least one byte")
     return ValueError(f"timeout={timeout!r} is no span of time; give seconds, e.g. 1.0")

@@ -184,6 +184,9 @@ class Requests:
             reply = self._pending.get(request_id)
             if reply is not None:
                 self._remove(reply)
+                if reply.turn == UNSENT:
+                    reply.fail(ConnectionLost(self._peer, "not sent", "no relay in time"))
+                    continue
                 self._remember(reply, cancelled=False)
                 self._time_out(reply, "no word from the relay by the deadline")
 

@@ -18,7 +18,7 @@ import asyncio
 import logging
 import traceback
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from actors.clock import LoopClock
 from irismq_runtime.errors import TunnelClosed
@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 
     from actors.clock import Clock
     from actors.events import Events
-    from irismq_runtime.ports import InboundRequest, InboundTunnel, TunnelPort
+    from irismq_runtime.ports import InboundRequest, InboundTunnel
     from irismq_runtime.pyiris.limits import Limits
+    from irismq_runtime.pyiris.tunnel import Tunnel
 
 __all__ = ["Fault", "Handler", "Service", "register"]
 
@@ -61,7 +62,7 @@ class Handler:
     async def on_broadcast(self, message: bytes) -> None:
         """Take a broadcast."""
 
-    async def on_tunnel(self, tunnel: TunnelPort) -> None:
+    async def on_tunnel(self, tunnel: Tunnel) -> None:
         """Serve a tunnel; it is closed when this returns."""
 
     def on_lost(self, reason: str) -> None:
@@ -185,7 +186,7 @@ class _Runner:
 
     async def _serve(self, offer: InboundTunnel) -> None:
         try:
-            tunnel = await offer.accept()
+            tunnel = cast("Tunnel", await offer.accept())  # our own offers give our own ends
         except TunnelClosed:
             return  # its caller has gone, or the connection
         try:

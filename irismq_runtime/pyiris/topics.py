@@ -133,9 +133,9 @@ class Topics:
         for action in actions:
             match action:
                 case SendSubscribe(topic):
-                    self._line.send(Subscribe(topic))
+                    self._line.say(Subscribe(topic))
                 case SendUnsubscribe(topic):
-                    self._line.send(Unsubscribe(topic))
+                    self._line.say(Unsubscribe(topic))
                 case StartTimer(topic, delay, step):
                     self._start_timer(topic, delay, step)
                 case Ready(topic):

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from actors.clock import Clock, TimerHandle
     from irismq_runtime.errors import ConnectionLost
+    from irismq_runtime.protocols.iris.packets import Packet
     from irismq_runtime.pyiris.link import Link
 
 __all__ = ["Tunnel"]
@@ -184,7 +185,7 @@ class Tunnel:
             self._break(error)
             return
         if discarded:
-            self._link.send(TunnelAllow(self.id, discarded))
+            self._say(TunnelAllow(self.id, discarded))
         if message is not None:
             self._inbox.append(message)
             self._wake()
@@ -210,17 +211,22 @@ class Tunnel:
 
     def _pump(self) -> None:
         """Put on the wire what the allowance lets pass."""
-        pull, send, tunnel_id = self._sender.pull, self._link.send, self.id
+        pull, say, tunnel_id = self._sender.pull, self._say, self.id
         while (piece := pull()) is not None:
             size, chunk = piece
             self._pulled += len(chunk)
-            send(TunnelTransfer(tunnel_id, size, chunk))
+            say(TunnelTransfer(tunnel_id, size, chunk))
+
+    def _say(self, packet: Packet) -> None:
+        """Send, unless the link is about to be told lost, and this tunnel with it."""
+        if self._link.up:
+            self._link.send(packet)
 
     def _give_back(self, length: int) -> None:
         """Note that `length` bytes were taken, and grant what is due."""
         self._taken += length
         if self._error is None and (not self._inbox or self._taken >= _GRANT):
-            self._link.send(TunnelAllow(self.id, self._receiver.consumed(self._taken)))
+            self._say(TunnelAllow(self.id, self._receiver.consumed(self._taken)))
             self._taken = 0
 
     def _advance_close(self) -> None:
@@ -235,13 +241,13 @@ class Tunnel:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._clock.call_later(_LINGER, self.on_close, _OURS)
-        self._link.send(ClientTunnelClose(self.id))
+        self._say(ClientTunnelClose(self.id))
 
     def _break(self, error: IrisProtocolError) -> None:
         """The other end broke the rules of tunnels: end this one, and nothing else."""
         if not self._close_sent:
             self._close_sent = True
-            self._link.send(ClientTunnelClose(self.id))
+            self._say(ClientTunnelClose(self.id))
         self.on_close(f"the other end broke the protocol: {error}")
 
     async def _change(self) -> None:

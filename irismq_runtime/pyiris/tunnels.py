@@ -181,7 +181,7 @@ class Tunnels:
         if opening is None or opening.made.done():
             if not confirm.timeout:
                 self.orphans += 1
-                self._line.require().send(ClientTunnelClose(confirm.tunnel_id))
+                self._line.say(ClientTunnelClose(confirm.tunnel_id))
         elif confirm.timeout or not confirm.chunk_limit:
             opening.fail(TunnelTimeout(opening.cluster, opening.timeout))
         else:

@@ -122,6 +122,11 @@ class Wire(asyncio.Transport):
             self.lost = True
             self._loop.call_soon(self._client.connection_lost, error)
 
+    def cut_now(self) -> None:
+        """As `cut`, within this turn of the loop."""
+        self.lost = True
+        self._client.connection_lost(None)
+
     def stall(self) -> None:
         self._client.pause_writing()
 

@@ -16,12 +16,14 @@ from irismq_runtime.protocols.iris.packets import (
     ClientInit,
     ClientReply,
     ClientRequest,
+    ClientTunnelInit,
     Deny,
     RelayBroadcast,
     RelayClose,
     RelayInit,
     RelayReply,
     RelayRequest,
+    RelayTunnelConfirm,
     Subscribe,
 )
 from irismq_runtime.pyiris import Connection, Options
@@ -263,6 +265,41 @@ async def test_a_close_by_the_relay_is_a_loss_with_its_reason(
     relay.wire.send(RelayClose("maintenance"))
     await turns()
     assert handler.lost == ["maintenance"]
+
+
+async def test_between_the_relays_close_and_the_end_nothing_raises(
+    connect: Any, relay: ScriptedRelay, clock: HandClock, handler: Members
+) -> None:
+    member = await connect("svc", handler)
+    opening = asyncio.ensure_future(member.tunnel("c", 5.0))
+    init = await relay.wire.next(ClientTunnelInit)
+    relay.wire.send(RelayTunnelConfirm(init.id, False, 65536), RelayRequest(1, b"x", 1000))
+    tunnel = await opening
+    relay.wire.send(RelayClose("bye"))
+    assert not handler.requests[0].reply(b"too late")
+    asked = member.request("c", b"y", 5.0)
+    tunnel.begin_close()
+    with pytest.raises(ConnectionLost):
+        member.broadcast("c", b"z")
+    await turns()
+    assert handler.lost == ["bye"]
+    clock.advance(0.2)
+    wire = await relay.next_wire(2)
+    (again,) = wire.of(ClientRequest)
+    wire.send(RelayReply(again.id, False, b"kept for the next link", None))
+    assert await asked == b"kept for the next link"
+
+
+async def test_a_connection_is_used_once(connect: Any) -> None:
+    iris = await connect()
+    with pytest.raises(RuntimeError, match="once"):
+        await iris.start()
+
+
+async def test_a_name_that_iris_cannot_carry_is_refused() -> None:
+    for name in ("\ud800", "x" * 1025):
+        with pytest.raises(ValueError, match=r"UTF-8|at most"):
+            Connection(cluster=name)
 
 
 async def test_what_breaks_the_protocol_ends_the_link_after_what_came_whole(

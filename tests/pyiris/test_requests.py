@@ -56,16 +56,21 @@ async def test_a_fault_is_an_error_of_its_own(connect: Any, relay: ScriptedRelay
         ("c", b"", 1.0),
         ("c", b"x", 0.0),
         ("c", b"x", float("inf")),
+        ("c", b"x", float("nan")),
         ("c", b"x", -1),
+        ("c" * 1025, b"x", 1.0),
+        ("\ud800", b"x", 1.0),
+        ("c", "text", 1.0),
     ],
 )
 async def test_what_iris_cannot_carry_is_refused_at_the_call(
     connect: Any, relay: ScriptedRelay, cluster: str, body: bytes, timeout: float
 ) -> None:
     iris = await connect()
-    with pytest.raises(ValueError, match=r"empty|timeout"):
+    with pytest.raises(ValueError, match=r"empty|timeout|at most|cannot carry"):
         iris.request(cluster, body, timeout)
     await turns()
+    assert len(iris.requests) == 0
     assert relay.wire.of(ClientRequest) == []
 
 
@@ -249,6 +254,36 @@ async def test_case_52_b_and_c_what_was_sent_has_an_unknown_outcome(
     clock.advance(0.2)
     wire = await relay.next_wire(2)
     assert wire.of(ClientRequest) == [], "what may have run is not sent again"
+
+
+async def test_of_a_burst_only_what_left_has_an_unknown_outcome(
+    connect: Any, relay: ScriptedRelay, clock: HandClock
+) -> None:
+    iris = await connect()
+    replies = [iris.request("c", b"x" * 1000, 5.0) for _ in range(40)]
+    left = len(relay.wire.of(ClientRequest))
+    assert 0 < left < 40, "a burst goes out in pieces"
+    relay.down = ConnectionRefusedError("refused")
+    relay.wire.cut_now()
+    unknown = [reply for reply in replies if reply.done()]
+    assert len(unknown) == left
+    assert {reply.exception().outcome for reply in unknown} == {"unknown"}
+    clock.advance(1.1)
+    assert {reply.exception().outcome for reply in replies[left:]} == {"not sent"}
+
+
+async def test_a_deadline_that_comes_before_the_relay_is_back_says_not_sent(
+    connect: Any, relay: ScriptedRelay, clock: HandClock
+) -> None:
+    iris = await connect(hold=5.0)
+    relay.down = ConnectionRefusedError("refused")
+    relay.wire.cut()
+    await turns()
+    reply = iris.request("c", b"x", 0.5)
+    clock.advance(0.6)
+    with pytest.raises(ConnectionLost) as caught:
+        await reply
+    assert caught.value.outcome == "not sent"
 
 
 async def test_over_the_limits_nothing_is_sent(connect: Any, relay: ScriptedRelay) -> None:
