@@ -77,6 +77,8 @@ class MailboxConfig:
     output_buffer_size: int = 512
     #: nsqd's floor is 25 ms.
     output_buffer_timeout: float = 0.025
+    #: Whether RDY follows the traffic (see `appetite`); False: always the whole share.
+    adaptive_rdy: bool = True
     #: Requeue delay of attempt n: base * 2**(n-1), capped, with jitter.
     requeue_base: float = 1.0
     requeue_max: float = 900.0

@@ -135,19 +135,14 @@ class Consumer:
         now = self._wiring.clock.monotonic()
         self._progress_at = now
         lane.share = self._credit.join(str(lane.link.endpoint), max_rdy, now)
-        self._plan_soon()
+        self.plan_soon()
 
     def lane_lost(self, lane: Lane) -> None:
         """See `LaneOwner`."""
         if lane.share is not None:
             self._credit.leave(lane.share)
             lane.share = None
-        self._plan_soon()
-
-    def lane_woke(self) -> None:
-        """See `LaneOwner`."""
-        if len(self._lanes) > 1:
-            self._plan_soon()
+        self.plan_soon()
 
     def _leave(self, lane: Lane) -> None:
         """Go from a nsqd that has the topic no more: what waits goes back, what runs ends."""
@@ -183,19 +178,19 @@ class Consumer:
     def pause(self) -> None:
         """See `ports.Consumption.pause`."""
         self._paused = True
-        self._plan_soon()
+        self.plan_soon()
 
     def resume(self) -> None:
         """See `ports.Consumption.resume`."""
         self._paused = False
         self._progress_at = self._wiring.clock.monotonic()
-        self._plan_soon()
+        self.plan_soon()
 
     def set_window(self, size: int) -> None:
         """See `ports.Consumption.set_window`."""
         if size != self._window:
             self._window = size
-            self._plan_soon()
+            self.plan_soon()
 
     def give_back(self) -> int:
         """See `ports.Consumption.give_back`."""
@@ -252,11 +247,11 @@ class Consumer:
         if success:
             self._progress_at = message.renewed_at
             if not backoff.calm and backoff.succeeded():
-                self._plan_soon()
+                self.plan_soon()
         elif failure and backoff.failed(message.received_at, self._wiring.clock.monotonic()):
             self._slow_down()
         if self._credit.hungry:
-            self._plan_soon()
+            self.plan_soon()
         if self._departing:
             self._left(message.lane)
         if self.stopping and self.in_flight == 0:
@@ -272,7 +267,7 @@ class Consumer:
             self._backoff.level,
             self._backoff.until - now,
         )
-        self._plan_soon()
+        self.plan_soon()
 
     def handler_failed(self, message: Stored, error: Exception) -> None:
         """See `LaneOwner`."""
@@ -285,10 +280,6 @@ class Consumer:
             error=error,
         )
         message.requeue()
-
-    def leases_changed(self) -> None:
-        """See `LaneOwner`."""
-        self._plan_soon()
 
     def move(self, message: Stored, topic: str, record: bytes, delay: float) -> None:
         """See `LaneOwner`."""
@@ -330,7 +321,8 @@ class Consumer:
 
     # The plan --------------------------------------------------------------
 
-    def _plan_soon(self) -> None:
+    def plan_soon(self) -> None:
+        """See `LaneOwner`."""
         if not self._plan_planned and not self.stopping:
             self._plan_planned = True
             asyncio.get_running_loop().call_soon(self._plan)

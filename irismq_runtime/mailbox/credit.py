@@ -7,10 +7,10 @@ surely gone. Until `SETTLE` seconds have passed the old ceiling still counts
 (nsqd may have pushed before it read the new one), and messages in flight count
 until they are settled (cases 16 and 21).
 
-With room for all, everybody has an even share; a connection that has been idle
-lends all but one of its share to those that are busy. With fewer places than
-connections, places rotate: a turn lasts at most `turn`, less when nothing comes,
-and is so short that everybody has had one within `ROUND` seconds.
+With room for all, everybody has an even share, up to its appetite; what the idle
+do not want goes to the busy. With fewer places than connections, places rotate:
+a turn lasts at most `MAX_TURN`, less when nothing comes, and is so short that
+everybody has had one within `ROUND` seconds.
 """
 
 from __future__ import annotations
@@ -27,8 +27,6 @@ MAX_TURN = 2.0
 MIN_TURN = 0.2
 #: A connection with a place on which nothing came for this long gives it up.
 IDLE_TURN = 0.25
-#: Without a message for this long a connection lends its share.
-IDLE = 5.0
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -38,6 +36,8 @@ class Share:
     name: str
     max_rdy: int
     joined_at: float
+    #: RDY that is worth giving to it (see `appetite`).
+    appetite: int = 1 << 16
     #: The RDY that was told last.
     ready: int = 0
     in_flight: int = 0
@@ -126,26 +126,23 @@ class Credit:
             return dict.fromkeys(self.shares, 0), None
         if self.limit >= len(self.shares):
             self._queue.clear()
-            return self._even(now)
+            return self._even(), None
         return self._rotating(now)
 
-    def _even(self, now: float) -> tuple[dict[Share, int], float | None]:
-        """A share for everybody, and what the idle lend for the busy."""
+    def _even(self) -> dict[Share, int]:
+        """A place for everybody, and the rest in even parts to those that want it."""
         targets = dict.fromkeys(self.shares, 1)
         left = self.limit - len(self.shares)
-        busy = [share for share in self.shares if now - share.last_message < IDLE]
-        again = None
-        if busy and len(busy) < len(self.shares):
-            again = min(share.last_message + IDLE - now for share in busy)
-        takers = sorted(busy or self.shares, key=lambda share: (share.joined_at, share.name))
+        takers = sorted(self.shares, key=lambda share: (share.joined_at, share.name))
         while left > 0 and takers:
             part, extra = divmod(left, len(takers))
             for index, share in enumerate(takers):
-                more = min(part + (index < extra), share.max_rdy - targets[share])
+                most = min(share.max_rdy, share.appetite)
+                more = max(0, min(part + (index < extra), most - targets[share]))
                 targets[share] += more
                 left -= more
-            takers = [share for share in takers if targets[share] < share.max_rdy]
-        return targets, again
+            takers = [s for s in takers if targets[s] < min(s.max_rdy, s.appetite)]
+        return targets
 
     def _rotating(self, now: float) -> tuple[dict[Share, int], float | None]:
         """One place each for as many as there are places, by turns."""

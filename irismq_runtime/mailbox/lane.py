@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Protocol
 
+from irismq_runtime.mailbox.appetite import HELD, Appetite
 from irismq_runtime.mailbox.dedupe import Recent
 from irismq_runtime.mailbox.lease import Leases
 from irismq_runtime.mailbox.link import Link
@@ -38,6 +39,7 @@ from irismq_runtime.protocols.nsq import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from actors.clock import TimerHandle
     from irismq_runtime.mailbox.credit import Share
     from irismq_runtime.mailbox.endpoint import Endpoint
     from irismq_runtime.mailbox.handshake import Terms
@@ -49,6 +51,8 @@ __all__ = ["Lane", "LaneOwner"]
 
 #: FINs remembered per lane, at least.
 FINISHED_SIZE = 4096
+#: Without a message for so long a connection asks for one only.
+IDLE = 5.0
 
 
 class LaneOwner(Protocol):
@@ -69,10 +73,6 @@ class LaneOwner(Protocol):
         """The connection ended."""
         ...
 
-    def lane_woke(self) -> None:
-        """The first message after a time without any came."""
-        ...
-
     def settled(self, message: Stored, *, success: bool, failure: bool) -> None:
         """A message left; called after the bookkeeping of the lane."""
         ...
@@ -81,8 +81,8 @@ class LaneOwner(Protocol):
         """`on_message` raised."""
         ...
 
-    def leases_changed(self) -> None:
-        """Leases were lost: less may be asked for."""
+    def plan_soon(self) -> None:
+        """What may be asked for has changed."""
         ...
 
     def move(self, message: Stored, topic: str, record: bytes, delay: float) -> None:
@@ -98,8 +98,8 @@ class Lane:
     """See the module. Loop thread only."""
 
     __slots__ = (
-        "_closed", "_finished", "_longest_delay", "_out", "_overheld", "_owner", "_requeue_after",
-        "_wiring", "leases", "link", "lost", "share", "topic",
+        "_appetite", "_closed", "_finished", "_held_timer", "_longest_delay", "_out", "_overheld",
+        "_owner", "_requeue_after", "_wiring", "leases", "link", "lost", "share", "topic",
     )  # fmt: skip
 
     def __init__(
@@ -122,6 +122,8 @@ class Lane:
         self._longest_delay = longest_delay
         self._requeue_after = requeue_after
         self._out: list[bytes] = []
+        self._appetite: Appetite | None = None
+        self._held_timer: TimerHandle | None = None
         self._finished = Recent(FINISHED_SIZE)
         # Lost while their connection stands: a late FIN may still be in time.
         self._overheld: set[bytes] = set()
@@ -135,6 +137,9 @@ class Lane:
         self._overheld.clear()
         self._wiring.quicken(self.leases.period)
         self._owner.lane_ready(self, terms.max_rdy)
+        if self._wiring.config.adaptive_rdy and self.share is not None:
+            self._appetite = Appetite(1)
+            self.share.appetite = 1
 
     def frames(self, frames: list[Frame]) -> None:
         """Take what came."""
@@ -142,10 +147,9 @@ class Lane:
         now = self._wiring.clock.monotonic()
         received_at = self._wiring.pulse.arrival(now)
         if share is not None:
-            asleep = now - share.last_message > 1.0
             share.last_message = now
-            if asleep:
-                owner.lane_woke()
+            if self._appetite is not None:
+                self._taste(share, now, len(frames))
         held, on_message = self.leases.held, owner.on_message
         events = self._wiring.events
         for frame in frames:
@@ -170,6 +174,33 @@ class Lane:
             except Exception as error:  # whatever the receiver does, the others come
                 owner.handler_failed(message, error)
 
+    def _taste(self, share: Share, now: float, coming: int) -> None:
+        """Let RDY follow the traffic."""
+        appetite = self._appetite
+        if appetite is None:
+            return
+        in_flight = share.in_flight + coming
+        if appetite.chunk(now, share.ready, in_flight):
+            share.appetite = appetite.value
+            self._owner.plan_soon()
+        elif in_flight >= share.ready and self._held_timer is None:
+            self._held_timer = self._wiring.clock.call_later(HELD, self._still_held)
+
+    def _still_held(self) -> None:
+        self._held_timer = None
+        share, appetite = self.share, self._appetite
+        if share is None or appetite is None or share.in_flight < share.ready:
+            return
+        if appetite.held(share.ready):
+            share.appetite = appetite.value
+            self._owner.plan_soon()
+            self._held_timer = self._wiring.clock.call_later(HELD, self._still_held)
+
+    def _stop_tasting(self) -> None:
+        if self._held_timer is not None:
+            self._held_timer.cancel()
+            self._held_timer = None
+
     def _known(self, frame: Message, received_at: float) -> bool:
         """Deal with a redelivery of what is known, or with what comes too late."""
         raw_id = frame.id
@@ -184,7 +215,7 @@ class Lane:
             running.take_over(frame.attempts, received_at)
             self.leases.renew(raw_id, running)
             self.share.in_flight += 1
-            self._owner.leases_changed()
+            self._owner.plan_soon()
             return True
         if self._finished.get(raw_id) == frame.timestamp:
             self._send(fin(raw_id))
@@ -216,6 +247,7 @@ class Lane:
     def link_lost(self, link: Link, reason: str) -> None:  # noqa: ARG002  # the role's signature
         """Every lease is gone with the connection: nothing can be renewed or finished."""
         self._out.clear()
+        self._stop_tasting()
         self._owner.lane_lost(self)
         if self._closed is not None:
             self._closed()
@@ -232,7 +264,7 @@ class Lane:
             else:
                 self._owner.settled(message, success=False, failure=False)
         if messages:
-            self._owner.leases_changed()
+            self._owner.plan_soon()
 
     # From the holder of a message ------------------------------------------
 
@@ -295,6 +327,11 @@ class Lane:
         self.link.pulse(now)
         if not self.link.ready:
             return
+        share, appetite = self.share, self._appetite
+        idle = share is not None and now - share.last_message > IDLE
+        if idle and share is not None and appetite is not None and appetite.idle():
+            share.appetite = appetite.value
+            self._owner.plan_soon()
         ids, lost = self.leases.due(now)
         for raw_id in ids:
             self._send(touch(raw_id))
@@ -318,12 +355,15 @@ class Lane:
             on_closed()
             return
         self._closed = on_closed
+        self._stop_tasting()
         self._send(cls())
 
     def flush(self) -> None:
         """Write what this loop turn has gathered."""
         out = self._out
         if out:
+            if self._appetite is not None:
+                self._appetite.freed_at = self._wiring.clock.monotonic()
             self.link.write(b"".join(out))
             out.clear()
 

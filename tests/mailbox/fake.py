@@ -232,6 +232,7 @@ class World:
     ) -> None:
         if not probe:
             options = {"max_body": 1024 * 1024, "max_delay": 3600.0, **options}
+        options.setdefault("adaptive_rdy", False)
         self.clock = ManualClock(1000.0)
         self.network = FakeNetwork()
         self.events = Events()

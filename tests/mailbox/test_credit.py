@@ -65,7 +65,9 @@ def test_the_idle_lend_to_the_busy():
     credit = Credit()
     credit.limit = 100
     idle, busy = credit.join("idle", 2500, 0.0), credit.join("busy", 2500, 0.0)
-    idle.last_message, busy.last_message = 0.0, 99.9
+    credit.plan(99.0)
+    assert ready_of(credit) == {"idle": 50, "busy": 50}
+    idle.appetite = 1
     credit.plan(100.0)
     credit.plan(100.0 + SETTLE)
     assert (idle.ready, busy.ready) == (1, 99)
