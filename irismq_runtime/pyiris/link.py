@@ -1,9 +1,10 @@
 """One TCP connection to a relay, from init to its end: the only file with a socket.
 
 Bytes that come in are fed to the sans-IO protocol and each packet is handed to
-the handler of its type. What goes out is gathered and written once a loop turn,
-so a burst costs one write. While the socket is full nothing more is handed to
-it: what still waits here has provably not left this process.
+the handler of its type. Of what goes out in one loop turn the first packet is
+written at once and the others together, so a burst costs a few writes and a
+lone request no delay. While the socket is full nothing more is handed to it:
+what still waits here has provably not left this process.
 
 Order of a life: made by the dialler, `opened` (init answered), packets, then
 `on_lost` exactly once, with the reason. A link is never used again; the next
@@ -149,21 +150,21 @@ class Link(asyncio.Protocol):
         return self._waiting
 
     def send(self, packet: Packet) -> None:
-        """Write `packet` with the others of this loop turn.
+        """Write `packet`, within this loop turn unless the socket is full.
 
         Raises `ConnectionLost` ("not sent") when the link is not up, and
         `IrisProtocolError` for a value that has no encoding.
         """
         if not self.up:
             raise ConnectionLost(self.peer, "not sent", self._reason)
-        data = self._protocol.encode(packet)
-        self._out.append(data)
-        self._waiting += len(data)
-        if self._waiting >= _PIECE:
-            self._flush()
-        elif not self._flush_due:
+        self._out.append(self._protocol.encode(packet))
+        self._waiting += len(self._out[-1])
+        if not self._flush_due:
+            self._flush()  # the first of a turn goes at once: a lone request need not wait
             self._flush_due = True
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self._end_turn)
+        elif self._waiting >= _PIECE:
+            self._flush()
 
     def flush(self) -> None:
         """Hand everything to the socket now, full or not: before a close."""
@@ -177,8 +178,11 @@ class Link(asyncio.Protocol):
                 self._drained = self._loop.create_future()
             await asyncio.shield(self._drained)
 
-    def _flush(self) -> None:
+    def _end_turn(self) -> None:
         self._flush_due = False
+        self._flush()
+
+    def _flush(self) -> None:
         if self._transport is None or self._full or self._transport.is_closing():
             return
         if self._out:
