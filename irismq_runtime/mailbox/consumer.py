@@ -194,6 +194,8 @@ class Consumer:
 
     def give_back(self) -> int:
         """See `ports.Consumption.give_back`."""
+        if self._plan_planned:
+            self._plan()  # a pause must reach the broker before what it is to give elsewhere
         waiting = [
             message
             for lane in self._lanes.values()

@@ -249,7 +249,8 @@ class MemoryConsumption:
             self.channel.consumers.remove(self)
 
     def health(self) -> Health:
-        return Health(not self.stopped, "stopped" if self.stopped else "")
+        reason = "stopped" if self.stopped else "paused" if self.paused else ""
+        return Health(not reason, reason)
 
 
 class MemoryMailbox:
@@ -257,10 +258,10 @@ class MemoryMailbox:
 
     max_body = MAX_BODY
     max_delay = 3600.0
-    max_attempts = 5
 
-    def __init__(self, broker: MemoryBroker) -> None:
+    def __init__(self, broker: MemoryBroker, *, max_attempts: int = 5) -> None:
         self.broker = broker
+        self.max_attempts = max_attempts
         self.consumptions: list[MemoryConsumption] = []
         self.closed = False
 

@@ -1,0 +1,142 @@
+"""TLS, AUTH and compression on brokers that ask for them, and clear words where they do not fit."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from irismq_runtime.embedded.nsqd import NsqdOptions
+from irismq_runtime.errors import ConfigError, NotConnected
+from irismq_runtime.mailbox import MailboxConfig
+from tests.mailbox.on_nsqd import Collector, fresh_topic, mailbox
+from tests.support.certificates import Certificate, make_certificate
+from tests.support.nsqd_server import nsqd_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+KINDS = ["embedded", pytest.param("real", marks=pytest.mark.real_nsqd)]
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return make_certificate(tmp_path_factory.mktemp("certificate"))
+
+
+async def round_trip(port: int, **options: Any) -> None:
+    """Publish and consume some messages of several sizes."""
+    topic = fresh_topic()
+    async with mailbox(port, **options) as made:
+        assert made.max_body == 1024 * 1024
+        sink = Collector()
+        await sink.on(made, topic)
+        bodies = [bytes([n % 251]) * size for n, size in enumerate((1, 1000, 60_000, 900_000))]
+        for body in bodies:
+            await made.publish(topic, body)
+        await sink.until(lambda: sink.bodies == set(bodies))
+
+
+@pytest.mark.parametrize("compression", ["none", "deflate", "snappy"])
+async def test_case_44_tls_with_and_without_compression_inside(
+    kind: Any, certificate: Certificate, compression: str
+):
+    if compression == "snappy":
+        pytest.importorskip("snappy", reason="python-snappy is an extra")
+        if kind == "embedded":
+            pytest.skip("the embedded broker has no snappy")
+    flags = [f"-tls-cert={certificate.certificate}", f"-tls-key={certificate.key}"]
+    options = NsqdOptions(tls=certificate.server_context())
+    async with nsqd_server(kind, options=options, flags=flags) as server:
+        await round_trip(server.port, tls=certificate.client_context(), compression=compression)
+
+
+async def test_tls_that_the_broker_has_not_is_no_silent_downgrade(
+    kind: Any, certificate: Certificate
+):
+    async with nsqd_server(kind) as server:
+        with pytest.raises(NotConnected, match="offers no TLS"):
+            await round_trip(server.port, tls=certificate.client_context(), start_timeout=0.3)
+
+
+async def test_a_certificate_that_does_not_fit_is_named(
+    kind: Any, certificate: Certificate, tmp_path: Any
+):
+    flags = [f"-tls-cert={certificate.certificate}", f"-tls-key={certificate.key}"]
+    options = NsqdOptions(tls=certificate.server_context())
+    stranger = make_certificate(tmp_path)
+    async with nsqd_server(kind, options=options, flags=flags) as server:
+        with pytest.raises(NotConnected, match=r"(?i)certificate"):
+            await round_trip(server.port, tls=stranger.client_context(), start_timeout=0.5)
+
+
+async def test_case_44_snappy_that_the_broker_has_not_is_named():
+    pytest.importorskip("snappy", reason="python-snappy is an extra")
+    async with nsqd_server("embedded") as server:
+        with pytest.raises(NotConnected, match="does not grant snappy"):
+            await round_trip(server.port, compression="snappy", start_timeout=0.3)
+
+
+async def authorize(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """An authorization server that knows one secret."""
+    request = await reader.readuntil(b"\r\n\r\n")
+    granted = b"secret=opensesame" in request
+    permissions = {"permissions": ["subscribe", "publish"], "topic": ".*", "channels": [".*"]}
+    answer = {
+        "ttl": 3600, "identity": "me", "identity_url": "http://x",
+        "authorizations": [permissions] if granted else [],
+    }  # fmt: skip
+    body = json.dumps(answer).encode()
+    status = b"200 OK" if granted else b"403 Forbidden"
+    writer.write(
+        b"HTTP/1.1 " + status + b"\r\nConnection: close\r\nContent-Type: application/json\r\n"
+        b"X-NSQ-Content-Type: nsq; version=1.0\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    )
+    await writer.drain()
+    writer.close()
+
+
+@pytest.fixture
+async def authorizer() -> AsyncIterator[str]:
+    listener = await asyncio.start_server(authorize, "127.0.0.1", 0)
+    async with listener:
+        yield f"127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+
+
+async def test_auth_with_the_right_the_wrong_and_no_secret(kind: Any, authorizer: str):
+    options = NsqdOptions(auth_http_addresses=(authorizer,))
+    flags = [f"-auth-http-address={authorizer}"]
+    async with nsqd_server(kind, options=options, flags=flags) as server:
+        await round_trip(server.port, auth_secret="opensesame")  # noqa: S106  # the test's own
+        with pytest.raises(NotConnected, match="auth_secret"):
+            await round_trip(server.port, auth_secret="wrong", start_timeout=0.3)  # noqa: S106  # as above
+        with pytest.raises(NotConnected, match="requires AUTH"):
+            await round_trip(server.port, start_timeout=0.3)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"heartbeat": 0.5},
+        {"msg_timeout": 0.5},
+        {"compression": "zstd"},
+        {"deflate_level": 0},
+        {"copies": 0},
+        {"outbox_bytes": -1},
+        {"max_body": 0},
+    ],
+)
+def test_options_without_meaning_are_refused_by_name(options: Any):
+    with pytest.raises(ConfigError, match=next(iter(options))):
+        MailboxConfig(**options)
+
+
+def test_secrets_are_not_shown():
+    assert "opensesame" not in repr(MailboxConfig(auth_secret="opensesame"))  # noqa: S106  # as above
