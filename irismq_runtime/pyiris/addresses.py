@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 from actors.clock import LoopClock
 from irismq_runtime.errors import ConnectionLost
 from irismq_runtime.pyiris.connection import Connection
+from irismq_runtime.pyiris.limits import Throttle
 from irismq_runtime.pyiris.line import Health
 from irismq_runtime.pyiris.options import DEFAULT_PORT, Options
+from irismq_runtime.pyiris.requests import failed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,6 +79,7 @@ class IrisAddresses:
         self._topics: Connection | None = None
         self._members: list[IrisMember] = []
         self._closed = False
+        self._reports = Throttle()
 
     async def start(self) -> None:
         """Connect. Raises `NotConnected` when nobody answers in time."""
@@ -107,7 +110,9 @@ class IrisAddresses:
 
     def request(self, cluster: str, body: bytes, timeout: float) -> asyncio.Future[bytes]:
         """Send a request to one live member. See `Connection.request`."""
-        return self._outbound().request(cluster, body, timeout)
+        if self._out is None:
+            return failed(self._lost("not started"))
+        return self._out.request(cluster, body, timeout)
 
     def broadcast(self, cluster: str, body: bytes) -> None:
         """Send to every live member. See `Connection.broadcast`."""
@@ -177,4 +182,5 @@ class IrisAddresses:
             rng=self._rng,
             events=self._events,
             dial=self._dial,
+            reports=self._reports,
         )

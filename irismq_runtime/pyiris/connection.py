@@ -39,7 +39,7 @@ from irismq_runtime.protocols.iris.primitives import IrisProtocolError
 from irismq_runtime.pyiris.farewell import PING, say_goodbye
 from irismq_runtime.pyiris.inbox import Inbox
 from irismq_runtime.pyiris.keeper import Keeper, tcp_dialler
-from irismq_runtime.pyiris.limits import Meter
+from irismq_runtime.pyiris.limits import Meter, Throttle
 from irismq_runtime.pyiris.line import Line
 from irismq_runtime.pyiris.link import Link
 from irismq_runtime.pyiris.options import (
@@ -51,7 +51,7 @@ from irismq_runtime.pyiris.options import (
     milliseconds,
 )
 from irismq_runtime.pyiris.pulse import Pulse
-from irismq_runtime.pyiris.requests import UNSENT, Requests
+from irismq_runtime.pyiris.requests import UNSENT, Requests, failed
 from irismq_runtime.pyiris.statistics import Statistics
 from irismq_runtime.pyiris.subscriptions import Subscriptions
 from irismq_runtime.pyiris.topics import Topics
@@ -79,7 +79,8 @@ class Connection:
     """A client of the relay at `host`:`port`, or, with `cluster`, one member of it.
 
     Made on the loop it is used on; begins to connect with `start` and ends with
-    `close`. `handler` takes what reaches the member. `dial` replaces TCP.
+    `close`. `handler` takes what reaches the member. `dial` replaces TCP. Those
+    that share `reports` log one line a second for all their losses together.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Connection:
         rng: random.Random | None = None,
         events: Events | None = None,
         dial: Dial | None = None,
+        reports: Throttle | None = None,
     ) -> None:
         if cluster:
             check_name(cluster)
@@ -102,6 +104,7 @@ class Connection:
         self._clock = clock = clock or LoopClock()
         self._events = events or Events()
         self._handler = handler
+        self._reports = reports or Throttle()
         limits = self.options.limits
         self._line = line = Line(f"iris relay {f'[{host}]' if ':' in host else host}:{port}")
         self.requests = Requests(clock, Meter(limits.calls), line.peer)
@@ -201,9 +204,9 @@ class Connection:
             raise complaint(cluster, body, timeout)
         link = self._line.link
         if link is None and self._hold is None:
-            return self.requests.refuse(self._line.lost())
+            return failed(self._line.lost())
         if len(body) > self.options.limits.body:
-            return self.requests.refuse(self._too_large(body))
+            return failed(self._too_large(body))
         reply = self.requests.open(cluster, body, timeout)
         if link is not None and not reply.done():
             self._put(link, reply, timeout)
@@ -338,7 +341,14 @@ class Connection:
             reply.turn = UNSENT
         self._hold = self._clock.call_later(self.options.hold, self._hold_over)
         self._tell("iris.lost", reason=reason)
-        logger.warning("connection to %s lost (%s); dialling again", self._line.peer, reason)
+        count = self._reports.note(self._clock.monotonic())
+        if count:
+            logger.warning(
+                "connection to %s lost (%s), %d since the last such line; dialling again",
+                self._line.peer,
+                reason,
+                count,
+            )
         if self._handler is not None:
             try:
                 self._handler.on_lost(reason)

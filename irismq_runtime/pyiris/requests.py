@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from irismq_runtime.protocols.iris.packets import RelayReply
     from irismq_runtime.pyiris.limits import Meter
 
-__all__ = ["UNSENT", "Reply", "Requests"]
+__all__ = ["UNSENT", "Reply", "Requests", "failed"]
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +72,14 @@ class Reply(asyncio.Future[bytes]):
             self.exception()
 
 
+def failed(error: Exception) -> Reply:
+    """A request that has ended before it began."""
+    reply = Reply()
+    reply.on_cancel = None
+    reply.fail(error)
+    return reply
+
+
 class Requests:
     """The requests of one connection. Loop thread only."""
 
@@ -101,7 +109,7 @@ class Requests:
         """A new pending request; already failed with `Overloaded` when there is no room."""
         if not self.meter.take(len(body)):
             busy = f"{self.meter.count:,} requests to {self._peer} wait already"
-            return self.refuse(Overloaded(busy))
+            return failed(Overloaded(busy))
         reply = Reply(loop=self._loop)
         reply.cluster = cluster
         reply.body = body
@@ -112,13 +120,6 @@ class Requests:
         reply.id = self.new_id()
         self._pending[reply.id] = reply
         reply.bucket = self._expiry.add(reply.id, reply.deadline)
-        return reply
-
-    def refuse(self, error: Exception) -> Reply:
-        """A request that ends before it began."""
-        reply = Reply(loop=self._loop)
-        reply.on_cancel = None
-        reply.fail(error)
         return reply
 
     def new_id(self) -> int:

@@ -172,6 +172,18 @@ async def test_a_broadcast_reaches_every_member_and_ones_own(place: Place) -> No
         assert sorted(got, key=int) == [b"%d" % number for number in range(100)]
 
 
+async def test_what_is_sent_to_nobody_is_no_error(place: Place) -> None:
+    here = await place.transport()
+    cluster = unique("somebody")
+    echo = Echo()
+    await here.join(cluster, echo)
+    here.broadcast(unique("nobody"), b"x")
+    here.publish(unique("nobody"), b"x")
+    here.broadcast(cluster, b"still fine")
+    assert await echo.broadcasts.reach(1) == [b"still fine"]
+    assert here.health().ok
+
+
 async def test_an_event_reaches_who_listens_from_the_moment_subscribe_returns(
     place: Place,
 ) -> None:
@@ -320,5 +332,5 @@ async def test_nobody_there_is_told_in_time() -> None:
         with pytest.raises(ConnectionLost):
             transport.broadcast("c", b"x")
         with pytest.raises(ConnectionLost):
-            transport.request("c", b"x", 1.0)
+            await transport.request("c", b"x", 1.0)
         await transport.close(drain=0.1)

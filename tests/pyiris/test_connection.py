@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +27,11 @@ from irismq_runtime.protocols.iris.packets import (
     RelayTunnelConfirm,
     Subscribe,
 )
-from irismq_runtime.pyiris import Connection, Options
+from irismq_runtime.pyiris import Connection, IrisAddresses, Options
+from tests.pyiris.conftest import Members
 from tests.pyiris.scripted import ends, turns
 
 if TYPE_CHECKING:
-    from tests.pyiris.conftest import Members
     from tests.pyiris.scripted import HandClock, ScriptedRelay
 
 
@@ -324,6 +325,25 @@ async def test_a_failing_handler_ends_nothing(
     assert await relay.wire.next(ClientReply) == ClientReply(1, None, "KeyError: 'mine'")
     assert member.health().ok
     assert "handler of broadcasts failed" in caplog.text
+
+
+async def test_case_125_many_losses_are_one_line(
+    relay: ScriptedRelay, clock: HandClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    transport = IrisAddresses(clock=clock, rng=random.Random(1), dial=relay.dial)
+    await transport.start()
+    for number in range(50):
+        await transport.join(f"c{number}", Members())
+    for _ in range(2):
+        for wire in list(relay.wires):
+            wire.cut()
+        await turns()
+        clock.advance(0.2)
+        await turns()
+    lines = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+    assert len(lines) == 1, "one line a second for all connections of a transport"
+    await ends(transport.close(0), clock)
+    assert clock.timers == 0
 
 
 async def test_events_tell_of_links(relay: ScriptedRelay, clock: HandClock) -> None:

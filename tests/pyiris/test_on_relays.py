@@ -134,8 +134,20 @@ class Storm(Handler):
         self.rng = random.Random(seed)
 
     async def on_tunnel(self, tunnel: Any) -> None:
-        for _ in range(self.rng.randrange(4)):
-            await asyncio.sleep(0)
+        await moment(self.rng)
+
+
+async def moment(rng: random.Random) -> None:
+    """The jitter of case 55: nothing, a few turns of the loop, or up to 2 ms."""
+    passed = asyncio.get_running_loop().create_future()
+    kind = rng.randrange(3)
+    if kind == 0:
+        passed.set_result(None)
+    elif kind == 1:
+        passed.get_loop().call_soon(passed.set_result, None)
+    else:
+        passed.get_loop().call_later(rng.random() * 0.002, passed.set_result, None)
+    await asyncio.shield(passed)
 
 
 async def storm(server: Any, count: int, *, at_once: int = 20) -> None:
@@ -148,14 +160,12 @@ async def storm(server: Any, count: int, *, at_once: int = 20) -> None:
 
         async def one() -> None:
             opening = asyncio.ensure_future(_open(iris, cluster))
-            for _ in range(rng.randrange(6)):
-                await asyncio.sleep(0)
+            await moment(rng)
             if rng.random() < 0.3:
                 opening.cancel()
             tunnel = (await asyncio.gather(opening, return_exceptions=True))[0]
             if isinstance(tunnel, pyiris.Tunnel):
-                for _ in range(rng.randrange(4)):
-                    await asyncio.sleep(0)
+                await moment(rng)
                 await tunnel.close()
             else:
                 assert isinstance(tunnel, asyncio.CancelledError | TunnelClosed)
