@@ -39,7 +39,8 @@ class Over(Exception):
 class Client(asyncio.Protocol):
     """One connection; received packets wait in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, heedless: bool = False) -> None:
+        self._heedless = heedless
         self._protocol = IrisProtocol(Role.CLIENT)
         self._received: asyncio.Queue[Packet | None] = asyncio.Queue()
         self._transport: asyncio.Transport | None = None
@@ -54,10 +55,12 @@ class Client(asyncio.Protocol):
         return client
 
     @classmethod
-    async def raw(cls, relay: IrisRelay) -> Client:
-        """A connection that has said nothing."""
+    async def raw(cls, relay: IrisRelay, *, heedless: bool = False) -> Client:
+        """A connection that has said nothing; a heedless one reads and forgets."""
         loop = asyncio.get_running_loop()
-        _, client = await loop.create_connection(cls, relay.host, relay.port)
+        _, client = await loop.create_connection(
+            lambda: cls(heedless=heedless), relay.host, relay.port
+        )
         return client
 
     def send(self, *packets: Packet) -> None:
@@ -143,6 +146,8 @@ class Client(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
+        if self._heedless:
+            return
         for packet in self._protocol.feed_untrusted(data):
             self._received.put_nowait(packet)
 
