@@ -1,0 +1,82 @@
+"""The public Go binding of Iris, with its own tests, against the embedded relay.
+
+Its source is not ours to carry, so it is had at the time of the test: from the
+folder that IRISMQ_IRIS_GO names (a checkout of github.com/project-iris/iris-go,
+built with the packages of iris that it imports), or from the Go module proxy
+where that serves it. The binding's tests speak to port 55555 and nothing else,
+so that port must be free.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+
+from irismq_runtime.embedded.relay import EmbeddedRelay, Faults
+
+MODULE = "github.com/project-iris/iris-go"
+PORT = 55555
+TESTS = 18
+
+
+def find_go() -> str:
+    go = shutil.which("go")
+    if go is None:
+        pytest.skip("no Go here: the binding's tests cannot be built")
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", PORT)) == 0:
+            pytest.skip(f"port {PORT}, the only one that the binding's tests know, is taken")
+    return go
+
+
+async def run(*command: str, cwd: Path) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        cwd=cwd,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env={**os.environ, "GOFLAGS": "-mod=mod -buildvcs=false"},
+    )
+    output, _ = await process.communicate()
+    return process.returncode or 0, output.decode(errors="replace")
+
+
+async def source_of_binding(go: str, folder: Path) -> Path:
+    named = os.environ.get("IRISMQ_IRIS_GO")
+    if named:
+        return Path(named)
+    code, output = await run(go, "mod", "download", f"{MODULE}@latest", cwd=folder)
+    if code:
+        reason = output.strip().splitlines()[-1] if output.strip() else f"exit {code}"
+        pytest.skip(
+            f"the module proxy does not serve {MODULE} ({reason}); set IRISMQ_IRIS_GO to a checkout"
+        )
+    _, where = await run(go, "list", "-m", "-f", "{{.Dir}}", f"{MODULE}@latest", cwd=folder)
+    copy = folder / "iris-go"
+    await asyncio.to_thread(shutil.copytree, where.strip(), copy)
+    return copy
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("faults", [Faults(), Faults.like_real()], ids=["letter", "like_real"])
+async def test_the_go_bindings_own_tests_pass(tmp_path, faults):
+    go = find_go()
+    source = await source_of_binding(go, tmp_path)
+    binary = tmp_path / "binding.test"
+    code, output = await run(go, "test", "-vet=off", "-c", "-o", str(binary), ".", cwd=source)
+    if code:
+        pytest.skip(f"the binding does not build here: {output.strip()[-300:]}")
+    async with EmbeddedRelay(port=PORT, faults=faults):
+        code, output = await run(str(binary), "-test.v", "-test.timeout=120s", cwd=tmp_path)
+    passed = re.findall(r"^--- PASS: (\w+)", output, re.MULTILINE)
+    failed = re.findall(r"^--- FAIL: (\w+)", output, re.MULTILINE)
+    assert failed == [], output[-4000:]
+    assert len(passed) == TESTS, output[-4000:]
+    assert code == 0
