@@ -57,6 +57,8 @@ class Faults:
     close_overtakes: bool = False
     #: Events published so soon after a subscription do not reach it.
     deaf_after_subscribe: float = 0.0
+    #: Unanswered requests that a member is handed at most; more wait in the relay. 0: no limit.
+    member_window: int = 0
     #: Chance that a request never reaches its member.
     lose_requests: float = 0.0
     #: Chance that a reply never reaches its caller.
@@ -77,6 +79,7 @@ class Faults:
             early_confirm=True,
             close_overtakes=True,
             deaf_after_subscribe=0.001,
+            member_window=16,
         )
 
     @property

@@ -12,6 +12,7 @@ pending, then the relay's close, then the end of the socket.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from irismq_runtime.embedded.relay.calls import Call
@@ -80,6 +81,8 @@ class Session:
         #: Requests that this member works on, by the id it was given.
         self._inbound: dict[int, Call] = {}
         self._next_id = 0
+        #: Requests that wait until this member has answered others (a fault).
+        self._held: deque[tuple[Call, bytes]] = deque()
         #: Topic -> when it was subscribed.
         self._topics: dict[str, float] = {}
         self._tunnels = SessionTunnels(context, self)
@@ -185,6 +188,7 @@ class Session:
         for call in self._inbound.values():
             call.orphan()
         self._inbound.clear()
+        self._held.clear()
         self._tunnels.close_all()
 
     def _end_handshake(self) -> None:
@@ -257,8 +261,7 @@ class Session:
             call.expire()
         else:
             call.answer(packet.body, packet.fault)
-        if not self._inbound and self._protocol.state is State.DRAINING:
-            self.say_goodbye("")
+        self._call_ended()
 
     def _on_subscribe(self, packet: Subscribe) -> None:
         if packet.topic in self._topics:
@@ -284,7 +287,7 @@ class Session:
     @property
     def load(self) -> int:
         """Requests and tunnels that this member has not answered."""
-        return len(self._inbound) + self._tunnels.offered
+        return len(self._inbound) + len(self._held) + self._tunnels.offered
 
     @property
     def congested(self) -> bool:
@@ -311,21 +314,34 @@ class Session:
 
     def take_request(self, call: Call, body: bytes) -> None:
         """Send a request."""
+        window = self._context.faults.member_window
+        if window and len(self._inbound) >= window:
+            self._held.append((call, body))
+            return
         key = self._next_id
         self._next_id = (key + 1) & _MASK
         self._inbound[key] = call
         call.at(self, key)
         self._link.push(Lane.REQUEST, encode_packet(RelayRequest(key, body, call.timeout_ms)))
 
+    def _call_ended(self) -> None:
+        """A call at this member is over: send one that waited, or finish a close."""
+        while self._held:
+            call, body = self._held.popleft()
+            if not call.done:
+                self.take_request(call, body)
+                return
+        if not self._inbound and self._protocol.state is State.DRAINING:
+            self.say_goodbye("")
+
     def take_tunnel(self, tunnel: Tunnel) -> None:
         """Offer a tunnel."""
         self._tunnels.offer(tunnel)
 
     def forget_call(self, key: int) -> None:
-        """A call at this member is over; finish a close that waited for it."""
+        """A call at this member is over without its answer."""
         self._inbound.pop(key, None)
-        if not self._inbound and self._protocol.state is State.DRAINING:
-            self.say_goodbye("")
+        self._call_ended()
 
     def answered(self, call: Call, body: bytes | None, fault: str | None) -> None:
         """A call of this client has ended."""

@@ -254,6 +254,21 @@ async def test_fault_losses_are_what_they_say_and_may_be_switched_while_it_runs(
         assert (await caller.expect(Publish)).body == b"heard"
 
 
+async def test_fault_a_member_is_handed_so_many_requests_and_no_more(make):
+    async with iris_relay("embedded", faults=Faults(member_window=2)) as server:
+        member, caller = await make(server, "c", "")
+        caller.send(*(ClientRequest(n, "c", bytes((n,)), 60_000) for n in range(4)))
+        first, second = await member.expect(RelayRequest), await member.expect(RelayRequest)
+        await member.expect_silence(0.05)
+        member.send(ClientReply(second.id, b"x", None))
+        third = await member.expect(RelayRequest)
+        assert [first.body, second.body, third.body] == [b"\0", b"\1", b"\2"]
+        await member.expect_silence(0.05)
+        member.send(ClientReply(first.id, b"x", None), ClientReply(third.id, b"x", None))
+        await member.answer_one(b"x")
+        assert {(await caller.expect(RelayReply)).id for _ in range(4)} == set(range(4))
+
+
 async def test_fault_a_fresh_subscription_is_deaf_for_a_while(make):
     async with iris_relay("embedded", faults=Faults(deaf_after_subscribe=3600.0)) as server:
         (client,) = await make(server, "")
