@@ -14,6 +14,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from irismq_runtime.errors import NotConnected
+from irismq_runtime.pyiris.line import NEVER
 from irismq_runtime.pyiris.reconnect import Attempts
 from irismq_runtime.pyiris.waiting import done_within, pause
 
@@ -77,7 +78,10 @@ class Keeper:
 
     def _nobody(self) -> NotConnected:
         remedy = "see that a relay runs there, or give the host and port of one"
-        return NotConnected(self._line.peer, self._line.reason, remedy=remedy)
+        reason = self._line.reason
+        if reason == NEVER:
+            reason = f"no answer within {self._options.connect_timeout:g} s"
+        return NotConnected(self._line.peer, reason, remedy=remedy)
 
     async def stop(self) -> None:
         """Dial no more."""
@@ -106,9 +110,10 @@ class Keeper:
         link = self._make_link()
         try:
             await self._open(link)
-        except (OSError, NotConnected) as error:
+        except Exception as error:  # whatever dialling raises, the next attempt has to come
             link.abort("given up")
-            self._line.reason = error.reason if isinstance(error, NotConnected) else str(error)
+            known = error.reason if isinstance(error, NotConnected) else str(error)
+            self._line.reason = known or type(error).__name__
             if link.refused and not self._first.done():
                 self._first.set_exception(NotConnected(self._line.peer, self._line.reason))
             return None
@@ -131,5 +136,4 @@ class Keeper:
         finally:
             if not dialling.done():
                 dialling.cancel()
-                with contextlib.suppress(asyncio.CancelledError, OSError):
-                    await dialling
+                await asyncio.wait([dialling])

@@ -7,7 +7,7 @@ never hold a link that is gone.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from irismq_runtime.errors import ConnectionLost
 
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from irismq_runtime.protocols.iris.packets import Packet
     from irismq_runtime.pyiris.link import Link
 
-__all__ = ["Health", "Line"]
+__all__ = ["NEVER", "Health", "Line"]
+
+#: The reason before the first attempt has ended.
+NEVER: Final = "not connected yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ class Line:
     def __init__(self, peer: str) -> None:
         self.peer = peer
         self.link: Link | None = None
-        self.reason = "not connected yet"
+        self.reason = NEVER
 
     def require(self) -> Link:
         """The link. Raises `ConnectionLost` ("not sent") when there is none."""

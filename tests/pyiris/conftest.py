@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from actors.testing import ManualClock
 from irismq_runtime.pyiris import Connection, Options
-from tests.pyiris.scripted import HandClock, ScriptedRelay, ends, turns
+from tests.pyiris.scripted import ScriptedRelay, ends, turns
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -41,8 +42,8 @@ class Members:
 
 
 @pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def handler() -> Members:
 
 
 @pytest.fixture
-async def connect(relay: ScriptedRelay, clock: HandClock) -> AsyncIterator[Callable[..., Any]]:
+async def connect(relay: ScriptedRelay, clock: ManualClock) -> AsyncIterator[Callable[..., Any]]:
     """Make started connections to the scripted relay; they are closed at the end."""
     made: list[Connection] = []
 
@@ -79,4 +80,4 @@ async def connect(relay: ScriptedRelay, clock: HandClock) -> AsyncIterator[Calla
     yield make
     for connection in made:
         await ends(connection.close(drain=0), clock)
-    assert clock.timers == 0, "a closed connection leaves no timer"
+    assert clock.pending == 0, "a closed connection leaves no timer"

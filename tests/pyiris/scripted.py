@@ -1,4 +1,4 @@
-"""A relay without a socket that does only what the test says, and a clock by hand.
+"""A relay without a socket that does only what the test says.
 
 `ScriptedRelay.dial` is the connection's dialler. Each dial makes a `Wire`, which
 reads the client's packets with the protocol's relay side and answers nothing
@@ -8,8 +8,6 @@ but the handshake.
 from __future__ import annotations
 
 import asyncio
-import heapq
-import itertools
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from irismq_runtime.protocols.iris import packets as p
@@ -18,51 +16,10 @@ from irismq_runtime.protocols.iris.states import IrisProtocol
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from actors.testing import ManualClock
+
 P = TypeVar("P")
 T = TypeVar("T")
-
-
-class HandClock:
-    """Moves only by `advance`."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self._timers: list[tuple[float, int, list[Any]]] = []
-        self._order = itertools.count()
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def time(self) -> float:
-        return self.now
-
-    def call_later(self, delay: float, callback: Callable[..., Any], *args: Any) -> _Timer:
-        entry = [callback, args]
-        heapq.heappush(self._timers, (self.now + delay, next(self._order), entry))
-        return _Timer(entry)
-
-    def advance(self, seconds: float) -> None:
-        end = self.now + seconds
-        while self._timers and self._timers[0][0] <= end:
-            at, _, entry = heapq.heappop(self._timers)
-            self.now = max(self.now, at)
-            callback, args = entry
-            if callback is not None:
-                callback(*args)
-        self.now = end
-
-    @property
-    def timers(self) -> int:
-        """Timers that are still to fire."""
-        return sum(entry[0] is not None for _, _, entry in self._timers)
-
-
-class _Timer:
-    def __init__(self, entry: list[Any]) -> None:
-        self._entry = entry
-
-    def cancel(self) -> None:
-        self._entry[0] = None
 
 
 class Wire(asyncio.Transport):
@@ -188,13 +145,15 @@ async def turns(count: int = 8) -> None:
         await asyncio.sleep(0)
 
 
-async def ends(work: Awaitable[T], clock: HandClock, step: float = 0.25, limit: float = 30.0) -> T:
+async def ends(
+    work: Awaitable[T], clock: ManualClock, step: float = 0.25, limit: float = 30.0
+) -> T:
     """The result of `work`, with the clock moved on while it waits."""
     task = asyncio.ensure_future(work)
     await turns()
-    end = clock.now + limit
+    end = clock.monotonic() + limit
     while not task.done():
-        assert clock.now < end, f"still waits after {limit} s"
+        assert clock.monotonic() < end, f"still waits after {limit} s"
         clock.advance(step)
         await turns()
     return task.result()

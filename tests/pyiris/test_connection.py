@@ -32,17 +32,18 @@ from tests.pyiris.conftest import Members
 from tests.pyiris.scripted import ends, turns
 
 if TYPE_CHECKING:
-    from tests.pyiris.scripted import HandClock, ScriptedRelay
+    from actors.testing import ManualClock
+    from tests.pyiris.scripted import ScriptedRelay
 
 
-def unstarted(relay: ScriptedRelay, clock: HandClock, **options: Any) -> Connection:
+def unstarted(relay: ScriptedRelay, clock: ManualClock, **options: Any) -> Connection:
     return Connection(
         options=Options(**options), clock=clock, rng=random.Random(1), dial=relay.dial
     )
 
 
 async def test_nothing_is_sent_before_the_relay_has_answered_init(
-    relay: ScriptedRelay, clock: HandClock
+    relay: ScriptedRelay, clock: ManualClock
 ) -> None:
     relay.greets = False
     iris = unstarted(relay, clock)
@@ -58,27 +59,66 @@ async def test_nothing_is_sent_before_the_relay_has_answered_init(
 
 
 async def test_nobody_answers_is_told_in_time_and_leaves_nothing(
-    relay: ScriptedRelay, clock: HandClock
+    relay: ScriptedRelay, clock: ManualClock
 ) -> None:
     relay.down = ConnectionRefusedError("refused by the test")
     iris = unstarted(relay, clock, connect_timeout=3.0)
-    before = clock.now
+    before = clock.monotonic()
     with pytest.raises(NotConnected, match=r"refused by the test.*see that a relay runs there"):
         await ends(iris.start(), clock, step=0.1)
-    assert 3.0 <= clock.now - before <= 3.3
+    assert 3.0 <= clock.monotonic() - before <= 3.3
     assert relay.dials > 3, "tried again meanwhile"
-    assert clock.timers == 0
+    assert clock.pending == 0
 
 
-async def test_a_silent_listener_is_no_relay(relay: ScriptedRelay, clock: HandClock) -> None:
+async def test_whatever_dialling_raises_the_next_attempt_comes(
+    connect: Any, relay: ScriptedRelay, clock: ManualClock
+) -> None:
+    iris = await connect()
+    relay.down = UnicodeError("label too long")
+    relay.wire.cut()
+    await turns()
+    for _ in range(10):
+        clock.advance(0.5)
+        await turns()
+    assert "label too long" in iris.health().reason
+    relay.down = None
+    for _ in range(10):
+        clock.advance(1.0)
+        await turns()
+    assert iris.health().ok
+
+
+async def test_a_dial_that_hangs_is_given_up(relay: ScriptedRelay, clock: ManualClock) -> None:
+    began: list[object] = []
+    cancelled: list[object] = []
+
+    async def hang(factory: object) -> None:
+        began.append(factory)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.append(factory)
+
+    iris = Connection(
+        options=Options(connect_timeout=1.0), clock=clock, rng=random.Random(1), dial=hang
+    )
+    with pytest.raises(NotConnected, match="no answer within 1 s"):
+        await ends(iris.start(), clock)
+    assert began
+    assert len(began) == len(cancelled)
+    assert clock.pending == 0
+
+
+async def test_a_silent_listener_is_no_relay(relay: ScriptedRelay, clock: ManualClock) -> None:
     relay.greets = False
     iris = unstarted(relay, clock, connect_timeout=3.0)
     with pytest.raises(NotConnected):
         await ends(iris.start(), clock)
-    assert clock.timers == 0
+    assert clock.pending == 0
 
 
-async def test_a_refusal_is_told_at_once(relay: ScriptedRelay, clock: HandClock) -> None:
+async def test_a_refusal_is_told_at_once(relay: ScriptedRelay, clock: ManualClock) -> None:
     relay.greets = False
     iris = unstarted(relay, clock)
     starting = asyncio.ensure_future(iris.start())
@@ -94,7 +134,7 @@ async def test_a_refusal_is_told_at_once(relay: ScriptedRelay, clock: HandClock)
     [(b"HTTP/1.1 400 Bad Request\r\n\r\n", "HTTP"), (b"\x00\x00\x00\x0a\x00", "nsqd")],
 )
 async def test_another_server_on_the_port_is_named(
-    relay: ScriptedRelay, clock: HandClock, hello: bytes, named: str
+    relay: ScriptedRelay, clock: ManualClock, hello: bytes, named: str
 ) -> None:
     relay.greets = False
     iris = unstarted(relay, clock)
@@ -103,11 +143,11 @@ async def test_another_server_on_the_port_is_named(
     relay.wire.send_bytes(hello)
     with pytest.raises(NotConnected, match=named):
         await starting
-    assert clock.timers == 0
+    assert clock.pending == 0
 
 
 async def test_case_53_everything_comes_back_by_itself(
-    connect: Any, relay: ScriptedRelay, clock: HandClock, handler: Members
+    connect: Any, relay: ScriptedRelay, clock: ManualClock, handler: Members
 ) -> None:
     member = await connect("svc", handler)
     events: list[bytes] = []
@@ -134,18 +174,18 @@ async def test_case_53_everything_comes_back_by_itself(
 
 
 async def test_reconnects_grow_apart_and_a_link_that_does_not_hold_resets_nothing(
-    connect: Any, relay: ScriptedRelay, clock: HandClock
+    connect: Any, relay: ScriptedRelay, clock: ManualClock
 ) -> None:
     await connect()
     dialled: list[float] = []
     for number in range(2, 12):
         relay.wire.cut()
         await turns()
-        before = clock.now
+        before = clock.monotonic()
         while relay.dials < number:
             clock.advance(0.05)
             await turns()
-        dialled.append(clock.now - before)
+        dialled.append(clock.monotonic() - before)
     assert dialled[0] <= 0.11
     assert dialled[-1] > 2.4, "the delay grows though each link stood for a moment"
     assert max(dialled) <= 5.1
@@ -158,7 +198,7 @@ async def test_reconnects_grow_apart_and_a_link_that_does_not_hold_resets_nothin
 
 
 async def test_a_silent_relay_is_dropped_and_a_busy_one_is_not_asked(
-    connect: Any, relay: ScriptedRelay, clock: HandClock
+    connect: Any, relay: ScriptedRelay, clock: ManualClock
 ) -> None:
     iris = await connect(heartbeat=5.0)
     for _ in range(4):
@@ -183,7 +223,7 @@ async def test_a_silent_relay_is_dropped_and_a_busy_one_is_not_asked(
 
 
 async def test_case_54_everything_is_written_before_the_close(
-    connect: Any, relay: ScriptedRelay, clock: HandClock
+    connect: Any, relay: ScriptedRelay, clock: ManualClock
 ) -> None:
     iris = await connect()
     for number in range(1000):
@@ -196,7 +236,7 @@ async def test_case_54_everything_is_written_before_the_close(
 
 
 async def test_case_54_a_leaver_answers_first_and_refuses_what_is_new(
-    connect: Any, relay: ScriptedRelay, clock: HandClock, handler: Members
+    connect: Any, relay: ScriptedRelay, clock: ManualClock, handler: Members
 ) -> None:
     member = await connect("svc", handler)
     relay.wire.send(RelayRequest(1, b"at hand", 60_000))
@@ -213,7 +253,7 @@ async def test_case_54_a_leaver_answers_first_and_refuses_what_is_new(
 
 
 async def test_a_close_waits_for_our_own_requests_but_not_for_ever(
-    connect: Any, relay: ScriptedRelay, clock: HandClock
+    connect: Any, relay: ScriptedRelay, clock: ManualClock
 ) -> None:
     iris = await connect()
     answered, silent = iris.request("c", b"1", 60.0), iris.request("c", b"2", 60.0)
@@ -222,29 +262,29 @@ async def test_a_close_waits_for_our_own_requests_but_not_for_ever(
     await turns()
     relay.wire.send(RelayReply(request.id, False, b"in time", None))
     assert await answered == b"in time"
-    before = clock.now
+    before = clock.monotonic()
     await ends(closing, clock)
-    assert clock.now - before <= 2.5
+    assert clock.monotonic() - before <= 2.5
     with pytest.raises(ConnectionLost) as caught:
         await silent
     assert caught.value.outcome == "unknown"
 
 
 async def test_a_relay_that_does_not_answer_a_close_is_left(
-    connect: Any, relay: ScriptedRelay, clock: HandClock
+    connect: Any, relay: ScriptedRelay, clock: ManualClock
 ) -> None:
     iris = await connect()
     relay.says_goodbye = relay.answers_pings = False
-    before = clock.now
+    before = clock.monotonic()
     await ends(iris.close(0.5), clock)
     await iris.close(0.5)
-    assert clock.now - before <= 3.0
+    assert clock.monotonic() - before <= 3.0
     assert relay.wire.lost
     assert iris.request("c", b"x", 1.0).exception() is not None
 
 
 async def test_case_19_a_closed_connection_does_not_come_back(
-    connect: Any, relay: ScriptedRelay, clock: HandClock
+    connect: Any, relay: ScriptedRelay, clock: ManualClock
 ) -> None:
     iris = await connect()
     relay.down = ConnectionRefusedError("down")
@@ -256,7 +296,7 @@ async def test_case_19_a_closed_connection_does_not_come_back(
     clock.advance(60.0)
     await turns()
     assert relay.dials == dials
-    assert clock.timers == 0
+    assert clock.pending == 0
 
 
 async def test_a_close_by_the_relay_is_a_loss_with_its_reason(
@@ -269,7 +309,7 @@ async def test_a_close_by_the_relay_is_a_loss_with_its_reason(
 
 
 async def test_between_the_relays_close_and_the_end_nothing_raises(
-    connect: Any, relay: ScriptedRelay, clock: HandClock, handler: Members
+    connect: Any, relay: ScriptedRelay, clock: ManualClock, handler: Members
 ) -> None:
     member = await connect("svc", handler)
     opening = asyncio.ensure_future(member.tunnel("c", 5.0))
@@ -328,7 +368,7 @@ async def test_a_failing_handler_ends_nothing(
 
 
 async def test_case_125_many_losses_are_one_line(
-    relay: ScriptedRelay, clock: HandClock, caplog: pytest.LogCaptureFixture
+    relay: ScriptedRelay, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     transport = IrisAddresses(clock=clock, rng=random.Random(1), dial=relay.dial)
     await transport.start()
@@ -343,10 +383,10 @@ async def test_case_125_many_losses_are_one_line(
     lines = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
     assert len(lines) == 1, "one line a second for all connections of a transport"
     await ends(transport.close(0), clock)
-    assert clock.timers == 0
+    assert clock.pending == 0
 
 
-async def test_events_tell_of_links(relay: ScriptedRelay, clock: HandClock) -> None:
+async def test_events_tell_of_links(relay: ScriptedRelay, clock: ManualClock) -> None:
     events = Events()
     seen: list[str] = []
     events.subscribe(lambda event: seen.append(event.name))

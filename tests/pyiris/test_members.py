@@ -11,8 +11,9 @@ from irismq_runtime.pyiris import Allowance, Limits
 from tests.pyiris.scripted import turns
 
 if TYPE_CHECKING:
+    from actors.testing import ManualClock
     from tests.pyiris.conftest import Members
-    from tests.pyiris.scripted import HandClock, ScriptedRelay
+    from tests.pyiris.scripted import ScriptedRelay
 
 
 async def test_a_request_is_answered_once(
@@ -46,7 +47,7 @@ async def test_what_cannot_be_an_answer_is_refused_and_the_request_still_waits(
 
 
 async def test_an_answer_that_comes_too_late_is_not_sent(
-    connect: Any, relay: ScriptedRelay, clock: HandClock, handler: Members
+    connect: Any, relay: ScriptedRelay, clock: ManualClock, handler: Members
 ) -> None:
     member = await connect("svc", handler)
     relay.wire.send(RelayRequest(1, b"x", 100))
@@ -59,7 +60,7 @@ async def test_an_answer_that_comes_too_late_is_not_sent(
 
 
 async def test_an_answer_does_not_go_out_on_another_link(
-    connect: Any, relay: ScriptedRelay, clock: HandClock, handler: Members
+    connect: Any, relay: ScriptedRelay, clock: ManualClock, handler: Members
 ) -> None:
     member = await connect("svc", handler)
     relay.wire.send(RelayRequest(1, b"x", 60_000))
@@ -76,7 +77,7 @@ async def test_an_answer_does_not_go_out_on_another_link(
 async def test_case_60_over_the_allowance_a_request_is_answered_overloaded_at_once(
     connect: Any,
     relay: ScriptedRelay,
-    clock: HandClock,
+    clock: ManualClock,
     handler: Members,
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -15,7 +15,8 @@ from irismq_runtime.pyiris import Allowance, Limits
 from tests.pyiris.scripted import turns
 
 if TYPE_CHECKING:
-    from tests.pyiris.scripted import HandClock, ScriptedRelay
+    from actors.testing import ManualClock
+    from tests.pyiris.scripted import ScriptedRelay
 
 
 async def test_a_reply_goes_to_its_request(connect: Any, relay: ScriptedRelay) -> None:
@@ -85,7 +86,7 @@ async def test_timeouts_are_whole_milliseconds_and_at_least_one(
 
 
 async def test_our_own_clock_ends_a_request_when_the_relay_is_silent(
-    connect: Any, clock: HandClock
+    connect: Any, clock: ManualClock
 ) -> None:
     iris = await connect()
     reply = iris.request("c", b"x", 0.5)
@@ -112,7 +113,7 @@ async def test_case_56_the_timeout_flag_wins(connect: Any, relay: ScriptedRelay)
 
 
 async def test_case_46_a_late_reply_is_never_taken_for_another(
-    connect: Any, relay: ScriptedRelay, clock: HandClock, caplog: pytest.LogCaptureFixture
+    connect: Any, relay: ScriptedRelay, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     iris = await connect()
@@ -135,7 +136,7 @@ async def test_case_46_a_late_reply_is_never_taken_for_another(
 
 
 async def test_case_46_ids_do_not_start_again_after_a_reconnect(
-    connect: Any, relay: ScriptedRelay, clock: HandClock
+    connect: Any, relay: ScriptedRelay, clock: ManualClock
 ) -> None:
     iris = await connect()
     lost = iris.request("c", b"x", 5.0)
@@ -155,7 +156,7 @@ async def test_case_46_ids_do_not_start_again_after_a_reconnect(
 
 
 async def test_case_47_timed_out_requests_leave_nothing(
-    connect: Any, relay: ScriptedRelay, clock: HandClock
+    connect: Any, relay: ScriptedRelay, clock: ManualClock
 ) -> None:
     iris = await connect()
 
@@ -200,7 +201,7 @@ async def test_a_cancelled_request_is_forgotten(connect: Any, relay: ScriptedRel
 
 
 async def test_case_52_a_what_was_not_sent_is_sent_when_the_relay_is_back(
-    connect: Any, relay: ScriptedRelay, clock: HandClock
+    connect: Any, relay: ScriptedRelay, clock: ManualClock
 ) -> None:
     iris = await connect()
     relay.wire.stall()
@@ -220,7 +221,7 @@ async def test_case_52_a_what_was_not_sent_is_sent_when_the_relay_is_back(
 
 
 async def test_case_52_a_what_cannot_be_sent_soon_fails_as_not_sent(
-    connect: Any, relay: ScriptedRelay, clock: HandClock
+    connect: Any, relay: ScriptedRelay, clock: ManualClock
 ) -> None:
     iris = await connect(hold=1.0)
     relay.down = ConnectionRefusedError("refused")
@@ -239,7 +240,7 @@ async def test_case_52_a_what_cannot_be_sent_soon_fails_as_not_sent(
 
 
 async def test_case_52_b_and_c_what_was_sent_has_an_unknown_outcome(
-    connect: Any, relay: ScriptedRelay, clock: HandClock
+    connect: Any, relay: ScriptedRelay, clock: ManualClock
 ) -> None:
     iris = await connect()
     replies = [iris.request("c", b"x", 5.0) for _ in range(10)]
@@ -257,7 +258,7 @@ async def test_case_52_b_and_c_what_was_sent_has_an_unknown_outcome(
 
 
 async def test_of_a_burst_only_what_left_has_an_unknown_outcome(
-    connect: Any, relay: ScriptedRelay, clock: HandClock
+    connect: Any, relay: ScriptedRelay, clock: ManualClock
 ) -> None:
     iris = await connect()
     replies = [iris.request("c", b"x" * 1000, 5.0) for _ in range(40)]
@@ -273,7 +274,7 @@ async def test_of_a_burst_only_what_left_has_an_unknown_outcome(
 
 
 async def test_a_deadline_that_comes_before_the_relay_is_back_says_not_sent(
-    connect: Any, relay: ScriptedRelay, clock: HandClock
+    connect: Any, relay: ScriptedRelay, clock: ManualClock
 ) -> None:
     iris = await connect(hold=5.0)
     relay.down = ConnectionRefusedError("refused")

@@ -20,15 +20,16 @@ from irismq_runtime.pyiris.subscriptions import (
 from tests.pyiris.scripted import ends, turns
 
 if TYPE_CHECKING:
-    from tests.pyiris.scripted import HandClock, ScriptedRelay
+    from actors.testing import ManualClock
+    from tests.pyiris.scripted import ScriptedRelay
 
 
-async def listening(iris: Any, clock: HandClock, topic: str, into: list[bytes]) -> Any:
+async def listening(iris: Any, clock: ManualClock, topic: str, into: list[bytes]) -> Any:
     return await ends(iris.listen(topic, into.append), clock, step=0.01)
 
 
 async def test_listening_is_ready_only_when_events_are_sure_to_arrive(
-    connect: Any, relay: ScriptedRelay, clock: HandClock
+    connect: Any, relay: ScriptedRelay, clock: ManualClock
 ) -> None:
     iris = await connect(settle=0.05)
     events: list[bytes] = []
@@ -46,7 +47,7 @@ async def test_listening_is_ready_only_when_events_are_sure_to_arrive(
 
 
 async def test_listeners_share_one_subscription_on_the_wire(
-    connect: Any, relay: ScriptedRelay, clock: HandClock
+    connect: Any, relay: ScriptedRelay, clock: ManualClock
 ) -> None:
     iris = await connect(linger=1.0)
     one: list[bytes] = []
@@ -73,7 +74,7 @@ async def test_listeners_share_one_subscription_on_the_wire(
 
 
 async def test_a_listener_that_fails_keeps_the_event_from_nobody(
-    connect: Any, relay: ScriptedRelay, clock: HandClock, caplog: pytest.LogCaptureFixture
+    connect: Any, relay: ScriptedRelay, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     iris = await connect()
 
@@ -89,7 +90,7 @@ async def test_a_listener_that_fails_keeps_the_event_from_nobody(
 
 
 async def test_listening_while_the_relay_is_away_ends_in_time(
-    connect: Any, relay: ScriptedRelay, clock: HandClock
+    connect: Any, relay: ScriptedRelay, clock: ManualClock
 ) -> None:
     iris = await connect()
     relay.down = ConnectionRefusedError("refused")
@@ -101,7 +102,7 @@ async def test_listening_while_the_relay_is_away_ends_in_time(
 
 
 async def test_a_reconnect_subscribes_what_has_listeners_and_nothing_else(
-    connect: Any, relay: ScriptedRelay, clock: HandClock
+    connect: Any, relay: ScriptedRelay, clock: ManualClock
 ) -> None:
     iris = await connect(linger=10.0)
     events: list[bytes] = []
@@ -118,7 +119,7 @@ async def test_a_reconnect_subscribes_what_has_listeners_and_nothing_else(
 
 
 async def test_a_cancelled_listen_leaves_nothing(
-    connect: Any, relay: ScriptedRelay, clock: HandClock
+    connect: Any, relay: ScriptedRelay, clock: ManualClock
 ) -> None:
     iris = await connect(settle=0.05, linger=0.1)
     task = asyncio.ensure_future(iris.listen("t", print))
