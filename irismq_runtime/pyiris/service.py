@@ -306,4 +306,6 @@ def _told(error: BaseException) -> str:
 
 
 def _shortened(text: str, limit: int) -> str:
-    return text if len(text) <= limit else f"{text[:limit]}... ({len(text):,} characters)"
+    """The beginning of `text`, without lone surrogates: no log or wire carries those."""
+    cut = text if len(text) <= limit else f"{text[:limit]}... ({len(text):,} characters)"
+    return cut.encode("utf-8", "backslashreplace").decode()

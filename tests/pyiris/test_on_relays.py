@@ -288,7 +288,9 @@ async def test_case_63_a_follow_up_reaches_the_one_that_asked(server: Any) -> No
     await there.close(1.0)
 
 
-async def test_case_49_whatever_a_handler_raises_is_an_answer(server: Any) -> None:
+async def test_case_49_whatever_a_handler_raises_is_an_answer(
+    server: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     cluster = unique("raising")
     errors = {
         b"timeout": TimeoutError("mine"),
@@ -326,6 +328,9 @@ async def test_case_49_whatever_a_handler_raises_is_an_answer(server: Any) -> No
         assert told[b"none"] == "TypeError: the handler returned NoneType, not bytes"
         assert service.health().ok
         assert service.statistics().in_hand == 0
+    assert len(caplog.text.encode()) < 100_000, (
+        "every line can be written, and is of a size to read"
+    )
 
 
 async def test_case_62_short_lived_callers_leave_nothing_at_the_member() -> None:
