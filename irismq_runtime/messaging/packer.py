@@ -11,7 +11,6 @@ due time, expiry, duplicates) and many a body is never read.
 from __future__ import annotations
 
 import itertools
-import os
 from typing import TYPE_CHECKING
 
 from irismq_runtime.errors import UnknownType
@@ -21,11 +20,10 @@ from irismq_runtime.wire import (
     decode_envelope_untrusted,
     encode_dead,
     encode_envelope,
+    new_id,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from irismq_runtime.wire import DeadRecord, Foreign, KeyRing, Kind, Limits, Serializer
 
 __all__ = ["Packer"]
@@ -41,7 +39,6 @@ class Packer:
         "_count",
         "_keys",
         "_limits",
-        "_prefix",
         "_signer",
         "dead_size",
         "node_id",
@@ -56,7 +53,6 @@ class Packer:
         *,
         limits: Limits = DEFAULT_LIMITS,
         keys: KeyRing | None = None,
-        random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self.node_id = node_id
         self.serializer = serializer
@@ -67,16 +63,7 @@ class Packer:
         self.plain_unknown = False
         #: The largest body that the broker takes; known once it is connected.
         self.dead_size = 1024 * 1024
-        self._prefix = random_bytes(8)
         self._count = itertools.count(1)
-
-    def number(self) -> int:
-        """Return the next sequence number of this node; each is used once."""
-        return next(self._count)
-
-    def id_of(self, number: int) -> bytes:
-        """Return the envelope id for `number`: 8 random bytes of this node, then it."""
-        return self._prefix + number.to_bytes(8, "big")
 
     def new(
         self, kind: Kind, message: object, headers: dict[str, object], *, codec: str | None = None
@@ -86,10 +73,9 @@ class Packer:
         `headers` is completed here ("n", "q", "c") and must not be used again.
         Raises `EncodeError` and `MessageTooLarge`.
         """
-        number = next(self._count)
         headers["n"] = self.node_id
-        headers["q"] = number
-        envelope_id = self._prefix + number.to_bytes(8, "big")
+        headers["q"] = next(self._count)
+        envelope_id = new_id()
         return envelope_id, *self._pack(kind, envelope_id, message, headers, codec)
 
     def answer(

@@ -164,7 +164,11 @@ class Presence:
             self._changed()
 
     def _changed(self) -> None:
+        """Know it here at once; the others hear of it in the next turn of the loop."""
         self._version += 1
+        changes, _ = self._table.heard(self._said(full=True), self._clock.monotonic())
+        for change in changes:
+            self._tell(change)
         if not self._announcing and self._timer is not None:
             self._announcing = True
             self._clock.call_later(0.0, self._announce_change)
@@ -175,16 +179,17 @@ class Presence:
             self._announce(full=True)
 
     def _announce(self, *, full: bool, want: str = "") -> None:
-        self._publish(
-            Announcement(
-                self._packer.node_id,
-                self._name,
-                "up",
-                self._version,
-                self._period,
-                serves=tuple(self._own) if full else None,
-                want=want,
-            )
+        self._publish(self._said(full=full, want=want))
+
+    def _said(self, *, full: bool, want: str = "") -> Announcement:
+        return Announcement(
+            self._packer.node_id,
+            self._name,
+            "up",
+            self._version,
+            self._period,
+            serves=tuple(self._own) if full else None,
+            want=want,
         )
 
     def _publish(self, said: Announcement) -> None:

@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from irismq_runtime.errors import EncodeError
 from irismq_runtime.refs.asking import RemoteAsk
-from irismq_runtime.wire import DEFAULT_LIMITS, decode_plain_json_untrusted, encode_plain_json
+from irismq_runtime.wire import (
+    DEFAULT_LIMITS,
+    decode_plain_json_untrusted,
+    encode_plain_json,
+    new_id,
+)
 
 if TYPE_CHECKING:
     from irismq_runtime.refs.outbound import Outbound
@@ -29,10 +34,10 @@ class ForeignAsk(RemoteAsk[Any]):
     def __init__(
         self, outbound: Outbound, address: str, message: object, form: Form, timeout: float
     ) -> None:
-        packer = outbound.packer
-        label = packer.id_of(packer.number())
         name = type(message).__name__
-        super().__init__(outbound, address, address, id=label, message_type=name, timeout=timeout)
+        super().__init__(
+            outbound, address, address, id=new_id(), message_type=name, timeout=timeout
+        )
         self._form = form
 
     def _read(self, data: bytes) -> Any:

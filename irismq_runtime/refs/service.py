@@ -21,7 +21,7 @@ from irismq_runtime.refs.foreign import ForeignAsk, foreign_bytes
 from irismq_runtime.refs.gather import Gather
 from irismq_runtime.refs.proxy import RemoteProxy
 from irismq_runtime.refs.tunnels import Opening, stream
-from irismq_runtime.wire import Kind
+from irismq_runtime.wire import Kind, new_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable
@@ -88,8 +88,7 @@ class ServiceRef:
                 codec=self.codec,
             )
         data = foreign_bytes(message, self.foreign)
-        label = outbound.packer.id_of(outbound.packer.number())
-        return outbound.store_bytes(self.address, self._topic, label, data, delay)
+        return outbound.store_bytes(self.address, self._topic, new_id(), data, delay)
 
     def tell_many(self, messages: Iterable[object]) -> list[TellReceipt]:
         """Store each message; they leave together. Raises as `tell`, at the first."""

@@ -41,11 +41,13 @@ class World:
     relay: MemoryRelay = field(default_factory=MemoryRelay)
 
     def transports(self, config: Any, system: Any, node_id: str) -> Any:
-        return MemoryMailbox(self.broker), MemoryAddresses(self.relay, system.clock)
+        mailbox = MemoryMailbox(self.broker, max_attempts=config.max_attempts)
+        return mailbox, MemoryAddresses(self.relay, system.clock)
 
     @contextlib.asynccontextmanager
     async def node(self, name: str = "node", **options: Any) -> AsyncIterator[Node]:
         options.setdefault("presence_period", 0.2)
+        options.setdefault("drain", 1.0)
         async with Node(name=name, transports=self.transports, **options) as node:
             yield node
 

@@ -365,26 +365,40 @@ class MemoryRequest:
 
 
 class MemoryTunnel:
-    """One end of a tunnel with room for `room` messages. See ports.TunnelPort."""
+    """One end of a tunnel with room for a few messages. See ports.TunnelPort."""
 
-    def __init__(self, inbox: asyncio.Queue[bytes | None], outbox: asyncio.Queue[bytes | None]):
+    def __init__(
+        self,
+        inbox: asyncio.Queue[bytes],
+        outbox: asyncio.Queue[bytes],
+        over: asyncio.Event,
+    ) -> None:
         self.inbox = inbox
         self.outbox = outbox
-        self.closed = False
+        self.over = over
+
+    async def _or_over(self, work: Any) -> Any:
+        """The result of `work`, unless the tunnel is over before."""
+        doing = asyncio.ensure_future(work)
+        ending = asyncio.ensure_future(self.over.wait())
+        try:
+            await asyncio.wait({doing, ending}, return_when=asyncio.FIRST_COMPLETED)
+            if doing.done():
+                return doing.result()
+            raise TunnelClosed
+        finally:
+            doing.cancel()
+            ending.cancel()
 
     async def send(self, body: bytes) -> None:
-        if self.closed:
+        if self.over.is_set():
             raise TunnelClosed
-        await self.outbox.put(body)
+        await self._or_over(self.outbox.put(body))
 
     async def receive(self) -> bytes:
-        if self.closed and self.inbox.empty():
-            raise TunnelClosed
-        body = await self.inbox.get()
-        if body is None:
-            self.closed = True
-            raise TunnelClosed
-        return body
+        if not self.inbox.empty():
+            return self.inbox.get_nowait()
+        return await self._or_over(self.inbox.get())
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while True:
@@ -395,19 +409,18 @@ class MemoryTunnel:
             yield body
 
     async def close(self) -> None:
-        if not self.closed:
-            self.closed = True
-            await self.outbox.put(None)
+        self.over.set()
 
 
 class MemoryInboundTunnel:
     """See ports.InboundTunnel."""
 
     def __init__(self, room: int) -> None:
-        forth: asyncio.Queue[bytes | None] = asyncio.Queue(room)
-        back: asyncio.Queue[bytes | None] = asyncio.Queue(room)
-        self.ours = MemoryTunnel(forth, back)
-        self.theirs = MemoryTunnel(back, forth)
+        forth: asyncio.Queue[bytes] = asyncio.Queue(room)
+        back: asyncio.Queue[bytes] = asyncio.Queue(room)
+        over = asyncio.Event()
+        self.ours = MemoryTunnel(forth, back, over)
+        self.theirs = MemoryTunnel(back, forth, over)
         self.accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def accept(self) -> MemoryTunnel:

@@ -1,0 +1,331 @@
+"""What nodes do among themselves: presence, death watch, keys, events, the end."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from actors import Actor, ActorDeadError, Terminated, receives
+from actors.errors import Refused
+from actors.testing import ManualClock, settle
+from irismq_runtime import ConfigError, ConnectionLost, Node, RemoteError, durable, live
+from irismq_runtime.errors import RemoteFault
+from irismq_runtime.node.presence import SETTLE, SETTLE_AT_MOST
+from supervisors import Supervisor, child
+from tests.node.helpers import Add, Counter, Total, World
+from tests.node.test_asks import Do, service
+from tests.support.transports import MemoryBroker
+
+
+@pytest.fixture
+def world():
+    return World()
+
+
+async def until(condition):
+    while not condition():
+        await asyncio.sleep(0)
+
+
+class Watcher(Actor):
+    """Watches whom it is sent."""
+
+    def __init__(self, log: list[Any]) -> None:
+        self.log = log
+
+    def on_receive(self, message):
+        self.watch(message)
+
+    @receives(Terminated)
+    def ended(self, message: Terminated) -> None:
+        self.log.append(message)
+
+
+async def peer_of(client, server):
+    """A ref in `client` to the actor of `server` that serves test.who."""
+
+    def who(self, message):
+        return self.actor_ref
+
+    root = await server.start(Supervisor.of(child(service("test.who", who))))
+    await until(lambda: client.members("test.who"))
+    return root, await client.ref("test.who").ask(Do())
+
+
+async def test_a_watcher_hears_of_the_end_of_an_actor_on_another_node(world):
+    async with world.node("server") as server, world.node("client") as client:
+        root, peer = await peer_of(client, server)
+        log = []
+        watcher = client.system.start(Watcher, log)
+        watcher.tell(peer)
+        await until(lambda: server.parts.watchers._watchers)
+        await root.stop()
+        await until(lambda: log)
+        (terminated,) = log
+        assert terminated.ref == peer
+        assert terminated.exit.reason == "shutdown"
+
+
+async def test_watching_the_dead_answers_at_once(world):
+    async with world.node("server") as server, world.node("client") as client:
+        root, peer = await peer_of(client, server)
+        await root.stop()
+        log = []
+        client.system.start(Watcher, log).tell(peer)
+        await until(lambda: log)
+        assert log[0].exit.reason == "noproc"
+
+
+async def test_a_node_that_goes_takes_the_watched_with_it(world):
+    async with world.node("client") as client:
+        log = []
+        async with world.node("server") as server:
+            _, peer = await peer_of(client, server)
+            client.system.start(Watcher, log).tell(peer)
+            await until(lambda: server.parts.watchers._watchers)
+            server.parts.watchers._watchers.clear()  # it dies without a word
+        await until(lambda: log)
+        assert log[0].exit.reason == "noproc"
+        with pytest.raises(ActorDeadError):
+            await peer.ask(Do())
+
+
+async def test_a_silent_node_is_gone_after_the_misses_and_its_watchers_are_told():
+    clock = ManualClock()
+    world = World(MemoryBroker(clock))
+    options = {"clock": clock, "presence_period": 1.0, "presence_misses": 3}
+    async with world.node("client", **options) as client, world.node("server", **options) as server:
+        changes = []
+        client.parts.presence.on_change(changes.append)
+        await server.start(Supervisor.of(child(Counter)))
+        for _ in range(3):
+            await settle(client.system)
+            clock.advance(0.5)
+        await settle(client.system)
+        assert client.members("test.counter")
+        server.parts.presence._timer.cancel()  # it hangs: no heartbeat, no goodbye
+        for _ in range(3):
+            clock.advance(1.0)
+            await settle(client.system)
+        assert client.members("test.counter")
+        clock.advance(1.0)
+        await settle(client.system)
+        assert not client.members("test.counter")
+        assert changes[-1].kind == "gone"
+        assert client.parts.presence.trusted
+
+
+async def test_presence_settles_after_hearing_itself_and_in_any_case():
+    clock = ManualClock()
+    world = World(MemoryBroker(clock))
+    async with world.node("client", clock=clock) as client:
+        await settle(client.system)
+        assert client.parts.presence.settling
+        clock.advance(SETTLE)
+        assert not client.parts.presence.settling
+        assert client.parts.presence.trusted
+    async with world.node("deaf", clock=clock) as deaf:
+        world.relay.topics.clear()
+        clock.advance(SETTLE_AT_MOST)
+        assert not deaf.parts.presence.settling
+        assert not deaf.parts.presence.trusted
+
+
+KEY = b"a secret of 16 to 64 bytes"
+
+
+async def test_a_node_with_keys_refuses_what_is_not_signed_with_one_of_them(world):
+    async with (
+        world.node("server", keys={"new": KEY, "old": KEY[::-1]}) as server,
+        world.node("friend", keys={"old": KEY[::-1]}) as friend,
+        world.node("stranger") as stranger,
+    ):
+        log = []
+        await server.start(Supervisor.of(child(Counter, log)))
+        server_id = server.id
+        assert stranger.id != server_id
+        await until(lambda: friend.members("test.counter") or server.parts.presence.trusted)
+        stranger.ref("test.counter").tell(Add(1))
+        await until(lambda: server.parts.incoming.counters.buried == 1)
+        assert server.parts.incoming.counters.unsigned >= 1
+        stranger.ref("test.counter").tell_all(Add(1))
+        friend.ref("test.counter").tell(Add(5))
+        await until(lambda: log)
+        assert log == [5]
+        with pytest.raises(RemoteFault, match="not signed"):
+            await stranger.ref("test.counter", foreign="json").ask({"a": 1})
+
+
+async def test_an_actor_that_only_listens_needs_no_address(world):
+    log = []
+
+    class Board(Actor):
+        subscribes = (live("news.live"), durable("news.kept", channel="board"))
+
+        def on_receive(self, message):
+            log.append((self.context.kind, message))
+
+    async with world.node("server") as server:
+        await server.start(Supervisor.of(child(Board)))
+        await server.publish("news.kept", "kept")
+        server.publish("news.live", "now", durable=False)
+        await until(lambda: len(log) == 2)
+        assert sorted(log) == [("event", "kept"), ("event", "now")]
+        with pytest.raises(ValueError, match="cannot be delayed"):
+            server.publish("news.live", "later", durable=False, delay=1.0)
+
+
+async def test_subscriptions_that_are_none_are_an_error_that_says_so(world):
+    class Wrong(Actor):
+        subscribes = ("news",)
+
+    async with world.node("server") as server:
+        with pytest.raises(Exception, match="no list of subscriptions") as caught:
+            await server.start(Supervisor.of(child(Wrong)))
+        causes = []
+        error = caught.value
+        while error is not None:
+            causes.append(type(error))
+            error = error.__cause__
+        assert ConfigError in causes
+
+
+async def test_case_16_and_17_what_runs_is_finished_and_what_waits_goes_back(world):
+    gate, log = asyncio.Event(), []
+
+    async def work(self, message):
+        log.append(message.what)
+        await gate.wait()
+
+    async with world.node("one") as one:
+        await one.start(Supervisor.of(child(service("test.work", work))))
+        for number in range(21):
+            one.ref("test.work").tell(Do(f"{number}"))
+        await until(lambda: log)
+        (binding,) = one.parts.binder
+        history = binding.stored[0][1].history
+        await until(lambda: len(history) == 21)
+        stopping = asyncio.ensure_future(one.stop())
+        await until(lambda: sum(m.settled is not None for m in history) == 20)
+        assert {m.settled for m in history if m.settled} == {("requeue", 0, False)}
+        assert log == ["0"]
+        gate.set()
+        await stopping
+        assert history[0].settled == ("finish",)
+        assert log == ["0"]
+    async with world.node("two") as two:
+        await two.start(Supervisor.of(child(service("test.work", work))))
+        await until(lambda: len(log) == 21)
+        assert sorted(log, key=int) == [f"{n}" for n in range(21)]
+
+
+async def test_on_stop_may_still_tell(world):
+    class Leaving(Actor):
+        def __init__(self, node):
+            self.node = node
+
+        def on_stop(self, reason):
+            self.node.ref("test.after").tell(Total())
+
+    async with world.node("one") as one:
+        await one.start(Supervisor.of(child(Leaving, one)))
+    assert len(world.broker.bodies("test.after")) == 1
+
+
+async def test_a_node_is_used_inside_its_context_alone(world):
+    node = Node(name="x", transports=world.transports)
+    with pytest.raises(RuntimeError, match="async with"):
+        node.ref("test.any")
+    async with node:
+        with pytest.raises(ConfigError):
+            node.ref("")
+        assert node.ref("test.any") is node.ref("test.any")
+    with pytest.raises(ConfigError) as caught:
+        Node(nonsense=1)
+    assert caught.value.option == "nonsense"
+
+
+async def test_a_relay_that_is_away_at_the_start_leaves_nothing_open(world):
+    world.relay.cut = True
+    with pytest.raises(ConnectionLost):
+        async with world.node("one"):
+            pytest.fail("it must not be entered")
+
+
+async def test_case_123_health_names_what_does_not_work(world):
+    async with world.node("one") as one:
+        await one.start(Supervisor.of(child(Counter)))
+        await until(lambda: one.health().ready)
+        (binding,) = one.parts.binder
+        binding.stored[0][0].gate.hold("full")
+        world.relay.cut = True
+        health = one.health()
+        assert not health.ready
+        assert health.live
+        assert any(reason.startswith("consumer test.counter: paused") for reason in health.reasons)
+        assert "relay: cut" in health.reasons
+        binding.stored[0][0].gate.release("full")
+        world.relay.cut = False
+        await until(lambda: one.health().ready)
+        assert one.health().to_dict()["ready"] is True
+
+
+async def test_the_tree_of_every_node_is_gathered(world):
+    async with world.node("one") as one, world.node("two") as two:
+        await one.start(Supervisor.of(child(Counter, name="counter")))
+        await until(lambda: len(two.nodes()) == 2)
+        trees = await two.trees()
+        assert set(trees) == {one.id, two.id}
+        (root,) = trees[one.id]["trees"]
+        assert root["children"][0]["name"] == "counter"
+        assert trees[two.id]["trees"] == []
+
+
+async def test_a_tunnel_is_refused_by_a_class_that_takes_none(world):
+    async with world.node("one") as one, world.node("two") as two:
+        await one.start(Supervisor.of(child(Counter)))
+        await until(lambda: two.members("test.counter"))
+        async with two.ref("test.counter").tunnel() as tunnel:
+            with pytest.raises(Refused, match="no on_tunnel"):
+                await tunnel.receive()
+
+
+async def test_a_stream_waits_while_its_reader_does_and_ends_with_it(world):
+    made = []
+
+    async def count(self, message):
+        try:
+            for number in range(1000):
+                made.append(number)
+                yield number
+        finally:
+            made.append("closed")
+
+    async with world.node("one") as one, world.node("two") as two:
+        await one.start(Supervisor.of(child(service("test.count", count))))
+        await until(lambda: two.members("test.count"))
+        stream = two.ref("test.count").stream(Do())
+        assert await anext(stream) == 0
+        for _ in range(200):
+            await asyncio.sleep(0)
+        assert len(made) < 20  # room for a few, in memory
+        await stream.aclose()
+        await until(lambda: made[-1] == "closed")
+        (binding,) = one.parts.binder
+        await until(lambda: len(binding.handler.tunnels) == 0)
+
+
+async def test_a_stream_that_breaks_tells_its_reader_why(world):
+    async def count(self, message):
+        yield 1
+        raise LookupError("no more")
+
+    async with world.node("one") as one, world.node("two") as two:
+        await one.start(Supervisor.of(child(service("test.count", count))))
+        await until(lambda: two.members("test.count"))
+        stream = two.ref("test.count").stream(Do())
+        assert await anext(stream) == 1
+        with pytest.raises(RemoteError, match="no more"):
+            await anext(stream)
