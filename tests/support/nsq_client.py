@@ -104,6 +104,18 @@ class NsqClient:
         """
         assert await self.ask(nsq.pub("sync#ephemeral", b"x")) == b"OK"
 
+    async def ask_around_messages(self, data: bytes, ids: list[bytes]) -> bytes:
+        """Ask, and note the ids of messages that come before the answer."""
+        self.send(data)
+        while isinstance(frame := await self.frame(), Message):
+            ids.append(frame.id)
+        assert isinstance(frame, Response), frame
+        return frame.data
+
+    async def synced_around_messages(self) -> None:
+        """`synced`, whatever messages come meanwhile."""
+        await self.ask_around_messages(nsq.pub("sync#ephemeral", b"x"), [])
+
     async def close(self) -> None:
         self.writer.close()
         try:

@@ -86,12 +86,13 @@ class EmbeddedNsqd:
         listeners = [_listen(self.host, self.port)]
         try:
             listeners.append(_listen(self.host, self.http_port))
-            broker = await self._open_broker(loop)
+            ports = [listener.getsockname()[1] for listener in listeners]
+            broker = await self._open_broker(loop, ports[0])
         except BaseException:
             for listener in listeners:
                 listener.close()
             raise
-        self.port, self.http_port = (listener.getsockname()[1] for listener in listeners)
+        self.port, self.http_port = ports
         self._context = context = ServerContext(
             broker,
             self.options,
@@ -108,7 +109,7 @@ class EmbeddedNsqd:
         self._http = HttpApi(context, listeners[1])
         self._http.start()
 
-    async def _open_broker(self, loop: asyncio.AbstractEventLoop) -> Broker:
+    async def _open_broker(self, loop: asyncio.AbstractEventLoop, port: int) -> Broker:
         def broker(journal: Journal) -> Broker:
             return Broker(clock=self.clock, rng=self._rng, journal=journal, options=self.options)
 
@@ -116,7 +117,7 @@ class EmbeddedNsqd:
             return broker(MemoryJournal())
         lock = DirectoryLock(self.data)
         await asyncio.to_thread(
-            lock.acquire, address=f"{self.host}:{self.port}", wall_time=self.clock.time()
+            lock.acquire, address=f"{self.host}:{port}", wall_time=self.clock.time()
         )
         try:
             store = await asyncio.to_thread(Store, self.data, sync=self.options.sync)

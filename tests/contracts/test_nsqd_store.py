@@ -1,0 +1,451 @@
+"""What the embedded nsqd has confirmed it keeps: kills, cuts, full disks, two owners."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import resource
+import shutil
+import time
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from irismq_runtime.embedded.nsqd import (
+    DataDirectoryError,
+    DirectoryInUse,
+    EmbeddedNsqd,
+    NsqdOptions,
+)
+from irismq_runtime.embedded.nsqd.journal import Record
+from irismq_runtime.embedded.nsqd.store import Batch, Store, runs
+from irismq_runtime.protocols import nsq
+from tests.support.nsq_client import NsqClient, nsq_client
+from tests.support.nsqd_http import call, channel_stats, stats, topic_stats
+from tests.support.nsqd_process import NsqdProcess, nsqd_process
+from tests.support.nsqd_server import nsqd_server
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+async def take_all(port: int, topic: str, channel: str, expected: set[bytes]) -> list[bytes]:
+    """FINish messages until all that is expected has come; what came, in order."""
+    got: list[bytes] = []
+    async with nsq_client(port) as client:
+        await client.subscribe(topic, channel, ready=500)
+        missing = set(expected)
+        while missing:
+            message = await client.message()
+            client.send(nsq.fin(message.id))
+            got.append(message.body)
+            missing.discard(message.body)
+        await client.synced()
+    return got
+
+
+# -- kills ------------------------------------------------------------------------
+
+
+async def kill_story(folder: Path, seed: int, kills: int) -> None:
+    """Kill the server under load, `kills` times, and count what was confirmed."""
+    rng = random.Random(seed)
+    confirmed: set[bytes] = set()
+    finished: set[bytes] = set()
+    number = 0
+    for _ in range(kills):
+        async with nsqd_process(folder) as server:
+            number = await one_life(server, rng, number, confirmed, finished)
+    async with nsqd_process(folder) as server:
+        got = await take_all(server.port, "t", "ch", confirmed - finished)
+        assert len(set(got) | finished) >= len(confirmed), f"seed {seed}"
+        info = await topic_stats(server, "t")
+        assert [c["channel_name"] for c in info["channels"]] == ["ch", "other"], f"seed {seed}"
+
+
+async def one_life(
+    server: NsqdProcess,
+    rng: random.Random,
+    number: int,
+    confirmed: set[bytes],
+    finished: set[bytes],
+) -> int:
+    """Publish and consume until a random number of confirmations, then kill."""
+    async with nsq_client(server.port) as publisher, nsq_client(server.port) as client:
+        await client.subscribe("t", ready=rng.randrange(1, 50))
+        await call(server, "POST", "/channel/create?topic=t&channel=other")
+        reader = asyncio.create_task(consume(client, finished))
+        waiting: list[list[bytes]] = []
+        for _ in range(rng.randrange(1, 60)):
+            bodies = [b"%d" % n for n in range(number, number + rng.randrange(1, 20))]
+            number += len(bodies)
+            waiting.append(bodies)
+            publisher.send(nsq.mpub("t", bodies))
+            if rng.random() < 0.5:
+                assert await publisher.response() == b"OK"
+                confirmed.update(waiting.pop(0))
+        server.process.kill()
+        try:
+            while waiting and await publisher.response() == b"OK":
+                confirmed.update(waiting.pop(0))
+        except (AssertionError, ConnectionError):
+            await server.kill()
+        await reader
+    return number
+
+
+async def consume(client: NsqClient, finished: set[bytes]) -> None:
+    """Finish what comes until the connection ends.
+
+    A FIN that was sent may be lost with the server, so it excuses nothing; that
+    it was sent means that the message was delivered, which is all that counts.
+    """
+    try:
+        while isinstance(frame := await client.frame(), nsq.Message):
+            finished.add(frame.body)
+            client.send(nsq.fin(frame.id))
+    except ConnectionError:
+        return
+
+
+async def test_case_113_kills_at_random_moments_lose_nothing_confirmed(tmp_path):
+    seed = random.randrange(2**32)
+    await kill_story(tmp_path / "data", seed, kills=4)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+async def test_case_113_five_hundred_kills_lose_nothing_confirmed(tmp_path):
+    for part in range(50):
+        await kill_story(tmp_path / f"data-{part}", random.randrange(2**32), kills=10)
+
+
+async def test_case_25_a_thousand_confirmed_fifty_in_flight_and_a_kill(tmp_path):
+    sent = {b"%d" % number for number in range(1000)}
+    async with nsqd_process(tmp_path) as server, nsq_client(server.port) as client:
+        await client.subscribe("t", ready=50)
+        async with nsq_client(server.port) as publisher:
+            assert await publisher.ask(nsq.mpub("t", sorted(sent))) == b"OK"
+        await client.messages(50)
+        await server.kill()
+    async with nsqd_process(tmp_path) as server:
+        assert sorted(await take_all(server.port, "t", "ch", sent)) == sorted(sent)
+
+
+# -- restarts -----------------------------------------------------------------------
+
+
+async def test_what_was_finished_is_gone_and_the_rest_is_there_after_a_restart(tmp_path):
+    async with nsqd_server("embedded", data=tmp_path) as server:
+        async with nsq_client(server.port) as client:
+            await client.subscribe("t", ready=1)
+            assert await client.ask(nsq.mpub("t", [b"1", b"2", b"3"])) == b"OK"
+            first = await client.message()
+            client.send(nsq.req(first.id, 0))
+            again = [await client.message()]
+            client.send(nsq.fin(again[0].id))
+            await client.synced_around_messages()
+        await server.restart()
+        rest = {b"1", b"2", b"3"} - {again[0].body}
+        assert set(await take_all(server.port, "t", "ch", rest)) == rest
+        await server.restart()
+        assert (await channel_stats(server, "t", "ch"))["depth"] == 0
+
+
+async def test_attempts_are_kept_over_a_restart(tmp_path):
+    async with nsqd_server("embedded", data=tmp_path) as server:
+        async with nsq_client(server.port) as client:
+            await client.subscribe("t", ready=1)
+            assert await client.ask(nsq.pub("t", b"x")) == b"OK"
+            for _ in range(3):
+                client.send(nsq.req((await client.message()).id, 0))
+            client.send(nsq.rdy(0))
+            await client.message()
+        await server.restart()
+        async with nsq_client(server.port) as client:
+            await client.subscribe("t", ready=1)
+            assert (await client.message()).attempts == 4
+
+
+async def test_case_26_a_deferred_message_keeps_its_due_time_over_a_kill(tmp_path):
+    async with nsqd_server("embedded", data=tmp_path) as server:
+        async with nsq_client(server.port) as client:
+            await client.subscribe("t")
+            start = time.monotonic()
+            assert await client.ask(nsq.dpub("t", 1500, b"later")) == b"OK"
+            assert await client.ask(nsq.pub("t", b"now")) == b"OK"
+        await server.kill()
+        await server.start()
+        assert (await channel_stats(server, "t", "ch"))["deferred_count"] == 1
+        async with nsq_client(server.port) as client:
+            await client.subscribe("t", ready=5)
+            assert (await client.message()).body == b"now"
+            assert (await client.message()).body == b"later"
+            assert 1.49 <= time.monotonic() - start < 2.0
+
+
+async def test_case_113_topics_channels_and_pauses_are_as_before(tmp_path):
+    async with nsqd_server("embedded", data=tmp_path) as server:
+        for path in (
+            "/topic/create?topic=a",
+            "/channel/create?topic=a&channel=one",
+            "/channel/create?topic=a&channel=two",
+            "/channel/delete?topic=a&channel=two",
+            "/channel/pause?topic=a&channel=one",
+            "/topic/create?topic=b",
+            "/topic/delete?topic=b",
+            "/topic/create?topic=c",
+            "/topic/pause?topic=c",
+            "/topic/create?topic=d%23ephemeral",
+            "/channel/create?topic=a&channel=e%23ephemeral",
+        ):
+            assert (await call(server, "POST", path))[0] == 200
+        await server.restart()
+        found = (await stats(server))["topics"]
+        assert [
+            (
+                t["topic_name"],
+                t["paused"],
+                [(c["channel_name"], c["paused"]) for c in t["channels"]],
+            )
+            for t in found
+        ] == [("a", False, [("one", True)]), ("c", True, [])]
+
+
+async def test_a_backlog_moves_to_the_first_channel_and_its_copies_to_the_others(tmp_path):
+    async with nsqd_server("embedded", data=tmp_path) as server:
+        for path in (
+            "/topic/create?topic=t",
+            "/channel/create?topic=t&channel=one",
+            "/channel/create?topic=t&channel=two",
+            "/topic/pause?topic=t",
+        ):
+            await call(server, "POST", path)
+        assert await call(server, "POST", "/mpub?topic=t", b"1\n2\n3") == (200, b"OK")
+        await server.kill()
+        await server.start()
+        assert (await topic_stats(server, "t"))["depth"] == 3
+        await call(server, "POST", "/topic/unpause?topic=t")
+        await call(server, "POST", "/pub?topic=t", b"4")
+        await server.kill()
+        await server.start()
+        sent = {b"1", b"2", b"3", b"4"}
+        for channel in ("one", "two"):
+            assert sorted(await take_all(server.port, "t", channel, sent)) == sorted(sent)
+
+
+async def test_emptied_and_deleted_messages_do_not_come_back(tmp_path):
+    async with nsqd_server("embedded", data=tmp_path) as server:
+        async with nsq_client(server.port) as client:
+            await client.subscribe("t", ready=1)
+            assert await client.ask(nsq.mpub("t", [b"1", b"2"])) == b"OK"
+            await client.message()
+            assert await client.ask(nsq.dpub("t", 60_000, b"3")) == b"OK"
+            assert await client.ask(nsq.mpub("u", [b"1", b"2"])) == b"OK"
+        await call(server, "POST", "/channel/empty?topic=t&channel=ch")
+        await call(server, "POST", "/topic/delete?topic=u")
+        await server.restart()
+        value = await channel_stats(server, "t", "ch")
+        assert value["depth"] == value["deferred_count"] == 0
+        assert await topic_stats(server, "u") is None
+
+
+async def test_ids_go_up_over_restarts_whatever_the_clock_says(tmp_path):
+    seen: list[bytes] = []
+    for wall in (2_000_000_000.0, 1_000_000_000.0, 1_500_000_000.0):
+        clock = ShiftedClock(wall - time.time())
+        server = EmbeddedNsqd(data=tmp_path, clock=clock)
+        await server.start()
+        async with nsq_client(server.port) as client:
+            await client.subscribe("t", ready=5)
+            assert await client.ask(nsq.pub("t", b"x")) == b"OK"
+            message = await client.message()
+            client.send(nsq.fin(message.id))
+            seen.append(message.id)
+            await client.synced()
+        await server.stop()
+    assert seen == sorted(set(seen))
+
+
+# -- clock ----------------------------------------------------------------------------
+
+
+class ShiftedClock:
+    """The loop's clock with a wall time that can be stepped."""
+
+    def __init__(self, shift: float = 0.0) -> None:
+        self.shift = shift
+
+    monotonic = staticmethod(time.monotonic)
+
+    def time(self) -> float:
+        return time.time() + self.shift
+
+    def call_later(self, delay, callback, *args):
+        return asyncio.get_running_loop().call_later(delay, callback, *args)
+
+
+async def test_case_115_the_wall_clock_steps_back_an_hour(tmp_path):
+    clock = ShiftedClock()
+    server = EmbeddedNsqd(clock=clock, data=tmp_path)
+    await server.start()
+    async with nsq_client(server.port) as client:
+        await client.subscribe("t", ready=100, msg_timeout=1000)
+        ids = []
+        for shift in (0.0, -3600.0, 3600.0, -7200.0):
+            clock.shift = shift
+            assert await client.ask(nsq.pub("t", b"x")) == b"OK"
+            assert await client.ask_around_messages(nsq.dpub("t", 100, b"d"), ids) == b"OK"
+        while len(ids) < 8:
+            ids.append((await client.message()).id)
+        assert len(set(ids)) == 8
+        start = time.monotonic()
+        assert (await client.message()).attempts == 2
+        assert time.monotonic() - start < 1.2
+    await server.stop()
+
+
+# -- full disks -------------------------------------------------------------------------
+
+
+async def test_case_112_a_full_disk_refuses_and_says_so_until_a_write_works(tmp_path):
+    limit = 3_000_000
+    async with nsqd_process(tmp_path, file_size=limit) as server:
+        confirmed = 0
+        refused = None
+        while refused is None:
+            async with nsq_client(server.port) as client:
+                frame = nsq.Response(b"OK")
+                while frame == nsq.Response(b"OK"):
+                    frame = await client.frame_after(nsq.pub("t", b"%07d" % confirmed * 10_000))
+                    confirmed += frame == nsq.Response(b"OK")
+                refused = frame
+        assert isinstance(refused, nsq.ErrorFrame)
+        assert refused.code == "E_PUB_FAILED"
+        status, body = await call(server, "GET", "/ping")
+        assert (status, body[:6]) == (500, b"NOK - ")
+        assert (await stats(server))["health"].startswith("NOK - ")
+        assert (await call(server, "POST", "/pub?topic=t", b"x" * 900_000))[0] == 503
+        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (-1, -1))
+        while (await call(server, "GET", "/ping"))[0] != 200:
+            await asyncio.sleep(0)
+        async with nsq_client(server.port) as client:
+            assert await client.ask(nsq.pub("t", b"after")) == b"OK"
+        await server.kill()
+    expected = {b"%07d" % number * 10_000 for number in range(confirmed)} | {b"after"}
+    async with nsqd_process(tmp_path) as server:
+        assert sorted(await take_all(server.port, "t", "ch", expected)) == sorted(expected)
+
+
+# -- owners --------------------------------------------------------------------------------
+
+
+async def test_case_114_a_second_server_is_refused_by_the_name_of_the_holder(tmp_path):
+    folder = tmp_path / "new" / "data"
+    first = EmbeddedNsqd(data=folder)
+    await first.start()
+    second = EmbeddedNsqd(data=folder)
+    with pytest.raises(DirectoryInUse) as caught:
+        await second.start()
+    assert f"process {os.getpid()}" in caught.value.holder
+    assert f"127.0.0.1:{first.port}" in str(caught.value)
+    await first.stop()
+    await second.start()
+    await second.stop()
+
+
+async def test_case_114_a_lock_left_by_a_killed_server_is_taken_over(tmp_path):
+    async with nsqd_process(tmp_path) as server:
+        await server.kill()
+    assert (tmp_path / "nsqd.lock").exists()
+    later = EmbeddedNsqd(data=tmp_path)
+    await later.start()
+    await later.stop()
+
+
+async def test_case_114_a_folder_that_cannot_be_used_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        server = EmbeddedNsqd(data=folder)
+        with pytest.raises(DataDirectoryError, match=str(folder)):
+            await server.start()
+
+
+async def test_a_file_that_is_no_store_is_refused_and_the_folder_given_up(tmp_path):
+    (tmp_path / "nsqd.sqlite").write_bytes(b"not a database, certainly not " * 100)
+    for _ in range(2):
+        with pytest.raises(DataDirectoryError, match="not a database"):
+            await EmbeddedNsqd(data=tmp_path).start()
+
+
+# -- the file itself -------------------------------------------------------------------------
+
+
+def record(row: int) -> Record:
+    return Record(row, 1, b"%016d" % row, row, 0, b"body %d" % row)
+
+
+def test_case_113_a_file_cut_at_any_byte_opens_with_what_came_before(tmp_path):
+    store = Store(tmp_path, sync=False)
+    for row in range(1, 41):
+        store.write(Batch(records=[record(row)]))
+    log = (tmp_path / "nsqd.sqlite-wal").read_bytes()
+    main = (tmp_path / "nsqd.sqlite").read_bytes()
+    cuts = [*range(0, len(log), 4111), *range(len(log) - 200, len(log) + 1)]
+    counts = []
+    for cut in cuts:
+        folder = tmp_path / "cut"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        (folder / "nsqd.sqlite").write_bytes(main)
+        (folder / "nsqd.sqlite-wal").write_bytes(log[:cut])
+        opened = Store(folder, sync=False)
+        rows = [row.row for row in opened.rows()]
+        opened.close()
+        assert rows == list(range(1, len(rows) + 1))
+        counts.append(len(rows))
+    store.close()
+    assert counts == sorted(counts)
+    assert counts[-1] == 40
+
+
+def test_a_batch_is_written_whole_or_not_at_all(tmp_path):
+    store = Store(tmp_path, sync=False)
+    store.write(Batch(records=[record(1)]))
+    with pytest.raises(Exception, match="UNIQUE"):
+        store.write(Batch(records=[record(2), record(1)]))
+    assert [row.row for row in store.rows()] == [1]
+    store.close()
+
+
+def test_a_store_of_another_format_is_refused(tmp_path):
+    store = Store(tmp_path, sync=False)
+    store._connection.execute("PRAGMA user_version = 99")
+    store.close()
+    with pytest.raises(DataDirectoryError, match="format 99"):
+        Store(tmp_path, sync=False)
+
+
+@given(st.sets(st.integers(1, 60)))
+def test_runs_cover_exactly_the_rows(rows):
+    found = runs(rows)
+    assert {row for first, last in found for row in range(first, last + 1)} == rows
+    assert all(last + 1 < first for (_, last), (first, _) in pairwise(found))
+
+
+async def test_settlements_alone_reach_the_store_without_a_publish(tmp_path):
+    options = NsqdOptions(sync=False)
+    async with nsqd_server("embedded", data=tmp_path, options=options) as server:
+        async with nsq_client(server.port) as client:
+            await client.subscribe("t", ready=10)
+            assert await client.ask(nsq.mpub("t", [b"1", b"2"])) == b"OK"
+            for message in await client.messages(2):
+                client.send(nsq.fin(message.id))
+        while (await channel_stats(server, "t", "ch"))["in_flight_count"]:
+            await asyncio.sleep(0)
+        await server.restart()
+        assert (await channel_stats(server, "t", "ch"))["depth"] == 0
