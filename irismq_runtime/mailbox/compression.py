@@ -7,6 +7,7 @@ that sends a bomb is paid for piece by piece, not all at once.
 
 from __future__ import annotations
 
+import importlib
 import zlib
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -66,8 +67,7 @@ class Snappy:
     __slots__ = ("_in", "_out")
 
     def __init__(self) -> None:
-        import snappy
-
+        snappy: Any = importlib.import_module("snappy")
         self._out: Any = snappy.StreamCompressor()
         self._in: Any = snappy.StreamDecompressor()
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from actors.clock import TimerHandle
     from irismq_runtime.mailbox.endpoint import Endpoint
+    from irismq_runtime.mailbox.limits import BrokerLimits
     from irismq_runtime.mailbox.receipts import Receipt
     from irismq_runtime.mailbox.settlement import RequeueDelays
     from irismq_runtime.mailbox.wiring import Wiring
@@ -55,7 +56,7 @@ class Consumer:
         window: int,
         store: Store,
         delays: RequeueDelays,
-        longest_delay: float,
+        limits: BrokerLimits,
     ) -> None:
         config = wiring.config
         self.topic = topic
@@ -69,7 +70,7 @@ class Consumer:
         self._paused = False
         self._store = store
         self._delays = delays
-        self._longest_delay = longest_delay
+        self._limits = limits
         self._lanes: dict[Endpoint, Lane] = {}
         # Lanes of nsqds that are not consumed from any more, until they are closed.
         self._departing: list[Lane] = []
@@ -116,7 +117,7 @@ class Consumer:
                 self._wiring,
                 endpoint,
                 self,
-                longest_delay=self._longest_delay,
+                limits=self._limits,
                 requeue_after=self._delays.after,
             )
             self._lanes[endpoint] = lane

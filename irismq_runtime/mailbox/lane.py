@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from irismq_runtime.mailbox.credit import Share
     from irismq_runtime.mailbox.endpoint import Endpoint
     from irismq_runtime.mailbox.handshake import Terms
+    from irismq_runtime.mailbox.limits import BrokerLimits
     from irismq_runtime.mailbox.wiring import Wiring
     from irismq_runtime.ports import StoredMessage
     from irismq_runtime.protocols.nsq import Frame
@@ -98,7 +99,7 @@ class Lane:
     """See the module. Loop thread only."""
 
     __slots__ = (
-        "_appetite", "_closed", "_finished", "_held_timer", "_longest_delay", "_out", "_overheld",
+        "_appetite", "_closed", "_finished", "_held_timer", "_limits", "_out", "_overheld",
         "_owner", "_requeue_after", "_wiring", "leases", "link", "lost", "share", "topic",
     )  # fmt: skip
 
@@ -108,7 +109,7 @@ class Lane:
         endpoint: Endpoint,
         owner: LaneOwner,
         *,
-        longest_delay: float,
+        limits: BrokerLimits,
         requeue_after: Callable[[int], float],
     ) -> None:
         self.topic = owner.topic
@@ -119,7 +120,7 @@ class Lane:
         self.share: Share | None = None
         self._wiring = wiring
         self._owner = owner
-        self._longest_delay = longest_delay
+        self._limits = limits
         self._requeue_after = requeue_after
         self._out: list[bytes] = []
         self._appetite: Appetite | None = None
@@ -290,7 +291,7 @@ class Lane:
             delay = self._requeue_after(message.attempts)
         self._release(message, lost=lost)
         if not lost:
-            self._send(req(message.raw_id, milliseconds(delay, self._longest_delay)))
+            self._send(req(message.raw_id, milliseconds(delay, self._limits.max_delay)))
         self._owner.settled(message, success=False, failure=penalty)
         return not lost
 
@@ -298,7 +299,7 @@ class Lane:
         """Keep the lease until the record is stored."""
         if lost:
             self.lost[message.raw_id] = message
-        self._owner.move(message, topic, record, min(delay, self._longest_delay))
+        self._owner.move(message, topic, record, min(delay, self._limits.max_delay))
 
     def moved(self, message: Stored, error: BaseException | None) -> None:
         """The record is stored: finish. It is not: give the message back."""

@@ -204,7 +204,7 @@ class NsqMailbox:
             window=window,
             store=self._store,
             delays=self._delays,
-            longest_delay=self.max_delay,
+            limits=self._publisher.limits,
         )
         self._consumers.append(consumer)
         consumer.discover(self._lookupds, self._endpoints)

@@ -604,3 +604,30 @@ async def test_case_21_places_rotate_when_there_are_fewer_than_brokers():
         seen |= holders
     assert seen == set(ports)
     await world.close()
+
+
+async def test_case_36_a_hundred_mailboxes_come_back_spread_out_and_soon():
+    world = World(concurrent_dials=16, dials_per_second=50.0)
+    await world.mailbox.start()
+    consumptions = [
+        await world.mailbox.consume(f"t{n}", "c", world.messages.append, window=1)
+        for n in range(100)
+    ]
+    await world.network.until(lambda: all(c.health().ok for c in consumptions))
+    where = world.network.peers[0].endpoint
+    world.network.down.add(where)
+    for peer in list(world.network.peers):
+        peer.transport.abort()
+    await turns()
+    dials = len(world.network.dials)
+    per_second = []
+    for second in range(30):
+        if second == 5:
+            world.network.down.clear()
+        before = len(world.network.dials)
+        await world.pass_time(1.0)
+        per_second.append(len(world.network.dials) - before)
+    assert len(world.network.dials) > dials
+    assert max(per_second) <= 61  # the rate, and the burst once
+    assert all(consumption.health().ok for consumption in consumptions)
+    await world.close()
