@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Ending"]
 
+#: Held by a thread that makes the control lane of a cell, which happens once in a life.
+_making_control = threading.Lock()
+
 
 class Ending(InHand):
     """The part of a cell that brings incarnations and the slot to their end."""
@@ -68,22 +71,19 @@ class Ending(InHand):
     def request_stop(self) -> StopFuture:
         """`ref.stop()`. Any thread."""
         future = StopFuture(self)
+        if not self.ended:
+            self.push_control(Stop("normal", future=future))
         if self.ended:
-            future.resolve(value=False)
-        elif not self.system.call_on_loop(self._stop_requested, future):
-            self.system.lost(self)
+            # Looked at last: what was pushed after the end finds nobody.
             future.resolve(value=False)
         return future
 
-    def _stop_requested(self, future: StopFuture) -> None:
-        if self.ended:
-            future.resolve(value=False)
-            return
-        self._await_stop(future)
-        self.push_control(Stop("normal"))
+    def is_leaving(self) -> bool:
+        """True while the last hook of an actor runs that nobody will start again."""
+        return self.state is CellState.STOPPING and self.on_down is None and self.parent is None
 
     def exit_soon(self, reason: ExitReason, error: BaseException | None = None) -> None:
-        """End this incarnation as the actor's own wish, with that reason. Loop thread.
+        """End this incarnation as the actor's own wish, with that reason. Any thread.
 
         `error` stands in the `Exit` as its cause.
         """
@@ -105,7 +105,7 @@ class Ending(InHand):
         if self.state in {CellState.NEW, CellState.DOWN, CellState.ENDED}:
             return self.exit or self.make_exit(reason)
         waiter: asyncio.Future[Exit] = self.system.loop.create_future()
-        self._await_stop(waiter)
+        self.await_stop(waiter)
         if timeout is not None and timeout <= 0:
             self.kill()
             return await waiter
@@ -123,14 +123,22 @@ class Ending(InHand):
         raise NotImplementedError
 
     def push_control(self, item: Any) -> None:
-        """Put `item` in the lane that goes before user messages. Loop thread."""
-        if isinstance(self.control, tuple):
-            self.control = deque()
-        self.control.append(item)
+        """Put `item` in the lane that goes before user messages. Any thread."""
+        while True:
+            control = self.control
+            if isinstance(control, tuple):
+                with _making_control:
+                    if isinstance(self.control, tuple):
+                        self.control = deque()
+                continue
+            control.append(item)
+            if control is self.control:
+                break
+            # The incarnation ended in between: its lane is gone, the next one has its own.
         if not self.scheduled:
             self.schedule()
 
-    def _await_stop(self, waiter: asyncio.Future[Exit] | StopFuture) -> None:
+    def await_stop(self, waiter: asyncio.Future[Exit] | StopFuture) -> None:
         if self._stop_waiters is None:
             self._stop_waiters = []
         self._stop_waiters.append(waiter)
@@ -165,16 +173,24 @@ class Ending(InHand):
         self.exit = exit_
         self.in_hand = None
         self.taken = False
+        waiters = self._take_waiters()
         if self.bystanders is not None:
             self.bystanders.put_away(self)
         self.retire()
         self.killing = False
         self.actor = None
-        self.control = ()
         if self.system.events.active:
             self.system.events.emit("actor.down", ref=self.ref, exit=exit_)
-        waiters, self._stop_waiters = self._stop_waiters, None
-        return waiters or []
+        return waiters
+
+    def _take_waiters(self) -> list[asyncio.Future[Exit] | StopFuture]:
+        """Those who asked for the end, also those whose stop was not looked at."""
+        control, self.control = self.control, ()
+        waiters, self._stop_waiters = self._stop_waiters or [], None
+        for item in control:
+            if isinstance(item, Stop) and item.future is not None:
+                waiters.append(item.future)
+        return waiters
 
     def retire(self) -> None:
         """Let go of what ran the incarnation."""
@@ -246,8 +262,7 @@ class Ending(InHand):
         self.limit = -1
         self.scheduled = False
         self.drain()
-        waiters, self._stop_waiters = self._stop_waiters, None
-        self.release(exit_, waiters or [])
+        self.release(exit_, self._take_waiters())
         if self._stopped is not None:
             self._stopped.set()
         self.system.unregister(self)

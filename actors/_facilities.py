@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from actors.ref import ActorRef
     from actors.system import System
 
-__all__ = ["Facilities"]
+__all__ = ["Facilities", "describe"]
 
 
 class Facilities:
@@ -183,3 +183,9 @@ class Facilities:
         if cell.actor is not self:
             raise ActorDeadError(f"this incarnation of {cell.ref}", cell.exit)
         return cell
+
+
+def describe(actor: Facilities) -> str:
+    """The class and the urn, as Pykka's actors show themselves."""
+    cell = vars(actor).get("_cell")
+    return f"{type(actor).__name__} ({cell.urn if cell is not None else 'not started'})"

@@ -13,7 +13,7 @@ from pykka import messages
 from pykka._introspection import get_attr_directly
 
 from actors._parcels import Again, Stamped
-from actors.ask import Ask
+from actors.ask import Ask, OwnAsk
 from actors.context import EMPTY, Context
 from actors.delivery import Delivery, Outcome, Parcel
 
@@ -73,11 +73,12 @@ def _set(actor: Any, message: messages.ProxySetAttr) -> Any:
 
 
 def _stop(actor: Any, _message: Any) -> Any:
-    actor.actor_ref.stop()
+    actor.actor_ref._cell.request_stop()  # noqa: SLF001  # refs and cells are one module in two files
 
 
 FIXED: Final[Mapping[type, Handler | None]] = {
     Ask: None,
+    OwnAsk: None,
     Delivery: None,
     Again: None,
     Stamped: None,

@@ -164,6 +164,8 @@ class Pump(Cell):
         """The next control message; None when it was the stop, which has begun."""
         item: Parcel | Stop = self.control.popleft()  # type: ignore[union-attr]  # not empty, so not the shared ()
         if isinstance(item, Stop):
+            if item.future is not None:
+                self.await_stop(item.future)
             self.in_hand = None
             self.begin_stop(item)
             return None

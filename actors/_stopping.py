@@ -22,17 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["Stop", "StopFuture"]
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """Control message: end the incarnation after the message in hand.
-
-    `error` is the cause, where whoever wants the end has one to tell.
-    """
-
-    reason: ExitReason
-    error: BaseException | None = None
-
-
 class StopFuture(Future[bool]):
     """True when the actor was alive and has stopped, False when it was dead."""
 
@@ -53,3 +42,14 @@ class StopFuture(Future[bool]):
                 f"{self._cell.ref} cannot wait for its own end; call stop() and return"
             )
         yield from super()._wait()
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Control message: end the incarnation after the message in hand."""
+
+    reason: ExitReason
+    #: The cause, when the actor itself wants to end and says why.
+    error: BaseException | None = None
+    #: Whoever wants to know when that is.
+    future: StopFuture | None = None

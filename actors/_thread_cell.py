@@ -304,6 +304,8 @@ class ThreadCell(Cell):
 
     def _begin_stop(self, run: Run, stop: Stop) -> None:
         exit_ = self.make_exit(stop.reason, stop.error)
+        if stop.future is not None:
+            self.system.call_on_loop(self.await_stop, stop.future)
         try:
             if self._hooks.on_stop:
                 if self._hooks.stop_takes_reason:

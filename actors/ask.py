@@ -11,12 +11,14 @@ from asyncio import CancelledError
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
+from actors._current import current_cell
 from actors.context import Context
 from actors.delivery import Outcome, Parcel
 from actors.errors import (
     ActorCrashed,
     ActorDeadError,
     AskCancelled,
+    AskCycle,
     AskTimeout,
     Refused,
 )
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
     from actors._cell import Cell
 
-__all__ = ["Ask", "error_for_caller"]
+__all__ = ["Ask", "OwnAsk", "error_for_caller"]
 
 T = TypeVar("T")
 
@@ -211,6 +213,32 @@ class Ask(Future[T], Parcel, Generic[T]):
         if limit is not None and (timeout is None or timeout > limit):
             timeout = limit
         super()._block(timeout)
+
+
+class OwnAsk(Ask[T]):
+    """An ask that an actor made of itself: it may be left alone, not waited for.
+
+    Whether it is waited for by the handler that made it is known only then.
+    """
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Any, None, T]:
+        self._check()
+        return (yield from super().__await__())
+
+    __iter__ = __await__
+
+    def _block(self, timeout: float | None) -> None:
+        self._check()
+        super()._block(timeout)
+
+    def _check(self) -> None:
+        cell = self.cell
+        if not self._done and current_cell.get() is cell:
+            chain = cell.asking_chain()
+            if chain:
+                raise AskCycle(cell.ref, chain)
 
 
 def error_for_caller(target: object, outcome: Outcome) -> BaseException:

@@ -15,9 +15,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import pykka
+from pykka.messages import ProxyCall, ProxyGetAttr, ProxySetAttr
 
 from actors._current import current_cell
-from actors.ask import Ask
+from actors.ask import Ask, OwnAsk
 from actors.errors import ActorDeadError, AskCycle, BlockingCall
 from actors.receipt import ACCEPTED, Receipt
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["ActorRef"]
 
 A = TypeVar("A")
+
+PROXY_MESSAGES = (ProxyCall, ProxyGetAttr, ProxySetAttr)
 
 
 class ActorRef(pykka.ActorRef[Any], Generic[A]):
@@ -86,8 +89,9 @@ class ActorRef(pykka.ActorRef[Any], Generic[A]):
         return max(0, cell.limit - len(cell.inbox))
 
     def is_alive(self) -> bool:
-        """True until the slot has ended; a restart does not end it."""
-        return not self._cell.ended
+        """True until the slot has ended, or is about to; a restart does not end it."""
+        cell = self._cell
+        return not cell.ended and not cell.is_leaving()
 
     async def started(self) -> None:
         """Wait until `on_start` has finished. Loop thread only.
@@ -128,7 +132,7 @@ class ActorRef(pykka.ActorRef[Any], Generic[A]):
         if asked_by is not None:
             chain = asked_by.asking_chain()
             if chain and cell.urn in chain:
-                raise AskCycle(self, chain)
+                return self._ask_in_circle(message, timeout, chain, block=block)
         bucket = system.deadlines.default if timeout is None else system.deadlines.table(timeout)
         deadline = system.now() + bucket.timeout
         pending = bucket.pending
@@ -145,6 +149,29 @@ class ActorRef(pykka.ActorRef[Any], Generic[A]):
         else:
             cell.put_ask(ask)
         return ask.get() if block else ask
+
+    def _ask_in_circle(
+        self, message: Any, timeout: float | None, chain: tuple[str, ...], *, block: bool
+    ) -> Any:
+        """An ask that can only be answered by somebody who waits for it.
+
+        Pykka's idiom of deferring work to oneself through a proxy is such an
+        ask too; it is allowed, because nobody need wait for it. Waiting raises.
+        """
+        cell = self._cell
+        if block or cell is not current_cell.get() or not isinstance(message, PROXY_MESSAGES):
+            raise AskCycle(self, chain)
+        bucket = cell.system.deadlines.table(
+            cell.system.ask_timeout if timeout is None else timeout
+        )
+        deadline = cell.system.now() + bucket.timeout
+        ask: OwnAsk[Any] = OwnAsk(cell, message, bucket.pending, bucket.timeout, deadline, cell, ())
+        bucket.pending[ask] = deadline
+        if not bucket.armed:
+            bucket.armed = True
+            cell.system.call_on_loop(bucket.arm)
+        cell.put_ask(ask)
+        return ask
 
     def deliver(
         self,

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from actors._cell import Cell
 from actors._current import current_system
+from actors._reports import Counters, Reports
 from actors.background import BackgroundLoop
 from actors.clock import Clock, LoopClock
 from actors.dead_letters import DeadLetters
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
     from actors._ending import Ending
-    from actors._in_hand import InHand
-    from actors.ask import Ask
     from actors.ref import ActorRef
 
 __all__ = ["Counters", "Lifecycle", "Statistics", "System", "default_system"]
@@ -72,18 +71,6 @@ class Lifecycle(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Counters:
-    """What happened that nobody was told of otherwise. Only ever grows."""
-
-    #: Answers that came after the caller had given up.
-    late_answers: int = 0
-    #: Asks whose caller had given up when their turn came: not handled.
-    expired: int = 0
-    #: Messages that a full inbox refused.
-    refused: int = 0
-
-
 @dataclass(frozen=True, slots=True)
 class Statistics:
     """A system at one moment. `stuck_threads` and `slow_handlers` should be empty."""
@@ -100,7 +87,7 @@ class Statistics:
     refused: int
 
 
-class System:
+class System(Reports):
     """A world of actors on one loop.
 
     `inbox_limit` is in messages, `ask_timeout` in seconds. `loop_factory` makes
@@ -278,46 +265,6 @@ class System:
 
     def __bool__(self) -> bool:
         return True
-
-    # -- reports
-
-    def late_answer(self, ask: Ask[Any]) -> None:
-        """An answer came after its caller had given up. Any thread."""
-        self.counters.late_answers += 1
-        if self.events.active:
-            self.events.emit(
-                "ask.late_answer", ref=ask.cell.ref, message_type=type(ask.message).__name__
-            )
-
-    def report_crash(self, cell: Ending, exit_: Exit) -> None:
-        """A handler crashed; its supervisor reports, else the log has it here."""
-        if self.events.active:
-            self.events.emit("actor.crashed", ref=cell.ref, exit=exit_)
-        if cell.on_down is None:
-            logger.error(
-                "Unhandled exception in %s while handling %s",
-                cell.ref,
-                exit_.message_type,
-                exc_info=exit_.error,
-            )
-
-    def report_hook_failure(self, cell: Ending, hook: str, error: BaseException) -> None:
-        """`on_stop`, `on_failure` or a lifecycle hook raised."""
-        logger.error("Unhandled exception in %s of %s", hook, cell.ref, exc_info=error)
-
-    def report_start_failure(self, cell: Ending, error: BaseException) -> None:
-        """An actor that nobody supervises did not start."""
-        logger.error("Unhandled exception in the start of %s", cell.ref, exc_info=error)
-
-    def report_unhandled(self, cell: InHand, message: Any) -> None:
-        """No handler takes the message."""
-        logger.warning("Unexpected message received by %s: %s", cell.ref, message)
-
-    def report_stuck(self, cell: Ending, what: str, running: str) -> None:
-        """Something that does not end was abandoned: say its name and what it ran."""
-        if self.events.active:
-            self.events.emit("actor.stuck", ref=cell.ref, what=what, running=running)
-        logger.error("%s did not end and was abandoned: %s ran\n%s", cell.ref, what, running)
 
     # -- the end
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import pykka
 
-from actors._facilities import Facilities
+from actors._facilities import Facilities, describe
 from actors.future import Future
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class ThreadActor(Facilities, _PykkaActor):
         pass
 
     def __str__(self) -> str:
-        return f"{type(self).__name__} ({self.actor_urn})"
+        return describe(self)
 
     @classmethod
     def start(cls, *args: Any, **kwargs: Any) -> ActorRef[Self]:

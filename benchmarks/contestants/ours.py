@@ -108,9 +108,9 @@ async def run(scale: float) -> dict[str, float]:
     with Rate(count) as rate:
         await asker.ask((ref, count), timeout=600.0)
     figures["ask between"] = rate.per_second
-    few = await population(system, int(10_000 * scale))
-    many = await population(system, int(100_000 * scale))
-    figures |= many
+    figures |= await population(system, int(100_000 * scale))
+    few = await population(system, int(30_000 * scale))
+    many = await population(system, int(300_000 * scale))
     # Ten times the actors: how many times as long each one takes to start and stop.
     figures["growth"] = sum(1 / many[row] for row in ("start", "stop")) / sum(
         1 / few[row] for row in ("start", "stop")

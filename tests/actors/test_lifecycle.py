@@ -121,8 +121,24 @@ async def test_a_crash_runs_on_failure_and_not_on_stop(
 
 
 async def gone(ref: ActorRef[Any]) -> None:
-    while ref.is_alive():
+    while ref.exit is None:
         await asyncio.sleep(0)
+
+
+async def test_an_actor_on_its_way_out_is_not_alive(actor_system: System) -> None:
+    leaving = asyncio.Event()
+
+    class Slow(Actor):
+        async def on_stop(self) -> None:
+            await leaving.wait()
+
+    ref = actor_system.start(Slow)
+    stopped = ref.stop()
+    await settle(actor_system)
+    assert not ref.is_alive()
+    assert not stopped.done()
+    leaving.set()
+    assert await stopped is True
 
 
 async def test_on_stop_may_leave_the_reason_out(actor_system: System) -> None:
@@ -164,7 +180,7 @@ async def test_a_failed_start_ends_the_actor_and_is_told(
     assert not ref.is_alive()
     with pytest.raises(StartFailed):
         await ref.started()
-    assert "in the start of Failing" in caplog.text
+    assert "Unhandled exception in Failing" in caplog.text
 
 
 async def test_an_async_start_fails_alike(actor_system: System) -> None:
@@ -263,7 +279,7 @@ async def test_an_error_in_on_stop_is_reported_and_ends_it_all_the_same(
         assert await ref.stop() is True
         assert ref.exit is not None
         assert ref.exit.reason == "crash"
-    assert caplog.text.count("Unhandled exception in on_stop") == 2
+    assert [record.actor_doing for record in caplog.records] == ["on_stop"] * 2
 
 
 @pytest.mark.parametrize("kind", [Counter, AsyncCounter, ThreadCounter])

@@ -1,0 +1,81 @@
+"""What a system tells of its actors: to observers, to the log, in counts.
+
+An observer of events gets every report. The log has what nobody else would
+hear of: a crash without a supervisor, a hook that failed, something abandoned.
+The words are Pykka's where Pykka has some, for those who look for them.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from actors._ending import Ending
+    from actors._in_hand import InHand
+    from actors.ask import Ask
+    from actors.events import Events
+    from actors.exits import Exit
+
+__all__ = ["Counters", "Reports"]
+
+logger = logging.getLogger("actors")
+
+
+@dataclass(slots=True)
+class Counters:
+    """What happened that nobody was told of otherwise. Only ever grows."""
+
+    #: Answers that came after the caller had given up.
+    late_answers: int = 0
+    #: Asks whose caller had given up when their turn came: not handled.
+    expired: int = 0
+    #: Messages that a full inbox refused.
+    refused: int = 0
+
+
+class Reports:
+    """The reporting half of a system."""
+
+    events: Events
+    counters: Counters
+
+    def late_answer(self, ask: Ask[Any]) -> None:
+        """An answer came after its caller had given up. Any thread."""
+        self.counters.late_answers += 1
+        if self.events.active:
+            self.events.emit(
+                "ask.late_answer", ref=ask.cell.ref, message_type=type(ask.message).__name__
+            )
+
+    def report_crash(self, cell: Ending, exit_: Exit) -> None:
+        """A handler crashed; its supervisor reports, else the log has it here."""
+        if self.events.active:
+            self.events.emit("actor.crashed", ref=cell.ref, exit=exit_)
+        if cell.on_down is None:
+            self._log_error(cell, exit_.error, f"handling {exit_.message_type}")
+
+    def report_hook_failure(self, cell: Ending, hook: str, error: BaseException) -> None:
+        """`on_stop`, `on_failure` or a lifecycle hook raised."""
+        self._log_error(cell, error, hook)
+
+    @staticmethod
+    def _log_error(cell: Ending, error: BaseException | None, doing: str) -> None:
+        # What Pykka's words do not say is in the record.
+        extra = {"actor_urn": cell.urn, "actor_doing": doing}
+        logger.error("Unhandled exception in %s:", cell.ref, exc_info=error, extra=extra)
+
+    def report_start_failure(self, cell: Ending, error: BaseException) -> None:
+        """An actor that nobody supervises did not start."""
+        self._log_error(cell, error, "on_start")
+
+    def report_unhandled(self, cell: InHand, message: Any) -> None:
+        """No handler takes the message."""
+        logger.warning("Unexpected message received by %s: %s", cell.ref, message)
+
+    def report_stuck(self, cell: Ending, what: str, running: str) -> None:
+        """Something that does not end was abandoned: say its name and what it ran."""
+        if self.events.active:
+            self.events.emit("actor.stuck", ref=cell.ref, what=what, running=running)
+        logger.error("%s did not end and was abandoned: %s ran\n%s", cell.ref, what, running)
