@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from irismq_runtime.mailbox import MailboxConfig, NsqMailbox
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
 _numbers = itertools.count()
 
@@ -23,10 +23,13 @@ def fresh_topic() -> str:
 
 
 @asynccontextmanager
-async def mailbox(*ports: int, **options: Any) -> AsyncIterator[NsqMailbox]:
+async def mailbox(
+    *ports: int, lookupds: Sequence[str] = (), **options: Any
+) -> AsyncIterator[NsqMailbox]:
     """A started mailbox, closed at the end."""
     made = NsqMailbox(
         [f"127.0.0.1:{port}" for port in ports],
+        lookupds,
         rng=random.Random(1),
         config=MailboxConfig(**{"reconnect_min": 0.02, "reconnect_max": 0.2, **options}),
     )

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import shutil
 import time
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -285,10 +288,16 @@ async def test_case_6_it_consumes_again_after_a_restart(nsqd: NsqdServer, pause:
             assert consumption.health().ok
 
 
-async def test_case_1_through_restarts_nothing_confirmed_is_lost(nsqd: NsqdServer):
-    if nsqd.kind == "embedded":
-        pytest.skip("in memory only: the durable one is tested below")
-    await confirmed_survive(nsqd, nsqd.restart)
+async def test_case_1_through_restarts_nothing_confirmed_is_lost(kind: Any, tmp_path: Any):
+    # nsqd is ended in order: what it had confirmed and not yet synced dies with a SIGKILL
+    # (its -sync-every and -sync-timeout). Ours is killed: a confirmation means stored.
+    async with nsqd_server(kind, data=tmp_path) as server:
+
+        async def kill() -> None:
+            await server.kill()
+            await server.start()
+
+        await confirmed_survive(server, server.restart if kind == "real" else kill)
 
 
 async def confirmed_survive(nsqd: NsqdServer, restart: Callable[[], Awaitable[None]]) -> None:
@@ -372,3 +381,48 @@ async def test_case_21_several_brokers_share_the_window(kind: Any):
             await sink.until(lambda: len(sink.bodies) == 120, seconds=25.0)
             assert most <= 2
             await eventually(lambda: sink.consumption.in_flight == 0)
+
+
+@asynccontextmanager
+async def lookupd(folder: Any) -> AsyncIterator[tuple[int, int]]:
+    """A running nsqlookupd: its TCP and HTTP ports."""
+    binary = shutil.which("nsqlookupd")
+    if binary is None:
+        pytest.skip("no nsqlookupd on PATH")
+    process = await asyncio.create_subprocess_exec(
+        binary, "-tcp-address=127.0.0.1:0", "-http-address=127.0.0.1:0",
+        stderr=asyncio.subprocess.PIPE, cwd=folder,
+    )  # fmt: skip
+    ports: dict[bytes, int] = {}
+    assert process.stderr is not None
+    while len(ports) < 2:
+        line = await asyncio.wait_for(process.stderr.readline(), 10)
+        if match := re.search(rb" (TCP|HTTP): listening on 127\.0\.0\.1:(\d+)", line):
+            ports[match[1]] = int(match[2])
+    try:
+        yield ports[b"TCP"], ports[b"HTTP"]
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+@pytest.mark.real_nsqd
+async def test_case_37_brokers_are_found_by_nsqlookupd_and_kept_without_it(tmp_path: Any):
+    topic = fresh_topic()
+    sink = Collector()
+    async with AsyncExitStack() as stack:
+        async with lookupd(tmp_path) as (tcp, http):
+            flags = [f"-lookupd-tcp-address=127.0.0.1:{tcp}"]
+            one = await stack.enter_async_context(nsqd_server("real"))
+            two = await stack.enter_async_context(nsqd_server("real", flags=flags))
+            elsewhere = await stack.enter_async_context(mailbox(two.port))
+            await elsewhere.publish(topic, b"before")
+            made = await stack.enter_async_context(
+                mailbox(one.port, lookupds=(f"127.0.0.1:{http}",), lookup_interval=0.2)
+            )
+            await sink.on(made, topic)
+            await sink.count(1)
+        await elsewhere.publish(topic, b"after nsqlookupd had gone")
+        await sink.count(2)
+        assert sink.consumption.health().ok
