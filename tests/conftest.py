@@ -15,7 +15,7 @@ import pytest
 from blockbuster import blockbuster_ctx
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from blockbuster import BlockBuster
 
@@ -40,3 +40,13 @@ def no_blocking_calls(request: pytest.FixtureRequest) -> Iterator[BlockBuster | 
         return
     with blockbuster_ctx(["actors", "supervisors", "irismq_runtime"]) as detector:
         yield detector
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Escape what UTF-8 cannot carry: tests of such texts log them, workers send the logs."""
+    report = yield
+    report.sections = [
+        (name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections
+    ]
+    return report
