@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from irismq_runtime.errors import NotConnected
 from irismq_runtime.pyiris.line import NEVER
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     Dial: TypeAlias = Callable[[Callable[[], asyncio.Protocol]], Awaitable[Any]]
 
 __all__ = ["Keeper", "tcp_dialler"]
+
+#: Seconds after which an attempt is given up and the next one made: a relay is
+#: on this host, so one that has not answered by then is stuck or overrun.
+_ATTEMPT: Final = 3.0
 
 
 def tcp_dialler(host: str, port: int) -> Dial:
@@ -123,7 +127,7 @@ class Keeper:
         return link
 
     async def _open(self, link: Link) -> None:
-        patience = self._options.connect_timeout
+        patience = min(self._options.connect_timeout, _ATTEMPT)
         dialling = asyncio.ensure_future(self._dial(lambda: link))
         try:
             if not await done_within(dialling, patience, self._clock):

@@ -28,7 +28,8 @@ class Options:
 
     limits: Limits = field(default_factory=Limits)
     backoff: Backoff = field(default_factory=Backoff)
-    #: How long the first connect may take, retries included, and each later one.
+    #: How long the first connect may take, retries included. A single attempt,
+    #: now and later, gets as long, but no more than 3 s.
     connect_timeout: float = 3.0
     #: After a loss, how long requests that were not sent wait for the next link.
     hold: float = 1.0

@@ -108,6 +108,13 @@ async def test_a_dial_that_hangs_is_given_up(relay: ScriptedRelay, clock: Manual
     assert began
     assert len(began) == len(cancelled)
     assert clock.pending == 0
+    patient = Connection(
+        options=Options(connect_timeout=10.0), clock=clock, rng=random.Random(1), dial=hang
+    )
+    began.clear()
+    with pytest.raises(NotConnected, match="no connection within 3 s"):
+        await ends(patient.start(), clock)
+    assert len(began) >= 3, "an attempt that hangs does not use up the time of the others"
 
 
 async def test_a_silent_listener_is_no_relay(relay: ScriptedRelay, clock: ManualClock) -> None:
