@@ -21,7 +21,7 @@ import pytest
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 ADAPTER = (
-    "\nfrom pykka_adapter import pytest_collection_modifyitems, runtime  # noqa: E402,F401,F811\n"
+    "\nfrom pykka_adapter import pytest_collection_modifyitems, runtime\n"
 )
 
 
