@@ -39,25 +39,25 @@ def dev(
 
 
 async def _serve(servers: Servers, data: Path | None) -> None:
-    try:
-        await servers.start()
-    except OSError as error:
-        fail(
-            f"cannot listen: {error}; is another `irismq dev`, nsqd or iris running? "
-            "give other ports, see irismq dev --help",
-            codes.UNREACHABLE,
-        )
-    try:
-        where = f"messages are kept in {data}" if data else "messages are kept in memory"
-        err.print(
-            f"nsqd on {servers.nsqd} (HTTP {servers.nsqd_http}), iris on {servers.iris}; {where}. "
-            "Ctrl-C stops.",
-            soft_wrap=True,
-            highlight=False,
-        )
-        over = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        with Signals(loop, lambda _: over.set(), codes.FORCED):
+    over = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    with Signals(loop, lambda _: over.set(), codes.FORCED):
+        try:
+            await servers.start()
+        except OSError as error:
+            fail(
+                f"cannot listen: {error}; is another `irismq dev`, nsqd or iris running? "
+                "give other ports, see irismq dev --help",
+                codes.UNREACHABLE,
+            )
+        try:
+            where = f"messages are kept in {data}" if data else "messages are kept in memory"
+            err.print(
+                f"nsqd on {servers.nsqd} (HTTP {servers.nsqd_http}), iris on {servers.iris}; "
+                f"{where}. Ctrl-C stops.",
+                soft_wrap=True,
+                highlight=False,
+            )
             await over.wait()
-    finally:
-        await servers.stop()
+        finally:
+            await servers.stop()

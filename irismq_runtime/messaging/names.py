@@ -16,7 +16,7 @@ __all__ = [
     "DEAD_CHANNEL",
     "MAILBOX_CHANNEL",
     "NODE_TARGET",
-    "PRESENCE_TOPIC",
+    "PRESENCE_CLUSTER",
     "dead_topic",
     "mailbox_topic",
     "peer_name",
@@ -28,8 +28,8 @@ __all__ = [
 MAILBOX_CHANNEL: Final = "mailbox"
 #: The channel through which the command line reads dead letters.
 DEAD_CHANNEL: Final = "dead"
-#: The live topic on which nodes announce themselves.
-PRESENCE_TOPIC: Final = "irismq.nodes"
+#: The cluster that every node joins, and in which nodes announce themselves.
+PRESENCE_CLUSTER: Final = "irismq.nodes"
 #: The "to" header that means the node itself and none of its actors.
 NODE_TARGET: Final = "@node"
 #: The type name of a call of an exposed method: {"name", "args", "kwargs"}.

@@ -127,7 +127,7 @@ async def test_presence_settles_after_hearing_itself_and_in_any_case():
         assert not client.parts.presence.settling
         assert client.parts.presence.trusted
     async with world.node("deaf", clock=clock) as deaf:
-        world.relay.topics.clear()
+        world.relay.members.clear()
         clock.advance(SETTLE_AT_MOST)
         assert not deaf.parts.presence.settling
         assert not deaf.parts.presence.trusted
