@@ -44,7 +44,7 @@ async def take_all(port: int, topic: str, channel: str, expected: set[bytes]) ->
             client.send(nsq.fin(message.id))
             got.append(message.body)
             missing.discard(message.body)
-        await client.synced()
+        await client.synced_around_messages()
     return got
 
 

@@ -119,6 +119,16 @@ class Connection(asyncio.Protocol):
         self._context.connections.pop(self.session.client_id, None)
         self.session.end()
 
+    @property
+    def reading(self) -> bool:
+        """Whether commands are read now (not while answers or publishes pile up)."""
+        return self._reading
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait for the client to read."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
     def tls_facts(self) -> dict[str, Any]:
         """What the statistics say of the connection's encryption."""
         return {
