@@ -57,6 +57,7 @@ class Consumer:
         store: Store,
         delays: RequeueDelays,
         limits: BrokerLimits,
+        on_stopped: Callable[[Consumer], None],
     ) -> None:
         config = wiring.config
         self.topic = topic
@@ -71,6 +72,7 @@ class Consumer:
         self._store = store
         self._delays = delays
         self._limits = limits
+        self._on_stopped = on_stopped
         self._lanes: dict[Endpoint, Lane] = {}
         # Lanes of nsqds that are not consumed from any more, until they are closed.
         self._departing: list[Lane] = []
@@ -85,7 +87,6 @@ class Consumer:
         self._progress_at = wiring.clock.monotonic()
         self._idle: asyncio.Event = asyncio.Event()
         self._stopped: asyncio.Future[None] | None = None
-        self._last_error = ""
 
     # Connections -----------------------------------------------------------
 
@@ -220,6 +221,7 @@ class Consumer:
         try:
             await self._stop(drain)
         finally:
+            self._on_stopped(self)
             self._stopped.set_result(None)
 
     async def _stop(self, drain: float) -> None:
@@ -248,7 +250,9 @@ class Consumer:
         self.in_flight -= 1
         backoff = self._backoff
         if success:
-            self._progress_at = message.renewed_at
+            # Renewed at the latest, so no question to the clock for every message.
+            if message.renewed_at > self._progress_at:  # noqa: PLR1730  # a call of max costs
+                self._progress_at = message.renewed_at
             if not backoff.calm and backoff.succeeded():
                 self.plan_soon()
         elif failure and backoff.failed(message.received_at, self._wiring.clock.monotonic()):
@@ -274,7 +278,6 @@ class Consumer:
 
     def handler_failed(self, message: Stored, error: Exception) -> None:
         """See `LaneOwner`."""
-        self._last_error = f"{type(error).__name__}: {error}"
         self._wiring.log.write(
             logging.ERROR,
             f"receiver {self.topic}",

@@ -213,6 +213,7 @@ class Lane:
         running = self.lost.get(raw_id)
         if running is not None and running.stamp == frame.timestamp and self.share is not None:
             del self.lost[raw_id]
+            self._overheld.discard(raw_id)
             running.take_over(frame.attempts, received_at)
             self.leases.renew(raw_id, running)
             self.share.in_flight += 1
@@ -258,11 +259,9 @@ class Lane:
         for message in messages:
             if self.share is not None:
                 self.share.in_flight -= 1
-            if message.state is State.SETTLED:
-                self.lost[message.raw_id] = message  # being moved: see `moved`
-            elif message.lose():
-                self.lost[message.raw_id] = message
-            else:
+            if message.state is not State.HELD:
+                self.lost[message.raw_id] = message  # it runs, or is being moved
+            if message.state is not State.SETTLED and not message.lose():
                 self._owner.settled(message, success=False, failure=False)
         if messages:
             self._owner.plan_soon()
@@ -275,9 +274,9 @@ class Lane:
         self._finished.put(raw_id, message.stamp)
         if self._wiring.events.active:
             self._emit("settlement.finished", message)
+        in_time = not lost or raw_id in self._overheld
         self._release(message, lost=lost)
-        if not lost or raw_id in self._overheld:
-            self._overheld.discard(raw_id)
+        if in_time:
             out = self._out
             if not out:
                 self._owner.flush_soon(self)
@@ -312,6 +311,7 @@ class Lane:
     def _release(self, message: Stored, *, lost: bool) -> None:
         if lost:
             self.lost.pop(message.raw_id, None)
+            self._overheld.discard(message.raw_id)
             return
         self.leases.remove(message.raw_id)
         if self.share is not None:
@@ -345,10 +345,8 @@ class Lane:
                 self.topic,
                 self.link.endpoint,
             )
+            self._overheld.update(m.raw_id for m in lost if m.state is not State.HELD)
             self._lose(lost)
-            self._overheld.update(
-                raw_id for raw_id in self.lost if raw_id in {m.raw_id for m in lost}
-            )
 
     def say_goodbye(self, on_closed: Callable[[], None]) -> None:
         """CLS; `on_closed` is called when the broker has read all that was written."""

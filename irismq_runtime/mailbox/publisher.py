@@ -244,18 +244,18 @@ class Publisher:
         """Settle the receipts of `batch`."""
         if self._wiring.events.active:
             self._emit("publisher.confirmed", batch, broker)
-        size = 0
-        count = 0
+        done = []
         for parcel in batch.parcels:
             if parcel.copies > 1:
                 parcel.copies -= 1
             elif not parcel.done():
-                size += len(parcel.body)
-                count += 1
-                parcel.settle()
-                parcel.body = b""
-        self.confirmed_count += count
-        self._release(size)
+                done.append(parcel)
+        self.confirmed_count += len(done)
+        self.held -= sum([len(parcel.body) for parcel in done])
+        for parcel in done:
+            parcel.body = b""
+            parcel.settle()
+        self._look_if_idle()
 
     def refused(self, broker: BrokerLink, batch: Batch, error: ErrorFrame) -> None:
         """Find out which message is bad, and fail that one alone."""
@@ -360,17 +360,18 @@ class Publisher:
         self._settle_error(parcel, DeliveryError(parcel.topic, outcome, why))
 
     def _settle_error(self, parcel: Parcel, error: Exception) -> None:
-        size = len(parcel.body)
-        if parcel.settle(error):
-            parcel.body = b""
-            self.failed_count += 1
-            events = self._wiring.events
-            if events.active:
-                events.emit("publisher.failed", id=parcel.key, topic=parcel.topic, error=str(error))
-            self._release(size)
+        if parcel.done():
+            return
+        self.failed_count += 1
+        self.held -= len(parcel.body)
+        parcel.body = b""
+        events = self._wiring.events
+        if events.active:
+            events.emit("publisher.failed", id=parcel.key, topic=parcel.topic, error=str(error))
+        parcel.settle(error)
+        self._look_if_idle()
 
-    def _release(self, size: int) -> None:
-        self.held -= size
+    def _look_if_idle(self) -> None:
         if self.held <= 0:
             self._idle.set()
 

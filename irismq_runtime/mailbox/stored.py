@@ -11,6 +11,7 @@ and finishes that (case 3).
 
 from __future__ import annotations
 
+import logging
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from irismq_runtime.mailbox.lane import Lane
 
 __all__ = ["State", "Stored"]
+
+_log = logging.getLogger("irismq.mailbox")
 
 
 class State(IntEnum):
@@ -121,7 +124,10 @@ class Stored:
         self.lease_lost = True
         callback, self.on_lease_lost = self.on_lease_lost, None
         if callback is not None:
-            callback()
+            try:
+                callback()
+            except Exception:
+                _log.exception("on_lease_lost of message %s failed", self.id)
         return running
 
     def take_over(self, attempts: int, received_at: float) -> None:

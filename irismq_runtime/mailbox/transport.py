@@ -205,8 +205,11 @@ class NsqMailbox:
             store=self._store,
             delays=self._delays,
             limits=self._publisher.limits,
+            on_stopped=self._consumers.remove,
         )
         self._consumers.append(consumer)
+        if self._beat is None:
+            self._plan_beat()
         consumer.discover(self._lookupds, self._endpoints)
         return consumer
 

@@ -40,7 +40,7 @@ async def main() -> None:
 
     consumption = await mailbox.consume(topic, "mailbox", handle, window=10)
     while not consumption.health().ok:
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0)
     say("ready")
     await asyncio.Event().wait()
 

@@ -289,6 +289,39 @@ async def test_a_finish_lost_with_the_connection_is_repeated_unseen():
     await world.close()
 
 
+async def test_a_handler_may_settle_while_it_is_told_that_its_lease_is_lost():
+    world, consumption, peer = await consuming()
+    peer.push(1, 2)
+    await world.network.until(lambda: len(world.messages) == 2)
+    for message, settle_it in zip(world.messages, ("requeue", "finish"), strict=True):
+        consumption.claim(message)
+        message.on_lease_lost = getattr(message, settle_it)
+    peer.transport.abort()
+    await turns()
+    assert consumption.in_flight == 0
+    await world.pass_time(1.0)
+    again = world.network.consumer()
+    assert again.of(Rdy) == [Rdy(10)]  # nothing holds a place any more
+    again.push(1, 2, attempts=2)
+    await turns()
+    assert [message.body for message in world.messages] == [b"1", b"2", b"1"]
+    world.messages[2].finish()
+    await world.close()
+
+
+async def test_a_callback_that_fails_stops_nothing(caplog: pytest.LogCaptureFixture):
+    world, consumption, peer = await consuming()
+    peer.push(1, 2)
+    await world.network.until(lambda: len(world.messages) == 2)
+    for message in world.messages:
+        message.on_lease_lost = lambda: 1 / 0
+    peer.transport.abort()
+    await turns()
+    assert consumption.in_flight == 0
+    assert "on_lease_lost" in caplog.text
+    await world.close()
+
+
 async def test_case_14_after_a_stall_the_leases_are_lost_and_it_consumes_again():
     world, consumption, peer = await consuming()
     peer.push(1, 2)

@@ -374,6 +374,20 @@ async def test_an_outbox_full_of_unconfirmed_bytes_refuses():
     await world.close()
 
 
+async def test_whoever_is_told_of_a_confirmation_has_its_room():
+    world = await started(outbox_bytes=100)
+    first = world.mailbox.publish("t", bytes(100))
+    following = []
+    first.add_done_callback(lambda _: following.append(world.mailbox.publish("t", bytes(100))))
+    await turns()
+    world.network.publisher().ok()
+    await turns()
+    assert len(following) == 1
+    world.network.publisher().ok()
+    await following[0]
+    await world.close()
+
+
 async def test_failover_goes_to_the_next_broker_at_once():
     world = await started(4150, 4250)
     await world.network.until(lambda: world.network.publisher(4250))
