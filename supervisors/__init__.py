@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from supervisors.backoff import Backoff
 from supervisors.dynamic import DynamicSupervisor
-from supervisors.errors import ChildStartFailed, SpecError
+from supervisors.errors import ChildStartFailed, RestartLimitReached, SpecError
 from supervisors.partition import PartitionSupervisor, partition
 from supervisors.reports import Offender, Report
 from supervisors.requests import (
@@ -41,6 +41,7 @@ __all__ = [
     "PartitionSupervisor",
     "Report",
     "Restart",
+    "RestartLimitReached",
     "Shutdown",
     "SpecError",
     "Strategy",

@@ -15,8 +15,8 @@ from actors import Actor, Refused, receives
 from actors.delivery import Outcome
 from supervisors import _events as ev
 from supervisors._handover import end_with, refuse_waiting, take_in_hand, when_over
-from supervisors._keeper import Keeper
-from supervisors.errors import ChildStartFailed, SpecError
+from supervisors._keeper import Keeper, predecessor_ended
+from supervisors.errors import ChildStartFailed, RestartLimitReached, SpecError
 from supervisors.spec import AutoShutdown, ChildSpec, Supervises, check_significance
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ class Supervising(Actor, Supervises):
         have been stopped in reverse.
         """
         cell = self._cell
+        await predecessor_ended(cell.system, self.actor_ref)
         keeper = Keeper(cell.system, self.actor_ref, self.policy(), self.specs(), self.rng.random)
         self._keeper = keeper
         when_over(cell, keeper.kill)
@@ -84,9 +85,17 @@ class Supervising(Actor, Supervises):
             await self._keeper.close()
 
     def _children_ended(self, verdict: ev.Verdict) -> None:
-        if verdict.reason in {"intensity", "auto_shutdown"}:
-            # As OTP: reason shutdown, so that a permanent supervisor is restarted by its parent.
+        # As OTP: reason shutdown, so that a permanent supervisor is restarted by its parent.
+        if verdict.reason == "intensity":
+            end_with(self._cell, "shutdown", self._gave_up(verdict))
+        elif verdict.reason == "auto_shutdown":
             end_with(self._cell, "shutdown")
+
+    def _gave_up(self, verdict: ev.Verdict) -> RestartLimitReached:
+        limit = str(self.policy().intensity)
+        error = RestartLimitReached(self.actor_ref.name, str(verdict.child), limit, verdict.exit)
+        error.__cause__ = None if verdict.exit is None else verdict.exit.error
+        return error
 
     @receives(Order)
     def _take_order(self, order: Order) -> None:

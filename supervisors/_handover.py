@@ -24,9 +24,9 @@ def when_over(cell: Any, callback: Callable[[], None]) -> None:
     cell.when_over(callback)
 
 
-def end_with(cell: Any, reason: ExitReason) -> None:
-    """End this incarnation as the actor's own wish, with that reason."""
-    cell.exit_soon(reason)
+def end_with(cell: Any, reason: ExitReason, error: BaseException | None = None) -> None:
+    """End this incarnation as the actor's own wish, with that reason and cause."""
+    cell.exit_soon(reason, error)
 
 
 def take_in_hand(cell: Any) -> Parcel | None:

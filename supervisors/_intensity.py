@@ -25,6 +25,10 @@ class Intensity(NamedTuple):
     max_restarts: int | None = 3
     max_seconds: float = 5.0
 
+    def __str__(self) -> str:
+        times = f"{self.max_restarts} restart{'' if self.max_restarts == 1 else 's'}"
+        return f"{times} in {self.max_seconds:g} s"
+
 
 class Entry(NamedTuple):
     """One restart: when it was decided, and of which child."""

@@ -12,6 +12,7 @@ import asyncio
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from weakref import WeakKeyDictionary
 
 from actors import Exit, Refused, StartFailed
 from actors._cell import Cell
@@ -30,10 +31,24 @@ if TYPE_CHECKING:
     from supervisors._state import Policy
     from supervisors.spec import ChildSpec, Shutdown
 
-__all__ = ["Keeper", "Reply"]
+__all__ = ["Keeper", "Reply", "predecessor_ended"]
 
 #: Children that are told to stop before the loop has its turn.
 AT_ONCE = 500
+
+
+#: The ends of incarnations that are over while their children still end, by slot.
+_ending: WeakKeyDictionary[System, dict[str, asyncio.Future[ev.Verdict]]] = WeakKeyDictionary()
+
+
+async def predecessor_ended(system: System, ref: ActorRef[Any]) -> None:
+    """Wait until no child of an earlier incarnation of `ref` is left.
+
+    So two children of one name never run at the same time, even after a kill.
+    """
+    ending = _ending.get(system, {}).get(ref.actor_urn)
+    if ending is not None:
+        await asyncio.shield(ending)
 
 
 class Reply(Protocol):
@@ -95,6 +110,10 @@ class Keeper:
         """End all children at once, without waiting for that."""
         if self.state.mode is not Mode.CLOSED:
             self.feed(ev.Kill())
+        if not self._finished.done():
+            ending = _ending.setdefault(self._system, {})
+            ending[self._ref.actor_urn] = self._finished
+            self._finished.add_done_callback(lambda _: ending.pop(self._ref.actor_urn, None))
 
     def request(self, make: Callable[[int], ev.Event], reply: Reply) -> None:
         """Take a request; `make` gets the token that `reply` goes by."""

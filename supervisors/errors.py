@@ -15,7 +15,7 @@ from actors import ActorError
 if TYPE_CHECKING:
     from actors import Exit
 
-__all__ = ["ChildStartFailed", "SpecError"]
+__all__ = ["ChildStartFailed", "RestartLimitReached", "SpecError"]
 
 
 class SpecError(ValueError):
@@ -59,6 +59,25 @@ class ChildStartFailed(ActorError):
         self.supervisor = supervisor
         self.child = child
         self.reason = reason
+        self.exit = cause
+
+
+class RestartLimitReached(ActorError):
+    """A supervisor has given up: its children were restarted too often.
+
+    It is the `error` of the supervisor's `Exit`, whose reason is `shutdown` as in OTP.
+    `__cause__` is the error of the child's last death.
+
+    Attributes:
+        supervisor: the name of the supervisor.
+        child: the name of the child that passed the limit.
+        exit: how that child ended.
+    """
+
+    def __init__(self, supervisor: str, child: str, limit: str, cause: Exit | None) -> None:
+        super().__init__(f"{supervisor} gave up, more than {limit}: child {child!r}: {cause}")
+        self.supervisor = supervisor
+        self.child = child
         self.exit = cause
 
 

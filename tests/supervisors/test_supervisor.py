@@ -10,6 +10,7 @@ import pytest
 from actors import Actor, ActorDeadError, Refused, Restarting, StartFailed, Terminated
 from supervisors import (
     ChildStartFailed,
+    RestartLimitReached,
     SpecError,
     Supervisor,
     child,
@@ -156,6 +157,11 @@ async def test_the_second_restart_too_many_ends_the_supervisor_with_shutdown(wor
     await ended(system, ref)
     assert ref.exit.reason == "shutdown"
     assert script.log == [("stop", "c"), ("stop", "b")]
+    error = ref.exit.error
+    assert isinstance(error, RestartLimitReached)
+    assert (error.supervisor, error.child, error.exit.reason) == ("abc", "a", "crash")
+    assert str(error.__cause__) == "boom"
+    assert "gave up, more than 1 restart in 5 s: child 'a'" in str(error)
 
 
 async def test_a_failure_climbs_and_the_parent_restarts_the_subtree(world, script):
@@ -654,3 +660,53 @@ def test_importing_the_package_starts_nothing():
 class Echo(Actor):
     def on_receive(self, message):
         return message
+
+
+async def test_children_of_two_incarnations_never_run_beside_each_other(world):
+    system, _ = world
+    log, gate = [], asyncio.Event()
+
+    class Lingering(Actor):
+        async def on_start(self):
+            log.append("start")
+
+        async def on_receive(self, message):
+            log.append("busy")
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await gate.wait()
+                log.append("over")
+
+    class Own(Supervisor):
+        children = (Lingering,)
+
+        def on_receive(self, message):
+            raise ValueError("my own")
+
+    parent = await begun(Supervisor.of(Own), system)
+    own = child_ref(parent, "Own")
+    child_ref(own, "Lingering").tell("work")
+    await until(lambda: log == ["start", "busy"])
+    own.tell("crash")
+    await rest()
+    assert log == ["start", "busy"], "the next one waits for the end of this one"
+    assert states(parent) == {"Own": "starting"}
+    gate.set()
+    await until(lambda: states(parent) == {"Own": "running"})
+    assert log == ["start", "busy", "over", "start"]
+
+
+def test_what_is_public_is_what_the_package_says():
+    import supervisors
+
+    assert sorted(supervisors.__all__) == list(supervisors.__all__)
+    assert all(hasattr(supervisors, name) for name in supervisors.__all__)
+    for module in ("backoff", "dynamic", "errors", "partition", "reports", "requests", "tree"):
+        loaded = __import__(f"supervisors.{module}", fromlist=["x"])
+        defined = {
+            name
+            for name, value in vars(loaded).items()
+            if getattr(value, "__module__", None) == loaded.__name__ and not name.startswith("_")
+        }
+        assert set(loaded.__all__) <= defined
