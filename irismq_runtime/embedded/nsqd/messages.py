@@ -13,6 +13,8 @@ __all__ = ["IdSource", "StoredMessage"]
 #: As in nsqd: 22 bits below the (pseudo) millisecond.
 _TIME_SHIFT = 22
 _EPOCH = 1_288_834_974_288
+#: A wall clock that is centuries off must not make the digits overflow.
+_LATEST = 1 << 62
 
 
 class StoredMessage:
@@ -61,7 +63,7 @@ class IdSource:
 
     def __init__(self, wall_time: float, above: int = 0) -> None:
         first = ((int(wall_time * 1e9) >> 20) - _EPOCH) << _TIME_SHIFT
-        self._next = max(first, above + 1)
+        self._next = max(min(first, _LATEST), above + 1)
 
     @property
     def next_id(self) -> int:
