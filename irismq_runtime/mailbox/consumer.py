@@ -1,10 +1,9 @@
 """One consumer of (topic, channel) over every nsqd that has the topic.
 
-It owns the window and shares it out: what may be in flight is the window, cut
-by pause and backoff, less what handlers hold without a lease. It decides when
-RDY is told anew (a plan at most once per loop turn), counts, and stops in
-order: RDY 0, give back what waits, wait for what runs with leases kept, requeue
-the rest, CLS, and the broker's CLOSE_WAIT proves that all of it was read.
+It owns one lane per nsqd and the flow that says what each may ask for, counts,
+watches that what is held gets done, and stops in order: RDY 0, give back what
+waits, wait for what runs with leases kept, requeue the rest, CLS, and the
+broker's CLOSE_WAIT proves that all of it was read.
 """
 
 from __future__ import annotations
@@ -13,8 +12,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from irismq_runtime.mailbox.backoff import Backoff
-from irismq_runtime.mailbox.credit import Credit
+from irismq_runtime.mailbox.flow import Flow
 from irismq_runtime.mailbox.lane import Lane
 from irismq_runtime.mailbox.lookup import Discovery
 from irismq_runtime.mailbox.reporting import WELL, Health
@@ -23,7 +21,6 @@ from irismq_runtime.mailbox.stored import State, Stored
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from actors.clock import TimerHandle
     from irismq_runtime.mailbox.endpoint import Endpoint
     from irismq_runtime.mailbox.limits import BrokerLimits
     from irismq_runtime.mailbox.receipts import Receipt
@@ -59,7 +56,6 @@ class Consumer:
         limits: BrokerLimits,
         on_stopped: Callable[[Consumer], None],
     ) -> None:
-        config = wiring.config
         self.topic = topic
         self.channel = channel
         self.on_message = on_message
@@ -67,8 +63,6 @@ class Consumer:
         self.stopping = False
         self._discovery: Discovery | None = None
         self._wiring = wiring
-        self._window = window
-        self._paused = False
         self._store = store
         self._delays = delays
         self._limits = limits
@@ -77,12 +71,8 @@ class Consumer:
         # Lanes of nsqds that are not consumed from any more, until they are closed.
         self._departing: list[Lane] = []
         self._leaving: set[asyncio.Task[None]] = set()
-        self._credit = Credit()
-        self._backoff = Backoff(
-            wiring.rng, after=config.backoff_after, base=config.backoff_base, cap=config.backoff_max
-        )
-        self._plan_planned = False
-        self._plan_timer: TimerHandle | None = None
+        self._flow = Flow(wiring, topic, window, self._lanes.values)
+        self._stuck = False
         self._dirty: list[Lane] = []
         self._progress_at = wiring.clock.monotonic()
         self._idle: asyncio.Event = asyncio.Event()
@@ -136,20 +126,20 @@ class Consumer:
         """See `LaneOwner`."""
         now = self._wiring.clock.monotonic()
         self._progress_at = now
-        lane.share = self._credit.join(str(lane.link.endpoint), max_rdy, now)
+        lane.share = self._flow.credit.join(str(lane.link.endpoint), max_rdy, now)
         self.plan_soon()
 
     def lane_lost(self, lane: Lane) -> None:
         """See `LaneOwner`."""
         if lane.share is not None:
-            self._credit.leave(lane.share)
+            self._flow.credit.leave(lane.share)
             lane.share = None
         self.plan_soon()
 
     def _leave(self, lane: Lane) -> None:
         """Go from a nsqd that has the topic no more: what waits goes back, what runs ends."""
         if lane.share is not None:
-            self._credit.leave(lane.share)
+            self._flow.credit.leave(lane.share)
             lane.tell_ready(0)
         self._departing.append(lane)
         for message in list(lane.leases.all()):
@@ -179,25 +169,24 @@ class Consumer:
 
     def pause(self) -> None:
         """See `ports.Consumption.pause`."""
-        self._paused = True
+        self._flow.paused = True
         self.plan_soon()
 
     def resume(self) -> None:
         """See `ports.Consumption.resume`."""
-        self._paused = False
+        self._flow.paused = False
         self._progress_at = self._wiring.clock.monotonic()
         self.plan_soon()
 
     def set_window(self, size: int) -> None:
         """See `ports.Consumption.set_window`."""
-        if size != self._window:
-            self._window = size
+        if size != self._flow.window:
+            self._flow.window = size
             self.plan_soon()
 
     def give_back(self) -> int:
         """See `ports.Consumption.give_back`."""
-        if self._plan_planned:
-            self._plan()  # a pause must reach the broker before what it is to give elsewhere
+        self._flow.plan_now()  # a pause must reach the broker before what it is to give elsewhere
         waiting = [
             message
             for lane in self._lanes.values()
@@ -226,7 +215,7 @@ class Consumer:
 
     async def _stop(self, drain: float) -> None:
         self.stopping = True
-        self._cancel_plan_timer()
+        self._flow.stop()
         if self._discovery is not None:
             await self._discovery.close()
         for lane in self._lanes.values():
@@ -238,43 +227,30 @@ class Consumer:
             await self._idle.wait()
             timer.cancel()
         for lane in self._every_lane():
-            for message in [*lane.leases.all(), *lane.lost.values()]:
+            for message in lane.held():
                 message.requeue(0.0, penalty=False)
         await asyncio.gather(*map(self._goodbye, self._every_lane()), *self._leaving)
-        self._cancel_plan_timer()
 
     # What the lanes report -------------------------------------------------
 
     def settled(self, message: Stored, *, success: bool, failure: bool) -> None:
         """See `LaneOwner`."""
         self.in_flight -= 1
-        backoff = self._backoff
+        flow = self._flow
         if success:
             # Renewed at the latest, so no question to the clock for every message.
             if message.renewed_at > self._progress_at:  # noqa: PLR1730  # a call of max costs
                 self._progress_at = message.renewed_at
-            if not backoff.calm and backoff.succeeded():
-                self.plan_soon()
-        elif failure and backoff.failed(message.received_at, self._wiring.clock.monotonic()):
-            self._slow_down()
-        if self._credit.hungry:
-            self.plan_soon()
+            if not flow.backoff.calm and flow.backoff.succeeded():
+                flow.plan_soon()
+        elif failure:
+            flow.failed(message.received_at)
+        if flow.credit.hungry:
+            flow.plan_soon()
         if self._departing:
             self._left(message.lane)
         if self.stopping and self.in_flight == 0:
             self._idle.set()
-
-    def _slow_down(self) -> None:
-        now = self._wiring.clock.monotonic()
-        self._wiring.log.write(
-            logging.WARNING,
-            f"backoff {self.topic}",
-            "%s slows down: failures in a row, step %d, next message in %.2f s",
-            self.topic,
-            self._backoff.level,
-            self._backoff.until - now,
-        )
-        self.plan_soon()
 
     def handler_failed(self, message: Stored, error: Exception) -> None:
         """See `LaneOwner`."""
@@ -314,6 +290,10 @@ class Consumer:
             error,
         )
 
+    def plan_soon(self) -> None:
+        """See `LaneOwner`."""
+        self._flow.plan_soon()
+
     def flush_soon(self, lane: Lane) -> None:
         """See `LaneOwner`."""
         if not self._dirty:
@@ -325,44 +305,19 @@ class Consumer:
         for lane in dirty:
             lane.flush()
 
-    # The plan --------------------------------------------------------------
-
-    def plan_soon(self) -> None:
-        """See `LaneOwner`."""
-        if not self._plan_planned and not self.stopping:
-            self._plan_planned = True
-            asyncio.get_running_loop().call_soon(self._plan)
-
-    def _plan(self) -> None:
-        """Share the window out anew, and tell the brokers."""
-        self._plan_planned = False
-        self._cancel_plan_timer()
-        if self.stopping:
-            return
-        now = self._wiring.clock.monotonic()
-        orphans = sum(len(lane.lost) for lane in self._lanes.values())
-        window = 0 if self._paused else self._window
-        limit = self._backoff.limit(window, now)
-        self._credit.limit = max(0, limit - orphans)
-        changed, again = self._credit.plan(now)
-        for lane in self._lanes.values():
-            if lane.share is not None and lane.share in changed:
-                lane.tell_ready(lane.share.ready)
-        if self._backoff.level and now < self._backoff.until:
-            pause = self._backoff.until - now
-            again = pause if again is None else min(again, pause)
-        if again is not None:
-            self._plan_timer = self._wiring.clock.call_later(again, self._plan)
-
-    def _cancel_plan_timer(self) -> None:
-        if self._plan_timer is not None:
-            self._plan_timer.cancel()
-            self._plan_timer = None
-
     def pulse(self, now: float) -> None:
         """The mailbox's beat: leases and silence."""
         for lane in self._every_lane():
             lane.pulse(now)
+        stuck = self._why_stuck(now)
+        if stuck and not self._stuck:
+            self._wiring.log.write(
+                logging.ERROR, f"stuck {self.topic}", "%s is stuck: %s", self.topic, stuck
+            )
+            self._wiring.events.emit(
+                "consumer.stuck", topic=self.topic, channel=self.channel, reason=stuck
+            )
+        self._stuck = bool(stuck)
 
     # Health ----------------------------------------------------------------
 
@@ -381,16 +336,15 @@ class Consumer:
         unreached = "; ".join(f"nsqd {lane.link.endpoint}: {lane.link.reason}" for lane in down)
         if len(down) == len(self._lanes):
             return unreached
-        return self._why_not_flowing() or unreached
-
-    def _why_not_flowing(self) -> str:
         now = self._wiring.clock.monotonic()
-        if self._paused or self._window <= 0:
-            return "paused" if self._paused else "the window is 0"
-        if self._backoff.level:
-            wait = max(0.0, self._backoff.until - now)
-            return f"slowed down after failures in a row, next message in {wait:.1f} s"
-        stuck = now - self._progress_at
-        if self.in_flight >= self._window and stuck > self._wiring.config.stuck_after:
-            return f"{self.in_flight} messages are held, none was finished for {stuck:.0f} s"
-        return ""
+        return self._flow.why_not(now) or self._why_stuck(now) or unreached
+
+    def _why_stuck(self, now: float) -> str:
+        """The watchdog: all that may be held is held, and none of it gets done."""
+        if self.in_flight < self._flow.window:
+            return ""
+        held = [message.received_at for lane in self._every_lane() for message in lane.held()]
+        stuck = now - max(self._progress_at, min(held, default=now))
+        if stuck <= self._wiring.config.stuck_after:
+            return ""
+        return f"{self.in_flight} messages are held, none was finished for {stuck:.0f} s"

@@ -317,6 +317,10 @@ class Lane:
         if self.share is not None:
             self.share.in_flight -= 1
 
+    def held(self) -> list[Stored]:
+        """Every message that somebody here still holds."""
+        return [*self.leases.all(), *self.lost.values()]
+
     # From the consumer -----------------------------------------------------
 
     def tell_ready(self, count: int) -> None:

@@ -601,12 +601,18 @@ async def test_case_19_a_closed_mailbox_does_not_come_back_to_life():
 
 async def test_a_stuck_consumer_says_so():
     world, consumption, peer = await consuming(window=2, stuck_after=60.0)
+    reported = []
+    world.events.subscribe(
+        lambda event: reported.append(event.fields["reason"]) if "stuck" in event.name else None
+    )
+    await world.pass_time(100.0, step=1.0)  # to be idle is not to be stuck
     peer.push(1, 2)
     await world.network.until(lambda: len(world.messages) == 2)
     await world.pass_time(59.0, step=1.0)
     assert consumption.health().ok
     await world.pass_time(3.0, step=1.0)
     assert "2 messages are held" in consumption.health().reason
+    assert len(reported) == 1
     await settle(world, consumption)
     assert consumption.health().ok
     await world.close()

@@ -1,0 +1,111 @@
+"""How many messages one consumer asks for, and of whom: the plan, carried out.
+
+What may be in flight is the window, nothing while paused, cut by the backoff,
+less what handlers hold without a lease (the broker does not count those any
+more). `credit` shares it out over the connections; this tells them, at most
+once per loop turn, and looks again when time alone changes the answer. After
+`stop` nothing is told any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from irismq_runtime.mailbox.backoff import Backoff
+from irismq_runtime.mailbox.credit import Credit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from actors.clock import TimerHandle
+    from irismq_runtime.mailbox.lane import Lane
+    from irismq_runtime.mailbox.wiring import Wiring
+
+__all__ = ["Flow"]
+
+
+class Flow:
+    """See the module. Loop thread only."""
+
+    def __init__(
+        self, wiring: Wiring, topic: str, window: int, lanes: Callable[[], Collection[Lane]]
+    ) -> None:
+        config = wiring.config
+        self.window = window
+        self.paused = False
+        self.credit = Credit()
+        self.backoff = Backoff(
+            wiring.rng, after=config.backoff_after, base=config.backoff_base, cap=config.backoff_max
+        )
+        self._wiring = wiring
+        self._topic = topic
+        self._lanes = lanes
+        self._stopped = False
+        self._planned = False
+        self._timer: TimerHandle | None = None
+
+    def plan_soon(self) -> None:
+        """Plan at the end of this loop turn."""
+        if not self._planned and not self._stopped:
+            self._planned = True
+            asyncio.get_running_loop().call_soon(self._plan)
+
+    def plan_now(self) -> None:
+        """Make a plan that is due at the end of this turn at once."""
+        if self._planned:
+            self._plan()
+
+    def stop(self) -> None:
+        """Tell nobody anything from now on."""
+        self._stopped = True
+        self._cancel_timer()
+
+    def failed(self, received_at: float) -> None:
+        """A message failed, with penalty, that came at `received_at`."""
+        now = self._wiring.clock.monotonic()
+        if self.backoff.failed(received_at, now):
+            self._wiring.log.write(
+                logging.WARNING,
+                f"backoff {self._topic}",
+                "%s slows down: failures in a row, step %d, next message in %.2f s",
+                self._topic,
+                self.backoff.level,
+                self.backoff.until - now,
+            )
+            self.plan_soon()
+
+    def why_not(self, now: float) -> str:
+        """Why less than the window is asked for; empty when it is not."""
+        if self.paused or self.window <= 0:
+            return "paused" if self.paused else "the window is 0"
+        if self.backoff.level:
+            wait = max(0.0, self.backoff.until - now)
+            return f"slowed down after failures in a row, next message in {wait:.1f} s"
+        return ""
+
+    def _plan(self) -> None:
+        """Share the window out anew, and tell the brokers."""
+        self._planned = False
+        self._cancel_timer()
+        if self._stopped:
+            return
+        now = self._wiring.clock.monotonic()
+        lanes = self._lanes()
+        limit = self.backoff.limit(0 if self.paused else self.window, now)
+        self.credit.limit = max(0, limit - sum(len(lane.lost) for lane in lanes))
+        changed, again = self.credit.plan(now)
+        for lane in lanes:
+            if lane.share is not None and lane.share in changed:
+                lane.tell_ready(lane.share.ready)
+        if self.backoff.level and now < self.backoff.until:
+            pause = self.backoff.until - now
+            again = pause if again is None else min(again, pause)
+        if again is not None:
+            self._timer = self._wiring.clock.call_later(again, self._plan)
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
