@@ -3,6 +3,7 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
+WORKERS ?= auto
 BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-installed
 DEV := $(VENV)/.dev-installed
@@ -36,7 +37,7 @@ demo-full: $(DEV)
 
 ## make test       lint, types, layers and every test
 test: lint
-	$(BIN)/python -m pytest -m 'not soak' $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m 'not soak' --numprocesses $(WORKERS) $(PYTEST_ARGS)
 
 ## make lint       ruff, mypy --strict, import layers
 lint: $(DEV)
