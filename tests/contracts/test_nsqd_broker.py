@@ -257,6 +257,8 @@ class SilentPort:
         self.session: Session | None = None
         self.refused = False
 
+    congested = False
+
     def refuse(self) -> None:
         self.refused = True
 

@@ -253,3 +253,19 @@ async def test_case_111_a_client_that_vanishes_while_the_server_pushes(server):
         while (stats := await channel_stats(server, "t", "ch"))["client_count"]:
             await asyncio.sleep(0)
         assert stats["depth"] + stats["in_flight_count"] == 2000
+
+
+async def test_a_refused_consumer_gets_no_more_messages(server):
+    async with (
+        nsq_client(server.port) as bad,
+        nsq_client(server.port) as good,
+        nsq_client(server.port) as publisher,
+    ):
+        await bad.subscribe("t", ready=100)
+        await good.subscribe("t", ready=100)
+        bad.send(b"NONSENSE\n")
+        assert (await bad.error()).code == "E_INVALID"
+        while (await channel_stats(server, "t", "ch"))["client_count"] > 1:
+            await asyncio.sleep(0)
+        assert await publisher.ask(nsq.mpub("t", [b"x"] * 20)) == b"OK"
+        assert len(await good.messages(20)) == 20

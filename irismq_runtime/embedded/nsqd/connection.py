@@ -91,6 +91,7 @@ class Connection(asyncio.Protocol):
         """The client sends no more. Its publishes still get their answers."""
         self.outlet.flush()
         self._ending = True
+        self.session.end()
         return self.outlet.waiting
 
     def pause_writing(self) -> None:
@@ -118,6 +119,11 @@ class Connection(asyncio.Protocol):
         self._stop_timers()
         self._context.connections.pop(self.session.client_id, None)
         self.session.end()
+
+    @property
+    def congested(self) -> bool:
+        """Whether more is unsent than the high water."""
+        return self._slow_timer is not None
 
     @property
     def reading(self) -> bool:
@@ -308,7 +314,7 @@ class Connection(asyncio.Protocol):
     def close(self) -> None:
         """Send what is ready, then close; unread input is taken for a moment."""
         transport = self._transport
-        self.session.refused = True
+        self.session.end()
         if transport is None or self._closing or transport.is_closing():
             return
         self.outlet.flush()

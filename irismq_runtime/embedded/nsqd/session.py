@@ -53,6 +53,11 @@ _log = logging.getLogger("irismq.embedded.nsqd")
 class SessionPort(Protocol):
     """The connection that a session speaks through."""
 
+    @property
+    def congested(self) -> bool:
+        """Whether more is unsent than the high water."""
+        ...
+
     def refuse(self) -> None:
         """Take no more commands, send the answers that wait, then close."""
         ...
@@ -89,6 +94,7 @@ class Session:
         self.publish_counts: dict[str, int] = {}
         self.remote_address = ""
         self.refused = False
+        self._ended = False
         #: Whether the magic has been read.
         self.opened = False
         self._start = b""
@@ -228,8 +234,11 @@ class Session:
         return self._gate.facts()
 
     def end(self) -> None:
-        """The connection is gone; what it held in flight waits for its timeout."""
+        """The client is heard no more; what it held in flight waits for its timeout."""
         self.refused = True
+        if self._ended:
+            return
+        self._ended = True
         if self._asking is not None:
             self._asking.cancel()
         if self.consumer is not None and self.channel is not None:
@@ -270,6 +279,7 @@ class Session:
             channel = self._broker.subscribe(command.topic, command.channel, consumer)
         except TooManyConsumers as error:
             raise NsqProtocolError(f"SUB failed {error}", code="E_SUB_FAILED") from error
+        consumer.blocked = self._port.congested
         self.topic_name = command.topic
         self.channel = channel
         self.consumer = consumer

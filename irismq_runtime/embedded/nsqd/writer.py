@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 import threading
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
@@ -134,7 +133,7 @@ class StoreWriter:
         self._in_hand = (batch, waiters)
         self._work.put(batch)
 
-    def _written(self, error: sqlite3.Error | None) -> None:
+    def _written(self, error: Exception | None) -> None:
         """The thread has done the batch in hand, or failed."""
         self._busy = False
         self._idle.set()
@@ -152,7 +151,7 @@ class StoreWriter:
         if self._batch.records or (self._batch and error is None):
             self._hand_over()
 
-    def _failed(self, error: sqlite3.Error) -> None:
+    def _failed(self, error: Exception) -> None:
         if not self.fault:
             _log.error("the store cannot be written: %s; publishes are refused", error)
         self.fault = str(error)
@@ -186,12 +185,13 @@ class StoreWriter:
 
     def _run(self) -> None:
         while (batch := self._work.get()) is not None:
-            error: sqlite3.Error | None = None
+            error: Exception | None = None
             try:
                 self._store.write(batch)
                 if not batch:
                     self._store.probe()
-            except sqlite3.Error as caught:
+            except Exception as caught:
+                # Whatever it is, the publishes of the batch must hear of it.
                 error = caught
             self._tell(self._written, error)
         self._store.close(tidy=self._tidy)
