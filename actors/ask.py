@@ -207,6 +207,17 @@ class Ask(Future[T], Parcel, Generic[T]):
         if not self._waiters and self._waiter is None:
             self.cell.system.call_on_loop(self.cancel)
 
+    def get_by_deadline(self) -> T:
+        """Wait in a thread until the deadline, and no longer: then give up by oneself."""
+        if not self.cell.system.real_time:
+            return self.get()
+        try:
+            return self.get(timeout=self.timeout)
+        except AskTimeout as error:
+            if self.give_up(error):
+                raise
+            return self.get()
+
     def _block(self, timeout: float | None) -> None:
         # A loop that is blocked, or gone, fires no deadline: the thread has its own.
         limit = self.timeout + LOOP_GRACE if self.cell.system.real_time else None

@@ -148,7 +148,7 @@ class ActorRef(pykka.ActorRef[Any], Generic[A]):
                 cell.schedule()
         else:
             cell.put_ask(ask)
-        return ask.get() if block else ask
+        return ask.get_by_deadline() if block else ask
 
     def _ask_in_circle(
         self, message: Any, timeout: float | None, chain: tuple[str, ...], *, block: bool
