@@ -132,7 +132,7 @@ class Run:
         try:
             await asyncio.wait_for(asyncio.shield(self.over), self.seconds + 5)
         except TimeoutError:
-            print(f"({self.begun - self.count} of {self.begun} never came back)", end=" ")
+            print(f"{self.begun - self.count} of {self.begun} never came back", file=sys.stderr)
         return self.count / (time.perf_counter() - begun)
 
 
