@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path  # noqa: TC003  # typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,11 +22,17 @@ from irismq_runtime.cli.options import (
     naming_wrong_servers,
     quiet_while_connecting,
 )
+from irismq_runtime.config import parse_endpoint
+from irismq_runtime.observe import Check, Endpoint, Health
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from irismq_runtime.node import Node
 
 __all__ = ["run_tree"]
+
+NOT_STARTED = Health((Check("start", ok=False, reason="the servers are being connected"),))
 
 
 def run_tree(
@@ -47,6 +54,12 @@ def run_tree(
     lease: Annotated[
         float, typer.Option(help="Seconds until a killed node's messages go to others.")
     ] = 15.0,
+    status: Annotated[
+        str,
+        typer.Option(
+            metavar="HOST:PORT", help="Answer /live, /ready and /metrics there, over HTTP."
+        ),
+    ] = "",
     max_attempts: Annotated[
         int, typer.Option(help="Deliveries after which a message goes to ADDRESS.dead.")
     ] = 5,
@@ -65,6 +78,7 @@ def run_tree(
             connect_timeout=connect_timeout,
             lease=lease,
             max_attempts=max_attempts,
+            status=status,
         ),
         remedy="start one with `irismq dev`, or pass --embedded",
     )
@@ -73,12 +87,32 @@ def run_tree(
     raise typer.Exit(code)
 
 
-async def _run(tree: str, **options: Any) -> int:
+async def _run(tree: str, *, status: str, **options: Any) -> int:
     root = load_tree(tree)
     quiet_while_connecting(True)
     node = make_node(**options)
-    async with naming_wrong_servers(node.config):
+    async with naming_wrong_servers(node.config), _status_page(status, node):
         return await node.run(root, on_phase=_say)
+
+
+@contextlib.asynccontextmanager
+async def _status_page(status: str, node: Node) -> AsyncIterator[None]:
+    """Answer HTTP at `status`, from before the node has started until it has ended."""
+    if not status:
+        yield
+        return
+    where = parse_endpoint(status, option="--status", default_port=8150)
+    page = Endpoint(
+        health=lambda: node.health() if node.is_open else NOT_STARTED,
+        metrics=lambda: node.metrics() if node.is_open else "",
+        host=where.host,
+        port=where.port,
+    )
+    await page.start()
+    try:
+        yield
+    finally:
+        await page.stop()
 
 
 def _say(node: Node, phase: str) -> None:

@@ -13,12 +13,15 @@ import inspect
 from typing import TYPE_CHECKING
 
 from actors.ask import error_for_caller
+from actors.errors import ActorError
 from irismq_runtime.dispatch.foreign import foreign_reply
 from irismq_runtime.errors import RuntimeFault
 from irismq_runtime.observe.logs import shorten
 from irismq_runtime.wire import Envelope, Fault, Kind, encode_fault
 
 if TYPE_CHECKING:
+    import asyncio
+
     from actors import Delivery, Outcome
     from irismq_runtime.dispatch.foreign import ForeignRule
     from irismq_runtime.dispatch.incoming import Incoming
@@ -162,9 +165,12 @@ class ForeignAnswer:
 
 
 class BroadcastRequest:
-    """An ask of everybody, seen as a request whose answer is a broadcast.
+    """An ask of everybody, seen as a request that is answered on another way.
 
-    `cluster`: the private cluster of the node that asks.
+    `cluster`: the private cluster of the node that asks. The answer goes there as
+    a request, which that node acknowledges, and once more as a broadcast when it
+    does not: a real Iris node that hears of a cluster for the first time may lose
+    what it is sent first.
     """
 
     __slots__ = ("_cluster", "_in", "body", "timeout")
@@ -178,10 +184,22 @@ class BroadcastRequest:
     def reply(self, body: bytes) -> bool:
         """Send the answer to the node that asked; False when the relay is away."""
         try:
-            self._in.addresses.broadcast(self._cluster, body)
-        except RuntimeFault:
+            sent = self._in.addresses.request(self._cluster, body, self.timeout / 3)
+        except (RuntimeFault, ActorError):
             return False
+
+        def acknowledged(request: asyncio.Future[bytes]) -> None:
+            if request.cancelled() or request.exception() is not None:
+                self._again(body)
+
+        sent.add_done_callback(acknowledged)
         return True
+
+    def _again(self, body: bytes) -> None:
+        try:
+            self._in.addresses.broadcast(self._cluster, body)
+        except RuntimeFault as error:
+            self._in.log.note("gather", f"an answer to {self._cluster} was not sent: {error}")
 
     def fail(self, fault: str) -> bool:
         """A gather takes envelopes alone; its deadline ends the wait."""

@@ -30,11 +30,13 @@ from irismq_runtime.errors import ConfigError
 from irismq_runtime.messaging import TreeRequest, mailbox_topic
 from irismq_runtime.node.assembly import Parts, assemble, make_transports, new_node_id
 from irismq_runtime.node.ending import Ending
+from irismq_runtime.node.measures import samples_of
 from irismq_runtime.node.servers import Servers
 from irismq_runtime.node.shutdown import shut_down
 from irismq_runtime.node.signals import Signals
 from irismq_runtime.node.status import health_of
 from irismq_runtime.node.trees import gather_trees
+from irismq_runtime.observe.metrics import prometheus_text
 from irismq_runtime.refs import ServiceRef
 from irismq_runtime.wire import Kind
 
@@ -323,10 +325,19 @@ class Node:
         ending = self._ending
         return health_of(self._open_parts(), gave_up=ending.gave_up, draining=ending.reason)
 
+    def metrics(self) -> str:
+        """Return the node's numbers in the text format of Prometheus."""
+        return prometheus_text(samples_of(self._open_parts(), self.health()))
+
     @property
     def id(self) -> str:
         """The id of this run: its name and a random part."""
         return self._open_parts().node_id
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has been entered: connected, and perhaps stopping or stopped."""
+        return self._parts is not None
 
     @property
     def name(self) -> str:

@@ -7,7 +7,7 @@ everybody arrive here as well.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from actors import Exit
 from actors.errors import ActorDeadError, ActorError
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from irismq_runtime.wire import Envelope
 
 __all__ = ["PeerDispatch"]
+
+#: Acknowledges a reply to an ask of everybody; nobody reads it.
+TAKEN: Final = b"taken"
 
 
 class PeerDispatch(MemberDispatch):
@@ -58,7 +61,11 @@ class PeerDispatch(MemberDispatch):
         return ref
 
     def take_request(self, request: InboundRequest, envelope: Envelope) -> None:
-        """Answer control messages here; give the others to their actor."""
+        """Take replies and control messages here; give the others to their actor."""
+        if envelope.kind in {Kind.REPLY, Kind.ERROR}:
+            self._gathered(envelope)
+            request.reply(TAKEN)
+            return
         if envelope.headers.get("to") != NODE_TARGET:
             super().take_request(request, envelope)
             return
@@ -71,17 +78,20 @@ class PeerDispatch(MemberDispatch):
     def take_broadcast(self, envelope: Envelope) -> None:
         """Take replies of a gather, control messages and cancellations."""
         if envelope.kind in {Kind.REPLY, Kind.ERROR}:
-            gather = self._out.gathers.get(envelope.id)
-            if gather is None:
-                self._out.late += 1
-            else:
-                gather.answered(envelope)
+            self._gathered(envelope)
         elif envelope.kind == Kind.CANCEL:
             self.asked.cancel(envelope.id)
         elif envelope.kind == Kind.TELL and envelope.headers.get("to") == NODE_TARGET:
             self._controlled(envelope)
         else:
             raise DecodeError(f"a {envelope.kind.name} envelope is no broadcast to a node")
+
+    def _gathered(self, envelope: Envelope) -> None:
+        gather = self._out.gathers.get(envelope.id)
+        if gather is None:
+            self._out.late += 1
+        else:
+            gather.answered(envelope)
 
     def _controlled(self, envelope: Envelope) -> object:
         message = self._in.packer.load_untrusted(envelope)

@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 from irismq_runtime.observe.catalogue import EVENTS, STEPS
+from irismq_runtime.observe.endpoint import Endpoint
 from irismq_runtime.observe.health import Check, Health
 from irismq_runtime.observe.logs import RateLimitedLog, shorten
+from irismq_runtime.observe.metrics import Sample, prometheus_text
 
-__all__ = ["EVENTS", "STEPS", "Check", "Health", "RateLimitedLog", "shorten"]
+__all__ = [
+    "EVENTS",
+    "STEPS",
+    "Check",
+    "Endpoint",
+    "Health",
+    "RateLimitedLog",
+    "Sample",
+    "prometheus_text",
+    "shorten",
+]

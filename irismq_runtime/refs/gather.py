@@ -1,10 +1,10 @@
 """An ask to everybody: the answers that came by the deadline, and who is missing.
 
-The request is a broadcast; each member answers by broadcast to the asker's
-private cluster, under the id of the ask. Presence says who is expected: when all
-of them have answered it ends early, otherwise at the deadline. Members that
-presence did not know of are counted as well when they answer. Loop thread only,
-apart from waiting for the result.
+The request is a broadcast; each member answers to the asker's private cluster,
+under the id of the ask; an answer that comes twice counts once. Presence says who
+is expected: when all of them have answered it ends early, otherwise at the
+deadline. Members that presence did not know of are counted as well when they
+answer. Loop thread only, apart from waiting for the result.
 """
 
 from __future__ import annotations
@@ -68,12 +68,22 @@ class Gathered:
 class Gather(Future[Gathered]):
     """The future of an `ask_all`."""
 
-    __slots__ = ("_errors", "_expected", "_outbound", "_replies", "_timer", "address", "id")
+    __slots__ = (
+        "_errors",
+        "_expected",
+        "_heard",
+        "_outbound",
+        "_replies",
+        "_timer",
+        "address",
+        "id",
+    )
 
     def __init__(self, outbound: Outbound, address: str, id: bytes) -> None:  # noqa: A002  # wire's name
         super().__init__()
         self._outbound = outbound
         self._expected: dict[str, None] = {}
+        self._heard: set[str] = set()
         self._replies: list[MemberReply] = []
         self._errors: list[MemberError] = []
         self._timer: TimerHandle | None = None
@@ -96,6 +106,9 @@ class Gather(Future[Gathered]):
         """Take the answer of one member. Anything unreadable is its error."""
         sender = envelope.headers.get("s")
         member = sender if isinstance(sender, str) else "?"
+        if member in self._heard:
+            return
+        self._heard.add(member)
         try:
             if envelope.kind == Kind.ERROR:
                 error = decode_fault_untrusted(envelope.body).to_exception(self.address)
