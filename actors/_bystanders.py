@@ -9,6 +9,7 @@ until the slot has ended.
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from actors.timers import Timer
 
 __all__ = ["Bystanders"]
+
+logger = logging.getLogger("actors")
 
 
 def _unanswered(exit_: Exit | None) -> Outcome:
@@ -64,7 +67,11 @@ class Bystanders:
             parcel.fail(_unanswered(cell.exit))
         at_end, self.at_end = self.at_end, []
         for callback in at_end:
-            callback()
+            try:
+                callback()
+            except Exception:
+                # The incarnation is put away all the same.
+                logger.exception("A callback at the end of %s failed", cell.ref)
 
     def unstash(self, cell: Mailbox) -> None:
         """Put what was stashed before what waits, in the order of stashing."""

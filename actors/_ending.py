@@ -223,10 +223,14 @@ class Ending(InHand):
 
     def _tell_over(self, exit_: Exit, waiters: list[Any]) -> None:
         if not self._is_asked(waiters):
-            if self.on_down is not None:
-                self.on_down(self, exit_)
-            else:
+            if self.on_down is None:
                 self.finish(exit_)
+            else:
+                try:
+                    self.on_down(self, exit_)
+                except Exception as error:
+                    # A supervisor that fails at this must not leave others waiting.
+                    self.system.report_hook_failure(self, "on_down", error)
         self.release(exit_, waiters)
 
     @staticmethod

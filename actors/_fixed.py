@@ -16,6 +16,7 @@ from actors._parcels import Again, Stamped
 from actors.ask import Ask, OwnAsk
 from actors.context import EMPTY, Context
 from actors.delivery import Delivery, Outcome, Parcel
+from actors.inbox import PykkaParcel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,6 +83,7 @@ FIXED: Final[Mapping[type, Handler | None]] = {
     Delivery: None,
     Again: None,
     Stamped: None,
+    PykkaParcel: None,
     AfterStart: None,
     _Continue: _continue,
     messages.ProxyCall: _call,

@@ -93,9 +93,14 @@ class Pump(Cell):
             self.run_in_task(self._drive(coroutine))
 
     def run_in_task(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        """Make the task of this cell."""
-        task = self.task = self.system.loop.create_task(coroutine, context=self.ctx)
-        self.system.tasks[task] = self
+        """Make the task of this cell.
+
+        Not through the loop's task factory: a task that runs its first step
+        before it is known here would not know itself either.
+        """
+        system = self.system
+        task = self.task = asyncio.Task(coroutine, loop=system.loop, context=self.ctx)
+        system.tasks[task] = self
 
     def _pump_again(self) -> None:
         self.in_hand = None

@@ -257,7 +257,8 @@ def error_for_caller(target: object, outcome: Outcome) -> BaseException:
     error = outcome.error
     if outcome.kind == "dead":
         return ActorDeadError(target, outcome.exit)
-    if outcome.kind == "crashed" and not isinstance(error, Exception) and outcome.exit is not None:
+    harmful = not isinstance(error, Exception) or isinstance(error, StopIteration)
+    if outcome.kind == "crashed" and harmful and outcome.exit is not None:
         crashed = ActorCrashed(target, outcome.exit)
         crashed.__cause__ = error
         return crashed

@@ -102,5 +102,6 @@ class Deadlines:
     def close(self) -> None:
         """Take the timers back. Loop thread only."""
         for bucket in list(self._buckets.values()):
+            bucket.armed = False
             if bucket.handle is not None:
                 bucket.handle.cancel()

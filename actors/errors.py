@@ -104,8 +104,8 @@ class ActorCrashed(ActorError):
     """The actor crashed while it handled the request.
 
     Given to callers in place of the error itself when that error would do harm
-    to them (`CancelledError`, `SystemExit`, `KeyboardInterrupt`) or cannot be
-    carried to them. `exit` has the error, the message type and the restarts.
+    to them (`CancelledError`, `SystemExit`, `KeyboardInterrupt`, `StopIteration`)
+    or cannot be carried to them. `exit` has the error, the message type and the restarts.
     """
 
     def __init__(self, target: object, exit: Exit) -> None:  # noqa: A002  # OTP's word

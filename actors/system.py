@@ -30,6 +30,7 @@ from actors.background import BackgroundLoop
 from actors.clock import Clock, LoopClock
 from actors.dead_letters import DeadLetters
 from actors.deadlines import Deadlines, check_seconds
+from actors.errors import BlockingCall
 from actors.events import Events
 from actors.exits import Exit
 from actors.slow import SlowHandler, SlowHandlers
@@ -299,7 +300,12 @@ class System(Reports):
         return bool(self.thread_id) and self.loop.is_closed()
 
     def close(self, timeout: float | None = 5.0) -> None:
-        """`shutdown` from a thread, for a system with a background loop. Idempotent."""
+        """`shutdown` from a thread, for a system with a background loop. Idempotent.
+
+        Raises `BlockingCall` on the thread of that loop.
+        """
+        if get_ident() == self.thread_id:
+            raise BlockingCall("a loop cannot wait for its own end; await shutdown() instead")
         if self._background is not None and not self.loop_closed():
             self._background.run(self.shutdown(timeout))
             self._background.stop()

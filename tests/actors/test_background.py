@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING
 import pytest
 import uvloop
 
-from actors import Actor, ActorDeadError, AskTimeout, System, ThreadActor, default_system, receives
+from actors import (
+    Actor,
+    ActorDeadError,
+    AskTimeout,
+    BlockingCall,
+    System,
+    ThreadActor,
+    default_system,
+    receives,
+)
 from tests.actors.people import AsyncCounter, Counter, Gate, ThreadCounter
 
 if TYPE_CHECKING:
@@ -73,6 +82,16 @@ def test_a_blocking_ask_has_a_deadline_too(system: System) -> None:
     with pytest.raises(AskTimeout):
         ref.ask("x").get(timeout=0.01)
     system.close(timeout=0)
+
+
+def test_a_loop_cannot_wait_for_its_own_end(system: System) -> None:
+    class Closing(Actor):
+        @receives(str)
+        def close(self, _: str) -> None:
+            self.system.close()
+
+    with pytest.raises(BlockingCall, match="await shutdown"):
+        system.start(Closing).ask("x", block=True)
 
 
 def test_asks_from_many_threads(system: System) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +12,7 @@ from actors import (
     Actor,
     ActorCrashed,
     ActorDeadError,
+    AskTimeout,
     Event,
     Exit,
     MailboxFull,
@@ -156,6 +158,23 @@ async def test_case_84_a_harmful_exception_fails_one_actor_and_nothing_else(
     assert await asyncio.gather(*(_ask(ref) for ref in bystanders)) == [1] * 50
     for cell in (asked, told):
         await cell.end(Exit("crash"))
+
+
+@pytest.mark.parametrize("kind", [Trouble, ThreadTrouble])
+@pytest.mark.parametrize(
+    "error",
+    [TimeoutError("t"), concurrent.futures.TimeoutError(), StopIteration(5), StopAsyncIteration()],
+    ids=lambda e: type(e).__name__,
+)
+async def test_case_49_a_timeout_raised_by_the_handler_is_told_at_once(
+    actor_system: System, manual_clock: ManualClock, kind: type[Actor], error: Exception
+) -> None:
+    ref = actor_system.start(kind)
+    with pytest.raises((type(error), ActorCrashed)) as caught:
+        await ref.ask(error)
+    assert caught.value is error or caught.value.__cause__ is error
+    assert not isinstance(caught.value, AskTimeout)
+    assert manual_clock.monotonic() == 0.0
 
 
 async def _ask(ref: ActorRef[Counter]) -> object:

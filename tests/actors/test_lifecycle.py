@@ -554,6 +554,22 @@ async def test_the_end_calls_back_however_it_comes(actor_system: System) -> None
     await cell.end(Exit("normal"))
 
 
+async def test_callbacks_at_the_end_that_fail_leave_nobody_waiting(
+    actor_system: System, caplog: pytest.LogCaptureFixture
+) -> None:
+    def bad(*_: object) -> None:
+        raise RuntimeError("broken callback")
+
+    cell = Cell(actor_system, Counter)
+    cell.on_down = bad
+    await cell.start()
+    cell.when_over(bad)
+    assert await cell.ref.stop() is True
+    assert cell.state is CellState.DOWN
+    assert len(caplog.records) == 2
+    await cell.end(Exit("normal"))
+
+
 class Recorder:
     """Lifecycle hooks that write down what they see."""
 

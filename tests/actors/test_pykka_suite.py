@@ -20,9 +20,7 @@ import pytest
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-ADAPTER = (
-    "\nfrom pykka_adapter import pytest_collection_modifyitems, runtime\n"
-)
+ADAPTER = "\nfrom pykka_adapter import pytest_collection_modifyitems, runtime\n"
 
 
 @pytest.fixture

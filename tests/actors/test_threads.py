@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import pykka
 import pytest
+from pykka._envelope import Envelope
 
 from actors import (
     ActorDeadError,
     BlockingCall,
     Event,
     Exit,
+    Future,
+    Refused,
     StartFailed,
     ThreadAbandoned,
     ThreadActor,
@@ -21,7 +24,7 @@ from actors import (
 )
 from actors._cell import Cell, CellState
 from actors.testing import ManualClock, settle
-from tests.actors.people import ThreadGate
+from tests.actors.people import Counter, ThreadCounter, ThreadGate
 
 if TYPE_CHECKING:
     from actors import ActorRef, System
@@ -97,6 +100,28 @@ async def test_a_ref_that_pykka_made_reaches_the_slot_too(actor_system: System) 
     assert not early.is_alive()
     assert actor.actor_stopped.is_set()
     await cell.end(Exit("normal"))
+
+
+@pytest.mark.parametrize("kind", [Counter, ThreadCounter])
+async def test_envelopes_of_pykka_may_be_put_in_the_inbox(
+    actor_system: System, kind: type[Counter]
+) -> None:
+    ref = actor_system.start(kind)
+    future: Future[int] = Future()
+    refused: Future[int] = Future()
+    ref.actor_inbox.put(Envelope(5, reply_to=future))
+    ref.actor_inbox.put(Envelope("no", reply_to=refused))
+    ref.actor_inbox.put(Envelope(6))
+    assert await future == 5
+    with pytest.raises(Refused):
+        await refused
+    assert await ref.ask(0) == 11
+    assert ref.actor_inbox.empty()
+    with pytest.raises(TypeError, match="only the runtime"):
+        ref.actor_inbox.get()
+    await ref.stop()
+    with pytest.raises(ActorDeadError):
+        ref.actor_inbox.put(Envelope(7))
 
 
 async def test_proxies_reach_a_plain_pykka_class(actor_system: System) -> None:
