@@ -147,7 +147,11 @@ class Node:
             codecs=self._codecs,
             tree=self._tree,
         )
-        await parts.open()
+        try:
+            await parts.open()
+        except BaseException:
+            await system.shutdown(0.0)
+            raise
         system.lifecycle.append(self._ending)
         _running[id(system)] = self
         if system.events.active:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import signal
+import socket
 
 import pytest
 
@@ -125,6 +128,28 @@ async def test_case_124_a_signal_while_the_tree_starts(servers, shop, number):
     async with shop("Stuck", "--drain", "0.3") as process:
         await process.says("connected")
         process.signal(number)
+        assert await process.ends() == codes.OK
+
+
+async def test_the_status_page_follows_the_node(servers, shop):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    async with shop("Shop", "--status", f"127.0.0.1:{port}") as process:
+        await process.says("runs")
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /ready HTTP/1.1\r\n\r\n")
+        answer = await reader.read()
+        writer.close()
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert json.loads(answer.partition(b"\r\n\r\n")[2])["ready"]
+
+
+async def test_a_node_embeds_its_servers_when_told_to(journal):
+    tree = "tests.integration.service:Shop"
+    async with running("run", tree, "--embedded", SHOP_JOURNAL=str(journal)) as process:
+        await process.says("runs")
+        process.signal(signal.SIGTERM)
         assert await process.ends() == codes.OK
 
 

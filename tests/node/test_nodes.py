@@ -283,6 +283,51 @@ async def test_the_tree_of_every_node_is_gathered(world):
         assert trees[two.id]["trees"] == []
 
 
+async def test_ask_all_names_who_did_not_answer_in_time(world):
+    gate = asyncio.Event()
+
+    async def answer(self, message):
+        if self.actor_ref.name == "slow":
+            await gate.wait()
+        return self.actor_ref.name
+
+    cls = service("test.some", answer)
+    async with world.node("one") as one, world.node("two") as two:
+        await one.start(Supervisor.of(child(cls, name="quick"), child(cls, name="slow")))
+        await until(lambda: len(two.members("test.some")) == 2)
+        gathered = await two.ref("test.some").ask_all(Do(), timeout=0.3)
+        assert gathered.values == ["quick"]
+        assert len(gathered.missing) == 1
+        assert not gathered.complete
+        gate.set()
+        again = await two.ref("test.some").ask_all(Do())
+        assert sorted(again.values) == ["quick", "slow"]
+        assert two.parts.outbound.gathers == {}
+
+
+async def test_a_class_takes_its_codec_and_window_from_its_attributes(world):
+    class Narrow(Counter):
+        address = "test.narrow"
+        mailbox_window = 3
+        codec = "json"
+
+    async with world.node("one") as one:
+        await one.start(Supervisor.of(child(Narrow)))
+        (binding,) = one.parts.binder
+        assert binding.stored[0][1].window == 3
+        assert await one.ref("test.narrow", codec="json").ask(Add(2)) == 2
+
+
+async def test_metrics_count_what_was_done(world):
+    async with world.node("one") as one:
+        await one.start(Supervisor.of(child(Counter)))
+        await one.ref("test.counter").ask(Add(2))
+        await one.ref("test.counter").tell(Add(2))
+        await until(lambda: "irismq_finished_total 1" in one.metrics())
+        assert "irismq_answered_total 1\n" in one.metrics()
+        assert 'irismq_in_flight{actor="' in one.metrics()
+
+
 async def test_a_tunnel_is_refused_by_a_class_that_takes_none(world):
     async with world.node("one") as one, world.node("two") as two:
         await one.start(Supervisor.of(child(Counter)))
