@@ -131,6 +131,27 @@ async def test_case_124_a_signal_while_the_tree_starts(servers, shop, number):
         assert await process.ends() == codes.OK
 
 
+async def test_case_124_a_signal_while_a_server_does_not_answer(servers):
+    reached = asyncio.Event()
+
+    async def say_nothing(reader, writer):
+        reached.set()
+        await reader.read()
+        writer.close()
+
+    silent = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    try:
+        port = silent.sockets[0].getsockname()[1]
+        where = ("--nsqd", f"127.0.0.1:{port}", "--iris", servers.iris_at)
+        more = ("--connect-timeout", "60")
+        async with running("run", "tests.integration.service:Shop", *where, *more) as process:
+            await reached.wait()
+            process.signal(signal.SIGTERM)
+            assert await process.ends() == codes.OK
+    finally:
+        silent.close()
+
+
 async def test_the_status_page_follows_the_node(servers, shop):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
