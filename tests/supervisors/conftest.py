@@ -20,9 +20,13 @@ async def world():
     system, clock = manual_system()
     yield system, clock
     stopping = asyncio.ensure_future(system.shutdown())
-    while not stopping.done():
+    for _ in range(1000):
+        if stopping.done():
+            break
         await rest()
         clock.advance(0.1)
+    else:
+        raise AssertionError("the system does not come to its end")
     await stopping
     await until(lambda: len(system) == 0, "an empty system")
     assert own_timers(clock) == 0, "a timer was left behind"
