@@ -39,7 +39,7 @@ class MemberDispatch:
     `ref` is None for a cluster that is no single actor's (see node.peers).
     """
 
-    __slots__ = ("_foreign", "_in", "_ref", "address", "asked", "lost_reason", "tunnels")
+    __slots__ = ("_foreign", "_in", "_ref", "address", "asked", "tunnels")
 
     def __init__(
         self,
@@ -56,8 +56,6 @@ class MemberDispatch:
         self.address = address
         self.asked = Asked(incoming, address, codec)
         self.tunnels = TunnelDispatch(incoming, address)
-        #: Empty while the membership stands, else why it does not.
-        self.lost_reason = "not joined yet"
 
     def target(self, envelope: Envelope) -> ActorRef[Any]:  # noqa: ARG002  # node.peers needs it
         """Return the actor that `envelope` is for. Raises `ActorDeadError`."""
@@ -202,12 +200,10 @@ class MemberDispatch:
             self.tunnels.take(tunnel, self._ref)
 
     def on_lost(self, reason: str) -> None:
-        """The membership was cut; the transport is joining again by itself."""
-        self.lost_reason = reason or "the connection was cut"
+        """The membership was cut; the transport joins again, and says so of its health."""
 
     def on_joined(self) -> None:
         """The membership stands (again)."""
-        self.lost_reason = ""
 
     def close(self) -> None:
         """End the tunnels; requests in hand are answered by their actor's end."""

@@ -273,7 +273,7 @@ class Lane:
         raw_id = message.raw_id
         self._finished.put(raw_id, message.stamp)
         if self._wiring.events.active:
-            self._emit("settlement.finished", message)
+            self._emit("consumer.finished", message)
         in_time = not lost or raw_id in self._overheld
         self._release(message, lost=lost)
         if in_time:
