@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from irismq_runtime.node.node import EXIT_FORCED, EXIT_GAVE_UP, Node, current_node
+from irismq_runtime.node.current import current_node
+from irismq_runtime.node.node import EXIT_FORCED, EXIT_GAVE_UP, Node
 from irismq_runtime.node.servers import Servers
 from irismq_runtime.node.topics import Subscription, durable, live
 

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 import supervisors
 from actors import System
-from actors._current import current_system
 from irismq_runtime.config import (
     DEFAULT_IRIS_PORT,
     DEFAULT_LOOKUPD_HTTP_PORT,
@@ -29,6 +28,7 @@ from irismq_runtime.config import (
 from irismq_runtime.errors import ConfigError
 from irismq_runtime.messaging import TreeRequest, mailbox_topic
 from irismq_runtime.node.assembly import Parts, assemble, make_transports, new_node_id
+from irismq_runtime.node.current import RUNNING
 from irismq_runtime.node.ending import Ending
 from irismq_runtime.node.measures import samples_of
 from irismq_runtime.node.servers import Servers
@@ -36,6 +36,7 @@ from irismq_runtime.node.shutdown import shut_down
 from irismq_runtime.node.signals import Signals
 from irismq_runtime.node.status import health_of
 from irismq_runtime.node.trees import gather_trees
+from irismq_runtime.node.vigil import Vigil
 from irismq_runtime.observe.metrics import prometheus_text
 from irismq_runtime.refs import ServiceRef
 from irismq_runtime.wire import Kind
@@ -51,14 +52,12 @@ if TYPE_CHECKING:
     from irismq_runtime.refs.foreign import Form
     from irismq_runtime.wire import Codec
 
-__all__ = ["EXIT_FORCED", "EXIT_GAVE_UP", "Node", "current_node"]
+__all__ = ["EXIT_FORCED", "EXIT_GAVE_UP", "Node"]
 
 #: Exit code of a process whose root supervisor gave up.
 EXIT_GAVE_UP = 4
 #: Exit code of a process that was told twice to stop.
 EXIT_FORCED = 130
-
-_running: dict[int, Node] = {}
 
 
 def _unsaid(node: Node, phase: str) -> None:
@@ -104,6 +103,7 @@ class Node:
         self._parts: Parts | None = None
         self._refs: dict[tuple[str, str | None, str | None], ServiceRef] = {}
         self._ending = Ending()
+        self._vigil: Vigil | None = None
         self._stopped: asyncio.Task[None] | None = None
 
     @classmethod
@@ -153,7 +153,9 @@ class Node:
             await system.shutdown(0.0)
             raise
         system.lifecycle.append(self._ending)
-        _running[id(system)] = self
+        self._vigil = Vigil(self.health, system.clock, system.events)
+        self._vigil.start()
+        RUNNING[system] = self
         if system.events.active:
             system.events.emit("node.started", node=node_id, name=self._config.name)
         return parts
@@ -173,6 +175,8 @@ class Node:
             return
         if self._stopped is None:
             self._ending.decide(reason)
+            if self._vigil is not None:
+                self._vigil.stop()
             if parts.incoming.events.active:
                 parts.incoming.events.emit("node.draining", node=parts.node_id, reason=reason)
             self._stopped = asyncio.ensure_future(self._stop(parts))
@@ -182,7 +186,7 @@ class Node:
         try:
             await shut_down(parts, self._servers, drain=self._config.drain, stop=self._config.drain)
         finally:
-            _running.pop(id(parts.system), None)
+            RUNNING.pop(parts.system, None)
 
     async def run_until_signal(self) -> int:
         """Run until SIGTERM or SIGINT, or until a root supervisor gives up.
@@ -375,18 +379,6 @@ class Node:
         if self._parts is None:
             raise RuntimeError("the node is not running: use it inside `async with Node(...)`")
         return self._parts
-
-
-def current_node() -> Node:
-    """Return the node of the actor whose code calls this.
-
-    Raises `RuntimeError` outside of actors that a node runs.
-    """
-    system = current_system()
-    node = None if system is None else _running.get(id(system))
-    if node is None:
-        raise RuntimeError("current_node() is for code that an actor of a running node calls")
-    return node
 
 
 def _known(options: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from actors import Actor, ActorDeadError, Terminated, receives
+from actors import Actor, ActorDeadError, Events, Terminated, receives
 from actors.errors import Refused
 from actors.testing import ManualClock, settle
 from irismq_runtime import ConfigError, ConnectionLost, Node, RemoteError, durable, live
@@ -272,6 +272,30 @@ async def test_case_123_health_names_what_does_not_work(world):
         assert one.health().to_dict()["ready"] is True
 
 
+async def test_case_123_a_node_that_stops_being_ready_says_so_once_and_when_it_is_again(caplog):
+    clock = ManualClock()
+    world = World(MemoryBroker(clock))
+    events, seen = Events(), []
+    async with world.node("one", clock=clock, events=events, presence_period=1.0) as one:
+
+        async def pass_seconds(count):
+            for _ in range(2 * count):
+                await settle(one.system)
+                clock.advance(0.5)
+            await settle(one.system)
+
+        await pass_seconds(3)
+        events.subscribe(lambda e: e.name == "health.changed" and seen.append(e.fields))
+        world.relay.cut = True
+        await pass_seconds(5)
+        assert [(e["ready"], "relay: cut" in e["reasons"]) for e in seen] == [(False, True)]
+        world.relay.cut = False
+        await pass_seconds(3)
+        assert [e["ready"] for e in seen] == [False, True]
+    texts = [r.getMessage() for r in caplog.records if r.name == "irismq.node"]
+    assert len(texts) == 2
+
+
 async def test_the_tree_of_every_node_is_gathered(world):
     async with world.node("one") as one, world.node("two") as two:
         await one.start(Supervisor.of(child(Counter, name="counter")))
@@ -323,8 +347,8 @@ async def test_metrics_count_what_was_done(world):
         await one.start(Supervisor.of(child(Counter)))
         await one.ref("test.counter").ask(Add(2))
         await one.ref("test.counter").tell(Add(2))
-        await until(lambda: "irismq_finished_total 1" in one.metrics())
-        assert "irismq_answered_total 1\n" in one.metrics()
+        await until(lambda: "irismq_finished_total 1.0" in one.metrics())
+        assert "irismq_answered_total 1.0\n" in one.metrics()
         assert 'irismq_in_flight{actor="' in one.metrics()
 
 

@@ -1,0 +1,65 @@
+"""Looks at the node's health from time to time and says when it changes.
+
+Alive but not working is an error that nobody reports by himself: a consumer that
+gets nothing, a membership that is gone, presence that is not heard. The log has
+one line when the node stops being ready, with the reasons, and one when it is
+ready again; an event has the same. Both are quiet while nothing changes.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actors import Clock, Events, TimerHandle
+    from irismq_runtime.observe.health import Health
+
+__all__ = ["Vigil"]
+
+_LOG = logging.getLogger("irismq.node")
+
+#: Seconds between two looks. A failure is reported when it is seen twice, so
+#: that a restart or a reconnect of a moment is no news.
+PERIOD = 1.0
+
+
+class Vigil:
+    """Watches `health` on `clock` between `start` and `stop`."""
+
+    def __init__(self, health: Callable[[], Health], clock: Clock, events: Events) -> None:
+        self._health = health
+        self._clock = clock
+        self._events = events
+        self._timer: TimerHandle | None = None
+        self._said_ready = True
+        self._failed_before = False
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._timer = self._clock.call_later(PERIOD, self._look)
+
+    def stop(self) -> None:
+        """Look no more. Idempotent."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self) -> None:
+        health = self._health()
+        news = health.ready if not self._said_ready else self._failed_before and not health.ready
+        if news:
+            self._say(health)
+        self._failed_before = not health.ready
+        self.start()
+
+    def _say(self, health: Health) -> None:
+        self._said_ready = health.ready
+        if health.ready:
+            _LOG.warning("the node is ready again")
+        else:
+            _LOG.warning("the node is not ready: %s", "; ".join(health.reasons[:10]))
+        if self._events.active:
+            self._events.emit("health.changed", ready=health.ready, reasons=health.reasons)
