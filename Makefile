@@ -37,7 +37,7 @@ demo-full: $(DEV)
 
 ## make test       lint, types, layers and every test
 test: lint
-	$(BIN)/python -m pytest -m 'not soak' --numprocesses $(WORKERS) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) $(PYTEST_ARGS)
 
 ## make lint       ruff, mypy --strict, import layers
 lint: $(DEV)

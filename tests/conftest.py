@@ -11,6 +11,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+import prometheus_client  # noqa: F401  # a first import inside a running loop would block it
 import pytest
 from blockbuster import blockbuster_ctx
 

@@ -23,7 +23,8 @@ from irismq_runtime.cli.options import (
     quiet_while_connecting,
 )
 from irismq_runtime.config import parse_endpoint
-from irismq_runtime.observe import Check, Endpoint, Health
+from irismq_runtime.errors import ConfigError
+from irismq_runtime.observe import Check, Endpoint, Health, require_metrics
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -65,6 +66,8 @@ def run_tree(
     ] = 5,
 ) -> None:
     """Run a supervision tree as a node; SIGTERM drains it and ends with code 0."""
+    if status:
+        _need_metrics()
     code = execute(
         _run(
             tree,
@@ -85,6 +88,14 @@ def run_tree(
     if code == codes.GAVE_UP:
         fail("the tree gave up: see the reports above", codes.GAVE_UP)
     raise typer.Exit(code)
+
+
+def _need_metrics() -> None:
+    """Fail now, not when the first scrape comes."""
+    try:
+        require_metrics()
+    except ConfigError as error:
+        fail(str(error), codes.USAGE)
 
 
 async def _run(tree: str, *, status: str, **options: Any) -> int:

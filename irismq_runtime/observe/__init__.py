@@ -6,7 +6,7 @@ from irismq_runtime.observe.catalogue import EVENTS, STEPS
 from irismq_runtime.observe.endpoint import Endpoint
 from irismq_runtime.observe.health import Check, Health
 from irismq_runtime.observe.logs import RateLimitedLog, shorten
-from irismq_runtime.observe.metrics import Sample, prometheus_text
+from irismq_runtime.observe.metrics import Sample, prometheus_text, require_metrics
 
 __all__ = [
     "EVENTS",
@@ -17,5 +17,6 @@ __all__ = [
     "RateLimitedLog",
     "Sample",
     "prometheus_text",
+    "require_metrics",
     "shorten",
 ]

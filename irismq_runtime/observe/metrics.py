@@ -1,8 +1,9 @@
 """Numbers of a node in the text format that Prometheus reads.
 
-Pure: samples in, text out. No client library is needed, and none is loaded; the
-numbers are read when somebody asks and cost nothing otherwise. Names follow
-Prometheus' rules: base units, `_total` for what only grows.
+Samples in, text out; the format itself is prometheus-client's, an extra that is
+loaded when somebody asks for metrics. The numbers are read at that moment and
+cost nothing otherwise. Names follow Prometheus' rules: base units, `_total` for
+what only grows.
 """
 
 from __future__ import annotations
@@ -10,10 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+from irismq_runtime.errors import ConfigError
 
-__all__ = ["Sample", "prometheus_text"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from prometheus_client.metrics_core import Metric
+
+__all__ = ["Sample", "prometheus_text", "require_metrics"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,27 +32,48 @@ class Sample:
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
+def require_metrics() -> None:
+    """Load the extra `metrics` now, before the loop runs: an import reads files.
+
+    Raises `ConfigError` when it is not installed.
+    """
+    try:
+        import prometheus_client  # noqa: F401  # loaded for later
+    except ImportError as error:
+        raise ConfigError(
+            "metrics",
+            "prometheus-client is not installed",
+            "install the extra: pip install 'irismq-runtime[metrics]'",
+        ) from error
+
+
 def prometheus_text(samples: Iterable[Sample]) -> str:
-    """Return the samples in the exposition format, version 0.0.4."""
-    lines: list[str] = []
-    described: set[str] = set()
+    """Return the samples in the exposition format, version 0.0.4.
+
+    Raises as `require_metrics`, which the first call includes.
+    """
+    require_metrics()
+    from prometheus_client import CollectorRegistry, generate_latest
+    from prometheus_client.registry import Collector
+
+    class Once(Collector):
+        def collect(self) -> Iterator[Metric]:
+            return iter(_families(samples))
+
+    # A registry of our own: the package's default one is global to the process.
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Once())
+    return generate_latest(registry).decode()
+
+
+def _families(samples: Iterable[Sample]) -> list[Metric]:
+    from prometheus_client.metrics_core import Metric
+
+    families: dict[str, Metric] = {}
     for sample in sorted(samples, key=lambda s: s.name):
         name = f"irismq_{sample.name}"
-        if name not in described:
-            described.add(name)
-            if sample.help:
-                lines.append(f"# HELP {name} {_escaped(sample.help, quotes=False)}")
-            lines.append(f"# TYPE {name} {sample.kind}")
-        lines.append(f"{name}{_labels(sample.labels)} {sample.value:.17g}")
-    return "\n".join(lines) + "\n"
-
-
-def _labels(labels: Mapping[str, str]) -> str:
-    if not labels:
-        return ""
-    return "{" + ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items()) + "}"
-
-
-def _escaped(text: str, *, quotes: bool = True) -> str:
-    text = text.replace("\\", r"\\").replace("\n", r"\n")
-    return text.replace('"', r"\"") if quotes else text
+        # A counter's family is named without the suffix that its samples carry.
+        family = name.removesuffix("_total") if sample.kind == "counter" else name
+        metric = families.setdefault(family, Metric(family, sample.help, sample.kind))
+        metric.add_sample(name, dict(sample.labels), sample.value)
+    return list(families.values())

@@ -6,11 +6,13 @@ import asyncio
 import json
 import logging
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
 from actors.testing import ManualClock
+from irismq_runtime.errors import ConfigError
 from irismq_runtime.observe import (
     EVENTS,
     STEPS,
@@ -82,11 +84,18 @@ def test_metrics_are_in_the_format_that_prometheus_reads():
     assert prometheus_text(samples).splitlines() == [
         "# HELP irismq_finished_total handled",
         "# TYPE irismq_finished_total counter",
-        "irismq_finished_total 3",
+        "irismq_finished_total 3.0",
+        "# HELP irismq_in_flight ",
         "# TYPE irismq_in_flight gauge",
-        r'irismq_in_flight{topic="a\"b\\c\nd"} 2',
+        r'irismq_in_flight{topic="a\"b\\c\nd"} 2.0',
         'irismq_in_flight{topic="e"} 1.5',
     ]
+
+
+def test_metrics_without_their_extra_say_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    with pytest.raises(ConfigError, match=r"irismq-runtime\[metrics\]"):
+        prometheus_text([])
 
 
 @pytest.fixture
