@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from actors._fixed import FIXED
+from actors._parcels import INTERRUPT
 from actors.errors import ActorDeadError, Refused
 from actors.handlers import HandlerTable, Lookup
 from actors.hooks import Hooks
@@ -132,6 +133,8 @@ class Facilities:
         cell = self._own_cell()
         if cell.bystanders is not None:
             cell.bystanders.unstash(cell)
+            if cell.control:
+                cell.inbox.appendleft(INTERRUPT)
 
     def forward(self, ref: ActorRef[Any]) -> None:
         """Pass the message in hand on to `ref`, which answers in this one's place.
@@ -161,16 +164,17 @@ class Facilities:
             cell.lookup = self.__handlers__
         else:
             cell.lookup = Lookup({}, lambda _, message: handler(message), FIXED)
+        cell.inbox.appendleft(INTERRUPT)
 
     def unhandled(self, message: Any) -> None:
         """What happens to a message that no handler takes.
 
-        An ask is refused with the reason; a tell is logged and becomes a dead
-        letter with the reason "unhandled".
+        It is logged and becomes a dead letter with the reason "unhandled". An
+        ask, and a message that a transport brought, are refused with the reason.
         """
         self._cell.unhandled(message)
         kind = type(message).__name__
-        if self.context.kind == "ask":
+        if self.context.kind == "ask" or self.context.id is not None:
             raise Refused(f"{type(self).__name__} does not handle {kind}", code="unhandled")
 
     def _own_cell(self) -> LoopCell | ThreadCell:

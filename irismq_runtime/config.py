@@ -124,6 +124,10 @@ class NodeConfig:
     keys: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     sign_with: str | None = None
 
+    #: Further options of the broker's client by name, as `mailbox.MailboxConfig`
+    #: has them: tls, auth_secret, compression, copies, outbox_bytes, ...
+    mailbox_options: Mapping[str, object] = field(default_factory=dict, repr=False)
+
     #: Deadline of an ask that names none.
     ask_timeout: float = 5.0
     #: How long a durable tell waits for the broker's confirmation.

@@ -10,10 +10,10 @@ asker, never a crash of the actor.
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from actors.ask import error_for_caller
-from actors.errors import ActorError
+from actors.errors import ActorError, Restarting
 from irismq_runtime.dispatch.foreign import foreign_reply
 from irismq_runtime.errors import RuntimeFault
 from irismq_runtime.observe.logs import shorten
@@ -22,7 +22,7 @@ from irismq_runtime.wire import Envelope, Fault, Kind, encode_fault
 if TYPE_CHECKING:
     import asyncio
 
-    from actors import Delivery, Outcome
+    from actors import ActorRef, Context, Delivery, Outcome
     from irismq_runtime.dispatch.foreign import ForeignRule
     from irismq_runtime.dispatch.incoming import Incoming
     from irismq_runtime.ports import InboundRequest
@@ -86,7 +86,7 @@ class Answer:
     `sender`: the peer's name of who answers, where the asker cannot tell.
     """
 
-    __slots__ = ("_asked", "_id", "_request", "_sender")
+    __slots__ = ("_asked", "_context", "_id", "_message", "_ref", "_request", "_sender")
 
     def __init__(
         self, asked: Asked, request: InboundRequest, envelope_id: bytes, sender: str | None = None
@@ -95,15 +95,44 @@ class Answer:
         self._request = request
         self._id = envelope_id
         self._sender = sender
+        self._ref: ActorRef[Any] | None = None
+        self._message: object = None
+        self._context: Context | None = None
+
+    def deliver(self, ref: ActorRef[Any], message: object, context: Context) -> None:
+        """Have `ref` handle the request. Raises as `ActorRef.deliver`."""
+        self._ref, self._message, self._context = ref, message, context
+        delivery = ref.deliver(message, context=context, on_done=self.done)
+        self._asked.deliveries[self._id] = delivery
+
+    def _again(self, after: float) -> None:
+        """The handler raised `Retry`: it is handled again, if that is in time."""
+        ref, context = self._ref, self._context
+        clock = self._asked.incoming.clock
+        if ref is None or context is None:
+            return
+        if context.deadline is not None and clock.monotonic() + after >= context.deadline:
+            self.fail(Restarting(self._asked.address, after))
+            return
+        clock.call_later(after, self._deliver_again, ref, context)
+
+    def _deliver_again(self, ref: ActorRef[Any], context: Context) -> None:
+        context.attempt += 1
+        try:
+            self.deliver(ref, self._message, context)
+        except ActorError as error:
+            self.fail(error)
 
     def done(self, outcome: Outcome) -> None:
-        """Called once with the end of the handler."""
+        """Called with the end of the handler; once, unless it is handled again."""
         kind = outcome.kind
         if kind == "replied":
             if inspect.isasyncgen(outcome.value):
                 self.fail(TypeError("this handler makes a stream: read it with ref.stream(...)"))
             else:
                 self.reply(outcome.value)
+        elif kind == "retry":
+            self._again(outcome.retry_after or 0.0)
         elif kind in {"expired", "cancelled"}:
             # Nobody waits any more, so nothing is sent.
             self._asked.ended(self._id, in_time=False)

@@ -90,8 +90,7 @@ class MemberDispatch:
             message = as_call(self._load(envelope), ref)
             context = self._context(request, envelope)
             if envelope.kind == Kind.ASK:
-                delivery = ref.deliver(message, context=context, on_done=answer.done)
-                self.asked.deliveries[envelope.id] = delivery
+                answer.deliver(ref, message, context)
             elif envelope.kind == Kind.TELL:
                 ref.deliver(message, context=context, on_done=_told)
                 answer.reply(None)

@@ -20,6 +20,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+from actors.errors import Overloaded
+
 if TYPE_CHECKING:
     from actors import Outcome
 
@@ -125,10 +127,11 @@ def settlement(outcome: Outcome, *, attempts: int, allowed: int) -> Settlement:
             return FINISH
         case "crashed" | "retry":
             return _failed(outcome, last=attempts >= allowed)
-        case "refused":
-            return Settlement("bury", reason=_reason("refused", outcome.error))
-        case "reject":
-            return Settlement("bury", reason=_reason("rejected", outcome.error))
+        case "refused" if isinstance(outcome.error, Overloaded):
+            return Settlement("requeue", None, penalty=False)
+        case "refused" | "reject":
+            word = "refused" if outcome.kind == "refused" else "rejected"
+            return Settlement("bury", reason=_reason(word, outcome.error))
         case "expired":
             return Settlement("finish", reason="expired")
         case "dead" | "cancelled":

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from irismq_runtime.dispatch import Incoming
+from irismq_runtime.errors import ConfigError
 from irismq_runtime.messaging import Packer, TreeRequest, Unwatch, Watch
 from irismq_runtime.messaging.control import Ended
 from irismq_runtime.node.binding import Binder, Ports
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from actors import System
     from irismq_runtime.config import NodeConfig
+    from irismq_runtime.mailbox import MailboxConfig
     from irismq_runtime.node.members import Change
     from irismq_runtime.ports import AddressTransport, MailboxTransport, Member
     from irismq_runtime.wire import Codec
@@ -78,7 +80,7 @@ def make_transports(
     config: NodeConfig, system: System, node_id: str
 ) -> tuple[MailboxTransport, AddressTransport]:
     """Return NSQ and Iris as `config` says."""
-    from irismq_runtime.mailbox import MailboxConfig, NsqMailbox
+    from irismq_runtime.mailbox import NsqMailbox
     from irismq_runtime.pyiris import IrisAddresses, Options
 
     mailbox = NsqMailbox(
@@ -86,13 +88,7 @@ def make_transports(
         [str(endpoint) for endpoint in config.lookupd],
         clock=system.clock,
         events=system.events,
-        config=MailboxConfig(
-            client_id=node_id,
-            max_attempts=config.max_attempts,
-            publish_timeout=config.publish_timeout,
-            start_timeout=config.connect_timeout,
-            msg_timeout=config.lease,
-        ),
+        config=_mailbox_config(config, node_id),
     )
     addresses = IrisAddresses(
         config.iris.host,
@@ -102,6 +98,25 @@ def make_transports(
         events=system.events,
     )
     return mailbox, addresses
+
+
+def _mailbox_config(config: NodeConfig, node_id: str) -> MailboxConfig:
+    from irismq_runtime.mailbox import MailboxConfig
+
+    options: dict[str, Any] = {
+        "client_id": node_id,
+        "max_attempts": config.max_attempts,
+        "publish_timeout": config.publish_timeout,
+        "start_timeout": config.connect_timeout,
+        "msg_timeout": config.lease,
+        **config.mailbox_options,
+    }
+    for name in config.mailbox_options:
+        if name not in MailboxConfig.__dataclass_fields__:
+            raise ConfigError(
+                "mailbox_options", f"there is no option {name!r}", "see mailbox.MailboxConfig"
+            )
+    return MailboxConfig(**options)
 
 
 def assemble(

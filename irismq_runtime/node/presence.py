@@ -47,6 +47,8 @@ _LOG = logging.getLogger("irismq.presence")
 
 #: After hearing oneself, how long the others have to introduce themselves.
 SETTLE = 0.2
+#: How long a look for an address that nobody is known to serve may take.
+LOOK = 0.06
 #: When the topic stays silent, how long refs wait before they do without.
 SETTLE_AT_MOST = 1.0
 
@@ -86,6 +88,7 @@ class Presence:
         self._settle_timer: TimerHandle | None = None
         self._waiting: list[Callable[[], None]] = []
         self._waiting_for: dict[str, list[Callable[[], None]]] = {}
+        self._looking = False
         self._listeners: list[Callable[[Change], None]] = []
         self._heard_self = float("-inf")
         self.settling = True
@@ -106,11 +109,25 @@ class Presence:
             callback()
 
     def when_known(self, address: str, callback: Callable[[], None]) -> None:
-        """Call `callback` when somebody serves `address`, at the latest once settled."""
-        if self.settling and not self._table.serves(address):
-            self._waiting_for.setdefault(address, []).append(callback)
-        else:
+        """Call `callback` when somebody serves `address`, or when nobody seems to.
+
+        A member that has just come may not have been heard yet, so all nodes are
+        asked once more before an address counts as unserved.
+        """
+        if self._table.serves(address) or not (self.settling or self.trusted):
             callback()
+            return
+        self._waiting_for.setdefault(address, []).append(callback)
+        if not self.settling and not self._looking:
+            self._looking = True
+            self._announce(full=False, want="*")
+            self._clock.call_later(LOOK, self._looked)
+
+    def _looked(self) -> None:
+        self._looking = False
+        for address in tuple(self._waiting_for):
+            for callback in self._waiting_for.pop(address):
+                callback()
 
     def serves(self, address: str) -> bool:
         """Whether anybody is known to serve `address`."""
@@ -227,10 +244,9 @@ class Presence:
     def _settled(self) -> None:
         self.settling = False
         waiting, self._waiting = self._waiting, []
-        for address in tuple(self._waiting_for):
-            waiting += self._waiting_for.pop(address)
         for callback in waiting:
             callback()
+        self._looked()
 
     # The others ---------------------------------------------------------------
 

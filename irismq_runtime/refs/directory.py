@@ -42,7 +42,11 @@ class Directory(Protocol):
         ...
 
     def when_known(self, address: str, callback: Callable[[], None]) -> None:
-        """Call `callback` when somebody is known to serve `address`, or once settled."""
+        """Call `callback` when somebody is known to serve `address`.
+
+        At the latest once it is clear that nobody is: after settling, or after all
+        nodes have been asked to announce themselves once more.
+        """
         ...
 
     def serves(self, address: str) -> bool:

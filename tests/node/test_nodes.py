@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from actors import Actor, ActorDeadError, Events, Terminated, receives
-from actors.errors import Refused
+from actors.errors import Refused, Restarting, Retry
 from actors.testing import ManualClock, settle
 from irismq_runtime import ConfigError, ConnectionLost, Node, RemoteError, durable, live
 from irismq_runtime.errors import RemoteFault
@@ -305,6 +305,56 @@ async def test_the_tree_of_every_node_is_gathered(world):
         (root,) = trees[one.id]["trees"]
         assert root["children"][0]["name"] == "counter"
         assert trees[two.id]["trees"] == []
+
+
+async def test_retry_in_an_ask_is_handled_again_as_it_is_locally(world):
+    log = []
+
+    def answer(self, message):
+        log.append(self.context.attempt)
+        if self.context.attempt < 3:
+            raise Retry(after=0.001)
+        return "at last"
+
+    def never(self, message):
+        raise Retry(after=60.0)
+
+    async with world.node("one") as one:
+        await one.start(
+            Supervisor.of(
+                child(service("test.again", answer), name="again"),
+                child(service("test.never", never), name="never"),
+            )
+        )
+        assert await one.ref("test.again").ask(Do()) == "at last"
+        assert log == [1, 2, 3]
+        with pytest.raises(Restarting) as caught:
+            await one.ref("test.never").ask(Do())
+        assert caught.value.retry_after == 60.0
+
+
+async def test_a_stored_message_that_no_handler_takes_is_buried(world):
+    class Deaf(Actor):
+        address = "test.deaf"
+
+    async with world.node("one") as one:
+        await one.start(Supervisor.of(child(Deaf)))
+        await one.ref("test.deaf").tell(Do())
+        await until(lambda: one.parts.incoming.counters.buried == 1)
+        assert len(world.broker.bodies("test.deaf.dead")) == 1
+
+
+async def test_a_member_whose_announcement_was_lost_is_found_by_asking(world):
+    slow = {"presence_period": 5.0}
+    async with world.node("one", **slow) as one, world.node("two", **slow) as two:
+        await two.settled()
+        broadcast = one.parts.addresses.broadcast
+        one.parts.addresses.broadcast = lambda cluster, body: None
+        await one.start(Supervisor.of(child(Counter)))
+        await asyncio.sleep(0)
+        assert not two.members("test.counter")
+        one.parts.addresses.broadcast = broadcast
+        assert await two.ref("test.counter").ask(Add(1)) == 1
 
 
 async def test_ask_all_names_who_did_not_answer_in_time(world):

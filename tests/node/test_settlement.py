@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors import Outcome, Refused, Reject, Retry
+from actors import Outcome, Overloaded, Refused, Reject, Retry
 from irismq_runtime.dispatch.settlement import (
     EARLY,
     FINISH,
@@ -50,6 +50,11 @@ BOOM = ValueError("boom")
             Outcome("refused", error=Refused("no")),
             1,
             Settlement("bury", reason="refused: Refused: no"),
+        ),
+        (
+            Outcome("refused", error=Overloaded("passed on to somebody full")),
+            3,
+            Settlement("requeue", None, penalty=False),
         ),
         (Outcome("expired"), 1, Settlement("finish", reason="expired")),
         (Outcome("dead"), 1, GIVE_BACK),
