@@ -1,0 +1,73 @@
+"""The guide speaks of every public name, and of none that does not exist."""
+
+from __future__ import annotations
+
+import builtins
+import importlib
+import pathlib
+import re
+
+import pytest
+
+from tests.docs.blocks import fences
+
+ROOT = pathlib.Path(__file__).parents[2]
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
+GUIDE = sorted((ROOT / "docs" / "guide").glob("*.md"))
+PACKAGES = ("actors", "actors.testing", "supervisors", "irismq_runtime")
+#: Words between backticks that stand for something of the reader's.
+STAND_INS = {"ActorClass", "Class", "Type", "Error", "UUID", "Decimal", "CancelledError"}
+
+
+def _name(page: pathlib.Path) -> str:
+    return page.stem
+
+
+def _blocks(text: str) -> str:
+    return "\n".join(content for _, _, content in fences(text))
+
+
+def _spans(text: str) -> list[str]:
+    """What stands between backticks, outside of blocks."""
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    return re.findall(r"`([^`\n]+)`", prose)
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"\w+", "\n".join((_blocks(text), *_spans(text)))))
+
+
+def _public(package: str) -> set[str]:
+    return set(importlib.import_module(package).__all__)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_public_name_is_in_the_guide(package: str) -> None:
+    words = set().union(*(_words(page.read_text()) for page in GUIDE))
+    assert _public(package) - words == set()
+
+
+@pytest.mark.parametrize("page", GUIDE, ids=_name)
+def test_every_class_that_the_guide_names_exists(page: pathlib.Path) -> None:
+    text = page.read_text()
+    known = set().union(*map(_public, PACKAGES), vars(builtins), STAND_INS)
+    made = set(re.findall(r"\w+", _blocks(text)))
+    spans = (re.match(r"([A-Z]\w*[a-z]\w*)(?:\W|$)", span) for span in _spans(text))
+    named = {span.group(1) for span in spans if span is not None}
+    assert named - known - made == set()
+
+
+@pytest.mark.parametrize("page", [*DOCS, ROOT / "README.md"], ids=_name)
+def test_every_link_to_a_page_finds_it(page: pathlib.Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        target, _, anchor = link.partition("#")
+        if ":" in target or target.endswith("benchmarks.md"):  # made by `make bench`
+            continue
+        file = (page.parent / target).resolve() if target else page
+        assert file.exists(), link
+        assert not anchor or anchor in _anchors(file.read_text()), link
+
+
+def _anchors(text: str) -> set[str]:
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", each).strip().lower().replace(" ", "-") for each in headings}
