@@ -7,10 +7,11 @@ code: call them in its handlers and hooks, not from outside.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from actors._fixed import FIXED
 from actors._parcels import INTERRUPT
+from actors.delivery import Delivery
 from actors.errors import ActorDeadError, Refused
 from actors.handlers import HandlerTable, Lookup
 from actors.hooks import Hooks
@@ -27,6 +28,19 @@ if TYPE_CHECKING:
     from actors.system import System
 
 __all__ = ["Facilities", "describe"]
+
+
+class _NotStarted:
+    """Stands for the cell of an instance that nobody started.
+
+    Not a `__getattr__`, which would make every attribute of every actor slow.
+    """
+
+    def __get__(self, actor: object, owner: type) -> NoReturn:
+        raise RuntimeError(
+            f"{owner.__name__} was made by hand and has no ref; "
+            f"start it with {owner.__name__}.start()"
+        )
 
 
 class Facilities:
@@ -46,21 +60,13 @@ class Facilities:
     __handlers__: ClassVar[Lookup]
     __hooks__: ClassVar[Hooks]
     __threaded__: ClassVar[bool] = False
-    _cell: LoopCell | ThreadCell
+    _cell: LoopCell | ThreadCell = _NotStarted()  # type: ignore[assignment]  # until the cell sets it
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         table = HandlerTable(cls, threaded=cls.__threaded__)
         cls.__handlers__ = table.lookup(cls.on_receive, FIXED)  # type: ignore[attr-defined]  # every actor class has it
         cls.__hooks__ = Hooks.of(cls)
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "_cell":
-            raise RuntimeError(
-                f"{type(self).__name__} was made by hand and has no ref; "
-                f"start it with {type(self).__name__}.start()"
-            )
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     @property
     def actor_ref(self) -> ActorRef[Any]:
@@ -174,7 +180,7 @@ class Facilities:
         """
         self._cell.unhandled(message)
         kind = type(message).__name__
-        if self.context.kind == "ask" or self.context.id is not None:
+        if self.context.kind == "ask" or isinstance(self._cell.in_hand, Delivery):
             raise Refused(f"{type(self).__name__} does not handle {kind}", code="unhandled")
 
     def _own_cell(self) -> LoopCell | ThreadCell:

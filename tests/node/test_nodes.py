@@ -341,7 +341,9 @@ async def test_a_stored_message_that_no_handler_takes_is_buried(world):
         await one.start(Supervisor.of(child(Deaf)))
         await one.ref("test.deaf").tell(Do())
         await until(lambda: one.parts.incoming.counters.buried == 1)
-        assert len(world.broker.bodies("test.deaf.dead")) == 1
+        world.broker.store("test.deaf", b'{"foreign": true}', 0)
+        await until(lambda: one.parts.incoming.counters.buried == 2)
+        assert len(world.broker.bodies("test.deaf.dead")) == 2
 
 
 async def test_a_member_whose_announcement_was_lost_is_found_by_asking(world):
