@@ -7,6 +7,8 @@ page run in order and share one namespace. Two comments are promises, and held:
     statement   # raises Error      it raises exactly this class; `Error: text` also
                                     wants `text` in the message
 
+A block "```text" right behind it is what it prints, all of it.
+
 Such a comment stands at the end of a statement, or on the line after one that has
 a body. Anywhere else it is an error: no promise goes unread. Nothing here runs a
 loop.
@@ -33,11 +35,12 @@ _PROMISE = re.compile(r"#\s*(->|raises)\s+(.+?)\s*$")
 
 @dataclass(frozen=True)
 class Block:
-    """One python block: its text, and the line of the page on which it begins."""
+    """One python block: its text, the line of the page on which it begins, what it prints."""
 
     page: str
     line: int
     text: str
+    output: str | None = None
 
 
 def fences(text: str) -> list[tuple[str, int, str]]:
@@ -50,11 +53,16 @@ def fences(text: str) -> list[tuple[str, int, str]]:
 
 def blocks_of(page: pathlib.Path) -> list[Block]:
     """The python blocks of `page`, in order."""
-    return [
-        Block(str(page), line, content)
-        for language, line, content in fences(page.read_text())
-        if language == "python"
-    ]
+    text = page.read_text()
+    found = fences(text)
+    lines = text.splitlines()
+    blocks = []
+    for (language, line, content), behind in zip(found, [*found[1:], ("", 0, "")], strict=False):
+        if language == "python":
+            end = line + content.count("\n")
+            adjoins = behind[0] == "text" and not any(lines[end : behind[1] - 2])
+            blocks.append(Block(str(page), line, content, behind[2] if adjoins else None))
+    return blocks
 
 
 def compiled(block: Block) -> CodeType:

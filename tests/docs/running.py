@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import io
 import sys
 import types
 from typing import TYPE_CHECKING, Any
@@ -72,16 +73,28 @@ def awaits(block: Block) -> bool:
     return bool(compiled(block).co_flags & inspect.CO_COROUTINE)
 
 
+@contextlib.contextmanager
+def _printing(block: Block) -> Iterator[None]:
+    if block.output is None:
+        yield
+        return
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        yield
+    assert printed.getvalue() == block.output
+
+
 def run_plain(block: Block, names: dict[str, Any]) -> None:
     """Run a block that awaits nothing at the top."""
-    exec(compiled(block), names)  # noqa: S102  # our own page
+    with _printing(block):
+        exec(compiled(block), names)  # noqa: S102  # our own page
 
 
 async def run_async(block: Block, names: dict[str, Any]) -> None:
     """Run a block on the running loop."""
-    result = eval(compiled(block), names)  # noqa: S307  # our own page
-    if result is not None:
-        await result
+    with _printing(block):
+        result = eval(compiled(block), names)  # noqa: S307  # our own page
+        if result is not None:
+            await result
 
 
 def run_page(page: pathlib.Path) -> None:

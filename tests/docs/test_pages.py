@@ -19,6 +19,7 @@ from tests.docs.running import (
     run_async,
     run_page,
     run_page_on_loop,
+    run_plain,
 )
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -105,6 +106,19 @@ def test_a_promise_that_is_not_kept_fails(broken_promise: str) -> None:
 def test_promises_that_are_kept_pass() -> None:
     _run("1 + 1  # -> 2\nprint('a', 2)  # -> a 2\nx = int('x')  # raises ValueError: invalid")
     _run("class Odd(int, str):\n    x = 1\n# raises TypeError: conflict")
+
+
+def test_what_a_block_prints_is_the_block_behind_it(tmp_path: pathlib.Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "```python\nprint(1)\n```\n\n```text\n1\n```\n\n```python\n2\n```\nNo:\n```text\n"
+    )
+    first, second = blocks_of(page)
+    assert (first.output, second.output) == ("1\n", None)
+    run_plain(first, {"__shown__": Shown})
+    page.write_text(page.read_text().replace("\n1\n", "\n2\n"))
+    with pytest.raises(AssertionError):
+        run_plain(blocks_of(page)[0], {"__shown__": Shown})
 
 
 @pytest.mark.parametrize("text", ["# -> 3", "if True:  # -> 3\n    pass", "x = 1  # -> 1"])
