@@ -20,6 +20,7 @@ import pykka
 
 from actors._current import current_cell
 from actors._ending import Ending
+from actors._parcels import INTERRUPT
 from actors._states import CellState
 from actors.errors import ActorDeadError, Ignore, StartFailed
 from actors.exits import Exit
@@ -173,7 +174,9 @@ class Cell(Ending):
                 waiter.set_result(None)
         if self.system.events.active:
             self.system.events.emit("actor.started", ref=self.ref, incarnation=self.incarnation)
-        if self.inbox or self.control:
+        if self.control:
+            self.inbox.appendleft(INTERRUPT)
+        if self.inbox:
             self.schedule()
 
     # -- without a supervisor

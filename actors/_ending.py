@@ -15,6 +15,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from actors._in_hand import InHand
+from actors._parcels import INTERRUPT
 from actors._states import CellState
 from actors._stopping import Stop, StopFuture
 from actors.exits import Exit
@@ -71,12 +72,23 @@ class Ending(InHand):
     def request_stop(self) -> StopFuture:
         """`ref.stop()`. Any thread."""
         future = StopFuture(self)
-        if not self.ended:
-            self.push_control(Stop("normal", future=future))
         if self.ended:
-            # Looked at last: what was pushed after the end finds nobody.
+            future.resolve(value=False)
+            return future
+        stop = Stop("normal", future=future)
+        self.push_control(stop)
+        if self.limit < 0 and self._withdraw(stop):
+            # The slot has ended meanwhile, and nobody has seen the stop.
             future.resolve(value=False)
         return future
+
+    def _withdraw(self, stop: Stop) -> bool:
+        """Take a stop back; False when somebody has taken it already."""
+        try:
+            self.control.remove(stop)  # type: ignore[union-attr]  # a tuple has none: see below
+        except (AttributeError, ValueError):
+            return False
+        return True
 
     def is_leaving(self) -> bool:
         """True while the last hook of an actor runs that nobody will start again."""
@@ -135,6 +147,7 @@ class Ending(InHand):
             if control is self.control:
                 break
             # The incarnation ended in between: its lane is gone, the next one has its own.
+        self.inbox.appendleft(INTERRUPT)
         if not self.scheduled:
             self.schedule()
 

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, Final
 from pykka import messages
 from pykka._introspection import get_attr_directly
 
-from actors._parcels import Again, Stamped
+from actors._parcels import Again, Internal, Interrupt, Stamped
 from actors.ask import Ask, OwnAsk
-from actors.context import EMPTY, Context
-from actors.delivery import Delivery, Outcome, Parcel
+from actors.delivery import Delivery
 from actors.inbox import PykkaParcel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from actors._cell import Cell
     from actors.handlers import Handler
 
 __all__ = ["FIXED", "AfterStart"]
@@ -32,27 +32,18 @@ class _Continue:
     __slots__ = ()
 
 
-class AfterStart(Parcel):
+class AfterStart(Internal):
     """The first thing that an incarnation with `after_start` handles."""
 
-    __slots__ = ("message",)
+    __slots__ = ("_incarnation", "message")
 
-    def __init__(self) -> None:
+    def __init__(self, incarnation: int) -> None:
+        self._incarnation = incarnation
         self.message = _Continue()
 
-    def admit(self, cell: Any) -> bool:  # noqa: ARG002  # every parcel has the parameter
-        """Always."""
-        return True
-
-    def context(self) -> Context:
-        """Nothing is known of it."""
-        return EMPTY
-
-    def reply(self, value: Any) -> None:
-        """Nobody waits."""
-
-    def fail(self, outcome: Outcome) -> None:
-        """The crash is reported; there is no message to keep."""
+    def admit(self, cell: Cell) -> bool:
+        """Only in the incarnation that has just started."""
+        return cell.incarnation == self._incarnation
 
 
 def _continue(actor: Any, _message: _Continue) -> Any:
@@ -85,6 +76,7 @@ FIXED: Final[Mapping[type, Handler | None]] = {
     Stamped: None,
     PykkaParcel: None,
     AfterStart: None,
+    Interrupt: None,
     _Continue: _continue,
     messages.ProxyCall: _call,
     messages.ProxyGetAttr: _get,

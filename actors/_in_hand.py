@@ -62,7 +62,7 @@ class InHand(Mailbox):
             return "its handler is running"
         if self.down and not self.ended:
             return "the actor is restarting" if self.exit else "the actor has not started"
-        if ask in self.inbox:
+        if any(item is ask for item in tuple(self.inbox)):
             return f"waiting in the inbox, {len(self.inbox)} messages there"
         return "put aside, passed on or promised by its handler"
 

@@ -101,7 +101,7 @@ class LoopCell(Pump):
     def running(self) -> None:
         """Run `after_start` before any message."""
         if self.actor.__hooks__.after_start:
-            self.push_control(AfterStart())
+            self.inbox.appendleft(AfterStart(self.incarnation))
         super().running()
 
     # -- ending

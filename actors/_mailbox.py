@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from actors._parcels import Internal
 from actors.ask import Ask
 from actors.delivery import Delivery, Outcome, Parcel
 from actors.errors import ActorDeadError, AskCycle, MailboxFull, Restarting
@@ -194,6 +195,8 @@ class Mailbox:
         """`item` will not be handled, because the slot has ended."""
         if isinstance(item, (Ask, Delivery)):
             item.fail(Outcome("dead", exit=self.exit))
+            return
+        if isinstance(item, Internal):
             return
         message = item.message if isinstance(item, Parcel) else item
         self.system.dead_letters.record(message, self.ref, "dead", self.exit)

@@ -2,12 +2,15 @@
 
 `Again` is a tell that comes once more (a retry, or a redelivery after a crash).
 `Stamped` belongs to one incarnation: a timer's message, or word of a death that
-this incarnation watched. A later incarnation never sees it.
+this incarnation watched. A later incarnation never sees it. `Internal` parcels
+are nobody's message: `INTERRUPT` stands before what waits when there is
+something in the control lane or the handlers have changed, so that the hot path
+need not look at these for each message.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from actors.context import EMPTY, Context
 from actors.delivery import Outcome, Parcel
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
     from actors._cell import Cell
     from actors._mailbox import Mailbox
 
-__all__ = ["Again", "Stamped"]
+__all__ = ["INTERRUPT", "Again", "Internal", "Interrupt", "Stamped"]
 
 
 class Again(Parcel):
@@ -72,3 +75,34 @@ class Stamped(Parcel):
     def fail(self, outcome: Outcome) -> None:
         """As a plain tell ends, but never again in another incarnation."""
         self._cell.tell_failed(self.message, outcome, None)
+
+
+class Internal(Parcel):
+    """Something that the runtime puts in an inbox for itself."""
+
+    __slots__ = ()
+
+    message: Any = None
+
+    def admit(self, cell: Cell) -> bool:  # noqa: ARG002  # every parcel has the parameter
+        """There is nothing to handle."""
+        return False
+
+    def context(self) -> Context:
+        """Nothing is known of it."""
+        return EMPTY
+
+    def reply(self, value: Any) -> None:
+        """Nobody waits."""
+
+    def fail(self, outcome: Outcome) -> None:
+        """There is no message to keep."""
+
+
+class Interrupt(Internal):
+    """Look at the control lane and at the handlers before you go on."""
+
+    __slots__ = ()
+
+
+INTERRUPT: Final = Interrupt()

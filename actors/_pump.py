@@ -22,13 +22,14 @@ from typing import TYPE_CHECKING, Any, Final
 from actors._cell import Cell
 from actors._current import Frame, current_frame
 from actors._failure import again_later, crashed, settle_failed
+from actors._parcels import INTERRUPT
 from actors._states import CellState
-from actors._stopping import Stop
 from actors.delivery import Outcome, Parcel, outcome_of
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+    from actors._stopping import Stop
     from actors.exits import Exit
     from actors.handlers import Lookup
 
@@ -37,9 +38,9 @@ __all__ = ["Pump"]
 #: Seconds that one actor handles messages before others have their turn, ...
 TIME_BUDGET: Final = 0.005
 #: ... looked at after every CHUNK of messages, ...
-CHUNK: Final = range(16)
+CHUNK: Final = range(32)
 #: ... and the most such chunks in one turn.
-CHUNKS: Final = range(16)
+CHUNKS: Final = range(32)
 #: Messages with async handlers in one task.
 BUDGET: Final = 256
 
@@ -111,26 +112,31 @@ class Pump(Cell):
     def _turn(self) -> Coroutine[Any, Any, Any] | None:  # noqa: C901, PLR0912  # the hot path, in one piece for speed
         """Handle messages in place until one has to be awaited; give that one."""
         take = self.inbox.popleft
+        known = self.lookup.known
         actor = self.actor
         stop_at = 0.0
         for _ in CHUNKS:
             for _ in CHUNK:
-                if self.control:
-                    if (item := self._take_control()) is None:
+                try:
+                    item = take()
+                except IndexError:
+                    if self._rest():
                         return None
-                else:
-                    try:
-                        item = take()
-                    except IndexError:
-                        if self._rest():
-                            return None
-                        continue
+                    continue
                 self.in_hand = item
                 self.taken = False
                 try:
-                    handler = self.lookup[type(item)]
+                    try:
+                        handler = known[type(item)]
+                    except KeyError:
+                        handler = self.lookup[type(item)]
                     if handler is not None:
                         result = handler(actor, item)
+                    elif item is INTERRUPT:
+                        if self._interrupted():
+                            return None
+                        known = self.lookup.known
+                        continue
                     elif item.admit(self):
                         result = self._handle_parcel(actor, item)
                     else:
@@ -160,21 +166,21 @@ class Pump(Cell):
         """The inbox is empty: True unless a thread has just put something there."""
         self.in_hand = None
         self.scheduled = False
-        if self.inbox or self.control:
+        if self.inbox:
             self.scheduled = True
             return False
         return True
 
-    def _take_control(self) -> Parcel | None:
-        """The next control message; None when it was the stop, which has begun."""
-        item: Parcel | Stop = self.control.popleft()  # type: ignore[union-attr]  # not empty, so not the shared ()
-        if isinstance(item, Stop):
-            if item.future is not None:
-                self.await_stop(item.future)
-            self.in_hand = None
-            self.begin_stop(item)
-            return None
-        return item
+    def _interrupted(self) -> bool:
+        """Look at the control lane; True when there was a stop, which has begun."""
+        self.in_hand = None
+        if not self.control:
+            return False
+        stop: Stop = self.control.popleft()
+        if stop.future is not None:
+            self.await_stop(stop.future)
+        self.begin_stop(stop)
+        return True
 
     def begin_stop(self, stop: Stop) -> None:
         """An orderly end."""

@@ -25,6 +25,7 @@ from actors._cell import Cell
 from actors._facilities import Facilities
 from actors._failure import again_later, crashed, settle_failed
 from actors._fixed import FIXED, AfterStart
+from actors._parcels import INTERRUPT
 from actors._states import CellState
 from actors._stopping import Stop
 from actors.delivery import Outcome, Parcel, outcome_of
@@ -125,7 +126,7 @@ class ThreadCell(Cell):
     def running(self) -> None:
         """Run `after_start` before any message."""
         if self._hooks.after_start:
-            self.push_control(AfterStart())
+            self.inbox.appendleft(AfterStart(self.incarnation))
         super().running()
 
     def retire(self) -> None:
@@ -231,12 +232,12 @@ class ThreadCell(Cell):
         with run.lock:
             while not run.abandoned:
                 if self.control:
-                    item = self.control.popleft()
-                    if isinstance(item, Stop):
-                        self.state = CellState.STOPPING
-                        return item
-                elif inbox:
+                    self.state = CellState.STOPPING
+                    return self.control.popleft()
+                if inbox:
                     item = inbox.popleft()
+                    if item is INTERRUPT:
+                        continue
                 else:
                     self.scheduled = False
                     if not inbox and not self.control:
