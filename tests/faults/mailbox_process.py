@@ -1,6 +1,6 @@
 """A consumer process for tests that kill and stop it: one line for each message handled.
 
-    python mailbox_process.py PORT TOPIC HOLD
+    python mailbox_process.py PORT TOPIC HOLD HEARTBEAT
 
 `ready` when it is connected, `got N` when a message has come, `done N` when it
 is finished; the first HOLD messages are held for ever.
@@ -20,10 +20,13 @@ def say(*words: object) -> None:
 
 
 async def main() -> None:
-    port, topic, hold = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    port, topic = sys.argv[1:3]
+    hold, heartbeat = map(int, sys.argv[3:5])
     mailbox = NsqMailbox(
         [f"127.0.0.1:{port}"],
-        config=MailboxConfig(msg_timeout=1.0, heartbeat=1.0, reconnect_min=0.05, reconnect_max=0.5),
+        config=MailboxConfig(
+            msg_timeout=1.0, heartbeat=heartbeat, reconnect_min=0.05, reconnect_max=0.5
+        ),
     )
     await mailbox.start()
     held = 0

@@ -2,7 +2,9 @@
 
 It knows just enough of NSQ to name a place in the stream: the n-th FIN from the
 client, the n-th message frame from the broker, its first half or its end. All
-chance comes from a `random.Random` that the test seeds and prints.
+chance comes from a `random.Random` that the test seeds and prints. A delay holds
+one unit and all behind it in its direction, by a timer of the loop: like a slow
+network, it changes the times and never the order.
 
     async with NsqdProxy(server.port) as proxy:
         proxy.plan(Fault("FIN", nth=3, where="before"))
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Where = Literal["before", "middle", "after"]
-Action = Literal["cut", "black hole"]
+Action = Literal["cut", "black hole", "delay"]
 
 _WITH_BODY = {b"IDENTIFY", b"AUTH", b"PUB", b"MPUB", b"DPUB"}
 _FRAMES = {0: "RESPONSE", 1: "ERROR", 2: "MESSAGE"}
@@ -29,12 +31,14 @@ _FRAMES = {0: "RESPONSE", 1: "ERROR", 2: "MESSAGE"}
 
 @dataclasses.dataclass
 class Fault:
-    """Break the connection at the `nth` command or frame of this name."""
+    """Break or delay the connection at the `nth` command or frame of this name."""
 
     name: str
     nth: int = 1
     where: Where = "before"
     action: Action = "cut"
+    #: How long a "delay" holds what comes from there on.
+    seconds: float = 0.0
     seen: int = 0
 
     def cut_in(self, name: str, size: int) -> int | None:
@@ -96,6 +100,9 @@ class Side(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.scanner = Scanner(client=client)
         self.early: list[bytes] = []
+        # When what was held last is written; nothing passes it.
+        self._held_until = 0.0
+        self._held: set[asyncio.TimerHandle] = set()
 
     @property
     def other(self) -> Side:
@@ -129,12 +136,35 @@ class Side(asyncio.Protocol):
         elif not self.transport.is_closing():
             self.transport.write(data)
 
+    def write_after(self, seconds: float, data: bytes) -> None:
+        """Write after so long, behind what is held already."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if not seconds and not self._held:
+            self.write(data)
+            return
+        self._held_until = max(self._held_until, now + seconds)
+
+        def due() -> None:
+            self._held.discard(timer)
+            self.write(data)
+
+        timer = loop.call_at(self._held_until, due)
+        self._held.add(timer)
+
+    def _drop_held(self) -> None:
+        for timer in self._held:
+            timer.cancel()
+        self._held.clear()
+
     def end(self) -> None:
-        """Send what waits, and close."""
+        """Send what waits, and close; what is held is lost, as on a network."""
+        self._drop_held()
         if self.transport is not None:
             self.transport.close()
 
     def abort(self) -> None:
+        self._drop_held()
         if self.transport is not None:
             self.transport.abort()
 
@@ -173,10 +203,16 @@ class Pipe:
             passing = fault.cut_in(name, len(unit))
             if passing is not None:
                 self.proxy.faults.remove(fault)
-                to.write(unit[:passing])
+                if fault.action == "delay":
+                    self.proxy.delayed += 1
+                    self.proxy.fired.set()
+                    to.write_after(0.0, unit[:passing])
+                    to.write_after(fault.seconds, unit[passing:])
+                    return
+                to.write_after(0.0, unit[:passing])
                 self._break(fault.action)
                 return
-        to.write(unit)
+        to.write_after(self.proxy.draw_lag(), unit)
 
     def _break(self, action: Action) -> None:
         self.hole = True
@@ -206,17 +242,27 @@ class Pipe:
 class NsqdProxy:
     """See the module."""
 
-    def __init__(self, target: int, *, rng: random.Random | None = None, life: int = 0) -> None:
+    def __init__(
+        self,
+        target: int,
+        *,
+        rng: random.Random | None = None,
+        life: int = 0,
+        lag: float = 0.0,
+    ) -> None:
         self.target = target
         self.port = 0
         self.faults: list[Fault] = []
         #: Set whenever a fault has struck.
         self.fired = asyncio.Event()
         self.broken = 0
+        self.delayed = 0
         self.connections = 0
         self.rng = rng
         #: Mean bytes that a connection lives; 0: for ever.
         self.life = life
+        #: Mean seconds that one unit in eight is held.
+        self.lag = lag
         self.pipes: set[Pipe] = set()
         self._server: asyncio.Server | None = None
 
@@ -224,6 +270,12 @@ class NsqdProxy:
         if self.rng is None or not self.life:
             return float("inf")
         return 600 + self.rng.expovariate(1 / self.life)
+
+    def draw_lag(self) -> float:
+        if self.rng is None or not self.lag or self.rng.random() >= 1 / 8:
+            return 0.0
+        self.delayed += 1
+        return self.rng.expovariate(1 / self.lag)
 
     def plan(self, *faults: Fault) -> None:
         """Strike at these places, each once, on whatever connection comes there first."""
@@ -238,6 +290,7 @@ class NsqdProxy:
     def calm(self) -> None:
         """No more faults; connections live for ever from now on."""
         self.life = 0
+        self.lag = 0.0
         self.faults.clear()
         for pipe in self.pipes:
             pipe.left = float("inf")

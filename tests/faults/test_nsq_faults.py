@@ -16,6 +16,7 @@ import pytest
 from irismq_runtime.errors import DeliveryError
 from tests.faults.proxy import Fault, NsqdProxy
 from tests.mailbox.on_nsqd import Collector, eventually, fresh_topic, mailbox, ready
+from tests.support.nsqd_http import channel_stats
 from tests.support.nsqd_server import NsqdServer, nsqd_server
 
 if TYPE_CHECKING:
@@ -130,7 +131,50 @@ async def test_a_black_hole_is_left_and_the_messages_come_by_another_connection(
         await sink.until(lambda: len(sink.bodies) == 20)
 
 
-async def chaos(nsqd: NsqdServer, seed: int, *, cuts: int, numbers: int) -> None:
+@pytest.mark.parametrize("name", ["MPUB", "RESPONSE", "MESSAGE", "FIN"])
+async def test_what_is_delayed_within_the_limits_changes_nothing(name: str, nsqd: NsqdServer):
+    topic = fresh_topic()
+    async with (
+        NsqdProxy(nsqd.port) as proxy,
+        mailbox(proxy.port, msg_timeout=2.0, max_body=1000, max_delay=10.0) as made,
+    ):
+        sink = Collector()
+        await ready(await sink.on(made, topic))
+        proxy.plan(Fault(name, where="middle", action="delay", seconds=0.4))
+        start = time.monotonic()
+        receipts = [made.publish(topic, b"%d" % n) for n in range(20)]
+        for receipt in receipts:
+            await receipt
+        await sink.until(lambda: len(sink.bodies) == 20)
+        await eventually(lambda: sink.consumption.in_flight == 0)
+        assert (proxy.delayed, proxy.broken, proxy.connections) == (1, 0, 2)
+        if name != "FIN":  # nobody here waits for the broker to read that
+            assert time.monotonic() - start > 0.35
+        assert [message.attempts for message in sink.messages] == [1] * 20
+
+
+async def test_a_fin_that_is_late_for_its_lease_is_no_second_run(nsqd: NsqdServer):
+    topic = fresh_topic()
+    async with (
+        NsqdProxy(nsqd.port) as proxy,
+        mailbox(proxy.port, msg_timeout=1.0, max_body=1000, max_delay=10.0) as made,
+    ):
+        sink = Collector()
+        await ready(await sink.on(made, topic))
+        proxy.plan(Fault("FIN", action="delay", seconds=6.5 if nsqd.kind == "real" else 1.5))
+        await made.publish(topic, b"once")
+        await sink.count(1)
+
+        async def settled() -> bool:
+            channel = await channel_stats(nsqd, topic, "mailbox")
+            return bool(channel["timeout_count"] and not channel["in_flight_count"])
+
+        while not await settled():  # every question is a round trip
+            continue
+        assert len(sink.messages) == 1
+
+
+async def chaos(nsqd: NsqdServer, seed: int, *, cuts: int, numbers: int, lag: float = 0.0) -> None:
     """Publish and consume through a proxy that cuts at random, until it has cut so often."""
     print(f"seed {seed}")  # noqa: T201  # a failure is replayed with it
     topic = fresh_topic()
@@ -155,7 +199,7 @@ async def chaos(nsqd: NsqdServer, seed: int, *, cuts: int, numbers: int) -> None
 
     sink = Collector(handle)
     async with (
-        NsqdProxy(nsqd.port, rng=rng, life=6_000) as proxy,
+        NsqdProxy(nsqd.port, rng=rng, life=6_000, lag=lag) as proxy,
         mailbox(
             proxy.port,
             msg_timeout=1.0,
@@ -185,6 +229,11 @@ async def chaos(nsqd: NsqdServer, seed: int, *, cuts: int, numbers: int) -> None
 @pytest.mark.parametrize("seed", [101])
 async def test_twenty_random_cuts_under_load_lose_nothing(nsqd: NsqdServer, seed: int):
     await chaos(nsqd, seed, cuts=20, numbers=300)
+
+
+@pytest.mark.parametrize("seed", [201])
+async def test_random_delays_and_cuts_under_load_lose_nothing(nsqd: NsqdServer, seed: int):
+    await chaos(nsqd, seed, cuts=10, numbers=200, lag=0.01)
 
 
 @pytest.mark.soak

@@ -13,11 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from irismq_runtime.embedded.nsqd import NsqdOptions
 from tests.mailbox.on_nsqd import Collector, fresh_topic, mailbox
+from tests.support.nsqd_http import channel_stats
 from tests.support.nsqd_server import nsqd_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from tests.support.nsqd_server import NsqdServer
 
 ROOT = Path(__file__).parents[2]
 KINDS = ["embedded", pytest.param("real", marks=pytest.mark.real_nsqd)]
@@ -41,9 +45,12 @@ class Child:
 
 
 @asynccontextmanager
-async def consumer_process(port: int, topic: str, hold: int) -> AsyncIterator[Child]:
+async def consumer_process(
+    port: int, topic: str, hold: int, heartbeat: int = 1
+) -> AsyncIterator[Child]:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, str(ROOT / "tests/faults/mailbox_process.py"), str(port), topic, str(hold),
+        sys.executable, str(ROOT / "tests/faults/mailbox_process.py"),
+        str(port), topic, str(hold), str(heartbeat),
         stdout=asyncio.subprocess.PIPE, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     child = Child(process)
@@ -78,6 +85,11 @@ async def test_case_23_what_a_killed_consumer_held_comes_after_its_lease(kind: A
         assert {message.attempts for message in sink.messages} == {2}
 
 
+async def consumers(server: NsqdServer, topic: str) -> int:
+    """How many the broker knows of; every question is a round trip."""
+    return len((await channel_stats(server, topic, "mailbox"))["clients"])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 async def test_case_14_a_process_that_was_stopped_consumes_again(kind: Any):
@@ -89,17 +101,53 @@ async def test_case_14_a_process_that_was_stopped_consumes_again(kind: Any):
     ):
         await made.publish(topic, b"held")
         await child.until("got held 1")
+        assert await consumers(server, topic) == 1
         child.process.send_signal(signal.SIGSTOP)
-        # Three heartbeats of 1 s go by; another consumer shows that the lease ran out meanwhile.
-        sink = Collector(lambda message: message.requeue(0.0, penalty=False))
+        # After its heartbeats the broker gives it up, and what it held goes to another.
+        async with asyncio.timeout(12):
+            while await consumers(server, topic):
+                continue
+        sink = Collector()
         await sink.on(made, topic, window=1)
         await sink.count(1, seconds=12.0)
+        assert sink.bodies == {b"held"}
+        assert sink.messages[0].attempts >= 2
         await sink.consumption.stop(1.0)
         child.process.send_signal(signal.SIGCONT)
         start = time.monotonic()
         await made.publish(topic, b"after")
         await child.until("done after")
         assert time.monotonic() - start < 5.0
+        assert await consumers(server, topic) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+async def test_case_14_a_process_stopped_for_longer_than_its_leases_only(kind: Any):
+    """Its connection stands all the time; what it was sent meanwhile is not lost either."""
+    topic = fresh_topic()
+    async with (
+        nsqd_server(kind, options=NsqdOptions(msg_timeout=1.0)) as server,
+        mailbox(server.port) as made,
+        consumer_process(server.port, topic, hold=0, heartbeat=30) as child,
+    ):
+        await made.publish(topic, b"before")
+        await child.until("done before")
+        child.process.send_signal(signal.SIGSTOP)
+        await made.publish_many(topic, [b"%d" % n for n in range(5)])
+
+        async def timed_out() -> bool:
+            return (await channel_stats(server, topic, "mailbox"))["timeout_count"] >= 1
+
+        async with asyncio.timeout(12):
+            while not await timed_out():
+                continue
+        child.process.send_signal(signal.SIGCONT)
+        await made.publish(topic, b"after")
+        await child.until("done after")
+        for n in range(5):
+            await child.until(f"done {n}")
+        assert await consumers(server, topic) == 1
 
 
 @pytest.mark.slow
