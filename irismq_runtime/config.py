@@ -3,8 +3,9 @@
 No opinion on where they come from: the command line reads flags and environment
 variables, a program passes them, a test makes them. All checks are made at
 construction, before anything is connected, and end in `ConfigError` naming the
-option. Times are seconds, sizes bytes. The default ports are NSQ's and Iris's own;
-the default drain fits into the 30 s that service managers commonly grant.
+option. Times are seconds, sizes bytes. The default ports are NSQ's and Iris's own.
+An orderly end usually takes no longer than what runs; its worst case is more than
+twice `drain` (see node.shutdown): set it by what the service manager grants.
 """
 
 from __future__ import annotations

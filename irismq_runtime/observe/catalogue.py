@@ -56,6 +56,7 @@ EVENTS: Final[dict[str, str]] = {
     "node.unbound": "an actor serves it no more: address, urn",
     "node.draining": "a node stops taking work: node, reason",
     "node.stopped": "a node has stopped: node, seconds",
+    "health.changed": "readiness changed: ready, reasons",
     "presence.joined": "a member appeared: node, address, urn",
     "presence.left": "a member went: node, address, urn",
     "presence.gone": "a node went: node",
