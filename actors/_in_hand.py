@@ -136,8 +136,8 @@ class InHand(Mailbox):
         tell_ended(self, message, outcome, attempt)
 
     def unhandled(self, message: Any) -> None:
-        """No handler takes `message`."""
-        if self.message_context().kind != "ask":
+        """No handler takes `message`: a plain tell is buried, others are told by a refusal."""
+        if not isinstance(self.in_hand, Ask | Delivery):
             self.system.dead_letters.record(message, self.ref, "unhandled")
         self.system.report_unhandled(self, message)
 
