@@ -1,7 +1,7 @@
 """Servers and helpers in processes of their own, and their orderly end.
 
-    python -m contestants.remote_servers nsqd PORT     our embedded broker
-    python -m contestants.remote_servers relay PORT    our embedded relay
+python -m contestants.remote_servers nsqd PORT     our embedded broker
+python -m contestants.remote_servers relay PORT    our embedded relay
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HERE = Path(__file__).resolve().parent.parent
-#: Where a real Iris node listens: it is started a private network namespace.
+#: Where a real Iris node listens, started in a private network namespace.
 REAL_IRIS = ("127.0.0.1", 55555)
 
 
