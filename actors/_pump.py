@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from actors._stopping import Stop
     from actors.exits import Exit
-    from actors.handlers import Lookup
+    from actors.handlers import Handler, Lookup
 
 __all__ = ["Pump"]
 
@@ -111,9 +111,7 @@ class Pump(Cell):
 
     def _turn(self) -> Coroutine[Any, Any, Any] | None:  # noqa: C901, PLR0912  # the hot path, in one piece for speed
         """Handle messages in place until one has to be awaited; give that one."""
-        take = self.inbox.popleft
-        known = self.lookup.known
-        actor = self.actor
+        actor, known, take = self.actor, self.lookup.known, self.inbox.popleft
         stop_at = 0.0
         for _ in CHUNKS:
             for _ in CHUNK:
@@ -126,16 +124,14 @@ class Pump(Cell):
                 self.in_hand = item
                 self.taken = False
                 try:
-                    try:
-                        handler = known[type(item)]
-                    except KeyError:
-                        handler = self.lookup[type(item)]
+                    kind = type(item)
+                    handler = known[kind] if kind in known else self.lookup[kind]
                     if handler is not None:
                         result = handler(actor, item)
                     elif item is INTERRUPT:
-                        if self._interrupted():
+                        if (changed := self._interrupted()) is None:
                             return None
-                        known = self.lookup.known
+                        known = changed
                         continue
                     elif item.admit(self):
                         result = self._handle_parcel(actor, item)
@@ -171,16 +167,16 @@ class Pump(Cell):
             return False
         return True
 
-    def _interrupted(self) -> bool:
-        """Look at the control lane; True when there was a stop, which has begun."""
+    def _interrupted(self) -> dict[type, Handler | None] | None:
+        """Look at the control lane and the handlers; None when there was a stop, which has begun."""
         self.in_hand = None
         if not self.control:
-            return False
+            return self.lookup.known
         stop: Stop = self.control.popleft()
         if stop.future is not None:
             self.await_stop(stop.future)
         self.begin_stop(stop)
-        return True
+        return None
 
     def begin_stop(self, stop: Stop) -> None:
         """An orderly end."""
