@@ -61,10 +61,11 @@ class Sink(Actor):
 
     @receives(Stamped)
     def stamped(self, message: Stamped) -> None:
-        AGES.append(time.perf_counter() - message.at)
+        AGES.append((message.at, time.perf_counter() - message.at))
 
 
-AGES: list[float] = []
+#: When each was told, and how old it was in its handler.
+AGES: list[tuple[float, float]] = []
 DONE = asyncio.Event()
 
 
@@ -156,10 +157,17 @@ async def listen(nsqd: str, iris: str, address: str) -> None:
         await running.start(tree(kind, 1))
         print("ready", flush=True)
         await asyncio.to_thread(sys.stdin.readline)
-    AGES.sort()
-    last = len(AGES) - 1
-    ages = {f"p{p}": AGES[round(last * p / 100)] * 1000 for p in (50, 99, 99.9)}
-    print(json.dumps({**ages, "messages": len(AGES)}), flush=True)
+    onset = min(AGES)[0] + 1.0
+    steady = percentiles([age for at, age in AGES if at >= onset])
+    first = percentiles([age for at, age in AGES if at < onset])
+    print(json.dumps({**steady, "first second": first, "messages": len(AGES)}), flush=True)
+
+
+def percentiles(ages: list[float]) -> dict[str, float]:
+    """In milliseconds."""
+    ages.sort()
+    last = len(ages) - 1
+    return {f"p{p}": ages[round(last * p / 100)] * 1000 for p in (50, 99, 99.9)}
 
 
 async def pace(

@@ -1,0 +1,198 @@
+"""Run the benchmarks one after another, and write docs/benchmarks.md from what they found.
+
+    python benchmarks/report.py run [NAME ...]     into docs/benchmarks/NAME.json
+    python benchmarks/report.py render             docs/benchmarks.md from these
+
+A run keeps what the benchmark printed, word for word, with its command, the time,
+and the load of the machine before and after. The page holds nothing else of
+figures, so that none can be on it that was not measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+FOLDER = HERE.parent / "docs" / "benchmarks"
+PAGE = HERE.parent / "docs" / "benchmarks.md"
+
+#: What is run: the script and its arguments. FIGURES and CHART are files it may write.
+COMMANDS: dict[str, list[str]] = {
+    "remote": ["remote.py", "--json", "FIGURES", "--chart", "CHART"],
+    "durable": ["durable.py", "--json", "FIGURES"],
+    "local": ["local.py", "--rounds", "2", "--json", "FIGURES", "--chart", "CHART"],
+    "mailbox": ["mailbox.py", "--json", "FIGURES"],
+    "backlog": ["durable.py", "--backlog", "1000000", "--json", "FIGURES"],
+    "relay": ["relay.py"],
+    "broker": ["broker.py"],
+    "pyiris": ["pyiris.py"],
+    "codec": ["codec.py"],
+}
+
+#: What stands on the page above each table.
+WORDS: dict[str, tuple[str, str]] = {
+    "local": (
+        "Actors in one process",
+        "Messages and actors a second, and how many times that is of Pykka in the same run.",
+    ),
+    "remote": (
+        "Asks between two processes",
+        (
+            "Two nodes and the relay, each in a process of its own. In brackets: how many times "
+            "the first column is better. A NATS, xoscar, Thespian or Ray ask carries bare bytes "
+            "or a pickle; one of ours is a dataclass that is checked at the other end, with a "
+            "deadline. `nats-server` is a Go program; the embedded relay is Python."
+        ),
+    ),
+    "durable": (
+        "Durable messages between actors",
+        (
+            "Dataclasses told by one node and handled by an actor of another, every receipt "
+            "awaited, every message finished. pynsq and JetStream move bare bytes. In brackets: "
+            "how many times the first row is faster. The last table is about processor time: 0.80 "
+            "means that a second of it does 80 % of what it does without the feature."
+        ),
+    ),
+    "backlog": (
+        "Memory with a backlog",
+        (
+            "One consumer works through a backlog of 1,000,000 messages; its resident memory is "
+            "read every 10,000 messages. `growth_mb` is the peak above the first reading."
+        ),
+    ),
+    "mailbox": (
+        "The mailbox without actors",
+        "The NSQ transport alone, bytes in and bytes out, beside pynsq and JetStream.",
+    ),
+    "pyiris": ("pyiris without actors", "The Iris transport alone, over the embedded relay."),
+    "broker": ("The embedded nsqd", "One bare connection; beside it the real nsqd."),
+    "relay": ("The embedded relay", "Caller and member are bare protocols in one process."),
+    "codec": ("The codec", "One thread, no connection."),
+}
+PREFACE = """# Benchmarks
+
+Each table below was printed by the program that stands above it, at the time and on
+the machine that stand below it. Figures of one run compare with each other and with
+nothing else: on another machine, or on the same one under another load, all of them
+differ. The load average is that of the whole machine before and after the run; on a
+quiet machine with two cores a benchmark of three processes brings it to about 2 by
+itself.
+
+Every contestant runs in processes of its own, by itself. To run one again:
+
+```
+pip install -e '.[bench]'
+python benchmarks/remote.py            # prints the table; --help says what is in it
+python benchmarks/report.py run        # all of them, into docs/benchmarks/
+python benchmarks/report.py render     # this page from those files
+```
+
+`IRISMQ_NSQD=/path/to/nsqd` makes the real nsqd the broker; without it, and without
+`nsqd` on `PATH`, the embedded one is used and named. A real Iris node is measured
+beside the embedded relay when `IRISMQ_IRIS` names its binary and it listens on
+127.0.0.1:55555 in a network namespace of its own.
+"""
+
+
+def load() -> list[float]:
+    return [round(value, 2) for value in os.getloadavg()]
+
+
+def run(name: str) -> None:
+    """Run one benchmark and keep what it says; a failure is reported and kept out."""
+    script, *arguments = COMMANDS[name]
+    figures = FOLDER / f"{name}.figures.json"
+    chart = FOLDER / f"{name}.svg"
+    files = {"FIGURES": str(figures), "CHART": str(chart)}
+    words = [files.get(word, word) for word in arguments]
+    before, began = load(), time.monotonic()
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    ended = subprocess.run(
+        [sys.executable, str(HERE / script), *words],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if ended.returncode:
+        print(f"{name}: exit code {ended.returncode}", file=sys.stderr)
+        figures.unlink(missing_ok=True)
+        return
+    shown = [word for word in arguments if word not in {"--json", "--chart", *files}]
+    report: dict[str, Any] = {
+        "command": " ".join(["python", f"benchmarks/{script}", *shown]),
+        "at": at,
+        "took_seconds": round(time.monotonic() - began),
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
+        "python": platform.python_version(),
+        "irismq-runtime": metadata.version("irismq-runtime"),
+        "load_before": before,
+        "load_after": load(),
+        "printed": ended.stdout.strip().splitlines(),
+    }
+    if figures.exists():
+        report["figures"] = json.loads(figures.read_text())
+        figures.unlink()
+    (FOLDER / f"{name}.json").write_text(json.dumps(report, indent=2) + "\n")
+    print(f"{name}: {report['took_seconds']} s", file=sys.stderr)
+
+
+def section(name: str) -> list[str]:
+    """The part of the page about one benchmark; empty when there is no run of it."""
+    path = FOLDER / f"{name}.json"
+    if not path.exists():
+        return []
+    report = json.loads(path.read_text())
+    title, words = WORDS[name]
+    before, after = (f"{report[key][0]:.1f}" for key in ("load_before", "load_after"))
+    lines = [f"## {title}", "", words, "", f"```\n{report['command']}\n```", ""]
+    printed = report["printed"]
+    if any(line.startswith("| --- |") for line in printed):
+        lines += printed
+    else:
+        lines += ["```text", *printed, "```"]
+    if (FOLDER / f"{name}.svg").exists():
+        lines += ["", f"![{title}](benchmarks/{name}.svg)"]
+    at = report["at"].replace("T", " ").removesuffix("+00:00")
+    lines += [
+        "",
+        (
+            f"*{at} UTC, {report['machine']}, Python {report['python']}, load average {before} "
+            f"before and {after} after, {report['took_seconds']} s; "
+            f"[as JSON](benchmarks/{name}.json).*"
+        ),
+        "",
+    ]
+    return lines
+
+
+def render() -> None:
+    lines = [PREFACE]
+    for name in WORDS:
+        lines += section(name)
+    PAGE.write_text("\n".join(lines).rstrip() + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Run the benchmarks and write the page.")
+    parser.add_argument("what", choices=["run", "render"])
+    parser.add_argument("names", nargs="*", help=", ".join(COMMANDS))
+    options = parser.parse_args()
+    FOLDER.mkdir(exist_ok=True)
+    if options.what == "run":
+        for name in options.names or COMMANDS:
+            run(name)
+    render()
+
+
+if __name__ == "__main__":
+    main()
