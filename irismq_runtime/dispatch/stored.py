@@ -12,7 +12,8 @@ One `StoredDispatch` stands between a consumer and an actor. In this order:
 
 Each stored message is settled exactly once, whatever happens. A second run of
 one envelope never starts beside the first here: its new delivery replaces the
-old one under the same run. No task is made per message.
+old one under the same run, or is settled with it (`run`). No task is made per
+message.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from irismq_runtime.dispatch.dead import dead_record
 from irismq_runtime.dispatch.dedupe import DedupeWindow
 from irismq_runtime.dispatch.foreign import foreign_value_untrusted
 from irismq_runtime.dispatch.gate import Gate
+from irismq_runtime.dispatch.run import Run
 from irismq_runtime.dispatch.settlement import (
     FINISH,
     GIVE_BACK,
@@ -89,7 +91,7 @@ class StoredDispatch:
         self._limits = limits
         self._foreign: ForeignRule = foreign
         self._done = DedupeWindow(dedupe)
-        self._held: dict[bytes, _Run] = {}
+        self._held: dict[bytes, Run] = {}
         self._kind = kind
         self._consumption: Consumption | None = None
         self.gate = Gate()
@@ -125,7 +127,8 @@ class StoredDispatch:
             allowed = self._allowed(stored, headers)
         envelope_id = envelope.id
         if envelope_id in self._held:
-            self._held[envelope_id].again(stored)
+            if self._held[envelope_id].again(stored):
+                self._said_copy(envelope_id)
             return
         if envelope_id in self._done:
             self._finish_copy(stored, envelope_id)
@@ -174,10 +177,13 @@ class StoredDispatch:
         return self._limits.max_attempts + more
 
     def _finish_copy(self, stored: StoredMessage, envelope_id: bytes) -> None:
+        self._said_copy(envelope_id)
+        stored.finish()
+
+    def _said_copy(self, envelope_id: bytes) -> None:
         self._in.counters.duplicates += 1
         if self._in.events.active:
             self._in.events.emit("dispatch.duplicate", id=envelope_id.hex(), address=self.address)
-        stored.finish()
 
     def _expired(self, stored: StoredMessage, envelope_id: bytes, what: object) -> None:
         self._in.counters.expired += 1
@@ -195,7 +201,7 @@ class StoredDispatch:
             return
         message = foreign_value_untrusted(foreign.data, self._foreign)
         context = Context(kind=self._kind, attempt=stored.attempts)
-        run = _Run(self, stored, None, context, self._limits.max_attempts)
+        run = Run(self, stored, None, context, self._limits.max_attempts)
         self._hand_over(run, message)
 
     def _deliver(
@@ -209,7 +215,7 @@ class StoredDispatch:
             attempt=stored.attempts,
             headers=headers,
         )
-        run = _Run(self, stored, envelope, context, allowed)
+        run = Run(self, stored, envelope, context, allowed)
         self._held[envelope.id] = run
         if self._in.events.active:
             self._in.events.emit(
@@ -222,7 +228,7 @@ class StoredDispatch:
             )
         self._hand_over(run, message)
 
-    def _hand_over(self, run: _Run, message: object) -> None:
+    def _hand_over(self, run: Run, message: object) -> None:
         stored = run.stored
         try:
             self._ref.deliver(message, context=run.context, on_done=run.done, on_start=run.begin)
@@ -236,7 +242,7 @@ class StoredDispatch:
         else:
             stored.on_lease_lost = run.lease_lost
 
-    def _forget(self, run: _Run) -> None:
+    def _forget(self, run: Run) -> None:
         if run.envelope is not None:
             self._held.pop(run.envelope.id, None)
 
@@ -259,7 +265,7 @@ class StoredDispatch:
 
     # After the handler --------------------------------------------------------
 
-    def settle(self, run: _Run, outcome: Outcome) -> None:
+    def settle(self, run: Run, outcome: Outcome) -> None:
         """Carry out what the table says of `outcome`."""
         stored, envelope = run.stored, run.envelope
         if outcome.kind == "replied":
@@ -272,6 +278,11 @@ class StoredDispatch:
             self._held.pop(envelope.id, None)
             if verdict.action == "finish":  # what is buried may be replayed
                 self._done.add(envelope.id)
+        for copy in run.copies:
+            if verdict.action == "requeue":
+                copy.requeue(verdict.delay, penalty=False)
+            else:
+                copy.finish()
         if verdict.action == "finish":
             self._finish(run, verdict)
         elif verdict.action == "bury":
@@ -279,7 +290,7 @@ class StoredDispatch:
         else:
             self._requeue(run, verdict, outcome)
 
-    def _finish(self, run: _Run, verdict: Settlement) -> None:
+    def _finish(self, run: Run, verdict: Settlement) -> None:
         envelope = run.envelope
         if verdict.reason:
             self._expired(run.stored, envelope.id if envelope else b"", self.address)
@@ -293,7 +304,7 @@ class StoredDispatch:
                 address=self.address,
             )
 
-    def _requeue(self, run: _Run, verdict: Settlement, outcome: Outcome) -> None:
+    def _requeue(self, run: Run, verdict: Settlement, outcome: Outcome) -> None:
         run.stored.requeue(verdict.delay, penalty=verdict.penalty)
         self._in.counters.requeued += 1
         if self._in.events.active:
@@ -328,7 +339,7 @@ class StoredDispatch:
                 reason=reason,
             )
 
-    def lease_lost(self, run: _Run) -> None:
+    def lease_lost(self, run: Run) -> None:
         """The broker may have given the message of `run` to somebody else."""
         self._in.counters.leases_lost += 1
         self._in.log.note(
@@ -341,51 +352,3 @@ class StoredDispatch:
                 id=run.envelope.id.hex() if run.envelope else "",
                 address=self.address,
             )
-
-
-class _Run:
-    """One message in the inbox or in its handler, and the delivery it came by."""
-
-    __slots__ = ("allowed", "begun", "context", "dispatch", "envelope", "gone", "stored")
-
-    def __init__(
-        self,
-        dispatch: StoredDispatch,
-        stored: StoredMessage,
-        envelope: Envelope | None,
-        context: Context,
-        allowed: int,
-    ) -> None:
-        self.dispatch = dispatch
-        self.stored = stored
-        self.envelope = envelope
-        self.context = context
-        self.allowed = allowed
-        #: The handler runs, or has run.
-        self.begun = False
-        #: The claim failed: the broker has the message, the handler did not run.
-        self.gone = False
-
-    def begin(self) -> bool:
-        """Called right before the handler runs; False keeps it from running."""
-        if self.dispatch.claim(self.stored):
-            self.begun = True
-            return True
-        self.gone = True
-        return False
-
-    def done(self, outcome: Outcome) -> None:
-        """Called once, with the end of it."""
-        self.dispatch.settle(self, outcome)
-
-    def again(self, stored: StoredMessage) -> None:
-        """The broker gave the same message out again: settle that one instead."""
-        self.stored = stored
-        stored.on_lease_lost = self.lease_lost
-        if self.begun:
-            self.dispatch.claim(stored)
-
-    def lease_lost(self) -> None:
-        """Tell the handler through its context."""
-        self.context.lease_lost = True
-        self.dispatch.lease_lost(self)

@@ -120,6 +120,43 @@ async def test_a_buried_message_is_in_the_dead_topic_and_nowhere_else(transport:
     assert len(sink.messages) == 1
 
 
+async def test_a_deferred_message_comes_again_later_as_on_its_first_delivery(
+    transport: MailboxTransport,
+):
+    topic = fresh_topic()
+    came: list[float] = []
+
+    def handle(message: Any) -> None:
+        came.append(asyncio.get_running_loop().time())
+        assert message.finish() if len(came) == 3 else message.defer(0.15)
+
+    sink = await sink_on(transport, topic, handle)
+    await transport.publish(topic, b"x")
+    await sink.count(3)
+    assert [(message.body, message.attempts) for message in sink.messages] == [(b"x", 1)] * 3
+    assert came[1] - came[0] > 0.14
+    assert came[2] - came[1] > 0.14
+    await eventually(lambda: sink.consumption.in_flight == 0)
+    assert not sink.messages[0].finish()
+
+
+async def test_a_deferral_beyond_the_brokers_longest_is_cut_not_refused(
+    transport: MailboxTransport,
+):
+    topic = fresh_topic()
+    sink = await sink_on(
+        transport,
+        topic,
+        lambda message: message.defer(1e9) if message.body == b"far" else message.finish(),
+    )
+    await transport.publish(topic, b"far")
+    await sink.count(1)
+    await eventually(lambda: sink.consumption.in_flight == 0)
+    await transport.publish(topic, b"near")
+    await sink.until(lambda: b"near" in sink.bodies)
+    assert [message.body for message in sink.messages] == [b"far", b"near"]
+
+
 async def test_the_window_bounds_what_is_held(transport: MailboxTransport):
     topic = fresh_topic()
     for n in range(20):
