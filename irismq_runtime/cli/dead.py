@@ -79,17 +79,19 @@ def replay(
     """Put letters back into the mailbox, byte for byte as they were told."""
     wanted = _needed(ids, reason, type_name, every=every)
 
-    async def work() -> int:
-        done = 0
+    async def work() -> tuple[int, int]:
+        done = back = 0
         async with dead_letters(nsqd, address, limit) as (mailbox, letters):
             for letter in filter(wanted.takes, letters):
                 if not dry_run:
                     await mailbox.publish(mailbox_topic(address), letter.record.body)
-                    letter.stored.finish()
+                    back += not letter.stored.finish()
                 done += 1
-        return done
+        return done, back
 
-    _said(execute(work()), "replayed", dry_run=dry_run)
+    done, back = execute(work())
+    _said(done, "replayed", dry_run=dry_run)
+    _said_back(back, "are listed still, though replayed")
 
 
 @app.command()
@@ -106,16 +108,18 @@ def drop(
     """Give letters up for good."""
     wanted = _needed(ids, reason, type_name, every=every)
 
-    async def work() -> int:
-        done = 0
+    async def work() -> tuple[int, int]:
+        done = back = 0
         async with dead_letters(nsqd, address, limit) as (_, letters):
             for letter in filter(wanted.takes, letters):
-                if not dry_run:
-                    letter.stored.finish()
-                done += 1
-        return done
+                gone = dry_run or letter.stored.finish()
+                done += gone
+                back += not gone
+        return done, back
 
-    _said(execute(work()), "dropped", dry_run=dry_run)
+    done, back = execute(work())
+    _said(done, "dropped", dry_run=dry_run)
+    _said_back(back, "were not dropped")
 
 
 def _needed(ids: list[str], reason: str, type_name: str, *, every: bool) -> Filter:
@@ -127,6 +131,15 @@ def _needed(ids: list[str], reason: str, type_name: str, *, every: bool) -> Filt
 def _said(count: int, what: str, *, dry_run: bool) -> None:
     would = "would be " if dry_run else ""
     err.print(f"{count} letter{'' if count == 1 else 's'} {would}{what}", highlight=False)
+
+
+def _said_back(count: int, what: str) -> None:
+    """Tell of letters that the broker took back before they were finished."""
+    if count:
+        fail(
+            f"{count} of the letters {what}: the connection to nsqd was lost meanwhile; "
+            "repeat the command"
+        )
 
 
 async def _rows(

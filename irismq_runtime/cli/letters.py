@@ -2,9 +2,9 @@
 
 The letters are consumed through a channel of their own and held under leases
 while a command looks at them; what is not finished goes back at once. When the
-command is interrupted, even killed, the broker gives everything out again. A
-replay is stored in the mailbox, confirmed, and only then finished here: cut in
-between, a letter may be replayed twice but never lost.
+command is interrupted, even killed, the broker gives everything out again, after
+`LEASE` at the latest. A replay is stored in the mailbox, confirmed, and only then
+finished here: cut in between, a letter may be replayed twice but never lost.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ __all__ = ["Filter", "Letter", "dead_letters"]
 
 #: How long no further letter comes before all are taken to be here.
 QUIET: Final = 0.7
+#: How long the letters of a killed command stay unseen; renewed while it lives.
+LEASE: Final = 3.0
 
 
 @dataclass(slots=True)
@@ -78,7 +80,8 @@ async def dead_letters(
 
     Raises `NotConnected`.
     """
-    mailbox = NsqMailbox(list(nsqd), config=MailboxConfig(client_id="cli", start_timeout=2.5))
+    config = MailboxConfig(client_id="cli", start_timeout=2.5, msg_timeout=LEASE)
+    mailbox = NsqMailbox(list(nsqd), config=config)
     await mailbox.start()
     try:
         arrived: asyncio.Queue[StoredMessage] = asyncio.Queue()
@@ -88,8 +91,7 @@ async def dead_letters(
         try:
             yield mailbox, await _collect(arrived, limit, mailbox.max_body)
         finally:
-            consumption.give_back()
-            await consumption.stop(1.0)
+            await consumption.stop(0.0)
     finally:
         await mailbox.close(2.0)
 
