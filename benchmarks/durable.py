@@ -233,6 +233,41 @@ def table(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def backlog_table(found: dict[str, Any]) -> str:
+    """What a consumer of a backlog needs, in MB."""
+    cells = [
+        f"{found['server']}",
+        f"{found['messages']:,}",
+        f"{found['rate']:,.0f}",
+        f"{found['connected_mb']:.1f}",
+        f"{found['after_first_10000_mb']:.1f}",
+        f"{found['peak_mb']:.1f}",
+    ]
+    return (
+        "| broker | messages | handled/s | MB connected | MB after 10,000 | MB at the peak |\n"
+        "| --- | ---: | ---: | ---: | ---: | ---: |\n"
+        f"| {' | '.join(cells)} |\n\n"
+        f"growth while the backlog is worked off: {found['growth_since_connected_mb']:.1f} MB "
+        "(promised under 50)"
+    )
+
+
+def verdicts(found: dict[str, Any]) -> list[str]:
+    """The promises of the runtime, held against the figures of the first broker."""
+    server, ours = next(iter(found["nodes"].items()))
+    rates, late = ours["throughput"][100], ours["latency_ms"]["half load"]
+    lines = [
+        f"on {server} nsqd: tell {rates['tell']:,.0f}/s (promised 100,000)",
+        f"on {server} nsqd: receive {rates['receive']:,.0f}/s (promised 60,000)",
+        f"on {server} nsqd: p99 at half load {late['p99']:.1f} ms (promised under 20)",
+    ]
+    if "pynsq" in found["peers"]:
+        theirs = found["peers"]["pynsq"][100]
+        tell, receive = (rates[what] / theirs[what] for what in ("tell", "receive"))
+        lines.append(f"times pynsq: tell {tell:.1f}, receive {receive:.1f} (promised 4)")
+    return lines
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Durable messages between actors.")
     parser.add_argument("--quick", action="store_true", help="fewer messages, coarser figures")
@@ -250,10 +285,11 @@ def main() -> None:
     if options.backlog:
         report["server"] = "nsqd" if real_nsqd() else "embedded nsqd"
         report |= backlog(options.backlog)
-        print(json.dumps(report, indent=2))
+        print(backlog_table(report))
     else:
         report |= measure(options.servers, quick=options.quick)
         print(table(report))
+        print("\n" + "\n".join(f"- {line}" for line in verdicts(report)))
     report["load_after"] = os.getloadavg()
     if options.json:
         options.json.write_text(json.dumps(report, indent=2) + "\n")

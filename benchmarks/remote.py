@@ -191,9 +191,9 @@ def main() -> None:
     print(table(figures))
     print()
     for line in verdicts(figures):
-        print(line)
+        print(f"- {line}")
     for name, reason in missing.items():
-        print(f"left out: {name} ({reason})")
+        print(f"- left out: {name} ({reason})")
     report: dict[str, Any] = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "rounds": options.rounds,
