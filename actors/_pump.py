@@ -168,7 +168,7 @@ class Pump(Cell):
         return True
 
     def _interrupted(self) -> dict[type, Handler | None] | None:
-        """Look at the control lane and the handlers; None when there was a stop, which has begun."""
+        """Look at the control lane and the handlers; None when a stop has begun."""
         self.in_hand = None
         if not self.control:
             return self.lookup.known
