@@ -7,19 +7,21 @@ import os
 import signal
 import sys
 import time
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from irismq_runtime.embedded.nsqd import NsqdOptions
-from tests.mailbox.on_nsqd import Collector, fresh_topic, mailbox
+from tests.faults.proxy import NsqdProxy
+from tests.mailbox.on_nsqd import Collector, eventually, fresh_topic, mailbox
 from tests.support.nsqd_http import channel_stats
 from tests.support.nsqd_server import nsqd_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
 
     from tests.support.nsqd_server import NsqdServer
 
@@ -34,10 +36,10 @@ class Child:
         self.process = process
         self.lines: list[str] = []
 
-    async def until(self, line: str) -> None:
+    async def until(self, line: str, seconds: float = 20.0) -> None:
         """Read until it says `line`."""
         assert self.process.stdout is not None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(seconds):
             while line not in self.lines:
                 said = await self.process.stdout.readline()
                 assert said, "the process ended"
@@ -45,12 +47,10 @@ class Child:
 
 
 @asynccontextmanager
-async def consumer_process(
-    port: int, topic: str, hold: int, heartbeat: int = 1
-) -> AsyncIterator[Child]:
+async def child_process(program: str, *arguments: object) -> AsyncIterator[Child]:
+    """A program of this folder, ready; killed at the end."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, str(ROOT / "tests/faults/mailbox_process.py"),
-        str(port), topic, str(hold), str(heartbeat),
+        sys.executable, str(ROOT / "tests/faults" / program), *map(str, arguments),
         stdout=asyncio.subprocess.PIPE, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     child = Child(process)
@@ -62,6 +62,12 @@ async def consumer_process(
             process.send_signal(signal.SIGKILL)
             process.send_signal(signal.SIGCONT)
         await process.wait()
+
+
+def consumer_process(
+    port: int, topic: str, hold: int, heartbeat: int = 1
+) -> AbstractAsyncContextManager[Child]:
+    return child_process("mailbox_process.py", port, topic, hold, heartbeat)
 
 
 @pytest.mark.slow
@@ -148,6 +154,80 @@ async def test_case_14_a_process_stopped_for_longer_than_its_leases_only(kind: A
         for n in range(5):
             await child.until(f"done {n}")
         assert await consumers(server, topic) == 1
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize("kind", KINDS)
+async def test_case_36_three_hundred_mailboxes_come_back_spread_out_and_soon(kind: Any):
+    dials: list[float] = []
+    loop = asyncio.get_running_loop()
+
+    class Counting(NsqdProxy):
+        def _accept(self) -> asyncio.Protocol:
+            dials.append(loop.time())
+            return super()._accept()
+
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(nsqd_server(kind))
+        proxy = await stack.enter_async_context(Counting(server.port))
+        crowd = await asyncio.gather(
+            *(
+                stack.enter_async_context(child_process("crowd_process.py", proxy.port, first, 100))
+                for first in (0, 100, 200)
+            )
+        )
+        dials.clear()
+        await server.stop()
+        proxy.cut_all()
+        down = loop.time()
+        await eventually(lambda: len(dials) >= 300)  # they try, and are refused
+        await server.start()
+        back = loop.time()
+        made = await stack.enter_async_context(mailbox(server.port))
+        await made.publish_many("crowd.0", [b"x"])
+        for number in range(1, 300):
+            made.publish(f"crowd.{number}", b"x")
+        for child, first in zip(crowd, (0, 100, 200), strict=True):
+            for number in range(first, first + 100):
+                await child.until(f"got {number}", seconds=30.0)
+        assert loop.time() - back < 30.0
+    # Each process dials 50 times a second at most, and a burst of 16 once.
+    for second in range(int(dials[-1] - down) + 1):
+        at = down + second
+        assert sum(at <= dial < at + 1.0 for dial in dials) <= 3 * (50 + 16) + 3
+    assert dials[99] - dials[0] > 0.1  # jitter: not in one instant
+
+
+@pytest.mark.soak
+@pytest.mark.real_nsqd
+@pytest.mark.timeout(600)
+async def test_case_40_at_full_size():
+    """100,000 messages of 10 KB, 10 ms each: what is held is the window and no more."""
+    topic = fresh_topic()
+    body = bytes(10_000)
+    async with (
+        nsqd_server("real", flags=["-mem-queue-size=100"]) as server,
+        mailbox(server.port, outbox_bytes=8_000_000) as made,
+    ):
+        for _ in range(100_000 // 500):
+            await made.publish_many(topic, [body] * 500)
+        sink = Collector()
+        done = 0
+        most = 0
+        before = resident()
+
+        def handle(message: Any) -> None:
+            nonlocal done, most
+            done += 1
+            if done % 500 == 0:
+                most = max(most, resident())
+            asyncio.get_running_loop().call_later(0.01, message.finish)
+            sink.changed()
+
+        sink.consumption = await made.consume(topic, "mailbox", handle, window=100)
+        await sink.until(lambda: done >= 100_000, seconds=500.0)
+        assert most - before < 50_000_000
 
 
 @pytest.mark.slow
