@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import resource
 import shutil
 import time
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -24,13 +22,10 @@ from irismq_runtime.embedded.nsqd import (
 from irismq_runtime.embedded.nsqd.journal import Record
 from irismq_runtime.embedded.nsqd.store import Batch, Store, runs
 from irismq_runtime.protocols import nsq
-from tests.support.nsq_client import NsqClient, nsq_client
+from tests.support.nsq_client import nsq_client
 from tests.support.nsqd_http import call, channel_stats, stats, topic_stats
-from tests.support.nsqd_process import NsqdProcess, nsqd_process
+from tests.support.nsqd_process import nsqd_process
 from tests.support.nsqd_server import nsqd_server
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 async def take_all(port: int, topic: str, channel: str, expected: set[bytes]) -> list[bytes]:
@@ -49,79 +44,6 @@ async def take_all(port: int, topic: str, channel: str, expected: set[bytes]) ->
 
 
 # -- kills ------------------------------------------------------------------------
-
-
-async def kill_story(folder: Path, seed: int, kills: int) -> None:
-    """Kill the server under load, `kills` times, and count what was confirmed."""
-    rng = random.Random(seed)
-    confirmed: set[bytes] = set()
-    finished: set[bytes] = set()
-    number = 0
-    for _ in range(kills):
-        async with nsqd_process(folder) as server:
-            number = await one_life(server, rng, number, confirmed, finished)
-    async with nsqd_process(folder) as server:
-        got = await take_all(server.port, "t", "ch", confirmed - finished)
-        assert len(set(got) | finished) >= len(confirmed), f"seed {seed}"
-        info = await topic_stats(server, "t")
-        assert [c["channel_name"] for c in info["channels"]] == ["ch", "other"], f"seed {seed}"
-
-
-async def one_life(
-    server: NsqdProcess,
-    rng: random.Random,
-    number: int,
-    confirmed: set[bytes],
-    finished: set[bytes],
-) -> int:
-    """Publish and consume until a random number of confirmations, then kill."""
-    async with nsq_client(server.port) as publisher, nsq_client(server.port) as client:
-        await client.subscribe("t", ready=rng.randrange(1, 50))
-        await call(server, "POST", "/channel/create?topic=t&channel=other")
-        reader = asyncio.create_task(consume(client, finished))
-        waiting: list[list[bytes]] = []
-        for _ in range(rng.randrange(1, 60)):
-            bodies = [b"%d" % n for n in range(number, number + rng.randrange(1, 20))]
-            number += len(bodies)
-            waiting.append(bodies)
-            publisher.send(nsq.mpub("t", bodies))
-            if rng.random() < 0.5:
-                assert await publisher.response() == b"OK"
-                confirmed.update(waiting.pop(0))
-        server.process.kill()
-        try:
-            while waiting and await publisher.response() == b"OK":
-                confirmed.update(waiting.pop(0))
-        except (AssertionError, ConnectionError):
-            await server.kill()
-        await reader
-    return number
-
-
-async def consume(client: NsqClient, finished: set[bytes]) -> None:
-    """Finish what comes until the connection ends.
-
-    A FIN that was sent may be lost with the server, so it excuses nothing; that
-    it was sent means that the message was delivered, which is all that counts.
-    """
-    try:
-        while isinstance(frame := await client.frame(), nsq.Message):
-            finished.add(frame.body)
-            client.send(nsq.fin(frame.id))
-    except ConnectionError:
-        return
-
-
-async def test_case_113_kills_at_random_moments_lose_nothing_confirmed(tmp_path):
-    seed = random.randrange(2**32)
-    await kill_story(tmp_path / "data", seed, kills=4)
-
-
-@pytest.mark.soak
-@pytest.mark.timeout(3600)
-async def test_case_113_five_hundred_kills_lose_nothing_confirmed(tmp_path):
-    for part in range(50):
-        await kill_story(tmp_path / f"data-{part}", random.randrange(2**32), kills=10)
 
 
 async def test_case_25_a_thousand_confirmed_fifty_in_flight_and_a_kill(tmp_path):

@@ -91,26 +91,32 @@ class Call:
             self._caller.answered(self, body, fault)
 
     def expire(self) -> None:
-        """Its time has passed, or nobody will ever answer: the caller gets a timeout."""
+        """Its time has passed, or nobody will ever answer: the caller gets a timeout.
+
+        The caller is told first: when it is the place as well and about to close,
+        the end of its last call closes it, and the answer must come before that.
+        """
         if not self._done:
-            self._leave()
+            self._done = True
+            self._timeouts.drop(self)
             self._caller.answered(self, None, None)
+            self._leave_place()
 
     def cancel(self) -> None:
         """The caller is gone; nobody gets an answer."""
         if not self._done:
-            self._leave()
+            self._done = True
+            self._timeouts.drop(self)
+            self._leave_place()
 
     def orphan(self) -> None:
         """The place is gone; the call now waits for its deadline alone."""
         self._place = None
 
-    def _leave(self) -> None:
-        self._done = True
-        self._timeouts.drop(self)
-        if self._place is not None:
-            self._place.forget_call(self._key)
-            self._place = None
+    def _leave_place(self) -> None:
+        place, self._place = self._place, None
+        if place is not None:
+            place.forget_call(self._key)
 
 
 class Timeouts:

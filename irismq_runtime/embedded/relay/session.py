@@ -83,6 +83,7 @@ class Session:
         self._next_id = 0
         #: Requests that wait until this member has answered others (a fault).
         self._held: deque[tuple[Call, bytes]] = deque()
+        self._held_bytes = 0
         #: Topic -> when it was subscribed.
         self._topics: dict[str, float] = {}
         self._tunnels = SessionTunnels(context, self)
@@ -189,6 +190,7 @@ class Session:
             call.orphan()
         self._inbound.clear()
         self._held.clear()
+        self._held_bytes = 0
         self._tunnels.close_all()
 
     def _end_handshake(self) -> None:
@@ -316,7 +318,7 @@ class Session:
         """Send a request."""
         window = self._context.faults.member_window
         if window and len(self._inbound) >= window:
-            self._held.append((call, body))
+            self._hold(call, body)
             return
         key = self._next_id
         self._next_id = (key + 1) & _MASK
@@ -324,10 +326,18 @@ class Session:
         call.at(self, key)
         self._link.push(Lane.REQUEST, encode_packet(RelayRequest(key, body, call.timeout_ms)))
 
+    def _hold(self, call: Call, body: bytes) -> None:
+        """Keep a request for later; a member that lets too much gather is a slow reader."""
+        self._held.append((call, body))
+        self._held_bytes += len(body)
+        if self._held_bytes > self._context.options.slow_reader_limit:
+            self.drop("slow reader")
+
     def _call_ended(self) -> None:
         """A call at this member is over: send one that waited, or finish a close."""
         while self._held:
             call, body = self._held.popleft()
+            self._held_bytes -= len(body)
             if not call.done:
                 self.take_request(call, body)
                 return

@@ -387,3 +387,18 @@ async def test_the_state_of_a_denied_client_is_closed_and_it_joins_nothing():
         stats = server.relay.stats()
         assert (stats.members, stats.topics, stats.totals.denied) == ({}, {}, 1)
         assert client._protocol.state is State.CLOSED
+
+
+async def test_what_waits_for_a_full_member_is_bounded_in_bytes(make):
+    """A member that lets more gather than a slow reader may is dropped, and the others live."""
+    faults, options = Faults(member_window=1), RelayOptions(slow_reader_limit=2500)
+    async with iris_relay("embedded", faults=faults, options=options) as server:
+        member, caller = await make(server, "c", "")
+        caller.send(*(ClientRequest(n, "c", b"x" * 1000, 60_000) for n in range(3)))
+        await member.expect(RelayRequest)
+        await ping(caller)
+        assert server.relay.stats().totals.dropped == {}
+        caller.send(ClientRequest(3, "c", b"x" * 1000, 60_000))
+        await member.expect_end()
+        assert server.relay.stats().totals.dropped == {"slow reader": 1}
+        await ping(caller)

@@ -35,6 +35,7 @@ from irismq_runtime.protocols.iris.packets import (
     ClientTunnelInit,
     Packet,
     Publish,
+    RelayClose,
     RelayReply,
     Role,
     Subscribe,
@@ -195,3 +196,15 @@ def test_every_request_gets_exactly_one_answer(plan, rng):
     ids = [packet.id for packet in written if isinstance(packet, RelayReply)]
     assert sorted(ids) == list(range(len(plan)))
     assert caller.pending == 0
+
+
+def test_a_leaving_members_own_request_is_answered_before_the_close():
+    """The end of its last request closes it; the answer must be read before that."""
+    world = World(Faults())
+    member, link = world.clients[2]
+    member.feed_untrusted(encode_packet(ClientRequest(7, "b", b"x", 50)))
+    member.feed_untrusted(encode_packet(ClientClose()))
+    world.clock.advance(0.05)
+    written = PacketDecoder(Role.RELAY).decode_untrusted(bytes(link.written))
+    assert [type(packet) for packet in written][2:] == [RelayReply, RelayClose]
+    assert link.ended == "finished"
