@@ -26,7 +26,6 @@ from irismq_runtime.config import (
     parse_endpoints,
 )
 from irismq_runtime.errors import ConfigError
-from irismq_runtime.messaging import TreeRequest, mailbox_topic
 from irismq_runtime.node.assembly import Parts, assemble, make_transports, new_node_id
 from irismq_runtime.node.current import RUNNING
 from irismq_runtime.node.ending import Ending
@@ -39,7 +38,6 @@ from irismq_runtime.node.trees import gather_trees
 from irismq_runtime.node.vigil import Vigil
 from irismq_runtime.observe.metrics import prometheus_text
 from irismq_runtime.refs import ServiceRef
-from irismq_runtime.wire import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -47,6 +45,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from actors import ActorRef, Clock, Events
+    from irismq_runtime.messaging import TreeRequest
     from irismq_runtime.observe.health import Health
     from irismq_runtime.refs import MemberInfo, TellReceipt
     from irismq_runtime.refs.foreign import Form
@@ -296,20 +295,21 @@ class Node:
         durable: bool = True,
         delay: float = 0.0,
         codec: str | None = None,
+        foreign: Form | None = None,
     ) -> TellReceipt | None:
         """Publish an event: durable to every channel of `topic`, or live.
 
-        Durable: returns the receipt of `ServiceRef.tell`, with its errors. Live:
-        returns None; raises `ConnectionLost`, `MessageTooLarge`. Any thread.
+        `foreign`: for listeners that know nothing of irismq; the event goes out as
+        bare JSON, or as the bytes it is. Durable: returns the receipt of
+        `ServiceRef.tell`, with its errors. Live: returns None; raises
+        `ConnectionLost`, `MessageTooLarge`. Any thread.
         """
         outbound = self._open_parts().outbound
         if durable:
-            return outbound.store(
-                topic, mailbox_topic(topic), Kind.EVENT, event, delay=delay, codec=codec
-            )
+            return outbound.store_event(topic, event, delay=delay, codec=codec, foreign=foreign)
         if delay:
             raise ValueError("a live event cannot be delayed: it reaches who listens now")
-        outbound.publish_live(topic, event, codec)
+        outbound.publish_live(topic, event, codec, foreign)
         return None
 
     def members(self, address: str) -> tuple[MemberInfo, ...]:

@@ -17,8 +17,9 @@ from actors._current import current_cell
 from actors.errors import AskCycle, AskTimeout
 from irismq_runtime.errors import MessageTooLarge
 from irismq_runtime.messaging import mailbox_topic, peer_name
+from irismq_runtime.refs.foreign import foreign_bytes
 from irismq_runtime.refs.receipt import TellReceipt
-from irismq_runtime.wire import Kind
+from irismq_runtime.wire import Kind, new_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from irismq_runtime.messaging import Packer
     from irismq_runtime.ports import AddressTransport, Confirmation, MailboxTransport
     from irismq_runtime.refs.directory import Directory, Watching
+    from irismq_runtime.refs.foreign import Form
     from irismq_runtime.refs.gather import Gather
 
 __all__ = ["Asking", "Outbound", "check_delay"]
@@ -195,6 +197,38 @@ class Outbound:
         envelope_id, data, _ = self.packer.new(kind, message, headers, codec=codec)
         return self.store_bytes(address, topic, envelope_id, data, delay)
 
+    def store_event(
+        self,
+        topic: str,
+        event: object,
+        *,
+        delay: float = 0.0,
+        codec: str | None = None,
+        foreign: Form | None = None,
+    ) -> TellReceipt:
+        """Store an event for every channel of `topic`; see `Node.publish`."""
+        stored_in = mailbox_topic(topic)
+        if foreign is None:
+            return self.store(topic, stored_in, Kind.EVENT, event, delay=delay, codec=codec)
+        return self.store_foreign(topic, stored_in, event, foreign, delay)
+
+    def store_foreign(
+        self, address: str, topic: str, message: object, form: Form, delay: float
+    ) -> TellReceipt:
+        """Store `message` without an envelope. Raises `EncodeError`, `ValueError`.
+
+        Bare bytes cannot say when they are due, so what the broker cannot defer at
+        once is refused here.
+        """
+        data = foreign_bytes(message, form)
+        longest = self.mailbox.max_delay
+        if check_delay("delay", delay) > longest:
+            raise ValueError(
+                f"delay={delay:g}: the broker defers at most {longest:g} s, and a foreign "
+                f"message carries no due time with which it could be deferred again"
+            )
+        return self.store_bytes(address, topic, new_id(), data, delay)
+
     def store_bytes(
         self, address: str, topic: str, envelope_id: bytes, data: bytes, delay: float
     ) -> TellReceipt:
@@ -255,9 +289,14 @@ class Outbound:
             raise MessageTooLarge(len(data), limit, limit_of="the relay")
         self.wait_for(self.addresses.broadcast, cluster, data)
 
-    def publish_live(self, topic: str, message: object, codec: str | None) -> None:
+    def publish_live(
+        self, topic: str, message: object, codec: str | None, foreign: Form | None = None
+    ) -> None:
         """Send an event to who listens now. Raises as `broadcast`."""
-        _, data, _ = self.packer.new(Kind.EVENT, message, self.headers(), codec=codec)
+        if foreign is None:
+            _, data, _ = self.packer.new(Kind.EVENT, message, self.headers(), codec=codec)
+        else:
+            data = foreign_bytes(message, foreign)
         limit = self.addresses.max_body
         if len(data) > limit:
             raise MessageTooLarge(len(data), limit, limit_of="the relay")

@@ -21,7 +21,7 @@ from irismq_runtime.refs.foreign import ForeignAsk, foreign_bytes
 from irismq_runtime.refs.gather import Gather
 from irismq_runtime.refs.proxy import RemoteProxy
 from irismq_runtime.refs.tunnels import Opening, stream
-from irismq_runtime.wire import Kind, new_id
+from irismq_runtime.wire import Kind
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable
@@ -87,8 +87,9 @@ class ServiceRef:
                 expires=expires,
                 codec=self.codec,
             )
-        data = foreign_bytes(message, self.foreign)
-        return outbound.store_bytes(self.address, self._topic, new_id(), data, delay)
+        if expires is not None:
+            raise ValueError("a foreign message carries no time of expiry: leave `expires` out")
+        return outbound.store_foreign(self.address, self._topic, message, self.foreign, delay)
 
     def tell_many(self, messages: Iterable[object]) -> list[TellReceipt]:
         """Store each message; they leave together. Raises as `tell`, at the first."""
@@ -145,6 +146,8 @@ class ServiceRef:
         `timeout`. Fails with `NoSuchService` when there is certainly nobody, with
         `ConnectionLost` when the relay is away. Raises as `ask`. Any thread.
         """
+        if self.foreign is not None:
+            raise TypeError(f"{self!r} is foreign: its members cannot answer an ask of everybody")
         outbound = self._outbound
         headers, timeout = outbound.asking(self.address, message, timeout)
         ask_id, data, _ = outbound.packer.new(Kind.ASK, message, headers, codec=self.codec)

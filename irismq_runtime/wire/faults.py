@@ -69,7 +69,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ended ("dead", "crashed").
     """
 
-    kind: FaultKind = "crashed"
+    # Made by a factory so that it is always written: readers decide by it alone.
+    kind: FaultKind = msgspec.field(default_factory=lambda: "crashed")
     type: str = ""
     text: str = ""
     traceback: str = ""

@@ -1,0 +1,1 @@
+"""Foreign programs and actors talk to each other: README.md in this folder."""

@@ -1,0 +1,163 @@
+"""examples/interop on the embedded servers, and on real ones where they are named."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from examples.interop.service import Desk
+from irismq_runtime import Node
+from supervisors import Supervisor, child
+from tests.integration.waiting import until
+from tests.support.iris_relay import iris_relay
+from tests.support.nsqd_server import nsqd_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(("embedded", "embedded"), id="embedded"),
+        pytest.param(("real", "embedded"), id="real-nsqd", marks=pytest.mark.real_nsqd),
+        pytest.param(("embedded", "real"), id="real-iris", marks=pytest.mark.real_iris),
+    ]
+)
+async def servers(request: pytest.FixtureRequest) -> AsyncIterator[tuple[str, str]]:
+    """Where the relay and the broker are."""
+    nsqd_kind, iris_kind = request.param
+    async with nsqd_server(nsqd_kind) as nsqd, iris_relay(iris_kind) as relay:
+        yield f"{relay.host}:{relay.port}", f"{nsqd.host}:{nsqd.port}"
+
+
+@asynccontextmanager
+async def desk(servers: tuple[str, str], log: list[Any], **options: Any) -> AsyncIterator[Node]:
+    iris, nsqd = servers
+    node = Node(name="desk", iris=iris, nsqd=nsqd, presence_period=0.3, drain=3.0, **options)
+    async with node:
+        await node.start(Supervisor.of(child(Desk, log), max_restarts=10))
+        yield node
+
+
+async def conversation(program: list[str], *arguments: str) -> list[Any]:
+    """Run a foreign program to its end; the lines that it printed, as values."""
+    process = await asyncio.create_subprocess_exec(
+        *program,
+        *arguments,
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        said, problems = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0, said.decode() + problems.decode()
+    return [json.loads(line) for line in said.splitlines()]
+
+
+STRANGER = [sys.executable, "-m", "examples.interop.stranger"]
+
+
+async def test_a_program_that_knows_nothing_of_us_and_an_actor_talk_both_ways(servers):
+    log: list[Any] = []
+    async with desk(servers, log):
+        said = await conversation(STRANGER, *servers)
+        await until(lambda: len(log) >= 8)
+    assert said == [
+        {"answer": {"number": 1}},
+        {"stored event": {"number": 1, "item": "tea"}},
+        {"live event": {"number": 1, "item": "tea"}},
+        {"fault": "Refused: no gold left"},
+        {"stored event": {"number": 2, "item": "milk"}},
+        {"stored event": {"number": 3, "item": "sugar"}},
+        {"asked": {"any": "tea"}},
+        {"asked": {"any": "coffee"}},
+        {"told": {"bring": "sugar"}},
+        {"told with all": {"closing": "soon"}},
+    ]
+    news = [("event", {"news": "live"}), ("event", {"news": "stored"})]
+    assert all(entry in log for entry in news)
+    assert [entry for entry in log if entry not in news] == [
+        ("ask", "tea"),
+        ("ask", "gold"),
+        ("tell", "milk"),
+        ("tell_all", "sugar"),
+        {"cups": 2},
+        "no coffee here",
+    ]
+
+
+PEER = [sys.executable, "-m", "examples.interop.peer"]
+KEY = b"sixteen bytes or more"
+
+
+@pytest.mark.parametrize("keys", [{}, {"k1": KEY}], ids=["unsigned", "signed"])
+async def test_a_peer_written_from_the_document_alone_is_a_full_peer(servers, keys):
+    log: list[Any] = []
+    secrets = [f"{name}={secret.hex()}" for name, secret in keys.items()]
+    async with desk(servers, log, keys=keys) as node:
+        await node.settled()
+        said = await conversation(PEER, *servers, *secrets)
+        await until(lambda: not node.members("interop.peer"))
+    assert said == PEER_SAW
+    assert all(("event", news) in log for news in ("stored news", "live news"))
+    assert [entry for entry in log if entry[0] != "event"] == DESK_DID
+
+
+PEER_SAW = [
+    {"serves the desk": "desk"},
+    {"receipt": {"number": 2, "item": "tea", "price": "3.00"}},
+    {"refused": ["refused", "no gold left", "sold-out"]},
+    {"invalid": ["refused", "invalid"]},
+    {"objects inside": [["desk.receipt", "tea"]]},
+    {"crashed": ["crashed", "builtins.ValueError", "the desk fell over"]},
+    {"unknown": "unknown-type"},
+    {"method": "4.50"},
+    {"stored event": "tea"},
+    {"stored event": "milk"},
+    {"not before its time": True},
+    {"stored event": "sugar"},
+    {"live events": ["tea", "milk", "jam", "sugar"]},
+    {"from a member": [True, True, "desk.receipt"]},
+    {"handler": "cancelled"},
+    {"in the tunnel": "GOOD DAY"},
+    {"in the tunnel": 200_000},
+    {"stream": [0, 1, 2, "END"]},
+    {"the clerk is there": True},
+    {"it lives": True},
+    {"one actor": "the clerk heard hello"},
+    {"ended": ["irismq.ended", True, "normal"]},
+    {"after its end": "dead"},
+    {"dead letter": [True, "rejected: Reject: not at this desk", True]},
+    {"asked": ["desk.order", "scone", True]},
+    {"asked": "gold"},
+    {"asked with all": "roll"},
+    {"in its tunnel": [True, None, "good day"]},
+    {"told": "butter"},
+    {"told with all": "closing soon"},
+]
+
+DESK_DID = [
+    ("ask", "tea"),
+    ("ask", "gold"),
+    ("tell", "milk"),
+    ("tell", "jam"),
+    ("tell_all", "sugar"),
+    ("ask", "buns"),
+    "with butter",
+    ("nor have I", "no-gold"),
+    [7],
+    [0, 1, 2],
+    "good day to you",
+]
