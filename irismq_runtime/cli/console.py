@@ -34,9 +34,9 @@ __all__ = ["err", "execute", "fail", "out", "print_json", "to_plain"]
 T = TypeVar("T")
 
 #: For results.
-out = Console()
+out = Console(emoji=False)  # a channel `a:mailbox` is no picture
 #: For everything else.
-err = Console(stderr=True)
+err = Console(stderr=True, emoji=False)
 
 
 def fail(text: str, code: int = codes.FAILED) -> NoReturn:

@@ -133,9 +133,11 @@ class Answer:
                 self.reply(outcome.value)
         elif kind == "retry":
             self._again(outcome.retry_after or 0.0)
-        elif kind in {"expired", "cancelled"}:
-            # Nobody waits any more, so nothing is sent.
+        elif kind == "expired":
+            # Nobody waits any more, and the relay has dropped it by itself.
             self._asked.ended(self._id, in_time=False)
+        elif kind == "cancelled":
+            self._given_up(error_for_caller(self._asked.address, outcome))
         elif kind == "crashed" and outcome.error is not None:
             self.fail(outcome.error, crashed=True)
         else:
@@ -157,6 +159,18 @@ class Answer:
         asked = self._asked
         data = packed_error(asked.incoming, self._id, error, self._headers(), crashed=crashed)
         asked.ended(self._id, in_time=self._request.reply(data))
+
+    def _given_up(self, error: BaseException) -> None:
+        """Answer an asker that has gone: it frees a place.
+
+        A relay hands a member only so many requests that are not answered, and a
+        leaving member waits for those in hand.
+        """
+        asked = self._asked
+        body = encode_fault(Fault.of(error))
+        envelope = Envelope(Kind.ERROR, self._id, "", body, self._headers())
+        self._request.reply(asked.incoming.packer.raw(envelope))
+        asked.ended(self._id, in_time=False)
 
     def _headers(self) -> dict[str, object]:
         return {} if self._sender is None else {"s": self._sender}
@@ -181,7 +195,7 @@ class ForeignAnswer:
                 self.fail(error)
             else:
                 self._asked.ended(None, in_time=self._request.reply(data))
-        elif outcome.kind in {"expired", "cancelled"}:
+        elif outcome.kind == "expired":
             self._asked.ended(None, in_time=False)
         else:
             self.fail(error_for_caller(self._asked.address, outcome))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
+import subprocess
 import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -69,10 +71,31 @@ async def conversation(program: list[str], *arguments: str) -> list[Any]:
 STRANGER = [sys.executable, "-m", "examples.interop.stranger"]
 
 
-async def test_a_program_that_knows_nothing_of_us_and_an_actor_talk_both_ways(servers):
+@pytest.fixture(scope="session")
+def stranger_in_go(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The Go stranger, compiled once; the test is skipped where there is no Go."""
+    go = shutil.which("go")
+    if go is None:
+        pytest.skip("no go on PATH")
+    binary = tmp_path_factory.mktemp("go") / "stranger"
+    source = str(ROOT / "examples" / "interop" / "stranger.go")
+    built = subprocess.run([go, "build", "-o", binary, source], capture_output=True, check=False)
+    assert built.returncode == 0, built.stderr.decode()
+    return [str(binary)]
+
+
+@pytest.fixture(params=["python", "go"])
+def stranger(request: pytest.FixtureRequest) -> list[str]:
+    if request.param == "python":
+        return STRANGER
+    program: list[str] = request.getfixturevalue("stranger_in_go")
+    return program
+
+
+async def test_a_program_that_knows_nothing_of_us_and_an_actor_talk_both_ways(stranger, servers):
     log: list[Any] = []
     async with desk(servers, log):
-        said = await conversation(STRANGER, *servers)
+        said = await conversation(stranger, *servers)
         await until(lambda: len(log) >= 8)
     assert said == [
         {"answer": {"number": 1}},
