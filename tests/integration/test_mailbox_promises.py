@@ -23,6 +23,9 @@ from tests.integration.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from tests.integration.processes import Process
 
 #: One job takes so long; two workers are asked for half of what they can do.
 WORK = 0.001
@@ -38,12 +41,12 @@ class Feed:
         self._receipts: list[Any] = []
         self._timer: Any = None
 
-    def tell(self, count: int) -> None:
-        """Tell so many at once."""
+    def tell(self, count: int, work: float = WORK) -> None:
+        """Tell so many at once, of `work` seconds each."""
         numbers = range(len(self.told), len(self.told) + count)
         for number in numbers:
             self.told[number] = time.monotonic()
-            receipt = self.ref.tell(Job(number, WORK))
+            receipt = self.ref.tell(Job(number, work))
             self._receipts.append(receipt)
 
     def flow(self) -> None:
@@ -77,6 +80,11 @@ def works(servers, journal):
     return start
 
 
+def begun(journal: Path, process: Process, first: int) -> int:
+    """How many jobs from number `first` on this process has run."""
+    return sum(run.pid == process.process.pid and run.number >= first for run in runs(journal))
+
+
 @contextlib.asynccontextmanager
 async def feeding(servers: Any) -> AsyncIterator[Feed]:
     async with servers.node("client") as client:
@@ -93,9 +101,11 @@ async def test_a_sigterm_under_load_runs_nothing_twice_and_nothing_waits(servers
         await two.says("runs")
         feed.flow()
         await until(lambda: len({run.pid for run in runs(journal)}) == 2)
-        feed.tell(200)
-        await until(lambda: len(runs(journal)) > 40)
+        first = len(feed.told)
+        feed.tell(100, work=0.003)
+        await until(lambda: begun(journal, one, first) >= 5)
         asked = time.monotonic()
+        told = set(feed.told)
         one.signal(signal.SIGTERM)
         assert await one.ends() == codes.OK
         feed.tell(20)
@@ -105,12 +115,12 @@ async def test_a_sigterm_under_load_runs_nothing_twice_and_nothing_waits(servers
         assert await two.ends() == codes.OK
     found = runs(journal)
     assert Counter(run.number for run in found) == Counter(numbers)
-    # What the first one held and had not begun is with the second in under a second.
-    rest = [run for run in found if run.attempt > 1]
-    assert rest, "the first one held nothing when it was asked to end"
-    assert {run.pid for run in rest} == {two.process.pid}
+    # The second one has the rest in under a second, and has even done it.
+    rest = [run for run in found if run.number in told and run.time > asked]
+    assert len(rest) > 10, "there was hardly any load when the first one was asked to end"
     assert max(run.time for run in rest) - asked < 1.0
-    assert max(run.attempt for run in rest) == 2
+    given_back = [run for run in found if run.attempt > 1]
+    assert {(run.pid, run.attempt) for run in given_back} <= {(two.process.pid, 2)}
     assert max(run.time - feed.told[run.number] for run in found) < 1.5
 
 
