@@ -8,7 +8,9 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-installed
 DEV := $(VENV)/.dev-installed
 
-.PHONY: demo demo-full test lint format soak bench docs clean help
+SECONDS_EACH ?= 480
+
+.PHONY: demo demo-full test lint format soak fuzz bench docs clean help
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -54,6 +56,14 @@ format: $(DEV)
 ## make soak       the long tests: random cuts, kills, leaks (tens of minutes)
 soak: $(DEV)
 	$(BIN)/python -m pytest -m soak --timeout 3600 $(PYTEST_ARGS)
+
+## make fuzz       both servers, fed with anything by two tools: half an hour, or SECONDS_EACH=60
+fuzz: $(DEV)
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	for server in nsqd relay; do for tool in hypothesis atheris; do \
+	  $(BIN)/python tests/fuzz/run.py --server $$server --tool $$tool --seconds $(SECONDS_EACH); \
+	  code=$$?; test $$code = 0 -o $$code = 3 || exit $$code; \
+	done; done
 
 ## make bench      every benchmark beside what people use instead
 bench: $(DEV)

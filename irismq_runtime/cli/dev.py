@@ -1,15 +1,22 @@
-"""`irismq dev`: a broker and a relay of ours on this machine, until a signal."""
+"""`irismq dev`: a broker and a relay of ours on this machine, until a signal.
+
+On a terminal a table shows what they do, once a second; elsewhere a line says
+what changed, at most once a second, and nothing when nothing did.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from pathlib import Path  # noqa: TC003  # typer reads the annotations
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
+from rich.live import Live
 
 from irismq_runtime.cli import codes
-from irismq_runtime.cli.console import err, execute, fail
+from irismq_runtime.cli.console import err, execute, fail, out
+from irismq_runtime.cli.dashboard import Moment, change_line, rows_between, table
 from irismq_runtime.config import (
     DEFAULT_IRIS_PORT,
     DEFAULT_NSQD_HTTP_PORT,
@@ -19,6 +26,9 @@ from irismq_runtime.node import Servers
 from irismq_runtime.node.signals import Signals
 
 __all__ = ["dev"]
+
+#: Seconds between two looks at the servers.
+_PERIOD: Final = 1.0
 
 
 def dev(
@@ -58,6 +68,38 @@ async def _serve(servers: Servers, data: Path | None) -> None:
                 soft_wrap=True,
                 highlight=False,
             )
-            await over.wait()
+            await _show(servers, over)
         finally:
             await servers.stop()
+
+
+def _moment(servers: Servers) -> Moment:
+    nsqd, relay = servers.stats()
+    return Moment(asyncio.get_running_loop().time(), nsqd, relay)
+
+
+async def _show(servers: Servers, over: asyncio.Event) -> None:
+    """Show what the servers do until `over` is set."""
+    before = _moment(servers)
+    shown = rows_between(before, before)
+    live: Live | None = None
+    if out.is_terminal:
+        live = Live(table(shown, "irismq dev"), console=out, auto_refresh=False)
+    with live or nullcontext():
+        while not await _passed(over):
+            now = _moment(servers)
+            rows = rows_between(before, now)
+            if live is not None:
+                live.update(table(rows, "irismq dev"), refresh=True)
+            elif line := change_line(shown, rows):
+                out.print(line, markup=False, highlight=False, soft_wrap=True)
+            before, shown = now, rows
+
+
+async def _passed(over: asyncio.Event) -> bool:
+    """Whether it is over; waits a second for that."""
+    try:
+        await asyncio.wait_for(over.wait(), _PERIOD)
+    except TimeoutError:
+        return False
+    return True

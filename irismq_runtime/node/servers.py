@@ -6,7 +6,7 @@ to them over their sockets, as to any others: there is one path.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from irismq_runtime.config import Endpoint
 
@@ -78,6 +78,12 @@ class Servers:
         if nsqd is None:
             raise RuntimeError("the embedded servers have not been started")
         return nsqd
+
+    def stats(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The statistics of the broker (as its /stats has them) and of the relay, now."""
+        if self._relay is None:
+            raise RuntimeError("the embedded servers have not been started")
+        return self._started(self._nsqd).stats(), self._relay.stats().to_dict()
 
     async def stop(self) -> None:
         """Stop both. Idempotent."""

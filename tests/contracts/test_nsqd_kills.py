@@ -98,6 +98,8 @@ async def consume(
     """Finish most of what comes, requeue or hold the rest, until the connection ends."""
     try:
         while isinstance(frame := await client.frame(), nsq.Message):
+            if client.writer.transport.is_closing():
+                return
             fate = rng.random()
             if fate < 0.7:
                 ledger.finished[topic, channel].add(frame.body)
@@ -158,11 +160,9 @@ async def test_case_113_kills_at_random_moments_lose_nothing_confirmed(tmp_path)
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-async def test_case_113_five_hundred_kills_lose_nothing_confirmed(tmp_path):
-    confirmed = held = 0
-    for part in range(50):
-        ledger = await kill_story(tmp_path / f"data-{part}", random.randrange(2**32), kills=10)
-        confirmed += sum(map(len, ledger.confirmed.values()))
-        held += sum(len(ledger.owed(*place)) for place in PLACES)
-        print(f"{10 * (part + 1)} kills, {confirmed} confirmed, {held} still owed and there")
-    assert held > 0
+@pytest.mark.parametrize("part", range(50))
+async def test_case_113_five_hundred_kills_lose_nothing_confirmed(tmp_path, part):
+    """Ten kills each, so that they may be spread over processes."""
+    ledger = await kill_story(tmp_path / "data", random.randrange(2**32), kills=10)
+    assert sum(map(len, ledger.confirmed.values())) > 0
+    assert sum(len(ledger.owed(*place)) for place in PLACES) > 0

@@ -7,6 +7,8 @@ the end everything is zero.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 
 class Script:
     """A byte string that is read step by step."""
@@ -43,4 +45,4 @@ def cut(data: bytes, script: Script, most: int) -> list[bytes]:
     """`data` in up to `most` + 1 pieces, cut where the script says."""
     places = sorted({(script.byte() << 8 | script.byte()) % (len(data) + 1) for _ in range(most)})
     edges = [0, *places, len(data)]
-    return [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(edges)]
