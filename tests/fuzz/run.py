@@ -107,7 +107,7 @@ def with_hypothesis(tally: Tally, budget: Budget) -> None:
 
         @seed(budget.seed + rounds)
         @settings(
-            max_examples=1000,
+            max_examples=200,
             deadline=None,
             database=None,
             suppress_health_check=list(HealthCheck),

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 ID = b"0123456789abcdef"
 names = st.from_regex(r"\A[.a-zA-Z0-9_-]{1,54}(#ephemeral)?\Z")
-ids = st.binary(min_size=16, max_size=16).filter(lambda i: b" " not in i and b"\n" not in i)
+# A CR before the end of a line is no part of it, so an id that ends with one cannot be sent.
+ids = st.binary(min_size=16, max_size=16).filter(
+    lambda i: b" " not in i and b"\n" not in i and not i.endswith(b"\r")
+)
 bodies = st.binary(min_size=1, max_size=100)
 consuming = st.one_of(
     st.builds(records.Rdy, st.integers(0, 2500)),
@@ -219,6 +222,15 @@ def test_what_nsqd_takes_too():
         records.Req(ID, 0),
         records.Nop(),
     ]
+
+
+@pytest.mark.parametrize("verb", [b"FIN", b"TOUCH"])
+def test_a_carriage_return_is_no_part_of_an_id(verb):
+    """nsqd trims it from every line, so fifteen bytes are left of these sixteen."""
+    decoder = CommandDecoder(limits)
+    fault = fault_of(lambda: decoder.feed(b"SUB t c\n" + verb + b" 0123456789abcde\r\n"))
+    assert fault is not None
+    assert fault.code == "E_INVALID"
 
 
 def test_case_28_a_huge_requeue_delay_is_a_number_not_a_fault():

@@ -104,6 +104,7 @@ class CommandDecoder:
                 if (
                     end - position > 20
                     and buffer[position + 20] == 10
+                    and buffer[position + 19] != 13
                     and buffer.startswith(b"FIN ", position)
                     and self.state >= ConnectionState.SUBSCRIBED
                 ):
