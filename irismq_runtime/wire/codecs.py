@@ -8,7 +8,6 @@ none that two threads or a hook that encodes something itself could share.
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
@@ -124,8 +123,9 @@ def _date(value: Any) -> object:
 
 #: Bytes that cannot begin an array or a map: what is left bounds the depth.
 _NO_CONTAINER: Final = bytes(b for b in range(256) if not (0x80 <= b <= 0x9F or 0xDC <= b <= 0xDF))
-#: Msgpack's own timestamp, which a peer's library may write for a date.
-_TIMESTAMP: Final = re.compile(rb"[\xd6\xd7]\xff|\xc7\x0c\xff")
+#: How msgpack's own timestamp begins, which a peer's library may write for a date.
+#: Plain searches, after one for the byte they share: a pattern takes 20 times as long.
+_TIMESTAMPS: Final = (b"\xd6\xff", b"\xd7\xff", b"\xc7\x0c\xff")
 #: Bodies above this many bytes are guarded against what little data can make a
 #: receiver do: long arrays that are announced and not there (in them, more than
 #: `_LONG_ARRAYS` headers are first checked for being complete, before msgpack
@@ -184,7 +184,8 @@ class MsgpackCodec:
 
     def _decode_with_care(self, data: bytes, lift: Lift) -> object:
         """Decode what has marks, dates of other libraries, or is large."""
-        lifting = _Lifting(lift, dated=_TIMESTAMP.search(data) is not None)
+        dated = 0xFF in data and any(start in data for start in _TIMESTAMPS)
+        lifting = _Lifting(lift, dated=dated)
         options: dict[str, Any] = {"ext_hook": lifting.ext, "strict_map_key": False}
         if lifting.dated or _MARK_BYTES in data:
             options["list_hook"] = lifting.array
