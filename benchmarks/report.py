@@ -167,7 +167,7 @@ def section(name: str) -> list[str]:
     lines = [f"## {title}", "", words, "", f"```\n{report['command']}\n```", ""]
     printed = report["printed"]
     if any(line.startswith("| --- |") for line in printed):
-        lines += printed
+        lines += [f"- {line}" if line and line[0] not in "|-" else line for line in printed]
     else:
         lines += ["```text", *printed, "```"]
     if (FOLDER / f"{name}.svg").exists():
