@@ -61,7 +61,9 @@ WORDS: dict[str, tuple[str, str]] = {
             "Two nodes and the relay, each in a process of its own. In brackets: how many times "
             "the first column is better. A NATS, xoscar, Thespian or Ray ask carries bare bytes "
             "or a pickle; one of ours is a dataclass that is checked at the other end, with a "
-            "deadline. `nats-server` is a Go program; the embedded relay is Python."
+            "deadline. `nats-server` is a Go program; the embedded relay is Python. An ask "
+            "that waits for the one before crosses four sockets, over a relay as over NATS; what "
+            "the promises below it say is held against this run, kept or not."
         ),
     ),
     "durable": (
