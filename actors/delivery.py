@@ -117,15 +117,19 @@ class Delivery(Parcel):
         self._state: Literal["waiting", "running", "done"] = "waiting"
 
     def cancel(self) -> bool:
-        """Take the message back: waiting, or by cancelling its async handler.
+        """Take the message back: waiting, promised an answer, or in an async handler.
 
-        Loop thread only. False when it is done, or runs in a handler that
+        The handler is cancelled; a promise (`reply_later`) counts for nothing from
+        now on. Loop thread only. False when it is done, or runs in a handler that
         cannot be interrupted (a plain `def`): its outcome comes as usual.
         """
         if self._state == "waiting":
             self.fail(Outcome("cancelled"))
             return True
         if self._state == "running":
+            if self._cell.keep_promise(self):
+                self.fail(Outcome("cancelled"))
+                return True
             return self._cell.cancel_in_hand(self)
         return False
 

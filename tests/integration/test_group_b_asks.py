@@ -1,0 +1,342 @@
+"""Reports of users of remote calls, tried on whole nodes over both relays: the asks."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import gc
+import logging
+import threading
+
+import pytest
+
+from actors import Actor, ActorCrashed, ActorDeadError, AskTimeout, Overloaded, Restarting
+from actors.errors import AskCycle, StartFailed
+from irismq_runtime import NoSuchService, PeerRef, RemoteError, current_node, pyiris
+from irismq_runtime.refs.asking import RemoteAsk
+from supervisors import Backoff, Supervisor, child
+from tests.integration.group_b import ON_RELAYS, Do, Holder, outcome, seconds, seen
+from tests.integration.waiting import until
+from tests.support.iris_relay import unique
+
+pytestmark = ON_RELAYS
+
+
+def crash(what):
+    if what == "crash":
+        raise ValueError("boom")
+    return what
+
+
+async def test_case_45_a_target_that_is_down_fails_soon_and_says_why(servers):
+    address = unique("b.down")
+    patient = Backoff(0.2, 0.2, 0.0)
+    async with servers.node("client") as client, servers.node("shop") as shop:
+        ref = client.ref(address)
+        root = await shop.start(
+            Supervisor.of(child(Holder, address, answer=crash), backoff=patient)
+        )
+        await until(lambda: client.members(address))
+        assert isinstance(await outcome(ref.ask(Do("crash"))), RemoteError)
+        assert await ref.ask(Do("soon"), timeout=10.0) == "soon"  # (a) in time for its restart
+        await root.stop()
+        slow = Backoff(60.0, 60.0, 0.0)
+        root = await shop.start(Supervisor.of(child(Holder, address, answer=crash), backoff=slow))
+        await until(lambda: client.members(address))
+        await outcome(ref.ask(Do("crash")))
+        took, error = await seconds(ref.ask(Do("never"), timeout=5.0))
+        assert isinstance(error, Restarting)  # (a) not in time
+        assert took < 1.0
+        await root.stop()
+
+
+async def test_case_45_given_up_never_there_and_not_constructed_fail_at_once(servers):
+    address = unique("b.gone")
+
+    class Odd(Actor):
+        def __init__(self):
+            raise OSError("no such port")
+
+    async with servers.node("client") as client, servers.node("shop") as shop:
+        ref = client.ref(address)
+        await shop.start(Supervisor.of(child(Holder, address, answer=crash), max_restarts=0))
+        await until(lambda: client.members(address))
+        await outcome(ref.ask(Do("crash")))
+        await until(lambda: not client.members(address))
+        with pytest.raises(StartFailed):
+            await shop.start(Supervisor.of(child(Odd)))
+        for gone in (ref, client.ref(unique("b.never"))):  # (b), (c) and (d)
+            tries = [await seconds(gone.ask(Do(), timeout=5.0)) for _ in range(4)]
+            assert {type(error) for _, error in tries} == {NoSuchService}
+            assert min(took for took, _ in tries) < 0.1
+        peer = PeerRef(client.parts.outbound, shop.id, "urn:long-gone")
+        assert isinstance(await outcome(peer.ask(Do())), ActorDeadError)
+
+
+async def test_case_46_a_late_answer_reaches_nobody_and_is_counted(servers):
+    address = unique("b.late")
+    held = []
+    async with servers.node("client") as client, servers.node("shop") as shop:
+        late = seen(shop, "dispatch.late")
+        await shop.start(Supervisor.of(child(Holder, address, held=held)))
+        await until(lambda: client.members(address))
+        ref = client.ref(address)
+        asked = []
+        for turn in range(5):
+            slow = [ref.ask(Do("hold"), timeout=0.25) for _ in range(10)]
+            numbers = [f"{turn}.{number}" for number in range(50)]
+            assert await asyncio.gather(*(ref.ask(Do(n), timeout=10.0) for n in numbers)) == numbers
+            over = asyncio.get_running_loop().time() + 0.26  # there as well as here
+            found = [await outcome(ask) for ask in slow]
+            assert {type(error) for error in found} == {AskTimeout}
+            assert {(e.target, e.message_type) for e in found} == {(address, "group.do")}
+            await until(lambda over=over: asyncio.get_running_loop().time() > over)
+            for reply in held:
+                reply("late")
+            held.clear()
+            assert await asyncio.gather(*(ref.ask(Do(n), timeout=10.0) for n in numbers)) == numbers
+            asked += [ask.id.hex() for ask in slow]
+        await until(lambda: len(late) >= len(asked))
+        assert {entry["id"] for entry in late} == set(asked)
+        assert {entry["address"] for entry in late} == {address}
+
+
+@pytest.mark.timeout(90)
+async def test_case_46_no_answer_crosses_a_reconnect(servers, kills_relay):
+    address = unique("b.late")
+    held = []
+    async with servers.node("client") as client, servers.node("shop") as shop:
+        await shop.start(Supervisor.of(child(Holder, address, held=held)))
+        await until(lambda: client.members(address))
+        ref = client.ref(address)
+        slow = [ref.ask(Do("hold"), timeout=60.0) for _ in range(10)]
+        await until(lambda: len(held) == 10)
+        await servers.relay.kill()
+        await asyncio.gather(*map(outcome, slow))
+        await servers.relay.restart()
+        await until(lambda: client.health().ready and shop.health().ready)
+        numbers = [f"{number}" for number in range(20)]
+        asks = [ref.ask(Do(number), timeout=20.0) for number in numbers]
+        for reply in held:
+            reply("of another connection")
+        assert await asyncio.gather(*asks) == numbers
+
+
+async def test_case_47_asks_that_time_out_leave_nothing_behind(servers):
+    address = unique("b.silent")
+    async with servers.node("client") as client, servers.node("shop") as shop:
+        kept = []
+        await shop.start(Supervisor.of(child(Holder, address, held=kept)))
+        await until(lambda: client.members(address))
+        silent = client.ref(unique("b.nobody"), foreign="json")
+        for _ in range(4):
+            asks = [silent.ask({"a": 1}, timeout=0.1) for _ in range(1000)]
+            assert {type(await outcome(ask)) for ask in asks} == {AskTimeout}
+        held = [client.ref(address).ask(Do("hold"), timeout=0.3) for _ in range(100)]
+        assert {type(await outcome(ask)) for ask in held} == {AskTimeout}
+        for reply in kept:
+            reply("too late")
+        (binding,) = shop.parts.binder
+        await until(lambda: not binding.handler.asked.deliveries)
+        assert client.parts.addresses._out.statistics().pending == 0
+        del asks, held
+        gc.collect()
+        assert not [each for each in gc.get_objects() if isinstance(each, RemoteAsk)]
+
+
+async def test_case_48_an_ask_of_oneself_and_a_circle_fail_at_once(servers):
+    one, two = unique("b.one"), unique("b.two")
+    async with servers.node("left") as left, servers.node("right") as right:
+        raised = []
+
+        async def to_the_other(what):
+            try:
+                current_node().ref(one).ask(Do("me"))
+            except AskCycle as error:
+                raised.append(error.target)
+            return await current_node().ref(two).ask(Do("on"))
+
+        async def back(what):
+            return await current_node().ref(one).ask(Do("back"))
+
+        await left.start(Supervisor.of(child(Holder, one, answer=to_the_other), max_restarts=9))
+        await right.start(Supervisor.of(child(Holder, two, answer=back), max_restarts=9))
+        await until(lambda: left.members(two) and right.members(one))
+        took, error = await seconds(right.ref(one).ask(Do("begin")))
+        assert isinstance(error, RemoteError)
+        assert "AskCycle" in error.traceback_text
+        assert took < 2.0
+        assert raised == [one]
+        assert right.config.ask_timeout == 5.0  # and there is a deadline in any case
+
+
+HARMFUL = {
+    "timeout": TimeoutError("mine"),
+    "asyncio": TimeoutError("mine"),
+    "futures": concurrent.futures.TimeoutError("mine"),
+    "cancelled": asyncio.CancelledError(),
+    "stop": StopIteration(3),
+    "interrupt": KeyboardInterrupt(),
+}
+
+
+async def test_case_49_what_the_callee_raises_is_told_at_once_and_is_no_ask_timeout(servers):
+    address = unique("b.raises")
+
+    def fail(what):
+        raise HARMFUL[what]
+
+    async with servers.node("client") as client, servers.node("shop") as shop:
+        await shop.start(Supervisor.of(child(Holder, address, answer=fail), max_restarts=20))
+        await until(lambda: client.members(address))
+        for name, raised in HARMFUL.items():
+            took, error = await seconds(client.ref(address).ask(Do(name), timeout=20.0))
+            assert isinstance(error, ActorCrashed)
+            assert not isinstance(error, TimeoutError)
+            assert type(raised).__name__ in f"{error} {getattr(error, 'type_name', '')}"
+            assert took < 5.0
+
+
+class Needy(Exception):
+    def __init__(self, *, first, second):
+        super().__init__(f"{first} and {second}")
+        self.lock = threading.Lock()
+
+
+def odd(what):
+    match what:
+        case "needy":
+            raise Needy(first="one", second="two")
+        case "huge":
+            raise ValueError("x" * 5_000_000)
+        case "circle":
+            error = ValueError("around")
+            raise error from error
+    raise ValueError("half \ud800 a pair")
+
+
+async def test_case_51_any_exception_arrives_as_short_text(servers):
+    address = unique("b.odd")
+    expected = {"needy": "one and two", "huge": "xxx", "circle": "around", "half": "half"}
+    async with servers.node("client") as client, servers.node("shop") as shop:
+        await shop.start(Supervisor.of(child(Holder, address, answer=odd), max_restarts=20))
+        await until(lambda: client.members(address))
+        for name, text in expected.items():
+            error = await outcome(client.ref(address).ask(Do(name), timeout=20.0))
+            assert isinstance(error, RemoteError)
+            assert error.type_name.endswith("Needy" if name == "needy" else "ValueError")
+            assert text in error.text
+            assert "in odd" in error.traceback_text
+            assert len(error.text) + len(error.traceback_text) < 25_000
+
+
+async def test_asks_that_were_given_up_do_not_keep_the_places_of_others(servers):
+    """A relay hands a member some 16 requests that are not answered, and no more."""
+    address = unique("b.places")
+    held = []
+    async with servers.node("client") as client, servers.node("shop") as shop:
+        await shop.start(Supervisor.of(child(Holder, address, held=held)))
+        await until(lambda: client.members(address))
+        ref = client.ref(address)
+        given_up = [ref.ask(Do("hold"), timeout=60.0) for _ in range(16)]
+        await until(lambda: len(held) == 16)
+        assert all(ask.cancel() for ask in given_up)
+        assert await ref.ask(Do("next"), timeout=5.0) == "next"
+        (binding,) = shop.parts.binder
+        assert not binding.handler.asked.deliveries
+
+
+async def test_case_60_over_the_allowance_asks_are_answered_and_tells_counted(servers, caplog):
+    address = unique("b.full")
+    gate = asyncio.Event()
+
+    class Full(Holder):
+        inbox_limit = 1
+
+    async with servers.node("client") as client, servers.node("shop") as shop:
+        await shop.start(Supervisor.of(child(Full, address, answer=lambda _: gate.wait())))
+        await until(lambda: client.members(address))
+        ref = client.ref(address)
+        asks = [asyncio.ensure_future(outcome(ref.ask(Do("x" * 50_000)))) for _ in range(12)]
+        done, _ = await asyncio.wait(asks, return_when=asyncio.FIRST_COMPLETED)
+        assert {type(task.result()) for task in done} == {Overloaded}
+        caplog.set_level(logging.WARNING)
+        caplog.clear()
+        refused = shop.parts.incoming.counters.refused
+        for _ in range(200):
+            ref.tell_all(Do("y"))
+        await until(lambda: shop.parts.incoming.counters.refused == refused + 200)
+        lines = [r for r in caplog.records if "a broadcast was not taken" in r.getMessage()]
+        assert 1 <= len(lines) <= 3
+        gate.set()
+        await asyncio.gather(*asks)
+
+
+def _ours():
+    """Living objects of our classes."""
+    gc.collect()
+    packages = ("irismq_runtime", "actors", "supervisors")
+    return sum(str(type(each).__module__).startswith(packages) for each in gc.get_objects())
+
+
+async def test_case_62_callers_that_come_and_go_leave_nothing_behind(servers):
+    address = unique("b.visited")
+    async with servers.node("shop") as shop:
+        await shop.start(Supervisor.of(child(Holder, address)))
+
+        async def visit(number):
+            async with pyiris.connect(servers.relay.host, servers.relay.port) as iris:
+                answer = await iris.request(address, b'{"caller": %d}' % number, timeout=5)
+            assert answer
+
+        async def visits(count):
+            for number in range(count):
+                await visit(number)
+            async with servers.node("passing") as passing:
+                await until(lambda: passing.members(address))
+                assert await passing.ref(address).ask(Do("hello")) == "hello"
+            await until(lambda: list(shop.nodes()) == [shop.id])
+
+        await visits(5)
+        before = _ours()
+        await visits(100)
+        assert _ours() <= before + 60
+
+
+async def test_case_63_a_follow_up_reaches_the_one_that_asked_and_ends_with_it(servers):
+    address, namesake = unique("b.server"), unique("b.namesake")
+    callers = []
+
+    def note(what):
+        return "noted"
+
+    class Server(Holder):
+        def on_receive(self, message):
+            callers.append(message)
+
+    class Client(Holder):
+        async def ask(self, server):
+            await server.tell_all(self.actor_ref)
+
+    async with servers.node("server") as server, servers.node("one") as one:
+        await server.start(Supervisor.of(child(Server, address, answer=note)))
+        logs = {"one": [], "two": []}
+        await one.start(Supervisor.of(child(Client, namesake, logs["one"])))
+        async with servers.node("two") as two:
+            await two.start(Supervisor.of(child(Client, namesake, logs["two"])))
+            for node in (one, two):
+                await until(lambda node=node: len(node.members(namesake)) == 2)
+                await until(lambda node=node: node.members(address))
+                (binding,) = node.parts.binder
+                await node.ref(address).ask(Do("hello"))
+                await node.ref(address).tell([node.name, binding.ref])
+            await until(lambda: len(callers) == 2)
+            refs = dict(callers)
+            for name, ref in refs.items():
+                await ref.tell(Do(f"follow-up to {name}"))
+            assert logs == {name: [f"follow-up to {name}"] for name in logs}
+        await until(lambda: len(server.nodes()) == 2)
+        with pytest.raises(ActorDeadError):
+            await refs["two"].tell(Do("too late"))
+        await refs["one"].tell(Do("still there"))
+        await until(lambda: "still there" in logs["one"])
