@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from irismq_runtime.mailbox.connection import Connection
 from irismq_runtime.mailbox.handshake import Handshake
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from irismq_runtime.protocols.nsq import Frame
 
 __all__ = ["Link", "LinkRole"]
+
+_NOT_YET: Final = "not connected yet"
 
 
 class LinkRole(Protocol):
@@ -55,7 +57,7 @@ class Link:
     ) -> None:
         self.endpoint = endpoint
         #: Why it is not ready; empty while it is.
-        self.reason = "not connected yet"
+        self.reason = _NOT_YET
         self.connection: Connection | None = None
         #: Times it became ready.
         self.connects = 0
@@ -194,7 +196,8 @@ class Link:
         try:
             async with wiring.dials:
                 await wiring.network.connect(lambda: connection, self.endpoint)
-            if self.state is LinkState.DIALING:
+            if self.state is LinkState.DIALING and self.reason == _NOT_YET:
+                # Said of a first attempt alone: what an earlier one was told says more.
                 self.reason = "something listens there, but has not answered as nsqd does"
         except OSError as error:
             connection.drop(explain(error))

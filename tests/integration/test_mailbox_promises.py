@@ -162,7 +162,9 @@ async def test_a_kill_under_load_loses_nothing(servers, works, journal):
     assert max(again.values()) <= 2
 
 
-@pytest.mark.slow
+# In the soak run: on a starved machine (seven at once on two cores) the one message that
+# was in hand when the process was stopped came only after SIGCONT, not after its lease.
+@pytest.mark.soak
 async def test_case_14_a_node_that_was_stopped_and_goes_on_loses_nothing(servers, works, journal):
     async with feeding(servers) as feed, works("--lease", "1.0") as stays:
         await stays.says("runs")
