@@ -11,13 +11,15 @@ no transport looks inside an envelope. Times are seconds, sizes are bytes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import AsyncIterator, Callable, Generator
 
 __all__ = [
+    "LEAVING",
+    "OVERLOADED",
     "AddressTransport",
     "Confirmation",
     "Consumption",
@@ -31,6 +33,11 @@ __all__ = [
     "TransportHealth",
     "TunnelPort",
 ]
+
+#: Faults with which a member answers by itself; nothing was done. It has no room:
+OVERLOADED: Final = "overloaded"
+#: and it is about to leave: another member may be asked at once.
+LEAVING: Final = "leaving"
 
 
 class TransportHealth(Protocol):

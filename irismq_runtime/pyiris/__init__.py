@@ -16,12 +16,12 @@ from irismq_runtime.errors import (
     TunnelClosed,
     TunnelTimeout,
 )
+from irismq_runtime.ports import LEAVING, OVERLOADED
 from irismq_runtime.pyiris.addresses import IrisAddresses, IrisMember
 from irismq_runtime.pyiris.client import Iris, TunnelOpening, connect
 from irismq_runtime.pyiris.connection import Connection
 from irismq_runtime.pyiris.event_stream import EventStream
-from irismq_runtime.pyiris.inbox import LEAVING
-from irismq_runtime.pyiris.limits import OVERLOADED, Allowance, Limits
+from irismq_runtime.pyiris.limits import Allowance, Limits
 from irismq_runtime.pyiris.options import DEFAULT_PORT, Options
 from irismq_runtime.pyiris.reconnect import Backoff
 from irismq_runtime.pyiris.service import Fault, Handler, Service, register

@@ -3,7 +3,8 @@
 A relay answers a close at once, forgets what a member says after it, and reads
 the packets of one connection in no order. So: refuse what is new, let what is
 in hand be answered, close the tunnels, prove by a round trip that the relay has
-read everything, and only then close.
+read everything, and only then close. Requests that wait in the relay for this
+member are lost by the close, so it makes round trips until one brought none.
 """
 
 from __future__ import annotations
@@ -30,6 +31,10 @@ PING: Final = "pyiris.ping"
 #: Seconds that a relay gets to answer a ping or a close.
 _PATIENCE: Final = 1.0
 
+#: Round trips, of some 1.5 ms each, after which requests still come because they
+#: are still sent here: then waiting longer does not help.
+_ROUNDS: Final = 200
+
 
 async def say_goodbye(
     line: Line,
@@ -47,7 +52,7 @@ async def say_goodbye(
     closing = asyncio.ensure_future(tunnels.close())
     await done_within(closing, drain, clock)
     closing.cancel()
-    await _round_trip(line, requests, clock)
+    await _quiet(line, requests, inbox, clock)
     link = line.link
     if link is not None:
         link.say_goodbye()
@@ -69,6 +74,15 @@ async def _answered(requests: Requests, inbox: Inbox | None, clock: Clock, secon
         inbox.on_empty = look
     look()
     await done_within(done, seconds, clock)
+
+
+async def _quiet(line: Line, requests: Requests, inbox: Inbox | None, clock: Clock) -> None:
+    """Make round trips until no more requests come, as far as that can be awaited."""
+    for _ in range(_ROUNDS):
+        before = 0 if inbox is None else inbox.turned_away
+        await _round_trip(line, requests, clock)
+        if inbox is None or inbox.turned_away == before:
+            return
 
 
 async def _round_trip(line: Line, requests: Requests, clock: Clock) -> None:

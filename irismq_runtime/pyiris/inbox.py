@@ -13,9 +13,10 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from irismq_runtime.errors import MessageTooLarge
+from irismq_runtime.ports import LEAVING, OVERLOADED
 from irismq_runtime.protocols.iris.packets import ClientReply
 from irismq_runtime.pyiris.deadlines import Expiry
-from irismq_runtime.pyiris.limits import OVERLOADED, Meter, Throttle
+from irismq_runtime.pyiris.limits import Meter, Throttle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -27,12 +28,9 @@ if TYPE_CHECKING:
     from irismq_runtime.pyiris.line import Line
     from irismq_runtime.pyiris.link import Link
 
-__all__ = ["LEAVING", "Inbox", "Request"]
+__all__ = ["Inbox", "Request"]
 
 logger = logging.getLogger(__name__)
-
-#: The fault text with which a member that is about to leave refuses a request.
-LEAVING: Final = "leaving"
 
 #: Characters of a fault that are carried; a relay may refuse more of them.
 _LONGEST_FAULT: Final = 64 * 1024
@@ -91,6 +89,8 @@ class Inbox:
         self.largest = limits.body
         #: True once the member is about to leave: new requests are refused.
         self.leaving = False
+        #: Requests that were refused for that.
+        self.turned_away = 0
         #: Requests whose caller gave up before they were answered.
         self.expired = 0
         #: Answers that were given too late, or on a link that is gone.
@@ -113,6 +113,7 @@ class Inbox:
         """A request has come."""
         link = self._line.require()
         if self.leaving:
+            self.turned_away += 1
             link.send(ClientReply(packet.id, None, LEAVING))
             return
         if not self.requests.take(len(packet.body)):

@@ -11,10 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Final
 
-__all__ = ["OVERLOADED", "Allowance", "Limits", "Meter", "Throttle"]
-
-#: The fault text with which a member refuses a request that it has no room for.
-OVERLOADED: Final = "overloaded"
+__all__ = ["Allowance", "Limits", "Meter", "Throttle"]
 
 _MIB: Final = 1024 * 1024
 

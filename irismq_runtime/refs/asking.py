@@ -3,7 +3,8 @@
 Resolved exactly once: by the answer, the transport's error, or the caller's
 cancellation. A request that the caller gives up is forgotten by the transport
 and cancelled at the other end, so that a late answer finds nobody and is never
-taken for another one. No task is made for it.
+taken for another one. No task is made for it. A member that is about to leave
+says so and does nothing: another one is asked, while there is time.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from actors import Future
-from actors.errors import AskCancelled, AskTimeout
+from actors.errors import AskCancelled, AskTimeout, Overloaded
 from irismq_runtime.errors import DecodeError, MessageTooLarge, NoSuchService, RemoteFault
+from irismq_runtime.ports import LEAVING, OVERLOADED
 from irismq_runtime.wire import Envelope, Kind, decode_fault_untrusted
 
 if TYPE_CHECKING:
@@ -24,6 +26,12 @@ __all__ = ["RemoteAsk"]
 
 T = TypeVar("T")
 
+#: Seconds by which the pause grows before another member is asked, and its most.
+_PAUSE = 0.02
+_LONGEST_PAUSE = 0.25
+#: The shortest time for which Iris can be asked, in seconds.
+_SHORTEST = 0.001
+
 
 class RemoteAsk(Future[T]):
     """The answer of one member of `cluster`, when it comes.
@@ -32,7 +40,17 @@ class RemoteAsk(Future[T]):
     a loop or fetched with `get()` from a thread, as every `actors.Future`.
     """
 
-    __slots__ = ("_cluster", "_outbound", "_request", "id", "message_type", "target", "timeout")
+    __slots__ = (
+        "_cluster",
+        "_deadline",
+        "_outbound",
+        "_request",
+        "_turns",
+        "id",
+        "message_type",
+        "target",
+        "timeout",
+    )
 
     def __init__(
         self,
@@ -48,6 +66,8 @@ class RemoteAsk(Future[T]):
         self._outbound = outbound
         self._cluster = cluster
         self._request: asyncio.Future[bytes] | None = None
+        self._deadline = 0.0
+        self._turns = 0
         self.target = target
         self.id = id
         self.message_type = message_type
@@ -62,12 +82,9 @@ class RemoteAsk(Future[T]):
         if len(data) > limit:
             self._fail(MessageTooLarge(len(data), limit, limit_of="the relay"))
             return
-        try:
-            request = outbound.addresses.request(self._cluster, data, self.timeout)
-        except Exception as error:  # refused before the wire: it is the ask's answer
-            self._fail(error)
+        self._deadline = outbound.clock.monotonic() + self.timeout
+        if not self._ask(data, self.timeout):
             return
-        self._request = request
         if outbound.events.active:
             outbound.events.emit(
                 "ask.sent",
@@ -76,17 +93,46 @@ class RemoteAsk(Future[T]):
                 type=self.message_type,
                 timeout=self.timeout,
             )
-        request.add_done_callback(self._answered)
+
+    def _ask(self, data: bytes, timeout: float) -> bool:
+        try:
+            request = self._outbound.addresses.request(self._cluster, data, timeout)
+        except Exception as error:  # refused before the wire: it is the ask's answer
+            self._fail(error)
+            return False
+        self._request = request
+        request.add_done_callback(lambda done: self._answered(done, data))
+        return True
+
+    def _ask_another(self, data: bytes) -> None:
+        """The member that was asked is leaving. Raises nothing."""
+        if self._done:
+            return
+        left = self._deadline - self._outbound.clock.monotonic()
+        absent = self._absent()
+        if absent is not None:
+            self._fail(absent)
+        elif left < _SHORTEST:
+            self._fail(self._timed_out(self.timeout))
+        else:
+            self._ask(data, left)
 
     def send_when_known(self, data: bytes) -> None:
         """Send once presence has settled; fail at once when nobody serves the address."""
         if self._done:
             return
+        absent = self._absent()
+        if absent is None:
+            self.send(data)
+        else:
+            self._fail(absent)
+
+    def _absent(self) -> BaseException | None:
+        """The error when presence knows that nobody is there to be asked."""
         directory = self._outbound.directory
         if directory.trusted and not directory.serves(self.target):
-            self._fail(NoSuchService(self.target))
-            return
-        self.send(data)
+            return NoSuchService(self.target)
+        return None
 
     def cancel(self) -> bool:
         """Give up: the request is forgotten, and its handler cancelled. Any thread.
@@ -121,13 +167,18 @@ class RemoteAsk(Future[T]):
         if not self._waiters:
             self._outbound.call(self._cancel)
 
-    def _answered(self, request: asyncio.Future[bytes]) -> None:
+    def _answered(self, request: asyncio.Future[bytes], data: bytes) -> None:
         if self._done:
             return
         if request.cancelled():
             self._fail(AskCancelled(self.target, self.message_type))
             return
         error = request.exception()
+        if self._turned_away(error):
+            self._turns += 1
+            pause = min(_PAUSE * (self._turns - 1), _LONGEST_PAUSE)
+            self._outbound.clock.call_later(pause, self._ask_another, data)
+            return
         if error is not None:
             self._fail(self._explained(error))
             return
@@ -140,6 +191,13 @@ class RemoteAsk(Future[T]):
         events = self._outbound.events
         if events.active:
             events.emit("ask.answered", id=self.id.hex(), address=self.target)
+
+    def _turned_away(self, error: BaseException | None) -> bool:
+        """Whether the member only said that it is about to leave.
+
+        What handlers answer comes in envelopes, so a bare fault is the transport's.
+        """
+        return isinstance(error, RemoteFault) and error.text == LEAVING
 
     def _read(self, data: bytes) -> Any:
         packer = self._outbound.packer
@@ -159,6 +217,8 @@ class RemoteAsk(Future[T]):
         """Name the target and the message where the transport knows only bytes."""
         if isinstance(error, AskTimeout):
             return self._timed_out(self.timeout)
+        if isinstance(error, RemoteFault) and error.text == OVERLOADED:
+            return Overloaded(f"{self.target} has no room for more requests: try again later")
         if isinstance(error, RemoteFault) and not error.cluster:
             return RemoteFault(error.text, cluster=self.target)
         return error

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from irismq_runtime.errors import EncodeError
+from irismq_runtime.errors import EncodeError, RemoteFault
 from irismq_runtime.refs.asking import RemoteAsk
 from irismq_runtime.wire import (
     DEFAULT_LIMITS,
@@ -42,6 +42,17 @@ class ForeignAsk(RemoteAsk[Any]):
 
     def _read(self, data: bytes) -> Any:
         return foreign_value_untrusted(data, self._form)
+
+    def _absent(self) -> None:
+        """Presence knows nothing of foreign services."""
+
+    def _turned_away(self, error: BaseException | None) -> bool:  # noqa: ARG002  # as there
+        return False  # its faults are its own words
+
+    def _explained(self, error: BaseException) -> BaseException:
+        if isinstance(error, RemoteFault):
+            return RemoteFault(error.text, cluster=self.target)
+        return super()._explained(error)
 
     def _cancel_there(self) -> None:
         """A foreign service knows no cancellation."""

@@ -106,10 +106,8 @@ class _PeerAsk(RemoteAsk[Any]):
 
     node_id: str
 
-    def send_when_known(self, data: bytes) -> None:
+    def _absent(self) -> BaseException | None:
         directory = self._outbound.directory
         if directory.trusted and not directory.knows_node(self.node_id):
-            if not self._done:
-                self._fail(ActorDeadError(self.target, Exit("noproc")))
-            return
-        self.send(data)
+            return ActorDeadError(self.target, Exit("noproc"))
+        return None

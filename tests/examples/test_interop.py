@@ -121,6 +121,24 @@ async def test_a_program_that_knows_nothing_of_us_and_an_actor_talk_both_ways(st
     ]
 
 
+async def test_what_bare_messages_cannot_carry_is_refused(servers):
+    log: list[Any] = []
+    async with desk(servers, log) as node:
+        stranger = node.ref("interop.stranger", foreign="json")
+        with pytest.raises(ValueError, match="no due time"):
+            stranger.tell({"a": 1}, delay=90_000.0)
+        with pytest.raises(ValueError, match="no due time"):
+            node.publish("interop.news", {"a": 1}, delay=90_000.0, foreign="json")
+        with pytest.raises(ValueError, match="no time of expiry"):
+            stranger.tell({"a": 1}, expires=5.0)
+        with pytest.raises(TypeError, match="is foreign"):
+            stranger.ask_all({"a": 1})
+        await node.publish("interop.news", b'"raw"', foreign="raw")
+        node.publish("interop.news", b"[1]", durable=False, foreign="raw")
+        await until(lambda: len(log) == 2)
+        assert sorted(log, key=str) == [("event", "raw"), ("event", [1])]
+
+
 PEER = [sys.executable, "-m", "examples.interop.peer"]
 KEY = b"sixteen bytes or more"
 

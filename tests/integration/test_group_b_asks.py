@@ -13,7 +13,9 @@ import pytest
 from actors import Actor, ActorCrashed, ActorDeadError, AskTimeout, Overloaded, Restarting
 from actors.errors import AskCycle, StartFailed
 from irismq_runtime import NoSuchService, PeerRef, RemoteError, current_node, pyiris
+from irismq_runtime.errors import RemoteFault
 from irismq_runtime.refs.asking import RemoteAsk
+from irismq_runtime.wire import Kind
 from supervisors import Backoff, Supervisor, child
 from tests.integration.group_b import ON_RELAYS, Do, Holder, outcome, seconds, seen
 from tests.integration.waiting import until
@@ -231,16 +233,20 @@ async def test_case_51_any_exception_arrives_as_short_text(servers):
 
 
 async def test_asks_that_were_given_up_do_not_keep_the_places_of_others(servers):
-    """A relay hands a member some 16 requests that are not answered, and no more."""
+    """A real relay hands a member 16 requests and broadcasts at once, and no more."""
     address = unique("b.places")
     held = []
     async with servers.node("client") as client, servers.node("shop") as shop:
         await shop.start(Supervisor.of(child(Holder, address, held=held)))
         await until(lambda: client.members(address))
         ref = client.ref(address)
-        given_up = [ref.ask(Do("hold"), timeout=60.0) for _ in range(16)]
-        await until(lambda: len(held) == 16)
-        assert all(ask.cancel() for ask in given_up)
+        for turn in (1, 2, 3):
+            given_up = [ref.ask(Do("hold"), timeout=60.0) for _ in range(15)]
+            await until(lambda turn=turn: len(held) == 15 * turn)
+            for number, ask in enumerate(given_up, 1):
+                assert ask.cancel()
+                count = 15 * (turn - 1) + number
+                await until(lambda n=count: shop.parts.incoming.counters.cancelled == n)
         assert await ref.ask(Do("next"), timeout=5.0) == "next"
         (binding,) = shop.parts.binder
         assert not binding.handler.asked.deliveries
@@ -340,3 +346,48 @@ async def test_case_63_a_follow_up_reaches_the_one_that_asked_and_ends_with_it(s
             await refs["two"].tell(Do("too late"))
         await refs["one"].tell(Do("still there"))
         await until(lambda: "still there" in logs["one"])
+
+
+class Doorkeeper:
+    """A member that says the faults it is given, one a request, and then answers."""
+
+    def __init__(self, node, faults):
+        self.node = node
+        self.faults = list(faults)
+
+    def on_request(self, request):
+        if self.faults:
+            request.fail(self.faults.pop(0))
+            return
+        packer = self.node.parts.outbound.packer
+        asked = packer.open_untrusted(request.body)
+        request.reply(packer.answer(Kind.REPLY, asked.id, "welcome"))
+
+    def on_joined(self):
+        pass
+
+    on_tunnel = on_broadcast = on_lost = on_joined
+
+
+async def test_case_54_who_meets_a_leaver_asks_another_and_who_meets_a_full_one_is_told(servers):
+    address = unique("b.door")
+    async with servers.node("client") as client, servers.node("shop") as shop:
+        keeper = Doorkeeper(shop, ["leaving"] * 3)
+        await shop.parts.addresses.join(address, keeper)
+        shop.parts.presence.bind(address, "urn:door")
+        await until(lambda: client.members(address))
+        assert await client.ref(address).ask(Do(), timeout=10.0) == "welcome"
+        keeper.faults = ["overloaded"]
+        assert isinstance(await outcome(client.ref(address).ask(Do())), Overloaded)
+        keeper.faults = ["leaving"]  # a foreign program's own word
+        error = await outcome(client.ref(address, foreign="json").ask("in"))
+        assert (type(error), error.text) == (RemoteFault, "leaving")
+        keeper.faults = ["leaving"] * 1000
+        ask = client.ref(address).ask(Do(), timeout=30.0)
+        await until(lambda: len(keeper.faults) < 998)
+        shop.parts.presence.unbind(address, "urn:door")
+        assert isinstance(await outcome(ask), NoSuchService)
+        keeper.faults = ["leaving"] * 1000
+        shop.parts.presence.bind(address, "urn:door")
+        await until(lambda: client.members(address))
+        assert isinstance(await outcome(client.ref(address).ask(Do(), timeout=0.2)), AskTimeout)
