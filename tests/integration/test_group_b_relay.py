@@ -131,12 +131,12 @@ async def test_case_53_all_that_is_open_fails_within_a_second_and_works_again(se
         )
         await until(lambda: len(client.members(address)) == 8)
         ref = client.ref(address)
-        asks = [ref.ask(Do("hold"), timeout=60.0) for _ in range(100)]
-        await until(lambda: len(held) > 16)
         tunnels = [] if alone(servers) else [await ref.tunnel() for _ in range(5)]
         for tunnel in tunnels:
             await tunnel.send("hello")
             assert await tunnel.receive() == "hello"
+        asks = [ref.ask(Do("hold"), timeout=60.0) for _ in range(100)]
+        await until(lambda: len(held) > 16)
         waiting = [asyncio.ensure_future(seconds(each)) for each in asks]
         waiting += [asyncio.ensure_future(seconds(tunnel.receive())) for tunnel in tunnels]
         began = asyncio.get_running_loop().time()
