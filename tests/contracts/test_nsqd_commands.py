@@ -200,6 +200,19 @@ async def test_cls_ends_deliveries_and_leaves_what_is_in_flight_to_be_settled(se
         assert (await client.error()).code == "E_FIN_FAILED"
 
 
+async def test_case_17_what_a_leaver_gives_back_in_one_write_does_not_come_to_it_again():
+    # The embedded one alone: in nsqd a push may already be under way when RDY 0 is read.
+    async with nsqd_server("embedded") as server, nsq_client(server.port) as client:
+        await client.subscribe("t", ready=1)
+        assert await client.ask(nsq.pub("t", b"x")) == b"OK"
+        message = await client.message()
+        client.send(nsq.rdy(0), nsq.req(message.id, 0), nsq.cls())
+        assert await client.response() == b"CLOSE_WAIT"
+        async with nsq_client(server.port) as other:
+            await other.subscribe("t", ready=1)
+            assert (await other.message()).attempts == 2
+
+
 async def test_an_mpub_with_one_bad_body_publishes_nothing(server):
     async with nsq_client(server.port) as bad, nsq_client(server.port) as client:
         data = length(2) + length(1) + b"a" + length(0)

@@ -120,9 +120,7 @@ async def test_a_sigterm_under_load_runs_nothing_twice_and_nothing_waits(servers
     assert len(rest) > 10, "there was hardly any load when the first one was asked to end"
     assert max(run.time for run in rest) - asked < 1.0
     given_back = [run for run in found if run.attempt > 1]
-    # Mostly the second delivery; a third was seen on a busy machine.
-    assert {run.pid for run in given_back} <= {two.process.pid}
-    assert all(run.attempt <= 3 for run in given_back)
+    assert {(run.pid, run.attempt) for run in given_back} <= {(two.process.pid, 2)}
     assert max(run.time - feed.told[run.number] for run in found) < 1.5
 
 

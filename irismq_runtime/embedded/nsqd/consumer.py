@@ -42,6 +42,7 @@ class Consumer:
         "client_id",
         "finish_count",
         "in_flight",
+        "leaving",
         "max_timeout",
         "message_count",
         "port",
@@ -68,6 +69,8 @@ class Consumer:
         self.sample_rate = sample_rate
         #: RDY: how many messages may be in flight.
         self.ready = 0
+        #: CLS was carried out: RDY says nothing any more.
+        self.leaving = False
         #: True while the connection has more unsent bytes than its high water.
         self.blocked = False
         self.in_flight: dict[bytes, StoredMessage] = {}

@@ -34,7 +34,6 @@ from irismq_runtime.protocols.nsq.records import (
     Touch,
 )
 from irismq_runtime.protocols.nsq.requests import CommandDecoder
-from irismq_runtime.protocols.nsq.states import ConnectionState
 
 if TYPE_CHECKING:
     import asyncio
@@ -288,7 +287,8 @@ class Session:
     def rdy(self, command: Rdy) -> None:
         """RDY. After CLS it is ignored."""
         consumer, channel = self._subscription()
-        if self.decoder.state is ConnectionState.SUBSCRIBED:
+        # Not by the decoder's state: it has read on, to a CLS that came in the same chunk.
+        if not consumer.leaving:
             consumer.ready = command.ready
             channel.pump_one(consumer)
 
@@ -316,6 +316,7 @@ class Session:
     def cls(self, _: Cls) -> None:
         """CLS: no more messages; what is in flight may still be settled."""
         consumer, _channel = self._subscription()
+        consumer.leaving = True
         consumer.ready = 0
         self._outlet.answer(frames.encode_response(frames.CLOSE_WAIT))
 
