@@ -162,14 +162,14 @@ async def test_a_kill_under_load_loses_nothing(servers, works, journal):
     assert max(again.values()) <= 2
 
 
-# In the soak run: on a starved machine (seven at once on two cores) the one message that
-# was in hand when the process was stopped came only after SIGCONT, not after its lease.
-@pytest.mark.soak
+@pytest.mark.slow
 async def test_case_14_a_node_that_was_stopped_and_goes_on_loses_nothing(servers, works, journal):
-    async with feeding(servers) as feed, works("--lease", "1.0") as stays:
+    # nsqd may offer a message to the stopped one several times before it misses its beats.
+    flags = ("--lease", "1.0", "--max-attempts", "100")
+    async with feeding(servers) as feed, works(*flags) as stays:
         await stays.says("runs")
         feed.flow()
-        async with works("--lease", "1.0") as sleeps:
+        async with works(*flags) as sleeps:
             await sleeps.says("runs")
             await until(lambda: sleeps.process.pid in {run.pid for run in runs(journal)})
             feed.tell(200)

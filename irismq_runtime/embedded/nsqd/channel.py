@@ -57,7 +57,6 @@ class Channel:
         self._deferred: list[tuple[float, int, StoredMessage]] = []
         self._sequence = 0
         self._timer: TimerHandle | None = None
-        self._turn = 0
         self._clock = clock
         self._rng = rng
         self._journal = journal
@@ -113,7 +112,11 @@ class Channel:
     # -- delivery ---------------------------------------------------------
 
     def pump(self) -> None:
-        """Give waiting messages to consumers with room, each in turn."""
+        """Give waiting messages to consumers with room, each in turn.
+
+        Who is first is drawn, as in nsqd: with a fixed turn, a steady flow and a lease
+        can fall into step, and a message goes to the same stopped consumer for ever.
+        """
         if not self.queue or self.paused:
             return
         if len(self.consumers) == 1:
@@ -121,8 +124,7 @@ class Channel:
             return
         ready = [consumer for consumer in self.consumers.values() if consumer.room > 0]
         while ready and self.queue:
-            self._turn += 1
-            first = self._turn % len(ready)
+            first = self._rng.randrange(len(ready))
             share = max(1, len(self.queue) // len(ready))
             for consumer in (*ready[first:], *ready[:first]):
                 if consumer.room > 0:
