@@ -1,7 +1,8 @@
 """What an actor may use of the runtime, whichever way it runs.
 
-These are the methods that `Actor` and `ThreadActor` share: their ref, their
-context, watches, timers, stash and behaviour. They belong to the actor's own
+These are the methods that `Actor` and `ThreadActor` share: their start, their
+ref, their context, watches, timers, stash and behaviour, and the three methods
+that Pykka asks of a new kind of actor. All but `start` belong to the actor's own
 code: call them in its handlers and hooks, not from outside.
 """
 
@@ -13,6 +14,7 @@ from actors._fixed import FIXED
 from actors._parcels import INTERRUPT
 from actors.delivery import Delivery
 from actors.errors import ActorDeadError, Refused
+from actors.future import Future
 from actors.handlers import HandlerTable, Lookup
 from actors.hooks import Hooks
 from actors.reply import Reply
@@ -20,6 +22,9 @@ from actors.timers import Timer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Self
+
+    import pykka
 
     from actors._loop_cell import LoopCell
     from actors._thread_cell import ThreadCell
@@ -27,7 +32,7 @@ if TYPE_CHECKING:
     from actors.ref import ActorRef
     from actors.system import System
 
-__all__ = ["Facilities", "describe"]
+__all__ = ["Facilities"]
 
 
 class _NotStarted:
@@ -67,6 +72,26 @@ class Facilities:
         table = HandlerTable(cls, threaded=cls.__threaded__)
         cls.__handlers__ = table.lookup(cls.on_receive, FIXED)  # type: ignore[attr-defined]  # every actor class has it
         cls.__hooks__ = Hooks.of(cls)
+
+    def __init__(self, *_args: Any, **_kwargs: Any) -> None:
+        # The cell binds the instance before the constructor runs, so there is
+        # nothing left of Pykka's constructor to do.
+        pass
+
+    def __str__(self) -> str:
+        return _describe(self)
+
+    @classmethod
+    def start(cls, *args: Any, **kwargs: Any) -> ActorRef[Self]:
+        """Start an actor in the current system and return its ref at once.
+
+        Inside an actor that is the actor's system; else the system of the
+        running loop; else one whose loop runs on a thread of its own. The
+        constructor runs in the caller; what it raises is raised here.
+        """
+        from actors.system import default_system
+
+        return default_system().start(cls, *args, **kwargs)
 
     @property
     def actor_ref(self) -> ActorRef[Any]:
@@ -194,8 +219,19 @@ class Facilities:
             raise ActorDeadError(f"this incarnation of {cell.ref}", cell.exit)
         return cell
 
+    @staticmethod
+    def _create_actor_inbox() -> NoReturn:
+        raise TypeError("the inbox belongs to the slot of the actor, not to the instance")
 
-def describe(actor: Facilities) -> str:
+    @staticmethod
+    def _create_future() -> pykka.Future[Any]:
+        return Future()
+
+    def _start_actor_loop(self) -> NoReturn:
+        raise TypeError("actors run in a slot: start them with start(), or under a supervisor")
+
+
+def _describe(actor: Facilities) -> str:
     """The class and the urn, as Pykka's actors show themselves."""
     cell = vars(actor).get("_cell")
     return f"{type(actor).__name__} ({cell.urn if cell is not None else 'not started'})"

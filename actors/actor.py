@@ -9,17 +9,14 @@ takes no other message. A handler that blocks, blocks the loop: use
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import pykka
 
-from actors._facilities import Facilities, describe
-from actors.future import Future
+from actors._facilities import Facilities
 
 if TYPE_CHECKING:
-    from typing import Self, TypeAlias
-
-    from actors.ref import ActorRef
+    from typing import TypeAlias
 
 __all__ = ["Actor"]
 
@@ -34,26 +31,6 @@ else:
 
 class Actor(Facilities, _PykkaActor):
     """Base class of actors that run on the loop. Subclass it, then `start()`."""
-
-    def __init__(self, *_args: Any, **_kwargs: Any) -> None:
-        # The cell binds the instance before the constructor runs, so there is
-        # nothing left of Pykka's constructor to do.
-        pass
-
-    def __str__(self) -> str:
-        return describe(self)
-
-    @classmethod
-    def start(cls, *args: Any, **kwargs: Any) -> ActorRef[Self]:
-        """Start an actor in the current system and return its ref at once.
-
-        Inside an actor that is the actor's system; else the system of the
-        running loop; else one whose loop runs on a thread of its own. The
-        constructor runs in the caller; what it raises is raised here.
-        """
-        from actors.system import default_system
-
-        return default_system().start(cls, *args, **kwargs)
 
     def on_start(self) -> Any:
         """Called before the first message; may be async. An error fails the start."""
@@ -79,17 +56,6 @@ class Actor(Facilities, _PykkaActor):
     def on_receive(self, message: Any) -> Any:
         """Take a message that no `@receives` method takes; may be async."""
         return self.unhandled(message)
-
-    @staticmethod
-    def _create_actor_inbox() -> NoReturn:
-        raise TypeError("the inbox belongs to the slot of the actor, not to the instance")
-
-    @staticmethod
-    def _create_future() -> pykka.Future[Any]:
-        return Future()
-
-    def _start_actor_loop(self) -> NoReturn:
-        raise TypeError("actors run in a slot: start them with start(), or under a supervisor")
 
 
 for _hook in (Actor.on_start, Actor.after_start, Actor.on_stop, Actor.on_failure):

@@ -6,17 +6,14 @@ of `Actor`. Handlers and hooks are plain `def`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pykka
 
-from actors._facilities import Facilities, describe
-from actors.future import Future
+from actors._facilities import Facilities
 
 if TYPE_CHECKING:
-    from typing import Self, TypeAlias
-
-    from actors.ref import ActorRef
+    from typing import TypeAlias
 
 __all__ = ["ThreadActor"]
 
@@ -36,20 +33,6 @@ class ThreadActor(Facilities, _PykkaActor):
     #: The threads are daemons: one that hangs must not keep the process alive.
     use_daemon_thread: ClassVar[bool] = True
 
-    def __init__(self, *_args: Any, **_kwargs: Any) -> None:
-        # Bound to its cell before the constructor runs; see Actor.
-        pass
-
-    def __str__(self) -> str:
-        return describe(self)
-
-    @classmethod
-    def start(cls, *args: Any, **kwargs: Any) -> ActorRef[Self]:
-        """Start an actor in the current system; see `Actor.start`."""
-        from actors.system import default_system
-
-        return default_system().start(cls, *args, **kwargs)
-
     def on_start(self) -> Any:
         """Called on the actor's thread before the first message."""
 
@@ -65,17 +48,6 @@ class ThreadActor(Facilities, _PykkaActor):
     def on_receive(self, message: Any) -> Any:
         """Take a message that no `@receives` method takes."""
         return self.unhandled(message)
-
-    @staticmethod
-    def _create_actor_inbox() -> NoReturn:
-        raise TypeError("the inbox belongs to the slot of the actor, not to the instance")
-
-    @staticmethod
-    def _create_future() -> pykka.Future[Any]:
-        return Future()
-
-    def _start_actor_loop(self) -> NoReturn:
-        raise TypeError("actors run in a slot: start them with start(), or under a supervisor")
 
 
 for _hook in (
