@@ -28,16 +28,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import subprocess
-import sys
 import time
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
+from contestants import rounds
 
 CONTESTANTS = {
     "Actor": "ours",
@@ -59,59 +55,9 @@ ROWS = {
     "memory": "bytes/actor",
 }
 AGAINST = "Pykka"
+LESS_IS_BETTER = {"memory", "growth"}
 #: What the runtime promises against Pykka, in the same run.
 TARGETS = {"tell": 8.0, "tell, stream": 8.0, "ask": 4.0, "start": 10.0}
-
-
-def run_one(module: str, scale: float) -> dict[str, float] | str:
-    """The figures of one contestant in a fresh process, or why there are none."""
-    code = (
-        "import json, sys; sys.path[:0] = [sys.argv[1], sys.argv[2]];"
-        f"from contestants.{module} import measure;"
-        "print('FIGURES ' + json.dumps(measure(float(sys.argv[3]))))"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", code, str(HERE), str(HERE.parent), str(scale)],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-        env={**os.environ, "PYTHONHASHSEED": "0"},
-    )
-    for line in result.stdout.splitlines():
-        if line.startswith("FIGURES "):
-            figures: dict[str, float] = json.loads(line.removeprefix("FIGURES "))
-            return figures
-    reason = result.stderr.strip().splitlines()
-    return reason[-1] if reason else f"exit code {result.returncode}"
-
-
-def best(row: str, one: float | None, other: float | None) -> float | None:
-    """The better figure of two rounds."""
-    if one is None or other is None:
-        return one if other is None else other
-    return min(one, other) if row in {"memory", "growth"} else max(one, other)
-
-
-def run_all(
-    names: list[str], rounds: int, scale: float
-) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
-    """All figures, and the contestants that have none with the reason."""
-    figures: dict[str, dict[str, float]] = {}
-    missing: dict[str, str] = {}
-    for turn in range(rounds):
-        for name in names:
-            if name in missing:
-                continue
-            print(f"round {turn + 1} of {rounds}: {name}", file=sys.stderr)
-            result = run_one(CONTESTANTS[name], scale)
-            if isinstance(result, str):
-                missing[name] = result
-                continue
-            known = figures.setdefault(name, {})
-            for row, value in result.items():
-                known[row] = best(row, known.get(row), value) or 0.0
-    return figures, missing
 
 
 def ratio(row: str, figures: dict[str, dict[str, float]], name: str) -> float | None:
@@ -123,24 +69,13 @@ def ratio(row: str, figures: dict[str, dict[str, float]], name: str) -> float | 
     return theirs / mine if row == "memory" else mine / theirs
 
 
-def table(figures: dict[str, dict[str, float]]) -> str:
+def table(figures: rounds.Figures) -> str:
     """The figures as a Markdown table, with the ratios to Pykka."""
-    names = list(figures)
-    lines = [
-        "| | " + " | ".join(names) + " |",
-        "| --- |" + " ---: |" * len(names),
-    ]
-    for row, unit in ROWS.items():
-        cells = []
-        for name in names:
-            value = figures[name].get(row)
-            times = ratio(row, figures, name)
-            text = "-" if value is None else f"{value:,.0f}"
-            if times is not None and name != AGAINST:
-                text += f" ({times:.1f}x)"
-            cells.append(text)
-        lines.append(f"| {row}, {unit} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+
+    def times(row: str, name: str) -> float | None:
+        return None if name == AGAINST else ratio(row, figures, name)
+
+    return rounds.table(figures, ROWS, times)
 
 
 def chart(figures: dict[str, dict[str, float]]) -> str:
@@ -201,18 +136,6 @@ def verdicts(figures: dict[str, dict[str, float]]) -> list[str]:
     return lines
 
 
-def versions() -> dict[str, str]:
-    """What was measured on what."""
-    known = {"python": platform.python_version(), "machine": platform.machine()}
-    known["cores"] = str(os.cpu_count())
-    for package in ("pykka", "uvloop", "thespian", "xoscar"):
-        try:
-            known[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return known
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Local actors beside what people use instead.")
     parser.add_argument("--rounds", type=int, default=3)
@@ -225,7 +148,14 @@ def main() -> None:
     if options.cpu:
         os.environ["BENCHMARK_CLOCK"] = "cpu"
     began = time.monotonic()
-    figures, missing = run_all(options.only, options.rounds, options.scale)
+    figures, missing = rounds.run_all(
+        CONTESTANTS,
+        options.only,
+        rounds=options.rounds,
+        scale=options.scale,
+        seconds=600,
+        less_is_better=LESS_IS_BETTER,
+    )
     print(table(figures))
     print()
     for line in verdicts(figures):
@@ -237,7 +167,7 @@ def main() -> None:
         "took_seconds": round(time.monotonic() - began),
         "rounds": options.rounds,
         "clock": "cpu" if options.cpu else "wall",
-        "versions": versions(),
+        "versions": rounds.versions(("pykka", "uvloop", "thespian", "xoscar")),
         "figures": figures,
         "left_out": missing,
     }

