@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 import struct
 import time
 from contextlib import AsyncExitStack
@@ -213,3 +214,24 @@ async def test_a_client_that_says_goodbye_at_once_gets_its_answers_first(tmp_pat
         answer = await asyncio.wait_for(reader.read(), 10)
         writer.close()
         assert answer == nsq.encode_response(b"OK") * 3
+
+
+@pytest.mark.parametrize("flush", [True, False], ids=["stop", "crash"])
+@pytest.mark.parametrize("turns", range(4))
+async def test_who_connects_while_the_server_ends_is_cut_off(turns: int, flush: bool):
+    # The loop accepts a connection in one turn and hands it over in a later one. A server that
+    # ended in between used to keep it: answered by heartbeats, confirming nothing, for ever.
+    nsqd = EmbeddedNsqd()
+    await nsqd.start()
+    with socket.create_connection(("127.0.0.1", nsqd.port)) as client:
+        client.setblocking(False)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await (nsqd.stop() if flush else nsqd.crash())
+        try:
+            said = await asyncio.wait_for(
+                asyncio.get_running_loop().sock_recv(client, 100), timeout=5
+            )
+        except ConnectionResetError:
+            said = b""
+        assert said == b""

@@ -65,8 +65,11 @@ class Connection(asyncio.Protocol):
     # -- asyncio.Protocol -------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client has connected."""
+        """A client has connected; not served when the server has ended since."""
         self._transport = cast("asyncio.Transport", transport)
+        if self._context.ended:
+            self._transport.abort()
+            return
         self._transport.set_write_buffer_limits(high=self._context.options.high_water)
         peer = self._transport.get_extra_info("peername")
         host, port = peer[:2] if peer else ("?", 0)

@@ -32,3 +32,5 @@ class ServerContext:
     connections: dict[int, Connection] = field(default_factory=dict)
     #: Clients dropped because they did not read.
     slow_dropped: int = 0
+    #: The server has ended: who was accepted at its last moment is cut off.
+    ended: bool = False

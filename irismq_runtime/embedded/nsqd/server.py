@@ -158,6 +158,8 @@ class EmbeddedNsqd:
         if context is None or server is None:
             return
         server.close()
+        # A loop may hand over a connection that it accepted before the close.
+        context.ended = True
         http, self._http = self._http, None
         if http is not None:
             await http.stop()
