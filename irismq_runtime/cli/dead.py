@@ -18,7 +18,9 @@ from irismq_runtime.wire import Envelope, Serializer
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Look at, replay or drop the dead letters of an address.")
+app = typer.Typer(
+    help="Look at, replay or drop the dead letters of an address.", add_completion=False
+)
 
 Address = Annotated[str, typer.Argument(help="The address whose letters are meant.")]
 Ids = Annotated[list[str], typer.Option("--id", help="Only ids that begin so; may be repeated.")]

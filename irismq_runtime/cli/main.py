@@ -1,7 +1,8 @@
-"""The command line: `irismq COMMAND`. One module a command; this one joins them.
+"""The command line: `irismq COMMAND`. One module a command; this table joins them.
 
-Commands load when they are called, so that `irismq --help` is quick. Exit codes
-are in the table of irismq_runtime.cli.codes.
+Commands are imported when they are called, so that `irismq --help` is quick: no
+module of a command is imported here. Exit codes are in the table of
+irismq_runtime.cli.codes.
 """
 
 from __future__ import annotations
@@ -12,15 +13,56 @@ from typing import Annotated
 
 import typer
 
-from irismq_runtime.cli import check, dead, demo, dev, mailbox, runner, talk, tree
+from irismq_runtime.cli.deferred import DeferredGroup
 
 __all__ = ["app", "main"]
 
+_CLI = "irismq_runtime.cli"
+
+
+class Commands(DeferredGroup):
+    """Every command: where it stands, and its line, which is that of its docstring."""
+
+    table = {  # noqa: RUF012  # a ClassVar of the base class
+        "dev": (f"{_CLI}.dev:dev", "Run a broker and a relay on loopback, for development."),
+        "run": (
+            f"{_CLI}.runner:run_tree",
+            "Run a supervision tree as a node; SIGTERM drains it and ends with code 0.",
+        ),
+        "ask": (f"{_CLI}.talk:ask", "Ask one member (or all) and print the answer as JSON."),
+        "tell": (
+            f"{_CLI}.talk:tell",
+            "Store a message in the mailbox of an address; done when the broker has it.",
+        ),
+        "tell-all": (
+            f"{_CLI}.talk:tell_all",
+            "Send a message to every live member of an address, best effort.",
+        ),
+        "tree": (
+            f"{_CLI}.tree:tree",
+            "Show who runs where, in which state, and how often it was restarted.",
+        ),
+        "dead": (f"{_CLI}.dead:app", "Look at, replay or drop the dead letters of an address."),
+        "mailbox": (
+            f"{_CLI}.mailbox:mailbox",
+            "Show depth, in flight, deferred and consumers of a mailbox, from nsqd.",
+        ),
+        "check": (
+            f"{_CLI}.check:check",
+            "See what answers at each address; code 3 when something else does, or nothing.",
+        ),
+        "demo": (
+            f"{_CLI}.demo:demo",
+            "Feed a day of flights to two nodes, crash handlers, kill a node, compare the sums.",
+        ),
+    }
+
+
 app = typer.Typer(
     name="irismq",
+    cls=Commands,
     help="Supervised actors; their mailboxes are NSQ channels, their addresses Iris clusters.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -34,18 +76,6 @@ def _options(
         format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
         stream=sys.stderr,
     )
-
-
-app.command("dev")(dev.dev)
-app.command("run")(runner.run_tree)
-app.command("ask")(talk.ask)
-app.command("tell")(talk.tell)
-app.command("tell-all")(talk.tell_all)
-app.command("tree")(tree.tree)
-app.add_typer(dead.app, name="dead")
-app.command("mailbox")(mailbox.mailbox)
-app.command("check")(check.check)
-app.command("demo")(demo.demo)
 
 
 def main() -> None:

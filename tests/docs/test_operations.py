@@ -151,6 +151,7 @@ def test_exit_codes() -> None:
 
 
 COMMANDS: Any = typer.main.get_command(app)
+COMMANDS.load_all()
 
 
 def test_commands() -> None:

@@ -1,0 +1,63 @@
+"""Commands that are imported when they are called, so that `irismq --help` is quick.
+
+A table says for each command where it stands and what its line in the help is;
+the help and the completion of names are made from the table alone. Running a
+command, its own help and the completion of its options import its module.
+The lines of the table are the first lines of the docstrings: a test compares them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import typer
+import typer.core
+import typer.main
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["DeferredCommand", "DeferredGroup"]
+
+
+class DeferredCommand(typer.core.TyperCommand):
+    """The name and the help line of a command; `load` gives the command itself."""
+
+    def __init__(self, name: str, target: str, help_line: str) -> None:
+        super().__init__(name, help=help_line)
+        self.target = target
+
+    def load(self) -> Any:
+        """Import `target` ("module:function", or a whole `typer.Typer`) and make the command."""
+        module, _, attribute = self.target.partition(":")
+        found = getattr(importlib.import_module(module), attribute)
+        if not isinstance(found, typer.Typer):
+            app = typer.Typer(add_completion=False)
+            app.command(self.name)(found)
+            found = app
+        command = typer.main.get_command(found)
+        command.name = self.name
+        return command
+
+
+class DeferredGroup(typer.core.TyperGroup):
+    """A group whose commands stand in `table`: name -> (target, help line)."""
+
+    table: ClassVar[Mapping[str, tuple[str, str]]] = {}
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        for name, (target, line) in self.table.items():
+            self.add_command(DeferredCommand(name, target, line))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return name, command and its arguments; the command is loaded here."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command.load() if isinstance(command, DeferredCommand) else command, rest
+
+    def load_all(self) -> None:
+        """Put the commands themselves in the places of their lines."""
+        for name, command in list(self.commands.items()):
+            if isinstance(command, DeferredCommand):
+                self.commands[name] = command.load()

@@ -1,0 +1,49 @@
+"""The table of commands: its lines, and what the help imports."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import typer
+
+from irismq_runtime.cli.main import Commands, app
+
+GROUP: Any = typer.main.get_command(app)
+
+
+@pytest.mark.parametrize("name", Commands.table)
+def test_a_line_of_the_table_is_the_first_of_the_docstring(name: str) -> None:
+    command = GROUP.commands[name].load()
+    assert command.help.split("\n\n")[0] == Commands.table[name][1]
+    assert command.name == name
+
+
+def imported_by(*arguments: str) -> set[str]:
+    """The modules that a run of the command line has imported at its end."""
+    program = (
+        "import atexit, json, sys\n"
+        "atexit.register(lambda: sys.stderr.write(json.dumps(sorted(sys.modules))))\n"
+        "from irismq_runtime.cli.main import main\n"
+        f"sys.argv = ['irismq', *{arguments!r}]\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert "Usage" in done.stdout
+    return set(json.loads(done.stderr))
+
+
+def test_the_help_imports_no_command_and_nothing_heavy() -> None:
+    modules = imported_by("--help")
+    heavy = {"asyncio", "textual", "tornado", "nsq", "opentelemetry", "msgpack", "pykka", "uvloop"}
+    assert modules & heavy == set()
+    assert {name for name in modules if name.startswith("irismq_runtime.")} == {
+        "irismq_runtime.cli",
+        "irismq_runtime.cli.deferred",
+        "irismq_runtime.cli.main",
+    }
