@@ -13,7 +13,8 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
+from urllib.parse import parse_qsl, urlsplit
 
 from irismq_runtime.errors import ConfigError
 
@@ -23,10 +24,13 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_IRIS_PORT",
     "DEFAULT_LOOKUPD_HTTP_PORT",
+    "DEFAULT_NATS_PORT",
     "DEFAULT_NSQD_HTTP_PORT",
     "DEFAULT_NSQD_PORT",
     "Endpoint",
+    "NatsOverlay",
     "NodeConfig",
+    "names_overlay",
     "parse_endpoint",
     "parse_endpoints",
 ]
@@ -35,8 +39,10 @@ DEFAULT_NSQD_PORT: Final = 4150
 DEFAULT_NSQD_HTTP_PORT: Final = 4151
 DEFAULT_LOOKUPD_HTTP_PORT: Final = 4161
 DEFAULT_IRIS_PORT: Final = 55555
+DEFAULT_NATS_PORT: Final = 4222
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,32}\Z")
+_NATS_URL: Final = re.compile(r"(?:nats|tls)://")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +101,106 @@ def parse_endpoints(
     return tuple(dict.fromkeys(found))
 
 
+def names_overlay(text: str) -> bool:
+    """Whether `text`, given as the relay's address, names NATS servers instead."""
+    return _NATS_URL.match(text.strip()) is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NatsOverlay:
+    """A NATS cluster over which relays route, and how it is reached.
+
+    `servers`: URLs, "nats://[user:password@]host:port" or "tls://..."; any one of
+    them is enough. `net`: a name, 1 to 32 of letters, digits, `_`, `-`; relays of
+    another one do not see these, on the same NATS. `credentials`: the path of a
+    .creds file. `tls_ca`: of the certificates to trust; `tls_cert`, `tls_key`: of
+    the relay's own. Files are read when a relay starts. Raises `ConfigError`.
+    """
+
+    servers: tuple[str, ...] = field(repr=False)
+    net: str = "irismq"
+    credentials: str = ""
+    tls_ca: str = ""
+    tls_cert: str = ""
+    tls_key: str = ""
+
+    def __post_init__(self) -> None:
+        """Check each option; the first that has no meaning raises."""
+        if not self.servers:
+            raise ConfigError("nats", "no server is named", "give at least one nats://HOST:PORT")
+        for server in self.servers:
+            _nats_endpoint(server)
+        if not _NAME.match(self.net):
+            raise ConfigError(
+                "net", f"{self.net!r} is no name of a network", "use 1 to 32 of A-Z a-z 0-9 _ -"
+            )
+        if bool(self.tls_cert) != bool(self.tls_key):
+            raise ConfigError("tls_cert", "a certificate and its key go together", "give both")
+
+    @classmethod
+    def parse(cls, texts: str | Iterable[str], **options: str) -> Self:
+        """Read URLs, several between commas, with options behind a question mark.
+
+        "nats://a:4222,nats://b:4222?net=shop&creds=/etc/shop.creds": the options of
+        the class by name, `creds` for `credentials`. `options` that are not empty
+        go before those of the text.
+        """
+        given = [texts] if isinstance(texts, str) else list(texts)
+        servers: list[str] = []
+        found: dict[str, str] = {}
+        for text in given:
+            urls, _, query = text.strip().partition("?")
+            servers += [_nats_url(part.strip()) for part in urls.split(",") if part.strip()]
+            found |= _nats_options(query)
+        found |= {name: value for name, value in options.items() if value}
+        return cls(servers=tuple(dict.fromkeys(servers)), **found)
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """Where the servers are."""
+        return tuple(map(_nats_endpoint, self.servers))
+
+    @property
+    def peer(self) -> str:
+        """The servers for a person: no name and no password in it."""
+        return f"NATS at {', '.join(map(str, self.endpoints))}"
+
+
+def _nats_url(text: str) -> str:
+    """Return one server with its scheme, which only the first of several must have."""
+    return text if "://" in text else f"nats://{text}"
+
+
+def _nats_endpoint(server: str) -> Endpoint:
+    """Return where a server is. Raises `ConfigError`, without what may be a password."""
+    scheme, _, rest = server.partition("://")
+    remedy = "write nats://HOST:PORT or tls://HOST:PORT"
+    if scheme not in {"nats", "tls"}:
+        raise ConfigError("nats", f"{scheme!r} is no scheme of NATS", remedy)
+    try:
+        tail = urlsplit(server)
+    except ValueError as error:
+        raise ConfigError("nats", f"a server's URL has no meaning ({error})", remedy) from error
+    if tail.path or tail.fragment:
+        raise ConfigError("nats", f"the URL of {tail.hostname!r} has a path", remedy)
+    where = rest.rpartition("@")[2]
+    if not where or where.startswith(":"):
+        raise ConfigError("nats", "a server's URL names no host", remedy)
+    return parse_endpoint(where, option="nats", default_port=DEFAULT_NATS_PORT)
+
+
+def _nats_options(query: str) -> dict[str, str]:
+    """Read "net=shop&creds=PATH". Raises `ConfigError` for a name that is unknown."""
+    names = {"net": "net", "creds": "credentials"}
+    names |= {name: name for name in ("tls_ca", "tls_cert", "tls_key")}
+    found: dict[str, str] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name not in names:
+            raise ConfigError("nats", f"there is no option {name!r}", f"use {', '.join(names)}")
+        found[names[name]] = value
+    return found
+
+
 def _check_seconds(option: str, value: float, *, zero: bool = False) -> None:
     if math.isnan(value) or math.isinf(value) or value < 0 or (value == 0 and not zero):
         raise ConfigError(option, f"{value!r} is no span of time", "give seconds, e.g. 5.0")
@@ -114,6 +220,7 @@ class NodeConfig:
     `nsqd`: brokers to publish to, the first that answers is used, the others
     stand by; all are consumed from. `lookupd`: nsqlookupd HTTP endpoints; the
     brokers they list are consumed from as well. `iris`: the relay.
+    `nats`: the node runs a relay of its own, over these servers, instead of `iris`.
     `keys`: signing keys by id; with any, unsigned envelopes are refused.
     `sign_with`: the id of the key that signs; the first of `keys` by default.
     """
@@ -122,6 +229,7 @@ class NodeConfig:
     nsqd: tuple[Endpoint, ...] = (Endpoint("127.0.0.1", DEFAULT_NSQD_PORT),)
     lookupd: tuple[Endpoint, ...] = ()
     iris: Endpoint = Endpoint("127.0.0.1", DEFAULT_IRIS_PORT)
+    nats: NatsOverlay | None = None
     keys: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     sign_with: str | None = None
 

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from irismq_runtime.config import Endpoint, NodeConfig, parse_endpoint, parse_endpoints
+from irismq_runtime.config import (
+    Endpoint,
+    NatsOverlay,
+    NodeConfig,
+    names_overlay,
+    parse_endpoint,
+    parse_endpoints,
+)
 from irismq_runtime.errors import ConfigError
 
 
@@ -71,3 +78,62 @@ def test_an_option_without_meaning_is_named(option, value):
 
 def test_secrets_do_not_show_in_the_repr():
     assert "hunter2" not in repr(NodeConfig(keys={"k": b"hunter2hunter2hunter2"}))
+
+
+@pytest.mark.parametrize(
+    ("text", "servers", "net"),
+    [
+        ("nats://a:4222,nats://b:4223", ("nats://a:4222", "nats://b:4223"), "irismq"),
+        ("nats://a, b:7", ("nats://a", "nats://b:7"), "irismq"),
+        ("tls://[::1]:9?net=shop", ("tls://[::1]:9",), "shop"),
+        ("nats://u:p%40ss@a:1,nats://u:p%40ss@a:1", ("nats://u:p%40ss@a:1",), "irismq"),
+    ],
+)
+def test_nats_servers_are_read_in_all_their_forms(text, servers, net):
+    assert names_overlay(text)
+    overlay = NatsOverlay.parse(text)
+    assert (overlay.servers, overlay.net) == (servers, net)
+
+
+def test_an_option_given_apart_goes_before_the_one_in_the_url():
+    text = "nats://a?net=one&creds=/x&tls_ca=ca.pem"
+    overlay = NatsOverlay.parse([text, "nats://b"], net="two", credentials="", tls_ca="")
+    assert overlay.servers == ("nats://a", "nats://b")
+    assert (overlay.net, overlay.credentials, overlay.tls_ca) == ("two", "/x", "ca.pem")
+
+
+def test_passwords_show_neither_in_the_peer_nor_in_the_repr_nor_in_errors():
+    overlay = NatsOverlay.parse("nats://user:hunter2@a:1,nats://hunter2@b:2")
+    assert overlay.peer == "NATS at a:1, b:2"
+    assert overlay.endpoints == (Endpoint("a", 1), Endpoint("b", 2))
+    assert "hunter2" not in repr(overlay)
+    for text in ("nats://user:hunter2@", "nats://user:hunter2@[a", "nats://user:hunter2@a/x"):
+        with pytest.raises(ConfigError) as caught:
+            NatsOverlay.parse(text)
+        assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "option"),
+    [
+        ("", "nats"),
+        ("http://a:1", "nats"),
+        ("nats://", "nats"),
+        ("nats://:4222", "nats"),
+        ("nats://a:x", "nats"),
+        ("nats://a:1/path", "nats"),
+        ("nats://a?colour=red", "nats"),
+        ("nats://a?net=two words", "net"),
+        ("nats://a?net=", "net"),
+        ("nats://a?tls_cert=c.pem", "tls_cert"),
+    ],
+)
+def test_a_nats_url_without_meaning_is_refused(text, option):
+    with pytest.raises(ConfigError) as caught:
+        NatsOverlay.parse(text)
+    assert caught.value.option == option
+
+
+@pytest.mark.parametrize("text", ["127.0.0.1:55555", "nats", "nats:4222", "host"])
+def test_the_address_of_a_relay_names_no_overlay(text):
+    assert not names_overlay(text)
