@@ -33,7 +33,8 @@ class MailboxConfig:
     connect_timeout: float = 5.0
     #: How long `start` waits for the first broker.
     start_timeout: float = 10.0
-    #: nsqd beats this often; 2.5 beats of silence end the connection (nsqd: 1 to 60).
+    #: nsqd beats this often, and to consumers at least once a lease; 2.5 beats of
+    #: silence end the connection (nsqd: 1 to 60, and it drops us after two of them).
     heartbeat: float = 5.0
     #: First and largest delay before dialling again; jitter is half to one and a half of it.
     reconnect_min: float = 0.2
@@ -121,6 +122,17 @@ class MailboxConfig:
             raise ConfigError("deflate_level", f"{self.deflate_level} is not 1 to 9")
         if self.compression == "snappy":
             _need_snappy()
+
+    @property
+    def consumer_heartbeat(self) -> float:
+        """The heartbeat of a connection that consumes: no longer than a lease.
+
+        nsqd drops a client that misses two beats. A stopped process (SIGSTOP, a
+        frozen machine) is given its messages again after every lease until then;
+        with beats of two leases and more that could use up all their attempts, and
+        they would be buried without having been run.
+        """
+        return min(self.heartbeat, self.msg_timeout)
 
 
 _POSITIVE = (

@@ -182,7 +182,7 @@ class Link:
             self.endpoint,
             handshake,
             clock=wiring.clock,
-            silence=2.5 * wiring.config.heartbeat,
+            silence=2.5 * wiring.heartbeat(self._subscribe),
         )
         self._ended.clear()
         self._dialled = connection

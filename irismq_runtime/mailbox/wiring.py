@@ -146,6 +146,11 @@ class Wiring:
             stable_after=config.stable_after,
         )
 
+    def heartbeat(self, subscribe: tuple[str, str] | None) -> float:
+        """Seconds between two beats of a broker, on a connection that subscribes so."""
+        config = self.config
+        return config.heartbeat if subscribe is None else config.consumer_heartbeat
+
     def wishes(self, endpoint: Endpoint, subscribe: tuple[str, str] | None) -> Wishes:
         """What to ask of the broker at `endpoint`."""
         config = self.config
@@ -154,7 +159,7 @@ class Wiring:
             client_id=config.client_id or self._hostname,
             hostname=self._hostname,
             user_agent=config.user_agent,
-            heartbeat=config.heartbeat,
+            heartbeat=self.heartbeat(subscribe),
             msg_timeout=min(longest, config.msg_timeout) or None,
             output_buffer_size=config.output_buffer_size,
             output_buffer_timeout=config.output_buffer_timeout,

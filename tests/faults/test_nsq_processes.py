@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from irismq_runtime.embedded.nsqd import NsqdOptions
+from irismq_runtime.mailbox import MailboxConfig
 from tests.faults.proxy import NsqdProxy
 from tests.mailbox.on_nsqd import Collector, eventually, fresh_topic, mailbox
 from tests.support.nsqd_http import channel_stats
@@ -129,8 +130,30 @@ async def test_case_14_a_process_that_was_stopped_consumes_again(kind: Any):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
+async def test_case_14_a_stopped_process_does_not_use_up_the_attempts(kind: Any):
+    """Its lease is 1 s, the beat of its options 5 s: the broker drops it after two leases."""
+    topic = fresh_topic()
+    async with (
+        nsqd_server(kind) as server,
+        mailbox(server.port) as made,
+        consumer_process(server.port, topic, hold=1, heartbeat=5) as child,
+    ):
+        await made.publish(topic, b"held")
+        await child.until("got held 1")
+        child.process.send_signal(signal.SIGSTOP)
+        async with asyncio.timeout(15):
+            while await consumers(server, topic):
+                continue
+        sink = Collector()
+        await sink.on(made, topic, window=1)
+        await sink.count(1, seconds=15.0)
+        assert sink.messages[0].attempts <= MailboxConfig().max_attempts
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
 async def test_case_14_a_process_stopped_for_longer_than_its_leases_only(kind: Any):
-    """Its connection stands all the time; what it was sent meanwhile is not lost either."""
+    """What it was sent meanwhile is not lost either."""
     topic = fresh_topic()
     async with (
         nsqd_server(kind, options=NsqdOptions(msg_timeout=1.0)) as server,

@@ -35,6 +35,19 @@ async def test_it_asks_for_a_short_lease_and_for_the_window():
     await world.close()
 
 
+@pytest.mark.parametrize(
+    ("lease", "asked"), [(1.0, 1000), (3.5, 3500), (5.0, 5000), (15.0, 5000), (60.0, 5000)]
+)
+async def test_a_consumer_is_beaten_for_at_least_once_a_lease(lease: float, asked: int):
+    """nsqd drops who misses two beats: before a stopped process has used up all attempts."""
+    world, _, peer = await consuming(msg_timeout=lease)
+    assert b'"heartbeat_interval": %d' % asked in peer.of(Identify)[0].body
+    publisher = world.network.publisher()
+    assert publisher is not None
+    assert b'"heartbeat_interval": 5000' in publisher.of(Identify)[0].body
+    await world.close()
+
+
 async def test_what_one_loop_turn_settles_is_one_write():
     world, consumption, peer = await consuming()
     peer.push(*range(10))
@@ -388,6 +401,17 @@ async def test_a_silent_broker_is_left():
     world.network.mute = False
     await world.pass_time(1.0)
     assert consumption.health().ok
+    await world.close()
+
+
+async def test_a_silent_broker_is_left_sooner_by_who_has_a_short_lease():
+    world, _, peer = await consuming(heartbeat=5.0, msg_timeout=2.0)
+    publisher = world.network.publisher()
+    assert publisher is not None
+    world.network.mute = True
+    await world.pass_time(5.5, step=0.5)
+    assert not peer.alive
+    assert publisher.alive
     await world.close()
 
 
