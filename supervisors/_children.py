@@ -9,6 +9,7 @@ A child's place in the order is its `seat`, given once.
 from __future__ import annotations
 
 from enum import StrEnum
+from itertools import islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -87,6 +88,8 @@ class Child(NamedTuple):
 # A leaf is a dict of at most _LEAF children, a branch 32 nodes by five bits of the hash.
 _Node: TypeAlias = "dict[str, Child] | tuple[_Node, ...]"
 _LEAF = 32
+#: Children beyond which `some` does not choose.
+_MANY = 2000
 _BITS = 5
 _MASK = (1 << _BITS) - 1
 _DEEPEST = 60  # beyond it the hash has no bits left: equal hashes share one leaf
@@ -138,6 +141,22 @@ class Children:
     def ordered(self) -> list[Child]:
         """All children in the order of their start."""
         return sorted(_walk(self._root), key=attrgetter("seat"))
+
+    def some(self, most: int) -> list[Child]:
+        """At most `most` children, for somebody who looks at them.
+
+        Those that have been in trouble go first, in the order of their start. Of a
+        great many (over `_MANY`) any are taken: to look must not cost what they cost.
+        """
+        if len(self) <= most:
+            return self.ordered()
+        if len(self) > _MANY:
+            return list(islice(_walk(self._root), most))
+        by_trouble = sorted(
+            _walk(self._root),
+            key=lambda one: (one.phase is Phase.RUNNING and not one.restarts, one.seat),
+        )
+        return sorted(by_trouble[:most], key=attrgetter("seat"))
 
     def count(self, *phases: Phase) -> int:
         """How many are in these phases. Constant time."""

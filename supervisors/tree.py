@@ -32,6 +32,8 @@ class TreeNode:
     `state` is as in `ChildInfo`, or the state of the slot at the root. `restarts`
     counts its starts after the first; `last_exit` (plain values: reason, error, text,
     message_type, time, wall, restarts) says how it last ended, None if it never did.
+    `inbox` counts the messages that wait in its slot, `handled` those handled since
+    the slot was made, `hidden` the children left out.
     """
 
     name: str
@@ -44,6 +46,9 @@ class TreeNode:
     address: str | None = None
     strategy: str | None = None
     children: tuple[TreeNode, ...] = ()
+    inbox: int = 0
+    handled: int = 0
+    hidden: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """The node and those below it as plain values; the class under the key `class`."""
@@ -57,6 +62,9 @@ class TreeNode:
             "ref": self.ref,
             "address": self.address,
             "strategy": self.strategy,
+            "inbox": self.inbox,
+            "handled": self.handled,
+            "hidden": self.hidden,
             "children": [child.to_dict() for child in self.children],
         }
 
@@ -89,8 +97,11 @@ def _branches(node: TreeNode) -> Iterator[str]:
             yield ("   " if place == last else "│  ") + line
 
 
-def tree_of(ref: ActorRef[Any]) -> TreeNode:
-    """The tree below `ref` as it is now; a single node when it is no supervisor."""
+def tree_of(ref: ActorRef[Any], *, most: int | None = None) -> TreeNode:
+    """The tree below `ref` as it is now; a single node when it is no supervisor.
+
+    `most`: of each supervisor's children so many are shown, see `Children.some`.
+    """
     cell = ref._cell  # noqa: SLF001  # a supervisor knows cells; see actors._cell
     return _node(
         ref,
@@ -99,6 +110,7 @@ def tree_of(ref: ActorRef[Any]) -> TreeNode:
         state=cell.state.value,
         restarts=cell.restarts,
         last_exit=ref.exit,
+        most=most,
     )
 
 
@@ -110,9 +122,11 @@ def _node(
     state: str,
     restarts: int,
     last_exit: Exit | None,
+    most: int | None,
 ) -> TreeNode:
     supervises = issubclass(actor_class, Supervises)
     keeper = keeper_of(ref) if supervises and ref is not None else None
+    children = () if keeper is None else tuple(_children(keeper, most))
     return TreeNode(
         name=name,
         actor_class=actor_class.__qualname__,
@@ -123,7 +137,10 @@ def _node(
         ref=None if ref is None else ref.actor_urn,
         address=_address(ref, actor_class),
         strategy=None if keeper is None else keeper.state.policy.strategy,
-        children=() if keeper is None else tuple(_children(keeper)),
+        children=children,
+        inbox=0 if ref is None else len(ref._cell.inbox),  # noqa: SLF001  # as in tree_of
+        handled=0 if ref is None else getattr(ref._cell, "handled", 0),  # noqa: SLF001  # as in tree_of
+        hidden=0 if keeper is None else len(keeper.state.children) - len(children),
     )
 
 
@@ -133,12 +150,13 @@ def _address(ref: ActorRef[Any] | None, actor_class: type[Any]) -> str | None:
     return address if isinstance(address, str) else None
 
 
-def _children(keeper: Keeper) -> Iterator[TreeNode]:
-    for child in keeper.state.children:
-        yield _child_node(keeper, child)
+def _children(keeper: Keeper, most: int | None) -> Iterator[TreeNode]:
+    children = keeper.state.children
+    for child in children if most is None else children.some(most):
+        yield _child_node(keeper, child, most)
 
 
-def _child_node(keeper: Keeper, child: Child) -> TreeNode:
+def _child_node(keeper: Keeper, child: Child, most: int | None) -> TreeNode:
     cell = keeper.cells.get(child.name)
     return _node(
         None if cell is None else cell.ref,
@@ -147,6 +165,7 @@ def _child_node(keeper: Keeper, child: Child) -> TreeNode:
         state=str(child.phase),
         restarts=child.restarts,
         last_exit=child.last_exit,
+        most=most,
     )
 
 

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from irismq_runtime.messaging.control import Call, Ended, TreeRequest, Unwatch, Watch
+from irismq_runtime.messaging.control import (
+    Call,
+    Ended,
+    ReportRequest,
+    RestartRequest,
+    TreeRequest,
+    Unwatch,
+    Watch,
+)
 from irismq_runtime.messaging.names import (
     CALL_TYPE,
     DEAD_CHANNEL,
@@ -27,6 +35,8 @@ __all__ = [
     "Call",
     "Ended",
     "Packer",
+    "ReportRequest",
+    "RestartRequest",
     "TreeRequest",
     "Tunnel",
     "Unwatch",

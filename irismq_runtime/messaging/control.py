@@ -12,7 +12,15 @@ from typing import Any
 
 from actors import message
 
-__all__ = ["Call", "Ended", "TreeRequest", "Unwatch", "Watch"]
+__all__ = [
+    "Call",
+    "Ended",
+    "ReportRequest",
+    "RestartRequest",
+    "TreeRequest",
+    "Unwatch",
+    "Watch",
+]
 
 
 @message("irismq.call")
@@ -61,3 +69,23 @@ class Ended:
 @dataclass(frozen=True, slots=True)
 class TreeRequest:
     """Ask a node for its supervision trees."""
+
+
+@message("irismq.report")
+@dataclass(frozen=True, slots=True)
+class ReportRequest:
+    """Ask a node how it is: trees, mailboxes, counts (see node.report).
+
+    Tracebacks are told of crashes after `since`, a time on that node's own clock.
+    """
+
+    since: float = 0.0
+
+
+@message("irismq.restart")
+@dataclass(frozen=True, slots=True)
+class RestartRequest:
+    """Ask a node to end the child `child` of the supervisor `supervisor` (a urn), and start it."""
+
+    supervisor: str
+    child: str

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from irismq_runtime.dispatch import Incoming
 from irismq_runtime.errors import ConfigError
-from irismq_runtime.messaging import Packer, TreeRequest, Unwatch, Watch
+from irismq_runtime.messaging import Packer, Unwatch, Watch
 from irismq_runtime.messaging.control import Ended
 from irismq_runtime.node.binding import Binder, Ports
 from irismq_runtime.node.peers import PeerDispatch
@@ -26,7 +26,7 @@ from irismq_runtime.refs import Outbound, RefPacking
 from irismq_runtime.wire import KeyRing, Serializer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from actors import System
     from irismq_runtime.config import NodeConfig
@@ -127,9 +127,9 @@ def assemble(
     mailbox: MailboxTransport,
     addresses: AddressTransport,
     codecs: Iterable[Codec] = (),
-    tree: Callable[[TreeRequest], object],
+    control: Mapping[type, Callable[[Any], object]],
 ) -> Parts:
-    """Return the parts, not connected yet. `tree` answers requests for the tree."""
+    """Return the parts, not connected yet. `control`: see `PeerDispatch`."""
     keys = KeyRing.of(_ordered_keys(config)) if config.keys else None
     packer = Packer(node_id, Serializer(codecs=codecs), keys=keys)
     presence = Presence(
@@ -168,7 +168,7 @@ def assemble(
         incoming=incoming,
         watchers=watchers,
         binder=Binder(Ports(mailbox, addresses, presence, incoming, config), watchers),
-        peers=_peers(incoming, outbound, watchers, system, tree),
+        peers=_peers(incoming, outbound, watchers, system, control),
     )
 
 
@@ -191,15 +191,15 @@ def _peers(
     outbound: Outbound,
     watchers: Watchers,
     system: System,
-    tree: Callable[[TreeRequest], object],
+    control: Mapping[type, Callable[[Any], object]],
 ) -> PeerDispatch:
-    control: dict[type, Callable[[Any], object]] = {
+    answers: dict[type, Callable[[Any], object]] = {
         Watch: watchers.watch_from,
         Unwatch: watchers.unwatch_from,
         Ended: watchers.heard_end,
-        TreeRequest: tree,
+        **control,
     }
-    return PeerDispatch(incoming, outbound, system.find, control)
+    return PeerDispatch(incoming, outbound, system.find, answers)
 
 
 def _ordered_keys(config: NodeConfig) -> dict[str, bytes]:

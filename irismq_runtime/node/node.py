@@ -30,6 +30,7 @@ from irismq_runtime.node.assembly import Parts, assemble, make_transports, new_n
 from irismq_runtime.node.current import RUNNING
 from irismq_runtime.node.ending import Ending
 from irismq_runtime.node.measures import samples_of
+from irismq_runtime.node.report import Reports
 from irismq_runtime.node.servers import Servers
 from irismq_runtime.node.shutdown import shut_down
 from irismq_runtime.node.signals import Signals
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from actors import ActorRef, Clock, Events
-    from irismq_runtime.messaging import TreeRequest
     from irismq_runtime.observe.health import Health
     from irismq_runtime.refs import MemberInfo, TellReceipt
     from irismq_runtime.refs.foreign import Form
@@ -102,6 +102,7 @@ class Node:
         self._parts: Parts | None = None
         self._refs: dict[tuple[str, str | None, str | None], ServiceRef] = {}
         self._ending = Ending()
+        self._reports = Reports(self, self._ending.roots)
         self._vigil: Vigil | None = None
         self._stopped: asyncio.Task[None] | None = None
 
@@ -144,7 +145,7 @@ class Node:
             mailbox=mailbox,
             addresses=addresses,
             codecs=self._codecs,
-            tree=self._tree,
+            control=self._reports.control(),
         )
         try:
             await parts.open()
@@ -246,19 +247,16 @@ class Node:
         self._ending.roots[ref] = None
         return ref
 
-    def _tree(self, request: TreeRequest) -> object:  # noqa: ARG002  # a control handler's form
-        return self.tree()
-
     def tree(self) -> dict[str, Any]:
         """Return this node's trees as a plain value: for JSON and the command line."""
-        parts = self._open_parts()
-        return {
-            "node": parts.node_id,
-            "name": self._config.name,
-            "trees": [supervisors.tree_of(ref).to_dict() for ref in self._ending.roots],
-            "health": self.health().to_dict(),
-            "counters": parts.incoming.counters.to_dict(),
-        }
+        return self._reports.tree()
+
+    def report(self, since: float = 0.0) -> dict[str, Any]:
+        """Return what the node tells observers: its trees, mailboxes, counts, crashes.
+
+        Tracebacks are those after `since`, on the node's own clock.
+        """
+        return self._reports.report(since)
 
     async def trees(self, *, timeout: float = 3.0) -> dict[str, dict[str, Any]]:
         """Return the reports of all nodes by id, as `tree` makes them.

@@ -68,3 +68,16 @@ def test_equal_hashes_share_a_leaf(monkeypatch):
 
 def test_its_repr_names_the_children():
     assert repr(Children().put(one(1, 0))) == "Children(n1: running)"
+
+
+def test_those_in_trouble_are_shown_first_and_a_great_many_cheaply():
+    children = Children()
+    for number in range(50):
+        children = children.put(one(number, number))
+    hurt = children.get("n30")._replace(restarts=2)
+    children = children.put(hurt).put(one(40, 40, Phase.RESTARTING))
+    assert [child.name for child in children.some(4)] == ["n0", "n1", "n30", "n40"]
+    assert children.some(50) == children.ordered()
+    for number in range(50, 3_000):
+        children = children.put(one(number, number))
+    assert len(children.some(100)) == 100

@@ -451,6 +451,8 @@ async def test_a_tree_is_a_plain_value_for_json(world, script):
     assert all(map(str.startswith, node.lines(), starts))
     assert "1 restart  last: ValueError: boom" in node.lines()[3]
     assert tree_of(child_ref(ref, "x")).kind == "worker"
+    few = tree_of(ref, most=1)
+    assert [(one.name, one.hidden) for one in few.walk()] == [("top", 1), ("inner", 1), ("w-2", 0)]
 
 
 def test_a_wrong_tree_is_an_error_at_import(script):

@@ -1,0 +1,177 @@
+"""What a node tells those who look at it: trees, mailboxes, counts, crashes.
+
+Made only when somebody asks, from what is there anyway: nothing is kept for it.
+Everything is capped, so that a report of the largest node is a message of some
+hundred KiB: of a supervisor's children those in trouble are shown first, the rest
+as a number. Bodies of messages are never in it; tracebacks are, of the crashes
+since the asker's last report. Plain values, for any codec.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from typing import TYPE_CHECKING, Any, Final
+
+import supervisors
+from actors import Refused, message_name
+from actors.errors import ActorError
+from irismq_runtime.messaging import ReportRequest, RestartRequest, TreeRequest
+from irismq_runtime.observe.logs import shorten
+from irismq_runtime.wire import Fault
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Iterator
+
+    from actors import ActorRef, DeadLetter
+    from irismq_runtime.node.assembly import Parts
+    from irismq_runtime.node.node import Node
+    from supervisors import TreeNode
+
+__all__ = ["Reports"]
+
+_LOG = logging.getLogger("irismq.node")
+
+#: Children shown of each supervisor; the next when a report has too many places.
+_MOST_CHILDREN: Final = (100, 20, 4)
+_MOST_PLACES: Final = 2000
+_MOST_REASONS: Final = 20
+_MOST_LETTERS: Final = 20
+_MOST_TRACES: Final = 20
+_TRACE_SIZE: Final = 4000
+#: A crash may show in the tree a moment after it happened; so far tracebacks overlap.
+_OVERLAP: Final = 1.0
+
+
+class Reports:
+    """Answers the requests of observers for one node. Loop thread only."""
+
+    def __init__(self, node: Node, roots: dict[ActorRef[Any], None]) -> None:
+        self._node = node
+        self._roots = roots
+        self._began: float | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def control(self) -> dict[type, Callable[[Any], object]]:
+        """The answers by the class of the request, as `PeerDispatch` takes them."""
+        return {
+            TreeRequest: lambda _: self.tree(),
+            ReportRequest: lambda request: self.report(request.since),
+            RestartRequest: lambda request: self.restart(request.supervisor, request.child),
+        }
+
+    def tree(self) -> dict[str, Any]:
+        """See `Node.tree`."""
+        return self._with_trees([supervisors.tree_of(ref) for ref in self._roots])
+
+    def report(self, since: float = 0.0) -> dict[str, Any]:
+        """The report now. `since`: see `ReportRequest`."""
+        parts = self._node.parts
+        now = parts.system.clock.monotonic()
+        if self._began is None:
+            self._began = now
+        trees = _capped_trees(self._roots)
+        return {
+            **self._with_trees(trees),
+            "time": now,
+            "wall": parts.system.clock.time(),
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "actors": len(parts.system),
+            "bound": [dict(row) for row in _bound(parts)],
+            "dead_letters": _dead_letters(parts),
+            "tracebacks": _tracebacks(parts, trees, since - _OVERLAP),
+        }
+
+    def _with_trees(self, trees: list[TreeNode]) -> dict[str, Any]:
+        parts = self._node.parts
+        health = self._node.health().to_dict()
+        return {
+            "node": parts.node_id,
+            "name": self._node.name,
+            "trees": [tree.to_dict() for tree in trees],
+            "health": health,
+            "counters": parts.incoming.counters.to_dict(),
+        }
+
+    def restart(self, supervisor: str, child: str) -> bool:
+        """End a child and start it again; True when that has begun.
+
+        Raises `Refused` (code "not_found", or "forgotten" for a child that its
+        supervisor would not keep on its list).
+        """
+        ref = self._node.system.find(supervisor)
+        found = None
+        if ref is not None and issubclass(ref.actor_class, supervisors.Supervisor):
+            found = next((c for c in supervisors.which_children(ref) if c.name == child), None)
+        if ref is None or found is None:
+            raise Refused(f"no supervisor {supervisor} has a child {child!r}", code="not_found")
+        task = self._node.parts.outbound.loop.create_task(_restart(ref, child))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return True
+
+
+async def _restart(supervisor: ActorRef[Any], child: str) -> None:
+    try:
+        await supervisors.terminate_child(supervisor, child)
+        await supervisors.restart_child(supervisor, child)
+    except ActorError as error:
+        _LOG.error("Restarting %s of %s, as asked: %s", child, supervisor, error)
+
+
+def _capped_trees(roots: dict[ActorRef[Any], None]) -> list[TreeNode]:
+    trees: list[TreeNode] = []
+    for most in _MOST_CHILDREN:
+        trees = [supervisors.tree_of(ref, most=most) for ref in roots]
+        if sum(1 for tree in trees for _ in tree.walk()) <= _MOST_PLACES:
+            break
+    return trees
+
+
+def _bound(parts: Parts) -> Iterator[dict[str, Any]]:
+    for binding in parts.binder:
+        yield {
+            "address": binding.address,
+            "urn": binding.ref.actor_urn,
+            "in_flight": sum(consumption.in_flight for _, consumption in binding.stored),
+            "topics": [dispatch.address for dispatch, _ in binding.stored],
+        }
+
+
+def _dead_letters(parts: Parts) -> dict[str, Any]:
+    letters = parts.system.dead_letters
+    return {
+        "total": letters.total,
+        "latest": [_letter(letter) for letter in tuple(letters)[-_MOST_LETTERS:]],
+    }
+
+
+def _letter(letter: DeadLetter) -> dict[str, Any]:
+    kind = type(letter.message)
+    return {
+        "target": shorten(letter.target.name, 100),
+        "type": message_name(kind) or shorten(kind.__qualname__, 100),
+        "reason": shorten(letter.reason, 200),
+        "time": letter.time,
+    }
+
+
+def _tracebacks(parts: Parts, trees: list[TreeNode], since: float) -> dict[str, str]:
+    """The latest crashes after `since`, by the urn of the slot."""
+    found: list[tuple[float, str, BaseException]] = []
+    for tree in trees:
+        for place in tree.walk():
+            ref = None if place.ref is None else parts.system.find(place.ref)
+            exit_ = None if ref is None else ref.exit
+            if exit_ is not None and exit_.error is not None and exit_.time >= since:
+                found.append((exit_.time, place.ref or "", exit_.error))
+    found.sort(key=lambda entry: entry[0])
+    return {urn: _traceback(error) for _, urn, error in found[-_MOST_TRACES:]}
+
+
+def _traceback(error: BaseException) -> str:
+    text = Fault.of(error, crashed=True).traceback
+    return text if len(text) <= _TRACE_SIZE else f"...\n{text[-_TRACE_SIZE:]}"
