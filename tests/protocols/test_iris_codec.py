@@ -259,3 +259,78 @@ def test_the_default_limits_let_a_tunnel_chunk_and_a_go_bindings_buffer_through(
         for _, fields in table.values()
         for field in fields
     )
+
+
+class Walk:
+    """The table read plainly, field by field: what every decoder function must equal."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.pos = data, 0
+
+    def byte(self) -> int:
+        self.pos += 1
+        return self.data[self.pos - 1]
+
+    def number(self) -> int:
+        value, self.pos = read_varint_untrusted(self.data, self.pos)
+        return value
+
+    def flag(self) -> bool:
+        byte = self.byte()
+        if byte > 1:
+            raise IrisProtocolError(f"a bool is 0 or 1, not {byte}")
+        return byte == 1
+
+    def field(self, field: Field) -> tuple[object, ...]:
+        match field:
+            case Field.VARINT:
+                return (self.number(),)
+            case Field.RESULT if self.flag():
+                return (*self.field(Field.BINARY), None)
+            case Field.RESULT:
+                return (None, *self.field(Field.TEXT))
+            case Field.TIMED_RESULT:
+                return (True, None, None) if self.flag() else (False, *self.field(Field.RESULT))
+            case Field.TIMED_VARINT:
+                return (True, None) if self.flag() else (False, self.number())
+        size = self.number()
+        if self.pos + size > len(self.data):
+            raise IndexError
+        self.pos += size
+        value = self.data[self.pos - size : self.pos]
+        text = field in {Field.NAME, Field.TEXT}
+        return (value.decode("utf-8", "surrogateescape") if text else value,)
+
+
+def walked(role: Role, data: bytes) -> tuple[list[tuple[object, ...]], str]:
+    """The packets of `data`, and what was wrong behind them."""
+    walk, seen = Walk(data), []
+    try:
+        while walk.pos < len(data):
+            op = walk.byte()
+            if op not in PACKETS[role]:
+                return seen, "opcode"
+            record, fields = PACKETS[role][Op(op)]
+            values = tuple(value for field in fields for value in walk.field(field))
+            seen.append((record, *values))
+    except IndexError:
+        return seen, ""
+    except IrisProtocolError as error:
+        return seen, error.reason
+    return seen, ""
+
+
+@given(data=st.data(), role=roles)
+def test_every_decoder_function_equals_a_walk_through_the_table(data, role):
+    good = data.draw(st.lists(packets_from(role), max_size=4))
+    stream = bytearray(b"".join(map(encode_packet, good)) + data.draw(st.binary(max_size=3)))
+    if stream and data.draw(st.booleans()):
+        stream[data.draw(st.integers(0, len(stream) - 1))] = data.draw(st.integers(0, 255))
+    decoder, reason = PacketDecoder(role, Limits(2**64, 2**64, 2**64, 2**64)), ""
+    try:
+        packets = decoder.decode_untrusted(bytes(stream))
+    except IrisProtocolError as error:
+        packets, reason = list(error.decoded), error.reason
+    expected, wrong = walked(role, bytes(stream))
+    assert [(type(packet), *packet) for packet in packets] == expected
+    assert ("opcode" if "opcode" in reason or "never sends" in reason else reason) == wrong

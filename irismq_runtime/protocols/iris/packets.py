@@ -2,8 +2,8 @@
 
 A packet is an opcode byte and its fields; there is no outer length. `PACKETS`
 says, for each direction, which record an opcode stands for and which fields
-it has. The decoder (codec.py) walks that table and the encoders (encoders.py)
-are made from it, so the client and the relay cannot drift apart. Records are
+it has. Encoders (encoders.py) and decoders (decoders.py) are made from that
+table, so the client and the relay cannot drift apart. Records are
 named tuples of plain values. Which packet may come when is not known here
 (states.py).
 """
@@ -102,6 +102,11 @@ class Field(IntEnum):
     RESULT = 5
     TIMED_RESULT = 6
     TIMED_VARINT = 7
+
+    @property
+    def width(self) -> int:
+        """How many values of a record it takes."""
+        return {Field.RESULT: 2, Field.TIMED_RESULT: 3, Field.TIMED_VARINT: 2}.get(self, 1)
 
 
 class ClientInit(NamedTuple):

@@ -109,11 +109,13 @@ class IrisProtocol:
     dropped; one raised by `encode` (ours) leaves all as it was.
     """
 
-    __slots__ = ("_decoder", "_first", "role", "state")
+    __slots__ = ("_decoder", "_first", "_talking", "role", "state")
 
     def __init__(self, role: Role, limits: Limits = DEFAULT_LIMITS) -> None:
         self.role = role
         self.state = State.NEW
+        #: Packets that mean no transition are taken: they need no look at the table.
+        self._talking = False
         self._decoder = PacketDecoder(role.peer, limits)
         self._first = b""
 
@@ -126,8 +128,8 @@ class IrisProtocol:
         """The bytes of `packet`, sent by this side now."""
         data = encode_packet(packet)
         record = type(packet)
-        if record in _CONTROL or self.state not in _TALKING:
-            self.state = self._next(record, ours=True)
+        if not self._talking or record in _CONTROL:
+            self._enter(self._next(record, ours=True))
         return data
 
     def feed_untrusted(self, data: bytes) -> list[Packet]:
@@ -135,32 +137,42 @@ class IrisProtocol:
 
         Raises `IrisProtocolError`, with what came whole before in `decoded`.
         """
-        state = self.state
-        if state is State.CLOSED:
-            return []
-        if state not in _TALKING:
+        if not self._talking:
+            if self.state is State.CLOSED:
+                return []
             self._first = (self._first + data[:_LONGEST_HELLO])[:_LONGEST_HELLO]
-        violation: IrisProtocolError | None = None
-        packets: Sequence[Packet]
         try:
             packets = self._decoder.decode_untrusted(data)
         except IrisProtocolError as error:
-            packets, violation = error.decoded, error
+            return self._judged(error.decoded, error)
+        # What means no transition may come at any time of a conversation.
+        if self._talking and _CONTROL.isdisjoint(map(type, packets)):
+            return packets
+        return self._judged(packets, None)
+
+    def _judged(
+        self, packets: Sequence[Packet], violation: IrisProtocolError | None
+    ) -> list[Packet]:
+        """The packets that may come, one after another, and what they lead to."""
         taken = 0
         try:
             for packet in packets:
                 record = type(packet)
-                if record in _CONTROL or self.state not in _TALKING:
+                if record in _CONTROL or not self._talking:
                     if self.state is State.CLOSED:
                         return list(packets[:taken])
                     self._check_magic(packet)
-                    self.state = self._next(record, ours=False)
+                    self._enter(self._next(record, ours=False))
                 taken += 1
         except IrisProtocolError as error:
             violation = error
         if violation is not None:
             raise self._fatal(violation, packets[:taken])
         return list(packets)
+
+    def _enter(self, state: State) -> None:
+        self.state = state
+        self._talking = state in _TALKING
 
     def _next(self, record: type[Packet], *, ours: bool) -> State:
         """The state after `record`; raises `IrisProtocolError` when it may not come now."""
@@ -183,8 +195,8 @@ class IrisProtocol:
 
     def _fatal(self, error: IrisProtocolError, decoded: Sequence[Packet]) -> IrisProtocolError:
         """Close, and say which stranger this probably is."""
-        hint = "" if self.state in _TALKING else _stranger(self.role, self._first)
-        self.state = State.CLOSED
+        hint = "" if self._talking else _stranger(self.role, self._first)
+        self._enter(State.CLOSED)
         return IrisProtocolError(error.reason, hint=hint, decoded=decoded)
 
 
