@@ -2,12 +2,18 @@
 
 from irismq_runtime.embedded.relay.faults import Faults
 from irismq_runtime.embedded.relay.options import RelayOptions
-from irismq_runtime.embedded.relay.router import BackEnd, Endpoint, InMemoryBackEnd
+from irismq_runtime.embedded.relay.router import (
+    BackEnd,
+    BackEndHealth,
+    Endpoint,
+    InMemoryBackEnd,
+)
 from irismq_runtime.embedded.relay.server import EmbeddedRelay
 from irismq_runtime.embedded.relay.stats import RelayStats
 
 __all__ = [
     "BackEnd",
+    "BackEndHealth",
     "EmbeddedRelay",
     "Endpoint",
     "Faults",

@@ -13,6 +13,7 @@ member, an event to every subscriber, the sender included.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from irismq_runtime.embedded.relay.calls import Call
     from irismq_runtime.embedded.relay.tunnels import Tunnel
 
-__all__ = ["BackEnd", "Directory", "Endpoint", "InMemoryBackEnd"]
+__all__ = ["BackEnd", "BackEndHealth", "Directory", "Endpoint", "InMemoryBackEnd"]
 
 #: How many members, from the one whose turn it is, are compared for a request.
 _COMPARED: Final = 8
@@ -57,11 +58,27 @@ class Endpoint(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class BackEndHealth:
+    """Whether a back end carries now as far as it should (`ports.TransportHealth`)."""
+
+    ok: bool = True
+    reason: str = ""
+
+
 class BackEnd(Protocol):
     """Carries traffic between endpoints. Loop thread only; no method blocks."""
 
     async def start(self) -> None:
-        """Get ready to carry. Raises OSError when that is impossible."""
+        """Get ready to carry; whatever it raises, nothing is left running.
+
+        Raises `NotConnected` when those that it carries through do not answer,
+        `ConfigError` when they refuse what it was given.
+        """
+        ...
+
+    def health(self) -> BackEndHealth:
+        """Whether it carries now as far as it should, and if not, why."""
         ...
 
     async def stop(self) -> None:
@@ -206,6 +223,10 @@ class InMemoryBackEnd:
 
     async def stop(self) -> None:
         """Nothing to end."""
+
+    def health(self) -> BackEndHealth:
+        """It reaches no further than this process, so it always does."""
+        return BackEndHealth()
 
     def broadcast(self, cluster: str, packet: bytes) -> Iterable[Endpoint]:
         """Send to every member of this relay."""

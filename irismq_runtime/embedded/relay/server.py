@@ -21,7 +21,7 @@ from irismq_runtime.embedded.relay.context import RelayContext
 from irismq_runtime.embedded.relay.faults import FaultInjector, Faults
 from irismq_runtime.embedded.relay.link import Link
 from irismq_runtime.embedded.relay.options import RelayOptions
-from irismq_runtime.embedded.relay.router import BackEnd, InMemoryBackEnd
+from irismq_runtime.embedded.relay.router import BackEnd, BackEndHealth, InMemoryBackEnd
 from irismq_runtime.embedded.relay.session import Session
 from irismq_runtime.embedded.relay.stats import Counters, RelayStats
 from irismq_runtime.protocols.iris import State
@@ -115,15 +115,20 @@ class EmbeddedRelay:
         """Listen; clients are served when this returns.
 
         Raises OSError when the address cannot be bound, RuntimeError when it
-        is running already.
+        is running already, and what the back end does when it cannot carry;
+        nothing is left running then.
         """
         if self._server is not None:
             raise RuntimeError(f"the relay runs already, on {self.host}:{self._port}")
         await self._back_end.start()
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: Link(self), self.host, self._port, backlog=1024
-        )
+        try:
+            self._server = await loop.create_server(
+                lambda: Link(self), self.host, self._port, backlog=1024
+            )
+        except BaseException:
+            await self._back_end.stop()
+            raise
         self._port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self, reason: str = "the relay is stopping") -> None:
@@ -167,6 +172,10 @@ class EmbeddedRelay:
         traceback: TracebackType | None,
     ) -> None:
         await self.stop()
+
+    def health(self) -> BackEndHealth:
+        """Whether what clients send is carried as far as it should, and if not, why."""
+        return self._back_end.health()
 
     def stats(self) -> RelayStats:
         """What it holds at this moment. Loop thread only."""

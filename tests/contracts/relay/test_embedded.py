@@ -6,7 +6,13 @@ import asyncio
 
 import pytest
 
-from irismq_runtime.embedded.relay import EmbeddedRelay, Faults, RelayOptions
+from irismq_runtime.embedded.relay import (
+    BackEndHealth,
+    EmbeddedRelay,
+    Faults,
+    InMemoryBackEnd,
+    RelayOptions,
+)
 from irismq_runtime.protocols.iris import State
 from irismq_runtime.protocols.iris.packets import (
     CLIENT_MAGIC,
@@ -402,3 +408,39 @@ async def test_what_waits_for_a_full_member_is_bounded_in_bytes(make):
         await member.expect_end()
         assert server.relay.stats().totals.dropped == {"slow reader": 1}
         await ping(caller)
+
+
+class Carrier(InMemoryBackEnd):
+    """A back end that says when it is started and stopped, and how it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log: list[str] = []
+        self.said = BackEndHealth()
+
+    async def start(self) -> None:
+        self.log.append("start")
+
+    async def stop(self) -> None:
+        self.log.append("stop")
+
+    def health(self) -> BackEndHealth:
+        return self.said
+
+
+async def test_a_relay_that_cannot_listen_leaves_no_back_end_running():
+    back_end = Carrier()
+    async with EmbeddedRelay() as other:
+        with pytest.raises(OSError, match="in use"):
+            await EmbeddedRelay(port=other.port, back_end=back_end).start()
+    assert back_end.log == ["start", "stop"]
+
+
+async def test_the_health_of_a_relay_is_that_of_its_back_end():
+    back_end = Carrier()
+    async with EmbeddedRelay(back_end=back_end) as relay:
+        assert relay.health().ok
+        back_end.said = BackEndHealth(ok=False, reason="cut off")
+        assert relay.health() == BackEndHealth(ok=False, reason="cut off")
+    assert back_end.log == ["start", "stop"]
+    assert EmbeddedRelay().health().ok
