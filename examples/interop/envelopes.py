@@ -64,7 +64,7 @@ def pack(
         headers = {**headers, "k": key.id, "m": bytes(32)}
     value = msgpack.packb(body, default=_special)
     fields = (kind, id or os.urandom(16), type, value, headers)
-    data = b"\xc1\x01" + msgpack.packb(fields)
+    data: bytes = b"\xc1\x01" + msgpack.packb(fields)
     return data if key is None else data[:-32] + _signature(key, data[:-32])
 
 

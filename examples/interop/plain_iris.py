@@ -76,7 +76,7 @@ class Relay:
             good, answer = rest
             if not good:
                 raise FaultError(answer.decode())
-            return answer
+            return bytes(answer)
 
     def reply(self, request_id: int, answer: bytes) -> None:
         """Answer a request that `next(REQUEST)` gave."""

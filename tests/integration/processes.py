@@ -37,9 +37,13 @@ class Process:
     async def says(self, text: str) -> None:
         """Wait until a line holds `text`; fail when the process ends before."""
         while not any(text in line for line in self.said):
-            assert not self._reading.done(), f"it ended: {''.join(self.said)}"
-            self._more.clear()
-            await self._more.wait()
+            await self.says_more()
+
+    async def says_more(self) -> None:
+        """Wait for another line; fail when the process ends before."""
+        assert not self._reading.done(), f"it ended: {''.join(self.said)}"
+        self._more.clear()
+        await self._more.wait()
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)

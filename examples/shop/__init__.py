@@ -1,0 +1,1 @@
+"""A shop: orders that survive crashes, and the stock they are taken from."""

@@ -1,0 +1,101 @@
+"""The counter, with a probe in the place of the inventory; and the whole shop in one process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from actors import Refused
+from irismq_runtime import Node, current_node
+from supervisors import Supervisor, child
+
+from .inventory import Inventory
+from .messages import Order, Placed, Reservation, Reserve, Restock, Statement
+from .orders import Orders
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from actors import System
+    from actors.testing import ManualClock, Probe
+
+
+@pytest.fixture
+def rates(tmp_path: Path) -> Path:
+    """What shipping costs."""
+    path = tmp_path / "shipping.json"
+    path.write_text('{"DE": 490}')
+    return path
+
+
+# --8<-- [start:probe]
+async def test_an_order_has_its_goods_set_aside(
+    actor_system: System, probe: Probe, rates: Path
+) -> None:
+    orders = actor_system.start(Orders, rates, probe.ref)
+    placed = orders.ask(Order("1", "tea", 3, "DE"))
+    asked = await probe.expect_received(Reserve)
+    assert asked.message == Reserve("1", "tea", 3)
+    asked.reply(7)
+    assert await placed == Placed("1", accepted=True, shipping=490)
+
+
+async def test_an_inventory_that_is_away_is_asked_again(
+    actor_system: System, manual_clock: ManualClock, probe: Probe, rates: Path
+) -> None:
+    orders = actor_system.start(Orders, rates, probe.ref)
+    placed = orders.ask(Order("1", "tea", 3, "DE"), timeout=10.0)
+    await probe.expect(Reserve)
+    manual_clock.advance(2.0)  # no answer: AskTimeout, and so Retry
+    (await probe.expect_received(Reserve)).reply(7)
+    assert (await placed).accepted
+
+
+# --8<-- [end:probe]
+
+
+# --8<-- [start:crash]
+async def test_a_country_that_is_not_listed_is_a_crash(
+    actor_system: System, probe: Probe, rates: Path
+) -> None:
+    orders = actor_system.start(Orders, rates, probe.ref)
+    with pytest.raises(KeyError):
+        await orders.ask(Order("1", "tea", 3, "JP"))
+    assert not orders.is_alive()  # nobody supervises it here
+
+
+# --8<-- [end:crash]
+
+
+# --8<-- [start:node]
+class Shop(Supervisor):
+    """All of it, for one process."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def children(self) -> list[object]:
+        """As in service.py, in a folder of the test's."""
+        ref = current_node().ref
+        return [
+            child(Inventory, self.folder / "stock.sqlite", buyer=ref("shop.buyer")),
+            child(Orders, self.folder / "shipping.json", ref("shop.inventory"), instances=2),
+        ]
+
+
+async def test_the_whole_shop_on_real_sockets(rates: Path) -> None:
+    async with Node.embedded(name="test", drain=1.0) as node:
+        await node.start(child(Shop, rates.parent))
+        await node.ref("shop.inventory").ask(Restock("tea", 10))
+        orders = node.ref("shop.orders")
+        assert (await orders.ask(Order("1", "tea", 3, "DE"))).accepted
+        assert not (await orders.ask(Order("2", "tea", 30, "DE"))).accepted
+        with pytest.raises(Refused, match="Expected `int`"):
+            await orders.ask(Order("3", "tea", "many", "DE"))  # type: ignore[arg-type]  # on purpose
+        lines = [line async for line in orders.stream(Statement())]
+    assert lines == [Reservation("1", "tea", 3)]
+
+
+# --8<-- [end:node]
