@@ -38,6 +38,7 @@ VERSION: Final = 1
 MAX_TYPE_NAME: Final = 200
 
 _PREFIX: Final = bytes([MAGIC, VERSION])
+_FIVE: Final = _PREFIX + b"\x95"
 _CHEAP_TO_COPY: Final = 4096
 _NO_MAC: Final = bytes(MAC_SIZE)
 
@@ -60,7 +61,7 @@ class Kind(enum.IntEnum):
 _KINDS: Final = {int(kind): kind for kind in Kind}
 
 
-class Envelope(msgspec.Struct, frozen=True):
+class Envelope(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """One message as it travels. `id`: 16 bytes; `type`: "" for plain values.
 
     A reply, an error, a cancel and the parts of a stream carry the id of the
@@ -89,7 +90,8 @@ class _Wire(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode
-_decode: Final = msgspec.msgpack.Decoder(_Wire).decode
+_decode: Final = msgspec.msgpack.Decoder(Envelope).decode
+_decode_wire: Final = msgspec.msgpack.Decoder(_Wire).decode
 
 
 def encode_envelope(
@@ -136,22 +138,35 @@ def decode_envelope_untrusted(
         raise DecodeError(f"{len(data):,} bytes, over the limit of {limits.size:,}")
     if not data.startswith(_PREFIX):
         return _not_ours(data, keys)
+    rest = data[2:] if len(data) < _CHEAP_TO_COPY else memoryview(data)[2:]
     try:
-        wire = _decode(data[2:] if len(data) < _CHEAP_TO_COPY else memoryview(data)[2:])
-    except Exception as error:  # msgspec's errors, UnicodeDecodeError, RecursionError
-        raise DecodeError(f"malformed envelope ({error})"[:300]) from error
-    kind = _KINDS.get(wire.kind)
-    headers = wire.headers
+        # Only an array of five has no field left out that a default would fill.
+        envelope = _decode(rest) if data.startswith(_FIVE) else _read_untrusted(rest)
+    except DecodeError:
+        raise
+    except Exception:  # the careful way accepts it after all, or says what is wrong
+        envelope = _read_untrusted(rest)
+    headers = envelope.headers
     problem = header_problem(headers) if headers else None
-    if kind is None:
-        raise DecodeError(f"unknown kind {wire.kind}; the sender may be newer than this node")
     if problem is not None:
         raise DecodeError(f"header {problem[0]!r} must be {problem[1]}")
-    if len(wire.id) != ID_SIZE or len(wire.type) > MAX_TYPE_NAME:
+    if len(envelope.id) != ID_SIZE or len(envelope.type) > MAX_TYPE_NAME:
         raise DecodeError("id or type name of a wrong length")
     if keys is not None:
         _verify(data, headers, keys)
-    return Envelope(kind, wire.id, wire.type, wire.body, headers)
+    return envelope
+
+
+def _read_untrusted(rest: bytes | memoryview) -> Envelope:
+    """What follows the version byte, whichever form of msgpack it is in."""
+    try:
+        wire = _decode_wire(rest)
+    except Exception as error:  # msgspec's errors, UnicodeDecodeError, RecursionError
+        raise DecodeError(f"malformed envelope ({error})"[:300]) from error
+    kind = _KINDS.get(wire.kind)
+    if kind is None:
+        raise DecodeError(f"unknown kind {wire.kind}; the sender may be newer than this node")
+    return Envelope(kind, wire.id, wire.type, wire.body, wire.headers)
 
 
 def _verify(data: bytes, headers: dict[str, Any], keys: KeyRing) -> None:

@@ -53,7 +53,7 @@ FaultKind: TypeAlias = Literal[
     "unserved",
 ]
 
-#: Characters of text, and of traceback, that are sent.
+#: Bytes of text, and of traceback, that are sent.
 _MAX_TEXT: Final = 4_000
 _MAX_TRACEBACK: Final = 16_000
 _MAX_NAME: Final = 200
@@ -221,12 +221,14 @@ def decode_fault_untrusted(body: bytes) -> Fault:
 
 
 def _shorten(text: str, limit: int) -> str:
-    """At most `limit` characters of `text`, its end included, fit for UTF-8."""
-    if len(text) > limit:
-        kept = limit // 2
-        left_out = len(text) - 2 * kept
-        text = f"{text[:kept]} ... {left_out:,} characters left out ... {text[-kept:]}"
-    return text.encode("utf-8", "backslashreplace").decode()
+    """About `limit` bytes of `text` in UTF-8, its end included, fit for UTF-8."""
+    data = text.encode("utf-8", "backslashreplace")
+    if len(data) <= limit:
+        return data.decode()
+    kept = limit // 2
+    # A character that stands across a cut is left out with the rest.
+    start, end = data[:kept].decode(errors="ignore"), data[-kept:].decode(errors="ignore")
+    return f"{start} ... {len(data) - 2 * kept:,} bytes left out ... {end}"
 
 
 def _name(value: object) -> str:

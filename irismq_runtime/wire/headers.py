@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 __all__ = [
     "CHAIN",
@@ -51,27 +51,17 @@ _MAX_MILLISECONDS: Final = 2**53
 _SCALARS: Final = frozenset({str, int, float, bool, bytes, type(None)})
 
 
-def _text(value: object) -> bool:
-    return type(value) is str
-
-
-def _count(value: object) -> bool:
-    return type(value) is int and 0 <= value <= _MAX_MILLISECONDS
-
-
-def _chain(value: Any) -> bool:
-    return type(value) is list and len(value) <= _MAX_CHAIN and all(map(_text, value))
-
-
-def _mac(value: object) -> bool:
-    return type(value) is bytes
-
-
-_CHECKS: Final[dict[str, tuple[Callable[[object], bool], str]]] = {
-    **dict.fromkeys((CODEC, SENDER, TRACE, KEY_ID, NODE, TARGET), (_text, "text")),
-    **dict.fromkeys((SEQUENCE, REMAINING, DUE, EXPIRY), (_count, "an integer from 0 to 2**53")),
-    CHAIN: (_chain, f"a list of at most {_MAX_CHAIN} texts"),
-    MAC: (_mac, "bytes"),
+_TYPES: Final[dict[str, type]] = {
+    **dict.fromkeys((CODEC, SENDER, TRACE, KEY_ID, NODE, TARGET), str),
+    **dict.fromkeys((SEQUENCE, REMAINING, DUE, EXPIRY), int),
+    CHAIN: list,
+    MAC: bytes,
+}
+_MUST_BE: Final[dict[type, str]] = {
+    str: "text",
+    int: "an integer from 0 to 2**53",
+    list: f"a list of at most {_MAX_CHAIN} texts",
+    bytes: "bytes",
 }
 
 
@@ -80,12 +70,21 @@ def header_problem(headers: Mapping[str, object]) -> tuple[str, str] | None:
     if len(headers) > MAX_HEADERS:
         return "", f"at most {MAX_HEADERS} entries"
     for key, value in headers.items():
-        check = _CHECKS.get(key)
-        if check is not None:
-            if not check[0](value):
-                return key, check[1]
+        kind = type(value)
+        expected = _TYPES.get(key)
+        if expected is kind:
+            if (kind is int or kind is list) and not _is_within(value):
+                return key, _MUST_BE[kind]
+        elif expected is not None:
+            return key, _MUST_BE[expected]
         elif type(key) is not str:
             return repr(key)[:40], "named by a text"
-        elif type(value) not in _SCALARS:
+        elif kind not in _SCALARS:
             return key[:40], "text, bytes, a number, a bool or None"
     return None
+
+
+def _is_within(value: Any) -> bool:
+    if type(value) is int:
+        return 0 <= value <= _MAX_MILLISECONDS
+    return len(value) <= _MAX_CHAIN and all(type(item) is str for item in value)
