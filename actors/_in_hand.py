@@ -29,10 +29,12 @@ __all__ = ["InHand"]
 class InHand(Mailbox):
     """A mailbox one of whose messages is being handled."""
 
-    __slots__ = ("bystanders", "taken")
+    __slots__ = ("bystanders", "handled", "taken")
 
     def __init__(self, system: System, actor_class: type) -> None:
         super().__init__(system, actor_class)
+        #: Messages that its handlers have taken, in all incarnations.
+        self.handled = 0
         #: True once the handler of the message in hand has taken it over.
         self.taken = False
         self.bystanders: Bystanders | None = None

@@ -8,6 +8,9 @@ are handled too until the inbox is empty or the budget spent. Everything of one
 incarnation runs in the `contextvars` context of the incarnation.
 
 While the task runs, `scheduled` stays True: nobody schedules beside it.
+
+`handled` is counted where a turn or a chunk of it ends, never at each message;
+what was taken and was no message takes one off.
 """
 
 from __future__ import annotations
@@ -114,11 +117,11 @@ class Pump(Cell):
         actor, known, take = self.actor, self.lookup.known, self.inbox.popleft
         stop_at = 0.0
         for _ in CHUNKS:
-            for _ in CHUNK:
+            for taken in CHUNK:
                 try:
                     item = take()
                 except IndexError:
-                    if self._rest():
+                    if self._rest(taken):
                         return None
                     continue
                 self.in_hand = item
@@ -129,7 +132,7 @@ class Pump(Cell):
                     if handler is not None:
                         result = handler(actor, item)
                     elif item is INTERRUPT:
-                        if (changed := self._interrupted()) is None:
+                        if (changed := self._interrupted(taken)) is None:
                             return None
                         known = changed
                         continue
@@ -138,15 +141,15 @@ class Pump(Cell):
                     else:
                         continue
                     if result is not None and type(result) is CoroutineType:
+                        self.handled += taken + 1
                         return result
                 except BaseException as error:
                     # Let it crash: what left the handler is this actor's end, nobody else's.
-                    if not self._failed(item, error):
+                    if not self._failed(item, error, taken + 1):
                         return None
-            now = monotonic()
-            if not stop_at:
-                stop_at = now + TIME_BUDGET
-            elif now > stop_at:
+            self.handled += len(CHUNK)
+            stop_at = stop_at or monotonic() + TIME_BUDGET
+            if monotonic() > stop_at:
                 break
         self._pump_again()
         return None
@@ -158,20 +161,24 @@ class Pump(Cell):
             parcel.reply(result)
         return result
 
-    def _rest(self) -> bool:
+    def _rest(self, taken: int) -> bool:
         """The inbox is empty: True unless a thread has just put something there."""
         self.in_hand = None
         self.scheduled = False
         if self.inbox:
             self.scheduled = True
+            self.handled -= 1
             return False
+        self.handled += taken
         return True
 
-    def _interrupted(self) -> dict[type, Handler | None] | None:
+    def _interrupted(self, taken: int) -> dict[type, Handler | None] | None:
         """Look at the control lane and the handlers; None when a stop has begun."""
         self.in_hand = None
         if not self.control:
+            self.handled -= 1
             return self.lookup.known
+        self.handled += taken
         stop: Stop = self.control.popleft()
         if stop.future is not None:
             self.await_stop(stop.future)
@@ -263,10 +270,14 @@ class Pump(Cell):
 
     # -- failing
 
-    def _failed(self, item: Any, error: BaseException) -> bool:
-        """What left the handler: an answer (True, it lives) or a crash (False)."""
+    def _failed(self, item: Any, error: BaseException, taken: int = 0) -> bool:
+        """What left the handler: an answer (True, it lives) or a crash (False).
+
+        `taken`: the messages of this turn, to be counted if it is a crash.
+        """
         outcome = outcome_of(error, self.actor.refuses)
         if outcome is None:
+            self.handled += taken
             exit_ = self.make_exit("crash", error)
             self.state = CellState.STOPPING
             crashed(self, item, error, exit_, taken=self.taken)

@@ -11,6 +11,8 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from actors.tally import Past
+
 if TYPE_CHECKING:
     from actors._ending import Ending
     from actors._in_hand import InHand
@@ -40,6 +42,15 @@ class Reports:
 
     events: Events
     counters: Counters
+    #: What ended slots did, and crashes, by class.
+    past: dict[type, Past]
+
+    def past_of(self, actor_class: type) -> Past:
+        """The sums of one class; made on demand."""
+        past = self.past.get(actor_class)
+        if past is None:
+            past = self.past[actor_class] = Past()
+        return past
 
     def late_answer(self, ask: Ask[Any]) -> None:
         """An answer came after its caller had given up. Any thread."""
@@ -51,6 +62,7 @@ class Reports:
 
     def report_crash(self, cell: Ending, exit_: Exit) -> None:
         """A handler crashed; its supervisor reports, else the log has it here."""
+        self.past_of(cell.actor_class).crashes += 1
         if self.events.active:
             self.events.emit("actor.crashed", ref=cell.ref, exit=exit_)
         if cell.on_down is None:

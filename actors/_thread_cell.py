@@ -246,6 +246,7 @@ class ThreadCell(Cell):
                     continue
                 self.taken = False
                 self.in_hand = item
+                self.handled += 1
                 run.since = self.system.handler_began()
                 return item
         return _NOTHING

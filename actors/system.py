@@ -34,6 +34,7 @@ from actors.errors import BlockingCall
 from actors.events import Events
 from actors.exits import Exit
 from actors.slow import SlowHandler, SlowHandlers
+from actors.tally import Past, Tally, tally_of
 from actors.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -119,6 +120,7 @@ class System(Reports):
         self.dead_letters = DeadLetters(dead_letter_limit, self.events, self.clock.monotonic)
         self.deadlines = Deadlines(self, self.ask_timeout)
         self.counters = Counters()
+        self.past: dict[type, Past] = {}
         self.slow = SlowHandlers(self, slow_after)
         self.real_time = isinstance(self.clock, LoopClock)
         self.lifecycle: list[Lifecycle] = []
@@ -248,6 +250,10 @@ class System(Reports):
     def unregister(self, cell: Ending) -> None:
         """The slot has ended."""
         self._cells.pop(cell.serial, None)
+        if cell.handled or cell.incarnation > 1:
+            past = self.past_of(cell.actor_class)
+            past.handled += cell.handled
+            past.restarts += cell.restarts
 
     def find(self, urn: str) -> ActorRef[Any] | None:
         """The ref of the slot with this urn, None when there is none now. Any thread."""
@@ -260,6 +266,10 @@ class System(Reports):
     def actors(self) -> list[ActorRef[Any]]:
         """The refs of all slots that have not ended, oldest first. Any thread."""
         return [cell.ref for cell in list(self._cells.values())]
+
+    def tally(self) -> dict[type, Tally]:
+        """What the actors of each class have done, and how many there are. Loop thread."""
+        return tally_of(list(self._cells.values()), self.past)
 
     def __len__(self) -> int:
         return len(self._cells)

@@ -374,7 +374,7 @@ async def test_case_92_a_tell_to_oneself_without_delay_stays_in_order(
 async def test_case_93_many_actors_need_no_thread_each(actor_system: System) -> None:
     before = threading.active_count()
     refs = [actor_system.start(Counter) for _ in range(20_000)]
-    assert threading.active_count() == before
+    assert threading.active_count() <= before  # one of an earlier test may end meanwhile
     assert await refs[-1].ask(1) == 1
     for ref in refs:
         ref.stop()

@@ -1,0 +1,56 @@
+"""What the actors of each class have done: counts that only grow, and what is there now.
+
+Nothing is added up while messages are handled: every slot counts its own, and
+`System.tally` reads them. What slots that have ended did is kept by class, so
+the sums never shrink. There are as many entries as there are classes of actors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from actors._ending import Ending
+
+__all__ = ["Past", "Tally", "tally_of"]
+
+
+@dataclass(slots=True)
+class Past:
+    """What the ended slots of one class did, and the crashes of all of them."""
+
+    handled: int = 0
+    restarts: int = 0
+    crashes: int = 0
+
+
+@dataclass(slots=True)
+class Tally:
+    """The actors of one class. `actors` and `waiting` (messages) are of this moment."""
+
+    actors: int = 0
+    waiting: int = 0
+    handled: int = 0
+    restarts: int = 0
+    crashes: int = 0
+
+
+def tally_of(cells: Iterable[Ending], past: dict[type, Past]) -> dict[type, Tally]:
+    """The counts by class, of living and ended slots."""
+    found = {
+        cls: Tally(handled=then.handled, restarts=then.restarts, crashes=then.crashes)
+        for cls, then in past.items()
+    }
+    for cell in cells:
+        tally = found.get(cell.actor_class)
+        if tally is None:
+            tally = found[cell.actor_class] = Tally()
+        tally.actors += 1
+        tally.waiting += len(cell.inbox)
+        tally.handled += cell.handled
+        if cell.incarnation > 1:
+            tally.restarts += cell.incarnation - 1
+    return found
