@@ -26,14 +26,15 @@ from irismq_runtime.config import (
     parse_endpoints,
 )
 from irismq_runtime.errors import ConfigError
+from irismq_runtime.node import running
 from irismq_runtime.node.assembly import Parts, assemble, make_transports, new_node_id
 from irismq_runtime.node.current import RUNNING
 from irismq_runtime.node.ending import Ending
 from irismq_runtime.node.measures import samples_of
 from irismq_runtime.node.report import Reports
+from irismq_runtime.node.running import EXIT_FORCED, EXIT_GAVE_UP
 from irismq_runtime.node.servers import Servers
 from irismq_runtime.node.shutdown import shut_down
-from irismq_runtime.node.signals import Signals
 from irismq_runtime.node.status import health_of
 from irismq_runtime.node.trees import gather_trees
 from irismq_runtime.node.vigil import Vigil
@@ -52,11 +53,6 @@ if TYPE_CHECKING:
     from irismq_runtime.wire import Codec
 
 __all__ = ["EXIT_FORCED", "EXIT_GAVE_UP", "Node"]
-
-#: Exit code of a process whose root supervisor gave up.
-EXIT_GAVE_UP = 4
-#: Exit code of a process that was told twice to stop.
-EXIT_FORCED = 130
 
 
 def _unsaid(node: Node, phase: str) -> None:
@@ -193,13 +189,10 @@ class Node:
 
         Ends the node in order and returns the exit code for the process: 0 after a
         signal, `EXIT_GAVE_UP` when the tree gave up. A second signal ends the
-        process at once with `EXIT_FORCED`. Main thread only.
+        process at once with `EXIT_FORCED`. systemd is told where it asks for that.
+        Main thread only.
         """
-        loop = asyncio.get_running_loop()
-        with Signals(loop, self._ending.decide, EXIT_FORCED):
-            await self._ending.decided()
-            await self.stop()
-        return 0 if self._ending.gave_up is None else EXIT_GAVE_UP
+        return await running.run_until_signal(self, self._ending)
 
     async def run(self, tree: Any, *, on_phase: Callable[[Node, str], None] = _unsaid) -> int:
         """Enter the node, start `tree`, and go on as `run_until_signal`.
@@ -209,29 +202,7 @@ class Node:
         `on_phase` is called with "connected", "runs", and why it is ending. Raises
         what entering and `start` raise. Main thread only.
         """
-        loop = asyncio.get_running_loop()
-        with Signals(loop, self._ending.decide, EXIT_FORCED):
-            starting = loop.create_task(self._enter_and_start(tree, on_phase))
-            decided = loop.create_task(self._ending.decided())
-            await asyncio.wait({starting, decided}, return_when=asyncio.FIRST_COMPLETED)
-            try:
-                if starting.done():
-                    await starting
-                    on_phase(self, "runs")
-                    await decided
-                else:
-                    starting.cancel()
-                    await asyncio.wait({starting})
-                on_phase(self, self._ending.reason)
-            finally:
-                decided.cancel()
-                await self.stop()
-        return 0 if self._ending.gave_up is None else EXIT_GAVE_UP
-
-    async def _enter_and_start(self, tree: Any, on_phase: Callable[[Node, str], None]) -> None:
-        await self.__aenter__()
-        on_phase(self, "connected")
-        await self.start(tree)
+        return await running.run(self, self._ending, tree, on_phase)
 
     # The tree -----------------------------------------------------------------
 
