@@ -76,7 +76,8 @@ class Packer:
         headers["n"] = self.node_id
         headers["q"] = next(self._count)
         envelope_id = new_id()
-        return envelope_id, *self._pack(kind, envelope_id, message, headers, codec)
+        data, type_name = self._pack(kind, envelope_id, message, headers, codec)
+        return envelope_id, data, type_name
 
     def answer(
         self,

@@ -113,9 +113,9 @@ def encode_envelope(
     if signer is not None:
         headers = {k: v for k, v in headers.items() if k not in (KEY_ID, MAC)}
         headers |= {KEY_ID: signer.id, MAC: _NO_MAC}
+        envelope = Envelope(envelope.kind, envelope.id, envelope.type, envelope.body, headers)
     try:
-        wire = (int(envelope.kind), envelope.id, envelope.type, envelope.body, headers)
-        data = _PREFIX + _encode(wire)
+        data = _PREFIX + _encode(envelope)
     except (UnicodeEncodeError, OverflowError) as error:
         raise EncodeError("$.headers", f"{type(error).__name__}: {error}"[:300]) from error
     if len(data) > limits.size:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec.inspect as ms
 
+from irismq_runtime.wire.flat import encode_fields
 from irismq_runtime.wire.shape import step
 from irismq_runtime.wire.values import NotEncodable
 
@@ -86,9 +87,24 @@ class Plan:
         lowers = ((field.encode_name, compiler.lower_of(field.type)) for field in fields)
         self._lowers = tuple((name, lower) for name, lower in lowers if lower is not None)
 
+    @property
+    def plain(self) -> bool:
+        """Whether the fields go out as they are."""
+        return not self._lowers and not self._constant and not self.array
+
+    def encode(self, value: Any, limits: Limits) -> bytes | None:
+        """The body of a `plain` class when its fields are scalars; else None: `lower` tells."""
+        try:
+            values = self._get(value)
+        except Exception:  # a field that was never set
+            return None
+        if 2 * len(values) > limits.items:
+            return None
+        return encode_fields(self._names, values)
+
     def lower(self, value: Any, limits: Limits) -> dict[str, Any] | list[Any]:
         """The fields of `value`: a dict by wire name, or a list (`array_like`)."""
-        if not self._lowers and not self._constant and not self.array:
+        if self.plain:
             return dict(zip(self._names, self._get(value), strict=True))
         return self.lower_within(value, Budget(limits))
 

@@ -16,6 +16,7 @@ import msgspec
 
 from actors.messages import message_name, message_types
 from irismq_runtime.errors import DecodeError, UnknownType, ValidationError
+from irismq_runtime.wire.direct import Direct, direct_reading
 from irismq_runtime.wire.plans import Plan, make_plan
 from irismq_runtime.wire.shape import refuse_crafted_untrusted
 from irismq_runtime.wire.values import MARKED, REF, SCALARS, NotEncodable, Tagged
@@ -29,6 +30,8 @@ __all__ = ["Registry"]
 
 _SCALARS_BY_TYPE: Final = {scalar.type: scalar for scalar in SCALARS}
 _SCALARS_BY_NAME: Final = {scalar.name: scalar for scalar in SCALARS}
+
+_TYPES: Final = message_types()
 
 _ADVICE: Final[dict[type, str]] = {
     bytearray: "a bytearray would arrive as bytes; send bytes(value)",
@@ -49,6 +52,9 @@ class Registry:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._plans: dict[type, Plan] = {}
+        #: The plans seen so far whose fields go out as they are, by class.
+        self.plain: dict[type, Plan] = {}
+        self._readings: dict[type, Direct | None] = {}
         self._refs: list[tuple[Callable[[object], str | None], Callable[[str], object]]] = []
 
     def register_ref(
@@ -73,6 +79,8 @@ class Registry:
             if name is None:
                 return None  # not kept: it may be registered later
             plan = self._plans[kind] = make_plan(kind, name, _is_named)
+            if plan.plain:
+                self.plain[kind] = plan
             return plan
 
     # Outbound ----------------------------------------------------------------
@@ -142,12 +150,23 @@ class Registry:
             return unpack(text)
         raise DecodeError("a ref, but this node takes none")
 
+    def reading(self, type_name: str) -> Direct | None:
+        """The short cut for bodies of the class registered as `type_name`, if it has one."""
+        kind = _TYPES.get(type_name)
+        if kind is None:
+            return None
+        try:
+            return self._readings[kind]
+        except KeyError:
+            made = self._readings[kind] = direct_reading(kind)
+            return made
+
     def convert(self, type_name: object, fields: object) -> object:
         """An instance of the class registered as `type_name`, checked field by field.
 
         Raises `UnknownType`, or `ValidationError` with the path of what is wrong.
         """
-        if not isinstance(type_name, str) or (kind := message_types().get(type_name)) is None:
+        if not isinstance(type_name, str) or (kind := _TYPES.get(type_name)) is None:
             raise UnknownType(str(type_name)[:200])
         try:
             return msgspec.convert(fields, kind)

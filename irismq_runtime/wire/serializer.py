@@ -19,6 +19,7 @@ from irismq_runtime.errors import (
     RuntimeFault,
 )
 from irismq_runtime.wire.codecs import Codec, MsgpackCodec
+from irismq_runtime.wire.flat import LONGEST, NOT_FLAT, decode_flat_untrusted, encode_flat
 from irismq_runtime.wire.json_codec import JsonCodec
 from irismq_runtime.wire.limits import DEFAULT_LIMITS, Limits
 from irismq_runtime.wire.registry import Registry
@@ -53,9 +54,13 @@ class Serializer:
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self.limits = limits
+        self._limit_body = limits.body
+        self._limit_items = limits.items
         self.registry = Registry(limits) if registry is None else registry
         self._too_many = too_many(limits)
         self._codecs: dict[str, Codec] = {}
+        #: Whether bodies without the header "c" are in our own msgpack.
+        self._direct = True
         for codec in _BUILT_IN:
             self.register_codec(codec)
         for codec in codecs:
@@ -67,6 +72,8 @@ class Serializer:
         if not (1 <= len(name) <= 32 and name.isascii() and name.isprintable()):
             raise ConfigError("codecs", f"{name!r} is not a codec name", "1 to 32 ASCII characters")
         self._codecs[name] = codec
+        if name == DEFAULT_CODEC:
+            self._direct = type(codec) is MsgpackCodec
 
     @property
     def codecs(self) -> Mapping[str, Codec]:
@@ -79,6 +86,18 @@ class Serializer:
         Raises `EncodeError` with the path of what cannot be sent, and
         `MessageTooLarge`; in both cases nothing else has happened.
         """
+        if codec is None and self._direct:
+            plan = self.registry.plain.get(type(message))
+            if plan is None:
+                type_name, body = "", encode_flat(message, self._limit_items)
+            else:
+                type_name, body = plan.name, plan.encode(message, self.limits)
+            if body is not None and len(body) <= self._limit_body:
+                return type_name, body, None
+        return self._dump(message, codec)
+
+    def _dump(self, message: object, codec: str | None) -> tuple[str, bytes, str | None]:
+        """As `dump`, for every message and codec."""
         chosen = self._codecs.get(codec or DEFAULT_CODEC)
         if chosen is None:
             raise EncodeError("$", f"no codec {codec!r} is registered at this node")
@@ -104,6 +123,22 @@ class Serializer:
         `codec` is the header "c" as received. The class of a typed message is
         made only after all fields have been checked.
         """
+        if codec is None and self._direct and 0 < len(body) <= self._limit_body:
+            if type_name:
+                direct = self.registry.reading(type_name)
+                if direct is not None and body[0] == direct.header:
+                    try:
+                        return direct.decode(body)
+                    except Exception:  # noqa: S110  # the way below says what is wrong
+                        pass
+            elif len(body) <= LONGEST:
+                value = decode_flat_untrusted(body, self._limit_items)
+                if value is not NOT_FLAT:
+                    return value
+        return self._load(type_name, body, codec)
+
+    def _load(self, type_name: str, body: bytes, codec: str | None) -> object:
+        """As `load`, for every body and codec."""
         chosen = self._codecs.get(codec or DEFAULT_CODEC)
         if chosen is None:
             raise DecodeError(f"no codec {codec!r:.40} is registered at this node")
