@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import parse_qsl, urlsplit
 
 from irismq_runtime.errors import ConfigError
@@ -33,6 +33,7 @@ __all__ = [
     "names_overlay",
     "parse_endpoint",
     "parse_endpoints",
+    "parse_relay",
 ]
 
 DEFAULT_NSQD_PORT: Final = 4150
@@ -164,6 +165,19 @@ class NatsOverlay:
     def peer(self) -> str:
         """The servers for a person: no name and no password in it."""
         return f"NATS at {', '.join(map(str, self.endpoints))}"
+
+
+def parse_relay(iris: str | NatsOverlay) -> dict[str, Any]:
+    """Return the options of a `NodeConfig` that say where its relay is.
+
+    They are `iris` for "host:port", and `nats` for an overlay or the URLs of one.
+    Raises `ConfigError`.
+    """
+    if isinstance(iris, NatsOverlay):
+        return {"nats": iris}
+    if names_overlay(iris):
+        return {"nats": NatsOverlay.parse(iris)}
+    return {"iris": parse_endpoint(iris, option="iris", default_port=DEFAULT_IRIS_PORT)}
 
 
 def _nats_url(text: str) -> str:

@@ -25,6 +25,10 @@ class Commands(DeferredGroup):
 
     table = {  # noqa: RUF012  # a ClassVar of the base class
         "dev": (f"{_CLI}.dev:dev", "Run a broker and a relay on loopback, for development."),
+        "relay": (
+            f"{_CLI}.relay:relay",
+            "Run an Iris relay on loopback, over NATS or alone, until a signal.",
+        ),
         "run": (
             f"{_CLI}.runner:run_tree",
             "Run a supervision tree as a node; SIGTERM drains it and ends with code 0.",

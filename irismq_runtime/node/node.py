@@ -12,7 +12,6 @@ the loop that entered the node, except refs, which may be used from any thread.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import supervisors
@@ -22,8 +21,8 @@ from irismq_runtime.config import (
     DEFAULT_LOOKUPD_HTTP_PORT,
     DEFAULT_NSQD_PORT,
     NodeConfig,
-    parse_endpoint,
     parse_endpoints,
+    parse_relay,
 )
 from irismq_runtime.errors import ConfigError
 from irismq_runtime.node import running
@@ -33,7 +32,7 @@ from irismq_runtime.node.ending import Ending
 from irismq_runtime.node.measures import samples_of
 from irismq_runtime.node.report import Reports
 from irismq_runtime.node.running import EXIT_FORCED, EXIT_GAVE_UP
-from irismq_runtime.node.servers import Servers
+from irismq_runtime.node.servers import servers_of
 from irismq_runtime.node.shutdown import shut_down
 from irismq_runtime.node.status import health_of
 from irismq_runtime.node.trees import gather_trees
@@ -47,6 +46,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from actors import ActorRef, Clock, Events
+    from irismq_runtime.config import Endpoint, NatsOverlay
     from irismq_runtime.observe.health import Health
     from irismq_runtime.refs import MemberInfo, TellReceipt
     from irismq_runtime.refs.foreign import Form
@@ -62,7 +62,8 @@ def _unsaid(node: Node, phase: str) -> None:
 class Node:
     """See the module. Arguments are those of `NodeConfig`; endpoints may be text.
 
-    `nsqd`, `lookupd`: "host:port", or several. `iris`: "host:port" of the relay.
+    `nsqd`, `lookupd`: "host:port", or several. `iris`: "host:port" of the relay, or
+    "nats://host:port,..." (or a `NatsOverlay`): then the node runs a relay of its own.
     `codecs`: further body codecs. `transports`: instead of NSQ and Iris.
     Raises `ConfigError`. Entering raises `NotConnected` when a server does not
     answer within `connect_timeout`.
@@ -73,7 +74,7 @@ class Node:
         *,
         nsqd: str | Iterable[str] = f"127.0.0.1:{DEFAULT_NSQD_PORT}",
         lookupd: str | Iterable[str] = (),
-        iris: str = f"127.0.0.1:{DEFAULT_IRIS_PORT}",
+        iris: str | NatsOverlay = f"127.0.0.1:{DEFAULT_IRIS_PORT}",
         name: str = "node",
         clock: Clock | None = None,
         events: Events | None = None,
@@ -87,14 +88,14 @@ class Node:
             lookupd=parse_endpoints(
                 lookupd, option="lookupd", default_port=DEFAULT_LOOKUPD_HTTP_PORT
             ),
-            iris=parse_endpoint(iris, option="iris", default_port=DEFAULT_IRIS_PORT),
+            **parse_relay(iris),
             **_known(options),
         )
         self._clock = clock
         self._events = events
         self._codecs = tuple(codecs)
         self._transports = transports
-        self._servers: Servers | None = None
+        self._servers = servers_of(self._config)
         self._parts: Parts | None = None
         self._refs: dict[tuple[str, str | None, str | None], ServiceRef] = {}
         self._ending = Ending()
@@ -110,7 +111,7 @@ class Node:
         the servers at `node.endpoints`.
         """
         node = cls(name=name, **options)
-        node._servers = Servers(data=data)
+        node._servers = servers_of(node._config, embedded=True, data=data)
         return node
 
     # Life ---------------------------------------------------------------------
@@ -118,14 +119,12 @@ class Node:
     async def __aenter__(self) -> Self:
         if self._parts is not None:
             raise RuntimeError("a node is entered once; make another one")
-        if self._servers is not None:
-            await self._servers.start()
-            self._config = _with_servers(self._config, self._servers)
+        await self._servers.start()
+        self._config = self._servers.placed(self._config)
         try:
             self._parts = await self._open()
         except BaseException:
-            if self._servers is not None:
-                await self._servers.stop()
+            await self._servers.stop()
             raise
         return self
 
@@ -300,7 +299,9 @@ class Node:
     def health(self) -> Health:
         """Return liveness and readiness, with the reasons."""
         ending = self._ending
-        return health_of(self._open_parts(), gave_up=ending.gave_up, draining=ending.reason)
+        return health_of(
+            self._open_parts(), self._servers, gave_up=ending.gave_up, draining=ending.reason
+        )
 
     def metrics(self) -> str:
         """Return the node's numbers in the text format of Prometheus."""
@@ -339,10 +340,14 @@ class Node:
     @property
     def endpoints(self) -> dict[str, str]:
         """Where the servers are: {"nsqd": "host:port", "iris": ...}, "nsqd_http" if ours."""
-        found = {"nsqd": str(self._config.nsqd[0]), "iris": str(self._config.iris)}
-        if self._servers is not None:
-            found["nsqd_http"] = str(self._servers.nsqd_http)
-        return found
+        config = self._config
+        found = {"nsqd": str(config.nsqd[0]), "iris": str(config.iris)}
+        return found | self._servers.endpoints()
+
+    @property
+    def dialled(self) -> Mapping[str, tuple[Endpoint, ...]]:
+        """The servers that it needs and others run: "nsqd", "iris", "nats"."""
+        return self._servers.dialled(self._config)
 
     def _open_parts(self) -> Parts:
         if self._parts is None:
@@ -355,7 +360,3 @@ def _known(options: dict[str, Any]) -> dict[str, Any]:
         if option not in NodeConfig.__dataclass_fields__:
             raise ConfigError(option, "there is no such option", "see NodeConfig for all of them")
     return options
-
-
-def _with_servers(config: NodeConfig, servers: Servers) -> NodeConfig:
-    return replace(config, nsqd=(servers.nsqd,), lookupd=(), iris=servers.iris)

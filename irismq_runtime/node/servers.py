@@ -1,95 +1,243 @@
-"""The embedded servers of `Node.embedded()`: a broker and a relay on loopback.
+"""The servers that a process runs itself: a broker, a relay, both, or none.
 
-For development and tests, single-node by design. The node that owns them talks
-to them over their sockets, as to any others: there is one path.
+`Node.embedded()` has a broker and a relay, `Node(iris="nats://...")` a relay over
+NATS, `irismq dev` and `irismq relay` have them without a node. They listen on
+loopback, and the node that owns them talks to them over their sockets, as to any
+others: there is one path. They start before the node's connections and end after
+them. Which back end a relay has is chosen here, and nowhere else.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 from irismq_runtime.config import Endpoint
+from irismq_runtime.node.overlay import nats_back_end
+from irismq_runtime.observe.health import Check
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
+    from irismq_runtime.config import NatsOverlay, NodeConfig
     from irismq_runtime.embedded.nsqd import EmbeddedNsqd
-    from irismq_runtime.embedded.relay import EmbeddedRelay
+    from irismq_runtime.embedded.relay import BackEnd, EmbeddedRelay
 
-__all__ = ["Servers"]
+__all__ = ["OwnBroker", "OwnRelay", "Server", "Servers", "servers_of"]
+
+_NOT_STARTED = "the embedded servers have not been started"
 
 
-class Servers:
-    """Both servers. Ports of 0 are chosen freely; see `nsqd` and `iris` once started.
+class Server(Protocol):
+    """One server of this process. `name` is that of its kind: "nsqd", "iris"."""
 
-    `data`: a folder in which the broker keeps its messages; None keeps them in
-    memory, and they go with the process.
+    name: str
+
+    async def start(self) -> None:
+        """Listen. Whatever it raises, nothing is left running."""
+        ...
+
+    async def stop(self) -> None:
+        """Stop. Idempotent."""
+        ...
+
+    def placed(self, config: NodeConfig) -> NodeConfig:
+        """Return `config` with the place where this one listens."""
+        ...
+
+    def endpoints(self) -> dict[str, str]:
+        """Where it listens, by name, beside what the config says."""
+        ...
+
+    def checks(self) -> Iterator[Check]:
+        """What it says of itself, for the health of its node."""
+        ...
+
+
+class OwnBroker:
+    """The embedded broker. Ports of 0 are chosen freely.
+
+    `data`: a folder in which it keeps its messages; None keeps them in memory,
+    and they go with the process.
     """
 
-    def __init__(
-        self,
-        *,
-        data: Path | None = None,
-        nsqd_port: int = 0,
-        nsqd_http_port: int = 0,
-        iris_port: int = 0,
-    ) -> None:
+    name = "nsqd"
+
+    def __init__(self, *, data: Path | None = None, port: int = 0, http_port: int = 0) -> None:
         self._data = data
-        self._nsqd_port = nsqd_port
-        self._nsqd_http_port = nsqd_http_port
-        self._iris_port = iris_port
+        self._port = port
+        self._http_port = http_port
         self._nsqd: EmbeddedNsqd | None = None
+
+    async def start(self) -> None:
+        """Listen. Raises `OSError` when a port is taken."""
+        from irismq_runtime.embedded.nsqd import EmbeddedNsqd
+
+        nsqd = EmbeddedNsqd(port=self._port, http_port=self._http_port, data=self._data)
+        await nsqd.start()
+        self._nsqd = nsqd
+
+    async def stop(self) -> None:
+        """Stop. Idempotent."""
+        nsqd, self._nsqd = self._nsqd, None
+        if nsqd is not None:
+            await nsqd.stop()
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where it listens."""
+        return Endpoint("127.0.0.1", self._started().port)
+
+    @property
+    def http(self) -> Endpoint:
+        """Where it answers HTTP."""
+        return Endpoint("127.0.0.1", self._started().http_port)
+
+    def stats(self) -> dict[str, Any]:
+        """Its statistics as its /stats has them, now."""
+        return self._started().stats()
+
+    def placed(self, config: NodeConfig) -> NodeConfig:
+        """Return `config` with this broker alone."""
+        return replace(config, nsqd=(self.endpoint,), lookupd=())
+
+    def endpoints(self) -> dict[str, str]:
+        """Its HTTP port, which no config has."""
+        return {"nsqd_http": str(self.http)}
+
+    def checks(self) -> Iterator[Check]:
+        """Nothing beside what its clients see."""
+        yield from ()
+
+    def _started(self) -> EmbeddedNsqd:
+        if self._nsqd is None:
+            raise RuntimeError(_NOT_STARTED)
+        return self._nsqd
+
+
+class OwnRelay:
+    """The embedded relay, over NATS when it is given an `overlay`.
+
+    A port of 0 is chosen freely. `connect_timeout`: seconds until the overlay is
+    reached.
+    """
+
+    name = "iris"
+
+    def __init__(
+        self, overlay: NatsOverlay | None = None, *, port: int = 0, connect_timeout: float = 10.0
+    ) -> None:
+        self._overlay = overlay
+        self._port = port
+        self._connect_timeout = connect_timeout
         self._relay: EmbeddedRelay | None = None
 
     async def start(self) -> None:
-        """Listen. Raises `OSError` when a port is taken; nothing is left running."""
-        from irismq_runtime.embedded.nsqd import EmbeddedNsqd
+        """Reach the overlay, then listen.
+
+        Raises `OSError` when the port is taken, `NotConnected` when no server of
+        the overlay answers, `ConfigError` when one refuses what it is shown.
+        """
         from irismq_runtime.embedded.relay import EmbeddedRelay
 
-        nsqd = EmbeddedNsqd(port=self._nsqd_port, http_port=self._nsqd_http_port, data=self._data)
-        await nsqd.start()
-        relay = EmbeddedRelay(port=self._iris_port)
-        try:
-            await relay.start()
-        except BaseException:
-            await nsqd.stop()
-            raise
-        self._nsqd, self._relay = nsqd, relay
-
-    @property
-    def nsqd(self) -> Endpoint:
-        """Where the broker listens."""
-        return Endpoint("127.0.0.1", self._started(self._nsqd).port)
-
-    @property
-    def nsqd_http(self) -> Endpoint:
-        """Where the broker answers HTTP."""
-        return Endpoint("127.0.0.1", self._started(self._nsqd).http_port)
-
-    @property
-    def iris(self) -> Endpoint:
-        """Where the relay listens."""
-        if self._relay is None:
-            raise RuntimeError("the embedded servers have not been started")
-        return Endpoint("127.0.0.1", self._relay.port)
-
-    @staticmethod
-    def _started(nsqd: EmbeddedNsqd | None) -> EmbeddedNsqd:
-        if nsqd is None:
-            raise RuntimeError("the embedded servers have not been started")
-        return nsqd
-
-    def stats(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The statistics of the broker (as its /stats has them) and of the relay, now."""
-        if self._relay is None:
-            raise RuntimeError("the embedded servers have not been started")
-        return self._started(self._nsqd).stats(), self._relay.stats().to_dict()
+        back_end: BackEnd | None = None
+        if self._overlay is not None:
+            back_end = await asyncio.to_thread(nats_back_end, self._overlay, self._connect_timeout)
+        relay = EmbeddedRelay(port=self._port, back_end=back_end)
+        await relay.start()
+        self._relay = relay
 
     async def stop(self) -> None:
-        """Stop both. Idempotent."""
+        """Stop: clients first, then the overlay. Idempotent."""
         relay, self._relay = self._relay, None
-        nsqd, self._nsqd = self._nsqd, None
         if relay is not None:
             await relay.stop()
-        if nsqd is not None:
-            await nsqd.stop()
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where it listens."""
+        return Endpoint("127.0.0.1", self._started().port)
+
+    def stats(self) -> dict[str, Any]:
+        """Its statistics, now."""
+        return self._started().stats().to_dict()
+
+    def placed(self, config: NodeConfig) -> NodeConfig:
+        """Return `config` with this relay."""
+        return replace(config, iris=self.endpoint)
+
+    def endpoints(self) -> dict[str, str]:
+        """Nothing that the config does not say."""
+        return {}
+
+    def checks(self) -> Iterator[Check]:
+        """Whether it carries now as far as it should: in memory it always does."""
+        if self._relay is not None:
+            said = self._relay.health()
+            yield Check("overlay", said.ok, "" if said.ok else said.reason)
+
+    def _started(self) -> EmbeddedRelay:
+        if self._relay is None:
+            raise RuntimeError(_NOT_STARTED)
+        return self._relay
+
+
+class Servers:
+    """Several servers, or none, as one: started in order, stopped in reverse."""
+
+    def __init__(self, *servers: Server) -> None:
+        self._servers = servers
+
+    async def start(self) -> None:
+        """Start all. When one cannot start, those before it are stopped."""
+        try:
+            for server in self._servers:
+                await server.start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Stop all. Idempotent."""
+        for server in reversed(self._servers):
+            await server.stop()
+
+    def placed(self, config: NodeConfig) -> NodeConfig:
+        """Return `config` with the places where these listen."""
+        for server in self._servers:
+            config = server.placed(config)
+        return config
+
+    def dialled(self, config: NodeConfig) -> dict[str, tuple[Endpoint, ...]]:
+        """Return the servers of `config` that others run, by the name of their kind."""
+        ours = {server.name for server in self._servers}
+        wanted = {
+            "nsqd": config.nsqd,
+            "iris": (config.iris,),
+            "nats": config.nats.endpoints if config.nats else (),
+        }
+        return {name: where for name, where in wanted.items() if where and name not in ours}
+
+    def endpoints(self) -> dict[str, str]:
+        """Where they listen, by name, beside what the config says."""
+        return {name: at for server in self._servers for name, at in server.endpoints().items()}
+
+    def checks(self) -> Iterator[Check]:
+        """What they say of themselves."""
+        for server in self._servers:
+            yield from server.checks()
+
+
+def servers_of(config: NodeConfig, *, embedded: bool = False, data: Path | None = None) -> Servers:
+    """Return what a node of `config` runs itself; `embedded`: a broker and a relay anyway.
+
+    `data`: the folder of that broker.
+    """
+    servers: list[Server] = []
+    if embedded:
+        servers.append(OwnBroker(data=data))
+    if embedded or config.nats is not None:
+        servers.append(OwnRelay(config.nats, connect_timeout=config.connect_timeout))
+    return Servers(*servers)

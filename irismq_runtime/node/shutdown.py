@@ -6,7 +6,7 @@
                               waits is requeued at once; FINs are flushed
     3  stop the tree          in reverse order; what `on_stop` tells still goes out
     4  flush and close        the outbox, then the connections
-    5  stop our servers       when the node embeds them
+    5  stop our servers       those that run in this process, if any
 
 A phase that fails or takes too long is reported and the next one begins: the end
 is always reached.
@@ -34,7 +34,7 @@ GRACE = 2.0
 SHORT = 1.0
 
 
-async def shut_down(parts: Parts, servers: Servers | None, *, drain: float, stop: float) -> None:
+async def shut_down(parts: Parts, servers: Servers, *, drain: float, stop: float) -> None:
     """Carry the phases out. `drain` seconds for handlers, `stop` for the tree."""
     began = parts.system.clock.monotonic()
     await _phase("saying goodbye", parts.presence.stop(), SHORT)
@@ -47,8 +47,8 @@ async def shut_down(parts: Parts, servers: Servers | None, *, drain: float, stop
     await _phase("closing the relay connections", parts.addresses.close(SHORT), SHORT + GRACE)
     for gather in tuple(parts.outbound.gathers.values()):
         gather.cut()
-    if servers is not None:
-        await _phase("stopping the embedded servers", servers.stop(), SHORT + GRACE)
+    await _phase("stopping the embedded servers", servers.stop(), SHORT + GRACE)
+    parts.meter.stop()
     parts.incoming.log.close()
     if parts.incoming.events.active:
         seconds = parts.system.clock.monotonic() - began

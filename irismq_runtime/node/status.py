@@ -1,10 +1,11 @@
 """The health of a node, from what its parts say of themselves.
 
-Ready means: the broker and the relay are reached, every bound actor is a member
-and its consumers get messages, and presence is heard. A consumer that is paused
-on purpose (its actor restarts) is not a failure unless it lasts; the transport's
-own watchdog says when messages are held and nothing happens to them. Live means:
-no root of the tree has given up, and the loop turns.
+Ready means: the broker and the relay are reached, and by a relay of this process
+the servers it routes over; every bound actor is a member and its consumers get
+messages; presence is heard. A consumer that is paused on purpose (its actor
+restarts) is not a failure unless it lasts; the transport's own watchdog says when
+messages are held and nothing happens to them. Live means: no root of the tree has
+given up, and the loop turns.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ if TYPE_CHECKING:
     from actors import Exit
     from irismq_runtime.node.assembly import Parts
     from irismq_runtime.node.binding import Binding
+    from irismq_runtime.node.servers import Servers
     from irismq_runtime.ports import TransportHealth
 
 __all__ = ["health_of"]
 
 
-def health_of(parts: Parts, *, gave_up: Exit | None, draining: str) -> Health:
+def health_of(parts: Parts, servers: Servers, *, gave_up: Exit | None, draining: str) -> Health:
     """Return the health now. `gave_up`: how a root ended; `draining`: why, or ""."""
     checks = [
         Check(
@@ -35,6 +37,7 @@ def health_of(parts: Parts, *, gave_up: Exit | None, draining: str) -> Health:
         ),
         _of("mailbox", parts.mailbox.health()),
         _of("relay", parts.addresses.health()),
+        *servers.checks(),
         Check(
             "presence",
             parts.presence.trusted or parts.presence.settling,

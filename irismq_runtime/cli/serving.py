@@ -1,0 +1,99 @@
+"""Runs servers of ours in the foreground until a signal: `irismq dev`, `irismq relay`.
+
+The first signal ends them in order with code 0, also while they start; a second
+one ends the process at once. On a terminal a table shows what they do, once a
+second; elsewhere a line says what changed, at most once a second, and nothing
+when nothing did.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Final
+
+from rich.live import Live
+
+from irismq_runtime.cli import codes
+from irismq_runtime.cli.console import err, fail, out
+from irismq_runtime.cli.dashboard import change_line, rows_between, table
+from irismq_runtime.node.signals import Signals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from irismq_runtime.cli.dashboard import Moment
+    from irismq_runtime.node import Servers
+
+__all__ = ["serve"]
+
+#: Seconds between two looks at the servers.
+_PERIOD: Final = 1.0
+
+
+async def serve(
+    servers: Servers, *, title: str, where: Callable[[], str], moment: Callable[[], Moment]
+) -> None:
+    """Run `servers` until a signal; returns when they have stopped.
+
+    `where` says in a sentence where they listen, `moment` what they do; both are
+    called once they run. Ends the command when a port is taken.
+    """
+    over = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    with Signals(loop, lambda _: over.set(), codes.FORCED):
+        try:
+            if await _started(servers, over):
+                err.print(f"{where()}. Ctrl-C stops.", soft_wrap=True, highlight=False)
+                await _show(title, moment, over)
+        finally:
+            await servers.stop()
+
+
+async def _started(servers: Servers, over: asyncio.Event) -> bool:
+    """Start `servers`; False when it was over before they had started."""
+    starting = asyncio.ensure_future(servers.start())
+    ending = asyncio.ensure_future(over.wait())
+    try:
+        await asyncio.wait({starting, ending}, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            return False
+        await starting
+    except OSError as error:
+        fail(
+            f"cannot listen: {error}; is another `irismq dev`, nsqd or iris running? "
+            "give another port, see --help",
+            codes.UNREACHABLE,
+        )
+    finally:
+        ending.cancel()
+        starting.cancel()
+        await asyncio.wait({starting, ending})
+    return True
+
+
+async def _show(title: str, moment: Callable[[], Moment], over: asyncio.Event) -> None:
+    """Show what the servers do until `over` is set."""
+    before = moment()
+    shown = rows_between(before, before)
+    live: Live | None = None
+    if out.is_terminal:
+        live = Live(table(shown, title), console=out, auto_refresh=False)
+    with live or nullcontext():
+        while not await _passed(over):
+            now = moment()
+            rows = rows_between(before, now)
+            if live is not None:
+                live.update(table(rows, title), refresh=True)
+            elif line := change_line(shown, rows):
+                out.print(line, markup=False, highlight=False, soft_wrap=True)
+            before, shown = now, rows
+
+
+async def _passed(over: asyncio.Event) -> bool:
+    """Whether it is over; waits a second for that."""
+    try:
+        await asyncio.wait_for(over.wait(), _PERIOD)
+    except TimeoutError:
+        return False
+    return True
