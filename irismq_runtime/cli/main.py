@@ -55,6 +55,10 @@ class Commands(DeferredGroup):
             f"{_CLI}.check:check",
             "See what answers at each address; code 3 when something else does, or nothing.",
         ),
+        "doctor": (
+            f"{_CLI}.doctor.command:doctor",
+            "Look at the servers and this machine; say what is wrong and what to do, a line each.",
+        ),
         "demo": (
             f"{_CLI}.demo:demo",
             "Feed a day of flights to two nodes, crash handlers, kill a node, compare the sums.",

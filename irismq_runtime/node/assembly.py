@@ -22,6 +22,7 @@ from irismq_runtime.node.peers import PeerDispatch
 from irismq_runtime.node.presence import Presence
 from irismq_runtime.node.watching import Watchers
 from irismq_runtime.observe.logs import RateLimitedLog
+from irismq_runtime.observe.meter import Meter
 from irismq_runtime.refs import Outbound, RefPacking
 from irismq_runtime.wire import KeyRing, Serializer
 
@@ -53,6 +54,7 @@ class Parts:
     watchers: Watchers
     binder: Binder
     peers: PeerDispatch
+    meter: Meter
     #: The membership of the private cluster.
     membership: Member | None = None
 
@@ -69,6 +71,7 @@ class Parts:
             await self.mailbox.close(0.0)
             raise
         self.system.lifecycle.append(self.binder)
+        self.meter.start()
 
 
 def new_node_id(name: str) -> str:
@@ -169,6 +172,7 @@ def assemble(
         watchers=watchers,
         binder=Binder(Ports(mailbox, addresses, presence, incoming, config), watchers),
         peers=_peers(incoming, outbound, watchers, system, control),
+        meter=Meter(system, incoming.counters.to_dict),
     )
 
 

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from actors import ActorRef, Clock, Events
     from irismq_runtime.config import Endpoint, NatsOverlay
     from irismq_runtime.observe.health import Health
+    from irismq_runtime.observe.meter import Meter
     from irismq_runtime.refs import MemberInfo, TellReceipt
     from irismq_runtime.refs.foreign import Form
     from irismq_runtime.wire import Codec
@@ -331,6 +332,11 @@ class Node:
     def system(self) -> System:
         """The actors of this node."""
         return self._open_parts().system
+
+    @property
+    def meter(self) -> Meter:
+        """What it did in the last minutes, second by second."""
+        return self._open_parts().meter
 
     @property
     def parts(self) -> Parts:

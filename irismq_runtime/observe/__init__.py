@@ -6,6 +6,7 @@ from irismq_runtime.observe.catalogue import EVENTS, STEPS
 from irismq_runtime.observe.endpoint import Endpoint
 from irismq_runtime.observe.health import Check, Health
 from irismq_runtime.observe.logs import RateLimitedLog, shorten
+from irismq_runtime.observe.meter import Meter, Second
 from irismq_runtime.observe.metrics import Sample, prometheus_text, require_metrics
 
 __all__ = [
@@ -14,8 +15,10 @@ __all__ = [
     "Check",
     "Endpoint",
     "Health",
+    "Meter",
     "RateLimitedLog",
     "Sample",
+    "Second",
     "prometheus_text",
     "require_metrics",
     "shorten",

@@ -1,0 +1,320 @@
+"""How much a node does, second by second: a ring of the last minutes, always on.
+
+Nothing is added up while messages are handled. Once a second the meter reads
+what actors and dispatch have counted anyway and keeps the differences, one
+`Second` each; with very many actors it looks less often, so that looking never
+takes a measurable part of the loop. Only asks between nodes are timed one by
+one: their latencies fall into the buckets of BOUNDS, by address.
+
+Bounded: SPAN seconds, one group for each class of actors, at most MAX_ADDRESSES
+addresses (what comes after is called "other"). Loop thread only.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter, deque
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from actors import Clock, System, TimerHandle
+    from actors.tally import Tally
+
+__all__ = ["BOUNDS", "MAX_ADDRESSES", "SPAN", "Asks", "Group", "Latencies", "Meter", "Second"]
+
+#: Upper bounds of the buckets of latencies, in seconds; one more is for what is longer.
+BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+#: Entries of the ring: seconds, as long as there are not very many actors.
+SPAN: Final = 300
+#: Addresses that are told apart.
+MAX_ADDRESSES: Final = 200
+#: Actors that one look a second is meant for.
+_ACTORS_PER_SECOND: Final = 20_000
+_OTHER: Final = "other"
+
+
+class Latencies:
+    """How many took how long. `buckets`: one for each of BOUNDS, and one beyond."""
+
+    __slots__ = ("buckets", "total")
+
+    def __init__(self) -> None:
+        self.buckets = [0] * (len(BOUNDS) + 1)
+        #: The sum of all, in seconds.
+        self.total = 0.0
+
+    def note(self, seconds: float) -> None:
+        """Count one."""
+        self.buckets[bisect_left(BOUNDS, seconds)] += 1
+        self.total += seconds
+
+    @property
+    def count(self) -> int:
+        """How many there were."""
+        return sum(self.buckets)
+
+
+def quantile(buckets: list[int], share: float) -> float | None:
+    """The time within which `share` (0 to 1) of them were; None when there were none.
+
+    Between two bounds it is guessed on a straight line; beyond the last it is the last.
+    """
+    wanted = share * sum(buckets)
+    if not wanted:
+        return None
+    below, seen = 0.0, 0
+    for bound, count in zip(BOUNDS, buckets, strict=False):
+        if count and seen + count >= wanted:
+            return below + (bound - below) * (wanted - seen) / count
+        seen += count
+        below = bound
+    return BOUNDS[-1]
+
+
+class Asks:
+    """The asks of one address: how they ended, and how long they took.
+
+    `outcomes`: "replied", or what became of it instead (as `Outcome.kind`, or the
+    class of the error that the asker got).
+    """
+
+    __slots__ = ("latencies", "outcomes")
+
+    def __init__(self) -> None:
+        self.outcomes: Counter[str] = Counter()
+        self.latencies = Latencies()
+
+
+@dataclass(frozen=True, slots=True)
+class Second:
+    """What happened since the `Second` before. Rates are per second.
+
+    `time`: seconds since 1970. `handled`: messages that actors took. `waiting`:
+    messages in inboxes now. `asked`, `served`: asks that ended here and requests
+    answered here, per second; `failed`: those of them that got no reply. `p50`,
+    `p99`: seconds that asks of this node took (None: there were none).
+    `finished`, `requeued`, `buried`: stored messages per second. `lag`: seconds
+    by which the loop was late.
+    """
+
+    time: float
+    actors: int
+    handled: float
+    waiting: int
+    crashes: int
+    restarts: int
+    asked: float
+    served: float
+    failed: float
+    p50: float | None
+    p99: float | None
+    finished: float
+    requeued: float
+    buried: float
+    dead_letters: int
+    lag: float
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The actors of one class. `rate`: messages a second, when last looked."""
+
+    name: str
+    address: str | None
+    actors: int
+    waiting: int
+    handled: int
+    restarts: int
+    crashes: int
+    rate: float
+
+
+@dataclass(slots=True)
+class _Sums:
+    """What all counters stood at when last looked."""
+
+    handled: int = 0
+    crashes: int = 0
+    restarts: int = 0
+    dead_letters: int = 0
+    counts: Mapping[str, int] = field(default_factory=dict)
+    asked: int = 0
+    served: int = 0
+    failed: int = 0
+    buckets: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
+    by_class: dict[type, int] = field(default_factory=dict)
+
+
+class Meter:
+    """See the module. `counts`: what dispatch has counted, by name."""
+
+    def __init__(
+        self, system: System, counts: Callable[[], Mapping[str, int]], *, span: int = SPAN
+    ) -> None:
+        self._system = system
+        self._clock: Clock = system.clock
+        self._counts = counts
+        self._timer: TimerHandle | None = None
+        self._last = _Sums()
+        self._at = 0.0
+        self._due = 0.0
+        self._tally: dict[type, Tally] = {}
+        self._rates: dict[type, float] = {}
+        #: The last minutes, oldest first.
+        self.seconds: deque[Second] = deque(maxlen=span)
+        #: Asks that left this node, and requests that came to it, by address.
+        self.asked: dict[str, Asks] = {}
+        self.served: dict[str, Asks] = {}
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._at = self._clock.monotonic()
+        self._last = self._sums(self._system.tally())
+        self._arm()
+
+    def stop(self) -> None:
+        """Look no more. Idempotent."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _arm(self) -> None:
+        period = 1.0 + len(self._system) // _ACTORS_PER_SECOND
+        self._due = self._clock.monotonic() + period
+        self._timer = self._clock.call_later(period, self._look)
+
+    # What asks report ---------------------------------------------------------
+
+    @staticmethod
+    def of(table: dict[str, Asks], address: str) -> Asks:
+        """The asks of `address` in `asked` or `served`; made on demand, up to the limit."""
+        asks = table.get(address)
+        if asks is None:
+            if len(table) >= MAX_ADDRESSES:
+                address = _OTHER
+            asks = table.setdefault(address, Asks())
+        return asks
+
+    def ask_ended(self, address: str, seconds: float, outcome: str) -> None:
+        """An ask of this node ended after `seconds`."""
+        asks = self.of(self.asked, address)
+        asks.outcomes[outcome] += 1
+        asks.latencies.note(seconds)
+
+    def request_ended(self, address: str, seconds: float, outcome: str) -> None:
+        """A request to this node was answered, or will not be, after `seconds`."""
+        asks = self.of(self.served, address)
+        asks.outcomes[outcome] += 1
+        asks.latencies.note(seconds)
+
+    # Looking ------------------------------------------------------------------
+
+    def _sums(self, tally: dict[type, Tally]) -> _Sums:
+        buckets = [0] * (len(BOUNDS) + 1)
+        for asks in self.asked.values():
+            buckets = [a + b for a, b in zip(buckets, asks.latencies.buckets, strict=True)]
+        asked, served = list(self.asked.values()), list(self.served.values())
+        return _Sums(
+            handled=sum(each.handled for each in tally.values()),
+            crashes=sum(each.crashes for each in tally.values()),
+            restarts=sum(each.restarts for each in tally.values()),
+            dead_letters=self._system.dead_letters.total,
+            counts=self._counts(),
+            asked=sum(buckets),
+            served=sum(each.outcomes.total() for each in served),
+            failed=sum(e.outcomes.total() - e.outcomes["replied"] for e in (*asked, *served)),
+            buckets=buckets,
+            by_class={cls: each.handled for cls, each in tally.items()},
+        )
+
+    def _look(self) -> None:
+        now = self._clock.monotonic()
+        lag = max(0.0, now - self._due)
+        tally = self._system.tally()
+        before, sums = self._last, self._sums(tally)
+        passed = max(now - self._at, 1e-3)
+        self._last, self._at, self._tally = sums, now, tally
+        then = before.by_class
+        self._rates = {
+            cls: (count - then.get(cls, 0)) / passed for cls, count in sums.by_class.items()
+        }
+        self.seconds.append(self._second(before, sums, passed, lag))
+        self._arm()
+
+    def _second(self, before: _Sums, now: _Sums, passed: float, lag: float) -> Second:
+        def stored(name: str) -> float:
+            return (now.counts.get(name, 0) - before.counts.get(name, 0)) / passed
+
+        buckets = [a - b for a, b in zip(now.buckets, before.buckets, strict=True)]
+        return Second(
+            time=self._clock.time(),
+            actors=len(self._system),
+            handled=(now.handled - before.handled) / passed,
+            waiting=sum(each.waiting for each in self._tally.values()),
+            crashes=now.crashes - before.crashes,
+            restarts=now.restarts - before.restarts,
+            asked=(now.asked - before.asked) / passed,
+            served=(now.served - before.served) / passed,
+            failed=(now.failed - before.failed) / passed,
+            p50=quantile(buckets, 0.5),
+            p99=quantile(buckets, 0.99),
+            finished=stored("finished"),
+            requeued=stored("requeued"),
+            buried=stored("buried"),
+            dead_letters=now.dead_letters - before.dead_letters,
+            lag=lag,
+        )
+
+    # Telling ------------------------------------------------------------------
+
+    def groups(self) -> list[Group]:
+        """The classes of actors, by name, as they are now."""
+        found = [
+            Group(
+                name=cls.__qualname__,
+                address=_address(cls),
+                actors=each.actors,
+                waiting=each.waiting,
+                handled=each.handled,
+                restarts=each.restarts,
+                crashes=each.crashes,
+                rate=self._rates.get(cls, 0.0),
+            )
+            for cls, each in self._system.tally().items()
+        ]
+        return sorted(found, key=lambda group: group.name)
+
+    def to_dict(self, last: int = SPAN) -> dict[str, Any]:
+        """Plain values for JSON: the `last` seconds, the groups, the asks by address.
+
+        {"bounds": [...], "seconds": [{...}], "groups": [{...}],
+        "asked": {address: {"outcomes": {...}, "buckets": [...], "total": s}},
+        "served": the same}
+        """
+        seconds = list(self.seconds)[-last:] if last > 0 else []
+        return {
+            "bounds": list(BOUNDS),
+            "seconds": [asdict(second) for second in seconds],
+            "groups": [asdict(group) for group in self.groups()],
+            "asked": {name: _plain(asks) for name, asks in self.asked.items()},
+            "served": {name: _plain(asks) for name, asks in self.served.items()},
+        }
+
+
+def _plain(asks: Asks) -> dict[str, Any]:
+    latencies = asks.latencies
+    return {
+        "outcomes": dict(asks.outcomes),
+        "buckets": list(latencies.buckets),
+        "total": latencies.total,
+        "p50": quantile(latencies.buckets, 0.5),
+        "p99": quantile(latencies.buckets, 0.99),
+    }
+
+
+def _address(cls: type) -> str | None:
+    address = getattr(cls, "address", None)
+    return address if isinstance(address, str) else None
