@@ -139,7 +139,7 @@ def _node(
         strategy=None if keeper is None else keeper.state.policy.strategy,
         children=children,
         inbox=0 if ref is None else len(ref._cell.inbox),  # noqa: SLF001  # as in tree_of
-        handled=0 if ref is None else getattr(ref._cell, "handled", 0),  # noqa: SLF001  # as in tree_of
+        handled=0 if ref is None else ref._cell.handled,  # noqa: SLF001  # as in tree_of
         hidden=0 if keeper is None else len(keeper.state.children) - len(children),
     )
 

@@ -204,6 +204,10 @@ class Node:
         """
         return await running.run(self, self._ending, tree, on_phase)
 
+    def forked(self, gone: Any) -> None:
+        """This is a forked child: `gone`, which raises, stands for the parts of the parent."""
+        self._parts = gone
+
     # The tree -----------------------------------------------------------------
 
     async def start(self, tree: Any, *, name: str | None = None) -> ActorRef[Any]:
@@ -228,6 +232,13 @@ class Node:
         Tracebacks are those after `since`, on the node's own clock.
         """
         return self._reports.report(since)
+
+    def restart(self, supervisor: str, child: str) -> None:
+        """End a child of the supervisor with this urn and start it again, in the background.
+
+        Raises `Refused` when there is no such child, or it would not come back.
+        """
+        self._reports.restart(supervisor, child)
 
     async def trees(self, *, timeout: float = 3.0) -> dict[str, dict[str, Any]]:
         """Return the reports of all nodes by id, as `tree` makes them.

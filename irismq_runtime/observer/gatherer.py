@@ -1,0 +1,218 @@
+"""Asks everybody how he is, twice a second, and makes a snapshot of the answers.
+
+Each turn: who is there according to presence; a request to the private cluster of
+each node that is not being asked already; a look at each broker's statistics; a
+wait for the answers, at most half a turn; the snapshot. A node or a broker that is
+slow is not waited for: it is asked again when its deadline is over. Observing is
+never the cause of trouble, so every request is bounded in number, size and time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from actors.errors import ActorError, AskTimeout
+from irismq_runtime.errors import RuntimeFault
+from irismq_runtime.messaging import NODE_TARGET, ReportRequest, RestartRequest
+from irismq_runtime.observer.reports import broker_stats_untrusted, node_report_untrusted
+from irismq_runtime.observer.watch import Watch
+from irismq_runtime.refs import PeerRef
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
+    from types import TracebackType
+
+    from irismq_runtime.node import Node
+    from irismq_runtime.observer.model import Point, Snapshot
+
+__all__ = ["Gatherer"]
+
+_LOG = logging.getLogger("irismq.observer")
+
+PERIOD: Final = 0.5
+#: Seconds after which a node that was asked counts as not answering this time.
+PATIENCE: Final = 1.0
+
+
+class Gatherer:
+    """Watches the whole system through `node`, which must be open.
+
+        async with Gatherer(node, brokers=["127.0.0.1:4151"], stats=fetch) as gatherer:
+            snapshot = await gatherer.changed(0)
+
+    `brokers`: HTTP endpoints; `stats` gets the value of one's /stats, raising what
+    it likes when it cannot. `ignore`: names of nodes that are not shown (commands
+    are nodes too). `itself`: whether `node` is one of those shown. Loop thread only.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        *,
+        brokers: Iterable[str] = (),
+        stats: Callable[[str], Awaitable[Any]] | None = None,
+        ignore: Collection[str] = (),
+        itself: bool = False,
+        period: float = PERIOD,
+    ) -> None:
+        self._node = node
+        self._brokers = tuple(brokers) if stats is not None else ()
+        self._stats = stats
+        self._ignore = frozenset(ignore)
+        self._itself = itself
+        self._period = period
+        self._clock = node.system.clock
+        self._watch = Watch()
+        self._asking: dict[str, asyncio.Task[None]] = {}
+        self._turning: asyncio.Task[None] | None = None
+        self._news = asyncio.Event()
+        self._idle = asyncio.Event()
+
+    # Reading ------------------------------------------------------------------
+
+    @property
+    def latest(self) -> Snapshot:
+        """The latest snapshot; its version is 0 before the first."""
+        return self._watch.latest
+
+    @property
+    def history(self) -> tuple[Point, ...]:
+        """The points of the last ten minutes, oldest first."""
+        return self._watch.history
+
+    async def changed(self, version: int) -> Snapshot:
+        """Wait for a snapshot that is newer than `version`."""
+        while self._watch.latest.version <= version:
+            await self._news.wait()
+        return self._watch.latest
+
+    # Acting -------------------------------------------------------------------
+
+    async def restart(self, node_id: str, supervisor: str, child: str) -> None:
+        """Have a node end a child and start it again; returns when that has begun.
+
+        Raises `Refused`, `AskTimeout`, `ActorDeadError` (no such node) and what an
+        ask raises.
+        """
+        if node_id == self._node.id:
+            self._node.restart(supervisor, child)
+            return
+        peer = PeerRef(self._node.parts.outbound, node_id, NODE_TARGET)
+        await peer.ask(RestartRequest(supervisor, child), timeout=3.0)
+
+    # Life ---------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        self._turning = asyncio.get_running_loop().create_task(self._turns())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        tasks = [*self._asking.values()]
+        if self._turning is not None:
+            tasks.append(self._turning)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _turns(self) -> None:
+        due = self._clock.monotonic()
+        while True:
+            try:
+                await self._turn()
+            except Exception:  # what one turn meets must not end the watch
+                _LOG.exception("A look at the system failed")
+            due = max(due + self._period, self._clock.monotonic())
+            await self._until(due)
+
+    async def _turn(self) -> None:
+        self._hear()
+        for node_id in self._shown():
+            self._begin(node_id, self._ask(node_id))
+        for endpoint in self._brokers:
+            self._begin(f"nsqd {endpoint}", self._look_at(endpoint))
+        await self._answers()
+        self._watch.look(self._clock.monotonic(), self._clock.time())
+        self._news.set()
+        self._news = asyncio.Event()
+
+    def _shown(self) -> dict[str, str]:
+        own = self._node.id
+        return {
+            node_id: name
+            for node_id, name in self._node.nodes().items()
+            if (self._itself if node_id == own else name not in self._ignore)
+        }
+
+    def _hear(self) -> None:
+        presence = self._node.parts.presence
+        members = {address: presence.members(address) for address in presence.addresses()}
+        self._watch.present(self._shown(), members, self._clock.monotonic(), self._clock.time())
+
+    def _begin(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        if name in self._asking:
+            work.close()
+            return
+        task = asyncio.get_running_loop().create_task(work)
+        self._asking[name] = task
+        task.add_done_callback(lambda _: self._answered(name))
+
+    def _answered(self, name: str) -> None:
+        del self._asking[name]
+        if not self._asking:
+            self._idle.set()
+
+    async def _answers(self) -> None:
+        """Wait for all who are asked, at most half a turn."""
+        if not self._asking:
+            return
+        idle = self._idle = asyncio.Event()
+        timer = self._clock.call_later(self._period / 2, idle.set)
+        try:
+            await idle.wait()
+        finally:
+            timer.cancel()
+
+    async def _until(self, due: float) -> None:
+        come = asyncio.Event()
+        timer = self._clock.call_later(max(0.0, due - self._clock.monotonic()), come.set)
+        try:
+            await come.wait()
+        finally:
+            timer.cancel()
+
+    async def _ask(self, node_id: str) -> None:
+        since = self._watch.since(node_id)
+        try:
+            if node_id == self._node.id:
+                value: Any = self._node.report(since)
+            else:
+                peer = PeerRef(self._node.parts.outbound, node_id, NODE_TARGET)
+                value = await peer.ask(ReportRequest(since), timeout=PATIENCE)
+            report = node_report_untrusted(value)
+        except AskTimeout:
+            self._watch.unanswered(node_id, f"no answer within {PATIENCE:g} s")
+        except (ActorError, RuntimeFault) as error:
+            self._watch.unanswered(node_id, str(error))
+        except Exception as error:  # its own bug must not stop the look at the others
+            _LOG.exception("The answer of %s", node_id)
+            self._watch.unanswered(node_id, f"{type(error).__name__}: {error}")
+        else:
+            now, wall = self._clock.monotonic(), self._clock.time()
+            self._watch.reported(node_id, report, now, wall)
+
+    async def _look_at(self, endpoint: str) -> None:
+        if self._stats is None:
+            return
+        try:
+            stats = broker_stats_untrusted(await self._stats(endpoint))
+        except Exception as error:  # whatever the caller's way to fetch it raises
+            self._watch.broker_failed(endpoint, str(error) or type(error).__name__)
+        else:
+            self._watch.broker_told(endpoint, stats, self._clock.monotonic())

@@ -1,0 +1,208 @@
+"""What an observer shows: one frozen value for the whole system at one moment.
+
+Everything in it is plain and JSON-able (`to_json`). Times are wall-clock seconds,
+so that nothing changes by age alone and a difference between two snapshots holds
+what happened; rates are per second, latencies in seconds. What is not known is
+None, never 0.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal, TypeAlias
+
+import msgspec
+
+__all__ = [
+    "Broker",
+    "Crash",
+    "LocalLetter",
+    "Member",
+    "NodeState",
+    "NodeView",
+    "Place",
+    "Point",
+    "Problem",
+    "ProblemKind",
+    "Service",
+    "Snapshot",
+    "to_json",
+]
+
+#: "new": heard of, has not answered yet. "up": answers. "silent": has not answered
+#: for a while. "lost": silent, and not announced any more. "left": said goodbye.
+NodeState: TypeAlias = Literal["new", "up", "silent", "lost", "left"]
+
+ProblemKind: TypeAlias = Literal[
+    "dead-node", "gave-up", "crash-loop", "growing-mailbox", "dead-letters", "not-ready", "broker"
+]
+
+
+class Crash(msgspec.Struct, frozen=True, kw_only=True):
+    """How a place last ended. `wall`: when; `traceback`: "" when it is not known."""
+
+    reason: str
+    error: str | None = None
+    text: str | None = None
+    message_type: str | None = None
+    wall: float = 0.0
+    traceback: str = ""
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """One place in a supervision tree.
+
+    `path`: the names from the root down, unique in its node. `ref`: the urn of its
+    slot. `inbox`: messages that wait in it; `rate`: handled per second. `hidden`:
+    children that the node left out. `loops`, `grows`: what is wrong with it now.
+    """
+
+    path: tuple[str, ...]
+    name: str
+    actor_class: str
+    kind: Literal["supervisor", "worker"]
+    state: str
+    restarts: int
+    inbox: int
+    rate: float
+    ref: str | None = None
+    address: str | None = None
+    strategy: str | None = None
+    hidden: int = 0
+    last: Crash | None = None
+    loops: bool = False
+    grows: bool = False
+    children: tuple[Place, ...] = ()
+
+
+class LocalLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """A local message that nobody handled: to whom, of which type, and why."""
+
+    target: str
+    type: str
+    reason: str
+    wall: float
+
+
+class NodeView(msgspec.Struct, frozen=True, kw_only=True):
+    """One node. `since`: when its state began. `error`: why it did not answer.
+
+    `handled`: messages handled per second, of all its places. `letters`: local
+    messages that nobody handled, `latest` the last of them.
+    """
+
+    id: str
+    name: str
+    state: NodeState
+    since: float
+    ready: bool = False
+    reasons: tuple[str, ...] = ()
+    error: str = ""
+    host: str = ""
+    pid: int = 0
+    actors: int = 0
+    handled: float = 0.0
+    restarts: int = 0
+    letters: int = 0
+    latest: tuple[LocalLetter, ...] = ()
+    trees: tuple[Place, ...] = ()
+
+
+class Member(msgspec.Struct, frozen=True, kw_only=True):
+    """One actor that serves an address: the id and name of its node, its urn."""
+
+    node: str
+    name: str
+    urn: str
+
+
+class Service(msgspec.Struct, frozen=True, kw_only=True):
+    """One address, or one topic that nobody serves now.
+
+    `waiting`, `in_flight`, `deferred`: in the brokers; `dead`: letters in
+    `<address>.dead`. `told`, `done`: stored and settled per second; `asked`: requests
+    per second, `p50` and `p99` how long its handlers take. `served`: whether it is
+    (or was) the address of a member, or only a topic.
+    """
+
+    address: str
+    served: bool
+    members: tuple[Member, ...] = ()
+    waiting: int | None = None
+    in_flight: int | None = None
+    deferred: int | None = None
+    dead: int | None = None
+    told: float | None = None
+    done: float | None = None
+    asked: float | None = None
+    failed: float | None = None
+    p50: float | None = None
+    p99: float | None = None
+    grows: bool = False
+
+
+class Broker(msgspec.Struct, frozen=True, kw_only=True):
+    """One nsqd, as its HTTP side answers. `error` is "" when it does."""
+
+    endpoint: str
+    version: str = ""
+    error: str = ""
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that is wrong now. `key` names it as long as it lasts.
+
+    `node` is an id or "", `subject` the path or the address that is meant.
+    """
+
+    key: str
+    kind: ProblemKind
+    severity: Literal["error", "warning"]
+    text: str
+    subject: str
+    since: float
+    node: str = ""
+
+
+class Point(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole system at one time, for charts. Counts per second, sums, seconds."""
+
+    time: float
+    told: float | None = None
+    handled: float = 0.0
+    asked: float | None = None
+    failed: float | None = None
+    waiting: int | None = None
+    inboxes: int = 0
+    p50: float | None = None
+    p99: float | None = None
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """The system at `time`. `version` grows by one with each.
+
+    Order: problems the worst and latest first, nodes by name, services by address.
+    """
+
+    version: int
+    time: float
+    nodes: tuple[NodeView, ...] = ()
+    services: tuple[Service, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    brokers: tuple[Broker, ...] = ()
+    point: Point | None = None
+
+    def node(self, node_id: str) -> NodeView | None:
+        """The node of that id, or None."""
+        return next((node for node in self.nodes if node.id == node_id), None)
+
+    def service(self, address: str) -> Service | None:
+        """The service of that address, or None."""
+        return next((one for one in self.services if one.address == address), None)
+
+
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def to_json(value: Any) -> bytes:
+    """A snapshot, a part of one, or plain values around such, as JSON."""
+    return _encode(value)

@@ -1,0 +1,215 @@
+"""What is known of one node, from its reports and its silence: no I/O, time is given.
+
+A node is *up* while it answers, *silent* when it has not for `SILENCE` seconds,
+*lost* when presence gives it up after that, *left* when presence says it is gone
+while it still answered: it said goodbye. `now` is monotonic, `wall` the clock on
+the wall; both come from the caller.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from irismq_runtime.observer.model import Crash, LocalLetter, NodeView, Place
+from irismq_runtime.observer.trails import Restarts, Trail
+
+if TYPE_CHECKING:
+    from irismq_runtime.observer.model import NodeState
+    from irismq_runtime.observer.reports import ExitReport, NodeReport, PlaceReport
+
+__all__ = ["SILENCE", "WatchedNode"]
+
+#: Seconds without an answer after which a node counts as silent.
+SILENCE: Final = 1.2
+#: Seconds for which a lack of readiness is no news: a restart takes a moment.
+PATIENCE: Final = 1.0
+_MOST_TRACES: Final = 200
+
+
+class _Trails:
+    """The numbers of one place, while it is listed."""
+
+    __slots__ = ("handled", "inbox", "restarts")
+
+    def __init__(self) -> None:
+        self.restarts = Restarts()
+        self.inbox = Trail()
+        self.handled = Trail()
+
+
+class WatchedNode:
+    """See the module. `heard`: when it was first heard of."""
+
+    def __init__(self, node_id: str, name: str, now: float, wall: float) -> None:
+        self.id = node_id
+        self.name = name
+        self.report: NodeReport | None = None
+        self._answered: float | None = None
+        self._heard = now
+        self._error = ""
+        self._gone: float | None = None
+        self._state: NodeState = "new"
+        self._since = wall
+        self._unready: float | None = None
+        self._places: dict[tuple[str, ...], _Trails] = {}
+        self._tracebacks: dict[str, str] = {}
+        self._answered_wall = wall
+
+    # What happens -------------------------------------------------------------
+
+    def reported(self, report: NodeReport, now: float, wall: float) -> None:
+        """It has answered."""
+        self.report = report
+        self._answered, self._answered_wall = now, wall
+        self._gone = None
+        self._error = ""
+        self._tracebacks |= report.tracebacks
+        for urn in list(self._tracebacks)[:-_MOST_TRACES]:
+            del self._tracebacks[urn]
+        if report.health.ready:
+            self._unready = None
+        elif self._unready is None:
+            self._unready = now
+        seen: dict[tuple[str, ...], _Trails] = {}
+        for tree in report.trees:
+            self._note(tree, (), now, seen)
+        self._places = seen
+
+    def _note(
+        self,
+        place: PlaceReport,
+        above: tuple[str, ...],
+        now: float,
+        seen: dict[tuple[str, ...], _Trails],
+    ) -> None:
+        path = (*above, place.name)
+        trails = seen[path] = self._places.get(path) or _Trails()
+        trails.restarts.add(now, place.restarts)
+        trails.inbox.add(now, place.inbox)
+        trails.handled.add(now, place.handled)
+        for below in place.children:
+            self._note(below, path, now, seen)
+
+    def failed(self, error: str) -> None:
+        """It was asked and did not answer."""
+        self._error = error
+
+    def gone(self, now: float) -> None:
+        """Presence does not hear it any more."""
+        if self._gone is None:
+            self._gone = now
+
+    # What it means ------------------------------------------------------------
+
+    @property
+    def since(self) -> float:
+        """The time of its latest report on its own clock; 0 before the first."""
+        return 0.0 if self.report is None else self.report.time
+
+    def state(self, now: float, wall: float) -> NodeState:
+        """Its state now; remembers since when."""
+        state = self._decided(now)
+        if state != self._state:
+            self._state, self._since = state, wall
+        return state
+
+    def _decided(self, now: float) -> NodeState:
+        last = self._answered
+        if self._gone is not None:
+            return "lost" if last is None or self._gone - last > SILENCE else "left"
+        if now - (self._heard if last is None else last) > SILENCE:
+            return "silent"
+        return "new" if last is None else "up"
+
+    def dead_for(self, wall: float) -> float:
+        """Seconds since it is gone; 0 while it is not."""
+        return wall - self._since if self._state in {"lost", "left"} else 0.0
+
+    @property
+    def has_left(self) -> bool:
+        """Whether it said goodbye."""
+        return self._state == "left"
+
+    def is_unready(self, now: float) -> bool:
+        """Whether it has not been ready for longer than a moment."""
+        return self._unready is not None and now - self._unready >= PATIENCE
+
+    def view(self, now: float, wall: float) -> NodeView:
+        """All of it, for a snapshot."""
+        state = self.state(now, wall)
+        report = self.report
+        if report is None:
+            return NodeView(
+                id=self.id, name=self.name, state=state, since=self._since, error=self._error
+            )
+        trees = tuple(self._place(tree, (), now) for tree in report.trees)
+        offset = self._answered_wall - report.time
+        return NodeView(
+            id=self.id,
+            name=self.name,
+            state=state,
+            since=self._since,
+            ready=report.health.ready and state == "up",
+            reasons=report.health.reasons,
+            error=self._error if state in {"silent", "lost"} else "",
+            host=report.host,
+            pid=report.pid,
+            actors=report.actors,
+            handled=_rounded(sum(_handled(tree) for tree in trees)),
+            restarts=sum(_restarts(tree) for tree in report.trees),
+            letters=report.dead_letters.total,
+            latest=tuple(
+                LocalLetter(
+                    target=letter.target,
+                    type=letter.type,
+                    reason=letter.reason,
+                    wall=round(letter.time + offset, 1),
+                )
+                for letter in report.dead_letters.latest
+            ),
+            trees=trees,
+        )
+
+    def _place(self, place: PlaceReport, above: tuple[str, ...], now: float) -> Place:
+        path = (*above, place.name)
+        trails = self._places[path]
+        return Place(
+            path=path,
+            name=place.name,
+            actor_class=place.actor_class,
+            kind=place.kind,
+            state=place.state,
+            restarts=place.restarts,
+            inbox=place.inbox,
+            rate=_rounded(trails.handled.rate(now) or 0.0),
+            ref=place.ref,
+            address=place.address,
+            strategy=place.strategy,
+            hidden=place.hidden,
+            last=None if place.last_exit is None else self._crash(place.last_exit, place.ref),
+            loops=trails.restarts.loops(now),
+            grows=trails.inbox.grows(now),
+            children=tuple(self._place(below, path, now) for below in place.children),
+        )
+
+    def _crash(self, ended: ExitReport, urn: str | None) -> Crash:
+        return Crash(
+            reason=ended.reason,
+            error=ended.error,
+            text=ended.text,
+            message_type=ended.message_type,
+            wall=round(ended.wall, 1),
+            traceback=self._tracebacks.get(urn or "", ""),
+        )
+
+
+def _rounded(rate: float) -> float:
+    return round(rate, 1)
+
+
+def _handled(place: Place) -> float:
+    return place.rate + sum(map(_handled, place.children))
+
+
+def _restarts(place: PlaceReport) -> int:
+    return place.restarts + sum(map(_restarts, place.children))

@@ -1,0 +1,151 @@
+"""What is wrong now, from one moment's views: pure.
+
+Each problem has a key that names it as long as it lasts, and the time since when
+it is so. A dead node stays a problem until a node of the same name has come after
+it, or until it is forgotten.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from irismq_runtime.observer.model import Place, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from irismq_runtime.observer.model import Broker, NodeView, ProblemKind, Service
+
+__all__ = ["kept_since", "places", "problems"]
+
+#: The kinds for which somebody should get up at night.
+_ERRORS: Final = frozenset({"dead-node", "gave-up", "crash-loop"})
+
+
+def places(trees: Iterable[Place]) -> Iterator[Place]:
+    """All places of some trees, each before those below it."""
+    for place in trees:
+        yield place
+        yield from places(place.children)
+
+
+def problems(
+    nodes: Sequence[NodeView],
+    services: Sequence[Service],
+    brokers: Sequence[Broker],
+    *,
+    arrived: Mapping[str, int],
+    unready: Mapping[str, bool],
+    now: float,
+) -> tuple[Problem, ...]:
+    """What is wrong, the worst first. `now`: wall-clock seconds.
+
+    `arrived`: dead letters that came lately, by address. `unready`: the nodes whose
+    lack of readiness has lasted.
+    """
+    found = [
+        *_of_nodes(nodes, unready, now),
+        *_of_services(services, arrived, now),
+        *_of_brokers(brokers, now),
+    ]
+    return tuple(sorted(found, key=_order))
+
+
+def kept_since(before: Sequence[Problem], now: Sequence[Problem]) -> tuple[Problem, ...]:
+    """The problems of `now`; one that was there before keeps its beginning."""
+    began = {problem.key: problem.since for problem in before}
+    dated = (
+        msgspec.structs.replace(one, since=min(began.get(one.key, one.since), one.since))
+        for one in now
+    )
+    return tuple(sorted(dated, key=_order))
+
+
+def _order(problem: Problem) -> tuple[bool, float, str]:
+    return (problem.severity != "error", -problem.since, problem.key)
+
+
+def _of_nodes(
+    nodes: Sequence[NodeView], unready: Mapping[str, bool], now: float
+) -> Iterator[Problem]:
+    for node in nodes:
+        yield from _of_node(node, nodes)
+        if node.state != "up":
+            continue
+        if unready.get(node.id):
+            reasons = "; ".join(node.reasons[:3]) or "it does not say why"
+            yield _problem("not-ready", node.name, f"not ready: {reasons}", now, node)
+        for place in places(node.trees):
+            yield from _of_place(node, place, now)
+
+
+def _of_node(node: NodeView, nodes: Sequence[NodeView]) -> Iterator[Problem]:
+    replaced = any(
+        other.name == node.name and other.state in {"new", "up"} and other.since >= node.since
+        for other in nodes
+    )
+    if node.state == "silent":
+        text = f"{node.name} does not answer: {node.error or 'no reason known'}"
+        yield _problem("dead-node", node.name, text, node.since, node)
+    elif node.state == "lost" and not replaced:
+        text = f"{node.name} is gone without a goodbye"
+        yield _problem("dead-node", node.name, text, node.since, node)
+    elif node.state == "left" and not replaced and _was_failing(node):
+        text = f"{node.name} ended in the middle of a crash loop: its tree gave up"
+        yield _problem("gave-up", node.name, text, node.since, node)
+
+
+def _was_failing(node: NodeView) -> bool:
+    return any(place.loops for place in places(node.trees))
+
+
+def _of_place(node: NodeView, place: Place, now: float) -> Iterator[Problem]:
+    subject = "/".join(place.path)
+    if place.loops:
+        last = place.last
+        cause = f": {last.error}: {last.text}" if last is not None and last.error else ""
+        text = f"{place.name} crashes again and again{cause}"
+        yield _problem("crash-loop", subject, text, now, node)
+    if place.grows:
+        text = f"the inbox of {place.name} grows: {place.inbox:,} wait"
+        yield _problem("growing-mailbox", subject, text, now, node)
+
+
+def _of_services(
+    services: Sequence[Service], arrived: Mapping[str, int], now: float
+) -> Iterator[Problem]:
+    for service in services:
+        if service.grows:
+            text = f"the mailbox of {service.address} grows: {service.waiting or 0:,} wait"
+            yield _problem("growing-mailbox", service.address, text, now)
+    for address, count in arrived.items():
+        letters = "a dead letter" if count == 1 else f"{count:,} dead letters"
+        yield _problem("dead-letters", address, f"{letters} for {address} lately", now)
+
+
+def _of_brokers(brokers: Sequence[Broker], now: float) -> Iterator[Problem]:
+    for broker in brokers:
+        if broker.error:
+            text = f"nsqd at {broker.endpoint} does not answer HTTP: {broker.error}"
+            yield _problem("broker", broker.endpoint, text, now)
+
+
+def _problem(
+    kind: ProblemKind,
+    subject: str,
+    text: str,
+    since: float,
+    node: NodeView | None = None,
+) -> Problem:
+    where = "" if node is None else node.id
+    return Problem(
+        key=f"{kind}:{where}:{subject}",
+        kind=kind,
+        severity="error" if kind in _ERRORS else "warning",
+        text=text if len(text) <= 300 else f"{text[:299]}…",
+        subject=subject,
+        since=since,
+        node=where,
+    )

@@ -1,0 +1,157 @@
+"""What nodes and brokers tell, checked: plain values in, records out.
+
+A report comes over the network from a process that may be of another version, or
+no friend: what does not have the expected shape raises `DecodeError` and nothing
+else. Unknown fields are ignored, missing ones have a default.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from irismq_runtime.errors import DecodeError
+
+__all__ = [
+    "BrokerStats",
+    "ExitReport",
+    "MeterReport",
+    "NodeReport",
+    "PlaceReport",
+    "broker_stats_untrusted",
+    "node_report_untrusted",
+]
+
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+_Text = Annotated[str, msgspec.Meta(max_length=1000)]
+_Trace = Annotated[str, msgspec.Meta(max_length=20_000)]
+
+
+class ExitReport(msgspec.Struct, frozen=True):
+    """See `actors.Exit`; the error by its type and text."""
+
+    reason: _Text
+    error: _Text | None = None
+    text: _Text | None = None
+    message_type: _Text | None = None
+    wall: float = 0.0
+
+
+class PlaceReport(msgspec.Struct, frozen=True):
+    """See `supervisors.TreeNode`."""
+
+    name: _Text
+    kind: Literal["supervisor", "worker"]
+    state: _Text
+    actor_class: _Text = msgspec.field(name="class", default="")
+    restarts: _Count = 0
+    last_exit: ExitReport | None = None
+    ref: _Text | None = None
+    address: _Text | None = None
+    strategy: _Text | None = None
+    inbox: _Count = 0
+    handled: _Count = 0
+    hidden: _Count = 0
+    children: tuple[PlaceReport, ...] = ()
+
+
+class HealthReport(msgspec.Struct, frozen=True):
+    """See `observe.Health`."""
+
+    live: bool = True
+    ready: bool = False
+    reasons: tuple[_Text, ...] = ()
+
+
+class LetterReport(msgspec.Struct, frozen=True):
+    """A local dead letter; `time` on the node's clock."""
+
+    target: _Text
+    type: _Text
+    reason: _Text
+    time: float
+
+
+class LettersReport(msgspec.Struct, frozen=True):
+    """All local dead letters as a number, and the latest."""
+
+    total: _Count = 0
+    latest: tuple[LetterReport, ...] = ()
+
+
+class MeterReport(msgspec.Struct, frozen=True):
+    """What one address has done on one node since its start; latencies in seconds."""
+
+    asked: _Count = 0
+    handled: _Count = 0
+    failed: _Count = 0
+    p50: float | None = None
+    p99: float | None = None
+
+
+class NodeReport(msgspec.Struct, frozen=True):
+    """See `node.report`. `time`: the node's own clock."""
+
+    node: _Text
+    name: _Text
+    trees: tuple[PlaceReport, ...] = ()
+    health: HealthReport = HealthReport()
+    counters: dict[str, int] = {}
+    time: float = 0.0
+    pid: _Count = 0
+    host: _Text = ""
+    actors: _Count = 0
+    dead_letters: LettersReport = LettersReport()
+    tracebacks: dict[str, _Trace] = {}
+    meters: dict[str, MeterReport] = {}
+
+
+class ChannelStats(msgspec.Struct, frozen=True):
+    """A channel, of nsqd's /stats."""
+
+    channel_name: _Text
+    depth: int = 0
+    in_flight_count: int = 0
+    deferred_count: int = 0
+    message_count: int = 0
+
+    @property
+    def settled(self) -> int:
+        """Messages that have left it for good."""
+        return self.message_count - self.depth - self.in_flight_count - self.deferred_count
+
+
+class TopicStats(msgspec.Struct, frozen=True):
+    """A topic, of nsqd's /stats."""
+
+    topic_name: _Text
+    depth: int = 0
+    message_count: int = 0
+    channels: tuple[ChannelStats, ...] = ()
+
+
+class BrokerStats(msgspec.Struct, frozen=True):
+    """What nsqd's /stats?format=json says."""
+
+    version: _Text = ""
+    topics: tuple[TopicStats, ...] = ()
+
+
+def node_report_untrusted(value: Any) -> NodeReport:
+    """Read the report of a node. Raises `DecodeError`."""
+    report: NodeReport = _read(value, NodeReport)
+    return report
+
+
+def broker_stats_untrusted(value: Any) -> BrokerStats:
+    """Read the statistics of a broker. Raises `DecodeError`."""
+    stats: BrokerStats = _read(value, BrokerStats)
+    return stats
+
+
+def _read(value: Any, shape: Any) -> Any:
+    try:
+        return msgspec.convert(value, shape)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise DecodeError(f"no {shape.__name__}: {error}"[:300]) from error

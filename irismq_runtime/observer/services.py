@@ -1,0 +1,193 @@
+"""Addresses and topics, from presence, brokers and nodes: no I/O, time is given.
+
+A broker that does not answer leaves its last numbers out: what is not known is
+None. An address is mapped to its topic as every node does; a topic that belongs to
+no known address is shown under its own name.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from irismq_runtime.messaging import dead_topic, mailbox_topic
+from irismq_runtime.observer.model import Broker, Member, Service
+from irismq_runtime.observer.trails import Trail
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from irismq_runtime.observer.reports import BrokerStats, MeterReport
+    from irismq_runtime.refs import MemberInfo
+
+__all__ = ["WatchedServices"]
+
+#: How long dead letters that came are news, in seconds.
+NEWS: Final = 30.0
+#: Addresses remembered when nobody serves them any more.
+_MOST_KNOWN: Final = 2000
+_DEAD: Final = ".dead"
+
+
+class _Topic:
+    """One topic over all brokers, as last told."""
+
+    __slots__ = ("deferred", "done", "in_flight", "told", "waiting", "waits")
+
+    def __init__(self) -> None:
+        self.waiting = self.in_flight = self.deferred = 0
+        self.told = Trail()
+        self.done = Trail()
+        self.waits = Trail()
+
+
+class _Use:
+    """What one address does on all nodes."""
+
+    __slots__ = ("asked", "failed", "p50", "p99")
+
+    def __init__(self) -> None:
+        self.asked = Trail()
+        self.failed = Trail()
+        self.p50: float | None = None
+        self.p99: float | None = None
+
+
+class WatchedServices:
+    """See the module."""
+
+    def __init__(self) -> None:
+        self._brokers: dict[str, Broker] = {}
+        self._stats: dict[str, BrokerStats] = {}
+        self._topics: dict[str, _Topic] = {}
+        self._known: dict[str, None] = {}
+        self._members: dict[str, tuple[Member, ...]] = {}
+        self._uses: dict[str, _Use] = {}
+
+    # What happens -------------------------------------------------------------
+
+    def serve(self, members: Mapping[str, Iterable[MemberInfo]]) -> None:
+        """Presence: who serves which address now."""
+        self._members = {
+            address: tuple(
+                Member(node=one.node, name=one.name, urn=one.urn)
+                for one in sorted(infos, key=lambda info: (info.name, info.node, info.urn))
+            )
+            for address, infos in members.items()
+        }
+        self._known |= dict.fromkeys(self._members)
+        for address in list(self._known)[:-_MOST_KNOWN]:
+            del self._known[address]
+
+    def broker_told(self, endpoint: str, stats: BrokerStats, now: float) -> None:
+        """A broker has answered with its statistics."""
+        self._brokers[endpoint] = Broker(endpoint=endpoint, version=stats.version)
+        self._stats[endpoint] = stats
+        self._sum_up(now)
+
+    def broker_failed(self, endpoint: str, error: str) -> None:
+        """A broker did not answer."""
+        self._brokers[endpoint] = Broker(endpoint=endpoint, error=error[:300])
+        self._stats.pop(endpoint, None)
+
+    def _sum_up(self, now: float) -> None:
+        sums: dict[str, list[int]] = {}
+        for stats in self._stats.values():
+            for told in stats.topics:
+                channels = told.channels
+                row = sums.setdefault(told.topic_name, [0] * 5)
+                row[0] += told.depth + sum(c.depth for c in channels)
+                row[1] += sum(c.in_flight_count for c in channels)
+                row[2] += sum(c.deferred_count for c in channels)
+                row[3] += told.message_count
+                row[4] += sum(c.settled for c in channels)
+        for name in [name for name in self._topics if name not in sums]:
+            del self._topics[name]
+        for name, (waiting, in_flight, deferred, stored, done) in sums.items():
+            topic = self._topics.setdefault(name, _Topic())
+            topic.waiting, topic.in_flight, topic.deferred = waiting, in_flight, deferred
+            topic.told.add(now, stored)
+            topic.done.add(now, done)
+            topic.waits.add(now, waiting)
+
+    def used(self, meters: Iterable[Mapping[str, MeterReport]], now: float) -> None:
+        """What the nodes say of their addresses, one map for each node."""
+        sums: dict[str, list[MeterReport]] = {}
+        for of_node in meters:
+            for address, meter in of_node.items():
+                sums.setdefault(address, []).append(meter)
+        for address in [address for address in self._uses if address not in sums]:
+            del self._uses[address]
+        for address, rows in sums.items():
+            use = self._uses.setdefault(address, _Use())
+            use.asked.add(now, sum(row.asked for row in rows))
+            use.failed.add(now, sum(row.failed for row in rows))
+            use.p50 = max((row.p50 for row in rows if row.p50 is not None), default=None)
+            use.p99 = max((row.p99 for row in rows if row.p99 is not None), default=None)
+
+    # What it means ------------------------------------------------------------
+
+    @property
+    def brokers(self) -> tuple[Broker, ...]:
+        """The brokers that are asked, by endpoint."""
+        return tuple(self._brokers[endpoint] for endpoint in sorted(self._brokers))
+
+    def arrived(self, now: float) -> dict[str, int]:
+        """Dead letters that came lately, by address."""
+        found = {}
+        for address, topic in self._dead().items():
+            count = int(topic.told.grown(now, NEWS))
+            if count:
+                found[address] = count
+        return found
+
+    def _dead(self) -> dict[str, _Topic]:
+        """The topics of dead letters by the address they belong to."""
+        by_topic = {dead_topic(address): address for address in self._known}
+        return {
+            by_topic.get(name) or name.removesuffix(_DEAD): topic
+            for name, topic in self._topics.items()
+            if name in by_topic or name.endswith(_DEAD)
+        }
+
+    def views(self, now: float) -> tuple[Service, ...]:
+        """All addresses and topics, by name."""
+        dead = self._dead()
+        by_topic = {mailbox_topic(address): address for address in self._known}
+        hidden = {dead_topic(address) for address in self._known}
+        topics = {
+            by_topic.get(name, name): topic
+            for name, topic in self._topics.items()
+            if name not in hidden and not name.endswith(_DEAD)
+        }
+        served = self._known.keys() & (self._members.keys() | topics.keys() | dead.keys())
+        names = sorted(served | topics.keys() | dead.keys())
+        return tuple(self._view(name, topics.get(name), dead.get(name), now) for name in names)
+
+    def _view(self, address: str, topic: _Topic | None, dead: _Topic | None, now: float) -> Service:
+        use = self._uses.get(address)
+        known = bool(self._stats)
+        return Service(
+            address=address,
+            served=address in self._known,
+            members=self._members.get(address, ()),
+            waiting=topic.waiting if topic else 0 if known else None,
+            in_flight=topic.in_flight if topic else 0 if known else None,
+            deferred=topic.deferred if topic else 0 if known else None,
+            dead=_held(dead) if dead else 0 if known else None,
+            told=_rate(topic.told, now) if topic else None,
+            done=_rate(topic.done, now) if topic else None,
+            asked=_rate(use.asked, now) if use else None,
+            failed=_rate(use.failed, now) if use else None,
+            p50=use.p50 if use else None,
+            p99=use.p99 if use else None,
+            grows=topic is not None and topic.waits.grows(now),
+        )
+
+
+def _held(topic: _Topic) -> int:
+    return topic.waiting + topic.in_flight + topic.deferred
+
+
+def _rate(trail: Trail, now: float) -> float | None:
+    rate = trail.rate(now)
+    return None if rate is None else round(rate, 1)

@@ -1,0 +1,172 @@
+"""The whole system as it is seen: what happened in, snapshots out. No I/O.
+
+Fed by the gatherer (or by a test) with what presence, nodes and brokers say, and
+asked for a `Snapshot` every now and then. `now` is monotonic seconds, `wall` the
+clock on the wall; both are arguments. The history is a bounded ring of points.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from irismq_runtime.observer.model import Point, Snapshot
+from irismq_runtime.observer.nodes import WatchedNode
+from irismq_runtime.observer.problems import kept_since, places, problems
+from irismq_runtime.observer.services import WatchedServices
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from irismq_runtime.observer.model import NodeView, Service
+    from irismq_runtime.observer.reports import BrokerStats, MeterReport, NodeReport
+    from irismq_runtime.refs import MemberInfo
+
+__all__ = ["Watch"]
+
+#: Points kept: ten minutes of two a second.
+MOST_POINTS: Final = 1200
+#: Seconds for which a node that left, or was lost, is shown; and how many such.
+LEFT_SHOWN: Final = 30.0
+LOST_SHOWN: Final = 600.0
+MOST_DEAD: Final = 50
+
+
+class Watch:
+    """See the module."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[str, WatchedNode] = {}
+        self._services = WatchedServices()
+        self._points: deque[Point] = deque(maxlen=MOST_POINTS)
+        self._latest = Snapshot(version=0, time=0.0)
+
+    @property
+    def latest(self) -> Snapshot:
+        """The snapshot made last; version 0 before the first."""
+        return self._latest
+
+    @property
+    def history(self) -> tuple[Point, ...]:
+        """The points of the last ten minutes, oldest first."""
+        return tuple(self._points)
+
+    # What happens -------------------------------------------------------------
+
+    def present(
+        self,
+        nodes: Mapping[str, str],
+        members: Mapping[str, Iterable[MemberInfo]],
+        now: float,
+        wall: float,
+    ) -> None:
+        """What presence says: ids and names of all nodes, and who serves what."""
+        for node_id, name in nodes.items():
+            if node_id not in self._nodes:
+                self._nodes[node_id] = WatchedNode(node_id, name, now, wall)
+        for node_id, node in self._nodes.items():
+            if node_id not in nodes:
+                node.gone(now)
+        self._services.serve(members)
+
+    def reported(self, node_id: str, report: NodeReport, now: float, wall: float) -> None:
+        """A node has answered."""
+        node = self._nodes.get(node_id)
+        if node is not None:
+            node.reported(report, now, wall)
+
+    def unanswered(self, node_id: str, error: str) -> None:
+        """A node was asked and did not answer."""
+        node = self._nodes.get(node_id)
+        if node is not None:
+            node.failed(error)
+
+    def since(self, node_id: str) -> float:
+        """The time of a node's latest report, on its own clock: for the next request."""
+        node = self._nodes.get(node_id)
+        return 0.0 if node is None else node.since
+
+    def broker_told(self, endpoint: str, stats: BrokerStats, now: float) -> None:
+        """A broker has answered."""
+        self._services.broker_told(endpoint, stats, now)
+
+    def broker_failed(self, endpoint: str, error: str) -> None:
+        """A broker was asked and did not answer."""
+        self._services.broker_failed(endpoint, error)
+
+    # What it means ------------------------------------------------------------
+
+    def look(self, now: float, wall: float) -> Snapshot:
+        """Make the next snapshot."""
+        self._forget(wall)
+        nodes = tuple(
+            sorted(
+                (node.view(now, wall) for node in self._nodes.values()),
+                key=lambda view: (view.name, view.id),
+            )
+        )
+        self._services.used(self._meters(nodes), now)
+        services = self._services.views(now)
+        found = problems(
+            nodes,
+            services,
+            self._services.brokers,
+            arrived=self._services.arrived(now),
+            unready={node.id: node.is_unready(now) for node in self._nodes.values()},
+            now=round(wall, 1),
+        )
+        point = _point(nodes, services, wall)
+        self._points.append(point)
+        self._latest = Snapshot(
+            version=self._latest.version + 1,
+            time=round(wall, 2),
+            nodes=nodes,
+            services=services,
+            problems=kept_since(self._latest.problems, found),
+            brokers=self._services.brokers,
+            point=point,
+        )
+        return self._latest
+
+    def _meters(self, nodes: Sequence[NodeView]) -> list[Mapping[str, MeterReport]]:
+        up = (self._nodes[node.id].report for node in nodes if node.state == "up")
+        return [report.meters for report in up if report is not None]
+
+    def _forget(self, wall: float) -> None:
+        """Drop the nodes that are gone for long, and the oldest of too many."""
+        dead = []
+        for node_id, node in list(self._nodes.items()):
+            gone = node.dead_for(wall)
+            shown = LEFT_SHOWN if node.has_left else LOST_SHOWN
+            if gone > shown:
+                del self._nodes[node_id]
+            elif gone:
+                dead.append((gone, node_id))
+        for _, node_id in sorted(dead)[MOST_DEAD:]:
+            del self._nodes[node_id]
+
+
+def _point(nodes: Sequence[NodeView], services: Sequence[Service], wall: float) -> Point:
+    up = [node for node in nodes if node.state == "up"]
+    latencies = [service for service in services if service.p50 is not None]
+    return Point(
+        time=round(wall, 2),
+        told=_sum(service.told for service in services),
+        handled=round(sum(node.handled for node in up), 1),
+        asked=_sum(service.asked for service in services),
+        failed=_sum(service.failed for service in services),
+        waiting=_count(service.waiting for service in services),
+        inboxes=sum(place.inbox for node in up for place in places(node.trees)),
+        p50=max((service.p50 or 0.0 for service in latencies), default=None),
+        p99=max((service.p99 or 0.0 for service in latencies), default=None),
+    )
+
+
+def _sum(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(sum(known), 1) if known else None
+
+
+def _count(values: Iterable[int | None]) -> int | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
