@@ -23,12 +23,13 @@ __all__ = ["nats_back_end"]
 
 def nats_back_end(overlay: NatsOverlay, connect_timeout: float) -> BackEnd:
     """Return the back end, not connected yet. Blocks; touches no loop."""
+    credentials, tls = _credentials(overlay.credentials), _tls(overlay)
     nats: Any = importlib.import_module("irismq_runtime.embedded.relay.nats")
     back_end: BackEnd = nats.NatsBackEnd(
         overlay.servers,
         net=overlay.net,
-        credentials=_credentials(overlay.credentials),
-        tls=_tls(overlay),
+        credentials=credentials,
+        tls=tls,
         options=nats.NatsOptions(connect_timeout=connect_timeout),
     )
     return back_end

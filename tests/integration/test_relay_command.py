@@ -1,0 +1,62 @@
+"""`irismq relay`: it serves programs, says one line when it cannot, and ends in order."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+
+import pytest
+
+from irismq_runtime import pyiris
+from irismq_runtime.cli import codes
+from tests.integration.processes import irismq, running
+
+
+async def port_of(process) -> int:
+    """Where a relay says that it listens."""
+    await process.says("iris on 127.0.0.1:")
+    found = re.search(r"iris on 127\.0\.0\.1:(\d+)", "".join(process.said))
+    assert found is not None
+    return int(found.group(1))
+
+
+async def echo(body: bytes) -> bytes:
+    return body
+
+
+async def test_a_relay_serves_programs_until_it_is_told_to_stop():
+    async with running("relay", "--port", "0") as process:
+        port = await port_of(process)
+        assert "for this machine alone" in process.said[0]
+        async with pyiris.register("echo", echo, port=port), pyiris.connect(port=port) as client:
+            assert await client.request("echo", b"x", timeout=10.0) == b"x"
+        process.signal(signal.SIGTERM)
+        assert await process.ends() == codes.OK
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--net", "shop"), "net: it is for NATS, and no server is named; give --nats"),
+        (("--nats", "http://a:1"), "nats: 'http' is no scheme of NATS"),
+        (("--nats", "nats://a", "--creds", "/no/such"), "creds: /no/such cannot be used (No such"),
+    ],
+)
+async def test_flags_without_meaning_are_one_line_and_code_2(flags, said):
+    code, out, err = await irismq("relay", "--port", "0", *flags)
+    assert (code, out) == (codes.USAGE, "")
+    (line,) = err.splitlines()
+    assert line.startswith(f"irismq: {said}")
+
+
+async def test_a_port_that_is_taken_is_one_line_and_code_3():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        code, _, err = await irismq("relay", IRISMQ_RELAY_PORT=port)
+    assert code == codes.UNREACHABLE
+    (line,) = err.splitlines()
+    assert line.startswith("irismq: cannot listen: ")
+    assert port in line
