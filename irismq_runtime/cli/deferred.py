@@ -9,6 +9,7 @@ The lines of the table are the first lines of the docstrings: a test compares th
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import typer
@@ -31,7 +32,11 @@ class DeferredCommand(typer.core.TyperCommand):
     def load(self) -> Any:
         """Import `target` ("module:function", or a whole `typer.Typer`) and make the command."""
         module, _, attribute = self.target.partition(":")
-        found = getattr(importlib.import_module(module), attribute)
+        try:
+            found = getattr(importlib.import_module(module), attribute)
+        except Exception:
+            _explain_names()
+            raise
         if not isinstance(found, typer.Typer):
             app = typer.Typer(add_completion=False)
             app.command(self.name)(found)
@@ -39,6 +44,23 @@ class DeferredCommand(typer.core.TyperCommand):
         command = typer.main.get_command(found)
         command.name = self.name
         return command
+
+
+def _explain_names() -> None:
+    """End with a line for each of our packages whose name leads elsewhere, if any does.
+
+    A file `actors.py`, or PyPI's unrelated `actors`, makes every command fail with an
+    error that says nothing of it.
+    """
+    from irismq_runtime.cli.answers import Level
+    from irismq_runtime.cli.doctor.judgement import judge_names
+    from irismq_runtime.cli.doctor.machine import look_at_names
+
+    bad = [finding for finding in judge_names(look_at_names()) if finding.level is Level.BAD]
+    for finding in bad:
+        sys.stderr.write(f"irismq: {finding.line}\n")
+    if bad:
+        raise SystemExit(2)  # codes.USAGE, which cannot be imported now
 
 
 class DeferredGroup(typer.core.TyperGroup):

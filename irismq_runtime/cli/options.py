@@ -21,6 +21,7 @@ from irismq_runtime.config import (
     DEFAULT_IRIS_PORT,
     DEFAULT_NSQD_HTTP_PORT,
     DEFAULT_NSQD_PORT,
+    names_overlay,
 )
 from irismq_runtime.errors import ConfigError, NotConnected
 from irismq_runtime.node import Node
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from irismq_runtime.config import Endpoint, NodeConfig
+    from irismq_runtime.config import Endpoint
 
 __all__ = [
     "CLIENT_NAME",
@@ -70,7 +71,10 @@ Lookupd = Annotated[
 Iris = Annotated[
     str,
     typer.Option(
-        "--iris", envvar="IRISMQ_IRIS_ADDRESS", metavar="HOST:PORT", help="The relay's address."
+        "--iris",
+        envvar="IRISMQ_IRIS_ADDRESS",
+        metavar="HOST:PORT",
+        help="The relay's address; or nats://HOST:PORT,..., to run a relay over NATS inside.",
     ),
 ]
 NsqdHttp = Annotated[
@@ -100,6 +104,8 @@ NSQD_DEFAULT = [f"127.0.0.1:{DEFAULT_NSQD_PORT}"]
 NSQD_HTTP_DEFAULT = [f"127.0.0.1:{DEFAULT_NSQD_HTTP_PORT}"]
 #: The node name of commands.
 CLIENT_NAME = "cli"
+#: What a person calls the servers that a node dials.
+_SERVERS = {"nsqd": "nsqd", "iris": "the iris relay", "nats": "NATS"}
 IRIS_DEFAULT = f"127.0.0.1:{DEFAULT_IRIS_PORT}"
 
 
@@ -118,7 +124,8 @@ def make_node(
     if keys:
         options["keys"] = keys
     if embedded:
-        return Node.embedded(data=data, name=name, **options)
+        overlay = {"iris": iris} if names_overlay(iris) else {}
+        return Node.embedded(data=data, name=name, **overlay, **options)
     return Node(name=name, nsqd=nsqd, lookupd=lookupd, iris=iris, **options)
 
 
@@ -132,22 +139,21 @@ async def client_node(nsqd: list[str], iris: str) -> AsyncIterator[Node]:
     node = make_node(
         name=CLIENT_NAME, nsqd=nsqd, lookupd=[], iris=iris, drain=2.0, connect_timeout=2.5
     )
-    config = node.config
-    await _reached("nsqd", *config.nsqd)
-    await _reached("the iris relay", config.iris)
+    for name, endpoints in node.dialled.items():
+        await _reached(_SERVERS[name], *endpoints)
     async with contextlib.AsyncExitStack() as stack:
-        async with naming_wrong_servers(config):
+        async with naming_wrong_servers(node):
             await stack.enter_async_context(node)
         yield node
 
 
 @contextlib.asynccontextmanager
-async def naming_wrong_servers(config: NodeConfig) -> AsyncIterator[None]:
+async def naming_wrong_servers(node: Node) -> AsyncIterator[None]:
     """Let a `NotConnected` say what answers instead, where something does."""
     try:
         yield
     except NotConnected as error:
-        found = await wrong_servers(config)
+        found = await wrong_servers(node.dialled)
         if not found:
             raise
         raise NotConnected("", "; ".join(found)) from error

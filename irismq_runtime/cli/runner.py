@@ -102,7 +102,7 @@ async def _run(tree: str, *, status: str, **options: Any) -> int:
     root = load_tree(tree)
     quiet_while_connecting(True)
     node = make_node(**options)
-    async with naming_wrong_servers(node.config), _status_page(status, node):
+    async with naming_wrong_servers(node), _status_page(status, node):
         return await node.run(root, on_phase=_say)
 
 

@@ -1,0 +1,255 @@
+"""What a server's first bytes say it is, and what is to be said of it. Pure.
+
+`recognize_untrusted` turns the answers to the openings of three protocols into an
+`Answer`; `judge` compares it with what the address was given for and makes one
+line of it, advice included. Nothing here connects, waits or prints. The bytes are
+anybody's: they are cut, escaped, and never fail.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import email.utils
+import re
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from typing import TYPE_CHECKING, Final, Literal
+
+from irismq_runtime.protocols.iris.packets import RELAY_MAGIC
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "Answer",
+    "Finding",
+    "Kind",
+    "Level",
+    "Openings",
+    "judge",
+    "judge_clock",
+    "recognize_untrusted",
+]
+
+
+class Kind(StrEnum):
+    """What may answer at an address; the value is how a sentence calls it."""
+
+    NSQD = "nsqd"
+    NSQD_HTTP = "nsqd's HTTP"
+    LOOKUPD = "nsqlookupd's HTTP"
+    LOOKUPD_TCP = "nsqlookupd's TCP"
+    IRIS = "an Iris relay"
+    NATS = "a NATS server"
+    HTTP = "an HTTP server that is no nsqd"
+    SILENT = "something that says nothing to nsqd's, Iris's or HTTP's opening"
+    OTHER = "something else"
+    NOTHING = "nothing"
+
+
+class Level(IntEnum):
+    """How bad a finding is."""
+
+    OK = 0
+    #: Good to know; nothing to do.
+    NOTE = 1
+    #: Works now, and will hurt.
+    WARN = 2
+    #: Does not work.
+    BAD = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line: what it is about, what is so, and what to do ("" for nothing).
+
+    `about` is a name for programs: an endpoint, or a word; `text` says all to people.
+    `kind` decides the exit code of a `BAD` one.
+    """
+
+    level: Level
+    about: str
+    text: str
+    advice: str = ""
+    kind: Literal["server", "installation"] = "installation"
+
+    @property
+    def line(self) -> str:
+        """The finding without its level."""
+        return f"{self.text}; {self.advice}" if self.advice else self.text
+
+    @property
+    def record(self) -> dict[str, str]:
+        """The finding for JSON."""
+        return {**dataclasses.asdict(self), "level": self.level.name.lower()}
+
+
+@dataclass(frozen=True, slots=True)
+class Openings:
+    """What came back on connections of their own: to nsqd's, Iris's and HTTP's opening."""
+
+    nsq: bytes = b""
+    iris: bytes = b""
+    ping: bytes = b""
+    info: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is at an address. `reason`: why there is nothing, or what is ill about it."""
+
+    kind: Kind
+    reason: str = ""
+    version: str = ""
+    #: The first bytes of something unknown, escaped.
+    first: str = ""
+    #: The server's wall clock minus ours in seconds, as exact as HTTP's Date: 1 s.
+    skew: float | None = None
+
+    @property
+    def words(self) -> str:
+        """What is there, as a sentence goes on after "there is"."""
+        if self.kind is Kind.NOTHING:
+            return f"nothing: {self.reason}"
+        if self.kind is Kind.OTHER:
+            return f"something else, which says {self.first}"
+        if self.kind is Kind.HTTP and self.first:
+            return f"{self.kind.value} (it says {self.first})"
+        return self.kind.value
+
+
+_VERSION: Final = re.compile(rb'"version": ?"([^"\\]{1,40})"')
+_RELAY: Final = re.compile(re.escape(RELAY_MAGIC.encode()) + rb".(v[\w.-]{1,30})", re.DOTALL)
+_DATE: Final = re.compile(rb"^date: ([^\r\n]{1,60})\r?$", re.IGNORECASE | re.MULTILINE)
+#: nsqlookupd refuses nsqd's opening in its own framing, which has no frame type.
+_LOOKUPD_REFUSAL: Final = b"\x00\x00\x00\x0eE_BAD_PROTOCOL"
+_TLS_ALERT: Final = b"\x15\x03"
+_FIRST: Final = 32
+
+
+def recognize_untrusted(answers: Openings, now: float) -> Answer:
+    """Tell who it is. `now`: our wall clock, in seconds, when HTTP's answer came."""
+    known = _broker_untrusted(answers.nsq) or _relay_untrusted(answers)
+    if known is not None:
+        return known
+    if answers.ping.startswith(b"HTTP/"):
+        return _http_untrusted(answers, now)
+    said = next(filter(None, (answers.nsq, answers.iris, answers.ping)), b"")
+    if not said:
+        return Answer(Kind.SILENT)
+    return Answer(Kind.OTHER, first="it wants TLS" if said.startswith(_TLS_ALERT) else _text(said))
+
+
+def _broker_untrusted(nsq: bytes) -> Answer | None:
+    if b'"max_rdy_count"' in nsq or nsq[4:8] == b"\x00\x00\x00\x00":
+        return Answer(Kind.NSQD, version=_version(nsq))
+    return Answer(Kind.LOOKUPD_TCP) if nsq.startswith(_LOOKUPD_REFUSAL) else None
+
+
+def _relay_untrusted(answers: Openings) -> Answer | None:
+    if found := _RELAY.search(answers.iris):
+        return Answer(Kind.IRIS, version=_text(found[1]))
+    if RELAY_MAGIC.encode() in answers.iris:
+        return Answer(Kind.IRIS)
+    for said in (answers.nsq, answers.iris, answers.ping):
+        if said.startswith(b"INFO {"):
+            return Answer(Kind.NATS, version=_version(said))
+    return None
+
+
+def _http_untrusted(answers: Openings, now: float) -> Answer:
+    ping, info = answers.ping, answers.info
+    skew = _skew(ping, now)
+    _, _, body = ping.partition(b"\r\n\r\n")
+    if body.strip() == b"OK" or body.startswith(b"NOK"):
+        reason = "" if body.strip() == b"OK" else _text(body)
+        is_nsqd = b'"tcp_port"' in info or not info.startswith(b"HTTP/1") or b"200" not in info[:16]
+        kind = Kind.NSQD_HTTP if is_nsqd else Kind.LOOKUPD
+        return Answer(kind, reason, _version(info), skew=skew)
+    return Answer(Kind.HTTP, first=_text(ping.partition(b"\r\n")[0]), skew=skew)
+
+
+def _version(data: bytes) -> str:
+    found = _VERSION.search(data)
+    return _text(found[1]) if found else ""
+
+
+def _text(data: bytes) -> str:
+    """Return bytes of a stranger as printable ASCII of a limited length, quoted if odd."""
+    text = data[:_FIRST].decode("latin-1")
+    plain = text.isascii() and text.isprintable()
+    shown = text if plain else ascii(text)
+    return shown + ("..." if len(data) > _FIRST else "")
+
+
+def _skew(answer: bytes, now: float) -> float | None:
+    """Return the server's clock minus ours, from the Date of an HTTP answer."""
+    found = _DATE.search(answer)
+    if found is None:
+        return None
+    try:
+        then = email.utils.parsedate_to_datetime(found[1].decode("latin-1"))
+        return then.timestamp() + 0.5 - now  # Date is cut to whole seconds
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+_LOOKUPD_ADVICE: Final = "give nsqlookupd's HTTP port (4161 by default)"
+_RELAY_ADVICE: Final = "this is the relay, give it with --iris"
+_BROKER_ADVICE: Final = "this is the broker, give it with --nsqd"
+#: What to do when something else answers: (what was wanted, what is there) -> advice.
+_REMEDIES: Final[Mapping[tuple[Kind, Kind], str]] = {
+    (Kind.NSQD, Kind.NSQD_HTTP): "give nsqd's TCP port here (4150 by default)",
+    (Kind.NSQD, Kind.IRIS): _RELAY_ADVICE,
+    (Kind.NSQD, Kind.LOOKUPD): "this is the directory, give it with --lookupd",
+    (Kind.NSQD_HTTP, Kind.NSQD): "give nsqd's HTTP port here (4151 by default)",
+    (Kind.NSQD_HTTP, Kind.IRIS): _RELAY_ADVICE,
+    (Kind.NSQD_HTTP, Kind.LOOKUPD): "give nsqd's HTTP port here (4151 by default)",
+    (Kind.LOOKUPD, Kind.LOOKUPD_TCP): _LOOKUPD_ADVICE,
+    (Kind.LOOKUPD, Kind.NSQD): _LOOKUPD_ADVICE,
+    (Kind.LOOKUPD, Kind.NSQD_HTTP): _LOOKUPD_ADVICE,
+    (Kind.IRIS, Kind.NSQD): _BROKER_ADVICE,
+    (Kind.IRIS, Kind.NSQD_HTTP): _BROKER_ADVICE + ", by its TCP port",
+    (Kind.IRIS, Kind.NATS): "a relay over NATS is written --iris nats://HOST:PORT",
+    (Kind.NATS, Kind.IRIS): "write --iris HOST:PORT, without nats://",
+}
+
+
+def judge(role: Kind, endpoint: str, answer: Answer) -> Finding:
+    """One line about the server that was meant to be a `role`."""
+    if answer.kind is role and not answer.reason:
+        text = f"{endpoint}: {answer.kind.value} {answer.version}".rstrip()
+        return Finding(Level.OK, endpoint, text, kind="server")
+    if answer.kind is role:
+        text = f"{endpoint}: {role.value} says {answer.reason}"
+        return Finding(
+            Level.BAD, endpoint, text, "look at the server's log and at its disk", "server"
+        )
+    text = f"{endpoint} should be {role.value}, but there is {answer.words}"
+    return Finding(Level.BAD, endpoint, text, _remedy(role, answer), "server")
+
+
+def _remedy(role: Kind, answer: Answer) -> str:
+    if answer.kind is not Kind.NOTHING:
+        return _REMEDIES.get((role, answer.kind), "give another address")
+    if role is Kind.NATS:
+        return "start a NATS server there, or give another address"
+    return "start one with `irismq dev`, or give another address"
+
+
+#: HTTP tells whole seconds; what is below this may be no difference at all.
+_SKEW_LIMIT: Final = 2.5
+
+
+def judge_clock(endpoint: str, answer: Answer) -> Finding | None:
+    """One line about a server's clock; None when it told no time."""
+    if answer.skew is None:
+        return None
+    about = f"clock {endpoint}"
+    if abs(answer.skew) <= _SKEW_LIMIT:
+        text = f"the clock of {endpoint} agrees with ours, to the second"
+        return Finding(Level.OK, about, text, kind="server")
+    ahead = "ahead of" if answer.skew > 0 else "behind"
+    text = f"the clock of {endpoint} is {abs(answer.skew):,.0f} s {ahead} ours"
+    advice = "due times and expiries are off by as much: run a time service on both machines"
+    return Finding(Level.WARN, about, text, advice, "server")

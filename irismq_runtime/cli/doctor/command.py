@@ -1,0 +1,99 @@
+"""`irismq doctor`: everything that is commonly wrong, one line each.
+
+Gathers facts (the servers, what a directory lists, this machine), judges them, and
+prints the findings, the worst last. The exit code is that of the worst one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from irismq_runtime.cli import codes
+from irismq_runtime.cli.answers import Finding, Kind, Level, judge, judge_clock
+from irismq_runtime.cli.console import execute, out, print_json
+from irismq_runtime.cli.doctor.directory import judge_producers, look_at_producers
+from irismq_runtime.cli.doctor.judgement import judge_machine
+from irismq_runtime.cli.doctor.machine import look_at_machine
+from irismq_runtime.cli.options import (
+    IRIS_DEFAULT,
+    NSQD_DEFAULT,
+    NSQD_HTTP_DEFAULT,
+    Iris,
+    Lookupd,
+    Nsqd,
+    NsqdHttp,
+)
+from irismq_runtime.cli.probes import Target, examine_all, targets
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["doctor", "exit_code"]
+
+_STYLES: Final = {
+    Level.OK: "green",
+    Level.NOTE: "cyan",
+    Level.WARN: "yellow",
+    Level.BAD: "bold red",
+}
+
+
+def doctor(
+    nsqd: Nsqd = NSQD_DEFAULT,
+    nsqd_http: NsqdHttp = NSQD_HTTP_DEFAULT,
+    lookupd: Lookupd = [],
+    iris: Iris = IRIS_DEFAULT,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Look at the servers and this machine; say what is wrong and what to do, a line each.
+
+    The code is 3 when a server is away or another one, 2 when the installation is
+    broken, 1 when something will hurt, else 0.
+
+    Example: `irismq doctor --nsqd broker:4150 --nsqd-http broker:4151 --lookupd dir:4161`
+    """
+    machine = look_at_machine()
+
+    async def look() -> list[Finding]:
+        wanted = targets(nsqd=nsqd, nsqd_http=nsqd_http, lookupd=lookupd, iris=iris)
+        over_nats = any(place.role is Kind.NATS for place in wanted)
+        return [*judge_machine(machine, nats=over_nats), *await _servers(wanted)]
+
+    found = sorted(execute(look()), key=lambda finding: finding.level)
+    code = exit_code(found)
+    if as_json:
+        print_json({"code": code, "findings": [finding.record for finding in found]})
+    else:
+        for finding in found:
+            line = f"{finding.level.name.lower():4}  {finding.line}"
+            style = _STYLES[finding.level]
+            out.print(line, style=style, soft_wrap=True, highlight=False, markup=False)
+    raise typer.Exit(code)
+
+
+def exit_code(found: Iterable[Finding]) -> int:
+    """The code of the worst finding: servers before installation before warnings."""
+    bad = {finding.kind for finding in found if finding.level is Level.BAD}
+    if "server" in bad:
+        return codes.UNREACHABLE
+    if bad:
+        return codes.USAGE
+    return codes.FAILED if any(finding.level is Level.WARN for finding in found) else codes.OK
+
+
+async def _servers(wanted: list[Target]) -> list[Finding]:
+    found: list[Finding] = []
+    examined = await examine_all(wanted)
+    for place, answer in examined:
+        name = str(place.endpoint)
+        found.append(judge(place.role, name, answer))
+        if place.role is answer.kind and (clock := judge_clock(name, answer)) is not None:
+            found.append(clock)
+    directories = [p.endpoint for p, answer in examined if p.role is answer.kind is Kind.LOOKUPD]
+    listed = await asyncio.gather(*map(look_at_producers, directories))
+    for directory, producers in zip(directories, listed, strict=True):
+        found += judge_producers(directory, producers)
+    return found

@@ -1,0 +1,75 @@
+"""What an nsqlookupd hands out, and whether it can be dialled from here (case 127).
+
+A broker registers under its broadcast address. One that only its own host can
+resolve makes consumers wait for messages that they never get.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from irismq_runtime.cli.answers import Finding, Kind, Level
+from irismq_runtime.cli.http import get_json
+from irismq_runtime.cli.probes import examine
+from irismq_runtime.config import Endpoint
+from irismq_runtime.errors import NotConnected
+
+if TYPE_CHECKING:
+    from irismq_runtime.cli.answers import Answer
+
+__all__ = ["judge_producers", "look_at_producers", "producers_untrusted"]
+
+#: At most so many brokers of one directory are dialled.
+_MOST = 32
+
+
+def producers_untrusted(listing: Any) -> list[Endpoint]:
+    """Read the TCP addresses of an answer to /nodes; what is none is left out."""
+    listed = listing.get("producers") if isinstance(listing, dict) else None
+    found: list[Endpoint] = []
+    for entry in listed if isinstance(listed, list) else ():
+        host, port = (
+            (entry.get("broadcast_address"), entry.get("tcp_port"))
+            if isinstance(entry, dict)
+            else (None, None)
+        )
+        if isinstance(host, str) and host and isinstance(port, int) and 0 < port < 65536:
+            found.append(Endpoint(host[:255], port))
+    return list(dict.fromkeys(found))[:_MOST]
+
+
+async def look_at_producers(lookupd: Endpoint) -> list[tuple[Endpoint, Answer]] | None:
+    """Dial every broker that a directory lists; None when it does not say."""
+    try:
+        listing = await get_json(str(lookupd), "/nodes", timeout=2.0)
+    except NotConnected:
+        return None
+    listed = producers_untrusted(listing)
+    answers = await asyncio.gather(*map(examine, listed))
+    return list(zip(listed, answers, strict=True))
+
+
+def judge_producers(
+    lookupd: Endpoint, producers: list[tuple[Endpoint, Answer]] | None
+) -> list[Finding]:
+    """One line for each broker that a directory lists and that is not there."""
+    about = f"producers {lookupd}"
+    if producers is None:
+        text = f"{lookupd} does not say which brokers it knows"
+        return [Finding(Level.WARN, about, text, "see its log", "server")]
+    if not producers:
+        text = f"{lookupd} knows no broker"
+        advice = "start nsqd with --lookupd-tcp-address, or give brokers with --nsqd"
+        return [Finding(Level.NOTE, about, text, advice, "server")]
+    return [
+        Finding(
+            Level.BAD,
+            about,
+            f"{lookupd} lists a broker at {endpoint}, but there is {answer.words}",
+            "give that nsqd a --broadcast-address which is reached from here, or restart it",
+            "server",
+        )
+        for endpoint, answer in producers
+        if answer.kind is not Kind.NSQD
+    ]
