@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
 from irismq_runtime.cli import codes
-from irismq_runtime.cli.console import err, execute, fail, out, print_json, to_plain
-from irismq_runtime.cli.letters import Filter, Letter, dead_letters
+from irismq_runtime.cli.console import err, execute, fail, out, print_json
 from irismq_runtime.cli.options import NSQD_DEFAULT, Nsqd
-from irismq_runtime.errors import DecodeError
-from irismq_runtime.messaging import mailbox_topic
-from irismq_runtime.wire import Envelope, Serializer
+from irismq_runtime.observer import letters as dead
+from irismq_runtime.observer.letters import Filter, Letter, dead_letters
 
 __all__ = ["app"]
 
@@ -82,14 +79,9 @@ def replay(
     wanted = _needed(ids, reason, type_name, every=every)
 
     async def work() -> tuple[int, int]:
-        done = back = 0
         async with dead_letters(nsqd, address, limit) as (mailbox, letters):
-            for letter in filter(wanted.takes, letters):
-                if not dry_run:
-                    await mailbox.publish(mailbox_topic(address), letter.record.body)
-                    back += not letter.stored.finish()
-                done += 1
-        return done, back
+            meant = _meant(letters, wanted)
+            return (len(meant), 0) if dry_run else await dead.replay(mailbox, address, meant)
 
     done, back = execute(work())
     _said(done, "replayed", dry_run=dry_run)
@@ -111,13 +103,9 @@ def drop(
     wanted = _needed(ids, reason, type_name, every=every)
 
     async def work() -> tuple[int, int]:
-        done = back = 0
         async with dead_letters(nsqd, address, limit) as (_, letters):
-            for letter in filter(wanted.takes, letters):
-                gone = dry_run or letter.stored.finish()
-                done += gone
-                back += not gone
-        return done, back
+            meant = _meant(letters, wanted)
+            return (len(meant), 0) if dry_run else dead.drop(meant)
 
     done, back = execute(work())
     _said(done, "dropped", dry_run=dry_run)
@@ -148,37 +136,8 @@ async def _rows(
     nsqd: list[str], address: str, limit: int, wanted: Filter, *, full: bool = False
 ) -> list[dict[str, Any]]:
     async with dead_letters(nsqd, address, limit) as (_, letters):
-        return [_row(letter, full=full) for letter in letters if wanted.takes(letter)]
+        return [one.full() if full else one.row() for one in _meant(letters, wanted)]
 
 
-def _row(letter: Letter, *, full: bool) -> dict[str, Any]:
-    record = letter.record
-    when = dt.datetime.fromtimestamp(record.time, dt.UTC)
-    row: dict[str, Any] = {
-        "id": letter.id,
-        "time": when.isoformat(timespec="seconds"),
-        "attempts": record.attempts,
-        "type": letter.type,
-        "reason": record.reason,
-    }
-    if full:
-        row |= {
-            "address": record.address,
-            "node": record.node,
-            "error": record.error,
-            "traceback": record.traceback,
-            "message": _message(letter),
-        }
-    return row
-
-
-def _message(letter: Letter) -> Any:
-    """Return the message as plain values, as far as it can be read."""
-    try:
-        inside = letter.record.message()
-        if not isinstance(inside, Envelope):
-            return to_plain(inside.data)
-        value = Serializer().load("", inside.body, inside.headers.get("c"))
-    except DecodeError as error:
-        return f"(unreadable: {error.reason}; {len(letter.record.body)} bytes)"
-    return to_plain(value)
+def _meant(letters: list[Letter], wanted: Filter) -> list[Letter]:
+    return [letter for letter in letters if wanted.takes(letter)]

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from irismq_runtime.errors import DecodeError
 from irismq_runtime.mailbox import MailboxConfig, NsqMailbox
-from irismq_runtime.messaging import DEAD_CHANNEL, dead_topic
-from irismq_runtime.wire import Envelope, decode_dead_untrusted
+from irismq_runtime.messaging import DEAD_CHANNEL, dead_topic, mailbox_topic
+from irismq_runtime.wire import Envelope, Serializer, decode_dead_untrusted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from irismq_runtime.ports import MailboxTransport, StoredMessage
     from irismq_runtime.wire import DeadRecord
 
-__all__ = ["Filter", "Letter", "dead_letters"]
+__all__ = ["Filter", "Letter", "dead_letters", "drop", "replay"]
 
 #: How long no further letter comes before all are taken to be here.
 QUIET: Final = 0.7
@@ -53,6 +54,38 @@ class Letter:
         except DecodeError:
             return ""
         return inside.type if isinstance(inside, Envelope) else ""
+
+    def row(self) -> dict[str, Any]:
+        """What a list shows of it; the message is not in it."""
+        when = dt.datetime.fromtimestamp(self.record.time, dt.UTC)
+        return {
+            "id": self.id,
+            "time": when.isoformat(timespec="seconds"),
+            "attempts": self.record.attempts,
+            "type": self.type,
+            "reason": self.record.reason,
+        }
+
+    def full(self) -> dict[str, Any]:
+        """All of it: error, traceback, and the message as far as it can be read."""
+        record = self.record
+        return {
+            **self.row(),
+            "address": record.address,
+            "node": record.node,
+            "error": record.error,
+            "traceback": record.traceback,
+            "message": self._message(),
+        }
+
+    def _message(self) -> Any:
+        try:
+            inside = self.record.message()
+            if not isinstance(inside, Envelope):
+                return inside.data
+            return Serializer().load("", inside.body, inside.headers.get("c"))
+        except DecodeError as error:
+            return f"(unreadable: {error.reason}; {len(self.record.body)} bytes)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +127,32 @@ async def dead_letters(
             await consumption.stop(0.0)
     finally:
         await mailbox.close(2.0)
+
+
+async def replay(
+    mailbox: MailboxTransport, address: str, letters: Iterable[Letter]
+) -> tuple[int, int]:
+    """Put letters back into the mailbox, byte for byte as they were told.
+
+    Returns how many, and how many of them are listed still, because the broker took
+    them back before they were finished.
+    """
+    done = back = 0
+    for letter in letters:
+        await mailbox.publish(mailbox_topic(address), letter.record.body)
+        back += not letter.stored.finish()
+        done += 1
+    return done, back
+
+
+def drop(letters: Iterable[Letter]) -> tuple[int, int]:
+    """Give letters up for good; how many, and how many the broker took back before."""
+    done = back = 0
+    for letter in letters:
+        gone = letter.stored.finish()
+        done += gone
+        back += not gone
+    return done, back
 
 
 async def _collect(
