@@ -133,6 +133,7 @@ class World:
             faults=faults,
             injector=FaultInjector(faults) if faults.names else None,
             end_turn=lambda: None,
+            overrun=lambda: None,
         )
         self.clients = [self._come(cluster) for cluster in ("a", "a", "b", "")]
         self.at = 0

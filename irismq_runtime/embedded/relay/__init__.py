@@ -6,6 +6,7 @@ from irismq_runtime.embedded.relay.router import (
     BackEnd,
     BackEndHealth,
     Endpoint,
+    Host,
     InMemoryBackEnd,
 )
 from irismq_runtime.embedded.relay.server import EmbeddedRelay
@@ -17,6 +18,7 @@ __all__ = [
     "EmbeddedRelay",
     "Endpoint",
     "Faults",
+    "Host",
     "InMemoryBackEnd",
     "RelayOptions",
     "RelayStats",

@@ -36,6 +36,8 @@ class RelayContext:
     injector: FaultInjector | None
     #: Writes what was produced outside of a read.
     end_turn: Callable[[], None]
+    #: Slows the sender of this turn down.
+    overrun: Callable[[], None]
     _last_report: float = field(default=-1.0)
 
     def report_violation(self, violation: IrisProtocolError, cluster: str) -> None:

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Final, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from irismq_runtime.embedded.relay.calls import Call
-    from irismq_runtime.embedded.relay.tunnels import Tunnel
+    from actors.clock import Clock
+    from irismq_runtime.embedded.relay.calls import Call, Timeouts
+    from irismq_runtime.embedded.relay.tunnels import Offer, Tunnel
 
-__all__ = ["BackEnd", "BackEndHealth", "Directory", "Endpoint", "InMemoryBackEnd"]
+__all__ = ["BackEnd", "BackEndHealth", "Directory", "Endpoint", "Host", "InMemoryBackEnd"]
 
 #: How many members, from the one whose turn it is, are compared for a request.
 _COMPARED: Final = 8
@@ -53,7 +54,7 @@ class Endpoint(Protocol):
         """Send it a request; it answers through `call`, or never."""
         ...
 
-    def take_tunnel(self, tunnel: Tunnel) -> None:
+    def take_tunnel(self, tunnel: Offer) -> None:
         """Offer it a tunnel."""
         ...
 
@@ -66,11 +67,29 @@ class BackEndHealth:
     reason: str = ""
 
 
+class Host(Protocol):
+    """The relay, as a back end sees it. Loop thread only."""
+
+    clock: Clock
+    #: For the deadlines of what comes from elsewhere.
+    timeouts: Timeouts
+
+    def end_turn(self) -> None:
+        """Write what endpoints were given outside of a call by the relay."""
+        ...
+
+    def overrun(self) -> None:
+        """More is sent than can be carried: read the sender of this turn more slowly."""
+        ...
+
+
 class BackEnd(Protocol):
     """Carries traffic between endpoints. Loop thread only; no method blocks."""
 
-    async def start(self) -> None:
-        """Get ready to carry; whatever it raises, nothing is left running.
+    async def start(self, host: Host) -> None:
+        """Get ready to carry for `host`; whatever it raises, nothing is left running.
+
+        Changes nothing when it carries already.
 
         Raises `NotConnected` when those that it carries through do not answer,
         `ConfigError` when they refuse what it was given.
@@ -82,7 +101,7 @@ class BackEnd(Protocol):
         ...
 
     async def stop(self) -> None:
-        """Carry no more. Idempotent."""
+        """Carry no more. Idempotent, and bounded in time."""
         ...
 
     def join(self, cluster: str, member: Endpoint) -> None:
@@ -218,7 +237,7 @@ class InMemoryBackEnd:
         self.members = self._directory.cluster_sizes
         self.topics = self._directory.topic_sizes
 
-    async def start(self) -> None:
+    async def start(self, host: Host) -> None:
         """Nothing to get ready."""
 
     async def stop(self) -> None:

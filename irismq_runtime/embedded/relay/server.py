@@ -88,6 +88,7 @@ class EmbeddedRelay:
             faults=faults,
             injector=None,
             end_turn=self.end_turn,
+            overrun=self._overrun,
         )
         self.faults = faults
 
@@ -120,7 +121,7 @@ class EmbeddedRelay:
         """
         if self._server is not None:
             raise RuntimeError(f"the relay runs already, on {self.host}:{self._port}")
-        await self._back_end.start()
+        await self._back_end.start(self._context)
         loop = asyncio.get_running_loop()
         try:
             self._server = await loop.create_server(
@@ -135,6 +136,7 @@ class EmbeddedRelay:
         """Say goodbye to every client, and end. Idempotent; under a second."""
         server, self._server = self._server, None
         if server is None:
+            await self._back_end.stop()
             return
         server.close()
         if self._links:
@@ -225,6 +227,9 @@ class EmbeddedRelay:
     def stalled(self) -> None:
         """Count a sender held back."""
         self._counters.stalls += 1
+
+    def _overrun(self) -> None:
+        self.overrun = True
 
     def gone(self, link: Link) -> None:
         """A connection is over."""

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from actors.clock import TimerHandle
     from irismq_runtime.embedded.relay.context import RelayContext
     from irismq_runtime.embedded.relay.link import Link
-    from irismq_runtime.embedded.relay.tunnels import Tunnel
+    from irismq_runtime.embedded.relay.tunnels import Offer
     from irismq_runtime.protocols.iris.packets import Packet, RelayPacket
 
 __all__ = ["Session"]
@@ -344,7 +344,7 @@ class Session:
         if not self._inbound and self._protocol.state is State.DRAINING:
             self.say_goodbye("")
 
-    def take_tunnel(self, tunnel: Tunnel) -> None:
+    def take_tunnel(self, tunnel: Offer) -> None:
         """Offer a tunnel."""
         self._tunnels.offer(tunnel)
 

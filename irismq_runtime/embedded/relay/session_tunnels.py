@@ -19,6 +19,7 @@ from irismq_runtime.protocols.iris.tunnel import CONFIRM_SECONDS
 if TYPE_CHECKING:
     from actors.clock import TimerHandle
     from irismq_runtime.embedded.relay.context import RelayContext
+    from irismq_runtime.embedded.relay.tunnels import Offer
     from irismq_runtime.protocols.iris.packets import (
         ClientTunnelClose,
         ClientTunnelConfirm,
@@ -58,7 +59,7 @@ class SessionTunnels:
         #: Tunnels that this client has asked for, without a result, by its id.
         self._asked: dict[int, Tunnel] = {}
         #: Tunnels offered to this client, by the id it was given.
-        self._offers: dict[int, tuple[Tunnel, TimerHandle]] = {}
+        self._offers: dict[int, tuple[Offer, TimerHandle]] = {}
         self._next_offer = 0
 
     def __len__(self) -> int:
@@ -88,7 +89,7 @@ class SessionTunnels:
         self._asked.pop(tunnel.id, None)
         self._context.timeouts.drop(tunnel)
 
-    def offer(self, tunnel: Tunnel) -> None:
+    def offer(self, tunnel: Offer) -> None:
         """Offer a tunnel to this client."""
         key = self._next_offer
         self._next_offer += 1

@@ -29,7 +29,7 @@ from irismq_runtime.protocols.iris.tunnel import CHUNK_LIMIT, RELAY_ALLOWANCE
 if TYPE_CHECKING:
     from irismq_runtime.protocols.iris.packets import RelayPacket
 
-__all__ = ["Half", "Tunnel", "TunnelOwner"]
+__all__ = ["Acceptor", "Half", "Offer", "Peer", "Tunnel", "TunnelOwner"]
 
 #: More than any peer can grant in earnest.
 _ABSURD: int = 1 << 62
@@ -56,6 +56,51 @@ class TunnelOwner(Protocol):
         ...
 
 
+class Peer(Protocol):
+    """The other end of a tunnel, as a half sees it: here, or at another relay."""
+
+    def forward(self, size: int, chunk: bytes) -> None:
+        """Bring a chunk to that end's client."""
+        ...
+
+    def grant_again(self, length: int) -> None:
+        """What that end's client sent was taken by the other."""
+        ...
+
+    def peer_closed(self, reason: str, *, at_once: bool) -> None:
+        """The half has ended."""
+        ...
+
+
+class Acceptor(Peer, Protocol):
+    """The accepting end of a tunnel being built."""
+
+    def open(self, peer: Peer) -> None:
+        """Both ends are known: let its client send."""
+        ...
+
+    def close(self, reason: str = "", *, at_once: bool = False) -> None:
+        """The tunnel is not to be."""
+        ...
+
+
+class Offer(Protocol):
+    """A tunnel as a member is offered it."""
+
+    @property
+    def chunk_limit(self) -> int:
+        """The longest chunk, in bytes."""
+        ...
+
+    def confirm_early(self) -> None:
+        """Tell the initiator of success before the member has confirmed (a fault)."""
+        ...
+
+    def accept(self, acceptor: Half) -> bool:
+        """The member has confirmed; False when it is too late, and its half is closed."""
+        ...
+
+
 class Half:
     """The relay's side of one end: `id` is what that client calls its end."""
 
@@ -64,7 +109,7 @@ class Half:
     def __init__(self, owner: TunnelOwner, tunnel_id: int) -> None:
         self.id = tunnel_id
         self._owner = owner
-        self._peer: Half | None = None
+        self._peer: Peer | None = None
         #: Bytes that this client may still send.
         self._granted = 0
         #: Bytes that this client has room for, and the most it ever had.
@@ -73,7 +118,7 @@ class Half:
         self._queue: deque[tuple[int, bytes]] = deque()
         self._closing: str | None = None
 
-    def open(self, peer: Half) -> None:
+    def open(self, peer: Peer) -> None:
         """Both ends are known: let this client send."""
         self._peer = peer
         self._granted = RELAY_ALLOWANCE
@@ -176,7 +221,7 @@ class Tunnel:
             self._told = True
             self._owner.send_tunnel(RelayTunnelConfirm(self.id, False, self.chunk_limit))
 
-    def accept(self, acceptor: Half) -> bool:
+    def accept(self, acceptor: Acceptor) -> bool:
         """The acceptor has confirmed; False when it is too late, and its half is closed."""
         if self.done:
             acceptor.close("the initiator has given up")

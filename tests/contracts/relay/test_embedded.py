@@ -10,6 +10,7 @@ from irismq_runtime.embedded.relay import (
     BackEndHealth,
     EmbeddedRelay,
     Faults,
+    Host,
     InMemoryBackEnd,
     RelayOptions,
 )
@@ -418,7 +419,7 @@ class Carrier(InMemoryBackEnd):
         self.log: list[str] = []
         self.said = BackEndHealth()
 
-    async def start(self) -> None:
+    async def start(self, host: Host) -> None:
         self.log.append("start")
 
     async def stop(self) -> None:

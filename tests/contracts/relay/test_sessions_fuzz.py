@@ -116,6 +116,7 @@ class World:
             faults=faults,
             injector=FaultInjector(faults) if faults.names else None,
             end_turn=lambda: None,
+            overrun=lambda: None,
         )
         self.clients = [self.come(name) for name in ("a", "a", "b", "")]
         self.gone: list[FakeLink] = []
