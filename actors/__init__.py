@@ -4,6 +4,7 @@ See the guide in docs/ for a tour. `System` owns the actors of a loop; `Actor`
 and `ThreadActor` are what one subclasses; `ActorRef` is how one reaches them.
 """
 
+from actors import _forked as _forked  # for its hook: systems refuse in forked children
 from actors._current import current_actor, current_chain, current_ref, current_system
 from actors.actor import Actor
 from actors.clock import Clock, LoopClock, TimerHandle
@@ -18,6 +19,7 @@ from actors.errors import (
     AskCycle,
     AskTimeout,
     BlockingCall,
+    ForkedProcess,
     HandlerTableError,
     Ignore,
     MailboxFull,
@@ -65,6 +67,7 @@ __all__ = [
     "Event",
     "Events",
     "Exit",
+    "ForkedProcess",
     "Future",
     "HandlerTableError",
     "Ignore",

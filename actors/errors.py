@@ -24,6 +24,7 @@ __all__ = [
     "AskCycle",
     "AskTimeout",
     "BlockingCall",
+    "ForkedProcess",
     "HandlerTableError",
     "Ignore",
     "MailboxFull",
@@ -191,6 +192,22 @@ class StartFailed(ActorError):
         self.target = str(target)
         self.cause = cause
         super().__init__(f"{self.target} did not start: {type(cause).__name__}: {cause}")
+
+
+class ForkedProcess(ActorError):
+    """A forked child used what belongs to its parent: its actors, its loop, its node.
+
+    `what` names it. Only the parent has the loop and the connections. Give the child
+    plain values and take plain values back (a pipe, a queue), or make a system or a
+    node of its own there.
+    """
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        super().__init__(
+            f"{what} belongs to the parent of this forked process and cannot be used here; "
+            "pass plain values between the two, or make one of its own in the child"
+        )
 
 
 class HandlerTableError(TypeError):

@@ -21,7 +21,7 @@ import secrets
 import weakref
 from dataclasses import dataclass
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from actors._cell import Cell
 from actors._current import current_system
@@ -151,6 +151,7 @@ class System(Reports):
         """Bind the system to a loop if it has none yet: the running one, or a new thread's."""
         if self.thread_id:
             return
+        ATTACHED.add(self)
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
@@ -265,11 +266,15 @@ class System(Reports):
 
     def actors(self) -> list[ActorRef[Any]]:
         """The refs of all slots that have not ended, oldest first. Any thread."""
-        return [cell.ref for cell in list(self._cells.values())]
+        return [cell.ref for cell in self.cells()]
 
     def tally(self) -> dict[type, Tally]:
         """What the actors of each class have done, and how many there are. Loop thread."""
         return tally_of(list(self._cells.values()), self.past)
+
+    def cells(self) -> list[Ending]:
+        """The slots that have not ended, oldest first. Any thread."""
+        return list(self._cells.values())
 
     def __len__(self) -> int:
         return len(self._cells)
@@ -343,6 +348,8 @@ def _close_at_exit(reference: weakref.ref[System]) -> None:
         system.close(timeout=1.0)
 
 
+#: Systems that have had a loop, for who has to know of all (a forked child).
+ATTACHED: Final[weakref.WeakSet[System]] = weakref.WeakSet()
 _by_loop: weakref.WeakValueDictionary[int, System] = weakref.WeakValueDictionary()
 _in_background: list[System] = []
 
@@ -368,3 +375,9 @@ def default_system() -> System:
         system.attach()
         _by_loop[id(loop)] = system
     return system
+
+
+def forget_defaults() -> None:
+    """Make new default systems from now on."""
+    _in_background.clear()
+    _by_loop.clear()

@@ -1,10 +1,16 @@
-"""Which node an actor runs in: for code that an actor calls."""
+"""Which node an actor runs in: for code that an actor calls.
+
+A forked child has a copy of its parent's nodes that refuses: everything asked of one,
+and of its refs, raises `ForkedProcess`.
+"""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Final
 
 from actors import current_system
+from actors._forked import Gone
 
 if TYPE_CHECKING:
     from actors import System
@@ -26,3 +32,14 @@ def current_node() -> Node:
     if node is None:
         raise RuntimeError("current_node() is for code that an actor of a running node calls")
     return node
+
+
+def _in_child() -> None:
+    for node in RUNNING.values():
+        gone = Gone(f"the node {node.id}")
+        node.parts.outbound.forked(gone)
+        node.forked(gone)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)

@@ -2,7 +2,8 @@
 
 Plain signal handlers are used, not the loop's: they run between two bytecodes of
 the main thread even while a handler blocks the loop, so a second signal always
-ends the process. Main thread only, as Python has it.
+ends the process. Main thread only, as Python has it. A forked child has the
+handlers of before: a signal ends it, and its parent hears nothing of that.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 if TYPE_CHECKING:
     import asyncio
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["Signals"]
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
+#: Those that are entered, for forked children.
+_ENTERED: Final[list[Signals]] = []
 
 
 class Signals:
@@ -44,9 +47,12 @@ class Signals:
     def __enter__(self) -> Self:
         for number in _STOPPING:
             self._previous[number] = signal.signal(number, self._take)
+        _ENTERED.append(self)
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self in _ENTERED:
+            _ENTERED.remove(self)
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous.clear()
@@ -60,3 +66,15 @@ class Signals:
         sys.stderr.write(f"irismq: {name} again: ending at once\n")
         sys.stderr.flush()
         os._exit(self._forced)
+
+
+def _in_child() -> None:
+    if _ENTERED:
+        # The loop's own pipe for signals is the parent's.
+        signal.set_wakeup_fd(-1)
+    while _ENTERED:
+        _ENTERED[-1].__exit__()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)

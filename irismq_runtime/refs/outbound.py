@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from actors._current import current_cell
 from actors.errors import AskCycle, AskTimeout
@@ -36,15 +36,9 @@ __all__ = ["Asking", "Outbound", "check_delay"]
 T = TypeVar("T")
 
 
-class Asking(NamedTuple):
-    """What an ask takes over from the handler that makes it.
-
-    `headers`: sender and chain. `timeout`: seconds, never beyond the deadline of
-    the message in hand.
-    """
-
-    headers: dict[str, object]
-    timeout: float
+#: What an ask takes over from the handler that makes it: headers (sender and
+#: chain), and seconds of timeout, never beyond the deadline of the message in hand.
+Asking: TypeAlias = tuple[dict[str, object], float]
 
 
 def check_delay(name: str, value: float) -> float:
@@ -58,7 +52,6 @@ class Outbound:
     """Everything that refs send goes through here. Made by the node, on its loop."""
 
     __slots__ = (
-        "_thread",
         "addresses",
         "ask_timeout",
         "clock",
@@ -70,6 +63,7 @@ class Outbound:
         "mailbox",
         "packer",
         "publish_timeout",
+        "thread",
         "watching",
     )
 
@@ -96,7 +90,8 @@ class Outbound:
         self.ask_timeout = ask_timeout
         self.publish_timeout = publish_timeout
         self.loop = asyncio.get_running_loop()
-        self._thread = threading.get_ident()
+        #: The thread of the loop.
+        self.thread = threading.get_ident()
         #: Asks to everybody that wait for answers, by envelope id.
         self.gathers: dict[bytes, Gather] = {}
         #: Answers that came after their ask had ended.
@@ -105,18 +100,23 @@ class Outbound:
     @property
     def on_loop(self) -> bool:
         """Whether the caller is on the thread of the node's loop."""
-        return threading.get_ident() == self._thread
+        return threading.get_ident() == self.thread
+
+    def forked(self, gone: Any) -> None:
+        """This is a forked child: `gone`, which raises, stands for what the parent has."""
+        self.thread = -1
+        self.loop = self.mailbox = self.addresses = self.directory = gone
 
     def call(self, function: Callable[..., Any], *args: Any) -> None:
         """Call on the loop: now when on its thread, else soon."""
-        if threading.get_ident() == self._thread:
+        if threading.get_ident() == self.thread:
             function(*args)
         else:
             self.loop.call_soon_threadsafe(function, *args)
 
     def wait_for(self, function: Callable[..., T], *args: Any) -> T:
         """Call on the loop and return its result; a thread waits for it."""
-        if threading.get_ident() == self._thread:
+        if threading.get_ident() == self.thread:
             return function(*args)
         done: concurrent.futures.Future[T] = concurrent.futures.Future()
 
@@ -153,7 +153,7 @@ class Outbound:
         timeout = self.ask_timeout if timeout is None else check_delay("timeout", timeout)
         cell = current_cell.get()
         if cell is None:
-            return Asking({"d": int(timeout * 1000)}, timeout)
+            return {"d": int(timeout * 1000)}, timeout
         headers = self.headers()
         chain = cell.asking_chain()
         actor = cell.actor
@@ -173,7 +173,7 @@ class Outbound:
                 timeout = min(timeout, left)
             headers["a"] = list(chain)
         headers["d"] = int(timeout * 1000)
-        return Asking(headers, timeout)
+        return headers, timeout
 
     # Storing ------------------------------------------------------------------
 
@@ -239,7 +239,7 @@ class Outbound:
             self.events.emit("tell.encoded", id=key, address=address, size=len(data))
         if delay:
             delay = min(delay, self.mailbox.max_delay)
-        if threading.get_ident() == self._thread:
+        if threading.get_ident() == self.thread:
             confirmed = self.mailbox.publish(
                 topic, data, delay=delay, timeout=self.publish_timeout, key=key
             )
