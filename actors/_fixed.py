@@ -14,7 +14,7 @@ from pykka._introspection import get_attr_directly
 
 from actors._parcels import Again, Internal, Interrupt, Stamped
 from actors.ask import Ask, OwnAsk
-from actors.delivery import Delivery
+from actors.delivery import CallbackDelivery, Delivery
 from actors.inbox import PykkaParcel
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ FIXED: Final[Mapping[type, Handler | None]] = {
     Ask: None,
     OwnAsk: None,
     Delivery: None,
+    CallbackDelivery: None,
     Again: None,
     Stamped: None,
     PykkaParcel: None,

@@ -22,8 +22,6 @@ from actors.errors import ActorDeadError, AskCycle, MailboxFull, Restarting
 from actors.ref import ActorRef
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from actors.context import Context
     from actors.exits import Exit
     from actors.system import System
@@ -103,29 +101,25 @@ class Mailbox:
         if not self.scheduled:
             self.schedule()
 
-    def deliver(
-        self,
-        message: Any,
-        context: Context,
-        on_done: Callable[[Outcome], None],
-        on_start: Callable[[], bool] | None = None,
-    ) -> Delivery:
-        """See `ActorRef.deliver`."""
-        if self.ended:
-            raise ActorDeadError(self.ref, self.exit)
+    def put(self, delivery: Delivery) -> None:
+        """See `ActorRef.put`."""
         if len(self.inbox) >= self.limit:
+            if self.ended:
+                raise ActorDeadError(self.ref, self.exit)
             self.system.counters.refused += 1
             raise MailboxFull(self.ref, self.limit)
-        if context.kind == "ask":
-            if self.urn in context.chain:
-                raise AskCycle(self.ref, context.chain)
-            self._refuse_late(context.deadline)
-        delivery = Delivery(self, message, context, on_done, on_start)  # type: ignore[arg-type]  # as in __init__
         self.inbox.append(delivery)
-        delivery.queued()
+        delivery.queued(self)  # type: ignore[arg-type]  # as in __init__
         if not self.scheduled:
             self.schedule()
-        return delivery
+
+    def refuse_ask(self, context: Context) -> None:
+        """Raise why an ask of this context has no answer coming, if it has none."""
+        if self.ended:
+            return  # `put` says so
+        if self.urn in context.chain:
+            raise AskCycle(self.ref, context.chain)
+        self._refuse_late(context.deadline)
 
     def _refuse_late(self, deadline: float | None) -> None:
         retry_after = self.retry_after

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from actors.errors import Refused, Reject, Retry
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from actors.context import Context
     from actors.exits import Exit
 
-__all__ = ["Delivery", "Outcome", "OutcomeKind", "Parcel", "outcome_of"]
+__all__ = ["CallbackDelivery", "Delivery", "Outcome", "OutcomeKind", "Parcel", "outcome_of"]
 
 logger = logging.getLogger("actors")
 
@@ -49,6 +50,10 @@ class Outcome:
     retry_after: float | None = None
     penalty: bool = True
     exit: Exit | None = None
+
+
+#: The commonest end: a handler returned nothing. One value for all of them.
+NOTHING: Final = Outcome("replied")
 
 
 def outcome_of(error: BaseException, refuses: tuple[type[BaseException], ...]) -> Outcome | None:
@@ -97,24 +102,36 @@ class Parcel:
 
 
 class Delivery(Parcel):
-    """A message given by a transport, and the transport's handle on it."""
+    """A message given by a transport, and the transport's handle on it.
 
-    __slots__ = ("_cell", "_context", "_on_done", "_on_start", "_state", "message")
+    `ActorRef.deliver` makes one of callbacks. A transport that keeps a record of
+    each message anyway derives the record from this class, and gives it to
+    `ActorRef.put`: `starting` is called right before the handler (when `guarded`),
+    `ended` once with the end of it, both on the loop. `deadline`: on the system's
+    monotonic clock, or None.
+    """
 
-    def __init__(
-        self,
-        cell: Cell,
-        message: Any,
-        context: Context,
-        on_done: Callable[[Outcome], None],
-        on_start: Callable[[], bool] | None,
-    ) -> None:
+    __slots__ = ("_cell", "_state", "deadline", "message")
+
+    #: Whether `starting` is to be asked.
+    guarded = False
+
+    _cell: Cell
+
+    def __init__(self, message: Any, deadline: float | None = None) -> None:
         self.message = message
-        self._cell = cell
-        self._context = context
-        self._on_done: Callable[[Outcome], None] | None = on_done
-        self._on_start = on_start
+        self.deadline = deadline
         self._state: Literal["waiting", "running", "done"] = "waiting"
+
+    # -- of the transport
+
+    def starting(self) -> bool:
+        """The handler is about to run; False keeps it from running: "cancelled"."""
+        return True
+
+    def ended(self, outcome: Outcome) -> None:
+        """What came of it."""
+        raise NotImplementedError
 
     def cancel(self) -> bool:
         """Take the message back: waiting, promised an answer, or in an async handler.
@@ -133,43 +150,47 @@ class Delivery(Parcel):
             return self._cell.cancel_in_hand(self)
         return False
 
+    # -- of the actor
+
     def admit(self, cell: Cell) -> bool:
-        """Start, unless it was cancelled, is too late, or `on_start` says no."""
+        """Start, unless it was cancelled, is too late, or `starting` says no."""
         if self._state == "done":
             return False
-        deadline = self._context.deadline
-        if deadline is not None and cell.system.clock.monotonic() > deadline:
+        system = cell.system
+        if self.deadline is not None and system.clock.monotonic() > self.deadline:
             self.fail(Outcome("expired"))
             return False
-        if self._on_start is not None and not cell.system.run_on_loop(self._on_start):
-            self.fail(Outcome("cancelled"))
-            return False
+        if self.guarded:
+            here = get_ident() == system.thread_id
+            if not (self.starting() if here else system.run_on_loop(self.starting)):
+                self.fail(Outcome("cancelled"))
+                return False
         self._state = "running"
-        self._emit("handler.started")
+        if system.events.active:
+            self._emit("handler.started")
         return True
-
-    def context(self) -> Context:
-        """The context that the transport gave."""
-        return self._context
 
     def chain(self) -> tuple[str, ...]:
         """The chain that travelled with the message."""
-        return self._context.chain
+        return self.context().chain
 
     def reply(self, value: Any) -> None:
         """The handler returned."""
-        self._emit("handler.returned", outcome="replied")
-        self._done(Outcome("replied", value=value))
+        if self._cell.system.events.active:
+            self._emit("handler.returned", outcome="replied")
+        self._done(NOTHING if value is None else Outcome("replied", value=value))
 
     def fail(self, outcome: Outcome) -> None:
         """The handler raised, or never ran."""
-        if self._state == "running":
+        if self._state == "running" and self._cell.system.events.active:
             self._emit("handler.returned", outcome=outcome.kind)
         self._done(outcome)
 
-    def queued(self) -> None:
-        """Say that the message stands in the inbox."""
-        self._emit("inbox.queued")
+    def queued(self, cell: Cell) -> None:
+        """It stands in the inbox of `cell`."""
+        self._cell = cell
+        if cell.system.events.active:
+            self._emit("inbox.queued")
 
     def put_aside(self) -> None:
         """The actor stashed it: it waits again."""
@@ -181,27 +202,59 @@ class Delivery(Parcel):
         self._state = "waiting"
 
     def _done(self, outcome: Outcome) -> None:
-        on_done, self._on_done = self._on_done, None
+        if self._state == "done":
+            return
         self._state = "done"
-        if on_done is not None:
-            self._cell.system.call_on_loop(_tell, on_done, outcome)
+        system = self._cell.system
+        if get_ident() == system.thread_id:
+            self._end(outcome)
+        else:
+            system.call_on_loop(self._end, outcome)
+
+    def _end(self, outcome: Outcome) -> None:
+        try:
+            self.ended(outcome)
+        except Exception:
+            # The actor has done its part; the transport's error is not its crash.
+            logger.exception("A transport failed to take the outcome %r", outcome.kind)
 
     def _emit(self, name: str, **fields: Any) -> None:
-        events = self._cell.system.events
-        if events.active:
-            id_ = self._context.id
-            events.emit(
-                name,
-                id=id_.hex() if id_ is not None else None,
-                actor=str(self._cell.ref),
-                attempt=self._context.attempt,
-                **fields,
-            )
+        context = self.context()
+        self._cell.system.events.emit(
+            name,
+            id=context.id.hex() if context.id is not None else None,
+            actor=str(self._cell.ref),
+            attempt=context.attempt,
+            **fields,
+        )
 
 
-def _tell(on_done: Callable[[Outcome], None], outcome: Outcome) -> None:
-    try:
-        on_done(outcome)
-    except Exception:
-        # The actor has done its part; the transport's error is not its crash.
-        logger.exception("A transport failed to take the outcome %r", outcome.kind)
+class CallbackDelivery(Delivery):
+    """See `ActorRef.deliver`."""
+
+    __slots__ = ("_context", "_on_done", "_on_start", "guarded")
+
+    def __init__(
+        self,
+        message: Any,
+        context: Context,
+        on_done: Callable[[Outcome], None],
+        on_start: Callable[[], bool] | None,
+    ) -> None:
+        super().__init__(message, context.deadline)
+        self._context = context
+        self._on_done = on_done
+        self._on_start = on_start
+        self.guarded = on_start is not None
+
+    def context(self) -> Context:
+        """The context that the transport gave."""
+        return self._context
+
+    def starting(self) -> bool:
+        """Ask `on_start`."""
+        return self._on_start is None or self._on_start()
+
+    def ended(self, outcome: Outcome) -> None:
+        """Call `on_done`."""
+        self._on_done(outcome)

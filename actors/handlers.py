@@ -75,11 +75,12 @@ class Lookup(dict[type, "Handler | None"]):
     ) -> None:
         super().__init__(fixed)
         self.known = dict(fixed)
-        self._typed = typed
+        # A transport derives wrappers of its own from the runtime's.
+        self._typed: Mapping[type, Handler | None] = {**fixed, **typed}
         self._rest = rest
 
-    def __missing__(self, kind: type) -> Handler:
-        found = self._rest
+    def __missing__(self, kind: type) -> Handler | None:
+        found: Handler | None = self._rest
         for base in kind.__mro__:
             if base in self._typed:
                 found = self._typed[base]

@@ -19,6 +19,7 @@ from pykka.messages import ProxyCall, ProxyGetAttr, ProxySetAttr
 
 from actors._current import current_cell
 from actors.ask import Ask, OwnAsk
+from actors.delivery import CallbackDelivery
 from actors.errors import ActorDeadError, AskCycle, BlockingCall
 from actors.receipt import ACCEPTED, Receipt
 
@@ -188,7 +189,20 @@ class ActorRef(pykka.ActorRef[Any], Generic[A]):
         loop. Loop thread only. Raises `MailboxFull`, `ActorDeadError`, and for
         asks `AskCycle` (this actor is in `context.chain`) and `Restarting`.
         """
-        return self._cell.deliver(message, context, on_done, on_start)
+        cell = self._cell
+        if context.kind == "ask":
+            cell.refuse_ask(context)
+        delivery = CallbackDelivery(message, context, on_done, on_start)
+        cell.put(delivery)
+        return delivery
+
+    def put(self, delivery: Delivery) -> None:
+        """Put a transport's own record of a message in the inbox; see `Delivery`.
+
+        Loop thread only. Raises `MailboxFull` and `ActorDeadError`; nothing of
+        `delivery` is called then.
+        """
+        self._cell.put(delivery)
 
     def stop(  # type: ignore[override]  # Pykka's blocks by default; the docs name the difference
         self, *, block: bool = False, timeout: float | None = None

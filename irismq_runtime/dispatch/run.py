@@ -10,8 +10,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from actors import Context, Delivery
+from irismq_runtime.wire import Kind
+
 if TYPE_CHECKING:
-    from actors import Context, Outcome
+    from actors import Outcome
     from irismq_runtime.dispatch.stored import StoredDispatch
     from irismq_runtime.ports import StoredMessage
     from irismq_runtime.wire import Envelope
@@ -19,32 +22,63 @@ if TYPE_CHECKING:
 __all__ = ["Run"]
 
 
-class Run:
-    """See the module. `allowed`: deliveries after which a failure is the last."""
+class Run(Delivery):
+    """See the module. `allowed`: deliveries after which a failure is the last.
 
-    __slots__ = ("allowed", "begun", "context", "copies", "dispatch", "envelope", "gone", "stored")
+    One is made for every durable message: it is at once the parcel in the inbox
+    and dispatch's record, and its context is made when somebody asks for it.
+    """
 
-    def __init__(
+    __slots__ = ("_context", "allowed", "begun", "copies", "dispatch", "envelope", "gone", "stored")
+
+    guarded = True
+
+    def __init__(  # one is made for every message: keywords cost
         self,
         dispatch: StoredDispatch,
         stored: StoredMessage,
         envelope: Envelope | None,
-        context: Context,
+        message: object,
         allowed: int,
     ) -> None:
+        self.message = message
+        self.deadline = None
+        self._state = "waiting"
+        self._context: Context | None = None
         self.dispatch = dispatch
         self.stored = stored
         #: Further deliveries of the same envelope, by other brokers.
         self.copies: tuple[StoredMessage, ...] = ()
         self.envelope = envelope
-        self.context = context
         self.allowed = allowed
         #: The handler runs, or has run.
         self.begun = False
         #: The claim failed: the broker has the message, the handler did not run.
         self.gone = False
 
-    def begin(self) -> bool:
+    def context(self) -> Context:
+        """What the handler sees as `self.context`."""
+        context = self._context
+        if context is None:
+            dispatch, envelope, attempts = self.dispatch, self.envelope, self.stored.attempts
+            if envelope is None:
+                context = Context(kind=dispatch.kind, attempt=attempts)
+            else:
+                context = Context(
+                    kind="event" if envelope.kind is Kind.EVENT else dispatch.kind,
+                    id=envelope.id,
+                    sender=dispatch.sender(envelope.headers),
+                    attempt=attempts,
+                    headers=envelope.headers,
+                )
+            self._context = context
+        return context
+
+    def chain(self) -> tuple[str, ...]:
+        """Nobody waits for the answer of a durable message."""
+        return ()
+
+    def starting(self) -> bool:
         """Called right before the handler runs; False keeps it from running."""
         claim = self.dispatch.claim
         self.begun = claim(self.stored)
@@ -54,7 +88,7 @@ class Run:
         self.gone = not self.begun
         return self.begun
 
-    def done(self, outcome: Outcome) -> None:
+    def ended(self, outcome: Outcome) -> None:
         """Called once, with the end of it."""
         self.dispatch.settle(self, outcome)
 
@@ -72,5 +106,5 @@ class Run:
 
     def lease_lost(self) -> None:
         """Tell the handler through its context."""
-        self.context.lease_lost = True
+        self.context().lease_lost = True
         self.dispatch.lease_lost(self)

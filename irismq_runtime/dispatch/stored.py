@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from actors import Context
 from actors.errors import ActorDeadError, MailboxFull
 from irismq_runtime.dispatch.dead import dead_record
 from irismq_runtime.dispatch.dedupe import DedupeWindow
@@ -37,9 +36,11 @@ from irismq_runtime.dispatch.settlement import (
     settlement,
 )
 from irismq_runtime.errors import DecodeError
-from irismq_runtime.wire import Envelope, Kind
+from irismq_runtime.wire import Envelope
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from actors import ActorRef, Outcome
     from irismq_runtime.dispatch.foreign import ForeignRule
     from irismq_runtime.dispatch.incoming import Incoming
@@ -59,17 +60,17 @@ class StoredDispatch:
     """
 
     __slots__ = (
-        "_consumption",
         "_done",
         "_foreign",
         "_held",
         "_in",
-        "_kind",
         "_limits",
         "_ref",
         "address",
+        "claim",
         "dead_topic",
         "gate",
+        "kind",
     )
 
     def __init__(
@@ -92,13 +93,14 @@ class StoredDispatch:
         self._foreign: ForeignRule = foreign
         self._done = DedupeWindow(dedupe)
         self._held: dict[bytes, Run] = {}
-        self._kind = kind
-        self._consumption: Consumption | None = None
+        self.kind = kind
+        #: Tells the transport that the handler starts; False: it must not.
+        self.claim: Callable[[StoredMessage], bool] = _claim_without_lease
         self.gate = Gate()
 
     def attach(self, consumption: Consumption) -> None:
         """Name the consumer that feeds this."""
-        self._consumption = consumption
+        self.claim = consumption.claim
         self.gate.attach(consumption)
 
     @property
@@ -152,14 +154,14 @@ class StoredDispatch:
             due=None if due is None else due / 1000,
             expires=None if expires is None else expires / 1000,
             limits=self._limits,
-            counts_hops=self._kind != "tell",
+            counts_hops=self.kind != "tell",
         )
         match verdict.action:
             case "handle":
                 return True
             case "requeue":
                 self._in.counters.deferred += 1
-                if self._kind == "tell":
+                if self.kind == "tell":
                     stored.defer(verdict.delay or 0.0)
                 else:  # a copy would reach the other channels of the topic too
                     stored.requeue(verdict.delay, penalty=False)
@@ -171,7 +173,7 @@ class StoredDispatch:
 
     def _allowed(self, stored: StoredMessage, headers: dict[str, Any]) -> int:
         due = headers.get("t")
-        if due is None or self._kind == "tell":
+        if due is None or self.kind == "tell":
             return self._limits.max_attempts
         more = hops(due / 1000, stored.timestamp, self._limits.max_delay)
         return self._limits.max_attempts + more
@@ -200,22 +202,12 @@ class StoredDispatch:
             self._bury(stored, None, f"given out {stored.attempts} times, never finished")
             return
         message = foreign_value_untrusted(foreign.data, self._foreign)
-        context = Context(kind=self._kind, attempt=stored.attempts)
-        run = Run(self, stored, None, context, self._limits.max_attempts)
-        self._hand_over(run, message)
+        self._hand_over(Run(self, stored, None, message, self._limits.max_attempts))
 
     def _deliver(
         self, stored: StoredMessage, envelope: Envelope, message: object, allowed: int
     ) -> None:
-        headers = envelope.headers
-        context = Context(
-            kind=self._kind if envelope.kind != Kind.EVENT else "event",
-            id=envelope.id,
-            sender=self._in.sender(headers) if "s" in headers else None,
-            attempt=stored.attempts,
-            headers=headers,
-        )
-        run = Run(self, stored, envelope, context, allowed)
+        run = Run(self, stored, envelope, message, allowed)
         self._held[envelope.id] = run
         if self._in.events.active:
             self._in.events.emit(
@@ -226,12 +218,12 @@ class StoredDispatch:
                 attempts=stored.attempts,
                 broker_id=stored.id,
             )
-        self._hand_over(run, message)
+        self._hand_over(run)
 
-    def _hand_over(self, run: Run, message: object) -> None:
+    def _hand_over(self, run: Run) -> None:
         stored = run.stored
         try:
-            self._ref.deliver(message, context=run.context, on_done=run.done, on_start=run.begin)
+            self._ref.put(run)
         except MailboxFull:
             self._forget(run)
             stored.requeue(_ROOM_CHECK, penalty=False)
@@ -259,9 +251,9 @@ class StoredDispatch:
         else:
             self._in.clock.call_later(_ROOM_CHECK, self._look_for_room)
 
-    def claim(self, stored: StoredMessage) -> bool:
-        """Tell the transport that the handler starts; False: it must not."""
-        return self._consumption is None or self._consumption.claim(stored)
+    def sender(self, headers: Mapping[str, Any]) -> object | None:
+        """See `Incoming.sender`."""
+        return self._in.sender(headers) if "s" in headers else None
 
     # After the handler --------------------------------------------------------
 
@@ -269,6 +261,11 @@ class StoredDispatch:
         """Carry out what the table says of `outcome`."""
         stored, envelope = run.stored, run.envelope
         if outcome.kind == "replied":
+            if not run.copies and envelope is not None:
+                del self._held[envelope.id]
+                self._done.add(envelope.id)
+                self._finish(run, FINISH)
+                return
             verdict = FINISH
         elif run.gone:
             verdict = GIVE_BACK
@@ -352,3 +349,8 @@ class StoredDispatch:
                 id=run.envelope.id.hex() if run.envelope else "",
                 address=self.address,
             )
+
+
+def _claim_without_lease(_stored: StoredMessage) -> bool:
+    """No consumer is named: there is no lease to ask for."""
+    return True
