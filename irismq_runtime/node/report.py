@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from actors import ActorRef, DeadLetter
     from irismq_runtime.node.assembly import Parts
     from irismq_runtime.node.node import Node
+    from irismq_runtime.observe.meter import Asks
     from supervisors import TreeNode
 
 __all__ = ["Reports"]
@@ -82,6 +83,8 @@ class Reports:
             "actors": len(parts.system),
             "bound": [dict(row) for row in _bound(parts)],
             "dead_letters": _dead_letters(parts),
+            "lag": parts.meter.seconds[-1].lag if parts.meter.seconds else 0.0,
+            "meters": {name: _asks(asks) for name, asks in parts.meter.served.items()},
             "tracebacks": _tracebacks(parts, trees, since - _OVERLAP),
         }
 
@@ -139,6 +142,15 @@ def _bound(parts: Parts) -> Iterator[dict[str, Any]]:
             "in_flight": sum(consumption.in_flight for _, consumption in binding.stored),
             "topics": [dispatch.address for dispatch, _ in binding.stored],
         }
+
+
+def _asks(asks: Asks) -> dict[str, Any]:
+    ended = asks.outcomes.total()
+    return {
+        "asked": ended,
+        "failed": ended - asks.outcomes["replied"],
+        "buckets": list(asks.latencies.buckets),
+    }
 
 
 def _dead_letters(parts: Parts) -> dict[str, Any]:

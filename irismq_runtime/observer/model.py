@@ -86,8 +86,9 @@ class LocalLetter(msgspec.Struct, frozen=True, kw_only=True):
 class NodeView(msgspec.Struct, frozen=True, kw_only=True):
     """One node. `since`: when its state began. `error`: why it did not answer.
 
-    `handled`: messages handled per second, of all its places. `letters`: local
-    messages that nobody handled, `latest` the last of them.
+    `lag`: seconds by which its loop was late. `handled`: messages handled per second,
+    of all its places. `letters`: local messages that nobody handled, `latest` the last
+    of them.
     """
 
     id: str
@@ -100,6 +101,7 @@ class NodeView(msgspec.Struct, frozen=True, kw_only=True):
     host: str = ""
     pid: int = 0
     actors: int = 0
+    lag: float = 0.0
     handled: float = 0.0
     restarts: int = 0
     letters: int = 0

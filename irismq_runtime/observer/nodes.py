@@ -155,6 +155,7 @@ class WatchedNode:
             host=report.host,
             pid=report.pid,
             actors=report.actors,
+            lag=round(report.lag, 2),
             handled=_rounded(sum(_handled(tree) for tree in trees)),
             restarts=sum(_restarts(tree) for tree in report.trees),
             letters=report.dead_letters.total,

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from irismq_runtime.errors import DecodeError
+from irismq_runtime.observe.meter import BOUNDS
 
 __all__ = [
     "BrokerStats",
@@ -81,13 +82,14 @@ class LettersReport(msgspec.Struct, frozen=True):
 
 
 class MeterReport(msgspec.Struct, frozen=True):
-    """What one address has done on one node since its start; latencies in seconds."""
+    """The requests that one address has answered on one node since its start.
+
+    `buckets`: how many took how long, as `observe.meter.BOUNDS` has it.
+    """
 
     asked: _Count = 0
-    handled: _Count = 0
     failed: _Count = 0
-    p50: float | None = None
-    p99: float | None = None
+    buckets: Annotated[tuple[_Count, ...], msgspec.Meta(max_length=len(BOUNDS) + 1)] = ()
 
 
 class NodeReport(msgspec.Struct, frozen=True):
@@ -102,6 +104,7 @@ class NodeReport(msgspec.Struct, frozen=True):
     pid: _Count = 0
     host: _Text = ""
     actors: _Count = 0
+    lag: float = 0.0
     dead_letters: LettersReport = LettersReport()
     tracebacks: dict[str, _Trace] = {}
     meters: dict[str, MeterReport] = {}

@@ -7,11 +7,13 @@ no known address is shown under its own name.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from irismq_runtime.messaging import dead_topic, mailbox_topic
+from irismq_runtime.observe.meter import BOUNDS, quantile
 from irismq_runtime.observer.model import Broker, Member, Service
-from irismq_runtime.observer.trails import Trail
+from irismq_runtime.observer.trails import MOST, Trail
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -23,6 +25,8 @@ __all__ = ["WatchedServices"]
 
 #: How long dead letters that came are news, in seconds.
 NEWS: Final = 30.0
+#: Latencies are those of the answers of the last so many seconds.
+LATENCY_SPAN: Final = 10.0
 #: Addresses remembered when nobody serves them any more.
 _MOST_KNOWN: Final = 2000
 _DEAD: Final = ".dead"
@@ -43,13 +47,35 @@ class _Topic:
 class _Use:
     """What one address does on all nodes."""
 
-    __slots__ = ("asked", "failed", "p50", "p99")
+    __slots__ = ("_answers", "asked", "failed")
 
     def __init__(self) -> None:
         self.asked = Trail()
         self.failed = Trail()
-        self.p50: float | None = None
-        self.p99: float | None = None
+        #: When there were how many answers in each bucket of latency.
+        self._answers: deque[tuple[float, list[int]]] = deque(maxlen=MOST)
+
+    def add(self, rows: Iterable[MeterReport], now: float) -> None:
+        """All nodes have told."""
+        rows = tuple(rows)
+        self.asked.add(now, sum(row.asked for row in rows))
+        self.failed.add(now, sum(row.failed for row in rows))
+        buckets = [0] * (len(BOUNDS) + 1)
+        for row in rows:
+            for place, count in enumerate(row.buckets):
+                buckets[place] += count
+        self._answers.append((now, buckets))
+        while len(self._answers) > 1 and self._answers[0][0] < now - LATENCY_SPAN:
+            self._answers.popleft()
+
+    def latency(self, share: float) -> float | None:
+        """Within how many seconds `share` of the latest answers came."""
+        if not self._answers:
+            return None
+        then, now = self._answers[0][1], self._answers[-1][1]
+        # A node that ended takes its numbers with it.
+        found = quantile([max(0, b - a) for a, b in zip(then, now, strict=True)], share)
+        return None if found is None else float(f"{found:.3g}")
 
 
 class WatchedServices:
@@ -118,11 +144,7 @@ class WatchedServices:
         for address in [address for address in self._uses if address not in sums]:
             del self._uses[address]
         for address, rows in sums.items():
-            use = self._uses.setdefault(address, _Use())
-            use.asked.add(now, sum(row.asked for row in rows))
-            use.failed.add(now, sum(row.failed for row in rows))
-            use.p50 = max((row.p50 for row in rows if row.p50 is not None), default=None)
-            use.p99 = max((row.p99 for row in rows if row.p99 is not None), default=None)
+            self._uses.setdefault(address, _Use()).add(rows, now)
 
     # What it means ------------------------------------------------------------
 
@@ -178,8 +200,8 @@ class WatchedServices:
             done=_rate(topic.done, now) if topic else None,
             asked=_rate(use.asked, now) if use else None,
             failed=_rate(use.failed, now) if use else None,
-            p50=use.p50 if use else None,
-            p99=use.p99 if use else None,
+            p50=use.latency(0.5) if use else None,
+            p99=use.latency(0.99) if use else None,
             grows=topic is not None and topic.waits.grows(now),
         )
 
