@@ -37,6 +37,7 @@ from irismq_runtime.node.shutdown import shut_down
 from irismq_runtime.node.status import health_of
 from irismq_runtime.node.trees import gather_trees
 from irismq_runtime.node.vigil import Vigil
+from irismq_runtime.observe.events import watch
 from irismq_runtime.observe.metrics import prometheus_text
 from irismq_runtime.refs import ServiceRef
 
@@ -314,6 +315,14 @@ class Node:
         return health_of(
             self._open_parts(), self._servers, gave_up=ending.gave_up, draining=ending.reason
         )
+
+    def watch(self, callback: Callable[[Any], None]) -> Callable[[], None]:
+        """Call `callback` with the record of every event of this node; returns how to end that.
+
+        The records are those of `irismq_runtime.observe.events`. In the emitter's
+        thread, and quick; one that raises is logged and called no more.
+        """
+        return watch(self._open_parts().system.events, callback)
 
     def metrics(self) -> str:
         """Return the node's numbers in the text format of Prometheus."""

@@ -49,7 +49,6 @@ async def shut_down(parts: Parts, servers: Servers, *, drain: float, stop: float
         gather.cut()
     await _phase("stopping the embedded servers", servers.stop(), SHORT + GRACE)
     parts.meter.stop()
-    parts.meter.stop()
     parts.incoming.log.close()
     if parts.incoming.events.active:
         seconds = parts.system.clock.monotonic() - began

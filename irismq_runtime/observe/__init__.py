@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from irismq_runtime.observe.catalogue import EVENTS, STEPS
 from irismq_runtime.observe.endpoint import Endpoint
+from irismq_runtime.observe.events import EVENTS, STEPS, Record, record_of, watch
 from irismq_runtime.observe.health import Check, Health
 from irismq_runtime.observe.logs import RateLimitedLog, shorten
 from irismq_runtime.observe.meter import Meter, Second
@@ -17,9 +17,12 @@ __all__ = [
     "Health",
     "Meter",
     "RateLimitedLog",
+    "Record",
     "Sample",
     "Second",
     "prometheus_text",
+    "record_of",
     "require_metrics",
     "shorten",
+    "watch",
 ]

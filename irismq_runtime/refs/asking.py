@@ -160,7 +160,9 @@ class RemoteAsk(Future[T]):
             data = outbound.packer.answer(Kind.CANCEL, self.id, None)
             outbound.addresses.broadcast(self._cluster, data)
         except Exception as error:  # best effort: the deadline ends the handler's use anyway
-            outbound.events.emit("ask.failed", id=self.id.hex(), error=str(error))
+            outbound.events.emit(
+                "ask.failed", id=self.id.hex(), address=self.target, error=str(error)
+            )
 
     def _waiter_left(self, waiter: asyncio.Future[None]) -> None:
         super()._waiter_left(waiter)

@@ -14,6 +14,8 @@ async def test_one_durable_message_goes_through_all_steps_in_order(servers):
     async with servers.node("shop", events=events) as shop:
         await shop.start(Supervisor.of(child(Inventory)))
         events.subscribe(seen.append)
+        records = []
+        shop.watch(records.append)
         receipt = shop.ref("shop.inventory").tell(Put("tea"))
         await receipt
         await until(lambda: any(e.name == "settlement.finished" for e in seen))
@@ -33,3 +35,5 @@ async def test_one_durable_message_goes_through_all_steps_in_order(servers):
         times = {event.name: event.time for event in steps}
         assert times["publisher.written"] <= times["publisher.confirmed"]
         assert set(STEPS) <= set(EVENTS)
+        # None had fields that the catalogue does not know, or the watching would have ended.
+        assert [record.NAME for record in records] == [event.name for event in seen]

@@ -1,0 +1,253 @@
+"""What becomes of nodes, connections, actors and trees."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from irismq_runtime.observe.records import Record, event
+
+if TYPE_CHECKING:
+    from actors import ActorRef, BlockedLoop, DeadLetter, Exit, SlowHandler
+    from supervisors import Report
+
+__all__ = [
+    "ActorCrash",
+    "ActorDown",
+    "ActorEnded",
+    "ActorSlowHandler",
+    "ActorStarted",
+    "ActorStuck",
+    "AskLateAnswer",
+    "DeadLetterRecorded",
+    "HealthChanged",
+    "IrisConnected",
+    "IrisLost",
+    "LoopBlocked",
+    "NodeBound",
+    "NodeDraining",
+    "NodeStarted",
+    "NodeStopped",
+    "NodeUnbound",
+    "PresenceGone",
+    "PresenceJoined",
+    "PresenceLeft",
+    "SupervisorChildTerminated",
+    "SupervisorProgress",
+    "SupervisorShutdown",
+    "SupervisorShutdownError",
+    "SupervisorStartError",
+    "TellRefused",
+]
+
+
+# The node -------------------------------------------------------------------------
+
+
+@event("node.started")
+class NodeStarted(Record):
+    """A node is connected and takes work. By node."""
+
+    node: str
+    name: str
+
+
+@event("node.draining")
+class NodeDraining(Record):
+    """A node takes no more work. By node."""
+
+    node: str
+    reason: str
+
+
+@event("node.stopped")
+class NodeStopped(Record):
+    """A node has ended; `seconds` is how long that took. By node."""
+
+    node: str
+    seconds: float
+
+
+@event("node.bound")
+class NodeBound(Record):
+    """An actor serves an address. By node."""
+
+    address: str
+    urn: str
+
+
+@event("node.unbound")
+class NodeUnbound(Record):
+    """It serves it no more. By node."""
+
+    address: str
+    urn: str
+
+
+@event("health.changed")
+class HealthChanged(Record):
+    """Readiness changed, and stayed so for a second. By node."""
+
+    ready: bool
+    reasons: tuple[str, ...]
+
+
+@event("presence.joined")
+class PresenceJoined(Record):
+    """A member of an address was heard of. By node."""
+
+    node: str
+    address: str
+    urn: str
+
+
+@event("presence.left")
+class PresenceLeft(Record):
+    """A member of an address has gone. By node."""
+
+    node: str
+    address: str
+    urn: str
+
+
+@event("presence.gone")
+class PresenceGone(Record):
+    """A node is not heard of any more. By node."""
+
+    node: str
+
+
+@event("iris.connected")
+class IrisConnected(Record):
+    """A connection to the relay stands; `cluster` "" is the outbound one. By pyiris."""
+
+    peer: str
+    cluster: str
+
+
+@event("iris.lost")
+class IrisLost(Record):
+    """A connection to the relay was cut. By pyiris."""
+
+    peer: str
+    cluster: str
+    reason: str
+
+
+# Actors ---------------------------------------------------------------------------
+
+
+@event("actor.started")
+class ActorStarted(Record):
+    """An incarnation takes messages. By actors."""
+
+    ref: ActorRef[Any]
+    incarnation: int
+
+
+@event("actor.down")
+class ActorDown(Record):
+    """An incarnation is over. By actors."""
+
+    ref: ActorRef[Any]
+    exit: Exit
+
+
+@event("actor.ended")
+class ActorEnded(Record):
+    """A slot has ended. By actors."""
+
+    ref: ActorRef[Any]
+    exit: Exit
+
+
+@event("actor.crashed")
+class ActorCrash(Record):
+    """An exception left a handler. By actors."""
+
+    ref: ActorRef[Any]
+    exit: Exit
+
+
+@event("actor.stuck")
+class ActorStuck(Record):
+    """Something did not end as asked and was abandoned: what, and where it stands. By actors."""
+
+    ref: ActorRef[Any]
+    what: str
+    running: str
+
+
+@event("actor.slow_handler")
+class ActorSlowHandler(Record):
+    """A handler has been running for very long. By actors."""
+
+    slow: SlowHandler
+
+
+@event("loop.blocked")
+class LoopBlocked(Record):
+    """A handler, or something else, holds the loop up. By actors, in the watchdog's thread."""
+
+    blocked: BlockedLoop
+
+
+@event("ask.late_answer")
+class AskLateAnswer(Record):
+    """A local answer came after its deadline. By actors."""
+
+    ref: ActorRef[Any]
+    message_type: str
+
+
+@event("tell.refused")
+class TellRefused(Record):
+    """An actor refused a local tell. By actors."""
+
+    ref: ActorRef[Any]
+    message: Any
+    error: BaseException
+
+
+@event("dead_letter")
+class DeadLetterRecorded(Record):
+    """A local message that nobody will handle. By actors."""
+
+    letter: DeadLetter
+
+
+# Supervisors ----------------------------------------------------------------------
+
+
+@event("supervisor.progress")
+class SupervisorProgress(Record):
+    """A child has started. By supervisors."""
+
+    report: Report
+
+
+@event("supervisor.child_terminated")
+class SupervisorChildTerminated(Record):
+    """A child ended. By supervisors."""
+
+    report: Report
+
+
+@event("supervisor.start_error")
+class SupervisorStartError(Record):
+    """A child did not start. By supervisors."""
+
+    report: Report
+
+
+@event("supervisor.shutdown")
+class SupervisorShutdown(Record):
+    """A supervisor gave up: too many restarts. By supervisors."""
+
+    report: Report
+
+
+@event("supervisor.shutdown_error")
+class SupervisorShutdownError(Record):
+    """A child did not end as asked. By supervisors."""
+
+    report: Report

@@ -1,0 +1,117 @@
+"""From an event, a name with fields, to a frozen record of its class, and to JSON.
+
+The packages below emit plain `actors.Event`s, because an emitter that nobody
+hears must cost one attribute test and know none of this. Whoever listens may
+have each as the record that the catalogue (events.py) declares under its name:
+an event that is not in it, or has other fields, is an error there and then.
+
+Nothing that a user sent is ever made text here: of a message, its type.
+"""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
+
+from actors import ActorRef, BlockedLoop, DeadLetter, Exit, SlowHandler
+from irismq_runtime.observe.logs import shorten
+from supervisors import Report
+from supervisors.reports import exit_dict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actors import Event, Events
+
+__all__ = ["EVENTS", "Record", "event", "record_of", "watch"]
+
+R = TypeVar("R", bound="type[Record]")
+
+#: Characters of a text in plain values: a stack may be long.
+_LONGEST: Final = 4000
+
+#: Every class of event by its name; filled by the catalogue.
+EVENTS: dict[str, type[Record]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One thing that happened. `time` is on the monotonic clock of the system."""
+
+    #: The event's name.
+    NAME: ClassVar[str] = ""
+
+    time: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record as plain values that JSON can carry; its name under "event"."""
+        values = {each.name: _plain(getattr(self, each.name)) for each in fields(self)}
+        return {"event": self.NAME, **values}
+
+
+def event(name: str) -> Callable[[R], R]:
+    """Declare a record class as the event `name`; a second one is an error at import."""
+
+    def declare(cls: R) -> R:
+        made: Any = dataclass(frozen=True, slots=True, kw_only=True)(cls)
+        made.NAME = name
+        if name in EVENTS:
+            raise TypeError(f"the event {name!r} is declared twice")
+        EVENTS[name] = made
+        return made  # type: ignore[no-any-return]  # dataclass() gives the class back, with slots
+
+    return declare
+
+
+def record_of(happened: Event) -> Record:
+    """The record of an event. Raises `LookupError` when the catalogue has none such."""
+    cls = EVENTS.get(happened.name)
+    if cls is None:
+        raise LookupError(f"the event {happened.name!r} is not in the catalogue")
+    try:
+        return cls(time=happened.time, **happened.fields)
+    except TypeError as error:
+        raise LookupError(f"the event {happened.name!r} has other fields: {error}") from error
+
+
+def watch(events: Events, callback: Callable[[Any], None]) -> Callable[[], None]:
+    """Call `callback` with the record of every event; returns how to end that.
+
+    In the emitter's thread, and quick: see `actors.Events.subscribe`.
+    """
+    return events.subscribe(lambda happened: callback(record_of(happened)))
+
+
+def required_fields(cls: type[Record]) -> set[str]:
+    """The fields that every event of the class has, without `time`."""
+    return {f.name for f in fields(cls) if f.default is MISSING and f.name != "time"}
+
+
+def _plain(value: Any) -> Any:
+    plain: Any
+    match value:
+        case None | bool() | int() | float():
+            plain = value
+        case str():
+            plain = value if len(value) <= _LONGEST else shorten(value, _LONGEST)
+        case tuple() | list():
+            plain = [_plain(each) for each in value]
+        case Exit():
+            plain = exit_dict(value)
+        case Report():
+            plain = value.to_dict()
+        case DeadLetter():
+            plain = {
+                "type": type(value.message).__name__,
+                "target": str(value.target),
+                "reason": shorten(value.reason),
+            }
+        case SlowHandler() | BlockedLoop():
+            plain = {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
+        case BaseException():
+            plain = shorten(f"{type(value).__name__}: {value}")
+        case ActorRef():
+            plain = str(value)
+        case _:  # of a message that a user sent, its type
+            plain = type(value).__name__
+    return plain
