@@ -7,6 +7,9 @@ Flights are told to `flights.ledger`; handlers crash on the way; node-b is kille
 with messages in its hands, which come back to node-a when their leases end. At
 the end every member must answer with the same table as the input itself gives:
 exit code 0, otherwise 1.
+
+Over NATS (`nats`), each of the three runs a relay of its own over three NATS servers,
+and the server that most of them use is killed in the middle as well.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import pathlib
 import sys
 import tempfile
 from collections import Counter
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -26,18 +30,22 @@ from rich.table import Table
 from actors import Actor, receives
 from examples.flights import data
 from examples.flights.messages import CarrierTotals, Counted, LongDelay, ResetCaches, WorstDelays
+from examples.flights.nats import nats_cluster
 from examples.flights.service import DELAYS, LEDGER, STATS
-from irismq_runtime import Node, live
+from irismq_runtime import ConfigError, Node, live
 from irismq_runtime.loop import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from examples.flights.messages import Flight
+    from examples.flights.nats import Cluster
 
 __all__ = ["main"]
 
 CRASH_ONE_IN = 50
+#: Seconds until what a killed node held comes back.
+LEASE = 6.0
 #: Told in one go around the kill, so that the dying node has its hands full.
 BURST = 200
 #: Seconds without one more flight in the ledger after which the demonstration fails.
@@ -65,11 +73,11 @@ class Worker:
         self.log = folder / f"{name}.log"
         self._process: asyncio.subprocess.Process | None = None
 
-    async def start(self, endpoints: dict[str, str], environment: dict[str, str]) -> None:
+    async def start(self, nsqd: str, iris: str, environment: dict[str, str]) -> None:
         """Start `irismq run` on the given servers."""
         command = [sys.executable, "-m", "irismq_runtime.cli", "run"]
         command += ["examples.flights.service:Flights", "--name", self.name]
-        command += ["--nsqd", endpoints["nsqd"], "--iris", endpoints["iris"]]
+        command += ["--nsqd", nsqd, "--iris", iris, "--lease", str(LEASE)]
         with self.log.open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *command,
@@ -101,40 +109,56 @@ class Worker:
 
 
 class Demonstration:
-    """One run. `flights` is the input; `paced` tells them slowly enough to watch."""
+    """One run. `flights` is the input; `paced` tells them slowly enough to watch.
 
-    def __init__(self, flights: Sequence[Flight], *, paced: bool, console: Console) -> None:
+    `nats`: whether the relays route over a NATS cluster.
+    """
+
+    def __init__(
+        self, flights: Sequence[Flight], *, paced: bool, nats: bool, console: Console
+    ) -> None:
         self._flights = flights
         self._paced = paced
+        self._nats = nats
+        self._cluster: Cluster | None = None
         self._console = console
         self._expected = Counter(flight.carrier for flight in flights)
 
     async def run(self) -> int:
         """Run it all; returns the exit code."""
-        with tempfile.TemporaryDirectory(prefix="flights-") as name:
-            folder = pathlib.Path(name)
+        async with AsyncExitStack() as stack:
+            folder = pathlib.Path(
+                stack.enter_context(tempfile.TemporaryDirectory(prefix="flights-"))
+            )
+            options: dict[str, Any] = {}
+            if self._nats:
+                self._cluster = await stack.enter_async_context(nats_cluster(folder))
+                options["iris"] = self._cluster.url
             workers = [Worker("node-a", folder), Worker("node-b", folder)]
-            async with Node.embedded(name="demo") as node:
-                await node.start(Listener)
-                try:
-                    return await self._with_workers(node, workers, folder)
-                except TimeoutError as error:
-                    self._console.print(f"[red]failed:[/] {error}")
-                    self._show_logs(workers)
-                    return 1
-                finally:
-                    for worker in workers:
-                        await worker.kill()
+            node = await stack.enter_async_context(Node.embedded(name="demo", **options))
+            await node.start(Listener)
+            try:
+                return await self._with_workers(node, workers, folder)
+            except TimeoutError as error:
+                self._console.print(f"[red]failed:[/] {error}")
+                self._show_logs(workers)
+                return 1
+            finally:
+                for worker in workers:
+                    await worker.kill()
 
     async def _with_workers(self, node: Node, workers: list[Worker], folder: pathlib.Path) -> int:
         settings = {
             "FLIGHTS_DB": str(folder / "flights.sqlite"),
             "FLIGHTS_CRASH": str(CRASH_ONE_IN if self._paced else CRASH_ONE_IN * 20),
         }
+        nsqd = node.endpoints["nsqd"]
+        iris = node.endpoints["iris"] if self._cluster is None else self._cluster.url
         for worker in workers:
-            await worker.start(node.endpoints, settings)
+            await worker.start(nsqd, iris, settings)
         await self._started(node, workers)
-        self._console.print(f"broker {node.endpoints['nsqd']}, relay {node.endpoints['iris']}")
+        relays = f"relay {iris}" if self._cluster is None else f"a relay in each node over {iris}"
+        self._console.print(f"broker {nsqd}, {relays}")
         with self._progress() as progress:
             await self._feed(node, workers[1], progress)
         trees = await node.trees()
@@ -183,6 +207,9 @@ class Demonstration:
             progress.console.print(
                 f"{victim.name} was killed (SIGKILL); what it held comes back when its leases end"
             )
+            if self._cluster is not None:
+                where = await self._cluster.kill_the_busiest()
+                progress.console.print(f"the NATS server at {where} was killed (SIGKILL)")
             await self._tell(node, self._flights[half + BURST // 2 :], progress, told)
             await watching
         finally:
@@ -260,16 +287,16 @@ class Demonstration:
             self._console.print(f"[bold]{worker.name}[/]", *tail, sep="\n", markup=False)
 
 
-def main(*, full: bool = False) -> int:
+def main(*, full: bool = False, nats: bool = False) -> int:
     """Run the demonstration on one day, or on the whole year; returns the exit code."""
     console = Console()
     try:
         flights = list(data.year() if full else data.day())
-    except FileNotFoundError as error:
-        console.print(str(error))
+        console.print(f"{len(flights):,} flights")
+        return run(Demonstration(flights, paced=not full, nats=nats, console=console).run())
+    except (FileNotFoundError, ConfigError) as error:
+        console.print(str(error), soft_wrap=True)
         return 2
-    console.print(f"{len(flights):,} flights")
-    return run(Demonstration(flights, paced=not full, console=console).run())
 
 
 if __name__ == "__main__":

@@ -16,6 +16,9 @@ __all__ = ["demo"]
 
 def demo(
     full: Annotated[bool, typer.Option("--full", help="All 336,776 flights of 2013.")] = False,
+    nats: Annotated[
+        bool, typer.Option("--nats", help="Over three NATS servers; one is killed in the middle.")
+    ] = False,
 ) -> None:
     """Feed a day of flights to two nodes, crash handlers, kill a node, compare the sums."""
     if "" not in sys.path:
@@ -27,4 +30,4 @@ def demo(
             f"the example cannot be imported ({error}); run this in a clone of the repository",
             codes.USAGE,
         )
-    raise typer.Exit(module.main(full=full))
+    raise typer.Exit(module.main(full=full, nats=nats))
