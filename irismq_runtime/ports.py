@@ -351,13 +351,21 @@ class AddressTransport(Protocol):
         """Become a member of `cluster`; returns when the membership stands."""
         ...
 
-    def request(self, cluster: str, body: bytes, timeout: float) -> asyncio.Future[bytes]:
+    def request(
+        self,
+        cluster: str,
+        body: bytes,
+        timeout: float,
+        on_done: Callable[[asyncio.Future[bytes]], None] | None = None,
+    ) -> asyncio.Future[bytes]:
         """Send a request to one live member.
 
         The future gives the reply, or fails with `AskTimeout`,
         `RemoteFault` (the member's fault text), `ConnectionLost` (its
         `outcome` says whether the request may have run), `Overloaded` or
-        `MessageTooLarge`. Cancelling it forgets the request.
+        `MessageTooLarge`. Cancelling it forgets the request. `on_done` is called
+        with it when it is done, no later than a done callback would be, and must
+        not raise; not when it was done already as it was returned.
         """
         ...
 

@@ -108,11 +108,17 @@ class IrisAddresses:
         self._members.append(member)
         return member
 
-    def request(self, cluster: str, body: bytes, timeout: float) -> asyncio.Future[bytes]:
+    def request(
+        self,
+        cluster: str,
+        body: bytes,
+        timeout: float,
+        on_done: Callable[[asyncio.Future[bytes]], None] | None = None,
+    ) -> asyncio.Future[bytes]:
         """Send a request to one live member. See `Connection.request`."""
         if self._out is None:
             return failed(self._lost("not started"))
-        return self._out.request(cluster, body, timeout)
+        return self._out.request(cluster, body, timeout, on_done)
 
     def broadcast(self, cluster: str, body: bytes) -> None:
         """Send to every live member. See `Connection.broadcast`."""

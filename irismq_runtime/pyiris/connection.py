@@ -105,7 +105,7 @@ class Connection:
         self._events = events or Events()
         self._handler = handler
         self._reports = reports or Throttle()
-        limits = self.options.limits
+        self._limits = limits = self.options.limits
         self._line = line = Line(f"iris relay {f'[{host}]' if ':' in host else host}:{port}")
         self.requests = Requests(clock, Meter(limits.calls), line.peer)
         self.topics = Topics(
@@ -191,25 +191,33 @@ class Connection:
 
     # Verbs ----------------------------------------------------------------------
 
-    def request(self, cluster: str, body: bytes, timeout: float) -> Reply:
+    def request(
+        self,
+        cluster: str,
+        body: bytes,
+        timeout: float,
+        on_done: Callable[[Reply], None] | None = None,
+    ) -> Reply:
         """Send a request to one live member of `cluster`.
 
         Returns a future of the reply. It fails with `AskTimeout` after
         `timeout` seconds, `RemoteFault` (the member's fault text),
         `ConnectionLost`, `Overloaded` or `MessageTooLarge`; cancelling it
-        forgets the request. Raises `ValueError` for an empty cluster or body
-        (Iris carries neither) or a timeout that is not positive and finite.
+        forgets the request. `on_done`: see `AddressTransport.request`. Raises
+        `ValueError` for an empty cluster or body (Iris carries neither) or a
+        timeout that is not positive and finite.
         """
         if not (0 < len(cluster) <= LONGEST_NAME and body and 0 < timeout < math.inf):
             raise complaint(cluster, body, timeout)
         link = self._line.link
         if link is None and self._hold is None:
             return failed(self._line.lost())
-        if len(body) > self.options.limits.body:
+        if len(body) > self._limits.body:
             return failed(self._too_large(body))
         reply = self.requests.open(cluster, body, timeout)
         if link is not None and not reply.done():
             self._put(link, reply, timeout)
+        reply.on_done = None if reply.done() else on_done
         return reply
 
     def broadcast(self, cluster: str, body: bytes) -> None:
@@ -255,7 +263,7 @@ class Connection:
     # Inside: sending --------------------------------------------------------------
 
     def _put(self, link: Link, reply: Reply, timeout: float) -> None:
-        if link.waiting > self.options.limits.unsent:
+        if link.waiting > self._limits.unsent:
             self.requests.end(reply, self._backlog(link))
             return
         if not link.up:
@@ -271,9 +279,9 @@ class Connection:
 
     def _send(self, packet: Packet, body: bytes) -> None:
         link = self._line.require()
-        if len(body) > self.options.limits.body:
+        if len(body) > self._limits.body:
             raise self._too_large(body)
-        if link.waiting > self.options.limits.unsent:
+        if link.waiting > self._limits.unsent:
             raise self._backlog(link)
         try:
             link.send(packet)
@@ -285,7 +293,7 @@ class Connection:
         self._line.say(ClientRequest(self.requests.new_id(), PING, b"ping", 1))
 
     def _too_large(self, body: bytes) -> MessageTooLarge:
-        return MessageTooLarge(len(body), self.options.limits.body, limit_of="an Iris message")
+        return MessageTooLarge(len(body), self._limits.body, limit_of="an Iris message")
 
     def _backlog(self, link: Link) -> Overloaded:
         return Overloaded(f"{link.waiting:,} bytes wait for {self._line.peer}; nothing was sent")

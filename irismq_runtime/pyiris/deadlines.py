@@ -5,8 +5,9 @@ early; it may expire up to one `grain` late. Adding and removing cost a set
 operation each. An id that is removed leaves nothing behind but its bucket,
 which goes when its moment passes.
 
-`Deadlines` is the bookkeeping and knows no clock. `Expiry` keeps one timer of
-a given clock set to the earliest bucket.
+`Deadlines` is the bookkeeping and knows no clock. `Expiry` is one that keeps a
+timer of a given clock set to the earliest bucket; it looks at the timer when a
+bucket begins, not for every id in it.
 """
 
 from __future__ import annotations
@@ -46,8 +47,12 @@ class Deadlines:
         if bucket is None:
             bucket = self._buckets[tick] = set()
             heapq.heappush(self._ticks, tick)
+            self._begun(tick)
         bucket.add(key)
         return bucket
+
+    def _begun(self, tick: int) -> None:
+        """A bucket was made."""
 
     def due(self, now: float) -> list[int]:
         """Remove and return every id whose bucket has passed, oldest bucket first."""
@@ -71,45 +76,46 @@ class Deadlines:
         return sum(map(len, self._buckets.values()))
 
 
-class Expiry:
+class Expiry(Deadlines):
     """Calls `on_due` with the ids that have expired, on the clock's loop."""
 
-    __slots__ = ("_armed", "_clock", "_deadlines", "_on_due", "_timer")
+    __slots__ = ("_armed", "_clock", "_on_due", "_timer")
 
     def __init__(self, clock: Clock, on_due: Callable[[Iterable[int]], None]) -> None:
+        super().__init__()
         self._clock = clock
         self._on_due = on_due
-        self._deadlines = Deadlines()
         self._timer: TimerHandle | None = None
-        self._armed = math.inf
-
-    def add(self, key: int, at: float) -> set[int]:
-        """As `Deadlines.add`; the id is handed to `on_due` unless discarded before."""
-        if at < self._armed:
-            bucket = self._deadlines.add(key, at)
-            self._arm()
-            return bucket
-        return self._deadlines.add(key, at)
+        self._armed: float = math.inf
 
     def stop(self) -> None:
-        """Cancel the timer. What was added stays, and expires with a later `add`."""
+        """Forget every id, and cancel the timer."""
+        self._buckets.clear()
+        self._ticks.clear()
+        self._disarm()
+
+    def _begun(self, tick: int) -> None:
+        # No bucket is ever earlier than the timer, so older ones need no look.
+        if tick < self._armed:
+            self._arm(tick)
+
+    def _arm(self, tick: int) -> None:
+        self._disarm()
+        self._armed = tick
+        delay = max(0.0, tick * self._grain - self._clock.monotonic())
+        self._timer = self._clock.call_later(delay, self._fire)
+
+    def _disarm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self._armed = math.inf
 
-    def _arm(self) -> None:
-        self.stop()
-        at = self._deadlines.next()
-        if at is not None:
-            self._armed = at
-            delay = max(0.0, at - self._clock.monotonic())
-            self._timer = self._clock.call_later(delay, self._fire)
-
     def _fire(self) -> None:
         self._timer = None
         self._armed = math.inf
-        expired = self._deadlines.due(self._clock.monotonic())
+        expired = self.due(self._clock.monotonic())
         if expired:
             self._on_due(expired)
-        self._arm()
+        if self.next() is not None:
+            self._arm(self._ticks[0])

@@ -1,9 +1,10 @@
 """One TCP connection to a relay, from init to its end: the only file with a socket.
 
 Bytes that come in are fed to the sans-IO protocol and each packet is handed to
-the handler of its type. Of what goes out in one loop turn the first packet is
-written at once and the others together, so a burst costs a few writes and a
-lone request no delay. While the socket is full nothing more is handed to it:
+the handler of its type. Of what goes out, the first packet after something came
+in is written at once and the others of a loop turn together, at its end: so a
+burst costs a few writes, and who asks or answers one thing at a time neither
+waits nor has the loop turn for it. While the socket is full nothing more is handed to it:
 what still waits here has provably not left this process.
 
 Order of a life: made by the dialler, `opened` (init answered), packets, then
@@ -85,6 +86,8 @@ class Link(asyncio.Protocol):
         self._out: list[bytes] = []
         self._waiting = 0
         self._flush_due = False
+        #: Something has come in, or a turn has ended, since the last write.
+        self._fresh = True
         self._full = False
         self._drained: asyncio.Future[None] | None = None
         #: Done when the connection is gone.
@@ -107,7 +110,7 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Hand on the packets that `data` completes, also those before a violation."""
-        self.heard = True
+        self.heard = self._fresh = True
         try:
             packets = self._protocol.feed_untrusted(data)
         except IrisProtocolError as error:
@@ -157,10 +160,13 @@ class Link(asyncio.Protocol):
         """
         if not self.up:
             raise ConnectionLost(self.peer, "not sent", self._reason)
-        self._out.append(self._protocol.encode(packet))
-        self._waiting += len(self._out[-1])
-        if not self._flush_due:
-            self._flush()  # the first of a turn goes at once: a lone request need not wait
+        data = self._protocol.encode(packet)
+        self._out.append(data)
+        self._waiting += len(data)
+        if self._fresh:
+            self._fresh = False
+            self._flush()
+        elif not self._flush_due:
             self._flush_due = True
             self._loop.call_soon(self._end_turn)
         elif self._waiting >= _PIECE:
@@ -180,15 +186,19 @@ class Link(asyncio.Protocol):
 
     def _end_turn(self) -> None:
         self._flush_due = False
+        self._fresh = True
         self._flush()
 
     def _flush(self) -> None:
-        if self._transport is None or self._full or self._transport.is_closing():
+        transport, out = self._transport, self._out
+        if transport is None or self._full or transport.is_closing():
             return
-        if self._out:
-            out, self._out, self._waiting = self._out, [], 0
+        if out:
+            data = out[0] if len(out) == 1 else b"".join(out)
+            out.clear()
+            self._waiting = 0
             self.turn += 1
-            self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+            transport.write(data)
         if self._drained is not None and not self._full:
             self._drained.set_result(None)
             self._drained = None

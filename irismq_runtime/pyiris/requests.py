@@ -48,7 +48,17 @@ class Reply(asyncio.Future[bytes]):
     """
 
     # What a request is, kept where it is needed: one object a request, not two.
-    __slots__ = ("body", "bucket", "cluster", "deadline", "id", "on_cancel", "timeout", "turn")
+    __slots__ = (
+        "body",
+        "bucket",
+        "cluster",
+        "deadline",
+        "id",
+        "on_cancel",
+        "on_done",
+        "timeout",
+        "turn",
+    )
 
     id: int
     cluster: str
@@ -58,24 +68,35 @@ class Reply(asyncio.Future[bytes]):
     turn: int
     bucket: set[int]
     on_cancel: Callable[[Reply], None] | None
+    #: Called with this when it is done, at once: a done callback comes a loop turn later.
+    on_done: Callable[[Reply], None] | None
 
     def cancel(self, msg: str | None = None) -> bool:
         """Forget the request; the relay and the member are not told (Iris has no word for it)."""
         if self.on_cancel is not None:
             self.on_cancel(self)
-        return super().cancel(msg)
+        cancelled = super().cancel(msg)
+        self.announce()
+        return cancelled
 
     def fail(self, error: Exception) -> None:
         """End in `error`, without a warning when nobody looks."""
         if not self.done():
             self.set_exception(error)
             self.exception()
+            self.announce()
+
+    def announce(self) -> None:
+        """Tell `on_done` that this is done, once."""
+        on_done, self.on_done = self.on_done, None
+        if on_done is not None:
+            on_done(self)
 
 
 def failed(error: Exception) -> Reply:
     """A request that has ended before it began."""
     reply = Reply()
-    reply.on_cancel = None
+    reply.on_cancel = reply.on_done = None
     reply.fail(error)
     return reply
 
@@ -114,12 +135,13 @@ class Requests:
         reply.cluster = cluster
         reply.body = body
         reply.timeout = timeout
-        reply.deadline = self._clock.monotonic() + timeout
         reply.turn = UNSENT
         reply.on_cancel = self._forget
-        reply.id = self.new_id()
-        self._pending[reply.id] = reply
-        reply.bucket = self._expiry.add(reply.id, reply.deadline)
+        reply.on_done = None
+        reply.id = request_id = self._last_id = self._last_id + 1
+        reply.deadline = deadline = self._clock.monotonic() + timeout
+        reply.bucket = self._expiry.add(request_id, deadline)
+        self._pending[request_id] = reply
         return reply
 
     def new_id(self) -> int:
@@ -141,6 +163,7 @@ class Requests:
             self._time_out(reply, "no member answered")
         elif body:
             reply.set_result(body)
+            reply.announce()
         elif fault:
             reply.fail(RemoteFault(fault, cluster=reply.cluster))
         else:  # inside Iris an empty reply, or fault, cannot be told from none
@@ -169,8 +192,9 @@ class Requests:
         self._expiry.stop()
 
     def _remove(self, reply: Reply) -> None:
-        if self._pending.pop(reply.id, None) is not None:
-            reply.bucket.discard(reply.id)
+        request_id = reply.id
+        if self._pending.pop(request_id, None) is not None:
+            reply.bucket.discard(request_id)
             reply.on_cancel = None
             self.meter.give(len(reply.body))
             if self.on_empty is not None and not self._pending:

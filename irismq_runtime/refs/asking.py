@@ -9,6 +9,8 @@ says so and does nothing: another one is asked, while there is time.
 
 from __future__ import annotations
 
+from asyncio import CancelledError
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from actors import Future
@@ -19,6 +21,7 @@ from irismq_runtime.wire import Envelope, Kind, decode_fault_untrusted
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Generator
 
     from irismq_runtime.refs.outbound import Outbound
 
@@ -42,10 +45,12 @@ class RemoteAsk(Future[T]):
 
     __slots__ = (
         "_cluster",
+        "_data",
         "_deadline",
         "_outbound",
         "_request",
         "_turns",
+        "_waiter",
         "id",
         "message_type",
         "target",
@@ -62,10 +67,16 @@ class RemoteAsk(Future[T]):
         message_type: str,
         timeout: float,
     ) -> None:
-        super().__init__()
+        self._done = False
+        self._value = None
+        self._error = None
+        self._waiters = []
+        #: The first task that awaits this on the loop of the node; others in `_waiters`.
+        self._waiter: asyncio.Future[None] | None = None
         self._outbound = outbound
         self._cluster = cluster
         self._request: asyncio.Future[bytes] | None = None
+        self._data = b""
         self._deadline = 0.0
         self._turns = 0
         self.target = target
@@ -82,10 +93,10 @@ class RemoteAsk(Future[T]):
         if len(data) > limit:
             self._fail(MessageTooLarge(len(data), limit, limit_of="the relay"))
             return
+        self._data = data
         self._deadline = outbound.clock.monotonic() + self.timeout
-        if not self._ask(data, self.timeout):
-            return
-        if outbound.events.active:
+        self._ask(self.timeout)
+        if outbound.events.active and self._request is not None:
             outbound.events.emit(
                 "ask.sent",
                 id=self.id.hex(),
@@ -94,17 +105,19 @@ class RemoteAsk(Future[T]):
                 timeout=self.timeout,
             )
 
-    def _ask(self, data: bytes, timeout: float) -> bool:
+    def _ask(self, timeout: float) -> None:
         try:
-            request = self._outbound.addresses.request(self._cluster, data, timeout)
+            request = self._outbound.addresses.request(
+                self._cluster, self._data, timeout, self._answered
+            )
         except Exception as error:  # refused before the wire: it is the ask's answer
             self._fail(error)
-            return False
+            return
         self._request = request
-        request.add_done_callback(lambda done: self._answered(done, data))
-        return True
+        if request.done():
+            self._answered(request)
 
-    def _ask_another(self, data: bytes) -> None:
+    def _ask_another(self) -> None:
         """The member that was asked is leaving. Raises nothing."""
         if self._done:
             return
@@ -115,7 +128,7 @@ class RemoteAsk(Future[T]):
         elif left < _SHORTEST:
             self._fail(self._timed_out(self.timeout))
         else:
-            self._ask(data, left)
+            self._ask(left)
 
     def send_when_known(self, data: bytes) -> None:
         """Send once presence has settled; fail at once when nobody serves the address."""
@@ -164,25 +177,49 @@ class RemoteAsk(Future[T]):
                 "ask.failed", id=self.id.hex(), address=self.target, error=str(error)
             )
 
+    def __await__(self) -> Generator[Any, None, T]:
+        # The hot path of `await ref.ask(...)`: one waiter, on the node's own loop.
+        if not self._done:
+            outbound = self._outbound
+            if self._waiter is not None or get_ident() != outbound.thread:
+                return (yield from super().__await__())
+            waiter = self._waiter = outbound.loop.create_future()
+            if not self._done:
+                try:
+                    yield from waiter
+                except CancelledError:
+                    self._waiter = None
+                    self._nobody_left()
+                    raise
+        if self._error is not None:
+            raise self._error
+        value: T = self._value
+        return value
+
+    __iter__ = __await__
+
+    def _resolve(self, value: Any, error: BaseException | None) -> None:
+        super()._resolve(value, error)
+        if self._waiter is not None:
+            self._outbound.call(_wake, self._waiter)
+
     def _waiter_left(self, waiter: asyncio.Future[None]) -> None:
         super()._waiter_left(waiter)
-        if not self._waiters:
+        self._nobody_left()
+
+    def _nobody_left(self) -> None:
+        if not self._waiters and self._waiter is None:
             self._outbound.call(self._cancel)
 
-    def _answered(self, request: asyncio.Future[bytes], data: bytes) -> None:
+    def _answered(self, request: asyncio.Future[bytes]) -> None:
         if self._done:
             return
         if request.cancelled():
             self._fail(AskCancelled(self.target, self.message_type))
             return
         error = request.exception()
-        if self._turned_away(error):
-            self._turns += 1
-            pause = min(_PAUSE * (self._turns - 1), _LONGEST_PAUSE)
-            self._outbound.clock.call_later(pause, self._ask_another, data)
-            return
         if error is not None:
-            self._fail(self._explained(error))
+            self._refused(error)
             return
         try:
             value = self._read(request.result())
@@ -193,6 +230,14 @@ class RemoteAsk(Future[T]):
         events = self._outbound.events
         if events.active:
             events.emit("ask.answered", id=self.id.hex(), address=self.target)
+
+    def _refused(self, error: BaseException) -> None:
+        if not self._turned_away(error):
+            self._fail(self._explained(error))
+            return
+        self._turns += 1
+        pause = min(_PAUSE * (self._turns - 1), _LONGEST_PAUSE)
+        self._outbound.clock.call_later(pause, self._ask_another)
 
     def _turned_away(self, error: BaseException | None) -> bool:
         """Whether the member only said that it is about to leave.
@@ -239,3 +284,8 @@ class RemoteAsk(Future[T]):
         events = self._outbound.events
         if events.active:
             events.emit("ask.failed", id=self.id.hex(), address=self.target, error=str(error))
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

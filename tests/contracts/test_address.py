@@ -158,6 +158,30 @@ async def test_an_answer_is_given_once(place: Place) -> None:
     assert await asking == b"first"
 
 
+async def test_who_asked_to_be_called_is_called_once_however_a_request_ends(place: Place) -> None:
+    here = await place.transport()
+    cluster = unique("told")
+    echo = Echo()
+    await here.join(cluster, echo)
+    ended: list[asyncio.Future[bytes]] = []
+    answered = here.request(cluster, b"x", SOON, ended.append)
+    assert await answered == b":x"
+    assert ended == [answered]
+    assert not answered.cancel()
+    late = here.request(unique("nobody"), b"x", 0.05, ended.append)
+    with pytest.raises(AskTimeout):
+        await late
+    assert ended == [answered, late]
+    echo.silent = True
+    given_up = here.request(cluster, b"x", SOON, ended.append)
+    await echo.arrived.reach(2)
+    given_up.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await given_up
+    await asyncio.sleep(0)
+    assert ended == [answered, late, given_up]
+
+
 async def test_a_broadcast_reaches_every_member_and_ones_own(place: Place) -> None:
     here, there = await place.transport(), await place.transport()
     cluster = unique("all")

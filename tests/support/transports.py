@@ -460,7 +460,13 @@ class MemoryAddresses:
         handler.on_joined()
         return member
 
-    def request(self, cluster: str, body: bytes, timeout: float) -> asyncio.Future[bytes]:
+    def request(
+        self,
+        cluster: str,
+        body: bytes,
+        timeout: float,
+        on_done: Callable[[asyncio.Future[bytes]], None] | None = None,
+    ) -> asyncio.Future[bytes]:
         self.relay.requests += 1
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[bytes] = loop.create_future()
@@ -468,6 +474,8 @@ class MemoryAddresses:
         if self.relay.cut:
             answer.set_exception(ConnectionLost("relay in memory", "not sent", "cut"))
             return answer
+        if on_done is not None:
+            answer.add_done_callback(on_done)
         timer = self.clock.call_later(timeout, self._expire, cluster, timeout, answer)
         answer.add_done_callback(lambda _: timer.cancel())
         member = self.relay.member_for(cluster)
