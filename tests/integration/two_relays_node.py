@@ -1,8 +1,9 @@
-"""One of two nodes on two hosts, for test_two_relays: `python -m ... NAME OTHER`.
+"""One of two nodes on two relays, and every verb tried on the other one.
 
-It serves `pair.shop`, as the other does, and `pair.NAME`, which only it does. For
-each line on its standard input it tries every verb on the other node and prints
-what it saw as one line of JSON; at the end of the input it leaves.
+It serves `pair.shop`, as the other does, and `pair.NAME`, which only it does. Tests
+start two in their own process; test_two_relays runs this file on two hosts, as
+`python -m ... NAME OTHER`: for each line on its standard input it tries every verb
+and prints what it saw as one line of JSON; at the end of the input it leaves.
 """
 
 from __future__ import annotations
@@ -14,25 +15,29 @@ import sys
 from typing import Any
 
 from actors import Actor, AskTimeout, Terminated, receives
-from irismq_runtime import Node, NoSuchService
+from irismq_runtime import Node, NoSuchService, live
 from irismq_runtime.embedded import EmbeddedNsqd
 from supervisors import Supervisor, child
-from tests.integration.service import CountTo, Put, Reset, Who
+from tests.integration.service import CountTo, Put, Reset, Sold, Who
 from tests.integration.waiting import until
 
+NEWS = "pair.news"
 BROADCASTS = 200
 ASKS = 200
 BIG = "x" * 300_000
 
 
 class Shop(Actor):
-    """Knows its node, counts what it is told."""
+    """Knows its node, counts what it is told and what it hears."""
+
+    subscribes = (live(NEWS),)
 
     def __init__(self, address: str, name: str) -> None:
         super().__init__()
         self.address = address
         self.name = name
         self.told = 0
+        self.heard = 0
 
     @receives(Who)
     def who(self, who: Who) -> list[Any]:
@@ -42,6 +47,11 @@ class Shop(Actor):
     def put(self, put: Put) -> int:
         self.told += put.count
         return self.told
+
+    @receives(Sold)
+    def sold(self, sold: Sold) -> int:
+        self.heard += bool(sold.sku)
+        return self.heard
 
     @receives(Reset)
     def reset(self, reset: Reset) -> int:
@@ -108,6 +118,7 @@ async def try_everything(node: Node, other: str) -> dict[str, Any]:
     while told < BROADCASTS:
         told = await theirs.ask(Put("none", 0))
     seen["tell_all"] = told
+    seen["event"] = await _publish(node, theirs)
     async with theirs.tunnel(timeout=10.0) as tunnel:
         for item in [*range(100), BIG]:
             await tunnel.send(item)
@@ -134,6 +145,15 @@ async def _settle(theirs: Any) -> int:
     return lost
 
 
+async def _publish(node: Node, theirs: Any) -> bool:
+    """Publish live events until the other node has heard one more."""
+    before = heard = await theirs.ask(Sold(""))
+    while heard == before:
+        node.publish(NEWS, Sold("tea"), durable=False)
+        heard = await theirs.ask(Sold(""))
+    return True
+
+
 async def _nowhere(node: Node) -> str:
     try:
         await node.ref("pair.nowhere").ask(Who())
@@ -153,6 +173,33 @@ async def _watch(node: Node, address: str) -> bool:
     return ended.is_set()
 
 
+def expected(other: str) -> dict[str, Any]:
+    """What `try_everything` must see, beside times and losses."""
+    return {
+        "members": ["a", "b"],
+        "ask": other,
+        "in flight": True,
+        "ask_all": ["a", "b"],
+        "complete": True,
+        "tell_all": BROADCASTS,
+        "event": True,
+        "tunnel": True,
+        "stream": True,
+        "peer": [other, other],
+        "nowhere": "NoSuchService",
+        "watch": True,
+    }
+
+
+def tree(name: str) -> Any:
+    """What the node of this name runs."""
+    return Supervisor.of(
+        child(Shop, "pair.shop", name, name="shared"),
+        child(Shop, f"pair.{name}", name, name="own"),
+        child(Clerk, f"pair.clerk.{name}", name, name="clerk", restart="transient"),
+    )
+
+
 def say(value: object) -> None:
     """Tell the test."""
     sys.stdout.write(json.dumps(value) + "\n")
@@ -165,13 +212,7 @@ async def main(name: str, other: str) -> None:
     iris = "127.0.0.1:55555"
     at = f"127.0.0.1:{nsqd.port}"
     async with Node(name=name, nsqd=at, iris=iris, presence_period=0.5, drain=2.0) as node:
-        await node.start(
-            Supervisor.of(
-                child(Shop, "pair.shop", name, name="shared"),
-                child(Shop, f"pair.{name}", name, name="own"),
-                child(Clerk, f"pair.clerk.{name}", name, name="clerk", restart="temporary"),
-            )
-        )
+        await node.start(tree(name))
         say("runs")
         while await asyncio.to_thread(sys.stdin.readline):
             say(await try_everything(node, other))
