@@ -1,4 +1,4 @@
-"""A GET of nsqd's HTTP API for the commands that look at a broker."""
+"""nsqd's HTTP API for the commands that look at a broker, or prepare one."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
-from typing import Any
+from typing import Any, Final
 
 from irismq_runtime.errors import NotConnected
 
-__all__ = ["get_json"]
+__all__ = ["get_json", "post"]
 
 
 async def get_json(endpoint: str, path: str, timeout: float = 3.0, **query: str) -> Any:
@@ -19,19 +19,35 @@ async def get_json(endpoint: str, path: str, timeout: float = 3.0, **query: str)
 
     Raises `NotConnected` when nothing answers there, or something that is no nsqd.
     """
-    url = f"http://{endpoint}{path}?{urllib.parse.urlencode({'format': 'json', **query})}"
-    return await asyncio.to_thread(_get, endpoint, url, timeout)
-
-
-def _get(endpoint: str, url: str, timeout: float) -> Any:
-    remedy = "give nsqd's HTTP address with --nsqd-http (4151 by default), or start `irismq dev`"
+    answer = await asyncio.to_thread(
+        _call, "GET", endpoint, path, {"format": "json", **query}, timeout
+    )
     try:
-        with urllib.request.urlopen(url, timeout=timeout) as answer:  # noqa: S310  # http by construction
-            return json.load(answer)
+        return json.loads(answer)
+    except ValueError as error:
+        raise NotConnected(f"nsqd HTTP {endpoint}", str(error), remedy=_REMEDY) from error
+
+
+async def post(endpoint: str, path: str, timeout: float = 3.0, **query: str) -> None:
+    """Do what `path` of `endpoint` does, with no body. Raises as `get_json`."""
+    await asyncio.to_thread(_call, "POST", endpoint, path, query, timeout)
+
+
+_REMEDY: Final = (
+    "give nsqd's HTTP address with --nsqd-http (4151 by default), or start `irismq dev`"
+)
+
+
+def _call(method: str, endpoint: str, path: str, query: dict[str, str], timeout: float) -> bytes:
+    url = f"http://{endpoint}{path}?{urllib.parse.urlencode(query)}"
+    request = urllib.request.Request(url, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310  # http by construction
+            return bytes(answer.read())
     except urllib.error.HTTPError as error:
         raise NotConnected(
-            f"nsqd HTTP {endpoint}", f"it answers {error.code}", remedy=remedy
+            f"nsqd HTTP {endpoint}", f"it answers {error.code}", remedy=_REMEDY
         ) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
-        raise NotConnected(f"nsqd HTTP {endpoint}", str(reason), remedy=remedy) from error
+        raise NotConnected(f"nsqd HTTP {endpoint}", str(reason), remedy=_REMEDY) from error

@@ -51,6 +51,10 @@ class Commands(DeferredGroup):
             f"{_CLI}.mailbox:mailbox",
             "Show depth, in flight, deferred and consumers of a mailbox, from nsqd.",
         ),
+        "tail": (
+            f"{_CLI}.tail:tail",
+            "Print stored messages as they come, a line each; nothing is taken from the mailbox.",
+        ),
         "check": (
             f"{_CLI}.check:check",
             "See what answers at each address; code 3 when something else does, or nothing.",

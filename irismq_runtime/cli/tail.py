@@ -1,0 +1,229 @@
+"""`irismq tail ADDRESS|TOPIC`: stored messages as they come, none taken from anybody.
+
+The messages are copies, of a channel of the command's own that ends with it. nsqd
+keeps for a topic's first channel what came before it, and copies to those that
+exist: so where the topic has no other channel the members' one is made first, or
+this command would be the only one to get what was told. A message is finished when
+it has been written, whole; what was not goes back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from irismq_runtime.cli import codes
+from irismq_runtime.cli.console import err, execute, fail
+from irismq_runtime.cli.http import get_json, post
+from irismq_runtime.cli.lines import as_frame, as_json, as_raw, as_text
+from irismq_runtime.cli.options import NSQD_DEFAULT, Nsqd, NsqdHttp, quiet_while_connecting
+from irismq_runtime.cli.pipe import Pipe
+from irismq_runtime.cli.probes import wrong_servers
+from irismq_runtime.config import DEFAULT_NSQD_PORT, Endpoint, parse_endpoints
+from irismq_runtime.errors import ConfigError, NotConnected
+from irismq_runtime.mailbox import MailboxConfig, NsqMailbox
+from irismq_runtime.messaging import MAILBOX_CHANNEL, mailbox_topic
+from irismq_runtime.node.signals import Signals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from irismq_runtime.ports import Consumption, StoredMessage
+
+__all__ = ["tail"]
+
+#: Messages held and not written yet, at most.
+_WINDOW: Final = 100
+#: Seconds until the channel must stand.
+_CONNECT: Final = 5.0
+_OWN: Final = "tail."
+
+
+def tail(
+    address: Annotated[
+        str,
+        typer.Argument(metavar="ADDRESS|TOPIC", help="Whose stored messages; ADDRESS.dead too."),
+    ],
+    count: Annotated[
+        int | None, typer.Option("--count", "-n", min=1, help="End after so many.")
+    ] = None,
+    as_lines_of_json: Annotated[
+        bool, typer.Option("--json", help="A JSON object a line, with headers and delivery.")
+    ] = False,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="The body as it is stored, escaped, and nothing else.")
+    ] = False,
+    frame: Annotated[
+        bool,
+        typer.Option("--frame", help="The body as it is stored, after its length in 4 bytes."),
+    ] = False,
+    channel: Annotated[
+        str,
+        typer.Option(help="Read a channel of this name, which stays; else one that ends with it."),
+    ] = "",
+    take: Annotated[
+        bool,
+        typer.Option("--take", help="Make no channel `mailbox` where the topic has no channel."),
+    ] = False,
+    nsqd: Nsqd = NSQD_DEFAULT,
+    nsqd_http: NsqdHttp = [],
+) -> None:
+    """Print stored messages as they come, a line each; nothing is taken from the mailbox.
+
+    Lines are escaped and flushed one by one. A reader that goes away ends the
+    command with code 0. nsqd's HTTP port is the one after its TCP port, unless
+    --nsqd-http says otherwise.
+
+    Example: `irismq tail shop.inventory --json | jq .body`
+
+    Example: `irismq tail shop.inventory.dead --count 1`
+    """
+    forms = [
+        form
+        for form, wanted in ((as_json, as_lines_of_json), (as_raw, raw), (as_frame, frame))
+        if wanted
+    ]
+    if len(forms) > 1:
+        fail("--json, --raw and --frame exclude each other", codes.USAGE)
+
+    async def work() -> None:
+        brokers = parse_endpoints(nsqd, option="nsqd", default_port=DEFAULT_NSQD_PORT)
+        topic = mailbox_topic(address)
+        if not take:
+            await _keep_for_others(topic, channel, _http_of(brokers, nsqd_http))
+        await _follow(brokers, topic, channel, count or 0, forms[0] if forms else as_text)
+
+    execute(work())
+
+
+def _http_of(brokers: tuple[Endpoint, ...], given: list[str]) -> tuple[Endpoint, ...]:
+    """Return where the HTTP of each broker is. Raises `ConfigError`."""
+    if not given:
+        return tuple(Endpoint(broker.host, broker.port + 1) for broker in brokers)
+    found = parse_endpoints(given, option="nsqd-http", default_port=DEFAULT_NSQD_PORT + 1)
+    if len(found) != len(brokers):
+        raise ConfigError("--nsqd-http", f"{len(found)} for {len(brokers)} brokers", "name all")
+    return found
+
+
+async def _keep_for_others(topic: str, channel: str, brokers: tuple[Endpoint, ...]) -> None:
+    """See to it that the topic has a channel besides ours, at every broker."""
+    for broker in brokers:
+        try:
+            stats = await get_json(str(broker), "/stats", topic=topic)
+            if _others_untrusted(stats, topic, channel):
+                continue
+            await post(str(broker), "/topic/create", topic=topic)
+            await post(str(broker), "/channel/create", topic=topic, channel=MAILBOX_CHANNEL)
+        except NotConnected as error:
+            fail(
+                f"{error.peer} does not answer: {error.reason}; give nsqd's HTTP address with "
+                "--nsqd-http, or --take to take what no other channel is there to get",
+                codes.UNREACHABLE,
+            )
+        note = f"nobody has consumed {topic} at {broker} yet: made its channel {MAILBOX_CHANNEL}, "
+        err.print(f"{note}so that what is told is kept for its members", **_PLAIN)
+
+
+def _others_untrusted(stats: Any, topic: str, channel: str) -> list[str]:
+    """Return the channels of `topic` that are not of a command like this one."""
+    listed = stats.get("topics") if isinstance(stats, dict) else None
+    return [
+        name
+        for entry in listed or ()
+        if entry.get("topic_name") == topic
+        for name in (found.get("channel_name", "") for found in entry.get("channels") or ())
+        if name != channel and not name.startswith(_OWN)
+    ]
+
+
+_PLAIN: Final[dict[str, Any]] = {"markup": False, "highlight": False, "soft_wrap": True}
+
+
+async def _follow(
+    brokers: tuple[Endpoint, ...],
+    topic: str,
+    channel: str,
+    count: int,
+    form: Callable[[StoredMessage], bytes],
+) -> None:
+    over = asyncio.Event()
+    arrived: asyncio.Queue[StoredMessage] = asyncio.Queue()
+    config = MailboxConfig(client_id="cli", start_timeout=2.5)
+    mailbox = NsqMailbox([str(broker) for broker in brokers], config=config)
+    name = channel or f"{_OWN}{secrets.token_hex(4)}#ephemeral"
+    with Signals(asyncio.get_running_loop(), lambda _: over.set(), codes.FORCED):
+        try:
+            await _started(mailbox, brokers)
+            window = min(_WINDOW, count or _WINDOW)
+            consumption = await mailbox.consume(topic, name, arrived.put_nowait, window=window)
+            try:
+                await _connected(consumption)
+                where = ", ".join(map(str, brokers))
+                err.print(f"tailing {topic} at {where} through {name}; Ctrl-C stops", **_PLAIN)
+                await _print(arrived, consumption, count, form, over)
+            finally:
+                await consumption.stop(0.0)
+        finally:
+            await mailbox.close(2.0)
+
+
+async def _started(mailbox: NsqMailbox, brokers: tuple[Endpoint, ...]) -> None:
+    """Connect; let a `NotConnected` say what answers instead, where something does."""
+    quiet_while_connecting(True)
+    try:
+        await mailbox.start()
+        quiet_while_connecting(False)
+    except NotConnected as error:
+        found = await wrong_servers({"nsqd": brokers})
+        if not found:
+            raise
+        raise NotConnected("", "; ".join(found)) from error
+
+
+async def _connected(consumption: Consumption) -> None:
+    deadline = asyncio.get_running_loop().time() + _CONNECT
+    while not (health := consumption.health()).ok:
+        if asyncio.get_running_loop().time() > deadline:
+            raise NotConnected("", health.reason)
+        await asyncio.sleep(0.01)
+
+
+async def _print(
+    arrived: asyncio.Queue[StoredMessage],
+    consumption: Consumption,
+    count: int,
+    form: Callable[[StoredMessage], bytes],
+    over: asyncio.Event,
+) -> None:
+    """Write what arrives until `count` are written, the reader is gone, or it is over."""
+    pipe = Pipe(1, over.set)
+    ending = asyncio.ensure_future(over.wait())
+    written = 0
+    try:
+        while not count or written < count:
+            stored = await _unless(ending, asyncio.ensure_future(arrived.get()))
+            if stored is None:
+                return
+            if not consumption.claim(stored):
+                continue  # its lease was lost: it comes again
+            if not await _unless(ending, pipe.write(form(stored))):
+                return
+            stored.finish()
+            written += 1
+            if count:
+                consumption.set_window(min(_WINDOW, count - written))
+    finally:
+        ending.cancel()
+
+
+async def _unless(ending: asyncio.Future[Any], work: asyncio.Future[Any]) -> Any:
+    """Return what `work` gives; None when `ending` is first."""
+    await asyncio.wait((ending, work), return_when=asyncio.FIRST_COMPLETED)
+    if work.done():
+        return work.result()
+    work.cancel()
+    return None
