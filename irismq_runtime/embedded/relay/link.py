@@ -104,7 +104,11 @@ class Link(asyncio.Protocol):
             data = ready[0] if len(ready) == 1 else b"".join(ready)
             ready.clear()
             self._write(data)
-        if self._finishing and not self._outbox.congested and self._transport is not None:
+        if self._finishing:
+            self._close_when_empty()
+
+    def _close_when_empty(self) -> None:
+        if not self._outbox.congested and self._transport is not None:
             self._transport.close()
 
     def doom(self, why: str) -> None:

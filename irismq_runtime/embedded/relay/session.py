@@ -25,6 +25,7 @@ from irismq_runtime.protocols.iris import (
     encode_packet,
     version_refusal,
 )
+from irismq_runtime.protocols.iris.encoders import ENCODERS
 from irismq_runtime.protocols.iris.packets import (
     RELAY_MAGIC,
     VERSION,
@@ -62,6 +63,9 @@ if TYPE_CHECKING:
 __all__ = ["Session"]
 
 _MASK: Final = (1 << 64) - 1
+#: On every request: plain tuples are written, records are not made.
+_encode_request: Final = ENCODERS[RelayRequest]
+_encode_reply: Final = ENCODERS[RelayReply]
 
 
 class Session:
@@ -324,7 +328,7 @@ class Session:
         self._next_id = (key + 1) & _MASK
         self._inbound[key] = call
         call.at(self, key)
-        self._link.push(Lane.REQUEST, encode_packet(RelayRequest(key, body, call.timeout_ms)))
+        self._link.push(Lane.REQUEST, _encode_request((key, body, call.timeout_ms)))
 
     def _hold(self, call: Call, body: bytes) -> None:
         """Keep a request for later; a member that lets too much gather is a slow reader."""
@@ -364,7 +368,7 @@ class Session:
             counters.replies += 1
         else:
             counters.faults += 1
-        self._link.push(Lane.REPLY, encode_packet(RelayReply(call.id, timeout, body, fault)))
+        self._link.push(Lane.REPLY, _encode_reply((call.id, timeout, body, fault)))
         if len(self._calls) == self._context.options.max_calls:
             self._link.release("calls")
 

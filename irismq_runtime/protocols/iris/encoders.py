@@ -18,7 +18,7 @@ from irismq_runtime.protocols.iris.primitives import ONE_BYTE, encode_string, en
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["encode_packet"]
+__all__ = ["ENCODERS", "encode_packet"]
 
 #: (condition, expressions of the parts that are written when it holds), in order of trial.
 _Branches = list[tuple[str, list[str]]]
@@ -30,7 +30,7 @@ def encode_packet(packet: Packet) -> bytes:
     Raises `IrisProtocolError` (ours) for a number or a text that cannot be
     written, and nothing else for records whose fields have their types.
     """
-    return _ENCODERS[type(packet)](packet)
+    return ENCODERS[type(packet)](packet)
 
 
 def _branches(field: Field, names: list[str]) -> _Branches:
@@ -72,7 +72,7 @@ def _source(fields: tuple[Field, ...]) -> str:
     return "\n".join(lines)
 
 
-def _compile(op: Op, fields: tuple[Field, ...]) -> Callable[[Packet], bytes]:
+def _compile(op: Op, fields: tuple[Field, ...]) -> Callable[[tuple[Any, ...]], bytes]:
     """Make the encoder of one record."""
     scope: dict[str, Any] = {
         "OP": ONE_BYTE[op],
@@ -83,11 +83,12 @@ def _compile(op: Op, fields: tuple[Field, ...]) -> Callable[[Packet], bytes]:
         "varint": encode_varint,
     }
     exec(_source(fields), scope)  # noqa: S102  # source made above from the table alone
-    encoder: Callable[[Packet], bytes] = scope["encode"]
+    encoder: Callable[[tuple[Any, ...]], bytes] = scope["encode"]
     return encoder
 
 
-_ENCODERS: Final[dict[type[Packet], Callable[[Packet], bytes]]] = {
+#: Record -> its encoder, which takes the plain tuple of its values as well.
+ENCODERS: Final[dict[type[Packet], Callable[[tuple[Any, ...]], bytes]]] = {
     record: _compile(op, fields)
     for table in PACKETS.values()
     for op, (record, fields) in table.items()

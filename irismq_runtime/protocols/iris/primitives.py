@@ -95,10 +95,10 @@ def encode_varint(value: int) -> bytes:
     """Base 128, least significant group first; raises `IrisProtocolError` (ours)."""
     if 0 <= value < 128:
         return ONE_BYTE[value]
+    if 128 <= value < 16384:
+        return bytes((value & 127 | 128, value >> 7))
     if not 0 <= value <= MAX_VARINT:
         raise IrisProtocolError(f"varint {value} is outside 0..2**64-1", ours=True)
-    if value < 16384:
-        return bytes((value & 127 | 128, value >> 7))
     groups = bytearray()
     while value > 127:
         groups.append(value & 127 | 128)
