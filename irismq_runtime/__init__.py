@@ -15,7 +15,7 @@ import importlib
 import typing
 
 if typing.TYPE_CHECKING:
-    from irismq_runtime.config import NodeConfig
+    from irismq_runtime.config import NatsOverlay, NodeConfig
     from irismq_runtime.errors import (
         ConfigError,
         ConnectionLost,
@@ -58,6 +58,7 @@ __all__ = [
     "MemberInfo",
     "MemberReply",
     "MessageTooLarge",
+    "NatsOverlay",
     "NoSuchService",
     "Node",
     "NodeConfig",
@@ -80,6 +81,7 @@ __all__ = [
 ]
 
 _HOMES: typing.Final = {
+    "NatsOverlay": "irismq_runtime.config",
     "NodeConfig": "irismq_runtime.config",
     "ConfigError": "irismq_runtime.errors",
     "ConnectionLost": "irismq_runtime.errors",
