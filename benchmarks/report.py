@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -90,6 +91,31 @@ WORDS: dict[str, tuple[str, str]] = {
     "broker": ("The embedded nsqd", "One bare connection; beside it the real nsqd."),
     "relay": ("The embedded relay", "Caller and member are bare protocols in one process."),
     "codec": ("The codec", "One thread, no connection."),
+}
+README = HERE.parent / "README.md"
+#: What the README shows of them: run, row, its words there, and the columns; ours first.
+SHOWN: list[tuple[str, str, str, list[str]]] = [
+    ("local", "tell, messages/s", "local tells", ["Actor", "Pykka"]),
+    ("local", "ask, asks/s", "local asks, one after another", ["Actor", "Pykka"]),
+    ("local", "start, actors/s", "actors started", ["Actor", "Pykka"]),
+    (
+        "remote",
+        "ask, asks/s",
+        "asks between processes, one after another",
+        ["irismq", "nats-py", "xoscar", "Ray"],
+    ),
+    (
+        "remote",
+        "asks in flight, asks/s",
+        "the same, many in flight",
+        ["irismq", "nats-py", "xoscar", "Ray"],
+    ),
+]
+#: Rows of the first table of durable.py that it shows; ours first.
+DURABLE = {
+    "nodes on real nsqd": "irismq",
+    "pynsq": "pynsq",
+    "jetstream": "JetStream with nats-py",
 }
 PREFACE = """# Benchmarks
 
@@ -187,11 +213,47 @@ def section(name: str) -> list[str]:
     return lines
 
 
+def table(name: str) -> list[list[str]]:
+    """The rows of the tables that a run printed, without what stands in brackets."""
+    path = FOLDER / f"{name}.json"
+    printed = json.loads(path.read_text())["printed"] if path.exists() else []
+    rows = [line.strip("|").split("|") for line in printed if line.startswith("|")]
+    return [[re.sub(r"\(.*?\)", "", cell).strip() for cell in row] for row in rows]
+
+
+def figures() -> list[str]:
+    """The table of the README: each figure is on the page of benchmarks."""
+    lines = ["", "| a second | irismq | others, in the same run |", "| --- | ---: | --- |"]
+    for name, row, words, columns in SHOWN:
+        heading: list[str] = []
+        for cells in table(name):
+            if not cells[0]:
+                heading = cells
+            elif cells[0] == row:
+                by_name = dict(zip(heading, cells, strict=True))
+                lines.append(shown(words, [(each, by_name[each]) for each in columns]))
+    rows = {cells[1]: cells for cells in table("durable") if cells[0] == "100 B"}
+    if DURABLE.keys() <= rows.keys():
+        for at, words in ((2, "durable tells of 100 bytes, confirmed"), (3, "the same, handled")):
+            lines.append(shown(words, [(who, rows[row][at]) for row, who in DURABLE.items()]))
+    return [*lines, ""]
+
+
+def shown(words: str, figures: list[tuple[str, str]]) -> str:
+    """One row: what, ours, and the others by name."""
+    (_, ours), *others = figures
+    return f"| {words} | {ours} | {', '.join(f'{who} {figure}' for who, figure in others)} |"
+
+
 def render() -> None:
     lines = [PREFACE]
     for name in WORDS:
         lines += section(name)
     PAGE.write_text("\n".join(lines).rstrip() + "\n")
+    begin, end = "<!-- figures: written by benchmarks/report.py -->", "<!-- end of figures -->"
+    before, rest = README.read_text().split(begin)
+    behind = rest.split(end)[1]
+    README.write_text("\n".join([before + begin, *figures(), end + behind]))
 
 
 def main() -> None:

@@ -41,6 +41,8 @@ class Warehouse(Supervisor):
 class Counter(Supervisor):
     """Two members of the address shop.orders."""
 
+    max_restarts = 10  # within max_seconds, which is 5: we are going to crash it
+
     def children(self) -> list[ChildSpec]:
         """Both ask the inventory, wherever it runs."""
         inventory = current_node().ref("shop.inventory")

@@ -7,7 +7,8 @@ page run in order and share one namespace. Two comments are promises, and held:
     statement   # raises Error      it raises exactly this class; `Error: text` also
                                     wants `text` in the message
 
-A block "```text" right behind it is what it prints, all of it.
+A block "```text" right behind it is what it prints, all of it. A block with a title
+is a file or a shell of the reader's, and not run here (see consoles.py).
 
 Such a comment stands at the end of a statement, or on the line after one that has
 a body. Anywhere else it is an error: no promise goes unread. Nothing here runs a
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Block", "Shown", "blocks_of", "compiled", "fences"]
 
-_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r"^```(\w*)( [^\n]*)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _PROMISE = re.compile(r"#\s*(->|raises)\s+(.+?)\s*$")
 
 
@@ -44,9 +45,13 @@ class Block:
 
 
 def fences(text: str) -> list[tuple[str, int, str]]:
-    """Language, line and content of every fenced block."""
+    """Language, line and content of every fenced block; one with a title has none."""
     return [
-        (match.group(1), text.count("\n", 0, match.start(2)) + 1, match.group(2))
+        (
+            "" if match.group(2) else match.group(1),
+            text.count("\n", 0, match.start(3)) + 1,
+            match.group(3),
+        )
         for match in _FENCE.finditer(text)
     ]
 

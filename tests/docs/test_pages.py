@@ -1,26 +1,15 @@
-"""Every python block of the guide, of the other pages and of the README runs."""
+"""Every python block of the guide and of the other pages runs."""
 
 from __future__ import annotations
 
-import functools
 import pathlib
 import subprocess
 import sys
 
 import pytest
 
-import irismq_runtime
-from irismq_runtime import Node
 from tests.docs.blocks import Block, Shown, blocks_of, compiled
-from tests.docs.running import (
-    awaits,
-    fresh_names,
-    namespace_of,
-    run_async,
-    run_page,
-    run_page_on_loop,
-    run_plain,
-)
+from tests.docs.running import awaits, run_page, run_page_on_loop, run_plain
 
 ROOT = pathlib.Path(__file__).parents[2]
 #: docs/pyiris.md and docs/protocol.md have tests of their own.
@@ -61,20 +50,6 @@ def test_the_tests_on_the_page_about_testing_pass(tmp_path: pathlib.Path) -> Non
     command = [sys.executable, "-m", "pytest", "-q", "-o", "asyncio_mode=auto", str(tmp_path)]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert f"{sum(b.count('def test_') for b in blocks)} passed" in run.stdout, run.stdout
-
-
-async def test_the_readme_s_service_answers_the_readme_s_client(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    service, client = blocks_of(ROOT / "README.md")
-    with fresh_names(), namespace_of("readme") as names:
-        await run_async(service, names)
-        async with Node.embedded(name="server", drain=1.0) as server:
-            await server.start(names["Tree"])
-            ends = {name: server.endpoints[name] for name in ("nsqd", "iris")}
-            monkeypatch.setattr(irismq_runtime, "Node", functools.partial(Node, drain=1.0, **ends))
-            await run_async(client, names)
-    assert capsys.readouterr().out == "Hello, Ada! You are number 1.\n"
 
 
 # The tests of the tests: a promise that is not kept fails.

@@ -1,0 +1,56 @@
+"""docs/guarantees.md names tests that exist, one at least for each promise."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import pathlib
+import re
+
+import pytest
+
+from tests.docs.test_operations import rows
+
+ROOT = pathlib.Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "guarantees.md").read_text()
+PROMISES = rows(PAGE, "promise")
+VERBS = rows(PAGE, "verb")
+
+
+@functools.cache
+def names_in(file: str) -> set[str]:
+    tree = ast.parse((ROOT / "tests" / file).read_text())
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return {node.name for node in ast.walk(tree) if isinstance(node, kinds)}
+
+
+@pytest.mark.parametrize(("promise", "tests"), PROMISES, ids=[row[0] for row in PROMISES])
+def test_a_promise_is_held_by_tests_that_exist(promise: str, tests: str) -> None:
+    named = re.findall(r"`([\w/]+\.py)::(\w+)`", tests)
+    assert named
+    assert tests.count("`") == 2 * len(named)
+    assert [name for file, name in named if name not in names_in(file)] == []
+
+
+def test_every_error_of_a_verb_is_in_the_section_of_the_verb() -> None:
+    for verb, _, errors in VERBS:
+        anchor = re.search(r"\(#([\w-]+)\)", verb)
+        assert anchor is not None, verb
+        heading = next(
+            heading
+            for heading in re.findall(r"^## (.*)$", PAGE, re.MULTILINE)
+            if heading.lower().replace(" ", "-") == anchor.group(1)
+        )
+        section = PAGE.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+        for error in re.findall(r"`(\w+)`", errors):
+            assert f"`{error}`" in section or error in {"ask", "tell", "tell_all", "AskTimeout"}
+
+
+def test_the_readme_promises_what_the_page_promises() -> None:
+    def plain(row: list[str]) -> list[str]:
+        return [re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", cell) for cell in row]
+
+    readme = rows((ROOT / "README.md").read_text(), "verb")
+    assert readme
+    for row in readme:
+        assert row in list(map(plain, VERBS))

@@ -1,0 +1,101 @@
+"""The tutorial and the README: what they tell the reader to do goes as they show."""
+
+from __future__ import annotations
+
+import asyncio
+import pathlib
+import re
+import shutil
+
+import pytest
+
+from tests.docs.consoles import (
+    INCLUDED,
+    PATIENCE,
+    TITLED,
+    Command,
+    File,
+    Player,
+    Signal,
+    matches,
+    steps_of,
+)
+
+ROOT = pathlib.Path(__file__).parents[2]
+PAGES = sorted((ROOT / "docs" / "tutorial").glob("*.md"), key=lambda page: page.stem)
+ORDER = [ROOT / "docs/tutorial/index.md", *(page for page in PAGES if page.stem != "index")]
+ALL_PAGES = sorted((ROOT / "docs").rglob("*.md"))
+
+
+@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: page.stem)
+def test_what_a_page_includes_exists_and_is_what_its_title_says(page: pathlib.Path) -> None:
+    for _, title, content in TITLED.findall(page.read_text()):
+        for path, part in INCLUDED.findall(content):
+            assert f"examples/{title}" == path
+            text = (ROOT / path).read_text()
+            markers = [f"# --8<-- [{edge}:{part}]" for edge in ("start", "end")] if part else []
+            assert [text.count(marker) for marker in markers] == [1] * len(markers)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").rglob("*.py")), ids=str)
+def test_every_part_of_an_example_is_shown_somewhere(path: pathlib.Path) -> None:
+    shown = "".join(page.read_text() for page in ALL_PAGES)
+    for part in re.findall(r"--8<-- \[start:([\w-]+)\]", path.read_text()):
+        assert f'"{path.relative_to(ROOT)}:{part}"' in shown
+
+
+def test_the_code_of_the_tutorial_is_an_example() -> None:
+    """A block of Python in the tutorial is included, so that it is typed, linted and tested."""
+    for page in PAGES:
+        for language, _, content in TITLED.findall(page.read_text()):
+            assert language != "python" or INCLUDED.search(content)
+        assert "```python\n" not in page.read_text()
+
+
+async def play(folder: pathlib.Path, *pages: pathlib.Path) -> None:
+    player = Player(folder)
+    try:
+        for page in pages:
+            for step in steps_of(page.read_text()):
+                async with asyncio.timeout(2 * PATIENCE):
+                    await player.play(step)
+    finally:
+        await player.end()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_the_tutorial_goes_as_it_says(tmp_path: pathlib.Path) -> None:
+    ignored = shutil.ignore_patterns("__pycache__")
+    shop = ROOT / "examples" / "shop"
+    await asyncio.to_thread(shutil.copytree, shop, tmp_path / "shop", ignore=ignored)
+    await play(tmp_path, *ORDER)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+async def test_the_readme_goes_as_it_says(tmp_path: pathlib.Path) -> None:
+    await play(tmp_path, ROOT / "README.md")
+
+
+def test_the_steps_of_a_page() -> None:
+    page = (
+        '```console title="shell 1"\n$ a \\\n  b\none\ntwo\n$ c\n```\n'
+        '```json title="x.json"\n{}\n```\n```console title="shell 1"\n^C\n^\\\n```\n'
+        '```python title="shop/x.py"\n--8<-- "examples/shop/x.py:part"\n```\n'
+    )
+    assert list(steps_of(page)) == [
+        Command("shell 1", "a b", ("one", "two")),
+        Command("shell 1", "c", ()),
+        File("x.json", "{}\n"),
+        Signal("shell 1", "^C", ()),
+        Signal("shell 1", "^\\", ()),
+    ]
+
+
+def test_what_is_printed_is_compared_line_by_line() -> None:
+    assert matches(("a ... c", "..."), "a b c\nd\ne\n")
+    assert matches(("...", "3 passed in ..."), "..  [100%]\n3 passed in 1 s\n")
+    assert not matches(("a",), "a\nb\n")
+    assert not matches(("a", "b"), "a\n")
+    assert not matches(("1.5",), "105\n")
