@@ -233,20 +233,27 @@ class Consumer:
 
     # What the lanes report -------------------------------------------------
 
-    def settled(self, message: Stored, *, success: bool, failure: bool) -> None:
+    def finished(self, message: Stored) -> None:
         """See `LaneOwner`."""
         self.in_flight -= 1
+        # Renewed at the latest, so no question to the clock for every message.
+        if message.renewed_at > self._progress_at:  # noqa: PLR1730  # a call of max costs
+            self._progress_at = message.renewed_at
         flow = self._flow
-        if success:
-            # Renewed at the latest, so no question to the clock for every message.
-            if message.renewed_at > self._progress_at:  # noqa: PLR1730  # a call of max costs
-                self._progress_at = message.renewed_at
-            if not flow.backoff.calm and flow.backoff.succeeded():
-                flow.plan_soon()
-        elif failure:
-            flow.failed(message.received_at)
-        if flow.credit.hungry:
+        if not flow.backoff.calm and flow.backoff.succeeded():
             flow.plan_soon()
+        self._left_hand(message)
+
+    def given_up(self, message: Stored, *, failure: bool) -> None:
+        """See `LaneOwner`."""
+        self.in_flight -= 1
+        if failure:
+            self._flow.failed(message.received_at)
+        self._left_hand(message)
+
+    def _left_hand(self, message: Stored) -> None:
+        if self._flow.credit.hungry:
+            self._flow.plan_soon()
         if self._departing:
             self._left(message.lane)
         if self.stopping and self.in_flight == 0:

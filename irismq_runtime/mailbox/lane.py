@@ -74,8 +74,12 @@ class LaneOwner(Protocol):
         """The connection ended."""
         ...
 
-    def settled(self, message: Stored, *, success: bool, failure: bool) -> None:
-        """A message left; called after the bookkeeping of the lane."""
+    def finished(self, message: Stored) -> None:
+        """A message left for good; called after the bookkeeping of the lane."""
+        ...
+
+    def given_up(self, message: Stored, *, failure: bool) -> None:
+        """A message left to come again; called after the bookkeeping of the lane."""
         ...
 
     def handler_failed(self, message: Stored, error: Exception) -> None:
@@ -262,7 +266,7 @@ class Lane:
             if message.state is not State.HELD:
                 self.lost[message.raw_id] = message  # it runs, or is being moved
             if message.state is not State.SETTLED and not message.lose():
-                self._owner.settled(message, success=False, failure=False)
+                self._owner.given_up(message, failure=False)
         if messages:
             self._owner.plan_soon()
 
@@ -275,13 +279,17 @@ class Lane:
         if self._wiring.events.active:
             self._emit("consumer.finished", message)
         in_time = not lost or raw_id in self._overheld
-        self._release(message, lost=lost)
+        share = self.share
+        if share is None or self.leases.held.pop(raw_id, None) is None:
+            self._release(message, lost=lost)
+        else:  # nearly always
+            share.in_flight -= 1
         if in_time:
             out = self._out
             if not out:
                 self._owner.flush_soon(self)
             out.append(b"FIN " + raw_id + b"\n")
-        self._owner.settled(message, success=True, failure=False)
+        self._owner.finished(message)
         return not lost
 
     def requeue(self, message: Stored, delay: float | None, *, penalty: bool, lost: bool) -> bool:
@@ -291,7 +299,7 @@ class Lane:
         self._release(message, lost=lost)
         if not lost:
             self._send(req(message.raw_id, milliseconds(delay, self._limits.max_delay)))
-        self._owner.settled(message, success=False, failure=penalty)
+        self._owner.given_up(message, failure=penalty)
         return not lost
 
     def move(self, message: Stored, topic: str, record: bytes, delay: float, *, lost: bool) -> None:
