@@ -51,6 +51,10 @@ class Commands(DeferredGroup):
             f"{_CLI}.mailbox:mailbox",
             "Show depth, in flight, deferred and consumers of a mailbox, from nsqd.",
         ),
+        "new": (
+            f"{_CLI}.new:new",
+            "Write a small service with its tests into a new folder.",
+        ),
         "tail": (
             f"{_CLI}.tail:tail",
             "Print stored messages as they come, a line each; nothing is taken from the mailbox.",

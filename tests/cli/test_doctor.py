@@ -17,10 +17,11 @@ import pytest
 
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.answers import Kind
-from irismq_runtime.cli.probes import LIMIT, examine
+from irismq_runtime.cli.probes import LIMIT, examine, targets
 from irismq_runtime.config import Endpoint
 from irismq_runtime.embedded.nsqd import EmbeddedNsqd
 from irismq_runtime.embedded.relay import EmbeddedRelay
+from irismq_runtime.errors import ConfigError
 from tests.cli.fakes import black_hole, nowhere, saying, web
 
 if TYPE_CHECKING:
@@ -220,9 +221,21 @@ async def test_case_127_a_server_that_accepts_and_says_nothing_holds_nobody_up()
     assert LIMIT < 3.0
 
 
-@pytest.mark.parametrize("flag", ["--nsqd", "--nsqd-http", "--lookupd", "--iris"])
-async def test_an_address_without_meaning_is_one_line(flag: str, tmp_path: Path) -> None:
-    code, out = await doctor(flag, "broker:port", folder=tmp_path, site=tmp_path)
+async def test_an_address_without_meaning_is_one_line(tmp_path: Path) -> None:
+    code, out = await doctor("--nsqd", "broker:port", folder=tmp_path, site=tmp_path)
     assert code == codes.USAGE
     assert "'port' is no port" in out
     assert len(out.splitlines()) == 1
+
+
+@pytest.mark.parametrize("option", ["nsqd", "nsqd_http", "lookupd", "iris"])
+def test_every_option_is_checked(option: str) -> None:
+    right: dict[str, Any] = {"nsqd": ["a"], "nsqd_http": ["a"], "lookupd": ["a"], "iris": "a"}
+    assert [str(place.endpoint) for place in targets(**right)] == [
+        "a:4150",
+        "a:4151",
+        "a:4161",
+        "a:55555",
+    ]
+    with pytest.raises(ConfigError, match="is no port"):
+        targets(**{**right, option: "a:b" if option == "iris" else ["a:b"]})

@@ -1,0 +1,115 @@
+"""`irismq new`: the service that it writes passes its own tests, types and lint."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from irismq_runtime.cli import codes
+from irismq_runtime.cli.new import name_problem, render
+from tests.integration.processes import irismq, running
+
+ROOT = Path(__file__).parents[2]
+NAME = "price-feed"
+
+
+def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run a module of this interpreter in `folder`, where a service of a user stands."""
+    return subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+async def service(tmp_path: Path) -> Path:
+    code, out, said = await irismq("new", NAME, "--into", str(tmp_path))
+    assert (code, out) == (codes.OK, "")
+    assert said == f"made {tmp_path}/{NAME}: cd {tmp_path}/{NAME} && cat README.md\n"
+    return tmp_path / NAME
+
+
+@pytest.mark.timeout(120)
+async def test_its_tests_run(service: Path) -> None:
+    done = run(service, "pytest", "-q", "-p", "no:cacheprovider")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "5 passed" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+async def test_its_types_and_its_style_are_clean(service: Path) -> None:
+    for command in (
+        ("mypy", "--cache-dir", os.devnull),
+        ("ruff", "check"),
+        ("ruff", "format", "--check"),
+    ):
+        done = run(service, *command)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+async def test_its_tree_is_run_by_the_command_line(service: Path) -> None:
+    arguments = ("run", "price_feed.service:Tree", "--embedded")
+    async with running(*arguments, PYTHONPATH=str(service)) as process:
+        await process.says(" runs")
+
+
+async def test_what_exists_is_not_touched(service: Path) -> None:
+    before = {path: path.read_bytes() for path in service.rglob("*") if path.is_file()}
+    code, _, said = await irismq("new", NAME, "--into", str(service.parent))
+    assert code == codes.USAGE
+    assert "exists already" in said
+    assert {path: path.read_bytes() for path in service.rglob("*") if path.is_file()} == before
+    assert [path.name for path in service.parent.iterdir()] == [NAME]
+
+
+async def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    code, _, said = await irismq("new", NAME, "--into", str(tmp_path / "file"))
+    assert code == codes.FAILED
+    assert "cannot be written" in said
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["shop", "price-feed", "a1", "x_y", "z9-b-c"])
+def test_names_of_services(name: str) -> None:
+    assert name_problem(name) == ""
+    files = render(name)
+    assert f"{name.replace('-', '_')}/service.py" in files
+    assert not any("$" in text for text in files.values())
+    for place, text in files.items():
+        if place.endswith(".py"):
+            compile(text, place, "exec")
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("", "a letter first"),
+        ("Shop", "use a-z"),
+        ("1shop", "a letter first"),
+        ("shop-", "between them"),
+        ("sh op", "use a-z"),
+        ("../shop", "use a-z"),
+        ("shop\n", "use a-z"),
+        ("é", "use a-z"),
+        ("x" * 41, "40 are the most"),
+        ("class", "Python has this word"),
+        ("match", "Python has this word"),
+        ("json", "something else"),
+        ("actors", "something else"),
+        ("irismq-runtime", "something else"),
+        ("tests", "something else"),
+        ("pytest", "can be imported here already"),
+    ],
+)
+def test_names_that_are_none(name: str, problem: str) -> None:
+    assert problem in name_problem(name)
