@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 __all__ = [
+    "DEFAULT_CONNECT_TIMEOUT",
     "DEFAULT_IRIS_PORT",
     "DEFAULT_LOOKUPD_HTTP_PORT",
     "DEFAULT_NATS_PORT",
@@ -40,6 +41,8 @@ DEFAULT_NSQD_PORT: Final = 4150
 DEFAULT_NSQD_HTTP_PORT: Final = 4151
 DEFAULT_LOOKUPD_HTTP_PORT: Final = 4161
 DEFAULT_IRIS_PORT: Final = 55555
+#: Seconds that a node waits for its servers when it starts: they may start with it.
+DEFAULT_CONNECT_TIMEOUT: Final = 10.0
 DEFAULT_NATS_PORT: Final = 4222
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,32}\Z")
@@ -256,7 +259,7 @@ class NodeConfig:
     #: How long a durable tell waits for the broker's confirmation.
     publish_timeout: float = 30.0
     #: How long the node waits for its servers when it starts.
-    connect_timeout: float = 10.0
+    connect_timeout: float = DEFAULT_CONNECT_TIMEOUT
     #: How long a broker waits for a sign of life from who holds a message, before
     #: it gives it to somebody else; renewed by itself while the node lives.
     lease: float = 15.0
@@ -266,6 +269,9 @@ class NodeConfig:
     dedupe_window: int = 10_000
     #: Deliveries after which a failing message goes to `<address>.dead`.
     max_attempts: int = 5
+    #: Traces that the node begins by itself in a second (extra `otel`), for messages
+    #: that are sent outside of any span; a span in force decides for its own. 0: none.
+    traces_per_second: int = 100
     #: Seconds that running handlers get when the node stops.
     drain: float = 10.0
     #: Seconds between two announcements of this node.
@@ -291,6 +297,7 @@ class NodeConfig:
         _check_count("dedupe_window", self.dedupe_window, 0, 10_000_000)
         _check_count("max_attempts", self.max_attempts, 1, 65_535)
         _check_count("presence_misses", self.presence_misses, 1, 1000)
+        _check_count("traces_per_second", self.traces_per_second, 0, 1_000_000)
 
     def _check_keys(self) -> None:
         for key_id, secret in self.keys.items():

@@ -29,7 +29,7 @@ from supervisors import ChildStartFailed, SpecError
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-__all__ = ["err", "execute", "fail", "out", "print_json", "to_plain"]
+__all__ = ["err", "execute", "fail", "out", "print_json", "to_plain", "verdict"]
 
 T = TypeVar("T")
 
@@ -61,17 +61,32 @@ def execute(
     except BrokenPipeError:
         _forget_stdout()
         raise typer.Exit(codes.OK) from None
-    except (ConfigError, SpecError) as error:
-        fail(str(error), codes.USAGE)
-    except NotConnected as error:
+    except Exception as error:
+        if (found := verdict(error, remedy)) is None:
+            raise
+        fail(*found)
+
+
+def verdict(error: Exception, remedy: str) -> tuple[str, int] | None:
+    """Return the line and the exit code for what a command raised; None for a bug.
+
+    `remedy`: what to do when a server does not answer.
+    """
+    if isinstance(error, ConfigError | SpecError):
+        return str(error), codes.USAGE
+    if isinstance(error, NotConnected):
         what = f"{error.peer} does not answer: {error.reason}" if error.peer else error.reason
-        fail(f"{what}; {remedy}", codes.UNREACHABLE)
-    except (StartFailed, ChildStartFailed) as error:
-        fail(_with_causes(error), codes.FAILED)
-    except RemoteError as error:  # its text holds the whole traceback of the other side
-        fail(f"{error.address}: the handler crashed: {error.type_name}: {error.text}")
-    except (RuntimeFault, ActorError, OSError) as error:
-        fail(f"{type(error).__name__}: {error}", codes.FAILED)
+        return f"{what}; {remedy}", codes.UNREACHABLE
+    if isinstance(error, StartFailed | ChildStartFailed):
+        return _with_causes(error), codes.FAILED
+    if isinstance(error, RemoteError):  # its text holds the whole traceback of the other side
+        return (
+            f"{error.address}: the handler crashed: {error.type_name}: {error.text}",
+            codes.FAILED,
+        )
+    if isinstance(error, RuntimeFault | ActorError | OSError):
+        return f"{type(error).__name__}: {error}", codes.FAILED
+    return None
 
 
 def _with_causes(error: BaseException) -> str:

@@ -12,6 +12,7 @@ import importlib
 import logging
 import os
 import sys
+import traceback
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -206,6 +207,13 @@ def import_modules(names: list[str]) -> None:
             importlib.import_module(name)
         except ImportError as error:
             raise ConfigError("--import", f"{name!r} cannot be imported: {error}") from error
+        except Exception as error:  # the module is the user's, and may raise anything
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            raise ConfigError(
+                "--import",
+                f"{name!r} cannot be imported: {type(error).__name__}: {error} "
+                f"({last.filename}, line {last.lineno})",
+            ) from error
 
 
 def load_tree(text: str) -> Any:

@@ -42,6 +42,7 @@ __all__ = [
     "reach",
     "resolve",
     "targets",
+    "targets_of",
     "wrong_servers",
 ]
 
@@ -171,13 +172,17 @@ async def examine_all(wanted: Iterable[Target]) -> list[tuple[Target, Answer]]:
 _ROLES: Final = {"nsqd": Kind.NSQD, "iris": Kind.IRIS, "nats": Kind.NATS}
 
 
-async def wrong_servers(dialled: Mapping[str, Iterable[Endpoint]]) -> list[str]:
-    """Return one sentence for each server that a node dials and at whose address another is."""
-    wanted = [
+def targets_of(dialled: Mapping[str, Iterable[Endpoint]]) -> list[Target]:
+    """Return the servers that a node dials; see `Node.dialled`."""
+    return [
         Target(_ROLES[name], endpoint) for name, places in dialled.items() for endpoint in places
     ]
+
+
+async def wrong_servers(dialled: Mapping[str, Iterable[Endpoint]]) -> list[str]:
+    """Return one sentence for each server that a node dials and at whose address another is."""
     return [
         judge(place.role, str(place.endpoint), answer).text
-        for place, answer in await examine_all(wanted)
+        for place, answer in await examine_all(targets_of(dialled))
         if answer.kind is not place.role
     ]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path  # noqa: TC003  # typer reads the annotations
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from irismq_runtime.cli import codes
-from irismq_runtime.cli.console import err, execute, fail
+from irismq_runtime.cli.connecting import watching_the_start
+from irismq_runtime.cli.console import err, execute, fail, verdict
+from irismq_runtime.cli.leaving import leave_within_grace, signals_mean_nothing_begun
 from irismq_runtime.cli.options import (
     IRIS_DEFAULT,
     NSQD_DEFAULT,
@@ -22,7 +24,7 @@ from irismq_runtime.cli.options import (
     naming_wrong_servers,
     quiet_while_connecting,
 )
-from irismq_runtime.config import parse_endpoint
+from irismq_runtime.config import DEFAULT_CONNECT_TIMEOUT, parse_endpoint
 from irismq_runtime.errors import ConfigError
 from irismq_runtime.observe import Check, Endpoint, Health, require_metrics
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run_tree"]
 
+_REMEDY: Final = "start one with `irismq dev`, or pass --embedded"
 NOT_STARTED = Health((Check("start", ok=False, reason="the servers are being connected"),))
 
 
@@ -51,7 +54,7 @@ def run_tree(
     drain: Annotated[float, typer.Option(help="Seconds for running handlers at the end.")] = 10.0,
     connect_timeout: Annotated[
         float, typer.Option(help="Seconds to wait for the servers at the start.")
-    ] = 2.5,
+    ] = DEFAULT_CONNECT_TIMEOUT,
     lease: Annotated[
         float, typer.Option(help="Seconds until a killed node's messages go to others.")
     ] = 15.0,
@@ -83,7 +86,7 @@ def run_tree(
             max_attempts=max_attempts,
             status=status,
         ),
-        remedy="start one with `irismq dev`, or pass --embedded",
+        remedy=_REMEDY,
     )
     if code == codes.GAVE_UP:
         fail("the tree gave up: see the reports above", codes.GAVE_UP)
@@ -99,11 +102,19 @@ def _need_metrics() -> None:
 
 
 async def _run(tree: str, *, status: str, **options: Any) -> int:
-    root = load_tree(tree)
+    with signals_mean_nothing_begun():
+        root = load_tree(tree)
     quiet_while_connecting(True)
     node = make_node(**options)
-    async with naming_wrong_servers(node), _status_page(status, node):
-        return await node.run(root, on_phase=_say)
+    try:
+        async with naming_wrong_servers(node), _status_page(status, node):
+            code = await watching_the_start(node, node.run(root, on_phase=_say))
+    except Exception as error:
+        text, code = verdict(error, _REMEDY) or (f"{type(error).__name__}: {error}", codes.BUG)
+        leave_within_grace(code, f"irismq: {text}")
+        raise
+    leave_within_grace(code)
+    return code
 
 
 @contextlib.asynccontextmanager

@@ -13,6 +13,8 @@ from supervisors import Supervisor, child
 from tests.integration.processes import irismq, running
 from tests.integration.service import Crash, Inventory, Put
 from tests.integration.waiting import until
+from tests.support.iris_relay import iris_relay
+from tests.support.nsqd_server import nsqd_server
 
 
 async def test_ask_prints_the_answer_as_json(servers):
@@ -128,9 +130,8 @@ async def test_nothing_listens_at_the_brokers_port(servers, nowhere):
         f"irismq: nsqd at {nowhere} does not answer: Connection refused; "
         "start one with `irismq dev`, or give another address"
     )
-    code, _, said = await irismq(
-        "run", "tests.integration.service:Shop", "--nsqd", nowhere, "--iris", servers.iris_at
-    )
+    where = ("--nsqd", nowhere, "--iris", servers.iris_at, "--connect-timeout", "0.3")
+    code, _, said = await irismq("run", "tests.integration.service:Shop", *where)
     assert code == codes.UNREACHABLE
     assert said.strip().endswith("start one with `irismq dev`, or pass --embedded")
     assert len(said.splitlines()) == 1
@@ -162,15 +163,32 @@ async def test_case_127_a_host_that_does_not_exist(servers):
     assert "'no.such.host.invalid' is not known" in out
 
 
-async def test_case_127_run_says_what_answers_at_the_wrong_port(servers):
+async def test_case_127_run_says_what_answers_at_the_wrong_port_and_does_not_wait(servers):
     http = f"{servers.nsqd.host}:{servers.nsqd.http_port}"
-    tree = "tests.integration.service:Shop"
-    code, _, said = await irismq("run", tree, "--nsqd", http, "--iris", servers.iris_at)
+    run = ("run", "tests.integration.service:Shop", "--connect-timeout", "600")
+    code, _, said = await irismq(*run, "--nsqd", http, "--iris", servers.iris_at)
     assert code == codes.UNREACHABLE
     assert "there is nsqd's HTTP" in said.splitlines()[-1]
-    code, _, said = await irismq("run", tree, "--nsqd", servers.nsqd_at, "--iris", servers.nsqd_at)
+    code, _, said = await irismq(*run, "--nsqd", servers.nsqd_at, "--iris", servers.nsqd_at)
     assert code == codes.UNREACHABLE
     assert "there is nsqd;" in said.splitlines()[-1]
+
+
+async def test_case_127_run_names_what_it_waits_for_and_runs_when_that_has_come(tmp_path):
+    async with iris_relay("embedded") as relay, nsqd_server("embedded") as nsqd:
+        await nsqd.stop()
+        where = ("--nsqd", f"127.0.0.1:{nsqd.port}", "--iris", f"127.0.0.1:{relay.port}")
+        tree = ("tests.integration.service:Shop", "--connect-timeout", "600")
+        async with running("run", *tree, *where, SHOP_JOURNAL=str(tmp_path / "j")) as process:
+            await process.says(
+                f"127.0.0.1:{nsqd.port} should be nsqd, but there is nothing: "
+                "Connection refused; waiting for it, 600 s in all"
+            )
+            await nsqd.start()
+            await process.says(" runs")
+            process.signal(signal.SIGTERM)
+            assert await process.ends() == codes.OK
+        assert len([line for line in process.said if "waiting for it" in line]) == 1
 
 
 async def test_dev_serves_until_it_is_told_to_stop():

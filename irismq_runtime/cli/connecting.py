@@ -1,0 +1,87 @@
+"""What `irismq run` says while it waits for its servers, and when it need not wait.
+
+Servers may start after the node (a compose file starts all at once), so a node
+waits for those that do not answer yet; but a person must not wait to be told, and
+where another server answers nothing will come of waiting. So half a second after
+the start every server is looked at once: one line for each that is not there, or
+the end (`NotConnected`) when for the broker, or for the relay, every address given
+has something else. With the time that a look takes this stays below 3 s (case 127).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any, Final
+
+from irismq_runtime.cli.answers import Kind, judge
+from irismq_runtime.cli.console import err
+from irismq_runtime.cli.probes import examine_all, targets_of
+from irismq_runtime.errors import NotConnected
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Iterable
+
+    from irismq_runtime.cli.answers import Answer
+    from irismq_runtime.cli.probes import Target
+    from irismq_runtime.node import Node
+
+__all__ = ["hopeless", "watching_the_start"]
+
+#: Seconds after the start until the servers are looked at.
+_PATIENCE: Final = 0.5
+#: What may become the right server when it has started.
+_NOT_YET: Final = (Kind.NOTHING, Kind.SILENT)
+
+
+def hopeless(found: Iterable[tuple[Target, Answer]]) -> list[str]:
+    """Return a sentence for each address of a role that no server will ever fill.
+
+    A role with one address that is right, or silent, or has nothing yet, is not lost.
+    """
+    wrong: dict[Kind, list[str]] = {}
+    open_roles: set[Kind] = set()
+    for place, answer in found:
+        if answer.kind is place.role or answer.kind in _NOT_YET:
+            open_roles.add(place.role)
+        else:
+            said = judge(place.role, str(place.endpoint), answer).text
+            wrong.setdefault(place.role, []).append(said)
+    return [text for role, said in wrong.items() if role not in open_roles for text in said]
+
+
+async def watching_the_start(node: Node, running: Awaitable[int]) -> int:
+    """Await `running`, the run of `node`, and look after its start meanwhile."""
+    run = asyncio.ensure_future(running)
+    looking = asyncio.create_task(_look(node))
+    try:
+        await asyncio.wait({run, looking}, return_when=asyncio.FIRST_COMPLETED)
+        if looking.done() and (verdict := looking.result()) and not node.is_open:
+            raise NotConnected("", "; ".join(verdict))
+        return await run
+    finally:
+        await _cancelled(looking)
+        await _cancelled(run)
+
+
+async def _look(node: Node) -> list[str]:
+    """Say what is waited for; return why that is in vain, if it is."""
+    await asyncio.sleep(_PATIENCE)
+    found = [] if node.is_open else await examine_all(targets_of(node.dialled))
+    if node.is_open:
+        return []
+    if verdict := hopeless(found):
+        return verdict
+    patience = f"waiting for it, {node.config.connect_timeout:g} s in all"
+    for place, answer in found:
+        if answer.kind is not place.role:
+            said = judge(place.role, str(place.endpoint), answer).text
+            err.print(f"{said}; {patience}", soft_wrap=True, highlight=False, markup=False)
+    return []
+
+
+async def _cancelled(task: asyncio.Future[Any]) -> None:
+    if not task.done():
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

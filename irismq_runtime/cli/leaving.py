@@ -1,0 +1,72 @@
+"""The end of the process of `irismq run`, at both sides of the node's own.
+
+Before the node takes the signals (the tree is being imported, which may take
+seconds) the first one ends the process with code 0: nothing has begun. After the
+node has ended, what may still hold the process up is none of its business: a name
+server that does not answer the resolver's thread, a thread of a handler that hangs.
+That gets `GRACE` seconds, then the process ends with the code it was to end with;
+a signal ends it at once. All of it holds for PID 1 of a container too, where a
+signal without a handler does nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from irismq_runtime.cli import codes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["leave_within_grace", "signals_mean_nothing_begun"]
+
+#: Seconds for what does not belong to the node.
+GRACE: Final = 1.0
+_STOPPING: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+@contextlib.contextmanager
+def signals_mean_nothing_begun() -> Iterator[None]:
+    """End with code 0 at the first signal, while this is entered. Main thread only."""
+    previous = {number: signal.signal(number, _end) for number in _STOPPING}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _end(*_: object) -> NoReturn:
+    raise SystemExit(codes.OK)
+
+
+def leave_within_grace(code: int, text: str = "") -> None:
+    """Have the process end with `code` within `GRACE` seconds from now. Main thread only.
+
+    `text` is what would have been said as its last line, and is said if it is cut.
+    """
+    for number in _STOPPING:
+        signal.signal(number, lambda *_: _cut(codes.FORCED, "told again to stop"))
+    timer = threading.Timer(GRACE, _cut, (code, text))
+    timer.daemon = True
+    timer.name = "leaving"
+    timer.start()
+
+
+def _cut(code: int, text: str, *_: Any) -> NoReturn:
+    names = ", ".join(
+        thread.name
+        for thread in threading.enumerate()
+        if thread is not threading.main_thread() and thread is not threading.current_thread()
+    )
+    held = f"irismq: ending without what still runs ({names or 'a look-up of a name'})"
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.write("".join(f"{line}\n" for line in (text, held) if line))
+        sys.stderr.flush()
+    os._exit(code)
