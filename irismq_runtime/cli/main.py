@@ -8,8 +8,11 @@ irismq_runtime.cli.codes.
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import sys
-from typing import Annotated
+import traceback
+from typing import Annotated, Final, NoReturn
 
 import typer
 
@@ -18,6 +21,8 @@ from irismq_runtime.cli.deferred import DeferredGroup
 __all__ = ["app", "main"]
 
 _CLI = "irismq_runtime.cli"
+#: codes.BUG, which imports the runtime.
+_BUG: Final = 5
 
 
 class Commands(DeferredGroup):
@@ -96,7 +101,21 @@ def _options(
 
 def main() -> None:
     """The entry point of the `irismq` program."""
-    app()
+    if os.getpid() == 1:
+        # Of a container: what PID 1 has no handler for does nothing at all.
+        signal.signal(signal.SIGTERM, _end)
+    try:
+        app()
+    except Exception:  # what a command did not expect is ours to mend
+        traceback.print_exc()
+        sys.stderr.write(
+            "irismq: this is an error of irismq itself; please report it, with the lines above\n"
+        )
+        raise SystemExit(_BUG) from None
+
+
+def _end(*_: object) -> NoReturn:
+    raise SystemExit(0)
 
 
 if __name__ == "__main__":
