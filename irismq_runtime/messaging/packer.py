@@ -17,7 +17,9 @@ from irismq_runtime.errors import UnknownType
 from irismq_runtime.wire import (
     DEFAULT_LIMITS,
     Envelope,
+    check_headers,
     decode_envelope_untrusted,
+    encode_checked,
     encode_dead,
     encode_envelope,
     new_id,
@@ -73,11 +75,16 @@ class Packer:
         `headers` is completed here ("n", "q", "c") and must not be used again.
         Raises `EncodeError` and `MessageTooLarge`.
         """
+        if headers:
+            check_headers(headers)  # what follows is ours
         headers["n"] = self.node_id
         headers["q"] = next(self._count)
         envelope_id = new_id()
-        data, type_name = self._pack(kind, envelope_id, message, headers, codec)
-        return envelope_id, data, type_name
+        type_name, body, codec_name = self.serializer.dump(message, codec)
+        if codec_name:
+            headers["c"] = codec_name
+        envelope = Envelope(kind, envelope_id, type_name, body, headers)
+        return envelope_id, encode_checked(envelope, self._limits, self._signer), type_name
 
     def answer(
         self,
@@ -89,21 +96,15 @@ class Packer:
         codec: str | None = None,
     ) -> bytes:
         """Pack `message` under the id of the envelope that it answers. Raises as `new`."""
-        return self._pack(kind, envelope_id, message, {} if headers is None else headers, codec)[0]
-
-    def _pack(
-        self,
-        kind: Kind,
-        envelope_id: bytes,
-        message: object,
-        headers: dict[str, object],
-        codec: str | None,
-    ) -> tuple[bytes, str]:
+        if headers:
+            check_headers(headers)
+        elif headers is None:
+            headers = {}
         type_name, body, codec_name = self.serializer.dump(message, codec)
         if codec_name:
             headers["c"] = codec_name
         envelope = Envelope(kind, envelope_id, type_name, body, headers)
-        return encode_envelope(envelope, limits=self._limits, signer=self._signer), type_name
+        return encode_checked(envelope, self._limits, self._signer)
 
     def raw(self, envelope: Envelope) -> bytes:
         """Encode an envelope as it is, signed by this node."""

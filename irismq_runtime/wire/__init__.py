@@ -8,7 +8,9 @@ from irismq_runtime.wire.envelope import (
     Envelope,
     Foreign,
     Kind,
+    check_headers,
     decode_envelope_untrusted,
+    encode_checked,
     encode_envelope,
 )
 from irismq_runtime.wire.faults import Fault, FaultKind, decode_fault_untrusted, encode_fault
@@ -42,10 +44,12 @@ __all__ = [
     "Registry",
     "Serializer",
     "Tagged",
+    "check_headers",
     "decode_dead_untrusted",
     "decode_envelope_untrusted",
     "decode_fault_untrusted",
     "decode_plain_json_untrusted",
+    "encode_checked",
     "encode_dead",
     "encode_envelope",
     "encode_fault",

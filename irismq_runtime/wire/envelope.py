@@ -9,7 +9,7 @@ signature are checked before anybody looks at the body.
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 
@@ -29,7 +29,9 @@ __all__ = [
     "Envelope",
     "Foreign",
     "Kind",
+    "check_headers",
     "decode_envelope_untrusted",
+    "encode_checked",
     "encode_envelope",
 ]
 
@@ -69,8 +71,8 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
     """
 
     kind: Kind
-    id: bytes
-    type: str = ""
+    id: Annotated[bytes, msgspec.Meta(min_length=ID_SIZE, max_length=ID_SIZE)]
+    type: Annotated[str, msgspec.Meta(max_length=MAX_TYPE_NAME)] = ""
     body: bytes = b""
     headers: dict[str, Any] = {}  # msgspec gives each its own
 
@@ -102,15 +104,29 @@ def encode_envelope(
     Raises `EncodeError` (with `$.headers...` and the like as path) for what an
     envelope cannot hold, and `MessageTooLarge`.
     """
-    headers = envelope.headers
-    problem = header_problem(headers) if headers else None
-    if problem is not None:
-        raise EncodeError(f"$.headers.{problem[0]}", f"must be {problem[1]}")
+    check_headers(envelope.headers)
     if len(envelope.id) != ID_SIZE:
         raise EncodeError("$.id", f"must be {ID_SIZE} bytes")
     if len(envelope.type) > MAX_TYPE_NAME:
         raise EncodeError("$.type", f"must have at most {MAX_TYPE_NAME} characters")
+    return encode_checked(envelope, limits, signer)
+
+
+def check_headers(headers: dict[str, Any]) -> None:
+    """Raise `EncodeError` if an envelope cannot hold these headers."""
+    problem = header_problem(headers) if headers else None
+    if problem is not None:
+        raise EncodeError(f"$.headers.{problem[0]}", f"must be {problem[1]}")
+
+
+def encode_checked(envelope: Envelope, limits: Limits, signer: Key | None) -> bytes:
+    """As `encode_envelope`, for what is known to be as an envelope must be.
+
+    Its headers have been checked (`check_headers`), its id is one of `new_id` or
+    has arrived, its type name is a registered one.
+    """
     if signer is not None:
+        headers = envelope.headers
         headers = {k: v for k, v in headers.items() if k not in (KEY_ID, MAC)}
         headers |= {KEY_ID: signer.id, MAC: _NO_MAC}
         envelope = Envelope(envelope.kind, envelope.id, envelope.type, envelope.body, headers)
@@ -136,28 +152,26 @@ def decode_envelope_untrusted(
     """
     if len(data) > limits.size:
         raise DecodeError(f"{len(data):,} bytes, over the limit of {limits.size:,}")
-    if not data.startswith(_PREFIX):
+    envelope: Envelope | None = None
+    if data.startswith(_FIVE):  # all five fields are there: no default fills one
+        try:
+            envelope = _decode(data[2:] if len(data) < _CHEAP_TO_COPY else memoryview(data)[2:])
+        except Exception:  # the careful way accepts it after all, or says what is wrong
+            envelope = None
+    elif not data.startswith(_PREFIX):
         return _not_ours(data, keys)
-    rest = data[2:] if len(data) < _CHEAP_TO_COPY else memoryview(data)[2:]
-    try:
-        # Only an array of five has no field left out that a default would fill.
-        envelope = _decode(rest) if data.startswith(_FIVE) else _read_untrusted(rest)
-    except DecodeError:
-        raise
-    except Exception:  # the careful way accepts it after all, or says what is wrong
-        envelope = _read_untrusted(rest)
+    if envelope is None:
+        envelope = _read_untrusted(memoryview(data)[2:])
     headers = envelope.headers
     problem = header_problem(headers) if headers else None
     if problem is not None:
         raise DecodeError(f"header {problem[0]!r} must be {problem[1]}")
-    if len(envelope.id) != ID_SIZE or len(envelope.type) > MAX_TYPE_NAME:
-        raise DecodeError("id or type name of a wrong length")
     if keys is not None:
         _verify(data, headers, keys)
     return envelope
 
 
-def _read_untrusted(rest: bytes | memoryview) -> Envelope:
+def _read_untrusted(rest: memoryview) -> Envelope:
     """What follows the version byte, whichever form of msgpack it is in."""
     try:
         wire = _decode_wire(rest)
@@ -166,6 +180,8 @@ def _read_untrusted(rest: bytes | memoryview) -> Envelope:
     kind = _KINDS.get(wire.kind)
     if kind is None:
         raise DecodeError(f"unknown kind {wire.kind}; the sender may be newer than this node")
+    if len(wire.id) != ID_SIZE or len(wire.type) > MAX_TYPE_NAME:
+        raise DecodeError("id or type name of a wrong length")
     return Envelope(kind, wire.id, wire.type, wire.body, wire.headers)
 
 

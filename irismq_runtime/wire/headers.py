@@ -73,8 +73,11 @@ def header_problem(headers: Mapping[str, object]) -> tuple[str, str] | None:
         kind = type(value)
         expected = _TYPES.get(key)
         if expected is kind:
-            if (kind is int or kind is list) and not _is_within(value):
-                return key, _MUST_BE[kind]
+            if kind is int:
+                if not 0 <= value <= _MAX_MILLISECONDS:  # type: ignore[operator]  # an int
+                    return key, _MUST_BE[int]
+            elif kind is list and not _is_chain(value):
+                return key, _MUST_BE[list]
         elif expected is not None:
             return key, _MUST_BE[expected]
         elif type(key) is not str:
@@ -84,7 +87,5 @@ def header_problem(headers: Mapping[str, object]) -> tuple[str, str] | None:
     return None
 
 
-def _is_within(value: Any) -> bool:
-    if type(value) is int:
-        return 0 <= value <= _MAX_MILLISECONDS
+def _is_chain(value: Any) -> bool:
     return len(value) <= _MAX_CHAIN and all(type(item) is str for item in value)

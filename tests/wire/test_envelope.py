@@ -32,6 +32,7 @@ from irismq_runtime.wire import (
     Kind,
     Limits,
     decode_envelope_untrusted,
+    encode_checked,
     encode_envelope,
     new_id,
 )
@@ -334,3 +335,10 @@ assert theirs[:10] != first[:10] and theirs[:10] == theirs[16:26]
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_process_makes_ids_of_its_own() -> None:
     subprocess.run([sys.executable, "-c", FORK], check=True)
+
+
+@given(envelope=envelopes)
+@settings(deadline=None)
+def test_what_is_known_to_be_right_is_encoded_the_same_without_checks(envelope: Envelope) -> None:
+    assert encode_checked(envelope, DEFAULT_LIMITS, None) == encode_envelope(envelope)
+    assert encode_checked(envelope, DEFAULT_LIMITS, NEW) == encode_envelope(envelope, signer=NEW)
