@@ -220,7 +220,8 @@ class NatsCluster:
 
     def _restart(self, index: int) -> None:
         self.servers[index].boot()
-        self._wait_until_meshed()
+        if sum(server.running for server in self.servers) > 1:  # one alone tells of nobody
+            self._wait_until_meshed()
 
     def _wait_until_meshed(self) -> None:
         if self.size == 1:
