@@ -1,5 +1,8 @@
 """An Iris relay for a test: ours in this process, or the real one as a child process.
 
+Ours comes in two kinds: "embedded" serves its own clients alone, "nats" routes
+over a cluster of three NATS servers that the test has for itself.
+
 The real one is what IRISMQ_IRIS names, or `iris` on PATH. It scans every subnet
 of its host, so it is started in a private network namespace only: where
 IRISMQ_NETNS=1 is set by who made the namespace, or where there is no default
@@ -26,13 +29,15 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import pytest
 
 from irismq_runtime.embedded.relay import EmbeddedRelay
+from irismq_runtime.embedded.relay.nats import NatsBackEnd
+from tests.support.nats_cluster import nats_cluster
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 __all__ = ["EmbeddedServer", "IrisRelay", "Kind", "RealServer", "find_iris", "iris_relay"]
 
-Kind = Literal["embedded", "real"]
+Kind = Literal["embedded", "nats", "real"]
 
 _BOOTED = b"successfully booted"
 _BOOT_SECONDS = 25.0
@@ -58,9 +63,8 @@ class IrisRelay(Protocol):
 class EmbeddedServer:
     """Ours. `relay` is the server itself, for statistics and faults."""
 
-    kind: Kind = "embedded"
-
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, kind: Kind = "embedded", **options: Any) -> None:
+        self.kind = kind
         self.relay = EmbeddedRelay(**options)
         self.host = self.relay.host
 
@@ -169,6 +173,15 @@ def _share(binary: str) -> RealServer:
 
 
 @asynccontextmanager
+async def _served_by_us(server: EmbeddedServer) -> AsyncIterator[EmbeddedServer]:
+    await server.relay.start()
+    try:
+        yield server
+    finally:
+        await server.relay.stop()
+
+
+@asynccontextmanager
 async def iris_relay(kind: Kind, *, own: bool = False, **options: Any) -> AsyncIterator[Any]:
     """A running relay of the given kind; it is gone when the context ends.
 
@@ -176,12 +189,15 @@ async def iris_relay(kind: Kind, *, own: bool = False, **options: Any) -> AsyncI
     embedded relay alone. `own` asks for a real relay that may be killed.
     """
     if kind == "embedded":
-        server = EmbeddedServer(**options)
-        await server.relay.start()
-        try:
+        async with _served_by_us(EmbeddedServer(**options)) as server:
             yield server
-        finally:
-            await server.relay.stop()
+        return
+    if kind == "nats":
+        async with nats_cluster() as cluster:
+            back_end = NatsBackEnd(cluster.urls, net="contract")
+            ours = EmbeddedServer("nats", back_end=back_end, **options)
+            async with _served_by_us(ours) as server:
+                yield server
         return
     binary = find_iris()
     if not own:

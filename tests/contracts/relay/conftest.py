@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
 
-@pytest.fixture(params=["embedded", pytest.param("real", marks=pytest.mark.real_iris)])
+@pytest.fixture(params=["embedded", "nats", pytest.param("real", marks=pytest.mark.real_iris)])
 async def relay(request: pytest.FixtureRequest) -> AsyncIterator[IrisRelay]:
     """A relay that keeps the specification; the real one may be shared with other tests."""
     async with iris_relay(request.param) as server:

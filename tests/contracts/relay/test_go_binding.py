@@ -1,4 +1,4 @@
-"""The public Go binding of Iris, with its own tests, against the embedded relay.
+"""The public Go binding of Iris, with its own tests, against our relay: alone, and over NATS.
 
 Its source is not ours to carry, so it is had at the time of the test: from the
 folder that IRISMQ_IRIS_GO names (a checkout of github.com/project-iris/iris-go,
@@ -14,11 +14,19 @@ import os
 import re
 import shutil
 import socket
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+from irismq_runtime.config import NatsOverlay
 from irismq_runtime.embedded.relay import EmbeddedRelay, Faults
+from irismq_runtime.node import OwnRelay
+from tests.support.nats_cluster import nats_cluster
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 MODULE = "github.com/project-iris/iris-go"
 PORT = 55555
@@ -63,17 +71,34 @@ async def source_of_binding(go: str, folder: Path) -> Path:
     return copy
 
 
+@asynccontextmanager
+async def relay(kind: str) -> AsyncIterator[None]:
+    """A relay on the one port that the binding's tests know."""
+    if kind != "over_nats":
+        faults = Faults.like_real() if kind == "like_real" else Faults()
+        async with EmbeddedRelay(port=PORT, faults=faults):
+            yield
+        return
+    async with nats_cluster() as cluster:
+        own = OwnRelay(NatsOverlay(servers=tuple(cluster.urls)), port=PORT)
+        await own.start()
+        try:
+            yield
+        finally:
+            await own.stop()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("faults", [Faults(), Faults.like_real()], ids=["letter", "like_real"])
-async def test_the_go_bindings_own_tests_pass(tmp_path, faults):
+@pytest.mark.parametrize("kind", ["letter", "like_real", "over_nats"])
+async def test_the_go_bindings_own_tests_pass(tmp_path, kind):
     go = find_go()
     source = await source_of_binding(go, tmp_path)
     binary = tmp_path / "binding.test"
     code, output = await run(go, "test", "-vet=off", "-c", "-o", str(binary), ".", cwd=source)
     if code:
         pytest.skip(f"the binding does not build here: {output.strip()[-300:]}")
-    async with EmbeddedRelay(port=PORT, faults=faults):
+    async with relay(kind):
         code, output = await run(str(binary), "-test.v", "-test.timeout=120s", cwd=tmp_path)
     passed = re.findall(r"^--- PASS: (\w+)", output, re.MULTILINE)
     failed = re.findall(r"^--- FAIL: (\w+)", output, re.MULTILINE)

@@ -1,0 +1,133 @@
+"""Broadcasts and events between relays: Iris packets, gathered by subject. Pure.
+
+A relay hands its own members what they send each other, so what comes back from
+itself is passed over. Every packet that comes from afar is looked at before a
+client gets it: it must be the one whole packet that the subject stands for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from irismq_runtime.embedded.relay.nats.frames import (
+    CAST_OVERHEAD,
+    FrameError,
+    cast_item,
+    casts_message,
+    decode_casts_untrusted,
+)
+from irismq_runtime.embedded.relay.nats.line import Message
+from irismq_runtime.embedded.relay.nats.outgoing import portions
+from irismq_runtime.protocols.iris.packets import Op
+from irismq_runtime.protocols.iris.primitives import (
+    IrisProtocolError,
+    encode_string,
+    read_varint_untrusted,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from irismq_runtime.embedded.relay.nats.shared import Shared
+
+__all__ = ["Casts", "broadcast_reader", "event_reader"]
+
+#: Bytes from which on a message takes no further packet.
+_FULL: Final = 64 * 1024
+#: Subjects kept ready for what is sent to them.
+_MAX_SUBJECTS: Final = 4_096
+
+
+class Casts:
+    """The broadcasts and events that this relay sends, and reads. Loop thread only."""
+
+    def __init__(self, shared: Shared) -> None:
+        self.relay_id = shared.relay_id
+        self.outgoing = shared.outgoing
+        self.stats = shared.stats
+        self.patience = shared.options.cast_patience
+        self.now = shared.now
+        self._largest = shared.largest
+        self._subjects: dict[str, _Subject] = {}
+
+    def add(self, subject: str, packet: bytes) -> None:
+        """Send a packet; what is too large, or too much, is dropped and counted."""
+        size = len(packet) + CAST_OVERHEAD
+        if size > self._largest():
+            self.stats.too_large += 1
+            return
+        if not self.outgoing.has_room(size):
+            self.stats.dropped += 1
+            return
+        source = self._subjects.get(subject)
+        if source is None:
+            if len(self._subjects) >= _MAX_SUBJECTS:
+                self._subjects.clear()
+            source = self._subjects[subject] = _Subject(self, subject)
+        source.add(packet)
+        self.outgoing.add(source, size)
+
+    def packets_untrusted(self, data: bytes, reader: Callable[[bytes], None]) -> Sequence[bytes]:
+        """The packets of another relay's message; none of this one's own."""
+        relay_id, packets = decode_casts_untrusted(data)
+        if relay_id == self.relay_id:
+            return ()
+        for packet in packets:
+            reader(packet)
+        return packets
+
+
+class _Subject:
+    """What goes to one subject (`outgoing.Source`)."""
+
+    __slots__ = ("_casts", "_items", "_since", "_subject")
+
+    def __init__(self, casts: Casts, subject: str) -> None:
+        self._casts = casts
+        self._subject = subject
+        self._items: list[bytes] = []
+        self._since = 0.0
+
+    def add(self, packet: bytes) -> None:
+        if not self._items:
+            self._since = self._casts.now()
+        self._items.append(cast_item(packet))
+
+    def take(self) -> Iterator[Message]:
+        """The messages; none when they have waited for a connection for too long."""
+        items, self._items = self._items, []
+        casts = self._casts
+        if casts.now() - self._since > casts.patience:
+            casts.stats.dropped += len(items)
+            return
+        for portion in portions(items, _FULL):
+            yield Message(self._subject, "", casts_message(casts.relay_id, portion))
+
+
+def broadcast_reader(packet: bytes) -> None:
+    """Raises `FrameError` unless this is one whole broadcast, as a relay sends it."""
+    _check(packet, _BROADCAST)
+
+
+def event_reader(topic: str) -> Callable[[bytes], None]:
+    """Makes what raises `FrameError` unless it is given one whole event of `topic`."""
+    head = bytes((Op.PUBLISH,)) + encode_string(topic)
+
+    def read(packet: bytes) -> None:
+        _check(packet, head)
+
+    return read
+
+
+_BROADCAST: Final = bytes((Op.BROADCAST,))
+
+
+def _check(packet: bytes, head: bytes) -> None:
+    if not packet.startswith(head):
+        raise FrameError("a packet is not of the kind that its subject stands for")
+    try:
+        length, at = read_varint_untrusted(packet, len(head))
+    except (IrisProtocolError, IndexError) as error:
+        raise FrameError(f"a packet's length cannot be read: {error}") from error
+    if at + length != len(packet):
+        raise FrameError(f"a packet of {length} bytes has {len(packet) - at}")

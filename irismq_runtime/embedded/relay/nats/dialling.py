@@ -1,0 +1,239 @@
+"""How a connection to NATS is made, and ended: who we are, what we are told, how long it takes.
+
+With line.py the one place that knows nats-py. A dialler makes clients that stand,
+one at a time; what goes wrong on the way is an error with a text for a person:
+`ConfigError` when a server will not have us, which no trying again changes, and
+`NotConnected` when none answers in time. Nothing is left behind then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Protocol
+from urllib.parse import urlsplit
+
+from irismq_runtime.errors import ConfigError, NotConnected
+
+try:
+    from nats import errors
+    from nats.aio.client import Client
+except ImportError as error:
+    raise ConfigError(
+        "nats",
+        "routing over NATS needs nats-py, which is not installed",
+        "install the extra: pip install 'irismq-runtime[nats]'",
+    ) from error
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Coroutine, Sequence
+    from pathlib import Path
+
+    from irismq_runtime.embedded.relay.nats.options import NatsOptions
+
+__all__ = ["Client", "Dialler", "Events", "Login", "end_task", "errors", "without_login", "words"]
+
+#: Words of a server that will not have us, whatever we try again.
+_REFUSALS: Final = ("authorization", "authentication", "nkey", "permissions violation")
+#: A task that is cancelled ends within so many turns: nats-py swallows one now and then.
+_TURNS_TO_END: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Who we are to NATS. All of it optional; a URL may have a user and a password too."""
+
+    credentials: Path | None = None
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    token: str | None = field(default=None, repr=False)
+    tls: ssl.SSLContext | None = None
+
+    def options(self) -> dict[str, Any]:
+        """What nats-py is told of it."""
+        given = {
+            "user_credentials": self.credentials,
+            "user": self.user,
+            "password": self.password,
+            "token": self.token,
+            "tls": self.tls,
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
+
+class Events(Protocol):
+    """Who is told what becomes of a client once it stands."""
+
+    async def on_error(self, error: Exception) -> None:
+        """Something went wrong that need not be the end."""
+        ...
+
+    async def on_disconnected(self) -> None:
+        """The connection is lost; nats-py looks for another server."""
+        ...
+
+    async def on_reconnected(self) -> None:
+        """The connection stands again, with its subscriptions."""
+        ...
+
+    async def on_closed(self) -> None:
+        """nats-py has given the client up for good."""
+        ...
+
+
+class _Call:
+    """One attempt to make a client, and the client's events once it stands."""
+
+    def __init__(self, events: Events, refused: asyncio.Future[None]) -> None:
+        self.refused = refused
+        self.trouble = ""
+        self.stands = False
+        self._events = events
+
+    async def on_error(self, error: Exception) -> None:
+        if self.stands:
+            await self._events.on_error(error)
+            return
+        self.trouble = words(error)
+        if _is_refusal(error) and not self.refused.done():
+            self.refused.set_result(None)
+
+    async def on_disconnected(self) -> None:
+        if self.stands:
+            await self._events.on_disconnected()
+
+    async def on_reconnected(self) -> None:
+        if self.stands:
+            await self._events.on_reconnected()
+
+    async def on_closed(self) -> None:
+        if self.stands:
+            await self._events.on_closed()
+
+
+class Dialler:
+    """Makes connected clients. Loop thread only."""
+
+    def __init__(
+        self,
+        servers: Sequence[str],
+        login: Login,
+        *,
+        name: str,
+        rng: random.Random,
+        options: NatsOptions,
+        events: Events,
+    ) -> None:
+        self._servers = list(servers)
+        self._login = login
+        self._name = name
+        self._rng = rng
+        self._options = options
+        self._events = events
+
+    @property
+    def where(self) -> str:
+        """The servers' addresses, without logins."""
+        return ", ".join(map(without_login, self._servers))
+
+    async def dial(self) -> Client:
+        """A client that stands. Raises `NotConnected` or `ConfigError`."""
+        loop = asyncio.get_running_loop()
+        call = _Call(self._events, loop.create_future())
+        client = Client()
+        attempt = loop.create_task(self._connect(client, call))
+        try:
+            await asyncio.wait(
+                [attempt, call.refused],
+                timeout=self._options.connect_timeout,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if attempt.done():
+                attempt.result()
+                call.stands = True
+                return client
+        except (errors.Error, OSError, ValueError, ImportError) as error:
+            call.trouble = words(error)
+        except BaseException:
+            await self._give_up(attempt, client)
+            raise
+        await self._give_up(attempt, client)
+        raise self._failure(call)
+
+    async def discard(self, client: Client) -> None:
+        """Close a client, whatever state it is in, within `stop_seconds`."""
+        closing = asyncio.create_task(client.close())
+        await asyncio.wait([closing], timeout=self._options.stop_seconds)
+        await end_task(closing)
+        await asyncio.sleep(0)  # its tasks, cancelled by now, end in the next turn
+
+    async def _give_up(self, attempt: asyncio.Task[None], client: Client) -> None:
+        await end_task(attempt)
+        await self.discard(client)
+
+    def _failure(self, call: _Call) -> ConfigError | NotConnected:
+        if call.refused.done():
+            return ConfigError(
+                "nats",
+                f"the server at {self.where} refused this relay ({call.trouble})",
+                "check the credentials file, user, password, token or TLS certificates",
+            )
+        return NotConnected(
+            f"NATS at {self.where}",
+            call.trouble or f"no answer within {self._options.connect_timeout:g} s",
+            remedy="is nats-server running there, and is the address right?",
+        )
+
+    def _connect(self, client: Client, call: _Call) -> Coroutine[Any, Any, None]:
+        options = self._options
+        # Said to be whole seconds there, but only ever slept for.
+        pauses: dict[str, Any] = {
+            "reconnect_time_wait": options.reconnect_pause * self._rng.uniform(0.5, 1.5),
+            "ping_interval": options.ping_interval,
+        }
+        return client.connect(
+            servers=self._servers,
+            name=self._name,
+            error_cb=call.on_error,
+            disconnected_cb=call.on_disconnected,
+            reconnected_cb=call.on_reconnected,
+            closed_cb=call.on_closed,
+            max_reconnect_attempts=-1,
+            max_outstanding_pings=2,
+            **pauses,
+            **self._login.options(),
+        )
+
+
+async def end_task(task: asyncio.Task[Any]) -> None:
+    """Cancel a task until it has ended, and take what it ended with."""
+    for _ in range(_TURNS_TO_END):
+        if task.done():
+            break
+        task.cancel()
+        await asyncio.sleep(0)
+    if task.done() and not task.cancelled():
+        with suppress(Exception):
+            task.result()
+
+
+def without_login(url: str) -> str:
+    """A server's URL as it may be shown."""
+    parts = urlsplit(url if "//" in url else f"nats://{url}")
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def words(error: BaseException) -> str:
+    """What an error of nats-py says, without its decoration."""
+    text = str(error).removeprefix("nats: ").strip("'\" ")
+    return text or type(error).__name__
+
+
+def _is_refusal(error: BaseException) -> bool:
+    text = str(error).lower()
+    return isinstance(error, (errors.AuthorizationError, ssl.SSLError)) or any(
+        word in text for word in _REFUSALS
+    )

@@ -1,0 +1,326 @@
+"""The connection to NATS: kept up, subscribed, and written to by one task.
+
+The one module that knows nats-py. A line says what it wants to hear (`want`) and
+is asked by nobody whether it hears it yet: after every connection, the first or
+a later one, the wanted subscriptions are made before anything else goes out, so
+a request never overtakes the membership it was sent after. What is to be sent is
+taken (`take`) once a turn, when the connection stands, and waits where it is
+until then. nats-py finds its way back to a server by itself; where it gives up
+for good (the server refused a login that held before) a new client is made.
+
+Order of a turn: new subscriptions, messages, subscriptions that go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+
+from irismq_runtime.embedded.relay.nats.dialling import (
+    Client,
+    Dialler,
+    end_task,
+    errors,
+    without_login,
+    words,
+)
+from irismq_runtime.errors import ConfigError, NotConnected
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from nats.aio.msg import Msg
+    from nats.aio.subscription import Subscription
+
+    from actors.clock import Clock
+    from irismq_runtime.embedded.relay.nats.dialling import Login
+    from irismq_runtime.embedded.relay.nats.options import NatsOptions, NatsStats
+
+__all__ = ["Handler", "Interest", "Line", "Message"]
+
+_LOG = logging.getLogger("irismq_runtime.embedded.relay.nats")
+
+#: The status with which a server says that nobody is subscribed.
+_NO_RESPONDERS: Final = "503"
+_DEFAULT_MAX_PAYLOAD: Final = 1024 * 1024
+_LONGEST_PAUSE: Final = 5.0
+
+
+class Message(NamedTuple):
+    """One NATS message to be sent; an empty reply is none."""
+
+    subject: str
+    reply: str
+    payload: bytes
+
+
+class Interest(NamedTuple):
+    """A subscription; with a queue it shares the messages with its namesakes."""
+
+    subject: str
+    queue: str = ""
+
+
+#: Called with (subject, reply, data, nobody): `nobody` when the server says that none was there.
+Handler: TypeAlias = "Callable[[str, str, bytes, bool], None]"
+
+
+class Line:
+    """A connection to a NATS cluster. Loop thread only."""
+
+    def __init__(
+        self,
+        servers: Sequence[str],
+        login: Login,
+        *,
+        name: str,
+        clock: Clock,
+        rng: random.Random,
+        options: NatsOptions,
+        stats: NatsStats,
+        take: Callable[[], list[Message]],
+        on_up: Callable[[], None],
+    ) -> None:
+        self._dialler = Dialler(servers, login, name=name, rng=rng, options=options, events=self)
+        self._clock = clock
+        self._rng = rng
+        self._options = options
+        self._stats = stats
+        self._take = take
+        self._on_up = on_up
+        self._client: Client | None = None
+        self._up = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._closed = asyncio.Event()
+        self._stopping = False
+        self._wanted: dict[Interest, tuple[int, Handler]] = {}
+        self._held: dict[Interest, list[Subscription]] = {}
+        self._changed: dict[Interest, None] = {}
+        self._ready: deque[Message] = deque()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._last_report = float("-inf")
+        #: What went wrong last, for health and errors; empty when nothing did.
+        self.trouble = ""
+
+    @property
+    def up(self) -> bool:
+        """True while messages go out and come in."""
+        return self._up.is_set() and self._client is not None and self._client.is_connected
+
+    @property
+    def max_payload(self) -> int:
+        """Bytes of the largest message that the server takes."""
+        return _DEFAULT_MAX_PAYLOAD if self._client is None else self._client.max_payload
+
+    @property
+    def where(self) -> str:
+        """The servers' addresses, without logins."""
+        return self._dialler.where
+
+    def want(self, interest: Interest, count: int, handler: Handler) -> None:
+        """Hold `count` subscriptions of this kind from now on; 0 ends them.
+
+        `handler` is called on the loop with what comes; it must not raise.
+        """
+        if count:
+            self._wanted[interest] = (count, handler)
+        else:
+            self._wanted.pop(interest, None)
+        self._changed[interest] = None
+        self._wake.set()
+
+    def wake(self) -> None:
+        """There is something to take."""
+        self._wake.set()
+
+    async def start(self) -> None:
+        """Connect. Raises `NotConnected`, or `ConfigError` when the server refuses us."""
+        self._connected(await self._dialler.dial())
+        self._tasks = [asyncio.create_task(self._write()), asyncio.create_task(self._keep())]
+
+    async def stop(self) -> None:
+        """Send what is to be sent, and disconnect. Bounded by `stop_seconds` for each."""
+        self._stopping = True
+        self._wake.set()
+        if not self._tasks:
+            return
+        writer, keeper = self._tasks
+        if self.up:
+            await asyncio.wait([writer], timeout=self._options.stop_seconds)
+        await end_task(writer)
+        await end_task(keeper)
+        self._tasks = []
+        client, self._client = self._client, None
+        if client is not None:
+            await self._dialler.discard(client)
+        self._up.clear()
+        self._stats.connected = False
+        self._held.clear()
+        self._ready.clear()
+
+    # Connecting
+
+    def _connected(self, client: Client) -> None:
+        """A new client stands: everything wanted is to be subscribed on it."""
+        self._client = client
+        self._held.clear()
+        self._changed = dict.fromkeys(self._wanted)
+        self._closed.clear()
+        self._mark_up()
+
+    def _mark_up(self) -> None:
+        client = self._client
+        if client is None or client.connected_url is None:
+            return
+        self.trouble = ""
+        self._stats.connected = True
+        self._stats.server = without_login(client.connected_url.geturl())
+        self._up.set()
+        self._wake.set()
+        self._on_up()
+
+    async def _keep(self) -> None:
+        """Make a new client whenever nats-py has given one up."""
+        pause = self._options.reconnect_pause
+        while True:
+            await self._closed.wait()
+            await self._pause(pause * self._rng.uniform(0.5, 1.5))
+            try:
+                client = await self._dialler.dial()
+            except (NotConnected, ConfigError) as error:
+                self._report("%s", error)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+                continue
+            pause = self._options.reconnect_pause
+            self._stats.reconnects += 1
+            self._connected(client)
+
+    async def _pause(self, seconds: float) -> None:
+        waited = asyncio.get_running_loop().create_future()
+        timer = self._clock.call_later(seconds, _resolve, waited)
+        try:
+            await waited
+        finally:
+            timer.cancel()
+
+    # What nats-py reports
+
+    async def on_error(self, error: Exception) -> None:
+        """Count what was thrown away; log the rest (`dialling.Events`)."""
+        if isinstance(error, errors.SlowConsumerError):
+            self._stats.slow_consumer += 1
+            self._report("messages for %s were thrown away: too many wait", error.subject)
+            return
+        self.trouble = words(error)
+        self._report("NATS: %s", self.trouble)
+
+    async def on_disconnected(self) -> None:
+        """What is to be sent waits from now on."""
+        self._up.clear()
+        self._stats.connected = False
+        if not self._stopping:
+            self.trouble = self.trouble or "the connection was lost"
+            self._report("the connection to NATS at %s is lost", self._stats.server)
+
+    async def on_reconnected(self) -> None:
+        """nats-py has subscribed again by now."""
+        self._stats.reconnects += 1
+        self._mark_up()
+        _LOG.info("connected to NATS at %s again", self._stats.server)
+
+    async def on_closed(self) -> None:
+        """A new client is needed, unless this is the end."""
+        if not self._stopping:
+            self._closed.set()
+
+    def _report(self, text: str, *values: object) -> None:
+        """Log a warning, at most one a second."""
+        now = self._clock.monotonic()
+        level = logging.DEBUG if now - self._last_report < 1.0 else logging.WARNING
+        if level == logging.WARNING:
+            self._last_report = now
+        _LOG.log(level, text, *values)
+
+    # Writing
+
+    async def _write(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            await self._up.wait()
+            client = self._client
+            if client is None:
+                return
+            try:
+                await self._subscribe(client)
+                await self._publish(client)
+                await self._unsubscribe()
+            except errors.Error as error:
+                # The connection went in the middle: the rest goes out on the next one.
+                self.trouble = words(error)
+                self._wake.set()
+                if not client.is_connected:
+                    self._up.clear()
+                    self._stats.connected = False
+                await asyncio.sleep(0)
+            if self._stopping and not self._wake.is_set():
+                return
+
+    async def _subscribe(self, client: Client) -> None:
+        for interest in list(self._changed):
+            count, handler = self._wanted.get(interest, (0, None))
+            held = self._held.setdefault(interest, [])
+            while handler is not None and len(held) < count:
+                held.append(
+                    await client.subscribe(
+                        interest.subject,
+                        queue=interest.queue,
+                        cb=self._receiver(handler),
+                        pending_bytes_limit=self._options.pending_limit,
+                    )
+                )
+
+    async def _unsubscribe(self) -> None:
+        for interest in list(self._changed):
+            count = self._wanted.get(interest, (0, None))[0]
+            held = self._held.get(interest, [])
+            while len(held) > count:
+                await held.pop().unsubscribe()
+            if not held:
+                self._held.pop(interest, None)
+            if len(held) == count:
+                self._changed.pop(interest, None)
+        if self._changed:
+            self._wake.set()
+
+    def _receiver(self, handler: Handler) -> Callable[[Msg], Coroutine[Any, Any, None]]:
+        stats = self._stats
+
+        async def receive(message: Msg) -> None:
+            stats.messages_in += 1
+            headers = message.headers
+            nobody = headers is not None and headers.get("Status") == _NO_RESPONDERS
+            handler(message.subject, message.reply, message.data, nobody)
+
+        return receive
+
+    async def _publish(self, client: Client) -> None:
+        ready = self._ready
+        ready.extend(self._take())
+        while ready:
+            subject, reply, payload = ready[0]
+            try:
+                await client.publish(subject, payload, reply)
+            except (errors.MaxPayloadError, errors.BadSubjectError) as error:
+                self._stats.too_large += 1
+                self._report("a message of %d bytes was not sent: %s", len(payload), error)
+            ready.popleft()
+            self._stats.messages_out += 1
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

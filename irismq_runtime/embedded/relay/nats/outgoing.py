@@ -1,0 +1,117 @@
+"""What a turn produced for NATS, by where it goes: few large messages instead of many. Pure.
+
+Sources keep what they have for one place until the line takes it all, once a
+turn. What waits is counted in bytes, so that senders can be slowed down before
+the limit and nothing is taken past it. Order within a source is kept; between
+sources there is none.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+
+from irismq_runtime.embedded.relay.nats.frames import (
+    ANSWER_OVERHEAD,
+    answers_message,
+)
+from irismq_runtime.embedded.relay.nats.line import Message
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from irismq_runtime.embedded.relay.nats.options import NatsOptions
+    from irismq_runtime.embedded.relay.nats.shared import Shared
+
+__all__ = ["Answers", "Outgoing", "Source", "portions"]
+
+#: Bytes from which on a message takes no further item.
+_FULL: Final = 64 * 1024
+
+
+class Source(Protocol):
+    """Has something to send to one place."""
+
+    def take(self) -> Iterable[Message]:
+        """All that it has, as messages; it keeps nothing of it."""
+        ...
+
+
+class Outgoing:
+    """Everything that waits for the line. Loop thread only."""
+
+    def __init__(self, options: NatsOptions, overrun: Callable[[], None]) -> None:
+        self._options = options
+        self._overrun = overrun
+        self._sources: dict[Source, None] = {}
+        #: Bytes that wait.
+        self.waiting = 0
+        #: Called when something has come to be taken; set by the line's owner.
+        self.wake: Callable[[], None] = _nothing
+
+    def has_room(self, size: int) -> bool:
+        """Whether `size` more bytes may wait; slows the sender down before that ends."""
+        waiting = self.waiting + size
+        if waiting > self._options.stall_mark:
+            self._overrun()
+        return waiting <= self._options.waiting_limit
+
+    def add(self, source: Source, size: int) -> None:
+        """`source` has `size` bytes more."""
+        self.waiting += size
+        if not self._sources:
+            self.wake()
+        self._sources[source] = None
+
+    def take(self) -> list[Message]:
+        """All that waits, as messages."""
+        sources, self._sources = self._sources, {}
+        self.waiting = 0
+        messages: list[Message] = []
+        for source in sources:
+            messages += source.take()
+        return messages
+
+
+class Answers:
+    """The answers that go to one relay."""
+
+    def __init__(self, subject: str, shared: Shared) -> None:
+        self._subject = subject
+        self._relay_id = shared.relay_id
+        self._outgoing = shared.outgoing
+        self._stats = shared.stats
+        self._items: list[bytes] = []
+
+    def add(self, item: bytes) -> None:
+        """Send an answer, unless too much waits already: its caller then times out."""
+        size = len(item) + ANSWER_OVERHEAD
+        if not self._outgoing.has_room(size):
+            self._stats.dropped += 1
+            return
+        self._items.append(item)
+        self._outgoing.add(self, size)
+
+    def take(self) -> Iterator[Message]:
+        """The messages."""
+        items, self._items = self._items, []
+        for portion in portions(items, _FULL):
+            yield Message(self._subject, "", answers_message(self._relay_id, portion))
+
+
+def portions(items: Sequence[bytes], full: int) -> Iterator[Sequence[bytes]]:
+    """Items in order, cut into runs that reach `full` bytes with their last item at most.
+
+    A run holds one item at least, and stays below `full` unless that one is longer.
+    """
+    begin = size = 0
+    for index, item in enumerate(items):
+        if size and size + len(item) > full:
+            yield items[begin:index]
+            begin, size = index, 0
+        size += len(item)
+    if begin < len(items):
+        yield items[begin:] if begin else items
+
+
+def _nothing() -> None:
+    """Nobody takes yet."""

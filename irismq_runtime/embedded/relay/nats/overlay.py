@@ -1,0 +1,256 @@
+"""One relay's part in the network of relays, from a start to a stop.
+
+Wires the parts together: what the directory holds becomes subscriptions, what
+NATS brings goes to the calls, the tunnels or the members, and what cannot be read
+is counted and logged. It has a relay id of its own: whatever was meant for an
+earlier run of the relay finds nobody. Loop thread only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from irismq_runtime.embedded.relay.nats.calls import CallsIn, CallsOut
+from irismq_runtime.embedded.relay.nats.casts import Casts, broadcast_reader, event_reader
+from irismq_runtime.embedded.relay.nats.frames import FrameError, decode_opening_untrusted
+from irismq_runtime.embedded.relay.nats.line import Interest, Line
+from irismq_runtime.embedded.relay.nats.outgoing import Outgoing
+from irismq_runtime.embedded.relay.nats.shared import Shared
+from irismq_runtime.embedded.relay.nats.subjects import GROUP, RELAY_ID_BYTES, Subjects
+from irismq_runtime.embedded.relay.nats.ways import Ways
+from irismq_runtime.embedded.relay.router import BackEndHealth
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Sequence
+
+    from actors.clock import Clock, TimerHandle
+    from irismq_runtime.embedded.relay.calls import Call
+    from irismq_runtime.embedded.relay.nats.dialling import Login
+    from irismq_runtime.embedded.relay.nats.options import NatsOptions, NatsStats
+    from irismq_runtime.embedded.relay.router import Directory, Host
+    from irismq_runtime.embedded.relay.tunnels import Tunnel
+
+__all__ = ["Overlay"]
+
+_LOG = logging.getLogger("irismq_runtime.embedded.relay.nats")
+
+#: Places that a relay takes in a queue group at most, however many members it has.
+_MAX_PLACES: Final = 64
+
+
+class Overlay:
+    """A relay connected to the others."""
+
+    def __init__(
+        self,
+        servers: Sequence[str],
+        login: Login,
+        *,
+        net: str,
+        name: str,
+        directory: Directory,
+        host: Host,
+        clock: Clock,
+        rng: random.Random,
+        options: NatsOptions,
+        stats: NatsStats,
+    ) -> None:
+        self._directory = directory
+        self._host = host
+        self._clock = clock
+        self._options = options
+        self._stats = stats
+        relay_id = rng.getrandbits(8 * RELAY_ID_BYTES).to_bytes(RELAY_ID_BYTES, "big")
+        self._subjects = subjects = Subjects(net, relay_id)
+        self._outgoing = outgoing = Outgoing(options, host.overrun)
+        self._line = Line(
+            servers,
+            login,
+            name=name,
+            clock=clock,
+            rng=rng,
+            options=options,
+            stats=stats,
+            take=outgoing.take,
+            on_up=self._on_up,
+        )
+        outgoing.wake = self._line.wake
+        shared = Shared(
+            relay_id,
+            subjects,
+            directory,
+            outgoing,
+            options,
+            stats,
+            now=clock.monotonic,
+            largest=self._largest,
+        )
+        self._calls_out = CallsOut(shared)
+        self._calls_in = CallsIn(shared, host.timeouts)
+        self._ways = Ways(shared)
+        self._casts = Casts(shared)
+        self._turn_ends = False
+        self._keeper: TimerHandle | None = None
+        self._last_report = float("-inf")
+
+    async def start(self) -> None:
+        """Connect. Raises `NotConnected`, or `ConfigError` when NATS refuses this relay."""
+        line, subjects = self._line, self._subjects
+        line.want(Interest(subjects.all_answers), 1, self._safely(self._on_answers))
+        line.want(Interest(subjects.all_ways), 1, self._safely(self._on_way))
+        await line.start()
+        self._keep()
+
+    async def stop(self) -> None:
+        """Close the tunnels, send what is to be sent, and disconnect."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+        self._ways.close_all("the relay of the other end stops")
+        await self._line.stop()
+
+    def health(self) -> BackEndHealth:
+        """Whether the other relays can be reached now."""
+        if self._line.up:
+            return BackEndHealth()
+        why = self._line.trouble or "the connection was lost"
+        return BackEndHealth(ok=False, reason=f"no connection to NATS at {self._line.where}: {why}")
+
+    # What the relay's sessions say
+
+    def cluster_changed(self, cluster: str) -> None:
+        """A member has come or gone."""
+        members = len(self._directory.members(cluster))
+        places = min(members, _MAX_PLACES)
+        self._line.want(
+            Interest(self._subjects.requests(cluster), GROUP),
+            places,
+            self._safely(partial(self._on_requests, cluster)),
+        )
+        self._line.want(
+            Interest(self._subjects.broadcasts(cluster)),
+            min(members, 1),
+            self._safely(partial(self._on_broadcasts, cluster)),
+        )
+
+    def topic_changed(self, topic: str) -> None:
+        """A subscriber has come or gone."""
+        wanted = 1 if self._directory.listeners(topic) else 0
+        self._line.want(
+            Interest(self._subjects.topic(topic)),
+            wanted,
+            self._safely(partial(self._on_events, topic, event_reader(topic))),
+        )
+
+    def broadcast(self, cluster: str, packet: bytes) -> None:
+        """Send a broadcast to the members elsewhere."""
+        self._casts.add(self._subjects.broadcasts(cluster), packet)
+
+    def publish(self, topic: str, packet: bytes) -> None:
+        """Send an event to the subscribers elsewhere."""
+        self._casts.add(self._subjects.topic(topic), packet)
+
+    def request(self, cluster: str, call: Call, body: bytes) -> None:
+        """Hand a request to one member anywhere."""
+        up = self._line.up
+        member = None if up else self._directory.pick(cluster)
+        if member is None:
+            self._calls_out.request(cluster, call, body, up=up)
+        else:
+            member.take_request(call, body)
+
+    def open_tunnel(self, cluster: str, tunnel: Tunnel) -> None:
+        """Offer a tunnel to one member anywhere."""
+        member = None if self._line.up else self._directory.pick(cluster)
+        if member is None:
+            self._ways.open_tunnel(cluster, tunnel)
+        else:
+            member.take_tunnel(tunnel)
+
+    # What NATS brings
+
+    def _safely(
+        self, handler: Callable[[str, str, bytes, bool], None]
+    ) -> Callable[[str, str, bytes, bool], None]:
+        """`handler`, with what cannot be read counted, and a turn's writing after it."""
+
+        def handle(subject: str, reply: str, data: bytes, nobody: bool) -> None:
+            try:
+                handler(subject, reply, data, nobody)
+            except FrameError as error:
+                self._stats.unreadable += 1
+                self._report(subject, error)
+            if not self._turn_ends:
+                self._turn_ends = True
+                asyncio.get_running_loop().call_soon(self._end_turn)
+
+        return handle
+
+    def _end_turn(self) -> None:
+        self._turn_ends = False
+        self._host.end_turn()
+
+    def _on_requests(
+        self, cluster: str, _subject: str, reply: str, data: bytes, _nobody: bool
+    ) -> None:
+        opening = decode_opening_untrusted(data)
+        if opening is None:
+            self._calls_in.on_requests_untrusted(cluster, reply, data)
+        else:
+            self._ways.on_opening_untrusted(cluster, reply, *opening)
+
+    def _on_answers(self, subject: str, _reply: str, data: bytes, nobody: bool) -> None:
+        if nobody:
+            self._calls_out.on_nobody_untrusted(subject)
+        else:
+            self._calls_out.on_answers_untrusted(data)
+
+    def _on_way(self, subject: str, reply: str, data: bytes, nobody: bool) -> None:
+        self._ways.on_message_untrusted(subject, reply, data, nobody=nobody)
+
+    def _on_broadcasts(
+        self, cluster: str, _subject: str, _reply: str, data: bytes, _nobody: bool
+    ) -> None:
+        for packet in self._casts.packets_untrusted(data, broadcast_reader):
+            for member in self._directory.members(cluster):
+                member.take_broadcast(packet)
+
+    def _on_events(
+        self,
+        topic: str,
+        reader: Callable[[bytes], None],
+        _subject: str,
+        _reply: str,
+        data: bytes,
+        _nobody: bool,
+    ) -> None:
+        for packet in self._casts.packets_untrusted(data, reader):
+            for listener in self._directory.listeners(topic):
+                listener.take_event(topic, packet)
+
+    # The line, and time
+
+    def _largest(self) -> int:
+        return self._line.max_payload
+
+    def _on_up(self) -> None:
+        """Connected, perhaps again: find out at once which tunnels have suffered."""
+        self._ways.keep(at_once=True)
+
+    def _keep(self) -> None:
+        self._ways.keep()
+        self._keeper = self._clock.call_later(self._options.keep_interval, self._keep)
+        self._host.end_turn()
+
+    def _report(self, subject: str, error: FrameError) -> None:
+        """Log what cannot be read, at most one a second as a warning."""
+        now = self._clock.monotonic()
+        quiet = now - self._last_report < 1.0
+        if not quiet:
+            self._last_report = now
+        _LOG.log(
+            logging.DEBUG if quiet else logging.WARNING, "relay passes over %s: %s", subject, error
+        )
