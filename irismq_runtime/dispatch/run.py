@@ -79,7 +79,12 @@ class Run(Delivery):
         return ()
 
     def starting(self) -> bool:
-        """Called right before the handler runs; False keeps it from running."""
+        """Called right before the handler runs; False keeps it from running.
+
+        Called again when its actor passes it on or takes it up again: it is claimed then.
+        """
+        if self.begun:
+            return True
         claim = self.dispatch.claim
         self.begun = claim(self.stored)
         for copy in self.copies:

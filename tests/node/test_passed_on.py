@@ -1,0 +1,138 @@
+"""A durable message that its actor passes on, or puts aside, is handled once and finished."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import irismq_runtime.embedded  # noqa: F401  # read from disk before a loop runs
+from actors import Actor, Event, receives
+from irismq_runtime import Node
+from supervisors import PartitionSupervisor, Supervisor, child
+from tests.node.helpers import Add, Fail, Total
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+SETTLED = {"settlement.finished", "settlement.requeued", "settlement.buried"}
+
+
+@pytest.fixture
+async def node() -> AsyncIterator[Node]:
+    """One on real sockets: the leases of NSQ are what this is about."""
+    options = {"requeue_base": 0.02}
+    async with Node.embedded(name="node", drain=1.0, mailbox_options=options) as node:
+        yield node
+
+
+class Settlements:
+    """What became of the stored messages of a node, in order."""
+
+    def __init__(self, node: Node) -> None:
+        self.names: list[str] = []
+        self._more = asyncio.Event()
+        node.system.events.subscribe(self._see)
+
+    def _see(self, event: Event) -> None:
+        if event.name in SETTLED:
+            self.names.append(event.name)
+            self._more.set()
+
+    async def reach(self, count: int) -> list[str]:
+        """Wait for so many."""
+        async with asyncio.timeout(20):
+            while len(self.names) < count:
+                self._more.clear()
+                await self._more.wait()
+        return self.names
+
+
+class Book(Actor):
+    """One partition: adds, and fails as it is told."""
+
+    def __init__(self, log: list[Any]) -> None:
+        super().__init__()
+        self.log = log
+
+    @receives(Add)
+    async def add(self, message: Add) -> None:
+        await asyncio.sleep(0)
+        self.log.append((message.amount, self.context.attempt))
+
+    @receives(Fail)
+    def fail(self, message: Fail) -> None:
+        self.log.append((message.how, self.context.attempt))
+        if self.context.attempt <= message.times:
+            raise ValueError("boom")
+
+
+class Books(PartitionSupervisor):
+    """Serves an address, and gives each message to the child for its key."""
+
+    address = "test.books"
+    partitions = 2
+
+    def key(self, message: Add | Fail) -> int:
+        return message.amount if isinstance(message, Add) else 0
+
+
+async def test_partitions_behind_an_address_handle_stored_messages(node: Node) -> None:
+    log: list[Any] = []
+    settlements = Settlements(node)
+    books = child(Books, child(Book, log), name="books")
+    await node.start(Supervisor.of(books, max_restarts=10))
+    for number in range(4):
+        await node.ref("test.books").tell(Add(number))
+    assert await settlements.reach(4) == ["settlement.finished"] * 4
+    assert sorted(log) == [(number, 1) for number in range(4)]
+
+
+async def test_a_crash_behind_the_partitions_brings_the_message_again(node: Node) -> None:
+    log: list[Any] = []
+    settlements = Settlements(node)
+    await node.start(child(Books, child(Book, log), name="books"))
+    await node.ref("test.books").tell(Fail(times=1))
+    settled = await settlements.reach(2)
+    assert settled == ["settlement.requeued", "settlement.finished"]
+    assert log == [("crash", 1), ("crash", 2)]
+
+
+class Shut(Actor):
+    """Puts everything aside until it is opened."""
+
+    address = "test.shut"
+
+    def __init__(self, log: list[int], aside: asyncio.Event) -> None:
+        super().__init__()
+        self.log = log
+        self.aside = aside
+        self.open = False
+
+    @receives(Add)
+    def add(self, message: Add) -> None:
+        if not self.open:
+            self.stash()
+            self.aside.set()
+            return
+        self.log.append(message.amount)
+
+    @receives(Total)
+    def unlock(self, message: Total) -> None:
+        self.open = True
+        self.unstash_all()
+
+
+async def test_a_stored_message_that_was_put_aside_is_handled_when_it_is_taken_up(
+    node: Node,
+) -> None:
+    log: list[int] = []
+    aside = asyncio.Event()
+    settlements = Settlements(node)
+    await node.start(child(Shut, log, aside))
+    await node.ref("test.shut").tell(Add(1))
+    await asyncio.wait_for(aside.wait(), timeout=20)
+    await node.ref("test.shut").ask(Total())
+    assert await settlements.reach(1) == ["settlement.finished"]
+    assert log == [1]
