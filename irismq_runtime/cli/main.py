@@ -51,6 +51,10 @@ class Commands(DeferredGroup):
             f"{_CLI}.tree:tree",
             "Show who runs where, in which state, and how often it was restarted.",
         ),
+        "observe": (
+            f"{_CLI}.observe:observe",
+            "Serve a page that shows all nodes, their trees, services and dead letters.",
+        ),
         "dead": (f"{_CLI}.dead:app", "Look at, replay or drop the dead letters of an address."),
         "mailbox": (
             f"{_CLI}.mailbox:mailbox",

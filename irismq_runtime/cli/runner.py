@@ -15,10 +15,12 @@ from irismq_runtime.cli.leaving import leave_within_grace, signals_mean_nothing_
 from irismq_runtime.cli.options import (
     IRIS_DEFAULT,
     NSQD_DEFAULT,
+    NSQD_HTTP_DEFAULT,
     Iris,
     Lookupd,
     Name,
     Nsqd,
+    NsqdHttp,
     load_tree,
     make_node,
     naming_wrong_servers,
@@ -29,7 +31,7 @@ from irismq_runtime.errors import ConfigError
 from irismq_runtime.observe import Check, Endpoint, Health, require_metrics
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from irismq_runtime.node import Node
 
@@ -64,6 +66,11 @@ def run_tree(
             metavar="HOST:PORT", help="Answer /live, /ready and /metrics there, over HTTP."
         ),
     ] = "",
+    observe: Annotated[
+        int | None,
+        typer.Option(metavar="PORT", help="Serve the observer page on loopback at this port."),
+    ] = None,
+    nsqd_http: NsqdHttp = NSQD_HTTP_DEFAULT,
     max_attempts: Annotated[
         int, typer.Option(help="Deliveries after which a message goes to ADDRESS.dead.")
     ] = 5,
@@ -85,6 +92,7 @@ def run_tree(
             lease=lease,
             max_attempts=max_attempts,
             status=status,
+            observer=None if observe is None else (observe, nsqd_http),
         ),
         remedy=_REMEDY,
     )
@@ -101,14 +109,20 @@ def _need_metrics() -> None:
         fail(str(error), codes.USAGE)
 
 
-async def _run(tree: str, *, status: str, **options: Any) -> int:
+async def _run(
+    tree: str, *, status: str, observer: tuple[int, list[str]] | None, **options: Any
+) -> int:
     with signals_mean_nothing_begun():
         root = load_tree(tree)
     quiet_while_connecting(True)
     node = make_node(**options)
     try:
-        async with naming_wrong_servers(node), _status_page(status, node):
-            code = await watching_the_start(node, node.run(root, on_phase=_say))
+        async with (
+            naming_wrong_servers(node),
+            _status_page(status, node),
+            _observer_page(observer) as on_phase,
+        ):
+            code = await watching_the_start(node, node.run(root, on_phase=on_phase))
     except Exception as error:
         text, code = verdict(error, _REMEDY) or (f"{type(error).__name__}: {error}", codes.BUG)
         leave_within_grace(code, f"irismq: {text}")
@@ -135,6 +149,28 @@ async def _status_page(status: str, node: Node) -> AsyncIterator[None]:
         yield
     finally:
         await page.stop()
+
+
+@contextlib.asynccontextmanager
+async def _observer_page(
+    observer: tuple[int, list[str]] | None,
+) -> AsyncIterator[Callable[[Node, str], None]]:
+    """What is to be told the phases of the node; with `observer` the page is among it."""
+    if observer is None:
+        yield _say
+        return
+    from irismq_runtime.cli.observe import PageBeside
+
+    page = PageBeside(*observer)
+
+    def told(node: Node, phase: str) -> None:
+        _say(node, phase)
+        page.on_phase(node, phase)
+
+    try:
+        yield told
+    finally:
+        await page.ended()
 
 
 def _say(node: Node, phase: str) -> None:

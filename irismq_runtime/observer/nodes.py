@@ -140,7 +140,11 @@ class WatchedNode:
         report = self.report
         if report is None:
             return NodeView(
-                id=self.id, name=self.name, state=state, since=self._since, error=self._error
+                id=self.id,
+                name=self.name,
+                state=state,
+                since=round(self._since, 1),
+                error=self._error,
             )
         trees = tuple(self._place(tree, (), now) for tree in report.trees)
         offset = self._answered_wall - report.time
@@ -148,7 +152,7 @@ class WatchedNode:
             id=self.id,
             name=self.name,
             state=state,
-            since=self._since,
+            since=round(self._since, 1),
             ready=report.health.ready and state == "up",
             reasons=report.health.reasons,
             error=self._error if state in {"silent", "lost"} else "",

@@ -1,0 +1,146 @@
+"""`irismq observe`: the observer page, for every node that presence hears.
+
+A client node of its own looks at the others; `irismq run --observe PORT` serves the
+same page from a node that works, from its connection until it drains.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from irismq_runtime.cli import codes
+from irismq_runtime.cli.console import err, execute, fail
+from irismq_runtime.cli.http import get_json
+from irismq_runtime.cli.options import (
+    CLIENT_NAME,
+    IRIS_DEFAULT,
+    NSQD_DEFAULT,
+    NSQD_HTTP_DEFAULT,
+    Iris,
+    Nsqd,
+    NsqdHttp,
+    client_node,
+)
+from irismq_runtime.node.signals import Signals
+from irismq_runtime.observer import Gatherer
+from irismq_runtime.observer.page import ObserverPage, new_token
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+    from irismq_runtime.node import Node
+
+__all__ = ["DEFAULT_PORT", "PageBeside", "observe", "observer_page"]
+
+DEFAULT_PORT = 8160
+
+
+def observe(
+    nsqd: Nsqd = NSQD_DEFAULT,
+    nsqd_http: NsqdHttp = NSQD_HTTP_DEFAULT,
+    iris: Iris = IRIS_DEFAULT,
+    port: Annotated[int, typer.Option("--port", help="Where the page is.")] = DEFAULT_PORT,
+    host: Annotated[
+        str,
+        typer.Option(
+            help="Where to listen. Whoever reaches another host than loopback may read everything."
+        ),
+    ] = "127.0.0.1",
+) -> None:
+    """Serve a page that shows all nodes, their trees, services and dead letters."""
+    execute(_serve(nsqd, nsqd_http, iris, host, port))
+
+
+async def _serve(nsqd: list[str], nsqd_http: list[str], iris: str, host: str, port: int) -> None:
+    over = asyncio.Event()
+    with Signals(asyncio.get_running_loop(), lambda _: over.set(), codes.FORCED):
+        async with client_node(nsqd, iris) as node:
+            try:
+                async with observer_page(node, brokers=nsqd_http, host=host, port=port):
+                    await over.wait()
+            except OSError as error:
+                fail(f"{_cannot(port, error)}; give another --port", codes.UNREACHABLE)
+
+
+def _cannot(port: int, error: OSError) -> str:
+    return f"cannot listen on port {port}: {error.strerror or error}"
+
+
+@contextlib.asynccontextmanager
+async def observer_page(
+    node: Node, *, brokers: Iterable[str], port: int, host: str = "127.0.0.1", itself: bool = False
+) -> AsyncIterator[ObserverPage]:
+    """Serve the page for what `node` hears, and say where. `itself`: `node` is shown too.
+
+    Raises `OSError` when the port is taken.
+    """
+    token = new_token()
+    gatherer = Gatherer(node, brokers=brokers, stats=_stats, ignore={CLIENT_NAME}, itself=itself)
+    nsqd = [str(endpoint) for endpoint in node.config.nsqd]
+    page = ObserverPage(gatherer, nsqd=nsqd, token=token, host=host, port=port)
+    async with gatherer, page:
+        _say(page, host)
+        yield page
+
+
+class PageBeside:
+    """The page of a node that is run, driven by the node's phases.
+
+    That it cannot be served is said and changes nothing: the node works.
+    """
+
+    def __init__(self, port: int, brokers: Iterable[str]) -> None:
+        self._port = port
+        self._brokers = list(brokers)
+        self._over = asyncio.Event()
+        self._serving: asyncio.Task[None] | None = None
+
+    def on_phase(self, node: Node, phase: str) -> None:
+        """See `Node.run`."""
+        if phase == "connected":
+            own = node.endpoints.get("nsqd_http")
+            brokers = [own] if own else self._brokers
+            self._serving = asyncio.get_running_loop().create_task(self._serve(node, brokers))
+        elif phase != "runs":
+            self._over.set()
+
+    async def ended(self) -> None:
+        """Stop serving, and wait for that."""
+        self._over.set()
+        if self._serving is not None:
+            await self._serving
+
+    async def _serve(self, node: Node, brokers: list[str]) -> None:
+        try:
+            async with observer_page(node, brokers=brokers, port=self._port, itself=True):
+                await self._over.wait()
+        except OSError as error:
+            err.print(f"no observer page: {_cannot(self._port, error)}", markup=False)
+
+
+async def _stats(endpoint: str) -> Any:
+    query = {"include_clients": "false", "include_mem": "false"}
+    return await get_json(endpoint, "/stats", 1.0, **query)
+
+
+def _say(page: ObserverPage, host: str) -> None:
+    lines = [
+        f"the observer is at {page.url}",
+        f"to act, not only to read: {page.acting_url}",
+    ]
+    if not _is_loopback(host):
+        lines.append(f"whoever reaches {host} may read: keep others off with a firewall or a proxy")
+    for line in lines:
+        err.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

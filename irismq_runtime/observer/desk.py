@@ -1,0 +1,91 @@
+"""Dead letters for the page: listed, shown, replayed, dropped, one address at a time.
+
+Looking takes the letters from the broker for a moment (see letters), so that two who
+look at the same address take turns, and only addresses that are known are looked at.
+Messages are shown one by one, as text of limited length.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from irismq_runtime.observer.letters import dead_letters, drop, replay
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from irismq_runtime.observer.letters import Letter
+
+__all__ = ["Desk"]
+
+#: Letters listed at most, and looked through for one that is meant.
+MOST_LISTED: Final = 200
+MOST_SEARCHED: Final = 2500
+#: Characters of a message, or of another text, that are shown.
+MOST_SHOWN: Final = 20_000
+_MOST_AT_ONCE: Final = 8
+
+
+class Desk:
+    """See the module. `nsqd`: brokers, "host:port". Loop thread only."""
+
+    def __init__(self, nsqd: Iterable[str]) -> None:
+        self._nsqd = tuple(nsqd)
+        self._locks = tuple(asyncio.Lock() for _ in range(_MOST_AT_ONCE))
+
+    async def list(self, address: str) -> dict[str, Any]:
+        """The letters of `address`, the latest first, without their messages.
+
+        {"letters": [...], "more": whether there are others}. Raises `NotConnected`.
+        """
+        async with self._turn(address), dead_letters(self._nsqd, address, MOST_LISTED + 1) as held:
+            rows = [letter.row() for letter in reversed(held[1])]
+        return {"letters": rows[:MOST_LISTED], "more": len(rows) > MOST_LISTED}
+
+    async def show(self, address: str, letter_id: str) -> dict[str, Any] | None:
+        """One letter with its error, traceback and message; None when it is gone."""
+        async with self._turn(address), dead_letters(self._nsqd, address, MOST_SEARCHED) as held:
+            found = next(_meant(held[1], [letter_id]), None)
+            if found is None:
+                return None
+            row = found.full()
+        message = row.pop("message")
+        for name in ("error", "traceback", "reason"):
+            row[name] = row[name][:MOST_SHOWN]
+        text = _text(message)
+        return {**row, "message": text[:MOST_SHOWN], "cut": max(0, len(text) - MOST_SHOWN)}
+
+    async def replay(self, address: str, ids: Iterable[str]) -> dict[str, int]:
+        """Put letters back into the mailbox. {"done": how many, "back": listed still}."""
+        async with self._turn(address), dead_letters(self._nsqd, address, MOST_SEARCHED) as held:
+            done, back = await replay(held[0], address, _meant(held[1], ids))
+        return {"done": done, "back": back}
+
+    async def drop(self, address: str, ids: Iterable[str]) -> dict[str, int]:
+        """Give letters up for good; as `replay`."""
+        async with self._turn(address), dead_letters(self._nsqd, address, MOST_SEARCHED) as held:
+            done, back = drop(_meant(held[1], ids))
+        return {"done": done, "back": back}
+
+    def _turn(self, address: str) -> asyncio.Lock:
+        """The lock of `address`; some others have the same, which bounds the looks at once."""
+        return self._locks[hash(address) % len(self._locks)]
+
+
+def _meant(letters: Iterable[Letter], ids: Iterable[str]) -> Iterator[Letter]:
+    wanted = set(ids)
+    return (letter for letter in letters if letter.id in wanted)
+
+
+def _text(message: Any) -> str:
+    """A message for reading: JSON where it can be, else what Python says of it."""
+    if isinstance(message, bytes):
+        return message.decode("utf-8", "replace")
+    try:
+        plain = msgspec.json.encode(message, enc_hook=str)
+    except (TypeError, ValueError, msgspec.MsgspecError, RecursionError):
+        return repr(message)
+    return msgspec.json.format(plain, indent=2).decode()

@@ -1,0 +1,130 @@
+"""The observer page: one small HTTP server in front of a gatherer.
+
+Listens on loopback unless it is told another host. Serves files that are part of
+the package and nothing from anywhere else; see handlers for what it answers and
+guard for whom.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from importlib import resources
+from typing import TYPE_CHECKING, Final, Self
+
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application
+
+from irismq_runtime.observer.desk import Desk
+from irismq_runtime.observer.guard import Guard
+from irismq_runtime.observer.handlers import Shared, routes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import TracebackType
+
+    from tornado.web import RequestHandler
+
+    from irismq_runtime.observer.gatherer import Gatherer
+
+__all__ = ["ObserverPage", "new_token"]
+
+_LOG = logging.getLogger("irismq.observer")
+_MOST_BODY: Final = 256 * 1024
+#: Seconds for streams to notice the end.
+_GRACE: Final = 2.0
+_TYPES: Final = {
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+
+
+def new_token() -> str:
+    """A token that nobody guesses."""
+    return secrets.token_urlsafe(18)
+
+
+class ObserverPage:
+    """Serves what `gatherer` sees while it is entered.
+
+    `nsqd`: the brokers ("host:port") in which dead letters are looked for. `port` of
+    0 takes a free one. Entering raises `OSError` when the port is taken.
+    """
+
+    def __init__(
+        self,
+        gatherer: Gatherer,
+        *,
+        nsqd: Iterable[str],
+        token: str,
+        host: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
+        self._gatherer = gatherer
+        self._desk = Desk(nsqd)
+        self._guard = Guard(token, host)
+        self._token = token
+        self._host = host
+        self.port = port
+        self._server: HTTPServer | None = None
+        self._shared: Shared | None = None
+
+    @property
+    def url(self) -> str:
+        """Where a browser finds it."""
+        host = "127.0.0.1" if self._host in {"0.0.0.0", "::"} else self._host  # noqa: S104  # for showing
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"
+
+    @property
+    def acting_url(self) -> str:
+        """The same for somebody who may act: browsers do not send what follows the #."""
+        return f"{self.url}#token={self._token}"
+
+    async def __aenter__(self) -> Self:
+        files = await asyncio.to_thread(_files)
+        self._shared = Shared(self._gatherer, self._desk, self._guard, files)
+        application = Application(routes(self._shared), log_function=_log, compress_response=False)
+        sockets = await asyncio.to_thread(bind_sockets, self.port, self._host)
+        self._server = HTTPServer(
+            application,
+            max_body_size=_MOST_BODY,
+            max_header_size=16 * 1024,
+            idle_connection_timeout=60,
+        )
+        self._server.add_sockets(sockets)
+        self.port = sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._server is None or self._shared is None:
+            return
+        self._shared.closing.set()
+        self._server.stop()
+        await self._server.close_all_connections()
+        if self._shared.streams:
+            await asyncio.wait(self._shared.streams, timeout=_GRACE)
+
+
+def _files() -> dict[str, tuple[str, bytes]]:
+    """The static files by path."""
+    found = {}
+    for entry in resources.files("irismq_runtime.observer").joinpath("static").iterdir():
+        kind = _TYPES.get(entry.name.rpartition(".")[2])
+        if kind is not None:
+            path = "/" if entry.name == "index.html" else f"/{entry.name}"
+            found[path] = (kind, entry.read_bytes())
+    return found
+
+
+def _log(handler: RequestHandler) -> None:
+    if _LOG.isEnabledFor(logging.DEBUG):
+        _LOG.debug("%s %s: %s", handler.request.method, handler.request.path, handler.get_status())

@@ -1,0 +1,320 @@
+// The page: what the stream tells is merged into one state, and drawn from it.
+// Reading needs nothing; every order is a POST that carries the token in a header.
+
+import { CHARTS, chart, drawCharts, noteTime } from "./charts.js";
+import { detail } from "./detail.js";
+import { h, patch } from "./dom.js";
+import { ago, count, plural } from "./format.js";
+import { letterDesk } from "./letters.js";
+import { nodeList } from "./nodes.js";
+import { serviceTable } from "./services.js";
+
+const MOST_POINTS = 1200;
+const $ = (id) => document.getElementById(id);
+
+const state = {
+  nodes: new Map(),
+  services: new Map(),
+  problems: [],
+  brokers: [],
+  history: [],
+  time: 0,
+  heard: 0,
+  live: "connecting",
+  // What the reader has chosen; `view` counts changes of it.
+  view: 0,
+  find: "",
+  open: new Map(),
+  focus: "",
+  sort: { by: "address", down: false },
+  span: 300,
+  desk: { address: "", letters: [], chosen: new Set(), busy: false, error: "", more: false },
+  detail: null,
+  sure: "",
+  token: takeToken(),
+};
+
+// The stream -------------------------------------------------------------------
+
+function merge(told) {
+  state.time = told.time;
+  noteTime(told.time);
+  for (const part of ["nodes", "services"]) {
+    for (const [key, value] of Object.entries(told[part] || {})) {
+      if (value === null) state[part].delete(key);
+      else state[part].set(key, value);
+    }
+  }
+  if (told.problems) state.problems = told.problems;
+  if (told.brokers) state.brokers = told.brokers;
+  if (told.history) state.history = told.history;
+  else if (told.point) state.history.push(told.point);
+  if (state.history.length > MOST_POINTS) state.history.splice(0, state.history.length - MOST_POINTS);
+}
+
+function listen() {
+  const stream = new EventSource("api/stream");
+  stream.addEventListener("all", (event) => {
+    state.nodes.clear();
+    state.services.clear();
+    heard(event);
+  });
+  stream.addEventListener("change", heard);
+  stream.onerror = () => {
+    state.live = "reconnecting";
+    draw();
+    if (stream.readyState === EventSource.CLOSED) {
+      stream.close();
+      setTimeout(listen, 2000);
+    }
+  };
+}
+
+function heard(event) {
+  merge(JSON.parse(event.data));
+  state.live = "live";
+  state.heard = performance.now();
+  draw();
+}
+
+// Orders -----------------------------------------------------------------------
+
+async function call(path, options = {}) {
+  const answer = await fetch(path, { ...options, credentials: "omit", cache: "no-store" });
+  const value = await answer.json();
+  if (!answer.ok) throw Object.assign(new Error(value.error || answer.statusText), { status: answer.status });
+  return value;
+}
+
+function post(order) {
+  return call("api/act", {
+    method: "POST",
+    headers: { "Content-Type": "application/json", "X-Irismq-Token": state.token },
+    body: JSON.stringify(order),
+  });
+}
+
+// Runs an order that has been confirmed; asks for the token when there is none.
+async function carryOut(verb, order, said) {
+  if (!state.token) {
+    act.open({ kind: "token", then: state.detail });
+    return null;
+  }
+  if (state.sure !== verb) {
+    state.sure = verb;
+    changed();
+    return null;
+  }
+  state.sure = "";
+  try {
+    const done = await post(order);
+    say(said(done));
+    return done;
+  } catch (error) {
+    if (error.status === 401) {
+      act.token("");
+      act.open({ kind: "token", error: error.message });
+    } else say(error.message, true);
+    return null;
+  }
+}
+
+function say(text, bad = false) {
+  const place = $("said");
+  place.textContent = text;
+  place.classList.toggle("bad", bad);
+  place.classList.add("shown");
+  clearTimeout(say.timer);
+  say.timer = setTimeout(() => place.classList.remove("shown"), 6000);
+}
+
+const act = {
+  toggle(key, open) { state.open.set(key, open); changed(); },
+  focus(key) { if (state.focus !== key) { state.focus = key; changed(); } },
+  sort(by) {
+    const down = state.sort.by === by ? !state.sort.down : by !== "address";
+    state.sort = { by, down };
+    changed();
+  },
+  unsure() { if (state.sure) { state.sure = ""; changed(); } },
+  detail(node, path) { act.open({ kind: "place", node, path }); },
+  open(what) {
+    state.detail = what;
+    state.sure = "";
+    drawNow();
+    if (!$("detail").open) $("detail").showModal();
+  },
+  close() { $("detail").close(); },
+  token(token) {
+    state.token = token.trim();
+    keepToken(state.token);
+    const then = state.detail && state.detail.then;
+    if (then) act.open(then);
+    else if (state.detail && state.detail.kind === "token") act.close();
+    changed();
+  },
+  async restart(node, supervisor, child) {
+    await carryOut("restart", { act: "restart", node, supervisor, child }, () => `${child} is restarted`);
+    changed();
+  },
+  choose(ids, chosen) {
+    for (const id of ids) if (chosen) state.desk.chosen.add(id); else state.desk.chosen.delete(id);
+    state.sure = "";
+    changed();
+  },
+  async letters(address) {
+    const before = state.desk.address === address ? state.desk : { letters: [], chosen: new Set() };
+    const desk = state.desk = { ...before, address, busy: true, error: "", more: false };
+    changed();
+    try {
+      const found = await call(`api/letters?address=${encodeURIComponent(address)}`);
+      const ids = new Set(found.letters.map(({ id }) => id));
+      Object.assign(desk, found, { chosen: new Set([...desk.chosen].filter((id) => ids.has(id))) });
+    } catch (error) {
+      desk.error = error.message;
+    }
+    desk.busy = false;
+    changed();
+    $("letters-section").scrollIntoView({ block: "nearest" });
+  },
+  async show(id) {
+    const what = { kind: "letter", address: state.desk.address, letter: null };
+    act.open(what);
+    try {
+      what.letter = await call(`api/letter?address=${encodeURIComponent(what.address)}&id=${encodeURIComponent(id)}`);
+    } catch (error) {
+      what.error = error.message;
+    }
+    draw();
+  },
+  async order(verb, ids) {
+    const desk = state.desk;
+    const word = verb === "replay" ? "replayed" : "dropped";
+    const done = await carryOut(verb, { act: verb, address: desk.address, ids }, ({ done: number, back }) =>
+      plural(number, `letter ${word}`, `letters ${word}`) + (back ? `; ${count(back)} came back, try again` : ""));
+    if (!done) return;
+    desk.letters = desk.letters.filter(({ id }) => !ids.includes(id));
+    if (state.detail && state.detail.kind === "letter") act.close();
+    changed();
+  },
+};
+
+// The token and the theme ------------------------------------------------------
+
+function takeToken() {
+  const given = new URLSearchParams(location.hash.slice(1)).get("token");
+  if (given) {
+    history.replaceState(null, "", location.pathname);
+    keepToken(given);
+    return given;
+  }
+  try { return sessionStorage.getItem("token") || ""; } catch { return ""; }
+}
+
+function keepToken(token) {
+  try {
+    if (token) sessionStorage.setItem("token", token);
+    else sessionStorage.removeItem("token");
+  } catch { /* it is asked for again after a reload */ }
+}
+
+const THEMES = ["auto", "light", "dark"];
+
+function theme(next) {
+  const root = document.documentElement;
+  const now = root.dataset.theme || "auto";
+  const wanted = next ? THEMES[(THEMES.indexOf(now) + 1) % 3] : now;
+  if (wanted === "auto") delete root.dataset.theme;
+  else root.dataset.theme = wanted;
+  try { localStorage.setItem("theme", wanted); } catch { /* only for this page, then */ }
+  $("theme").textContent = `Theme: ${wanted}`;
+  draw();
+}
+
+// Drawing ----------------------------------------------------------------------
+
+let planned = false;
+
+function changed() {
+  state.view += 1;
+  draw();
+}
+
+function draw() {
+  if (planned) return;
+  planned = true;
+  requestAnimationFrame(drawNow);
+}
+
+function drawNow() {
+  planned = false;
+  const up = [...state.nodes.values()].filter((node) => node.state === "up").length;
+  $("summary").textContent = state.heard
+    ? `${plural(up, "node", "nodes")} up, ${plural(state.services.size, "address", "addresses")}` : "";
+  const quiet = state.heard && performance.now() - state.heard > 3000;
+  const live = state.live === "live" && quiet ? "stalled" : state.live;
+  $("live").textContent = live;
+  $("live").className = `live ${live}`;
+  $("acting").textContent = state.token ? "May act" : "Read only";
+  document.body.classList.toggle("stale", Boolean(state.heard) && live !== "live");
+  document.title = `${state.problems.length ? `(${state.problems.length}) ` : ""}irismq observer`;
+  patch($("problems"), problemList());
+  patch($("span"), [[120, "2"], [300, "5"], [600, "10"]].map(([span, name]) =>
+    h("button", { key: span, type: "button", "aria-pressed": String(state.span === span), onclick: () => { state.span = span; changed(); } }, `${name} min`)));
+  const span = shownSpan();
+  patch($("charts"), CHARTS.map((which) => chart(which, state.history, span, draw)));
+  drawCharts($("charts"), state.history, span);
+  patch($("nodes"), state.heard ? nodeList(state, act) : []);
+  patch($("services"), state.heard ? serviceTable(state, act) : []);
+  patch($("letters"), state.heard ? letterDesk(state, act) : []);
+  patch($("detail"), state.detail ? detail(state, act) : []);
+}
+
+// As much as was chosen, or as there is.
+function shownSpan() {
+  const points = state.history;
+  const age = points.length ? points[points.length - 1].time - points[0].time : 0;
+  return Math.max(60, Math.min(state.span, Math.ceil(age / 30) * 30));
+}
+
+function problemList() {
+  if (!state.heard) return [h("p", { class: "empty", key: "wait" }, "Looking at the system …")];
+  if (!state.problems.length) return [h("p", { class: "fine", key: "fine" }, "Nothing.")];
+  return [h("ul", { class: "problems", key: "list" }, state.problems.map((one) =>
+    h("li", { key: one.key, class: one.severity, "data-kind": one.kind },
+      h("button", { type: "button", onclick: () => jump(one) },
+        h("span", { class: "kind" }, one.kind.replace("-", " ")),
+        h("span", { class: "text" }, one.text),
+        h("span", { class: "dim" }, nodeName(one), " for ", ago(one.since, state.time))))))];
+}
+
+function nodeName(problem) {
+  const node = state.nodes.get(problem.node);
+  return node ? `on ${node.name}` : "";
+}
+
+// To what a problem is about.
+function jump(problem) {
+  const wanted = `${problem.node}/${problem.subject}`;
+  const found = [...document.querySelectorAll("[data-key], [data-address], [data-node]")].find((each) =>
+    each.dataset.key === wanted || (!problem.node && each.dataset.address === problem.subject))
+    || [...document.querySelectorAll("[data-node]")].find((each) => each.dataset.node === problem.node);
+  if (problem.kind === "dead-letters") act.letters(problem.subject);
+  else if (found) {
+    found.scrollIntoView({ block: "center" });
+    found.focus({ preventScroll: true });
+    found.classList.add("shown");
+    setTimeout(() => found.classList.remove("shown"), 1500);
+  }
+}
+
+$("find").addEventListener("input", (event) => { state.find = event.target.value; changed(); });
+$("theme").addEventListener("click", () => theme(true));
+$("acting").addEventListener("click", () => act.open({ kind: "token" }));
+$("detail").addEventListener("close", () => { state.detail = null; state.sure = ""; draw(); });
+$("detail").addEventListener("click", (event) => { if (event.target === event.currentTarget) act.close(); });
+addEventListener("resize", draw);
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+setInterval(draw, 1000);
+theme(false);
+listen();
