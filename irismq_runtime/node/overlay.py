@@ -7,10 +7,9 @@ extra that is not installed, is a `ConfigError` that names the option.
 
 from __future__ import annotations
 
-import importlib
 import ssl
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from irismq_runtime.errors import ConfigError
 
@@ -24,15 +23,15 @@ __all__ = ["nats_back_end"]
 def nats_back_end(overlay: NatsOverlay, connect_timeout: float) -> BackEnd:
     """Return the back end, not connected yet. Blocks; touches no loop."""
     credentials, tls = _credentials(overlay.credentials), _tls(overlay)
-    nats: Any = importlib.import_module("irismq_runtime.embedded.relay.nats")
-    back_end: BackEnd = nats.NatsBackEnd(
+    from irismq_runtime.embedded.relay.nats import NatsBackEnd, NatsOptions
+
+    return NatsBackEnd(
         overlay.servers,
         net=overlay.net,
         credentials=credentials,
         tls=tls,
-        options=nats.NatsOptions(connect_timeout=connect_timeout),
+        options=NatsOptions(connect_timeout=connect_timeout),
     )
-    return back_end
 
 
 def _credentials(path: str) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import socket
@@ -60,3 +61,14 @@ async def test_a_port_that_is_taken_is_one_line_and_code_3():
     (line,) = err.splitlines()
     assert line.startswith("irismq: cannot listen: ")
     assert port in line
+
+
+async def test_a_missing_extra_is_one_line_that_names_it(tmp_path):
+    (tmp_path / "nats.py").write_text('raise ImportError("not installed")\n')
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    flags = ("--port", "0", "--nats", "nats://127.0.0.1:1")
+    code, out, err = await irismq("relay", *flags, PYTHONPATH=path)
+    assert (code, out) == (codes.USAGE, "")
+    (line,) = err.splitlines()
+    assert line.startswith("irismq: nats: ")
+    assert line.endswith("pip install 'irismq-runtime[nats]'")

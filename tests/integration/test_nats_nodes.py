@@ -1,0 +1,210 @@
+"""Two nodes, each with a relay of its own, on three real NATS servers that get killed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import supervisors
+from actors.errors import ActorError
+from irismq_runtime import ConfigError, Node, NoSuchService, NotConnected, RuntimeFault
+from irismq_runtime.cli import codes
+from tests.integration.processes import irismq, running
+from tests.integration.service import Put
+from tests.integration.two_relays_node import expected, tree, try_everything
+from tests.integration.waiting import until
+from tests.support.nats_cluster import nats_cluster
+from tests.support.nsqd_server import nsqd_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.support.nats_cluster import NatsCluster
+
+#: Asks under way at any time while servers are killed.
+ASKERS = 20
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[NatsCluster]:
+    async with nats_cluster() as three:
+        yield three
+
+
+@pytest.fixture
+async def nsqd() -> AsyncIterator[str]:
+    async with nsqd_server("embedded") as broker:
+        yield f"{broker.host}:{broker.port}"
+
+
+def iris(cluster: NatsCluster, net: str = "pair") -> str:
+    return f"{','.join(cluster.urls)}?net={net}"
+
+
+@contextlib.asynccontextmanager
+async def node(name: str, nsqd: str, iris: str) -> AsyncIterator[Node]:
+    options: dict[str, Any] = {"presence_period": 0.3, "drain": 2.0}
+    async with Node(name=name, nsqd=nsqd, iris=iris, **options) as one:
+        yield one
+
+
+@pytest.fixture
+async def pair(cluster: NatsCluster, nsqd: str) -> AsyncIterator[list[tuple[Node, Any]]]:
+    """Two nodes and the roots of their trees."""
+    async with contextlib.AsyncExitStack() as stack:
+        nodes = []
+        for name in "ab":
+            one = await stack.enter_async_context(node(name, nsqd, iris(cluster)))
+            nodes.append((one, await one.start(tree(name))))
+        yield nodes
+
+
+async def all_verbs_work(pair: list[tuple[Node, Any]]) -> None:
+    """Each node tries every verb on the other one."""
+    for (one, _), (_, root), other in zip(pair, reversed(pair), "ba", strict=True):
+        saw = await try_everything(one, other)
+        assert {name: value for name, value in saw.items() if name in expected(other)} == expected(
+            other
+        )
+        await supervisors.restart_child(root, "clerk")
+
+
+async def test_every_verb_between_two_nodes(pair):
+    assert all(one.endpoints["iris"].startswith("127.0.0.1:") for one, _ in pair)
+    await all_verbs_work(pair)
+    await until(lambda: all(one.health().ready for one, _ in pair))
+
+
+class Load:
+    """Asks under way all the time; their errors are kept."""
+
+    def __init__(self, ref: Any) -> None:
+        self._ref = ref
+        self.answered = 0
+        self.errors: list[BaseException] = []
+        self._tasks = [asyncio.ensure_future(self._ask()) for _ in range(ASKERS)]
+
+    async def _ask(self) -> None:
+        while True:
+            try:
+                await self._ref.ask(Put("x"), timeout=3.0)
+            except Exception as error:
+                self.errors.append(error)
+                await asyncio.sleep(0)
+            else:
+                self.answered += 1
+
+    async def goes_on(self) -> None:
+        """Wait until every asker has had time for more answers."""
+        enough = self.answered + 5 * ASKERS
+        await until(lambda: self.answered >= enough)
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(90)
+async def test_every_server_is_killed_in_turn_under_load(pair, cluster):
+    """Whichever server a relay uses, it is killed once: asks go on by themselves."""
+    loads = [Load(one.ref(f"pair.{other}")) for (one, _), other in zip(pair, "ba", strict=True)]
+    try:
+        for index in range(cluster.size):
+            for load in loads:
+                await load.goes_on()
+            await cluster.kill(index)
+            for load in loads:
+                await load.goes_on()
+            await cluster.restart(index)
+    finally:
+        for load in loads:
+            await load.stop()
+    errors = [error for load in loads for error in load.errors]
+    assert [error for error in errors if not isinstance(error, RuntimeFault | ActorError)] == []
+    await until(lambda: all(one.health().ready for one, _ in pair))
+    await all_verbs_work(pair)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(90)
+async def test_all_servers_are_away_and_come_back(pair, cluster):
+    (one, _), (two, _) = pair
+    theirs = one.ref("pair.b")
+    await theirs.ask(Put("x"))
+    for index in range(cluster.size):
+        await cluster.kill(index)
+    await until(lambda: not one.health().ready and not two.health().ready)
+    checks = {check.name: check for check in one.health().checks}
+    assert not checks["overlay"].ok
+    assert "NATS" in checks["overlay"].reason
+    assert one.health().live
+    with pytest.raises((RuntimeFault, ActorError)):
+        await theirs.ask(Put("x"), timeout=1.0)
+    for index in range(cluster.size):
+        await cluster.restart(index)
+    await until(lambda: one.health().ready and two.health().ready)
+    await until(lambda: one.members("pair.b") and two.members("pair.a"))
+    await all_verbs_work(pair)
+
+
+async def test_two_networks_on_one_cluster_do_not_see_each_other(cluster, nsqd):
+    async with node("a", nsqd, iris(cluster, "one")) as a, node("b", nsqd, iris(cluster)) as b:
+        await a.start(tree("a"))
+        await b.start(tree("b"))
+        await a.settled()
+        await b.settled()
+        assert (len(a.nodes()), len(b.nodes())) == (1, 1)
+        with pytest.raises(NoSuchService):
+            await b.ref("pair.a").ask(Put("x"), timeout=0.5)
+
+
+async def test_an_embedded_broker_and_a_relay_over_nats_go_together(cluster):
+    address = iris(cluster)
+    async with Node.embedded(name="a", iris=address, drain=2.0, presence_period=0.3) as a:
+        await a.start(tree("a"))
+        assert "nsqd_http" in a.endpoints
+        async with node("b", a.endpoints["nsqd"], address) as b:
+            await until(lambda: b.members("pair.a"))
+            assert await b.ref("pair.a").ask(Put("x")) == 1
+
+
+async def test_a_node_says_that_no_nats_server_answers(nsqd):
+    async with nats_cluster(1) as gone:
+        url = gone.urls[0]
+    nowhere = Node(nsqd=nsqd, iris=url, connect_timeout=0.3)
+    with pytest.raises(NotConnected, match=f"NATS at {re.escape(url)}"):
+        await nowhere.__aenter__()
+
+
+async def test_a_node_says_that_nats_refuses_its_credentials(nsqd):
+    async with nats_cluster(1, extra="authorization { user: a, password: b }") as guarded:
+        right = guarded.urls[0].replace("//", "//a:b@")
+        async with node("a", nsqd, right):
+            pass
+        with pytest.raises(ConfigError, match="refuse") as caught:
+            await Node(nsqd=nsqd, iris=right.replace("a:b@", "a:hunter2@")).__aenter__()
+    assert "hunter2" not in str(caught.value)
+
+
+async def test_commands_speak_over_nats(cluster, nsqd):
+    servers = ("--nsqd", nsqd, "--iris", iris(cluster))
+    async with running("run", "tests.integration.service:Inventory", *servers) as shop:
+        await shop.says(" runs")
+        asked = ("ask", "shop.inventory", "shop.put", '{"sku": "tea", "count": 3}')
+        assert await irismq(*asked, *servers) == (codes.OK, "3\n", "")
+
+
+async def test_a_relay_without_nats_is_one_line_and_code_3():
+    async with nats_cluster(1) as gone:
+        url = gone.urls[0]
+    code, out, err = await irismq("relay", "--nats", url, "--port", "0")
+    assert (code, out) == (codes.UNREACHABLE, "")
+    (line,) = err.splitlines()
+    assert line.startswith(f"irismq: NATS at {url} does not answer: ")
+    assert line.endswith("see that NATS runs there, or name other servers with --nats")
