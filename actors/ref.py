@@ -12,7 +12,7 @@ of -1, so that the one comparison finds it too.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 import pykka
 from pykka.messages import ProxyCall, ProxyGetAttr, ProxySetAttr
@@ -204,9 +204,18 @@ class ActorRef(pykka.ActorRef[Any], Generic[A]):
         """
         self._cell.put(delivery)
 
-    def stop(  # type: ignore[override]  # Pykka's blocks by default; the docs name the difference
-        self, *, block: bool = False, timeout: float | None = None
-    ) -> StopFuture | bool:
+    @overload  # type: ignore[override]  # Pykka's blocks by default; the docs name the difference
+    def stop(
+        self, *, block: Literal[False] = False, timeout: float | None = None
+    ) -> StopFuture: ...
+
+    @overload
+    def stop(self, *, block: Literal[True], timeout: float | None = None) -> bool: ...
+
+    @overload
+    def stop(self, *, block: bool, timeout: float | None = None) -> StopFuture | bool: ...
+
+    def stop(self, *, block: bool = False, timeout: float | None = None) -> StopFuture | bool:
         """Ask the actor to stop, ahead of the messages that wait. Any thread.
 
         The future is True when this stopped it, False when it had ended

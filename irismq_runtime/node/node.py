@@ -12,7 +12,7 @@ the loop that entered the node, except refs, which may be used from any thread.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import supervisors
 from actors import System
@@ -268,7 +268,17 @@ class Node:
             ref = self._refs[key] = ServiceRef(outbound, address, codec=codec, foreign=foreign)
         return ref
 
+    @overload
     def publish(
+        self, topic: str, event: object, *, durable: Literal[True] = True, **options: Any
+    ) -> TellReceipt: ...
+
+    @overload
+    def publish(
+        self, topic: str, event: object, *, durable: bool, **options: Any
+    ) -> TellReceipt | None: ...
+
+    def publish(  # type: ignore[misc]  # the overloads spare the options that both have
         self,
         topic: str,
         event: object,

@@ -1,0 +1,1 @@
+"""A crawler: a durable queue of pages to fetch, one request at a time for each host."""
