@@ -41,19 +41,16 @@ class Request:
 
     __slots__ = ("_bucket", "_id", "_inbox", "_key", "_link", "body", "deadline", "timeout")
 
-    def __init__(
-        self, inbox: Inbox, link: Link, key: int, packet: RelayRequest, deadline: float
-    ) -> None:
-        self.body: bytes = packet.body
+    def __init__(self, inbox: Inbox, link: Link, key: int, packet: RelayRequest) -> None:
+        self._id, self.body, timeout_ms = packet
         #: Seconds left until the caller gives up, at the time of arrival.
-        self.timeout: float = packet.timeout_ms / 1000
+        self.timeout: float = timeout_ms / 1000
         #: The same moment on the connection's clock.
-        self.deadline = deadline
-        self._id = packet.id
+        self.deadline: float = inbox.clock.monotonic() + self.timeout
         self._key = key
         self._link = link
         self._inbox: Inbox | None = inbox
-        self._bucket: set[int] = set()
+        self._bucket: set[int] = inbox.expiry.add(key, self.deadline)
 
     def reply(self, body: bytes) -> bool:
         """Answer with `body`. False when it was too late or already answered.
@@ -64,9 +61,11 @@ class Request:
         if not body:
             raise ValueError("Iris cannot carry an empty reply; send at least one byte")
         inbox = self._inbox
-        if inbox is not None and len(body) > inbox.largest:
+        if inbox is None:
+            return False
+        if len(body) > inbox.largest:
             raise MessageTooLarge(len(body), inbox.largest, limit_of="an Iris message")
-        return inbox is not None and inbox.answer(self, ClientReply(self._id, body, None))
+        return inbox.answer(self, ClientReply(self._id, body, None))
 
     def fail(self, fault: str) -> bool:
         """Answer with a fault text, of which 64 Ki characters are carried. False as in `reply`.
@@ -97,10 +96,11 @@ class Inbox:
         self.too_late = 0
         #: Called when the last request in hand is done with.
         self.on_empty: Callable[[], None] | None = None
+        self.clock = clock
+        #: When the callers give up.
+        self.expiry = Expiry(clock, self._expire)
         self._line = line
-        self._clock = clock
         self._handler = handler
-        self._expiry = Expiry(clock, self._expire)
         self._in_hand: dict[int, Request] = {}
         self._next_key = 0
         self._throttle = Throttle()
@@ -121,10 +121,8 @@ class Inbox:
             self._report_overload()
             return
         key = self._next_key
-        self._next_key += 1
-        deadline = self._clock.monotonic() + packet.timeout_ms / 1000
-        request = self._in_hand[key] = Request(self, link, key, packet, deadline)
-        request._bucket = self._expiry.add(key, deadline)  # noqa: SLF001  # one thing in two classes
+        self._next_key = key + 1
+        request = self._in_hand[key] = Request(self, link, key, packet)
         try:
             self._handler.on_request(request)
         except Exception as error:  # the user's: it must not end the connection for all others
@@ -141,7 +139,7 @@ class Inbox:
     def answer(self, request: Request, reply: ClientReply) -> bool:
         """Send the answer to a request in hand."""
         link = request._link  # noqa: SLF001  # one thing in two classes
-        in_time = self._clock.monotonic() < request.deadline
+        in_time = self.clock.monotonic() < request.deadline
         self._release(request)
         if not (in_time and link.up):
             self.too_late += 1
@@ -157,7 +155,7 @@ class Inbox:
     def stop(self) -> None:
         """The connection ends."""
         self.disconnected()
-        self._expiry.stop()
+        self.expiry.stop()
 
     def _release(self, request: Request) -> None:
         key = request._key  # noqa: SLF001  # one thing in two classes
@@ -177,7 +175,7 @@ class Inbox:
                 self._release(request)
 
     def _report_overload(self) -> None:
-        count = self._throttle.note(self._clock.monotonic())
+        count = self._throttle.note(self.clock.monotonic())
         if count:
             logger.warning(
                 "%d requests refused as overloaded: %d wait with %d bytes, of %s",

@@ -73,11 +73,9 @@ def header_problem(headers: Mapping[str, object]) -> tuple[str, str] | None:
         kind = type(value)
         expected = _TYPES.get(key)
         if expected is kind:
-            if kind is int:
-                if not 0 <= value <= _MAX_MILLISECONDS:  # type: ignore[operator]  # an int
-                    return key, _MUST_BE[int]
-            elif kind is list and not _is_chain(value):
-                return key, _MUST_BE[list]
+            within = kind is not int or 0 <= value <= _MAX_MILLISECONDS  # type: ignore[operator]  # an int
+            if not within or (kind is list and not _is_chain(value)):
+                return key, _MUST_BE[kind]
         elif expected is not None:
             return key, _MUST_BE[expected]
         elif type(key) is not str:
