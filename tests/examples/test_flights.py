@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -11,6 +12,7 @@ import pytest
 
 from examples.flights import data
 from examples.flights.store import Store
+from tests.support.nats_cluster import find_nats_server
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,12 +36,10 @@ def test_a_flight_told_twice_is_kept_once(tmp_path: Path) -> None:
     store.close()
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(120)
-def test_the_demonstration_ends_with_the_right_table() -> None:
-    """Two nodes, crashing handlers and a SIGKILL: the sums are those of the input."""
+def demonstration(*flags: str) -> str:
+    """Run it to its end, which must be good; what it said."""
     ended = subprocess.run(
-        [sys.executable, "-m", "irismq_runtime.cli", "demo"],
+        [sys.executable, "-m", "irismq_runtime.cli", "demo", *flags],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -47,5 +47,21 @@ def test_the_demonstration_ends_with_the_right_table() -> None:
         check=False,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "node-b was killed" in ended.stdout
     assert "WRONG" not in ended.stdout
+    return ended.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_the_demonstration_ends_with_the_right_table() -> None:
+    """Two nodes, crashing handlers and a SIGKILL: the sums are those of the input."""
+    assert "node-b was killed" in demonstration()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_the_demonstration_over_nats_outlives_one_of_its_servers() -> None:
+    find_nats_server()
+    said = demonstration("--nats")
+    assert "node-b was killed" in said
+    assert re.search(r"the NATS server at \S+ was killed", said)
