@@ -28,7 +28,7 @@ from tests.support.iris_relay import iris_relay, unique
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-KINDS = ["embedded", pytest.param("real", marks=pytest.mark.real_iris)]
+KINDS = ["embedded", "nats", pytest.param("real", marks=pytest.mark.real_iris)]
 SOON = 10.0
 
 

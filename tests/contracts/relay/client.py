@@ -9,14 +9,22 @@ from irismq_runtime.protocols.iris import IrisProtocol, encode_packet
 from irismq_runtime.protocols.iris.packets import (
     CLIENT_MAGIC,
     VERSION,
+    ClientBroadcast,
     ClientInit,
     ClientReply,
     ClientRequest,
+    ClientTunnelConfirm,
+    ClientTunnelInit,
     Packet,
+    Publish,
+    RelayBroadcast,
     RelayInit,
     RelayReply,
     RelayRequest,
+    RelayTunnelConfirm,
+    RelayTunnelInit,
     Role,
+    TunnelAllow,
 )
 
 if TYPE_CHECKING:
@@ -28,6 +36,8 @@ P = TypeVar("P", bound=Packet)
 
 #: How long a packet may take that must come; far above what a busy machine needs.
 PATIENCE = 10.0
+#: A subscription of the real relay takes hold a moment after it was sent.
+SETTLE_ROUNDS = 200
 #: How long to listen for what must not come.
 SILENCE = 0.15
 
@@ -166,3 +176,43 @@ class Client(asyncio.Protocol):
     ) -> None:
         self.cut()
         await self.closed.wait()
+
+
+async def settle_subscription(client: Client, topic: str) -> None:
+    """Publish until the first event comes back, then take what is under way."""
+    for _ in range(SETTLE_ROUNDS):
+        client.send(Publish(topic, b"probe"))
+        try:
+            await client.expect(Publish, 0.05)
+        except TimeoutError:
+            continue
+        break
+    client.send(Publish(topic, b"last"))
+    while (await client.expect(Publish)).body != b"last":
+        pass
+
+
+async def settle_member(caller: Client, member: Client, cluster: str) -> None:
+    """Send broadcasts until one arrives: the membership stands."""
+    for _ in range(SETTLE_ROUNDS):
+        caller.send(ClientBroadcast(cluster, b"probe"))
+        try:
+            await member.expect(RelayBroadcast, 0.05)
+        except TimeoutError:
+            continue
+        break
+    caller.send(ClientBroadcast(cluster, b"last"))
+    while (await member.expect(RelayBroadcast)).body != b"last":
+        pass
+
+
+async def open_tunnel(caller: Client, member: Client, cluster: str) -> None:
+    """Build a tunnel that the caller calls 5 and the member 7, and take the first grants."""
+    caller.send(ClientTunnelInit(5, cluster, 5000))
+    offer = await member.expect(RelayTunnelInit)
+    assert offer.chunk_limit == 65_536
+    member.send(ClientTunnelConfirm(offer.init_id, 7))
+    confirm, granted = await caller.expect_all(RelayTunnelConfirm, TunnelAllow)
+    assert confirm == RelayTunnelConfirm(5, False, 65_536)
+    assert granted == TunnelAllow(5, 4 * 1024 * 1024)
+    assert await member.expect(TunnelAllow) == TunnelAllow(7, 4 * 1024 * 1024)

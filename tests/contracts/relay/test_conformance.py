@@ -40,49 +40,22 @@ from irismq_runtime.protocols.iris.packets import (
     RelayRequest,
     RelayTunnelClose,
     RelayTunnelConfirm,
-    RelayTunnelInit,
     Subscribe,
     TunnelAllow,
     TunnelTransfer,
     Unsubscribe,
 )
-from tests.contracts.relay.client import Client
+from tests.contracts.relay.client import (
+    Client,
+    open_tunnel,
+    settle_member,
+    settle_subscription,
+)
 from tests.support.iris_relay import IrisRelay, unique
-
-#: A subscription of the real relay takes hold a moment after it was sent.
-SETTLE_ROUNDS = 200
 
 
 def knows_nobody_at_once(relay: IrisRelay) -> bool:
     return relay.kind == "nats"
-
-
-async def settle_subscription(client: Client, topic: str) -> None:
-    """Publish until the first event comes back, then take what is under way."""
-    for _ in range(SETTLE_ROUNDS):
-        client.send(Publish(topic, b"probe"))
-        try:
-            await client.expect(Publish, 0.05)
-        except TimeoutError:
-            continue
-        break
-    client.send(Publish(topic, b"last"))
-    while (await client.expect(Publish)).body != b"last":
-        pass
-
-
-async def settle_member(caller: Client, member: Client, cluster: str) -> None:
-    """Send broadcasts until one arrives: the membership stands."""
-    for _ in range(SETTLE_ROUNDS):
-        caller.send(ClientBroadcast(cluster, b"probe"))
-        try:
-            await member.expect(RelayBroadcast, 0.05)
-        except TimeoutError:
-            continue
-        break
-    caller.send(ClientBroadcast(cluster, b"last"))
-    while (await member.expect(RelayBroadcast)).body != b"last":
-        pass
 
 
 # Handshake
@@ -356,18 +329,6 @@ async def test_a_member_that_has_left_gets_no_more_requests(relay, connect):
 
 
 # Tunnels
-
-
-async def open_tunnel(caller: Client, member: Client, cluster: str) -> None:
-    """Build a tunnel that the caller calls 5 and the member 7, and take the first grants."""
-    caller.send(ClientTunnelInit(5, cluster, 5000))
-    offer = await member.expect(RelayTunnelInit)
-    assert offer.chunk_limit == 65_536
-    member.send(ClientTunnelConfirm(offer.init_id, 7))
-    confirm, granted = await caller.expect_all(RelayTunnelConfirm, TunnelAllow)
-    assert confirm == RelayTunnelConfirm(5, False, 65_536)
-    assert granted == TunnelAllow(5, 4 * 1024 * 1024)
-    assert await member.expect(TunnelAllow) == TunnelAllow(7, 4 * 1024 * 1024)
 
 
 async def test_a_tunnel_carries_both_ways_within_its_allowance(relay, connect):
