@@ -31,6 +31,13 @@ class Job:
     seconds: float = 0.0
 
 
+@message("load.question")
+@dataclass(frozen=True)
+class Question:
+    number: int
+    seconds: float = 0.0
+
+
 class Run(NamedTuple):
     """One line of the journal."""
 
@@ -51,8 +58,15 @@ def _runs(journal: Path) -> Iterator[Run]:
         yield Run(int(number), int(pid), int(attempt), float(at))
 
 
+async def _passing(seconds: float) -> None:
+    """Return after so long; a timer of the loop, for a handler that waits."""
+    done = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_later(seconds, done.set_result, None)
+    await done
+
+
 class Worker(Actor):
-    """Works on a job for as long as the job says, then writes its line."""
+    """Answers questions. Works on a job for as long as the job says, then writes its line."""
 
     address = ADDRESS
 
@@ -62,12 +76,15 @@ class Worker(Actor):
     def on_stop(self, reason: str) -> None:
         os.close(self.file)
 
+    @receives(Question)
+    async def answer(self, question: Question) -> tuple[int, int]:
+        await _passing(question.seconds)
+        return question.number, os.getpid()
+
     @receives(Job)
     async def work(self, job: Job) -> None:
         if job.seconds:
-            done = asyncio.get_running_loop().create_future()
-            asyncio.get_running_loop().call_later(job.seconds, done.set_result, None)
-            await done
+            await _passing(job.seconds)
         line = f"{job.number} {os.getpid()} {self.context.attempt} {time.monotonic()}\n"
         os.write(self.file, line.encode())
 
