@@ -118,6 +118,7 @@ class InHand(Mailbox):
         parcel = self.take_in_hand()
         if parcel is not None:
             self.company().owed.add(parcel)
+            parcel.promised()
         return parcel
 
     def keep_promise(self, parcel: Parcel) -> bool:

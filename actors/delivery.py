@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
 from actors.errors import Refused, Reject, Retry
 
@@ -23,7 +23,17 @@ if TYPE_CHECKING:
     from actors.context import Context
     from actors.exits import Exit
 
-__all__ = ["CallbackDelivery", "Delivery", "Outcome", "OutcomeKind", "Parcel", "outcome_of"]
+__all__ = [
+    "CallbackDelivery",
+    "Delivery",
+    "Outcome",
+    "OutcomeKind",
+    "Parcel",
+    "Scope",
+    "Scoped",
+    "ScopedDelivery",
+    "outcome_of",
+]
 
 logger = logging.getLogger("actors")
 
@@ -91,6 +101,9 @@ class Parcel:
 
     def moved(self, cell: Cell) -> None:
         """It stands in the inbox of `cell` now."""
+
+    def promised(self) -> None:
+        """Its handler will answer later, and goes on."""
 
     def reply(self, value: Any) -> None:
         """The handler returned `value`. Any thread."""
@@ -258,3 +271,69 @@ class CallbackDelivery(Delivery):
     def ended(self, outcome: Outcome) -> None:
         """Call `on_done`."""
         self._on_done(outcome)
+
+
+class Scope(Protocol):
+    """Something that is in force while the handler of one message runs."""
+
+    def enter(self) -> None:
+        """The handler is about to run, in this thread and context; again after a stash."""
+
+    def leave(self) -> None:
+        """It does not run any more, or has handed the message on. Maybe never entered."""
+
+    def end(self, outcome: Outcome) -> None:
+        """What came of the message. On the loop, once."""
+
+
+class Scoped(Delivery):
+    """Mixed in before a class of deliveries: `scope` is entered and left around the handler.
+
+    Deliveries without one are of another class, so it costs them nothing. A handler
+    that promises to answer later leaves the scope with the promise.
+    """
+
+    __slots__ = ()
+
+    scope: Scope
+
+    def admit(self, cell: Cell) -> bool:
+        """Enter, if the handler is to run."""
+        if not super().admit(cell):
+            return False
+        self.scope.enter()
+        return True
+
+    def reply(self, value: Any) -> None:
+        """Leave first."""
+        self.scope.leave()
+        super().reply(value)
+
+    def fail(self, outcome: Outcome) -> None:
+        """Leave first."""
+        self.scope.leave()
+        super().fail(outcome)
+
+    def put_aside(self) -> None:
+        """Leave; it is entered again when its turn comes again."""
+        self.scope.leave()
+        super().put_aside()
+
+    def moved(self, cell: Cell) -> None:
+        """Leave; another actor enters it."""
+        self.scope.leave()
+        super().moved(cell)
+
+    def promised(self) -> None:
+        """Leave; the answer ends it."""
+        self.scope.leave()
+
+    def _end(self, outcome: Outcome) -> None:
+        self.scope.end(outcome)
+        super()._end(outcome)
+
+
+class ScopedDelivery(Scoped, CallbackDelivery):
+    """A delivery of callbacks with a scope; see `ActorRef.deliver`."""
+
+    __slots__ = ("scope",)

@@ -19,7 +19,7 @@ from pykka.messages import ProxyCall, ProxyGetAttr, ProxySetAttr
 
 from actors._current import current_cell
 from actors.ask import Ask, OwnAsk
-from actors.delivery import CallbackDelivery
+from actors.delivery import CallbackDelivery, ScopedDelivery
 from actors.errors import ActorDeadError, AskCycle, BlockingCall
 from actors.receipt import ACCEPTED, Receipt
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from actors._cell import Cell
     from actors._stopping import StopFuture
     from actors.context import Context
-    from actors.delivery import Delivery, Outcome
+    from actors.delivery import Delivery, Outcome, Scope
     from actors.exits import Exit
 
 __all__ = ["ActorRef"]
@@ -181,18 +181,25 @@ class ActorRef(pykka.ActorRef[Any], Generic[A]):
         context: Context,
         on_done: Callable[[Outcome], None],
         on_start: Callable[[], bool] | None = None,
+        scope: Scope | None = None,
     ) -> Delivery:
         """Put a transport's message in the inbox; `on_done` is called once, on the loop.
 
         `on_start` is called right before the handler; when it gives False the
         handler does not run and the outcome is "cancelled". Both are called on the
-        loop. Loop thread only. Raises `MailboxFull`, `ActorDeadError`, and for
-        asks `AskCycle` (this actor is in `context.chain`) and `Restarting`.
+        loop. `scope` is in force while the handler runs. Loop thread only. Raises
+        `MailboxFull`, `ActorDeadError`, and for asks `AskCycle` (this actor is in
+        `context.chain`) and `Restarting`.
         """
         cell = self._cell
         if context.kind == "ask":
             cell.refuse_ask(context)
-        delivery = CallbackDelivery(message, context, on_done, on_start)
+        delivery: CallbackDelivery
+        if scope is None:
+            delivery = CallbackDelivery(message, context, on_done, on_start)
+        else:
+            delivery = ScopedDelivery(message, context, on_done, on_start)
+            delivery.scope = scope
         cell.put(delivery)
         return delivery
 

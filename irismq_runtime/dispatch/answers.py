@@ -33,11 +33,13 @@ __all__ = ["Answer", "Asked", "BroadcastRequest", "ForeignAnswer", "packed_error
 class Asked:
     """The requests in hand of one member, by envelope id, for their cancellation."""
 
-    __slots__ = ("_in", "address", "codec", "deliveries")
+    __slots__ = ("_in", "address", "called", "codec", "deliveries")
 
     def __init__(self, incoming: Incoming, address: str, codec: str | None) -> None:
         self._in = incoming
         self.address = address
+        #: How it is called in numbers and spans: a name of which there are few.
+        self.called = address
         self.codec = codec
         self.deliveries: dict[bytes, Delivery] = {}
 
@@ -53,10 +55,17 @@ class Asked:
             self._in.counters.cancelled += 1
             delivery.cancel()
 
-    def ended(self, envelope_id: bytes | None, *, in_time: bool) -> None:
-        """A request was answered, or its answer came too late."""
+    def ended(
+        self, envelope_id: bytes | None, arrived: float, outcome: str, *, in_time: bool
+    ) -> None:
+        """A request was answered, or its answer came too late.
+
+        `outcome`: "replied", or the class of the error.
+        """
         if envelope_id is not None:
             self.deliveries.pop(envelope_id, None)
+        took = self._in.clock.monotonic() - arrived
+        self._in.meter.request_ended(self.called, took, outcome if in_time else "late")
         if in_time:
             self._in.counters.answered += 1
             return
@@ -86,12 +95,22 @@ class Answer:
     `sender`: the peer's name of who answers, where the asker cannot tell.
     """
 
-    __slots__ = ("_asked", "_context", "_id", "_message", "_ref", "_request", "_sender")
+    __slots__ = (
+        "_arrived",
+        "_asked",
+        "_context",
+        "_id",
+        "_message",
+        "_ref",
+        "_request",
+        "_sender",
+    )
 
     def __init__(
         self, asked: Asked, request: InboundRequest, envelope_id: bytes, sender: str | None = None
     ) -> None:
         self._asked = asked
+        self._arrived = asked.incoming.clock.monotonic()
         self._request = request
         self._id = envelope_id
         self._sender = sender
@@ -102,8 +121,13 @@ class Answer:
     def deliver(self, ref: ActorRef[Any], message: object, context: Context) -> None:
         """Have `ref` handle the request. Raises as `ActorRef.deliver`."""
         self._ref, self._message, self._context = ref, message, context
-        delivery = ref.deliver(message, context=context, on_done=self.done)
-        self._asked.deliveries[self._id] = delivery
+        asked = self._asked
+        incoming = asked.incoming
+        scope = None
+        if incoming.tracing is not None:
+            scope = incoming.asked(context, asked.called, message)
+        delivery = ref.deliver(message, context=context, on_done=self.done, scope=scope)
+        asked.deliveries[self._id] = delivery
 
     def _again(self, after: float) -> None:
         """The handler raised `Retry`: it is handled again, if that is in time."""
@@ -135,7 +159,7 @@ class Answer:
             self._again(outcome.retry_after or 0.0)
         elif kind == "expired":
             # Nobody waits any more, and the relay has dropped it by itself.
-            self._asked.ended(self._id, in_time=False)
+            self._asked.ended(self._id, self._arrived, "expired", in_time=False)
         elif kind == "cancelled":
             self._given_up(error_for_caller(self._asked.address, outcome))
         elif kind == "crashed" and outcome.error is not None:
@@ -151,14 +175,17 @@ class Answer:
                 Kind.REPLY, self._id, value, self._headers(), codec=asked.codec
             )
         except RuntimeFault as error:
-            data = packed_error(asked.incoming, self._id, error, self._headers())
-        asked.ended(self._id, in_time=self._request.reply(data))
+            self.fail(error)
+            return
+        in_time = self._request.reply(data)
+        asked.ended(self._id, self._arrived, "replied", in_time=in_time)
 
     def fail(self, error: BaseException, *, crashed: bool = False) -> None:
         """Send an error. `crashed`: it left a handler."""
         asked = self._asked
         data = packed_error(asked.incoming, self._id, error, self._headers(), crashed=crashed)
-        asked.ended(self._id, in_time=self._request.reply(data))
+        in_time = self._request.reply(data)
+        asked.ended(self._id, self._arrived, type(error).__name__, in_time=in_time)
 
     def _given_up(self, error: BaseException) -> None:
         """Answer an asker that has gone: it frees a place.
@@ -170,7 +197,7 @@ class Answer:
         body = encode_fault(Fault.of(error))
         envelope = Envelope(Kind.ERROR, self._id, "", body, self._headers())
         self._request.reply(asked.incoming.packer.raw(envelope))
-        asked.ended(self._id, in_time=False)
+        asked.ended(self._id, self._arrived, "cancelled", in_time=False)
 
     def _headers(self) -> dict[str, object]:
         return {} if self._sender is None else {"s": self._sender}
@@ -179,9 +206,10 @@ class Answer:
 class ForeignAnswer:
     """Answers a request that came without an envelope."""
 
-    __slots__ = ("_asked", "_request", "_rule")
+    __slots__ = ("_arrived", "_asked", "_request", "_rule")
 
     def __init__(self, asked: Asked, request: InboundRequest, rule: ForeignRule) -> None:
+        self._arrived = asked.incoming.clock.monotonic()
         self._asked = asked
         self._request = request
         self._rule: ForeignRule = rule
@@ -194,9 +222,10 @@ class ForeignAnswer:
             except RuntimeFault as error:
                 self.fail(error)
             else:
-                self._asked.ended(None, in_time=self._request.reply(data))
+                in_time = self._request.reply(data)
+                self._asked.ended(None, self._arrived, "replied", in_time=in_time)
         elif outcome.kind == "expired":
-            self._asked.ended(None, in_time=False)
+            self._asked.ended(None, self._arrived, "expired", in_time=False)
         else:
             self.fail(error_for_caller(self._asked.address, outcome))
 
@@ -204,7 +233,8 @@ class ForeignAnswer:
         """Answer with the fault as Iris carries it: a text."""
         self._asked.incoming.counters.failed += 1
         text = shorten(f"{type(error).__name__}: {error}")
-        self._asked.ended(None, in_time=self._request.fail(text))
+        in_time = self._request.fail(text)
+        self._asked.ended(None, self._arrived, type(error).__name__, in_time=in_time)
 
 
 class BroadcastRequest:

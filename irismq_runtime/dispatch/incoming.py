@@ -10,14 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 from irismq_runtime.dispatch.counters import Counters
 from irismq_runtime.errors import SignatureError
+from irismq_runtime.observe.tracing import TRACEPARENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from actors import ActorRef, Clock, Events
+    from actors import ActorRef, Clock, Context, Events
+    from actors.delivery import Scope
     from irismq_runtime.errors import DecodeError
     from irismq_runtime.messaging import Packer
     from irismq_runtime.observe.logs import RateLimitedLog
+    from irismq_runtime.observe.meter import Meter
+    from irismq_runtime.observe.tracing import Tracing
     from irismq_runtime.ports import AddressTransport
 
 __all__ = ["Incoming", "chain_of"]
@@ -38,6 +42,9 @@ class Incoming:
     unpack: Callable[[str], Any]
     lost: Callable[[Any, ActorRef[Any], str], None]
     addresses: AddressTransport
+    meter: Meter
+    #: None unless the program has set up tracing.
+    tracing: Tracing | None
     counters: Counters = field(default_factory=Counters)
 
     def sender(self, headers: Mapping[str, Any]) -> object | None:
@@ -50,6 +57,23 @@ class Incoming:
         except ValueError:
             return None
         return sender
+
+    def heard(self, context: Context, address: str, message: object) -> Scope | None:
+        """What is in force while a broadcast or a live event is handled. Only when tracing."""
+        if self.tracing is None or TRACEPARENT not in context.headers:
+            return None
+        about = {
+            "messaging.message.id": "" if context.id is None else context.id.hex(),
+            "irismq.message.type": type(message).__name__,
+        }
+        return self.tracing.consumer(context.headers, address, system="iris", about=about)
+
+    def asked(self, context: Context, address: str, message: object) -> Scope | None:
+        """What is in force while a request is handled. Only when tracing."""
+        if self.tracing is None or TRACEPARENT not in context.headers:
+            return None
+        about = {"irismq.attempt": context.attempt}
+        return self.tracing.server(context.headers, address, message, about)
 
     def refused(self, address: str, error: DecodeError) -> None:
         """Count and report bytes that are not accepted."""

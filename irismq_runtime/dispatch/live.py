@@ -54,7 +54,10 @@ class LiveDispatch:
             incoming.refused(self.topic, error)
             return
         try:
-            self._ref.deliver(message, context=context, on_done=_told)
+            scope = None
+            if incoming.tracing is not None:
+                scope = incoming.heard(context, self.topic, message)
+            self._ref.deliver(message, context=context, on_done=_told, scope=scope)
         except ActorError as error:
             incoming.counters.refused += 1
             incoming.lost(message, self._ref, shorten(error))

@@ -92,7 +92,7 @@ class MemberDispatch:
             if envelope.kind == Kind.ASK:
                 answer.deliver(ref, message, context)
             elif envelope.kind == Kind.TELL:
-                ref.deliver(message, context=context, on_done=_told)
+                self._deliver(ref, message, context)
                 answer.reply(None)
             else:
                 raise DecodeError(f"a {envelope.kind.name} envelope is no request")
@@ -168,9 +168,16 @@ class MemberDispatch:
         context = Context(kind="tell_all", id=envelope.id, sender=sender, headers=headers)
         self._tell(self._ref, message, context)
 
+    def _deliver(self, ref: ActorRef[Any], message: object, context: Context) -> None:
+        incoming = self._in
+        scope = None
+        if incoming.tracing is not None:
+            scope = incoming.heard(context, self.asked.called, message)
+        ref.deliver(message, context=context, on_done=_told, scope=scope)
+
     def _tell(self, ref: ActorRef[Any], message: object, context: Context) -> None:
         try:
-            ref.deliver(message, context=context, on_done=_told)
+            self._deliver(ref, message, context)
         except ActorError as error:
             self._in.counters.refused += 1
             self._in.lost(message, ref, shorten(error))

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from actors import Context, Delivery
+from actors.delivery import Scoped
 from irismq_runtime.wire import Kind
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from irismq_runtime.ports import StoredMessage
     from irismq_runtime.wire import Envelope
 
-__all__ = ["Run"]
+__all__ = ["Run", "ScopedRun"]
 
 
 class Run(Delivery):
@@ -109,7 +110,21 @@ class Run(Delivery):
             self.dispatch.claim(stored)
         return copy
 
+    def described(self) -> dict[str, object]:
+        """What a span of its handling says of it."""
+        about: dict[str, object] = {"irismq.attempt": self.stored.attempts}
+        if self.envelope is not None:
+            about["messaging.message.id"] = self.envelope.id.hex()
+            about["irismq.message.type"] = self.envelope.type
+        return about
+
     def lease_lost(self) -> None:
         """Tell the handler through its context."""
         self.context().lease_lost = True
         self.dispatch.lease_lost(self)
+
+
+class ScopedRun(Scoped, Run):
+    """A run of which tracing knows."""
+
+    __slots__ = ("scope",)

@@ -25,7 +25,7 @@ from irismq_runtime.dispatch.dead import dead_record
 from irismq_runtime.dispatch.dedupe import DedupeWindow
 from irismq_runtime.dispatch.foreign import foreign_value_untrusted
 from irismq_runtime.dispatch.gate import Gate
-from irismq_runtime.dispatch.run import Run
+from irismq_runtime.dispatch.run import Run, ScopedRun
 from irismq_runtime.dispatch.settlement import (
     FINISH,
     GIVE_BACK,
@@ -36,6 +36,7 @@ from irismq_runtime.dispatch.settlement import (
     settlement,
 )
 from irismq_runtime.errors import DecodeError
+from irismq_runtime.observe.tracing import TRACEPARENT
 from irismq_runtime.wire import Envelope
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from actors import ActorRef, Outcome
     from irismq_runtime.dispatch.foreign import ForeignRule
     from irismq_runtime.dispatch.incoming import Incoming
+    from irismq_runtime.observe.tracing import Tracing
     from irismq_runtime.ports import Consumption, StoredMessage
 
 __all__ = ["StoredDispatch"]
@@ -207,7 +209,11 @@ class StoredDispatch:
     def _deliver(
         self, stored: StoredMessage, envelope: Envelope, message: object, allowed: int
     ) -> None:
-        run = Run(self, stored, envelope, message, allowed)
+        tracing = self._in.tracing
+        if tracing is None or TRACEPARENT not in envelope.headers:
+            run = Run(self, stored, envelope, message, allowed)
+        else:
+            run = self._traced(tracing, ScopedRun(self, stored, envelope, message, allowed))
         self._held[envelope.id] = run
         if self._in.events.active:
             self._in.events.emit(
@@ -219,6 +225,14 @@ class StoredDispatch:
                 broker_id=stored.id,
             )
         self._hand_over(run)
+
+    def _traced(self, tracing: Tracing, run: ScopedRun) -> Run:
+        headers = run.context().headers
+        scope = tracing.consumer(headers, self.address, system="nsq", about=run.described())
+        if scope is None:  # the header names no span
+            return Run(self, run.stored, run.envelope, run.message, run.allowed)
+        run.scope = scope
+        return run
 
     def _hand_over(self, run: Run) -> None:
         stored = run.stored

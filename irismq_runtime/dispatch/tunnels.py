@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from actors import Context
@@ -28,6 +29,8 @@ from irismq_runtime.messaging import Tunnel
 from irismq_runtime.wire import Envelope, Kind
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from actors import ActorRef, Outcome
     from irismq_runtime.dispatch.incoming import Incoming
     from irismq_runtime.ports import InboundTunnel
@@ -88,16 +91,24 @@ class TunnelDispatch:
         handler = getattr(actor, "on_tunnel", None)
         if handler is None:
             raise Refused(f"{self.address} takes no tunnels: its class has no on_tunnel")
-        await handler(tunnel)
+        with self._traced(first, "tunnel"):
+            await handler(tunnel)
+
+    def _traced(self, first: Envelope | Any, method: str) -> AbstractContextManager[object]:
+        tracing = self._in.tracing
+        if tracing is None or not isinstance(first, Envelope):
+            return nullcontext()
+        return tracing.conversation(first.headers, self.address, method)
 
     async def _stream(self, tunnel: Tunnel, first: Envelope, ref: ActorRef[Any]) -> None:
-        items = await self._first_result(first, ref)
-        try:
-            async for item in items:
-                await tunnel.send(item)
-            await tunnel.end()
-        finally:
-            await items.aclose()
+        with self._traced(first, first.type or "stream"):
+            items = await self._first_result(first, ref)
+            try:
+                async for item in items:
+                    await tunnel.send(item)
+                await tunnel.end()
+            finally:
+                await items.aclose()
 
     async def _first_result(self, first: Envelope, ref: ActorRef[Any]) -> AsyncGenerator[Any, None]:
         """Have the request handled; return the generator that the handler is."""

@@ -13,7 +13,7 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from irismq_runtime.dispatch import Incoming
+from irismq_runtime.dispatch import Counters, Incoming
 from irismq_runtime.errors import ConfigError
 from irismq_runtime.messaging import Packer, Unwatch, Watch
 from irismq_runtime.messaging.control import Ended
@@ -23,6 +23,7 @@ from irismq_runtime.node.presence import Presence
 from irismq_runtime.node.watching import Watchers
 from irismq_runtime.observe.logs import RateLimitedLog
 from irismq_runtime.observe.meter import Meter
+from irismq_runtime.observe.tracing import tracing_of
 from irismq_runtime.refs import Outbound, RefPacking
 from irismq_runtime.wire import KeyRing, Serializer
 
@@ -135,16 +136,9 @@ def assemble(
     """Return the parts, not connected yet. `control`: see `PeerDispatch`."""
     keys = KeyRing.of(_ordered_keys(config)) if config.keys else None
     packer = Packer(node_id, Serializer(codecs=codecs), keys=keys)
-    presence = Presence(
-        packer,
-        addresses,
-        name=config.name,
-        clock=system.clock,
-        events=system.events,
-        period=config.presence_period,
-        misses=config.presence_misses,
-    )
+    presence = _presence(config, packer, addresses, system)
     watchers = Watchers(system.find)
+    counters = Counters()
     outbound = Outbound(
         packer=packer,
         mailbox=mailbox,
@@ -153,13 +147,13 @@ def assemble(
         watching=watchers,
         clock=system.clock,
         events=system.events,
+        meter=Meter(system, counters.to_dict),
+        tracing=tracing_of(system.clock, config.traces_per_second),
         ask_timeout=config.ask_timeout,
         publish_timeout=config.publish_timeout,
     )
-    watchers.attach(outbound)
-    presence.on_change(watchers.changed)
-    presence.on_change(lambda change: _tell_gathers(outbound, change))
-    incoming = _incoming(system, outbound)
+    incoming = _incoming(system, outbound, counters)
+    _connect(presence, watchers, outbound)
     return Parts(
         node_id=node_id,
         config=config,
@@ -172,11 +166,31 @@ def assemble(
         watchers=watchers,
         binder=Binder(Ports(mailbox, addresses, presence, incoming, config), watchers),
         peers=_peers(incoming, outbound, watchers, system, control),
-        meter=Meter(system, incoming.counters.to_dict),
+        meter=outbound.meter,
     )
 
 
-def _incoming(system: System, outbound: Outbound) -> Incoming:
+def _presence(
+    config: NodeConfig, packer: Packer, addresses: AddressTransport, system: System
+) -> Presence:
+    return Presence(
+        packer,
+        addresses,
+        name=config.name,
+        clock=system.clock,
+        events=system.events,
+        period=config.presence_period,
+        misses=config.presence_misses,
+    )
+
+
+def _connect(presence: Presence, watchers: Watchers, outbound: Outbound) -> None:
+    watchers.attach(outbound)
+    presence.on_change(watchers.changed)
+    presence.on_change(lambda change: _tell_gathers(outbound, change))
+
+
+def _incoming(system: System, outbound: Outbound, counters: Counters) -> Incoming:
     packing = RefPacking(outbound, system.find)
     outbound.packer.serializer.registry.register_ref(packing.pack, packing.unpack)
     return Incoming(
@@ -187,6 +201,9 @@ def _incoming(system: System, outbound: Outbound) -> Incoming:
         unpack=packing.unpack,
         lost=system.dead_letters.record,
         addresses=outbound.addresses,
+        meter=outbound.meter,
+        tracing=outbound.tracing,
+        counters=counters,
     )
 
 

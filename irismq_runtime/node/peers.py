@@ -51,6 +51,7 @@ class PeerDispatch(MemberDispatch):
         self._out = outbound
         self._find = find
         self._control = control
+        self.asked.called = "peer"
 
     def target(self, envelope: Envelope) -> ActorRef[Any]:
         """Return the actor that "to" names."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Generator
 
+    from irismq_runtime.observe.tracing import Sending
     from irismq_runtime.refs.outbound import Outbound
 
 __all__ = ["RemoteAsk"]
@@ -53,9 +54,13 @@ class RemoteAsk(Future[T]):
         "_waiter",
         "id",
         "message_type",
+        "sending",
         "target",
         "timeout",
     )
+
+    #: How it is called in numbers, if not by its target.
+    metered = ""
 
     def __init__(
         self,
@@ -77,8 +82,11 @@ class RemoteAsk(Future[T]):
         self._cluster = cluster
         self._request: asyncio.Future[bytes] | None = None
         self._data = b""
-        self._deadline = 0.0
+        # Set anew when it is sent.
+        self._deadline = outbound.clock.monotonic() + timeout
         self._turns = 0
+        #: Its span, when it is traced.
+        self.sending: Sending | None = None
         self.target = target
         self.id = id
         self.message_type = message_type
@@ -200,6 +208,12 @@ class RemoteAsk(Future[T]):
 
     def _resolve(self, value: Any, error: BaseException | None) -> None:
         super()._resolve(value, error)
+        outbound = self._outbound
+        took = outbound.clock.monotonic() - self._deadline + self.timeout
+        ended = "replied" if error is None else type(error).__name__
+        outbound.meter.ask_ended(self.metered or self.target, took, ended)
+        if self.sending is not None:
+            self.sending.end(error)
         if self._waiter is not None:
             self._outbound.call(_wake, self._waiter)
 

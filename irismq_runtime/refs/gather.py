@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from actors import TimerHandle
+    from irismq_runtime.observe.tracing import Sending
     from irismq_runtime.refs.outbound import Outbound
     from irismq_runtime.wire import Envelope
 
@@ -74,13 +75,21 @@ class Gather(Future[Gathered]):
         "_heard",
         "_outbound",
         "_replies",
+        "_sending",
         "_timer",
         "address",
         "id",
     )
 
-    def __init__(self, outbound: Outbound, address: str, id: bytes) -> None:  # noqa: A002  # wire's name
+    def __init__(
+        self,
+        outbound: Outbound,
+        address: str,
+        id: bytes,  # noqa: A002  # wire's name
+        sending: Sending | None,
+    ) -> None:
         super().__init__()
+        self._sending = sending
         self._outbound = outbound
         self._expected: dict[str, None] = {}
         self._heard: set[str] = set()
@@ -138,6 +147,8 @@ class Gather(Future[Gathered]):
         self._outbound.gathers.pop(self.id, None)
         if self._timer is not None:
             self._timer.cancel()
+        if self._sending is not None:
+            self._sending.end(error, members=len(self._heard))
         self._resolve(gathered, error)
 
     def cut(self) -> None:

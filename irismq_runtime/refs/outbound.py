@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from actors._current import current_cell
 from actors.errors import AskCycle, AskTimeout
@@ -19,13 +20,17 @@ from irismq_runtime.errors import MessageTooLarge
 from irismq_runtime.messaging import mailbox_topic, peer_name
 from irismq_runtime.refs.foreign import foreign_bytes
 from irismq_runtime.refs.receipt import TellReceipt
+from irismq_runtime.refs.spans import packing, spanning
 from irismq_runtime.wire import Kind, new_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from actors import Clock, Events
     from irismq_runtime.messaging import Packer
+    from irismq_runtime.observe.meter import Meter
+    from irismq_runtime.observe.tracing import Sending, Tracing
     from irismq_runtime.ports import AddressTransport, Confirmation, MailboxTransport
     from irismq_runtime.refs.directory import Directory, Watching
     from irismq_runtime.refs.foreign import Form
@@ -34,6 +39,8 @@ if TYPE_CHECKING:
 __all__ = ["Asking", "Outbound", "check_delay"]
 
 T = TypeVar("T")
+
+_NOT_TRACED: Final = nullcontext()
 
 
 #: What an ask takes over from the handler that makes it: headers (sender and
@@ -61,9 +68,11 @@ class Outbound:
         "late",
         "loop",
         "mailbox",
+        "meter",
         "packer",
         "publish_timeout",
         "thread",
+        "tracing",
         "watching",
     )
 
@@ -77,6 +86,8 @@ class Outbound:
         watching: Watching,
         clock: Clock,
         events: Events,
+        meter: Meter,
+        tracing: Tracing | None,
         ask_timeout: float = 5.0,
         publish_timeout: float = 30.0,
     ) -> None:
@@ -87,6 +98,9 @@ class Outbound:
         self.watching = watching
         self.clock = clock
         self.events = events
+        self.meter = meter
+        #: None unless the program has set up tracing.
+        self.tracing = tracing
         self.ask_timeout = ask_timeout
         self.publish_timeout = publish_timeout
         self.loop = asyncio.get_running_loop()
@@ -175,6 +189,25 @@ class Outbound:
         headers["d"] = int(timeout * 1000)
         return headers, timeout
 
+    def pack_ask(
+        self,
+        target: str,
+        message: object,
+        headers: dict[str, object],
+        *,
+        kind: Kind = Kind.ASK,
+        codec: str | None = None,
+    ) -> tuple[bytes, bytes, str, Sending | None]:
+        """Pack what waits for an answer; returns (id, bytes, type name, its span if traced).
+
+        Raises as `Packer.new`.
+        """
+        if self.tracing is None:
+            return (*self.packer.new(kind, message, headers, codec=codec), None)
+        sending = self.tracing.ask(headers, target, message)
+        with packing(sending):
+            return (*self.packer.new(kind, message, headers, codec=codec), sending)
+
     # Storing ------------------------------------------------------------------
 
     def store(
@@ -194,8 +227,16 @@ class Outbound:
             headers["t"] = int((self.clock.time() + check_delay("delay", delay)) * 1000)
         if expires is not None:
             headers["x"] = int((self.clock.time() + check_delay("expires", expires)) * 1000)
-        envelope_id, data, _ = self.packer.new(kind, message, headers, codec=codec)
-        return self.store_bytes(address, topic, envelope_id, data, delay)
+        if self.tracing is None:
+            envelope_id, data, _ = self.packer.new(kind, message, headers, codec=codec)
+            return self.store_bytes(address, topic, envelope_id, data, delay)
+        sending = self.tracing.tell(headers, address, message, system="nsq")
+        with packing(sending):
+            envelope_id, data, _ = self.packer.new(kind, message, headers, codec=codec)
+            receipt = self.store_bytes(address, topic, envelope_id, data, delay)
+        if sending is not None:
+            receipt.when_known(sending.end)
+        return receipt
 
     def store_event(
         self,
@@ -293,11 +334,21 @@ class Outbound:
         self, topic: str, message: object, codec: str | None, foreign: Form | None = None
     ) -> None:
         """Send an event to who listens now. Raises as `broadcast`."""
-        if foreign is None:
-            _, data, _ = self.packer.new(Kind.EVENT, message, self.headers(), codec=codec)
-        else:
-            data = foreign_bytes(message, foreign)
-        limit = self.addresses.max_body
-        if len(data) > limit:
-            raise MessageTooLarge(len(data), limit, limit_of="the relay")
-        self.wait_for(self.addresses.publish, topic, data)
+        headers = self.headers()
+        with self.telling(headers, topic, message):
+            if foreign is None:
+                _, data, _ = self.packer.new(Kind.EVENT, message, headers, codec=codec)
+            else:
+                data = foreign_bytes(message, foreign)
+            limit = self.addresses.max_body
+            if len(data) > limit:
+                raise MessageTooLarge(len(data), limit, limit_of="the relay")
+            self.wait_for(self.addresses.publish, topic, data)
+
+    def telling(
+        self, headers: dict[str, object], address: str, message: object
+    ) -> AbstractContextManager[None]:
+        """The sending of something to everybody who is alive, with its span if there is one."""
+        if self.tracing is None:
+            return _NOT_TRACED
+        return spanning(self.tracing.tell(headers, address, message, system="iris"))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from actors import Exit, Receipt
 from actors.errors import ActorDeadError
-from irismq_runtime.messaging import peer_name, private_cluster
+from irismq_runtime.messaging import NODE_TARGET, peer_name, private_cluster
 from irismq_runtime.refs.asking import RemoteAsk
 from irismq_runtime.refs.proxy import RemoteProxy
 from irismq_runtime.wire import Kind
@@ -73,9 +73,15 @@ class PeerRef:
     ) -> RemoteAsk[Any]:
         outbound = self._outbound
         headers["to"] = self.actor_urn
-        ask_id, data, name = outbound.packer.new(kind, message, headers)
+        target = str(self)
+        sending = None
+        if self.actor_urn == NODE_TARGET:  # the nodes' own talk is nobody's trace
+            ask_id, data, name = outbound.packer.new(kind, message, headers)
+        else:
+            ask_id, data, name, sending = outbound.pack_ask(target, message, headers, kind=kind)
         cluster = private_cluster(self.node_id)
-        ask = _PeerAsk(outbound, str(self), cluster, id=ask_id, message_type=name, timeout=timeout)
+        ask = _PeerAsk(outbound, target, cluster, id=ask_id, message_type=name, timeout=timeout)
+        ask.sending = sending
         ask.node_id = self.node_id
         outbound.call(outbound.directory.when_settled, lambda: ask.send_when_known(data))
         return ask
@@ -105,6 +111,8 @@ class _PeerAsk(RemoteAsk[Any]):
     __slots__ = ("node_id",)
 
     node_id: str
+    #: Peers are not told apart in numbers: there is no end to their names.
+    metered = "peer"
 
     def _absent(self) -> BaseException | None:
         directory = self._outbound.directory

@@ -15,7 +15,7 @@ from actors import Receipt
 from actors.errors import BlockingCall
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from irismq_runtime.ports import Confirmation
 
@@ -53,6 +53,17 @@ class TellReceipt(Receipt):
     def done(self) -> bool:
         """True once it is known what became of the tell."""
         return self._future.done()
+
+    def when_known(self, callback: Callable[[BaseException | None], object]) -> None:
+        """Call `callback` with the error, or None, once it is known what became of the tell.
+
+        On the loop.
+        """
+
+        def known(future: Any) -> None:
+            callback(None if future.cancelled() else future.exception())
+
+        self._future.add_done_callback(known)
 
     def __await__(self) -> Generator[Any, None, None]:
         future = self._future

@@ -114,10 +114,13 @@ class ServiceRef:
             ask = ForeignAsk(outbound, address, message, self.foreign, timeout)
             outbound.call(ask.send, data)
         else:
-            ask_id, data, name = outbound.packer.new(Kind.ASK, message, headers, codec=self.codec)
+            ask_id, data, name, sending = outbound.pack_ask(
+                address, message, headers, codec=self.codec
+            )
             ask = RemoteAsk(
                 outbound, address, address, id=ask_id, message_type=name, timeout=timeout
             )
+            ask.sending = sending
             if outbound.directory.serves(address):
                 outbound.call(ask.send, data)
             else:
@@ -132,12 +135,13 @@ class ServiceRef:
         Raises `ConnectionLost`, `MessageTooLarge`, `EncodeError`. Any thread.
         """
         outbound = self._outbound
-        if self.foreign is None:
-            headers = outbound.headers()
-            _, data, _ = outbound.packer.new(Kind.TELL, message, headers, codec=self.codec)
-        else:
-            data = foreign_bytes(message, self.foreign)
-        outbound.broadcast(self.address, data)
+        headers = outbound.headers()
+        with outbound.telling(headers, self.address, message):
+            if self.foreign is None:
+                _, data, _ = outbound.packer.new(Kind.TELL, message, headers, codec=self.codec)
+            else:
+                data = foreign_bytes(message, self.foreign)
+            outbound.broadcast(self.address, data)
 
     def ask_all(self, message: object, *, timeout: float | None = None) -> Gather:
         """Ask every live member; the future gives a `Gathered`.
@@ -150,8 +154,10 @@ class ServiceRef:
             raise TypeError(f"{self!r} is foreign: its members cannot answer an ask of everybody")
         outbound = self._outbound
         headers, timeout = outbound.asking(self.address, message, timeout)
-        ask_id, data, _ = outbound.packer.new(Kind.ASK, message, headers, codec=self.codec)
-        gather = Gather(outbound, self.address, ask_id)
+        ask_id, data, _, sending = outbound.pack_ask(
+            self.address, message, headers, codec=self.codec
+        )
+        gather = Gather(outbound, self.address, ask_id, sending)
 
         def start() -> None:
             directory = outbound.directory

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from irismq_runtime.messaging import Tunnel
+from irismq_runtime.refs.spans import spanning
 from irismq_runtime.wire import Kind
 
 if TYPE_CHECKING:
@@ -37,9 +38,15 @@ class Opening:
 
     async def _open(self) -> Tunnel:
         outbound = self._outbound
-        _, hello, _ = outbound.packer.new(Kind.TELL, None, outbound.headers())
-        port = await outbound.addresses.tunnel(self._address, self._timeout)
-        await port.send(hello)
+        headers = outbound.headers()
+        tracing = outbound.tracing
+        sending = (
+            None if tracing is None else tracing.ask(headers, self._address, None, method="tunnel")
+        )
+        with spanning(sending):
+            _, hello, _ = outbound.packer.new(Kind.TELL, None, headers)
+            port = await outbound.addresses.tunnel(self._address, self._timeout)
+            await port.send(hello)
         return Tunnel(port, outbound.packer, self._address)
 
     async def __aenter__(self) -> Tunnel:
@@ -61,9 +68,10 @@ async def stream(
 ) -> AsyncGenerator[Any, None]:
     """Yield what the handler of one member yields; closing this closes that."""
     headers, timeout = outbound.asking(address, message, timeout)
-    _, request, _ = outbound.packer.new(Kind.ASK, message, headers, codec=codec)
-    port = await outbound.addresses.tunnel(address, timeout)
-    async with Tunnel(port, outbound.packer, address) as tunnel:
-        await port.send(request)
-        async for item in tunnel:
-            yield item
+    _, request, _, sending = outbound.pack_ask(address, message, headers, codec=codec)
+    with spanning(sending):
+        port = await outbound.addresses.tunnel(address, timeout)
+        async with Tunnel(port, outbound.packer, address) as tunnel:
+            await port.send(request)
+            async for item in tunnel:
+                yield item
