@@ -98,6 +98,11 @@ class EmbeddedRelay:
         return self._port
 
     @property
+    def back_end(self) -> BackEnd:
+        """Who carries the traffic."""
+        return self._back_end
+
+    @property
     def running(self) -> bool:
         """True while it listens."""
         return self._server is not None

@@ -180,15 +180,20 @@ class Client(asyncio.Protocol):
 
 async def settle_subscription(client: Client, topic: str) -> None:
     """Publish until the first event comes back, then take what is under way."""
+    await settle_event(client, client, topic)
+
+
+async def settle_event(publisher: Client, listener: Client, topic: str) -> None:
+    """Publish until the first event reaches the listener, then take what is under way."""
     for _ in range(SETTLE_ROUNDS):
-        client.send(Publish(topic, b"probe"))
+        publisher.send(Publish(topic, b"probe"))
         try:
-            await client.expect(Publish, 0.05)
+            await listener.expect(Publish, 0.05)
         except TimeoutError:
             continue
         break
-    client.send(Publish(topic, b"last"))
-    while (await client.expect(Publish)).body != b"last":
+    publisher.send(Publish(topic, b"last"))
+    while (await listener.expect(Publish)).body != b"last":
         pass
 
 
