@@ -193,9 +193,9 @@ class Directory:
             return None
         members = ring.members
         count = len(members)
-        turn = ring.turn = (ring.turn + 1) % count
         if count == 1:
             return members[0]
+        turn = ring.turn = (ring.turn + 1) % count
         best = members[turn]
         least = (best.congested, best.load)
         for step in range(1, min(count, _COMPARED)):

@@ -242,32 +242,36 @@ class Session:
         self._context.back_end.publish(packet.topic, encode_packet(packet))
 
     def _on_request(self, packet: ClientRequest) -> None:
+        call_id, cluster, body, timeout_ms = packet
         context = self._context
         self._counters.requests += 1
-        call = Call(self, packet.id, packet.timeout_ms, context.timeouts)
-        self._calls.add(call)
-        if len(self._calls) > context.options.max_calls:
+        call = Call(self, call_id, timeout_ms, context.timeouts)
+        calls = self._calls
+        calls.add(call)
+        if len(calls) > context.options.max_calls:
             self._link.hold("calls")
         if context.injector is not None and context.injector.happens(context.faults.lose_requests):
             return
-        found = context.back_end.request(packet.cluster, call, packet.body)
-        if not packet.timeout_ms or not (found or context.faults.silent_when_unknown):
+        found = context.back_end.request(cluster, call, body)
+        if not timeout_ms or not (found or context.faults.silent_when_unknown):
             call.expire()
 
     def _on_reply(self, packet: ClientReply) -> None:
-        call = self._inbound.pop(packet.id, None)
+        key, body, fault = packet
+        call = self._inbound.pop(key, None)
         if call is None:
             self._counters.late_replies += 1
             return
-        faults = self._context.faults
-        injector = self._context.injector
-        if injector is not None and injector.happens(faults.lose_replies):
+        context = self._context
+        injector = context.injector
+        if injector is not None and injector.happens(context.faults.lose_replies):
             call.orphan()
-        elif packet.fault == "" and faults.empty_fault_is_timeout:
+        elif fault == "" and context.faults.empty_fault_is_timeout:
             call.expire()
         else:
-            call.answer(packet.body, packet.fault)
-        self._call_ended()
+            call.answer(body, fault)
+        if self._held or not self._inbound:
+            self._call_ended()
 
     def _on_subscribe(self, packet: Subscribe) -> None:
         if packet.topic in self._topics:
@@ -361,13 +365,14 @@ class Session:
         """A call of this client has ended."""
         self._calls.discard(call)
         counters = self._counters
-        timeout = body is None and fault is None
-        if timeout:
-            counters.timeouts += 1
-        elif fault is None:
+        timeout = False
+        if body is not None:
             counters.replies += 1
-        else:
+        elif fault is not None:
             counters.faults += 1
+        else:
+            timeout = True
+            counters.timeouts += 1
         self._link.push(Lane.REPLY, _encode_reply((call.id, timeout, body, fault)))
         if len(self._calls) == self._context.options.max_calls:
             self._link.release("calls")

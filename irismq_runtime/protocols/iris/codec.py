@@ -63,16 +63,6 @@ class PacketDecoder:
             data = b"".join(self._parts)
             self._parts.clear()
         packets: list[Packet] = []
-        pos = self._read_all(data, packets)
-        rest = len(data) - pos
-        self._have = rest
-        if rest:
-            self._parts.append(data[pos:] if pos else bytes(data))
-            self._need -= pos
-        return packets
-
-    def _read_all(self, data: bytes, packets: list[Packet]) -> int:
-        """Read while packets are whole; returns where the cut one begins."""
         pos, end = 0, len(data)
         decoders, caps = self._decoders, self._caps
         try:
@@ -86,7 +76,12 @@ class PacketDecoder:
         except IrisProtocolError as error:
             error.decoded = packets
             raise
-        return pos
+        # `pos` is where the packet that is cut begins.
+        self._have = rest = end - pos
+        if rest:
+            self._parts.append(data[pos:] if pos else bytes(data))
+            self._need -= pos
+        return packets
 
 
 def _caps_of(limits: Limits) -> tuple[int, ...]:
