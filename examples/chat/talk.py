@@ -39,7 +39,7 @@ async def talk(
             case "/quit":
                 break
             case "/who":
-                gathered = await people.ask_all(Who(), timeout=1.0)
+                gathered = await people.ask_all(Who())
                 show(f"* here: {', '.join(sorted(gathered.values))}")
             case "/history":
                 await _history(node, show)

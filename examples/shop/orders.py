@@ -37,7 +37,7 @@ class Orders(Actor):
         """Accept an order, or decline it."""
         shipping = self._rates[order.country]  # a country that is not listed: let it crash
         try:
-            await self._inventory.ask(Reserve(order.order, order.sku, order.count), timeout=2.0)
+            await self._inventory.ask(Reserve(order.order, order.sku, order.count))
         except Refused as refused:
             return Placed(order.order, accepted=False, reason=refused.reason)
         except (NoSuchService, ConnectionLost, AskTimeout) as error:

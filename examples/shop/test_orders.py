@@ -47,7 +47,7 @@ async def test_an_inventory_that_is_away_is_asked_again(
     orders = actor_system.start(Orders, rates, probe.ref)
     placed = orders.ask(Order("1", "tea", 3, "DE"), timeout=10.0)
     await probe.expect(Reserve)
-    manual_clock.advance(2.0)  # no answer: AskTimeout, and so Retry
+    manual_clock.advance(5.0)  # no answer: AskTimeout, and so Retry
     (await probe.expect_received(Reserve)).reply(7)
     assert (await placed).accepted
 
@@ -90,8 +90,8 @@ async def test_the_whole_shop_on_real_sockets(rates: Path) -> None:
         await node.start(child(Shop, rates.parent))
         await node.ref("shop.inventory").ask(Restock("tea", 10))
         orders = node.ref("shop.orders")
-        assert (await orders.ask(Order("1", "tea", 3, "DE"))).accepted
-        assert not (await orders.ask(Order("2", "tea", 30, "DE"))).accepted
+        assert (await orders.ask(Order("1", "tea", 3, "DE"), timeout=30)).accepted
+        assert not (await orders.ask(Order("2", "tea", 30, "DE"), timeout=30)).accepted
         with pytest.raises(Refused, match="Expected `int`"):
             await orders.ask(Order("3", "tea", "many", "DE"))  # type: ignore[arg-type]  # on purpose
         lines = [line async for line in orders.stream(Statement())]

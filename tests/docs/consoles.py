@@ -7,7 +7,7 @@ A block "```console title="shell 2"" is typed into that shell:
 
 `...` in such a line stands for any text, a line of it for any lines. `irismq dev`
 and `irismq run` run on, and must say the lines below them some time. A command that
-only looks (see `LOOKS`) is repeated until it shows what the page shows, because what
+looks (see `LOOKS`) is repeated until it shows what the page shows, because what
 was told is handled when it is handled. Any other block with a title is a file that
 the reader writes, unless its content is included from examples/.
 
@@ -47,12 +47,19 @@ __all__ = [
 TITLED = re.compile(r'^```(\w+) title="([^"]+)"\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 INCLUDED = re.compile(r'^--8<-- "([^":]+)(?::([\w-]+))?"$', re.MULTILINE)
 RUNS_ON = re.compile(r"irismq (dev|run) ")
-LOOKS = re.compile(r"irismq (tree|mailbox|dead (list|show)|ask shop.inventory shop.stock)\b")
+LOOKS = re.compile(r"irismq (tree|mailbox|dead|ask shop.inventory shop.stock)\b")
 NOT_RUN = re.compile(r"(pip|mkdir|cd) ")
 SIGNALS = {"^C": signal.SIGINT, "^\\": signal.SIGQUIT}
 USUAL = {"nsqd": "127.0.0.1:4150", "http": "127.0.0.1:4151", "iris": "127.0.0.1:55555"}
 #: Seconds until a command must have shown what the page shows.
 PATIENCE = 40.0
+#: What these commands are given besides: free ports, and time on a busy machine.
+MORE = {
+    "irismq dev": " --nsqd-port 0 --nsqd-http-port 0 --iris-port 0",
+    "irismq run": " --connect-timeout 30",
+    "irismq ask": " --timeout 30",
+    "irismq tree": " --timeout 30",
+}
 #: As on a terminal of 100 columns without colours.
 TERMINAL = {"FORCE_COLOR": "1", "NO_COLOR": "1", "TERM": "dumb", "PY_COLORS": "0"}
 SIZE = {"COLUMNS": "100", "LINES": "50"}
@@ -149,8 +156,7 @@ class Player:
 
     async def _start(self, shell: str, text: str, shown: tuple[str, ...]) -> None:
         assert shell not in self._running, f"{shell} is busy"
-        if text.startswith("irismq dev"):
-            text += " --nsqd-port 0 --nsqd-http-port 0 --iris-port 0"
+        text += next(more for begins, more in MORE.items() if text.startswith(begins))
         process = Process(await self._spawn(text, error=asyncio.subprocess.PIPE))
         self._running[shell] = process
         if text.startswith("irismq dev"):
@@ -193,6 +199,7 @@ class Player:
         assert matches(shown, printed), f"$ {text}\n{printed}\nthe page shows\n{page}"
 
     async def _output(self, text: str) -> str:
+        text += next((more for begins, more in MORE.items() if text.startswith(begins)), "")
         process = await self._spawn(text, output=asyncio.subprocess.PIPE, **TERMINAL)
         try:
             out, _ = await process.communicate()
