@@ -51,6 +51,10 @@ class Commands(DeferredGroup):
             f"{_CLI}.tree:tree",
             "Show who runs where, in which state, and how often it was restarted.",
         ),
+        "top": (
+            f"{_CLI}.top.command:top",
+            "Show all nodes, their trees, services and what is wrong, in the terminal.",
+        ),
         "observe": (
             f"{_CLI}.observe:observe",
             "Serve a page that shows all nodes, their trees, services and dead letters.",

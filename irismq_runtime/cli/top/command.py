@@ -1,0 +1,123 @@
+"""`irismq top`: what the observer page shows, in a terminal.
+
+A client node looks at the others, and asks them and the brokers twice a second.
+Without a terminal, or with --once, it looks long enough for rates, prints, and ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from irismq_runtime.cli import codes
+from irismq_runtime.cli.console import execute
+from irismq_runtime.cli.http import get_json
+from irismq_runtime.cli.options import (
+    CLIENT_NAME,
+    IRIS_DEFAULT,
+    NSQD_DEFAULT,
+    NSQD_HTTP_DEFAULT,
+    Iris,
+    Nsqd,
+    NsqdHttp,
+    client_node,
+)
+from irismq_runtime.cli.top.plain import plain
+from irismq_runtime.cli.top.rows import View
+from irismq_runtime.errors import ConfigError
+from irismq_runtime.node.signals import Signals
+from irismq_runtime.observer import Gatherer, to_json
+
+if TYPE_CHECKING:
+    from irismq_runtime.cli.top.screen import Source, Top
+    from irismq_runtime.observer import Snapshot
+
+__all__ = ["top"]
+
+#: Snapshots until rates are known, and until a node that is there has answered.
+_LOOKS: Final = 4
+_PATIENT: Final = 10
+#: Lines of a snapshot that is not printed to a terminal.
+_WIDTH: Final = 120
+
+
+def top(
+    nsqd: Nsqd = NSQD_DEFAULT,
+    nsqd_http: NsqdHttp = NSQD_HTTP_DEFAULT,
+    iris: Iris = IRIS_DEFAULT,
+    once: Annotated[
+        bool, typer.Option("--once", help="Print one snapshot as text and end.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one snapshot as JSON and end.")
+    ] = False,
+    words: Annotated[
+        str, typer.Option("--filter", help="Only names, classes, addresses, states with this.")
+    ] = "",
+) -> None:
+    """Show all nodes, their trees, services and what is wrong, in the terminal.
+
+    Keys: arrows move, t turns to the services, s sorts, / filters, space opens and
+    closes, i shows details with the traceback of the last crash, p pauses, q quits.
+
+    Example: `irismq top --once --filter shop`
+    """
+    view = View().filtered(words)
+    if once or as_json or not sys.stdout.isatty():
+        snapshot = execute(_once(nsqd, nsqd_http, iris))
+        width = shutil.get_terminal_size((_WIDTH, 24)).columns
+        text = to_json(snapshot).decode() if as_json else plain(snapshot, view, width)
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    else:
+        execute(_follow(nsqd, nsqd_http, iris, view))
+
+
+async def _once(nsqd: list[str], nsqd_http: list[str], iris: str) -> Snapshot:
+    async with client_node(nsqd, iris) as node, _gatherer(node, nsqd_http) as gatherer:
+        snapshot = gatherer.latest
+        while snapshot.version < _LOOKS or (_waits(snapshot) and snapshot.version < _PATIENT):
+            snapshot = await gatherer.changed(snapshot.version)
+        return snapshot
+
+
+def _waits(snapshot: Snapshot) -> bool:
+    return not snapshot.nodes or any(node.state == "new" for node in snapshot.nodes)
+
+
+async def _follow(nsqd: list[str], nsqd_http: list[str], iris: str, view: View) -> None:
+    async with client_node(nsqd, iris) as node, _gatherer(node, nsqd_http) as gatherer:
+        screen = make_screen(gatherer, view)
+        logging.disable(logging.CRITICAL)  # a line would go across the screen
+        try:
+            with Signals(asyncio.get_running_loop(), lambda _: screen.exit(), codes.FORCED):
+                await screen.run_async()
+        finally:
+            logging.disable(logging.NOTSET)
+
+
+def make_screen(source: Source, view: View) -> Top:
+    """Return the screen. Raises `ConfigError` without Textual."""
+    try:
+        from irismq_runtime.cli.top.screen import Top
+    except ImportError as error:
+        raise ConfigError(
+            "top",
+            f"it needs Textual ({error})",
+            "pip install 'irismq-runtime[top]', or use --once",
+        ) from error
+    return Top(source, view)
+
+
+def _gatherer(node: Any, brokers: list[str]) -> Gatherer:
+    return Gatherer(node, brokers=brokers, stats=_stats, ignore={CLIENT_NAME})
+
+
+async def _stats(endpoint: str) -> Any:
+    query = {"include_clients": "false", "include_mem": "false"}
+    return await get_json(endpoint, "/stats", 1.0, **query)

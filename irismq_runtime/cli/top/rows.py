@@ -1,0 +1,316 @@
+"""What `irismq top` shows: a snapshot and the reader's wishes in, rows out. Pure.
+
+A row has a key that names it as long as it is there, so that a screen can keep its
+place while everything moves. Trees keep their shape whatever they are sorted by:
+the children of one place are sorted among each other. A filter shows what matches
+and all that is above it, closed or not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final, Literal
+
+from irismq_runtime.cli.top.numbers import age, count, one_line, per_second, seconds
+from irismq_runtime.cli.top.orders import NODE_ORDERS, PLACE_ORDERS, SERVICE_ORDERS
+from irismq_runtime.observer import places
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from irismq_runtime.observer import NodeView, Place, Service, Snapshot
+
+__all__ = [
+    "SERVICE_COLUMNS",
+    "TREE_COLUMNS",
+    "Row",
+    "View",
+    "headline",
+    "problem_rows",
+    "rows",
+]
+
+Tone = Literal["plain", "good", "warning", "bad", "faint"]
+Page = Literal["trees", "services"]
+
+TREE_COLUMNS: Final = ("place", "state", "restarts", "inbox", "per s", "last crash")
+SERVICE_COLUMNS: Final = (
+    "address",
+    "members",
+    "waiting",
+    "flying",
+    "dead",
+    "told/s",
+    "done/s",
+    "asked/s",
+    "p50",
+    "p99",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line. `detail`: what is shown of it on demand; `opens`: whether it has children."""
+
+    key: str
+    cells: tuple[str, ...]
+    tone: Tone = "plain"
+    detail: str = ""
+    opens: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the reader wishes to see. `sort`: a column, None for the order of things."""
+
+    page: Page = "trees"
+    sort: int | None = None
+    words: str = ""
+    closed: frozenset[str] = field(default_factory=frozenset)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The headings of the page; the one that is sorted by is marked."""
+        names = TREE_COLUMNS if self.page == "trees" else SERVICE_COLUMNS
+        return tuple(f"{n}▾" if i == self.sort else n for i, n in enumerate(names))
+
+    def turned(self, page: Page) -> View:
+        """The other page, in its own order."""
+        return self if page == self.page else replace(self, page=page, sort=None)
+
+    def sorted_by_next(self) -> View:
+        """Sorted by the next column that can be sorted by; after the last by none."""
+        known = sorted(PLACE_ORDERS if self.page == "trees" else SERVICE_ORDERS)
+        later = [column for column in known if self.sort is None or column > self.sort]
+        return replace(self, sort=later[0] if later else None)
+
+    def filtered(self, words: str) -> View:
+        """Only what has `words` in its name, class, address or state."""
+        return replace(self, words=words.strip().lower())
+
+    def toggled(self, key: str) -> View:
+        """`key` closed if it was open, and the other way round."""
+        return replace(self, closed=self.closed ^ {key})
+
+    def closing(self, keys: Iterable[str]) -> View:
+        """Exactly these closed."""
+        return replace(self, closed=frozenset(keys))
+
+
+def rows(snapshot: Snapshot, view: View) -> list[Row]:
+    """The rows of the view's page."""
+    if view.page == "services":
+        return list(_service_rows(snapshot, view))
+    return [
+        row for node in _ordered_nodes(snapshot, view) for row in _node_rows(node, view, snapshot)
+    ]
+
+
+def headline(snapshot: Snapshot) -> str:
+    """The system in one line."""
+    up = sum(node.state == "up" for node in snapshot.nodes)
+    point = snapshot.point
+    parts = [
+        _many(up, "node"),
+        _many(sum(node.actors for node in snapshot.nodes if node.state == "up"), "actor"),
+        _many(sum(service.served for service in snapshot.services), "service"),
+    ]
+    if point is not None:
+        parts.append(f"{per_second(point.handled)} handled/s")
+        parts.append(f"{count((point.waiting or 0) + point.inboxes)} waiting")
+    return ", ".join(parts)
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
+def problem_rows(snapshot: Snapshot, most: int) -> list[Row]:
+    """What is wrong now, the worst first, and how many more there are."""
+    found = [
+        Row(
+            problem.key,
+            (one_line(problem.text), age(snapshot.time - problem.since)),
+            "bad" if problem.severity == "error" else "warning",
+        )
+        for problem in snapshot.problems
+    ]
+    if len(found) <= most:
+        return found
+    rest = len(found) - most + 1
+    return [*found[: most - 1], Row("more", (f"and {rest:,} more", ""), "faint")]
+
+
+# Trees ------------------------------------------------------------------------
+
+
+def _ordered_nodes(snapshot: Snapshot, view: View) -> Sequence[NodeView]:
+    order = None if view.sort is None else NODE_ORDERS.get(view.sort)
+    return snapshot.nodes if order is None else sorted(snapshot.nodes, key=order)
+
+
+def _node_rows(node: NodeView, view: View, snapshot: Snapshot) -> Iterator[Row]:
+    below = [
+        row
+        for place in _ordered(node.trees, view)
+        for row in _place_rows(node, place, view, 1, snapshot.time)
+    ]
+    key = f"node {node.id}"
+    if view.words and not below and not _matches(view, node.name, node.id, node.state):
+        return
+    is_open = bool(view.words) or key not in view.closed
+    total = sum(place.inbox for place in places(node.trees))
+    note = node.error or "; ".join(node.reasons) if node.state != "left" else ""
+    state = "not ready" if node.state == "up" and not node.ready else node.state
+    yield Row(
+        key,
+        (
+            f"{_mark(bool(node.trees), is_open)}{one_line(node.name, 40)} {one_line(node.id, 60)}",
+            state,
+            count(node.restarts),
+            count(total),
+            per_second(node.handled),
+            one_line(note),
+        ),
+        _node_tone(node),
+        _node_detail(node),
+        opens=bool(node.trees),
+    )
+    if is_open:
+        yield from below
+
+
+def _node_tone(node: NodeView) -> Tone:
+    if node.state in {"silent", "lost"}:
+        return "bad"
+    if node.state == "left":
+        return "faint"
+    return "good" if node.ready else "warning"
+
+
+def _node_detail(node: NodeView) -> str:
+    lines = [f"{node.name} {node.id}", f"host {node.host or '?'}, pid {node.pid or '?'}"]
+    lines.append(f"{count(node.actors)} actors, loop late by {seconds(node.lag)}")
+    lines += [f"not ready: {reason}" for reason in node.reasons]
+    lines += [f"no answer: {node.error}"] if node.error else []
+    lines += [f"unhandled: {one.type} to {one.target}: {one.reason}" for one in node.latest]
+    return "\n".join(map(one_line, lines))
+
+
+def _place_rows(node: NodeView, place: Place, view: View, depth: int, now: float) -> Iterator[Row]:
+    below = [
+        row
+        for one in _ordered(place.children, view)
+        for row in _place_rows(node, one, view, depth + 1, now)
+    ]
+    named = (place.name, place.actor_class, place.address or "", place.state)
+    if view.words and not below and not _matches(view, *named):
+        return
+    key = f"{node.id} {'/'.join(place.path)}"
+    opens = bool(place.children or place.hidden)
+    is_open = bool(view.words) or key not in view.closed
+    address = f" {place.address}" if place.address and place.address != place.name else ""
+    yield Row(
+        key,
+        (
+            "  " * depth + _mark(opens, is_open) + one_line(f"{place.name}{address}", 60),
+            "looping" if place.loops else place.state,
+            count(place.restarts),
+            count(place.inbox),
+            per_second(place.rate),
+            _crash(place, now),
+        ),
+        _place_tone(place),
+        _place_detail(place, now),
+        opens=opens,
+    )
+    if is_open:
+        yield from below
+        if place.hidden:
+            more = f"{'  ' * (depth + 1)}  and {_many(place.hidden, 'more')}"
+            yield Row(f"{key} hidden", (more.removesuffix("s"), "", "", "", "", ""), "faint")
+
+
+def _mark(opens: bool, is_open: bool) -> str:
+    return "  " if not opens else "▾ " if is_open else "▸ "
+
+
+def _crash(place: Place, now: float) -> str:
+    last = place.last
+    if last is None or not last.error:
+        return ""
+    name = last.error.rpartition(".")[2]
+    return one_line(f"{age(now - last.wall)} ago {name}: {last.text or ''}")
+
+
+def _place_tone(place: Place) -> Tone:
+    if place.loops:
+        return "bad"
+    if place.grows or place.state != "running":
+        return "warning"
+    return "plain"
+
+
+def _place_detail(place: Place, now: float) -> str:
+    lines = [
+        f"{' / '.join(place.path)}: {place.kind} {place.actor_class}, {place.state}",
+        f"address {place.address}" if place.address else "no address",
+        f"{count(place.restarts)} restarts, {count(place.inbox)} wait, {per_second(place.rate)}/s",
+    ]
+    last = place.last
+    if last is None:
+        return "\n".join(map(one_line, lines))
+    what = f"{last.error}: {last.text}" if last.error else last.reason
+    because = f", handling {last.message_type}" if last.message_type else ""
+    lines.append(f"ended {age(now - last.wall)} ago{because}: {what}")
+    return "\n".join([*map(one_line, lines), *map(_indented, last.traceback.splitlines())])
+
+
+def _indented(line: str) -> str:
+    """Return a line of a traceback, with its indentation."""
+    body = line.lstrip(" ")
+    return " " * (len(line) - len(body)) + one_line(body)
+
+
+def _ordered(found: Sequence[Place], view: View) -> Sequence[Place]:
+    order = None if view.sort is None else PLACE_ORDERS.get(view.sort)
+    return found if order is None else sorted(found, key=order)
+
+
+def _matches(view: View, *texts: str) -> bool:
+    return any(view.words in text.lower() for text in texts)
+
+
+# Services ---------------------------------------------------------------------
+
+
+def _service_rows(snapshot: Snapshot, view: View) -> Iterator[Row]:
+    order = None if view.sort is None else SERVICE_ORDERS.get(view.sort)
+    found = snapshot.services if order is None else sorted(snapshot.services, key=order)
+    for service in found:
+        members = [member.name for member in service.members]
+        if view.words and not _matches(view, service.address, *members):
+            continue
+        yield Row(
+            f"service {service.address}",
+            (
+                one_line(service.address, 60),
+                count(len(members)) if service.served else "topic",
+                count(service.waiting),
+                count(service.in_flight),
+                count(service.dead),
+                per_second(service.told),
+                per_second(service.done),
+                per_second(service.asked),
+                seconds(service.p50),
+                seconds(service.p99),
+            ),
+            _service_tone(service),
+            f"{one_line(service.address)}: {one_line(', '.join(members) or 'no members')}",
+        )
+
+
+def _service_tone(service: Service) -> Tone:
+    if service.served and not service.members:
+        return "bad"
+    return "warning" if service.grows or service.dead else "plain"
