@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -46,8 +47,8 @@ def iris(cluster: NatsCluster, net: str = "pair") -> str:
 
 
 @contextlib.asynccontextmanager
-async def node(name: str, nsqd: str, iris: str) -> AsyncIterator[Node]:
-    options: dict[str, Any] = {"presence_period": 0.3, "drain": 2.0}
+async def node(name: str, nsqd: str, iris: str, **options: Any) -> AsyncIterator[Node]:
+    options = {"presence_period": 0.3, "drain": 2.0, **options}
     async with Node(name=name, nsqd=nsqd, iris=iris, **options) as one:
         yield one
 
@@ -164,6 +165,16 @@ async def test_two_networks_on_one_cluster_do_not_see_each_other(cluster, nsqd):
             await b.ref("pair.a").ask(Put("x"), timeout=0.5)
 
 
+async def test_a_node_that_ends_says_goodbye_before_its_relay_ends(cluster, nsqd):
+    never = {"presence_misses": 1000}
+    async with node("a", nsqd, iris(cluster), **never) as a:
+        async with node("b", nsqd, iris(cluster)) as b:
+            await b.start(tree("b"))
+            await until(lambda: a.members("pair.b"))
+        await until(lambda: len(a.nodes()) == 1)
+        assert not a.members("pair.b")
+
+
 async def test_an_embedded_broker_and_a_relay_over_nats_go_together(cluster):
     address = iris(cluster)
     async with Node.embedded(name="a", iris=address, drain=2.0, presence_period=0.3) as a:
@@ -198,12 +209,14 @@ async def test_commands_speak_over_nats(cluster, nsqd):
         await shop.says(" runs")
         asked = ("ask", "shop.inventory", "shop.put", '{"sku": "tea", "count": 3}')
         assert await irismq(*asked, *servers) == (codes.OK, "3\n", "")
+        shop.signal(signal.SIGTERM)
+        assert await shop.ends() == codes.OK
 
 
 async def test_a_relay_without_nats_is_one_line_and_code_3():
     async with nats_cluster(1) as gone:
         url = gone.urls[0]
-    code, out, err = await irismq("relay", "--nats", url, "--port", "0")
+    code, out, err = await irismq("relay", "--nats", url, "--port", "0", "--connect-timeout", "0.3")
     assert (code, out) == (codes.UNREACHABLE, "")
     (line,) = err.splitlines()
     assert line.startswith(f"irismq: NATS at {url} does not answer: ")
