@@ -14,11 +14,17 @@ from typing import TYPE_CHECKING
 import prometheus_client  # noqa: F401  # a first import inside a running loop would block it
 import pytest
 from blockbuster import blockbuster_ctx
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from blockbuster import BlockBuster
+
+
+# How long an example takes says how busy the machine is, and nothing of the code.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 
 def _loop_factory() -> asyncio.AbstractEventLoop:
