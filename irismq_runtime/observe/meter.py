@@ -46,11 +46,6 @@ class Latencies:
         #: The sum of all, in seconds.
         self.total = 0.0
 
-    def note(self, seconds: float) -> None:
-        """Count one."""
-        self.buckets[bisect_left(BOUNDS, seconds)] += 1
-        self.total += seconds
-
     @property
     def count(self) -> int:
         """How many there were."""
@@ -86,6 +81,13 @@ class Asks:
     def __init__(self) -> None:
         self.outcomes: Counter[str] = Counter()
         self.latencies = Latencies()
+
+    def note(self, seconds: float, outcome: str) -> None:
+        """Count one."""
+        self.outcomes[outcome] += 1
+        latencies = self.latencies
+        latencies.buckets[bisect_left(BOUNDS, seconds)] += 1
+        latencies.total += seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,15 +202,13 @@ class Meter:
 
     def ask_ended(self, address: str, seconds: float, outcome: str) -> None:
         """An ask of this node ended after `seconds`."""
-        asks = self.of(self.asked, address)
-        asks.outcomes[outcome] += 1
-        asks.latencies.note(seconds)
+        asks = self.asked.get(address) or self.of(self.asked, address)
+        asks.note(seconds, outcome)
 
     def request_ended(self, address: str, seconds: float, outcome: str) -> None:
         """A request to this node was answered, or will not be, after `seconds`."""
-        asks = self.of(self.served, address)
-        asks.outcomes[outcome] += 1
-        asks.latencies.note(seconds)
+        asks = self.served.get(address) or self.of(self.served, address)
+        asks.note(seconds, outcome)
 
     # Looking ------------------------------------------------------------------
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from actors.clock import LoopClock
 from irismq_runtime.errors import ConnectionLost
+from irismq_runtime.observe.throttle import Throttle
 from irismq_runtime.pyiris.connection import Connection
-from irismq_runtime.pyiris.limits import Throttle
 from irismq_runtime.pyiris.line import Health
 from irismq_runtime.pyiris.options import DEFAULT_PORT, Options
 from irismq_runtime.pyiris.requests import failed
@@ -71,6 +71,8 @@ class IrisAddresses:
         self._host = host
         self._port = port
         self._options = options or Options()
+        #: Largest body of a request, reply, broadcast or event, in bytes.
+        self.max_body = self._options.limits.body
         self._clock = clock or LoopClock()
         self._rng = rng or random.Random()
         self._events = events
@@ -156,11 +158,6 @@ class IrisAddresses:
         """A member has left."""
         if member in self._members:
             self._members.remove(member)
-
-    @property
-    def max_body(self) -> int:
-        """Largest body of a request, reply, broadcast or event, in bytes."""
-        return self._options.limits.body
 
     def health(self) -> Health:
         """Whether the relay is reached, and if not, why."""

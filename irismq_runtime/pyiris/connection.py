@@ -22,6 +22,7 @@ from actors.clock import LoopClock
 from actors.errors import Overloaded
 from actors.events import Events
 from irismq_runtime.errors import MessageTooLarge
+from irismq_runtime.observe.throttle import Throttle
 from irismq_runtime.protocols.iris.packets import (
     ClientBroadcast,
     ClientRequest,
@@ -39,7 +40,7 @@ from irismq_runtime.protocols.iris.primitives import IrisProtocolError
 from irismq_runtime.pyiris.farewell import PING, say_goodbye
 from irismq_runtime.pyiris.inbox import Inbox
 from irismq_runtime.pyiris.keeper import Keeper, tcp_dialler
-from irismq_runtime.pyiris.limits import Meter, Throttle
+from irismq_runtime.pyiris.limits import Meter
 from irismq_runtime.pyiris.line import Line
 from irismq_runtime.pyiris.link import Link
 from irismq_runtime.pyiris.options import (

@@ -11,7 +11,8 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Self
 
-from irismq_runtime.pyiris.limits import Meter, Throttle
+from irismq_runtime.observe.throttle import Throttle
+from irismq_runtime.pyiris.limits import Meter
 
 if TYPE_CHECKING:
     from types import TracebackType

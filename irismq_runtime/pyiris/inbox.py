@@ -13,10 +13,11 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from irismq_runtime.errors import MessageTooLarge
+from irismq_runtime.observe.throttle import Throttle
 from irismq_runtime.ports import LEAVING, OVERLOADED
 from irismq_runtime.protocols.iris.packets import ClientReply
 from irismq_runtime.pyiris.deadlines import Expiry
-from irismq_runtime.pyiris.limits import Meter, Throttle
+from irismq_runtime.pyiris.limits import Meter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

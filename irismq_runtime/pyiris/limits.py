@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Final
 
-__all__ = ["Allowance", "Limits", "Meter", "Throttle"]
+__all__ = ["Allowance", "Limits", "Meter"]
 
 _MIB: Final = 1024 * 1024
 
@@ -92,23 +92,3 @@ class Meter:
         """Give back what `take(size)` took."""
         self.count -= 1
         self.size -= size
-
-
-class Throttle:
-    """Lets one report a second through, with the count of those it held back."""
-
-    __slots__ = ("_held", "_interval", "_next")
-
-    def __init__(self, interval: float = 1.0) -> None:
-        self._interval = interval
-        self._next = float("-inf")
-        self._held = 0
-
-    def note(self, now: float) -> int:
-        """Count one occurrence at `now`; how many to report now, 0 for silence."""
-        self._held += 1
-        if now < self._next:
-            return 0
-        self._next = now + self._interval
-        held, self._held = self._held, 0
-        return held

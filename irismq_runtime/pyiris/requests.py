@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Final
 
 from actors.errors import AskTimeout, Overloaded
 from irismq_runtime.errors import ConnectionLost, RemoteFault
+from irismq_runtime.observe.throttle import Throttle
 from irismq_runtime.pyiris.deadlines import Expiry
-from irismq_runtime.pyiris.limits import Throttle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

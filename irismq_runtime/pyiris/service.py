@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Final, cast
 
 from actors.clock import LoopClock
 from irismq_runtime.errors import TunnelClosed
+from irismq_runtime.observe.throttle import Throttle
 from irismq_runtime.pyiris.client import Iris
-from irismq_runtime.pyiris.limits import Meter, Throttle
+from irismq_runtime.pyiris.limits import Meter
 from irismq_runtime.pyiris.options import DEFAULT_PORT, Options
 
 if TYPE_CHECKING:

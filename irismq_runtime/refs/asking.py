@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from asyncio import CancelledError
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from actors import Future
 from actors.errors import AskCancelled, AskTimeout, Overloaded
@@ -33,6 +33,7 @@ T = TypeVar("T")
 #: Seconds by which the pause grows before another member is asked, and its most.
 _PAUSE = 0.02
 _LONGEST_PAUSE = 0.25
+_REPLY: Final = Kind.REPLY
 #: The shortest time for which Iris can be asked, in seconds.
 _SHORTEST = 0.001
 
@@ -82,7 +83,6 @@ class RemoteAsk(Future[T]):
         self._cluster = cluster
         self._request: asyncio.Future[bytes] | None = None
         self._data = b""
-        # Set anew when it is sent.
         self._deadline = outbound.clock.monotonic() + timeout
         self._turns = 0
         #: Its span, when it is traced.
@@ -102,7 +102,6 @@ class RemoteAsk(Future[T]):
             self._fail(MessageTooLarge(len(data), limit, limit_of="the relay"))
             return
         self._data = data
-        self._deadline = outbound.clock.monotonic() + self.timeout
         self._ask(self.timeout)
         if outbound.events.active and self._request is not None:
             outbound.events.emit(
@@ -144,6 +143,7 @@ class RemoteAsk(Future[T]):
             return
         absent = self._absent()
         if absent is None:
+            self._deadline = self._outbound.clock.monotonic() + self.timeout
             self.send(data)
         else:
             self._fail(absent)
@@ -207,15 +207,20 @@ class RemoteAsk(Future[T]):
     __iter__ = __await__
 
     def _resolve(self, value: Any, error: BaseException | None) -> None:
-        super()._resolve(value, error)
+        self._value = value
+        self._error = error
+        self._done = True
         outbound = self._outbound
         took = outbound.clock.monotonic() - self._deadline + self.timeout
         ended = "replied" if error is None else type(error).__name__
         outbound.meter.ask_ended(self.metered or self.target, took, ended)
         if self.sending is not None:
             self.sending.end(error)
-        if self._waiter is not None:
-            self._outbound.call(_wake, self._waiter)
+        waiter = self._waiter
+        if waiter is not None:
+            outbound.call(_wake, waiter)
+        if self._waiters:
+            self._wake_all()
 
     def _waiter_left(self, waiter: asyncio.Future[None]) -> None:
         super()._waiter_left(waiter)
@@ -228,15 +233,16 @@ class RemoteAsk(Future[T]):
     def _answered(self, request: asyncio.Future[bytes]) -> None:
         if self._done:
             return
-        if request.cancelled():
+        try:
+            data = request.result()
+        except CancelledError:
             self._fail(AskCancelled(self.target, self.message_type))
             return
-        error = request.exception()
-        if error is not None:
+        except Exception as error:  # the transport's
             self._refused(error)
             return
         try:
-            value = self._read(request.result())
+            value = self._read(data)
         except Exception as failure:  # the answer is an error, or cannot be read
             self._fail(failure)
             return
@@ -268,9 +274,9 @@ class RemoteAsk(Future[T]):
         if envelope.id != self.id:
             self._outbound.late += 1
             raise DecodeError(f"{self.target} answered another ask than this one")
-        if envelope.kind == Kind.REPLY:
+        if envelope.kind is _REPLY:
             return packer.load_untrusted(envelope)
-        if envelope.kind == Kind.ERROR:
+        if envelope.kind is Kind.ERROR:
             raise decode_fault_untrusted(envelope.body).to_exception(self.target)
         raise DecodeError(f"{self.target} answered with an envelope that is no answer")
 

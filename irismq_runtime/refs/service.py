@@ -13,7 +13,7 @@ A ref is a value: equal when the address is, cheap to make, safe in every thread
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from irismq_runtime.errors import NoSuchService
 from irismq_runtime.refs.asking import RemoteAsk
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from irismq_runtime.refs.receipt import TellReceipt
 
 __all__ = ["ServiceRef"]
+
+
+_ASK: Final = Kind.ASK
 
 
 class ServiceRef:
@@ -114,9 +117,13 @@ class ServiceRef:
             ask = ForeignAsk(outbound, address, message, self.foreign, timeout)
             outbound.call(ask.send, data)
         else:
-            ask_id, data, name, sending = outbound.pack_ask(
-                address, message, headers, codec=self.codec
-            )
+            sending = None
+            if outbound.tracing is None:
+                ask_id, data, name = outbound.packer.new(_ASK, message, headers, codec=self.codec)
+            else:
+                ask_id, data, name, sending = outbound.pack_ask(
+                    address, message, headers, codec=self.codec
+                )
             ask = RemoteAsk(
                 outbound, address, address, id=ask_id, message_type=name, timeout=timeout
             )
