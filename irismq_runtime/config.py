@@ -211,7 +211,8 @@ def _nats_options(query: str) -> dict[str, str]:
     names = {"net": "net", "creds": "credentials"}
     names |= {name: name for name in ("tls_ca", "tls_cert", "tls_key")}
     found: dict[str, str] = {}
-    for name, value in parse_qsl(query, keep_blank_values=True):
+    # A plus sign stands for itself: it may be in a path.
+    for name, value in parse_qsl(query.replace("+", "%2B"), keep_blank_values=True):
         if name not in names:
             raise ConfigError("nats", f"there is no option {name!r}", f"use {', '.join(names)}")
         found[names[name]] = value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -72,3 +73,26 @@ async def test_a_missing_extra_is_one_line_that_names_it(tmp_path):
     (line,) = err.splitlines()
     assert line.startswith("irismq: nats: ")
     assert line.endswith("pip install 'irismq-runtime[nats]'")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("relay", "--port", "0", "--nats"),
+        ("run", "tests.integration.service:Inventory", "--embedded", "--iris"),
+    ],
+    ids=["relay", "run"],
+)
+async def test_a_signal_ends_the_wait_for_nats_in_order(command):
+    """Something takes the connection and says nothing."""
+    loop = asyncio.get_running_loop()
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        silent.setblocking(False)
+        url = f"nats://127.0.0.1:{silent.getsockname()[1]}"
+        async with running(*command, url, "--connect-timeout", "60") as process:
+            connection, _ = await loop.sock_accept(silent)
+            with connection:
+                process.signal(signal.SIGTERM)
+                assert await process.ends() == codes.OK

@@ -96,10 +96,10 @@ def test_nats_servers_are_read_in_all_their_forms(text, servers, net):
 
 
 def test_an_option_given_apart_goes_before_the_one_in_the_url():
-    text = "nats://a?net=one&creds=/x&tls_ca=ca.pem"
+    text = "nats://a?net=one&creds=/x+y&tls_ca=ca.pem"
     overlay = NatsOverlay.parse([text, "nats://b"], net="two", credentials="", tls_ca="")
     assert overlay.servers == ("nats://a", "nats://b")
-    assert (overlay.net, overlay.credentials, overlay.tls_ca) == ("two", "/x", "ca.pem")
+    assert (overlay.net, overlay.credentials, overlay.tls_ca) == ("two", "/x+y", "ca.pem")
 
 
 def test_passwords_show_neither_in_the_peer_nor_in_the_repr_nor_in_errors():
