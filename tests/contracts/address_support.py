@@ -71,11 +71,11 @@ class Collected:
         self.items.append(item)
         self._grown.set()
 
-    async def reach(self, count: int, timeout: float = 10.0) -> list[Any]:
+    async def reach(self, count: int, timeout: float = 60.0) -> list[Any]:
         """The items, once there are `count` of them."""
         return await self.until(lambda items: len(items) >= count, timeout)
 
-    async def until(self, enough: Callable[[list[Any]], bool], timeout: float = 10.0) -> list[Any]:
+    async def until(self, enough: Callable[[list[Any]], bool], timeout: float = 60.0) -> list[Any]:
         """The items, once they are `enough`."""
         async with asyncio.timeout(timeout):
             while not enough(self.items):

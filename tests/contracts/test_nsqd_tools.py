@@ -44,7 +44,7 @@ async def tool(name: str, *arguments: str) -> AsyncIterator[asyncio.subprocess.P
 
 async def line(stream: asyncio.StreamReader | None) -> bytes:
     assert stream is not None
-    return await asyncio.wait_for(stream.readline(), 10)
+    return await asyncio.wait_for(stream.readline(), 60)
 
 
 async def test_nsq_tail_prints_what_is_published():
@@ -52,7 +52,7 @@ async def test_nsq_tail_prints_what_is_published():
         assert await publisher.ask(nsq.mpub("t", [b"first", b"second"])) == b"OK"
         address = f"-nsqd-tcp-address=127.0.0.1:{server.port}"
         async with tool("nsq_tail", "-topic=t", "-n=2", address) as process:
-            output, _ = await asyncio.wait_for(process.communicate(), 15)
+            output, _ = await asyncio.wait_for(process.communicate(), 60)
         assert sorted(output.split()) == [b"first", b"second"]
 
 
@@ -60,7 +60,7 @@ async def test_to_nsq_publishes_its_input():
     async with nsqd_server("embedded") as server:
         address = f"-nsqd-tcp-address=127.0.0.1:{server.port}"
         async with tool("to_nsq", "-topic=t", address) as process:
-            await asyncio.wait_for(process.communicate(b"one\ntwo\nthree\n"), 15)
+            await asyncio.wait_for(process.communicate(b"one\ntwo\nthree\n"), 60)
         async with nsq_client(server.port) as client:
             await client.subscribe("t", ready=5)
             got = [message.body for message in await client.messages(3)]
@@ -76,7 +76,7 @@ async def test_nsq_stat_reads_the_statistics():
         arguments = ["-topic=t", "-channel=ch", "-count=2", "-interval=10ms"]
         address = f"-nsqd-http-address=127.0.0.1:{server.http_port}"
         async with tool("nsq_stat", *arguments, address) as process:
-            output, errors = await asyncio.wait_for(process.communicate(), 15)
+            output, errors = await asyncio.wait_for(process.communicate(), 60)
         rows = [re.findall(rb"\d+", row) for row in output.splitlines() if b"|" in row]
         numbers = [row for row in rows if row]
         assert numbers, (output, errors)
@@ -116,6 +116,6 @@ async def test_nsqadmin_shows_the_topics():
                 port = int(match[1]) if match else None
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(b"GET /api/topics HTTP/1.0\r\n\r\n")
-            answer = await asyncio.wait_for(reader.read(), 10)
+            answer = await asyncio.wait_for(reader.read(), 60)
             writer.close()
         assert b'"orders"' in answer

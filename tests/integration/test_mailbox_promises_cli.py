@@ -190,7 +190,7 @@ async def test_the_mailbox_shows_depth_in_flight_deferred_and_consumers(servers)
             await inventory.tell(Put(str(number)), delay=600.0)
         row: dict[str, Any] = {}
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while (row.get("depth"), row.get("deferred")) != (3, 2):
                     code, out, _ = await irismq("mailbox", "shop.inventory", "--nsqd-http", http)
                     assert code == codes.OK

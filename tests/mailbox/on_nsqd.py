@@ -65,7 +65,7 @@ class Collector:
     def changed(self) -> None:
         self._changed.set()
 
-    async def until(self, condition: Callable[[], Any], seconds: float = 15.0) -> Any:
+    async def until(self, condition: Callable[[], Any], seconds: float = 60.0) -> Any:
         """Wait until `condition()`; it is looked at whenever a message has come."""
         async with asyncio.timeout(seconds):
             while not (found := condition()):
@@ -73,18 +73,18 @@ class Collector:
                 await self._changed.wait()
             return found
 
-    async def count(self, number: int, seconds: float = 15.0) -> list[Any]:
+    async def count(self, number: int, seconds: float = 60.0) -> list[Any]:
         """Wait for so many deliveries."""
         await self.until(lambda: len(self.messages) >= number, seconds)
         return self.messages
 
 
-async def ready(consumption: Any, seconds: float = 10.0) -> None:
+async def ready(consumption: Any, seconds: float = 60.0) -> None:
     """Wait until the consumption is connected."""
     await eventually(lambda: consumption.health().ok, seconds)
 
 
-async def eventually(condition: Callable[[], Any], seconds: float = 10.0) -> Any:
+async def eventually(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
     """Wait for something that has no event to wait for; looks again every turn of the loop."""
     async with asyncio.timeout(seconds):
         while not (found := condition()):

@@ -396,7 +396,7 @@ async def lookupd(folder: Any) -> AsyncIterator[tuple[int, int]]:
     ports: dict[bytes, int] = {}
     assert process.stderr is not None
     while len(ports) < 2:
-        line = await asyncio.wait_for(process.stderr.readline(), 10)
+        line = await asyncio.wait_for(process.stderr.readline(), 60)
         if match := re.search(rb" (TCP|HTTP): listening on 127\.0\.0\.1:(\d+)", line):
             ports[match[1]] = int(match[2])
     try:

@@ -42,7 +42,7 @@ class Settlements:
 
     async def reach(self, count: int) -> list[str]:
         """Wait for so many."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(self.names) < count:
                 self._more.clear()
                 await self._more.wait()
@@ -132,7 +132,7 @@ async def test_a_stored_message_that_was_put_aside_is_handled_when_it_is_taken_u
     settlements = Settlements(node)
     await node.start(child(Shut, log, aside))
     await node.ref("test.shut").tell(Add(1))
-    await asyncio.wait_for(aside.wait(), timeout=20)
+    await asyncio.wait_for(aside.wait(), timeout=60)
     await node.ref("test.shut").ask(Total())
     assert await settlements.reach(1) == ["settlement.finished"]
     assert log == [1]

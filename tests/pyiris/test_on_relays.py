@@ -49,7 +49,7 @@ def addresses(server: Any, **options: Any) -> IrisAddresses:
     return IrisAddresses(server.host, server.port, options=Options(**options))
 
 
-async def settled(count: Any, expected: int = 0, timeout: float = 5.0) -> None:
+async def settled(count: Any, expected: int = 0, timeout: float = 60.0) -> None:
     """Wait until `count()` is as expected; the relay's word has to travel."""
     async with asyncio.timeout(timeout):
         while count() != expected:
@@ -83,7 +83,7 @@ async def test_case_53_the_relay_dies_under_a_service_and_comes_back(mortal: Any
     await mortal.restart()
     await silent.joined.reach(2, timeout=20.0)
     assert len(silent.lost.items) == 1, "told once"
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not (here.health().ok and there.health().ok):
             await asyncio.sleep(0)
     assert await here.request(cluster, b"again", SOON) == b":again"

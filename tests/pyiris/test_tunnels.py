@@ -362,7 +362,7 @@ def test_no_window_no_chunk_limit_and_no_message_deadlocks(
                 await ends_of[0].send(message)
 
         writing = asyncio.ensure_future(write())
-        got = [await asyncio.wait_for(ends_of[1].receive(), 5.0) for _ in messages]
+        got = [await asyncio.wait_for(ends_of[1].receive(), 60) for _ in messages]
         await writing
         return got
 

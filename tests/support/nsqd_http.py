@@ -17,7 +17,7 @@ async def exchange(port: int, request: bytes) -> tuple[int, dict[str, str], byte
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(request)
-        answer = await asyncio.wait_for(reader.read(), 10)
+        answer = await asyncio.wait_for(reader.read(), 60)
     finally:
         writer.close()
     head, _, body = answer.partition(b"\r\n\r\n")

@@ -53,7 +53,7 @@ async def nsqd_process(data: Path, *, file_size: int = 0) -> AsyncIterator[NsqdP
         stdout=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None
-    line = await asyncio.wait_for(process.stdout.readline(), 20)
+    line = await asyncio.wait_for(process.stdout.readline(), 60)
     if not line:
         raise RuntimeError(f"the child ended with {await process.wait()}")
     port, http_port = map(int, line.split())

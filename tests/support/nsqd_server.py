@@ -134,7 +134,7 @@ class RealServer:
         said: list[bytes] = []
         found: dict[bytes, int] = {}
         while len(found) < 2:
-            line = await asyncio.wait_for(lines.readline(), 10)
+            line = await asyncio.wait_for(lines.readline(), 60)
             if not line:
                 raise RuntimeError(f"nsqd did not start: {b''.join(said).decode()}")
             said.append(line)
@@ -159,7 +159,7 @@ class RealServer:
             return
         if process.returncode is None:
             process.send_signal(number)
-        await asyncio.wait_for(process.wait(), 10)
+        await asyncio.wait_for(process.wait(), 60)
         if self._log is not None:
             await self._log
 
