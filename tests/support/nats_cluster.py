@@ -61,10 +61,11 @@ class _PortTaken(Exception):
 class NatsServer:
     """One server process of a cluster."""
 
-    def __init__(self, name: str, folder: Path, port: int, cluster_port: int) -> None:
+    def __init__(self, name: str, folder: Path, ports: Sequence[int], *, hidden: bool) -> None:
         self.name = name
-        self.port = port
-        self.cluster_port = cluster_port
+        self.port, self.cluster_port, nobody = ports
+        #: Where clients of the other servers are told to find it.
+        self.advertised = nobody if hidden else self.port
         self._config = folder / f"{name}.conf"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -81,6 +82,7 @@ class NatsServer:
         lines = [
             f'server_name: "{self.name}"',
             f'listen: "{HOST}:{self.port}"',
+            f'client_advertise: "{HOST}:{self.advertised}"',
             "max_control_line: 4096",
             "lame_duck_duration: 30s",
             extra,
@@ -153,10 +155,11 @@ class NatsServer:
 class NatsCluster:
     """Servers that know each other. Everything that waits is a coroutine."""
 
-    def __init__(self, size: int = 3, extra: str = "") -> None:
+    def __init__(self, size: int = 3, extra: str = "", *, hidden: bool = False) -> None:
         self.size = size
         self.servers: list[NatsServer] = []
         self._extra = extra
+        self._hidden = hidden
         self._folder = Path(tempfile.mkdtemp(prefix="nats-cluster-"))
 
     @property
@@ -188,17 +191,28 @@ class NatsCluster:
         """Let a silent server go on."""
         self.servers[index].send_signal(signal.SIGCONT)
 
+    def reload(self, index: int, extra: str) -> None:
+        """Give one server another `extra`, which it takes over while it runs."""
+        self.servers[index].configure(self._routes, extra)
+        self.servers[index].send_signal(signal.SIGHUP)
+
+    @property
+    def _routes(self) -> list[int]:
+        return [server.cluster_port for server in self.servers]
+
     def boot(self) -> None:
         """`start`, blocking."""
         for _ in range(_ATTEMPTS):
-            ports = random.SystemRandom().sample(_PORTS, 2 * self.size)
+            ports = random.SystemRandom().sample(_PORTS, 3 * self.size)
             self.servers = [
-                NatsServer(f"n{index}", self._folder, ports[2 * index], ports[2 * index + 1])
+                NatsServer(
+                    f"n{index}", self._folder, ports[index :: self.size], hidden=self._hidden
+                )
                 for index in range(self.size)
             ]
             try:
                 for server in self.servers:
-                    server.configure([peer.cluster_port for peer in self.servers], self._extra)
+                    server.configure(self._routes, self._extra)
                     server.boot()
             except _PortTaken:
                 for server in self.servers:
@@ -227,15 +241,21 @@ class NatsCluster:
         if self.size == 1:
             return
         running = [server for server in self.servers if server.running]
-        ports = {server.port for server in running}
+        ports = {server.advertised for server in running}
         for server in running:
             server.wait_for_peers(ports)
 
 
 @asynccontextmanager
-async def nats_cluster(size: int = 3, *, extra: str = "") -> AsyncIterator[NatsCluster]:
-    """A cluster of the test's own; `extra` goes into every server's configuration file."""
-    cluster = NatsCluster(size, extra)
+async def nats_cluster(
+    size: int = 3, *, extra: str = "", hidden: bool = False
+) -> AsyncIterator[NatsCluster]:
+    """A cluster of the test's own.
+
+    `extra` goes into every server's configuration file. Of `hidden` servers a
+    client knows only those that it was told of, so it can be cut off.
+    """
+    cluster = NatsCluster(size, extra, hidden=hidden)
     try:
         await cluster.start()
         yield cluster

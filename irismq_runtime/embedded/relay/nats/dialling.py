@@ -34,7 +34,17 @@ if TYPE_CHECKING:
 
     from irismq_runtime.embedded.relay.nats.options import NatsOptions
 
-__all__ = ["Client", "Dialler", "Events", "Login", "end_task", "errors", "without_login", "words"]
+__all__ = [
+    "Client",
+    "Dialler",
+    "Events",
+    "Login",
+    "cut",
+    "end_task",
+    "errors",
+    "without_login",
+    "words",
+]
 
 #: Words of a server that will not have us, whatever we try again.
 _REFUSALS: Final = ("authorization", "authentication", "nkey", "permissions violation")
@@ -164,9 +174,12 @@ class Dialler:
         raise self._failure(call)
 
     async def discard(self, client: Client) -> None:
-        """Close a client, whatever state it is in, within `stop_seconds`."""
+        """Close a client, whatever state it is in, soon after `stop_seconds` at the latest."""
         closing = asyncio.create_task(client.close())
         await asyncio.wait([closing], timeout=self._options.stop_seconds)
+        if not closing.done():
+            cut(client)
+            await asyncio.wait([closing], timeout=self._options.stop_seconds)
         await end_task(closing)
         await asyncio.sleep(0)  # its tasks, cancelled by now, end in the next turn
 
@@ -206,6 +219,17 @@ class Dialler:
             **pauses,
             **self._login.options(),
         )
+
+
+def cut(client: Client) -> None:
+    """End the socket of a client, whatever is still to be written to it.
+
+    nats-py waits until the server has read everything, which one that hangs never
+    does, and forgets sockets whose server did not greet it; it has no way to end one.
+    """
+    writer = getattr(getattr(client, "_transport", None), "_io_writer", None)
+    if writer is not None:
+        writer.transport.abort()
 
 
 async def end_task(task: asyncio.Task[Any]) -> None:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 from irismq_runtime.embedded.relay.nats.dialling import (
     Client,
     Dialler,
+    cut,
     end_task,
     errors,
     without_login,
@@ -206,6 +207,12 @@ class Line:
         finally:
             timer.cancel()
 
+    def check(self) -> None:
+        """Cut a connection off that nats-py has given up and waits to be read to its end."""
+        client = self._client
+        if client is not None and client.is_reconnecting and self._up.is_set():
+            cut(client)
+
     # What nats-py reports
 
     async def on_error(self, error: Exception) -> None:
@@ -216,6 +223,9 @@ class Line:
             return
         self.trouble = words(error)
         self._report("NATS: %s", self.trouble)
+        client = self._client
+        if client is not None and not client.is_connected:
+            cut(client)
 
     async def on_disconnected(self) -> None:
         """What is to be sent waits from now on."""

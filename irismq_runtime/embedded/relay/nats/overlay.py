@@ -241,6 +241,7 @@ class Overlay:
         self._ways.keep(at_once=True)
 
     def _keep(self) -> None:
+        self._line.check()
         self._ways.keep()
         self._keeper = self._clock.call_later(self._options.keep_interval, self._keep)
         self._host.end_turn()
