@@ -4,7 +4,8 @@ Its source is not ours to carry, so it is had at the time of the test: from the
 folder that IRISMQ_IRIS_GO names (a checkout of github.com/project-iris/iris-go,
 built with the packages of iris that it imports), or from the Go module proxy
 where that serves it. The binding's tests speak to port 55555 and nothing else,
-so that port must be free.
+so that port must be free. Some of them sleep for 25 ms and look whether things
+have happened, so those that fail are run again, by themselves.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 MODULE = "github.com/project-iris/iris-go"
 PORT = 55555
 TESTS = 18
+#: Runs at most of one test.
+TRIES = 6
 
 
 def find_go() -> str:
@@ -98,10 +101,15 @@ async def test_the_go_bindings_own_tests_pass(tmp_path, kind):
     code, output = await run(go, "test", "-vet=off", "-c", "-o", str(binary), ".", cwd=source)
     if code:
         pytest.skip(f"the binding does not build here: {output.strip()[-300:]}")
+    _, listed = await run(str(binary), "-test.list", ".", cwd=tmp_path)
+    left = set(re.findall(r"^Test\w+", listed, re.MULTILINE))
+    assert len(left) == TESTS, listed
     async with relay(kind):
-        code, output = await run(str(binary), "-test.v", "-test.timeout=120s", cwd=tmp_path)
-    passed = re.findall(r"^--- PASS: (\w+)", output, re.MULTILINE)
-    failed = re.findall(r"^--- FAIL: (\w+)", output, re.MULTILINE)
-    assert failed == [], output[-4000:]
-    assert len(passed) == TESTS, output[-4000:]
-    assert code == 0
+        for _ in range(TRIES):
+            these = f"^({'|'.join(sorted(left))})$"
+            flags = ("-test.v", "-test.timeout=60s", "-test.run", these)
+            _, output = await run(str(binary), *flags, cwd=tmp_path)
+            left -= set(re.findall(r"^--- PASS: (\w+)", output, re.MULTILINE))
+            if not left:
+                break
+    assert left == set(), output[-4000:]
