@@ -8,6 +8,7 @@ Messages are shown one by one, as text of limited length.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -15,9 +16,11 @@ import msgspec
 from irismq_runtime.observer.letters import dead_letters, drop, replay
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from irismq_runtime.observer.letters import Letter
+    from irismq_runtime.ports import MailboxTransport
 
 __all__ = ["Desk"]
 
@@ -36,22 +39,28 @@ class Desk:
         self._nsqd = tuple(nsqd)
         self._locks = tuple(asyncio.Lock() for _ in range(_MOST_AT_ONCE))
 
-    async def list(self, address: str) -> dict[str, Any]:
+    async def listed(self, address: str, expected: int | None) -> dict[str, Any]:
         """The letters of `address`, the latest first, without their messages.
 
-        {"letters": [...], "more": whether there are others}. Raises `NotConnected`.
+        `expected`: how many the brokers say there are, if they do; more than that are
+        not waited for. {"letters": [...], "more": whether there are others}. Raises
+        `NotConnected`.
         """
-        async with self._turn(address), dead_letters(self._nsqd, address, MOST_LISTED + 1) as held:
-            rows = [letter.row() for letter in reversed(held[1])]
+
+        def enough(letters: Sequence[Letter]) -> bool:
+            return expected is not None and len(letters) >= expected
+
+        limit = MOST_LISTED + 1
+        async with self._turn(address), self._held(address, limit, enough) as (_, letters):
+            rows = [letter.row() for letter in reversed(letters)]
         return {"letters": rows[:MOST_LISTED], "more": len(rows) > MOST_LISTED}
 
     async def show(self, address: str, letter_id: str) -> dict[str, Any] | None:
         """One letter with its error, traceback and message; None when it is gone."""
-        async with self._turn(address), dead_letters(self._nsqd, address, MOST_SEARCHED) as held:
-            found = next(_meant(held[1], [letter_id]), None)
-            if found is None:
+        async with self._turn(address), self._meant(address, [letter_id]) as (_, letters):
+            if not letters:
                 return None
-            row = found.full()
+            row = letters[0].full()
         message = row.pop("message")
         for name in ("error", "traceback", "reason"):
             row[name] = row[name][:MOST_SHOWN]
@@ -60,24 +69,40 @@ class Desk:
 
     async def replay(self, address: str, ids: Iterable[str]) -> dict[str, int]:
         """Put letters back into the mailbox. {"done": how many, "back": listed still}."""
-        async with self._turn(address), dead_letters(self._nsqd, address, MOST_SEARCHED) as held:
-            done, back = await replay(held[0], address, _meant(held[1], ids))
+        async with self._turn(address), self._meant(address, ids) as (mailbox, letters):
+            done, back = await replay(mailbox, address, letters)
         return {"done": done, "back": back}
 
     async def drop(self, address: str, ids: Iterable[str]) -> dict[str, int]:
         """Give letters up for good; as `replay`."""
-        async with self._turn(address), dead_letters(self._nsqd, address, MOST_SEARCHED) as held:
-            done, back = drop(_meant(held[1], ids))
+        async with self._turn(address), self._meant(address, ids) as (_, letters):
+            done, back = drop(letters)
         return {"done": done, "back": back}
+
+    def _held(
+        self, address: str, limit: int, enough: Callable[[Sequence[Letter]], bool]
+    ) -> AbstractAsyncContextManager[tuple[MailboxTransport, Sequence[Letter]]]:
+        return dead_letters(self._nsqd, address, limit, enough=enough)
+
+    @contextlib.asynccontextmanager
+    async def _meant(
+        self, address: str, ids: Iterable[str]
+    ) -> AsyncIterator[tuple[MailboxTransport, list[Letter]]]:
+        """Hold the letters with these ids; the wait ends when all are here."""
+        wanted = frozenset(ids)
+        found: set[str] = set()
+
+        def enough(letters: Sequence[Letter]) -> bool:
+            if letters:
+                found.add(letters[-1].id)
+            return wanted <= found
+
+        async with self._held(address, MOST_SEARCHED, enough) as (mailbox, letters):
+            yield mailbox, [letter for letter in letters if letter.id in wanted]
 
     def _turn(self, address: str) -> asyncio.Lock:
         """The lock of `address`; some others have the same, which bounds the looks at once."""
         return self._locks[hash(address) % len(self._locks)]
-
-
-def _meant(letters: Iterable[Letter], ids: Iterable[str]) -> Iterator[Letter]:
-    wanted = set(ids)
-    return (letter for letter in letters if letter.id in wanted)
 
 
 def _text(message: Any) -> str:

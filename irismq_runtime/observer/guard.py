@@ -38,7 +38,7 @@ class Guard:
 
     def may_act(self, token: str | None) -> bool:
         """Whether `token` is the one. Takes the same time for every wrong one."""
-        return hmac.compare_digest((token or "").encode(), self._token)
+        return hmac.compare_digest((token or "").encode("utf-8", "replace"), self._token)
 
     def _is_ours(self, host: str) -> bool:
         name = _name(host)

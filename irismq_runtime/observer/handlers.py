@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from irismq_runtime.observer.desk import Desk
     from irismq_runtime.observer.gatherer import Gatherer
     from irismq_runtime.observer.guard import Guard
+    from irismq_runtime.observer.model import Service
 
 __all__ = ["TOKEN_HEADER", "Shared", "routes"]
 
@@ -113,10 +114,11 @@ class _Handler(RequestHandler):
         if not isinstance(value, HTTPError | StreamClosedError):
             super().log_exception(typ, value, tb)
 
-    def known_address(self, address: str) -> str:
-        if self.shared.gatherer.latest.service(address) is None:
+    def known(self, address: str) -> Service:
+        found = self.shared.gatherer.latest.service(address)
+        if found is None:
             raise _Refusal(404, "no such address is known")
-        return address
+        return found
 
 
 class _File(_Handler):
@@ -194,13 +196,13 @@ class _Stream(_Handler):
 
 class _Letters(_Handler):
     async def get(self) -> None:
-        address = self.known_address(self.get_query_argument("address", ""))
-        self.send_json(await _done(self.shared.desk.list(address)))
+        service = self.known(self.get_query_argument("address", ""))
+        self.send_json(await _done(self.shared.desk.listed(service.address, service.dead)))
 
 
 class _Letter(_Handler):
     async def get(self) -> None:
-        address = self.known_address(self.get_query_argument("address", ""))
+        address = self.known(self.get_query_argument("address", "")).address
         wanted = self.get_query_argument("id", "")
         found = await _done(self.shared.desk.show(address, wanted))
         if found is None:
@@ -251,7 +253,7 @@ class _Act(_Handler):
             await _done(shared.gatherer.restart(order.node, order.supervisor, order.child))
             self.send_json({"done": 1, "back": 0})
             return
-        address = self.known_address(order.address)
+        address = self.known(order.address).address
         verb: Callable[..., Awaitable[Any]] = (
             shared.desk.replay if isinstance(order, _Replay) else shared.desk.drop
         )

@@ -21,7 +21,7 @@ from irismq_runtime.messaging import DEAD_CHANNEL, dead_topic, mailbox_topic
 from irismq_runtime.wire import Envelope, Serializer, decode_dead_untrusted
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from irismq_runtime.ports import MailboxTransport, StoredMessage
     from irismq_runtime.wire import DeadRecord
@@ -105,13 +105,23 @@ class Filter:
         return not self.type or letter.type == self.type
 
 
+def _never(letters: list[Letter]) -> bool:  # noqa: ARG001  # the form of `enough`
+    """Only silence says that all are here."""
+    return False
+
+
 @contextlib.asynccontextmanager
 async def dead_letters(
-    nsqd: Iterable[str], address: str, limit: int
+    nsqd: Iterable[str],
+    address: str,
+    limit: int,
+    *,
+    enough: Callable[[list[Letter]], bool] = _never,
 ) -> AsyncIterator[tuple[MailboxTransport, list[Letter]]]:
     """Hold up to `limit` letters of `address`; those not finished go back.
 
-    Raises `NotConnected`.
+    `enough` is asked after each letter and ends the wait for more. Raises
+    `NotConnected`.
     """
     config = MailboxConfig(client_id="cli", start_timeout=2.5, msg_timeout=LEASE)
     mailbox = NsqMailbox(list(nsqd), config=config)
@@ -122,7 +132,7 @@ async def dead_letters(
             dead_topic(address), DEAD_CHANNEL, arrived.put_nowait, window=min(limit, 2500)
         )
         try:
-            yield mailbox, await _collect(arrived, limit, mailbox.max_body)
+            yield mailbox, await _collect(arrived, limit, mailbox.max_body, enough)
         finally:
             await consumption.stop(0.0)
     finally:
@@ -156,10 +166,13 @@ def drop(letters: Iterable[Letter]) -> tuple[int, int]:
 
 
 async def _collect(
-    arrived: asyncio.Queue[StoredMessage], limit: int, max_size: int
+    arrived: asyncio.Queue[StoredMessage],
+    limit: int,
+    max_size: int,
+    enough: Callable[[list[Letter]], bool],
 ) -> list[Letter]:
     letters: list[Letter] = []
-    while len(letters) < limit:
+    while len(letters) < limit and not enough(letters):
         try:
             async with asyncio.timeout(QUIET if letters else 2 * QUIET):
                 stored = await arrived.get()

@@ -109,9 +109,9 @@ class ObserverPage:
             return
         self._shared.closing.set()
         self._server.stop()
-        await self._server.close_all_connections()
         if self._shared.streams:
             await asyncio.wait(self._shared.streams, timeout=_GRACE)
+        await self._server.close_all_connections()
 
 
 def _files() -> dict[str, tuple[str, bytes]]:

@@ -8,6 +8,7 @@ what an observer calls wrong, so their thresholds stand here, side by side.
 from __future__ import annotations
 
 from collections import deque
+from itertools import pairwise
 from typing import Final
 
 __all__ = ["Restarts", "Trail"]
@@ -20,6 +21,7 @@ RATE_SPAN: Final = 3.0
 #: A queue grows when it has done so for so long and by so much, and does not fall.
 GROWTH_SPAN: Final = 5.0
 GROWTH_LEAST_SPAN: Final = 0.9
+GROWTH_STEPS: Final = 2
 GROWTH_LEAST: Final = 10
 GROWTH_SHARE: Final = 0.05
 #: Restarts within seconds that make a crash loop: either is enough.
@@ -66,12 +68,17 @@ class Trail:
         return self.grown(now, now - within[0]) / seconds
 
     def grows(self, now: float) -> bool:
-        """Whether a queue's length grows, steadily: more comes than is taken."""
+        """Whether a queue's length grows, steadily: more comes than is taken.
+
+        One jump is no growth: much that came at once may be done with soon.
+        """
         window = [entry for entry in self._values if entry[0] >= now - GROWTH_SPAN]
         if len(window) < 3 or window[-1][0] - window[0][0] < GROWTH_LEAST_SPAN:
             return False
-        first, last = window[0][1], window[-1][1]
-        most = max(value for _, value in window)
+        values = [value for _, value in window]
+        first, last, most = values[0], values[-1], max(values)
+        if sum(b > a for a, b in pairwise(values)) < GROWTH_STEPS:
+            return False
         return last - first >= max(GROWTH_LEAST, first * GROWTH_SHARE) and last >= 0.95 * most
 
 

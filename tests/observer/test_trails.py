@@ -37,7 +37,13 @@ def test_a_queue_grows_when_more_comes_than_is_taken():
 
 
 def test_a_queue_that_is_long_falls_or_trembles_does_not_grow():
-    for values in ((5000, 5000, 5000, 5000), (500, 300, 100, 0), (0, 500, 100, 50), (3, 5, 4, 9)):
+    for values in (
+        (5000, 5000, 5000, 5000),
+        (500, 300, 100, 0),
+        (0, 500, 100, 50),
+        (3, 5, 4, 9),
+        (0, 0, 0, 900),
+    ):
         calm, now = trail(*values)
         assert not calm.grows(now), values
 
