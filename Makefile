@@ -25,7 +25,7 @@ $(RUNTIME): pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(DEV): pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,examples,metrics]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,examples,metrics,docs]'
 	@touch $@ $(RUNTIME)
 
 ## make demo       one day of flights through two supervised nodes, with crashes and a SIGKILL
@@ -76,7 +76,6 @@ bench: $(DEV)
 
 ## make docs       the guide as a web site, in site/
 docs: $(DEV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	$(BIN)/mkdocs build --strict
 
 clean:

@@ -49,7 +49,11 @@ class _NotStarted:
 
 
 class Facilities:
-    """The runtime as an actor sees it."""
+    """What every actor may call, in its own handlers and hooks, and set on its class.
+
+    A node reads some more attributes of the class: `subscribes`, `foreign`, `codec`
+    and `mailbox_window`.
+    """
 
     #: Exceptions that answer the caller of an ask and are no crash.
     refuses: ClassVar[tuple[type[BaseException], ...]] = ()

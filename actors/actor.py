@@ -30,7 +30,22 @@ else:
 
 
 class Actor(Facilities, _PykkaActor):
-    """Base class of actors that run on the loop. Subclass it, then `start()`."""
+    """Base class of actors that run on the loop. Subclass it, then `start()`.
+
+        class Counter(Actor):
+            def __init__(self) -> None:
+                super().__init__()
+                self.total = 0
+
+            @receives(Add)
+            async def add(self, message: Add) -> int:
+                self.total += message.amount
+                return self.total
+
+    Handlers and hooks run on the loop, one at a time, and are `async def`, or plain
+    `def` when they are quick. An exception that leaves a handler ends the
+    incarnation. `Facilities` has what every actor may call and set.
+    """
 
     def on_start(self) -> Any:
         """Called before the first message; may be async. An error fails the start."""

@@ -128,7 +128,11 @@ class Refused(ActorError):
 
 
 class Overloaded(ActorError):
-    """There is no room for this now; the same may work later."""
+    """There is no room for this now; nothing was done, and the same may work later.
+
+    At the caller: the inbox, or the outbox of the node, is full. Over the network:
+    the member that was asked has no room.
+    """
 
 
 class MailboxFull(Overloaded):
@@ -169,7 +173,10 @@ class Restarting(ActorError):
 
 
 class BlockingCall(ActorError):
-    """A call that would block the thread which has to do the work."""
+    """A call that would block the thread which has to do the work: `await` instead.
+
+    Raised by `get()`, `block=True` and `close()` on a thread that runs a loop.
+    """
 
 
 class ThreadAbandoned(ActorError):
@@ -211,7 +218,11 @@ class ForkedProcess(ActorError):
 
 
 class HandlerTableError(TypeError):
-    """A class of actors whose handlers contradict each other or the rules."""
+    """A class of actors whose handlers contradict each other or the rules.
+
+    Raised when the class is made, at import: two handlers for one type, a wrong
+    signature, an `async` handler of a thread. The text names both.
+    """
 
 
 class Ignore(Exception):

@@ -16,7 +16,11 @@ __all__ = ["ACCEPTED", "Receipt"]
 
 
 class Receipt:
-    """The promise that a message was taken. `await` it to be sure."""
+    """The promise that a message was taken. `await` it to be sure, on a loop.
+
+    For a local actor it is done at once. For one on another node it is done when
+    that has taken the message, or fails with why not.
+    """
 
     __slots__ = ("_confirmed",)
 

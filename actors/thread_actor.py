@@ -27,7 +27,13 @@ else:
 
 
 class ThreadActor(Facilities, _PykkaActor):
-    """Base class of actors that run on a thread each."""
+    """Base class of actors that run on a thread each, so that handlers may block.
+
+    Otherwise as `Actor`: the same slot, mailbox, facilities and failure rules.
+    Handlers and hooks are plain `def` and run on the actor's thread; `async def` is
+    a `HandlerTableError` when the class is made. A thread that does not end in the
+    time it is given is abandoned and reported (`ThreadAbandoned`).
+    """
 
     __threaded__ = True
     #: The threads are daemons: one that hangs must not keep the process alive.

@@ -27,8 +27,11 @@ __all__ = [
     "child",
 ]
 
+#: When a child that has ended is started again: always, after a failure, or never.
 Restart = Literal["permanent", "transient", "temporary"]
+#: How long a child has to end in order: seconds, for ever, or not at all.
 Shutdown = float | Literal["infinity", "kill"]
+#: Whether the end of significant children ends their supervisor.
 AutoShutdown = Literal["never", "any_significant", "all_significant"]
 
 RESTARTS = ("permanent", "transient", "temporary")

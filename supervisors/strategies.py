@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["STRATEGIES", "Strategy", "concerned"]
 
+#: Whom the failure of one child concerns: it alone, all, or those started after it too.
 Strategy = Literal["one_for_one", "one_for_all", "rest_for_one"]
 STRATEGIES = ("one_for_one", "one_for_all", "rest_for_one")
 

@@ -62,7 +62,7 @@ def _unsaid(node: Node, phase: str) -> None:
 
 
 class Node:
-    """See the module. Arguments are those of `NodeConfig`; endpoints may be text.
+    """One process, entered with `async with` on one loop; arguments as in `NodeConfig`.
 
     `nsqd`, `lookupd`: "host:port", or several. `iris`: "host:port" of the relay, or
     "nats://host:port,..." (or a `NatsOverlay`): then the node runs a relay of its own.

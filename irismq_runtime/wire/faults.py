@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Fault", "FaultKind", "decode_fault_untrusted", "encode_fault"]
 
+#: What became of a request, in the words of the protocol document.
 FaultKind: TypeAlias = Literal[
     "crashed",
     "refused",

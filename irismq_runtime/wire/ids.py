@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ID_SIZE", "new_id"]
 
+#: Bytes of an envelope's id.
 ID_SIZE: Final = 16
 _PREFIX_SIZE: Final = 10
 

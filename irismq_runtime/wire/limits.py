@@ -48,4 +48,5 @@ class Limits:
         return self.size
 
 
+#: What nodes use unless told otherwise.
 DEFAULT_LIMITS: Final = Limits()
