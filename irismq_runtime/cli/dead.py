@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 
 from irismq_runtime.cli import codes
+from irismq_runtime.cli.completion import addresses
 from irismq_runtime.cli.console import err, execute, fail, out, print_json
 from irismq_runtime.cli.options import NSQD_DEFAULT, Nsqd
 from irismq_runtime.observer import letters as dead
@@ -19,7 +20,10 @@ app = typer.Typer(
     help="Look at, replay or drop the dead letters of an address.", add_completion=False
 )
 
-Address = Annotated[str, typer.Argument(help="The address whose letters are meant.")]
+Address = Annotated[
+    str,
+    typer.Argument(help="The address whose letters are meant.", autocompletion=addresses),
+]
 Ids = Annotated[list[str], typer.Option("--id", help="Only ids that begin so; may be repeated.")]
 Reason = Annotated[str, typer.Option("--reason", help="Only reasons that contain this.")]
 TypeName = Annotated[str, typer.Option("--type", help="Only messages of this type.")]

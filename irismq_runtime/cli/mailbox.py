@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from irismq_runtime.cli.completion import addresses
 from irismq_runtime.cli.console import execute, fail, out, print_json
 from irismq_runtime.cli.http import get_json
 from irismq_runtime.cli.options import NSQD_HTTP_DEFAULT, NsqdHttp
@@ -16,7 +17,9 @@ __all__ = ["mailbox"]
 
 
 def mailbox(
-    address: Annotated[str, typer.Argument(help="The address, e.g. shop.inventory.")],
+    address: Annotated[
+        str, typer.Argument(help="The address, e.g. shop.inventory.", autocompletion=addresses)
+    ],
     nsqd_http: NsqdHttp = NSQD_HTTP_DEFAULT,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

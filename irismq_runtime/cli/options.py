@@ -2,6 +2,7 @@
 
 A flag goes before its variable, the variable before the default. `IRISMQ_NSQD`
 and `IRISMQ_IRIS` are not read here: they name the servers' programs for tests.
+What makes a node is imported when one is made: help and completion need none.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from irismq_runtime.cli.probes import wrong_servers
 from irismq_runtime.config import (
     DEFAULT_IRIS_PORT,
     DEFAULT_NSQD_HTTP_PORT,
@@ -25,13 +25,13 @@ from irismq_runtime.config import (
     names_overlay,
 )
 from irismq_runtime.errors import ConfigError, NotConnected
-from irismq_runtime.node import Node
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
     from irismq_runtime.config import Endpoint
+    from irismq_runtime.node import Node
 
 __all__ = [
     "CLIENT_NAME",
@@ -121,6 +121,8 @@ def make_node(
     **options: Any,
 ) -> Node:
     """Return a node from command-line options; keys come from `IRISMQ_KEYS`."""
+    from irismq_runtime.node import Node
+
     keys = _keys_from_environment()
     if keys:
         options["keys"] = keys
@@ -154,6 +156,8 @@ async def naming_wrong_servers(node: Node) -> AsyncIterator[None]:
     try:
         yield
     except NotConnected as error:
+        from irismq_runtime.cli.probes import wrong_servers
+
         found = await wrong_servers(node.dialled)
         if not found:
             raise

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from irismq_runtime.cli import codes
+from irismq_runtime.cli.completion import topics
 from irismq_runtime.cli.console import err, execute, fail
 from irismq_runtime.cli.http import get_json, post
 from irismq_runtime.cli.lines import as_frame, as_json, as_raw, as_text
@@ -45,7 +46,11 @@ _OWN: Final = "tail."
 def tail(
     address: Annotated[
         str,
-        typer.Argument(metavar="ADDRESS|TOPIC", help="Whose stored messages; ADDRESS.dead too."),
+        typer.Argument(
+            metavar="ADDRESS|TOPIC",
+            help="Whose stored messages; ADDRESS.dead too.",
+            autocompletion=topics,
+        ),
     ],
     count: Annotated[
         int | None, typer.Option("--count", "-n", min=1, help="End after so many.")

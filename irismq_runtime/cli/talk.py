@@ -15,6 +15,7 @@ import msgspec
 import typer
 
 from actors import message_types
+from irismq_runtime.cli.completion import addresses
 from irismq_runtime.cli.console import err, execute, print_json
 from irismq_runtime.cli.options import (
     IRIS_DEFAULT,
@@ -33,7 +34,10 @@ if TYPE_CHECKING:
 
 __all__ = ["ask", "tell", "tell_all"]
 
-Address = Annotated[str, typer.Argument(help="Whom to reach, e.g. shop.inventory.")]
+Address = Annotated[
+    str,
+    typer.Argument(help="Whom to reach, e.g. shop.inventory.", autocompletion=addresses),
+]
 Type = Annotated[
     str, typer.Argument(metavar="TYPE", help="The message's name, e.g. shop.reserve; - for none.")
 ]

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 import typer
 
+from irismq_runtime.cli import codes
 from irismq_runtime.cli.main import Commands, app
+from irismq_runtime.node import EXIT_FORCED, EXIT_GAVE_UP
 
 GROUP: Any = typer.main.get_command(app)
 
@@ -47,3 +49,12 @@ def test_the_help_imports_no_command_and_nothing_heavy() -> None:
         "irismq_runtime.cli.deferred",
         "irismq_runtime.cli.main",
     }
+
+
+def test_codes_are_those_of_the_node() -> None:
+    assert (codes.GAVE_UP, codes.FORCED) == (EXIT_GAVE_UP, EXIT_FORCED)
+
+
+def test_completing_an_address_imports_no_node() -> None:
+    modules = imported_by("ask", "--help")
+    assert modules & {"textual", "tornado", "nsq", "opentelemetry", "irismq_runtime.node"} == set()

@@ -1,0 +1,96 @@
+"""Completion of addresses in a shell, from what the broker knows.
+
+A person waits for it at every press of a key: all of it takes `LIMIT` seconds at
+most, or what IRISMQ_COMPLETION_SECONDS says. Whatever goes wrong, there is nothing
+to choose from then, and no word about it. nsqd is asked over HTTP, in threads that
+nobody waits for longer; addresses that were never told anything are not found.
+Imports nothing that is slow to import.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import threading
+import time
+from typing import Any, Final
+
+import typer  # noqa: TC002  # typer reads the annotations
+
+__all__ = ["addresses", "topics"]
+
+#: Seconds for all of it.
+LIMIT: Final = 0.3
+_PATH: Final = "/stats?format=json&include_clients=false&include_mem=false"
+#: The channel of a mailbox, which is messaging.MAILBOX_CHANNEL: a test compares them.
+MAILBOX: Final = "mailbox"
+
+
+def addresses(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the addresses that have a mailbox and begin as what is typed."""
+    return _beginning(incomplete, _asked(ctx, lambda channels: MAILBOX in channels))
+
+
+def topics(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the topics that begin as what is typed: mailboxes, dead letters and others."""
+    return _beginning(incomplete, _asked(ctx, lambda _: True))
+
+
+def _beginning(incomplete: str, found: set[str]) -> list[str]:
+    return sorted(name for name in found if name.startswith(incomplete))
+
+
+def _asked(ctx: typer.Context, wanted: Any) -> set[str]:
+    """Ask every broker at the same time; what has come within the limit counts."""
+    found: set[str] = set()
+    limit = _limit()
+    asking = [
+        threading.Thread(target=_ask, args=(where, wanted, found, limit), daemon=True)
+        for where in _brokers(ctx)
+    ]
+    for thread in asking:
+        thread.start()
+    until = time.monotonic() + limit
+    for thread in asking:
+        thread.join(max(0.0, until - time.monotonic()))
+    return set(found)
+
+
+def _limit() -> float:
+    try:
+        return float(os.environ["IRISMQ_COMPLETION_SECONDS"])
+    except (KeyError, ValueError):
+        return LIMIT
+
+
+def _brokers(ctx: typer.Context) -> list[tuple[str, int]]:
+    """Return host and HTTP port of each broker: given, or beside the TCP ports given."""
+    given = _given(ctx, "nsqd_http", "IRISMQ_NSQD_HTTP_ADDRESS")
+    beside = [] if given else _given(ctx, "nsqd", "IRISMQ_NSQD_ADDRESS") or ["127.0.0.1"]
+    return [*(_place(text, 4151, 0) for text in given), *(_place(t, 4150, 1) for t in beside)]
+
+
+def _given(ctx: typer.Context, name: str, variable: str) -> list[str]:
+    texts = ctx.params.get(name) or os.environ.get(variable, "").split()
+    return [part.strip() for text in texts for part in text.split(",") if part.strip()]
+
+
+def _place(text: str, default: int, more: int) -> tuple[str, int]:
+    host, _, port = text.rpartition(":") if ":" in text else (text, "", "")
+    return host.strip("[]") or "127.0.0.1", (int(port) if port.isdecimal() else default) + more
+
+
+def _ask(where: tuple[str, int], wanted: Any, found: set[str], limit: float) -> None:
+    try:
+        connection = http.client.HTTPConnection(*where, timeout=limit)
+        try:
+            connection.request("GET", _PATH)
+            stats = json.loads(connection.getresponse().read())
+        finally:
+            connection.close()
+        for topic in stats["topics"] or ():
+            if wanted({channel["channel_name"] for channel in topic["channels"] or ()}):
+                found.add(topic["topic_name"])
+    except Exception:  # noqa: S110  # a shell completes nothing then, and says nothing
+        pass
