@@ -22,7 +22,6 @@ from actors.errors import ActorDeadError, AskCycle, MailboxFull, Restarting
 from actors.ref import ActorRef
 
 if TYPE_CHECKING:
-    from actors.context import Context
     from actors.exits import Exit
     from actors.system import System
 
@@ -113,23 +112,16 @@ class Mailbox:
         if not self.scheduled:
             self.schedule()
 
-    def refuse_ask(self, context: Context) -> None:
-        """Raise why an ask of this context has no answer coming, if it has none."""
+    def refuse_ask(self, chain: tuple[str, ...], deadline: float | None) -> None:
+        """Raise why an ask with these has no answer coming, if it has none."""
         if self.ended:
             return  # `put` says so
-        if self.urn in context.chain:
-            raise AskCycle(self.ref, context.chain)
-        self._refuse_late(context.deadline)
-
-    def _refuse_late(self, deadline: float | None) -> None:
-        retry_after = self.retry_after
-        if (
-            self.down
-            and retry_after is not None
-            and deadline is not None
-            and deadline < self.system.now() + retry_after
-        ):
-            raise Restarting(self.ref, retry_after)
+        if chain and self.urn in chain:
+            raise AskCycle(self.ref, chain)
+        if self.down and deadline is not None:
+            retry_after = self.retry_after
+            if retry_after is not None and deadline < self.system.now() + retry_after:
+                raise Restarting(self.ref, retry_after)
 
     @property
     def retry_after(self) -> float | None:

@@ -193,7 +193,7 @@ class ActorRef(pykka.ActorRef[Any], Generic[A]):
         """
         cell = self._cell
         if context.kind == "ask":
-            cell.refuse_ask(context)
+            cell.refuse_ask(context.chain, context.deadline)
         delivery: CallbackDelivery
         if scope is None:
             delivery = CallbackDelivery(message, context, on_done, on_start)
@@ -210,6 +210,15 @@ class ActorRef(pykka.ActorRef[Any], Generic[A]):
         `delivery` is called then.
         """
         self._cell.put(delivery)
+
+    def put_ask(self, delivery: Delivery, chain: tuple[str, ...]) -> None:
+        """As `put`, for a message whose answer the actors in `chain` wait for.
+
+        Raises `AskCycle` and `Restarting` as well.
+        """
+        cell = self._cell
+        cell.refuse_ask(chain, delivery.deadline)
+        cell.put(delivery)
 
     @overload  # type: ignore[override]  # Pykka's blocks by default; the docs name the difference
     def stop(

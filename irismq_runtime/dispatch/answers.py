@@ -9,12 +9,15 @@ asker, never a crash of the actor.
 
 from __future__ import annotations
 
-import inspect
-from typing import TYPE_CHECKING, Any
+from types import AsyncGeneratorType
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from actors import Context, Delivery
 from actors.ask import error_for_caller
+from actors.delivery import Scoped
 from actors.errors import ActorError, Restarting
 from irismq_runtime.dispatch.foreign import foreign_reply
+from irismq_runtime.dispatch.incoming import chain_of
 from irismq_runtime.errors import RuntimeFault
 from irismq_runtime.observe.logs import shorten
 from irismq_runtime.wire import Envelope, Fault, Kind, encode_fault
@@ -22,12 +25,23 @@ from irismq_runtime.wire import Envelope, Fault, Kind, encode_fault
 if TYPE_CHECKING:
     import asyncio
 
-    from actors import ActorRef, Context, Delivery, Outcome
+    from actors import ActorRef, Outcome
     from irismq_runtime.dispatch.foreign import ForeignRule
     from irismq_runtime.dispatch.incoming import Incoming
     from irismq_runtime.ports import InboundRequest
 
-__all__ = ["Answer", "Asked", "BroadcastRequest", "ForeignAnswer", "packed_error"]
+__all__ = [
+    "Answer",
+    "Asked",
+    "BroadcastRequest",
+    "ForeignAnswer",
+    "ScopedAnswer",
+    "packed_error",
+]
+
+A = TypeVar("A", bound="Answer")
+
+_REPLY: Final = Kind.REPLY
 
 
 class Asked:
@@ -89,103 +103,146 @@ def packed_error(
     return incoming.packer.raw(Envelope(Kind.ERROR, envelope_id, "", body, headers))
 
 
-class Answer:
-    """Answers one request of an asker that speaks envelopes.
+class Answer(Delivery):
+    """Answers one request of an asker that speaks envelopes, and is its parcel in the inbox.
 
-    `sender`: the peer's name of who answers, where the asker cannot tell.
+    `sender`: the peer's name of who answers, where the asker cannot tell. The
+    context is made when somebody asks for it.
     """
 
     __slots__ = (
         "_arrived",
         "_asked",
+        "_attempt",
         "_context",
-        "_id",
-        "_message",
+        "_envelope",
         "_ref",
         "_request",
         "_sender",
     )
 
-    def __init__(
-        self, asked: Asked, request: InboundRequest, envelope_id: bytes, sender: str | None = None
-    ) -> None:
-        self._asked = asked
-        self._arrived = asked.incoming.clock.monotonic()
-        self._request = request
-        self._id = envelope_id
-        self._sender = sender
-        self._ref: ActorRef[Any] | None = None
-        self._message: object = None
-        self._context: Context | None = None
+    _ref: ActorRef[Any]
 
-    def deliver(self, ref: ActorRef[Any], message: object, context: Context) -> None:
-        """Have `ref` handle the request. Raises as `ActorRef.deliver`."""
-        self._ref, self._message, self._context = ref, message, context
+    def __init__(
+        self, asked: Asked, request: InboundRequest, envelope: Envelope, sender: str | None = None
+    ) -> None:
+        self._state = "waiting"
+        self._asked = asked
+        self._request = request
+        self._envelope = envelope
+        self._sender = sender
+        self._attempt = 1
+        self._context: Context | None = None
+        self._arrived = now = asked.incoming.clock.monotonic()
+        left = request.timeout
+        headers = envelope.headers
+        if "d" in headers:
+            left = min(left, headers["d"] / 1000)
+        self.deadline: float = now + left
+
+    def deliver(self, ref: ActorRef[Any], message: object) -> None:
+        """Have `ref` handle the request. Raises as `ActorRef.put_ask`."""
+        self._ref, self.message = ref, message
+        asked, envelope = self._asked, self._envelope
+        parcel = self if asked.incoming.tracing is None else self._traced()
+        ref.put_ask(parcel, chain_of(envelope.headers))
+        asked.deliveries[envelope.id] = parcel
+
+    def _traced(self) -> Answer:
+        """This, or if it is traced one with its span."""
         asked = self._asked
-        incoming = asked.incoming
-        scope = None
-        if incoming.tracing is not None:
-            scope = incoming.asked(context, asked.called, message)
-        delivery = ref.deliver(message, context=context, on_done=self.done, scope=scope)
-        asked.deliveries[self._id] = delivery
+        scope = asked.incoming.asked(self.context(), asked.called, self.message)
+        if scope is None:
+            return self
+        scoped = self._copied(ScopedAnswer)
+        scoped.scope = scope
+        return scoped
+
+    def _copied(self, kind: type[A]) -> A:
+        copy = kind(self._asked, self._request, self._envelope, self._sender)
+        copy._ref, copy.message = self._ref, self.message  # noqa: SLF001  # one of its own kind
+        copy._arrived, copy.deadline = self._arrived, self.deadline  # noqa: SLF001  # as above
+        copy._attempt = self._attempt  # noqa: SLF001  # as above
+        return copy
+
+    def context(self) -> Context:
+        """What the handler sees as `self.context`."""
+        context = self._context
+        if context is None:
+            headers = self._envelope.headers
+            context = self._context = Context(
+                kind="ask",
+                id=self._envelope.id,
+                sender=self._asked.incoming.sender(headers),
+                deadline=self.deadline,
+                attempt=self._attempt,
+                headers=headers,
+                chain=self.chain(),
+            )
+        return context
+
+    def chain(self) -> tuple[str, ...]:
+        """The asks in hand that the request names."""
+        return chain_of(self._envelope.headers)
 
     def _again(self, after: float) -> None:
         """The handler raised `Retry`: it is handled again, if that is in time."""
-        ref, context = self._ref, self._context
         clock = self._asked.incoming.clock
-        if ref is None or context is None:
+        if clock.monotonic() + after >= self.deadline:
+            self.refuse(Restarting(self._asked.address, after))
             return
-        if context.deadline is not None and clock.monotonic() + after >= context.deadline:
-            self.fail(Restarting(self._asked.address, after))
-            return
-        clock.call_later(after, self._deliver_again, ref, context)
+        clock.call_later(after, self._deliver_again)
 
-    def _deliver_again(self, ref: ActorRef[Any], context: Context) -> None:
-        context.attempt += 1
+    def _deliver_again(self) -> None:
+        self._attempt += 1
+        again = self._copied(Answer)
         try:
-            self.deliver(ref, self._message, context)
+            again.deliver(self._ref, self.message)
         except ActorError as error:
-            self.fail(error)
+            again.refuse(error)
 
-    def done(self, outcome: Outcome) -> None:
+    def ended(self, outcome: Outcome) -> None:
         """Called with the end of the handler; once, unless it is handled again."""
         kind = outcome.kind
         if kind == "replied":
-            if inspect.isasyncgen(outcome.value):
-                self.fail(TypeError("this handler makes a stream: read it with ref.stream(...)"))
+            if type(outcome.value) is AsyncGeneratorType:
+                self.refuse(TypeError("this handler makes a stream: read it with ref.stream(...)"))
             else:
-                self.reply(outcome.value)
+                self.answer(outcome.value)
         elif kind == "retry":
             self._again(outcome.retry_after or 0.0)
         elif kind == "expired":
             # Nobody waits any more, and the relay has dropped it by itself.
-            self._asked.ended(self._id, self._arrived, "expired", in_time=False)
+            self._asked.ended(self._envelope.id, self._arrived, "expired", in_time=False)
         elif kind == "cancelled":
             self._given_up(error_for_caller(self._asked.address, outcome))
         elif kind == "crashed" and outcome.error is not None:
-            self.fail(outcome.error, crashed=True)
+            self.refuse(outcome.error, crashed=True)
         else:
-            self.fail(error_for_caller(self._asked.address, outcome))
+            self.refuse(error_for_caller(self._asked.address, outcome))
 
-    def reply(self, value: object) -> None:
+    def answer(self, value: object) -> None:
         """Send a value."""
         asked = self._asked
+        envelope_id = self._envelope.id
         try:
             data = asked.incoming.packer.answer(
-                Kind.REPLY, self._id, value, self._headers(), codec=asked.codec
+                _REPLY, envelope_id, value, self._headers(), codec=asked.codec
             )
         except RuntimeFault as error:
-            self.fail(error)
+            self.refuse(error)
             return
         in_time = self._request.reply(data)
-        asked.ended(self._id, self._arrived, "replied", in_time=in_time)
+        asked.ended(envelope_id, self._arrived, "replied", in_time=in_time)
 
-    def fail(self, error: BaseException, *, crashed: bool = False) -> None:
+    def refuse(self, error: BaseException, *, crashed: bool = False) -> None:
         """Send an error. `crashed`: it left a handler."""
         asked = self._asked
-        data = packed_error(asked.incoming, self._id, error, self._headers(), crashed=crashed)
+        data = packed_error(
+            asked.incoming, self._envelope.id, error, self._headers(), crashed=crashed
+        )
         in_time = self._request.reply(data)
-        asked.ended(self._id, self._arrived, type(error).__name__, in_time=in_time)
+        asked.ended(self._envelope.id, self._arrived, type(error).__name__, in_time=in_time)
 
     def _given_up(self, error: BaseException) -> None:
         """Answer an asker that has gone: it frees a place.
@@ -195,12 +252,18 @@ class Answer:
         """
         asked = self._asked
         body = encode_fault(Fault.of(error))
-        envelope = Envelope(Kind.ERROR, self._id, "", body, self._headers())
+        envelope = Envelope(Kind.ERROR, self._envelope.id, "", body, self._headers())
         self._request.reply(asked.incoming.packer.raw(envelope))
-        asked.ended(self._id, self._arrived, "cancelled", in_time=False)
+        asked.ended(self._envelope.id, self._arrived, "cancelled", in_time=False)
 
     def _headers(self) -> dict[str, object]:
         return {} if self._sender is None else {"s": self._sender}
+
+
+class ScopedAnswer(Scoped, Answer):
+    """An answer of whose request tracing knows."""
+
+    __slots__ = ("scope",)
 
 
 class ForeignAnswer:

@@ -20,7 +20,7 @@ def as_call(message: object, ref: ActorRef[Any]) -> object:
 
     Raises `Refused` when the method is not exposed.
     """
-    if not isinstance(message, Call):
+    if type(message) is not Call:
         return message
     allowed = exposed_methods(ref.actor_class)
     if message.name not in allowed:

@@ -10,7 +10,7 @@ message, only per tunnel.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from actors import Context
 from actors.errors import ActorDeadError, ActorError
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from irismq_runtime.ports import InboundRequest, InboundTunnel
 
 __all__ = ["MemberDispatch"]
+
+_ASK: Final = Kind.ASK
 
 
 class MemberDispatch:
@@ -82,22 +84,24 @@ class MemberDispatch:
 
     def take_request(self, request: InboundRequest, envelope: Envelope) -> None:
         """Handle an envelope that waits for an answer. Raises nothing."""
-        self._admit(request, envelope, Answer(self.asked, request, envelope.id))
+        self._admit(request, envelope)
 
-    def _admit(self, request: InboundRequest, envelope: Envelope, answer: Answer) -> None:
+    def _admit(
+        self, request: InboundRequest, envelope: Envelope, sender: str | None = None
+    ) -> None:
+        answer = Answer(self.asked, request, envelope, sender)
         try:
             ref = self.target(envelope)
             message = as_call(self._load(envelope), ref)
-            context = self._context(request, envelope)
-            if envelope.kind == Kind.ASK:
-                answer.deliver(ref, message, context)
-            elif envelope.kind == Kind.TELL:
-                self._deliver(ref, message, context)
-                answer.reply(None)
+            if envelope.kind is _ASK:
+                answer.deliver(ref, message)
+            elif envelope.kind is Kind.TELL:
+                self._deliver(ref, message, self._context(request, envelope))
+                answer.answer(None)
             else:
                 raise DecodeError(f"a {envelope.kind.name} envelope is no request")
         except (RuntimeFault, ActorError) as error:
-            answer.fail(error)
+            answer.refuse(error)
 
     def _context(self, request: InboundRequest, envelope: Envelope) -> Context:
         headers = envelope.headers
@@ -105,12 +109,11 @@ class MemberDispatch:
         if "d" in headers:
             left = min(left, headers["d"] / 1000)
         return Context(
-            kind="ask" if envelope.kind == Kind.ASK else "tell",
             id=envelope.id,
-            sender=self._in.sender(headers) if "s" in headers else None,
+            sender=self._in.sender(headers),
             deadline=self._in.clock.monotonic() + left,
             headers=headers,
-            chain=chain_of(headers) if "a" in headers else (),
+            chain=chain_of(headers),
         )
 
     def _load(self, envelope: Envelope) -> object:
@@ -181,9 +184,7 @@ class MemberDispatch:
         except ActorError as error:
             self._in.counters.refused += 1
             self._in.lost(message, ref, shorten(error))
-            self._in.log.note(
-                f"broadcast:{self.address}", f"{self.address}: a broadcast was not taken: {error}"
-            )
+            self._in.log.note("broadcast", f"{self.address}: a broadcast was not taken: {error}")
 
     def _asked_all(self, envelope: Envelope) -> None:
         node = envelope.headers.get("n")
@@ -195,7 +196,7 @@ class MemberDispatch:
         timeout = envelope.headers.get("d", 5000) / 1000
         request = BroadcastRequest(self._in, private_cluster(node), timeout)
         name = peer_name(self._in.packer.node_id, self._ref.actor_urn)
-        self._admit(request, envelope, Answer(self.asked, request, envelope.id, name))
+        self._admit(request, envelope, name)
 
     # Tunnels and the membership -----------------------------------------------
 

@@ -70,11 +70,11 @@ class PeerDispatch(MemberDispatch):
         if envelope.headers.get("to") != NODE_TARGET:
             super().take_request(request, envelope)
             return
-        answer = Answer(self.asked, request, envelope.id)
+        answer = Answer(self.asked, request, envelope)
         try:
-            answer.reply(self._controlled(envelope))
+            answer.answer(self._controlled(envelope))
         except (RuntimeFault, ActorError) as error:
-            answer.fail(error)
+            answer.refuse(error)
 
     def take_broadcast(self, envelope: Envelope) -> None:
         """Take replies of a gather, control messages and cancellations."""
