@@ -84,7 +84,8 @@ class Reports:
 
     def report_unhandled(self, cell: InHand, message: Any) -> None:
         """No handler takes the message."""
-        logger.warning("Unexpected message received by %s: %s", cell.ref, message)
+        # Its type alone: what is in a message may be nobody's business but its actor's.
+        logger.warning("Unexpected message received by %s: %s", cell.ref, type(message).__name__)
 
     def report_stuck(self, cell: Ending, what: str, running: str) -> None:
         """Something that does not end was abandoned: say its name and what it ran."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from pathlib import Path  # noqa: TC003  # typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -28,7 +29,7 @@ from irismq_runtime.cli.options import (
 )
 from irismq_runtime.config import DEFAULT_CONNECT_TIMEOUT, parse_endpoint
 from irismq_runtime.errors import ConfigError
-from irismq_runtime.observe import Check, Endpoint, Health, require_metrics
+from irismq_runtime.observe import Check, Endpoint, Health, JsonLines, require_metrics
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run_tree"]
 
+_LOG = logging.getLogger("irismq.node")
 _REMEDY: Final = "start one with `irismq dev`, or pass --embedded"
 NOT_STARTED = Health((Check("start", ok=False, reason="the servers are being connected"),))
 
@@ -74,8 +76,15 @@ def run_tree(
     max_attempts: Annotated[
         int, typer.Option(help="Deliveries after which a message goes to ADDRESS.dead.")
     ] = 5,
+    log_json: Annotated[
+        bool,
+        typer.Option("--log-json", envvar="IRISMQ_LOG_JSON", help="Log in JSON, a record a line."),
+    ] = False,
 ) -> None:
     """Run a supervision tree as a node; SIGTERM drains it and ends with code 0."""
+    if log_json:
+        for handler in logging.getLogger().handlers:
+            handler.setFormatter(JsonLines())
     if status:
         _need_metrics()
     code = execute(
@@ -182,4 +191,7 @@ def _say(node: Node, phase: str) -> None:
         text = f"{node.id} runs"
     else:
         text = f"{phase}: draining"
-    err.print(text, soft_wrap=True, highlight=False, markup=False)
+    if any(isinstance(handler.formatter, JsonLines) for handler in logging.getLogger().handlers):
+        _LOG.info(text, extra={"node": node.id, "phase": phase})
+    else:
+        err.print(text, soft_wrap=True, highlight=False, markup=False)

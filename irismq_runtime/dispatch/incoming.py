@@ -83,7 +83,7 @@ class Incoming:
         else:
             self.counters.undecodable += 1
             kind = "undecodable"
-        self.log.note(f"{kind}:{address}", f"{address}: refused a message: {error.reason}")
+        self.log.note(kind, f"{address}: refused a message: {error.reason}")
         if self.events.active:
             self.events.emit("dispatch.refused", address=address, reason=kind, error=str(error))
 

@@ -338,7 +338,7 @@ class StoredDispatch:
         stored.bury(self.dead_topic, record)
         self._in.counters.buried += 1
         self._in.log.fault(
-            f"buried:{self.address}",
+            "buried",
             f"{self.address}: a message went to {self.dead_topic} after "
             f"{stored.attempts} deliveries: {reason}",
         )
@@ -354,7 +354,7 @@ class StoredDispatch:
         """The broker may have given the message of `run` to somebody else."""
         self._in.counters.leases_lost += 1
         self._in.log.note(
-            f"lease:{self.address}",
+            "lease",
             f"{self.address}: a handler outlived the broker's limit; another may run it again",
         )
         if self._in.events.active:

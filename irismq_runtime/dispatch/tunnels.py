@@ -148,6 +148,6 @@ class TunnelDispatch:
 
     def _report(self, error: BaseException) -> None:
         self._in.log.note(
-            f"tunnel:{self.address}",
+            "tunnel",
             f"{self.address}: a tunnel ended with {type(error).__name__}: {error}",
         )

@@ -290,7 +290,7 @@ class Consumer:
     def _not_moved(self, topic: str, error: BaseException) -> None:
         self._wiring.log.write(
             logging.ERROR,
-            f"store {topic}",
+            "store",
             "a message of %s could not be stored in %s and is requeued: %s",
             self.topic,
             topic,
@@ -318,9 +318,7 @@ class Consumer:
             lane.pulse(now)
         stuck = self._why_stuck(now)
         if stuck and not self._stuck:
-            self._wiring.log.write(
-                logging.ERROR, f"stuck {self.topic}", "%s is stuck: %s", self.topic, stuck
-            )
+            self._wiring.log.write(logging.ERROR, "stuck", "%s is stuck: %s", self.topic, stuck)
             self._wiring.events.emit(
                 "consumer.stuck", topic=self.topic, channel=self.channel, reason=stuck
             )

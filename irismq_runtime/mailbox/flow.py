@@ -68,7 +68,7 @@ class Flow:
         if self.backoff.failed(received_at, now):
             self._wiring.log.write(
                 logging.WARNING,
-                f"backoff {self._topic}",
+                "backoff",
                 "%s slows down: failures in a row, step %d, next message in %.2f s",
                 self._topic,
                 self.backoff.level,

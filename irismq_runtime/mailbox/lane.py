@@ -241,7 +241,7 @@ class Lane:
                 # The lease had run out at the broker; the message comes again.
                 self._wiring.log.write(
                     logging.WARNING,
-                    f"{frame.code} {self.topic}",
+                    frame.code,
                     "nsqd %s: %s %s (the message was not ours any more)",
                     self.link.endpoint,
                     frame.code,

@@ -113,6 +113,7 @@ class NsqMailbox:
             self._wiring.on_quicker = lambda: None
             if self._beat is not None:
                 self._beat.cancel()
+            self._wiring.log.close()
             self._closed.set_result(None)
 
     def _plan_beat(self) -> None:

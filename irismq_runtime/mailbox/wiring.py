@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from irismq_runtime.mailbox.handshake import Wishes
 from irismq_runtime.mailbox.pulse import Pulse
 from irismq_runtime.mailbox.reconnect import DialBudget, Reconnect
-from irismq_runtime.mailbox.reporting import LimitedLog
+from irismq_runtime.observe.logs import RateLimitedLog
 
 if TYPE_CHECKING:
     import random
@@ -125,7 +125,7 @@ class Wiring:
         self.rng = rng
         self.events = events
         self.network = network
-        self.log = LimitedLog(clock.monotonic)
+        self.log = RateLimitedLog("irismq.mailbox", clock)
         self.pulse = Pulse(clock.monotonic())
         self.dials = asyncio.Semaphore(config.concurrent_dials)
         self.budget = DialBudget(config.dials_per_second)

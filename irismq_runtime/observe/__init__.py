@@ -5,6 +5,7 @@ from __future__ import annotations
 from irismq_runtime.observe.endpoint import Endpoint
 from irismq_runtime.observe.events import EVENTS, STEPS, Record, record_of, watch
 from irismq_runtime.observe.health import Check, Health
+from irismq_runtime.observe.json_lines import JsonLines
 from irismq_runtime.observe.logs import RateLimitedLog, shorten
 from irismq_runtime.observe.meter import Meter, Second
 from irismq_runtime.observe.metrics import Sample, prometheus_text, require_metrics
@@ -15,6 +16,7 @@ __all__ = [
     "Check",
     "Endpoint",
     "Health",
+    "JsonLines",
     "Meter",
     "RateLimitedLog",
     "Record",

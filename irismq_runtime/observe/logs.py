@@ -1,18 +1,21 @@
 """Log lines that do not flood: one line per second per kind, with a count.
 
 The first line of a kind is written at once; those that follow within the
-second are counted, and the count is written with the next line of that kind or
-when the second is over. Message bodies and secrets are never logged: callers
-give names, ids and reasons, each shortened.
+second are counted, and the count is written when the second is over. A kind is a
+few words of ours, never a user's value: two hundred mailboxes that lose one
+broker are one kind. Message bodies and secrets are never logged: callers give
+names, ids and reasons, each shortened.
 
-Belongs to one loop; the clock is an argument.
+A record carries `kind` and `count` as extras, for the lines of json_lines. Belongs to one
+loop; the clock is an argument.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from irismq_runtime.observe.throttle import Throttle
 
 if TYPE_CHECKING:
     from actors.clock import Clock, TimerHandle
@@ -28,12 +31,14 @@ def shorten(value: object, limit: int = _MAX_TEXT) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
-@dataclass(slots=True)
 class _Kind:
-    level: int
-    text: str
-    suppressed: int = 0
-    timer: TimerHandle | None = None
+    __slots__ = ("level", "text", "throttle", "timer")
+
+    def __init__(self, period: float) -> None:
+        self.throttle = Throttle(period)
+        self.level = 0
+        self.text = ""
+        self.timer: TimerHandle | None = None
 
 
 class RateLimitedLog:
@@ -49,38 +54,60 @@ class RateLimitedLog:
 
     def note(self, kind: str, text: str) -> None:
         """Something that someone may want to look at. `kind` groups equal lines."""
-        self._say(logging.WARNING, kind, text)
+        self.write(logging.WARNING, kind, text)
 
     def fault(self, kind: str, text: str) -> None:
         """Something that someone has to look at."""
-        self._say(logging.ERROR, kind, text)
+        self.write(logging.ERROR, kind, text)
 
-    def _say(self, level: int, kind: str, text: str) -> None:
+    def write(
+        self, level: int, kind: str, text: str, *args: object, error: BaseException | None = None
+    ) -> None:
+        """Write `text % args`, or count it when a line of `kind` was just written.
+
+        `error`: its traceback follows the line, if the line is written.
+        """
         known = self._kinds.get(kind)
         if known is None:
-            self._logger.log(level, "%s", shorten(text))
-            known = self._kinds[kind] = _Kind(level, text)
-            known.timer = self._clock.call_later(self._period, self._over, kind)
-            return
-        known.suppressed += 1
-        known.level, known.text = level, text
+            known = self._kinds[kind] = _Kind(self._period)
+        known.level, known.text = level, text % args if args else text
+        count = known.throttle.note(self._clock.monotonic())
+        if count:
+            self._say(kind, known, count, error)
+        elif known.timer is None:
+            left = known.throttle.until - self._clock.monotonic()
+            known.timer = self._clock.call_later(left, self._over, kind)
 
     def _over(self, kind: str) -> None:
+        """The second is over."""
         known = self._kinds[kind]
-        if not known.suppressed:
-            del self._kinds[kind]
-            return
-        self._logger.log(known.level, "%s (%d like this)", shorten(known.text), known.suppressed)
-        known.suppressed = 0
-        known.timer = self._clock.call_later(self._period, self._over, kind)
+        known.timer = None
+        self._say_rest(kind, known)
+
+    def _say_rest(self, kind: str, known: _Kind) -> None:
+        if known.throttle.held:
+            held = known.throttle.rest(self._clock.monotonic())
+            self._say(kind, known, held, None, more=True)
+
+    def _say(
+        self,
+        kind: str,
+        known: _Kind,
+        count: int,
+        error: BaseException | None,
+        *,
+        more: bool = False,
+    ) -> None:
+        text = shorten(known.text)
+        if more or count > 1:
+            text = f"{text} ({count} like this)"
+        extra = {"kind": kind, "count": count}
+        self._logger.log(known.level, "%s", text, exc_info=error, extra=extra)
 
     def close(self) -> None:
         """Write the counts that are left, and stop the timers."""
-        for known in self._kinds.values():
+        for kind, known in self._kinds.items():
             if known.timer is not None:
                 known.timer.cancel()
-            if known.suppressed:
-                self._logger.log(
-                    known.level, "%s (%d like this)", shorten(known.text), known.suppressed
-                )
+            self._say_rest(kind, known)
         self._kinds.clear()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from actors import Event, Events
 
-__all__ = ["EVENTS", "Record", "event", "record_of", "watch"]
+__all__ = ["EVENTS", "Record", "event", "plain", "record_of", "watch"]
 
 R = TypeVar("R", bound="type[Record]")
 
@@ -45,7 +45,7 @@ class Record:
 
     def to_dict(self) -> dict[str, Any]:
         """The record as plain values that JSON can carry; its name under "event"."""
-        values = {each.name: _plain(getattr(self, each.name)) for each in fields(self)}
+        values = {each.name: plain(getattr(self, each.name)) for each in fields(self)}
         return {"event": self.NAME, **values}
 
 
@@ -87,31 +87,32 @@ def required_fields(cls: type[Record]) -> set[str]:
     return {f.name for f in fields(cls) if f.default is MISSING and f.name != "time"}
 
 
-def _plain(value: Any) -> Any:
-    plain: Any
+def plain(value: Any) -> Any:
+    """`value` as JSON can carry it; an object of a user by its type alone."""
+    made: Any
     match value:
         case None | bool() | int() | float():
-            plain = value
+            made = value
         case str():
-            plain = value if len(value) <= _LONGEST else shorten(value, _LONGEST)
+            made = value if len(value) <= _LONGEST else shorten(value, _LONGEST)
         case tuple() | list():
-            plain = [_plain(each) for each in value]
+            made = [plain(each) for each in value]
         case Exit():
-            plain = exit_dict(value)
+            made = exit_dict(value)
         case Report():
-            plain = value.to_dict()
+            made = value.to_dict()
         case DeadLetter():
-            plain = {
+            made = {
                 "type": type(value.message).__name__,
                 "target": str(value.target),
                 "reason": shorten(value.reason),
             }
         case SlowHandler() | BlockedLoop():
-            plain = {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
+            made = {each.name: plain(getattr(value, each.name)) for each in fields(value)}
         case BaseException():
-            plain = shorten(f"{type(value).__name__}: {value}")
+            made = shorten(f"{type(value).__name__}: {value}")
         case ActorRef():
-            plain = str(value)
+            made = str(value)
         case _:  # of a message that a user sent, its type
-            plain = type(value).__name__
-    return plain
+            made = type(value).__name__
+    return made

@@ -352,12 +352,8 @@ class Connection:
         self._tell("iris.lost", reason=reason)
         count = self._reports.note(self._clock.monotonic())
         if count:
-            logger.warning(
-                "connection to %s lost (%s), %d since the last such line; dialling again",
-                self._line.peer,
-                reason,
-                count,
-            )
+            text = "connection to %s lost (%s), %d since the last such line; dialling again"
+            logger.warning(text, self._line.peer, reason, count)
         if self._handler is not None:
             try:
                 self._handler.on_lost(reason)

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.testing import ManualClock
+from irismq_runtime.observe.throttle import Throttle
 from irismq_runtime.pyiris import Allowance, Backoff, Limits, Options
 from irismq_runtime.pyiris.deadlines import Deadlines, Expiry
-from irismq_runtime.pyiris.limits import Meter, Throttle
+from irismq_runtime.pyiris.limits import Meter
 from irismq_runtime.pyiris.options import milliseconds
 from irismq_runtime.pyiris.reconnect import Attempts
 

@@ -6,6 +6,8 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from irismq_runtime.observe.throttle import Throttle
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -38,15 +40,12 @@ class RelayContext:
     end_turn: Callable[[], None]
     #: Slows the sender of this turn down.
     overrun: Callable[[], None]
-    _last_report: float = field(default=-1.0)
+    _reports: Throttle = field(default_factory=Throttle)
 
     def report_violation(self, violation: IrisProtocolError, cluster: str) -> None:
         """Log a violation, at most one a second as a warning."""
-        now = self.clock.monotonic()
-        quiet = now - self._last_report < 1.0
-        if not quiet:
-            self._last_report = now
         who = f"member of {cluster!r}" if cluster else "client"
-        _LOG.log(
-            logging.DEBUG if quiet else logging.WARNING, "relay drops a %s: %s", who, violation
-        )
+        count = self._reports.note(self.clock.monotonic())
+        more = f" ({count} since the last such line)" if count > 1 else ""
+        level = logging.WARNING if count else logging.DEBUG
+        _LOG.log(level, "relay drops a %s: %s%s", who, violation, more)

@@ -1,0 +1,48 @@
+"""Log records as JSON, one a line: for machines that collect logs.
+
+    {"time": "2026-03-01T12:00:00.123Z", "level": "WARNING", "logger": "irismq.mailbox",
+     "message": "...", "actor": "Stock (urn:actor:...)", "kind": "lost", "count": 12,
+     "exception": "Traceback ..."}
+
+`actor` is there when the line was written by an actor's code. Everything that the
+caller gave as `extra` is in it as plain values; of an object of a user, its
+type. Tracebacks are text, without the values of variables.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from actors._current import current_ref
+from irismq_runtime.observe.records import plain
+
+__all__ = ["JsonLines"]
+
+_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_LONGEST_TRACEBACK: Final = 16_000
+
+
+class JsonLines(logging.Formatter):
+    """Formats a record as one line of JSON. Never raises for a strange extra."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, without its end."""
+        when = datetime.fromtimestamp(record.created, UTC)
+        line: dict[str, Any] = {
+            "time": f"{when:%Y-%m-%dT%H:%M:%S}.{int(record.msecs):03d}Z",
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        actor = current_ref()
+        if actor is not None:
+            line["actor"] = str(actor)
+        for name, value in vars(record).items():
+            if name not in _STANDARD and name not in line:
+                line[name] = plain(value)
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)[-_LONGEST_TRACEBACK:]
+        return json.dumps(line, ensure_ascii=False, default=lambda value: type(value).__name__)
