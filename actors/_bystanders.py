@@ -88,5 +88,13 @@ class Bystanders:
     def tell(watcher: ActorRef[Any], ref: ActorRef[Any], exit_: Exit, incarnation: int) -> None:
         """Put `Terminated` in the inbox of the watcher, full or not."""
         cell = watcher._cell  # noqa: SLF001  # refs and cells are one module in two files
+        Bystanders.forget(watcher, ref)
         if not cell.ended:
             cell.put_system(Stamped(cell, Terminated(ref, exit_), incarnation))
+
+    @staticmethod
+    def forget(watcher: ActorRef[Any], ref: object) -> None:
+        """`ref` has ended: `watcher` does not watch it any more, and keeps nothing of it."""
+        company = watcher._cell.bystanders  # noqa: SLF001  # as above
+        if company is not None:
+            company.watching.pop(ref, None)

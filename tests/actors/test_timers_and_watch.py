@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -185,6 +186,31 @@ class Watcher(Actor):
     def ended(self, message: Terminated) -> None:
         assert message.ref is self.target
         self.log.append(message.exit)
+
+
+async def test_case_130_who_watched_keeps_nothing_of_what_has_ended(actor_system: System) -> None:
+    heard: list[str] = []
+
+    class Nurse(Actor):
+        @receives(str)
+        def watch_one(self, _: str) -> int:
+            watched = actor_system.start(Counter)
+            self.watch(watched)
+            watched.stop()
+            return id(watched._cell)
+
+        @receives(Terminated)
+        def ended(self, ended: Terminated) -> None:
+            heard.append(ended.exit.reason)
+
+    nurse = actor_system.start(Nurse)
+    for number in range(5):
+        await nurse.ask("watch")
+        await settle(actor_system)
+        assert len(heard) == number + 1
+    gc.collect()
+    assert [o for o in gc.get_objects() if isinstance(o, Cell) and o.actor_class is Counter] == []
+    assert nurse._cell.company().watching == {}
 
 
 async def test_a_watch_can_be_taken_back(actor_system: System) -> None:
