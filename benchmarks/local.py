@@ -33,6 +33,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import charts
 from contestants import rounds
 
 CONTESTANTS = {
@@ -104,14 +105,9 @@ def chart(figures: dict[str, dict[str, float]]) -> str:
             y += bar
         y += gap
     one = left + width / 2
-    parts.append(f'<line x1="{one}" y1="30" x2="{one}" y2="{y}" stroke="#444"/>')
+    parts.append(f'<line x1="{one}" y1="30" x2="{one}" y2="{y}"/>')
     parts.append(f'<text x="{one + 4}" y="26">{AGAINST} = 1</text>')
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + width + 170}" '
-        f'height="{y + 10}" font-family="sans-serif" font-size="11">\n'
-        + "\n".join(parts)
-        + "\n</svg>\n"
-    )
+    return charts.document(left + width + 170, y + 10, parts)
 
 
 def verdicts(figures: dict[str, dict[str, float]]) -> list[str]:

@@ -29,6 +29,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import charts
 from contestants import rounds
 
 CONTESTANTS = {
@@ -59,7 +60,6 @@ PROMISES = (
 )
 #: And beside another contestant in the same run: contestant, row, share, whose.
 SHARES = (("irismq, NATS relay", "asks in flight", 0.6, "nats-py"),)
-COLOURS = ("#1b6ca8", "#7fb2d8", "#5b8fb9", "#2a9d8f", "#b0b0b0", "#d9a441", "#c0564b")
 
 
 def table(figures: rounds.Figures) -> str:
@@ -77,27 +77,13 @@ def table(figures: rounds.Figures) -> str:
 
 def chart(figures: dict[str, dict[str, float]]) -> str:
     """Asks a second as an SVG of bars."""
-    parts: list[str] = []
-    left, width, bar, y = 110, 480, 16, 20
-    for row in ("ask", "asks in flight"):
-        most = max(rates.get(row, 0.0) for rates in figures.values())
-        parts.append(f'<text x="4" y="{y}" font-weight="bold">{row}, per second</text>')
-        y += 8
-        for number, (name, rates) in enumerate(figures.items()):
-            if row not in rates:
-                continue
-            length = rates[row] / most * width
-            parts.append(
-                f'<text x="4" y="{y + 11}">{name}</text>'
-                f'<rect x="{left}" y="{y}" width="{length:.0f}" height="{bar - 3}" '
-                f'fill="{COLOURS[number % len(COLOURS)]}"/>'
-                f'<text x="{left + length + 5:.0f}" y="{y + 11}">{rates[row]:,.0f}</text>'
-            )
-            y += bar
-        y += 24
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + width + 70}" height="{y - 10}" '
-        'font-family="sans-serif" font-size="11">\n' + "\n".join(parts) + "\n</svg>\n"
+    return charts.bars(
+        {
+            f"{row}, per second": {
+                name: rates[row] for name, rates in figures.items() if row in rates
+            }
+            for row in ("ask", "asks in flight")
+        }
     )
 
 

@@ -23,6 +23,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import charts
+
 HERE = Path(__file__).resolve().parent
 FOLDER = HERE.parent / "docs" / "benchmarks"
 PAGE = HERE.parent / "docs" / "benchmarks.md"
@@ -62,7 +64,8 @@ WORDS: dict[str, tuple[str, str]] = {
             "Two nodes and the relay, each in a process of its own. In brackets: how many times "
             "the first column is better. A NATS, xoscar, Thespian or Ray ask carries bare bytes "
             "or a pickle; one of ours is a dataclass that is checked at the other end, with a "
-            "deadline. `nats-server` is a Go program; the embedded relay is Python. An ask "
+            "deadline. `nats-server` is a Go program; the embedded relay is Python. Over NATS "
+            "each node has a relay in its own process, and `nats-server` is the third. An ask "
             "that waits for the one before crosses four sockets, over a relay as over NATS; what "
             "the promises below it say is held against this run, kept or not."
         ),
@@ -198,6 +201,7 @@ def section(name: str) -> list[str]:
         lines += [f"- {line}" if line and line[0] not in "|-" else line for line in printed]
     else:
         lines += ["```text", *printed, "```"]
+    draw(name, report)
     if (FOLDER / f"{name}.svg").exists():
         lines += ["", f"![{title}](benchmarks/{name}.svg)"]
     at = report["at"].replace("T", " ").removesuffix("+00:00")
@@ -243,6 +247,25 @@ def shown(words: str, figures: list[tuple[str, str]]) -> str:
     """One row: what, ours, and the others by name."""
     (_, ours), *others = figures
     return f"| {words} | {ours} | {', '.join(f'{who} {figure}' for who, figure in others)} |"
+
+
+def draw(name: str, report: dict[str, Any]) -> None:
+    """The chart of a benchmark that makes none itself."""
+    groups: dict[str, dict[str, float]] = {}
+    if name == "durable":
+        for at, words in ((2, "tell, confirmed"), (3, "receive, finished")):
+            groups[f"{words}, 100 bytes, per second"] = {
+                cells[1]: float(cells[at].replace(",", ""))
+                for cells in table(name)
+                if cells[0] == "100 B"
+            }
+    elif name == "mailbox":
+        for verb, rates in (("publish", "confirmed tells"), ("receive", "receive and FIN")):
+            groups[f"{rates}, 100 bytes, per second"] = {
+                who: found[verb] for who, found in report["figures"]["throughput"]["100"].items()
+            }
+    if groups:
+        (FOLDER / f"{name}.svg").write_text(charts.bars(groups))
 
 
 def render() -> None:
