@@ -88,6 +88,8 @@ class WatchedServices:
         self._known: dict[str, None] = {}
         self._members: dict[str, tuple[Member, ...]] = {}
         self._uses: dict[str, _Use] = {}
+        #: When the topics were summed up before.
+        self._looked: float | None = None
 
     # What happens -------------------------------------------------------------
 
@@ -129,11 +131,17 @@ class WatchedServices:
         for name in [name for name in self._topics if name not in sums]:
             del self._topics[name]
         for name, (waiting, in_flight, deferred, stored, done) in sums.items():
-            topic = self._topics.setdefault(name, _Topic())
+            topic = self._topics.get(name)
+            if topic is None:
+                topic = self._topics[name] = _Topic()
+                if self._looked is not None:  # it was not there then
+                    for trail in (topic.told, topic.done, topic.waits):
+                        trail.add(self._looked, 0)
             topic.waiting, topic.in_flight, topic.deferred = waiting, in_flight, deferred
             topic.told.add(now, stored)
             topic.done.add(now, done)
             topic.waits.add(now, waiting)
+        self._looked = now
 
     def used(self, meters: Iterable[Mapping[str, MeterReport]], now: float) -> None:
         """What the nodes say of their addresses, one map for each node."""

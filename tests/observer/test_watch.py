@@ -249,6 +249,16 @@ def test_a_growing_mailbox_and_dead_letters_that_arrive_are_problems(scene):
     assert "the mailbox of shop grows: 300 wait" in texts
 
 
+def test_a_topic_that_comes_is_new_and_one_that_was_there_is_not(scene):
+    scene.step(a_1={})
+    scene.broker([topic("old.dead", 7, 7)])
+    scene.step(a_1={})
+    scene.broker([topic("old.dead", 7, 7), topic("new.dead", 2, 2)])
+    snapshot = scene.watch.look(scene.now, scene.wall)
+    assert [problem.text for problem in snapshot.problems] == ["2 dead letters for new lately"]
+    assert snapshot.service("old").dead == 7
+
+
 def test_changes_hold_what_differs_and_merge_to_the_whole(scene):
     shown = {"nodes": {}, "services": {}}
     before = None
