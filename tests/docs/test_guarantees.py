@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import functools
 import pathlib
 import re
@@ -19,9 +18,8 @@ VERBS = rows(PAGE, "verb")
 
 @functools.cache
 def names_in(file: str) -> set[str]:
-    tree = ast.parse((ROOT / "tests" / file).read_text())
-    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
-    return {node.name for node in ast.walk(tree) if isinstance(node, kinds)}
+    text = (ROOT / "tests" / file).read_text()
+    return set(re.findall(r"^ *(?:async )?def (test_\w+)\(", text, re.MULTILINE))
 
 
 @pytest.mark.parametrize(("promise", "tests"), PROMISES, ids=[row[0] for row in PROMISES])

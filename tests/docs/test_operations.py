@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import asyncio
+import contextlib
 import dataclasses
 import importlib
 import inspect
@@ -17,7 +19,7 @@ import typer
 import irismq_runtime.embedded.nsqd  # read from disk before a loop runs
 import irismq_runtime.mailbox
 import irismq_runtime.wire
-from actors import Actor, System
+from actors import Actor, Refused, System
 from actors.exits import ExitReason
 from irismq_runtime import Node, NodeConfig, pyiris
 from irismq_runtime.cli import codes
@@ -240,8 +242,14 @@ async def test_metrics_and_health() -> None:
         address = "ops.bound"
 
     async with Node.embedded(name="ops", drain=0.5) as node:
-        await node.start(Bound)
-        metrics = set(re.findall(r"^(irismq_\w+)", node.metrics(), re.MULTILINE))
+        ref = await node.start(Bound)
+        with contextlib.suppress(Refused):
+            await node.ref("ops.bound").ask(1)
+        ref.tell("nobody handles this")
+        while not node.system.dead_letters.total:
+            await asyncio.sleep(0)
+        named = re.findall(r"^(irismq_\w+)", node.metrics(), re.MULTILINE)
+        metrics = {re.sub("_(bucket|count|sum)$", "", name) for name in named}
         checks = {check.name.split()[0] for check in node.health().checks}
     said = {name for cells in rows(PAGE, "metric") for name in re.findall(r"`(\w+)`", cells[0])}
     assert said == metrics

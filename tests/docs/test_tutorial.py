@@ -24,6 +24,7 @@ from tests.docs.consoles import (
 ROOT = pathlib.Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs" / "tutorial").glob("*.md"), key=lambda page: page.stem)
 ORDER = [ROOT / "docs/tutorial/index.md", *(page for page in PAGES if page.stem != "index")]
+FOLDERS = sorted(path.parent for path in (ROOT / "examples").glob("*/__init__.py"))
 ALL_PAGES = sorted((ROOT / "docs").rglob("*.md"))
 
 
@@ -42,6 +43,14 @@ def test_every_part_of_an_example_is_shown_somewhere(path: pathlib.Path) -> None
     shown = "".join(page.read_text() for page in ALL_PAGES)
     for part in re.findall(r"--8<-- \[start:([\w-]+)\]", path.read_text()):
         assert f'"{path.relative_to(ROOT)}:{part}"' in shown
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_an_example_says_how_to_run_it_and_has_a_test(folder: pathlib.Path) -> None:
+    assert (folder / "README.md").exists()
+    beside = list(folder.glob("test_*.py"))
+    assert beside or (ROOT / "tests" / "examples" / f"test_{folder.name}.py").exists()
+    assert f"| `{folder.name}` |" in (ROOT / "docs" / "examples.md").read_text()
 
 
 def test_the_code_of_the_tutorial_is_an_example() -> None:
