@@ -9,8 +9,9 @@ RUNTIME := $(VENV)/.runtime-installed
 DEV := $(VENV)/.dev-installed
 
 SECONDS_EACH ?= 480
+SECONDS ?= 1800
 
-.PHONY: demo demo-full demo-nats test lint format soak fuzz bench docs clean help
+.PHONY: demo demo-full demo-nats test lint format soak soak-tests fuzz bench docs clean help
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -57,8 +58,12 @@ format: $(DEV)
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format --quiet .
 
-## make soak       the long tests: random cuts, kills, leaks (tens of minutes)
+## make soak       half an hour of load, cuts and restarts (SECONDS=1800): does anything grow?
 soak: $(DEV)
+	$(BIN)/python tests/soak/run.py --seconds $(SECONDS) $(SOAK_ARGS)
+
+## make soak-tests the long tests: random cuts, kills, hostile clients (tens of minutes)
+soak-tests: $(DEV)
 	$(BIN)/python -m pytest -m soak --timeout 3600 $(PYTEST_ARGS)
 
 ## make fuzz       both servers, fed with anything by two tools: half an hour, or SECONDS_EACH=60

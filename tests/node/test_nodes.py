@@ -66,6 +66,8 @@ async def test_a_watcher_hears_of_the_end_of_an_actor_on_another_node(world):
         (terminated,) = log
         assert terminated.ref == peer
         assert terminated.exit.reason == "shutdown"
+        assert watcher._cell.company().watching == {}  # case 130: nothing is kept of it
+        assert client.parts.watchers._watched == server.parts.watchers._watchers == {}
 
 
 async def test_watching_the_dead_answers_at_once(world):
@@ -401,7 +403,27 @@ async def test_metrics_count_what_was_done(world):
         await one.ref("test.counter").tell(Add(2))
         await until(lambda: "irismq_finished_total 1.0" in one.metrics())
         assert "irismq_answered_total 1.0\n" in one.metrics()
-        assert 'irismq_in_flight{actor="' in one.metrics()
+        told = one.metrics()
+        assert 'irismq_in_flight{address="test.counter"} 0.0\n' in told
+        assert 'irismq_mailbox_finished_total{address="test.counter"} 1.0\n' in told
+        assert 'irismq_handled_total{class="Counter"} 2.0\n' in told
+        assert 'irismq_asks_ended_total{address="test.counter",outcome="replied"} 1.0' in told
+        assert 'irismq_ask_seconds_bucket{address="test.counter",le="+Inf"} 1.0' in told
+        assert 'irismq_request_seconds_count{address="test.counter"} 1.0' in told
+
+
+async def test_metrics_have_no_label_for_each_message_actor_or_node(world):
+    async with world.node("one") as one, world.node("two") as two:
+        tree = Supervisor.of(*(child(Counter, name=f"c{n}") for n in range(20)))
+        await one.start(tree)
+        for number in range(10):
+            await two.ref("test.counter").ask(Add(number))
+        lines = [line for line in one.metrics().splitlines() if not line.startswith("#")]
+        for ref in one.system.actors():
+            assert not any(ref.actor_urn in line for line in lines)
+        assert not any(one.id in line or two.id in line for line in lines)
+        labelled = [line for line in lines if line.startswith("irismq_in_flight")]
+        assert len(labelled) == 1
 
 
 async def test_a_tunnel_is_refused_by_a_class_that_takes_none(world):
