@@ -119,7 +119,7 @@ def test_tones_say_how_bad_it_is() -> None:
                     place("waits", state="restarting"),
                     place("well"),
                 ),
-                node("b", state="lost", error="no answer within 1 s"),
+                node("b", place("then", loops=True), state="lost", error="no answer within 1 s"),
                 node("c", state="left"),
                 node("d", ready=False, reasons=("relay: gone",)),
             )
@@ -133,11 +133,12 @@ def test_tones_say_how_bad_it_is() -> None:
         ("warning", "restarting"),
         ("plain", "running"),
         ("bad", "lost"),
+        ("faint", "looping"),
         ("faint", "left"),
         ("warning", "not ready"),
     ]
     assert shown[5].cells[5] == "no answer within 1 s"
-    assert shown[7].cells[5] == "relay: gone"
+    assert shown[8].cells[5] == "relay: gone"
 
 
 def test_details_have_the_traceback_and_nothing_that_a_terminal_obeys() -> None:

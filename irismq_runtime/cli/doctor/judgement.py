@@ -81,7 +81,7 @@ def _loop(machine: Machine) -> Finding:
         text = f"uvloop {version} is installed, but the event loop is {machine.loop}"
         return Finding(Level.WARN, "uvloop", text, "see why `import uvloop` fails")
     text = f"uvloop is not installed, the event loop is {machine.loop}"
-    return Finding(Level.WARN, "uvloop", text, "pip install uvloop: about twice the messages")
+    return Finding(Level.WARN, "uvloop", text, "pip install uvloop, which is faster")
 
 
 def _msgpack(machine: Machine) -> Finding:

@@ -220,7 +220,7 @@ def _place_rows(node: NodeView, place: Place, view: View, depth: int, now: float
             per_second(place.rate),
             _crash(place, now),
         ),
-        _place_tone(place),
+        _place_tone(place) if node.state in {"new", "up"} else "faint",
         _place_detail(place, now),
         opens=opens,
     )
