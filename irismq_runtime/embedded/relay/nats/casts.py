@@ -47,13 +47,13 @@ class Casts:
         self.stats = shared.stats
         self.patience = shared.options.cast_patience
         self.now = shared.now
-        self._largest = shared.largest
+        self.largest = shared.largest
         self._subjects: dict[str, _Subject] = {}
 
     def add(self, subject: str, packet: bytes) -> None:
         """Send a packet; what is too large, or too much, is dropped and counted."""
         size = len(packet) + CAST_OVERHEAD
-        if size > self._largest():
+        if size > self.largest():
             self.stats.too_large += 1
             return
         if not self.outgoing.has_room(size):
@@ -100,7 +100,7 @@ class _Subject:
         if casts.now() - self._since > casts.patience:
             casts.stats.dropped += len(items)
             return
-        for portion in portions(items, _FULL):
+        for portion in portions(items, min(_FULL, casts.largest() - CAST_OVERHEAD)):
             yield Message(self._subject, "", casts_message(casts.relay_id, portion))
 
 

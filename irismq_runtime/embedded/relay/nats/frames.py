@@ -4,6 +4,7 @@ A message is two bytes "I1", a letter, a head, and items without end mark:
 
     q  requests   first id (8), n (1), n relay ids (12 each) to leave out;
                   items: timeout ms (4), length (4), body
+    d  direct     length (2) and name of a cluster; then a whole message of requests
     a  answers    the answering relay's id (12);
                   items: id (8), status (1), length (4), body or text
     b  casts      the sending relay's id (12); items: length (4), Iris packet
@@ -31,6 +32,8 @@ __all__ = [
     "ANSWER_OVERHEAD",
     "CAST_OVERHEAD",
     "MAX_AVOID",
+    "MAX_NAME",
+    "REQUEST_HEAD",
     "REQUEST_OVERHEAD",
     "WAY_OVERHEAD",
     "Answer",
@@ -45,9 +48,11 @@ __all__ = [
     "casts_message",
     "decode_answers_untrusted",
     "decode_casts_untrusted",
+    "decode_direct_untrusted",
     "decode_opening_untrusted",
     "decode_requests_untrusted",
     "decode_way_untrusted",
+    "direct_message",
     "opening_message",
     "requests_message",
     "step_item",
@@ -56,6 +61,7 @@ __all__ = [
 
 _MARK: Final = b"I1"
 _REQUESTS: Final = _MARK + b"q"
+_DIRECT: Final = _MARK + b"d"
 _ANSWERS: Final = _MARK + b"a"
 _CASTS: Final = _MARK + b"b"
 _OPENING: Final = _MARK + b"o"
@@ -66,6 +72,7 @@ _REQUESTS_HEAD: Final = struct.Struct("!QB")
 _REQUEST: Final = struct.Struct("!II")
 _ANSWER: Final = struct.Struct("!QBI")
 _LENGTH: Final = struct.Struct("!I")
+_NAME: Final = struct.Struct("!H")
 _OPENING_BODY: Final = struct.Struct("!II")
 _WAY_HEAD: Final = struct.Struct("!I")
 _STEP: Final = struct.Struct("!BQI")
@@ -74,9 +81,17 @@ _STEP: Final = struct.Struct("!BQI")
 MAX_AVOID: Final = 32
 #: The longest timeout that travels, in milliseconds.
 _LONGEST_MS: Final = (1 << 32) - 1
-#: Bytes that a message of one item has beside the item's own.
+#: The longest name of a cluster in a direct message, in bytes.
+MAX_NAME: Final = 1_024
+#: Bytes of a request beside its body, and of a whole message beside one body at most.
+REQUEST_HEAD: Final = _REQUEST.size
 REQUEST_OVERHEAD: Final = (
-    _BODY_AT + _REQUESTS_HEAD.size + MAX_AVOID * RELAY_ID_BYTES + _REQUEST.size
+    2 * _BODY_AT
+    + _NAME.size
+    + MAX_NAME
+    + _REQUESTS_HEAD.size
+    + MAX_AVOID * RELAY_ID_BYTES
+    + _REQUEST.size
 )
 ANSWER_OVERHEAD: Final = _BODY_AT + RELAY_ID_BYTES + _ANSWER.size
 CAST_OVERHEAD: Final = _BODY_AT + RELAY_ID_BYTES + _LENGTH.size
@@ -177,6 +192,25 @@ def decode_requests_untrusted(data: bytes) -> Requests:
     if at != size or first + len(items) > 1 << 64:
         raise FrameError("a message of requests is cut off, or counts too far")
     return Requests(first, avoid, items)
+
+
+def direct_message(cluster: bytes, requests: bytes) -> bytes:
+    """Requests to a member of `cluster` at the one relay that gets this; see `MAX_NAME`."""
+    return b"".join((_DIRECT, _NAME.pack(len(cluster)), cluster, requests))
+
+
+def decode_direct_untrusted(data: bytes) -> tuple[bytes, bytes]:
+    """The cluster, and the message of requests that is left to be decoded."""
+    _expect(data, _DIRECT)
+    try:
+        (length,) = _NAME.unpack_from(data, _BODY_AT)
+    except struct.error as error:
+        raise FrameError(f"a direct message cannot be read: {error}") from error
+    at = _BODY_AT + _NAME.size
+    end = at + length
+    if length > MAX_NAME or end > len(data):
+        raise FrameError(f"a direct message has a name of {length} bytes, in {len(data)}")
+    return data[at:end], data[end:]
 
 
 def answer_item(call_id: int, status: Status, data: bytes) -> bytes:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from irismq_runtime.embedded.relay.nats.options import NatsOptions
     from irismq_runtime.embedded.relay.nats.shared import Shared
 
-__all__ = ["Answers", "Outgoing", "Source", "portions"]
+__all__ = ["Answers", "Outgoing", "Source", "portions", "too_large"]
 
 #: Bytes from which on a message takes no further item.
 _FULL: Final = 64 * 1024
@@ -80,6 +80,7 @@ class Answers:
         self._relay_id = shared.relay_id
         self._outgoing = shared.outgoing
         self._stats = shared.stats
+        self._largest = shared.largest
         self._items: list[bytes] = []
 
     def add(self, item: bytes) -> None:
@@ -94,7 +95,7 @@ class Answers:
     def take(self) -> Iterator[Message]:
         """The messages."""
         items, self._items = self._items, []
-        for portion in portions(items, _FULL):
+        for portion in portions(items, min(_FULL, self._largest() - ANSWER_OVERHEAD)):
             yield Message(self._subject, "", answers_message(self._relay_id, portion))
 
 
@@ -111,6 +112,11 @@ def portions(items: Sequence[bytes], full: int) -> Iterator[Sequence[bytes]]:
         size += len(item)
     if begin < len(items):
         yield items[begin:] if begin else items
+
+
+def too_large(what: str, size: int, limit: int) -> str:
+    """The text of a refusal, with both sizes."""
+    return f"the {what} of {size} bytes is larger than the {limit} bytes that NATS carries"
 
 
 def _nothing() -> None:

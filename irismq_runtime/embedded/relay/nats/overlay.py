@@ -13,7 +13,8 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from irismq_runtime.embedded.relay.nats.calls import CallsIn, CallsOut
+from irismq_runtime.embedded.relay.nats.calls_in import CallsIn
+from irismq_runtime.embedded.relay.nats.calls_out import CallsOut
 from irismq_runtime.embedded.relay.nats.casts import Casts, broadcast_reader, event_reader
 from irismq_runtime.embedded.relay.nats.frames import FrameError, decode_opening_untrusted
 from irismq_runtime.embedded.relay.nats.line import Interest, Line
@@ -202,9 +203,11 @@ class Overlay:
         else:
             self._ways.on_opening_untrusted(cluster, reply, *opening)
 
-    def _on_answers(self, subject: str, _reply: str, data: bytes, nobody: bool) -> None:
+    def _on_answers(self, subject: str, reply: str, data: bytes, nobody: bool) -> None:
         if nobody:
             self._calls_out.on_nobody_untrusted(subject)
+        elif subject.endswith(".d"):
+            self._calls_in.on_direct_untrusted(reply, data)
         else:
             self._calls_out.on_answers_untrusted(data)
 

@@ -95,6 +95,10 @@ class Subjects:
         """Where the events of a topic go."""
         return f"{self._root}.t.{encode_name(topic)}"
 
+    def direct(self, relay_id: bytes) -> str:
+        """Where one relay takes requests that are meant for it."""
+        return f"{self._answers_root}{relay_id.hex()}.d"
+
     def batch(self, first: int, count: int) -> str:
         """Where NATS answers when nobody took the requests `first` and following."""
         return f"{self.answers}.{first}.{count}"

@@ -1,0 +1,261 @@
+"""Requests of this relay's callers to members anywhere. No socket, no loop.
+
+A turn's requests to a cluster go out in about as many messages as each holds
+requests, so that NATS, which gives every message to one place in the queue group,
+spreads a burst over the relays, and a thousand requests are still not a thousand
+messages. Answers come back to this relay's own subject and find their call by its id.
+
+Where nothing was done about a request (a member was full or about to leave, or a
+relay has none any more) it goes out again, and names the relays that are to leave
+it alone: straight to a relay that has answered for this cluster before, and
+otherwise to the queue group. When nobody is left the caller is told "overloaded" if
+anyone was full, and otherwise that it timed out, which is also what it is told at
+once when NATS says that nobody is subscribed.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+from irismq_runtime.embedded.relay.nats.frames import (
+    MAX_AVOID,
+    MAX_NAME,
+    REQUEST_HEAD,
+    REQUEST_OVERHEAD,
+    FrameError,
+    Status,
+    decode_answers_untrusted,
+    direct_message,
+    requests_message,
+)
+from irismq_runtime.embedded.relay.nats.line import Message
+from irismq_runtime.embedded.relay.nats.outgoing import too_large
+from irismq_runtime.ports import OVERLOADED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from irismq_runtime.embedded.relay.calls import Call
+    from irismq_runtime.embedded.relay.nats.shared import Shared
+
+__all__ = ["CallsOut"]
+
+#: Bytes from which on a message takes no further request.
+_FULL: Final = 64 * 1024
+#: How often a request goes to the queue group again because nothing was done about it.
+_TURNS: Final = 8
+#: Clusters whose members are remembered; beyond, those at rest are forgotten.
+_MAX_CLUSTERS: Final = 4_096
+
+
+class _Request:
+    """A request that waits for its answer, or to be sent."""
+
+    __slots__ = ("avoid", "body", "call", "late", "requests", "to", "turns")
+
+    def __init__(self, call: Call, requests: _Requests, body: bytes, *, late: bool) -> None:
+        self.call = call
+        self.requests = requests
+        #: None once it is sent and not kept.
+        self.body: bytes | None = body
+        #: It has waited: less than its whole timeout is left.
+        self.late = late
+        self.turns = 0
+        #: Relays whose member was full.
+        self.avoid: list[bytes] = []
+        #: The one relay that it goes to; None for any.
+        self.to: bytes | None = None
+
+
+class _Requests:
+    """The requests that go to one cluster (`outgoing.Source`)."""
+
+    __slots__ = ("_out", "items", "known", "name", "subject")
+
+    def __init__(self, out: CallsOut, cluster: str, subject: str) -> None:
+        self._out = out
+        self.name = cluster.encode("utf-8", "surrogateescape")
+        self.subject = subject
+        self.items: list[_Request] = []
+        #: Relays that have answered for this cluster, the last one last.
+        self.known: dict[bytes, None] = {}
+
+    def answered_by(self, relay_id: bytes) -> None:
+        """Remember a relay that has a member."""
+        if relay_id not in self.known and len(self.name) <= MAX_NAME:
+            if len(self.known) >= MAX_AVOID:
+                del self.known[next(iter(self.known))]
+            self.known[relay_id] = None
+
+    def take(self) -> Iterator[Message]:
+        """The messages of this turn."""
+        items, self.items = self.items, []
+        fresh: list[_Request] = []
+        again: list[_Request] = []
+        for item in items:
+            if not item.call.done:
+                (again if item.turns or item.to else fresh).append(item)
+        most = math.isqrt(len(fresh) - 1) + 1 if len(fresh) > 3 else 1
+        begin, room = 0, self._out.room
+        size = 0
+        for index, item in enumerate(fresh):
+            length = REQUEST_HEAD + len(item.body or b"")
+            if index > begin and (index - begin >= most or size + length > room):
+                yield self._out.message(self, fresh[begin:index])
+                begin, size = index, 0
+            size += length
+        if begin < len(fresh):
+            yield self._out.message(self, fresh[begin:])
+        for item in again:
+            yield self._out.message(self, [item])
+
+
+class CallsOut:
+    """What the callers of this relay have asked of the network. Loop thread only."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._subjects = shared.subjects
+        self._outgoing = shared.outgoing
+        self._now = shared.now
+        self._largest = shared.largest
+        self._options = shared.options
+        self._stats = shared.stats
+        self._clusters: dict[str, _Requests] = {}
+        self._calls: dict[int, _Request] = {}
+        self._next = 0
+        self._kept = 0
+
+    def __len__(self) -> int:
+        """Requests sent and not answered."""
+        return len(self._calls)
+
+    @property
+    def room(self) -> int:
+        """Bytes of the requests of one message at most, unless one alone has more."""
+        return min(_FULL, self._largest() - REQUEST_OVERHEAD)
+
+    def request(self, cluster: str, call: Call, body: bytes, *, up: bool) -> None:
+        """Send a request, or answer it when that cannot be; `up` when it goes out at once."""
+        size = len(body) + REQUEST_OVERHEAD
+        largest = self._largest()
+        if size > largest:
+            self._stats.too_large += 1
+            call.answer(None, too_large("request", len(body), largest - REQUEST_OVERHEAD))
+            return
+        if not self._outgoing.has_room(size):
+            call.answer(None, OVERLOADED)
+            return
+        requests = self._clusters.get(cluster)
+        if requests is None:
+            self._forget_idle()
+            requests = _Requests(self, cluster, self._subjects.requests(cluster))
+            self._clusters[cluster] = requests
+        requests.items.append(_Request(call, requests, body, late=not up))
+        self._outgoing.add(requests, size)
+
+    def message(self, requests: _Requests, items: list[_Request]) -> Message:
+        """The message of these requests, which are under way from now on."""
+        first = self._next
+        self._next = first + len(items)
+        payload = requests_message(first, items[0].avoid, map(self._item, items))
+        for key, item in enumerate(items, first):
+            self._calls[key] = item
+            item.call.at(self, key)
+            body = item.body
+            if body is not None and self._kept + len(body) <= self._options.kept_limit:
+                self._kept += len(body)
+            else:
+                item.body = None
+        to = items[0].to
+        back = self._subjects.batch(first, len(items))
+        if to is None:
+            return Message(requests.subject, back, payload)
+        return Message(self._subjects.direct(to), back, direct_message(requests.name, payload))
+
+    def _item(self, item: _Request) -> tuple[int, bytes]:
+        timeout_ms = item.call.timeout_ms
+        if item.late:
+            left = math.ceil(item.call.tick - self._now() * 1000.0)
+            timeout_ms = min(timeout_ms, max(1, left))
+        return timeout_ms, item.body or b""
+
+    def forget_call(self, key: int) -> None:
+        """A call is over without its answer (`calls.Place`)."""
+        self._taken(key)
+
+    def _taken(self, key: int) -> _Request | None:
+        item = self._calls.pop(key, None)
+        if item is not None and item.body is not None:
+            self._kept -= len(item.body)
+        return item
+
+    def on_answers_untrusted(self, data: bytes) -> None:
+        """Another relay's answers have come."""
+        relay_id, answers = decode_answers_untrusted(data)
+        requests = None
+        for key, status, body in answers:
+            item = self._taken(key)
+            if item is None:
+                continue
+            if item.requests is not requests and status is not Status.NOBODY:
+                requests = item.requests
+                requests.answered_by(relay_id)
+            if status is Status.REPLY:
+                item.call.answer(body, None)
+            elif status is Status.FAULT:
+                item.call.answer(None, body.decode("utf-8", "surrogateescape"))
+            else:
+                self._not_done(item, status, relay_id)
+
+    def _not_done(self, item: _Request, status: Status, relay_id: bytes) -> None:
+        if status is Status.NOBODY and relay_id not in item.avoid:
+            item.requests.known.pop(relay_id, None)
+        elif relay_id not in item.avoid:
+            item.avoid.append(relay_id)
+        self._ask_another(item)
+
+    def _ask_another(self, item: _Request) -> None:
+        """Send it to a relay that may do something about it, or give it up."""
+        body, avoid = item.body, item.avoid
+        item.to = next((relay for relay in item.requests.known if relay not in avoid), None)
+        item.turns += item.to is None
+        size = REQUEST_OVERHEAD + len(body or b"")
+        room = self._outgoing.has_room(size)
+        if body is None or not room or item.turns > _TURNS or len(avoid) > MAX_AVOID:
+            self._nobody(item)
+            return
+        self._stats.retried += 1
+        item.late = True
+        item.requests.items.append(item)
+        self._outgoing.add(item.requests, size)
+
+    def on_nobody_untrusted(self, subject: str) -> None:
+        """NATS says that nobody is subscribed where these requests went."""
+        batch = self._subjects.batch_of_untrusted(subject)
+        if batch is None:
+            raise FrameError(f"nobody took {subject!r}, which names no requests")
+        first, count = batch
+        if count > _FULL:
+            raise FrameError(f"{count} requests went nowhere, more than a message holds")
+        for key in range(first, first + count):
+            item = self._taken(key)
+            if item is None:
+                continue
+            if item.to is None:
+                self._nobody(item)
+            else:
+                item.requests.known.pop(item.to, None)
+                self._ask_another(item)
+
+    def _nobody(self, item: _Request) -> None:
+        if item.avoid:
+            item.call.answer(None, OVERLOADED)
+        else:
+            self._stats.nobody += 1
+            item.call.orphan()
+            item.call.expire()
+
+    def _forget_idle(self) -> None:
+        if len(self._clusters) >= _MAX_CLUSTERS:
+            self._clusters = {name: it for name, it in self._clusters.items() if it.items}
