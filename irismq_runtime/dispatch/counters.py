@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-__all__ = ["Counters"]
+__all__ = ["Counters", "Settled"]
+
+
+@dataclass(slots=True)
+class Settled:
+    """What became of the stored messages of one address."""
+
+    finished: int = 0
+    requeued: int = 0
+    buried: int = 0
+
+    def to_dict(self) -> dict[str, int]:
+        """All counts by name."""
+        return asdict(self)
 
 
 @dataclass(slots=True)

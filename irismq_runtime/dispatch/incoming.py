@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from irismq_runtime.dispatch.counters import Counters
+from irismq_runtime.dispatch.counters import Counters, Settled
 from irismq_runtime.errors import SignatureError
 from irismq_runtime.observe.tracing import TRACEPARENT
 
@@ -46,6 +46,8 @@ class Incoming:
     #: None unless the program has set up tracing.
     tracing: Tracing | None
     counters: Counters = field(default_factory=Counters)
+    #: What became of stored messages, by address; kept when an actor has ended.
+    mailboxes: dict[str, Settled] = field(default_factory=dict)
 
     def sender(self, headers: Mapping[str, Any]) -> object | None:
         """Return a ref to who sent it; None when the envelope does not say."""

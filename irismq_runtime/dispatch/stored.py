@@ -21,6 +21,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from actors.errors import ActorDeadError, MailboxFull
+from irismq_runtime.dispatch.counters import Settled
 from irismq_runtime.dispatch.dead import dead_record
 from irismq_runtime.dispatch.dedupe import DedupeWindow
 from irismq_runtime.dispatch.foreign import foreign_value_untrusted
@@ -68,6 +69,7 @@ class StoredDispatch:
         "_in",
         "_limits",
         "_ref",
+        "_settled",
         "address",
         "claim",
         "dead_topic",
@@ -95,6 +97,7 @@ class StoredDispatch:
         self._foreign: ForeignRule = foreign
         self._done = DedupeWindow(dedupe)
         self._held: dict[bytes, Run] = {}
+        self._settled = incoming.mailboxes.setdefault(address, Settled())
         self.kind = kind
         #: Tells the transport that the handler starts; False: it must not.
         self.claim: Callable[[StoredMessage], bool] = _claim_without_lease
@@ -308,6 +311,7 @@ class StoredDispatch:
             return
         run.stored.finish()
         self._in.counters.finished += 1
+        self._settled.finished += 1
         if self._in.events.active:
             self._in.events.emit(
                 "settlement.finished",
@@ -318,6 +322,7 @@ class StoredDispatch:
     def _requeue(self, run: Run, verdict: Settlement, outcome: Outcome) -> None:
         run.stored.requeue(verdict.delay, penalty=verdict.penalty)
         self._in.counters.requeued += 1
+        self._settled.requeued += 1
         if self._in.events.active:
             self._in.events.emit(
                 "settlement.requeued",
@@ -337,6 +342,7 @@ class StoredDispatch:
         record = dead_record(self._in, self.address, stored, envelope, reason=reason, error=error)
         stored.bury(self.dead_topic, record)
         self._in.counters.buried += 1
+        self._settled.buried += 1
         self._in.log.fault(
             "buried",
             f"{self.address}: a message went to {self.dead_topic} after "

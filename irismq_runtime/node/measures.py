@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import TYPE_CHECKING, Final
 
-from irismq_runtime.observe.metrics import Sample
+from irismq_runtime.observe.meter import BOUNDS
+from irismq_runtime.observe.metrics import Sample, histogram
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from irismq_runtime.node.assembly import Parts
     from irismq_runtime.observe.health import Health
+    from irismq_runtime.observe.meter import Asks
 
 __all__ = ["samples_of"]
 
@@ -37,6 +40,12 @@ _HELP = {
 }
 
 
+#: Reasons of dead letters that are told apart.
+_MOST_REASONS: Final = 20
+#: Looks of the meter over which the loop's worst delay is told: a scrape misses none.
+_LAG_SECONDS: Final = 60
+
+
 def samples_of(parts: Parts, health: Health) -> Iterator[Sample]:
     """Return all numbers of the node now."""
     for name, count in parts.incoming.counters.to_dict().items():
@@ -44,19 +53,73 @@ def samples_of(parts: Parts, health: Health) -> Iterator[Sample]:
     yield Sample("late_answers_total", parts.outbound.late, "counter", "answers to ended asks")
     yield Sample("live", health.live, help="1 unless restarting the process would help")
     yield Sample("ready", health.ready, help="1 when work given to the node is done now")
-    yield Sample("actors", len(parts.system), help="slots that have not ended")
-    yield Sample(
-        "dead_letters_total",
-        parts.system.dead_letters.total,
-        "counter",
-        "local messages that nobody handled",
-    )
     yield Sample("nodes", len(parts.presence.nodes()), help="nodes heard of, this one included")
+    lags = [second.lag for second in tuple(parts.meter.seconds)[-_LAG_SECONDS:]]
+    help_ = "the loop's longest delay that was seen in the last minute"
+    yield Sample("loop_lag_seconds", max(lags, default=0.0), help=help_)
+    yield from _of_actors(parts)
+    yield from _of_dead_letters(parts)
+    yield from _of_mailboxes(parts)
+    yield from _of_asks("ask", "asks of this node", parts.meter.asked)
+    yield from _of_asks("request", "requests to this node", parts.meter.served)
+
+
+def _of_actors(parts: Parts) -> Iterator[Sample]:
+    for group in parts.meter.groups():
+        labels = {"class": group.name}
+        yield Sample("actors", group.actors, "gauge", "slots that have not ended", labels)
+        yield Sample("inbox_messages", group.waiting, "gauge", "messages in inboxes", labels)
+        counts = (
+            ("handled_total", group.handled, "messages that handlers took"),
+            ("crashes_total", group.crashes, "handlers that raised"),
+            ("restarts_total", group.restarts, "starts of actors after their first"),
+        )
+        for name, count, text in counts:
+            yield Sample(name, count, "counter", text, labels)
+    now = parts.system.statistics()
+    yield Sample("pending_asks", now.pending_asks, help="local asks without an answer yet")
+    yield Sample("stuck_threads", len(now.stuck_threads), help="threads that were abandoned")
+    slow = "handlers that have been running for very long"
+    yield Sample("slow_handlers", len(now.slow_handlers), help=slow)
+    refused = "messages that a full inbox refused"
+    yield Sample("inbox_refused_total", now.refused, "counter", refused)
+
+
+def _of_dead_letters(parts: Parts) -> Iterator[Sample]:
+    by_reason: Counter[str] = Counter()
+    for reason, count in parts.system.dead_letters.counts.items():
+        kind = reason.partition(":")[0]  # what follows is a text of a user's
+        known = kind in by_reason or len(by_reason) < _MOST_REASONS
+        by_reason[kind if known else "other"] += count
+    text = "local messages that nobody handled"
+    for reason, count in by_reason.items():
+        yield Sample("dead_letters_total", count, "counter", text, {"reason": reason})
+
+
+def _of_mailboxes(parts: Parts) -> Iterator[Sample]:
+    held: Counter[str] = Counter()
     for binding in parts.binder:
-        labels = {"actor": binding.ref.actor_urn}
-        yield Sample("inbox_room", binding.ref.room, help="free places in an inbox", labels=labels)
         for dispatch, consumption in binding.stored:
-            more = {**labels, "topic": dispatch.address}
-            yield Sample(
-                "in_flight", consumption.in_flight, help="stored messages held", labels=more
-            )
+            held[dispatch.address] += consumption.in_flight
+    for address, counts in parts.incoming.mailboxes.items():
+        labels = {"address": address}
+        yield Sample("in_flight", held[address], "gauge", "stored messages held", labels)
+        for name, count in counts.to_dict().items():
+            text = f"{_HELP[name]}, by mailbox"
+            yield Sample(f"mailbox_{name}_total", count, "counter", text, labels)
+
+
+def _of_asks(what: str, text: str, table: Mapping[str, Asks]) -> Iterator[Sample]:
+    for address, asks in table.items():
+        for outcome, count in asks.outcomes.items():
+            labels = {"address": address, "outcome": outcome}
+            yield Sample(f"{what}s_ended_total", count, "counter", f"{text}, ended", labels)
+        latencies = asks.latencies
+        yield from histogram(
+            f"{what}_seconds",
+            latencies.buckets,
+            BOUNDS,
+            latencies.total,
+            help=f"how long {text} took",
+            labels={"address": address},
+        )

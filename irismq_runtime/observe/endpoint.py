@@ -1,15 +1,21 @@
 """An HTTP endpoint for whoever watches the process: /live, /ready, /metrics.
 
 Answers GET with what the callables say at that moment; 200 or 503 for the two
-probes, with the reasons as JSON. One request per connection, small and bounded in
-time and size, so that a hostile client costs nothing. It knows no node.
+probes, with the reasons as JSON. Requests are small and bounded in time and
+size, so that a hostile client costs nothing. It knows no node.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
+from tornado.web import Application, RequestHandler
+
+from irismq_runtime.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,9 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Endpoint"]
 
-_LIMIT: Final = 5.0
+#: Seconds that a client has for its request, or stays silent.
+_LIMIT: Final = 5
 _MAX_REQUEST: Final = 8192
-_WORDS: Final = {200: "OK", 404: "Not Found", 405: "Method Not Allowed", 503: "Unavailable"}
 
 
 class Endpoint:
@@ -38,54 +44,75 @@ class Endpoint:
         self._metrics = metrics
         self._host = host
         self._port = port
-        self._server: asyncio.Server | None = None
+        self._server: HTTPServer | None = None
 
     @property
     def port(self) -> int:
         """The port it listens on."""
         if self._server is None:
             raise RuntimeError("the endpoint has not been started")
-        port: int = self._server.sockets[0].getsockname()[1]
-        return port
+        return self._port
 
     async def start(self) -> None:
         """Listen. Raises `OSError` when the port is taken."""
-        self._server = await asyncio.start_server(
-            self._serve, self._host, self._port, limit=_MAX_REQUEST
+        application = Application(
+            [(r".*", _Answering, {"answer": self._answer})],
+            log_function=_say_nothing,
         )
+        sockets = await asyncio.to_thread(bind_sockets, self._port, self._host)
+        self._port = sockets[0].getsockname()[1]
+        self._server = HTTPServer(
+            application,
+            no_keep_alive=True,
+            max_header_size=_MAX_REQUEST,
+            max_body_size=_MAX_REQUEST,
+            idle_connection_timeout=_LIMIT,
+            body_timeout=_LIMIT,
+        )
+        self._server.add_sockets(sockets)
 
     async def stop(self) -> None:
-        """Stop listening. Idempotent."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        """Stop listening and close what is open. Idempotent."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.stop()
+            await server.close_all_connections()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            async with asyncio.timeout(_LIMIT):
-                request = await reader.readuntil(b"\r\n\r\n")
-                status, kind, body = self._answer(request)
-                writer.write(
-                    f"HTTP/1.1 {status} {_WORDS[status]}\r\nContent-Type: {kind}\r\n"
-                    f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode()
-                    + body
-                )
-                await writer.drain()
-        except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            return  # a client that is slow, gone or talks too much gets no answer
-        finally:
-            writer.close()
-
-    def _answer(self, request: bytes) -> tuple[int, str, bytes]:
-        method, _, rest = request.partition(b" ")
-        path = rest.split(b" ", 1)[0].split(b"?", 1)[0]
-        if method not in {b"GET", b"HEAD"}:
-            return 405, "text/plain", b"only GET is answered here\n"
-        if path == b"/metrics":
-            return 200, "text/plain; version=0.0.4", self._metrics().encode()
-        if path not in {b"/live", b"/ready"}:
-            return 404, "text/plain", b"there are /live, /ready and /metrics\n"
+    def _answer(self, path: str) -> tuple[int, str, str]:
+        if path == "/metrics":
+            try:
+                return 200, "text/plain; version=0.0.4; charset=utf-8", self._metrics()
+            except ConfigError as error:  # the extra is not installed: say so to who asks
+                return 501, "text/plain", f"{error}\n"
+        if path not in {"/live", "/ready"}:
+            return 404, "text/plain", "there are /live, /ready and /metrics\n"
         health = self._health()
-        good = health.live if path == b"/live" else health.ready
-        body = json.dumps(health.to_dict()).encode() + b"\n"
+        good = health.live if path == "/live" else health.ready
+        body = json.dumps(health.to_dict()) + "\n"
         return (200 if good else 503), "application/json", body
+
+
+class _Answering(RequestHandler):
+    """Answers GET and HEAD, nothing else."""
+
+    def initialize(self, answer: Callable[[str], tuple[int, str, str]]) -> None:
+        """Take the function that answers a path."""
+        self._answer = answer
+
+    def get(self) -> None:
+        """Answer."""
+        status, kind, body = self._answer(self.request.path)
+        self.set_status(status)
+        self.set_header("Content-Type", kind)
+        self.finish(body)
+
+    head = get
+
+    def write_error(self, status_code: int, **_: Any) -> None:
+        """Say what is answered here instead of Tornado's page."""
+        self.set_header("Content-Type", "text/plain")
+        self.finish("only GET is answered here\n" if status_code == 405 else "")
+
+
+def _say_nothing(handler: RequestHandler) -> None:
+    """A probe a second is no news."""

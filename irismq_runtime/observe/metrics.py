@@ -3,7 +3,8 @@
 Samples in, text out; the format itself is prometheus-client's, an extra that is
 loaded when somebody asks for metrics. The numbers are read at that moment and
 cost nothing otherwise. Names follow Prometheus' rules: base units, `_total` for
-what only grows.
+what only grows. Labels are classes, addresses, outcomes: things of which there
+are few. An id of a message, an actor or a node is never one.
 """
 
 from __future__ import annotations
@@ -14,22 +15,48 @@ from typing import TYPE_CHECKING, Literal
 from irismq_runtime.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from prometheus_client.metrics_core import Metric
 
-__all__ = ["Sample", "prometheus_text", "require_metrics"]
+__all__ = ["Sample", "histogram", "prometheus_text", "require_metrics"]
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One number. `name` without the prefix "irismq_"."""
+    """One number. `name` without the prefix "irismq_".
+
+    `part`: of a histogram, the end of the sample's own name ("_bucket", ...).
+    """
 
     name: str
     value: float
-    kind: Literal["counter", "gauge"] = "gauge"
+    kind: Literal["counter", "gauge", "histogram"] = "gauge"
     help: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    part: str = ""
+
+
+def histogram(
+    name: str,
+    buckets: Sequence[int],
+    bounds: Sequence[float],
+    total: float,
+    *,
+    help: str,  # noqa: A002  # Prometheus' word
+    labels: Mapping[str, str],
+) -> Iterator[Sample]:
+    """The samples of a histogram. `buckets`: one for each of `bounds`, and one beyond."""
+
+    def sample(part: str, value: float, **more: str) -> Sample:
+        return Sample(name, value, "histogram", help, {**labels, **more}, part)
+
+    below = 0
+    for bound, count in zip((*bounds, float("inf")), buckets, strict=True):
+        below += count
+        yield sample("_bucket", below, le="+Inf" if bound == float("inf") else f"{bound:g}")
+    yield sample("_count", below)
+    yield sample("_sum", total)
 
 
 def require_metrics() -> None:
@@ -75,5 +102,5 @@ def _families(samples: Iterable[Sample]) -> list[Metric]:
         # A counter's family is named without the suffix that its samples carry.
         family = name.removesuffix("_total") if sample.kind == "counter" else name
         metric = families.setdefault(family, Metric(family, sample.help, sample.kind))
-        metric.add_sample(name, dict(sample.labels), sample.value)
+        metric.add_sample(f"{name}{sample.part}", dict(sample.labels), sample.value)
     return list(families.values())

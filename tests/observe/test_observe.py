@@ -106,7 +106,7 @@ async def page():
 
 async def get(page, words):
     reader, writer = await asyncio.open_connection("127.0.0.1", page.port)
-    writer.write(words)
+    writer.write(words.replace(b"\r\n\r\n", b"\r\nHost: x\r\nConnection: close\r\n\r\n", 1))
     answer = await reader.read()
     writer.close()
     head, _, body = answer.partition(b"\r\n\r\n")
@@ -116,7 +116,7 @@ async def get(page, words):
 async def test_the_page_answers_probes_by_the_health_of_the_moment(page):
     assert (await get(page, b"GET /ready HTTP/1.1\r\n\r\n"))[0] == 200
     page.state["health"] = Health((Check("relay", ok=False, reason="away"),))
-    status, body = await get(page, b"GET /ready?x=1 HTTP/1.1\r\nHost: x\r\n\r\n")
+    status, body = await get(page, b"GET /ready?x=1 HTTP/1.1\r\n\r\n")
     assert (status, json.loads(body)["reasons"]) == (503, ["relay: away"])
     assert (await get(page, b"GET /live HTTP/1.1\r\n\r\n"))[0] == 200
     assert await get(page, b"GET /metrics HTTP/1.1\r\n\r\n") == (200, b"irismq_x 1\n")
@@ -124,7 +124,9 @@ async def test_the_page_answers_probes_by_the_health_of_the_moment(page):
 
 async def test_the_page_turns_down_everything_else(page):
     assert (await get(page, b"GET /secret HTTP/1.1\r\n\r\n"))[0] == 404
-    assert (await get(page, b"POST /live HTTP/1.1\r\n\r\n"))[0] == 405
+    status, text = await get(page, b"POST /live HTTP/1.1\r\nContent-Length: 0\r\n\r\n")
+    assert (status, text) == (405, b"only GET is answered here\n")
+    assert await get(page, b"HEAD /live HTTP/1.1\r\n\r\n") == (200, b"")
     reader, writer = await asyncio.open_connection("127.0.0.1", page.port)
     writer.write(b"x" * 20_000)
     writer.write_eof()
