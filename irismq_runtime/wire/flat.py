@@ -8,11 +8,14 @@ is not for it (None, `NOT_FLAT`); the codec then does it, or finds the error.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-__all__ = ["LONGEST", "NOT_FLAT", "decode_flat_untrusted", "encode_fields", "encode_flat"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["LONGEST", "NOT_FLAT", "decode_flat_untrusted", "encode_flat", "fields_encoder"]
 
 #: Types that msgpack has itself and that contain nothing.
 _NATIVE: Final = frozenset({type(None), bool, int, float, str, bytes})
@@ -36,14 +39,29 @@ def encode_flat(tree: Any, items: int) -> bytes | None:
         return None
 
 
-def encode_fields(names: tuple[str, ...], values: tuple[Any, ...]) -> bytes | None:
-    """The bytes of a dict of fields if every value is a scalar; else None."""
-    if not _NATIVE.issuperset(map(type, values)):
-        return None
-    try:
-        return _encode(dict(zip(names, values, strict=True)))
-    except Exception:  # as above
-        return None
+def fields_encoder(fields: Sequence[tuple[str, str]]) -> Callable[[Any], bytes | None]:
+    """A function that gives the bytes of an object's fields: (attribute, wire name) each.
+
+    It gives None unless every field is a scalar of msgpack. Written as source, as
+    `dataclasses` does, for it runs once a message: to look at each attribute by
+    itself takes a third of the time of collecting them.
+    """
+    names = [f"v{index}" for index in range(len(fields))]
+    taken = "".join(
+        f"        {name} = value.{attribute}\n"
+        for name, (attribute, _) in zip(names, fields, strict=True)
+    )
+    tests = " and ".join(f"type({name}) in NATIVE" for name in names) or "True"
+    pairs = ", ".join(f"{wire!r}: {name}" for name, (_, wire) in zip(names, fields, strict=True))
+    source = (
+        f"def encode(value):\n    try:\n{taken}        if {tests}:\n"
+        f"            return pack({{{pairs}}})\n"
+        "    except Exception:\n        return None\n    return None"
+    )
+    scope: dict[str, Any] = {"NATIVE": _NATIVE, "pack": _encode}
+    exec(source, scope)  # noqa: S102  # made of names of declared fields alone
+    encoder: Callable[[Any], bytes | None] = scope["encode"]
+    return encoder
 
 
 def decode_flat_untrusted(data: bytes, items: int) -> Any:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec.inspect as ms
 
-from irismq_runtime.wire.flat import encode_fields
+from irismq_runtime.wire.flat import fields_encoder
 from irismq_runtime.wire.shape import step
 from irismq_runtime.wire.values import NotEncodable
 
@@ -62,9 +62,11 @@ class Plan:
 
     `kind`: the class. `name`: what it is registered as, "" for those that are
     laid out only inside others. `array`: fields go out as a list, without names.
+    `encode`: the body of a `plain` class when its fields are scalars; it gives None
+    for others, and `lower` tells.
     """
 
-    __slots__ = ("_constant", "_get", "_lowers", "_names", "array", "kind", "name")
+    __slots__ = ("_constant", "_get", "_lowers", "_names", "array", "encode", "kind", "name")
 
     def __init__(self, kind: type, name: str = "") -> None:
         self.kind = kind
@@ -74,6 +76,7 @@ class Plan:
         self._lowers: tuple[tuple[str, _Lower], ...] = ()
         self._constant: dict[str, Any] = {}
         self._get: Callable[[Any], tuple[Any, ...]] = lambda _: ()
+        self.encode: Callable[[Any], bytes | None] = lambda _: None
 
     def fill(self, record: _Record, compiler: _Compiler) -> None:
         """Read the fields; apart from the constructor, as classes refer to each other."""
@@ -86,21 +89,17 @@ class Plan:
         self._get = _getter([field.name for field in fields])
         lowers = ((field.encode_name, compiler.lower_of(field.type)) for field in fields)
         self._lowers = tuple((name, lower) for name, lower in lowers if lower is not None)
+        self.encode = fields_encoder([(field.name, field.encode_name) for field in fields])
 
     @property
     def plain(self) -> bool:
         """Whether the fields go out as they are."""
         return not self._lowers and not self._constant and not self.array
 
-    def encode(self, value: Any, limits: Limits) -> bytes | None:
-        """The body of a `plain` class when its fields are scalars; else None: `lower` tells."""
-        try:
-            values = self._get(value)
-        except Exception:  # a field that was never set
-            return None
-        if 2 * len(values) > limits.items:
-            return None
-        return encode_fields(self._names, values)
+    @property
+    def size(self) -> int:
+        """How many fields there are."""
+        return len(self._names)
 
     def lower(self, value: Any, limits: Limits) -> dict[str, Any] | list[Any]:
         """The fields of `value`: a dict by wire name, or a list (`array_like`)."""

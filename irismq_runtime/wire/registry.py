@@ -52,7 +52,7 @@ class Registry:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._plans: dict[type, Plan] = {}
-        #: The plans seen so far whose fields go out as they are, by class.
+        #: The plans seen so far whose `encode` serves, by class.
         self.plain: dict[type, Plan] = {}
         self._readings: dict[type, Direct | None] = {}
         self._refs: list[tuple[Callable[[object], str | None], Callable[[str], object]]] = []
@@ -79,7 +79,7 @@ class Registry:
             if name is None:
                 return None  # not kept: it may be registered later
             plan = self._plans[kind] = make_plan(kind, name, _is_named)
-            if plan.plain:
+            if plan.plain and 2 * plan.size <= self._limits.items:
                 self.plain[kind] = plan
             return plan
 

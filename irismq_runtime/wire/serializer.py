@@ -91,7 +91,7 @@ class Serializer:
             if plan is None:
                 type_name, body = "", encode_flat(message, self._limit_items)
             else:
-                type_name, body = plan.name, plan.encode(message, self.limits)
+                type_name, body = plan.name, plan.encode(message)
             if body is not None and len(body) <= self._limit_body:
                 return type_name, body, None
         return self._dump(message, codec)
