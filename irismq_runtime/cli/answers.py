@@ -163,9 +163,10 @@ def _http_untrusted(answers: Openings, now: float) -> Answer:
     _, _, body = ping.partition(b"\r\n\r\n")
     if body.strip() == b"OK" or body.startswith(b"NOK"):
         reason = "" if body.strip() == b"OK" else _text(body)
-        is_nsqd = b'"tcp_port"' in info or not info.startswith(b"HTTP/1") or b"200" not in info[:16]
-        kind = Kind.NSQD_HTTP if is_nsqd else Kind.LOOKUPD
-        return Answer(kind, reason, _version(info), skew=skew)
+        if not info or b'"tcp_port"' in info:  # no answer to the second question is no verdict
+            return Answer(Kind.NSQD_HTTP, reason, _version(info), skew=skew)
+        if version := _version(info):
+            return Answer(Kind.LOOKUPD, reason, version, skew=skew)
     return Answer(Kind.HTTP, first=_text(ping.partition(b"\r\n")[0]), skew=skew)
 
 
@@ -202,6 +203,7 @@ _REMEDIES: Final[Mapping[tuple[Kind, Kind], str]] = {
     (Kind.NSQD, Kind.NSQD_HTTP): "give nsqd's TCP port here (4150 by default)",
     (Kind.NSQD, Kind.IRIS): _RELAY_ADVICE,
     (Kind.NSQD, Kind.LOOKUPD): "this is the directory, give it with --lookupd",
+    (Kind.NSQD, Kind.LOOKUPD_TCP): "this is the directory, give its HTTP port with --lookupd",
     (Kind.NSQD_HTTP, Kind.NSQD): "give nsqd's HTTP port here (4151 by default)",
     (Kind.NSQD_HTTP, Kind.IRIS): _RELAY_ADVICE,
     (Kind.NSQD_HTTP, Kind.LOOKUPD): "give nsqd's HTTP port here (4151 by default)",

@@ -125,6 +125,10 @@ def http(body: str, *, date: float | None = None) -> bytes:
             Answer(Kind.LOOKUPD, version="1.2.1"),
         ),
         (Openings(ping=http("OK")), Answer(Kind.NSQD_HTTP)),
+        (
+            Openings(ping=http("OK"), info=b"HTTP/1.0 404 Not Found\r\n\r\nno such page"),
+            Answer(Kind.HTTP, first="HTTP/1.1 200 OK"),
+        ),
         (Openings(ping=http("hello")), Answer(Kind.HTTP, first="HTTP/1.1 200 OK")),
         (Openings(nsq=b"\0\0\0\x0eE_BAD_PROTOCOL"), Answer(Kind.LOOKUPD_TCP)),
         (Openings(nsq=b'INFO {"version":"2.10"}'), Answer(Kind.NATS, version="2.10")),
