@@ -249,7 +249,13 @@ async def main(role: str, nsqd: str, iris: str, period: str) -> int:
         iris=iris,
         drain=3.0,
         dedupe_window=100,  # to be full soon
-        mailbox_options={"requeue_base": 0.2, "requeue_max": 2.0},
+        mailbox_options={
+            "requeue_base": 0.2,
+            "requeue_max": 2.0,
+            # Not asked of the broker: the questions do not pass the proxy.
+            "max_body": 1024 * 1024,
+            "max_delay": 3600.0,
+        },
     )
     async with node:
         if role == "service":
