@@ -229,6 +229,16 @@ def _check_count(option: str, value: int, low: int, high: int) -> None:
         raise ConfigError(option, f"{value!r} is out of range", f"give {low} to {high:,}")
 
 
+#: Options that are spans of time, not zero.
+_SECONDS: Final = (
+    "ask_timeout",
+    "publish_timeout",
+    "connect_timeout",
+    "presence_period",
+    "slow_after",
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeConfig:
     """Everything a node may be told. Raises `ConfigError` at construction.
@@ -270,6 +280,9 @@ class NodeConfig:
     dedupe_window: int = 10_000
     #: Deliveries after which a failing message goes to `<address>.dead`.
     max_attempts: int = 5
+    #: Seconds after which a handler that still runs is reported with its stack; with
+    #: messages waiting for its actor the node is not ready any more.
+    slow_after: float = 30.0
     #: Traces that the node begins by itself in a second (extra `otel`), for messages
     #: that are sent outside of any span; a span in force decides for its own. 0: none.
     traces_per_second: int = 100
@@ -289,7 +302,7 @@ class NodeConfig:
         if not self.nsqd and not self.lookupd:
             raise ConfigError("nsqd", "no broker is named", "give at least one HOST:PORT")
         self._check_keys()
-        for option in ("ask_timeout", "publish_timeout", "connect_timeout", "presence_period"):
+        for option in _SECONDS:
             _check_seconds(option, getattr(self, option))
         _check_seconds("drain", self.drain, zero=True)
         if not self.lease >= 1.0:

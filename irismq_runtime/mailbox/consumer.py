@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from irismq_runtime.mailbox.flow import Flow
 from irismq_runtime.mailbox.lane import Lane
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from irismq_runtime.ports import StoredMessage
 
 __all__ = ["Consumer", "Store"]
+
+#: Seconds without RDY anywhere, and without a reason, after which that is a fault.
+_STARVED: Final = 1.5
 
 #: How long the orderly end of a connection may take once nothing runs.
 GOODBYE = 1.0
@@ -75,6 +78,8 @@ class Consumer:
         self._stuck = False
         self._dirty: list[Lane] = []
         self._progress_at = wiring.clock.monotonic()
+        #: When a broker was last asked for messages, or there was a reason not to.
+        self._asked_at = self._progress_at
         self._idle: asyncio.Event = asyncio.Event()
         self._stopped: asyncio.Future[None] | None = None
 
@@ -316,6 +321,10 @@ class Consumer:
         """The mailbox's beat: leases and silence."""
         for lane in self._every_lane():
             lane.pulse(now)
+        if self._asks(now):
+            self._asked_at = now
+        else:
+            self._flow.plan_soon()
         stuck = self._why_stuck(now)
         if stuck and not self._stuck:
             self._wiring.log.write(logging.ERROR, "stuck", "%s is stuck: %s", self.topic, stuck)
@@ -342,7 +351,22 @@ class Consumer:
         if len(down) == len(self._lanes):
             return unreached
         now = self._wiring.clock.monotonic()
-        return self._flow.why_not(now) or self._why_stuck(now) or unreached
+        return (
+            self._flow.why_not(now) or self._why_starved(now) or self._why_stuck(now) or unreached
+        )
+
+    def _asks(self, now: float) -> bool:
+        """Whether messages come, or may, or there is a good reason why not."""
+        shares = [lane.share for lane in self._lanes.values() if lane.link.ready and lane.share]
+        busy = self.in_flight > 0 or any(share.ready > 0 for share in shares)
+        return busy or not shares or self.stopping or bool(self._flow.why_not(now))
+
+    def _why_starved(self, now: float) -> str:
+        """The other watchdog: all stands, and no broker has been asked for anything."""
+        starved = now - self._asked_at
+        if starved <= _STARVED or self._asks(now):
+            return ""
+        return f"no broker has been asked for messages for {starved:.0f} s (RDY 0)"
 
     def _why_stuck(self, now: float) -> str:
         """The watchdog: all that may be held is held, and none of it gets done."""

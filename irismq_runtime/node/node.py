@@ -131,9 +131,12 @@ class Node:
         return self
 
     async def _open(self) -> Parts:
-        system = System(self._config.name, clock=self._clock, events=self._events)
+        config = self._config
+        system = System(
+            config.name, clock=self._clock, events=self._events, slow_after=config.slow_after
+        )
         system.attach()
-        node_id = new_node_id(self._config.name)
+        node_id = new_node_id(config.name)
         mailbox, addresses = self._transports(self._config, system, node_id)
         parts = assemble(
             self._config,
@@ -327,10 +330,9 @@ class Node:
         )
 
     def watch(self, callback: Callable[[Any], None]) -> Callable[[], None]:
-        """Call `callback` with the record of every event of this node; returns how to end that.
+        """Call `callback` with every event's record (`observe.events`); returns how to end that.
 
-        The records are those of `irismq_runtime.observe.events`. In the emitter's
-        thread, and quick; one that raises is logged and called no more.
+        In the emitter's thread, and quick; one that raises is logged and called no more.
         """
         return watch(self._open_parts().system.events, callback)
 

@@ -4,8 +4,9 @@ Ready means: the broker and the relay are reached, and by a relay of this proces
 the servers it routes over; every bound actor is a member and its consumers get
 messages; presence is heard. A consumer that is paused on purpose (its actor
 restarts) is not a failure unless it lasts; the transport's own watchdog says when
-messages are held and nothing happens to them. Live means: no root of the tree has
-given up, and the loop turns.
+messages are held and nothing happens to them, or none are asked for. A handler that
+takes very long is a failure while others wait for their turn. Live means: no root of
+the tree has given up, and the loop turns.
 """
 
 from __future__ import annotations
@@ -44,11 +45,23 @@ def health_of(parts: Parts, servers: Servers, *, gave_up: Exit | None, draining:
             "" if parts.presence.trusted else "this node does not hear its own announcements",
         ),
     ]
+    checks.append(_handlers(parts))
     if draining:
         checks.append(Check("draining", ok=False, reason=draining))
     for binding in parts.binder:
         checks += _binding_checks(binding)
     return Health(tuple(checks))
+
+
+def _handlers(parts: Parts) -> Check:
+    """Handlers that have been running for very long while messages wait for them."""
+    stuck = [
+        f"{slow.ref.name} has been handling {slow.message_type} for {slow.seconds:.0f} s, "
+        f"{waiting} wait"
+        for slow in parts.system.slow.now()
+        if (waiting := len(slow.ref._cell.inbox))  # noqa: SLF001  # what waits has no other name
+    ]
+    return Check("handlers", not stuck, "; ".join(stuck[:3]))
 
 
 def _of(name: str, said: TransportHealth) -> Check:

@@ -642,6 +642,25 @@ async def test_a_stuck_consumer_says_so():
     await world.close()
 
 
+async def test_case_123_connected_but_never_asking_is_a_fault_that_mends_itself(monkeypatch):
+    world, consumption, peer = await consuming()
+    await world.pass_time(5.0, step=1.0)
+    assert consumption.health().ok
+    flow = consumption._flow  # its plans are lost, as if it had a fault of its own
+    plan, flow._plan = flow._plan, lambda: setattr(flow, "_planned", False)
+    for lane in consumption._lanes.values():
+        lane.share.ready = 0
+    await world.pass_time(2.0, step=0.5)
+    assert "RDY 0" in consumption.health().reason
+    flow._plan = plan
+    await world.pass_time(2.0, step=0.5)
+    assert consumption.health().ok
+    peer.push(1)
+    await world.network.until(lambda: world.messages)
+    await settle(world, consumption)
+    await world.close()
+
+
 # Several brokers -------------------------------------------------------------
 
 

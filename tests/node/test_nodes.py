@@ -298,6 +298,43 @@ async def test_case_123_a_node_that_stops_being_ready_says_so_once_and_when_it_i
     assert len(texts) == 2
 
 
+async def test_case_123_a_stuck_handler_is_a_fault_while_others_wait_and_no_longer():
+    class Stuck(Counter):
+        address = "test.stuck"
+
+        def __init__(self):
+            super().__init__()
+            self.open = asyncio.Event()
+
+        @receives(Total)
+        async def report(self, message):
+            await self.open.wait()
+            return self.total
+
+    clock = ManualClock()
+    world = World(MemoryBroker(clock))
+    async with world.node("one", clock=clock, presence_period=1.0, slow_after=5.0) as one:
+
+        async def pass_seconds(count):
+            for _ in range(2 * count):
+                await settle(one.system)
+                clock.advance(0.5)
+            await settle(one.system)
+
+        ref = await one.start(Stuck)
+        await pass_seconds(3)
+        assert one.health().ready
+        ref.tell(Total())
+        await pass_seconds(20)
+        assert one.health().ready  # long, but nobody waits
+        ref.tell(Add(1))
+        assert one.health().reasons == ("handlers: Stuck has been handling Total for 20 s, 1 wait",)
+        assert one.health().live
+        ref._cell.actor.open.set()
+        await settle(one.system)
+        assert one.health().ready
+
+
 async def test_the_tree_of_every_node_is_gathered(world):
     async with world.node("one") as one, world.node("two") as two:
         await one.start(Supervisor.of(child(Counter, name="counter")))
