@@ -9,7 +9,7 @@ import pytest
 from actors import Actor, Refused, receives
 from actors.testing import ManualClock, settle
 from irismq_runtime.observer import Gatherer
-from supervisors import Supervisor, child
+from supervisors import DynamicSupervisor, Supervisor, child, start_child
 from tests.node.helpers import Add, Counter, Fail, World
 from tests.support.transports import MemoryBroker, MemoryRelay
 
@@ -155,3 +155,21 @@ async def test_a_child_is_restarted_here_and_elsewhere(scene):
                 await scene.passes(0.5, one, eye)
                 with pytest.raises(Refused, match="no supervisor"):
                     await refused
+
+
+async def test_a_child_that_would_be_forgotten_is_not_restarted(scene):
+    async with scene.node("one") as one:
+        dynamic = await one.start(DynamicSupervisor.of(name="pool"))
+        start_child(dynamic, child(Counter, name="guest"))
+        fixed = await one.start(Supervisor.of(child(Counter, name="once", restart="temporary")))
+        await scene.passes(0.5, one)
+        alive = one.system.actors()
+        for root, name in ((dynamic, "guest"), (fixed, "once")):
+            with pytest.raises(Refused) as caught:
+                one.restart(root.actor_urn, name)
+            assert caught.value.code == "forgotten"
+        with pytest.raises(Refused) as caught:
+            one.restart(dynamic.actor_urn, "nobody")
+        assert caught.value.code == "not_found"
+        await scene.passes(0.5, one)
+        assert one.system.actors() == alive

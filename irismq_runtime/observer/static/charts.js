@@ -77,7 +77,7 @@ export function drawCharts(root, points, span) {
   }
 }
 
-const LEFT = 44;
+const LEFT = 52;
 const BELOW = 16;
 const ABOVE = 6;
 
