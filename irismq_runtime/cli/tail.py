@@ -38,6 +38,8 @@ __all__ = ["tail"]
 
 #: Messages held and not written yet, at most.
 _WINDOW: Final = 100
+#: Seconds until it is looked at what is there instead of a broker.
+_PATIENCE: Final = 0.5
 #: Seconds until the channel must stand.
 _CONNECT: Final = 5.0
 _OWN: Final = "tail."
@@ -177,16 +179,19 @@ async def _follow(
 
 
 async def _started(mailbox: NsqMailbox, brokers: tuple[Endpoint, ...]) -> None:
-    """Connect; let a `NotConnected` say what answers instead, where something does."""
+    """Connect, or say what answers instead as soon as that is known. Raises `NotConnected`."""
     quiet_while_connecting(True)
+    start = asyncio.ensure_future(mailbox.start())
     try:
-        await mailbox.start()
-        quiet_while_connecting(False)
-    except NotConnected as error:
-        found = await wrong_servers({"nsqd": brokers})
-        if not found:
-            raise
-        raise NotConnected("", "; ".join(found)) from error
+        await asyncio.wait({start}, timeout=_PATIENCE)
+        if not start.done() or start.exception():
+            wrong = await wrong_servers({"nsqd": brokers})
+            if len(wrong) == len(brokers):
+                raise NotConnected("", "; ".join(wrong))
+        await start
+    finally:
+        start.cancel()
+    quiet_while_connecting(False)
 
 
 async def _connected(consumption: Consumption) -> None:

@@ -225,5 +225,9 @@ async def test_case_127_the_wrong_server_is_named(broker: Broker) -> None:
     assert code == codes.UNREACHABLE
     assert "should be nsqd, but there is nsqd's HTTP" in said
     assert len(said.splitlines()) == 1
-    code, _, said = await irismq("tail", TOPIC, *broker.flags, "--json", "--raw")
+
+
+async def test_forms_exclude_each_other() -> None:
+    code, _, said = await irismq("tail", TOPIC, "--json", "--raw")
     assert code == codes.USAGE
+    assert said == "irismq: --json, --raw and --frame exclude each other\n"

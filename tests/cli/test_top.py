@@ -278,12 +278,14 @@ async def test_three_faults_on_three_nodes_are_shown(system: System) -> None:
 
 async def test_once_prints_what_runs(system: System) -> None:
     async with system.node("steady", "Steady"):
-        code, out, said = await irismq("top", "--once", *system.flags, "--nsqd-http", system.http)
+        where = (*system.flags, "--nsqd-http", system.http)
+        (code, out, said), (_, value, _) = await asyncio.gather(
+            irismq("top", "--once", *where), irismq("top", "--json", *where)
+        )
         assert (code, said) == (codes.OK, "")
         assert out.startswith("1 node, ")
         assert "nothing is wrong" in out
         assert "steady steady-" in out
         assert "seen.desk" in out
-        code, out, _ = await irismq("top", "--json", *system.flags, "--nsqd-http", system.http)
-        seen = json.loads(out)
+        seen = json.loads(value)
         assert [(one["name"], one["state"]) for one in seen["nodes"]] == [("steady", "up")]
