@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.console import err, execute, fail
-from irismq_runtime.cli.http import get_json
+from irismq_runtime.cli.http import get_totals
 from irismq_runtime.cli.options import (
     CLIENT_NAME,
     IRIS_DEFAULT,
@@ -80,7 +80,9 @@ async def observer_page(
     Raises `OSError` when the port is taken.
     """
     token = new_token()
-    gatherer = Gatherer(node, brokers=brokers, stats=_stats, ignore={CLIENT_NAME}, itself=itself)
+    gatherer = Gatherer(
+        node, brokers=brokers, stats=get_totals, ignore={CLIENT_NAME}, itself=itself
+    )
     nsqd = [str(endpoint) for endpoint in node.config.nsqd]
     page = ObserverPage(gatherer, nsqd=nsqd, token=token, host=host, port=port)
     async with gatherer, page:
@@ -121,11 +123,6 @@ class PageBeside:
                 await self._over.wait()
         except OSError as error:
             err.print(f"no observer page: {_cannot(self._port, error)}", markup=False)
-
-
-async def _stats(endpoint: str) -> Any:
-    query = {"include_clients": "false", "include_mem": "false"}
-    return await get_json(endpoint, "/stats", 1.0, **query)
 
 
 def _say(page: ObserverPage, host: str) -> None:

@@ -16,7 +16,7 @@ import typer
 
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.console import execute
-from irismq_runtime.cli.http import get_json
+from irismq_runtime.cli.http import get_totals
 from irismq_runtime.cli.options import (
     CLIENT_NAME,
     IRIS_DEFAULT,
@@ -115,9 +115,4 @@ def make_screen(source: Source, view: View) -> Top:
 
 
 def _gatherer(node: Any, brokers: list[str]) -> Gatherer:
-    return Gatherer(node, brokers=brokers, stats=_stats, ignore={CLIENT_NAME})
-
-
-async def _stats(endpoint: str) -> Any:
-    query = {"include_clients": "false", "include_mem": "false"}
-    return await get_json(endpoint, "/stats", 1.0, **query)
+    return Gatherer(node, brokers=brokers, stats=get_totals, ignore={CLIENT_NAME})
