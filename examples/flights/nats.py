@@ -40,7 +40,7 @@ class Server:
         """What its monitoring page of that name says."""
 
         def fetch() -> Any:
-            with urllib.request.urlopen(f"{self.monitor}/{what}", timeout=5) as answer:  # noqa: S310  # our own server's address
+            with urllib.request.urlopen(f"{self.monitor}/{what}", timeout=STARTED_WITHIN) as answer:  # noqa: S310  # our own server's address
                 return json.load(answer)
 
         return await asyncio.to_thread(fetch)

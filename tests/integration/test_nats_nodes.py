@@ -15,7 +15,7 @@ from actors.errors import ActorError
 from irismq_runtime import ConfigError, Node, NoSuchService, NotConnected, RuntimeFault
 from irismq_runtime.cli import codes
 from tests.integration.processes import irismq, running
-from tests.integration.service import Put
+from tests.integration.service import Put, Who
 from tests.integration.two_relays_node import expected, tree, try_everything
 from tests.integration.waiting import until
 from tests.support.nats_cluster import nats_cluster
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 #: Asks under way at any time while servers are killed.
 ASKERS = 20
+#: A machine that stands still for some seconds takes no node for gone.
+PATIENT: dict[str, Any] = {"presence_period": 0.5, "presence_misses": 30, "drain": 2.0}
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ def iris(cluster: NatsCluster, net: str = "pair") -> str:
 
 @contextlib.asynccontextmanager
 async def node(name: str, nsqd: str, iris: str, **options: Any) -> AsyncIterator[Node]:
-    options = {"presence_period": 0.3, "drain": 2.0, **options}
+    options = {**PATIENT, **options}
     async with Node(name=name, nsqd=nsqd, iris=iris, **options) as one:
         yield one
 
@@ -92,7 +94,7 @@ class Load:
     async def _ask(self) -> None:
         while True:
             try:
-                await self._ref.ask(Put("x"), timeout=3.0)
+                await self._ref.ask(Who(), timeout=3.0)
             except Exception as error:
                 self.errors.append(error)
                 await asyncio.sleep(0)
@@ -111,7 +113,7 @@ class Load:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(300)
 async def test_every_server_is_killed_in_turn_under_load(pair, cluster):
     """Whichever server a relay uses, it is killed once: asks go on by themselves."""
     loads = [Load(one.ref(f"pair.{other}")) for (one, _), other in zip(pair, "ba", strict=True)]
@@ -133,7 +135,7 @@ async def test_every_server_is_killed_in_turn_under_load(pair, cluster):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(300)
 async def test_all_servers_are_away_and_come_back(pair, cluster):
     (one, _), (two, _) = pair
     theirs = one.ref("pair.b")
@@ -177,7 +179,7 @@ async def test_a_node_that_ends_says_goodbye_before_its_relay_ends(cluster, nsqd
 
 async def test_an_embedded_broker_and_a_relay_over_nats_go_together(cluster):
     address = iris(cluster)
-    async with Node.embedded(name="a", iris=address, drain=2.0, presence_period=0.3) as a:
+    async with Node.embedded(name="a", iris=address, **PATIENT) as a:
         await a.start(tree("a"))
         assert "nsqd_http" in a.endpoints
         async with node("b", a.endpoints["nsqd"], address) as b:
@@ -208,7 +210,8 @@ async def test_commands_speak_over_nats(cluster, nsqd):
     async with running("run", "tests.integration.service:Inventory", *servers) as shop:
         await shop.says(" runs")
         asked = ("ask", "shop.inventory", "shop.put", '{"sku": "tea", "count": 3}')
-        assert await irismq(*asked, *servers) == (codes.OK, "3\n", "")
+        code, out, err = await irismq(*asked, *servers)
+        assert (code, out) == (codes.OK, "3\n"), err
         shop.signal(signal.SIGTERM)
         assert await shop.ends() == codes.OK
 
