@@ -1,14 +1,13 @@
-"""The buyer, as an actor: it hears what runs low."""
+"""The buyer, as an actor: it hears what runs low. And its tree."""
 
 from __future__ import annotations
 
 import logging
 
 from actors import Actor, receives
+from supervisors import Supervisor, child
 
 from .messages import LowStock
-
-__all__ = ["Buyer"]
 
 _LOG = logging.getLogger("shop.buyer")
 
@@ -22,3 +21,9 @@ class Buyer(Actor):
     def low(self, news: LowStock) -> None:
         """One more thing to buy."""
         _LOG.info("buy %s: only %d left", news.sku, news.left)
+
+
+class Office(Supervisor):
+    """The buyer."""
+
+    children = (child(Buyer),)

@@ -14,12 +14,9 @@ from irismq_runtime import Node, run
 
 from .messages import Order, Statement
 
-__all__ = ["main"]
-
 
 async def main() -> None:
     """Order twice, then print what is set aside."""
-    # --8<-- [start:client]
     nsqd = os.environ.get("IRISMQ_NSQD_ADDRESS", "127.0.0.1:4150")
     iris = os.environ.get("IRISMQ_IRIS_ADDRESS", "127.0.0.1:55555")
     async with Node(name="customer", nsqd=nsqd, iris=iris) as node:
@@ -29,7 +26,6 @@ async def main() -> None:
         await orders.tell(Order("7", "tea", 1000, "FR"))  # the broker has it; the rest is theirs
         async for line in orders.stream(Statement()):
             print(f"order {line.order}: {line.count} {line.sku}")
-    # --8<-- [end:client]
 
 
 if __name__ == "__main__":

@@ -13,8 +13,6 @@ from .store import Store
 if TYPE_CHECKING:
     import pathlib
 
-__all__ = ["Inventory"]
-
 #: The buyer hears of a sku when fewer are left,
 LOW = 5
 #: and then not again for so many seconds.
@@ -30,7 +28,6 @@ class _Forget:
     sku: str
 
 
-# --8<-- [start:inventory]
 class Inventory(ThreadActor):
     """Keeps the stock in SQLite, which blocks: so it has a thread of its own."""
 
@@ -78,12 +75,7 @@ class Inventory(ThreadActor):
         """The buyer may hear of it again."""
         self._warned.discard(over.sku)
 
-    # --8<-- [end:inventory]
-
-    # --8<-- [start:page]
     @receives(Page)
     def page(self, question: Page) -> list[Reservation]:
         """Some reservations, in the order of their numbers."""
         return self._store.page(question.after, PAGE)
-
-    # --8<-- [end:page]

@@ -10,21 +10,7 @@ from dataclasses import dataclass
 
 from actors import message
 
-__all__ = [
-    "LowStock",
-    "Order",
-    "Page",
-    "Placed",
-    "Reload",
-    "Reservation",
-    "Reserve",
-    "Restock",
-    "Statement",
-    "Stock",
-]
 
-
-# --8<-- [start:inventory]
 @message("shop.restock")
 @dataclass(frozen=True, slots=True)
 class Restock:
@@ -61,10 +47,6 @@ class LowStock:
     left: int
 
 
-# --8<-- [end:inventory]
-
-
-# --8<-- [start:orders]
 @message("shop.order")
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -93,10 +75,6 @@ class Reload:
     """Tell every member to read its settings again."""
 
 
-# --8<-- [end:orders]
-
-
-# --8<-- [start:statement]
 @message("shop.reservation")
 @dataclass(frozen=True, slots=True)
 class Reservation:
@@ -119,6 +97,3 @@ class Page:
 @dataclass(frozen=True, slots=True)
 class Statement:
     """Ask for a stream of all reservations."""
-
-
-# --8<-- [end:statement]

@@ -14,10 +14,7 @@ if TYPE_CHECKING:
     import pathlib
     from collections.abc import AsyncIterator
 
-__all__ = ["Orders"]
 
-
-# --8<-- [start:orders]
 class Orders(Actor):
     """Takes orders, and has the goods set aside by the inventory."""
 
@@ -49,9 +46,6 @@ class Orders(Actor):
         """Read the shipping costs again."""
         self.on_start()
 
-    # --8<-- [end:orders]
-
-    # --8<-- [start:statement]
     @receives(Statement)
     async def statement(self, _: Statement) -> AsyncIterator[Reservation]:
         """All reservations, one at a time, as fast as the reader takes them."""
@@ -60,5 +54,3 @@ class Orders(Actor):
             for line in page:
                 yield line
             after = page[-1].order
-
-    # --8<-- [end:statement]

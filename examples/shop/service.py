@@ -1,7 +1,7 @@
 """The trees of the shop; each can be a process of its own, and run several times.
 
 Warehouse: an Inventory, at the address shop.inventory. Counter: two Orders, at
-shop.orders. Office: a Buyer, at shop.buyer.
+shop.orders.
 """
 
 from __future__ import annotations
@@ -12,20 +12,16 @@ from typing import TYPE_CHECKING
 from irismq_runtime import current_node
 from supervisors import Supervisor, child
 
-from .buyer import Buyer
 from .inventory import Inventory
 from .orders import Orders
 
 if TYPE_CHECKING:
     from supervisors import ChildSpec
 
-__all__ = ["Counter", "Office", "Warehouse"]
-
 DATABASE = pathlib.Path("shop.sqlite")  # in the folder in which the process runs
 RATES = pathlib.Path(__file__).with_name("shipping.json")
 
 
-# --8<-- [start:warehouse]
 class Warehouse(Supervisor):
     """One inventory."""
 
@@ -34,10 +30,6 @@ class Warehouse(Supervisor):
         return [child(Inventory, DATABASE, buyer=current_node().ref("shop.buyer"))]
 
 
-# --8<-- [end:warehouse]
-
-
-# --8<-- [start:counter]
 class Counter(Supervisor):
     """Two members of the address shop.orders."""
 
@@ -47,16 +39,3 @@ class Counter(Supervisor):
         """Both ask the inventory, wherever it runs."""
         inventory = current_node().ref("shop.inventory")
         return [child(Orders, RATES, inventory, instances=2)]
-
-
-# --8<-- [end:counter]
-
-
-# --8<-- [start:office]
-class Office(Supervisor):
-    """The buyer."""
-
-    children = (child(Buyer),)
-
-
-# --8<-- [end:office]

@@ -14,8 +14,6 @@ from .messages import Reservation
 if TYPE_CHECKING:
     import pathlib
 
-__all__ = ["Store"]
-
 SCHEMA = """
 create table if not exists stock (sku text primary key, count integer not null);
 create table if not exists reservation

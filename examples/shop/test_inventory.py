@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from actors.testing import ManualClock, Probe
 
 
-# --8<-- [start:tests]
 async def test_an_order_reserves_once(actor_system: System, probe: Probe, tmp_path: Path) -> None:
     inventory = actor_system.start(Inventory, tmp_path / "stock.sqlite", buyer=probe.ref)
     assert await inventory.ask(Restock("tea", 10)) == 10
@@ -41,6 +40,3 @@ async def test_the_buyer_hears_of_it_once_an_hour(
     manual_clock.advance(3600)
     await inventory.ask(Reserve("3", "tea", 1))
     assert await probe.expect() == LowStock("tea", 2)
-
-
-# --8<-- [end:tests]

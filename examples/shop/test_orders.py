@@ -29,7 +29,6 @@ def rates(tmp_path: Path) -> Path:
     return path
 
 
-# --8<-- [start:probe]
 async def test_an_order_has_its_goods_set_aside(
     actor_system: System, probe: Probe, rates: Path
 ) -> None:
@@ -52,10 +51,6 @@ async def test_an_inventory_that_is_away_is_asked_again(
     assert (await placed).accepted
 
 
-# --8<-- [end:probe]
-
-
-# --8<-- [start:crash]
 async def test_a_country_that_is_not_listed_is_a_crash(
     actor_system: System, probe: Probe, rates: Path
 ) -> None:
@@ -65,10 +60,6 @@ async def test_a_country_that_is_not_listed_is_a_crash(
     assert not orders.is_alive()  # nobody supervises it here
 
 
-# --8<-- [end:crash]
-
-
-# --8<-- [start:node]
 class Shop(Supervisor):
     """All of it, for one process."""
 
@@ -96,6 +87,3 @@ async def test_the_whole_shop_on_real_sockets(rates: Path) -> None:
             await orders.ask(Order("3", "tea", "many", "DE"))  # type: ignore[arg-type]  # on purpose
         lines = [line async for line in orders.stream(Statement())]
     assert lines == [Reservation("1", "tea", 3)]
-
-
-# --8<-- [end:node]

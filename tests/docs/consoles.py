@@ -9,7 +9,7 @@ A block "```console title="shell 2"" is typed into that shell:
 and `irismq run` run on, and must say the lines below them some time. A command that
 looks (see `LOOKS`) is repeated until it shows what the page shows, because what
 was told is handled when it is handled. Any other block with a title is a file that
-the reader writes, unless its content is included from examples/.
+the reader writes; its content may be a file of examples/, included.
 
 The servers get free ports; in what is printed they are the usual ones.
 """
@@ -24,13 +24,13 @@ import shlex
 import signal
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.integration.processes import Process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 __all__ = [
     "INCLUDED",
@@ -45,7 +45,8 @@ __all__ = [
 ]
 
 TITLED = re.compile(r'^```(\w+) title="([^"]+)"\n(.*?)^```$', re.MULTILINE | re.DOTALL)
-INCLUDED = re.compile(r'^--8<-- "([^":]+)(?::([\w-]+))?"$', re.MULTILINE)
+INCLUDED = re.compile(r'^--8<-- "([^":]+)"$', re.MULTILINE)
+ROOT = Path(__file__).parents[2]
 RUNS_ON = re.compile(r"irismq (dev|run) ")
 LOOKS = re.compile(r"irismq (tree|mailbox|dead|ask shop.inventory shop.stock)\b")
 NOT_RUN = re.compile(r"(pip|mkdir|cd) ")
@@ -96,8 +97,9 @@ def steps_of(text: str) -> Iterator[File | Command | Signal]:
     for language, title, content in TITLED.findall(text):
         if language == "console":
             yield from _typed(title, content)
-        elif not INCLUDED.search(content):
-            yield File(title, content)
+        else:
+            included = INCLUDED.fullmatch(content.rstrip("\n"))
+            yield File(title, (ROOT / included.group(1)).read_text() if included else content)
 
 
 def _typed(shell: str, content: str) -> Iterator[Command | Signal]:
@@ -134,6 +136,7 @@ class Player:
         """Do one step; raises `AssertionError` when it does not go as shown."""
         match step:
             case File(name, text):
+                (self._folder / name).parent.mkdir(exist_ok=True)
                 (self._folder / name).write_text(text)
             case Signal(shell, key, shown):
                 process = self._running.pop(shell)

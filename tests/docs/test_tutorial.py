@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import pathlib
-import re
-import shutil
 
 import pytest
 
@@ -29,20 +27,17 @@ ALL_PAGES = sorted((ROOT / "docs").rglob("*.md"))
 
 
 @pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: page.stem)
-def test_what_a_page_includes_exists_and_is_what_its_title_says(page: pathlib.Path) -> None:
+def test_what_a_page_includes_is_the_file_of_its_title(page: pathlib.Path) -> None:
     for _, title, content in TITLED.findall(page.read_text()):
-        for path, part in INCLUDED.findall(content):
-            assert f"examples/{title}" == path
-            text = (ROOT / path).read_text()
-            markers = [f"# --8<-- [{edge}:{part}]" for edge in ("start", "end")] if part else []
-            assert [text.count(marker) for marker in markers] == [1] * len(markers)
+        for path in INCLUDED.findall(content):
+            assert path == f"examples/{title}"
+            assert (ROOT / path).exists()
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "examples").rglob("*.py")), ids=str)
-def test_every_part_of_an_example_is_shown_somewhere(path: pathlib.Path) -> None:
-    shown = "".join(page.read_text() for page in ALL_PAGES)
-    for part in re.findall(r"--8<-- \[start:([\w-]+)\]", path.read_text()):
-        assert f'"{path.relative_to(ROOT)}:{part}"' in shown
+def test_the_tutorial_shows_each_file_of_its_example_once() -> None:
+    text = "".join(page.read_text() for page in PAGES)
+    files = [path.relative_to(ROOT) for path in (ROOT / "examples" / "shop").glob("*.py")]
+    assert sorted(INCLUDED.findall(text)) == sorted(map(str, files))
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
@@ -75,9 +70,6 @@ async def play(folder: pathlib.Path, *pages: pathlib.Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 async def test_the_tutorial_goes_as_it_says(tmp_path: pathlib.Path) -> None:
-    ignored = shutil.ignore_patterns("__pycache__")
-    shop = ROOT / "examples" / "shop"
-    await asyncio.to_thread(shutil.copytree, shop, tmp_path / "shop", ignore=ignored)
     await play(tmp_path, *ORDER)
 
 
@@ -91,7 +83,7 @@ def test_the_steps_of_a_page() -> None:
     page = (
         '```console title="shell 1"\n$ a \\\n  b\none\ntwo\n$ c\n```\n'
         '```json title="x.json"\n{}\n```\n```console title="shell 1"\n^C\n^\\\n```\n'
-        '```python title="shop/x.py"\n--8<-- "examples/shop/x.py:part"\n```\n'
+        '```python title="shop/buyer.py"\n--8<-- "examples/shop/buyer.py"\n```\n'
     )
     assert list(steps_of(page)) == [
         Command("shell 1", "a b", ("one", "two")),
@@ -99,6 +91,7 @@ def test_the_steps_of_a_page() -> None:
         File("x.json", "{}\n"),
         Signal("shell 1", "^C", ()),
         Signal("shell 1", "^\\", ()),
+        File("shop/buyer.py", (ROOT / "examples/shop/buyer.py").read_text()),
     ]
 
 
