@@ -13,6 +13,8 @@ from irismq_runtime.cli import codes
 from tests.integration.processes import irismq, running
 from tests.integration.service import Crash, Put, Slow, Who
 from tests.integration.waiting import until
+from tests.support.iris_relay import iris_relay
+from tests.support.nsqd_server import nsqd_server
 
 
 def lines(path):
@@ -161,10 +163,46 @@ async def test_the_status_page_follows_the_node(servers, shop):
         answer = b""
         while not answer.startswith(b"HTTP/1.1 200 "):  # the consumer may still be dialling
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(b"GET /ready HTTP/1.1\r\n\r\n")
+            writer.write(b"GET /ready HTTP/1.1\r\nHost: node\r\n\r\n")
             answer = await reader.read()
             writer.close()
         assert json.loads(answer.partition(b"\r\n\r\n")[2])["ready"]
+
+
+async def ready(port):
+    """The code and the reasons that the status page gives now."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /ready HTTP/1.1\r\nHost: node\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return int(head.split()[1]), json.loads(body)["reasons"]
+
+
+async def test_case_123_the_status_page_turns_bad_with_the_reason_and_good_again(journal):
+    """Port, process and heartbeat say nothing of it: the relay goes, then the broker."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    async with nsqd_server("embedded") as nsqd, iris_relay("embedded") as relay:
+        where = ("--nsqd", f"127.0.0.1:{nsqd.port}", "--iris", f"127.0.0.1:{relay.port}")
+        tree = ("tests.integration.service:Shop", "--status", f"127.0.0.1:{port}")
+        async with running("run", *tree, *where, SHOP_JOURNAL=str(journal)) as process:
+            await process.says(" runs")
+            for server, reason in ((relay, "relay: "), (nsqd, "mailbox: ")):
+                while (await ready(port))[0] != 200:
+                    continue
+                await server.kill()
+                while True:
+                    code, reasons = await ready(port)
+                    if any(line.startswith(reason) for line in reasons):
+                        break
+                assert code == 503
+                await (server.restart() if server is relay else server.start())
+            while (await ready(port))[0] != 200:
+                continue
+            process.signal(signal.SIGTERM)
+            assert await process.ends() == codes.OK
 
 
 async def test_a_node_embeds_its_servers_when_told_to(journal):
