@@ -54,6 +54,24 @@ class LeavesThread(Starts):
         say("left a thread")
 
 
+class OwnsProcess(Actor):
+    """Has a process work for it, and crashes when that dies."""
+
+    async def on_start(self) -> None:
+        quiet = asyncio.subprocess.DEVNULL
+        self.process = await asyncio.create_subprocess_exec(
+            "cat", stdin=asyncio.subprocess.PIPE, stdout=quiet
+        )
+        self.watching = asyncio.create_task(self._watch())
+        say(f"works for me: {self.process.pid}")
+
+    async def _watch(self) -> None:
+        self.actor_ref.tell(await self.process.wait())
+
+    def on_receive(self, code: Any) -> None:
+        raise RuntimeError(f"the worker ended with {code}")
+
+
 class StopsForever(Actor):
     def on_start(self) -> None:
         say("up")
@@ -81,6 +99,10 @@ def thread_blocks() -> Any:
 
 def leaves_thread() -> Any:
     return tree(LeavesThread)
+
+
+def owns_process() -> Any:
+    return Supervisor.of(child(OwnsProcess), max_restarts=0)
 
 
 def stops_forever() -> Any:

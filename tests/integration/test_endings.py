@@ -94,6 +94,15 @@ def _pending(pid: int) -> int:
     return int(lines["ShdPnd"], 16) | int(lines["SigPnd"], 16)
 
 
+async def test_case_122_a_worker_process_that_is_killed_may_end_the_node():
+    async with run("owns_process") as process:
+        await process.says(" runs")
+        (line,) = [line for line in process.said if line.startswith("works for me: ")]
+        os.kill(int(line.split()[-1]), signal.SIGKILL)
+        assert await process.ends() == codes.GAVE_UP
+        assert any("the worker ended with -9" in line for line in process.said)
+
+
 async def test_case_122_a_module_that_cannot_be_imported_is_an_error_of_usage(tmp_path):
     (tmp_path / "broken_tree.py").write_text("\n1 / 0\n")
     code, _, said = await irismq("run", "broken_tree", PYTHONPATH=f"{tmp_path}:{ROOT}")
