@@ -92,6 +92,7 @@ class NatsBackEnd:
     async def start(self, host: Host) -> None:
         """Connect. Raises `NotConnected`, or `ConfigError` when NATS refuses this relay."""
         if self._overlay is not None:
+            self._overlay.restarted()
             return
         overlay = Overlay(
             self._servers,

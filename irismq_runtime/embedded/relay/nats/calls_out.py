@@ -110,6 +110,11 @@ class _Requests:
         for item in again:
             yield self._out.message(self, [item])
 
+    def trim(self) -> int:
+        """Forget the requests whose time is up."""
+        self.items = [item for item in self.items if not item.call.done]
+        return sum(REQUEST_OVERHEAD + len(item.body or b"") for item in self.items)
+
 
 class CallsOut:
     """What the callers of this relay have asked of the network. Loop thread only."""

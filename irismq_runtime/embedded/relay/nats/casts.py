@@ -17,7 +17,7 @@ from irismq_runtime.embedded.relay.nats.frames import (
     decode_casts_untrusted,
 )
 from irismq_runtime.embedded.relay.nats.line import Message
-from irismq_runtime.embedded.relay.nats.outgoing import portions
+from irismq_runtime.embedded.relay.nats.outgoing import portions, too_large
 from irismq_runtime.protocols.iris.packets import Op
 from irismq_runtime.protocols.iris.primitives import (
     IrisProtocolError,
@@ -48,6 +48,7 @@ class Casts:
         self.patience = shared.options.cast_patience
         self.now = shared.now
         self.largest = shared.largest
+        self._log = shared.log
         self._subjects: dict[str, _Subject] = {}
 
     def add(self, subject: str, packet: bytes) -> None:
@@ -55,9 +56,11 @@ class Casts:
         size = len(packet) + CAST_OVERHEAD
         if size > self.largest():
             self.stats.too_large += 1
+            text = too_large("message", len(packet), self.largest() - CAST_OVERHEAD)
+            self._log.note("too large", f"{text}; it reaches this relay's clients alone")
             return
         if not self.outgoing.has_room(size):
-            self.stats.dropped += 1
+            self.dropped(1)
             return
         source = self._subjects.get(subject)
         if source is None:
@@ -66,6 +69,13 @@ class Casts:
             source = self._subjects[subject] = _Subject(self, subject)
         source.add(packet)
         self.outgoing.add(source, size)
+
+    def dropped(self, count: int) -> None:
+        """Count and report packets that will not be sent."""
+        self.stats.dropped += count
+        if count:
+            text = "broadcasts or events are dropped: too much waits for NATS, or for too long"
+            self._log.note("dropped", text)
 
     def packets_untrusted(self, data: bytes, reader: Callable[[bytes], None]) -> Sequence[bytes]:
         """The packets of another relay's message; none of this one's own."""
@@ -98,10 +108,18 @@ class _Subject:
         items, self._items = self._items, []
         casts = self._casts
         if casts.now() - self._since > casts.patience:
-            casts.stats.dropped += len(items)
+            casts.dropped(len(items))
             return
         for portion in portions(items, min(_FULL, casts.largest() - CAST_OVERHEAD)):
             yield Message(self._subject, "", casts_message(casts.relay_id, portion))
+
+    def trim(self) -> int:
+        """Drop what is too old by now."""
+        casts = self._casts
+        if casts.now() - self._since > casts.patience:
+            casts.dropped(len(self._items))
+            self._items.clear()
+        return sum(map(len, self._items))
 
 
 def broadcast_reader(packet: bytes) -> None:

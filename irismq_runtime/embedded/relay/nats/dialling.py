@@ -62,6 +62,17 @@ class Login:
     token: str | None = field(default=None, repr=False)
     tls: ssl.SSLContext | None = None
 
+    async def check(self) -> None:
+        """Raises `ConfigError` when the credentials file cannot be read."""
+        if self.credentials is None:
+            return
+        try:
+            await asyncio.to_thread(self.credentials.read_bytes)
+        except OSError as error:
+            raise ConfigError(
+                "nats", f"the credentials file cannot be read: {error}", "check its path and rights"
+            ) from error
+
     def options(self) -> dict[str, Any]:
         """What nats-py is told of it."""
         given = {
@@ -151,6 +162,7 @@ class Dialler:
 
     async def dial(self) -> Client:
         """A client that stands. Raises `NotConnected` or `ConfigError`."""
+        await self._login.check()
         loop = asyncio.get_running_loop()
         call = _Call(self._events, loop.create_future())
         client = Client()
@@ -165,8 +177,15 @@ class Dialler:
                 attempt.result()
                 call.stands = True
                 return client
-        except (errors.Error, OSError, ValueError, ImportError) as error:
+        except (errors.Error, OSError, ValueError) as error:
             call.trouble = words(error)
+        except ImportError as error:
+            await self._give_up(attempt, client)
+            raise ConfigError(
+                "nats",
+                f"a credentials file cannot be used: {error}",
+                "install the extra: pip install 'irismq-runtime[nats]'",
+            ) from error
         except BaseException:
             await self._give_up(attempt, client)
             raise

@@ -147,6 +147,10 @@ class End:
             yield Message(self.to, back, way_message(self._number, portion))
             self._number = (self._number + 1) % _WRAP
 
+    def trim(self) -> int:
+        """The bytes of all that is to be said: a tunnel has no holes."""
+        return sum(map(len, self._items))
+
     # What the far end says
 
     def expects(self, number: int) -> bool:

@@ -14,7 +14,6 @@ Order of a turn: new subscriptions, messages, subscriptions that go.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
@@ -39,10 +38,9 @@ if TYPE_CHECKING:
     from actors.clock import Clock
     from irismq_runtime.embedded.relay.nats.dialling import Login
     from irismq_runtime.embedded.relay.nats.options import NatsOptions, NatsStats
+    from irismq_runtime.observe.logs import RateLimitedLog
 
 __all__ = ["Handler", "Interest", "Line", "Message"]
-
-_LOG = logging.getLogger("irismq_runtime.embedded.relay.nats")
 
 #: The status with which a server says that nobody is subscribed.
 _NO_RESPONDERS: Final = "503"
@@ -84,6 +82,7 @@ class Line:
         stats: NatsStats,
         take: Callable[[], list[Message]],
         on_up: Callable[[], None],
+        log: RateLimitedLog,
     ) -> None:
         self._dialler = Dialler(servers, login, name=name, rng=rng, options=options, events=self)
         self._clock = clock
@@ -92,6 +91,7 @@ class Line:
         self._stats = stats
         self._take = take
         self._on_up = on_up
+        self._log = log
         self._client: Client | None = None
         self._up = asyncio.Event()
         self._wake = asyncio.Event()
@@ -102,7 +102,6 @@ class Line:
         self._changed: dict[Interest, None] = {}
         self._ready: deque[Message] = deque()
         self._tasks: list[asyncio.Task[None]] = []
-        self._last_report = float("-inf")
         #: What went wrong last, for health and errors; empty when nothing did.
         self.trouble = ""
 
@@ -192,7 +191,7 @@ class Line:
             try:
                 client = await self._dialler.dial()
             except (NotConnected, ConfigError) as error:
-                self._report("%s", error)
+                self._log.note("connect", str(error))
                 pause = min(2 * pause, _LONGEST_PAUSE)
                 continue
             pause = self._options.reconnect_pause
@@ -219,10 +218,10 @@ class Line:
         """Count what was thrown away; log the rest (`dialling.Events`)."""
         if isinstance(error, errors.SlowConsumerError):
             self._stats.slow_consumer += 1
-            self._report("messages for %s were thrown away: too many wait", error.subject)
+            self._log.note("slow", f"messages for {error.subject} were thrown away: too many wait")
             return
         self.trouble = words(error)
-        self._report("NATS: %s", self.trouble)
+        self._log.note("nats", f"NATS: {self.trouble}")
         client = self._client
         if client is not None and not client.is_connected:
             cut(client)
@@ -233,26 +232,18 @@ class Line:
         self._stats.connected = False
         if not self._stopping:
             self.trouble = self.trouble or "the connection was lost"
-            self._report("the connection to NATS at %s is lost", self._stats.server)
+            self._log.note("lost", f"the connection to NATS at {self._stats.server} is lost")
 
     async def on_reconnected(self) -> None:
         """nats-py has subscribed again by now."""
         self._stats.reconnects += 1
         self._mark_up()
-        _LOG.info("connected to NATS at %s again", self._stats.server)
+        self._log.note("again", f"connected to NATS at {self._stats.server} again")
 
     async def on_closed(self) -> None:
         """A new client is needed, unless this is the end."""
         if not self._stopping:
             self._closed.set()
-
-    def _report(self, text: str, *values: object) -> None:
-        """Log a warning, at most one a second."""
-        now = self._clock.monotonic()
-        level = logging.DEBUG if now - self._last_report < 1.0 else logging.WARNING
-        if level == logging.WARNING:
-            self._last_report = now
-        _LOG.log(level, text, *values)
 
     # Writing
 
@@ -326,7 +317,7 @@ class Line:
                 await client.publish(subject, payload, reply)
             except (errors.MaxPayloadError, errors.BadSubjectError) as error:
                 self._stats.too_large += 1
-                self._report("a message of %d bytes was not sent: %s", len(payload), error)
+                self._log.note("unsent", f"a message of {len(payload)} bytes was not sent: {error}")
             ready.popleft()
             self._stats.messages_out += 1
 

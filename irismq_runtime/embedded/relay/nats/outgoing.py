@@ -35,6 +35,10 @@ class Source(Protocol):
         """All that it has, as messages; it keeps nothing of it."""
         ...
 
+    def trim(self) -> int:
+        """Forget what nobody waits for any more; the bytes that are left."""
+        ...
+
 
 class Outgoing:
     """Everything that waits for the line. Loop thread only."""
@@ -62,6 +66,10 @@ class Outgoing:
             self.wake()
         self._sources[source] = None
 
+    def trim(self) -> None:
+        """Forget what nobody waits for any more: there has been nobody to take it."""
+        self.waiting = sum(source.trim() for source in self._sources)
+
     def take(self) -> list[Message]:
         """All that waits, as messages."""
         sources, self._sources = self._sources, {}
@@ -81,6 +89,7 @@ class Answers:
         self._outgoing = shared.outgoing
         self._stats = shared.stats
         self._largest = shared.largest
+        self._log = shared.log
         self._items: list[bytes] = []
 
     def add(self, item: bytes) -> None:
@@ -88,6 +97,7 @@ class Answers:
         size = len(item) + ANSWER_OVERHEAD
         if not self._outgoing.has_room(size):
             self._stats.dropped += 1
+            self._log.note("dropped", "an answer is dropped: too much waits for NATS")
             return
         self._items.append(item)
         self._outgoing.add(self, size)
@@ -97,6 +107,10 @@ class Answers:
         items, self._items = self._items, []
         for portion in portions(items, min(_FULL, self._largest() - ANSWER_OVERHEAD)):
             yield Message(self._subject, "", answers_message(self._relay_id, portion))
+
+    def trim(self) -> int:
+        """The bytes of all answers: their callers are elsewhere and may wait."""
+        return sum(map(len, self._items))
 
 
 def portions(items: Sequence[bytes], full: int) -> Iterator[Sequence[bytes]]:

@@ -9,7 +9,6 @@ earlier run of the relay finds nobody. Loop thread only.
 from __future__ import annotations
 
 import asyncio
-import logging
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +22,7 @@ from irismq_runtime.embedded.relay.nats.shared import Shared
 from irismq_runtime.embedded.relay.nats.subjects import GROUP, RELAY_ID_BYTES, Subjects
 from irismq_runtime.embedded.relay.nats.ways import Ways
 from irismq_runtime.embedded.relay.router import BackEndHealth
+from irismq_runtime.observe.logs import RateLimitedLog
 
 if TYPE_CHECKING:
     import random
@@ -37,8 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Overlay"]
 
-_LOG = logging.getLogger("irismq_runtime.embedded.relay.nats")
-
+_LOG: Final = "irismq_runtime.embedded.relay.nats"
 #: Places that a relay takes in a queue group at most, however many members it has.
 _MAX_PLACES: Final = 64
 
@@ -68,6 +67,7 @@ class Overlay:
         relay_id = rng.getrandbits(8 * RELAY_ID_BYTES).to_bytes(RELAY_ID_BYTES, "big")
         self._subjects = subjects = Subjects(net, relay_id)
         self._outgoing = outgoing = Outgoing(options, host.overrun)
+        self._log = log = RateLimitedLog(_LOG, clock)
         self._line = Line(
             servers,
             login,
@@ -78,6 +78,7 @@ class Overlay:
             stats=stats,
             take=outgoing.take,
             on_up=self._on_up,
+            log=log,
         )
         outgoing.wake = self._line.wake
         shared = Shared(
@@ -87,6 +88,7 @@ class Overlay:
             outgoing,
             options,
             stats,
+            log,
             now=clock.monotonic,
             largest=self._largest,
         )
@@ -96,7 +98,6 @@ class Overlay:
         self._casts = Casts(shared)
         self._turn_ends = False
         self._keeper: TimerHandle | None = None
-        self._last_report = float("-inf")
 
     async def start(self) -> None:
         """Connect. Raises `NotConnected`, or `ConfigError` when NATS refuses this relay."""
@@ -112,6 +113,11 @@ class Overlay:
             self._keeper.cancel()
         self._ways.close_all("the relay of the other end stops")
         await self._line.stop()
+        self._log.close()
+
+    def restarted(self) -> None:
+        """The relay crashed and starts again: no member has anything in hand."""
+        self._calls_in.in_hand = 0
 
     def health(self) -> BackEndHealth:
         """Whether the other relays can be reached now."""
@@ -183,10 +189,11 @@ class Overlay:
                 handler(subject, reply, data, nobody)
             except FrameError as error:
                 self._stats.unreadable += 1
-                self._report(subject, error)
-            if not self._turn_ends:
-                self._turn_ends = True
-                asyncio.get_running_loop().call_soon(self._end_turn)
+                self._log.note("unreadable", f"{subject} is passed over: {error}")
+            finally:
+                if not self._turn_ends:
+                    self._turn_ends = True
+                    asyncio.get_running_loop().call_soon(self._end_turn)
 
         return handle
 
@@ -245,16 +252,8 @@ class Overlay:
 
     def _keep(self) -> None:
         self._line.check()
+        if not self._line.up:
+            self._outgoing.trim()
         self._ways.keep()
         self._keeper = self._clock.call_later(self._options.keep_interval, self._keep)
         self._host.end_turn()
-
-    def _report(self, subject: str, error: FrameError) -> None:
-        """Log what cannot be read, at most one a second as a warning."""
-        now = self._clock.monotonic()
-        quiet = now - self._last_report < 1.0
-        if not quiet:
-            self._last_report = now
-        _LOG.log(
-            logging.DEBUG if quiet else logging.WARNING, "relay passes over %s: %s", subject, error
-        )

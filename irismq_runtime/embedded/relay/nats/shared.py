@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from irismq_runtime.embedded.relay.nats.outgoing import Outgoing
     from irismq_runtime.embedded.relay.nats.subjects import Subjects
     from irismq_runtime.embedded.relay.router import Directory
+    from irismq_runtime.observe.logs import RateLimitedLog
 
 __all__ = ["Shared"]
 
@@ -26,6 +27,7 @@ class Shared:
     outgoing: Outgoing
     options: NatsOptions
     stats: NatsStats
+    log: RateLimitedLog
     #: Seconds on the relay's clock.
     now: Callable[[], float]
     #: Bytes of the largest message that NATS takes now.

@@ -319,3 +319,7 @@ class _Single:
     def take(self) -> tuple[Message]:
         """The message."""
         return (self._message,)
+
+    def trim(self) -> int:
+        """Its bytes."""
+        return len(self._message.payload)
