@@ -29,6 +29,21 @@ EXAMPLES = set(
 )
 #: Words between backticks that stand for something of the reader's.
 STAND_INS = {"ActorClass", "Class", "Type", "Error", "UUID", "Decimal", "CancelledError"}
+#: Names of others: of systemd, and of the standard library.
+OTHERS = {
+    "KillMode",
+    "LimitNOFILE",
+    "Pool",
+    "ProcessPoolExecutor",
+    "Restart",
+    "RestartPreventExitStatus",
+    "RestartSec",
+    "ThreadPoolExecutor",
+    "TimeoutStartSec",
+    "TimeoutStopSec",
+    "Type",
+    "WatchdogSec",
+}
 
 
 def _name(page: pathlib.Path) -> str:
@@ -70,7 +85,9 @@ def _ours(page: pathlib.Path) -> str:
 @pytest.mark.parametrize("page", [page for page in DOCS if page.name != "protocol.md"], ids=_name)
 def test_every_class_that_a_page_names_exists(page: pathlib.Path) -> None:
     text = _ours(page)
-    known = set().union(*map(_public, (*PACKAGES, *FURTHER)), vars(builtins), STAND_INS, EXAMPLES)
+    known = set().union(
+        *map(_public, (*PACKAGES, *FURTHER)), vars(builtins), STAND_INS, OTHERS, EXAMPLES
+    )
     made = set(re.findall(r"\w+", _blocks(text)))
     spans = (re.match(r"([A-Z]\w*[a-z]\w*)(?:\W|$)", span) for span in _spans(text))
     named = {span.group(1) for span in spans if span is not None}
