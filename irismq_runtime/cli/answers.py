@@ -86,12 +86,17 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Openings:
-    """What came back on connections of their own: to nsqd's, Iris's and HTTP's opening."""
+    """What came back on connections of their own: to nsqd's, Iris's and HTTP's opening.
+
+    `asked`, `answered`: our wall clock, in seconds, round the exchange of `ping`.
+    """
 
     nsq: bytes = b""
     iris: bytes = b""
     ping: bytes = b""
     info: bytes = b""
+    asked: float = 0.0
+    answered: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +108,7 @@ class Answer:
     version: str = ""
     #: The first bytes of something unknown, escaped.
     first: str = ""
-    #: The server's wall clock minus ours in seconds, as exact as HTTP's Date: 1 s.
+    #: The server's wall clock minus ours in seconds: 0 unless the two surely differ.
     skew: float | None = None
 
     @property
@@ -127,13 +132,13 @@ _TLS_ALERT: Final = b"\x15\x03"
 _FIRST: Final = 32
 
 
-def recognize_untrusted(answers: Openings, now: float) -> Answer:
-    """Tell who it is. `now`: our wall clock, in seconds, when HTTP's answer came."""
+def recognize_untrusted(answers: Openings) -> Answer:
+    """Tell who it is."""
     known = _broker_untrusted(answers.nsq) or _relay_untrusted(answers)
     if known is not None:
         return known
     if answers.ping.startswith(b"HTTP/"):
-        return _http_untrusted(answers, now)
+        return _http_untrusted(answers)
     said = next(filter(None, (answers.nsq, answers.iris, answers.ping)), b"")
     if not said:
         return Answer(Kind.SILENT)
@@ -157,9 +162,9 @@ def _relay_untrusted(answers: Openings) -> Answer | None:
     return None
 
 
-def _http_untrusted(answers: Openings, now: float) -> Answer:
+def _http_untrusted(answers: Openings) -> Answer:
     ping, info = answers.ping, answers.info
-    skew = _skew(ping, now)
+    skew = _skew(answers)
     _, _, body = ping.partition(b"\r\n\r\n")
     if body.strip() == b"OK" or body.startswith(b"NOK"):
         reason = "" if body.strip() == b"OK" else _text(body)
@@ -183,16 +188,20 @@ def _text(data: bytes) -> str:
     return shown + ("..." if len(data) > _FIRST else "")
 
 
-def _skew(answer: bytes, now: float) -> float | None:
-    """Return the server's clock minus ours, from the Date of an HTTP answer."""
-    found = _DATE.search(answer)
+def _skew(answers: Openings) -> float | None:
+    """Return the server's clock minus ours, from the Date of its HTTP answer.
+
+    It told the time, cut to a whole second, at some moment between question and
+    answer: a slow network or machine is no difference.
+    """
+    found = _DATE.search(answers.ping)
     if found is None:
         return None
     try:
-        then = email.utils.parsedate_to_datetime(found[1].decode("latin-1"))
-        return then.timestamp() + 0.5 - now  # Date is cut to whole seconds
+        told = email.utils.parsedate_to_datetime(found[1].decode("latin-1")).timestamp()
     except (ValueError, TypeError, OverflowError):
         return None
+    return min(0.0, told + 1.0 - answers.asked) + max(0.0, told - answers.answered)
 
 
 _LOOKUPD_ADVICE: Final = "give nsqlookupd's HTTP port (4161 by default)"
@@ -239,8 +248,8 @@ def _remedy(role: Kind, answer: Answer) -> str:
     return "start one with `irismq dev`, or give another address"
 
 
-#: HTTP tells whole seconds; what is below this may be no difference at all.
-_SKEW_LIMIT: Final = 2.5
+#: Seconds of difference that hurt nobody.
+_SKEW_LIMIT: Final = 2.0
 
 
 def judge_clock(endpoint: str, answer: Answer) -> Finding | None:

@@ -21,7 +21,7 @@ from irismq_runtime.cli.options import (
     Nsqd,
     NsqdHttp,
 )
-from irismq_runtime.cli.probes import Target, examine_all, targets
+from irismq_runtime.cli.probes import LIMIT, Limit, Target, examine_all, targets
 
 __all__ = ["check"]
 
@@ -30,12 +30,14 @@ def check(
     nsqd: Nsqd = NSQD_DEFAULT,
     nsqd_http: NsqdHttp = NSQD_HTTP_DEFAULT,
     iris: Iris = IRIS_DEFAULT,
+    limit: Limit = LIMIT,
     quiet: Annotated[bool, typer.Option("--quiet", help="Only the exit code.")] = False,
 ) -> None:
     """See what answers at each address; code 3 when something else does, or nothing."""
 
     async def look() -> list[tuple[Target, Answer]]:
-        return await examine_all(targets(nsqd=nsqd, nsqd_http=nsqd_http, iris=iris))
+        wanted = targets(nsqd=nsqd, nsqd_http=nsqd_http, iris=iris)
+        return await examine_all(wanted, limit=limit)
 
     answers = execute(look())
     findings = [judge(place.role, str(place.endpoint), answer) for place, answer in answers]

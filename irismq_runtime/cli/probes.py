@@ -15,7 +15,9 @@ import os
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+
+import typer
 
 from irismq_runtime.cli.answers import Answer, Kind, Openings, judge, recognize_untrusted
 from irismq_runtime.config import (
@@ -36,22 +38,27 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LIMIT",
+    "Limit",
     "Target",
     "examine",
     "examine_all",
-    "reach",
     "resolve",
     "targets",
     "targets_of",
     "wrong_servers",
 ]
 
-#: Seconds for the name, for the connection, and for the answers.
-_STEP: Final = 0.8
-#: Seconds for one address, all of it (case 127 allows 3).
-LIMIT: Final = 3 * _STEP
+#: Seconds for one address, all of it: a third each for the name, for the connection,
+#: and for the answers. Case 127 allows 3.
+LIMIT: Final = 2.4
 
 Resolver = Any  # as socket.getaddrinfo: callable(host, port, type=...) -> list
+
+
+#: For the commands that look at servers.
+Limit = Annotated[
+    float, typer.Option("--timeout", min=0.1, help="Seconds in which a server must answer.")
+]
 
 
 class Target(NamedTuple):
@@ -61,10 +68,13 @@ class Target(NamedTuple):
     endpoint: Endpoint
 
 
-async def examine(endpoint: Endpoint, *, resolver: Resolver = socket.getaddrinfo) -> Answer:
-    """Find out who answers at an address. Takes three steps of `_STEP` seconds at most."""
+async def examine(
+    endpoint: Endpoint, *, limit: float = LIMIT, resolver: Resolver = socket.getaddrinfo
+) -> Answer:
+    """Find out who answers at an address, within `limit` seconds."""
+    step = limit / 3
     try:
-        async with asyncio.timeout(_STEP):
+        async with asyncio.timeout(step):
             host = await resolve(endpoint.host, endpoint.port, resolver)
     except TimeoutError:
         reason = f"the host {endpoint.host!r} is not resolved: the name server does not answer"
@@ -72,10 +82,10 @@ async def examine(endpoint: Endpoint, *, resolver: Resolver = socket.getaddrinfo
     except OSError as error:
         reason = f"the host {endpoint.host!r} is not known ({error.strerror or error})"
         return Answer(Kind.NOTHING, reason)
-    problem = await reach(host, endpoint.port)
+    problem = await _reach(host, endpoint.port, step)
     if problem:
         return Answer(Kind.NOTHING, problem)
-    return recognize_untrusted(await _openings(host, endpoint.port), time.time())
+    return recognize_untrusted(await _openings(host, endpoint.port, step))
 
 
 async def resolve(host: str, port: int, resolver: Resolver = socket.getaddrinfo) -> str:
@@ -100,10 +110,10 @@ async def resolve(host: str, port: int, resolver: Resolver = socket.getaddrinfo)
     return await found
 
 
-async def reach(host: str, port: int) -> str:
+async def _reach(host: str, port: int, limit: float) -> str:
     """Return why no connection stands, or ""."""
     try:
-        async with asyncio.timeout(_STEP):
+        async with asyncio.timeout(limit):
             _, writer = await asyncio.open_connection(host, port)
     except TimeoutError:
         return "the connection is not answered"
@@ -113,22 +123,29 @@ async def reach(host: str, port: int) -> str:
     return ""
 
 
-async def _openings(host: str, port: int) -> Openings:
-    words = (
-        MAGIC + identify({"client_id": "check", "feature_negotiation": True}),
-        encode_packet(ClientInit(CLIENT_MAGIC, VERSION, "")),
-        b"GET /ping HTTP/1.0\r\nHost: check\r\n\r\n",
-        b"GET /info HTTP/1.0\r\nHost: check\r\n\r\n",
+async def _openings(host: str, port: int, limit: float) -> Openings:
+    async def say(words: bytes) -> bytes:
+        return await _say(host, port, words, limit)
+
+    async def ping() -> tuple[bytes, float, float]:
+        asked = time.time()
+        answer = await say(b"GET /ping HTTP/1.0\r\nHost: check\r\n\r\n")
+        return answer, asked, time.time()
+
+    nsq, iris, info, (pong, asked, answered) = await asyncio.gather(
+        say(MAGIC + identify({"client_id": "check", "feature_negotiation": True})),
+        say(encode_packet(ClientInit(CLIENT_MAGIC, VERSION, ""))),
+        say(b"GET /info HTTP/1.0\r\nHost: check\r\n\r\n"),
+        ping(),
     )
-    nsq, iris, ping, info = await asyncio.gather(*(_say(host, port, word) for word in words))
-    return Openings(nsq, iris, ping, info)
+    return Openings(nsq, iris, pong, info, asked, answered)
 
 
-async def _say(host: str, port: int, words: bytes) -> bytes:
-    """Return what comes back, up to `_STEP` seconds; of HTTP everything, else the first piece."""
+async def _say(host: str, port: int, words: bytes, limit: float) -> bytes:
+    """Return what comes back, up to `limit` seconds; of HTTP everything, else the first piece."""
     answer = b""
     with contextlib.suppress(TimeoutError, OSError):
-        async with asyncio.timeout(_STEP):
+        async with asyncio.timeout(limit):
             reader, writer = await asyncio.open_connection(host, port)
             try:
                 writer.write(words)
@@ -161,10 +178,12 @@ def targets(
     return [*found, Target(Kind.IRIS, relay["iris"])]
 
 
-async def examine_all(wanted: Iterable[Target]) -> list[tuple[Target, Answer]]:
-    """Examine every target at the same time."""
+async def examine_all(
+    wanted: Iterable[Target], *, limit: float = LIMIT
+) -> list[tuple[Target, Answer]]:
+    """Examine every target at the same time, each within `limit` seconds."""
     places = list(wanted)
-    found = await asyncio.gather(*(examine(place.endpoint) for place in places))
+    found = await asyncio.gather(*(examine(place.endpoint, limit=limit) for place in places))
     return list(zip(places, found, strict=True))
 
 

@@ -221,6 +221,7 @@ async def _print(
             if not consumption.claim(stored):
                 continue  # its lease was lost: it comes again
             if not await _unless(ending, pipe.write(form(stored))):
+                stored.requeue(0.0, penalty=False)
                 return
             stored.finish()
             written += 1

@@ -23,6 +23,8 @@ from tests.cli.fakes import black_hole, nowhere, saying
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+#: Commands in processes of their own start slowly where many do.
+pytestmark = pytest.mark.timeout(120)
 ROOT = Path(__file__).parents[2]
 PROGRAM = "import sys; sys.argv[0] = 'irismq'; from irismq_runtime.cli.main import main; main()"
 

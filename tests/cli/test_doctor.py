@@ -24,8 +24,12 @@ from irismq_runtime.embedded.relay import EmbeddedRelay
 from irismq_runtime.errors import ConfigError
 from tests.cli.fakes import black_hole, nowhere, saying, web
 
+#: Commands in processes of their own start slowly where many do.
+pytestmark = pytest.mark.timeout(120)
 ROOT = Path(__file__).parents[2]
 LOOKUPD_REFUSAL = b"\x00\x00\x00\x0eE_BAD_PROTOCOL"
+#: Seconds in which a server must answer, for machines that are busy with other tests.
+PATIENT = 9
 NSQD_INFO = '{"version":"1.3.0","tcp_port":4150,"http_port":4151}'
 
 
@@ -39,7 +43,7 @@ def distribution(site: Path, name: str, top_level: str) -> None:
 
 async def doctor(*arguments: str, folder: Path, site: Path, **environment: str) -> tuple[int, str]:
     """Run it in `folder`, with `site` first on the path and few files; code and output."""
-    shell = 'ulimit -n 256; exec "$0" -P -m irismq_runtime.cli doctor "$@"'
+    shell = f'ulimit -n 256; exec "$0" -P -m irismq_runtime.cli doctor --timeout {PATIENT} "$@"'
     process = await asyncio.create_subprocess_exec(
         "sh",
         "-c",

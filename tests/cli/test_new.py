@@ -13,6 +13,8 @@ from irismq_runtime.cli import codes
 from irismq_runtime.cli.new import name_problem, render
 from tests.integration.processes import irismq, running
 
+#: Commands in processes of their own start slowly where many do.
+pytestmark = pytest.mark.timeout(120)
 ROOT = Path(__file__).parents[2]
 NAME = "price-feed"
 
@@ -37,7 +39,6 @@ async def service(tmp_path: Path) -> Path:
     return tmp_path / NAME
 
 
-@pytest.mark.timeout(120)
 async def test_its_tests_run(service: Path) -> None:
     done = run(service, "pytest", "-q", "-p", "no:cacheprovider")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -45,7 +46,6 @@ async def test_its_tests_run(service: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 async def test_its_types_and_its_style_are_clean(service: Path) -> None:
     for command in (
         ("mypy", "--cache-dir", os.devnull),

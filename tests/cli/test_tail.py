@@ -24,6 +24,8 @@ from tests.support.nsqd_server import nsqd_server
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+#: Commands in processes of their own start slowly where many do.
+pytestmark = pytest.mark.timeout(120)
 ROOT = Path(__file__).parents[2]
 TOPIC = "shop.inventory"
 
@@ -48,6 +50,12 @@ class Broker:
         found = [entry for entry in stats["topics"] or () if entry["topic_name"] == TOPIC]
         listed = found[0]["channels"] or () if found else ()
         return {channel["channel_name"]: channel for channel in listed}
+
+    async def waiting(self, name: str) -> int:
+        """What is in a channel that nobody consumes, once nsqd knows that."""
+        while (found := (await self.channels())[name])["in_flight_count"] or found["client_count"]:
+            await asyncio.sleep(0)
+        return int(found["depth"] + found["deferred_count"])
 
 
 @pytest.fixture(
@@ -155,16 +163,15 @@ async def test_case_128_what_was_not_printed_is_not_acknowledged(broker: Broker)
         read = await asyncio.to_thread(os.read, receiving, 10_004)
         os.close(receiving)
         assert await process.ends() == codes.OK
-    left = (await broker.channels())["audit"]["depth"]
-    # No more are gone than a pipe of Linux holds (64 KiB), what was read, and a write.
-    assert 0 < len(bodies) - left <= (65_536 + len(read)) // 10_004 + 1
+    left = await broker.waiting("audit")
+    # No more are gone than a pipe of Linux holds (64 KiB), and what was read.
+    assert 0 <= len(bodies) - left <= (65_536 + len(read)) // 10_004
     async with tailing(broker, "--raw", "--channel", "audit", "-n", str(left)) as process:
         again = (await everything(process)).splitlines()
         assert await process.ends() == codes.OK
     assert len(set(again)) == left
     assert set(again) <= set(bodies)
-    channel = (await broker.channels())["audit"]
-    assert (channel["depth"], channel["in_flight_count"]) == (0, 0)
+    assert await broker.waiting("audit") == 0
 
 
 async def test_case_128_a_signal_ends_it_while_nobody_reads(broker: Broker) -> None:
@@ -186,8 +193,8 @@ async def test_nothing_is_stolen_from_a_mailbox_that_nobody_has_opened_yet(broke
         shown = await line(process)
         assert await process.ends() == codes.OK
     assert shown in {b"before\n", b"after\n"}
-    channels = await broker.channels()
-    assert channels["mailbox"]["depth"] == 2
+    while (await broker.channels())["mailbox"]["depth"] != 2:
+        await asyncio.sleep(0)
     await _only(broker, "mailbox")
 
 

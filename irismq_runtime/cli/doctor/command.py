@@ -26,7 +26,7 @@ from irismq_runtime.cli.options import (
     Nsqd,
     NsqdHttp,
 )
-from irismq_runtime.cli.probes import Target, examine_all, targets
+from irismq_runtime.cli.probes import LIMIT, Limit, Target, examine_all, targets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,6 +46,7 @@ def doctor(
     nsqd_http: NsqdHttp = NSQD_HTTP_DEFAULT,
     lookupd: Lookupd = [],
     iris: Iris = IRIS_DEFAULT,
+    limit: Limit = LIMIT,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Look at the servers and this machine; say what is wrong and what to do, a line each.
@@ -60,7 +61,7 @@ def doctor(
     async def look() -> list[Finding]:
         wanted = targets(nsqd=nsqd, nsqd_http=nsqd_http, lookupd=lookupd, iris=iris)
         over_nats = any(place.role is Kind.NATS for place in wanted)
-        return [*judge_machine(machine, nats=over_nats), *await _servers(wanted)]
+        return [*judge_machine(machine, nats=over_nats), *await _servers(wanted, limit)]
 
     found = sorted(execute(look()), key=lambda finding: finding.level)
     code = exit_code(found)
@@ -84,16 +85,16 @@ def exit_code(found: Iterable[Finding]) -> int:
     return codes.FAILED if any(finding.level is Level.WARN for finding in found) else codes.OK
 
 
-async def _servers(wanted: list[Target]) -> list[Finding]:
+async def _servers(wanted: list[Target], limit: float) -> list[Finding]:
     found: list[Finding] = []
-    examined = await examine_all(wanted)
+    examined = await examine_all(wanted, limit=limit)
     for place, answer in examined:
         name = str(place.endpoint)
         found.append(judge(place.role, name, answer))
         if place.role is answer.kind and (clock := judge_clock(name, answer)) is not None:
             found.append(clock)
     directories = [p.endpoint for p, answer in examined if p.role is answer.kind is Kind.LOOKUPD]
-    listed = await asyncio.gather(*map(look_at_producers, directories))
+    listed = await asyncio.gather(*(look_at_producers(one, limit) for one in directories))
     for directory, producers in zip(directories, listed, strict=True):
         found += judge_producers(directory, producers)
     return found

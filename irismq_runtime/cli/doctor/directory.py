@@ -39,14 +39,16 @@ def producers_untrusted(listing: Any) -> list[Endpoint]:
     return list(dict.fromkeys(found))[:_MOST]
 
 
-async def look_at_producers(lookupd: Endpoint) -> list[tuple[Endpoint, Answer]] | None:
-    """Dial every broker that a directory lists; None when it does not say."""
+async def look_at_producers(
+    lookupd: Endpoint, limit: float
+) -> list[tuple[Endpoint, Answer]] | None:
+    """Dial every broker that a directory lists, each within `limit`; None when it does not say."""
     try:
-        listing = await get_json(str(lookupd), "/nodes", timeout=2.0)
+        listing = await get_json(str(lookupd), "/nodes", timeout=limit)
     except NotConnected:
         return None
     listed = producers_untrusted(listing)
-    answers = await asyncio.gather(*map(examine, listed))
+    answers = await asyncio.gather(*(examine(one, limit=limit) for one in listed))
     return list(zip(listed, answers, strict=True))
 
 

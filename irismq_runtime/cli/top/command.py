@@ -87,7 +87,7 @@ async def _once(nsqd: list[str], nsqd_http: list[str], iris: str) -> Snapshot:
 
 
 def _waits(snapshot: Snapshot) -> bool:
-    return not snapshot.nodes or any(node.state == "new" for node in snapshot.nodes)
+    return not snapshot.nodes or any(node.state in {"new", "silent"} for node in snapshot.nodes)
 
 
 async def _follow(nsqd: list[str], nsqd_http: list[str], iris: str, view: View) -> None:
