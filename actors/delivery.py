@@ -10,9 +10,8 @@ is still worth handling when its turn comes (`admit`) and is told the end
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, TypeAlias
 
 from actors.errors import Refused, Reject, Retry
 
@@ -42,8 +41,7 @@ OutcomeKind: TypeAlias = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """The end of one delivery.
 
     "replied": the handler returned `value`. "refused": it answered with
@@ -191,7 +189,7 @@ class Delivery(Parcel):
         """The handler returned."""
         if self._cell.system.events.active:
             self._emit("handler.returned", outcome="replied")
-        self._done(NOTHING if value is None else Outcome("replied", value=value))
+        self._done(NOTHING if value is None else Outcome("replied", value))
 
     def fail(self, outcome: Outcome) -> None:
         """The handler raised, or never ran."""

@@ -82,13 +82,13 @@ class MemberDispatch:
         else:
             self._take_foreign(request, envelope.data)
 
-    def take_request(self, request: InboundRequest, envelope: Envelope) -> None:
-        """Handle an envelope that waits for an answer. Raises nothing."""
-        self._admit(request, envelope)
-
-    def _admit(
+    def take_request(
         self, request: InboundRequest, envelope: Envelope, sender: str | None = None
     ) -> None:
+        """Handle an envelope that waits for an answer. Raises nothing.
+
+        `sender`: the peer's name of who answers, where the asker cannot tell.
+        """
         answer = Answer(self.asked, request, envelope, sender)
         try:
             ref = self.target(envelope)
@@ -196,7 +196,7 @@ class MemberDispatch:
         timeout = envelope.headers.get("d", 5000) / 1000
         request = BroadcastRequest(self._in, private_cluster(node), timeout)
         name = peer_name(self._in.packer.node_id, self._ref.actor_urn)
-        self._admit(request, envelope, name)
+        self.take_request(request, envelope, name)
 
     # Tunnels and the membership -----------------------------------------------
 

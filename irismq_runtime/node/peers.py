@@ -61,14 +61,16 @@ class PeerDispatch(MemberDispatch):
             raise ActorDeadError(urn, Exit("noproc"))
         return ref
 
-    def take_request(self, request: InboundRequest, envelope: Envelope) -> None:
+    def take_request(
+        self, request: InboundRequest, envelope: Envelope, sender: str | None = None
+    ) -> None:
         """Take replies and control messages here; give the others to their actor."""
         if envelope.kind in {Kind.REPLY, Kind.ERROR}:
             self._gathered(envelope)
             request.reply(TAKEN)
             return
         if envelope.headers.get("to") != NODE_TARGET:
-            super().take_request(request, envelope)
+            super().take_request(request, envelope, sender)
             return
         answer = Answer(self.asked, request, envelope)
         try:
