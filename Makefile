@@ -81,7 +81,7 @@ bench: $(DEV)
 
 ## make docs       the guide as a web site, in site/
 docs: $(DEV)
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:
 	rm -rf $(VENV) dist build site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
