@@ -26,7 +26,7 @@ _ARGUMENTS = [
     "--disable-sync",
 ]
 #: Milliseconds for one step, on a machine that has much else to do.
-_PATIENCE = 20_000
+_PATIENCE = 60_000
 
 
 class Visit:
@@ -75,7 +75,9 @@ async def browsing(url: str, *, width: int = 1280) -> AsyncIterator[Visit]:
     path = _found()
     playwright = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
     async with playwright.async_playwright() as started:
-        browser = await started.chromium.launch(executable_path=path, args=_ARGUMENTS)
+        browser = await started.chromium.launch(
+            executable_path=path, args=_ARGUMENTS, timeout=3 * _PATIENCE
+        )
         try:
             context = await browser.new_context(viewport={"width": width, "height": 900})
             visit = Visit(await context.new_page())

@@ -30,8 +30,8 @@ class Scene:
         self.world = World(MemoryBroker(self.clock))
         self.gatherer: Gatherer | None = None
 
-    def node(self, name):
-        return self.world.node(name, clock=self.clock, presence_period=1.0)
+    def node(self, name, **options):
+        return self.world.node(name, clock=self.clock, presence_period=1.0, **options)
 
     async def passes(self, seconds, *nodes):
         """Let time pass in steps; everybody comes to rest between two."""
@@ -173,3 +173,20 @@ async def test_a_child_that_would_be_forgotten_is_not_restarted(scene):
         assert caught.value.code == "not_found"
         await scene.passes(0.5, one)
         assert one.system.actors() == alive
+
+
+async def test_signing_keys_are_respected_both_ways(scene):
+    keys = {"k1": b"0123456789abcdef"}
+    async with (
+        scene.node("one", keys=keys) as one,
+        scene.node("eye", keys=keys) as eye,
+        scene.node("stranger") as stranger,
+    ):
+        nodes = (one, eye, stranger)
+        await scene.passes(1.0, *nodes)
+        async with Gatherer(eye) as gatherer, Gatherer(stranger) as other:
+            await scene.passes(3.0, *nodes)
+            assert {n.name: n.state for n in gatherer.latest.nodes} == {"one": "up"}
+            seen = other.latest.node(one.id)
+            assert (seen.state, seen.trees) == ("silent", ())
+            assert "sign" in seen.error

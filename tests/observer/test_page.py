@@ -73,7 +73,7 @@ class Client:
 
     def __init__(self, url):
         self.url = url
-        self.http = AsyncHTTPClient(force_instance=True, defaults={"request_timeout": 20.0})
+        self.http = AsyncHTTPClient(force_instance=True, defaults={"request_timeout": 60.0})
 
     async def fetch(self, path, **options):
         return await self.http.fetch(f"{self.url}{path}", raise_error=False, **options)

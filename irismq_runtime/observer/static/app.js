@@ -199,7 +199,7 @@ const act = {
   },
 };
 
-// The token and the theme ------------------------------------------------------
+// The token --------------------------------------------------------------------
 
 function takeToken() {
   const given = new URLSearchParams(location.hash.slice(1)).get("token");
@@ -216,19 +216,6 @@ function keepToken(token) {
     if (token) sessionStorage.setItem("token", token);
     else sessionStorage.removeItem("token");
   } catch { /* it is asked for again after a reload */ }
-}
-
-const THEMES = ["auto", "light", "dark"];
-
-function theme(next) {
-  const root = document.documentElement;
-  const now = root.dataset.theme || "auto";
-  const wanted = next ? THEMES[(THEMES.indexOf(now) + 1) % 3] : now;
-  if (wanted === "auto") delete root.dataset.theme;
-  else root.dataset.theme = wanted;
-  try { localStorage.setItem("theme", wanted); } catch { /* only for this page, then */ }
-  $("theme").textContent = `Theme: ${wanted}`;
-  draw();
 }
 
 // Drawing ----------------------------------------------------------------------
@@ -309,12 +296,11 @@ function jump(problem) {
 }
 
 $("find").addEventListener("input", (event) => { state.find = event.target.value; changed(); });
-$("theme").addEventListener("click", () => theme(true));
 $("acting").addEventListener("click", () => act.open({ kind: "token" }));
 $("detail").addEventListener("close", () => { state.detail = null; state.sure = ""; draw(); });
 $("detail").addEventListener("click", (event) => { if (event.target === event.currentTarget) act.close(); });
 addEventListener("resize", draw);
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+addEventListener("theme", draw);
 setInterval(draw, 1000);
-theme(false);
+draw();
 listen();
