@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from irismq_runtime.protocols.iris.packets import RelayPacket
 
 MAX_PAYLOAD = 2_000
-OPTIONS = NatsOptions(keep_interval=1.0)
+OPTIONS = NatsOptions(keep_interval=1.0, silence_limit=3.0)
 
 
 class Relay:

@@ -35,9 +35,10 @@ class NatsOptions:
     max_remote_calls: int = 200_000
     #: How long broadcasts and events wait for a lost connection before they are dropped.
     cast_patience: float = 2.0
-    #: How often an end of a tunnel that has nothing to say says that it is there;
-    #: one that was not heard of for three times as long is given up.
+    #: How often an end of a tunnel that has nothing to say says that it is there.
     keep_interval: float = 5.0
+    #: An end of a tunnel that was not heard of for so long is given up.
+    silence_limit: float = 15.0
     #: Bytes of received messages that may wait for the loop, for each subscription.
     pending_limit: int = 64 * 1024 * 1024
 

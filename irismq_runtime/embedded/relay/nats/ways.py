@@ -283,7 +283,7 @@ class Ways:
             if role is not None:
                 if role.over:
                     self.forget(end)
-            elif now - end.heard > 3 * interval and not at_once:
+            elif now - end.heard > self._options.silence_limit and not at_once:
                 self._break(end, "the relay of the other end says nothing any more")
             elif at_once or now - end.said >= interval:
                 end.say(StepKind.KEEP)
