@@ -49,6 +49,7 @@ COMMANDS: dict[str, list[str]] = {
     "relay": ["relay.py"],
     "broker": ["broker.py"],
     "pyiris": ["pyiris.py"],
+    "observe": ["observe.py", "--json", "FIGURES"],
     "codec": ["codec.py"],
 }
 
@@ -93,6 +94,15 @@ WORDS: dict[str, tuple[str, str]] = {
     "pyiris": ("pyiris without actors", "The Iris transport alone, over the embedded relay."),
     "broker": ("The embedded nsqd", "One bare connection; beside it the real nsqd."),
     "relay": ("The embedded relay", "Caller and member are bare protocols in one process."),
+    "observe": (
+        "What it costs to look",
+        (
+            "Two nodes in one process, messages a second of its processor time, best of the "
+            "rounds; in brackets the share of what is left with the thing switched on. A span for "
+            "every message costs what OpenTelemetry's SDK costs; by default a node begins 100 "
+            "traces a second."
+        ),
+    ),
     "codec": ("The codec", "One thread, no connection."),
 }
 README = HERE.parent / "README.md"

@@ -20,6 +20,7 @@ from irismq_runtime.dispatch.foreign import foreign_reply
 from irismq_runtime.dispatch.incoming import chain_of
 from irismq_runtime.errors import RuntimeFault
 from irismq_runtime.observe.logs import shorten
+from irismq_runtime.observe.tracing import TRACEPARENT
 from irismq_runtime.wire import Envelope, Fault, Kind, encode_fault
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from actors import ActorRef, Outcome
     from irismq_runtime.dispatch.foreign import ForeignRule
     from irismq_runtime.dispatch.incoming import Incoming
+    from irismq_runtime.observe.tracing import Tracing
     from irismq_runtime.ports import InboundRequest
 
 __all__ = [
@@ -144,19 +146,26 @@ class Answer(Delivery):
         """Have `ref` handle the request. Raises as `ActorRef.put_ask`."""
         self._ref, self.message = ref, message
         asked, envelope = self._asked, self._envelope
-        parcel = self if asked.incoming.tracing is None else self._traced()
+        tracing = asked.incoming.tracing
+        parcel = self if tracing is None else self._traced(tracing)
         ref.put_ask(parcel, chain_of(envelope.headers))
         asked.deliveries[envelope.id] = parcel
 
-    def _traced(self) -> Answer:
+    def _traced(self, tracing: Tracing) -> Answer:
         """This, or if it is traced one with its span."""
-        asked = self._asked
-        scope = asked.incoming.asked(self.context(), asked.called, self.message)
+        headers = self._envelope.headers
+        if TRACEPARENT not in headers:
+            return self
+        scope = tracing.server(headers, self._asked.called, self.message, self._described)
         if scope is None:
             return self
         scoped = self._copied(ScopedAnswer)
         scoped.scope = scope
         return scoped
+
+    def _described(self) -> dict[str, object]:
+        """What a span of its handling says of it."""
+        return {"irismq.attempt": self._attempt}
 
     def _copied(self, kind: type[A]) -> A:
         copy = kind(self._asked, self._request, self._envelope, self._sender)

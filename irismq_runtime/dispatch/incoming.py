@@ -64,18 +64,14 @@ class Incoming:
         """What is in force while a broadcast or a live event is handled. Only when tracing."""
         if self.tracing is None or TRACEPARENT not in context.headers:
             return None
-        about = {
-            "messaging.message.id": "" if context.id is None else context.id.hex(),
-            "irismq.message.type": type(message).__name__,
-        }
-        return self.tracing.consumer(context.headers, address, system="iris", about=about)
 
-    def asked(self, context: Context, address: str, message: object) -> Scope | None:
-        """What is in force while a request is handled. Only when tracing."""
-        if self.tracing is None or TRACEPARENT not in context.headers:
-            return None
-        about = {"irismq.attempt": context.attempt}
-        return self.tracing.server(context.headers, address, message, about)
+        def about() -> dict[str, object]:
+            return {
+                "messaging.message.id": "" if context.id is None else context.id.hex(),
+                "irismq.message.type": type(message).__name__,
+            }
+
+        return self.tracing.consumer(context.headers, address, system="iris", about=about)
 
     def refused(self, address: str, error: DecodeError) -> None:
         """Count and report bytes that are not accepted."""

@@ -230,8 +230,8 @@ class StoredDispatch:
         self._hand_over(run)
 
     def _traced(self, tracing: Tracing, run: ScopedRun) -> Run:
-        headers = run.context().headers
-        scope = tracing.consumer(headers, self.address, system="nsq", about=run.described())
+        headers = {} if run.envelope is None else run.envelope.headers
+        scope = tracing.consumer(headers, self.address, system="nsq", about=run.described)
         if scope is None:  # the header names no span
             return Run(self, run.stored, run.envelope, run.message, run.allowed)
         run.scope = scope

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import re
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from opentelemetry import context as contexts
 from opentelemetry import trace
 from opentelemetry.trace import (
+    INVALID_SPAN_CONTEXT,
     NonRecordingSpan,
     SpanContext,
     SpanKind,
@@ -28,15 +29,21 @@ from actors import message_name
 from irismq_runtime.observe.tracing import TRACEPARENT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from actors import Clock, Outcome
+    from actors.delivery import Scope
     from irismq_runtime.observe.tracing import Tracing
 
 __all__ = ["open_tracing"]
 
-#: Marks what is in force for a message, also below the spans of its handler.
-_HANDLING: Final = contexts.create_key("irismq-handling")
+_EMPTY: Final = contexts.Context()
+#: Under which key a context has its span.
+_SPAN: Final = next(iter(trace.set_span_in_context(trace.INVALID_SPAN, _EMPTY)))
+#: Last digits of flags whose lowest bit, "sampled", is not set.
+_EVEN: Final = "02468ace"
+#: Characters of a traceparent of version 00.
+_LENGTH: Final = 55
 _FORM: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
 #: Outcomes that say that something is wrong on the handling side.
 _FAILURES: Final = frozenset({"crashed", "dead"})
@@ -56,7 +63,7 @@ def parent_of_untrusted(headers: Mapping[str, Any]) -> SpanContext | None:
     match = _FORM.fullmatch(text) if isinstance(text, str) and len(text) <= 255 else None
     if match is None or match[1] == "ff":
         return None
-    flags = TraceFlags(int(match[4], 16) & TraceFlags.SAMPLED)
+    flags = TraceFlags(int(match[4], 16))
     found = SpanContext(int(match[2], 16), int(match[3], 16), is_remote=True, trace_flags=flags)
     return found if found.is_valid else None
 
@@ -69,7 +76,7 @@ def traceparent(span: SpanContext) -> str:
 class OtelTracing:
     """Fills `Tracing`."""
 
-    __slots__ = ("_clock", "_left", "_limit", "_refilled", "_tracer")
+    __slots__ = ("_clock", "_left", "_limit", "_refilled", "_tracer", "_unsampled")
 
     def __init__(self, tracer: trace.Tracer, clock: Clock, limit: int) -> None:
         self._tracer = tracer
@@ -77,6 +84,8 @@ class OtelTracing:
         self._limit = limit
         self._left = limit
         self._refilled = clock.monotonic()
+        #: The last context in which nothing is sampled, and its header.
+        self._unsampled: tuple[contexts.Context | None, str] = (None, "")
 
     # Sending ------------------------------------------------------------------
 
@@ -115,13 +124,22 @@ class OtelTracing:
     def _wanted(self, headers: dict[str, object]) -> bool:
         """Whether to make a span; what is in force and not sampled goes on as it is."""
         now = contexts.get_current()
+        known, header = self._unsampled
+        if now is known:
+            headers[TRACEPARENT] = header
+            return False
         if now:
-            span = trace.get_current_span(now).get_span_context()
-            if span.is_valid:
-                if span.trace_flags.sampled:
-                    return True
-                headers[TRACEPARENT] = traceparent(span)
+            current = trace.get_current_span(now)
+            if type(current) is _NotSampled:
+                headers[TRACEPARENT] = current.header
                 return False
+            span = current.get_span_context()
+            if span.is_valid:
+                if not span.trace_flags.sampled:
+                    # Many messages are sent in one context: its header is made once.
+                    headers[TRACEPARENT] = header = traceparent(span)
+                    self._unsampled = (now, header)
+                return span.trace_flags.sampled
         # A handler whose scope is left already still passes on the trace it was sent in.
         return TRACEPARENT not in headers and self._may_begin()
 
@@ -145,9 +163,17 @@ class OtelTracing:
     # Handling -----------------------------------------------------------------
 
     def consumer(
-        self, headers: Mapping[str, Any], address: str, *, system: str, about: Mapping[str, Any]
-    ) -> _Handling | None:
+        self,
+        headers: Mapping[str, Any],
+        address: str,
+        *,
+        system: str,
+        about: Callable[[], Mapping[str, Any]],
+    ) -> Scope | None:
         """See `Tracing`."""
+        text = headers.get(TRACEPARENT)
+        if _is_unsampled(text):
+            return _Passing(text)
         parent = parent_of_untrusted(headers)
         if parent is None:
             return None
@@ -156,15 +182,22 @@ class OtelTracing:
             "messaging.operation.type": "process",
             "messaging.operation.name": "process",
             "messaging.destination.name": address,
-            **about,
+            **about(),
         }
         name = f"process {address}"
         return _Handling(self._tracer, parent, name, SpanKind.CONSUMER, attributes)
 
     def server(
-        self, headers: Mapping[str, Any], address: str, message: object, about: Mapping[str, Any]
-    ) -> _Handling | None:
+        self,
+        headers: Mapping[str, Any],
+        address: str,
+        message: object,
+        about: Callable[[], Mapping[str, Any]],
+    ) -> Scope | None:
         """See `Tracing`."""
+        text = headers.get(TRACEPARENT)
+        if _is_unsampled(text):
+            return _Passing(text)
         parent = parent_of_untrusted(headers)
         if parent is None:
             return None
@@ -173,7 +206,7 @@ class OtelTracing:
             "rpc.system": "irismq",
             "rpc.service": address,
             "rpc.method": method,
-            **about,
+            **about(),
         }
         name = f"{address}/{method}"
         return _Handling(self._tracer, parent, name, SpanKind.SERVER, attributes)
@@ -212,23 +245,46 @@ class _Sent:
         span.end()
 
 
+class _NotSampled(NonRecordingSpan):
+    """The remote span of a trace that is not sampled; its header is read when asked for."""
+
+    def __init__(self, header: str) -> None:
+        # Not NonRecordingSpan's constructor: it wants the context that is made below.
+        self.header = header
+
+    def get_span_context(self) -> SpanContext:
+        """What the header says; no valid span when it is nonsense."""
+        return parent_of_untrusted({TRACEPARENT: self.header}) or INVALID_SPAN_CONTEXT
+
+
+class _Passing:
+    """Fills `actors.delivery.Scope` where nothing is sampled: what is below stays so."""
+
+    __slots__ = ("_before", "_context")
+
+    def __init__(self, header: str) -> None:
+        self._context = contexts.Context({_SPAN: _NotSampled(header)})
+        self._before: contexts.Context | None = None
+
+    def enter(self) -> None:
+        """The handler is about to run."""
+        self._before = contexts.get_current()
+        contexts.attach(self._context)
+
+    def leave(self) -> None:
+        """It does not run any more."""
+        before, self._before = self._before, None
+        if before is not None and contexts.get_current() is self._context:
+            contexts.attach(before)
+
+    def end(self, outcome: Outcome) -> None:
+        """Nobody looks."""
+
+
 class _Handling:
-    """Fills `actors.delivery.Scope`; the span begins when the handler does.
+    """Fills `actors.delivery.Scope`; the span begins when the handler does."""
 
-    What is in force is put back only where it was put in force: an actor that is
-    killed meanwhile loses its context with its incarnation.
-    """
-
-    __slots__ = (
-        "_attributes",
-        "_before",
-        "_context",
-        "_kind",
-        "_name",
-        "_parent",
-        "_span",
-        "_tracer",
-    )
+    __slots__ = ("_attributes", "_before", "_kind", "_name", "_parent", "_span", "_tracer")
 
     def __init__(
         self,
@@ -244,32 +300,22 @@ class _Handling:
         self._kind = kind
         self._attributes = attributes
         self._span: trace.Span | None = None
-        self._context: contexts.Context | None = None
         self._before: contexts.Context | None = None
 
     def enter(self) -> None:
         """The handler is about to run."""
-        context = self._context
-        if context is None:
-            context = self._context = contexts.set_value(_HANDLING, self, self._begin())
+        above = trace.set_span_in_context(NonRecordingSpan(self._parent), _EMPTY)
+        if self._span is None:
+            self._span = self._tracer.start_span(
+                self._name, context=above, kind=self._kind, attributes=self._attributes
+            )
         self._before = contexts.get_current()
-        contexts.attach(context)
-
-    def _begin(self) -> contexts.Context:
-        parent = NonRecordingSpan(self._parent)
-        above = trace.set_span_in_context(parent, contexts.Context())
-        if not self._parent.trace_flags.sampled:
-            return above
-        span = self._span = self._tracer.start_span(
-            self._name, context=above, kind=self._kind, attributes=self._attributes
-        )
-        return trace.set_span_in_context(span, above)
+        contexts.attach(trace.set_span_in_context(self._span, above))
 
     def leave(self) -> None:
         """It does not run any more."""
-        before, self._before = self._before, None
-        if before is not None and contexts.get_value(_HANDLING) is self:
-            contexts.attach(before)
+        _put_back(self._before, self._span)
+        self._before = None
 
     def end(self, outcome: Outcome) -> None:
         """What came of it."""
@@ -282,6 +328,21 @@ class _Handling:
         elif outcome.error is not None:
             span.set_attribute("error.type", type(outcome.error).__qualname__)
         span.end()
+
+
+def _put_back(before: contexts.Context | None, span: trace.Span | None) -> None:
+    """End what is in force, where it is in force.
+
+    Elsewhere there is nothing to end: an actor that is killed loses its context
+    with its incarnation.
+    """
+    if before is not None and trace.get_current_span() is span:
+        contexts.attach(before)
+
+
+def _is_unsampled(header: object) -> TypeGuard[str]:
+    """Whether a header says, in the form that we write, that nothing is sampled."""
+    return isinstance(header, str) and len(header) == _LENGTH and header[-1] in _EVEN
 
 
 def _fail(span: trace.Span, error: BaseException | None, kind: str = "") -> None:

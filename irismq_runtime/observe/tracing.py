@@ -22,7 +22,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
     from actors import Clock
@@ -64,16 +64,25 @@ class Tracing(Protocol):
         ...
 
     def consumer(
-        self, headers: Mapping[str, Any], address: str, *, system: str, about: Mapping[str, Any]
+        self,
+        headers: Mapping[str, Any],
+        address: str,
+        *,
+        system: str,
+        about: Callable[[], Mapping[str, Any]],
     ) -> Scope | None:
-        """A message that nobody waits for came; `about`: further attributes.
+        """A message that nobody waits for came; `about` gives further attributes.
 
         None: there is nothing to carry on.
         """
         ...
 
     def server(
-        self, headers: Mapping[str, Any], address: str, message: object, about: Mapping[str, Any]
+        self,
+        headers: Mapping[str, Any],
+        address: str,
+        message: object,
+        about: Callable[[], Mapping[str, Any]],
     ) -> Scope | None:
         """A request came; as `consumer`."""
         ...

@@ -202,9 +202,11 @@ class Outbound:
 
         Raises as `Packer.new`.
         """
-        if self.tracing is None:
+        sending = None
+        if self.tracing is not None:
+            sending = self.tracing.ask(headers, target, message)
+        if sending is None:
             return (*self.packer.new(kind, message, headers, codec=codec), None)
-        sending = self.tracing.ask(headers, target, message)
         with packing(sending):
             return (*self.packer.new(kind, message, headers, codec=codec), sending)
 
@@ -227,15 +229,16 @@ class Outbound:
             headers["t"] = int((self.clock.time() + check_delay("delay", delay)) * 1000)
         if expires is not None:
             headers["x"] = int((self.clock.time() + check_delay("expires", expires)) * 1000)
-        if self.tracing is None:
+        sending = None
+        if self.tracing is not None:
+            sending = self.tracing.tell(headers, address, message, system="nsq")
+        if sending is None:
             envelope_id, data, _ = self.packer.new(kind, message, headers, codec=codec)
             return self.store_bytes(address, topic, envelope_id, data, delay)
-        sending = self.tracing.tell(headers, address, message, system="nsq")
         with packing(sending):
             envelope_id, data, _ = self.packer.new(kind, message, headers, codec=codec)
             receipt = self.store_bytes(address, topic, envelope_id, data, delay)
-        if sending is not None:
-            receipt.when_known(sending.end)
+        receipt.when_known(sending.end)
         return receipt
 
     def store_event(

@@ -364,6 +364,16 @@ def test_a_later_version_of_the_header_is_read_as_far_as_it_is_known():
     assert parent.trace_flags.sampled
 
 
+async def test_nonsense_that_looks_not_sampled_is_no_trace_below(spans):
+    tracing = tracing_of(ManualClock(), 0)
+    header = "00-" + "G" * 32 + "-" + "1" * 16 + "-00"
+    scope = tracing.consumer({"tp": header}, "a", system="nsq", about=dict)
+    scope.enter()
+    assert not trace.get_current_span().get_span_context().is_valid
+    scope.leave()
+    assert trace.get_current_span() is trace.INVALID_SPAN
+
+
 async def test_a_node_without_tracing_passes_the_trace_on(world, spans, monkeypatch):
     async with world.node("last") as last, world.node("client") as client:
         monkeypatch.setattr(trace, "get_tracer_provider", trace.ProxyTracerProvider)
