@@ -80,6 +80,8 @@ class Scripted:
     def __init__(self) -> None:
         self.latest = Snapshot(version=0, time=0.0)
         self.history: list[Point] = []
+        self.restarted: list[tuple[str, str, str]] = []
+        self.refuses = ""
         self._news = asyncio.Condition()
 
     async def show(self, **parts: Any) -> None:
@@ -93,6 +95,11 @@ class Scripted:
         async with self._news:
             await self._news.wait_for(lambda: self.latest.version > version)
         return self.latest
+
+    async def restart(self, node_id: str, supervisor: str, child: str) -> None:
+        if self.refuses:
+            raise RuntimeError(self.refuses)
+        self.restarted.append((node_id, supervisor, child))
 
 
 BROKER = Broker(endpoint="127.0.0.1:4151", error="it answers 500")

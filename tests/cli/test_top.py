@@ -75,6 +75,13 @@ class Screen:
     def selected(self) -> str:
         return self.names[self.table.cursor_row]
 
+    def tone(self, name: str) -> str:
+        return str(self.table.get_row_at(self.names.index(name))[0].style)
+
+    @property
+    def said(self) -> list[str]:
+        return [note.message for note in self.app._notifications]
+
     async def press(self, *keys: str) -> None:
         await self.pilot.press(*keys)
         await self.pilot.pause()
@@ -167,6 +174,14 @@ async def test_the_selected_row_stays_selected_wherever_it_goes() -> None:
         assert seen.names == []
 
 
+async def test_a_row_takes_another_tone_when_only_that_changes() -> None:
+    async with screen() as seen:
+        await seen.show(nodes=(SHOP,))
+        assert seen.tone("rack") == ""
+        await seen.show(nodes=(node("shop", *SHOP.trees, state="lost"),))
+        assert seen.tone("rack") == "dim"
+
+
 async def test_details_have_the_traceback_of_the_last_crash() -> None:
     async with screen() as seen:
         await seen.show(**PARTS)
@@ -181,6 +196,22 @@ async def test_details_have_the_traceback_of_the_last_crash() -> None:
         assert not isinstance(seen.app.screen, Detail)
         await seen.press("enter")  # a worker has nothing to open
         assert isinstance(seen.app.screen, Detail)
+
+
+async def test_a_child_is_restarted_when_that_is_wished_twice() -> None:
+    tree = place("Tree", place("till"), ref="urn:tree")
+    async with screen() as seen:
+        await seen.show(nodes=(node("shop", tree),))
+        await seen.press("down", "r")  # the root has no supervisor
+        assert seen.app.screen is seen.app.screen_stack[0]
+        await seen.press("down", "r", "n")
+        assert seen.source.restarted == []
+        await seen.press("r", "y")
+        await until(lambda: seen.source.restarted == [("shop-1", "urn:tree", "till")])
+        seen.source.refuses = "it would [bold]not come back"
+        await seen.press("r", "y")
+        await until(lambda: any("not come back" in said for said in seen.said))
+        assert len(seen.source.restarted) == 1
 
 
 async def test_a_pause_holds_what_is_shown() -> None:

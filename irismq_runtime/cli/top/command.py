@@ -63,7 +63,8 @@ def top(
     """Show all nodes, their trees, services and what is wrong, in the terminal.
 
     Keys: arrows move, t turns to the services, s sorts, / filters, space opens and
-    closes, i shows details with the traceback of the last crash, p pauses, q quits.
+    closes, i shows details with the traceback of the last crash, r restarts, p pauses,
+    q quits.
 
     Example: `irismq top --once --filter shop`
     """

@@ -9,7 +9,7 @@ and all that is above it, closed or not.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from irismq_runtime.cli.top.numbers import age, count, one_line, per_second, seconds
 from irismq_runtime.cli.top.orders import NODE_ORDERS, PLACE_ORDERS, SERVICE_ORDERS
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SERVICE_COLUMNS",
     "TREE_COLUMNS",
+    "Restart",
     "Row",
     "View",
     "headline",
@@ -48,15 +49,27 @@ SERVICE_COLUMNS: Final = (
 )
 
 
+class Restart(NamedTuple):
+    """What restarts a child: the id of its node, the urn of its supervisor, its name."""
+
+    node: str
+    supervisor: str
+    child: str
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line. `detail`: what is shown of it on demand; `opens`: whether it has children."""
+    """One line. `detail`: what is shown of it on demand; `opens`: whether it has children.
+
+    `restart`: how it is restarted; None for what has no supervisor that answers.
+    """
 
     key: str
     cells: tuple[str, ...]
     tone: Tone = "plain"
     detail: str = ""
     opens: bool = False
+    restart: Restart | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +166,7 @@ def _node_rows(node: NodeView, view: View, snapshot: Snapshot) -> Iterator[Row]:
     below = [
         row
         for place in _ordered(node.trees, view)
-        for row in _place_rows(node, place, view, 1, snapshot.time)
+        for row in _place_rows(node, place, view, snapshot.time)
     ]
     key = f"node {node.id}"
     if view.words and not below and not _matches(view, node.name, node.id, node.state):
@@ -197,11 +210,14 @@ def _node_detail(node: NodeView) -> str:
     return "\n".join(map(one_line, lines))
 
 
-def _place_rows(node: NodeView, place: Place, view: View, depth: int, now: float) -> Iterator[Row]:
+def _place_rows(
+    node: NodeView, place: Place, view: View, now: float, depth: int = 1, above: str | None = None
+) -> Iterator[Row]:
+    """Rows of a place and of what is below it. `above`: the urn of its supervisor."""
     below = [
         row
         for one in _ordered(place.children, view)
-        for row in _place_rows(node, one, view, depth + 1, now)
+        for row in _place_rows(node, one, view, now, depth + 1, place.ref)
     ]
     named = (place.name, place.actor_class, place.address or "", place.state)
     if view.words and not below and not _matches(view, *named):
@@ -223,6 +239,7 @@ def _place_rows(node: NodeView, place: Place, view: View, depth: int, now: float
         _place_tone(place) if node.state in {"new", "up"} else "faint",
         _place_detail(place, now),
         opens=opens,
+        restart=Restart(node.id, above, place.name) if above and node.state == "up" else None,
     )
     if is_open:
         yield from below

@@ -19,7 +19,8 @@ from textual.widgets import DataTable, Footer, Input, Sparkline, Static
 
 from irismq_runtime.cli.top.charts import CHARTS
 from irismq_runtime.cli.top.layout import layout, line
-from irismq_runtime.cli.top.rows import Row, View, headline, problem_rows, rows
+from irismq_runtime.cli.top.numbers import one_line
+from irismq_runtime.cli.top.rows import Restart, Row, View, headline, problem_rows, rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,6 +63,10 @@ class Source(Protocol):
         """Wait for one that is newer than `version`."""
         ...
 
+    async def restart(self, node_id: str, supervisor: str, child: str) -> None:
+        """Have a node restart a child of one of its supervisors. Raises what an ask raises."""
+        ...
+
 
 class Detail(ModalScreen[None]):
     """All that is known of one row; any of its keys closes it."""
@@ -85,6 +90,34 @@ class Detail(ModalScreen[None]):
             yield Static(Text(self._text))
 
 
+class Question(ModalScreen[bool]):
+    """Asks something; only `y` is a yes."""
+
+    CSS = """
+    Question { align: center middle; }
+    Question Static {
+        width: auto; max-width: 90%; height: auto;
+        border: round $warning; padding: 0 1; background: $surface;
+    }
+    """
+    BINDINGS: ClassVar[list[Any]] = [
+        Binding("y", "answer(True)", "yes"),
+        Binding("n,escape,q,enter", "answer(False)", "no"),
+    ]
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self._text = text
+
+    def compose(self) -> ComposeResult:
+        """The question in one line."""
+        yield Static(Text(f"{self._text}  y/n"))
+
+    def action_answer(self, answer: bool) -> None:
+        """Close with the answer."""
+        self.dismiss(answer)
+
+
 class Top(App[None]):
     """Trees, services and what is wrong, as the snapshots come."""
 
@@ -106,12 +139,13 @@ class Top(App[None]):
     BINDINGS: ClassVar[list[Any]] = [
         Binding("q", "quit", "quit"),
         Binding("ctrl+c", "quit", "quit", show=False, priority=True),
-        Binding("t", "turn", "trees/services"),
+        Binding("t", "turn", "turn"),
         Binding("s", "sort", "sort"),
         Binding("slash", "filter", "filter"),
         Binding("space", "fold", "fold"),
         Binding("e", "every", "all"),
-        Binding("i", "detail", "details"),
+        Binding("i", "detail", "info"),
+        Binding("r", "restart", "restart"),
         Binding("p", "pause", "pause"),
         Binding("escape", "unfilter", "no filter", show=False),
     ]
@@ -219,7 +253,8 @@ class Top(App[None]):
         table = self._table
         if [row.key for row in found] == [row.key for row in self._rows] and table.row_count:
             for index, text in enumerate(lines):
-                if table.get_cell_at(Coordinate(index, 0)) != text:
+                before = table.get_cell_at(Coordinate(index, 0))
+                if before != text or before.style != text.style:  # == is blind to the style
                     table.update_cell_at(Coordinate(index, 0), text, update_width=True)
             self._rows = found
             return
@@ -269,6 +304,32 @@ class Top(App[None]):
         row = self._selected
         if row is not None and row.detail:
             self.push_screen(Detail(row.detail))
+
+    def action_restart(self) -> None:
+        """Ask, and have what is selected restarted."""
+        row = self._selected
+        if row is None or row.restart is None:
+            self.notify("this has no supervisor that could restart it", severity="warning")
+            return
+        wanted = row.restart
+        question = Question(f"restart {one_line(wanted.child, 40)} on {wanted.node}?")
+
+        def answered(answer: bool | None) -> None:
+            if answer:
+                self.run_worker(self._restart(wanted))
+
+        self.push_screen(question, answered)
+
+    async def _restart(self, wanted: Restart) -> None:
+        child = one_line(wanted.child, 40)
+        try:
+            await self._source.restart(*wanted)
+        except Exception as error:  # what a node answers, or that it does not
+            self.notify(
+                f"{child} is not restarted: {one_line(str(error))}", severity="error", markup=False
+            )
+        else:
+            self.notify(f"{child} is being restarted", markup=False)
 
     def action_pause(self) -> None:
         """Stop, or go on with the latest."""
