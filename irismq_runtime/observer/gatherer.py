@@ -151,6 +151,8 @@ class Gatherer:
         }
 
     def _hear(self) -> None:
+        relay = self._node.parts.addresses.health()
+        self._watch.cut_off("" if relay.ok else relay.reason or "no reason known")
         presence = self._node.parts.presence
         members = {address: presence.members(address) for address in presence.addresses()}
         self._watch.present(self._shown(), members, self._clock.monotonic(), self._clock.time())

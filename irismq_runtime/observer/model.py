@@ -33,7 +33,14 @@ __all__ = [
 NodeState: TypeAlias = Literal["new", "up", "silent", "lost", "left"]
 
 ProblemKind: TypeAlias = Literal[
-    "dead-node", "gave-up", "crash-loop", "growing-mailbox", "dead-letters", "not-ready", "broker"
+    "relay",
+    "dead-node",
+    "gave-up",
+    "crash-loop",
+    "growing-mailbox",
+    "dead-letters",
+    "not-ready",
+    "broker",
 ]
 
 

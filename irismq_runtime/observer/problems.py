@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["kept_since", "places", "problems"]
 
 #: The kinds for which somebody should get up at night.
-_ERRORS: Final = frozenset({"dead-node", "gave-up", "crash-loop"})
+_ERRORS: Final = frozenset({"relay", "dead-node", "gave-up", "crash-loop"})
 
 
 def places(trees: Iterable[Place]) -> Iterator[Place]:
@@ -38,15 +38,17 @@ def problems(
     *,
     arrived: Mapping[str, int],
     unready: Mapping[str, bool],
+    cut_off: str,
     now: float,
 ) -> tuple[Problem, ...]:
     """What is wrong, the worst first. `now`: wall-clock seconds.
 
     `arrived`: dead letters that came lately, by address. `unready`: the nodes whose
-    lack of readiness has lasted.
+    lack of readiness has lasted. `cut_off`: why nobody can be asked now; then nothing
+    is said of nodes, since nothing is known.
     """
     found = [
-        *_of_nodes(nodes, unready, now),
+        *(_of_relay(cut_off, now) if cut_off else _of_nodes(nodes, unready, now)),
         *_of_services(services, arrived, now),
         *_of_brokers(brokers, now),
     ]
@@ -65,6 +67,11 @@ def kept_since(before: Sequence[Problem], now: Sequence[Problem]) -> tuple[Probl
 
 def _order(problem: Problem) -> tuple[bool, float, str]:
     return (problem.severity != "error", -problem.since, problem.key)
+
+
+def _of_relay(reason: str, now: float) -> Iterator[Problem]:
+    text = f"the relay does not answer, so nothing new is known of the nodes: {reason}"
+    yield _problem("relay", "relay", text, now)
 
 
 def _of_nodes(

@@ -40,6 +40,7 @@ class Watch:
         self._services = WatchedServices()
         self._points: deque[Point] = deque(maxlen=MOST_POINTS)
         self._latest = Snapshot(version=0, time=0.0)
+        self._cut_off = ""
 
     @property
     def latest(self) -> Snapshot:
@@ -64,10 +65,16 @@ class Watch:
         for node_id, name in nodes.items():
             if node_id not in self._nodes:
                 self._nodes[node_id] = WatchedNode(node_id, name, now, wall)
+        if self._cut_off:
+            return  # it is we who do not hear
         for node_id, node in self._nodes.items():
             if node_id not in nodes:
                 node.gone(now)
         self._services.serve(members)
+
+    def cut_off(self, reason: str) -> None:
+        """Who looks does not reach the relay, because of `reason`; "": he does (again)."""
+        self._cut_off = reason
 
     def reported(self, node_id: str, report: NodeReport, now: float, wall: float) -> None:
         """A node has answered."""
@@ -113,6 +120,7 @@ class Watch:
             self._services.brokers,
             arrived=self._services.arrived(now),
             unready={node.id: node.is_unready(now) for node in self._nodes.values()},
+            cut_off=self._cut_off,
             now=round(wall, 1),
         )
         point = _point(nodes, services, wall)

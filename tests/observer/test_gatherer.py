@@ -190,3 +190,20 @@ async def test_signing_keys_are_respected_both_ways(scene):
             seen = other.latest.node(one.id)
             assert (seen.state, seen.trees) == ("silent", ())
             assert "sign" in seen.error
+
+
+async def test_who_is_cut_off_from_the_relay_says_so_and_blames_no_node(scene):
+    async with scene.node("one") as one, scene.node("eye") as eye:
+        await scene.passes(1.0, one, eye)
+        async with Gatherer(eye) as gatherer:
+            await scene.passes(1.0, one, eye)
+            scene.world.relay.cut = True
+            await scene.passes(10.0, one, eye)
+            (problem,) = gatherer.latest.problems
+            assert (problem.kind, problem.severity) == ("relay", "error")
+            assert problem.text.endswith("nothing new is known of the nodes: cut")
+            assert gatherer.latest.node(one.id).state == "silent"
+            scene.world.relay.cut = False
+            await scene.passes(5.0, one, eye)
+            assert gatherer.latest.problems == ()
+            assert gatherer.latest.node(one.id).state == "up"

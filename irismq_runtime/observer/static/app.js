@@ -45,7 +45,13 @@ function merge(told) {
       else state[part].set(key, value);
     }
   }
-  if (told.problems) state.problems = told.problems;
+  if (told.problems) {
+    const known = new Set(state.problems.map(({ key }) => key));
+    const news = told.problems.filter(({ key }) => !known.has(key)).map(({ text }) => text);
+    state.problems = told.problems;
+    // Read aloud once; the list itself counts seconds.
+    if (news.length) $("news").textContent = news.join(". ");
+  }
   if (told.brokers) state.brokers = told.brokers;
   if (told.history) state.history = told.history;
   else if (told.point) state.history.push(told.point);
