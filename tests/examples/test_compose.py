@@ -1,0 +1,158 @@
+"""The files by which services are run elsewhere say what the command line understands.
+
+Nothing is started: the compose file, the Dockerfile and the systemd unit of
+docs/operations.md are read, and compared with the options, trees and codes there are.
+"""
+
+from __future__ import annotations
+
+import configparser
+import importlib
+import json
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+
+import irismq_runtime.embedded.nsqd  # noqa: F401  # read from disk before a loop runs
+from irismq_runtime.cli import codes
+from irismq_runtime.cli.main import app
+from irismq_runtime.node import shutdown
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "examples" / "compose"
+COMPOSE = yaml.safe_load((FOLDER / "compose.yaml").read_text())
+SERVICES: dict[str, Any] = COMPOSE["services"]
+NODES = ["warehouse", "counter"]
+OURS = ["relay", *NODES]
+COMMANDS: Any = typer.main.get_command(app)
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+
+#: What a service may have, of the Compose specification.
+KEYS = {
+    "build", "command", "depends_on", "healthcheck", "image", "network_mode", "restart",
+    "stop_grace_period", "volumes",
+}  # fmt: skip
+
+
+def parsed(arguments: list[str]) -> tuple[str, dict[str, Any]]:
+    """The command and its parameters, as the command line reads them."""
+    context = COMMANDS.make_context("irismq", ["--", *arguments], resilient_parsing=False)
+    name, command, rest = COMMANDS.resolve_command(context, arguments)
+    return name, command.make_context(name, list(rest)).params
+
+
+def longest_end(drain: float) -> float:
+    """The sum of what the phases of an end take at most, without embedded servers."""
+    short, grace = shutdown.SHORT, shutdown.GRACE
+    return short + 3 * (drain + grace) + 2 * (short + grace)
+
+
+def seconds(text: str) -> float:
+    return float(re.fullmatch(r"(\d+)s?", text).group(1))  # type: ignore[union-attr]  # else it fails
+
+
+def test_the_file_has_what_compose_knows():
+    assert {key for key in COMPOSE if not key.startswith("x-")} == {"services", "volumes"}
+    for name, service in SERVICES.items():
+        assert set(service) <= KEYS, name
+        assert ("image" in service) != ("build" in service), name
+        needs = service.get("depends_on", [])
+        assert set(needs) <= set(SERVICES), name
+        for volume in service.get("volumes", []):
+            assert volume.split(":")[0] in COMPOSE["volumes"], name
+        if "network_mode" in service:
+            assert service["network_mode"] == "service:relay"
+            assert needs["relay"]
+        for need, how in needs.items() if isinstance(needs, dict) else ():
+            if how["condition"] == "service_healthy":
+                assert "healthcheck" in SERVICES[need]
+
+
+def test_images_have_versions():
+    images = {service["image"] for service in SERVICES.values() if "image" in service}
+    assert images == {"nsqio/nsq:v1.3.0"}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_what_runs_our_image_is_a_command_that_exists(name):
+    build = SERVICES[name]["build"]
+    assert (FOLDER / build["context"]).resolve() == ROOT
+    assert (ROOT / build["dockerfile"]).exists()
+    command, options = parsed(SERVICES[name]["command"])
+    assert command == ("run" if name in NODES else "relay")
+    for address in (*options.get("nsqd", ()), *options.get("lookupd", ())):
+        assert address.split(":")[0] in SERVICES
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_a_node_runs_a_tree_that_exists_and_has_time_to_end(name, monkeypatch):
+    _, options = parsed(SERVICES[name]["command"])
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    module, _, tree = options["tree"].partition(":")
+    try:
+        assert isinstance(getattr(importlib.import_module(module), tree), type)
+    finally:
+        for loaded in [m for m in sys.modules if m.split(".")[0] == module.split(".")[0]]:
+            del sys.modules[loaded]
+    assert seconds(SERVICES[name]["stop_grace_period"]) >= longest_end(options["drain"])
+    assert f"//{options['status']}/live" in SERVICES[name]["healthcheck"]["test"][-1]
+
+
+def test_nodes_of_one_network_namespace_have_their_own_status_ports():
+    ports = [parsed(SERVICES[name]["command"])[1]["status"] for name in NODES]
+    assert len(set(ports)) == len(NODES)
+
+
+def test_the_image_runs_irismq_itself_and_not_as_root():
+    lines = [
+        line.split(None, 1)
+        for line in (FOLDER / "Dockerfile").read_text().splitlines()
+        if line and not line.startswith(("#", " "))
+    ]
+    said: dict[str, list[str]] = {}
+    for word, rest in lines:
+        said.setdefault(word, []).append(rest)
+    assert json.loads(said["ENTRYPOINT"][0]) == ["irismq"]
+    assert said["USER"] == ["shop"]
+    (version,) = (image.split(":")[1] for image in said["FROM"])
+    assert version.startswith("3.11")
+    for copied in said["COPY"]:
+        *sources, _ = copied.split()
+        assert all((ROOT / source).exists() for source in sources), copied
+    extras = re.search(r"/src\[([\w,]+)\]", said["RUN"][0])
+    assert extras is not None
+    declared = (ROOT / "pyproject.toml").read_text()
+    for extra in extras.group(1).split(","):
+        assert re.search(rf"^{extra} = \[", declared, re.MULTILINE), extra
+
+
+def unit() -> configparser.ConfigParser:
+    """The systemd unit in the documentation."""
+    block = re.search(r"^    \[Unit\]\n(?:    .*\n|\n)+", OPERATIONS, re.MULTILINE)
+    assert block is not None
+    parser = configparser.ConfigParser(strict=True, interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]  # as its documentation says
+    parser.read_string(re.sub(r"^ {4}", "", block.group(0), flags=re.MULTILINE))
+    return parser
+
+
+def test_the_systemd_unit_fits_what_irismq_does():
+    service = unit()["Service"]
+    assert service["Type"] == "notify"
+    program, *arguments = shlex.split(service["ExecStart"])
+    assert program.endswith("/irismq")
+    command, options = parsed(arguments)
+    assert command == "run"
+    assert seconds(service["TimeoutStopSec"]) >= longest_end(options["drain"])
+    assert seconds(service["TimeoutStartSec"]) > options["connect_timeout"]
+    assert seconds(service["WatchdogSec"]) >= 10
+    assert service["Restart"] == "on-failure"
+    assert service["RestartPreventExitStatus"] == str(codes.USAGE)
+    assert service["KillMode"] == "mixed"
+    assert service["NotifyAccess"] == "main"
