@@ -77,7 +77,7 @@ class Relay:
             largest=lambda: MAX_PAYLOAD,
         )
         self.calls_out = CallsOut(shared)
-        self.calls_in = CallsIn(shared, self.timeouts)
+        self.calls_in = CallsIn(shared, self.timeouts, self.calls_out)
         self.ways = Ways(shared)
 
     def take(self, subject: str, reply: str, data: bytes, *, nobody: bool) -> None:

@@ -491,6 +491,18 @@ async def test_a_login_that_is_taken_back_and_given_again(connect):
         assert (await caller.expect(RelayReply)).body == b"y"
 
 
+async def test_a_subject_that_nats_forbids_is_in_the_health(connect):
+    rights = 'permissions: { publish: ">", subscribe: ["iris.faults.a.>", "iris.faults.w.>"] }'
+    extra = f"authorization {{ users: [{{ user: ann, password: secret, {rights} }}] }}"
+    login = {"user": "ann", "password": "secret"}
+    async with nats_cluster(1, extra=extra) as cluster, relay(*cluster.urls, **login) as one:
+        assert one.relay.health().ok
+        await connect(one, "shop")
+        await until(lambda: not one.relay.health().ok)
+        assert "iris.faults." in one.relay.health().reason
+        assert "shop" in one.relay.health().reason
+
+
 async def test_a_credentials_file_is_shown_to_the_server(connect, tmp_path):
     operators = Operators()
     good, bad = tmp_path / "good.creds", tmp_path / "bad.creds"

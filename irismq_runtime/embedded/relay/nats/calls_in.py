@@ -10,6 +10,7 @@ there; what is not answered here in that time is only forgotten.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from irismq_runtime.embedded.relay.calls import Call
@@ -17,7 +18,6 @@ from irismq_runtime.embedded.relay.nats.frames import (
     ANSWER_OVERHEAD,
     FrameError,
     Status,
-    answer_item,
     decode_direct_untrusted,
     decode_requests_untrusted,
 )
@@ -25,7 +25,10 @@ from irismq_runtime.embedded.relay.nats.outgoing import Answers, too_large
 from irismq_runtime.ports import LEAVING, OVERLOADED
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from irismq_runtime.embedded.relay.calls import Timeouts
+    from irismq_runtime.embedded.relay.nats.calls_out import CallsOut
     from irismq_runtime.embedded.relay.nats.shared import Shared
 
 __all__ = ["CallsIn"]
@@ -35,13 +38,16 @@ _MAX_ORIGINS: Final = 4_096
 
 
 class _Origin:
-    """The relay where some requests come from; the caller of their calls (`calls.Caller`)."""
+    """The relay where some requests come from; the caller of their calls (`calls.Caller`).
 
-    __slots__ = ("_answers", "_calls_in")
+    `send` takes (id, status, data) to it.
+    """
 
-    def __init__(self, calls_in: CallsIn, answers: Answers) -> None:
+    __slots__ = ("_calls_in", "_send")
+
+    def __init__(self, calls_in: CallsIn, send: Callable[[int, Status, bytes], None]) -> None:
         self._calls_in = calls_in
-        self._answers = answers
+        self._send = send
 
     def answered(self, call: Call, body: bytes | None, fault: str | None) -> None:
         """A member has answered, or the time is up, of which the other relay knows itself."""
@@ -60,13 +66,13 @@ class _Origin:
         if len(data) > largest:
             self._calls_in.stats.too_large += 1
             status, data = Status.FAULT, too_large("reply", len(data), largest).encode()
-        self._answers.add(answer_item(call_id, status, data))
+        self._send(call_id, status, data)
 
 
 class CallsIn:
     """What the network has asked of this relay's members. Loop thread only."""
 
-    def __init__(self, shared: Shared, timeouts: Timeouts) -> None:
+    def __init__(self, shared: Shared, timeouts: Timeouts, calls_out: CallsOut) -> None:
         self.stats = shared.stats
         self.largest = shared.largest
         #: Requests that members have and have not answered.
@@ -75,6 +81,8 @@ class CallsIn:
         self._relay_id = shared.relay_id
         self._directory = shared.directory
         self._timeouts = timeouts
+        #: Where this relay's own requests, come back to it, have their answers.
+        self._calls_out = calls_out
         self._most = shared.options.max_remote_calls
         self._origins: dict[str, _Origin] = {}
 
@@ -109,6 +117,15 @@ class CallsIn:
         if origin is None:
             if len(self._origins) >= _MAX_ORIGINS:
                 del self._origins[next(iter(self._origins))]
-            answers = Answers(f"{subject}.r", self._shared)
-            origin = self._origins[subject] = _Origin(self, answers)
+            origin = self._origins[subject] = _Origin(self, self._way_back(subject))
         return origin
+
+    def _way_back(self, subject: str) -> Callable[[int, Status, bytes], None]:
+        """Where answers go: to another relay over NATS, to this one straight away."""
+        if subject == self._shared.subjects.answers:
+            return partial(_settle, self._calls_out, self._relay_id)
+        return Answers(f"{subject}.r", self._shared).send
+
+
+def _settle(calls_out: CallsOut, relay_id: bytes, key: int, status: Status, data: bytes) -> None:
+    calls_out.settle(key, status, data, relay_id)

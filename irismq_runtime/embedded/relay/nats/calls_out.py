@@ -198,20 +198,22 @@ class CallsOut:
     def on_answers_untrusted(self, data: bytes) -> None:
         """Another relay's answers have come."""
         relay_id, answers = decode_answers_untrusted(data)
-        requests = None
         for key, status, body in answers:
-            item = self._taken(key)
-            if item is None:
-                continue
-            if item.requests is not requests and status is not Status.NOBODY:
-                requests = item.requests
-                requests.answered_by(relay_id)
-            if status is Status.REPLY:
-                item.call.answer(body, None)
-            elif status is Status.FAULT:
-                item.call.answer(None, body.decode("utf-8", "surrogateescape"))
-            else:
-                self._not_done(item, status, relay_id)
+            self.settle(key, status, body, relay_id)
+
+    def settle(self, key: int, status: Status, body: bytes, relay_id: bytes) -> None:
+        """One request has its answer from the relay `relay_id`."""
+        item = self._taken(key)
+        if item is None:
+            return
+        if status is not Status.NOBODY:
+            item.requests.answered_by(relay_id)
+        if status is Status.REPLY:
+            item.call.answer(body, None)
+        elif status is Status.FAULT:
+            item.call.answer(None, body.decode("utf-8", "surrogateescape"))
+        else:
+            self._not_done(item, status, relay_id)
 
     def _not_done(self, item: _Request, status: Status, relay_id: bytes) -> None:
         if status is Status.NOBODY and relay_id not in item.avoid:

@@ -47,7 +47,7 @@ __all__ = [
 ]
 
 #: Words of a server that will not have us, whatever we try again.
-_REFUSALS: Final = ("authorization", "authentication", "nkey", "permissions violation")
+_REFUSALS: Final = ("authorization", "authentication", "nkey")
 #: A task that is cancelled ends within so many turns: nats-py swallows one now and then.
 _TURNS_TO_END: Final = 20
 

@@ -46,6 +46,10 @@ __all__ = ["Handler", "Interest", "Line", "Message"]
 _NO_RESPONDERS: Final = "503"
 _DEFAULT_MAX_PAYLOAD: Final = 1024 * 1024
 _LONGEST_PAUSE: Final = 5.0
+#: Seconds until what could not be written is tried again.
+_BREATH: Final = 0.02
+#: Words of a server that does not let us hear or say something.
+_FORBIDDEN: Final = "permissions violation"
 
 
 class Message(NamedTuple):
@@ -104,6 +108,8 @@ class Line:
         self._tasks: list[asyncio.Task[None]] = []
         #: What went wrong last, for health and errors; empty when nothing did.
         self.trouble = ""
+        #: What the server does not let us do; empty when it lets us do everything.
+        self.forbidden = ""
 
     @property
     def up(self) -> bool:
@@ -175,7 +181,7 @@ class Line:
         client = self._client
         if client is None or client.connected_url is None:
             return
-        self.trouble = ""
+        self.trouble = self.forbidden = ""
         self._stats.connected = True
         self._stats.server = without_login(client.connected_url.geturl())
         self._up.set()
@@ -221,6 +227,8 @@ class Line:
             self._log.note("slow", f"messages for {error.subject} were thrown away: too many wait")
             return
         self.trouble = words(error)
+        if _FORBIDDEN in self.trouble.lower():
+            self.forbidden = self.trouble
         self._log.note("nats", f"NATS: {self.trouble}")
         client = self._client
         if client is not None and not client.is_connected:
@@ -266,7 +274,7 @@ class Line:
                 if not client.is_connected:
                     self._up.clear()
                     self._stats.connected = False
-                await asyncio.sleep(0)
+                await self._pause(_BREATH)
             if self._stopping and not self._wake.is_set():
                 return
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from irismq_runtime.embedded.relay.nats.frames import (
     ANSWER_OVERHEAD,
+    answer_item,
     answers_message,
 )
 from irismq_runtime.embedded.relay.nats.line import Message
@@ -19,6 +20,7 @@ from irismq_runtime.embedded.relay.nats.line import Message
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from irismq_runtime.embedded.relay.nats.frames import Status
     from irismq_runtime.embedded.relay.nats.options import NatsOptions
     from irismq_runtime.embedded.relay.nats.shared import Shared
 
@@ -92,8 +94,9 @@ class Answers:
         self._log = shared.log
         self._items: list[bytes] = []
 
-    def add(self, item: bytes) -> None:
+    def send(self, call_id: int, status: Status, data: bytes) -> None:
         """Send an answer, unless too much waits already: its caller then times out."""
+        item = answer_item(call_id, status, data)
         size = len(item) + ANSWER_OVERHEAD
         if not self._outgoing.has_room(size):
             self._stats.dropped += 1

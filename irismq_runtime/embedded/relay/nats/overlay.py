@@ -93,7 +93,7 @@ class Overlay:
             largest=self._largest,
         )
         self._calls_out = CallsOut(shared)
-        self._calls_in = CallsIn(shared, host.timeouts)
+        self._calls_in = CallsIn(shared, host.timeouts, self._calls_out)
         self._ways = Ways(shared)
         self._casts = Casts(shared)
         self._turn_ends = False
@@ -121,6 +121,8 @@ class Overlay:
 
     def health(self) -> BackEndHealth:
         """Whether the other relays can be reached now."""
+        if self._line.up and self._line.forbidden:
+            return BackEndHealth(ok=False, reason=f"NATS refuses a subject: {self._line.forbidden}")
         if self._line.up:
             return BackEndHealth()
         why = self._line.trouble or "the connection was lost"
