@@ -7,6 +7,7 @@ doing: each of these would go on for a minute, and the limit of the test is shor
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -22,6 +23,7 @@ from tests.integration.processes import ROOT, Process, irismq, running
 from tests.integration.waiting import until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from contextlib import AbstractAsyncContextManager
 
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
@@ -78,6 +80,31 @@ async def test_case_124_a_second_signal_during_the_shutdown():
         await process.says("stopping")
         process.signal(signal.SIGINT)
         assert await process.ends() == codes.FORCED
+
+
+@contextlib.contextmanager
+def black_hole() -> Iterator[str]:
+    """An address whose connections are neither taken nor refused: its queue is full."""
+    with contextlib.ExitStack() as stack:
+        listening = stack.enter_context(socket.socket())
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        for _ in range(8):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                waiting.connect(listening.getsockname())
+        yield "{}:{}".format(*listening.getsockname())
+
+
+async def test_case_124_a_signal_while_connecting_to_a_black_hole():
+    with black_hole() as where:
+        tree = "tests.integration.endings:awaits"
+        addresses = ("--nsqd", where, "--iris", where, "--connect-timeout", "600")
+        async with running("run", tree, *addresses) as process:
+            await process.says("there is nothing: the connection is not answered; waiting for it")
+            process.signal(signal.SIGTERM)
+            assert await process.ends() == codes.OK
 
 
 async def test_case_124_a_signal_while_the_tree_is_imported():
