@@ -3,21 +3,26 @@
 The first signal ends them in order with code 0, also while they start; a second
 one ends the process at once. On a terminal a table shows what they do, once a
 second; elsewhere a line says what changed, at most once a second, and nothing
-when nothing did.
+when nothing did. systemd is told when they run and whether they are well, where it
+asks for that.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Final
 
 from rich.live import Live
 
+from actors import LoopClock
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.console import err, fail, out
 from irismq_runtime.cli.dashboard import change_line, rows_between, table
 from irismq_runtime.node.signals import Signals
+from irismq_runtime.node.systemd import ServiceManager
+from irismq_runtime.observe.health import Health
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,13 +46,24 @@ async def serve(
     """
     over = asyncio.Event()
     loop = asyncio.get_running_loop()
-    with Signals(loop, lambda _: over.set(), codes.FORCED):
+    with Signals(loop, lambda _: over.set(), codes.FORCED), _systemd(servers) as systemd:
         try:
             if await _started(servers, over):
                 err.print(f"{where()}. Ctrl-C stops.", soft_wrap=True, highlight=False)
+                systemd.ready()
                 await _show(title, moment, over)
         finally:
+            systemd.stopping("told to stop" if over.is_set() else "it failed")
             await servers.stop()
+
+
+def _systemd(servers: Servers) -> ServiceManager:
+    return ServiceManager(
+        lambda: Health(tuple(servers.checks())),
+        LoopClock(),
+        environment=os.environ,
+        pid=os.getpid(),
+    )
 
 
 async def _started(servers: Servers, over: asyncio.Event) -> bool:
@@ -69,6 +85,8 @@ async def _started(servers: Servers, over: asyncio.Event) -> bool:
         ending.cancel()
         starting.cancel()
         await asyncio.wait({starting, ending})
+        if not starting.cancelled():
+            starting.exception()  # it is raised above, or came too late to matter
     return True
 
 

@@ -211,6 +211,8 @@ async def test_commands_speak_over_nats(cluster, nsqd):
         await shop.says(" runs")
         asked = ("ask", "shop.inventory", "shop.put", '{"sku": "tea", "count": 3}')
         code, out, err = await irismq(*asked, *servers)
+        while "NoSuchService" in err:  # the nodes have not heard of each other in time
+            code, out, err = await irismq(*asked, *servers)
         assert (code, out) == (codes.OK, "3\n"), err
         shop.signal(signal.SIGTERM)
         assert await shop.ends() == codes.OK

@@ -37,6 +37,20 @@ async def test_a_relay_serves_programs_until_it_is_told_to_stop():
         assert await process.ends() == codes.OK
 
 
+async def test_systemd_is_told_of_a_relay(tmp_path):
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.setblocking(False)
+        where = str(tmp_path / "notify")
+        async with running("relay", "--port", "0", NOTIFY_SOCKET=where) as process:
+            told = [await loop.sock_recv(systemd, 1000) for _ in range(3)]
+            assert told == [b"STATUS=connecting", b"READY=1", b"STATUS=ready"]
+            process.signal(signal.SIGTERM)
+            assert await loop.sock_recv(systemd, 1000) == b"STOPPING=1"
+            assert await process.ends() == codes.OK
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
