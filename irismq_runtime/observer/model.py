@@ -93,6 +93,7 @@ class LocalLetter(msgspec.Struct, frozen=True, kw_only=True):
 class NodeView(msgspec.Struct, frozen=True, kw_only=True):
     """One node. `since`: when its state began. `error`: why it did not answer.
 
+    `gave_up`: it left because its tree did, or in the middle of a crash loop.
     `lag`: seconds by which its loop was late. `handled`: messages handled per second,
     of all its places. `letters`: local messages that nobody handled, `latest` the last
     of them.
@@ -102,6 +103,7 @@ class NodeView(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     state: NodeState
     since: float
+    gave_up: bool = False
     ready: bool = False
     reasons: tuple[str, ...] = ()
     error: str = ""

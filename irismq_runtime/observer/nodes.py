@@ -48,6 +48,7 @@ class WatchedNode:
         self._heard = now
         self._error = ""
         self._gone: float | None = None
+        self._gave_up = False
         self._state: NodeState = "new"
         self._since = wall
         self._unready: float | None = None
@@ -62,6 +63,7 @@ class WatchedNode:
         self.report = report
         self._answered, self._answered_wall = now, wall
         self._gone = None
+        self._gave_up = not report.health.live
         self._error = ""
         self._tracebacks |= report.tracebacks
         for urn in list(self._tracebacks)[:-_MOST_TRACES]:
@@ -98,6 +100,8 @@ class WatchedNode:
         """Presence does not hear it any more."""
         if self._gone is None:
             self._gone = now
+            looped = any(trails.restarts.loops(now) for trails in self._places.values())
+            self._gave_up = self._gave_up or looped
 
     # What it means ------------------------------------------------------------
 
@@ -127,8 +131,8 @@ class WatchedNode:
 
     @property
     def has_left(self) -> bool:
-        """Whether it said goodbye."""
-        return self._state == "left"
+        """Whether it said goodbye, and not because its tree gave up."""
+        return self._state == "left" and not self._gave_up
 
     def is_unready(self, now: float) -> bool:
         """Whether it has not been ready for longer than a moment."""
@@ -153,6 +157,7 @@ class WatchedNode:
             name=self.name,
             state=state,
             since=round(self._since, 1),
+            gave_up=state == "left" and self._gave_up,
             ready=report.health.ready and state == "up",
             reasons=report.health.reasons,
             error=self._error if state in {"silent", "lost"} else "",

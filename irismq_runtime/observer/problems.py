@@ -99,13 +99,9 @@ def _of_node(node: NodeView, nodes: Sequence[NodeView]) -> Iterator[Problem]:
     elif node.state == "lost" and not replaced:
         text = f"{node.name} is gone without a goodbye"
         yield _problem("dead-node", node.name, text, node.since, node)
-    elif node.state == "left" and not replaced and _was_failing(node):
-        text = f"{node.name} ended in the middle of a crash loop: its tree gave up"
+    elif node.gave_up and not replaced:
+        text = f"{node.name} ended by itself: its tree gave up"
         yield _problem("gave-up", node.name, text, node.since, node)
-
-
-def _was_failing(node: NodeView) -> bool:
-    return any(place.loops for place in places(node.trees))
 
 
 def _of_place(node: NodeView, place: Place, now: float) -> Iterator[Problem]:

@@ -184,6 +184,7 @@ def test_a_goodbye_is_no_problem_unless_the_tree_gave_up(scene):
     scene.nodes = {}
     snapshot = scene.step()
     assert kinds(snapshot) == ["gave-up"]
+    assert kinds(scene.step(60.0)) == ["gave-up"], "longer than an end as asked is shown"
 
 
 def test_a_node_that_comes_back_is_up_again(scene):

@@ -241,6 +241,13 @@ function draw() {
 
 function drawNow() {
   planned = false;
+  const focused = document.activeElement;
+  drawAll();
+  // An element that has changed its place has lost the focus on the way.
+  if (focused !== document.activeElement && focused.isConnected) focused.focus({ preventScroll: true });
+}
+
+function drawAll() {
   const up = [...state.nodes.values()].filter((node) => node.state === "up").length;
   $("summary").textContent = state.heard
     ? `${plural(up, "node", "nodes")} up, ${plural(state.services.size, "address", "addresses")}` : "";
