@@ -101,6 +101,7 @@ class Line:
         self._wake = asyncio.Event()
         self._closed = asyncio.Event()
         self._stopping = False
+        self._halted = False
         self._wanted: dict[Interest, tuple[int, Handler]] = {}
         self._held: dict[Interest, list[Subscription]] = {}
         self._changed: dict[Interest, None] = {}
@@ -156,6 +157,7 @@ class Line:
         writer, keeper = self._tasks
         if self.up:
             await asyncio.wait([writer], timeout=self._options.stop_seconds)
+        self._halted = True
         await end_task(writer)
         await end_task(keeper)
         self._tasks = []
@@ -275,7 +277,7 @@ class Line:
                     self._up.clear()
                     self._stats.connected = False
                 await self._pause(_BREATH)
-            if self._stopping and not self._wake.is_set():
+            if self._halted or (self._stopping and not self._wake.is_set()):
                 return
 
     async def _subscribe(self, client: Client) -> None:
@@ -319,7 +321,7 @@ class Line:
     async def _publish(self, client: Client) -> None:
         ready = self._ready
         ready.extend(self._take())
-        while ready:
+        while ready and not self._halted:
             subject, reply, payload = ready[0]
             try:
                 await client.publish(subject, payload, reply)
