@@ -84,7 +84,8 @@ class Link(asyncio.Protocol):
         self._protocol = IrisProtocol(Role.CLIENT)
         self._transport: asyncio.Transport | None = None
         self._out: list[bytes] = []
-        self._waiting = 0
+        #: Bytes that have not been handed to the socket yet.
+        self.waiting = 0
         self._flush_due = False
         #: Something has come in, or a turn has ended, since the last write.
         self._fresh = True
@@ -147,11 +148,6 @@ class Link(asyncio.Protocol):
 
     # Sending ------------------------------------------------------------------
 
-    @property
-    def waiting(self) -> int:
-        """Bytes that have not been handed to the socket yet."""
-        return self._waiting
-
     def send(self, packet: Packet) -> None:
         """Write `packet`, within this loop turn unless the socket is full.
 
@@ -162,14 +158,14 @@ class Link(asyncio.Protocol):
             raise ConnectionLost(self.peer, "not sent", self._reason)
         data = self._protocol.encode(packet)
         self._out.append(data)
-        self._waiting += len(data)
+        self.waiting += len(data)
         if self._fresh:
             self._fresh = False
             self._flush()
         elif not self._flush_due:
             self._flush_due = True
             self._loop.call_soon(self._end_turn)
-        elif self._waiting >= _PIECE:
+        elif self.waiting >= _PIECE:
             self._flush()
 
     def flush(self) -> None:
@@ -196,7 +192,7 @@ class Link(asyncio.Protocol):
         if out:
             data = out[0] if len(out) == 1 else b"".join(out)
             out.clear()
-            self._waiting = 0
+            self.waiting = 0
             self.turn += 1
             transport.write(data)
         if self._drained is not None and not self._full:

@@ -163,7 +163,9 @@ class Requests:
             self._time_out(reply, "no member answered")
         elif body:
             reply.set_result(body)
-            reply.announce()
+            on_done, reply.on_done = reply.on_done, None
+            if on_done is not None:
+                on_done(reply)
         elif fault:
             reply.fail(RemoteFault(fault, cluster=reply.cluster))
         else:  # inside Iris an empty reply, or fault, cannot be told from none

@@ -218,7 +218,10 @@ class RemoteAsk(Future[T]):
             self.sending.end(error)
         waiter = self._waiter
         if waiter is not None:
-            outbound.call(_wake, waiter)
+            if get_ident() != outbound.thread:
+                outbound.loop.call_soon_threadsafe(_wake, waiter)
+            elif not waiter.done():
+                waiter.set_result(None)
         if self._waiters:
             self._wake_all()
 

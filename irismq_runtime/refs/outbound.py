@@ -40,6 +40,7 @@ __all__ = ["Asking", "Outbound", "check_delay"]
 
 T = TypeVar("T")
 
+_FOREVER: Final = float("inf")
 _NOT_TRACED: Final = nullcontext()
 
 
@@ -50,7 +51,7 @@ Asking: TypeAlias = tuple[dict[str, object], float]
 
 def check_delay(name: str, value: float) -> float:
     """Return `value` if it is a finite number of seconds >= 0, else ValueError."""
-    if not 0.0 <= value < float("inf"):
+    if not 0.0 <= value < _FOREVER:
         raise ValueError(f"{name} must be a finite number of seconds >= 0, not {value!r}")
     return value
 
@@ -164,7 +165,10 @@ class Outbound:
         Raises `AskCycle` when `target` already waits for the asker, and
         `AskTimeout` when the deadline of the message in hand is over.
         """
-        timeout = self.ask_timeout if timeout is None else check_delay("timeout", timeout)
+        if timeout is None:
+            timeout = self.ask_timeout
+        elif not 0.0 <= timeout < _FOREVER:
+            check_delay("timeout", timeout)
         cell = current_cell.get()
         if cell is None:
             return {"d": int(timeout * 1000)}, timeout

@@ -31,7 +31,7 @@ _decode: Final = msgspec.msgpack.Decoder().decode
 
 def encode_flat(tree: Any, items: int) -> bytes | None:
     """The bytes of a scalar or a flat dict of at most `items` elements; else None."""
-    if not _is_flat(tree, items):
+    if type(tree) not in _NATIVE and not _is_flat(tree, items):
         return None
     try:
         return _encode(tree)
@@ -73,15 +73,13 @@ def decode_flat_untrusted(data: bytes, items: int) -> Any:
         tree = _decode(data)
     except Exception:  # malformed, or an extension type: the codec knows, or has words
         return NOT_FLAT
-    return tree if _is_flat(tree, items) else NOT_FLAT
+    return tree if type(tree) in _NATIVE or _is_flat(tree, items) else NOT_FLAT
 
 
 def _is_flat(tree: Any, items: int) -> bool:
-    kind = type(tree)
-    if kind is not dict:
-        return kind in _NATIVE
     return (
-        2 * len(tree) <= items
+        type(tree) is dict
+        and 2 * len(tree) <= items
         and _NATIVE.issuperset(map(type, tree.values()))
         and _NATIVE.issuperset(map(type, tree))
     )
