@@ -130,6 +130,9 @@ class Gatherer:
                 _LOG.exception("A look at the system failed")
             due = max(due + self._period, self._clock.monotonic())
             await self._until(due)
+            late = self._clock.monotonic() - due
+            if late > self._period:
+                self._watch.overslept(late)
 
     async def _turn(self) -> None:
         self._hear()

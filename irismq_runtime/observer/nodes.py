@@ -96,6 +96,12 @@ class WatchedNode:
         """It was asked and did not answer."""
         self._error = error
 
+    def excused(self, seconds: float) -> None:
+        """It was not asked for so long, and could not answer."""
+        self._heard += seconds
+        if self._answered is not None:
+            self._answered += seconds
+
     def gone(self, now: float) -> None:
         """Presence does not hear it any more."""
         if self._gone is None:

@@ -76,6 +76,11 @@ class Watch:
         """Who looks does not reach the relay, because of `reason`; "": he does (again)."""
         self._cut_off = reason
 
+    def overslept(self, seconds: float) -> None:
+        """Who looks did not run for so long: it is no silence of the others."""
+        for node in self._nodes.values():
+            node.excused(seconds)
+
     def reported(self, node_id: str, report: NodeReport, now: float, wall: float) -> None:
         """A node has answered."""
         node = self._nodes.get(node_id)

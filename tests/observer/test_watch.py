@@ -171,6 +171,13 @@ def test_a_silent_node_is_a_problem_within_two_seconds_and_when_it_is_lost(scene
     assert snapshot.node("a-1") is None
 
 
+def test_time_in_which_nobody_looked_is_no_silence(scene):
+    scene.step(a_1={})
+    scene.watch.overslept(30.0)
+    assert scene.step(30.5).node("a-1").state == "up"
+    assert scene.step(1.0).node("a-1").state == "silent"
+
+
 def test_a_goodbye_is_no_problem_unless_the_tree_gave_up(scene):
     scene.step(a_1={})
     scene.nodes = {}
