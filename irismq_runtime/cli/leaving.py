@@ -19,6 +19,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from irismq_runtime.cli import codes
+from irismq_runtime.cli.main import PROCESS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +50,10 @@ def leave_within_grace(code: int, text: str = "") -> None:
     """Have the process end with `code` within `GRACE` seconds from now. Main thread only.
 
     `text` is what would have been said as its last line, and is said if it is cut.
+    Does nothing where the command was called inside another program.
     """
+    if not PROCESS["is ours"]:
+        return
     for number in _STOPPING:
         signal.signal(number, lambda *_: _cut(codes.FORCED, "told again to stop"))
     timer = threading.Timer(GRACE, _cut, (code, text))

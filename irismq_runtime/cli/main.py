@@ -18,9 +18,11 @@ import typer
 
 from irismq_runtime.cli.deferred import DeferredGroup
 
-__all__ = ["app", "main"]
+__all__ = ["PROCESS", "app", "main"]
 
 _CLI = "irismq_runtime.cli"
+#: Whether the process is the command's own, which may then end it from below.
+PROCESS: Final = {"is ours": False}
 #: codes.BUG, which imports the runtime.
 _BUG: Final = 5
 
@@ -109,6 +111,7 @@ def _options(
 
 def main() -> None:
     """The entry point of the `irismq` program."""
+    PROCESS["is ours"] = True
     if os.getpid() == 1:
         # Of a container: what PID 1 has no handler for does nothing at all.
         signal.signal(signal.SIGTERM, _end)
