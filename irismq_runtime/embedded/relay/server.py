@@ -138,7 +138,10 @@ class EmbeddedRelay:
         self._port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self, reason: str = "the relay is stopping") -> None:
-        """Say goodbye to every client, and end. Idempotent; under a second."""
+        """Say goodbye to every client, and end. Idempotent.
+
+        Under a second, and what the back end needs to end.
+        """
         server, self._server = self._server, None
         if server is None:
             await self._back_end.stop()

@@ -78,7 +78,7 @@ class _Requests:
         self.name = cluster.encode("utf-8", "surrogateescape")
         self.subject = subject
         self.items: list[_Request] = []
-        #: Relays that have answered for this cluster, the last one last.
+        #: Relays that have answered for this cluster, the one that was asked last at the end.
         self.known: dict[bytes, None] = {}
 
     def answered_by(self, relay_id: bytes) -> None:
@@ -87,6 +87,15 @@ class _Requests:
             if len(self.known) >= MAX_AVOID:
                 del self.known[next(iter(self.known))]
             self.known[relay_id] = None
+
+    def another_than(self, avoid: list[bytes]) -> bytes | None:
+        """A relay that has a member, not of these; each in turn. None when none is known."""
+        for relay_id in self.known:
+            if relay_id not in avoid:
+                del self.known[relay_id]
+                self.known[relay_id] = None
+                return relay_id
+        return None
 
     def take(self) -> Iterator[Message]:
         """The messages of this turn."""
@@ -225,12 +234,14 @@ class CallsOut:
     def _ask_another(self, item: _Request) -> None:
         """Send it to a relay that may do something about it, or give it up."""
         body, avoid = item.body, item.avoid
-        item.to = next((relay for relay in item.requests.known if relay not in avoid), None)
+        item.to = item.requests.another_than(avoid)
         item.turns += item.to is None
         size = REQUEST_OVERHEAD + len(body or b"")
-        room = self._outgoing.has_room(size)
-        if body is None or not room or item.turns > _TURNS or len(avoid) > MAX_AVOID:
+        if body is None or item.turns > _TURNS or len(avoid) > MAX_AVOID:
             self._nobody(item)
+            return
+        if not self._outgoing.has_room(size):
+            item.call.answer(None, OVERLOADED)
             return
         self._stats.retried += 1
         item.late = True

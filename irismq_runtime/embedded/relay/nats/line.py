@@ -1,6 +1,6 @@
 """The connection to NATS: kept up, subscribed, and written to by one task.
 
-The one module that knows nats-py. A line says what it wants to hear (`want`) and
+With dialling.py the one place that knows nats-py. A line says what it wants to hear (`want`) and
 is asked by nobody whether it hears it yet: after every connection, the first or
 a later one, the wanted subscriptions are made before anything else goes out, so
 a request never overtakes the membership it was sent after. What is to be sent is

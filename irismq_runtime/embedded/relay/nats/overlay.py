@@ -9,6 +9,7 @@ earlier run of the relay finds nobody. Loop thread only.
 from __future__ import annotations
 
 import asyncio
+import logging
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from actors.clock import Clock, TimerHandle
     from irismq_runtime.embedded.relay.calls import Call
     from irismq_runtime.embedded.relay.nats.dialling import Login
+    from irismq_runtime.embedded.relay.nats.line import Handler
     from irismq_runtime.embedded.relay.nats.options import NatsOptions, NatsStats
     from irismq_runtime.embedded.relay.router import Directory, Host
     from irismq_runtime.embedded.relay.tunnels import Tunnel
@@ -181,9 +183,7 @@ class Overlay:
 
     # What NATS brings
 
-    def _safely(
-        self, handler: Callable[[str, str, bytes, bool], None]
-    ) -> Callable[[str, str, bytes, bool], None]:
+    def _safely(self, handler: Handler) -> Handler:
         """`handler`, with what cannot be read counted, and a turn's writing after it."""
 
         def handle(subject: str, reply: str, data: bytes, nobody: bool) -> None:
@@ -192,6 +192,9 @@ class Overlay:
             except FrameError as error:
                 self._stats.unreadable += 1
                 self._log.note("unreadable", f"{subject} is passed over: {error}")
+            except Exception as error:  # a bug of ours: nats-py would say no more than its text
+                text = "what came for %s was not handled to its end"
+                self._log.write(logging.ERROR, "handler", text, subject, error=error)
             finally:
                 if not self._turn_ends:
                     self._turn_ends = True
