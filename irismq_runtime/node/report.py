@@ -25,11 +25,12 @@ from supervisors.spec import Supervises
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from actors import ActorRef, DeadLetter
     from irismq_runtime.node.assembly import Parts
     from irismq_runtime.node.node import Node
+    from irismq_runtime.observe.health import Health
     from irismq_runtime.observe.meter import Asks
     from supervisors import TreeNode
 
@@ -54,7 +55,6 @@ class Reports:
     def __init__(self, node: Node, roots: dict[ActorRef[Any], None]) -> None:
         self._node = node
         self._roots = roots
-        self._began: float | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     def control(self) -> dict[type, Callable[[Any], object]]:
@@ -72,18 +72,14 @@ class Reports:
     def report(self, since: float = 0.0) -> dict[str, Any]:
         """The report now. `since`: see `ReportRequest`."""
         parts = self._node.parts
-        now = parts.system.clock.monotonic()
-        if self._began is None:
-            self._began = now
         trees = _capped_trees(self._roots)
         return {
             **self._with_trees(trees),
-            "time": now,
-            "wall": parts.system.clock.time(),
+            "health": _short(self._node.health()),
+            "time": parts.system.clock.monotonic(),
             "pid": os.getpid(),
             "host": socket.gethostname(),
             "actors": len(parts.system),
-            "bound": [dict(row) for row in _bound(parts)],
             "dead_letters": _dead_letters(parts),
             "lag": parts.meter.seconds[-1].lag if parts.meter.seconds else 0.0,
             "meters": {name: _asks(asks) for name, asks in parts.meter.served.items()},
@@ -139,14 +135,10 @@ def _capped_trees(roots: dict[ActorRef[Any], None]) -> list[TreeNode]:
     return trees
 
 
-def _bound(parts: Parts) -> Iterator[dict[str, Any]]:
-    for binding in parts.binder:
-        yield {
-            "address": binding.address,
-            "urn": binding.ref.actor_urn,
-            "in_flight": sum(consumption.in_flight for _, consumption in binding.stored),
-            "topics": [dispatch.address for dispatch, _ in binding.stored],
-        }
+def _short(health: Health) -> dict[str, Any]:
+    """The health without its checks: there is one for each address and topic."""
+    reasons = [shorten(reason) for reason in health.reasons[:_MOST_REASONS]]
+    return {"live": health.live, "ready": health.ready, "reasons": reasons}
 
 
 def _asks(asks: Asks) -> dict[str, Any]:

@@ -40,11 +40,11 @@ class Desk:
         self._locks = tuple(asyncio.Lock() for _ in range(_MOST_AT_ONCE))
 
     async def listed(self, address: str, expected: int | None) -> dict[str, Any]:
-        """The letters of `address`, the latest first, without their messages.
+        """Letters of `address`, the latest of them first, without their messages.
 
-        `expected`: how many the brokers say there are, if they do; more than that are
-        not waited for. {"letters": [...], "more": whether there are others}. Raises
-        `NotConnected`.
+        Of more than `MOST_LISTED` those that the broker gives out first. `expected`:
+        how many the brokers say there are, if they do; more are not waited for.
+        {"letters": [...], "more": whether there are others}. Raises `NotConnected`.
         """
 
         def enough(letters: Sequence[Letter]) -> bool:

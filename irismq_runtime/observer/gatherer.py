@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from actors.errors import ActorError, AskTimeout
@@ -32,6 +33,8 @@ __all__ = ["Gatherer"]
 _LOG = logging.getLogger("irismq.observer")
 
 PERIOD: Final = 0.5
+#: Nodes that are asked and shown; whatever is announced beyond is not.
+MOST_NODES: Final = 1000
 #: Seconds after which a node that was asked counts as not answering this time.
 PATIENCE: Final = 1.0
 
@@ -147,11 +150,12 @@ class Gatherer:
 
     def _shown(self) -> dict[str, str]:
         own = self._node.id
-        return {
-            node_id: name
+        wanted = (
+            (node_id, name)
             for node_id, name in self._node.nodes().items()
             if (self._itself if node_id == own else name not in self._ignore)
-        }
+        )
+        return dict(islice(wanted, MOST_NODES))
 
     def _hear(self) -> None:
         relay = self._node.parts.addresses.health()

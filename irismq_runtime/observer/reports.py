@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
-_Text = Annotated[str, msgspec.Meta(max_length=1000)]
+_Text = Annotated[str, msgspec.Meta(max_length=10_000)]
 _Trace = Annotated[str, msgspec.Meta(max_length=20_000)]
 
 
@@ -99,7 +99,6 @@ class NodeReport(msgspec.Struct, frozen=True):
     name: _Text
     trees: tuple[PlaceReport, ...] = ()
     health: HealthReport = HealthReport()
-    counters: dict[str, int] = {}
     time: float = 0.0
     pid: _Count = 0
     host: _Text = ""

@@ -307,7 +307,7 @@ def test_the_history_is_bounded(scene):
         [],
         {"node": 1},
         {"node": "a", "name": "a", "trees": [{"name": "x"}]},
-        {"node": "a" * 2000, "name": "a"},
+        {"node": "a" * 20_000, "name": "a"},
         {"node": "a", "name": "a", "tracebacks": {"u": "x" * 30_000}},
     ],
 )

@@ -36,7 +36,7 @@ function opened(state, act) {
       order("Replay", "replay", chosen, state, act),
       order("Drop", "drop", chosen, state, act),
       h("button", { type: "button", onclick: () => act.letters(desk.address) }, "Look again"),
-      desk.more ? h("span", { class: "dim" }, "There are more; these are the latest.") : null),
+      desk.more ? h("span", { class: "dim" }, "There are more than these.") : null),
     h("ul", { class: "letters" }, desk.letters.map((letter) => line(letter, desk, act))));
 }
 
