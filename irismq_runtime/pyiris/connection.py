@@ -338,17 +338,18 @@ class Connection:
         self._line.link = None
         self._line.reason = reason
         self._stop_pulse()
-        unsent = self.requests.unsent(link.turn)
-        self.requests.cut(self.requests.sent(link.turn), "unknown", reason)
+        unsent, sent = self.requests.unsent(link.turn), self.requests.sent(link.turn)
+        if self._closing is None:  # first of all: who learns of the loss may ask anew at once
+            for reply in unsent:
+                reply.turn = UNSENT
+            self._hold = self._clock.call_later(self.options.hold, self._hold_over)
+        self.requests.cut(sent, "unknown", reason)
         self.topics.disconnected()
         self.tunnels.disconnected(self._line.peer, reason)
         if self.inbox is not None:
             self.inbox.disconnected()
         if self._closing is not None:
             return
-        for reply in unsent:
-            reply.turn = UNSENT
-        self._hold = self._clock.call_later(self.options.hold, self._hold_over)
         self._tell("iris.lost", reason=reason)
         count = self._reports.note(self._clock.monotonic())
         if count:

@@ -89,8 +89,12 @@ class Reply(asyncio.Future[bytes]):
     def announce(self) -> None:
         """Tell `on_done` that this is done, once."""
         on_done, self.on_done = self.on_done, None
-        if on_done is not None:
+        if on_done is None:
+            return
+        try:
             on_done(self)
+        except Exception:  # not the connection's: it goes on with what else has come
+            logger.exception("who waited for request %d failed to take its end", self.id)
 
 
 def failed(error: Exception) -> Reply:
@@ -163,9 +167,7 @@ class Requests:
             self._time_out(reply, "no member answered")
         elif body:
             reply.set_result(body)
-            on_done, reply.on_done = reply.on_done, None
-            if on_done is not None:
-                on_done(reply)
+            reply.announce()
         elif fault:
             reply.fail(RemoteFault(fault, cluster=reply.cluster))
         else:  # inside Iris an empty reply, or fault, cannot be told from none

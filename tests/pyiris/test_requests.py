@@ -322,3 +322,51 @@ async def test_an_error_that_nobody_awaits_does_not_warn(
     await turns()
     gc.collect()
     assert "never retrieved" not in caplog.text
+
+
+async def test_who_learns_of_a_loss_may_ask_anew_at_once(
+    connect: Any, relay: ScriptedRelay, clock: ManualClock
+) -> None:
+    """It is told while the link is being taken down, and its new request waits for the next."""
+    iris = await connect()
+    again: list[asyncio.Future[bytes]] = []
+    iris.request("c", b"first", 5.0, lambda _: again.append(iris.request("c", b"anew", 5.0)))
+    await turns()
+    relay.wire.cut()
+    await turns()
+    (reply,) = again
+    assert not reply.done()
+    clock.advance(0.2)
+    wire = await relay.next_wire(2)
+    request = await wire.next(ClientRequest)
+    wire.send(RelayReply(request.id, False, b"here", None))
+    assert await reply == b"here"
+
+
+async def test_a_waiter_that_fails_does_not_end_the_connection_of_the_others(
+    connect: Any, relay: ScriptedRelay, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: asyncio.Future[bytes]) -> None:
+        raise RuntimeError("a mistake of who waits")
+
+    iris = await connect()
+    first, second = iris.request("c", b"1", 1.0, fail), iris.request("c", b"2", 1.0)
+    one, two = await relay.wire.next(ClientRequest), await relay.wire.next(ClientRequest)
+    relay.wire.send(RelayReply(one.id, False, b"a", None), RelayReply(two.id, False, b"b", None))
+    assert (await first, await second) == (b"a", b"b")
+    assert iris.health().ok
+    assert "a mistake of who waits" in caplog.text
+
+
+async def test_asking_one_after_another_takes_one_write_each_and_no_turn_for_it(
+    connect: Any, relay: ScriptedRelay
+) -> None:
+    iris = await connect()
+    wire = relay.wire
+    for _ in range(5):
+        before = wire.writes
+        reply = iris.request("c", b"x", 1.0)
+        assert wire.writes == before + 1, "it has left before anybody waits"
+        request = await wire.next(ClientRequest)
+        wire.send(RelayReply(request.id, False, b"y", None))
+        assert await reply == b"y"
