@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
-__all__ = ["Process", "irismq", "running"]
+__all__ = ["IRISMQ", "Process", "irismq", "running"]
 
 ROOT = Path(__file__).parents[2]
+#: How `irismq` is started, in front of its arguments.
+IRISMQ = (sys.executable, "-m", "irismq_runtime.cli")
 
 
 class Process:
@@ -55,11 +57,11 @@ class Process:
         return code
 
 
-async def _start(*arguments: str, **environment: str) -> asyncio.subprocess.Process:
+async def _start(
+    program: Sequence[str], arguments: Sequence[str], environment: Mapping[str, str]
+) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "irismq_runtime.cli",
+        *program,
         *arguments,
         cwd=ROOT,
         env={**os.environ, "COLUMNS": "200", **environment},
@@ -70,9 +72,11 @@ async def _start(*arguments: str, **environment: str) -> asyncio.subprocess.Proc
 
 
 @contextlib.asynccontextmanager
-async def running(*arguments: str, **environment: str) -> AsyncIterator[Process]:
-    """A running `irismq` command, killed at the end if it still runs."""
-    process = Process(await _start(*arguments, **environment))
+async def running(
+    *arguments: str, program: Sequence[str] = IRISMQ, **environment: str
+) -> AsyncIterator[Process]:
+    """A running `irismq` command (or `program`), killed at the end if it still runs."""
+    process = Process(await _start(program, arguments, environment))
     try:
         yield process
     finally:
@@ -81,9 +85,16 @@ async def running(*arguments: str, **environment: str) -> AsyncIterator[Process]
         await process.ends()
 
 
-async def irismq(*arguments: str, **environment: str) -> tuple[int, str, str]:
+async def irismq(
+    *arguments: str, program: Sequence[str] = IRISMQ, **environment: str
+) -> tuple[int, str, str]:
     """Run a command to its end; exit code, standard output, standard error."""
-    process = await _start(*arguments, **environment)
-    out, err = await process.communicate()
+    process = await _start(program, arguments, environment)
+    try:
+        out, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
     assert process.returncode is not None
     return process.returncode, out.decode(), err.decode()

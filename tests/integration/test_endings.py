@@ -7,7 +7,6 @@ doing: each of these would go on for a minute, and the limit of the test is shor
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import shutil
 import signal
@@ -19,11 +18,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from irismq_runtime.cli import codes
-from tests.integration.processes import ROOT, Process, irismq, running
+from tests.cli.fakes import black_hole
+from tests.integration.processes import IRISMQ, ROOT, Process, irismq, running
 from tests.integration.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from contextlib import AbstractAsyncContextManager
 
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
@@ -42,16 +41,16 @@ async def test_case_124_a_signal_while_idle(number):
         assert await process.ends() == codes.OK
 
 
-async def test_case_124_a_handler_of_a_minute_is_cut_after_the_drain():
-    async with run("awaits") as process:
-        await process.says("awaits")
-        process.signal(signal.SIGTERM)
-        assert await process.ends() == codes.OK
-
-
-async def test_case_124_a_thread_of_a_minute_is_left_behind():
-    async with run("thread_blocks") as process:
-        await process.says("thread blocks")
+@pytest.mark.parametrize(
+    ("tree", "does"),
+    [
+        ("awaits", "awaits"),  # cut after the drain
+        ("thread_blocks", "thread blocks"),  # left behind
+    ],
+)
+async def test_case_124_a_signal_during_a_handler_of_a_minute(tree, does):
+    async with run(tree) as process:
+        await process.says(does)
         process.signal(signal.SIGTERM)
         assert await process.ends() == codes.OK
 
@@ -80,21 +79,6 @@ async def test_case_124_a_second_signal_during_the_shutdown():
         await process.says("stopping")
         process.signal(signal.SIGINT)
         assert await process.ends() == codes.FORCED
-
-
-@contextlib.contextmanager
-def black_hole() -> Iterator[str]:
-    """An address whose connections are neither taken nor refused: its queue is full."""
-    with contextlib.ExitStack() as stack:
-        listening = stack.enter_context(socket.socket())
-        listening.bind(("127.0.0.1", 0))
-        listening.listen(0)
-        for _ in range(8):
-            waiting = stack.enter_context(socket.socket())
-            waiting.setblocking(False)
-            with contextlib.suppress(BlockingIOError):
-                waiting.connect(listening.getsockname())
-        yield "{}:{}".format(*listening.getsockname())
 
 
 async def test_case_124_a_signal_while_connecting_to_a_black_hole():
@@ -145,20 +129,11 @@ async def test_case_122_an_error_of_our_own_has_its_own_code():
         "runner.make_node = None\n"
         "main.main()"
     )
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        program,
-        "run",
-        "tests.integration.endings:awaits",
-        "--embedded",
-        cwd=ROOT,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    _, said = await process.communicate()
-    assert process.returncode == codes.BUG
-    assert b"TypeError: 'NoneType' object is not callable" in said
-    assert said.splitlines()[-1].startswith(b"irismq: this is an error of irismq itself")
+    tree = ("run", "tests.integration.endings:awaits", "--embedded")
+    code, _, said = await irismq(*tree, program=(sys.executable, "-c", program))
+    assert code == codes.BUG
+    assert "TypeError: 'NoneType' object is not callable" in said
+    assert said.splitlines()[-1].startswith("irismq: this is an error of irismq itself")
 
 
 async def test_systemd_hears_of_the_life_of_a_process(tmp_path):
@@ -187,9 +162,8 @@ async def test_systemd_hears_of_the_life_of_a_process(tmp_path):
 async def _can_be_pid_1() -> bool:
     if shutil.which("unshare") is None:
         return False
-    quiet = asyncio.subprocess.DEVNULL
-    child = await asyncio.create_subprocess_exec(*_AS_PID_1, "true", stdout=quiet, stderr=quiet)
-    return await child.wait() == 0
+    code, _, _ = await irismq("true", program=_AS_PID_1)
+    return code == 0
 
 
 _AS_PID_1 = ("unshare", "-Urpf", "--kill-child")
@@ -201,27 +175,10 @@ async def test_pid_1_of_a_container_obeys_signals(moment):
     if not await _can_be_pid_1():
         pytest.skip("no PID namespaces for this user")
     tree = {"awaits": "endings:awaits", "importing": "endless_import"}
-    process = Process(
-        await asyncio.create_subprocess_exec(
-            *_AS_PID_1,
-            sys.executable,
-            "-m",
-            "irismq_runtime.cli",
-            "run",
-            f"tests.integration.{tree[moment]}",
-            *("--embedded", "--drain", "0.3"),
-            cwd=ROOT,
-            stdin=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
-    )
-    try:
+    run = ("run", f"tests.integration.{tree[moment]}", "--embedded", "--drain", "0.3")
+    async with running(*run, program=(*_AS_PID_1, *IRISMQ)) as process:
         await process.says(moment)
         pid = process.process.pid
         (inside,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         os.kill(int(inside), signal.SIGTERM)
         assert await process.ends() == codes.OK
-    finally:
-        if process.process.returncode is None:
-            process.process.kill()
-        await process.ends()

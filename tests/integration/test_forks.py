@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import sys
@@ -12,31 +11,18 @@ from typing import Any
 import pytest
 
 from actors._forked import EXIT_FORKED
+from tests.integration.processes import irismq
 
-PROGRAM = Path(__file__).with_name("forking.py")
+PROGRAM = str(Path(__file__).with_name("forking.py"))
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
 
 async def program(what: str) -> tuple[dict[str, Any], str]:
     """What the program printed, and what it said; it must end by itself with 0."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        str(PROGRAM),
-        what,
-        cwd=PROGRAM.parents[2],
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        out, err = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode == 0, err.decode()
-    return json.loads(out), err.decode()
+    code, out, said = await irismq(what, program=(sys.executable, PROGRAM))
+    assert code == 0, said
+    return json.loads(out), said
 
 
 @pytest.mark.parametrize("where", ["loop", "thread"])

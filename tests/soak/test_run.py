@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import sys
@@ -10,28 +9,20 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.processes import irismq
 from tests.soak.chart import picture, rows, spark
 from tests.soak.judgement import ALLOWANCES
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.timeout(90)
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="it reads /proc")
 async def test_a_short_run(tmp_path):
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "tests/soak/run.py", "--seconds", "2", "--json", tmp_path / "samples"),
-        cwd=ROOT,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    try:
-        out = (await process.communicate())[0].decode()
-    finally:
-        if process.returncode is None:
-            process.kill()
-    assert process.returncode == 0, out
+    file = tmp_path / "samples"
+    soak = ("--seconds", "2", "--json", str(file))
+    code, out, said = await irismq(*soak, program=(sys.executable, "tests/soak/run.py"))
+    assert code == 0, out + said
     assert out.splitlines()[-1] == "too short to be judged"
-    samples = json.loads((tmp_path / "samples").read_text())
+    samples = json.loads(file.read_text())
     assert set(samples) == {"servers", "service", "client"}
     for series in samples.values():
         assert set(series) == {"seconds", *ALLOWANCES}
