@@ -126,6 +126,8 @@ class Answer:
 _VERSION: Final = re.compile(rb'"version": ?"([^"\\]{1,40})"')
 _RELAY: Final = re.compile(re.escape(RELAY_MAGIC.encode()) + rb".(v[\w.-]{1,30})", re.DOTALL)
 _DATE: Final = re.compile(rb"^date: ([^\r\n]{1,60})\r?$", re.IGNORECASE | re.MULTILINE)
+#: nsqd refuses what is not its opening in a frame of type 1, an error.
+_NSQD_REFUSAL: Final = b"\x00\x00\x00\x01E_BAD_PROTOCOL"
 #: nsqlookupd refuses nsqd's opening in its own framing, which has no frame type.
 _LOOKUPD_REFUSAL: Final = b"\x00\x00\x00\x0eE_BAD_PROTOCOL"
 _TLS_ALERT: Final = b"\x15\x03"
@@ -134,7 +136,7 @@ _FIRST: Final = 32
 
 def recognize_untrusted(answers: Openings) -> Answer:
     """Tell who it is."""
-    known = _broker_untrusted(answers.nsq) or _relay_untrusted(answers)
+    known = _broker_untrusted(answers) or _relay_untrusted(answers)
     if known is not None:
         return known
     if answers.ping.startswith(b"HTTP/"):
@@ -145,9 +147,13 @@ def recognize_untrusted(answers: Openings) -> Answer:
     return Answer(Kind.OTHER, first="it wants TLS" if said.startswith(_TLS_ALERT) else _text(said))
 
 
-def _broker_untrusted(nsq: bytes) -> Answer | None:
+def _broker_untrusted(answers: Openings) -> Answer | None:
+    nsq = answers.nsq
     if b'"max_rdy_count"' in nsq or nsq[4:8] == b"\x00\x00\x00\x00":
         return Answer(Kind.NSQD, version=_version(nsq))
+    # A slow one may have answered the others' openings only, with its refusal.
+    if any(said[4:].startswith(_NSQD_REFUSAL) for said in (answers.iris, answers.ping)):
+        return Answer(Kind.NSQD)
     return Answer(Kind.LOOKUPD_TCP) if nsq.startswith(_LOOKUPD_REFUSAL) else None
 
 

@@ -2,9 +2,9 @@
 
 The messages are copies, of a channel of the command's own that ends with it. nsqd
 keeps for a topic's first channel what came before it, and copies to those that
-exist: so where the topic has no other channel the members' one is made first, or
-this command would be the only one to get what was told. A message is finished when
-it has been written, whole; what was not goes back.
+exist: so where the topic has no other channel, that of its members (or of the dead
+letters) is made first, or this command would be the only one to get what was told.
+A message is finished when it has been written, whole; what was not goes back.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from irismq_runtime.cli.probes import wrong_servers
 from irismq_runtime.config import DEFAULT_NSQD_PORT, Endpoint, parse_endpoints
 from irismq_runtime.errors import ConfigError, NotConnected
 from irismq_runtime.mailbox import MailboxConfig, NsqMailbox
-from irismq_runtime.messaging import MAILBOX_CHANNEL, mailbox_topic
+from irismq_runtime.messaging import DEAD_CHANNEL, MAILBOX_CHANNEL, mailbox_topic
 from irismq_runtime.node.signals import Signals
 
 if TYPE_CHECKING:
@@ -99,8 +99,12 @@ def tail(
     async def work() -> None:
         brokers = parse_endpoints(nsqd, option="nsqd", default_port=DEFAULT_NSQD_PORT)
         topic = mailbox_topic(address)
+        keeper = DEAD_CHANNEL if address.endswith(".dead") else MAILBOX_CHANNEL
+        if channel in {DEAD_CHANNEL, MAILBOX_CHANNEL}:
+            raise ConfigError("--channel", f"{channel} is its members'", "give another name")
         if not take:
-            await _keep_for_others(topic, channel, _http_of(brokers, nsqd_http))
+            for broker in _http_of(brokers, nsqd_http):
+                await _keep_for_others(topic, channel, keeper, broker)
         await _follow(brokers, topic, channel, count or 0, forms[0] if forms else as_text)
 
     execute(work())
@@ -116,35 +120,36 @@ def _http_of(brokers: tuple[Endpoint, ...], given: list[str]) -> tuple[Endpoint,
     return found
 
 
-async def _keep_for_others(topic: str, channel: str, brokers: tuple[Endpoint, ...]) -> None:
-    """See to it that the topic has a channel besides ours, at every broker."""
-    for broker in brokers:
-        try:
-            stats = await get_json(str(broker), "/stats", topic=topic)
-            if _others_untrusted(stats, topic, channel):
-                continue
-            await post(str(broker), "/topic/create", topic=topic)
-            await post(str(broker), "/channel/create", topic=topic, channel=MAILBOX_CHANNEL)
-        except NotConnected as error:
-            fail(
-                f"{error.peer} does not answer: {error.reason}; give nsqd's HTTP address with "
-                "--nsqd-http, or --take to take what no other channel is there to get",
-                codes.UNREACHABLE,
-            )
-        note = f"nobody has consumed {topic} at {broker} yet: made its channel {MAILBOX_CHANNEL}, "
-        err.print(f"{note}so that what is told is kept for its members", **_PLAIN)
+async def _keep_for_others(topic: str, channel: str, keeper: str, broker: Endpoint) -> None:
+    """See to it that the topic has a channel besides ours, and that ours is ours."""
+    try:
+        stats = await get_json(str(broker), "/stats", topic=topic)
+        consumers = _consumers_untrusted(stats, topic)
+        if consumers.get(channel):
+            fail(f"somebody consumes channel {channel} of {topic}: give another", codes.USAGE)
+        if any(name != channel and not name.startswith(_OWN) for name in consumers):
+            return
+        await post(str(broker), "/topic/create", topic=topic)
+        await post(str(broker), "/channel/create", topic=topic, channel=keeper)
+    except NotConnected as error:
+        fail(
+            f"{error.peer} does not answer: {error.reason}; give nsqd's HTTP address with "
+            "--nsqd-http, or --take to take what no other channel is there to get",
+            codes.UNREACHABLE,
+        )
+    note = f"nobody has consumed {topic} at {broker} yet: made its channel {keeper}, "
+    err.print(f"{note}so that what is told is kept", **_PLAIN)
 
 
-def _others_untrusted(stats: Any, topic: str, channel: str) -> list[str]:
-    """Return the channels of `topic` that are not of a command like this one."""
+def _consumers_untrusted(stats: Any, topic: str) -> dict[str, int]:
+    """Return channel -> connections of `topic`, from an nsqd's statistics."""
     listed = stats.get("topics") if isinstance(stats, dict) else None
-    return [
-        name
+    return {
+        found.get("channel_name", ""): found.get("client_count", 0)
         for entry in listed or ()
         if entry.get("topic_name") == topic
-        for name in (found.get("channel_name", "") for found in entry.get("channels") or ())
-        if name != channel and not name.startswith(_OWN)
-    ]
+        for found in entry.get("channels") or ()
+    }
 
 
 _PLAIN: Final[dict[str, Any]] = {"markup": False, "highlight": False, "soft_wrap": True}
@@ -163,18 +168,20 @@ async def _follow(
     mailbox = NsqMailbox([str(broker) for broker in brokers], config=config)
     name = channel or f"{_OWN}{secrets.token_hex(4)}#ephemeral"
     with Signals(asyncio.get_running_loop(), lambda _: over.set(), codes.FORCED):
+        ending = asyncio.ensure_future(over.wait())
         try:
-            await _started(mailbox, brokers)
+            await _unless(ending, asyncio.ensure_future(_started(mailbox, brokers)))
             window = min(_WINDOW, count or _WINDOW)
             consumption = await mailbox.consume(topic, name, arrived.put_nowait, window=window)
             try:
-                await _connected(consumption)
+                await _unless(ending, asyncio.ensure_future(_connected(consumption)))
                 where = ", ".join(map(str, brokers))
                 err.print(f"tailing {topic} at {where} through {name}; Ctrl-C stops", **_PLAIN)
-                await _print(arrived, consumption, count, form, over)
+                await _print(arrived, consumption, count, form, Pipe(1, over.set), ending)
             finally:
                 await consumption.stop(0.0)
         finally:
+            ending.cancel()
             await mailbox.close(2.0)
 
 
@@ -207,34 +214,31 @@ async def _print(
     consumption: Consumption,
     count: int,
     form: Callable[[StoredMessage], bytes],
-    over: asyncio.Event,
+    pipe: Pipe,
+    ending: asyncio.Future[Any],
 ) -> None:
     """Write what arrives until `count` are written, the reader is gone, or it is over."""
-    pipe = Pipe(1, over.set)
-    ending = asyncio.ensure_future(over.wait())
     written = 0
-    try:
-        while not count or written < count:
-            stored = await _unless(ending, asyncio.ensure_future(arrived.get()))
-            if stored is None:
-                return
-            if not consumption.claim(stored):
-                continue  # its lease was lost: it comes again
-            if not await _unless(ending, pipe.write(form(stored))):
-                stored.requeue(0.0, penalty=False)
-                return
-            stored.finish()
-            written += 1
-            if count:
-                consumption.set_window(min(_WINDOW, count - written))
-    finally:
-        ending.cancel()
+    while not count or written < count:
+        stored = await _unless(ending, asyncio.ensure_future(arrived.get()))
+        if stored is None:
+            return
+        if not consumption.claim(stored):
+            continue  # its lease was lost: it comes again
+        if not await _unless(ending, pipe.write(form(stored))):
+            stored.requeue(0.0, penalty=False)
+            return
+        stored.finish()
+        written += 1
+        if count:
+            consumption.set_window(min(_WINDOW, count - written))
 
 
 async def _unless(ending: asyncio.Future[Any], work: asyncio.Future[Any]) -> Any:
     """Return what `work` gives; None when `ending` is first."""
     await asyncio.wait((ending, work), return_when=asyncio.FIRST_COMPLETED)
-    if work.done():
-        return work.result()
-    work.cancel()
-    return None
+    if not work.done():
+        work.cancel()
+        await asyncio.wait((work,))
+        return None
+    return work.result()

@@ -131,6 +131,7 @@ def http(body: str, *, date: float | None = None) -> bytes:
         ),
         (Openings(ping=http("hello")), Answer(Kind.HTTP, first="HTTP/1.1 200 OK")),
         (Openings(nsq=b"\0\0\0\x0eE_BAD_PROTOCOL"), Answer(Kind.LOOKUPD_TCP)),
+        (Openings(ping=b"\0\0\0\x12\0\0\0\x01E_BAD_PROTOCOL"), Answer(Kind.NSQD)),
         (Openings(nsq=b'INFO {"version":"2.10"}'), Answer(Kind.NATS, version="2.10")),
         (Openings(), Answer(Kind.SILENT)),
         (Openings(iris=b"-ERR\x1b[2J"), Answer(Kind.OTHER, first=r"'-ERR\x1b[2J'")),

@@ -45,9 +45,9 @@ class Broker:
         await post(self.http, "/topic/create", topic=TOPIC)
         await post(self.http, "/channel/create", topic=TOPIC, channel=name)
 
-    async def channels(self) -> dict[str, Any]:
-        stats = await get_json(self.http, "/stats", topic=TOPIC)
-        found = [entry for entry in stats["topics"] or () if entry["topic_name"] == TOPIC]
+    async def channels(self, topic: str = TOPIC) -> dict[str, Any]:
+        stats = await get_json(self.http, "/stats", topic=topic)
+        found = [entry for entry in stats["topics"] or () if entry["topic_name"] == topic]
         listed = found[0]["channels"] or () if found else ()
         return {channel["channel_name"]: channel for channel in listed}
 
@@ -71,10 +71,14 @@ async def broker(request: pytest.FixtureRequest) -> AsyncIterator[Broker]:
 
 @contextlib.asynccontextmanager
 async def tailing(
-    broker: Broker, *arguments: str, then: str = "", stdout: int = asyncio.subprocess.PIPE
+    broker: Broker,
+    *arguments: str,
+    address: str = TOPIC,
+    then: str = "",
+    stdout: int = asyncio.subprocess.PIPE,
 ) -> AsyncIterator[Process]:
     """`irismq tail`, ready; `then`: what a shell does with it, in which "$@" is the command."""
-    command = [sys.executable, "-m", "irismq_runtime.cli", "tail", TOPIC]
+    command = [sys.executable, "-m", "irismq_runtime.cli", "tail", address]
     command += [*broker.flags, "--nsqd-http", broker.http, *arguments]
     if then:
         command = ["sh", "-c", then, "sh", *command]
@@ -88,7 +92,7 @@ async def tailing(
     )
     process = Process(started)
     try:
-        await process.says(f"tailing {TOPIC}")
+        await process.says(f"tailing {address} ")
         yield process
     finally:
         if started.returncode is None:
@@ -196,6 +200,27 @@ async def test_nothing_is_stolen_from_a_mailbox_that_nobody_has_opened_yet(broke
     while (await broker.channels())["mailbox"]["depth"] != 2:
         await asyncio.sleep(0)
     await _only(broker, "mailbox")
+
+
+async def test_dead_letters_are_kept_for_those_who_replay_them(broker: Broker) -> None:
+    letters = f"{TOPIC}.dead"
+    await broker.mailbox.publish(letters, b"a letter")
+    flags = (*broker.flags, "--nsqd-http", broker.http)
+    code, _, said = await irismq("tail", letters, *flags, "--channel", "dead")
+    assert (code, "its members'" in said) == (codes.USAGE, True)
+    async with tailing(broker, "--raw", address=letters) as process:
+        await broker.mailbox.publish(letters, b"another")
+        assert await line(process) in {b"a letter\n", b"another\n"}
+        while (await broker.channels(letters))["dead"]["depth"] != 2:
+            await asyncio.sleep(0)
+
+
+async def test_a_channel_that_somebody_consumes_is_left_to_him(broker: Broker) -> None:
+    await broker.channel("board")
+    async with tailing(broker, "--channel", "audit"):
+        flags = (*broker.flags, "--nsqd-http", broker.http)
+        code, _, said = await irismq("tail", TOPIC, *flags, "--channel", "audit")
+        assert (code, "somebody consumes channel audit" in said) == (codes.USAGE, True)
 
 
 async def test_a_topic_with_a_channel_gets_no_other(broker: Broker) -> None:
