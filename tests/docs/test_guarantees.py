@@ -14,20 +14,30 @@ ROOT = pathlib.Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "guarantees.md").read_text()
 PROMISES = rows(PAGE, "promise")
 VERBS = rows(PAGE, "verb")
+#: Marks of tests that do not run everywhere.
+SOMEWHERE = re.compile(r"^@pytest\.mark\.(soak|real_\w+|skip\w*|xfail)", re.MULTILINE)
 
 
 @functools.cache
-def names_in(file: str) -> set[str]:
+def marks_in(file: str) -> dict[str, set[str]]:
+    """The tests of a file, and the marks by which they run in some places only."""
     text = (ROOT / "tests" / file).read_text()
-    return set(re.findall(r"^ *(?:async )?def (test_\w+)\(", text, re.MULTILINE))
+    found: dict[str, set[str]] = {}
+    for part in text.split("\n\n\n"):
+        marks = set(
+            re.findall(r"^@pytest\.mark\.(soak|real_\w+|skip\w*|xfail)", part, re.MULTILINE)
+        )
+        for name in re.findall(r"^(?:async )?def (test_\w+)\(", part, re.MULTILINE):
+            found[name] = marks
+    return found
 
 
 @pytest.mark.parametrize(("promise", "tests"), PROMISES, ids=[row[0] for row in PROMISES])
 def test_a_promise_is_held_by_tests_that_exist(promise: str, tests: str) -> None:
     named = re.findall(r"`([\w/]+\.py)::(\w+)`", tests)
-    assert named
     assert tests.count("`") == 2 * len(named)
-    assert [name for file, name in named if name not in names_in(file)] == []
+    assert [name for file, name in named if name not in marks_in(file)] == []
+    assert any(not marks_in(file)[name] for file, name in named)
 
 
 def test_every_error_of_a_verb_is_in_the_section_of_the_verb() -> None:
