@@ -19,10 +19,10 @@ from actors._parcels import Internal
 from actors.ask import Ask
 from actors.delivery import Delivery, Outcome, Parcel
 from actors.errors import ActorDeadError, AskCycle, MailboxFull, Restarting
-from actors.ref import ActorRef
 
 if TYPE_CHECKING:
     from actors.exits import Exit
+    from actors.ref import ActorRef
     from actors.system import System
 
 __all__ = ["Mailbox"]
@@ -53,7 +53,7 @@ class Mailbox:
         self.system = system
         self.actor_class: type[Any] = actor_class
         self.serial = system.next_serial()
-        self.ref: ActorRef[Any] = ActorRef(self)  # type: ignore[arg-type]  # the cell is the only kind of mailbox
+        self.ref: ActorRef[Any] = system.ref_class(self)  # type: ignore[arg-type]  # the cell is the only kind of mailbox
         self.inbox: deque[Any] = deque()
         limit: int | None = getattr(actor_class, "inbox_limit", None)
         self.limit: int = system.inbox_limit if limit is None else limit

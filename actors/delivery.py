@@ -31,6 +31,7 @@ __all__ = [
     "Scope",
     "Scoped",
     "ScopedDelivery",
+    "ScopedParcel",
     "outcome_of",
 ]
 
@@ -284,10 +285,10 @@ class Scope(Protocol):
         """What came of the message. On the loop, once."""
 
 
-class Scoped(Delivery):
-    """Mixed in before a class of deliveries: `scope` is entered and left around the handler.
+class ScopedParcel(Parcel):
+    """Mixed in before a class of parcels: `scope` is entered and left around the handler.
 
-    Deliveries without one are of another class, so it costs them nothing. A handler
+    Parcels without one are of another class, so it costs them nothing. A handler
     that promises to answer later leaves the scope with the promise.
     """
 
@@ -325,6 +326,12 @@ class Scoped(Delivery):
     def promised(self) -> None:
         """Leave; the answer ends it."""
         self.scope.leave()
+
+
+class Scoped(ScopedParcel, Delivery):
+    """The same for deliveries, whose scope learns how they end."""
+
+    __slots__ = ()
 
     def _end(self, outcome: Outcome) -> None:
         self.scope.end(outcome)

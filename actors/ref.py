@@ -12,7 +12,7 @@ of -1, so that the one comparison finds it too.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, overload
 
 import pykka
 from pykka.messages import ProxyCall, ProxyGetAttr, ProxySetAttr
@@ -44,6 +44,9 @@ class ActorRef(pykka.ActorRef[Any], Generic[A]):
     """A reference to the slot of an actor. Made by the runtime alone."""
 
     __slots__ = ("_cell",)
+
+    #: What an ask is made of; a subclass has its own.
+    _make_ask: ClassVar[Callable[..., Ask[Any]]] = Ask
 
     def __init__(self, cell: Cell) -> None:
         self._cell = cell
@@ -137,7 +140,8 @@ class ActorRef(pykka.ActorRef[Any], Generic[A]):
         bucket = system.deadlines.default if timeout is None else system.deadlines.table(timeout)
         deadline = system.now() + bucket.timeout
         pending = bucket.pending
-        ask: Ask[Any] = Ask(cell, message, pending, bucket.timeout, deadline, asked_by, chain)
+        make = self._make_ask
+        ask: Ask[Any] = make(cell, message, pending, bucket.timeout, deadline, asked_by, chain)
         pending[ask] = deadline
         if not bucket.armed:
             bucket.armed = True

@@ -33,6 +33,7 @@ from actors.deadlines import Deadlines, check_seconds
 from actors.errors import BlockingCall
 from actors.events import Events
 from actors.exits import Exit
+from actors.ref import ActorRef
 from actors.slow import SlowHandler, SlowHandlers
 from actors.tally import Past, Tally, tally_of
 from actors.watchdog import Watchdog
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
 
     from actors._ending import Ending
-    from actors.ref import ActorRef
+    from actors.delivery import Scope
 
 __all__ = ["Counters", "Lifecycle", "Statistics", "System", "default_system"]
 
@@ -121,6 +122,9 @@ class System(Reports):
         self.deadlines = Deadlines(self, self.ask_timeout)
         self.counters = Counters()
         self.past: dict[type, Past] = {}
+        #: The class of the refs of actors that start from now on; see `carry`.
+        self.ref_class: type[ActorRef[Any]] = ActorRef
+        self.scope_here: Callable[[], Scope | None] = lambda: None
         self.slow = SlowHandlers(self, slow_after)
         self.real_time = isinstance(self.clock, LoopClock)
         self.lifecycle: list[Lifecycle] = []
@@ -267,6 +271,18 @@ class System(Reports):
     def actors(self) -> list[ActorRef[Any]]:
         """The refs of all slots that have not ended, oldest first. Any thread."""
         return [cell.ref for cell in self.cells()]
+
+    def carry(self, scope_here: Callable[[], Scope | None]) -> None:
+        """Let local tells and asks take along what `scope_here()` gives where they are made.
+
+        It is in force while they are handled (None: nothing is). For the actors that
+        start from now on; their refs are of a class of their own, so that a system
+        without pays nothing.
+        """
+        from actors.scoped_ref import ScopedRef
+
+        self.scope_here = scope_here
+        self.ref_class = ScopedRef
 
     def tally(self) -> dict[type, Tally]:
         """What the actors of each class have done, and how many there are. Loop thread."""

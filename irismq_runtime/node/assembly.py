@@ -152,6 +152,8 @@ def assemble(
         ask_timeout=config.ask_timeout,
         publish_timeout=config.publish_timeout,
     )
+    if outbound.tracing is not None:
+        system.carry(outbound.tracing.here)
     incoming = _incoming(system, outbound, counters)
     _connect(presence, watchers, outbound)
     return Parts(

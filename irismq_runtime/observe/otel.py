@@ -173,7 +173,7 @@ class OtelTracing:
         """See `Tracing`."""
         text = headers.get(TRACEPARENT)
         if _is_unsampled(text):
-            return _Passing(text)
+            return _not_sampled(text)
         parent = parent_of_untrusted(headers)
         if parent is None:
             return None
@@ -197,7 +197,7 @@ class OtelTracing:
         """See `Tracing`."""
         text = headers.get(TRACEPARENT)
         if _is_unsampled(text):
-            return _Passing(text)
+            return _not_sampled(text)
         parent = parent_of_untrusted(headers)
         if parent is None:
             return None
@@ -210,6 +210,11 @@ class OtelTracing:
         }
         name = f"{address}/{method}"
         return _Handling(self._tracer, parent, name, SpanKind.SERVER, attributes)
+
+    def here(self) -> Scope | None:
+        """See `Tracing`."""
+        now = contexts.get_current()
+        return _Carrying(now) if now else None
 
     @contextmanager
     def conversation(self, headers: Mapping[str, Any], address: str, method: str) -> Iterator[None]:
@@ -257,13 +262,13 @@ class _NotSampled(NonRecordingSpan):
         return parent_of_untrusted({TRACEPARENT: self.header}) or INVALID_SPAN_CONTEXT
 
 
-class _Passing:
-    """Fills `actors.delivery.Scope` where nothing is sampled: what is below stays so."""
+class _Carrying:
+    """Fills `actors.delivery.Scope` with a context, without a span of its own."""
 
     __slots__ = ("_before", "_context")
 
-    def __init__(self, header: str) -> None:
-        self._context = contexts.Context({_SPAN: _NotSampled(header)})
+    def __init__(self, context: contexts.Context) -> None:
+        self._context = context
         self._before: contexts.Context | None = None
 
     def enter(self) -> None:
@@ -328,6 +333,11 @@ class _Handling:
         elif outcome.error is not None:
             span.set_attribute("error.type", type(outcome.error).__qualname__)
         span.end()
+
+
+def _not_sampled(header: str) -> _Carrying:
+    """Nothing is sampled there, and what is below stays so."""
+    return _Carrying(contexts.Context({_SPAN: _NotSampled(header)}))
 
 
 def _put_back(before: contexts.Context | None, span: trace.Span | None) -> None:

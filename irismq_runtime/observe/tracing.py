@@ -87,6 +87,10 @@ class Tracing(Protocol):
         """A request came; as `consumer`."""
         ...
 
+    def here(self) -> Scope | None:
+        """What is in force where it is called, for local messages; None: nothing is."""
+        ...
+
     def conversation(
         self, headers: Mapping[str, Any], address: str, method: str
     ) -> AbstractContextManager[object]:

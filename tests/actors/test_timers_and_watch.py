@@ -191,10 +191,13 @@ class Watcher(Actor):
 async def test_case_130_who_watched_keeps_nothing_of_what_has_ended(actor_system: System) -> None:
     heard: list[str] = []
 
+    class Patient(Counter):  # of its own: other tests of this process may leave a Counter
+        pass
+
     class Nurse(Actor):
         @receives(str)
         def watch_one(self, _: str) -> int:
-            watched = actor_system.start(Counter)
+            watched = actor_system.start(Patient)
             self.watch(watched)
             watched.stop()
             return id(watched._cell)
@@ -209,7 +212,7 @@ async def test_case_130_who_watched_keeps_nothing_of_what_has_ended(actor_system
         await settle(actor_system)
         assert len(heard) == number + 1
     gc.collect()
-    assert [o for o in gc.get_objects() if isinstance(o, Cell) and o.actor_class is Counter] == []
+    assert [o for o in gc.get_objects() if isinstance(o, Cell) and o.actor_class is Patient] == []
     assert nurse._cell.company().watching == {}
 
 

@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
 from opentelemetry.trace import SpanKind, StatusCode
 
-from actors import Actor, LoopClock, Refused, ThreadActor, exposed, message, receives
+from actors import Actor, LoopClock, Refused, Retry, ThreadActor, exposed, message, receives
 from actors.testing import ManualClock
 from irismq_runtime import durable as durable_topic
 from irismq_runtime import live
@@ -277,6 +277,65 @@ async def test_the_status_says_how_it_ended(world, spans):
     assert server_span.events[0].attributes["exception.type"] == "ValueError"
     (absent,) = spans.named("trace.nobody/trace.relay")
     assert absent.attributes["error.type"] == "NoSuchService"
+
+
+async def test_local_messages_carry_on_the_trace_without_spans_of_their_own(world, spans):
+    class Front(Actor):
+        address = "trace.front"
+
+        def __init__(self, back):
+            self.back = back
+
+        @receives(Relay)
+        async def relay(self, order):
+            self.back.tell(Relay("span", "trace.end"))
+            return await self.back.ask(Add(3))
+
+    class Back(Worker):
+        address = None
+
+    async with world.node("one") as one, world.node("client") as client:
+        end = one.system.start(End, one, spans.tracer)
+        back = one.system.start(Back, one, spans.tracer)
+        front = one.system.start(Front, back)
+        for ref in (end, back, front):
+            await ref.started()
+        assert await client.ref("trace.front").ask(Relay("go")) == 3
+        told = await spans.until("inside")
+        asked = await spans.until("plain")
+        last = await spans.until("process trace.end")
+        await back.ask(Add(1))  # from outside of everything
+        outside = spans.named("plain")[1]
+    server = next(s for s in spans.named("trace.front/trace.relay") if s.kind is SpanKind.SERVER)
+    assert is_child(told, server)
+    assert is_child(asked, server)
+    assert last.context.trace_id == server.context.trace_id
+    assert outside.parent is None
+
+
+async def test_a_local_tell_that_is_tried_again_or_crashes_is_a_tell_as_any(world, spans):
+    class Again(Actor):
+        def __init__(self):
+            self.attempts = []
+
+        @receives(Relay)
+        def relay(self, order):
+            self.attempts.append(self.context.attempt)
+            if len(self.attempts) < 3:
+                raise Retry(after=0.0)
+            raise ValueError("boom")
+
+    async with world.node("one") as one:
+        ref = one.system.start(Again)
+        await ref.started()
+        actor = ref._cell.actor
+        with spans.tracer.start_as_current_span("the user's"):
+            ref.tell(Relay("x"))
+        while not one.system.dead_letters.total:
+            await asyncio.sleep(0)
+        assert actor.attempts == [1, 2, 3]
+        (letter,) = one.system.dead_letters
+        assert (letter.message, letter.reason) == (Relay("x"), "crashed")
 
 
 async def test_a_promised_answer_ends_its_span_and_the_next_message_is_not_in_it(world, spans):
