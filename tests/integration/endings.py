@@ -30,11 +30,11 @@ class Awaits(Starts):
 
 
 class Blocks(Starts):
-    """Blocks the loop for a minute."""
+    """Blocks the loop for ten minutes."""
 
     def on_receive(self, message: Any) -> None:
         say("blocks")
-        threading.Event().wait(60.0)
+        threading.Event().wait(600.0)
 
 
 class ThreadBlocks(ThreadActor):
@@ -43,14 +43,14 @@ class ThreadBlocks(ThreadActor):
 
     def on_receive(self, message: Any) -> None:
         say("thread blocks")
-        threading.Event().wait(60.0)
+        threading.Event().wait(600.0)
 
 
 class LeavesThread(Starts):
     """Has an executor's thread hang, as a resolver does whose name server is silent."""
 
     def on_receive(self, message: Any) -> None:
-        asyncio.get_running_loop().run_in_executor(None, threading.Event().wait, 60.0)
+        asyncio.get_running_loop().run_in_executor(None, threading.Event().wait, 600.0)
         say("left a thread")
 
 

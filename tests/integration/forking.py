@@ -1,4 +1,4 @@
-"""A program whose actors fork: `python forking.py SCENARIO` prints one line of JSON.
+"""A program whose actors fork: `python forking.py SCENARIO ...` prints a line of JSON for each.
 
 What a child saw comes through a pipe; the parent adds whether it still works.
 """
@@ -66,7 +66,7 @@ def own_system() -> None:
     """Fails unless the child can have actors of its own."""
     system = System("child")
     try:
-        assert system.start(Quiet).ask("twice", timeout=10.0).get() == "twice"
+        assert system.start(Quiet).ask("twice", timeout=60.0).get() == "twice"
     finally:
         system.close()
 
@@ -168,7 +168,7 @@ SERVICE: list[Any] = []
 OTHER: list[Any] = []
 
 
-async def until_signal(what: str) -> None:
+async def until_signal(scenarios: list[str]) -> None:
     """The node runs as `irismq run` runs it, and has its say before it ends."""
 
     class Asks(Actor):
@@ -176,16 +176,16 @@ async def until_signal(what: str) -> None:
             self.actor_ref.tell("go")
 
         async def on_receive(self, message: Any) -> None:
-            address, _, do = what.partition(" ")
             node = current_node()
             await node.settled()
-            ref = node.ref(f"forks.{address}")
             SERVICE.append(node.ref("forks.nobody"))
             OTHER.append(node.system.start(Quiet))
-            found = await ref.ask(Do(do), timeout=25.0)
-            after = await node.ref("forks.loop").ask(Do("ping"), timeout=10.0)
-            await node.ref("forks.loop").tell(Do("ping"))
-            print(json.dumps({"found": found, "after": after}), flush=True)  # noqa: T201  # the test reads it
+            for scenario in scenarios:
+                address, _, what = scenario.partition(" ")
+                found = await node.ref(f"forks.{address}").ask(Do(what), timeout=60.0)
+                after = await node.ref("forks.loop").ask(Do("ping"), timeout=60.0)
+                await node.ref("forks.loop").tell(Do("ping"))
+                print(json.dumps({"found": found, "after": after}), flush=True)  # noqa: T201  # the test reads it
             os.kill(os.getpid(), signal.SIGTERM)
 
     node = Node.embedded(name="forks", drain=1.0)
@@ -194,4 +194,4 @@ async def until_signal(what: str) -> None:
 
 
 if __name__ == "__main__":
-    run(until_signal(sys.argv[1]))
+    run(until_signal(sys.argv[1:]))

@@ -1,7 +1,7 @@
 """How `irismq run` ends: cases 122 and 124, systemd, PID 1. Embedded servers, real processes.
 
 That a signal is obeyed "in under a second" is said here by what the process was
-doing: each of these would go on for a minute, and the limit of the test is shorter.
+doing: each of these would go on for ten minutes, and the limit of the test is shorter.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
 
+pytestmark = pytest.mark.timeout(90)  # processes start, on a machine that may be slow
+
 
 def run(tree: str, *more: str, **environment: str) -> AbstractAsyncContextManager[Process]:
     module = f"tests.integration.endings:{tree}"
@@ -48,7 +50,7 @@ async def test_case_124_a_signal_while_idle(number):
         ("thread_blocks", "thread blocks"),  # left behind
     ],
 )
-async def test_case_124_a_signal_during_a_handler_of_a_minute(tree, does):
+async def test_case_124_a_signal_during_a_handler_of_ten_minutes(tree, does):
     async with run(tree) as process:
         await process.says(does)
         process.signal(signal.SIGTERM)
@@ -73,7 +75,7 @@ async def test_case_124_a_second_signal_while_the_loop_is_blocked():
 
 
 async def test_case_124_a_second_signal_during_the_shutdown():
-    async with run("stops_forever", "--drain", "60") as process:
+    async with run("stops_forever", "--drain", "600") as process:
         await process.says(" runs")
         process.signal(signal.SIGTERM)
         await process.says("stopping")
