@@ -37,13 +37,14 @@ from tests.contracts.relay.client import (
     open_tunnel,
     settle_event,
     settle_member,
+    until,
 )
 from tests.support.certificates import make_certificate
 from tests.support.iris_relay import EmbeddedServer
 from tests.support.nats_cluster import HOST, nats_cluster
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
 SOON = 20.0
 QUICK = NatsOptions(reconnect_pause=0.02, keep_interval=0.1)
@@ -59,12 +60,6 @@ async def relay(*urls: str, options: NatsOptions = QUICK, **more: Any) -> AsyncI
         yield server
     finally:
         await server.relay.stop()
-
-
-async def until(condition: Callable[[], bool], patience: float = SOON) -> None:
-    async with asyncio.timeout(patience):
-        while not condition():
-            await asyncio.sleep(0)
 
 
 async def serve(member: Client) -> None:
