@@ -82,10 +82,10 @@ async def history(node: Node, count: int) -> list[Said]:
                 return found
 
 
-async def members(node: Node, count: int) -> None:
-    """Wait until presence knows so many people."""
+async def members(node: Node, address: str, count: int) -> None:
+    """Wait until presence knows so many members."""
     async with asyncio.timeout(20):
-        while len(node.members(PEOPLE)) < count:  # noqa: ASYNC110  # there is no event for it
+        while len(node.members(address)) < count:  # noqa: ASYNC110  # there is no event for it
             await asyncio.sleep(0)
 
 
@@ -96,7 +96,7 @@ async def test_who_is_here_hears_what_is_said(host: Node) -> None:
             ada.type("good day")
             await grace.shows("ada: good day")
             await ada.shows("ada: good day")
-            await members(node, 2)
+            await members(node, PEOPLE, 2)
             grace.type("/who")
             await grace.shows("* here: ada, grace")
         await ada.shows("* grace has left")
@@ -105,7 +105,7 @@ async def test_who_is_here_hears_what_is_said(host: Node) -> None:
 async def test_the_archive_has_what_was_said_while_it_was_away(host: Node, tmp_path: Path) -> None:
     keeping = child(Archive, tmp_path / "chat.jsonl", name="archive")
     archive = await host.start(keeping)
-    async with person("ada", host) as (_, ada):
+    async with person("ada", host) as (node, ada):
         ada.type("one")
         assert await history(host, 1) == [Said("ada", "one")]
         await archive.stop()
@@ -113,6 +113,7 @@ async def test_the_archive_has_what_was_said_while_it_was_away(host: Node, tmp_p
         await ada.shows("ada: two")
         await host.start(keeping)
         assert await history(host, 2) == [Said("ada", "one"), Said("ada", "two")]
+        await members(node, ARCHIVE, 1)
         ada.type("/history")
         await ada.shows("  ada: one")
         await ada.shows("  ada: two")

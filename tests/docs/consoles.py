@@ -18,16 +18,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import re
 import shlex
 import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from tests.integration.processes import Process
+from tests.integration.processes import Process, irismq, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +50,11 @@ RUNS_ON = re.compile(r"irismq (dev|run) ")
 LOOKS = re.compile(r"irismq (tree|mailbox|dead|ask shop.inventory shop.stock)\b")
 NOT_RUN = re.compile(r"(pip|mkdir|cd) ")
 SIGNALS = {"^C": signal.SIGINT, "^\\": signal.SIGQUIT}
-USUAL = {"nsqd": "127.0.0.1:4150", "http": "127.0.0.1:4151", "iris": "127.0.0.1:55555"}
+#: Where the servers of `irismq dev` are, in the order of its line, and what names them.
+USUAL = ("127.0.0.1:4150", "127.0.0.1:4151", "127.0.0.1:55555")
+VARIABLES = ("IRISMQ_NSQD_ADDRESS", "IRISMQ_NSQD_HTTP_ADDRESS", "IRISMQ_IRIS_ADDRESS")
+#: What a busy machine may lead to, and after which nothing has been done.
+NOT_DONE = re.compile("NoSuchService|does not answer|NotConnected")
 #: Seconds until a command must have shown what the page shows.
 PATIENCE = 40.0
 #: What these commands are given besides: free ports, and time on a busy machine.
@@ -128,9 +131,17 @@ class Player:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._stack = contextlib.AsyncExitStack()
         self._running: dict[str, Process] = {}
-        self._environment = {**os.environ, "PYTHONUNBUFFERED": "1", **SIZE}
+        self._environment = {"PYTHONUNBUFFERED": "1", **SIZE}
         self._usual: dict[str, str] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Kill what still runs."""
+        await self._stack.aclose()
 
     async def play(self, step: File | Command | Signal) -> None:
         """Do one step; raises `AssertionError` when it does not go as shown."""
@@ -150,17 +161,12 @@ class Player:
             case Command(_, text, shown):
                 await self._run(text, shown)
 
-    async def end(self) -> None:
-        """Kill what still runs."""
-        for process in self._running.values():
-            if process.process.returncode is None:
-                process.process.kill()
-            await process.ends()
-
     async def _start(self, shell: str, text: str, shown: tuple[str, ...]) -> None:
         assert shell not in self._running, f"{shell} is busy"
-        text += next(more for begins, more in MORE.items() if text.startswith(begins))
-        process = Process(await self._spawn(text, error=asyncio.subprocess.PIPE))
+        program, arguments = _split(text)
+        process = await self._stack.enter_async_context(
+            running(*arguments, program=program, cwd=self._folder, **self._environment)
+        )
         self._running[shell] = process
         if text.startswith("irismq dev"):
             await process.says("nsqd on")
@@ -171,9 +177,8 @@ class Player:
     def _learn(self, line: str) -> None:
         """Keep where the servers really are."""
         ports = re.findall(r"127\.0\.0\.1:\d+", line)
-        self._usual = dict(zip(ports, USUAL.values(), strict=True))
-        names = ("IRISMQ_NSQD_ADDRESS", "IRISMQ_NSQD_HTTP_ADDRESS", "IRISMQ_IRIS_ADDRESS")
-        self._environment |= dict(zip(names, ports, strict=True))
+        self._usual = dict(zip(ports, USUAL, strict=True))
+        self._environment |= dict(zip(VARIABLES, ports, strict=True))
 
     async def _says(self, process: Process, line: str) -> None:
         """Wait until the process says a line as shown; other lines may stand between."""
@@ -189,48 +194,35 @@ class Player:
     def _as_usual(self, text: str) -> str:
         for real, usual in self._usual.items():
             text = text.replace(real, usual)
-        return text.rstrip("\n").rstrip()
+        return text.rstrip()
 
     async def _run(self, text: str, shown: tuple[str, ...]) -> None:
         printed = ""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE):
                 printed = await self._output(text)
-                while LOOKS.search(text) and not matches(shown, printed):
+                while _again(text, printed) and not matches(shown, printed):
                     printed = await self._output(text)
         page = "\n".join(shown)
         assert matches(shown, printed), f"$ {text}\n{printed}\nthe page shows\n{page}"
 
     async def _output(self, text: str) -> str:
-        text += next((more for begins, more in MORE.items() if text.startswith(begins)), "")
-        process = await self._spawn(text, output=asyncio.subprocess.PIPE, **TERMINAL)
-        try:
-            out, _ = await process.communicate()
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.communicate()
-        return self._as_usual(out.decode())
+        program, arguments = _split(text)
+        environment = {**self._environment, **TERMINAL}
+        _, out, err = await irismq(*arguments, program=program, cwd=self._folder, **environment)
+        return self._as_usual(out + err)
 
-    async def _spawn(
-        self,
-        text: str,
-        *,
-        output: int = asyncio.subprocess.DEVNULL,
-        error: int = asyncio.subprocess.STDOUT,
-        **environment: str,
-    ) -> asyncio.subprocess.Process:
-        program, *arguments = shlex.split(text)
-        return await asyncio.create_subprocess_exec(
-            sys.executable,
-            *PROGRAMS[program],
-            *arguments,
-            cwd=self._folder,
-            env={**self._environment, **environment},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=output,
-            stderr=error,
-        )
+
+def _again(text: str, printed: str) -> bool:
+    """Whether a command that shows something else may be typed again."""
+    return bool(LOOKS.search(text) or NOT_DONE.search(printed))
+
+
+def _split(text: str) -> tuple[tuple[str, ...], list[str]]:
+    """How a program is started, and its arguments."""
+    more = next((more for begins, more in MORE.items() if text.startswith(begins)), "")
+    name, *arguments = shlex.split(text + more)
+    return (sys.executable, *PROGRAMS[name]), arguments
 
 
 #: How the programs of a page are run by this Python.

@@ -57,24 +57,21 @@ def test_the_code_of_the_tutorial_is_an_example() -> None:
 
 
 async def play(folder: pathlib.Path, *pages: pathlib.Path) -> None:
-    player = Player(folder)
-    try:
+    async with Player(folder) as player:
         for page in pages:
             for step in steps_of(page.read_text()):
                 async with asyncio.timeout(2 * PATIENCE):
                     await player.play(step)
-    finally:
-        await player.end()
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_the_tutorial_goes_as_it_says(tmp_path: pathlib.Path) -> None:
     await play(tmp_path, *ORDER)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_the_readme_goes_as_it_says(tmp_path: pathlib.Path) -> None:
     await play(tmp_path, ROOT / "README.md")
 

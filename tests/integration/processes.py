@@ -58,12 +58,12 @@ class Process:
 
 
 async def _start(
-    program: Sequence[str], arguments: Sequence[str], environment: Mapping[str, str]
+    program: Sequence[str], arguments: Sequence[str], cwd: Path, environment: Mapping[str, str]
 ) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         *program,
         *arguments,
-        cwd=ROOT,
+        cwd=cwd,
         env={**os.environ, "COLUMNS": "200", **environment},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
@@ -73,10 +73,10 @@ async def _start(
 
 @contextlib.asynccontextmanager
 async def running(
-    *arguments: str, program: Sequence[str] = IRISMQ, **environment: str
+    *arguments: str, program: Sequence[str] = IRISMQ, cwd: Path = ROOT, **environment: str
 ) -> AsyncIterator[Process]:
     """A running `irismq` command (or `program`), killed at the end if it still runs."""
-    process = Process(await _start(program, arguments, environment))
+    process = Process(await _start(program, arguments, cwd, environment))
     try:
         yield process
     finally:
@@ -86,10 +86,10 @@ async def running(
 
 
 async def irismq(
-    *arguments: str, program: Sequence[str] = IRISMQ, **environment: str
+    *arguments: str, program: Sequence[str] = IRISMQ, cwd: Path = ROOT, **environment: str
 ) -> tuple[int, str, str]:
     """Run a command to its end; exit code, standard output, standard error."""
-    process = await _start(program, arguments, environment)
+    process = await _start(program, arguments, cwd, environment)
     try:
         out, err = await process.communicate()
     finally:
