@@ -124,7 +124,10 @@ class Answer:
 
 
 _VERSION: Final = re.compile(rb'"version": ?"([^"\\]{1,40})"')
-_RELAY: Final = re.compile(re.escape(RELAY_MAGIC.encode()) + rb".(v[\w.-]{1,30})", re.DOTALL)
+#: A relay's Init: its opcode, the magic and the version, each text after its length.
+_RELAY: Final = re.compile(
+    rb"\A\x00." + re.escape(RELAY_MAGIC.encode()) + rb".(v[\w.-]{1,30})", re.DOTALL
+)
 _DATE: Final = re.compile(rb"^date: ([^\r\n]{1,60})\r?$", re.IGNORECASE | re.MULTILINE)
 #: nsqd refuses what is not its opening in a frame of type 1, an error.
 _NSQD_REFUSAL: Final = b"\x00\x00\x00\x01E_BAD_PROTOCOL"
@@ -160,8 +163,9 @@ def _broker_untrusted(answers: Openings) -> Answer | None:
 def _relay_untrusted(answers: Openings) -> Answer | None:
     if found := _RELAY.search(answers.iris):
         return Answer(Kind.IRIS, version=_text(found[1]))
-    if RELAY_MAGIC.encode() in answers.iris:
-        return Answer(Kind.IRIS)
+    _, magic, refusal = answers.iris.partition(RELAY_MAGIC.encode())
+    if magic:  # a Deny: the reason, after its length
+        return Answer(Kind.IRIS, f"that it refuses: {_text(refusal[1:])}")
     for said in (answers.nsq, answers.iris, answers.ping):
         if said.startswith(b"INFO {"):
             return Answer(Kind.NATS, version=_version(said))
@@ -239,9 +243,8 @@ def judge(role: Kind, endpoint: str, answer: Answer) -> Finding:
         return Finding(Level.OK, endpoint, text, kind="server")
     if answer.kind is role:
         text = f"{endpoint}: {role.value} says {answer.reason}"
-        return Finding(
-            Level.BAD, endpoint, text, "look at the server's log and at its disk", "server"
-        )
+        advice = "look at the server's log, at its disk and its version"
+        return Finding(Level.BAD, endpoint, text, advice, "server")
     text = f"{endpoint} should be {role.value}, but there is {answer.words}"
     return Finding(Level.BAD, endpoint, text, _remedy(role, answer), "server")
 

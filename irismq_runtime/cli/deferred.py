@@ -52,6 +52,7 @@ def _explain_names() -> None:
     A file `actors.py`, or PyPI's unrelated `actors`, makes every command fail with an
     error that says nothing of it.
     """
+    from irismq_runtime.cli import codes
     from irismq_runtime.cli.answers import Level
     from irismq_runtime.cli.doctor.judgement import judge_names
     from irismq_runtime.cli.doctor.machine import look_at_names
@@ -60,7 +61,7 @@ def _explain_names() -> None:
     for finding in bad:
         sys.stderr.write(f"irismq: {finding.line}\n")
     if bad:
-        raise SystemExit(2)  # codes.USAGE, which cannot be imported now
+        raise SystemExit(codes.USAGE)
 
 
 class DeferredGroup(typer.core.TyperGroup):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -51,6 +52,13 @@ def test_the_help_imports_no_command_and_nothing_heavy() -> None:
         "irismq_runtime.cli.deferred",
         "irismq_runtime.cli.main",
     }
+
+
+def test_textual_is_imported_in_one_module() -> None:
+    root = Path(__file__).parents[2] / "irismq_runtime"
+    importers = [path for path in root.rglob("*.py") if "import textual" in path.read_text()]
+    importers += [path for path in root.rglob("*.py") if "from textual" in path.read_text()]
+    assert [str(path.relative_to(root)) for path in importers] == ["cli/top/screen.py"]
 
 
 def test_codes_are_those_of_the_node() -> None:

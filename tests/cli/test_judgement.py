@@ -25,6 +25,8 @@ from irismq_runtime.cli.doctor.directory import producers_untrusted
 from irismq_runtime.cli.doctor.judgement import judge_machine
 from irismq_runtime.cli.doctor.machine import Machine
 from irismq_runtime.config import Endpoint
+from irismq_runtime.protocols.iris import encode_packet
+from irismq_runtime.protocols.iris.packets import RELAY_MAGIC, Deny, RelayInit
 
 WELL: dict[str, Any] = {
     "python": "3.11.7",
@@ -112,10 +114,13 @@ def http(body: str, *, date: float | None = None) -> bytes:
             Answer(Kind.NSQD, version="1.3.0"),
         ),
         (
-            Openings(iris=b"\x00\x10iris-relay-magic\x0bv1.0-draft2"),
+            Openings(iris=encode_packet(RelayInit(RELAY_MAGIC, "v1.0-draft2"))),
             Answer(Kind.IRIS, version="v1.0-draft2"),
         ),
-        (Openings(iris=b"\x01\x10iris-relay-magic"), Answer(Kind.IRIS)),
+        (
+            Openings(iris=encode_packet(Deny(RELAY_MAGIC, "v1.0 is too new"))),
+            Answer(Kind.IRIS, "that it refuses: v1.0 is too new"),
+        ),
         (
             Openings(ping=http("OK"), info=http('{"version":"1.3.0","tcp_port":4150}')),
             Answer(Kind.NSQD_HTTP, version="1.3.0"),
