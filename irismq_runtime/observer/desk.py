@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from irismq_runtime.observer.letters import dead_letters, drop, replay
+from irismq_runtime.observer.letters import QUIET, dead_letters, drop, replay
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -29,6 +29,8 @@ MOST_LISTED: Final = 200
 MOST_SEARCHED: Final = 2500
 #: Characters of a message, or of another text, that are shown.
 MOST_SHOWN: Final = 20_000
+#: Seconds without a letter after which those that are waited for are taken to be gone.
+_QUIET: Final = 2.0
 _MOST_AT_ONCE: Final = 8
 
 
@@ -50,13 +52,18 @@ class Desk:
         def enough(letters: Sequence[Letter]) -> bool:
             return expected is not None and len(letters) >= expected
 
-        limit = MOST_LISTED + 1
-        async with self._turn(address), self._held(address, limit, enough) as (_, letters):
+        quiet = QUIET if expected is None else _QUIET
+        held = self._held(address, MOST_LISTED + 1, enough, quiet)
+        async with self._turn(address), held as (_, letters):
             rows = [letter.row() for letter in reversed(letters)]
         return {"letters": rows[:MOST_LISTED], "more": len(rows) > MOST_LISTED}
 
-    async def show(self, address: str, letter_id: str) -> dict[str, Any] | None:
+    async def show(
+        self, address: str, letter_id: str, expected: int | None
+    ) -> dict[str, Any] | None:
         """One letter with its error, traceback and message; None when it is gone."""
+        if expected == 0:
+            return None
         async with self._turn(address), self._meant(address, [letter_id]) as (_, letters):
             if not letters:
                 return None
@@ -80,9 +87,13 @@ class Desk:
         return {"done": done, "back": back}
 
     def _held(
-        self, address: str, limit: int, enough: Callable[[Sequence[Letter]], bool]
+        self,
+        address: str,
+        limit: int,
+        enough: Callable[[Sequence[Letter]], bool],
+        quiet: float = _QUIET,
     ) -> AbstractAsyncContextManager[tuple[MailboxTransport, Sequence[Letter]]]:
-        return dead_letters(self._nsqd, address, limit, enough=enough)
+        return dead_letters(self._nsqd, address, limit, enough=enough, quiet=quiet)
 
     @contextlib.asynccontextmanager
     async def _meant(

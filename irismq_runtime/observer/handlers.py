@@ -202,9 +202,9 @@ class _Letters(_Handler):
 
 class _Letter(_Handler):
     async def get(self) -> None:
-        address = self.known(self.get_query_argument("address", "")).address
+        service = self.known(self.get_query_argument("address", ""))
         wanted = self.get_query_argument("id", "")
-        found = await _done(self.shared.desk.show(address, wanted))
+        found = await _done(self.shared.desk.show(service.address, wanted, service.dead))
         if found is None:
             raise _Refusal(404, "this letter is not there any more")
         self.send_json(found)

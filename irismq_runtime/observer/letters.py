@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from irismq_runtime.ports import MailboxTransport, StoredMessage
     from irismq_runtime.wire import DeadRecord
 
-__all__ = ["Filter", "Letter", "dead_letters", "drop", "replay"]
+__all__ = ["QUIET", "Filter", "Letter", "dead_letters", "drop", "replay"]
 
 #: How long no further letter comes before all are taken to be here.
 QUIET: Final = 0.7
@@ -117,11 +117,12 @@ async def dead_letters(
     limit: int,
     *,
     enough: Callable[[list[Letter]], bool] = _never,
+    quiet: float = QUIET,
 ) -> AsyncIterator[tuple[MailboxTransport, list[Letter]]]:
     """Hold up to `limit` letters of `address`; those not finished go back.
 
-    `enough` is asked after each letter and ends the wait for more. Raises
-    `NotConnected`.
+    `enough` is asked before each and ends the wait for more, as `quiet` seconds
+    without one do (twice as many before the first). Raises `NotConnected`.
     """
     config = MailboxConfig(client_id="cli", start_timeout=2.5, msg_timeout=LEASE)
     mailbox = NsqMailbox(list(nsqd), config=config)
@@ -132,7 +133,7 @@ async def dead_letters(
             dead_topic(address), DEAD_CHANNEL, arrived.put_nowait, window=min(limit, 2500)
         )
         try:
-            yield mailbox, await _collect(arrived, limit, mailbox.max_body, enough)
+            yield mailbox, await _collect(arrived, limit, mailbox.max_body, enough, quiet)
         finally:
             await consumption.stop(0.0)
     finally:
@@ -170,11 +171,12 @@ async def _collect(
     limit: int,
     max_size: int,
     enough: Callable[[list[Letter]], bool],
+    quiet: float,
 ) -> list[Letter]:
     letters: list[Letter] = []
     while len(letters) < limit and not enough(letters):
         try:
-            async with asyncio.timeout(QUIET if letters else 2 * QUIET):
+            async with asyncio.timeout(quiet if letters else 2 * quiet):
                 stored = await arrived.get()
         except TimeoutError:
             break
