@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ from irismq_runtime.embedded.relay.router import Directory
 from irismq_runtime.embedded.relay.tunnels import Half, Tunnel
 from irismq_runtime.observe.logs import RateLimitedLog
 from irismq_runtime.ports import OVERLOADED
+from irismq_runtime.protocols.iris import IrisProtocolError
 from irismq_runtime.protocols.iris.packets import (
     RelayTunnelClose,
     RelayTunnelConfirm,
@@ -489,3 +491,111 @@ def test_strangers_cannot_speak_on_a_way():
     with pytest.raises(FrameError):
         net.relays[1].ways.on_opening_untrusted("c", "elsewhere", 1, 1)
     assert ends.received() == b""
+
+
+class Chaos:
+    """Three relays to which anything happens; `end` says what must be left of it: nothing."""
+
+    ACTIONS = ("ask", "join", "leave", "open", "accept", "send", "grant", "close", "lose", "tick")
+
+    def __init__(self, seed: int) -> None:
+        self.net = Network(3, seed)
+        self.random = random.Random(seed)
+        self.members: list[Client] = []
+        self.callers = [Client(relay) for relay in self.net.relays]
+        self.asked = 0
+        self.tunnels: list[tuple[Tunnel, Half]] = []
+        self.halves: list[Half] = []
+        self.chance = 0.0
+        self.net.loses = lambda message: self.random.random() < self.chance
+
+    def act(self, action: str) -> None:
+        getattr(self, f"_{action}")()
+        if self.random.random() < 0.7:
+            self.net.settle()
+
+    def _ask(self) -> None:
+        self.random.choice(self.callers).ask(self.asked, b"x" * self.random.randrange(900))
+        self.asked += 1
+
+    def _join(self) -> None:
+        says = self.random.choice([None, None, OVERLOADED, "", "a fault"])
+        self.members.append(member_at(self.random.choice(self.net.relays), says=says))
+
+    def _leave(self) -> None:
+        if self.members:
+            member = self.members.pop(self.random.randrange(len(self.members)))
+            member.relay.directory.leave("c", member)
+
+    def _open(self) -> None:
+        caller = self.random.choice(self.callers)
+        tunnel = Tunnel(caller, len(self.tunnels))
+        tunnel.tick = caller.relay.timeouts.note(tunnel, 1_000)
+        self.tunnels.append((tunnel, tunnel.initiator))
+        caller.relay.ways.open_tunnel("c", tunnel)
+
+    def _accept(self) -> None:
+        for member in self.members:
+            if member.offers:
+                half = Half(member, len(self.halves))
+                if member.offers.pop().accept(half):
+                    self.halves.append(half)
+                return
+
+    def _half(self) -> Half | None:
+        halves = [*self.halves, *(half for tunnel, half in self.tunnels if tunnel.done)]
+        return self.random.choice(halves) if halves else None
+
+    def _send(self) -> None:
+        half = self._half()
+        if half is not None:
+            with suppress(IrisProtocolError):  # not open, or over its allowance
+                half.transfer_untrusted(10, b"0123456789" * self.random.randrange(1, 400))
+
+    def _grant(self) -> None:
+        half = self._half()
+        if half is not None:
+            half.allow_untrusted(self.random.randrange(5_000))
+
+    def _close(self) -> None:
+        half = self._half()
+        if half is not None:
+            half.close()
+
+    def _lose(self) -> None:
+        self.chance = self.random.choice([0.0, 0.1, 0.5])
+
+    def _tick(self) -> None:
+        self.net.clock.advance(self.random.choice([0.1, 0.6, 2.0]))
+        for relay in self.net.relays:
+            relay.ways.keep()
+
+    def end(self) -> None:
+        self.chance = 0.0
+        while self.members:
+            self._leave()
+        for half in [*self.halves, *(half for _, half in self.tunnels)]:
+            half.close()
+        for _ in range(25):
+            self.net.settle()
+            self.net.clock.advance(1.0)
+            for relay in self.net.relays:
+                relay.ways.keep()
+        self.net.settle()
+
+
+@given(st.lists(st.sampled_from(Chaos.ACTIONS), max_size=80), st.integers(0, 2**32))
+def test_whatever_happens_nothing_is_left_in_the_end(actions, seed):
+    chaos = Chaos(seed)
+    for action in actions:
+        chaos.act(action)
+    chaos.end()
+    answers = [number for caller in chaos.callers for number, _, _ in caller.answers]
+    assert sorted(answers) == list(range(chaos.asked))
+    assert all(tunnel.done for tunnel, _ in chaos.tunnels)
+    for relay in chaos.net.relays:
+        assert len(relay.calls_out) == 0
+        assert relay.calls_out.kept == 0
+        assert relay.calls_in.in_hand == 0
+        assert len(relay.ways) == 0
+        assert relay.outgoing.waiting == 0

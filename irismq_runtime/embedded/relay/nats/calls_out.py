@@ -138,7 +138,8 @@ class CallsOut:
         self._clusters: dict[str, _Requests] = {}
         self._calls: dict[int, _Request] = {}
         self._next = 0
-        self._kept = 0
+        #: Bytes of requests that can be sent to another member.
+        self.kept = 0
 
     def __len__(self) -> int:
         """Requests sent and not answered."""
@@ -177,8 +178,8 @@ class CallsOut:
             self._calls[key] = item
             item.call.at(self, key)
             body = item.body
-            if body is not None and self._kept + len(body) <= self._options.kept_limit:
-                self._kept += len(body)
+            if body is not None and self.kept + len(body) <= self._options.kept_limit:
+                self.kept += len(body)
             else:
                 item.body = None
         to = items[0].to
@@ -201,7 +202,7 @@ class CallsOut:
     def _taken(self, key: int) -> _Request | None:
         item = self._calls.pop(key, None)
         if item is not None and item.body is not None:
-            self._kept -= len(item.body)
+            self.kept -= len(item.body)
         return item
 
     def on_answers_untrusted(self, data: bytes) -> None:

@@ -235,6 +235,11 @@ class Ways:
         if steps and steps[0].kind is StepKind.REFUSE and role is not None:
             role.refused(end)
             return
+        if not end.to:
+            # The confirmation was lost: the client that asked has its timeout.
+            self.forget(end)
+            self._answer(reply, StepKind.CLOSE, b"the confirmation was lost")
+            return
         if reply != end.to:
             self._on_word_untrusted(end, reply, steps)
             return
