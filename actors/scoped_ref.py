@@ -7,7 +7,7 @@ it. What is carried is in force while the handler runs; see `Scope`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from actors._parcels import Again
 from actors.ask import Ask
@@ -17,9 +17,11 @@ from actors.receipt import ACCEPTED, Receipt
 from actors.ref import ActorRef
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
     from actors.delivery import Scope
 
-__all__ = ["ScopedRef"]
+__all__ = ["ScopedRef", "scoped_ref"]
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -42,29 +44,57 @@ class _ScopedAsk(ScopedParcel, Ask[T]):
 
 
 class ScopedRef(ActorRef[A]):
-    """See the module."""
+    """See the module. A system has a subclass of its own, which `scoped_ref` makes."""
 
     __slots__ = ()
+
+    #: What is in force in handlers now. Tells look at it first: they are too quick
+    #: for more, so one that is made outside of every handler carries nothing.
+    in_force: ClassVar[Collection[object]] = ()
+
+    @staticmethod
+    def scope_here() -> Scope | None:
+        """What is in force where it is called."""
+        return None
 
     def tell(self, message: Any) -> Receipt:  # type: ignore[override]  # Pykka's gives None
         """As `ActorRef.tell`."""
         cell = self._cell
-        scope: Scope | None = cell.system.scope_here()
-        if scope is None:
-            return super().tell(message)
-        if len(cell.inbox) >= cell.limit:
-            cell.refuse(message)
-        parcel = _ScopedTell(cell, message, 1)
-        parcel.scope = scope
-        cell.inbox.append(parcel)
+        inbox = cell.inbox
+        if self.in_force:
+            message = self._scoped(message)
+        if len(inbox) >= cell.limit:
+            cell.refuse(message.message if type(message) is _ScopedTell else message)
+        inbox.append(message)
         if not cell.scheduled:
             cell.schedule()
         return ACCEPTED
 
+    def _scoped(self, message: Any) -> Any:
+        scope = self.scope_here()
+        if scope is None:
+            return message
+        parcel = _ScopedTell(self._cell, message, 1)
+        parcel.scope = scope
+        return parcel
+
     def _make_ask(self, *arguments: Any) -> Ask[Any]:
-        scope = self._cell.system.scope_here()
+        scope = self.scope_here()
         if scope is None:
             return Ask(*arguments)
         ask: _ScopedAsk[Any] = _ScopedAsk(*arguments)
         ask.scope = scope
         return ask
+
+
+def scoped_ref(
+    scope_here: Callable[[], Scope | None], in_force: Collection[object]
+) -> type[ScopedRef[Any]]:
+    """The class of the refs of one system; see `System.carry`."""
+    names = {
+        "__slots__": (),
+        "__module__": ScopedRef.__module__,
+        "in_force": in_force,
+        "scope_here": staticmethod(scope_here),
+    }
+    return type("ScopedRef", (ScopedRef,), names)

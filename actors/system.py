@@ -41,7 +41,7 @@ from actors.watchdog import Watchdog
 if TYPE_CHECKING:
     import contextvars
     import threading
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Collection, Coroutine, Mapping
 
     from actors._ending import Ending
     from actors.delivery import Scope
@@ -124,7 +124,6 @@ class System(Reports):
         self.past: dict[type, Past] = {}
         #: The class of the refs of actors that start from now on; see `carry`.
         self.ref_class: type[ActorRef[Any]] = ActorRef
-        self.scope_here: Callable[[], Scope | None] = lambda: None
         self.slow = SlowHandlers(self, slow_after)
         self.real_time = isinstance(self.clock, LoopClock)
         self.lifecycle: list[Lifecycle] = []
@@ -272,17 +271,15 @@ class System(Reports):
         """The refs of all slots that have not ended, oldest first. Any thread."""
         return [cell.ref for cell in self.cells()]
 
-    def carry(self, scope_here: Callable[[], Scope | None]) -> None:
-        """Let local tells and asks take along what `scope_here()` gives where they are made.
+    def carry(self, scope_here: Callable[[], Scope | None], in_force: Collection[object]) -> None:
+        """Let local messages take along what `scope_here()` gives where they are sent.
 
-        It is in force while they are handled (None: nothing is). For the actors that
-        start from now on; their refs are of a class of their own, so that a system
-        without pays nothing.
+        It is in force while they are handled (None: nothing is). `in_force` is empty
+        while nothing is in any handler. For the actors that start from now on.
         """
-        from actors.scoped_ref import ScopedRef
+        from actors.scoped_ref import scoped_ref
 
-        self.scope_here = scope_here
-        self.ref_class = ScopedRef
+        self.ref_class = scoped_ref(scope_here, in_force)
 
     def tally(self) -> dict[type, Tally]:
         """What the actors of each class have done, and how many there are. Loop thread."""

@@ -76,13 +76,14 @@ def traceparent(span: SpanContext) -> str:
 class OtelTracing:
     """Fills `Tracing`."""
 
-    __slots__ = ("_clock", "_left", "_limit", "_refilled", "_tracer", "_unsampled")
+    __slots__ = ("_clock", "_left", "_limit", "_refilled", "_unsampled", "in_force", "tracer")
 
     def __init__(self, tracer: trace.Tracer, clock: Clock, limit: int) -> None:
-        self._tracer = tracer
+        self.tracer = tracer
         self._clock = clock
         self._limit = limit
         self._left = limit
+        self.in_force: set[object] = set()
         self._refilled = clock.monotonic()
         #: The last context in which nothing is sampled, and its header.
         self._unsampled: tuple[contexts.Context | None, str] = (None, "")
@@ -156,7 +157,7 @@ class OtelTracing:
     def _sent(
         self, headers: dict[str, object], name: str, kind: SpanKind, attributes: Mapping[str, Any]
     ) -> _Sent:
-        span = self._tracer.start_span(name, kind=kind, attributes=attributes)
+        span = self.tracer.start_span(name, kind=kind, attributes=attributes)
         headers[TRACEPARENT] = traceparent(span.get_span_context())
         return _Sent(span)
 
@@ -173,7 +174,7 @@ class OtelTracing:
         """See `Tracing`."""
         text = headers.get(TRACEPARENT)
         if _is_unsampled(text):
-            return _not_sampled(text)
+            return self._not_sampled(text)
         parent = parent_of_untrusted(headers)
         if parent is None:
             return None
@@ -185,7 +186,7 @@ class OtelTracing:
             **about(),
         }
         name = f"process {address}"
-        return _Handling(self._tracer, parent, name, SpanKind.CONSUMER, attributes)
+        return _Handling(self, parent, name, SpanKind.CONSUMER, attributes)
 
     def server(
         self,
@@ -197,7 +198,7 @@ class OtelTracing:
         """See `Tracing`."""
         text = headers.get(TRACEPARENT)
         if _is_unsampled(text):
-            return _not_sampled(text)
+            return self._not_sampled(text)
         parent = parent_of_untrusted(headers)
         if parent is None:
             return None
@@ -209,12 +210,16 @@ class OtelTracing:
             **about(),
         }
         name = f"{address}/{method}"
-        return _Handling(self._tracer, parent, name, SpanKind.SERVER, attributes)
+        return _Handling(self, parent, name, SpanKind.SERVER, attributes)
 
     def here(self) -> Scope | None:
         """See `Tracing`."""
         now = contexts.get_current()
-        return _Carrying(now) if now else None
+        return _Carrying(self.in_force, now) if now else None
+
+    def _not_sampled(self, header: str) -> _Carrying:
+        """Nothing is sampled there, and what is below stays so."""
+        return _Carrying(self.in_force, contexts.Context({_SPAN: _NotSampled(header)}))
 
     @contextmanager
     def conversation(self, headers: Mapping[str, Any], address: str, method: str) -> Iterator[None]:
@@ -223,13 +228,16 @@ class OtelTracing:
         if parent is None:
             yield
             return
-        with self._tracer.start_as_current_span(
-            f"{address}/{method}",
-            context=trace.set_span_in_context(NonRecordingSpan(parent), contexts.Context()),
-            kind=SpanKind.SERVER,
-            attributes={"rpc.system": "irismq", "rpc.service": address, "rpc.method": method},
-        ):
-            yield
+        above = trace.set_span_in_context(NonRecordingSpan(parent), _EMPTY)
+        attributes = {"rpc.system": "irismq", "rpc.service": address, "rpc.method": method}
+        with self.tracer.start_as_current_span(
+            f"{address}/{method}", context=above, kind=SpanKind.SERVER, attributes=attributes
+        ) as span:
+            self.in_force.add(span)
+            try:
+                yield
+            finally:
+                self.in_force.discard(span)
 
 
 class _Sent:
@@ -265,19 +273,22 @@ class _NotSampled(NonRecordingSpan):
 class _Carrying:
     """Fills `actors.delivery.Scope` with a context, without a span of its own."""
 
-    __slots__ = ("_before", "_context")
+    __slots__ = ("_before", "_context", "_in_force")
 
-    def __init__(self, context: contexts.Context) -> None:
+    def __init__(self, in_force: set[object], context: contexts.Context) -> None:
+        self._in_force = in_force
         self._context = context
         self._before: contexts.Context | None = None
 
     def enter(self) -> None:
         """The handler is about to run."""
+        self._in_force.add(self)
         self._before = contexts.get_current()
         contexts.attach(self._context)
 
     def leave(self) -> None:
         """It does not run any more."""
+        self._in_force.discard(self)
         before, self._before = self._before, None
         if before is not None and contexts.get_current() is self._context:
             contexts.attach(before)
@@ -289,17 +300,17 @@ class _Carrying:
 class _Handling:
     """Fills `actors.delivery.Scope`; the span begins when the handler does."""
 
-    __slots__ = ("_attributes", "_before", "_kind", "_name", "_parent", "_span", "_tracer")
+    __slots__ = ("_attributes", "_before", "_kind", "_name", "_parent", "_span", "_tracing")
 
     def __init__(
         self,
-        tracer: trace.Tracer,
+        tracing: OtelTracing,
         parent: SpanContext,
         name: str,
         kind: SpanKind,
         attributes: Mapping[str, Any],
     ) -> None:
-        self._tracer = tracer
+        self._tracing = tracing
         self._parent = parent
         self._name = name
         self._kind = kind
@@ -311,14 +322,16 @@ class _Handling:
         """The handler is about to run."""
         above = trace.set_span_in_context(NonRecordingSpan(self._parent), _EMPTY)
         if self._span is None:
-            self._span = self._tracer.start_span(
+            self._span = self._tracing.tracer.start_span(
                 self._name, context=above, kind=self._kind, attributes=self._attributes
             )
+        self._tracing.in_force.add(self)
         self._before = contexts.get_current()
         contexts.attach(trace.set_span_in_context(self._span, above))
 
     def leave(self) -> None:
         """It does not run any more."""
+        self._tracing.in_force.discard(self)
         _put_back(self._before, self._span)
         self._before = None
 
@@ -333,11 +346,6 @@ class _Handling:
         elif outcome.error is not None:
             span.set_attribute("error.type", type(outcome.error).__qualname__)
         span.end()
-
-
-def _not_sampled(header: str) -> _Carrying:
-    """Nothing is sampled there, and what is below stays so."""
-    return _Carrying(contexts.Context({_SPAN: _NotSampled(header)}))
 
 
 def _put_back(before: contexts.Context | None, span: trace.Span | None) -> None:

@@ -22,7 +22,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from contextlib import AbstractContextManager
 
     from actors import Clock
@@ -85,6 +85,11 @@ class Tracing(Protocol):
         about: Callable[[], Mapping[str, Any]],
     ) -> Scope | None:
         """A request came; as `consumer`."""
+        ...
+
+    @property
+    def in_force(self) -> Collection[object]:
+        """The scopes that are in force in handlers now."""
         ...
 
     def here(self) -> Scope | None:

@@ -306,6 +306,7 @@ async def test_local_messages_carry_on_the_trace_without_spans_of_their_own(worl
         last = await spans.until("process trace.end")
         await back.ask(Add(1))  # from outside of everything
         outside = spans.named("plain")[1]
+        assert not one.parts.outbound.tracing.in_force
     server = next(s for s in spans.named("trace.front/trace.relay") if s.kind is SpanKind.SERVER)
     assert is_child(told, server)
     assert is_child(asked, server)
