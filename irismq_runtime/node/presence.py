@@ -49,6 +49,9 @@ _LOG = logging.getLogger("irismq.presence")
 SETTLE = 0.2
 #: How long a look for an address that nobody is known to serve may take.
 LOOK = 0.06
+#: A node that has heard of no other yet has no proof of the way to them: so long after
+#: its start a look takes, for others that are slow, or far.
+ALONE = 1.0
 #: When the topic stays silent, how long refs wait before they do without.
 SETTLE_AT_MOST = 1.0
 
@@ -91,6 +94,7 @@ class Presence:
         self._looking = False
         self._listeners: list[Callable[[Change], None]] = []
         self._heard_self = float("-inf")
+        self._started_at = float("-inf")
         self.settling = True
 
     # The directory ------------------------------------------------------------
@@ -121,7 +125,13 @@ class Presence:
         if not self.settling and not self._looking:
             self._looking = True
             self._announce(full=False, want="*")
-            self._clock.call_later(LOOK, self._looked)
+            self._clock.call_later(self._patience(), self._looked)
+
+    def _patience(self) -> float:
+        """Seconds to wait for somebody who serves what is looked for."""
+        if len(self._table.nodes()) > 1:
+            return LOOK
+        return max(LOOK, self._started_at + ALONE - self._clock.monotonic())
 
     def _looked(self) -> None:
         self._looking = False
@@ -158,6 +168,7 @@ class Presence:
     async def start(self) -> None:
         """Listen and announce. Raises `NotConnected` when the relay is away."""
         self._member = await self._addresses.join(PRESENCE_CLUSTER, self)
+        self._started_at = self._clock.monotonic()
         self._announce(full=True, want="*")
         self._settle_timer = self._clock.call_later(SETTLE_AT_MOST, self._settled)
         self._plan()

@@ -11,8 +11,8 @@ from actors import Actor, ActorDeadError, Events, Terminated, receives
 from actors.errors import Refused, Restarting, Retry
 from actors.testing import ManualClock, settle
 from irismq_runtime import ConfigError, ConnectionLost, Node, RemoteError, durable, live
-from irismq_runtime.errors import RemoteFault
-from irismq_runtime.node.presence import SETTLE, SETTLE_AT_MOST
+from irismq_runtime.errors import NoSuchService, RemoteFault
+from irismq_runtime.node.presence import ALONE, LOOK, SETTLE, SETTLE_AT_MOST
 from supervisors import Supervisor, child
 from tests.node.helpers import Add, Counter, Total, World
 from tests.node.test_asks import Do, service
@@ -133,6 +133,34 @@ async def test_presence_settles_after_hearing_itself_and_in_any_case():
         clock.advance(SETTLE_AT_MOST)
         assert not deaf.parts.presence.settling
         assert not deaf.parts.presence.trusted
+
+
+async def test_a_node_that_knows_no_other_yet_gives_a_slow_one_time_before_it_says_nobody():
+    clock = ManualClock()
+    world = World(MemoryBroker(clock))
+    async with world.node("client", clock=clock) as client:
+        await settle(client.system)
+        clock.advance(SETTLE)
+        early = client.ref("test.counter").ask(Total())
+        await settle(client.system)
+        for _ in range(7):
+            clock.advance(0.1)
+            await settle(client.system)
+        assert not early.done()
+        # It was slow, and is there within the time.
+        async with world.node("server") as server:
+            await server.start(Supervisor.of(child(Counter)))
+            assert await early == 0
+        # Later, silence means what it says.
+        for _ in range(round(ALONE / 0.1)):
+            clock.advance(0.1)
+            await settle(client.system)
+        assert client.parts.presence.trusted
+        late = client.ref("test.nobody").ask(Total())
+        await settle(client.system)
+        clock.advance(LOOK)
+        with pytest.raises(NoSuchService):
+            await late
 
 
 KEY = b"a secret of 16 to 64 bytes"
