@@ -96,5 +96,3 @@ async def test_nodes_restart_one_after_another_and_nothing_fails(servers, tmp_pa
             process.signal(signal.SIGTERM)
             assert await process.ends() == codes.OK, process.said
     assert {run.number for run in runs(journal)} == set(range(told))
-    pids = {process.process.pid for process in (*old, *new)}
-    assert {run.pid for run in runs(journal)} == pids
