@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import re
 from dataclasses import FrozenInstanceError, fields
@@ -22,11 +23,19 @@ NAME = re.compile(r"[a-z_]+(\.[a-z_]+)+|dead_letter")
 EMITTERS = {"emit", "_emit", "_tell"}
 
 
+@functools.cache
 def emitted():
     """(name pattern, field names or None when they are added elsewhere) of every site."""
+    return list(sites())
+
+
+def sites():
     for package in ("actors", "supervisors", "irismq_runtime"):
         for path in (ROOT / package).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text())):
+            text = path.read_text()
+            if "emit(" not in text and "_tell(" not in text:
+                continue
+            for node in ast.walk(ast.parse(text)):
                 if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
                     continue
                 if node.func.attr not in EMITTERS or not node.args:
