@@ -48,7 +48,8 @@ INCLUDED = re.compile(r'^--8<-- "([^":]+)"$', re.MULTILINE)
 ROOT = Path(__file__).parents[2]
 RUNS_ON = re.compile(r"irismq (dev|run) ")
 LOOKS = re.compile(r"irismq (tree|mailbox|dead|ask shop.inventory shop.stock)\b")
-NOT_RUN = re.compile(r"(pip|mkdir|cd) ")
+#: What the reader's machine has here already; and the tests of the example, which run anyway.
+NOT_RUN = re.compile(r"(pip|mkdir|cd) |pytest -q shop$")
 SIGNALS = {"^C": signal.SIGINT, "^\\": signal.SIGQUIT}
 #: Where the servers of `irismq dev` are, in the order of its line, and what names them.
 USUAL = ("127.0.0.1:4150", "127.0.0.1:4151", "127.0.0.1:55555")

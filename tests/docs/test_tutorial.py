@@ -56,6 +56,12 @@ def test_the_code_of_the_tutorial_is_an_example() -> None:
         assert "```python\n" not in page.read_text()
 
 
+def test_the_example_has_as_many_tests_as_the_tutorial_says() -> None:
+    files = (ROOT / "examples" / "shop").glob("test_*.py")
+    tests = sum(path.read_text().count("\nasync def test_") for path in files)
+    assert f"$ pytest -q shop\n...\n{tests} passed" in PAGES[-2].read_text()
+
+
 async def play(folder: pathlib.Path, *pages: pathlib.Path) -> None:
     async with Player(folder) as player:
         for page in pages:
