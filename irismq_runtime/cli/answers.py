@@ -110,6 +110,13 @@ class Answer:
     first: str = ""
     #: The server's wall clock minus ours in seconds: 0 unless the two surely differ.
     skew: float | None = None
+    #: There is nothing because no answer came in time; a busy machine would look the same.
+    late: bool = False
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether more patience would find the same."""
+        return not self.late and self.kind is not Kind.SILENT
 
     @property
     def words(self) -> str:

@@ -78,13 +78,13 @@ async def examine(
             host = await resolve(endpoint.host, endpoint.port, resolver)
     except TimeoutError:
         reason = f"the host {endpoint.host!r} is not resolved: the name server does not answer"
-        return Answer(Kind.NOTHING, reason)
+        return Answer(Kind.NOTHING, reason, late=True)
     except OSError as error:
         reason = f"the host {endpoint.host!r} is not known ({error.strerror or error})"
         return Answer(Kind.NOTHING, reason)
     problem = await _reach(host, endpoint.port, step)
-    if problem:
-        return Answer(Kind.NOTHING, problem)
+    if problem is not None:
+        return problem
     return recognize_untrusted(await _openings(host, endpoint.port, step))
 
 
@@ -110,17 +110,17 @@ async def resolve(host: str, port: int, resolver: Resolver = socket.getaddrinfo)
     return await found
 
 
-async def _reach(host: str, port: int, limit: float) -> str:
-    """Return why no connection stands, or ""."""
+async def _reach(host: str, port: int, limit: float) -> Answer | None:
+    """Return why no connection stands; None when one does."""
     try:
         async with asyncio.timeout(limit):
             _, writer = await asyncio.open_connection(host, port)
     except TimeoutError:
-        return "the connection is not answered"
+        return Answer(Kind.NOTHING, "the connection is not answered", late=True)
     except OSError as error:
-        return os.strerror(error.errno) if error.errno else str(error)
+        return Answer(Kind.NOTHING, os.strerror(error.errno) if error.errno else str(error))
     writer.close()
-    return ""
+    return None
 
 
 async def _openings(host: str, port: int, limit: float) -> Openings:

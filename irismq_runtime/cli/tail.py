@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from irismq_runtime.cli import codes
+from irismq_runtime.cli.answers import Kind, judge
 from irismq_runtime.cli.completion import topics
 from irismq_runtime.cli.console import err, execute, fail
 from irismq_runtime.cli.http import get_json, post
 from irismq_runtime.cli.lines import as_frame, as_json, as_raw, as_text
 from irismq_runtime.cli.options import NSQD_DEFAULT, Nsqd, NsqdHttp, quiet_while_connecting
 from irismq_runtime.cli.pipe import Pipe
-from irismq_runtime.cli.probes import wrong_servers
+from irismq_runtime.cli.probes import Target, examine_all
 from irismq_runtime.config import DEFAULT_NSQD_PORT, Endpoint, parse_endpoints
 from irismq_runtime.errors import ConfigError, NotConnected
 from irismq_runtime.mailbox import MailboxConfig, NsqMailbox
@@ -40,8 +41,8 @@ __all__ = ["tail"]
 _WINDOW: Final = 100
 #: Seconds until it is looked at what is there instead of a broker.
 _PATIENCE: Final = 0.5
-#: Seconds until the channel must stand.
-_CONNECT: Final = 5.0
+#: Seconds until a broker must have answered, and the channel must stand.
+_CONNECT: Final = 15.0
 _OWN: Final = "tail."
 
 
@@ -164,7 +165,7 @@ async def _follow(
 ) -> None:
     over = asyncio.Event()
     arrived: asyncio.Queue[StoredMessage] = asyncio.Queue()
-    config = MailboxConfig(client_id="cli", start_timeout=2.5)
+    config = MailboxConfig(client_id="cli", start_timeout=_CONNECT)
     mailbox = NsqMailbox([str(broker) for broker in brokers], config=config)
     name = channel or f"{_OWN}{secrets.token_hex(4)}#ephemeral"
     with Signals(asyncio.get_running_loop(), lambda _: over.set(), codes.FORCED):
@@ -191,14 +192,23 @@ async def _started(mailbox: NsqMailbox, brokers: tuple[Endpoint, ...]) -> None:
     start = asyncio.ensure_future(mailbox.start())
     try:
         await asyncio.wait({start}, timeout=_PATIENCE)
-        if not start.done() or start.exception():
-            wrong = await wrong_servers({"nsqd": brokers})
-            if len(wrong) == len(brokers):
-                raise NotConnected("", "; ".join(wrong))
+        if not start.done() and (found := await _instead(brokers)):
+            raise NotConnected("", found)
+        await asyncio.wait({start})
+        if start.exception() and (found := await _instead(brokers)):
+            raise NotConnected("", found)
         await start
     finally:
         start.cancel()
     quiet_while_connecting(False)
+
+
+async def _instead(brokers: tuple[Endpoint, ...]) -> str:
+    """Return what is in the places of the brokers, "" when one may be there."""
+    found = await examine_all(Target(Kind.NSQD, broker) for broker in brokers)
+    if any(answer.kind is Kind.NSQD or not answer.is_certain for _, answer in found):
+        return ""
+    return "; ".join(judge(place.role, str(place.endpoint), one).text for place, one in found)
 
 
 async def _connected(consumption: Consumption) -> None:

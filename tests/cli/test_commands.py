@@ -16,7 +16,7 @@ from irismq_runtime.cli.main import Commands, app
 from irismq_runtime.node import EXIT_FORCED, EXIT_GAVE_UP
 
 #: Commands in processes of their own start slowly where many do.
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 GROUP: Any = typer.main.get_command(app)
 
 

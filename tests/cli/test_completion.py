@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 #: Commands in processes of their own start slowly where many do.
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 ROOT = Path(__file__).parents[2]
 PROGRAM = "import sys; sys.argv[0] = 'irismq'; from irismq_runtime.cli.main import main; main()"
 

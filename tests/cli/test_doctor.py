@@ -25,11 +25,11 @@ from irismq_runtime.errors import ConfigError
 from tests.cli.fakes import black_hole, nowhere, saying, web
 
 #: Commands in processes of their own start slowly where many do.
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 ROOT = Path(__file__).parents[2]
 LOOKUPD_REFUSAL = b"\x00\x00\x00\x0eE_BAD_PROTOCOL"
 #: Seconds in which a server must answer, for machines that are busy with other tests.
-PATIENT = 9
+PATIENT = 6
 NSQD_INFO = '{"version":"1.3.0","tcp_port":4150,"http_port":4151}'
 
 

@@ -8,13 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 from irismq_runtime.cli import codes
-from irismq_runtime.cli.new import name_problem, render
+from irismq_runtime.cli.new import name_problem, new, render
 from tests.integration.processes import irismq, running
 
 #: Commands in processes of their own start slowly where many do.
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 ROOT = Path(__file__).parents[2]
 NAME = "price-feed"
 
@@ -32,21 +33,23 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-async def service(tmp_path: Path) -> Path:
-    code, out, said = await irismq("new", NAME, "--into", str(tmp_path))
-    assert (code, out) == (codes.OK, "")
-    assert said == f"made {tmp_path}/{NAME}: cd {tmp_path}/{NAME} && cat README.md\n"
+def service(tmp_path: Path) -> Path:
+    new(NAME, into=tmp_path)
     return tmp_path / NAME
 
 
-async def test_its_tests_run(service: Path) -> None:
+async def test_its_tests_run(tmp_path: Path) -> None:
+    code, out, said = await irismq("new", NAME, "--into", str(tmp_path))
+    service = tmp_path / NAME
+    assert (code, out) == (codes.OK, "")
+    assert said == f"made {service}: cd {service} && cat README.md\n"
     done = run(service, "pytest", "-q", "-p", "no:cacheprovider")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "5 passed" in done.stdout
 
 
 @pytest.mark.slow
-async def test_its_types_and_its_style_are_clean(service: Path) -> None:
+def test_its_types_and_its_style_are_clean(service: Path) -> None:
     for command in (
         ("mypy", "--cache-dir", os.devnull),
         ("ruff", "check"),
@@ -62,19 +65,24 @@ async def test_its_tree_is_run_by_the_command_line(service: Path) -> None:
         await process.says(" runs")
 
 
-async def test_what_exists_is_not_touched(service: Path) -> None:
+def test_what_exists_is_not_touched(service: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path: path.read_bytes() for path in service.rglob("*") if path.is_file()}
-    code, _, said = await irismq("new", NAME, "--into", str(service.parent))
-    assert code == codes.USAGE
-    assert "exists already" in said
+    with pytest.raises(typer.Exit) as ended:
+        new(NAME, into=service.parent)
+    assert ended.value.exit_code == codes.USAGE
+    assert "exists already" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in service.rglob("*") if path.is_file()} == before
     assert [path.name for path in service.parent.iterdir()] == [NAME]
 
 
-async def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "file").write_text("")
-    code, _, said = await irismq("new", NAME, "--into", str(tmp_path / "file"))
-    assert code == codes.FAILED
+    with pytest.raises(typer.Exit) as ended:
+        new(NAME, into=tmp_path / "file")
+    assert ended.value.exit_code == codes.FAILED
+    said = capsys.readouterr().err
     assert "cannot be written" in said
     assert len(said.splitlines()) == 1
 

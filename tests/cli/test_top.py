@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from textual.pilot import Pilot
 
 #: Commands in processes of their own start slowly where many do.
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 SHOP = node(
     "shop",
     place(
@@ -315,10 +315,9 @@ async def test_once_prints_what_runs(system: System) -> None:
             (code, out, _), (_, value, _) = await asyncio.gather(
                 irismq("top", "--once", *where), irismq("top", "--json", *where)
             )
-            assert code == codes.OK
-            seen = json.loads(value)
-            if out.startswith("1 node, ") and [one["state"] for one in seen["nodes"]] == ["up"]:
+            if code == codes.OK and out.startswith("1 node, ") and '"state":"up"' in value:
                 break
+        seen = json.loads(value)
         assert "steady steady-" in out
         assert "seen.desk" in out
         assert seen["nodes"][0]["name"] == "steady"
