@@ -113,12 +113,12 @@ class OtelTracing:
             return None
         method = method or _type_name(message)
         # A peer's name has ids in it: it is an attribute and no part of the span's name.
-        service = "peer" if "/" in target else target
+        service = "peer" if "/urn:" in target else target
         attributes = {
             "rpc.system": "irismq",
             "rpc.service": service,
             "rpc.method": method,
-            "server.address": target,
+            "irismq.target": target,
         }
         return self._sent(headers, f"{service}/{method}", SpanKind.CLIENT, attributes)
 

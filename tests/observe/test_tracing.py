@@ -170,6 +170,34 @@ async def test_an_ask_is_a_client_and_a_server(world, spans):
     assert len(spans.named("trace.worker/price")) == 2
 
 
+async def test_a_peer_is_named_in_an_attribute_and_not_in_the_spans_name(world, spans):
+    class Giver(Actor):
+        address = "trace.giver"
+
+        def __init__(self, other):
+            self.other = other
+
+        @receives(Relay)
+        def relay(self, order):
+            return self.other
+
+    async with world.node("one") as one, world.node("two") as two:
+        worker = one.system.start(Worker)
+        giver = one.system.start(Giver, worker)
+        await worker.started()
+        await giver.started()
+        peer = await two.ref("trace.giver").ask(Relay("give"))
+        assert await peer.ask(Relay("end")) == "end"
+        await peer.tell(Relay("end"))
+        heard = await spans.until("process peer")
+    sides = spans.named("peer/trace.relay")
+    asked = {span.kind: span for span in sides[:2]}
+    assert is_child(asked[SpanKind.SERVER], asked[SpanKind.CLIENT])
+    assert asked[SpanKind.CLIENT].attributes["irismq.target"] == str(peer)
+    assert is_child(heard, sides[2])
+    assert not any(one.id in span.name for span in spans.all())
+
+
 async def test_what_a_handler_does_is_below_its_span_and_what_follows_is_not(world, spans):
     async with world.node("one") as one, world.node("two") as two:
         ref = one.system.start(Worker, one, spans.tracer)
