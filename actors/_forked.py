@@ -59,7 +59,7 @@ def _leave(*_: object) -> NoReturn:
     os._exit(EXIT_FORKED)
 
 
-def _forever(value: Any) -> Any:
+def _always(value: Any) -> Any:
     return property(lambda _: value, lambda _self, _value: None)
 
 
@@ -73,7 +73,7 @@ class ForkedSystem(System):
     clock = property(_leave)
 
     # No thread of the child is the loop's, ...
-    thread_id = _forever(-1)
+    thread_id = _always(-1)
     # ... and nobody reaches what is only there.
     loop = property(_gone)
     deadlines = property(_gone)
@@ -98,7 +98,7 @@ class ForkedSystem(System):
 def _in_child() -> None:
     me = threading.get_ident()
     for system in list(systems.ATTACHED):
-        if system.loop.is_closed():
+        if not system.thread_id or system.loop.is_closed():
             continue
         forked_on_its_loop = system.thread_id == me and system.loop.is_running()
         loop = system.loop

@@ -64,7 +64,7 @@ async def run(node: Node, ending: Ending, tree: Any, on_phase: Callable[[Node, s
             on_phase(node, ending.reason)
         finally:
             decided.cancel()
-            manager.stopping(ending.reason or "the start failed")
+            manager.stopping(ending.reason or "given up")
             await _given_up(starting)
             await node.stop()
     return _code(ending)

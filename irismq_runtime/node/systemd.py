@@ -82,6 +82,9 @@ class ServiceManager:
         self._timers: list[TimerHandle] = []
         self._status = ""
         self._is_ready = False
+        #: What found no room at systemd's, and the timer of the next try.
+        self._unsent: list[str] = []
+        self._again: TimerHandle | None = None
 
     def __enter__(self) -> Self:
         if self._address:
@@ -94,6 +97,8 @@ class ServiceManager:
         for timer in self._timers:
             timer.cancel()
         self._timers.clear()
+        if self._again is not None:
+            self._again.cancel()
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -143,14 +148,25 @@ class ServiceManager:
             self._send("WATCHDOG=1")
 
     def _send(self, text: str) -> None:
-        if self._socket is None:
-            return
-        try:
-            self._socket.sendto(text.encode(), self._address)
-        except BlockingIOError:
-            # systemd is behind: soon again, for READY=1 must not be lost.
-            self._timers.append(self._clock.call_later(_SOON, self._send, text))
-        except OSError as error:
-            _LOG.warning("systemd is not told any more: %s: %s", self._address, error)
-            self._socket.close()
-            self._socket = None
+        """Send `text` now, or soon when systemd is behind; of a kind the latest alone."""
+        kind = text.partition("=")[0]
+        self._unsent = [line for line in self._unsent if line.partition("=")[0] != kind]
+        self._unsent.append(text)
+        self._flush()
+
+    def _flush(self) -> None:
+        while self._unsent and self._socket is not None:
+            try:
+                self._socket.sendto(self._unsent[0].encode(), self._address)
+            except BlockingIOError:
+                if self._again is not None:
+                    self._again.cancel()
+                self._again = self._clock.call_later(_SOON, self._flush)
+                return
+            except OSError as error:
+                _LOG.warning("systemd is not told any more: %s: %s", self._address, error)
+                self._socket.close()
+                self._socket = None
+            else:
+                del self._unsent[0]
+        self._unsent.clear()

@@ -135,6 +135,23 @@ def test_ready_is_sent_again_when_systemd_is_behind(where):
         assert "READY=1" in systemd.heard()
 
 
+def test_what_waits_for_systemd_does_not_pile_up(where):
+    systemd = Systemd(*where, WATCHDOG_USEC="1000000")
+    with systemd.manager as manager:
+        assert fill(where[1])
+        manager.ready()
+        for second in range(1000):
+            systemd.health = UNREADY if second % 2 else READY
+            systemd.clock.advance(1.0)
+        assert systemd.clock.pending == 3  # the status, the watchdog, and the next try
+        systemd.heard()
+        systemd.clock.advance(0.05)
+        said = systemd.heard()
+        assert sorted(said) == ["READY=1", "STATUS=not ready: relay: away", "WATCHDOG=1"]
+        assert said[0] == "READY=1"
+    assert systemd.clock.pending == 0
+
+
 def test_a_socket_that_is_gone_is_said_once_and_costs_nothing(tmp_path, caplog):
     clock = ManualClock()
     environment = {"NOTIFY_SOCKET": str(tmp_path / "nobody"), "WATCHDOG_USEC": "1000000"}
