@@ -30,6 +30,8 @@ __all__ = ["hopeless", "watching_the_start"]
 
 #: Seconds after the start until the servers are looked at.
 _PATIENCE: Final = 0.5
+#: An end that comes so soon says all there is to say (seconds).
+_SOON: Final = 3.0
 #: What may become the right server when it has started.
 _NOT_YET: Final = (Kind.NOTHING, Kind.SILENT)
 
@@ -72,6 +74,8 @@ async def _look(node: Node) -> list[str]:
         return []
     if verdict := hopeless(found):
         return verdict
+    if node.config.connect_timeout <= _SOON:
+        return []
     patience = f"waiting for it, {node.config.connect_timeout:g} s in all"
     for place, answer in found:
         if answer.kind is not place.role:
