@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import supervisors
-from actors.errors import ActorError
+from actors.errors import ActorDeadError, ActorError, AskTimeout
 from irismq_runtime import ConfigError, Node, NoSuchService, NotConnected, RuntimeFault
 from irismq_runtime.cli import codes
+from tests.integration.group_b import outcome
 from tests.integration.processes import irismq, running
 from tests.integration.service import Put, Who
-from tests.integration.two_relays_node import expected, tree, try_everything
+from tests.integration.two_relays_node import expected, tree, try_everything, watch
 from tests.integration.waiting import until
 from tests.support.certificates import make_certificate
 from tests.support.nats_cluster import nats_cluster
@@ -179,6 +180,22 @@ async def test_a_node_that_ends_says_goodbye_before_its_relay_ends(cluster, nsqd
                 await asyncio.wait_for(until(lambda: not a.members("pair.b")), 20)
                 return
     pytest.fail("no goodbye was heard")
+
+
+@pytest.mark.slow
+async def test_watchers_hear_that_the_process_of_another_node_was_killed(cluster, nsqd):
+    servers = ("--nsqd", nsqd, "--iris", iris(cluster))
+    async with (
+        node("a", nsqd, iris(cluster), presence_misses=3) as a,
+        running("run", "tests.integration.two_relays_node:tree_of_b", *servers) as b,
+    ):
+        await until(lambda: a.members("pair.b"))
+        _, peer = await a.ref("pair.b").ask(Who())
+        ended = await watch(a, peer)
+        b.signal(signal.SIGKILL)
+        await ended.wait()
+        while not isinstance(error := await outcome(peer.ask(Who())), ActorDeadError):
+            assert isinstance(error, AskTimeout | NoSuchService)
 
 
 async def test_an_embedded_broker_and_a_relay_over_nats_go_together(cluster):

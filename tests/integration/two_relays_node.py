@@ -162,13 +162,20 @@ async def _nowhere(node: Node) -> str:
     return "an answer"
 
 
+async def watch(node: Node, peer: Any) -> asyncio.Event:
+    """Watch an actor of another node; the event comes with its end."""
+    watcher = node.system.start(Watcher)
+    await watcher.started()
+    ended: asyncio.Event = watcher._cell.actor.ended
+    watcher.tell(peer)
+    await until(lambda: peer in node.parts.watchers._watched or ended.is_set())
+    return ended
+
+
 async def _watch(node: Node, address: str) -> bool:
     _, clerk = await node.ref(address).ask(Who())
-    watcher = node.system.start(Watcher)
-    watcher.tell(clerk)
-    await until(lambda: clerk in node.parts.watchers._watched)
+    ended = await watch(node, clerk)
     await clerk.ask("end")
-    ended = watcher._cell.actor.ended
     await ended.wait()
     return ended.is_set()
 
@@ -198,6 +205,11 @@ def tree(name: str) -> Any:
         child(Shop, f"pair.{name}", name, name="own"),
         child(Clerk, f"pair.clerk.{name}", name, name="clerk", restart="transient"),
     )
+
+
+def tree_of_b() -> Any:
+    """What the node `b` runs, for the command line."""
+    return tree("b")
 
 
 def say(value: object) -> None:
