@@ -94,8 +94,8 @@ def _origin(name: str) -> str | None:
         return None
     if found is None:
         return None
-    places = list(found.submodule_search_locations or ())
-    return found.origin or (places[0] if places else None)
+    places = [found.origin, *(found.submodule_search_locations or ())]
+    return next((str(Path(place).resolve()) for place in places if place), None)
 
 
 def _claimed() -> dict[str, tuple[str, ...]]:
@@ -115,12 +115,9 @@ def _local(folder: Path) -> tuple[str, ...]:
     for name in OURS:
         with contextlib.suppress(OSError):
             candidates = (folder / f"{name}.py", folder / name / "__init__.py")
-            found += [str(path) for path in candidates if path.is_file() and not _is_ours(path)]
+            there = [path.resolve() for path in candidates if path.is_file()]
+            found += [str(path) for path in there if not path.is_relative_to(_home())]
     return tuple(found)
-
-
-def _is_ours(path: Path) -> bool:
-    return path.resolve().is_relative_to(_home())
 
 
 def _version(distribution: str) -> str:
