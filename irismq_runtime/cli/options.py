@@ -156,6 +156,8 @@ async def naming_wrong_servers(node: Node) -> AsyncIterator[None]:
     try:
         yield
     except NotConnected as error:
+        if not error.peer:
+            raise  # somebody has looked already
         from irismq_runtime.cli.probes import wrong_servers
 
         found = await wrong_servers(node.dialled)
