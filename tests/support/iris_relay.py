@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import pytest
 
 from irismq_runtime.embedded.relay import EmbeddedRelay
-from irismq_runtime.embedded.relay.nats import NatsBackEnd
+from irismq_runtime.embedded.relay.nats import NatsBackEnd, NatsOptions
 from tests.support.nats_cluster import nats_cluster
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ async def iris_relay(kind: Kind, *, own: bool = False, **options: Any) -> AsyncI
         return
     if kind == "nats":
         async with nats_cluster() as cluster:
-            back_end = NatsBackEnd(cluster.urls, net="contract")
+            back_end = NatsBackEnd(cluster.urls, net="contract", options=NatsOptions(linger=0.01))
             ours = EmbeddedServer("nats", back_end=back_end, **options)
             async with _served_by_us(ours) as server:
                 yield server

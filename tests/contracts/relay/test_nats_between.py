@@ -249,6 +249,27 @@ def test_where_all_are_full_each_is_asked_once_and_the_caller_is_told():
     assert all(len(member.requests) <= 50 for member in full)
 
 
+def test_while_a_relay_leaves_requests_go_straight_to_the_others():
+    net = Network(3)
+    here, stays, leaves = net.relays
+    member_at(stays)
+    caller = Client(here)
+    caller.ask(1, b"x")
+    net.settle()
+    caller.ask(2, b"x")
+    (message,) = here.outgoing.take()
+    assert message.subject == here.subjects.requests("c")
+    nobody = answer_item(1, Status.NOBODY, b"")
+    here.calls_out.on_answers_untrusted(answers_message(leaves.id, [nobody]))
+    caller.ask(3, b"x")
+    again, new = here.outgoing.take()
+    assert again.subject == new.subject == here.subjects.direct(stays.id)
+    net.clock.advance(3 * OPTIONS.linger)
+    caller.ask(4, b"x")
+    (message,) = here.outgoing.take()
+    assert message.subject == here.subjects.requests("c")
+
+
 def test_a_relay_that_is_gone_is_not_asked_again_and_another_is():
     net = Network(4)
     members = [member_at(relay) for relay in net.relays[1:]]

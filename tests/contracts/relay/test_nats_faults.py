@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 SOON = 20.0
-QUICK = NatsOptions(reconnect_pause=0.02, keep_interval=0.1)
+QUICK = NatsOptions(reconnect_pause=0.02, keep_interval=0.1, linger=0.01)
 MIB = 1024 * 1024
 
 
@@ -292,7 +292,7 @@ async def test_a_relay_that_crashed_serves_again_over_the_same_nats(connect):
         await settle_member(caller, member, "c")
         await one.restart()
         await member.closed.wait()
-        assert (await caller.ask(1, "c", b"x", 5000)).timeout
+        assert (await caller.ask(1, "c", b"x", 500)).timeout
         member = await connect(one, "c")
         await settle_member(caller, member, "c")
         caller.send(ClientRequest(2, "c", b"x", 30_000))

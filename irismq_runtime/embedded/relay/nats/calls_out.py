@@ -8,7 +8,9 @@ messages. Answers come back to this relay's own subject and find their call by i
 Where nothing was done about a request (a member was full or about to leave, or a
 relay has none any more) it goes out again, and names the relays that are to leave
 it alone: straight to a relay that has answered for this cluster before, and
-otherwise to the queue group. When nobody is left the caller is told "overloaded" if
+otherwise to the queue group. While a relay leaves a cluster, new requests go straight
+to the others as well, because NATS loses what is under way to a place in the queue
+group that is given up. When nobody is left the caller is told "overloaded" if
 anyone was full, and otherwise that it timed out, which is also what it is told at
 once when NATS says that nobody is subscribed.
 """
@@ -71,7 +73,7 @@ class _Request:
 class _Requests:
     """The requests that go to one cluster (`outgoing.Source`)."""
 
-    __slots__ = ("_out", "items", "known", "name", "subject")
+    __slots__ = ("_out", "items", "known", "name", "straight_until", "subject")
 
     def __init__(self, out: CallsOut, cluster: str, subject: str) -> None:
         self._out = out
@@ -80,6 +82,8 @@ class _Requests:
         self.items: list[_Request] = []
         #: Relays that have answered for this cluster, the one that was asked last at the end.
         self.known: dict[bytes, None] = {}
+        #: Until then requests go straight to relays that have answered: one is leaving.
+        self.straight_until = float("-inf")
 
     def answered_by(self, relay_id: bytes) -> None:
         """Remember a relay that has a member."""
@@ -111,13 +115,21 @@ class _Requests:
         for index, item in enumerate(fresh):
             length = REQUEST_HEAD + len(item.body or b"")
             if index > begin and (index - begin >= most or size + length > room):
-                yield self._out.message(self, fresh[begin:index])
+                yield self._some(fresh[begin:index])
                 begin, size = index, 0
             size += length
         if begin < len(fresh):
-            yield self._out.message(self, fresh[begin:])
+            yield self._some(fresh[begin:])
         for item in again:
             yield self._out.message(self, [item])
+
+    def _some(self, items: list[_Request]) -> Message:
+        """A message of requests that go out for the first time."""
+        if self.straight_until > self._out.now():
+            to = self.another_than([])
+            for item in items:
+                item.to = to
+        return self._out.message(self, items)
 
     def trim(self) -> int:
         """Forget the requests whose time is up."""
@@ -131,7 +143,7 @@ class CallsOut:
     def __init__(self, shared: Shared) -> None:
         self._subjects = shared.subjects
         self._outgoing = shared.outgoing
-        self._now = shared.now
+        self.now = shared.now
         self._largest = shared.largest
         self._options = shared.options
         self._stats = shared.stats
@@ -191,7 +203,7 @@ class CallsOut:
     def _item(self, item: _Request) -> tuple[int, bytes]:
         timeout_ms = item.call.timeout_ms
         if item.late:
-            left = math.ceil(item.call.tick - self._now() * 1000.0)
+            left = math.ceil(item.call.tick - self.now() * 1000.0)
             timeout_ms = min(timeout_ms, max(1, left))
         return timeout_ms, item.body or b""
 
@@ -228,6 +240,7 @@ class CallsOut:
     def _not_done(self, item: _Request, status: Status, relay_id: bytes) -> None:
         if status is Status.NOBODY and relay_id not in item.avoid:
             item.requests.known.pop(relay_id, None)
+            item.requests.straight_until = self.now() + 3 * self._options.linger
         elif relay_id not in item.avoid:
             item.avoid.append(relay_id)
         self._ask_another(item)

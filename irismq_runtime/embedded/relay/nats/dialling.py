@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
     from pathlib import Path
 
+    from nats.aio.subscription import Subscription
+
     from irismq_runtime.embedded.relay.nats.options import NatsOptions
 
 __all__ = [
@@ -42,6 +44,7 @@ __all__ = [
     "cut",
     "end_task",
     "errors",
+    "retire",
     "without_login",
     "words",
 ]
@@ -249,6 +252,16 @@ def cut(client: Client) -> None:
     writer = getattr(getattr(client, "_transport", None), "_io_writer", None)
     if writer is not None:
         writer.transport.abort()
+
+
+async def retire(client: Client, subscription: Subscription) -> None:
+    """End a subscription when all that the server had sent for it by then is handled."""
+    try:
+        await subscription.drain()  # type: ignore[no-untyped-call]  # it has no annotations
+    except (errors.Error, OSError):
+        # nats-py marks it as closed, and makes it again on the next connection all the same.
+        client._remove_sub(subscription._id)  # noqa: SLF001  # no public way is left
+        subscription._stop_processing()  # noqa: SLF001
 
 
 async def end_task(task: asyncio.Task[Any]) -> None:

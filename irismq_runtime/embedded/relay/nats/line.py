@@ -23,6 +23,7 @@ from irismq_runtime.embedded.relay.nats.dialling import (
     cut,
     end_task,
     errors,
+    retire,
     without_login,
     words,
 )
@@ -106,6 +107,8 @@ class Line:
         self._held: dict[Interest, list[Subscription]] = {}
         self._changed: dict[Interest, None] = {}
         self._ready: deque[Message] = deque()
+        #: Subscriptions that are about to end.
+        self._going: set[asyncio.Task[None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
         #: What went wrong last, for health and errors; empty when nothing did.
         self.trouble = ""
@@ -155,19 +158,30 @@ class Line:
         if not self._tasks:
             return
         writer, keeper = self._tasks
-        if self.up:
-            await asyncio.wait([writer], timeout=self._options.stop_seconds)
+        client = self._client
+        if client is not None and client.is_connected:
+            await self._say_goodbye(client, writer)
+        self._client = None
         self._halted = True
-        await end_task(writer)
-        await end_task(keeper)
+        for task in (writer, keeper, *self._going):
+            await end_task(task)
         self._tasks = []
-        client, self._client = self._client, None
         if client is not None:
             await self._dialler.discard(client)
         self._up.clear()
         self._stats.connected = False
         self._held.clear()
         self._ready.clear()
+
+    async def _say_goodbye(self, client: Client, writer: asyncio.Task[None]) -> None:
+        """Send what waits, take what still comes for the clusters left, and answer that."""
+        patience = self._options.stop_seconds
+        await asyncio.wait([writer], timeout=patience)
+        if writer.done() and self._going:
+            await asyncio.wait(self._going, timeout=patience)
+            answering = asyncio.create_task(self._publish(client))
+            await asyncio.wait([answering], timeout=patience)
+            await end_task(answering)
 
     # Connecting
 
@@ -195,7 +209,7 @@ class Line:
         pause = self._options.reconnect_pause
         while True:
             await self._closed.wait()
-            await self._pause(pause * self._rng.uniform(0.5, 1.5))
+            await self.pause(pause * self._rng.uniform(0.5, 1.5))
             try:
                 client = await self._dialler.dial()
             except (NotConnected, ConfigError) as error:
@@ -206,7 +220,8 @@ class Line:
             self._stats.reconnects += 1
             self._connected(client)
 
-    async def _pause(self, seconds: float) -> None:
+    async def pause(self, seconds: float) -> None:
+        """Wait, by the relay's clock."""
         waited = asyncio.get_running_loop().create_future()
         timer = self._clock.call_later(seconds, _resolve, waited)
         try:
@@ -268,7 +283,7 @@ class Line:
             try:
                 await self._subscribe(client)
                 await self._publish(client)
-                await self._unsubscribe()
+                self._unsubscribe(client)
             except errors.Error as error:
                 # The connection went in the middle: the rest goes out on the next one.
                 self.trouble = words(error)
@@ -276,7 +291,7 @@ class Line:
                 if not client.is_connected:
                     self._up.clear()
                     self._stats.connected = False
-                await self._pause(_BREATH)
+                await self.pause(_BREATH)
             if self._halted or (self._stopping and not self._wake.is_set()):
                 return
 
@@ -294,12 +309,15 @@ class Line:
                     )
                 )
 
-    async def _unsubscribe(self) -> None:
+    def _unsubscribe(self, client: Client) -> None:
+        """Let subscriptions go that are not wanted any more, each with what it still gets."""
         for interest in list(self._changed):
             count = self._wanted.get(interest, (0, None))[0]
             held = self._held.get(interest, [])
             while len(held) > count:
-                await held.pop().unsubscribe()
+                going = asyncio.create_task(retire(client, held.pop()))
+                self._going.add(going)
+                going.add_done_callback(self._going.discard)
             if not held:
                 self._held.pop(interest, None)
             if len(held) == count:

@@ -35,6 +35,10 @@ class NatsOptions:
     max_remote_calls: int = 200_000
     #: How long broadcasts and events wait for a lost connection before they are dropped.
     cast_patience: float = 2.0
+    #: How long a relay keeps its place in a cluster whose last member here has left, and
+    #: sends back what comes: NATS loses what is under way to a place that is given up, and
+    #: the other relays have sent nothing to it for a while by then.
+    linger: float = 0.1
     #: How often an end of a tunnel that has nothing to say says that it is there.
     keep_interval: float = 5.0
     #: An end of a tunnel that was not heard of for so long is given up.

@@ -100,6 +100,10 @@ class Overlay:
         self._casts = Casts(shared)
         self._turn_ends = False
         self._keeper: TimerHandle | None = None
+        #: Clusters whose last member here has left, until their places are given up.
+        self._leaving: dict[str, TimerHandle] = {}
+        #: Clusters in which this relay has places.
+        self._joined: set[str] = set()
 
     async def start(self) -> None:
         """Connect. Raises `NotConnected`, or `ConfigError` when NATS refuses this relay."""
@@ -114,6 +118,11 @@ class Overlay:
         if self._keeper is not None:
             self._keeper.cancel()
         self._ways.close_all("the relay of the other end stops")
+        if self._leaving and self._line.up:
+            await self._line.pause(min(self._options.linger, self._options.stop_seconds))
+        for cluster, timer in list(self._leaving.items()):
+            timer.cancel()
+            self._give_up_place(cluster)
         await self._line.stop()
         self._log.close()
 
@@ -135,17 +144,39 @@ class Overlay:
     def cluster_changed(self, cluster: str) -> None:
         """A member has come or gone."""
         members = len(self._directory.members(cluster))
-        places = min(members, _MAX_PLACES)
-        self._line.want(
-            Interest(self._subjects.requests(cluster), GROUP),
-            places,
-            self._safely(partial(self._on_requests, cluster)),
-        )
+        leaving = self._leaving.pop(cluster, None)
+        if leaving is not None:
+            leaving.cancel()
+        if not members and cluster not in self._joined:
+            return  # a member that left twice: with its word, and with its connection
+        if members:
+            self._take_places(cluster, min(members, _MAX_PLACES))
+        else:
+            self._take_places(cluster, 1)
+            timer = self._clock.call_later(self._options.linger, self._give_up_place, cluster)
+            self._leaving[cluster] = timer
         self._line.want(
             Interest(self._subjects.broadcasts(cluster)),
             min(members, 1),
             self._safely(partial(self._on_broadcasts, cluster)),
         )
+
+    def _take_places(self, cluster: str, count: int) -> None:
+        """Have so many places in the queue group of a cluster."""
+        if count:
+            self._joined.add(cluster)
+        else:
+            self._joined.discard(cluster)
+        self._line.want(
+            Interest(self._subjects.requests(cluster), GROUP),
+            count,
+            self._safely(partial(self._on_requests, cluster)),
+        )
+
+    def _give_up_place(self, cluster: str) -> None:
+        """The last member left a while ago."""
+        del self._leaving[cluster]
+        self._take_places(cluster, 0)
 
     def topic_changed(self, topic: str) -> None:
         """A subscriber has come or gone."""
