@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 from irismq_runtime.embedded.relay.nats.dialling import Login
 from irismq_runtime.embedded.relay.nats.options import NatsOptions, NatsStats
 from irismq_runtime.embedded.relay.nats.overlay import Overlay
+from irismq_runtime.embedded.relay.nats.shared import Setup
 from irismq_runtime.embedded.relay.router import BackEndHealth, Directory
 
 if TYPE_CHECKING:
@@ -94,18 +95,18 @@ class NatsBackEnd:
         if self._overlay is not None:
             self._overlay.restarted()
             return
-        overlay = Overlay(
+        clock = host.clock if self._clock is None else self._clock
+        setup = Setup(
             self._servers,
             self._login,
-            net=self.net,
-            name=self._name,
-            directory=self._directory,
-            host=host,
-            clock=host.clock if self._clock is None else self._clock,
-            rng=self._rng,
-            options=self.options,
-            stats=self._stats,
+            self.net,
+            self._name,
+            clock,
+            self._rng,
+            self.options,
+            self._stats,
         )
+        overlay = Overlay(setup, self._directory, host)
         await overlay.start()
         self._overlay = overlay
 

@@ -28,13 +28,12 @@ except ImportError as error:
     ) from error
 
 if TYPE_CHECKING:
-    import random
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Coroutine
     from pathlib import Path
 
     from nats.aio.subscription import Subscription
 
-    from irismq_runtime.embedded.relay.nats.options import NatsOptions
+    from irismq_runtime.embedded.relay.nats.shared import Setup
 
 __all__ = [
     "Client",
@@ -141,21 +140,12 @@ class _Call:
 class Dialler:
     """Makes connected clients. Loop thread only."""
 
-    def __init__(
-        self,
-        servers: Sequence[str],
-        login: Login,
-        *,
-        name: str,
-        rng: random.Random,
-        options: NatsOptions,
-        events: Events,
-    ) -> None:
-        self._servers = list(servers)
-        self._login = login
-        self._name = name
-        self._rng = rng
-        self._options = options
+    def __init__(self, setup: Setup, *, events: Events) -> None:
+        self._servers = list(setup.servers)
+        self._login = setup.login
+        self._name = setup.name
+        self._rng = setup.rng
+        self._options = setup.options
         self._events = events
 
     @property
@@ -261,7 +251,7 @@ async def retire(client: Client, subscription: Subscription) -> None:
     except (errors.Error, OSError):
         # nats-py marks it as closed, and makes it again on the next connection all the same.
         client._remove_sub(subscription._id)  # noqa: SLF001  # no public way is left
-        subscription._stop_processing()  # noqa: SLF001
+        subscription._stop_processing()  # noqa: SLF001  # as the line above
 
 
 async def end_task(task: asyncio.Task[Any]) -> None:

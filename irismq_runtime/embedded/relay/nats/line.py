@@ -30,15 +30,12 @@ from irismq_runtime.embedded.relay.nats.dialling import (
 from irismq_runtime.errors import ConfigError, NotConnected
 
 if TYPE_CHECKING:
-    import random
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine
 
     from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription
 
-    from actors.clock import Clock
-    from irismq_runtime.embedded.relay.nats.dialling import Login
-    from irismq_runtime.embedded.relay.nats.options import NatsOptions, NatsStats
+    from irismq_runtime.embedded.relay.nats.shared import Setup
     from irismq_runtime.observe.logs import RateLimitedLog
 
 __all__ = ["Handler", "Interest", "Line", "Message"]
@@ -77,23 +74,17 @@ class Line:
 
     def __init__(
         self,
-        servers: Sequence[str],
-        login: Login,
+        setup: Setup,
         *,
-        name: str,
-        clock: Clock,
-        rng: random.Random,
-        options: NatsOptions,
-        stats: NatsStats,
         take: Callable[[], list[Message]],
         on_up: Callable[[], None],
         log: RateLimitedLog,
     ) -> None:
-        self._dialler = Dialler(servers, login, name=name, rng=rng, options=options, events=self)
-        self._clock = clock
-        self._rng = rng
-        self._options = options
-        self._stats = stats
+        self._dialler = Dialler(setup, events=self)
+        self._clock = setup.clock
+        self._rng = setup.rng
+        self._options = setup.options
+        self._stats = setup.stats
         self._take = take
         self._on_up = on_up
         self._log = log

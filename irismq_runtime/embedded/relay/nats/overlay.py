@@ -26,14 +26,12 @@ from irismq_runtime.embedded.relay.router import BackEndHealth
 from irismq_runtime.observe.logs import RateLimitedLog
 
 if TYPE_CHECKING:
-    import random
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from actors.clock import Clock, TimerHandle
+    from actors.clock import TimerHandle
     from irismq_runtime.embedded.relay.calls import Call
-    from irismq_runtime.embedded.relay.nats.dialling import Login
     from irismq_runtime.embedded.relay.nats.line import Handler
-    from irismq_runtime.embedded.relay.nats.options import NatsOptions, NatsStats
+    from irismq_runtime.embedded.relay.nats.shared import Setup
     from irismq_runtime.embedded.relay.router import Directory, Host
     from irismq_runtime.embedded.relay.tunnels import Tunnel
 
@@ -47,41 +45,18 @@ _MAX_PLACES: Final = 64
 class Overlay:
     """A relay connected to the others."""
 
-    def __init__(
-        self,
-        servers: Sequence[str],
-        login: Login,
-        *,
-        net: str,
-        name: str,
-        directory: Directory,
-        host: Host,
-        clock: Clock,
-        rng: random.Random,
-        options: NatsOptions,
-        stats: NatsStats,
-    ) -> None:
+    def __init__(self, setup: Setup, directory: Directory, host: Host) -> None:
+        clock, options, stats = setup.clock, setup.options, setup.stats
         self._directory = directory
         self._host = host
         self._clock = clock
         self._options = options
         self._stats = stats
-        relay_id = rng.getrandbits(8 * RELAY_ID_BYTES).to_bytes(RELAY_ID_BYTES, "big")
-        self._subjects = subjects = Subjects(net, relay_id)
+        relay_id = setup.rng.getrandbits(8 * RELAY_ID_BYTES).to_bytes(RELAY_ID_BYTES, "big")
+        self._subjects = subjects = Subjects(setup.net, relay_id)
         self._outgoing = outgoing = Outgoing(options, host.overrun)
         self._log = log = RateLimitedLog(_LOG, clock)
-        self._line = Line(
-            servers,
-            login,
-            name=name,
-            clock=clock,
-            rng=rng,
-            options=options,
-            stats=stats,
-            take=outgoing.take,
-            on_up=self._on_up,
-            log=log,
-        )
+        self._line = Line(setup, take=outgoing.take, on_up=self._on_up, log=log)
         outgoing.wake = self._line.wake
         shared = Shared(
             relay_id,

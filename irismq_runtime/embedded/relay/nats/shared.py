@@ -1,4 +1,4 @@
-"""What the parts of one relay's overlay share. Made once for each start."""
+"""What a back end is set up with, and what the parts of one overlay share."""
 
 from __future__ import annotations
 
@@ -6,20 +6,37 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import random
+    from collections.abc import Callable, Sequence
 
+    from actors.clock import Clock
+    from irismq_runtime.embedded.relay.nats.dialling import Login
     from irismq_runtime.embedded.relay.nats.options import NatsOptions, NatsStats
     from irismq_runtime.embedded.relay.nats.outgoing import Outgoing
     from irismq_runtime.embedded.relay.nats.subjects import Subjects
     from irismq_runtime.embedded.relay.router import Directory
     from irismq_runtime.observe.logs import RateLimitedLog
 
-__all__ = ["Shared"]
+__all__ = ["Setup", "Shared"]
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """Where to connect, as whom, and within which bounds; `NatsBackEnd` says what each is."""
+
+    servers: Sequence[str]
+    login: Login
+    net: str
+    name: str
+    clock: Clock
+    rng: random.Random
+    options: NatsOptions
+    stats: NatsStats
 
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """Loop thread only."""
+    """Made once for each start. Loop thread only."""
 
     relay_id: bytes
     subjects: Subjects
