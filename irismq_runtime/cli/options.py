@@ -185,7 +185,7 @@ async def _reached(what: str, *endpoints: Endpoint) -> None:
 
 def quiet_while_connecting(quiet: bool) -> None:
     """Keep the transports from logging what the one line at the end will say."""
-    for name in ("irismq.mailbox", "irismq.pyiris"):
+    for name in ("irismq.mailbox", "irismq_runtime.pyiris"):
         logging.getLogger(name).setLevel(logging.CRITICAL if quiet else logging.NOTSET)
 
 

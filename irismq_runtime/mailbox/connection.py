@@ -76,6 +76,8 @@ class Connection(asyncio.Protocol):
         self._raw: bytes | None = b""  # None once the handshake is through
         self._reason = ""
         self._ended = False
+        #: Our side is closed: what is written now could not be sent.
+        self._said_all = False
 
     # asyncio.Protocol ------------------------------------------------------
 
@@ -126,13 +128,13 @@ class Connection(asyncio.Protocol):
     # For the owner ---------------------------------------------------------
 
     def write(self, data: bytes) -> None:
-        """Send `data`; does nothing on a connection that has ended.
+        """Send `data`; does nothing on a connection that is closed or has ended.
 
         uvloop raises on a closed transport where asyncio is silent: both are
         quiet here, the owner learns of the end by `connection_ended`.
         """
         transport = self._transport
-        if transport is None or self._ended or transport.is_closing():
+        if transport is None or self._ended or self._said_all or transport.is_closing():
             return
         transport.write(data if self._coding is None else self._coding.encode(data))
 
@@ -148,7 +150,8 @@ class Connection(asyncio.Protocol):
         self._reason = self._reason or "closed by us"
         if self._transport is None:
             self._end(self._reason)
-        elif not self._transport.is_closing():
+        elif not self._transport.is_closing() and not self._said_all:
+            self._said_all = True
             if self._transport.can_write_eof():
                 self._transport.write_eof()
             else:

@@ -39,6 +39,7 @@ class FakeTransport(asyncio.Transport):
 
     def write(self, data: bytes) -> None:
         assert not self.closing, "a write on a closed transport (uvloop raises)"
+        assert not self.peer.eof, "a write after the end of all writes (uvloop raises)"
         self.peer.received(bytes(data))
 
     def is_closing(self) -> bool:

@@ -609,6 +609,24 @@ async def test_stop_is_bounded_and_requeues_what_still_runs():
     await world.close()
 
 
+async def test_what_a_slow_broker_sends_after_our_goodbye_is_answered_no_more():
+    # uvloop raises on a write behind the end of all writes: a heartbeat did that to a node.
+    world, consumption, peer = await consuming()
+    stopping = asyncio.ensure_future(consumption.stop(1.0))
+    world.network.deaf = True  # it reads, and closes nothing
+    while not peer.eof:
+        await turns(1)
+    said = list(peer.commands)
+    peer.heartbeat()
+    peer.push(1)
+    await turns()
+    assert peer.commands == said
+    assert not stopping.done()
+    peer.cut()
+    await stopping
+    await world.close()
+
+
 async def test_case_19_a_closed_mailbox_does_not_come_back_to_life():
     world, _, peer = await consuming()
     where = peer.endpoint
