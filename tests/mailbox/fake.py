@@ -39,7 +39,8 @@ class FakeTransport(asyncio.Transport):
 
     def write(self, data: bytes) -> None:
         assert not self.closing, "a write on a closed transport (uvloop raises)"
-        assert not self.peer.eof, "a write after the end of all writes (uvloop raises)"
+        self.peer.too_late += self.peer.eof
+        assert not self.peer.eof, "a write behind the end of all writes (uvloop raises)"
         self.peer.received(bytes(data))
 
     def is_closing(self) -> bool:
@@ -75,6 +76,8 @@ class Peer:
         self.commands: list[Any] = []
         self.writes: list[bytes] = []
         self.eof = False
+        #: Writes behind the end of all writes.
+        self.too_late = 0
         self._magic = False
         self._decoder = CommandDecoder(CommandLimits(**network.limits))
         self.transport = FakeTransport(self)
