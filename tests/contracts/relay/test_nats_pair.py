@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -84,19 +84,44 @@ async def settle_all(caller: Client, members: list[Client], cluster: str) -> Non
             pass
 
 
-async def serve(member: Client, answer: Callable[[RelayRequest], ClientReply]) -> None:
-    """Answer requests until the connection ends; pass everything else over."""
-    while True:
-        try:
-            packet = await member.receive(60.0)
-        except Over:
-            return
-        if isinstance(packet, RelayRequest):
-            member.send(answer(packet))
-
-
 def echo(request: RelayRequest) -> ClientReply:
     return ClientReply(request.id, request.body, None)
+
+
+class Served:
+    """What a member that answers has done, and how it answers from now on."""
+
+    def __init__(self, member: Client) -> None:
+        self.member = member
+        self.answer: Callable[[RelayRequest], ClientReply] = echo
+        self.served = 0
+
+    async def run(self) -> None:
+        """Answer requests until the connection ends; pass everything else over."""
+        with suppress(Over):
+            while True:
+                packet = await self.member.receive(60.0)
+                if isinstance(packet, RelayRequest):
+                    self.served += 1
+                    self.member.send(self.answer(packet))
+
+
+@asynccontextmanager
+async def serving(member: Client) -> AsyncIterator[Served]:
+    """A member that answers, in the background; it is cut off when the context ends."""
+    served = Served(member)
+    task = asyncio.create_task(served.run())
+    try:
+        yield served
+    finally:
+        member.cut()
+        await task
+
+
+async def acquaint(caller: Client, cluster: str, members: list[Served]) -> None:
+    """Ask until each member has answered: the caller's relay knows all of their relays."""
+    while not all(member.served for member in members):
+        assert (await caller.ask(0, cluster, b"hello", 30_000)).body == b"hello"
 
 
 async def test_a_request_crosses_with_its_timeout_and_its_answer_comes_back(relays, connect):
@@ -118,13 +143,11 @@ async def test_a_request_crosses_with_its_timeout_and_its_answer_comes_back(rela
 async def test_a_burst_is_answered_whole_and_in_no_order_that_matters(relays, connect):
     member, caller = await connect(relays[1], "c"), await connect(relays[0])
     await settle_member(caller, member, "c")
-    serving = asyncio.create_task(serve(member, echo))
     total = 5_000
-    caller.send(*(ClientRequest(n, "c", b"%d" % n, 30_000) for n in range(total)))
-    replies = [await caller.expect(RelayReply) for _ in range(total)]
+    async with serving(member):
+        caller.send(*(ClientRequest(n, "c", b"%d" % n, 30_000) for n in range(total)))
+        replies = [await caller.expect(RelayReply) for _ in range(total)]
     assert {reply.id: reply.body for reply in replies} == {n: b"%d" % n for n in range(total)}
-    member.cut()
-    await serving
 
 
 async def test_requests_are_spread_over_the_members_of_all_relays(relays, connect):
@@ -132,25 +155,15 @@ async def test_requests_are_spread_over_the_members_of_all_relays(relays, connec
     members = [await connect(relays[at], "pool") for at in (0, 1, 1, 1)]
     caller = await connect(relays[0])
     await settle_all(caller, members, "pool")
-    served = [0] * len(members)
-
-    def counting(index: int) -> Callable[[RelayRequest], ClientReply]:
-        def answer(request: RelayRequest) -> ClientReply:
-            served[index] += 1
-            return echo(request)
-
-        return answer
-
-    tasks = [asyncio.create_task(serve(m, counting(i))) for i, m in enumerate(members)]
     total = 400
-    for number in range(total):
-        assert (await caller.ask(number, "pool", b"x", 30_000)).body == b"x"
-    assert sum(served) == total
+    async with AsyncExitStack() as stack:
+        served = [await stack.enter_async_context(serving(member)) for member in members]
+        for number in range(total):
+            assert (await caller.ask(number, "pool", b"x", 30_000)).body == b"x"
+    shares = [each.served for each in served]
+    assert sum(shares) == total
     # A fair share is 100; 40 is off by seven standard deviations.
-    assert min(served) >= 40, served
-    for member in members:
-        member.cut()
-    await asyncio.gather(*tasks)
+    assert min(shares) >= 40, shares
 
 
 async def test_a_cluster_without_members_anywhere_fails_at_once(relays, connect):
@@ -169,15 +182,13 @@ async def test_case_54_what_is_asked_while_a_member_leaves_is_answered_by_anothe
     leaver, stayer = await connect(relays[1], "c"), await connect(relays[0], "c")
     caller = await connect(relays[0])
     await settle_all(caller, [leaver, stayer], "c")
-    serving = asyncio.create_task(serve(stayer, echo))
-    leaver.send(ClientClose())
-    while not isinstance(await leaver.receive(), RelayClose):
-        pass
-    # Some of these reach the relay whose last member has gone; it sends them back.
-    caller.send(*(ClientRequest(n, "c", b"x", 30_000) for n in range(100)))
-    assert {(await caller.expect(RelayReply)).body for _ in range(100)} == {b"x"}
-    stayer.cut()
-    await serving
+    async with serving(leaver) as at_leaver, serving(stayer) as at_stayer:
+        await acquaint(caller, "c", [at_leaver, at_stayer])
+        leaver.send(ClientClose())
+        await leaver.closed.wait()
+        # Some of these reach the relay whose last member has gone; it sends them back.
+        caller.send(*(ClientRequest(n, "c", b"x", 30_000) for n in range(100)))
+        assert {(await caller.expect(RelayReply)).body for _ in range(100)} == {b"x"}
 
 
 @pytest.mark.parametrize("word", [OVERLOADED, LEAVING])
@@ -185,35 +196,24 @@ async def test_a_member_that_has_no_room_is_passed_over_for_one_that_has(relays,
     full, free = await connect(relays[0], "c"), await connect(relays[1], "c")
     caller = await connect(relays[0])
     await settle_all(caller, [full, free], "c")
-    tasks = [
-        asyncio.create_task(serve(full, lambda request: ClientReply(request.id, None, word))),
-        asyncio.create_task(serve(free, echo)),
-    ]
-    caller.send(*(ClientRequest(n, "c", b"x", 30_000) for n in range(40)))
-    assert {(await caller.expect(RelayReply)).body for _ in range(40)} == {b"x"}
-    assert relays[0].relay.back_end.stats().retried > 0
-    for member in (full, free):
-        member.cut()
-    await asyncio.gather(*tasks)
+    async with serving(full) as at_full, serving(free) as at_free:
+        await acquaint(caller, "c", [at_full, at_free])
+        at_full.answer = lambda request: ClientReply(request.id, None, word)
+        while relays[0].relay.back_end.stats().retried == 0:  # chance may spare the full one
+            caller.send(*(ClientRequest(n, "c", b"x", 30_000) for n in range(40)))
+            assert {(await caller.expect(RelayReply)).body for _ in range(40)} == {b"x"}
 
 
 async def test_where_all_are_full_the_caller_is_told(relays, connect):
     full = [await connect(relays[0], "c"), await connect(relays[1], "c")]
     caller = await connect(relays[0])
     await settle_all(caller, full, "c")
-    asked = 0
-
-    def refuse(request: RelayRequest) -> ClientReply:
-        nonlocal asked
-        asked += 1
-        return ClientReply(request.id, None, OVERLOADED)
-
-    tasks = [asyncio.create_task(serve(member, refuse)) for member in full]
-    assert await caller.ask(1, "c", b"x", 30_000) == RelayReply(1, False, None, OVERLOADED)
-    assert asked == 2
-    for member in full:
-        member.cut()
-    await asyncio.gather(*tasks)
+    async with serving(full[0]) as one, serving(full[1]) as other:
+        await acquaint(caller, "c", [one, other])
+        one.served = other.served = 0
+        one.answer = other.answer = lambda request: ClientReply(request.id, None, OVERLOADED)
+        assert await caller.ask(1, "c", b"x", 30_000) == RelayReply(1, False, None, OVERLOADED)
+        assert (one.served, other.served) == (1, 1)
 
 
 async def test_a_caller_that_leaves_and_a_late_answer_leave_nothing(relays, connect):
