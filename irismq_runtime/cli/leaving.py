@@ -12,7 +12,6 @@ signal without a handler does nothing.
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import sys
 import threading
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.main import PROCESS
+from irismq_runtime.node.signals import say_and_exit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,8 +69,7 @@ def _cut(code: int, text: str, *_: Any) -> NoReturn:
         if thread is not threading.main_thread() and thread is not threading.current_thread()
     )
     held = f"irismq: ending without what still runs ({names or 'a look-up of a name'})"
-    with contextlib.suppress(OSError, ValueError):
+    # RuntimeError: a signal has interrupted a write, which refuses another inside of it.
+    with contextlib.suppress(OSError, ValueError, RuntimeError):
         sys.stdout.flush()
-        sys.stderr.write("".join(f"{line}\n" for line in (text, held) if line))
-        sys.stderr.flush()
-    os._exit(code)
+    say_and_exit(code, "".join(f"{line}\n" for line in (text, held) if line))

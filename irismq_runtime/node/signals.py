@@ -8,17 +8,18 @@ handlers of before: a signal ends it, and its parent hears nothing of that.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import signal
-import sys
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
     from types import FrameType
 
-__all__ = ["Signals"]
+__all__ = ["Signals", "say_and_exit"]
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 #: Those that are entered, for forked children.
@@ -63,9 +64,20 @@ class Signals:
         if self._count == 1:
             self._loop.call_soon_threadsafe(self._on_first, name)
             return
-        sys.stderr.write(f"irismq: {name} again: ending at once\n")
-        sys.stderr.flush()
-        os._exit(self._forced)
+        say_and_exit(self._forced, f"irismq: {name} again: ending at once\n")
+
+
+def say_and_exit(code: int, text: str) -> NoReturn:
+    """End the process now, after `text` on standard error. From a signal handler, too.
+
+    By the file descriptor: what the signal has interrupted may be a write to
+    `sys.stderr`, which would refuse another one inside of it. Where nobody reads,
+    the text is not waited for.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        if select.select([], [2], [], 0)[1]:
+            os.write(2, text.encode("utf-8", "backslashreplace"))
+    os._exit(code)
 
 
 def _in_child() -> None:

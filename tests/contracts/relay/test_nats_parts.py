@@ -186,7 +186,7 @@ def test_whatever_comes_is_read_or_is_a_frame_error(decode, data):
         decode(data)
 
 
-@pytest.mark.parametrize(("decode", "message"), zip(DECODERS, MESSAGES, strict=True))
+@pytest.mark.parametrize(("decode", "message"), [*zip(DECODERS, MESSAGES, strict=True)])
 @given(data=st.data())
 def test_a_message_that_was_changed_is_read_or_is_a_frame_error(decode, message, data):
     at = data.draw(st.integers(0, len(message) - 1))
@@ -196,7 +196,7 @@ def test_a_message_that_was_changed_is_read_or_is_a_frame_error(decode, message,
         decode(bytes(changed))
 
 
-@pytest.mark.parametrize(("decode", "message"), zip(DECODERS, MESSAGES, strict=True))
+@pytest.mark.parametrize(("decode", "message"), [*zip(DECODERS, MESSAGES, strict=True)])
 def test_a_message_that_is_cut_off_is_a_frame_error(decode, message):
     whole = decode(message)
     for length in range(len(message)):
