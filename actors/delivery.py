@@ -188,9 +188,15 @@ class Delivery(Parcel):
 
     def reply(self, value: Any) -> None:
         """The handler returned."""
-        if self._cell.system.events.active:
+        system = self._cell.system
+        if system.events.active:
             self._emit("handler.returned", outcome="replied")
-        self._done(NOTHING if value is None else Outcome("replied", value))
+        outcome = NOTHING if value is None else Outcome("replied", value)
+        if self._state == "running" and get_ident() == system.thread_id:  # nearly always
+            self._state = "done"
+            self._end(outcome)
+        else:
+            self._done(outcome)
 
     def fail(self, outcome: Outcome) -> None:
         """The handler raised, or never ran."""

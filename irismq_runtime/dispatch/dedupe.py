@@ -14,24 +14,25 @@ __all__ = ["DedupeWindow"]
 class DedupeWindow:
     """Ids of finished envelopes. `size=0` remembers nothing."""
 
-    __slots__ = ("_old", "_size", "_young")
+    __slots__ = ("_size", "old", "young")
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._young: set[bytes] = set()
-        self._old: set[bytes] = set()
+        #: The two generations; looked into directly on the hot path.
+        self.young: set[bytes] = set()
+        self.old: set[bytes] = set()
 
     def __contains__(self, key: bytes) -> bool:
-        return key in self._young or key in self._old
+        return key in self.young or key in self.old
 
     def __len__(self) -> int:
-        return len(self._young) + len(self._old)
+        return len(self.young) + len(self.old)
 
     def add(self, key: bytes) -> None:
         """Remember `key`."""
         if not self._size:
             return
-        if len(self._young) >= self._size:
-            self._old = self._young
-            self._young = set()
-        self._young.add(key)
+        if len(self.young) >= self._size:
+            self.old = self.young
+            self.young = set()
+        self.young.add(key)

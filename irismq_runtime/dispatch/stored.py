@@ -137,7 +137,8 @@ class StoredDispatch:
             if self._held[envelope_id].again(stored):
                 self._said_copy(envelope_id)
             return
-        if envelope_id in self._done:
+        done = self._done
+        if envelope_id in done.young or envelope_id in done.old:
             self._finish_copy(stored, envelope_id)
             return
         try:
@@ -279,9 +280,11 @@ class StoredDispatch:
         stored, envelope = run.stored, run.envelope
         if outcome.kind == "replied":
             if not run.copies and envelope is not None:
-                del self._held[envelope.id]
-                self._done.add(envelope.id)
-                self._finish(run, FINISH)
+                envelope_id = envelope.id
+                del self._held[envelope_id]
+                self._done.add(envelope_id)
+                stored.finish()
+                self._said_finished(envelope_id)
                 return
             verdict = FINISH
         elif run.gone:
@@ -310,14 +313,13 @@ class StoredDispatch:
             self._expired(run.stored, envelope.id if envelope else b"", self.address)
             return
         run.stored.finish()
+        self._said_finished(envelope.id if envelope else b"")
+
+    def _said_finished(self, envelope_id: bytes) -> None:
         self._in.counters.finished += 1
         self._settled.finished += 1
         if self._in.events.active:
-            self._in.events.emit(
-                "settlement.finished",
-                id=envelope.id.hex() if envelope else "",
-                address=self.address,
-            )
+            self._in.events.emit("settlement.finished", id=envelope_id.hex(), address=self.address)
 
     def _requeue(self, run: Run, verdict: Settlement, outcome: Outcome) -> None:
         run.stored.requeue(verdict.delay, penalty=verdict.penalty)
