@@ -53,7 +53,9 @@ def runs(journal: Path) -> list[Run]:
 
 
 def _runs(journal: Path) -> Iterator[Run]:
-    for line in journal.read_text().splitlines():
+    text = journal.read_text()
+    # A reader may see the beginning of a line that is being written.
+    for line in text[: text.rfind("\n") + 1].splitlines():
         number, pid, attempt, at = line.split()
         yield Run(int(number), int(pid), int(attempt), float(at))
 
