@@ -44,7 +44,7 @@ class LiveDispatch:
                 context = Context(
                     kind="event",
                     id=envelope.id,
-                    sender=incoming.sender(headers) if "s" in headers else None,
+                    sender=incoming.sender(headers),
                     headers=headers,
                 )
             else:

@@ -96,22 +96,19 @@ class MemberDispatch:
             if envelope.kind is _ASK:
                 answer.deliver(ref, message)
             elif envelope.kind is Kind.TELL:
-                self._deliver(ref, message, self._context(request, envelope))
+                self._deliver(ref, message, self._context(envelope, answer.deadline))
                 answer.answer(None)
             else:
                 raise DecodeError(f"a {envelope.kind.name} envelope is no request")
         except (RuntimeFault, ActorError) as error:
             answer.refuse(error)
 
-    def _context(self, request: InboundRequest, envelope: Envelope) -> Context:
+    def _context(self, envelope: Envelope, deadline: float) -> Context:
         headers = envelope.headers
-        left = request.timeout
-        if "d" in headers:
-            left = min(left, headers["d"] / 1000)
         return Context(
             id=envelope.id,
             sender=self._in.sender(headers),
-            deadline=self._in.clock.monotonic() + left,
+            deadline=deadline,
             headers=headers,
             chain=chain_of(headers),
         )
@@ -167,7 +164,7 @@ class MemberDispatch:
             return
         message = self._in.packer.load_untrusted(envelope)
         headers = envelope.headers
-        sender = self._in.sender(headers) if "s" in headers else None
+        sender = self._in.sender(headers)
         context = Context(kind="tell_all", id=envelope.id, sender=sender, headers=headers)
         self._tell(self._ref, message, context)
 

@@ -271,7 +271,7 @@ class StoredDispatch:
 
     def sender(self, headers: Mapping[str, Any]) -> object | None:
         """See `Incoming.sender`."""
-        return self._in.sender(headers) if "s" in headers else None
+        return self._in.sender(headers)
 
     # After the handler --------------------------------------------------------
 

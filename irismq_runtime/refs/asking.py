@@ -218,10 +218,7 @@ class RemoteAsk(Future[T]):
             self.sending.end(error)
         waiter = self._waiter
         if waiter is not None:
-            if get_ident() != outbound.thread:
-                outbound.loop.call_soon_threadsafe(_wake, waiter)
-            elif not waiter.done():
-                waiter.set_result(None)
+            outbound.call(_wake, waiter)
         if self._waiters:
             self._wake_all()
 

@@ -165,10 +165,7 @@ class Outbound:
         Raises `AskCycle` when `target` already waits for the asker, and
         `AskTimeout` when the deadline of the message in hand is over.
         """
-        if timeout is None:
-            timeout = self.ask_timeout
-        elif not 0.0 <= timeout < _FOREVER:
-            check_delay("timeout", timeout)
+        timeout = self.ask_timeout if timeout is None else check_delay("timeout", timeout)
         cell = current_cell.get()
         if cell is None:
             return {"d": int(timeout * 1000)}, timeout

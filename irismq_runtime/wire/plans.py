@@ -89,7 +89,8 @@ class Plan:
         self._get = _getter([field.name for field in fields])
         lowers = ((field.encode_name, compiler.lower_of(field.type)) for field in fields)
         self._lowers = tuple((name, lower) for name, lower in lowers if lower is not None)
-        self.encode = fields_encoder([(field.name, field.encode_name) for field in fields])
+        if self.plain:
+            self.encode = fields_encoder([(field.name, field.encode_name) for field in fields])
 
     @property
     def plain(self) -> bool:

@@ -98,7 +98,7 @@ class Connection(asyncio.Protocol):
         return self.outlet.waiting
 
     def pause_writing(self) -> None:
-        """More than the high water is unsent: no more messages for now."""
+        """More than the high water is unsent: no more messages until the client reads."""
         if self.session.consumer is not None:
             self.session.consumer.blocked = True
         patience = self.session.grant.heartbeat_interval or self._context.options.client_timeout

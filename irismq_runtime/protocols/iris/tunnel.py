@@ -90,7 +90,7 @@ class TunnelSender:
         self.pending += len(message)
 
     def pull(self) -> tuple[int, bytes] | None:
-        """The next (size_or_continuation, chunk) that may go out; None for now."""
+        """The next (size_or_continuation, chunk) that may go out; None while nothing may."""
         if not self._queue:
             return None
         message = self._queue[0]
