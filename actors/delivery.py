@@ -63,6 +63,11 @@ class Outcome(NamedTuple):
 
 #: The commonest end: a handler returned nothing. One value for all of them.
 NOTHING: Final = Outcome("replied")
+_NOT_TAKEN: Final = "A transport failed to take the outcome %r"
+
+
+def _replied(value: Any) -> Outcome:
+    return NOTHING if value is None else Outcome("replied", value)
 
 
 def outcome_of(error: BaseException, refuses: tuple[type[BaseException], ...]) -> Outcome | None:
@@ -145,6 +150,10 @@ class Delivery(Parcel):
         """What came of it."""
         raise NotImplementedError
 
+    def returned(self, value: Any) -> None:
+        """`ended` with what a handler on the loop returned: what most come to."""
+        self.ended(_replied(value))
+
     def cancel(self) -> bool:
         """Take the message back: waiting, promised an answer, or in an async handler.
 
@@ -191,12 +200,14 @@ class Delivery(Parcel):
         system = self._cell.system
         if system.events.active:
             self._emit("handler.returned", outcome="replied")
-        outcome = NOTHING if value is None else Outcome("replied", value)
         if self._state == "running" and get_ident() == system.thread_id:  # nearly always
             self._state = "done"
-            self._end(outcome)
+            try:
+                self.returned(value)
+            except Exception:  # as in _end
+                logger.exception(_NOT_TAKEN, "replied")
         else:
-            self._done(outcome)
+            self._done(_replied(value))
 
     def fail(self, outcome: Outcome) -> None:
         """The handler raised, or never ran."""
@@ -234,7 +245,7 @@ class Delivery(Parcel):
             self.ended(outcome)
         except Exception:
             # The actor has done its part; the transport's error is not its crash.
-            logger.exception("A transport failed to take the outcome %r", outcome.kind)
+            logger.exception(_NOT_TAKEN, outcome.kind)
 
     def _emit(self, name: str, **fields: Any) -> None:
         context = self.context()
@@ -338,6 +349,12 @@ class Scoped(ScopedParcel, Delivery):
     """The same for deliveries, whose scope learns how they end."""
 
     __slots__ = ()
+
+    def returned(self, value: Any) -> None:
+        """Tell the scope as well."""
+        outcome = _replied(value)
+        self.scope.end(outcome)
+        self.ended(outcome)
 
     def _end(self, outcome: Outcome) -> None:
         self.scope.end(outcome)

@@ -210,14 +210,18 @@ class Answer(Delivery):
         except ActorError as error:
             again.refuse(error)
 
+    def returned(self, value: object) -> None:
+        """Called with what the handler returned."""
+        if type(value) is AsyncGeneratorType:
+            self.refuse(TypeError("this handler makes a stream: read it with ref.stream(...)"))
+        else:
+            self.answer(value)
+
     def ended(self, outcome: Outcome) -> None:
         """Called with the end of the handler; once, unless it is handled again."""
         kind = outcome.kind
         if kind == "replied":
-            if type(outcome.value) is AsyncGeneratorType:
-                self.refuse(TypeError("this handler makes a stream: read it with ref.stream(...)"))
-            else:
-                self.answer(outcome.value)
+            self.returned(outcome.value)
         elif kind == "retry":
             self._again(outcome.retry_after or 0.0)
         elif kind == "expired":

@@ -16,13 +16,14 @@ import asyncio
 import logging
 import math
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from actors.clock import LoopClock
 from actors.errors import Overloaded
 from actors.events import Events
 from irismq_runtime.errors import MessageTooLarge
 from irismq_runtime.observe.throttle import Throttle
+from irismq_runtime.protocols.iris.encoders import ENCODERS
 from irismq_runtime.protocols.iris.packets import (
     ClientBroadcast,
     ClientRequest,
@@ -74,6 +75,9 @@ if TYPE_CHECKING:
 __all__ = ["Connection"]
 
 logger = logging.getLogger(__name__)
+
+#: On every request: a plain tuple is written, a record is not made.
+_encode_request: Final = ENCODERS[ClientRequest]
 
 
 class Connection:
@@ -269,14 +273,13 @@ class Connection:
             return
         if not link.up:
             return  # its loss is about to be told: unsent, and so for the next link
-        request = ClientRequest(reply.id, reply.cluster, reply.body, milliseconds(timeout))
-        turn = link.turn
         try:
-            link.send(request)
+            data = _encode_request((reply.id, reply.cluster, reply.body, milliseconds(timeout)))
         except (IrisProtocolError, TypeError) as error:
             self.requests.end(reply, error)
             raise ValueError(f"Iris cannot carry this: {error}") from error
-        reply.turn = turn
+        reply.turn = link.turn
+        link.write(data)
 
     def _send(self, packet: Packet, body: bytes) -> None:
         link = self._line.require()

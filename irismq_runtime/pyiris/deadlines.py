@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from math import ceil
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ __all__ = ["Deadlines", "Expiry"]
 
 #: Part of a grain by which a timer may fire early through rounding of floats.
 _SLACK: Final = 1e-3
+_HALF_SLACK: Final = _SLACK / 2
 
 
 class Deadlines:
@@ -42,7 +44,7 @@ class Deadlines:
 
         Returns the bucket: `bucket.discard(key)` takes the note back.
         """
-        tick = math.ceil(at / self._grain - _SLACK / 2)
+        tick = ceil(at / self._grain - _HALF_SLACK)
         bucket = self._buckets.get(tick)
         if bucket is None:
             bucket = self._buckets[tick] = set()

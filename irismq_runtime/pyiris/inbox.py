@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from irismq_runtime.errors import MessageTooLarge
 from irismq_runtime.observe.throttle import Throttle
 from irismq_runtime.ports import LEAVING, OVERLOADED
+from irismq_runtime.protocols.iris.encoders import ENCODERS
 from irismq_runtime.protocols.iris.packets import ClientReply
 from irismq_runtime.pyiris.deadlines import Expiry
 from irismq_runtime.pyiris.limits import Meter
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 __all__ = ["Inbox", "Request"]
 
 logger = logging.getLogger(__name__)
+
+#: On every answer: a plain tuple is written, a record is not made.
+_encode_reply: Final = ENCODERS[ClientReply]
 
 #: Characters of a fault that are carried; a relay may refuse more of them.
 _LONGEST_FAULT: Final = 64 * 1024
@@ -66,7 +70,7 @@ class Request:
             return False
         if len(body) > inbox.largest:
             raise MessageTooLarge(len(body), inbox.largest, limit_of="an Iris message")
-        return inbox.answer(self, ClientReply(self._id, body, None))
+        return inbox.answer(self, _encode_reply((self._id, body, None)))
 
     def fail(self, fault: str) -> bool:
         """Answer with a fault text, of which 64 Ki characters are carried. False as in `reply`.
@@ -78,7 +82,7 @@ class Request:
         inbox = self._inbox
         text = fault[:_LONGEST_FAULT]
         text = text.encode("utf-8", "backslashreplace").decode()  # a lone surrogate has no UTF-8
-        return inbox is not None and inbox.answer(self, ClientReply(self._id, None, text))
+        return inbox is not None and inbox.answer(self, _encode_reply((self._id, None, text)))
 
 
 class Inbox:
@@ -137,15 +141,15 @@ class Inbox:
         except Exception:  # as above
             logger.exception("the handler of broadcasts failed")
 
-    def answer(self, request: Request, reply: ClientReply) -> bool:
-        """Send the answer to a request in hand."""
+    def answer(self, request: Request, reply: bytes) -> bool:
+        """Send the answer to a request in hand, encoded."""
         link = request._link  # noqa: SLF001  # one thing in two classes
         in_time = self.clock.monotonic() < request.deadline
         self._release(request)
         if not (in_time and link.up):
             self.too_late += 1
             return False
-        link.send(reply)
+        link.write(reply)
         return True
 
     def disconnected(self) -> None:

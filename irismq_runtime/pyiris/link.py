@@ -1,10 +1,11 @@
 """One TCP connection to a relay, from init to its end: the only file with a socket.
 
 Bytes that come in are fed to the sans-IO protocol and each packet is handed to
-the handler of its type. Of what goes out, the first packet after something came
-in is written at once and the others of a loop turn together, at its end: so a
-burst costs a few writes, and who asks or answers one thing at a time neither
-waits nor has the loop turn for it. While the socket is full nothing more is handed to it:
+the handler of its type. Of what goes out, the first packet after a quiet turn, or
+after a single packet came in, is written at once and the others of a loop turn
+together, at its end: so a burst costs a few writes, and wakes nobody for its
+first part alone, and who asks or answers one thing at a time neither waits nor
+has the loop turn for it. While the socket is full nothing more is handed to it:
 what still waits here has provably not left this process.
 
 Order of a life: made by the dialler, `opened` (init answered), packets, then
@@ -87,7 +88,7 @@ class Link(asyncio.Protocol):
         #: Bytes that have not been handed to the socket yet.
         self.waiting = 0
         self._flush_due = False
-        #: Something has come in, or a turn has ended, since the last write.
+        #: What goes out next is likely to be alone: it is written at once.
         self._fresh = True
         self._full = False
         self._drained: asyncio.Future[None] | None = None
@@ -111,7 +112,7 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Hand on the packets that `data` completes, also those before a violation."""
-        self.heard = self._fresh = True
+        self.heard = True
         try:
             packets = self._protocol.feed_untrusted(data)
         except IrisProtocolError as error:
@@ -119,6 +120,7 @@ class Link(asyncio.Protocol):
             self.refused = not self._stood
             self.abort(str(error) if self.refused else f"the relay broke the protocol: {error}")
             return
+        self._fresh = len(packets) == 1  # more are a burst, and so is what they cause
         self._dispatch(packets)
 
     def pause_writing(self) -> None:
@@ -156,7 +158,13 @@ class Link(asyncio.Protocol):
         """
         if not self.up:
             raise ConnectionLost(self.peer, "not sent", self._reason)
-        data = self._protocol.encode(packet)
+        self.write(self._protocol.encode(packet))
+
+    def write(self, data: bytes) -> None:
+        """Write an encoded packet that changes no state (`ENCODERS`), as `send` does.
+
+        Only while the link is `up`.
+        """
         self._out.append(data)
         self.waiting += len(data)
         if self._fresh:

@@ -52,7 +52,7 @@ class Options:
 
 def milliseconds(timeout: float) -> int:
     """A timeout as Iris carries it: whole milliseconds, rounded up, at least 1."""
-    return max(1, math.ceil(timeout * 1000 - 1e-6))
+    return math.ceil(timeout * 1000 - 1e-6) or 1
 
 
 def check_name(name: str) -> None:

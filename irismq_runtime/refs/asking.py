@@ -137,6 +137,10 @@ class RemoteAsk(Future[T]):
         else:
             self._ask(left)
 
+    def send_once_known(self, data: bytes) -> None:
+        """Send when somebody is known to serve the target, fail when clearly nobody does."""
+        self._outbound.directory.when_known(self.target, lambda: self.send_when_known(data))
+
     def send_when_known(self, data: bytes) -> None:
         """Send once presence has settled; fail at once when nobody serves the address."""
         if self._done:
@@ -218,7 +222,10 @@ class RemoteAsk(Future[T]):
             self.sending.end(error)
         waiter = self._waiter
         if waiter is not None:
-            outbound.call(_wake, waiter)
+            if get_ident() != outbound.thread:
+                outbound.loop.call_soon_threadsafe(_wake, waiter)
+            elif not waiter.done():
+                waiter.set_result(None)
         if self._waiters:
             self._wake_all()
 

@@ -13,6 +13,7 @@ A ref is a value: equal when the address is, cheap to make, safe in every thread
 
 from __future__ import annotations
 
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final
 
 from irismq_runtime.errors import NoSuchService
@@ -128,12 +129,12 @@ class ServiceRef:
                 outbound, address, address, id=ask_id, message_type=name, timeout=timeout
             )
             ask.sending = sending
-            if outbound.directory.serves(address):
-                outbound.call(ask.send, data)
+            if not outbound.directory.serves(address):
+                outbound.call(ask.send_once_known, data)
+            elif get_ident() == outbound.thread:
+                ask.send(data)
             else:
-                outbound.call(
-                    outbound.directory.when_known, address, lambda: ask.send_when_known(data)
-                )
+                outbound.call(ask.send, data)
         return ask.get() if block else ask
 
     def tell_all(self, message: object) -> None:

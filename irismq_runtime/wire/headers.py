@@ -73,8 +73,11 @@ def header_problem(headers: Mapping[str, object]) -> tuple[str, str] | None:
         kind = type(value)
         expected = _TYPES.get(key)
         if expected is kind:
-            within = kind is not int or 0 <= value <= _MAX_MILLISECONDS  # type: ignore[operator]  # an int
-            if not within or (kind is list and not _is_chain(value)):
+            if kind is int:
+                fits = 0 <= value <= _MAX_MILLISECONDS  # type: ignore[operator]  # an int
+            else:
+                fits = kind is not list or _is_chain(value)
+            if not fits:
                 return key, _MUST_BE[kind]
         elif expected is not None:
             return key, _MUST_BE[expected]

@@ -12,7 +12,7 @@ out each time their number has doubled.
 from __future__ import annotations
 
 import heapq
-import math
+from math import ceil
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class Timeouts:
 
     def note(self, item: Expiring, timeout_ms: int) -> int:
         """Let `item` expire in `timeout_ms`, not before; returns its tick."""
-        tick = math.ceil(self._clock.monotonic() * _TICKS) + min(timeout_ms, _LONGEST_MS)
+        tick = ceil(self._clock.monotonic() * _TICKS) + min(timeout_ms, _LONGEST_MS)
         items = self._at.get(tick)
         if items is None:
             items = self._at[tick] = set()

@@ -27,7 +27,8 @@ __all__ = ["DECODERS", "Decode"]
 
 Decode: TypeAlias = "Callable[[bytes, int, int, tuple[int, ...]], tuple[Packet, int]]"
 
-#: A number into {0}: one and two bytes are read in place, longer ones by a call.
+#: A number into {0}: up to four bytes are read in place, longer ones by a call.
+#: What the groups' top bits add up to is taken off at the end.
 _VARINT: Final = """
 {0} = data[pos]
 pos += 1
@@ -36,6 +37,12 @@ if {0} > 127:
     if more < 128:
         {0} += (more << 7) - 128
         pos += 1
+    elif data[pos + 1] < 128:
+        {0} += (more << 7) + (data[pos + 1] << 14) - 16512
+        pos += 2
+    elif data[pos + 2] < 128:
+        {0} += (more << 7) + (data[pos + 1] << 14) + (data[pos + 2] << 21) - 2113664
+        pos += 3
     else:
         {0}, pos = varint(data, pos - 1)
 """

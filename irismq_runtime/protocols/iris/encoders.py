@@ -13,7 +13,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from irismq_runtime.protocols.iris.packets import PACKETS, Field, Op, Packet
-from irismq_runtime.protocols.iris.primitives import ONE_BYTE, encode_string, encode_varint
+from irismq_runtime.protocols.iris.primitives import (
+    ONE_BYTE,
+    SHORT,
+    encode_string,
+    encode_varint,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,19 +38,29 @@ def encode_packet(packet: Packet) -> bytes:
     return ENCODERS[type(packet)](packet)
 
 
+def _varint(value: str) -> str:
+    """The expression of a number: looked up when short, else by a call."""
+    return f"SHORT[{value}] if 0 <= {value} < 16384 else varint({value})"
+
+
+def _length(value: str) -> str:
+    """The expression of the length of bytes."""
+    return f"SHORT[size] if (size := len({value})) < 16384 else varint(size)"
+
+
 def _branches(field: Field, names: list[str]) -> _Branches:
     """What a field writes, by the values called `names`."""
     first = names[0]
     if field is Field.VARINT:
-        return [("True", [f"varint({first})"])]
+        return [("True", [_varint(first)])]
     if field in {Field.BINARY, Field.CHUNK}:
-        return [("True", [f"varint(len({first}))", first])]
+        return [("True", [_length(first), first])]
     if field in {Field.NAME, Field.TEXT}:
         return [("True", [f"string({first})"])]
     if field is Field.RESULT:
         body, fault = names
         return [
-            (f"{fault} is None", ["TRUE", f"varint(len({body}))", body]),
+            (f"{fault} is None", ["TRUE", _length(body), body]),
             ("True", ["FALSE", f"string({fault})"]),
         ]
     inner = Field.RESULT if field is Field.TIMED_RESULT else Field.VARINT
@@ -77,6 +92,7 @@ def _compile(op: Op, fields: tuple[Field, ...]) -> Callable[[tuple[Any, ...]], b
     scope: dict[str, Any] = {
         "OP": ONE_BYTE[op],
         "FALSE": b"\x00",
+        "SHORT": SHORT,
         "TRUE": b"\x01",
         "join": b"".join,
         "string": encode_string,

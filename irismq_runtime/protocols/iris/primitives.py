@@ -22,6 +22,7 @@ __all__ = [
     "DEFAULT_LIMITS",
     "MAX_VARINT",
     "ONE_BYTE",
+    "SHORT",
     "IrisProtocolError",
     "Limits",
     "ShortInput",
@@ -35,6 +36,11 @@ MAX_VARINT: Final = (1 << 64) - 1
 _MAX_VARINT_BYTES: Final = 10
 #: The varints of one byte.
 ONE_BYTE: Final = tuple(bytes((value,)) for value in range(128))
+#: The varints of one and two bytes: nearly every length and timeout there is.
+SHORT: Final = ONE_BYTE + tuple(
+    bytes((value & 127 | 128, value >> 7)) for value in range(128, 1 << 14)
+)
+_GROUP: Final = tuple(bytes((value | 128,)) for value in range(128))
 
 
 class IrisProtocolError(Exception):
@@ -93,18 +99,13 @@ DEFAULT_LIMITS: Final = Limits()
 
 def encode_varint(value: int) -> bytes:
     """Base 128, least significant group first; raises `IrisProtocolError` (ours)."""
-    if 0 <= value < 128:
-        return ONE_BYTE[value]
-    if 128 <= value < 16384:
-        return bytes((value & 127 | 128, value >> 7))
+    if 0 <= value < 16384:
+        return SHORT[value]
+    if 0 <= value < 2097152:
+        return _GROUP[value & 127] + SHORT[value >> 7]
     if not 0 <= value <= MAX_VARINT:
         raise IrisProtocolError(f"varint {value} is outside 0..2**64-1", ours=True)
-    groups = bytearray()
-    while value > 127:
-        groups.append(value & 127 | 128)
-        value >>= 7
-    groups.append(value)
-    return bytes(groups)
+    return _GROUP[value & 127] + encode_varint(value >> 7)
 
 
 def encode_binary(value: bytes) -> bytes:
