@@ -203,13 +203,13 @@ class Peer:
         """Answer everything that a node can send to a service."""
         self.producer.publish(DESK, self.pack(e.TELL, {"address": NAME}, type="desk.visit"))
         asked = self.answer(e.REPLY, "with butter")
-        show("asked", [asked.type, asked.body["item"], asked.headers["d"] > 0])
+        show("asked", [asked.type, asked.body["item"]])
         fault = {"kind": "refused", "text": "nor have I", "code": "no-gold"}
         show("asked", self.answer(e.ERROR, fault).body["item"])
         question = self.unpack(self.member.next(BROADCAST)[0])
         answer = self.pack(e.REPLY, 7, id=question.id, s=f"{self.id}/{URN}")
         self.client.request(f"irismq.node.{question.headers['n']}", answer)
-        show("asked with all", question.body["item"])
+        show("asked with all", [question.body["item"], question.headers["d"] > 0])
         tunnel = PlainTunnel.accept(self.member)
         asked = self.unpack(tunnel.receive() or b"")
         for number in range(asked.body["last"]):

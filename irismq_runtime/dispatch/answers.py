@@ -44,6 +44,8 @@ __all__ = [
 A = TypeVar("A", bound="Answer")
 
 _REPLY: Final = Kind.REPLY
+#: The outcome, in numbers, of a request whose asker had given up.
+LATE: Final = "late"
 
 
 class Asked:
@@ -71,18 +73,16 @@ class Asked:
             self._in.counters.cancelled += 1
             delivery.cancel()
 
-    def ended(
-        self, envelope_id: bytes | None, arrived: float, outcome: str, *, in_time: bool
-    ) -> None:
+    def ended(self, envelope_id: bytes | None, arrived: float, outcome: str) -> None:
         """A request was answered, or its answer came too late.
 
-        `outcome`: "replied", or the class of the error.
+        `outcome`: "replied", the class of the error, or `LATE`.
         """
         if envelope_id is not None:
             self.deliveries.pop(envelope_id, None)
         took = self._in.clock.monotonic() - arrived
-        self._in.meter.request_ended(self.called, took, outcome if in_time else "late")
-        if in_time:
+        self._in.meter.request_ended(self.called, took, outcome)
+        if outcome is not LATE:
             self._in.counters.answered += 1
             return
         self._in.counters.late += 1
@@ -148,7 +148,8 @@ class Answer(Delivery):
         asked, envelope = self._asked, self._envelope
         tracing = asked.incoming.tracing
         parcel = self if tracing is None else self._traced(tracing)
-        ref.put_ask(parcel, chain_of(envelope.headers))
+        headers = envelope.headers
+        ref.put_ask(parcel, chain_of(headers) if "a" in headers else ())
         asked.deliveries[envelope.id] = parcel
 
     def _traced(self, tracing: Tracing) -> Answer:
@@ -226,7 +227,7 @@ class Answer(Delivery):
             self._again(outcome.retry_after or 0.0)
         elif kind == "expired":
             # Nobody waits any more, and the relay has dropped it by itself.
-            self._asked.ended(self._envelope.id, self._arrived, "expired", in_time=False)
+            self._asked.ended(self._envelope.id, self._arrived, LATE)
         elif kind == "cancelled":
             self._given_up(error_for_caller(self._asked.address, outcome))
         elif kind == "crashed" and outcome.error is not None:
@@ -238,15 +239,16 @@ class Answer(Delivery):
         """Send a value."""
         asked = self._asked
         envelope_id = self._envelope.id
+        headers: dict[str, object] | None = None
+        if self._sender is not None:
+            headers = {"s": self._sender}
         try:
-            data = asked.incoming.packer.answer(
-                _REPLY, envelope_id, value, self._headers(), codec=asked.codec
-            )
+            data = asked.incoming.packer.answer(_REPLY, envelope_id, value, headers, asked.codec)
         except RuntimeFault as error:
             self.refuse(error)
             return
         in_time = self._request.reply(data)
-        asked.ended(envelope_id, self._arrived, "replied", in_time=in_time)
+        asked.ended(envelope_id, self._arrived, "replied" if in_time else LATE)
 
     def refuse(self, error: BaseException, *, crashed: bool = False) -> None:
         """Send an error. `crashed`: it left a handler."""
@@ -254,8 +256,8 @@ class Answer(Delivery):
         data = packed_error(
             asked.incoming, self._envelope.id, error, self._headers(), crashed=crashed
         )
-        in_time = self._request.reply(data)
-        asked.ended(self._envelope.id, self._arrived, type(error).__name__, in_time=in_time)
+        outcome = type(error).__name__ if self._request.reply(data) else LATE
+        asked.ended(self._envelope.id, self._arrived, outcome)
 
     def _given_up(self, error: BaseException) -> None:
         """Answer an asker that has gone: it frees a place.
@@ -267,7 +269,7 @@ class Answer(Delivery):
         body = encode_fault(Fault.of(error))
         envelope = Envelope(Kind.ERROR, self._envelope.id, "", body, self._headers())
         self._request.reply(asked.incoming.packer.raw(envelope))
-        asked.ended(self._envelope.id, self._arrived, "cancelled", in_time=False)
+        asked.ended(self._envelope.id, self._arrived, LATE)
 
     def _headers(self) -> dict[str, object]:
         return {} if self._sender is None else {"s": self._sender}
@@ -299,9 +301,9 @@ class ForeignAnswer:
                 self.fail(error)
             else:
                 in_time = self._request.reply(data)
-                self._asked.ended(None, self._arrived, "replied", in_time=in_time)
+                self._asked.ended(None, self._arrived, "replied" if in_time else LATE)
         elif outcome.kind == "expired":
-            self._asked.ended(None, self._arrived, "expired", in_time=False)
+            self._asked.ended(None, self._arrived, LATE)
         else:
             self.fail(error_for_caller(self._asked.address, outcome))
 
@@ -309,8 +311,8 @@ class ForeignAnswer:
         """Answer with the fault as Iris carries it: a text."""
         self._asked.incoming.counters.failed += 1
         text = shorten(f"{type(error).__name__}: {error}")
-        in_time = self._request.fail(text)
-        self._asked.ended(None, self._arrived, type(error).__name__, in_time=in_time)
+        outcome = type(error).__name__ if self._request.fail(text) else LATE
+        self._asked.ended(None, self._arrived, outcome)
 
 
 class BroadcastRequest:

@@ -20,7 +20,7 @@ from irismq_runtime.dispatch.foreign import foreign_value_untrusted
 from irismq_runtime.dispatch.incoming import chain_of
 from irismq_runtime.dispatch.tunnels import TunnelDispatch
 from irismq_runtime.errors import DecodeError, RuntimeFault
-from irismq_runtime.messaging import peer_name, private_cluster
+from irismq_runtime.messaging import Call, peer_name, private_cluster
 from irismq_runtime.observe.logs import shorten
 from irismq_runtime.wire import Envelope, Kind
 
@@ -77,7 +77,7 @@ class MemberDispatch:
             incoming.refused(self.address, error)
             request.fail(str(error))
             return
-        if isinstance(envelope, Envelope):
+        if type(envelope) is Envelope:
             self.take_request(request, envelope)
         else:
             self._take_foreign(request, envelope.data)
@@ -92,16 +92,25 @@ class MemberDispatch:
         answer = Answer(self.asked, request, envelope, sender)
         try:
             ref = self.target(envelope)
-            message = as_call(self._load(envelope), ref)
+            message = self._in.packer.load_untrusted(envelope)
+            if type(message) is Call:
+                message = as_call(message, ref)
             if envelope.kind is _ASK:
                 answer.deliver(ref, message)
             elif envelope.kind is Kind.TELL:
                 self._deliver(ref, message, self._context(envelope, answer.deadline))
                 answer.answer(None)
             else:
-                raise DecodeError(f"a {envelope.kind.name} envelope is no request")
+                wrong = DecodeError(f"a {envelope.kind.name} envelope is no request")
+                self._not_read(answer, wrong)
+        except DecodeError as error:
+            self._not_read(answer, error)
         except (RuntimeFault, ActorError) as error:
             answer.refuse(error)
+
+    def _not_read(self, answer: Answer, error: DecodeError) -> None:
+        self._in.refused(self.address, error)
+        answer.refuse(error)
 
     def _context(self, envelope: Envelope, deadline: float) -> Context:
         headers = envelope.headers
@@ -112,13 +121,6 @@ class MemberDispatch:
             headers=headers,
             chain=chain_of(headers),
         )
-
-    def _load(self, envelope: Envelope) -> object:
-        try:
-            return self._in.packer.load_untrusted(envelope)
-        except DecodeError as error:
-            self._in.refused(self.address, error)
-            raise
 
     def _take_foreign(self, request: InboundRequest, data: bytes) -> None:
         answer = ForeignAnswer(self.asked, request, self._foreign)

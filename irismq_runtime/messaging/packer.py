@@ -68,7 +68,7 @@ class Packer:
         self._count = itertools.count(1)
 
     def new(
-        self, kind: Kind, message: object, headers: dict[str, object], *, codec: str | None = None
+        self, kind: Kind, message: object, headers: dict[str, object], codec: str | None = None
     ) -> tuple[bytes, bytes, str]:
         """Pack `message` under a new id; returns (id, bytes, type name).
 
@@ -92,7 +92,6 @@ class Packer:
         envelope_id: bytes,
         message: object,
         headers: dict[str, object] | None = None,
-        *,
         codec: str | None = None,
     ) -> bytes:
         """Pack `message` under the id of the envelope that it answers. Raises as `new`."""
@@ -116,7 +115,7 @@ class Packer:
 
     def open_untrusted(self, data: bytes) -> Envelope | Foreign:
         """Read the envelope of `data`. Raises `DecodeError` (also when not signed)."""
-        return decode_envelope_untrusted(data, limits=self._limits, keys=self._keys)
+        return decode_envelope_untrusted(data, self._limits, self._keys)
 
     def load_untrusted(self, envelope: Envelope) -> object:
         """Read the message of an envelope. Raises `DecodeError`, `ValidationError`."""

@@ -23,7 +23,7 @@ from actors.errors import Overloaded
 from actors.events import Events
 from irismq_runtime.errors import MessageTooLarge
 from irismq_runtime.observe.throttle import Throttle
-from irismq_runtime.protocols.iris.encoders import ENCODERS
+from irismq_runtime.protocols.iris.encoders import WRITERS
 from irismq_runtime.protocols.iris.packets import (
     ClientBroadcast,
     ClientRequest,
@@ -76,8 +76,8 @@ __all__ = ["Connection"]
 
 logger = logging.getLogger(__name__)
 
-#: On every request: a plain tuple is written, a record is not made.
-_encode_request: Final = ENCODERS[ClientRequest]
+#: On every request: values are written, a record is not made.
+_encode_request: Final = WRITERS[ClientRequest]
 
 
 class Connection:
@@ -214,8 +214,7 @@ class Connection:
         """
         if not (0 < len(cluster) <= LONGEST_NAME and body and 0 < timeout < math.inf):
             raise complaint(cluster, body, timeout)
-        link = self._line.link
-        if link is None and self._hold is None:
+        if (link := self._line.link) is None and self._hold is None:
             return failed(self._line.lost())
         if len(body) > self._limits.body:
             return failed(self._too_large(body))
@@ -274,7 +273,7 @@ class Connection:
         if not link.up:
             return  # its loss is about to be told: unsent, and so for the next link
         try:
-            data = _encode_request((reply.id, reply.cluster, reply.body, milliseconds(timeout)))
+            data = _encode_request(reply.id, reply.cluster, reply.body, milliseconds(timeout))
         except (IrisProtocolError, TypeError) as error:
             self.requests.end(reply, error)
             raise ValueError(f"Iris cannot carry this: {error}") from error

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from irismq_runtime.errors import MessageTooLarge
 from irismq_runtime.observe.throttle import Throttle
 from irismq_runtime.ports import LEAVING, OVERLOADED
-from irismq_runtime.protocols.iris.encoders import ENCODERS
+from irismq_runtime.protocols.iris.encoders import WRITERS
 from irismq_runtime.protocols.iris.packets import ClientReply
 from irismq_runtime.pyiris.deadlines import Expiry
 from irismq_runtime.pyiris.limits import Meter
@@ -34,8 +34,8 @@ __all__ = ["Inbox", "Request"]
 
 logger = logging.getLogger(__name__)
 
-#: On every answer: a plain tuple is written, a record is not made.
-_encode_reply: Final = ENCODERS[ClientReply]
+#: On every answer: values are written, a record is not made.
+_encode_reply: Final = WRITERS[ClientReply]
 
 #: Characters of a fault that are carried; a relay may refuse more of them.
 _LONGEST_FAULT: Final = 64 * 1024
@@ -47,9 +47,10 @@ class Request:
     __slots__ = ("_bucket", "_id", "_inbox", "_key", "_link", "body", "deadline", "timeout")
 
     def __init__(self, inbox: Inbox, link: Link, key: int, packet: RelayRequest) -> None:
-        self._id, self.body, timeout_ms = packet
+        self._id = packet.id
+        self.body = packet.body
         #: Seconds left until the caller gives up, at the time of arrival.
-        self.timeout: float = timeout_ms / 1000
+        self.timeout: float = packet.timeout_ms / 1000
         #: The same moment on the connection's clock.
         self.deadline: float = inbox.clock.monotonic() + self.timeout
         self._key = key
@@ -70,7 +71,7 @@ class Request:
             return False
         if len(body) > inbox.largest:
             raise MessageTooLarge(len(body), inbox.largest, limit_of="an Iris message")
-        return inbox.answer(self, _encode_reply((self._id, body, None)))
+        return inbox.answer(self, _encode_reply(self._id, body, None))
 
     def fail(self, fault: str) -> bool:
         """Answer with a fault text, of which 64 Ki characters are carried. False as in `reply`.
@@ -82,7 +83,7 @@ class Request:
         inbox = self._inbox
         text = fault[:_LONGEST_FAULT]
         text = text.encode("utf-8", "backslashreplace").decode()  # a lone surrogate has no UTF-8
-        return inbox is not None and inbox.answer(self, _encode_reply((self._id, None, text)))
+        return inbox is not None and inbox.answer(self, _encode_reply(self._id, None, text))
 
 
 class Inbox:
@@ -116,7 +117,7 @@ class Inbox:
 
     def on_request(self, packet: RelayRequest) -> None:
         """A request has come."""
-        link = self._line.require()
+        link = self._line.link or self._line.require()
         if self.leaving:
             self.turned_away += 1
             link.send(ClientReply(packet.id, None, LEAVING))

@@ -161,7 +161,7 @@ class Link(asyncio.Protocol):
         self.write(self._protocol.encode(packet))
 
     def write(self, data: bytes) -> None:
-        """Write an encoded packet that changes no state (`ENCODERS`), as `send` does.
+        """Write an encoded packet that changes no state (`WRITERS`), as `send` does.
 
         Only while the link is `up`.
         """

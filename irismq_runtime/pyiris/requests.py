@@ -155,21 +155,20 @@ class Requests:
 
     def on_reply(self, packet: RelayReply) -> None:
         """The relay's result for a request: the timeout flag wins over everything else."""
-        request_id, timeout, body, fault = packet
-        reply = self._pending.get(request_id)
+        reply = self._pending.get(packet.id)
         if reply is None:
-            self._after_the_end(request_id, answered=not timeout)
+            self._after_the_end(packet.id, answered=not packet.timeout)
             return
         self._remove(reply)
         if reply.done():
             return
-        if timeout:
+        if packet.timeout:
             self._time_out(reply, "no member answered")
-        elif body:
-            reply.set_result(body)
+        elif packet.body:
+            reply.set_result(packet.body)
             reply.announce()
-        elif fault:
-            reply.fail(RemoteFault(fault, cluster=reply.cluster))
+        elif packet.fault:
+            reply.fail(RemoteFault(packet.fault, cluster=reply.cluster))
         else:  # inside Iris an empty reply, or fault, cannot be told from none
             self._time_out(reply, "an empty reply, which Iris cannot tell from none")
 

@@ -63,12 +63,11 @@ class RemoteAsk(Future[T]):
     #: How it is called in numbers, if not by its target.
     metered = ""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  # on every ask, where keywords cost as much as the rest
         self,
         outbound: Outbound,
         target: str,
         cluster: str,
-        *,
         id: bytes,  # noqa: A002  # the field's name on the wire
         message_type: str,
         timeout: float,

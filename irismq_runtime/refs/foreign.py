@@ -35,9 +35,7 @@ class ForeignAsk(RemoteAsk[Any]):
         self, outbound: Outbound, address: str, message: object, form: Form, timeout: float
     ) -> None:
         name = type(message).__name__
-        super().__init__(
-            outbound, address, address, id=new_id(), message_type=name, timeout=timeout
-        )
+        super().__init__(outbound, address, address, new_id(), name, timeout)
         self._form = form
 
     def _read(self, data: bytes) -> Any:

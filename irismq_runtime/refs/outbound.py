@@ -168,7 +168,7 @@ class Outbound:
         timeout = self.ask_timeout if timeout is None else check_delay("timeout", timeout)
         cell = current_cell.get()
         if cell is None:
-            return {"d": int(timeout * 1000)}, timeout
+            return {}, timeout
         headers = self.headers()
         chain = cell.asking_chain()
         actor = cell.actor
@@ -187,7 +187,6 @@ class Outbound:
                     )
                 timeout = min(timeout, left)
             headers["a"] = list(chain)
-        headers["d"] = int(timeout * 1000)
         return headers, timeout
 
     def pack_ask(

@@ -80,7 +80,7 @@ class PeerRef:
         else:
             ask_id, data, name, sending = outbound.pack_ask(target, message, headers, kind=kind)
         cluster = private_cluster(self.node_id)
-        ask = _PeerAsk(outbound, target, cluster, id=ask_id, message_type=name, timeout=timeout)
+        ask = _PeerAsk(outbound, target, cluster, ask_id, name, timeout)
         ask.sending = sending
         ask.node_id = self.node_id
         outbound.call(outbound.directory.when_settled, lambda: ask.send_when_known(data))

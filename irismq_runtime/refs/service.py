@@ -120,14 +120,12 @@ class ServiceRef:
         else:
             sending = None
             if outbound.tracing is None:
-                ask_id, data, name = outbound.packer.new(_ASK, message, headers, codec=self.codec)
+                ask_id, data, name = outbound.packer.new(_ASK, message, headers, self.codec)
             else:
                 ask_id, data, name, sending = outbound.pack_ask(
                     address, message, headers, codec=self.codec
                 )
-            ask = RemoteAsk(
-                outbound, address, address, id=ask_id, message_type=name, timeout=timeout
-            )
+            ask = RemoteAsk(outbound, address, address, ask_id, name, timeout)
             ask.sending = sending
             if not outbound.directory.serves(address):
                 outbound.call(ask.send_once_known, data)
@@ -162,6 +160,7 @@ class ServiceRef:
             raise TypeError(f"{self!r} is foreign: its members cannot answer an ask of everybody")
         outbound = self._outbound
         headers, timeout = outbound.asking(self.address, message, timeout)
+        headers["d"] = int(timeout * 1000)  # a broadcast of Iris carries no time
         ask_id, data, _, sending = outbound.pack_ask(
             self.address, message, headers, codec=self.codec
         )

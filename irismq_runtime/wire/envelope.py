@@ -9,7 +9,7 @@ signature are checked before anybody looks at the body.
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, final
 
 import msgspec
 
@@ -63,6 +63,7 @@ class Kind(enum.IntEnum):
 _KINDS: Final = {int(kind): kind for kind in Kind}
 
 
+@final
 class Envelope(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """One message as it travels. `id`: 16 bytes; `type`: "" for plain values.
 
@@ -143,7 +144,7 @@ def encode_checked(envelope: Envelope, limits: Limits, signer: Key | None) -> by
 
 
 def decode_envelope_untrusted(
-    data: bytes, *, limits: Limits = DEFAULT_LIMITS, keys: KeyRing | None = None
+    data: bytes, limits: Limits = DEFAULT_LIMITS, keys: KeyRing | None = None
 ) -> Envelope | Foreign:
     """The envelope in `data`, or `Foreign` when it does not claim to be one.
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import astuple
 
 from irismq_runtime.protocols.iris import (
     DEFAULT_LIMITS,
@@ -11,6 +12,7 @@ from irismq_runtime.protocols.iris import (
     PacketDecoder,
     encode_packet,
 )
+from irismq_runtime.protocols.iris.encoders import WRITERS
 from irismq_runtime.protocols.iris.packets import (
     PACKETS,
     ClientBroadcast,
@@ -86,6 +88,7 @@ def test_a_packet_read_whole_is_the_packet_written(data, role):
     decoder = PacketDecoder(role)
     assert decoder.decode_untrusted(encode_packet(packet)) == [packet]
     assert decoder.buffered == 0
+    assert WRITERS[type(packet)](*astuple(packet)) == encode_packet(packet)
 
 
 @given(data=st.data(), role=roles)
@@ -332,5 +335,5 @@ def test_every_decoder_function_equals_a_walk_through_the_table(data, role):
     except IrisProtocolError as error:
         packets, reason = list(error.decoded), error.reason
     expected, wrong = walked(role, bytes(stream))
-    assert [(type(packet), *packet) for packet in packets] == expected
+    assert [(type(packet), *astuple(packet)) for packet in packets] == expected
     assert ("opcode" if "opcode" in reason or "never sends" in reason else reason) == wrong

@@ -25,7 +25,7 @@ from irismq_runtime.protocols.iris import (
     encode_packet,
     version_refusal,
 )
-from irismq_runtime.protocols.iris.encoders import ENCODERS
+from irismq_runtime.protocols.iris.encoders import WRITERS
 from irismq_runtime.protocols.iris.packets import (
     RELAY_MAGIC,
     VERSION,
@@ -63,9 +63,9 @@ if TYPE_CHECKING:
 __all__ = ["Session"]
 
 _MASK: Final = (1 << 64) - 1
-#: On every request: plain tuples are written, records are not made.
-_encode_request: Final = ENCODERS[RelayRequest]
-_encode_reply: Final = ENCODERS[RelayReply]
+#: On every request: values are written, records are not made.
+_encode_request: Final = WRITERS[RelayRequest]
+_encode_reply: Final = WRITERS[RelayReply]
 
 
 class Session:
@@ -242,23 +242,22 @@ class Session:
         self._context.back_end.publish(packet.topic, encode_packet(packet))
 
     def _on_request(self, packet: ClientRequest) -> None:
-        call_id, cluster, body, timeout_ms = packet
+        timeout_ms = packet.timeout_ms
         context = self._context
         self._counters.requests += 1
-        call = Call(self, call_id, timeout_ms, context.timeouts)
+        call = Call(self, packet.id, timeout_ms, context.timeouts)
         calls = self._calls
         calls.add(call)
         if len(calls) > context.options.max_calls:
             self._link.hold("calls")
         if context.injector is not None and context.injector.happens(context.faults.lose_requests):
             return
-        found = context.back_end.request(cluster, call, body)
+        found = context.back_end.request(packet.cluster, call, packet.body)
         if not timeout_ms or not (found or context.faults.silent_when_unknown):
             call.expire()
 
     def _on_reply(self, packet: ClientReply) -> None:
-        key, body, fault = packet
-        call = self._inbound.pop(key, None)
+        call = self._inbound.pop(packet.id, None)
         if call is None:
             self._counters.late_replies += 1
             return
@@ -266,10 +265,10 @@ class Session:
         injector = context.injector
         if injector is not None and injector.happens(context.faults.lose_replies):
             call.orphan()
-        elif fault == "" and context.faults.empty_fault_is_timeout:
+        elif packet.fault == "" and context.faults.empty_fault_is_timeout:
             call.expire()
         else:
-            call.answer(body, fault)
+            call.answer(packet.body, packet.fault)
         if self._held or not self._inbound:
             self._call_ended()
 
@@ -332,7 +331,7 @@ class Session:
         self._next_id = (key + 1) & _MASK
         self._inbound[key] = call
         call.at(self, key)
-        self._link.push(Lane.REQUEST, _encode_request((key, body, call.timeout_ms)))
+        self._link.push(Lane.REQUEST, _encode_request(key, body, call.timeout_ms))
 
     def _hold(self, call: Call, body: bytes) -> None:
         """Keep a request for later; a member that lets too much gather is a slow reader."""
@@ -373,7 +372,7 @@ class Session:
         else:
             timeout = True
             counters.timeouts += 1
-        self._link.push(Lane.REPLY, _encode_reply((call.id, timeout, body, fault)))
+        self._link.push(Lane.REPLY, _encode_reply(call.id, timeout, body, fault))
         if len(self._calls) == self._context.options.max_calls:
             self._link.release("calls")
 

@@ -31,20 +31,23 @@ Decode: TypeAlias = "Callable[[bytes, int, int, tuple[int, ...]], tuple[Packet, 
 #: What the groups' top bits add up to is taken off at the end.
 _VARINT: Final = """
 {0} = data[pos]
-pos += 1
-if {0} > 127:
-    more = data[pos]
-    if more < 128:
-        {0} += (more << 7) - 128
-        pos += 1
-    elif data[pos + 1] < 128:
-        {0} += (more << 7) + (data[pos + 1] << 14) - 16512
+if {0} < 128:
+    pos += 1
+else:
+    second = data[pos + 1]
+    if second < 128:
+        {0} += (second << 7) - 128
         pos += 2
-    elif data[pos + 2] < 128:
-        {0} += (more << 7) + (data[pos + 1] << 14) + (data[pos + 2] << 21) - 2113664
-        pos += 3
     else:
-        {0}, pos = varint(data, pos - 1)
+        third = data[pos + 2]
+        if third < 128:
+            {0} += (second << 7) + (third << 14) - 16512
+            pos += 3
+        elif data[pos + 3] < 128:
+            {0} += (second << 7) + (third << 14) + (data[pos + 3] << 21) - 2113664
+            pos += 4
+        else:
+            {0}, pos = varint(data, pos)
 """
 #: A length within the limit of field number {1}, and the bytes behind it into {0}.
 _BYTES: Final = (
@@ -59,6 +62,13 @@ if stop > end:
 pos = stop
 """
 )
+#: Bytes into text, in place.
+_TEXT: Final = """
+try:
+    {0} = {0}.decode()
+except UnicodeDecodeError:
+    {0} = {0}.decode("utf-8", "surrogateescape")
+"""
 #: A bool: {0} is run when it is set, {1} when it is not.
 _FLAG: Final = """
 flag = data[pos]
@@ -80,7 +90,7 @@ def _lines(field: Field, names: list[str]) -> str:
     if field in {Field.BINARY, Field.CHUNK}:
         return _BYTES.format(first, int(field), "data[pos:stop]")
     if field in {Field.NAME, Field.TEXT}:
-        return _BYTES.format(first, int(field), "text(data[pos:stop])")
+        return _BYTES.format(first, int(field), "data[pos:stop]") + _TEXT.format(first)
     if field is Field.RESULT:
         body, fault = names
         given = _lines(Field.BINARY, [body]) + f"\n{fault} = None"
@@ -105,7 +115,7 @@ def _source(fields: tuple[Field, ...]) -> str:
         names += own
         body += _lines(field, own)
     values = "".join(f"{name}, " for name in names)
-    body += f"\nreturn make(RECORD, ({values})), pos"
+    body += f"\nreturn RECORD({values}), pos"
     return "def decode(data, pos, end, caps):\n" + _indented(body)
 
 
@@ -114,9 +124,7 @@ def _compile(record: type[Packet], fields: tuple[Field, ...]) -> Decode:
     scope: dict[str, Any] = {
         "RECORD": record,
         "ShortInput": ShortInput,
-        "make": tuple.__new__,
         "not_a_bool": _not_a_bool,
-        "text": _text_of,
         "too_long": _too_long,
         "varint": read_varint_untrusted,
     }
@@ -135,14 +143,6 @@ def _refusing(sender: Role, op: int) -> Decode:
         raise IrisProtocolError(reason)
 
     return refuse
-
-
-def _text_of(data: bytes) -> str:
-    """A string's bytes as text; what is no UTF-8 becomes surrogate escapes."""
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return data.decode("utf-8", "surrogateescape")
 
 
 def _not_a_bool(flag: int) -> IrisProtocolError:

@@ -23,7 +23,7 @@ from irismq_runtime.protocols.iris.primitives import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ENCODERS", "encode_packet"]
+__all__ = ["ENCODERS", "WRITERS", "encode_packet"]
 
 #: (condition, expressions of the parts that are written when it holds), in order of trial.
 _Branches = list[tuple[str, list[str]]]
@@ -68,27 +68,25 @@ def _branches(field: Field, names: list[str]) -> _Branches:
     return [(first, ["TRUE"]), *((when, ["FALSE", *parts]) for when, parts in rest)]
 
 
-def _source(fields: tuple[Field, ...]) -> str:
-    """The function that encodes a record with these fields."""
-    names: list[str] = []
+def _source(fields: tuple[Field, ...], values: list[str], given: list[str]) -> str:
+    """The functions that encode a record: from its values, and from itself."""
     branches: _Branches = [("True", ["OP"])]
+    left = list(values)
     for field in fields:
-        own = [f"v{len(names) + index}" for index in range(field.width)]
-        names += own
+        own, left = left[: field.width], left[field.width :]
         branches = [
             (when if before == "True" else before, [*head, *parts])
             for before, head in branches
             for when, parts in _branches(field, own)
         ]
-    lines = ["def encode(packet):"]
-    if names:
-        lines.append(f"    {', '.join(names)}, = packet")
-    lines += [f"    if {when}: return join(({', '.join(parts)},))" for when, parts in branches]
-    return "\n".join(lines)
+    body = [f"    if {when}: return join(({', '.join(parts)},))" for when, parts in branches]
+    lines = [f"def write({', '.join(values)}):", *body, "def encode(packet):"]
+    lines += [f"    {value} = packet.{name}" for value, name in zip(values, given, strict=True)]
+    return "\n".join(lines + body)
 
 
-def _compile(op: Op, fields: tuple[Field, ...]) -> Callable[[tuple[Any, ...]], bytes]:
-    """Make the encoder of one record."""
+def _compile(op: Op, record: type[Packet], fields: tuple[Field, ...]) -> dict[str, Any]:
+    """Make the functions of one record, by name."""
     scope: dict[str, Any] = {
         "OP": ONE_BYTE[op],
         "FALSE": b"\x00",
@@ -98,14 +96,22 @@ def _compile(op: Op, fields: tuple[Field, ...]) -> Callable[[tuple[Any, ...]], b
         "string": encode_string,
         "varint": encode_varint,
     }
-    exec(_source(fields), scope)  # noqa: S102  # source made above from the table alone
-    encoder: Callable[[tuple[Any, ...]], bytes] = scope["encode"]
-    return encoder
+    given = list(record.__struct_fields__)
+    values = [f"v{index}" for index in range(len(given))]
+    exec(_source(fields, values, given), scope)  # noqa: S102  # made of the table alone
+    return scope
 
 
-#: Record -> its encoder, which takes the plain tuple of its values as well.
-ENCODERS: Final[dict[type[Packet], Callable[[tuple[Any, ...]], bytes]]] = {
-    record: _compile(op, fields)
+_MADE: Final = {
+    record: _compile(op, record, fields)
     for table in PACKETS.values()
     for op, (record, fields) in table.items()
+}
+#: Record -> its encoder.
+ENCODERS: Final[dict[type[Packet], Callable[[Packet], bytes]]] = {
+    record: made["encode"] for record, made in _MADE.items()
+}
+#: Record -> the same for its values, in their order, where no record is made.
+WRITERS: Final[dict[type[Packet], Callable[..., bytes]]] = {
+    record: made["write"] for record, made in _MADE.items()
 }

@@ -3,15 +3,16 @@
 A packet is an opcode byte and its fields; there is no outer length. `PACKETS`
 says, for each direction, which record an opcode stands for and which fields
 it has. Encoders (encoders.py) and decoders (decoders.py) are made from that
-table, so the client and the relay cannot drift apart. Records are
-named tuples of plain values. Which packet may come when is not known here
+table, so the client and the relay cannot drift apart. Which packet may come when is not known here
 (states.py).
 """
 
 from __future__ import annotations
 
 from enum import Enum, IntEnum
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
+
+import msgspec
 
 __all__ = [
     "CLIENT_MAGIC",
@@ -32,6 +33,7 @@ __all__ = [
     "Op",
     "Packet",
     "Publish",
+    "Record",
     "RelayBroadcast",
     "RelayClose",
     "RelayInit",
@@ -109,7 +111,11 @@ class Field(IntEnum):
         return {Field.RESULT: 2, Field.TIMED_RESULT: 3, Field.TIMED_VARINT: 2}.get(self, 1)
 
 
-class ClientInit(NamedTuple):
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """One packet: plain values, in the order in which they stand on the wire."""
+
+
+class ClientInit(Record, frozen=True):
     """Opens a connection; an empty cluster makes a client that is no member."""
 
     magic: str
@@ -117,44 +123,44 @@ class ClientInit(NamedTuple):
     cluster: str
 
 
-class RelayInit(NamedTuple):
+class RelayInit(Record, frozen=True):
     """Accepts a connection."""
 
     magic: str
     version: str
 
 
-class Deny(NamedTuple):
+class Deny(Record, frozen=True):
     """Refuses a connection, which the relay then closes."""
 
     magic: str
     reason: str
 
 
-class ClientClose(NamedTuple):
+class ClientClose(Record, frozen=True):
     """Asks for an orderly end; requests are answered until `RelayClose` comes."""
 
 
-class RelayClose(NamedTuple):
+class RelayClose(Record, frozen=True):
     """Ends the connection; an empty reason is a graceful end."""
 
     reason: str
 
 
-class ClientBroadcast(NamedTuple):
+class ClientBroadcast(Record, frozen=True):
     """A message to every member of a cluster."""
 
     cluster: str
     body: bytes
 
 
-class RelayBroadcast(NamedTuple):
+class RelayBroadcast(Record, frozen=True):
     """A broadcast for this member."""
 
     body: bytes
 
 
-class ClientRequest(NamedTuple):
+class ClientRequest(Record, frozen=True):
     """A request to one member of a cluster; `id` is the client's own."""
 
     id: int
@@ -163,7 +169,7 @@ class ClientRequest(NamedTuple):
     timeout_ms: int
 
 
-class RelayRequest(NamedTuple):
+class RelayRequest(Record, frozen=True):
     """A request for this member; `id` is the relay's own."""
 
     id: int
@@ -171,7 +177,7 @@ class RelayRequest(NamedTuple):
     timeout_ms: int
 
 
-class ClientReply(NamedTuple):
+class ClientReply(Record, frozen=True):
     """A member's answer: either `body` or `fault` is set, the other is None."""
 
     id: int
@@ -179,7 +185,7 @@ class ClientReply(NamedTuple):
     fault: str | None
 
 
-class RelayReply(NamedTuple):
+class RelayReply(Record, frozen=True):
     """The result of a request: `timeout`, or `body`, or `fault`."""
 
     id: int
@@ -188,26 +194,26 @@ class RelayReply(NamedTuple):
     fault: str | None
 
 
-class Subscribe(NamedTuple):
+class Subscribe(Record, frozen=True):
     """Listen to a topic."""
 
     topic: str
 
 
-class Unsubscribe(NamedTuple):
+class Unsubscribe(Record, frozen=True):
     """Listen to a topic no more."""
 
     topic: str
 
 
-class Publish(NamedTuple):
+class Publish(Record, frozen=True):
     """An event, to the relay and from it alike."""
 
     topic: str
     body: bytes
 
 
-class ClientTunnelInit(NamedTuple):
+class ClientTunnelInit(Record, frozen=True):
     """Asks for a tunnel to one member of a cluster; `id` names the client's end."""
 
     id: int
@@ -215,21 +221,21 @@ class ClientTunnelInit(NamedTuple):
     timeout_ms: int
 
 
-class RelayTunnelInit(NamedTuple):
+class RelayTunnelInit(Record, frozen=True):
     """An inbound tunnel for this member, to be confirmed within 3 s."""
 
     init_id: int
     chunk_limit: int
 
 
-class ClientTunnelConfirm(NamedTuple):
+class ClientTunnelConfirm(Record, frozen=True):
     """Takes the inbound tunnel `init_id`; `tunnel_id` names the acceptor's end."""
 
     init_id: int
     tunnel_id: int
 
 
-class RelayTunnelConfirm(NamedTuple):
+class RelayTunnelConfirm(Record, frozen=True):
     """The result of a tunnel init: `timeout`, or the chunk limit in bytes."""
 
     tunnel_id: int
@@ -237,14 +243,14 @@ class RelayTunnelConfirm(NamedTuple):
     chunk_limit: int | None
 
 
-class TunnelAllow(NamedTuple):
+class TunnelAllow(Record, frozen=True):
     """Grants the peer `granted` more payload bytes."""
 
     tunnel_id: int
     granted: int
 
 
-class TunnelTransfer(NamedTuple):
+class TunnelTransfer(Record, frozen=True):
     """A chunk; `size` is the whole message's on its first chunk, 0 on the others."""
 
     tunnel_id: int
@@ -252,13 +258,13 @@ class TunnelTransfer(NamedTuple):
     chunk: bytes
 
 
-class ClientTunnelClose(NamedTuple):
+class ClientTunnelClose(Record, frozen=True):
     """Closes a tunnel, both ends of it."""
 
     tunnel_id: int
 
 
-class RelayTunnelClose(NamedTuple):
+class RelayTunnelClose(Record, frozen=True):
     """A tunnel was closed; an empty reason is a graceful end."""
 
     tunnel_id: int
