@@ -25,8 +25,8 @@ __all__ = ["Call", "Caller", "Expiring", "Place", "Timeouts"]
 _TICKS: Final = 1000.0
 #: Part of a tick that floats may be off by.
 _SLACK: Final = 1e-6
-#: Longest timeout that is kept to the letter: 24 days; a longer one is this long.
-_LONGEST_MS: Final = 1 << 31
+#: Seconds for which the timer is set at most: a loop's timers know no longer ones.
+_LONGEST_WAIT: Final = 86_400.0
 #: Ticks from which on a sweep is worth its while.
 _SWEEP: Final = 1024
 
@@ -140,7 +140,7 @@ class Timeouts:
 
     def note(self, item: Expiring, timeout_ms: int) -> int:
         """Let `item` expire in `timeout_ms`, not before; returns its tick."""
-        tick = ceil(self._clock.monotonic() * _TICKS) + min(timeout_ms, _LONGEST_MS)
+        tick = ceil(self._clock.monotonic() * _TICKS) + timeout_ms
         items = self._at.get(tick)
         if items is None:
             items = self._at[tick] = set()
@@ -178,7 +178,7 @@ class Timeouts:
             self._timer.cancel()
         self._armed = tick
         left = tick / _TICKS - self._clock.monotonic()
-        self._timer = self._clock.call_later(max(0.0, left), self._fire)
+        self._timer = self._clock.call_later(min(max(0.0, left), _LONGEST_WAIT), self._fire)
 
     def _fire(self) -> None:
         self._timer = self._armed = None

@@ -150,6 +150,18 @@ def test_every_call_expires_in_its_millisecond_and_not_before(plan):
     assert len(timeouts) == 0
 
 
+def test_a_deadline_of_days_or_ages_needs_no_timer_as_long():
+    clock, timeouts, _ = make_timeouts()
+    caller = Caller()
+    Call(caller, 1, 3 * 86_400_000, timeouts)
+    Call(caller, 2, 2**64 - 1, timeouts)
+    clock.advance(2.9 * 86_400)
+    assert caller.results == []
+    clock.advance(0.2 * 86_400)
+    assert caller.results == [(1, None, None)]
+    assert len(timeouts) == 1
+
+
 def test_a_call_ends_once_whoever_comes_first():
     clock, timeouts, turns = make_timeouts()
     caller, place = Caller(), Place()
