@@ -222,7 +222,7 @@ class Answer(Delivery):
         """Called with the end of the handler; once, unless it is handled again."""
         kind = outcome.kind
         if kind == "replied":
-            self.returned(outcome.value)
+            Answer.returned(self, outcome.value)  # not a scope's, which has called this
         elif kind == "retry":
             self._again(outcome.retry_after or 0.0)
         elif kind == "expired":

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from irismq_runtime.dispatch.counters import Counters, Settled
 from irismq_runtime.errors import SignatureError
-from irismq_runtime.observe.tracing import TRACEPARENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from actors import ActorRef, Clock, Context, Events
-    from actors.delivery import Scope
+    from actors import ActorRef, Clock, Events
     from irismq_runtime.errors import DecodeError
     from irismq_runtime.messaging import Packer
     from irismq_runtime.observe.logs import RateLimitedLog
@@ -59,19 +57,6 @@ class Incoming:
         except ValueError:
             return None
         return sender
-
-    def heard(self, context: Context, address: str, message: object) -> Scope | None:
-        """What is in force while a broadcast or a live event is handled. Only when tracing."""
-        if self.tracing is None or TRACEPARENT not in context.headers:
-            return None
-
-        def about() -> dict[str, object]:
-            return {
-                "messaging.message.id": "" if context.id is None else context.id.hex(),
-                "irismq.message.type": type(message).__name__,
-            }
-
-        return self.tracing.consumer(context.headers, address, system="iris", about=about)
 
     def refused(self, address: str, error: DecodeError) -> None:
         """Count and report bytes that are not accepted."""

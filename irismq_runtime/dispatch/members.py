@@ -17,15 +17,14 @@ from actors.errors import ActorDeadError, ActorError
 from irismq_runtime.dispatch.answers import Answer, Asked, BroadcastRequest, ForeignAnswer
 from irismq_runtime.dispatch.calls import as_call
 from irismq_runtime.dispatch.foreign import foreign_value_untrusted
-from irismq_runtime.dispatch.incoming import chain_of
+from irismq_runtime.dispatch.heard import hear, parcel
 from irismq_runtime.dispatch.tunnels import TunnelDispatch
 from irismq_runtime.errors import DecodeError, RuntimeFault
 from irismq_runtime.messaging import Call, peer_name, private_cluster
-from irismq_runtime.observe.logs import shorten
 from irismq_runtime.wire import Envelope, Kind
 
 if TYPE_CHECKING:
-    from actors import ActorRef, Outcome
+    from actors import ActorRef
     from irismq_runtime.dispatch.foreign import ForeignRule
     from irismq_runtime.dispatch.incoming import Incoming
     from irismq_runtime.ports import InboundRequest, InboundTunnel
@@ -98,7 +97,7 @@ class MemberDispatch:
             if envelope.kind is _ASK:
                 answer.deliver(ref, message)
             elif envelope.kind is Kind.TELL:
-                self._deliver(ref, message, self._context(envelope, answer.deadline))
+                self._told(ref, message, envelope, answer.deadline)
                 answer.answer(None)
             else:
                 wrong = DecodeError(f"a {envelope.kind.name} envelope is no request")
@@ -108,19 +107,15 @@ class MemberDispatch:
         except (RuntimeFault, ActorError) as error:
             answer.refuse(error)
 
+    def _told(
+        self, ref: ActorRef[Any], message: object, envelope: Envelope, deadline: float
+    ) -> None:
+        called = self.asked.called
+        ref.put(parcel(self._in, "tell", called, message, envelope, deadline=deadline))
+
     def _not_read(self, answer: Answer, error: DecodeError) -> None:
         self._in.refused(self.address, error)
         answer.refuse(error)
-
-    def _context(self, envelope: Envelope, deadline: float) -> Context:
-        headers = envelope.headers
-        return Context(
-            id=envelope.id,
-            sender=self._in.sender(headers),
-            deadline=deadline,
-            headers=headers,
-            chain=chain_of(headers),
-        )
 
     def _take_foreign(self, request: InboundRequest, data: bytes) -> None:
         answer = ForeignAnswer(self.asked, request, self._foreign)
@@ -145,7 +140,7 @@ class MemberDispatch:
                 self.take_broadcast(envelope)
             elif self._ref is not None:
                 message = foreign_value_untrusted(envelope.data, self._foreign)
-                self._tell(self._ref, message, Context(kind="tell_all"))
+                self._hear(self._ref, message, None)
         except DecodeError as error:
             self._in.refused(self.address, error)
 
@@ -165,25 +160,11 @@ class MemberDispatch:
         if self._ref is None:
             return
         message = self._in.packer.load_untrusted(envelope)
-        headers = envelope.headers
-        sender = self._in.sender(headers)
-        context = Context(kind="tell_all", id=envelope.id, sender=sender, headers=headers)
-        self._tell(self._ref, message, context)
+        self._hear(self._ref, message, envelope)
 
-    def _deliver(self, ref: ActorRef[Any], message: object, context: Context) -> None:
-        incoming = self._in
-        scope = None
-        if incoming.tracing is not None:
-            scope = incoming.heard(context, self.asked.called, message)
-        ref.deliver(message, context=context, on_done=_told, scope=scope)
-
-    def _tell(self, ref: ActorRef[Any], message: object, context: Context) -> None:
-        try:
-            self._deliver(ref, message, context)
-        except ActorError as error:
-            self._in.counters.refused += 1
-            self._in.lost(message, ref, shorten(error))
-            self._in.log.note("broadcast", f"{self.address}: a broadcast was not taken: {error}")
+    def _hear(self, ref: ActorRef[Any], message: object, envelope: Envelope | None) -> None:
+        heard = parcel(self._in, "tell_all", self.asked.called, message, envelope)
+        hear(self._in, ref, self.address, heard)
 
     def _asked_all(self, envelope: Envelope) -> None:
         node = envelope.headers.get("n")
@@ -214,7 +195,3 @@ class MemberDispatch:
     def close(self) -> None:
         """End the tunnels; requests in hand are answered by their actor's end."""
         self.tunnels.close()
-
-
-def _told(outcome: Outcome) -> None:
-    """The end of a tell or a broadcast: the actor's own report is enough."""
