@@ -204,8 +204,8 @@ class Answer(Delivery):
         clock.call_later(after, self._deliver_again)
 
     def _deliver_again(self) -> None:
-        self._attempt += 1
         again = self._copied(Answer)
+        again._attempt += 1  # noqa: SLF001  # one of its own kind
         try:
             again.deliver(self._ref, self.message)
         except ActorError as error:
