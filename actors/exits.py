@@ -45,12 +45,19 @@ class Exit:
     def __str__(self) -> str:
         parts: list[str] = [self.reason]
         if self.error is not None:
-            parts.append(f"({type(self.error).__name__}: {self.error})")
+            parts.append(f"({type(self.error).__name__}: {_text(self.error)})")
         if self.message_type is not None:
             parts.append(f"while handling {self.message_type}")
         if self.restarts:
             parts.append(f"after {self.restarts} restart{'s' if self.restarts > 1 else ''}")
         return " ".join(parts)
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as failure:  # an exception's own __str__ may do anything
+        return f"its text cannot be had: {type(failure).__name__}"
 
 
 @dataclass(frozen=True, slots=True)

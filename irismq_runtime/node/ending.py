@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from irismq_runtime.observe.logs import shorten
+
 if TYPE_CHECKING:
     from actors import ActorRef, Exit
 
@@ -25,6 +27,8 @@ class Ending:
         self.gave_up: Exit | None = None
         #: Why the node ends; empty while it does not.
         self.reason = ""
+        #: What the others are told of an end that nobody asked for; else empty.
+        self.why = ""
         self._decided = asyncio.Event()
 
     def decide(self, reason: str) -> None:
@@ -50,4 +54,5 @@ class Ending:
         """A slot has ended: a root that did so unasked has given up."""
         if self.roots.pop(ref, False) is None and not self.reason:
             self.gave_up = exit
-            self.decide(f"the tree gave up: {exit}")
+            self.why = f"tree gave up: {shorten(exit)}"
+            self.decide(f"the {self.why}")

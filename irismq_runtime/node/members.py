@@ -8,7 +8,8 @@ A node announces itself with a version number that grows with each change of
 what it serves. A heartbeat carries the version alone; a listener that does not
 have that version asks for the whole list. Announcements may overtake each other
 (Iris keeps no order), so an older version of a node is ignored; a node that said
-goodbye stays gone, since each start of a process makes a new node id.
+goodbye stays gone, since each start of a process makes a new node id. Why it went,
+if not because it was asked to, it says itself.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ __all__ = [
 ]
 
 _MAX_NAME: Final = 200
+#: Characters of the reason that a goodbye gives.
+_MAX_WHY: Final = 500
 #: Goodbyes remembered, so that a late heartbeat does not bring a node back.
 _MAX_GONE: Final = 1000
 
@@ -41,7 +44,8 @@ class Announcement:
 
     `serves`: (address, urn) of each bound actor; None in a plain heartbeat.
     `want`: the id of a node that is asked to announce itself in full, "*" for
-    every node, "" for none. `period`: seconds to the next announcement.
+    every node, "" for none. `period`: seconds to the next announcement. `why`: with
+    "bye", what made it go unasked; "" for an end that was asked for.
     """
 
     node: str
@@ -51,15 +55,20 @@ class Announcement:
     period: float
     serves: tuple[tuple[str, str], ...] | None = None
     want: str = ""
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A member came ("joined") or went ("left"), or a whole node ("gone")."""
+    """A member came ("joined") or went ("left"), or a whole node ("gone").
+
+    `why`: of a node that is gone, what its goodbye gave as the reason.
+    """
 
     kind: Literal["joined", "left", "gone"]
     node: str
     member: MemberInfo | None = None
+    why: str = ""
 
 
 @dataclass(slots=True)
@@ -77,14 +86,15 @@ class MemberTable:
         self._misses = misses
         self._nodes: dict[str, _Entry] = {}
         self._by_address: dict[str, dict[tuple[str, str], MemberInfo]] = {}
-        self._gone: dict[str, None] = {}
+        #: The reasons of goodbyes by node, the latest last.
+        self._gone: dict[str, str] = {}
 
     def heard(self, said: Announcement, now: float) -> tuple[list[Change], bool]:
         """Take an announcement; the changes, and whether the list must be asked for."""
         if said.node in self._gone:
             return [], False
         if said.state == "bye":
-            return self._remove(said.node), False
+            return self._remove(said.node, said.why), False
         entry = self._nodes.get(said.node)
         if entry is None:
             entry = self._nodes[said.node] = _Entry(said.name)
@@ -117,15 +127,15 @@ class MemberTable:
             del self._by_address[info.address]
         return Change("left", info.node, info)
 
-    def _remove(self, node: str) -> list[Change]:
-        self._gone[node] = None
+    def _remove(self, node: str, why: str = "") -> list[Change]:
+        self._gone[node] = why
         while len(self._gone) > _MAX_GONE:
             del self._gone[next(iter(self._gone))]
         entry = self._nodes.pop(node, None)
         if entry is None:
             return []
         changes = [self._drop(entry, key) for key in list(entry.members)]
-        changes.append(Change("gone", node))
+        changes.append(Change("gone", node, why=why))
         return changes
 
     def expire(self, now: float) -> list[Change]:
@@ -157,6 +167,10 @@ class MemberTable:
         """Whether `node` is up, as far as heard."""
         return node in self._nodes
 
+    def goodbyes(self) -> dict[str, str]:
+        """Why the nodes went that said goodbye, by id: "" as they were asked to."""
+        return dict(self._gone)
+
     def nodes(self) -> dict[str, str]:
         """Id and name of every node heard of."""
         return {node: entry.name for node, entry in self._nodes.items()}
@@ -175,6 +189,9 @@ def announcement_fields(said: Announcement) -> dict[str, object]:
         fields["serves"] = [list(pair) for pair in said.serves]
     if said.want:
         fields["want"] = said.want
+    if said.why:
+        text = said.why.encode("utf-8", "backslashreplace").decode()  # no lone surrogates
+        fields["why"] = text[:_MAX_WHY]
     return fields
 
 
@@ -193,6 +210,7 @@ def announcement_untrusted(value: object) -> Announcement:
         period=float(period),
         serves=_pairs(value.get("serves")),
         want=_text(value, "want") if "want" in value else "",
+        why=_text(value, "why", _MAX_WHY) if "why" in value else "",
     )
 
 
@@ -204,10 +222,10 @@ def _state(value: object) -> Literal["up", "bye"]:
     raise DecodeError("an announcement's state is up or bye")
 
 
-def _text(value: Mapping[object, object], key: str) -> str:
+def _text(value: Mapping[object, object], key: str, most: int = _MAX_NAME) -> str:
     text = value.get(key)
-    if not isinstance(text, str) or not 0 < len(text) <= _MAX_NAME:
-        raise DecodeError(f"an announcement's {key} is a text of 1 to {_MAX_NAME} characters")
+    if not isinstance(text, str) or not 0 < len(text) <= most:
+        raise DecodeError(f"an announcement's {key} is a text of 1 to {most} characters")
     return text
 
 

@@ -184,7 +184,7 @@ class Node:
 
     async def _stop(self, parts: Parts) -> None:
         try:
-            await shut_down(parts, self._servers, drain=self._config.drain, stop=self._config.drain)
+            await shut_down(parts, self._servers, drain=self._config.drain, why=self._ending.why)
         finally:
             RUNNING.pop(parts.system, None)
 

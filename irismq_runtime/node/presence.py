@@ -15,6 +15,7 @@ the timer could not run is given to everybody.
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from irismq_runtime.errors import DecodeError, RuntimeFault
@@ -159,6 +160,10 @@ class Presence:
         """Id and name of every node known to be up."""
         return self._table.nodes()
 
+    def goodbyes(self) -> dict[str, str]:
+        """Why the nodes went that said goodbye, by id: "" as they were asked to."""
+        return self._table.goodbyes()
+
     def on_change(self, listener: Callable[[Change], None]) -> None:
         """Call `listener` for each member or node that comes or goes."""
         self._listeners.append(listener)
@@ -173,14 +178,12 @@ class Presence:
         self._settle_timer = self._clock.call_later(SETTLE_AT_MOST, self._settled)
         self._plan()
 
-    async def stop(self) -> None:
-        """Say goodbye and stop listening. Idempotent."""
+    async def stop(self, why: str = "") -> None:
+        """Say goodbye and stop listening. Idempotent. `why`: what made it end unasked."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-            self._publish(
-                Announcement(self._packer.node_id, self._name, "bye", self._version, self._period)
-            )
+            self._publish(replace(self._said(full=False), state="bye", why=why))
         if self._settle_timer is not None:
             self._settle_timer.cancel()
         self._settled()
@@ -317,7 +320,7 @@ class Presence:
             self._asked.pop(change.node, None)
         if self._events.active:
             if change.member is None:
-                self._events.emit("presence.gone", node=change.node)
+                self._events.emit("presence.gone", node=change.node, why=change.why)
             else:
                 self._events.emit(
                     f"presence.{change.kind}",

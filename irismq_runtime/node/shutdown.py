@@ -1,6 +1,6 @@
 """The orderly end of a node, in phases, each bounded in time.
 
-    1  say goodbye            others stop choosing this node
+    1  say goodbye, and why   others stop choosing this node
     2  leave and stop taking  clusters left, RDY 0; running handlers finish within
                               the drain time while their leases are kept; what
                               waits is requeued at once; FINs are flushed
@@ -34,14 +34,17 @@ GRACE = 2.0
 SHORT = 1.0
 
 
-async def shut_down(parts: Parts, servers: Servers, *, drain: float, stop: float) -> None:
-    """Carry the phases out. `drain` seconds for handlers, `stop` for the tree."""
+async def shut_down(parts: Parts, servers: Servers, *, drain: float, why: str = "") -> None:
+    """Carry the phases out. `drain` seconds for handlers, and as many for the tree.
+
+    `why`: what the others are told of an end that nobody asked for.
+    """
     began = parts.system.clock.monotonic()
-    await _phase("saying goodbye", parts.presence.stop(), SHORT)
+    await _phase("saying goodbye", parts.presence.stop(why), SHORT)
     await _phase("draining", parts.binder.close(drain), drain + GRACE)
     if parts.membership is not None:
         await _phase("leaving the private cluster", parts.membership.leave(SHORT), SHORT + GRACE)
-    await _phase("stopping the tree", parts.system.shutdown(stop), stop + GRACE)
+    await _phase("stopping the tree", parts.system.shutdown(drain), drain + GRACE)
     parts.watchers.close()
     await _phase("flushing the outbox", parts.mailbox.close(drain), drain + GRACE)
     await _phase("closing the relay connections", parts.addresses.close(SHORT), SHORT + GRACE)

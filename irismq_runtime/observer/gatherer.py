@@ -162,7 +162,8 @@ class Gatherer:
         self._watch.cut_off("" if relay.ok else relay.reason or "no reason known")
         presence = self._node.parts.presence
         members = {address: presence.members(address) for address in presence.addresses()}
-        self._watch.present(self._shown(), members, self._clock.monotonic(), self._clock.time())
+        now, wall = self._clock.monotonic(), self._clock.time()
+        self._watch.present(self._shown(), members, now, wall, presence.goodbyes())
 
     def _begin(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         if name in self._asking:

@@ -93,7 +93,8 @@ class LocalLetter(msgspec.Struct, frozen=True, kw_only=True):
 class NodeView(msgspec.Struct, frozen=True, kw_only=True):
     """One node. `since`: when its state began. `error`: why it did not answer.
 
-    `gave_up`: it left because its tree did, or in the middle of a crash loop.
+    `why`: what made it leave, by its own words; "" while it has not left, and when it
+    was asked to.
     `lag`: seconds by which its loop was late. `handled`: messages handled per second,
     of all its places. `letters`: local messages that nobody handled, `latest` the last
     of them.
@@ -103,7 +104,7 @@ class NodeView(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     state: NodeState
     since: float
-    gave_up: bool = False
+    why: str = ""
     ready: bool = False
     reasons: tuple[str, ...] = ()
     error: str = ""

@@ -1,9 +1,10 @@
 """What is known of one node, from its reports and its silence: no I/O, time is given.
 
 A node is *up* while it answers, *silent* when it has not for `SILENCE` seconds,
-*lost* when presence gives it up after that, *left* when presence says it is gone
-while it still answered: it said goodbye. `now` is monotonic, `wall` the clock on
-the wall; both come from the caller.
+*lost* when presence gives it up after that, *left* when it said goodbye, or when
+presence says it is gone while it still answered. Why it left, if not because it was
+asked to, its goodbye says. `now` is monotonic, `wall` the clock on the wall; both
+come from the caller.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ class WatchedNode:
         self._heard = now
         self._error = ""
         self._gone: float | None = None
-        self._gave_up = False
+        #: What its goodbye said; it is final, since each start has an id of its own.
+        self._goodbye: str | None = None
         self._state: NodeState = "new"
         self._since = wall
         self._unready: float | None = None
@@ -63,7 +65,6 @@ class WatchedNode:
         self.report = report
         self._answered, self._answered_wall = now, wall
         self._gone = None
-        self._gave_up = not report.health.live
         self._error = ""
         self._tracebacks |= report.tracebacks
         for urn in list(self._tracebacks)[:-_MOST_TRACES]:
@@ -102,12 +103,12 @@ class WatchedNode:
         if self._answered is not None:
             self._answered += seconds
 
-    def gone(self, now: float) -> None:
-        """Presence does not hear it any more."""
+    def gone(self, now: float, goodbye: str | None = None) -> None:
+        """Presence does not hear it any more. `goodbye`: None when it said none."""
         if self._gone is None:
             self._gone = now
-            looped = any(trails.restarts.loops(now) for trails in self._places.values())
-            self._gave_up = self._gave_up or looped
+        if goodbye is not None:
+            self._goodbye = goodbye
 
     # What it means ------------------------------------------------------------
 
@@ -125,6 +126,8 @@ class WatchedNode:
 
     def _decided(self, now: float) -> NodeState:
         last = self._answered
+        if self._goodbye is not None:
+            return "left"
         if self._gone is not None:
             return "lost" if last is None or self._gone - last > SILENCE else "left"
         if now - (self._heard if last is None else last) > SILENCE:
@@ -137,8 +140,8 @@ class WatchedNode:
 
     @property
     def has_left(self) -> bool:
-        """Whether it said goodbye, and not because its tree gave up."""
-        return self._state == "left" and not self._gave_up
+        """Whether it went because it was asked to."""
+        return self._state == "left" and not self._goodbye
 
     def is_unready(self, now: float) -> bool:
         """Whether it has not been ready for longer than a moment."""
@@ -154,6 +157,7 @@ class WatchedNode:
                 name=self.name,
                 state=state,
                 since=round(self._since, 1),
+                why=self._goodbye or "",
                 error=self._error,
             )
         trees = tuple(self._place(tree, (), now) for tree in report.trees)
@@ -163,7 +167,7 @@ class WatchedNode:
             name=self.name,
             state=state,
             since=round(self._since, 1),
-            gave_up=state == "left" and self._gave_up,
+            why=self._goodbye or "",
             ready=report.health.ready and state == "up",
             reasons=report.health.reasons,
             error=self._error if state in {"silent", "lost"} else "",

@@ -99,8 +99,8 @@ def _of_node(node: NodeView, nodes: Sequence[NodeView]) -> Iterator[Problem]:
     elif node.state == "lost" and not replaced:
         text = f"{node.name} is gone without a goodbye"
         yield _problem("dead-node", node.name, text, node.since, node)
-    elif node.gave_up and not replaced:
-        text = f"{node.name} ended by itself: its tree gave up"
+    elif node.why and not replaced:
+        text = f"{node.name} ended by itself: {node.why}"
         yield _problem("gave-up", node.name, text, node.since, node)
 
 

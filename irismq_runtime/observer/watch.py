@@ -8,6 +8,7 @@ clock on the wall; both are arguments. The history is a bounded ring of points.
 from __future__ import annotations
 
 from collections import deque
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from irismq_runtime.observer.model import Point, Snapshot
@@ -30,6 +31,7 @@ MOST_POINTS: Final = 1200
 LEFT_SHOWN: Final = 30.0
 LOST_SHOWN: Final = 600.0
 MOST_DEAD: Final = 50
+_NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Watch:
@@ -60,8 +62,12 @@ class Watch:
         members: Mapping[str, Iterable[MemberInfo]],
         now: float,
         wall: float,
+        goodbyes: Mapping[str, str] = _NONE,
     ) -> None:
-        """What presence says: ids and names of all nodes, and who serves what."""
+        """What presence says: ids and names of all nodes, and who serves what.
+
+        `goodbyes`: of those that said one, what made them go unasked, or "".
+        """
         for node_id, name in nodes.items():
             if node_id not in self._nodes:
                 self._nodes[node_id] = WatchedNode(node_id, name, now, wall)
@@ -69,7 +75,7 @@ class Watch:
             return  # it is we who do not hear
         for node_id, node in self._nodes.items():
             if node_id not in nodes:
-                node.gone(now)
+                node.gone(now, goodbyes.get(node_id))
         self._services.serve(members)
 
     def cut_off(self, reason: str) -> None:

@@ -122,6 +122,7 @@ def test_tones_say_how_bad_it_is() -> None:
                 node("b", place("then", loops=True), state="lost", error="no answer within 1 s"),
                 node("c", state="left"),
                 node("d", ready=False, reasons=("relay: gone",)),
+                node("e", state="left", why="tree gave up: shutdown"),
             )
         ),
         View(),
@@ -136,7 +137,10 @@ def test_tones_say_how_bad_it_is() -> None:
         ("faint", "looping"),
         ("faint", "left"),
         ("warning", "not ready"),
+        ("bad", "gave up"),
     ]
+    assert shown[9].cells[5] == "tree gave up: shutdown"
+    assert "ended by itself: tree gave up: shutdown" in shown[9].detail
     assert shown[5].cells[5] == "no answer within 1 s"
     assert shown[8].cells[5] == "relay: gone"
 

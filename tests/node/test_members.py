@@ -86,12 +86,19 @@ def test_what_is_announced_is_what_is_read(node, name, version, period, serves):
     assert announcement_untrusted(announcement_fields(said)) == said
 
 
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=500))
+def test_the_reason_of_a_goodbye_is_what_is_read(why):
+    said = Announcement("n1", "name", "bye", 2, 1.0, why=why)
+    assert announcement_untrusted(announcement_fields(said)) == said
+
+
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text() | st.floats(),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["node", "name", "state", "v", "period", "serves", "want", "x"]), inner
+            st.sampled_from(["node", "name", "state", "v", "period", "serves", "want", "why", "x"]),
+            inner,
         )
     ),
     max_leaves=10,
@@ -122,6 +129,28 @@ def test_the_index_by_address_always_agrees_with_the_nodes(steps):
 
 def _members(table, node):
     return [m for a in table.addresses() for m in table.members(a) if m.node == node]
+
+
+def test_a_goodbye_says_why_and_is_remembered():
+    table = MemberTable()
+    table.heard(up("asked"), 0.0)
+    table.heard(up("broken"), 0.0)
+    table.heard(Announcement("asked", "name", "bye", 2, 1.0), 1.0)
+    why = "tree gave up: shutdown"
+    changes, _ = table.heard(Announcement("broken", "name", "bye", 2, 1.0, why=why), 1.0)
+    assert [(change.kind, change.why) for change in changes][-1] == ("gone", why)
+    table.heard(up("silent"), 1.0)
+    assert [(change.kind, change.why) for change in table.expire(100.0)][-1] == ("gone", "")
+    assert table.goodbyes() == {"asked": "", "broken": why}
+
+
+def test_the_reason_of_a_goodbye_fits_the_wire_whatever_it_was():
+    said = Announcement("n1", "name", "bye", 2, 1.0, why="\udc80" + "x" * 1000)
+    why = announcement_untrusted(announcement_fields(said)).why
+    assert (why[:8], len(why)) == ("\\udc80xx", 500)
+    for wrong in ("", "x" * 501, 7, None):
+        with pytest.raises(DecodeError):
+            announcement_untrusted({**announcement_fields(up()), "why": wrong})
 
 
 def test_too_long_a_period_is_refused():

@@ -21,6 +21,7 @@ class Scene:
         self.watch = Watch()
         self.now = 50.0
         self.nodes = {"a-1": "a"}
+        self.goodbyes = {}
         self.members = {"shop": [MemberInfo("a-1", "a", "shop", "urn:1")]}
 
     @property
@@ -30,7 +31,7 @@ class Scene:
     def step(self, seconds=0.5, **reports):
         """Let time pass; the nodes with a report answer, the others do not."""
         self.now += seconds
-        self.watch.present(self.nodes, self.members, self.now, self.wall)
+        self.watch.present(self.nodes, self.members, self.now, self.wall, self.goodbyes)
         for node_id in self.nodes:
             name = node_id.replace("-", "_")
             if name in reports:
@@ -179,19 +180,41 @@ def test_time_in_which_nobody_looked_is_no_silence(scene):
 
 
 def test_a_goodbye_is_no_problem_unless_the_tree_gave_up(scene):
-    scene.step(a_1={})
-    scene.nodes = {}
-    snapshot = scene.step()
-    assert (snapshot.node("a-1").state, snapshot.problems) == ("left", ())
-    assert scene.step(31.0).node("a-1") is None
-
-    scene.nodes = {"a-1": "a"}
     for count in (0, 1, 2):
         scene.step(a_1={"restarts": count, "error": "ValueError"})
-    scene.nodes = {}
+    scene.nodes, scene.goodbyes = {}, {"a-1": ""}
     snapshot = scene.step()
+    seen = snapshot.node("a-1")
+    assert (seen.state, seen.why, snapshot.problems) == ("left", "", ()), "it was asked to"
+    assert scene.step(31.0).node("a-1") is None
+
+    scene.nodes = {"b-1": "b"}
+    scene.step(b_1={})
+    scene.nodes, scene.goodbyes = {}, {"b-1": "tree gave up: shutdown"}
+    snapshot = scene.step()
+    seen = snapshot.node("b-1")
+    assert (seen.state, seen.why) == ("left", "tree gave up: shutdown")
     assert kinds(snapshot) == ["gave-up"]
+    assert snapshot.problems[0].text == "b ended by itself: tree gave up: shutdown"
     assert kinds(scene.step(60.0)) == ["gave-up"], "longer than an end as asked is shown"
+
+
+def test_a_goodbye_counts_also_from_a_node_that_did_not_answer(scene):
+    scene.step(a_1={})
+    assert scene.step(3.0).node("a-1").state == "silent"
+    scene.nodes, scene.goodbyes = {}, {"a-1": "tree gave up: killed"}
+    seen = scene.step(3.0).node("a-1")
+    assert (seen.state, seen.why) == ("left", "tree gave up: killed")
+
+
+def test_a_late_answer_takes_no_goodbye_back(scene):
+    scene.step(a_1={})
+    scene.nodes, scene.goodbyes = {}, {"a-1": "tree gave up: shutdown"}
+    scene.step()
+    value = node_report_untrusted(report("a-1", "a", scene.now))
+    scene.watch.reported("a-1", value, scene.now, scene.wall)
+    seen = scene.watch.look(scene.now, scene.wall).node("a-1")
+    assert (seen.state, seen.why) == ("left", "tree gave up: shutdown")
 
 
 def test_a_node_that_comes_back_is_up_again(scene):

@@ -173,13 +173,12 @@ def _node_rows(node: NodeView, view: View, snapshot: Snapshot) -> Iterator[Row]:
         return
     is_open = bool(view.words) or key not in view.closed
     total = sum(place.inbox for place in places(node.trees))
-    note = node.error or "; ".join(node.reasons) if node.state != "left" else ""
-    state = "not ready" if node.state == "up" and not node.ready else node.state
+    note = node.error or "; ".join(node.reasons) if node.state != "left" else node.why
     yield Row(
         key,
         (
             f"{_mark(bool(node.trees), is_open)}{one_line(node.name, 40)} {one_line(node.id, 60)}",
-            state,
+            _node_state(node),
             count(node.restarts),
             count(total),
             per_second(node.handled),
@@ -193,8 +192,14 @@ def _node_rows(node: NodeView, view: View, snapshot: Snapshot) -> Iterator[Row]:
         yield from below
 
 
+def _node_state(node: NodeView) -> str:
+    if node.why:
+        return "gave up"
+    return "not ready" if node.state == "up" and not node.ready else node.state
+
+
 def _node_tone(node: NodeView) -> Tone:
-    if node.state in {"silent", "lost"}:
+    if node.state in {"silent", "lost"} or node.why:
         return "bad"
     if node.state == "left":
         return "faint"
@@ -206,6 +211,7 @@ def _node_detail(node: NodeView) -> str:
     lines.append(f"{count(node.actors)} actors, loop late by {seconds(node.lag)}")
     lines += [f"not ready: {reason}" for reason in node.reasons]
     lines += [f"no answer: {node.error}"] if node.error else []
+    lines += [f"ended by itself: {node.why}"] if node.why else []
     lines += [f"unhandled: {one.type} to {one.target}: {one.reason}" for one in node.latest]
     return "\n".join(map(one_line, lines))
 

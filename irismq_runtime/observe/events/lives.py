@@ -111,9 +111,13 @@ class PresenceLeft(Record):
 
 @event("presence.gone")
 class PresenceGone(Record):
-    """A node is not heard of any more. By node."""
+    """A node is not heard of any more. By node.
+
+    `why`: what its goodbye said of an end that nobody asked for; "" of any other end.
+    """
 
     node: str
+    why: str
 
 
 @event("iris.connected")

@@ -28,13 +28,15 @@ function order(a, b) {
 
 function card(node, state, act) {
   const notes = [];
+  const { word, tone } = said(node);
   if (node.state !== "up") notes.push(`${WORDS[node.state]} for ${ago(node.since, state.time)}`);
   else if (!node.ready) notes.push(...node.reasons.slice(0, 3));
+  if (node.why) notes.push(node.why);
   if (node.error) notes.push(node.error);
-  return h("article", { class: `node ${node.state}`, "data-node": node.id, "aria-label": `Node ${node.name}, ${WORDS[node.state]}` },
+  return h("article", { class: `node ${node.state}`, "data-node": node.id, "aria-label": `Node ${node.name}, ${word}` },
     h("header", null,
       h("h3", null, node.name),
-      badge(node.state === "up" && !node.ready ? "not ready" : WORDS[node.state], node.state === "up" && !node.ready ? "warn" : TONES[node.state]),
+      badge(word, tone),
       h("span", { class: "dim id" }, node.id.slice(-16)),
       h("span", { class: "facts" },
         node.host ? h("span", null, `${node.host}:${node.pid}`) : null,
@@ -44,6 +46,13 @@ function card(node, state, act) {
     notes.length ? h("p", { class: "notes" }, notes.join("; ")) : null,
     node.letters ? locals(node) : null,
     node.trees.length ? grid(node, state, act) : null);
+}
+
+// What its badge says: one that left unasked did not simply leave.
+function said(node) {
+  if (node.why) return { word: "gave up", tone: "bad" };
+  if (node.state === "up" && !node.ready) return { word: "not ready", tone: "warn" };
+  return { word: WORDS[node.state], tone: TONES[node.state] };
 }
 
 function locals(node) {
