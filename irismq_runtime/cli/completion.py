@@ -9,14 +9,21 @@ Imports nothing that is slow to import.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
 import threading
 import time
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import typer  # noqa: TC002  # typer reads the annotations
+
+from irismq_runtime.cli.options import NSQD_DEFAULT, http_of
+from irismq_runtime.errors import ConfigError
+
+if TYPE_CHECKING:
+    from irismq_runtime.config import Endpoint
 
 __all__ = ["addresses", "topics"]
 
@@ -46,8 +53,8 @@ def _asked(ctx: typer.Context, wanted: Any) -> set[str]:
     found: set[str] = set()
     limit = _limit()
     asking = [
-        threading.Thread(target=_ask, args=(where, wanted, found, limit), daemon=True)
-        for where in _brokers(ctx)
+        threading.Thread(target=_ask, args=((at.host, at.port), wanted, found, limit), daemon=True)
+        for at in _brokers(ctx)
     ]
     for thread in asking:
         thread.start()
@@ -64,21 +71,16 @@ def _limit() -> float:
         return LIMIT
 
 
-def _brokers(ctx: typer.Context) -> list[tuple[str, int]]:
-    """Return host and HTTP port of each broker: given, or beside the TCP ports given."""
-    given = _given(ctx, "nsqd_http", "IRISMQ_NSQD_HTTP_ADDRESS")
-    beside = [] if given else _given(ctx, "nsqd", "IRISMQ_NSQD_ADDRESS") or ["127.0.0.1"]
-    return [*(_place(text, 4151, 0) for text in given), *(_place(t, 4150, 1) for t in beside)]
+def _brokers(ctx: typer.Context) -> tuple[Endpoint, ...]:
+    """Return where each broker answers HTTP; none when what is given has no meaning."""
+    nsqd = _given(ctx, "nsqd", "IRISMQ_NSQD_ADDRESS") or NSQD_DEFAULT
+    with contextlib.suppress(ConfigError):
+        return http_of(nsqd, _given(ctx, "nsqd_http", "IRISMQ_NSQD_HTTP_ADDRESS"))
+    return ()
 
 
 def _given(ctx: typer.Context, name: str, variable: str) -> list[str]:
-    texts = ctx.params.get(name) or os.environ.get(variable, "").split()
-    return [part.strip() for text in texts for part in text.split(",") if part.strip()]
-
-
-def _place(text: str, default: int, more: int) -> tuple[str, int]:
-    host, _, port = text.rpartition(":") if ":" in text else (text, "", "")
-    return host.strip("[]") or "127.0.0.1", (int(port) if port.isdecimal() else default) + more
+    return ctx.params.get(name) or os.environ.get(variable, "").split()
 
 
 def _ask(where: tuple[str, int], wanted: Any, found: set[str], limit: float) -> None:

@@ -22,15 +22,16 @@ from irismq_runtime.config import (
     DEFAULT_IRIS_PORT,
     DEFAULT_NSQD_HTTP_PORT,
     DEFAULT_NSQD_PORT,
+    Endpoint,
     names_overlay,
+    parse_endpoints,
 )
 from irismq_runtime.errors import ConfigError, NotConnected
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
     from pathlib import Path
 
-    from irismq_runtime.config import Endpoint
     from irismq_runtime.node import Node
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "NsqdHttp",
     "Timeout",
     "client_node",
+    "http_of",
     "import_modules",
     "load_tree",
     "make_node",
@@ -108,6 +110,21 @@ CLIENT_NAME = "cli"
 #: What a person calls the servers that a node dials.
 _SERVERS = {"nsqd": "nsqd", "iris": "the iris relay", "nats": "NATS"}
 IRIS_DEFAULT = f"127.0.0.1:{DEFAULT_IRIS_PORT}"
+
+
+def http_of(nsqd: Iterable[str], nsqd_http: Iterable[str]) -> tuple[Endpoint, ...]:
+    """Return where brokers answer HTTP: as given, or at the port after each TCP port.
+
+    Raises `ConfigError`.
+    """
+    given = parse_endpoints(nsqd_http, option="nsqd-http", default_port=DEFAULT_NSQD_HTTP_PORT)
+    if given:
+        return given
+    brokers = parse_endpoints(nsqd, option="nsqd", default_port=DEFAULT_NSQD_PORT)
+    beside = DEFAULT_NSQD_HTTP_PORT - DEFAULT_NSQD_PORT
+    if any(broker.port + beside > 65535 for broker in brokers):
+        raise ConfigError("nsqd", "there is no port after 65535", "give --nsqd-http as well")
+    return tuple(Endpoint(broker.host, broker.port + beside) for broker in brokers)
 
 
 def make_node(

@@ -10,13 +10,11 @@ asks for that.
 from __future__ import annotations
 
 import asyncio
-import os
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Final
 
 from rich.live import Live
 
-from actors import LoopClock
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.console import err, fail, out
 from irismq_runtime.cli.dashboard import change_line, rows_between, table
@@ -46,7 +44,8 @@ async def serve(
     """
     over = asyncio.Event()
     loop = asyncio.get_running_loop()
-    with Signals(loop, lambda _: over.set(), codes.FORCED), _systemd(servers) as systemd:
+    systemd = ServiceManager.of_this_process(lambda: Health(tuple(servers.checks())))
+    with Signals(loop, lambda _: over.set(), codes.FORCED), systemd:
         try:
             if await _started(servers, over):
                 err.print(f"{where()}. Ctrl-C stops.", soft_wrap=True, highlight=False)
@@ -55,15 +54,6 @@ async def serve(
         finally:
             systemd.stopping("told to stop" if over.is_set() else "it failed")
             await servers.stop()
-
-
-def _systemd(servers: Servers) -> ServiceManager:
-    return ServiceManager(
-        lambda: Health(tuple(servers.checks())),
-        LoopClock(),
-        environment=os.environ,
-        pid=os.getpid(),
-    )
 
 
 async def _started(servers: Servers, over: asyncio.Event) -> bool:

@@ -21,10 +21,16 @@ from irismq_runtime.cli.completion import topics
 from irismq_runtime.cli.console import err, execute, fail
 from irismq_runtime.cli.http import get_json, post
 from irismq_runtime.cli.lines import as_frame, as_json, as_raw, as_text
-from irismq_runtime.cli.options import NSQD_DEFAULT, Nsqd, NsqdHttp, quiet_while_connecting
+from irismq_runtime.cli.options import (
+    NSQD_DEFAULT,
+    Nsqd,
+    NsqdHttp,
+    http_of,
+    quiet_while_connecting,
+)
 from irismq_runtime.cli.pipe import Pipe
 from irismq_runtime.cli.probes import Target, examine_all
-from irismq_runtime.config import DEFAULT_NSQD_PORT, Endpoint, parse_endpoints
+from irismq_runtime.config import DEFAULT_NSQD_PORT, parse_endpoints
 from irismq_runtime.errors import ConfigError, NotConnected
 from irismq_runtime.mailbox import MailboxConfig, NsqMailbox
 from irismq_runtime.messaging import DEAD_CHANNEL, MAILBOX_CHANNEL, mailbox_topic
@@ -33,6 +39,7 @@ from irismq_runtime.node.signals import Signals
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from irismq_runtime.config import Endpoint
     from irismq_runtime.ports import Consumption, StoredMessage
 
 __all__ = ["tail"]
@@ -104,21 +111,15 @@ def tail(
         if channel in {DEAD_CHANNEL, MAILBOX_CHANNEL}:
             raise ConfigError("--channel", f"{channel} is its members'", "give another name")
         if not take:
-            for broker in _http_of(brokers, nsqd_http):
+            beside = http_of(nsqd, nsqd_http)
+            if len(beside) != len(brokers):
+                said = f"{len(beside)} for {len(brokers)} brokers"
+                raise ConfigError("--nsqd-http", said, "name all")
+            for broker in beside:
                 await _keep_for_others(topic, channel, keeper, broker)
         await _follow(brokers, topic, channel, count or 0, forms[0] if forms else as_text)
 
     execute(work())
-
-
-def _http_of(brokers: tuple[Endpoint, ...], given: list[str]) -> tuple[Endpoint, ...]:
-    """Return where the HTTP of each broker is. Raises `ConfigError`."""
-    if not given:
-        return tuple(Endpoint(broker.host, broker.port + 1) for broker in brokers)
-    found = parse_endpoints(given, option="nsqd-http", default_port=DEFAULT_NSQD_PORT + 1)
-    if len(found) != len(brokers):
-        raise ConfigError("--nsqd-http", f"{len(found)} for {len(brokers)} brokers", "name all")
-    return found
 
 
 async def _keep_for_others(topic: str, channel: str, keeper: str, broker: Endpoint) -> None:

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from typing import TYPE_CHECKING, Any, Final
 
-from actors import LoopClock
 from irismq_runtime.node.signals import Signals
 from irismq_runtime.node.systemd import ServiceManager
 
@@ -86,12 +84,7 @@ async def _given_up(starting: asyncio.Task[None]) -> None:
 
 
 def _service_manager(node: Node) -> ServiceManager:
-    return ServiceManager(
-        lambda: node.health() if node.is_open else None,
-        LoopClock(),
-        environment=os.environ,
-        pid=os.getpid(),
-    )
+    return ServiceManager.of_this_process(lambda: node.health() if node.is_open else None)
 
 
 def _code(ending: Ending) -> int:

@@ -13,9 +13,11 @@ node goes on.
 from __future__ import annotations
 
 import logging
+import os
 import socket
 from typing import TYPE_CHECKING, Final, Self
 
+from actors import LoopClock
 from irismq_runtime.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -85,6 +87,11 @@ class ServiceManager:
         #: What found no room at systemd's, and the timer of the next try.
         self._unsent: list[str] = []
         self._again: TimerHandle | None = None
+
+    @classmethod
+    def of_this_process(cls, health: Callable[[], Health | None]) -> Self:
+        """One for this process and its environment, on the clock of the running loop."""
+        return cls(health, LoopClock(), environment=os.environ, pid=os.getpid())
 
     def __enter__(self) -> Self:
         if self._address:

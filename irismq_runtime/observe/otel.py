@@ -172,12 +172,9 @@ class OtelTracing:
         about: Callable[[], Mapping[str, Any]],
     ) -> Scope | None:
         """See `Tracing`."""
-        text = headers.get(TRACEPARENT)
-        if _is_unsampled(text):
-            return self._not_sampled(text)
-        parent = parent_of_untrusted(headers)
-        if parent is None:
-            return None
+        parent = self._above(headers)
+        if not isinstance(parent, SpanContext):
+            return parent
         attributes = {
             "messaging.system": system,
             "messaging.operation.type": "process",
@@ -196,12 +193,9 @@ class OtelTracing:
         about: Callable[[], Mapping[str, Any]],
     ) -> Scope | None:
         """See `Tracing`."""
-        text = headers.get(TRACEPARENT)
-        if _is_unsampled(text):
-            return self._not_sampled(text)
-        parent = parent_of_untrusted(headers)
-        if parent is None:
-            return None
+        parent = self._above(headers)
+        if not isinstance(parent, SpanContext):
+            return parent
         method = _type_name(message)
         attributes = {
             "rpc.system": "irismq",
@@ -217,9 +211,12 @@ class OtelTracing:
         now = contexts.get_current()
         return _Carrying(self.in_force, now) if now else None
 
-    def _not_sampled(self, header: str) -> _Carrying:
-        """Nothing is sampled there, and what is below stays so."""
-        return _Carrying(self.in_force, contexts.Context({_SPAN: _NotSampled(header)}))
+    def _above(self, headers: Mapping[str, Any]) -> SpanContext | _Carrying | None:
+        """The parent of a new span; what goes on where nothing is sampled; None: nothing came."""
+        text = headers.get(TRACEPARENT)
+        if _is_unsampled(text):  # what is below stays so
+            return _Carrying(self.in_force, contexts.Context({_SPAN: _NotSampled(text)}))
+        return parent_of_untrusted(headers)
 
     @contextmanager
     def conversation(self, headers: Mapping[str, Any], address: str, method: str) -> Iterator[None]:

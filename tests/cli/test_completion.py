@@ -16,7 +16,10 @@ import pytest
 
 from irismq_runtime.cli import completion
 from irismq_runtime.cli.http import post
+from irismq_runtime.cli.options import http_of
+from irismq_runtime.config import Endpoint
 from irismq_runtime.embedded.nsqd import EmbeddedNsqd
+from irismq_runtime.errors import ConfigError
 from irismq_runtime.messaging import MAILBOX_CHANNEL
 from tests.cli.fakes import black_hole, nowhere, saying
 
@@ -128,6 +131,32 @@ async def test_nothing_is_offered_and_nothing_said_when_the_broker_is_not_there(
             where = nowhere() if fault == "nowhere" else "::::"
         assert await asyncio.to_thread(completion.topics, context(nsqd_http=[where]), "") == []
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("text", ["", ",", "[::1", "host:port", "a b", "127.0.0.1:0", ":99999"])
+def test_an_address_without_a_meaning_completes_nothing(text: str) -> None:
+    assert completion.addresses(context(nsqd_http=[text]), "") == []
+    assert completion.topics(context(nsqd=[text]), "") == []
+
+
+@pytest.mark.parametrize(
+    ("nsqd", "nsqd_http", "expected"),
+    [
+        (["a:1", "[::1]:7"], [], ["a:2", "[::1]:8"]),
+        (["a, b:9"], [], ["a:4151", "b:10"]),
+        (["a:1"], ["b", ":9"], ["b:4151", "127.0.0.1:9"]),
+    ],
+)
+def test_http_is_where_it_is_said_or_at_the_next_port(
+    nsqd: list[str], nsqd_http: list[str], expected: list[str]
+) -> None:
+    assert [str(endpoint) for endpoint in http_of(nsqd, nsqd_http)] == expected
+
+
+def test_the_last_port_has_no_next_one() -> None:
+    with pytest.raises(ConfigError, match="give --nsqd-http"):
+        http_of(["a:65535"], [])
+    assert http_of(["a:65535"], ["a:1"]) == (Endpoint("a", 1),)
 
 
 def context(**params: object) -> Any:
