@@ -60,6 +60,8 @@ PROMISES = (
 )
 #: And beside another contestant in the same run: contestant, row, share, whose.
 SHARES = (("irismq, NATS relay", "asks in flight", 0.6, "nats-py"),)
+#: Rows in which the runtime is to be ahead of every peer.
+AHEAD = ("ask", "asks in flight")
 
 
 def table(figures: rounds.Figures) -> str:
@@ -87,6 +89,19 @@ def chart(figures: dict[str, dict[str, float]]) -> str:
     )
 
 
+def ahead(figures: dict[str, dict[str, float]]) -> list[str]:
+    """How far the runtime is ahead of the best of its peers, by row."""
+    peers = {name: rates for name, rates in figures.items() if not name.startswith("irismq")}
+    lines = []
+    for row in AHEAD:
+        rates = {name: each[row] for name, each in peers.items() if row in each}
+        if rates and row in figures.get("irismq", {}):
+            best = max(rates, key=rates.__getitem__)
+            times = figures["irismq"][row] / rates[best]
+            lines.append(f"irismq: {row}: {times:.2f} times {best}'s, the best of the others")
+    return lines
+
+
 def verdicts(figures: dict[str, dict[str, float]]) -> list[str]:
     """The promises of the runtime, and what the transports lost, in words."""
     lines = []
@@ -95,6 +110,7 @@ def verdicts(figures: dict[str, dict[str, float]]) -> list[str]:
             lines.append(
                 f"{name}: {row}: {figures[name][row]:,.0f} {ROWS[row]} (promised {wanted:,})"
             )
+    lines += ahead(figures)
     for name, row, share, other in SHARES:
         if row in figures.get(name, {}) and row in figures.get(other, {}):
             found = figures[name][row] / figures[other][row]
