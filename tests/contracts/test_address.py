@@ -362,5 +362,5 @@ async def test_nobody_there_is_told_in_time() -> None:
         with pytest.raises(ConnectionLost):
             transport.broadcast("c", b"x")
         with pytest.raises(ConnectionLost):
-            await transport.request("c", b"x", 1.0)
+            await transport.request("c", b"x", SOON)
         await transport.close(drain=0.1)

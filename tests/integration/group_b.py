@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from irismq_runtime import Node
 
-__all__ = ["ON_RELAYS", "Do", "Holder", "outcome", "seconds", "seen"]
+__all__ = ["ON_RELAYS", "Do", "Holder", "outcome", "seen"]
 
 #: Each relay beside the embedded broker: these cases are about the relay.
 ON_RELAYS = pytest.mark.parametrize(
@@ -71,14 +71,6 @@ async def outcome(awaitable: Any) -> Any:
         return await awaitable
     except Exception as error:
         return error
-
-
-async def seconds(awaitable: Any) -> tuple[float, Any]:
-    """How long it took, on the clock of the loop, and its outcome."""
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    found = await outcome(awaitable)
-    return loop.time() - began, found
 
 
 def seen(node: Node, name: str) -> list[dict[str, Any]]:

@@ -25,8 +25,8 @@ from tests.support.nsqd_server import nsqd_server
 
 KINDS = ["embedded", pytest.param("real", marks=pytest.mark.real_nsqd)]
 
-#: Longer than two heartbeats of nsqd and than a lease.
-LONG = 2.6
+#: Longer than two heartbeats of nsqd and than a lease, of which half is left when it is touched.
+LONG = 4.5
 
 
 @message("case.number")
@@ -95,7 +95,7 @@ class Blocks(Actor):
 
 async def test_case_13_threads_that_block_or_compute_cost_no_heartbeat_and_no_lease(servers):
     log: dict[type, list[Any]] = {Waits: [], Computes: []}
-    options = {"heartbeat": 1.0, "msg_timeout": 1.5}
+    options = {"heartbeat": 2.0, "msg_timeout": 3.0}
     async with servers.node("case", mailbox_options=options) as node:
         await node.start(Supervisor.of(child(Waits, log[Waits]), child(Computes, log[Computes])))
         before = {kind: await seen(servers.nsqd, kind.address) for kind in log}
@@ -134,7 +134,7 @@ async def test_case_13_a_handler_that_blocks_the_loop_is_not_run_again():
     # The relay is not to drop us as well: what is asked here is about nsqd.
     async with nsqd_server("real") as nsqd, iris_relay("embedded") as relay:
         where = {"nsqd": f"127.0.0.1:{nsqd.port}", "iris": f"{relay.host}:{relay.port}"}
-        options = {"heartbeat": 1.0, "msg_timeout": 1.5}
+        options = {"heartbeat": 2.0, "msg_timeout": 3.0}
         async with Node(**where, name="case", mailbox_options=options) as node:
             await node.start(Supervisor.of(child(Blocks, log)))
             before = await seen(nsqd, Blocks.address)

@@ -17,9 +17,10 @@ from irismq_runtime.errors import RemoteFault
 from irismq_runtime.refs.asking import RemoteAsk
 from irismq_runtime.wire import Kind
 from supervisors import Backoff, Supervisor, child
-from tests.integration.group_b import ON_RELAYS, Do, Holder, outcome, seconds, seen
+from tests.integration.group_b import ON_RELAYS, Do, Holder, outcome, seen
 from tests.integration.waiting import until
 from tests.support.iris_relay import unique
+from tests.support.promptly import promptly
 
 pytestmark = ON_RELAYS
 
@@ -46,9 +47,9 @@ async def test_case_45_a_target_that_is_down_fails_soon_and_says_why(servers):
         root = await shop.start(Supervisor.of(child(Holder, address, answer=crash), backoff=slow))
         await until(lambda: client.members(address))
         await outcome(ref.ask(Do("crash")))
-        took, error = await seconds(ref.ask(Do("never"), timeout=5.0))
+        async with promptly("an ask of a target that is down too long"):
+            error = await outcome(ref.ask(Do("never"), timeout=40.0))
         assert isinstance(error, Restarting)  # (a) not in time
-        assert took < 1.0
         await root.stop()
 
 
@@ -68,9 +69,9 @@ async def test_case_45_given_up_never_there_and_not_constructed_fail_at_once(ser
         with pytest.raises(StartFailed):
             await shop.start(Supervisor.of(child(Odd)))
         for gone in (ref, client.ref(unique("b.never"))):  # (b), (c) and (d)
-            tries = [await seconds(gone.ask(Do(), timeout=5.0)) for _ in range(4)]
-            assert {type(error) for _, error in tries} == {NoSuchService}
-            assert min(took for took, _ in tries) < 0.1
+            async with promptly("an ask of nobody"):
+                error = await outcome(gone.ask(Do(), timeout=60.0))
+            assert type(error) is NoSuchService
         peer = PeerRef(client.parts.outbound, shop.id, "urn:long-gone")
         assert isinstance(await outcome(peer.ask(Do())), ActorDeadError)
 
@@ -84,11 +85,11 @@ async def test_case_46_a_late_answer_reaches_nobody_and_is_counted(servers):
         await until(lambda: client.members(address))
         ref = client.ref(address)
         asked = []
-        for turn in range(5):
-            slow = [ref.ask(Do("hold"), timeout=0.25) for _ in range(10)]
+        for turn in range(3):
+            slow = [ref.ask(Do("hold"), timeout=1.0) for _ in range(10)]
             numbers = [f"{turn}.{number}" for number in range(50)]
             assert await asyncio.gather(*(ref.ask(Do(n), timeout=10.0) for n in numbers)) == numbers
-            over = asyncio.get_running_loop().time() + 0.26  # there as well as here
+            over = asyncio.get_running_loop().time() + 1.01  # there as well as here
             found = [await outcome(ask) for ask in slow]
             assert {type(error) for error in found} == {AskTimeout}
             assert {(e.target, e.message_type) for e in found} == {(address, "group.do")}
@@ -168,10 +169,10 @@ async def test_case_48_an_ask_of_oneself_and_a_circle_fail_at_once(servers):
         await left.start(Supervisor.of(child(Holder, one, answer=to_the_other), max_restarts=9))
         await right.start(Supervisor.of(child(Holder, two, answer=back), max_restarts=9))
         await until(lambda: left.members(two) and right.members(one))
-        took, error = await seconds(right.ref(one).ask(Do("begin")))
+        async with promptly("a circle of asks"):
+            error = await outcome(right.ref(one).ask(Do("begin"), timeout=60.0))
         assert isinstance(error, RemoteError)
         assert "AskCycle" in error.traceback_text
-        assert took < 2.0
         assert raised == [one]
         assert right.config.ask_timeout == 5.0  # and there is a deadline in any case
 
@@ -196,11 +197,11 @@ async def test_case_49_what_the_callee_raises_is_told_at_once_and_is_no_ask_time
         await shop.start(Supervisor.of(child(Holder, address, answer=fail), max_restarts=20))
         await until(lambda: client.members(address))
         for name, raised in HARMFUL.items():
-            took, error = await seconds(client.ref(address).ask(Do(name), timeout=20.0))
+            async with promptly(f"an ask whose handler raises {name}"):
+                error = await outcome(client.ref(address).ask(Do(name), timeout=60.0))
             assert isinstance(error, ActorCrashed)
             assert not isinstance(error, TimeoutError)
             assert type(raised).__name__ in f"{error} {getattr(error, 'type_name', '')}"
-            assert took < 5.0
 
 
 class Needy(Exception):

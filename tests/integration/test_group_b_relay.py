@@ -6,6 +6,7 @@ import asyncio
 import random
 import signal
 import socket
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from irismq_runtime.protocols.iris.packets import ClientRequest, ClientTunnelIni
 from irismq_runtime.pyiris import IrisAddresses, Options
 from irismq_runtime.pyiris.keeper import tcp_dialler
 from supervisors import Supervisor, child
-from tests.integration.group_b import ON_RELAYS, Do, Holder, outcome, seconds, seen
+from tests.integration.group_b import ON_RELAYS, Do, Holder, outcome, seen
 from tests.integration.processes import running
 from tests.integration.service import Put
 from tests.integration.test_service import needs_interface
@@ -26,6 +27,7 @@ from tests.integration.waiting import until
 from tests.pyiris.scripted import ScriptedRelay
 from tests.support.iris_relay import unique
 from tests.support.nsqd_server import nsqd_server
+from tests.support.promptly import promptly
 
 #: Longer than a real relay takes to boot, twice.
 BOOTS = pytest.mark.timeout(90)
@@ -70,10 +72,10 @@ async def test_case_52_before_sending_it_is_safe_after_sending_the_outcome_is_un
         assert isinstance(error, ConnectionLost)  # (b) and (c)
         assert error.outcome == "unknown"
         await until(lambda: not client.health().ready)
-        took, error = await seconds(ref.ask(Do("unsent"), timeout=60.0))
+        async with promptly("an ask that found no relay"):
+            error = await outcome(ref.ask(Do("unsent"), timeout=60.0))
         assert isinstance(error, ConnectionLost)  # (a) not in time for the next relay
         assert error.outcome == "not sent"
-        assert took < 2.0
         await servers.relay.restart()
         await both_ready(client, shop)
         assert await ref.ask(Do("again"), timeout=20.0) == "again"
@@ -137,13 +139,11 @@ async def test_case_53_all_that_is_open_fails_within_a_second_and_works_again(se
             assert await tunnel.receive() == "hello"
         asks = [ref.ask(Do("hold"), timeout=60.0) for _ in range(100)]
         await until(lambda: len(held) > 16)
-        waiting = [asyncio.ensure_future(seconds(each)) for each in asks]
-        waiting += [asyncio.ensure_future(seconds(tunnel.receive())) for tunnel in tunnels]
-        began = asyncio.get_running_loop().time()
-        await servers.relay.kill()
-        found = await asyncio.gather(*waiting)
-        assert asyncio.get_running_loop().time() - began < 1.0
-        errors = [error for _, error in found]
+        waiting = [asyncio.ensure_future(outcome(each)) for each in asks]
+        waiting += [asyncio.ensure_future(outcome(tunnel.receive())) for tunnel in tunnels]
+        async with promptly("all that was open has failed"):
+            await servers.relay.kill()
+            errors = await asyncio.gather(*waiting)
         assert {type(error) for error in errors[:100]} == {ConnectionLost}
         assert {error.outcome for error in errors[:100]} == {"unknown"}
         assert all(isinstance(error, (TunnelClosed, ConnectionLost)) for error in errors[100:])
@@ -251,20 +251,19 @@ async def test_case_55_a_relay_killed_while_tunnels_open_leaves_nothing(servers,
         await until(lambda: client.members(address))
         ref = client.ref(address)
         (binding,) = shop.parts.binder
-        openings = [asyncio.ensure_future(seconds(_open(ref))) for _ in range(30)]
+        openings = [asyncio.ensure_future(outcome(_open(ref))) for _ in range(30)]
         await until(lambda: shop.parts.incoming.counters.tunnels > 3)
-        await servers.relay.kill()
-        began = asyncio.get_running_loop().time()
-        found = await asyncio.gather(*openings)
-        assert asyncio.get_running_loop().time() - began < 1.5
+        async with promptly("all tunnels that were being opened have failed"):
+            await servers.relay.kill()
+            found = await asyncio.gather(*openings)
         kinds = (TunnelClosed, TunnelTimeout, ConnectionLost)
-        assert all(isinstance(error, kinds) for _, error in found)
+        assert all(isinstance(error, kinds) for error in found)
         await until(lambda: not binding.handler.tunnels)
         assert client.parts.addresses._out.statistics().tunnels == 0
 
 
 async def _open(ref):
-    async with ref.tunnel(timeout=20.0) as tunnel:
+    async with ref.tunnel(timeout=60.0) as tunnel:
         await tunnel.receive()
 
 
@@ -287,13 +286,13 @@ async def test_case_56_the_timeout_flag_wins_and_nothing_half_built_is_left():
                 lambda request: out.send_bytes(bytes([5, request.id, 0, 1, 0])),
                 lambda request: out.send_bytes(bytes([5, request.id, 1])),
             ):
-                ask = node.ref("b.stub").ask(Do(), timeout=20.0)
+                ask = node.ref("b.stub").ask(Do(), timeout=60.0)
                 while (request := await out.next(ClientRequest)).cluster != "b.stub":
                     continue
                 answer(request)
-                took, error = await seconds(ask)
+                async with promptly("an ask that the relay says has timed out"):
+                    error = await outcome(ask)
                 assert isinstance(error, AskTimeout)
-                assert took < 1.0
             for confirm in (b"\x01", b"\x00\x00"):
                 opening = asyncio.ensure_future(outcome(node.ref("b.stub").tunnel(timeout=20.0)))
                 init = await out.next(ClientTunnelInit)
@@ -356,11 +355,9 @@ def _sockets():
 @pytest.mark.skipif(not Path("/proc/self/net/tcp").exists(), reason="needs Linux's /proc")
 async def test_case_64_the_servers_of_a_node_are_ready_at_once_on_loopback_and_probe_nothing():
     before = _sockets()
-    loop = asyncio.get_running_loop()
-    node = Node.embedded(name="quick")
-    began = loop.time()
-    async with node:
-        assert loop.time() - began < 1.0
+    async with AsyncExitStack() as stack:
+        async with promptly("a node with its servers is ready"):
+            node = await stack.enter_async_context(Node.embedded(name="quick"))
         assert {end.rpartition(":")[0] for end in node.endpoints.values()} == {"127.0.0.1"}
         await node.settled()
         assert _sockets() - before == {("tcp", "0100007F")}

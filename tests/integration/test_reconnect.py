@@ -10,6 +10,7 @@ from irismq_runtime import ConnectionLost
 from supervisors import Supervisor, child
 from tests.integration.service import Inventory, Put, Slow
 from tests.integration.waiting import until
+from tests.support.promptly import promptly
 
 
 async def test_case_6_a_mailbox_consumes_again_after_its_broker_restarted(servers):
@@ -37,12 +38,11 @@ async def test_case_53_asks_fail_when_the_relay_dies_and_work_again_when_it_is_b
         await shop.start(Supervisor.of(child(Inventory, log, gate, instances=3)))
         inventory = client.ref("shop.inventory")
         await until(lambda: len(client.members("shop.inventory")) == 3)
-        asks = [inventory.ask(Slow(), timeout=20.0) for _ in range(30)]
+        asks = [inventory.ask(Slow(), timeout=60.0) for _ in range(30)]
         await until(lambda: "slow began" in log)
-        began = asyncio.get_running_loop().time()
-        await servers.relay.kill()
-        outcomes = await asyncio.gather(*map(_outcome, asks))
-        assert asyncio.get_running_loop().time() - began < 1.5
+        async with promptly("all asks have failed"):
+            await servers.relay.kill()
+            outcomes = await asyncio.gather(*map(_outcome, asks))
         assert {type(outcome) for outcome in outcomes} == {ConnectionLost}
         assert {outcome.outcome for outcome in outcomes} <= {"unknown", "not sent"}
         await until(lambda: not client.health().ready)

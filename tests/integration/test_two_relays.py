@@ -144,7 +144,7 @@ async def hosts(tmp_path: Path) -> AsyncIterator[list[Host]]:
 async def test_two_relays_carry_every_verb_between_two_nodes(hosts: list[Host]) -> None:
     for host, other in zip(hosts, "ba", strict=True):
         saw = await host.tries_everything()
-        assert 0 < saw.pop("ask_us") < 1_000_000
+        assert saw.pop("ask_us") > 0
         assert saw.pop("lost") < 10
         assert saw == expected(other)
     one, _ = hosts

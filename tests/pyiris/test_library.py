@@ -35,7 +35,7 @@ async def test_a_function_is_a_service(relay: EmbeddedRelay) -> None:
         pyiris.register("upper", upper, port=relay.port),
         pyiris.connect(port=relay.port) as iris,
     ):
-        assert await iris.request("upper", b"hello", timeout=1) == b"HELLO"
+        assert await iris.request("upper", b"hello", timeout=SOON) == b"HELLO"
         assert iris.statistics().pending == 0
         assert iris.health().ok
     assert not iris.health().ok
@@ -78,7 +78,7 @@ async def test_a_handler_takes_each_kind_of_traffic(relay: EmbeddedRelay) -> Non
             iris.broadcast("svc", b"%d" % number)
         heard = await handler.heard.reach(100)
         assert heard == [b"%d" % n for n in range(100)], "one at a time, in the order they came"
-        async with iris.tunnel("svc", timeout=1) as tunnel:
+        async with iris.tunnel("svc", timeout=SOON) as tunnel:
             await tunnel.send(b"abc")
             assert await tunnel.receive() == b"cba"
         await handler.tunnelled.reach(1)

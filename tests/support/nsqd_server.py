@@ -25,6 +25,8 @@ from irismq_runtime.embedded.nsqd import EmbeddedNsqd, NsqdOptions
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from actors import Clock
+
 __all__ = ["EmbeddedServer", "NsqdServer", "RealServer", "find_nsqd", "nsqd_server"]
 
 Kind = Literal["embedded", "real"]
@@ -81,15 +83,20 @@ class EmbeddedServer:
     kind: Kind = "embedded"
     host = "127.0.0.1"
 
-    def __init__(self, options: NsqdOptions, data: Path | None) -> None:
-        self.nsqd = EmbeddedNsqd(data=data, options=options)
+    def __init__(self, options: NsqdOptions, data: Path | None, clock: Clock | None = None) -> None:
+        self.nsqd = EmbeddedNsqd(data=data, options=options, clock=clock)
         self._options = options
         self._data = data
+        self._clock = clock
         self.port = self.http_port = 0
 
     async def start(self) -> None:
         self.nsqd = EmbeddedNsqd(
-            data=self._data, options=self._options, port=self.port, http_port=self.http_port
+            data=self._data,
+            options=self._options,
+            clock=self._clock,
+            port=self.port,
+            http_port=self.http_port,
         )
         await self.nsqd.start()
         self.port, self.http_port = self.nsqd.port, self.nsqd.http_port
@@ -187,15 +194,16 @@ async def nsqd_server(
     options: NsqdOptions | None = None,
     data: Path | None = None,
     flags: Sequence[str] = (),
+    clock: Clock | None = None,
 ) -> AsyncIterator[NsqdServer]:
     """A running broker of this kind, ended when the context is left.
 
     `data` makes the embedded one durable (the real one always keeps its data in
-    a folder); `flags` go to the real one only.
+    a folder); `flags` go to the real one only, `clock` to the embedded one only.
     """
     settings = options or NsqdOptions()
     if kind == "embedded":
-        embedded = EmbeddedServer(settings, data)
+        embedded = EmbeddedServer(settings, data, clock)
         await embedded.start()
         try:
             yield embedded

@@ -131,6 +131,8 @@ class MemoryStored:
     def requeue(self, delay: float | None = None, *, penalty: bool = True) -> bool:
         if not self._settle("requeue", delay, penalty):
             return False
+        if not penalty:
+            self._spare()
         wait = 1.0 if delay is None else delay
         channel = self.consumption.channel
         if wait > 0:
@@ -138,6 +140,11 @@ class MemoryStored:
         else:
             self._again(channel)
         return True
+
+    def _spare(self) -> None:
+        """A delivery that began no handler is no attempt."""
+        if not self.claimed:
+            self.record.attempts -= 1
 
     def _again(self, channel: Channel) -> None:
         channel.waiting.append(self.record)
@@ -158,6 +165,7 @@ class MemoryStored:
     def lose_lease(self) -> None:
         """Let the broker give the message out again, as after its time limit."""
         self.lease_lost = True
+        self._spare()
         if self.on_lease_lost is not None:
             self.on_lease_lost()
         self.consumption.release(self)
@@ -227,7 +235,8 @@ class MemoryConsumption:
         return sum(m.requeue(0, penalty=False) for m in back)
 
     def claim(self, message: MemoryStored) -> bool:
-        if message.settled is not None or message.lease_lost:
+        """Once only, as the transport on NSQ grants it."""
+        if message.claimed or message.settled is not None or message.lease_lost:
             return False
         message.claimed = True
         return True

@@ -112,7 +112,10 @@ def test_case_51_any_exception_reaches_the_asker_as_text(name: str) -> None:
 @example(text="\udc80", again=20_000)
 @given(text=st.text(st.characters(), max_size=50), again=st.integers(1, 500))
 def test_case_51_any_text_at_all(text: str, again: int) -> None:
-    arrives_as(ValueError(text * again), crashed=True)
+    remote = arrives_as(ValueError(text * again), crashed=True)
+    assert type(remote) is RemoteError
+    assert remote.type_name == "builtins.ValueError"
+    assert len(remote.text) < 4_100
 
 
 @pytest.mark.parametrize(
