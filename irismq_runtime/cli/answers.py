@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, Final, Literal
 
+from irismq_runtime.cli.advice import START_DEV, START_NATS
 from irismq_runtime.protocols.iris.packets import RELAY_MAGIC
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 __all__ = [
     "Answer",
@@ -29,6 +30,7 @@ __all__ = [
     "judge",
     "judge_clock",
     "recognize_untrusted",
+    "sentence",
 ]
 
 
@@ -243,8 +245,11 @@ _REMEDIES: Final[Mapping[tuple[Kind, Kind], str]] = {
 }
 
 
-def judge(role: Kind, endpoint: str, answer: Answer) -> Finding:
-    """One line about the server that was meant to be a `role`."""
+def judge(role: Kind, endpoint: str, answer: Answer, *, start: str = START_DEV) -> Finding:
+    """One line about the server that was meant to be a `role`.
+
+    `start`: what to do where there is nothing, and `irismq dev` would do.
+    """
     if answer.kind is role and not answer.reason:
         text = f"{endpoint}: {answer.kind.value} {answer.version}".rstrip()
         return Finding(Level.OK, endpoint, text, kind="server")
@@ -253,15 +258,20 @@ def judge(role: Kind, endpoint: str, answer: Answer) -> Finding:
         advice = "look at the server's log, at its disk and its version"
         return Finding(Level.BAD, endpoint, text, advice, "server")
     text = f"{endpoint} should be {role.value}, but there is {answer.words}"
-    return Finding(Level.BAD, endpoint, text, _remedy(role, answer), "server")
+    if answer.kind is Kind.NOTHING:
+        advice = START_NATS if role is Kind.NATS else start
+    else:
+        advice = _REMEDIES.get((role, answer.kind), "give another address")
+    return Finding(Level.BAD, endpoint, text, advice, "server")
 
 
-def _remedy(role: Kind, answer: Answer) -> str:
-    if answer.kind is not Kind.NOTHING:
-        return _REMEDIES.get((role, answer.kind), "give another address")
-    if role is Kind.NATS:
-        return "start a NATS server there, or give another address"
-    return "start one with `irismq dev`, or give another address"
+def sentence(findings: Iterable[Finding]) -> str:
+    """Several findings on one line, each advice once, behind what it is for."""
+    texts: dict[str, list[str]] = {}
+    for finding in findings:
+        texts.setdefault(finding.advice, []).append(finding.text)
+    parts = [[*said, advice] if advice else said for advice, said in texts.items()]
+    return "; ".join(part for one in parts for part in one)
 
 
 #: Seconds of difference that hurt nobody.

@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
-from irismq_runtime.cli.answers import Kind, judge
+from irismq_runtime.cli.answers import Kind, judge, sentence
 from irismq_runtime.cli.console import err
 from irismq_runtime.cli.probes import examine_all, targets_of
 from irismq_runtime.errors import NotConnected
@@ -22,7 +22,7 @@ from irismq_runtime.errors import NotConnected
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable
 
-    from irismq_runtime.cli.answers import Answer
+    from irismq_runtime.cli.answers import Answer, Finding
     from irismq_runtime.cli.probes import Target
     from irismq_runtime.node import Node
 
@@ -36,20 +36,20 @@ _SOON: Final = 3.0
 _NOT_YET: Final = (Kind.NOTHING, Kind.SILENT)
 
 
-def hopeless(found: Iterable[tuple[Target, Answer]]) -> list[str]:
-    """Return a sentence for each address of a role that no server will ever fill.
+def hopeless(found: Iterable[tuple[Target, Answer]]) -> list[Finding]:
+    """Return what is at each address of a role that no server will ever fill.
 
     A role with one address that is right, or silent, or has nothing yet, is not lost.
     """
-    wrong: dict[Kind, list[str]] = {}
+    wrong: dict[Kind, list[Finding]] = {}
     open_roles: set[Kind] = set()
     for place, answer in found:
         if answer.kind is place.role or answer.kind in _NOT_YET:
             open_roles.add(place.role)
         else:
-            said = judge(place.role, str(place.endpoint), answer).text
+            said = judge(place.role, str(place.endpoint), answer)
             wrong.setdefault(place.role, []).append(said)
-    return [text for role, said in wrong.items() if role not in open_roles for text in said]
+    return [one for role, said in wrong.items() if role not in open_roles for one in said]
 
 
 async def watching_the_start(node: Node, running: Awaitable[int]) -> int:
@@ -59,14 +59,14 @@ async def watching_the_start(node: Node, running: Awaitable[int]) -> int:
     try:
         await asyncio.wait({run, looking}, return_when=asyncio.FIRST_COMPLETED)
         if looking.done() and (verdict := looking.result()) and not node.is_open:
-            raise NotConnected("", "; ".join(verdict))
+            raise NotConnected("", sentence(verdict))
         return await run
     finally:
         await _cancelled(looking)
         await _cancelled(run)
 
 
-async def _look(node: Node) -> list[str]:
+async def _look(node: Node) -> list[Finding]:
     """Say what is waited for; return why that is in vain, if it is."""
     await asyncio.sleep(_PATIENCE)
     found = [] if node.is_open else await examine_all(targets_of(node.dialled))

@@ -22,6 +22,7 @@ from rich.console import Console
 from actors import StartFailed
 from actors.errors import ActorError
 from irismq_runtime.cli import codes
+from irismq_runtime.cli.advice import START_DEV
 from irismq_runtime.errors import ConfigError, NotConnected, RemoteError, RuntimeFault
 from irismq_runtime.loop import run
 from supervisors import ChildStartFailed, SpecError
@@ -45,15 +46,8 @@ def fail(text: str, code: int = codes.FAILED) -> NoReturn:
     raise typer.Exit(code)
 
 
-def execute(
-    main: Coroutine[Any, Any, T],
-    *,
-    remedy: str = "start one with `irismq dev`, or give another address",
-) -> T:
-    """Run `main`; turn what it raises into a line and an exit code.
-
-    `remedy`: what to do when a server does not answer.
-    """
+def execute(main: Coroutine[Any, Any, T], *, remedy: str = "") -> T:
+    """Run `main`; turn what it raises into a line and an exit code; `remedy` as in `verdict`."""
     try:
         return run(main)
     except KeyboardInterrupt:
@@ -67,16 +61,16 @@ def execute(
         fail(*found)
 
 
-def verdict(error: Exception, remedy: str) -> tuple[str, int] | None:
+def verdict(error: Exception, remedy: str = "") -> tuple[str, int] | None:
     """Return the line and the exit code for what a command raised; None for a bug.
 
-    `remedy`: what to do when a server does not answer.
+    `remedy`: what to do when a server does not answer, instead of what the error says.
+    A `NotConnected` without a peer has said it all.
     """
     if isinstance(error, ConfigError | SpecError):
         return str(error), codes.USAGE
     if isinstance(error, NotConnected):
-        what = f"{error.peer} does not answer: {error.reason}" if error.peer else error.reason
-        return f"{what}; {remedy}", codes.UNREACHABLE
+        return _not_there(error, remedy), codes.UNREACHABLE
     if isinstance(error, StartFailed | ChildStartFailed):
         return _with_causes(error), codes.FAILED
     if isinstance(error, RemoteError):  # its text holds the whole traceback of the other side
@@ -87,6 +81,13 @@ def verdict(error: Exception, remedy: str) -> tuple[str, int] | None:
     if isinstance(error, RuntimeFault | ActorError | OSError):
         return f"{type(error).__name__}: {error}", codes.FAILED
     return None
+
+
+def _not_there(error: NotConnected, remedy: str) -> str:
+    if not error.peer:
+        return error.reason
+    advice = remedy or error.remedy or START_DEV
+    return f"{error.peer} does not answer: {error.reason}; {advice}"
 
 
 def _with_causes(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import urllib.error
 import urllib.parse
@@ -42,18 +43,24 @@ async def post(endpoint: str, path: str, timeout: float = 3.0, **query: str) -> 
 _REMEDY: Final = (
     "give nsqd's HTTP address with --nsqd-http (4151 by default), or start `irismq dev`"
 )
+#: Never through a proxy that the environment names: nsqd is near, and its TCP port goes without.
+_DIRECTLY: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def _call(method: str, endpoint: str, path: str, query: dict[str, str], timeout: float) -> bytes:
+    peer = f"nsqd HTTP {endpoint}"
     url = f"http://{endpoint}{path}?{urllib.parse.urlencode(query)}"
     request = urllib.request.Request(url, method=method)
     try:
-        with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310  # http by construction
+        with _DIRECTLY.open(request, timeout=timeout) as answer:
             return bytes(answer.read())
     except urllib.error.HTTPError as error:
-        raise NotConnected(
-            f"nsqd HTTP {endpoint}", f"it answers {error.code}", remedy=_REMEDY
-        ) from error
+        raise NotConnected(peer, f"it answers {error.code}", remedy=_REMEDY) from error
+    except http.client.RemoteDisconnected as error:
+        raise NotConnected(peer, "it hangs up on HTTP", remedy=_REMEDY) from error
+    except http.client.HTTPException as error:
+        raise NotConnected(peer, "what it says is no HTTP", remedy=_REMEDY) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
-        raise NotConnected(f"nsqd HTTP {endpoint}", str(reason), remedy=_REMEDY) from error
+        text = getattr(reason, "strerror", None) or str(reason)
+        raise NotConnected(peer, text, remedy=_REMEDY) from error

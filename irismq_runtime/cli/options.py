@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from irismq_runtime.cli.advice import START_DEV, START_NATS
 from irismq_runtime.config import (
     DEFAULT_IRIS_PORT,
     DEFAULT_NSQD_HTTP_PORT,
@@ -29,7 +30,7 @@ from irismq_runtime.config import (
 from irismq_runtime.errors import ConfigError, NotConnected
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Iterable, Mapping
     from pathlib import Path
 
     from irismq_runtime.node import Node
@@ -160,16 +161,22 @@ async def client_node(nsqd: list[str], iris: str) -> AsyncIterator[Node]:
         name=CLIENT_NAME, nsqd=nsqd, lookupd=[], iris=iris, drain=2.0, connect_timeout=2.5
     )
     for name, endpoints in node.dialled.items():
-        await _reached(_SERVERS[name], *endpoints)
+        await _reached(name, *endpoints)
     async with contextlib.AsyncExitStack() as stack:
-        async with naming_wrong_servers(node):
+        async with naming_wrong_servers(node.dialled):
             await stack.enter_async_context(node)
         yield node
 
 
 @contextlib.asynccontextmanager
-async def naming_wrong_servers(node: Node) -> AsyncIterator[None]:
-    """Let a `NotConnected` say what answers instead, where something does."""
+async def naming_wrong_servers(
+    dialled: Mapping[str, Iterable[Endpoint]], *, start: str = START_DEV
+) -> AsyncIterator[None]:
+    """Let a `NotConnected` say what answers instead, and what to do.
+
+    `dialled`: see `Node.dialled`. `start`: what to do where nothing answers, and
+    `irismq dev` would do.
+    """
     try:
         yield
     except NotConnected as error:
@@ -177,14 +184,14 @@ async def naming_wrong_servers(node: Node) -> AsyncIterator[None]:
             raise  # somebody has looked already
         from irismq_runtime.cli.probes import wrong_servers
 
-        found = await wrong_servers(node.dialled)
+        found = await wrong_servers(dialled, start=start)
         if not found:
             raise
-        raise NotConnected("", "; ".join(found)) from error
+        raise NotConnected("", found) from error
 
 
-async def _reached(what: str, *endpoints: Endpoint) -> None:
-    """Return when one of `endpoints` takes a connection."""
+async def _reached(name: str, *endpoints: Endpoint) -> None:
+    """Return when one of `endpoints`, servers of that name, takes a connection."""
     reason = ""
     for endpoint in endpoints:
         try:
@@ -197,7 +204,9 @@ async def _reached(what: str, *endpoints: Endpoint) -> None:
         else:
             writer.close()
             return
-    raise NotConnected(f"{what} at {', '.join(map(str, endpoints))}", reason)
+    remedy = START_NATS if name == "nats" else START_DEV
+    peer = f"{_SERVERS[name]} at {', '.join(map(str, endpoints))}"
+    raise NotConnected(peer, reason, remedy=remedy)
 
 
 def quiet_while_connecting(quiet: bool) -> None:

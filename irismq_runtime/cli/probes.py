@@ -19,7 +19,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
 
-from irismq_runtime.cli.answers import Answer, Kind, Openings, judge, recognize_untrusted
+from irismq_runtime.cli.advice import START_DEV
+from irismq_runtime.cli.answers import (
+    Answer,
+    Kind,
+    Openings,
+    judge,
+    recognize_untrusted,
+    sentence,
+)
 from irismq_runtime.config import (
     DEFAULT_LOOKUPD_HTTP_PORT,
     DEFAULT_NSQD_HTTP_PORT,
@@ -198,10 +206,15 @@ def targets_of(dialled: Mapping[str, Iterable[Endpoint]]) -> list[Target]:
     ]
 
 
-async def wrong_servers(dialled: Mapping[str, Iterable[Endpoint]]) -> list[str]:
-    """Return one sentence for each server that a node dials and at whose address another is."""
-    return [
-        judge(place.role, str(place.endpoint), answer).text
+async def wrong_servers(
+    dialled: Mapping[str, Iterable[Endpoint]], *, start: str = START_DEV
+) -> str:
+    """Return what is to be said of the servers that a node dials and that are not there.
+
+    "" when all are. `start`: see `judge`.
+    """
+    return sentence(
+        judge(place.role, str(place.endpoint), answer, start=start)
         for place, answer in await examine_all(targets_of(dialled))
         if answer.kind is not place.role
-    ]
+    )

@@ -12,8 +12,10 @@ from typing import Annotated
 import typer
 
 from irismq_runtime.cli import codes
+from irismq_runtime.cli.advice import START_NATS
 from irismq_runtime.cli.console import execute, fail
 from irismq_runtime.cli.dashboard import Moment
+from irismq_runtime.cli.options import naming_wrong_servers
 from irismq_runtime.cli.serving import serve
 from irismq_runtime.config import DEFAULT_IRIS_PORT, NatsOverlay
 from irismq_runtime.errors import ConfigError
@@ -95,15 +97,21 @@ def relay(
         fail(str(error), codes.USAGE)
     own = OwnRelay(overlay, port=port, connect_timeout=connect_timeout)
     routes = f"over {overlay.peer}, net {overlay.net}" if overlay else "for this machine alone"
-    execute(
-        serve(
-            Servers(own),
-            title="irismq relay",
-            where=lambda: f"iris on {own.endpoint}, {routes}",
-            moment=lambda: Moment(asyncio.get_running_loop().time(), {"topics": []}, own.stats()),
-        ),
-        remedy="see that NATS runs there, or name other servers with --nats",
-    )
+
+    async def work() -> None:
+        async with naming_wrong_servers({"nats": overlay.endpoints} if overlay else {}):
+            await serve(
+                Servers(own),
+                title="irismq relay",
+                where=lambda: f"iris on {own.endpoint}, {routes}",
+                moment=lambda: _moment(own),
+            )
+
+    execute(work(), remedy=START_NATS)
+
+
+def _moment(own: OwnRelay) -> Moment:
+    return Moment(asyncio.get_running_loop().time(), {"topics": []}, own.stats())
 
 
 def _overlay(nats: list[str], options: dict[str, str]) -> NatsOverlay | None:

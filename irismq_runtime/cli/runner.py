@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 from pathlib import Path  # noqa: TC003  # typer reads the annotations
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from irismq_runtime.cli import codes
+from irismq_runtime.cli.advice import OR_EMBEDDED
 from irismq_runtime.cli.connecting import watching_the_start
 from irismq_runtime.cli.console import err, execute, fail, verdict
 from irismq_runtime.cli.leaving import leave_within_grace, signals_mean_nothing_begun
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 __all__ = ["run_tree"]
 
 _LOG = logging.getLogger("irismq.node")
-_REMEDY: Final = "start one with `irismq dev`, or pass --embedded"
 NOT_STARTED = Health((Check("start", ok=False, reason="the servers are being connected"),))
 
 
@@ -103,7 +103,6 @@ def run_tree(
             status=status,
             observer=None if observe is None else (observe, nsqd_http),
         ),
-        remedy=_REMEDY,
     )
     if code == codes.GAVE_UP:
         fail("the tree gave up: see the reports above", codes.GAVE_UP)
@@ -127,13 +126,13 @@ async def _run(
     node = make_node(**options)
     try:
         async with (
-            naming_wrong_servers(node),
+            naming_wrong_servers(node.dialled, start=OR_EMBEDDED),
             _status_page(status, node),
             _observer_page(observer) as on_phase,
         ):
             code = await watching_the_start(node, node.run(root, on_phase=on_phase))
     except Exception as error:
-        text, code = verdict(error, _REMEDY) or (f"{type(error).__name__}: {error}", codes.BUG)
+        text, code = verdict(error) or (f"{type(error).__name__}: {error}", codes.BUG)
         leave_within_grace(code, f"irismq: {text}")
         raise
     leave_within_grace(code)

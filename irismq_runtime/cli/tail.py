@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from irismq_runtime.cli import codes
-from irismq_runtime.cli.answers import Kind, judge
+from irismq_runtime.cli.answers import Kind, judge, sentence
 from irismq_runtime.cli.completion import topics
 from irismq_runtime.cli.console import err, execute, fail
 from irismq_runtime.cli.http import get_json, post
@@ -115,31 +115,38 @@ def tail(
             if len(beside) != len(brokers):
                 said = f"{len(beside)} for {len(brokers)} brokers"
                 raise ConfigError("--nsqd-http", said, "name all")
-            for broker in beside:
-                await _keep_for_others(topic, channel, keeper, broker)
+            for broker, at in zip(brokers, beside, strict=True):
+                await _keep_for_others(topic, channel, keeper, at, broker)
         await _follow(brokers, topic, channel, count or 0, forms[0] if forms else as_text)
 
     execute(work())
 
 
-async def _keep_for_others(topic: str, channel: str, keeper: str, broker: Endpoint) -> None:
-    """See to it that the topic has a channel besides ours, and that ours is ours."""
+async def _keep_for_others(
+    topic: str, channel: str, keeper: str, at: Endpoint, broker: Endpoint
+) -> None:
+    """See to it that the topic has a channel besides ours, and that ours is ours.
+
+    `at`: where `broker` answers HTTP.
+    """
     try:
-        stats = await get_json(str(broker), "/stats", topic=topic)
+        stats = await get_json(str(at), "/stats", topic=topic)
         consumers = _consumers_untrusted(stats, topic)
         if consumers.get(channel):
             fail(f"somebody consumes channel {channel} of {topic}: give another", codes.USAGE)
         if any(name != channel and not name.startswith(_OWN) for name in consumers):
             return
-        await post(str(broker), "/topic/create", topic=topic)
-        await post(str(broker), "/channel/create", topic=topic, channel=keeper)
+        await post(str(at), "/topic/create", topic=topic)
+        await post(str(at), "/channel/create", topic=topic, channel=keeper)
     except NotConnected as error:
+        if found := await _instead((broker,)):
+            raise NotConnected("", found) from error
         fail(
             f"{error.peer} does not answer: {error.reason}; give nsqd's HTTP address with "
             "--nsqd-http, or --take to take what no other channel is there to get",
             codes.UNREACHABLE,
         )
-    note = f"nobody has consumed {topic} at {broker} yet: made its channel {keeper}, "
+    note = f"nobody has consumed {topic} at {at} yet: made its channel {keeper}, "
     err.print(f"{note}so that what is told is kept", **_PLAIN)
 
 
@@ -176,8 +183,8 @@ async def _follow(
             window = min(_WINDOW, count or _WINDOW)
             consumption = await mailbox.consume(topic, name, arrived.put_nowait, window=window)
             try:
-                await _unless(ending, asyncio.ensure_future(_connected(consumption)))
                 where = ", ".join(map(str, brokers))
+                await _unless(ending, asyncio.ensure_future(_connected(consumption, where)))
                 err.print(f"tailing {topic} at {where} through {name}; Ctrl-C stops", **_PLAIN)
                 await _print(arrived, consumption, count, form, Pipe(1, over.set), ending)
             finally:
@@ -209,14 +216,14 @@ async def _instead(brokers: tuple[Endpoint, ...]) -> str:
     found = await examine_all(Target(Kind.NSQD, broker) for broker in brokers)
     if any(answer.kind is Kind.NSQD or not answer.is_certain for _, answer in found):
         return ""
-    return "; ".join(judge(place.role, str(place.endpoint), one).text for place, one in found)
+    return sentence(judge(place.role, str(place.endpoint), one) for place, one in found)
 
 
-async def _connected(consumption: Consumption) -> None:
+async def _connected(consumption: Consumption, where: str) -> None:
     deadline = asyncio.get_running_loop().time() + _CONNECT
     while not (health := consumption.health()).ok:
         if asyncio.get_running_loop().time() > deadline:
-            raise NotConnected("", health.reason)
+            raise NotConnected(f"nsqd at {where}", health.reason)
         await asyncio.sleep(0.01)
 
 

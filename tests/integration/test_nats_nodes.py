@@ -258,5 +258,6 @@ async def test_a_relay_without_nats_is_one_line_and_code_3():
     code, out, err = await irismq("relay", "--nats", url, "--port", "0", "--connect-timeout", "0.3")
     assert (code, out) == (codes.UNREACHABLE, "")
     (line,) = err.splitlines()
-    assert line.startswith(f"irismq: NATS at {url} does not answer: ")
-    assert line.endswith("see that NATS runs there, or name other servers with --nats")
+    where = url.removeprefix("nats://")
+    assert line.startswith(f"irismq: {where} should be a NATS server, but there is nothing: ")
+    assert line.endswith("start nats-server there, or give the address of one that runs")
