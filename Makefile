@@ -42,7 +42,7 @@ demo-full: $(DEV)
 demo-nats: $(DEV)
 	$(BIN)/irismq demo --nats
 
-## make test       lint, types, layers and every test
+## make test       lint, types, layers and the tests, but for the long ones (make soak-tests)
 test: lint
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) $(PYTEST_ARGS)
 

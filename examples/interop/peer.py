@@ -49,6 +49,7 @@ class Peer:
         self.mailbox, self.sold, self.dead = (Nsqd(*nsqd) for _ in range(3))
         self.mailbox.subscribe(NAME, "mailbox")
         self.sold.subscribe(SOLD, "peer")
+        self.sold.forget(SOLD, self.producer)
         self.dead.subscribe(f"{DESK}.dead", "peer")
 
     # Envelopes ----------------------------------------------------------------
@@ -193,7 +194,8 @@ class Peer:
         own = os.urandom(16)
         told = self.pack(e.TELL, {"what": "reject"}, type="desk.do", id=own)
         self.producer.publish(DESK, told)
-        letter = self.unpack(self.dead.take())
+        while (letter := self.unpack(self.dead.take())).id != own:
+            pass  # one of an earlier conversation
         same = letter.body["body"] == told and letter.body["id"] == own == letter.id
         show("dead letter", [letter.kind == e.DEAD, letter.body["reason"], same])
 

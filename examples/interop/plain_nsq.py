@@ -8,6 +8,7 @@ a body has its 4-byte length before it; the answers are frames of a size, a type
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 
@@ -30,6 +31,13 @@ class Nsqd:
         self._command(f"SUB {topic} {channel}")
         self._frame(0)
         self._command("RDY 1")
+
+    def forget(self, topic: str, producer: Nsqd) -> None:
+        """Take what an earlier conversation left in the channel, up to a mark of our own."""
+        mark = os.urandom(16)
+        producer.publish(topic, mark)
+        while self.take() != mark:
+            pass
 
     def take(self) -> bytes:
         """Wait for a message, FINish it and return its body."""

@@ -6,6 +6,8 @@ package main
 
 import (
 	"bufio"
+	"bytes"
+	"crypto/rand"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -170,11 +172,23 @@ func (n nsqd) subscribe(topic, channel string) {
 	must(fmt.Fprint(n, "RDY 1\n"))
 }
 
-// take waits for a message, FINishes it and returns its value.
-func (n nsqd) take() any {
+// forget takes what an earlier conversation left in the channel, up to a mark of our own.
+func (n nsqd) forget(topic string, producer nsqd) {
+	mark := make([]byte, 16)
+	must(rand.Read(mark))
+	producer.publish(topic, mark)
+	for !bytes.Equal(n.body(), mark) {
+	}
+}
+
+// take waits for a message and returns its value.
+func (n nsqd) take() any { return unpacked(n.body()) }
+
+// body waits for a message and FINishes it.
+func (n nsqd) body() []byte {
 	data := n.frame(2) // 8 bytes of time, 2 of attempts, 16 of id, the body
 	must(fmt.Fprintf(n, "FIN %s\n", data[10:26]))
-	return unpacked(data[26:])
+	return data[26:]
 }
 
 func (n nsqd) frame(wanted uint32) []byte {
@@ -205,6 +219,7 @@ func main() {
 	producer, mailbox, events := dialNsqd(nsqdAt), dialNsqd(nsqdAt), dialNsqd(nsqdAt)
 	mailbox.subscribe(name, "mailbox")
 	events.subscribe(sold, "stranger")
+	events.forget(sold, producer)
 
 	show("answer", client.ask(order{"tea"}))
 	show("stored event", events.take())

@@ -45,6 +45,7 @@ class Stranger:
         self.mailbox.subscribe(NAME, "mailbox")
         self.sold = Nsqd(*nsqd)
         self.sold.subscribe(SOLD, "stranger")
+        self.sold.forget(SOLD, self.producer)
 
     def ask(self, value: object) -> Any:
         """Ask the actor; its answer, or its fault as text."""

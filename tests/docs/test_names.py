@@ -13,6 +13,11 @@ from tests.docs.blocks import fences
 
 ROOT = pathlib.Path(__file__).parents[2]
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
+#: Pages beside those of the site.
+BESIDE = [
+    *(ROOT / name for name in ("README.md", "CHANGELOG.md")),
+    *sorted((ROOT / "examples").rglob("README.md")),
+]
 GUIDE = sorted((ROOT / "docs" / "guide").glob("*.md"))
 PACKAGES = ("actors", "actors.testing", "supervisors", "irismq_runtime")
 #: Packages whose names need not be in the guide.
@@ -74,6 +79,11 @@ def test_every_public_name_is_in_the_guide(package: str) -> None:
     assert _public(package) - words == set()
 
 
+def test_every_public_name_of_pyiris_is_in_the_documents() -> None:
+    words = set().union(*(_words(page.read_text()) for page in DOCS))
+    assert _public("irismq_runtime.pyiris") - words == set()
+
+
 def _ours(page: pathlib.Path) -> str:
     """What a page says of this package: of a table of equivalents, the right column."""
     text = page.read_text()
@@ -94,7 +104,7 @@ def test_every_class_that_a_page_names_exists(page: pathlib.Path) -> None:
     assert named - known - made == set()
 
 
-@pytest.mark.parametrize("page", [*DOCS, ROOT / "README.md"], ids=_name)
+@pytest.mark.parametrize("page", [*DOCS, *BESIDE], ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_to_a_page_finds_it(page: pathlib.Path) -> None:
     for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         target, _, anchor = link.partition("#")

@@ -48,6 +48,13 @@ def test_an_example_says_how_to_run_it_and_has_a_test(folder: pathlib.Path) -> N
     assert f"| `{folder.name}` |" in (ROOT / "docs" / "examples.md").read_text()
 
 
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_an_example_says_what_each_file_is(folder: pathlib.Path) -> None:
+    text = (folder / "README.md").read_text()
+    files = {path.name for path in folder.iterdir() if path.suffix in {".py", ".go"}}
+    assert [name for name in files - {"__init__.py"} if f"`{name}`" not in text] == []
+
+
 def test_the_code_of_the_tutorial_is_an_example() -> None:
     """A block of Python in the tutorial is included, so that it is typed, linted and tested."""
     for page in PAGES:

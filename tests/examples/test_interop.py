@@ -156,6 +156,25 @@ async def test_a_peer_written_from_the_document_alone_is_a_full_peer(servers, ke
     assert [entry for entry in log if entry[0] != "event"] == DESK_DID
 
 
+async def test_a_conversation_hears_nothing_of_those_before(servers):
+    log: list[Any] = []
+    async with desk(servers, log) as node:
+        await conversation(STRANGER, *servers)
+        for _ in range(2):
+            await node.settled()
+            said = await conversation(PEER, *servers)
+            await until(lambda: not node.members("interop.peer"))
+            assert list(filter(of_sales, said)) == list(filter(of_sales, PEER_SAW))
+        said = await conversation(STRANGER, *servers)
+    items = [line["stored event"]["item"] for line in said if "stored event" in line]
+    assert items == ["tea", "milk", "sugar"]
+
+
+def of_sales(line: dict[str, Any]) -> bool:
+    """Whether a line tells of a stored event or of a dead letter."""
+    return bool(line.keys() & {"stored event", "not before its time", "dead letter"})
+
+
 PEER_SAW = [
     {"serves the desk": "desk"},
     {"receipt": {"number": 2, "item": "tea", "price": "3.00"}},
