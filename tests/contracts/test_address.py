@@ -312,8 +312,8 @@ async def test_who_has_left_is_asked_no_more(place: Place) -> None:
     first, second = Echo("first"), Echo("second")
     member = await there.join(cluster, first)
     await there.join(cluster, second)
-    await member.leave(drain=1.0)
-    await member.leave(drain=1.0)
+    await member.leave(drain=SOON)
+    await member.leave(drain=SOON)
     answers = await asyncio.gather(*(here.request(cluster, b"x", SOON) for _ in range(50)))
     assert set(answers) == {b"second:x"}
     assert first.lost.items == []
@@ -346,8 +346,8 @@ async def test_case_54_everything_sent_before_a_close_arrives(place: Place) -> N
     await there.join(cluster, member)
     for number in range(1000):
         here.broadcast(cluster, b"%d" % number)
-    await here.close(drain=1.0)
-    await here.close(drain=1.0)
+    await here.close(drain=SOON)
+    await here.close(drain=SOON)
     assert len(await member.broadcasts.reach(1000)) == 1000
 
 

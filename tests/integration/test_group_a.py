@@ -166,7 +166,6 @@ async def test_case_26_what_is_deferred_keeps_its_time_through_a_restart(kind: A
             await until(lambda: len(log) == 4)
             await until_finished(nsqd, "case.recorder")
     assert sorted(value for value, _, _ in log) == [0, 1, 2, 99]
-    assert log[0][0] == 99  # it came while the others still waited
     assert all(at >= due - 0.005 for value, _, at in log if value != 99)
 
 

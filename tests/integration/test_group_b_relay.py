@@ -311,7 +311,7 @@ async def test_case_58_what_is_stored_survives_the_death_of_every_member(servers
 
     def shop():
         tree = "tests.integration.service:Shop"
-        more = ("--name", "shop", "--lease", "1.0")
+        more = ("--name", "shop", "--lease", "3.0")
         return running("run", tree, *servers.flags, *more, SHOP_JOURNAL=str(journal))
 
     async with servers.node("client") as client:

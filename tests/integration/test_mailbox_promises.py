@@ -104,7 +104,7 @@ async def test_a_sigterm_under_load_runs_nothing_twice_and_nothing_waits(servers
         feed.flow()
         await until(lambda: len({run.pid for run in runs(journal)}) == 2)
         first = len(feed.told)
-        feed.tell(100, work=0.003)
+        feed.tell(1000, work=0.003)
         await until(lambda: begun(journal, one, first) >= 5)
         asked = time.monotonic()
         told = set(feed.told)
@@ -145,10 +145,10 @@ async def test_processes_that_come_and_go_in_order_run_each_job_once(servers, wo
 
 @pytest.mark.slow
 async def test_a_kill_under_load_loses_nothing(servers, works, journal):
-    async with feeding(servers) as feed, works("--lease", "2.0") as stays:
+    async with feeding(servers) as feed, works("--lease", "4.0") as stays:
         await stays.says("runs")
         feed.flow()
-        async with works("--lease", "2.0") as dies:
+        async with works("--lease", "4.0") as dies:
             await dies.says("runs")
             await until(lambda: dies.process.pid in {run.pid for run in runs(journal)})
             feed.tell(200)
@@ -157,7 +157,7 @@ async def test_a_kill_under_load_loses_nothing(servers, works, journal):
             dies.signal(signal.SIGKILL)
             assert await dies.ends() == -signal.SIGKILL
         numbers = await feed.all_confirmed()
-        # A lease of 2 s, and nsqd's look at a young channel every 5 s.
+        # A lease of 4 s, and nsqd's look at a young channel every 5 s.
         await until(lambda: {run.number for run in runs(journal)} == numbers)
     again = Counter(run.number for run in runs(journal))
     # Twice at most what the killed one had run and could not say any more.

@@ -55,6 +55,13 @@ def make(connect):
     return make
 
 
+async def echo(member: Client) -> None:
+    """Have the only member of "c" answer itself: it is served, whatever the clock says."""
+    member.send(ClientRequest(0, "c", b"still here", 1000))
+    await member.answer_one(b"yes")
+    assert (await member.expect(RelayReply)).body == b"yes"
+
+
 async def ping(client: Client) -> None:
     """A round trip: all that this client sent before has been handled."""
     reply = await client.ask(0, "\0nobody", b"x", 1)
@@ -133,9 +140,7 @@ async def test_an_offer_not_confirmed_in_three_seconds_drops_the_acceptor(make):
         caller.send(ClientTunnelInit(1, "c", 4000))
         await member.expect(RelayTunnelInit)
         clock.advance(2.9)
-        member.send(ClientRequest(0, "c", b"still here", 1000))
-        await member.answer_one(b"yes")
-        await member.expect(RelayReply)
+        await echo(member)
         clock.advance(0.2)
         await member.expect_end()
         clock.advance(1.0)
@@ -381,14 +386,17 @@ async def test_statistics_are_plain_values_of_one_moment(make):
 
 
 async def test_a_client_that_left_in_its_handshake_is_forgotten(make):
-    async with iris_relay("embedded", options=RelayOptions(handshake_seconds=0.05)) as server:
+    clock = ManualClock()
+    options = RelayOptions(handshake_seconds=0.05)
+    async with iris_relay("embedded", options=options, clock=clock) as server:
         silent, slow = await Client.raw(server), await Client.raw(server)
         slow.send_raw(b"\x00\x11iris")
-        (client,) = await make(server, "")
+        (client,) = await make(server, "c")
+        clock.advance(0.06)
         await silent.expect_end()
         await slow.expect_end()
         assert server.relay.stats().totals.dropped == {"no handshake": 2}
-        await ping(client)
+        await echo(client)
 
 
 async def test_the_state_of_a_denied_client_is_closed_and_it_joins_nothing():
