@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 ROOT = pathlib.Path(__file__).parents[2]
 PACKAGES = ("actors", "supervisors", "irismq_runtime")
 PRODUCT = sorted(p for name in PACKAGES for p in (ROOT / name).rglob("*.py"))
-TESTS = sorted((ROOT / "tests").rglob("*.py"))
+TESTS = sorted([*(ROOT / "tests").rglob("*.py"), *(ROOT / "examples").rglob("test_*.py")])
 MAX_MODULE_LINES = 400
 MAX_FUNCTION_LINES = 40
 
@@ -95,6 +95,50 @@ def test_no_test_sleeps(path: pathlib.Path) -> None:
         and not (node.args and isinstance(node.args[0], ast.Constant) and node.args[0].value == 0)
     ]
     assert sleeps == []
+
+
+#: They ask a real nsqd, whose clock cannot be moved.
+ON_NSQD = {
+    ROOT / "tests" / path
+    for path in (
+        "faults/test_nsq_faults.py",
+        "faults/test_nsq_processes.py",
+        "mailbox/test_on_nsqd.py",
+    )
+}
+
+
+def _reads_a_clock(node: ast.AST) -> bool:
+    """Whether the real time is read below `node`: `time.monotonic()`, `loop.time()`."""
+    clocks = {"time.monotonic", "time.perf_counter", "loop.time"}
+    calls = (ast.unparse(n.func) for n in ast.walk(node) if isinstance(n, ast.Call))
+    return any(call in clocks or call.endswith("get_running_loop().time") for call in calls)
+
+
+def _bounds(asserted: ast.expr) -> list[tuple[ast.expr, ast.expr]]:
+    """Each `left < right` in what is asserted."""
+    return [
+        (left, right)
+        for compare in ast.walk(asserted)
+        if isinstance(compare, ast.Compare)
+        for left, operator, right in zip(
+            [compare.left, *compare.comparators], compare.ops, compare.comparators, strict=False
+        )
+        if isinstance(operator, ast.Lt | ast.LtE)
+    ]
+
+
+@pytest.mark.parametrize("path", sorted(set(TESTS) - ON_NSQD), ids=_relative)
+def test_no_test_judges_a_stopwatch(path: pathlib.Path) -> None:
+    """How long something takes says how busy the machine is: see tests/support/promptly.py."""
+    tight = [
+        node.lineno
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Assert)
+        for left, right in _bounds(node.test)
+        if _reads_a_clock(left) and isinstance(right, ast.Constant)
+    ]
+    assert tight == []
 
 
 def test_imports_point_down() -> None:
