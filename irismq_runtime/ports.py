@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "LEAVING",
     "OVERLOADED",
+    "RETURNED",
     "AddressTransport",
     "Confirmation",
     "Consumption",
@@ -38,6 +39,8 @@ __all__ = [
 OVERLOADED: Final = "overloaded"
 #: and it is about to leave: another member may be asked at once.
 LEAVING: Final = "leaving"
+#: Why a request that was held while the relay was away ends as "not sent" at its return.
+RETURNED: Final = "the relay is back"
 
 
 class TransportHealth(Protocol):
@@ -344,12 +347,13 @@ class AddressTransport(Protocol):
     """Reaches who is alive now. Best effort, deadlines on everything."""
 
     async def start(self) -> None:
+    #: Called when requests can be sent again after the relay was away, before any is.
+    on_back: Callable[[], None] | None
+
         """Connect. Raises `NotConnected` when nobody answers in time."""
-        ...
 
     async def join(self, cluster: str, handler: MemberHandler) -> Member:
         """Become a member of `cluster`; returns when the membership stands."""
-        ...
 
     def request(
         self,
@@ -367,33 +371,28 @@ class AddressTransport(Protocol):
         with it when it is done, no later than a done callback would be, and must
         not raise; not when it was done already as it was returned.
         """
-        ...
+        What was held while the relay was away is sent when it is back; with `on_done`
+        it is given back, as `ConnectionLost` ("not sent", `RETURNED`), to its owner,
+        who knows better whether somebody is there to be asked.
 
     def broadcast(self, cluster: str, body: bytes) -> None:
         """Send to every live member. Raises `ConnectionLost` when cut off."""
-        ...
 
     async def subscribe(self, topic: str, on_event: Callable[[bytes], None]) -> Handle:
         """Listen to `topic`; returns when events are sure to arrive."""
-        ...
 
     def publish(self, topic: str, body: bytes) -> None:
         """Send an event to who listens now. Raises `ConnectionLost`."""
-        ...
 
     async def tunnel(self, cluster: str, timeout: float) -> TunnelPort:
         """Open a tunnel to one live member. Raises `TunnelTimeout`."""
-        ...
 
     async def close(self, drain: float) -> None:
         """Leave every cluster, flush, close. Idempotent."""
-        ...
 
     @property
     def max_body(self) -> int:
         """Largest body of a request, reply, broadcast or event, in bytes."""
-        ...
 
     def health(self) -> TransportHealth:
         """Whether the relay is reached, and if not, why."""
-        ...

@@ -24,6 +24,8 @@ from irismq_runtime.messaging import Call, peer_name, private_cluster
 from irismq_runtime.wire import Envelope, Kind
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from actors import ActorRef
     from irismq_runtime.dispatch.foreign import ForeignRule
     from irismq_runtime.dispatch.incoming import Incoming
@@ -40,7 +42,7 @@ class MemberDispatch:
     `ref` is None for a cluster that is no single actor's (see node.peers).
     """
 
-    __slots__ = ("_foreign", "_in", "_ref", "address", "asked", "tunnels")
+    __slots__ = ("_foreign", "_in", "_ref", "address", "asked", "stands", "tunnels")
 
     def __init__(
         self,
@@ -57,6 +59,8 @@ class MemberDispatch:
         self.address = address
         self.asked = Asked(incoming, address, codec)
         self.tunnels = TunnelDispatch(incoming, address)
+        #: Called with whether the membership stands when that changes.
+        self.stands: Callable[[bool], None] | None = None
 
     def target(self, envelope: Envelope) -> ActorRef[Any]:  # noqa: ARG002  # node.peers needs it
         """Return the actor that `envelope` is for. Raises `ActorDeadError`."""
@@ -186,11 +190,15 @@ class MemberDispatch:
         if self._ref is not None:
             self.tunnels.take(tunnel, self._ref)
 
-    def on_lost(self, reason: str) -> None:
+    def on_lost(self, reason: str) -> None:  # noqa: ARG002  # the port's signature
         """The membership was cut; the transport joins again, and says so of its health."""
+        if self.stands is not None:
+            self.stands(False)
 
     def on_joined(self) -> None:
         """The membership stands (again)."""
+        if self.stands is not None:
+            self.stands(True)
 
     def close(self) -> None:
         """End the tunnels; requests in hand are answered by their actor's end."""

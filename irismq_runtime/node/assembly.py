@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from irismq_runtime.dispatch import Counters, Incoming
 from irismq_runtime.errors import ConfigError
-from irismq_runtime.messaging import Packer, Unwatch, Watch
+from irismq_runtime.messaging import NODE_TARGET, Packer, Unwatch, Watch
 from irismq_runtime.messaging.control import Ended
 from irismq_runtime.node.binding import Binder, Ports
 from irismq_runtime.node.peers import PeerDispatch
@@ -65,6 +65,7 @@ class Parts:
         self.outbound.packer.dead_size = self.mailbox.max_body
         try:
             await self.addresses.start()
+            self.peers.stands = self.presence.standing(self.peers.address, NODE_TARGET)
             self.membership = await self.addresses.join(self.peers.address, self.peers)
             await self.presence.start()
         except BaseException:

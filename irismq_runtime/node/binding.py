@@ -104,6 +104,7 @@ class Binding:
         self.handler = MemberDispatch(
             ports.incoming, self.ref, self.address, foreign=self._foreign, codec=self._codec
         )
+        self.handler.stands = ports.presence.standing(self.address, self.ref.actor_urn)
         self.member = await ports.addresses.join(self.address, self.handler)
         await self._consume(mailbox_topic(self.address), MAILBOX_CHANNEL, self.address, "tell")
         ports.presence.bind(self.address, self.ref.actor_urn)
@@ -156,7 +157,8 @@ class Binding:
             return
         self._closed = True
         ports = self._ports
-        if self.address:
+        if self.handler is not None:
+            self.handler.stands = None
             ports.presence.unbind(self.address, self.ref.actor_urn)
         for dispatch, _ in self.stored:
             dispatch.gate.hold(DRAINING)

@@ -6,7 +6,8 @@ lost, and a broadcast hardly ever.) Order at the start: join, announce this node
 in full and ask all others to do the same, hear oneself (the way works), wait a
 moment for the answers: settled. From then on the directory is *trusted* while
 this node keeps hearing itself; when the relay is cut it stops being trusted, and
-refs go by deadlines alone.
+refs go by deadlines alone. When the relay is back all introduce each other again,
+each with those of its memberships that stand again; asks wait for that (lookout.py).
 
 Nothing is removed because this process was stopped for a while: time in which
 the timer could not run is given to everybody.
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from irismq_runtime.errors import DecodeError, RuntimeFault
 from irismq_runtime.messaging import PRESENCE_CLUSTER
+from irismq_runtime.node.lookout import Lookout
 from irismq_runtime.node.members import (
     Announcement,
     MemberTable,
@@ -42,17 +44,14 @@ if TYPE_CHECKING:
     )
     from irismq_runtime.refs import MemberInfo
 
-__all__ = ["Presence"]
+__all__ = ["SETTLE", "SETTLE_AT_MOST", "Presence"]
 
 _LOG = logging.getLogger("irismq.presence")
 
 #: After hearing oneself, how long the others have to introduce themselves.
 SETTLE = 0.2
-#: How long a look for an address that nobody is known to serve may take.
-LOOK = 0.06
-#: A node that has heard of no other yet has no proof of the way to them: so long after
-#: its start a look takes, for others that are slow, or far.
-ALONE = 1.0
+#: Memberships that are lost or stand again within so long are announced together.
+TOGETHER = 0.01
 #: When the topic stays silent, how long refs wait before they do without.
 SETTLE_AT_MOST = 1.0
 
@@ -82,20 +81,24 @@ class Presence:
         self._period = period
         self._misses = misses
         self._table = MemberTable(misses=misses)
+        self._lookout = Lookout(
+            self._table, self, clock, lambda: self._announce(full=False, want="*")
+        )
         self._own: dict[tuple[str, str], None] = {}
+        #: Memberships of this node that are cut off.
+        self._away: dict[tuple[str, str], None] = {}
         self._version = 0
         self._announcing = False
+        #: All nodes were to be asked to announce themselves, and it could not be sent.
+        self._unasked = False
         self._asked: dict[str, float] = {}
         self._member: Member | None = None
         self._timer: TimerHandle | None = None
         self._due = 0.0
         self._settle_timer: TimerHandle | None = None
         self._waiting: list[Callable[[], None]] = []
-        self._waiting_for: dict[str, list[Callable[[], None]]] = {}
-        self._looking = False
         self._listeners: list[Callable[[Change], None]] = []
         self._heard_self = float("-inf")
-        self._started_at = float("-inf")
         self.settling = True
 
     # The directory ------------------------------------------------------------
@@ -114,31 +117,16 @@ class Presence:
             callback()
 
     def when_known(self, address: str, callback: Callable[[], None]) -> None:
-        """Call `callback` when somebody serves `address`, or when nobody seems to.
+        """Call `callback` when `address` is heard, or nothing is to be waited for."""
+        self._lookout.when_known(address, callback)
 
-        A member that has just come may not have been heard yet, so all nodes are
-        asked once more before an address counts as unserved.
-        """
-        if self._table.serves(address) or not (self.settling or self.trusted):
-            callback()
-            return
-        self._waiting_for.setdefault(address, []).append(callback)
-        if not self.settling and not self._looking:
-            self._looking = True
-            self._announce(full=False, want="*")
-            self._clock.call_later(self._patience(), self._looked)
+    def hears(self, cluster: str) -> bool:
+        """Whether a member of `cluster` is known, and has spoken since the relay was away."""
+        return self._table.hears(cluster)
 
-    def _patience(self) -> float:
-        """Seconds to wait for somebody who serves what is looked for."""
-        if len(self._table.nodes()) > 1:
-            return LOOK
-        return max(LOOK, self._started_at + ALONE - self._clock.monotonic())
-
-    def _looked(self) -> None:
-        self._looking = False
-        for address in tuple(self._waiting_for):
-            for callback in self._waiting_for.pop(address):
-                callback()
+    def awaits(self, cluster: str) -> bool:
+        """Whether a member of `cluster` was known, and has yet to speak."""
+        return self._table.awaits(cluster)
 
     def serves(self, address: str) -> bool:
         """Whether anybody is known to serve `address`."""
@@ -173,7 +161,8 @@ class Presence:
     async def start(self) -> None:
         """Listen and announce. Raises `NotConnected` when the relay is away."""
         self._member = await self._addresses.join(PRESENCE_CLUSTER, self)
-        self._started_at = self._clock.monotonic()
+        self._addresses.on_back = self._sending_again
+        self._lookout.began()
         self._announce(full=True, want="*")
         self._settle_timer = self._clock.call_later(SETTLE_AT_MOST, self._settled)
         self._plan()
@@ -187,6 +176,8 @@ class Presence:
         if self._settle_timer is not None:
             self._settle_timer.cancel()
         self._settled()
+        self._addresses.on_back = None
+        self._lookout.close()
         if self._member is not None:
             member, self._member = self._member, None
             await member.leave(0.0)
@@ -198,23 +189,41 @@ class Presence:
 
     def unbind(self, address: str, urn: str) -> None:
         """It does so no more."""
+        self._away.pop((address, urn), None)
         if self._own.pop((address, urn), False) is None:
             self._changed()
+
+    def standing(self, cluster: str, urn: str) -> Callable[[bool], None]:
+        """Return what takes whether a membership of this node stands, when that changes."""
+
+        def stands(yes: bool) -> None:
+            if yes is not ((cluster, urn) in self._away):
+                return  # as it is, or for the first time, which `bind` tells
+            if yes:
+                del self._away[cluster, urn]
+            else:
+                self._away[cluster, urn] = None
+            self._version += 1
+            self._announce_soon(TOGETHER)
+
+        return stands
 
     def _changed(self) -> None:
         """Know it here at once; the others hear of it in the next turn of the loop."""
         self._version += 1
-        changes, _ = self._table.heard(self._said(full=True), self._clock.monotonic())
-        for change in changes:
-            self._tell(change)
+        self._take(self._said(full=True))
+        self._announce_soon()
+
+    def _announce_soon(self, delay: float = 0.0) -> None:
         if not self._announcing and self._timer is not None:
             self._announcing = True
-            self._clock.call_later(0.0, self._announce_change)
+            self._clock.call_later(delay, self._announce_change)
 
     def _announce_change(self) -> None:
         self._announcing = False
         if self._timer is not None:
-            self._announce(full=True)
+            self._take(self._said(full=True))
+            self._announce(full=True, want="*" if self._unasked else "")
 
     def _announce(self, *, full: bool, want: str = "") -> None:
         self._publish(self._said(full=full, want=want))
@@ -228,6 +237,7 @@ class Presence:
             self._period,
             serves=tuple(self._own) if full else None,
             want=want,
+            away=tuple(self._away) if full else (),
         )
 
     def _publish(self, said: Announcement) -> None:
@@ -237,6 +247,9 @@ class Presence:
         except RuntimeFault as error:
             # Not being heard shows by itself: nobody hears us, and we do not either.
             _LOG.debug("Presence was not announced: %s", error)
+            self._unasked |= said.want == "*"
+        else:
+            self._unasked &= said.want != "*"
 
     # Time ---------------------------------------------------------------------
 
@@ -252,6 +265,7 @@ class Presence:
             self._heard_self += late
         for change in self._table.expire(now):
             self._tell(change)
+        self._lookout.heard()
         self._announce(full=False)
         self._plan()
 
@@ -260,7 +274,7 @@ class Presence:
         waiting, self._waiting = self._waiting, []
         for callback in waiting:
             callback()
-        self._looked()
+        self._lookout.looked()
 
     # The others ---------------------------------------------------------------
 
@@ -280,13 +294,20 @@ class Presence:
     def on_tunnel(self, tunnel: InboundTunnel) -> None:
         """Take none: the transport declines it."""
 
-    def on_lost(self, reason: str) -> None:
-        """The relay is away. Not hearing ourselves says the same."""
+    def on_lost(self, reason: str) -> None:  # noqa: ARG002  # the port's signature
+        """The relay is away, and with it what is known of who is there."""
+        self._lookout.lost()
 
     def on_joined(self) -> None:
         """The relay is back: introduce each other again."""
         if self._timer is not None:
+            self._lookout.joined()
             self._announce(full=True, want="*")
+
+    def _sending_again(self) -> None:
+        """Requests, and so announcements, can be sent again."""
+        self._lookout.sending_again()
+        self._announce_soon()
 
     def _read_untrusted(self, data: bytes) -> Announcement:
         envelope = self._packer.open_untrusted(data)
@@ -299,14 +320,20 @@ class Presence:
         own = self._packer.node_id
         if said.node == own:
             self._heard_ourselves(now)
-        changes, incomplete = self._table.heard(said, now)
-        for change in changes:
-            self._tell(change)
+        incomplete = self._take(said)
         if incomplete and now - self._asked.get(said.node, float("-inf")) >= self._period:
             self._asked[said.node] = now
             self._announce(full=False, want=said.node)
         if said.want == own or (said.want == "*" and said.node != own):
             self._announce(full=True)
+
+    def _take(self, said: Announcement) -> bool:
+        """Put it in the table, tell what is new; whether the list must be asked for."""
+        changes, incomplete = self._table.heard(said, self._clock.monotonic())
+        for change in changes:
+            self._tell(change)
+        self._lookout.heard()
+        return incomplete
 
     def _heard_ourselves(self, now: float) -> None:
         first = self._heard_self == float("-inf")
@@ -330,6 +357,3 @@ class Presence:
                 )
         for listener in self._listeners:
             listener(change)
-        if change.kind == "joined" and change.member is not None and self._waiting_for:
-            for callback in self._waiting_for.pop(change.member.address, ()):
-                callback()

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from actors.clock import LoopClock
 from irismq_runtime.errors import ConnectionLost
 from irismq_runtime.observe.throttle import Throttle
+from irismq_runtime.ports import RETURNED
 from irismq_runtime.pyiris.connection import Connection
 from irismq_runtime.pyiris.line import Health
 from irismq_runtime.pyiris.options import DEFAULT_PORT, Options
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from actors.events import Events
     from irismq_runtime.ports import MemberHandler
     from irismq_runtime.pyiris.keeper import Dial
+    from irismq_runtime.pyiris.link import Link
     from irismq_runtime.pyiris.topics import Listener
     from irismq_runtime.pyiris.tunnel import Tunnel
 
@@ -52,6 +54,21 @@ class IrisMember:
     def health(self) -> Health:
         """Whether the membership stands now, and if not, why."""
         return self._connection.health()
+
+
+class _WayOut(Connection):
+    """The connection of requests. What it held is given back if its owner is there to take it."""
+
+    def __init__(self, *args: Any, on_back: Callable[[], None], **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._on_back = on_back
+
+    def _up(self, link: Link) -> None:
+        self._on_back()  # first: who is given a request back asks how things stand
+        for reply in self.requests.unsent():
+            if reply.on_done is not None:
+                self.requests.end(reply, ConnectionLost(self._line.peer, "not sent", RETURNED))
+        super()._up(link)
 
 
 class IrisAddresses:
@@ -82,10 +99,12 @@ class IrisAddresses:
         self._members: list[IrisMember] = []
         self._closed = False
         self._reports = Throttle()
+        #: See `ports.AddressTransport`.
+        self.on_back: Callable[[], None] | None = None
 
     async def start(self) -> None:
         """Connect. Raises `NotConnected` when nobody answers in time."""
-        out, topics = self._connection(), self._connection()
+        out, topics = self._way_out(), self._connection()
         await out.start()
         try:
             await topics.start()
@@ -176,14 +195,22 @@ class IrisAddresses:
 
     def _connection(self, cluster: str = "", handler: MemberHandler | None = None) -> Connection:
         return Connection(
-            self._host,
-            self._port,
-            cluster=cluster,
-            handler=handler,
-            options=self._options,
-            clock=self._clock,
-            rng=self._rng,
-            events=self._events,
-            dial=self._dial,
-            reports=self._reports,
+            self._host, self._port, cluster=cluster, handler=handler, **self._common()
         )
+
+    def _way_out(self) -> Connection:
+        def back() -> None:
+            if self.on_back is not None:
+                self.on_back()
+
+        return _WayOut(self._host, self._port, on_back=back, **self._common())
+
+    def _common(self) -> dict[str, Any]:
+        return {
+            "options": self._options,
+            "clock": self._clock,
+            "rng": self._rng,
+            "events": self._events,
+            "dial": self._dial,
+            "reports": self._reports,
+        }

@@ -4,7 +4,8 @@ Resolved exactly once: by the answer, the transport's error, or the caller's
 cancellation. A request that the caller gives up is forgotten by the transport
 and cancelled at the other end, so that a late answer finds nobody and is never
 taken for another one. No task is made for it. A member that is about to leave
-says so and does nothing: another one is asked, while there is time.
+says so and does nothing: another one is asked, while there is time. Where all
+members have yet to come back after the relay did, the first one to do so is asked.
 """
 
 from __future__ import annotations
@@ -15,13 +16,19 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from actors import Future
 from actors.errors import AskCancelled, AskTimeout, Overloaded
-from irismq_runtime.errors import DecodeError, MessageTooLarge, NoSuchService, RemoteFault
-from irismq_runtime.ports import LEAVING, OVERLOADED
+from irismq_runtime.errors import (
+    ConnectionLost,
+    DecodeError,
+    MessageTooLarge,
+    NoSuchService,
+    RemoteFault,
+)
+from irismq_runtime.ports import LEAVING, OVERLOADED, RETURNED
 from irismq_runtime.wire import Envelope, Kind, decode_fault_untrusted
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
     from irismq_runtime.observe.tracing import Sending
     from irismq_runtime.refs.outbound import Outbound
@@ -103,13 +110,16 @@ class RemoteAsk(Future[T]):
         self._data = data
         self._ask(self.timeout)
         if outbound.events.active and self._request is not None:
-            outbound.events.emit(
-                "ask.sent",
-                id=self.id.hex(),
-                address=self.target,
-                type=self.message_type,
-                timeout=self.timeout,
-            )
+            self._say_sent()
+
+    def _say_sent(self) -> None:
+        self._outbound.events.emit(
+            "ask.sent",
+            id=self.id.hex(),
+            address=self.target,
+            type=self.message_type,
+            timeout=self.timeout,
+        )
 
     def _ask(self, timeout: float) -> None:
         try:
@@ -124,7 +134,7 @@ class RemoteAsk(Future[T]):
             self._answered(request)
 
     def _ask_another(self) -> None:
-        """The member that was asked is leaving. Raises nothing."""
+        """Ask a member, in the time that is left. Raises nothing."""
         if self._done:
             return
         left = self._deadline - self._outbound.clock.monotonic()
@@ -138,7 +148,35 @@ class RemoteAsk(Future[T]):
 
     def send_once_known(self, data: bytes) -> None:
         """Send when somebody is known to serve the target, fail when clearly nobody does."""
-        self._outbound.directory.when_known(self.target, lambda: self.send_when_known(data))
+        if self._done:
+            return
+        if self._outbound.directory.awaits(self._cluster):
+            self._data = data
+            self._send_once_heard()
+        else:
+            self._once_known(lambda: self.send_when_known(data))
+
+    def _once_known(self, callback: Callable[[], None]) -> None:
+        self._outbound.directory.when_known(self._cluster, callback)
+
+    def _send_once_heard(self) -> None:
+        """Send when a member that was there before is there again, if that is in time."""
+        outbound = self._outbound
+        left = max(0.0, self._deadline - outbound.clock.monotonic())
+        timer = outbound.clock.call_later(left, self._not_heard)
+
+        def heard() -> None:
+            timer.cancel()
+            first = self._request is None
+            self._ask_another()
+            if first and outbound.events.active and self._request is not None:
+                self._say_sent()
+
+        outbound.directory.when_known(self._cluster, heard)
+
+    def _not_heard(self) -> None:
+        if not self._done:
+            self._fail(self._timed_out(self.timeout))
 
     def send_when_known(self, data: bytes) -> None:
         """Send once presence has settled; fail at once when nobody serves the address."""
@@ -258,6 +296,9 @@ class RemoteAsk(Future[T]):
             events.emit("ask.answered", id=self.id.hex(), address=self.target)
 
     def _refused(self, error: BaseException) -> None:
+        if isinstance(error, ConnectionLost) and error.reason == RETURNED:
+            self._send_once_heard()
+            return
         if not self._turned_away(error):
             self._fail(self._explained(error))
             return
@@ -298,7 +339,9 @@ class RemoteAsk(Future[T]):
 
     def _timed_out(self, waited: float | None) -> AskTimeout:
         directory = self._outbound.directory
-        if not directory.trusted:
+        if directory.awaits(self._cluster):
+            state = "its members have not come back since the relay was away"
+        elif not directory.trusted:
             state = "nothing is known of its members"
         else:
             count = len(directory.members(self.target))

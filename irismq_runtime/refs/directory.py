@@ -42,11 +42,20 @@ class Directory(Protocol):
         ...
 
     def when_known(self, address: str, callback: Callable[[], None]) -> None:
-        """Call `callback` when somebody is known to serve `address`.
+        """Call `callback` when somebody who serves `address` is heard.
 
         At the latest once it is clear that nobody is: after settling, or after all
-        nodes have been asked to announce themselves once more.
+        nodes have been asked to announce themselves once more. Those who are awaited
+        get longer; while the relay is away it is called at once.
         """
+        ...
+
+    def hears(self, cluster: str) -> bool:
+        """Whether a member of `cluster` is known, and has spoken since the relay was away."""
+        ...
+
+    def awaits(self, cluster: str) -> bool:
+        """Whether a member of `cluster` was known, and has yet to speak."""
         ...
 
     def serves(self, address: str) -> bool:

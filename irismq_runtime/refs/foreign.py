@@ -44,6 +44,9 @@ class ForeignAsk(RemoteAsk[Any]):
     def _absent(self) -> None:
         """Presence knows nothing of foreign services."""
 
+    def _send_once_heard(self) -> None:
+        self._ask_another()  # they are not heard, and so not waited for
+
     def _turned_away(self, error: BaseException | None) -> bool:  # noqa: ARG002  # as there
         return False  # its faults are its own words
 

@@ -19,6 +19,8 @@ from irismq_runtime.refs.proxy import RemoteProxy
 from irismq_runtime.wire import Kind
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from actors import ActorRef
     from irismq_runtime.refs.outbound import Outbound
 
@@ -83,7 +85,7 @@ class PeerRef:
         ask = _PeerAsk(outbound, target, cluster, ask_id, name, timeout)
         ask.sending = sending
         ask.node_id = self.node_id
-        outbound.call(outbound.directory.when_settled, lambda: ask.send_when_known(data))
+        outbound.call(ask.send_once_known, data)
         return ask
 
     def proxy(self) -> RemoteProxy:
@@ -113,6 +115,10 @@ class _PeerAsk(RemoteAsk[Any]):
     node_id: str
     #: Peers are not told apart in numbers: there is no end to their names.
     metered = "peer"
+
+    def _once_known(self, callback: Callable[[], None]) -> None:
+        # A node is known by its id, or not at all: nobody is looked for.
+        self._outbound.directory.when_settled(callback)
 
     def _absent(self) -> BaseException | None:
         directory = self._outbound.directory

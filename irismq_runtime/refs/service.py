@@ -127,7 +127,7 @@ class ServiceRef:
                 )
             ask = RemoteAsk(outbound, address, address, ask_id, name, timeout)
             ask.sending = sending
-            if not outbound.directory.serves(address):
+            if not outbound.directory.hears(address):
                 outbound.call(ask.send_once_known, data)
             elif get_ident() == outbound.thread:
                 ask.send(data)

@@ -156,3 +156,94 @@ def test_the_reason_of_a_goodbye_fits_the_wire_whatever_it_was():
 def test_too_long_a_period_is_refused():
     with pytest.raises(DecodeError):
         announcement_untrusted({**announcement_fields(up()), "period": 10**9})
+
+
+# Known, heard, awaited
+
+
+def test_after_a_doubt_a_member_is_awaited_until_its_node_speaks():
+    table = MemberTable()
+    table.heard(up(version=1), 0.0)
+    assert table.hears("a")
+    assert table.hears("irismq.node.n1")
+    table.doubt()
+    assert table.serves("a")
+    assert table.awaits("a")
+    assert table.awaits("irismq.node.n1")
+    assert not table.hears("a")
+    assert table.heard(up(version=1, serves=None), 1.0) == ([], False)  # it serves what it did
+    assert table.hears("a")
+    assert not table.awaits("a")
+    assert not table.awaits("irismq.node.n1")
+
+
+def test_a_membership_that_is_cut_off_is_awaited_and_the_others_are_heard():
+    table = MemberTable()
+    two = (("a", "u1"), ("b", "u2"))
+    table.heard(up(version=1, serves=two, away=(("b", "u2"), ("irismq.node.n1", "@node"))), 0.0)
+    assert table.hears("a")
+    assert table.awaits("b")
+    assert table.awaits("irismq.node.n1")
+    table.heard(up("n2", serves=(("b", "u9"),)), 0.0)
+    assert table.hears("b")  # another member is there
+    table.heard(Announcement("n2", "name", "bye", 2, 1.0), 0.0)
+    assert not table.hears("b")
+    table.heard(up(version=2, serves=two), 0.0)
+    assert table.hears("b")
+    assert table.hears("irismq.node.n1")
+
+
+def test_who_leaves_is_not_awaited_unless_the_relay_was_away():
+    table = MemberTable()
+    table.heard(up(), 0.0)
+    table.heard(Announcement("n1", "name", "bye", 2, 1.0), 0.0)
+    assert not table.awaits("a")
+    table.heard(up("n2"), 0.0)
+    table.doubt()
+    table.expire(1000.0)  # silent, for it could not be heard
+    assert not table.serves("a")
+    assert table.awaits("a")
+    table.believe()
+    assert not table.awaits("a")
+    assert not table.hears("a")
+
+
+def test_who_is_known_when_patience_ends_is_believed_to_be_there():
+    table = MemberTable()
+    table.heard(up(away=(("a", "u1"),)), 0.0)
+    assert table.awaits("a")
+    table.believe()
+    assert table.hears("a")
+    table.heard(up(version=1), 0.0)
+    assert table.hears("a")
+
+
+nodes = st.sampled_from("xyz")
+addresses = st.sampled_from("abc")
+heard = st.tuples(nodes, st.integers(0, 5), st.lists(addresses, unique=True), st.sets(addresses))
+
+
+@given(
+    st.lists(st.one_of(heard, nodes, st.sampled_from(["DOUBT", "BELIEVE", "EXPIRE"])), max_size=40)
+)
+def test_what_is_heard_is_known_and_is_never_awaited(steps):
+    table = MemberTable()
+    for now, step in enumerate(steps):
+        match step:
+            case "DOUBT":
+                table.doubt()
+            case "BELIEVE":
+                table.believe()
+            case "EXPIRE":
+                table.expire(now + 1000.0)
+            case str():
+                table.heard(up(step, version=99, serves=None), float(now))
+            case node, version, serves, away:
+                pairs = tuple((address, node + address) for address in serves)
+                cut = tuple((address, node + address) for address in away)
+                table.heard(up(node, version=version, serves=pairs, away=cut), float(now))
+        for address in "abc":
+            assert not (table.hears(address) and table.awaits(address))
+            assert table.serves(address) or not table.hears(address)
+        for node in "xyz":
+            assert table.knows(node) or not table.hears(f"irismq.node.{node}")

@@ -12,7 +12,8 @@ from actors.errors import Refused, Restarting, Retry
 from actors.testing import ManualClock, settle
 from irismq_runtime import ConfigError, ConnectionLost, Node, RemoteError, durable, live
 from irismq_runtime.errors import NoSuchService, RemoteFault
-from irismq_runtime.node.presence import ALONE, LOOK, SETTLE, SETTLE_AT_MOST
+from irismq_runtime.node.lookout import ALONE, LOOK
+from irismq_runtime.node.presence import SETTLE, SETTLE_AT_MOST
 from supervisors import Supervisor, child
 from tests.node.helpers import Add, Counter, Total, World
 from tests.node.test_asks import Do, service

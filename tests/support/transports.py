@@ -452,6 +452,7 @@ class MemoryAddresses:
     """See ports.AddressTransport. Deadlines of requests run on `clock`."""
 
     max_body = MAX_BODY
+    on_back: Callable[[], None] | None = None
 
     def __init__(self, relay: MemoryRelay, clock: Clock, *, tunnel_room: int = 4) -> None:
         self.relay = relay

@@ -1,0 +1,175 @@
+"""The relay goes away and comes back: asks wait for whoever has yet to join his cluster again.
+
+Who dials when is the test's: a gate holds back the links of one node, or one of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from actors.errors import AskTimeout
+from irismq_runtime.mailbox import NsqMailbox
+from irismq_runtime.messaging import PRESENCE_CLUSTER, private_cluster
+from irismq_runtime.node import lookout
+from irismq_runtime.pyiris import IrisAddresses, Options
+from irismq_runtime.pyiris.keeper import tcp_dialler
+from irismq_runtime.refs import PeerRef
+from supervisors import Supervisor, child
+from tests.integration.group_b import ON_RELAYS, Do, Holder, outcome
+from tests.integration.waiting import until
+from tests.support.iris_relay import unique
+
+pytestmark = [ON_RELAYS, pytest.mark.timeout(90)]
+
+#: Nobody is forgotten, and nobody given up, while a test waits.
+PERIOD = 60.0
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    monkeypatch.setattr(lookout, "RETURN_AT_MOST", 600.0)
+
+
+class Gates:
+    """Transports whose links are dialled when the gate of their cluster is open ("": others)."""
+
+    def __init__(self, servers):
+        self.servers = servers
+        self.shut = {}
+
+    def transports(self, config, system, node_id):
+        tcp = tcp_dialler(self.servers.relay.host, self.servers.relay.port)
+
+        async def dial(factory):
+            link = factory()
+            gate = self.shut.get(link._cluster) or self.shut.get("*")
+            if gate is not None:
+                await gate.wait()
+            return await tcp(lambda: link)
+
+        options = Options(hold=60.0)  # longer than a real relay takes to boot
+        addresses = IrisAddresses(options=options, clock=system.clock, dial=dial)
+        return NsqMailbox([self.servers.nsqd_at], clock=system.clock), addresses
+
+    def shut_for(self, cluster):
+        self.shut[cluster] = asyncio.Event()
+
+    def open_for(self, cluster):
+        self.shut.pop(cluster).set()
+
+
+def node(servers, name, gates):
+    return servers.node(name, transports=gates.transports, presence_period=PERIOD)
+
+
+async def cut(servers, *nodes):
+    """Kill the relay, and see that each node knows."""
+    await servers.relay.kill()
+    for each in nodes:
+        await until(lambda each=each: not any(c.health().ok for c in connections(each)))
+
+
+def connections(each):
+    addresses = each.parts.addresses
+    return [addresses._out, addresses._topics, *addresses._members]
+
+
+@pytest.mark.parametrize("late", ["the whole node", "the member alone"])
+async def test_case_53_asks_wait_for_a_member_that_returns_after_the_relay(
+    servers, kills_relay, late
+):
+    address, log = unique("b.returns"), []
+    theirs = Gates(servers)
+    async with (
+        node(servers, "client", Gates(servers)) as client,
+        node(servers, "shop", theirs) as shop,
+    ):
+        await shop.start(Supervisor.of(child(Holder, address, log)))
+        await until(lambda: client.members(address))
+        gate = "*" if late == "the whole node" else address
+        theirs.shut_for(gate)
+        await cut(servers, client, shop)
+        ref = client.ref(address)
+        asks = [ref.ask(Do(f"away {i}"), timeout=60.0) for i in range(10)]
+        await servers.relay.restart()
+        await until(lambda: client.health().ready)
+        if gate == address:
+            await until(lambda: client.parts.presence.hears(private_cluster(shop.id)))
+        asks += [ref.ask(Do(f"back {i}"), timeout=60.0) for i in range(10)]
+        hasty = await outcome(ref.ask(Do("hasty"), timeout=0.05))
+        assert isinstance(hasty, AskTimeout)
+        assert "have not come back" in str(hasty)
+        assert not any(ask.done() for ask in asks)
+        theirs.open_for(gate)
+        expected = [f"{when} {i}" for when in ("away", "back") for i in range(10)]
+        assert await asyncio.gather(*asks) == expected
+        assert sorted(log) == expected  # nothing ran twice
+
+
+async def test_case_53_an_ask_of_one_actor_waits_for_its_node(servers, kills_relay):
+    address, log = unique("b.returns"), []
+    theirs = Gates(servers)
+    async with (
+        node(servers, "client", Gates(servers)) as client,
+        node(servers, "shop", theirs) as shop,
+    ):
+        await shop.start(Supervisor.of(child(Holder, address, log)))
+        await until(lambda: client.members(address))
+        (member,) = client.members(address)
+        peer = PeerRef(client.parts.outbound, shop.id, member.urn)
+        theirs.shut_for(private_cluster(shop.id))
+        await cut(servers, client, shop)
+        asks = [peer.ask(Do("away"), timeout=60.0)]
+        await servers.relay.restart()
+        await until(lambda: client.health().ready and client.parts.presence.hears(address))
+        asks.append(peer.ask(Do("back"), timeout=60.0))
+        assert await client.ref(address).ask(Do("meanwhile"), timeout=60.0) == "meanwhile"
+        assert not any(ask.done() for ask in asks)
+        theirs.open_for(private_cluster(shop.id))
+        assert await asyncio.gather(*asks) == ["away", "back"]
+
+
+async def test_case_53_an_ask_waits_until_announcements_are_heard_again(servers, kills_relay):
+    address, log = unique("b.returns"), []
+    ours, theirs = Gates(servers), Gates(servers)
+    async with (
+        node(servers, "client", ours) as client,
+        node(servers, "shop", theirs) as shop,
+    ):
+        await shop.start(Supervisor.of(child(Holder, address, log)))
+        await until(lambda: client.members(address))
+        ours.shut_for(PRESENCE_CLUSTER)
+        theirs.shut_for(address)
+        await cut(servers, client, shop)
+        ref = client.ref(address)
+        asks = [ref.ask(Do("away"), timeout=60.0)]
+        await servers.relay.restart()
+        await until(lambda: client.parts.addresses.health().ok)
+        asks.append(ref.ask(Do("back"), timeout=60.0))
+        theirs.open_for(address)
+        await until(lambda: shop.health().ready)
+        assert not any(ask.done() for ask in asks)
+        ours.open_for(PRESENCE_CLUSTER)
+        assert await asyncio.gather(*asks) == ["away", "back"]
+
+
+async def test_case_52_a_held_ask_of_a_foreign_service_is_sent_when_the_relay_is_back(
+    servers, kills_relay
+):
+    address = unique("b.foreign")
+    ours = Gates(servers)
+    async with (
+        node(servers, "client", ours) as client,
+        node(servers, "shop", Gates(servers)) as shop,
+    ):
+        await shop.start(Supervisor.of(child(Holder, address)))
+        ours.shut_for("")
+        await cut(servers, client, shop)
+        ask = client.ref(address, foreign="json").ask("held", timeout=60.0)
+        await servers.relay.restart()
+        await until(lambda: shop.health().ready)
+        assert not ask.done()
+        ours.open_for("")
+        assert await ask == "held"

@@ -1,0 +1,194 @@
+"""Who waits to hear of a cluster, and what ends it: time is a manual clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from actors.errors import AskTimeout
+from actors.testing import ManualClock, settle
+from irismq_runtime.errors import NoSuchService
+from irismq_runtime.messaging import PRESENCE_CLUSTER
+from irismq_runtime.node.lookout import ALONE, LOOK, RETURN_AT_MOST, Lookout
+from irismq_runtime.node.members import Announcement, MemberTable
+from irismq_runtime.node.presence import SETTLE
+from supervisors import Supervisor, child
+from tests.node.helpers import Counter, Total, World
+from tests.support.transports import MemoryBroker
+
+
+@dataclass
+class Scene:
+    """A lookout over a table in which n1 serves "a", the time, and what was called."""
+
+    trusted: bool = True
+    settling: bool = False
+    asked: int = 0
+    clock: ManualClock = field(default_factory=ManualClock)
+    called: list[str] = field(default_factory=list)
+    table: MemberTable = field(default_factory=MemberTable)
+
+    def __post_init__(self):
+        self.lookout = Lookout(self.table, self, self.clock, self.ask)
+        self.says("n0")
+        self.says("n1", "a")
+
+    def ask(self):
+        self.asked += 1
+
+    def says(self, node, *serves, version=1, away=()):
+        pairs, cut = (tuple((each, node) for each in names) for names in (serves, away))
+        said = Announcement(node, node, "up", version, 1.0, serves=pairs, away=cut)
+        self.table.heard(said, self.clock.monotonic())
+        self.lookout.heard()
+
+    def wait(self, cluster):
+        self.lookout.when_known(cluster, lambda: self.called.append(cluster))
+
+
+def test_who_is_heard_is_not_waited_for():
+    scene = Scene()
+    scene.wait("a")
+    assert scene.called == ["a"]
+
+
+def test_while_the_relay_is_away_nobody_waits_here():
+    scene = Scene()
+    scene.lookout.lost()
+    scene.wait("a")
+    assert scene.called == ["a"]
+    assert not scene.asked
+
+
+def test_who_waits_when_the_relay_goes_is_let_go():
+    scene = Scene()
+    scene.lookout.joined()
+    scene.wait("a")
+    assert not scene.called
+    scene.lookout.lost()
+    assert scene.called == ["a"]
+
+
+@pytest.mark.parametrize("ahead", [True, False], ids=["sending first", "hearing first"])
+def test_when_the_relay_is_back_one_waits_for_a_word_of_the_members(ahead):
+    scene = Scene()
+    scene.lookout.lost()
+    if ahead:
+        scene.lookout.sending_again()
+        scene.wait("a")
+        scene.clock.advance(1.0)
+    scene.lookout.joined()
+    if not ahead:
+        scene.wait("a")
+    scene.says("n1", "a", version=2, away=["a"])
+    assert not scene.called
+    scene.says("n1", "a", version=3)
+    assert scene.called == ["a"]
+
+
+def test_a_node_that_stays_deaf_after_the_return_waits_no_longer_than_it_must():
+    scene = Scene()
+    scene.lookout.lost()
+    scene.trusted = False
+    scene.lookout.sending_again()
+    scene.wait("a")
+    scene.clock.advance(RETURN_AT_MOST)
+    assert scene.called == ["a"]
+    scene.wait("a")  # and from now on not at all
+    assert scene.called == ["a", "a"]
+
+
+def test_a_node_that_hears_no_announcements_asks_at_once():
+    scene = Scene(trusted=False)
+    scene.wait("nobody")
+    scene.says("n1", "a", version=2, away=["a"])
+    scene.wait("a")
+    assert scene.called == ["nobody", "a"]
+
+
+def test_a_member_that_never_returns_is_waited_for_only_so_long():
+    scene = Scene()
+    scene.lookout.lost()
+    scene.lookout.joined()
+    scene.wait("a")
+    scene.clock.advance(RETURN_AT_MOST / 2)
+    assert [change.kind for change in scene.table.expire(1000.0)]
+    scene.lookout.heard()
+    scene.clock.advance(LOOK)
+    assert not scene.called  # it may be dialling still
+    scene.clock.advance(RETURN_AT_MOST / 2)
+    assert scene.asked
+    scene.clock.advance(ALONE)
+    assert scene.called == ["a"]
+
+
+def test_who_was_never_known_is_looked_for_once_more_also_after_a_return():
+    scene = Scene()
+    scene.wait("b")
+    scene.wait("b")
+    assert scene.asked == 1
+    scene.clock.advance(LOOK)
+    assert scene.called == ["b", "b"]
+    scene.lookout.lost()
+    scene.lookout.sending_again()
+    scene.wait("b")
+    scene.clock.advance(LOOK)
+    assert scene.called == ["b", "b"]
+    scene.lookout.joined()
+    scene.clock.advance(LOOK)
+    assert scene.called == ["b", "b", "b"]
+
+
+async def away_and_back(world, client):
+    """The link of the client's announcements is lost and stands again; nobody speaks."""
+    world.relay.members[PRESENCE_CLUSTER].clear()
+    client.parts.presence.on_lost("cut")
+    client.parts.presence.on_joined()
+    await settle(client.system)
+
+
+async def test_an_ask_that_waits_for_a_member_ends_by_its_own_deadline():
+    clock = ManualClock()
+    world = World(MemoryBroker(clock))
+    options = {"clock": clock, "presence_period": 60.0}
+    async with world.node("client", **options) as client, world.node("server", **options) as server:
+        await server.start(Supervisor.of(child(Counter)))
+        await settle(client.system)
+        clock.advance(SETTLE)
+        ref = client.ref("test.counter")
+        assert await ref.ask(Total()) == 0
+        await away_and_back(world, client)
+        sent = world.relay.requests
+        ask, given_up = ref.ask(Total(), timeout=2.0), ref.ask(Total(), timeout=2.0)
+        await settle(client.system)
+        given_up.cancel()
+        clock.advance(1.9)
+        await settle(client.system)
+        assert not ask.done()
+        clock.advance(0.1)
+        with pytest.raises(AskTimeout, match="have not come back since the relay was away"):
+            await ask
+        longer = ref.ask(Total(), timeout=60.0)
+        clock.advance(RETURN_AT_MOST)  # nobody spoke: it is asked all the same
+        assert await longer == 0
+        assert world.relay.requests == sent + 1
+
+
+async def test_a_member_that_says_goodbye_after_the_return_is_not_waited_for():
+    clock = ManualClock()
+    world = World(MemoryBroker(clock))
+    options = {"clock": clock, "presence_period": 60.0}
+    async with world.node("client", **options) as client, world.node("server", **options) as server:
+        await server.start(Supervisor.of(child(Counter)))
+        await settle(client.system)
+        clock.advance(SETTLE)
+        await away_and_back(world, client)
+        bye = Announcement(server.id, "server", "bye", 99, 60.0)
+        client.parts.presence._heard(bye)
+        client.parts.presence._heard(client.parts.presence._said(full=True))
+        ask = client.ref("test.counter").ask(Total(), timeout=60.0)
+        await settle(client.system)
+        clock.advance(ALONE)
+        with pytest.raises(NoSuchService):
+            await ask
