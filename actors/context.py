@@ -25,7 +25,8 @@ class Context:
 
     `id` is the envelope's (16 bytes), None for local messages. `sender` is a
     ref or None. `deadline` is on the system's monotonic clock. `attempt` counts
-    deliveries, 1 on the first. `chain` names the actors whose asks are in hand.
+    deliveries that may have begun a handler, 1 on the first. `chain` names the
+    actors whose asks are in hand.
     `lease_lost` turns True when a broker may have given the message to somebody
     else meanwhile.
     """

@@ -68,7 +68,8 @@ class StoredMessage(Protocol):
     body: bytes
     #: The broker's id of the message: unique at one broker only, for logs.
     id: str
-    #: Deliveries so far, this one included (1 on the first).
+    #: Deliveries so far, this one included (1 on the first), without those of
+    #: which the transport knows that no handler began.
     attempts: int
     #: When the broker took the message, seconds since the epoch.
     timestamp: float
@@ -85,8 +86,8 @@ class StoredMessage(Protocol):
         """Give the message back, to come again after `delay` seconds.
 
         `delay=None` takes the transport's growing, jittered delay for this
-        attempt. `penalty=False` says that the failure is not the consumer's:
-        the transport must not slow the mailbox down for it.
+        attempt. `penalty=False` says that the failure is not the consumer's: the
+        transport must not slow the mailbox down for it, nor count what was not claimed.
         """
         ...
 
@@ -135,10 +136,10 @@ class Consumption(Protocol):
         ...
 
     def claim(self, message: StoredMessage) -> bool:
-        """Say that the handler of `message` starts now.
+        """Say that the handler of `message` starts now, once: the delivery counts.
 
-        False: the message was settled or its lease lost meanwhile, and the
-        handler must not start.
+        False: the message was settled, claimed or its lease lost before, and
+        the handler must not start.
         """
         ...
 

@@ -119,9 +119,13 @@ class Run(Delivery):
         return about
 
     def lease_lost(self) -> None:
-        """Tell the handler through its context."""
-        self.context().lease_lost = True
-        self.dispatch.lease_lost(self)
+        """Tell the handler through its context; one that has not begun needs no word.
+
+        Its claim will fail, unless the message has come again before its turn.
+        """
+        if self.begun:
+            self.context().lease_lost = True
+            self.dispatch.lease_lost(self)
 
 
 class ScopedRun(Scoped, Run):

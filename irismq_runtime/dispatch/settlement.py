@@ -2,10 +2,11 @@
 
 Knows no broker, no actor, no clock. Two decisions, in this order:
 
-1. `admission`, before the handler: attempts are read from the broker, so that a
-   message that kills the process stops here (nothing this process could have
-   written down would have survived), and a message that comes before its due
-   time is sent away again in hops the broker can keep.
+1. `admission`, before the handler: attempts are the broker's count (less what the
+   transport knows to have begun no handler), so that a message that kills the
+   process stops here (nothing this process could have written down would have
+   survived), and a message that comes before its due time is sent away again in
+   hops the broker can keep.
 2. `settlement`, after the handler: FINish only what was handled; everything else
    is given back or buried with its reason.
 

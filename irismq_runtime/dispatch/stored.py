@@ -170,6 +170,7 @@ class StoredDispatch:
                 if self.kind == "tell":
                     stored.defer(verdict.delay or 0.0)
                 else:  # a copy would reach the other channels of the topic too
+                    self.claim(stored)  # a delivery that counts: `hops` allows for it
                     stored.requeue(verdict.delay, penalty=False)
             case "bury":
                 self._bury(stored, envelope, verdict.reason)
@@ -359,11 +360,12 @@ class StoredDispatch:
             )
 
     def lease_lost(self, run: Run) -> None:
-        """The broker may have given the message of `run` to somebody else."""
+        """The broker may have given the message of `run`, which has begun, to somebody else."""
         self._in.counters.leases_lost += 1
         self._in.log.note(
             "lease",
-            f"{self.address}: a handler outlived the broker's limit; another may run it again",
+            f"{self.address}: a message went back to the broker while its handler runs (the "
+            "connection broke, or the broker's limit is over); another may run it again",
         )
         if self._in.events.active:
             self._in.events.emit(

@@ -280,19 +280,21 @@ class Consumer:
         try:
             receipt = self._store(topic, record, delay)
         except Exception as error:  # too large, no room: the message goes back
-            self._not_moved(topic, error)
+            self._not_moved(message, topic, error)
             message.lane.moved(message, error)
             return
 
         def done(receipt: Receipt) -> None:
             error = receipt.exception()
             if error is not None:
-                self._not_moved(topic, error)
+                self._not_moved(message, topic, error)
             message.lane.moved(message, error)
 
         receipt.add_done_callback(done)
 
-    def _not_moved(self, topic: str, error: BaseException) -> None:
+    def _not_moved(self, message: Stored, topic: str, error: BaseException) -> None:
+        if topic == self.topic:  # deferred: no handler has begun
+            message.lane.spare(message)
         self._wiring.log.write(
             logging.ERROR,
             "store",

@@ -7,7 +7,8 @@ is the hot path of the whole runtime.
 A redelivery (attempts above 1) is looked up before it is handed on:
 - held now by this lane: our lease ran out unnoticed; the holder takes it over;
 - its handler runs, lease lost: the handler takes the new lease over (case 3);
-- finished here, but the FIN may not have arrived: it is finished again, unseen.
+- finished here, but the FIN may not have arrived: it is finished again, unseen;
+- else it is new, and deliveries that began no handler are no attempts (`unstarted`).
 The name of a message is the broker's id with the broker's time stamp, because
 ids repeat after a broker has lost its data (case 39).
 """
@@ -15,7 +16,7 @@ ids repeat after a broker has lost its data (case 39).
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from irismq_runtime.mailbox.appetite import HELD, Appetite
 from irismq_runtime.mailbox.dedupe import Recent
@@ -43,60 +44,18 @@ if TYPE_CHECKING:
     from irismq_runtime.mailbox.credit import Share
     from irismq_runtime.mailbox.endpoint import Endpoint
     from irismq_runtime.mailbox.handshake import Terms
+    from irismq_runtime.mailbox.lane_owner import LaneOwner
     from irismq_runtime.mailbox.limits import BrokerLimits
+    from irismq_runtime.mailbox.unstarted import Name
     from irismq_runtime.mailbox.wiring import Wiring
-    from irismq_runtime.ports import StoredMessage
     from irismq_runtime.protocols.nsq import Frame
 
-__all__ = ["Lane", "LaneOwner"]
+__all__ = ["Lane"]
 
 #: FINs remembered per lane, at least.
 FINISHED_SIZE = 4096
 #: Without a message for so long a connection asks for one only.
 IDLE = 5.0
-
-
-class LaneOwner(Protocol):
-    """The consumer, as its lanes see it."""
-
-    topic: str
-    channel: str
-    on_message: Callable[[StoredMessage], None]
-    in_flight: int
-    #: Nothing is handed on any more.
-    stopping: bool
-
-    def lane_ready(self, lane: Lane, max_rdy: int) -> None:
-        """Messages can be asked for."""
-        ...
-
-    def lane_lost(self, lane: Lane) -> None:
-        """The connection ended."""
-        ...
-
-    def finished(self, message: Stored) -> None:
-        """A message left for good; called after the bookkeeping of the lane."""
-        ...
-
-    def given_up(self, message: Stored, *, failure: bool) -> None:
-        """A message left to come again; called after the bookkeeping of the lane."""
-        ...
-
-    def handler_failed(self, message: Stored, error: Exception) -> None:
-        """`on_message` raised."""
-        ...
-
-    def plan_soon(self) -> None:
-        """What may be asked for has changed."""
-        ...
-
-    def move(self, message: Stored, topic: str, record: bytes, delay: float) -> None:
-        """Store `record` elsewhere, then call `lane.moved`."""
-        ...
-
-    def flush_soon(self, lane: Lane) -> None:
-        """Call `lane.flush` at the end of this loop turn."""
-        ...
 
 
 class Lane:
@@ -129,7 +88,7 @@ class Lane:
         self._out: list[bytes] = []
         self._appetite: Appetite | None = None
         self._held_timer: TimerHandle | None = None
-        self._finished = Recent(FINISHED_SIZE)
+        self._finished: Recent[bytes] = Recent(FINISHED_SIZE)
         # Lost while their connection stands: a late FIN may still be in time.
         self._overheld: set[bytes] = set()
         self._closed: Callable[[], None] | None = None
@@ -164,10 +123,10 @@ class Lane:
                     return
                 continue
             stamp, attempts, raw_id, body = frame
-            if (attempts > 1 or owner.stopping or share is None) and self._known(
-                frame, received_at
-            ):
-                continue
+            if attempts > 1 or owner.stopping or share is None:
+                if self._known(frame, received_at):
+                    continue
+                attempts = self._attempt(frame)
             message = Stored(self, stamp, attempts, raw_id, body, received_at)
             held[raw_id] = message
             owner.in_flight += 1
@@ -211,15 +170,13 @@ class Lane:
         raw_id = frame.id
         held = self.leases.find(raw_id)
         if held is not None and held.stamp == frame.timestamp:
-            held.take_over(frame.attempts, received_at)
-            self.leases.renew(raw_id, held)
+            self._take_over(held, frame, received_at)
             return True
         running = self.lost.get(raw_id)
         if running is not None and running.stamp == frame.timestamp and self.share is not None:
             del self.lost[raw_id]
             self._overheld.discard(raw_id)
-            running.take_over(frame.attempts, received_at)
-            self.leases.renew(raw_id, running)
+            self._take_over(running, frame, received_at)
             self.share.in_flight += 1
             self._owner.plan_soon()
             return True
@@ -227,9 +184,24 @@ class Lane:
             self._send(fin(raw_id))
             return True
         if self._owner.stopping or self.share is None:
+            self._wiring.unstarted.note(self._name(frame.id, frame.timestamp))
             self._send(req(frame.id, 0))
             return True
         return False
+
+    def _take_over(self, holder: Stored, frame: Message, received_at: float) -> None:
+        """Give `holder` the new lease. What it began, or will begin, is one attempt."""
+        self.spare(holder)
+        holder.take_over(self._attempt(frame), received_at)
+        self.leases.renew(frame.id, holder)
+
+    def _attempt(self, frame: Message) -> int:
+        """Which attempt this delivery is; see `unstarted`."""
+        name = self._name(frame.id, frame.timestamp)
+        return self._wiring.unstarted.attempt(name, frame.attempts)
+
+    def _name(self, raw_id: bytes, stamp: int) -> Name:
+        return (self.topic, self._owner.channel, raw_id, stamp)
 
     def _other(self, frame: Frame) -> None:
         if isinstance(frame, Heartbeat):
@@ -263,7 +235,9 @@ class Lane:
         for message in messages:
             if self.share is not None:
                 self.share.in_flight -= 1
-            if message.state is not State.HELD:
+            if message.state is State.HELD:
+                self.spare(message)
+            else:
                 self.lost[message.raw_id] = message  # it runs, or is being moved
             if message.state is not State.SETTLED and not message.lose():
                 self._owner.given_up(message, failure=False)
@@ -301,6 +275,10 @@ class Lane:
             self._send(req(message.raw_id, milliseconds(delay, self._limits.max_delay)))
         self._owner.given_up(message, failure=penalty)
         return not lost
+
+    def spare(self, message: Stored) -> None:
+        """One delivery of this message began no handler; it costs no attempt."""
+        self._wiring.unstarted.note(self._name(message.raw_id, message.stamp))
 
     def move(self, message: Stored, topic: str, record: bytes, delay: float, *, lost: bool) -> None:
         """Keep the lease until the record is stored."""

@@ -4,9 +4,9 @@
     HELD -lease lost-> SETTLED    CLAIMED -lease lost-> LOST -settle-> SETTLED
 
 A message whose handler has not begun is given up with its lease: it comes again
-as a new delivery. One whose handler runs is kept as LOST: when it comes again
-to this consumer, no second run begins, the running one takes the new lease over
-and finishes that (case 3).
+as a new delivery, and this one costs no attempt. One whose handler runs is kept
+as LOST: when it comes again to this consumer, no second run begins, the running
+one takes the new lease over and finishes that (case 3).
 """
 
 from __future__ import annotations
@@ -85,6 +85,8 @@ class Stored:
         state = self.state
         if state is _SETTLED:
             return False
+        if state is _HELD and not penalty:
+            self.lane.spare(self)
         self.state = _SETTLED
         return self.lane.requeue(self, delay, penalty=penalty, lost=state is _LOST)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from irismq_runtime.mailbox.handshake import Wishes
 from irismq_runtime.mailbox.pulse import Pulse
 from irismq_runtime.mailbox.reconnect import DialBudget, Reconnect
+from irismq_runtime.mailbox.unstarted import Unstarted
 from irismq_runtime.observe.logs import RateLimitedLog
 
 if TYPE_CHECKING:
@@ -127,6 +128,7 @@ class Wiring:
         self.network = network
         self.log = RateLimitedLog("irismq.mailbox", clock)
         self.pulse = Pulse(clock.monotonic())
+        self.unstarted = Unstarted()
         self.dials = asyncio.Semaphore(config.concurrent_dials)
         self.budget = DialBudget(config.dials_per_second)
         #: Called when the beats must come more often.

@@ -25,7 +25,7 @@ _HELP = {
     "duplicates": "messages that came again after they were finished",
     "expired": "messages that came after their expiry",
     "deferred": "messages that came before their due time",
-    "leases_lost": "messages whose handler outlived the broker's limit",
+    "leases_lost": "messages that the broker took back while their handler ran",
     "undecodable": "messages that could not be read",
     "unsigned": "messages without a valid signature",
     "requests": "requests taken",

@@ -97,16 +97,43 @@ async def test_the_first_settlement_counts(transport: MailboxTransport):
     assert not message.bury(f"{topic}.dead", b"r")
 
 
-async def test_a_requeued_message_comes_again_with_one_more_attempt(transport: MailboxTransport):
+async def test_a_claimed_message_comes_again_with_one_more_attempt(transport: MailboxTransport):
     topic = fresh_topic()
-    sink = await sink_on(
-        transport,
-        topic,
-        lambda m: m.finish() if m.attempts > 2 else m.requeue(0.0, penalty=False),
-    )
+
+    def handle(message: Any) -> None:
+        assert sink.consumption.claim(message)
+        assert message.finish() if message.attempts > 2 else message.requeue(0.0, penalty=False)
+
+    sink = await sink_on(transport, topic, handle)
     await transport.publish(topic, b"x")
     await sink.count(3)
     assert [message.attempts for message in sink.messages] == [1, 2, 3]
+
+
+async def test_what_was_not_claimed_is_no_attempt_unless_it_is_a_failure(
+    transport: MailboxTransport,
+):
+    topic = fresh_topic()
+
+    def handle(message: Any) -> None:
+        came = len(sink.messages)
+        assert message.finish() if came == 5 else message.requeue(0.0, penalty=came == 3)
+
+    sink = await sink_on(transport, topic, handle)
+    await transport.publish(topic, b"x")
+    await sink.count(5)
+    assert [message.attempts for message in sink.messages] == [1, 1, 1, 2, 2]
+
+
+async def test_a_message_is_claimed_once(transport: MailboxTransport):
+    topic = fresh_topic()
+    sink = await sink_on(transport, topic, lambda message: None)
+    await transport.publish(topic, b"x")
+    message: StoredMessage = (await sink.count(1))[0]
+    assert sink.consumption.claim(message)
+    assert not sink.consumption.claim(message)
+    assert message.finish()
+    assert not sink.consumption.claim(message)
 
 
 async def test_a_buried_message_is_in_the_dead_topic_and_nowhere_else(transport: MailboxTransport):

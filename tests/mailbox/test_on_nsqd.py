@@ -196,7 +196,7 @@ async def test_case_17_what_waits_is_with_another_consumer_in_under_a_second(nsq
         await second.count(20)
         assert time.monotonic() - start < 1.0
         await stopping
-        assert {message.attempts for message in second.messages} == {2}
+        assert {message.attempts for message in second.messages} == {1}  # none had begun
         # Case 16: the one that ran was finished and is with nobody.
         assert first.messages[0].body not in second.bodies
 
@@ -241,7 +241,9 @@ async def test_case_3_one_run_at_a_time_past_the_brokers_maximum(kind: Any):
         start = time.monotonic()
         await sink.until(lambda: message.lease_lost)
         assert time.monotonic() - start < 2.0
-        await eventually(lambda: message.attempts == 2, seconds=12.0)
+        came = message.received_at
+        await eventually(lambda: message.received_at > came)
+        assert message.attempts == 1  # the same run goes on
         assert message.finish()
         await made.publish(topic, b"next")
         await sink.count(2)
@@ -265,7 +267,7 @@ async def test_case_23_a_killed_consumers_messages_come_back_after_the_lease(nsq
         await second.count(5, seconds=12.0)
         # nsqd scans a young channel for the first time after 5 s.
         assert 0.5 < time.monotonic() - start < 8.0
-        assert {message.attempts for message in second.messages} == {2}
+        assert {message.attempts for message in second.messages} == {1}  # none had begun
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.3])

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from actors import Actor, message, receives
+from actors import Actor, Retry, message, receives
 from actors.testing import ManualClock, settle
 from irismq_runtime.errors import EncodeError
 from irismq_runtime.messaging import dead_topic
+from irismq_runtime.node import durable
 from irismq_runtime.wire import Envelope, Kind, decode_dead_untrusted, encode_envelope, new_id
 from supervisors import Backoff, Supervisor, child
 from tests.node.helpers import Add, Counter, Fail, World
@@ -192,6 +193,59 @@ async def test_case_3_a_redelivery_joins_the_run_in_hand(world, clock):
         assert first.settled is None
         assert second.settled == ("finish",)
         assert node.parts.incoming.counters.leases_lost == 1
+
+
+async def test_a_message_whose_lease_is_lost_while_it_waits_is_told_nothing_of_it(world, clock):
+    """Its new lease stands when its turn comes, and no handler had begun before."""
+    gate, log, attempts = asyncio.Event(), [], []
+
+    class Counting(Holder):
+        @receives(Hold)
+        async def hold(self, message: Hold) -> None:
+            attempts.append(self.context.attempt)
+            await super().hold(message)
+
+    async with world.node("server", clock=clock, max_attempts=1) as node:
+        await node.start(Supervisor.of(child(Counting, gate, log)))
+        node.ref("test.holder").tell(Hold("runs"))
+        node.ref("test.holder").tell(Hold("waits"))
+        await settle(node.system)
+        for _ in range(3):
+            consumption(node).history[-1].lose_lease()
+            await settle(node.system)
+        assert len(consumption(node).history) == 5
+        gate.set()
+        await settle(node.system)
+        assert [entry for entry in log if entry[0] == "end"] == [
+            ("end", "runs", False),
+            ("end", "waits", False),
+        ]
+        assert attempts == [1, 1]
+        assert node.parts.incoming.counters.leases_lost == 0
+        assert node.parts.incoming.counters.buried == 0
+
+
+async def test_an_event_that_was_sent_away_early_is_tried_as_often_as_any_other(world, clock):
+    tried = []
+
+    class Reader(Actor):
+        subscribes = (durable("news", channel="board"),)
+
+        def on_receive(self, message):
+            tried.append(message)
+            raise Retry(after=0.0)
+
+    async with world.node("server", clock=clock, max_attempts=3) as node:
+        await node.start(Supervisor.of(child(Reader)))
+        due = round((clock.time() + 60.0) * 1000)
+        event = Envelope(Kind.EVENT, new_id(), "", b"\xa4late", {"t": due})
+        world.broker.store("news", encode_envelope(event), 0)
+        await pump(node, clock, 30.0)  # a broker that forgot its deferral: sent away once
+        assert tried == []
+        await pump(node, clock, 31.0)
+        await pump(node, clock)
+        assert tried == ["late"] * 3
+        assert len(world.broker.bodies(dead_topic("news"))) == 1
 
 
 async def test_case_26_a_message_that_comes_before_its_due_time_is_sent_away_again(

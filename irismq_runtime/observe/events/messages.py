@@ -219,7 +219,7 @@ class DispatchDuplicate(Record):
 
 @event("dispatch.lease_lost")
 class DispatchLeaseLost(Record):
-    """A handler outlived the broker's limit: another may run the message. By dispatch."""
+    """The broker took a message back while its handler ran: another may run it. By dispatch."""
 
     id: str
     address: str
