@@ -297,7 +297,7 @@ async def test_case_62_callers_that_come_and_go_leave_nothing_behind(servers):
 
         async def visit(number):
             async with pyiris.connect(servers.relay.host, servers.relay.port) as iris:
-                answer = await iris.request(address, b'{"caller": %d}' % number, timeout=5)
+                answer = await iris.request(address, b'{"caller": %d}' % number, timeout=20)
             assert answer
 
         async def visits(count):
