@@ -23,7 +23,7 @@ from .pages import Page, read
 if TYPE_CHECKING:
     from irismq_runtime import ServiceRef
 
-__all__ = ["PAGES", "Fetcher"]
+__all__ = ["PAGES", "Fetcher", "pause"]
 
 PAGES = "crawler.pages"
 #: Seconds for a whole request.
@@ -69,11 +69,16 @@ class Fetcher(Actor):
         return read(url, answer.body.decode("utf-8", "replace"))
 
 
+def pause(said: str | None) -> float:
+    """Seconds until a busy host may be asked again: 30 when it names a date, or nothing."""
+    return float(said) if said is not None and said.isdecimal() else 30.0
+
+
 def _check(answer: HTTPResponse) -> None:
     """Return when there is a page to read. Raises `Retry`, `Reject`."""
     headers: Any = answer.headers
     if answer.code in {429, 503}:
-        raise Retry(after=float(headers.get("Retry-After", 30)), penalty=False)
+        raise Retry(after=pause(headers.get("Retry-After")), penalty=False)
     if answer.code >= 500:
         raise Retry
     if answer.code >= 400:

@@ -13,7 +13,7 @@ from tornado.web import Application, RequestHandler
 from irismq_runtime import Node
 from supervisors import child
 
-from .fetcher import PAGES
+from .fetcher import PAGES, pause
 from .library import LIBRARY
 from .messages import Fetch, Listing
 from .pages import read
@@ -119,3 +119,11 @@ async def test_every_page_of_a_site_is_fetched_once_and_broken_links_are_listed(
 def test_links_of_other_sites_are_not_followed() -> None:
     page = read("http://here/x/", '<a href="y">1</a><a href="http://there/">2</a><a>3</a>')
     assert page.links == {"http://here/x/y"}
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [("7", 7.0), (None, 30.0), ("Wed, 21 Oct 2026 07:28:00 GMT", 30.0), ("-1", 30.0)],
+)
+def test_a_busy_host_is_asked_again_when_it_says(said: str | None, seconds: float) -> None:
+    assert pause(said) == seconds
