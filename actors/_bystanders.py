@@ -3,8 +3,8 @@
 Most actors have none of these, so a cell makes this on demand. What an
 incarnation set up ends with it, in this order: its timers, its watches, the
 stash (back to the front of the inbox, in order), the answers it has promised
-(they fail), the callbacks that wait for its end. Those who watch the slot stay
-until the slot has ended.
+(they fail, unless their deadlines came first), the callbacks that wait for its end.
+Those who watch the slot stay until the slot has ended.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actors._mailbox import Mailbox
+    from actors.clock import TimerHandle
     from actors.delivery import Parcel
     from actors.ref import ActorRef
     from actors.timers import Timer
@@ -49,8 +50,9 @@ class Bystanders:
         self.watching: dict[Any, None] = {}
         self.timers: set[Timer] = set()
         self.stash: deque[Any] = deque()
-        #: Requests that this incarnation has promised to answer later.
-        self.owed: set[Parcel] = set()
+        #: Requests that this incarnation has promised to answer later, each with the
+        #: timer of its deadline; a local ask has none, for its system knows the deadline.
+        self.owed: dict[Parcel, TimerHandle | None] = {}
         #: Called once when this incarnation is over.
         self.at_end: list[Callable[[], None]] = []
 
@@ -62,8 +64,10 @@ class Bystanders:
             ref.remove_watcher(cell.ref)
         self.watching.clear()
         self.unstash(cell)
-        owed, self.owed = self.owed, set()
-        for parcel in owed:
+        owed, self.owed = self.owed, {}
+        for parcel, due in owed.items():
+            if due is not None:
+                due.cancel()
             parcel.fail(_unanswered(cell.exit))
         at_end, self.at_end = self.at_end, []
         for callback in at_end:

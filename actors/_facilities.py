@@ -182,8 +182,8 @@ class Facilities:
     def reply_later(self) -> Reply:
         """Promise the answer of the message in hand: call the `Reply` when it is there.
 
-        The handler returns meanwhile and others run. The asker's deadline
-        holds, and the end of this incarnation fails the ask.
+        The handler returns meanwhile and others run. The promise ends with the
+        asker's deadline, and the end of this incarnation fails the ask.
         """
         cell = self._own_cell()
         return Reply(cell, cell.promise())

@@ -14,12 +14,11 @@ from actors._failure import tell_ended
 from actors._mailbox import Mailbox
 from actors.ask import Ask
 from actors.context import EMPTY, Context
-from actors.delivery import Delivery, Parcel
+from actors.delivery import Delivery, Outcome, Parcel
 from actors.errors import ActorDeadError, MailboxFull, StashFull
 from actors.exits import Exit
 
 if TYPE_CHECKING:
-    from actors.delivery import Outcome
     from actors.ref import ActorRef
     from actors.system import System
 
@@ -117,15 +116,41 @@ class InHand(Mailbox):
         """Take the message in hand over, to be answered later by this incarnation."""
         parcel = self.take_in_hand()
         if parcel is not None:
-            self.company().owed.add(parcel)
+            self.company().owed[parcel] = None
             parcel.promised()
+            if isinstance(parcel, Ask):
+                if parcel.done():  # its end came first, and has found no promise
+                    self.keep_promise(parcel)
+            elif isinstance(parcel, Delivery) and parcel.deadline is not None:
+                self.system.call_on_loop(self._expect, parcel, parcel.deadline)
         return parcel
 
+    def _expect(self, parcel: Parcel, deadline: float) -> None:
+        """End the promise at `deadline`; of a local ask the system knows that by itself."""
+        owed = self.company().owed
+        if parcel in owed:
+            clock = self.system.clock
+            delay = max(0.0, deadline - clock.monotonic())
+            owed[parcel] = clock.call_later(delay, self._overdue, parcel)
+
+    def _overdue(self, parcel: Parcel) -> None:
+        if self.keep_promise(parcel):
+            self.system.counters.expired += 1
+            parcel.fail(Outcome("expired"))
+
     def keep_promise(self, parcel: Parcel) -> bool:
-        """The answer is about to be given; False when it was, or can no longer be."""
-        if self.bystanders is None or parcel not in self.bystanders.owed:
+        """The promise ends, as the answer is about to be given, or nobody waits any more.
+
+        False when it has ended before. Any thread.
+        """
+        if self.bystanders is None:
             return False
-        self.bystanders.owed.discard(parcel)
+        try:
+            timer = self.bystanders.owed.pop(parcel)
+        except KeyError:
+            return False
+        if timer is not None:
+            self.system.call_on_loop(timer.cancel)
         return True
 
     def cancel_in_hand(self, parcel: Parcel) -> bool:  # noqa: ARG002  # subclasses look at it

@@ -31,7 +31,8 @@ class Counters:
 
     #: Answers that came after the caller had given up.
     late_answers: int = 0
-    #: Asks whose caller had given up when their turn came: not handled.
+    #: Asks whose caller had given up when their turn came: not handled. And promised
+    #: answers (`reply_later`) whose deadline came first.
     expired: int = 0
     #: Messages that a full inbox refused.
     refused: int = 0

@@ -88,7 +88,8 @@ class Ask(Future[T], Parcel, Generic[T]):
         if self._pending.pop(self, None) is None:
             return False
         message_type = type(self.message).__name__
-        self.cell.cancel_in_hand(self)
+        if not self.cell.keep_promise(self):
+            self.cell.cancel_in_hand(self)
         self._resolve(None, AskCancelled(self.cell.ref, message_type))
         return True
 
@@ -141,11 +142,18 @@ class Ask(Future[T], Parcel, Generic[T]):
         if self._pending.pop(self, None) is None:
             return False
         self._resolve(None, error)
+        if self.cell.keep_promise(self):
+            self.cell.system.counters.expired += 1
         return True
 
     def expire(self) -> None:
         """The deadline has come. Loop thread only."""
         self.give_up(self._timeout_error(self.timeout))
+
+    def late(self) -> None:
+        """Count the answer, unless it is no answer to a caller who has given up."""
+        if self._done:
+            self.cell.system.late_answer(self)
 
     def again(self) -> None:
         """Its handler asked for one more try: the context counts it."""
@@ -163,6 +171,7 @@ class Ask(Future[T], Parcel, Generic[T]):
     def _claim(self) -> None:
         super()._claim()
         self._pending.pop(self, None)
+        self.cell.keep_promise(self)
 
     def moved(self, cell: Cell) -> None:
         """It was forwarded: another actor answers."""

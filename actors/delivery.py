@@ -49,7 +49,8 @@ class Outcome(NamedTuple):
     `error`, and lives. "crashed": `error` left it, and `exit` says the rest.
     "retry" and "reject": it raised `Retry` (`retry_after`, `penalty`) or
     `Reject` (`error`). "expired": the deadline had passed when the turn came,
-    the handler did not run. "dead": the slot ended first (`exit`).
+    the handler did not run, or it passed before the answer that was promised
+    came. "dead": the slot ended first (`exit`).
     "cancelled": by `Delivery.cancel()`.
     """
 
@@ -108,6 +109,9 @@ class Parcel:
 
     def promised(self) -> None:
         """Its handler will answer later, and goes on."""
+
+    def late(self) -> None:
+        """The answer that was promised is there, and nobody waits for it."""
 
     def reply(self, value: Any) -> None:
         """The handler returned `value`. Any thread."""

@@ -13,7 +13,10 @@ __all__ = ["Reply"]
 
 
 class Reply:
-    """The promise of one answer. Call it once, on the loop; later calls do nothing."""
+    """The promise of one answer. Call it once, on the loop; later calls do nothing.
+
+    It ends by itself when the deadline of who asked has passed.
+    """
 
     __slots__ = ("_cell", "_parcel")
 
@@ -24,7 +27,10 @@ class Reply:
     def __call__(self, value: Any = None, *, error: BaseException | None = None) -> bool:
         """Answer with `value`, or with `error`. False when nobody waits for it any more."""
         parcel, self._parcel = self._parcel, None
-        if parcel is None or not self._cell.keep_promise(parcel):
+        if parcel is None:
+            return False
+        if not self._cell.keep_promise(parcel):
+            parcel.late()
             return False
         if error is None:
             parcel.reply(value)

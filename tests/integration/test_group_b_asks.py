@@ -237,6 +237,28 @@ async def test_case_51_any_exception_arrives_as_short_text(servers):
             assert len(error.text) + len(error.traceback_text) < 25_000
 
 
+async def test_case_47_promised_answers_that_never_come_leave_nothing_behind(servers):
+    address, held = unique("b.promised"), []
+    async with servers.node("shop") as shop, servers.node("client") as client:
+        await shop.start(Supervisor.of(child(Holder, address, held=held)))
+        await until(lambda: client.members(address))
+        (binding,) = shop.parts.binder
+        asked, company = binding.handler.asked, binding.ref._cell.company()
+        ref = client.ref(address)
+        patient = ref.ask(Do("hold"), timeout=60.0)
+        await until(lambda: held)
+        asks = [ref.ask(Do("hold"), timeout=0.2) for _ in range(200)]
+        outcomes = [await outcome(ask) for ask in asks]
+        assert {type(error) for error in outcomes} == {AskTimeout}
+        await until(lambda: len(asked.deliveries) == len(company.owed) == 1)
+        keep, *broken = held
+        assert not any(reply("late") for reply in broken)
+        assert keep("patience")
+        assert await patient == "patience"
+        assert not asked.deliveries
+        assert not company.owed
+
+
 async def test_asks_that_were_given_up_do_not_keep_the_places_of_others(servers):
     """A real relay hands a member 16 requests and broadcasts at once, and no more."""
     address = unique("b.places")

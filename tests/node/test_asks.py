@@ -19,11 +19,15 @@ from actors import (
     Refused,
     Restarting,
     message,
+    receives,
 )
+from actors.testing import ManualClock, settle
 from irismq_runtime import NoSuchService, RemoteError, current_node
 from irismq_runtime.errors import ConnectionLost, EncodeError, MessageTooLarge, RemoteFault
+from irismq_runtime.node.presence import SETTLE
 from supervisors import Backoff, Supervisor, child
 from tests.node.helpers import Add, Counter, Fail, Total, World
+from tests.support.transports import MemoryBroker
 
 
 @message("test.do")
@@ -348,3 +352,47 @@ async def test_refs_work_from_other_threads_and_block_only_there(world, client):
             counter.ask(Total(), block=True)
         with pytest.raises(BlockingCall):
             counter.tell(Add(0)).wait()
+
+
+class Promiser(Actor):
+    """Promises an answer to whoever asks, and keeps the promise to "kept" alone."""
+
+    address = "test.promiser"
+    inbox_limit = 20_000
+
+    def __init__(self):
+        self.replies = {}
+
+    @receives(Do)
+    def promise(self, message):
+        self.replies.setdefault(message.what, []).append(self.reply_later())
+
+
+async def test_case_47_promised_answers_that_never_come_leave_nothing_after_their_deadlines():
+    clock = ManualClock()
+    world = World(MemoryBroker(clock))
+    async with world.node("client", clock=clock) as client, world.node("one", clock=clock) as one:
+        root = await one.start(Supervisor.of(child(Promiser)))
+        await settle(client.system)
+        clock.advance(SETTLE)
+        (binding,) = one.parts.binder
+        asked, company = binding.handler.asked, binding.ref._cell.company()
+        ref = client.ref("test.promiser")
+        asks = [ref.ask(Do("never"), timeout=2.0) for _ in range(10_000)]
+        longer, kept = ref.ask(Do("kept"), timeout=4.0), ref.ask(Do("kept"), timeout=2.0)
+        await settle(one.system)
+        replies = binding.ref._cell.actor.replies
+        assert len(asked.deliveries) == len(company.owed) == 10_002
+        assert replies["kept"][1]("in time")
+        clock.advance(2.0)
+        assert {type(await _outcome(ask)) for ask in asks} == {AskTimeout}
+        assert await kept == "in time"
+        assert len(asked.deliveries) == len(company.owed) == 1
+        assert one.parts.incoming.counters.late == 10_000
+        assert one.system.statistics().expired == 10_000
+        assert not any(reply("late") for reply in replies["never"])
+        assert one.parts.incoming.counters.late == 10_000  # each counts once
+        assert replies["kept"][0]("in time as well")
+        assert await longer == "in time as well"
+        assert not asked.deliveries
+        assert root.is_alive()
