@@ -347,10 +347,10 @@ class Member(Protocol):
 class AddressTransport(Protocol):
     """Reaches who is alive now. Best effort, deadlines on everything."""
 
-    async def start(self) -> None:
     #: Called when requests can be sent again after the relay was away, before any is.
     on_back: Callable[[], None] | None
 
+    async def start(self) -> None:
         """Connect. Raises `NotConnected` when nobody answers in time."""
 
     async def join(self, cluster: str, handler: MemberHandler) -> Member:
@@ -371,10 +371,10 @@ class AddressTransport(Protocol):
         `MessageTooLarge`. Cancelling it forgets the request. `on_done` is called
         with it when it is done, no later than a done callback would be, and must
         not raise; not when it was done already as it was returned.
-        """
         What was held while the relay was away is sent when it is back; with `on_done`
         it is given back, as `ConnectionLost` ("not sent", `RETURNED`), to its owner,
         who knows better whether somebody is there to be asked.
+        """
 
     def broadcast(self, cluster: str, body: bytes) -> None:
         """Send to every live member. Raises `ConnectionLost` when cut off."""
