@@ -35,7 +35,7 @@ Read = Callable[[NsqClient], Awaitable[Frame | None]]
 #: Answers heartbeats on the way.
 NEXT = NsqClient.frame
 
-OPTIONS = NsqdOptions(max_msg_timeout=3.0, max_req_timeout=2.0, msg_timeout=1.5)
+OPTIONS = NsqdOptions(max_msg_timeout=6.0, max_req_timeout=2.0, msg_timeout=1.5)
 
 #: Binary fractions add up exactly, whatever their order.
 MOMENT = 1 / 64
@@ -52,7 +52,7 @@ class Times(Protocol):
         ...
 
     async def touch(self, client: NsqClient, message: nsq.Message) -> None:
-        """Touch the message about one and two seconds after the mark."""
+        """Touch the message about one, two and three seconds after the mark."""
 
     def a_second(self) -> None:
         """Let one more second pass."""
@@ -80,7 +80,7 @@ class ManualTimes:
         return await read(client)
 
     async def touch(self, client: NsqClient, message: nsq.Message) -> None:
-        for _ in range(2):
+        for _ in range(3):
             self._clock.advance(1.0)
             client.send(nsq.touch(message.id))
             await client.synced()
@@ -108,7 +108,7 @@ class RealTimes:
         return frame
 
     async def touch(self, client: NsqClient, message: nsq.Message) -> None:
-        for _ in range(2):  # the heartbeats come one a second
+        for _ in range(3):  # the heartbeats come one a second
             assert await client.any_frame() == HEARTBEAT
             client.send(nsq.nop(), nsq.touch(message.id))
 
@@ -181,11 +181,11 @@ async def touched(server: NsqdServer, times: Times) -> None:
     """TOUCH restarts the lease, but not past max-msg-timeout, and says nothing."""
     async with nsq_client(server.port) as client:
         beats = {"heartbeat_interval": 1000} if server.kind == "real" else {}
-        await scanned(server, client, "touched", msg_timeout=2000, **beats)
+        await scanned(server, client, "touched", msg_timeout=4000, **beats)
         times.mark()
         first = await told(client, "touched")
         await times.touch(client, first)
-        again = await times.comes_after(3.0, client, NEXT)
+        again = await times.comes_after(6.0, client, NEXT)
         assert isinstance(again, nsq.Message)
         assert again.attempts == 2
 
