@@ -349,7 +349,7 @@ class StoredDispatch:
         self._in.log.fault(
             "buried",
             f"{self.address}: a message went to {self.dead_topic} after "
-            f"{stored.attempts} deliveries: {reason}",
+            f"{stored.attempts} attempts: {reason}",
         )
         if self._in.events.active:
             self._in.events.emit(

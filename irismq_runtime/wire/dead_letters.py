@@ -39,7 +39,7 @@ class DeadRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `body`: the whole message as it was received, envelope or foreign bytes, so
     that a replay publishes it unchanged. `id`: its envelope id, empty when it
-    had none that could be read. `attempts`: deliveries, the last one included.
+    had none that could be read. `attempts`: deliveries that counted, the last included.
     `reason`: for a person. `error`, `traceback`: of the last failure, if that
     was one. `time`: unix seconds. `node`: who gave it up.
     """

@@ -5,6 +5,7 @@ On a scripted broker, which counts as nsqd does: one more for each delivery.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from irismq_runtime.protocols.nsq.records import Dpub, Req
@@ -129,9 +130,13 @@ async def test_what_crosses_the_stop_is_no_attempt():
     world, consumption = await consuming()
     (running,) = await delivered(world, 0, attempts=1)
     assert consumption.claim(running)
-    consumption.stopping = True
+    peer = world.network.consumer()
+    stopping = asyncio.ensure_future(consumption.stop(5.0))
     assert await delivered(world, 1, attempts=1) == []
-    consumption.stopping = False
+    assert peer.of(Req) == [Req(message_id(1), 0)]
+    running.finish()
+    await stopping
+    await world.consume()
     (again,) = await delivered(world, 1, attempts=2)
     assert again.attempts == 1
     await close(world)
