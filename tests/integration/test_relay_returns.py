@@ -6,6 +6,9 @@ Who dials when is the test's: a gate holds back the links of one node, or one of
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -60,8 +63,32 @@ class Gates:
         self.shut.pop(cluster).set()
 
 
-def node(servers, name, gates):
-    return servers.node(name, transports=gates.transports, presence_period=PERIOD)
+@dataclass
+class Pair:
+    """A client, and a shop with one actor; the gates of each."""
+
+    client: Any
+    shop: Any
+    ours: Gates
+    theirs: Gates
+    log: list[str]
+    address: str
+
+    @property
+    def ref(self):
+        return self.client.ref(self.address)
+
+
+@contextlib.asynccontextmanager
+async def pair(servers):
+    ours, theirs, log, address = Gates(servers), Gates(servers), [], unique("b.returns")
+    async with (
+        servers.node("client", transports=ours.transports, presence_period=PERIOD) as client,
+        servers.node("shop", transports=theirs.transports, presence_period=PERIOD) as shop,
+    ):
+        await shop.start(Supervisor.of(child(Holder, address, log)))
+        await until(lambda: client.members(address))
+        yield Pair(client, shop, ours, theirs, log, address)
 
 
 async def cut(servers, *nodes):
@@ -80,96 +107,69 @@ def connections(each):
 async def test_case_53_asks_wait_for_a_member_that_returns_after_the_relay(
     servers, kills_relay, late
 ):
-    address, log = unique("b.returns"), []
-    theirs = Gates(servers)
-    async with (
-        node(servers, "client", Gates(servers)) as client,
-        node(servers, "shop", theirs) as shop,
-    ):
-        await shop.start(Supervisor.of(child(Holder, address, log)))
-        await until(lambda: client.members(address))
-        gate = "*" if late == "the whole node" else address
-        theirs.shut_for(gate)
-        await cut(servers, client, shop)
-        ref = client.ref(address)
-        asks = [ref.ask(Do(f"away {i}"), timeout=60.0) for i in range(10)]
+    async with pair(servers) as two:
+        gate = "*" if late == "the whole node" else two.address
+        two.theirs.shut_for(gate)
+        await cut(servers, two.client, two.shop)
+        asks = [two.ref.ask(Do(f"away {i}"), timeout=60.0) for i in range(10)]
         await servers.relay.restart()
-        await until(lambda: client.health().ready)
-        if gate == address:
-            await until(lambda: client.parts.presence.hears(private_cluster(shop.id)))
-        asks += [ref.ask(Do(f"back {i}"), timeout=60.0) for i in range(10)]
-        hasty = await outcome(ref.ask(Do("hasty"), timeout=0.05))
+        await until(lambda: two.client.health().ready)
+        if gate == two.address:
+            await until(lambda: two.client.parts.presence.hears(private_cluster(two.shop.id)))
+        asks += [two.ref.ask(Do(f"back {i}"), timeout=60.0) for i in range(10)]
+        hasty = await outcome(two.ref.ask(Do("hasty"), timeout=0.05))
         assert isinstance(hasty, AskTimeout)
         assert "have not come back" in str(hasty)
         assert not any(ask.done() for ask in asks)
-        theirs.open_for(gate)
+        two.theirs.open_for(gate)
         expected = [f"{when} {i}" for when in ("away", "back") for i in range(10)]
         assert await asyncio.gather(*asks) == expected
-        assert sorted(log) == expected  # nothing ran twice
+        assert sorted(two.log) == expected  # nothing ran twice
 
 
 async def test_case_53_an_ask_of_one_actor_waits_for_its_node(servers, kills_relay):
-    address, log = unique("b.returns"), []
-    theirs = Gates(servers)
-    async with (
-        node(servers, "client", Gates(servers)) as client,
-        node(servers, "shop", theirs) as shop,
-    ):
-        await shop.start(Supervisor.of(child(Holder, address, log)))
-        await until(lambda: client.members(address))
-        (member,) = client.members(address)
-        peer = PeerRef(client.parts.outbound, shop.id, member.urn)
-        theirs.shut_for(private_cluster(shop.id))
-        await cut(servers, client, shop)
+    async with pair(servers) as two:
+        (member,) = two.client.members(two.address)
+        peer = PeerRef(two.client.parts.outbound, two.shop.id, member.urn)
+        two.theirs.shut_for(private_cluster(two.shop.id))
+        await cut(servers, two.client, two.shop)
         asks = [peer.ask(Do("away"), timeout=60.0)]
         await servers.relay.restart()
-        await until(lambda: client.health().ready and client.parts.presence.hears(address))
+        await until(
+            lambda: two.client.health().ready and two.client.parts.presence.hears(two.address)
+        )
         asks.append(peer.ask(Do("back"), timeout=60.0))
-        assert await client.ref(address).ask(Do("meanwhile"), timeout=60.0) == "meanwhile"
+        assert await two.ref.ask(Do("meanwhile"), timeout=60.0) == "meanwhile"
         assert not any(ask.done() for ask in asks)
-        theirs.open_for(private_cluster(shop.id))
+        two.theirs.open_for(private_cluster(two.shop.id))
         assert await asyncio.gather(*asks) == ["away", "back"]
 
 
 async def test_case_53_an_ask_waits_until_announcements_are_heard_again(servers, kills_relay):
-    address, log = unique("b.returns"), []
-    ours, theirs = Gates(servers), Gates(servers)
-    async with (
-        node(servers, "client", ours) as client,
-        node(servers, "shop", theirs) as shop,
-    ):
-        await shop.start(Supervisor.of(child(Holder, address, log)))
-        await until(lambda: client.members(address))
-        ours.shut_for(PRESENCE_CLUSTER)
-        theirs.shut_for(address)
-        await cut(servers, client, shop)
-        ref = client.ref(address)
-        asks = [ref.ask(Do("away"), timeout=60.0)]
+    async with pair(servers) as two:
+        two.ours.shut_for(PRESENCE_CLUSTER)
+        two.theirs.shut_for(two.address)
+        await cut(servers, two.client, two.shop)
+        asks = [two.ref.ask(Do("away"), timeout=60.0)]
         await servers.relay.restart()
-        await until(lambda: client.parts.addresses.health().ok)
-        asks.append(ref.ask(Do("back"), timeout=60.0))
-        theirs.open_for(address)
-        await until(lambda: shop.health().ready)
+        await until(lambda: two.client.parts.addresses.health().ok)
+        asks.append(two.ref.ask(Do("back"), timeout=60.0))
+        two.theirs.open_for(two.address)
+        await until(lambda: two.shop.health().ready)
         assert not any(ask.done() for ask in asks)
-        ours.open_for(PRESENCE_CLUSTER)
+        two.ours.open_for(PRESENCE_CLUSTER)
         assert await asyncio.gather(*asks) == ["away", "back"]
 
 
 async def test_case_52_a_held_ask_of_a_foreign_service_is_sent_when_the_relay_is_back(
     servers, kills_relay
 ):
-    address = unique("b.foreign")
-    ours = Gates(servers)
-    async with (
-        node(servers, "client", ours) as client,
-        node(servers, "shop", Gates(servers)) as shop,
-    ):
-        await shop.start(Supervisor.of(child(Holder, address)))
-        ours.shut_for("")
-        await cut(servers, client, shop)
-        ask = client.ref(address, foreign="json").ask("held", timeout=60.0)
+    async with pair(servers) as two:
+        two.ours.shut_for("")
+        await cut(servers, two.client, two.shop)
+        ask = two.client.ref(two.address, foreign="json").ask("held", timeout=60.0)
         await servers.relay.restart()
-        await until(lambda: shop.health().ready)
+        await until(lambda: two.shop.health().ready)
         assert not ask.done()
-        ours.open_for("")
+        two.ours.open_for("")
         assert await ask == "held"
