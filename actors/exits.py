@@ -42,10 +42,15 @@ class Exit:
         """True unless the reason is one that OTP does not report as an error."""
         return self.reason not in ("normal", "shutdown")
 
+    @property
+    def cause(self) -> str:
+        """The error's class and what it says, as text that can be sent; "" without an error."""
+        return "" if self.error is None else f"{type(self.error).__name__}: {_text(self.error)}"
+
     def __str__(self) -> str:
         parts: list[str] = [self.reason]
         if self.error is not None:
-            parts.append(f"({type(self.error).__name__}: {_text(self.error)})")
+            parts.append(f"({self.cause})")
         if self.message_type is not None:
             parts.append(f"while handling {self.message_type}")
         if self.restarts:
@@ -55,7 +60,8 @@ class Exit:
 
 def _text(error: BaseException) -> str:
     try:
-        return str(error)
+        # A lone surrogate has no UTF-8: no wire, log or terminal takes it.
+        return str(error).encode("utf-8", "backslashreplace").decode()
     except Exception as failure:  # an exception's own __str__ may do anything
         return f"its text cannot be had: {type(failure).__name__}"
 

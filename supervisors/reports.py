@@ -100,7 +100,8 @@ def exit_dict(exit_: Exit | None) -> dict[str, Any] | None:
 
 def _shortened(error: BaseException) -> str:
     try:
-        text = str(error)
+        # A lone surrogate has no UTF-8: no report could be sent with it.
+        text = str(error).encode("utf-8", "backslashreplace").decode()
     except Exception as broken:
         # The error of a user's class may fail to say what it is.
         return f"(its text failed: {type(broken).__name__})"

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import json
-import os
 import sys
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
@@ -18,32 +17,89 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 import msgspec
 import typer
 from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
 
 from actors import StartFailed
 from actors.errors import ActorError
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.advice import START_DEV
+from irismq_runtime.cli.streams import forget_stdout
 from irismq_runtime.errors import ConfigError, NotConnected, RemoteError, RuntimeFault
 from irismq_runtime.loop import run
 from supervisors import ChildStartFailed, SpecError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
 
-__all__ = ["err", "execute", "fail", "out", "print_json", "to_plain", "verdict"]
+__all__ = [
+    "err",
+    "execute",
+    "fail",
+    "out",
+    "print_json",
+    "print_rows",
+    "printable",
+    "to_plain",
+    "verdict",
+]
 
 T = TypeVar("T")
 
+
+class _Results(Console):
+    """Raises `BrokenPipeError` when its reader is gone, and so ends the command."""
+
+    def on_broken_pipe(self) -> None:
+        """Rich's own way is to end the process with code 1."""
+        raise  # noqa: PLE0704  # called where it is handled
+
+
+class _Remarks(Console):
+    """Falls silent when its reader is gone: a node goes on without one."""
+
+    def on_broken_pipe(self) -> None:
+        """Rich's own way is to end the process with code 1."""
+        self.quiet = True
+
+
 #: For results.
-out = Console(emoji=False)  # a channel `a:mailbox` is no picture
+out = _Results(emoji=False)  # a channel `a:mailbox` is no picture
+#: Columns of a table that nothing would be cut from.
+_WIDEST: Final = 10_000
 #: For everything else.
-err = Console(stderr=True, emoji=False)
+err = _Remarks(stderr=True, emoji=False)
 
 
 def fail(text: str, code: int = codes.FAILED) -> NoReturn:
     """Print one line and end with `code`."""
-    err.print(f"irismq: {' '.join(text.split())}", style="bold red", markup=False, soft_wrap=True)
+    line = f"irismq: {printable(' '.join(text.split()))}"
+    err.print(line, style="bold red", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(code)
+
+
+def printable(text: str) -> str:
+    """Return `text`, which may be a stranger's, with what a terminal would obey escaped."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def print_rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table of texts; where it would be too wide, each row as a block of lines."""
+    shown = [[Text(printable(cell)) for cell in row] for row in rows]
+    table = Table(*columns)
+    for row in shown:
+        table.add_row(*row)
+    wide = out.options.update(max_width=_WIDEST)
+    if Measurement.get(out, wide, table).minimum <= out.width:
+        out.print(table)
+        return
+    for row in shown:
+        for column, cell in zip(columns, row, strict=True):
+            out.print(Text(f"{column}: ").append_text(cell))
+        out.print()
 
 
 def execute(main: Coroutine[Any, Any, T], *, remedy: str = "") -> T:
@@ -53,7 +109,7 @@ def execute(main: Coroutine[Any, Any, T], *, remedy: str = "") -> T:
     except KeyboardInterrupt:
         raise typer.Exit(codes.FORCED) from None
     except BrokenPipeError:
-        _forget_stdout()
+        forget_stdout()
         raise typer.Exit(codes.OK) from None
     except Exception as error:
         if (found := verdict(error, remedy)) is None:
@@ -99,12 +155,6 @@ def _with_causes(error: BaseException) -> str:
             parts.append(text)
         cause = cause.__cause__
     return "; ".join(parts)
-
-
-def _forget_stdout() -> None:
-    """Keep the interpreter from flushing into the closed pipe when it ends."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())
 
 
 def to_plain(value: Any) -> Any:

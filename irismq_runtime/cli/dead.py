@@ -5,19 +5,20 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.completion import addresses
-from irismq_runtime.cli.console import err, execute, fail, out, print_json
-from irismq_runtime.cli.options import NSQD_DEFAULT, Nsqd
+from irismq_runtime.cli.console import err, execute, fail, out, print_json, print_rows
+from irismq_runtime.cli.options import NSQD_DEFAULT, Nsqd, need_address
 from irismq_runtime.observer import letters as dead
 from irismq_runtime.observer.letters import Filter, Letter, dead_letters
 
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="Look at, replay or drop the dead letters of an address.", add_completion=False
+    help="Look at, replay or drop the dead letters of an address.",
+    add_completion=False,
+    no_args_is_help=True,
 )
 
 Address = Annotated[
@@ -48,10 +49,12 @@ def list_letters(
     if as_json or not out.is_terminal:
         print_json(rows)
         return
-    table = Table("id", "time", "deliveries", "type", "reason")
-    for row in rows:
-        table.add_row(row["id"], row["time"], str(row["attempts"]), row["type"], row["reason"])
-    out.print(table)
+    if not rows:
+        err.print(f"{address} has no such dead letters", highlight=False, markup=False)
+        return
+    shown = ("id", "time", "attempts", "type", "reason")
+    columns = ("id", "time", "deliveries", "type", "reason")
+    print_rows(columns, ([str(row[name]) for name in shown] for row in rows))
 
 
 @app.command()
@@ -83,6 +86,7 @@ def replay(
     wanted = _needed(ids, reason, type_name, every=every)
 
     async def work() -> tuple[int, int]:
+        need_address(address)
         async with dead_letters(nsqd, address, limit) as (mailbox, letters):
             meant = _meant(letters, wanted)
             return (len(meant), 0) if dry_run else await dead.replay(mailbox, address, meant)
@@ -107,6 +111,7 @@ def drop(
     wanted = _needed(ids, reason, type_name, every=every)
 
     async def work() -> tuple[int, int]:
+        need_address(address)
         async with dead_letters(nsqd, address, limit) as (_, letters):
             meant = _meant(letters, wanted)
             return (len(meant), 0) if dry_run else dead.drop(meant)
@@ -139,6 +144,7 @@ def _said_back(count: int, what: str) -> None:
 async def _rows(
     nsqd: list[str], address: str, limit: int, wanted: Filter, *, full: bool = False
 ) -> list[dict[str, Any]]:
+    need_address(address)
     async with dead_letters(nsqd, address, limit) as (_, letters):
         return [one.full() if full else one.row() for one in _meant(letters, wanted)]
 

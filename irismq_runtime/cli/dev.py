@@ -10,6 +10,7 @@ import typer
 
 from irismq_runtime.cli.console import execute
 from irismq_runtime.cli.dashboard import Moment
+from irismq_runtime.cli.options import PORTS
 from irismq_runtime.cli.serving import serve
 from irismq_runtime.config import (
     DEFAULT_IRIS_PORT,
@@ -25,11 +26,13 @@ def dev(
     data: Annotated[
         Path | None, typer.Option("--data", help="Keep messages in this folder, across restarts.")
     ] = None,
-    nsqd_port: Annotated[int, typer.Option(help="TCP port of the broker.")] = DEFAULT_NSQD_PORT,
+    nsqd_port: Annotated[
+        int, typer.Option(help="TCP port of the broker.", **PORTS)
+    ] = DEFAULT_NSQD_PORT,
     nsqd_http_port: Annotated[
-        int, typer.Option(help="HTTP port of the broker.")
+        int, typer.Option(help="HTTP port of the broker.", **PORTS)
     ] = DEFAULT_NSQD_HTTP_PORT,
-    iris_port: Annotated[int, typer.Option(help="Port of the relay.")] = DEFAULT_IRIS_PORT,
+    iris_port: Annotated[int, typer.Option(help="Port of the relay.", **PORTS)] = DEFAULT_IRIS_PORT,
 ) -> None:
     """Run a broker and a relay on loopback, for development."""
     broker = OwnBroker(data=data, port=nsqd_port, http_port=nsqd_http_port)

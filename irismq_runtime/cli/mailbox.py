@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
-from rich.table import Table
 
 from irismq_runtime.cli.completion import addresses
-from irismq_runtime.cli.console import execute, fail, out, print_json
+from irismq_runtime.cli.console import execute, fail, out, print_json, print_rows
 from irismq_runtime.cli.http import get_json
-from irismq_runtime.cli.options import NSQD_HTTP_DEFAULT, NsqdHttp
+from irismq_runtime.cli.options import NSQD_HTTP_DEFAULT, NsqdHttp, http_endpoints, need_address
 from irismq_runtime.messaging import dead_topic, mailbox_topic
 
 __all__ = ["mailbox"]
+
+_COLUMNS: Final = ("nsqd", "topic", "channel", "depth", "in flight", "deferred", "consumers")
 
 
 def mailbox(
@@ -28,14 +29,15 @@ def mailbox(
     if as_json or not out.is_terminal:
         print_json(rows)
     elif rows:
-        out.print(_table(rows))
+        print_rows(_COLUMNS, map(_cells, rows))
     if not rows:
         fail(f"no broker knows a topic {mailbox_topic(address)!r}: nothing was ever told to it")
 
 
 async def _rows(address: str, endpoints: list[str]) -> list[dict[str, Any]]:
+    need_address(address)
     rows: list[dict[str, Any]] = []
-    for endpoint in endpoints:
+    for endpoint in http_endpoints(endpoints):
         for topic in (mailbox_topic(address), dead_topic(address)):
             stats = await get_json(endpoint, "/stats", topic=topic)
             for found in stats.get("topics") or ():
@@ -64,17 +66,8 @@ def _topic_rows(endpoint: str, topic: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _table(rows: list[dict[str, Any]]) -> Table:
-    table = Table("nsqd", "topic", "channel", "depth", "in flight", "deferred", "consumers")
-    for row in rows:
-        consumers = ", ".join(row["consumers"]) or "none"
-        table.add_row(
-            row["nsqd"],
-            row["topic"],
-            row["channel"],
-            f"{row['depth']:,}",
-            f"{row['in_flight']:,}",
-            f"{row['deferred']:,}",
-            consumers,
-        )
-    return table
+def _cells(row: dict[str, Any]) -> list[str]:
+    """What `_COLUMNS` show of a row."""
+    counts = (f"{row[name]:,}" for name in ("depth", "in_flight", "deferred"))
+    consumers = ", ".join(row["consumers"]) or "none"
+    return [row["nsqd"], row["topic"], row["channel"], *counts, consumers]

@@ -12,18 +12,20 @@ import os
 import signal
 import sys
 import traceback
-from typing import Annotated, Final, NoReturn
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
 
 from irismq_runtime.cli.deferred import DeferredGroup
+from irismq_runtime.cli.streams import forget_stdout, is_of_the_output, prepare_streams
 
 __all__ = ["PROCESS", "app", "main"]
 
 _CLI = "irismq_runtime.cli"
 #: Whether the process is the command's own, which may then end it from below.
 PROCESS: Final = {"is ours": False}
-#: codes.BUG, which imports the runtime.
+#: codes.FAILED and codes.BUG, which import the runtime.
+_FAILED: Final = 1
 _BUG: Final = 5
 
 
@@ -88,19 +90,42 @@ class Commands(DeferredGroup):
         ),
     }
 
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; a reader of its output that goes away ends it quietly."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            forget_stdout()
+            raise typer.Exit(0) from None
+
 
 app = typer.Typer(
     name="irismq",
     cls=Commands,
     help="Supervised actors; their mailboxes are NSQ channels, their addresses Iris clusters.",
     no_args_is_help=True,
+    context_settings={"help_option_names": ["--help", "-h"]},
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        import importlib.metadata
+
+        sys.stdout.write(f"irismq {importlib.metadata.version('irismq-runtime')}\n")
+        raise typer.Exit
 
 
 @app.callback()
 def _options(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
 ) -> None:
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO,
@@ -112,17 +137,29 @@ def _options(
 def main() -> None:
     """The entry point of the `irismq` program."""
     PROCESS["is ours"] = True
+    prepare_streams()
     if os.getpid() == 1:
         # Of a container: what PID 1 has no handler for does nothing at all.
         signal.signal(signal.SIGTERM, _end)
     try:
-        app()
+        _run()
     except Exception:  # what a command did not expect is ours to mend
         traceback.print_exc()
         sys.stderr.write(
             "irismq: this is an error of irismq itself; please report it, with the lines above\n"
         )
         raise SystemExit(_BUG) from None
+
+
+def _run() -> None:
+    try:
+        app()
+    except OSError as error:
+        if not is_of_the_output(error):
+            raise
+        forget_stdout()
+        sys.stderr.write(f"irismq: the output cannot be written: {error.strerror}\n")
+        raise SystemExit(_FAILED) from None
 
 
 def _end(*_: object) -> NoReturn:

@@ -21,10 +21,12 @@ from irismq_runtime.cli.options import (
     IRIS_DEFAULT,
     NSQD_DEFAULT,
     NSQD_HTTP_DEFAULT,
+    PORTS,
     Iris,
     Nsqd,
     NsqdHttp,
     client_node,
+    http_endpoints,
 )
 from irismq_runtime.node.signals import Signals
 from irismq_runtime.observer import Gatherer
@@ -44,7 +46,7 @@ def observe(
     nsqd: Nsqd = NSQD_DEFAULT,
     nsqd_http: NsqdHttp = NSQD_HTTP_DEFAULT,
     iris: Iris = IRIS_DEFAULT,
-    port: Annotated[int, typer.Option("--port", help="Where the page is.")] = DEFAULT_PORT,
+    port: Annotated[int, typer.Option("--port", help="Where the page is.", **PORTS)] = DEFAULT_PORT,
     host: Annotated[
         str,
         typer.Option(
@@ -57,18 +59,21 @@ def observe(
 
 
 async def _serve(nsqd: list[str], nsqd_http: list[str], iris: str, host: str, port: int) -> None:
+    brokers = http_endpoints(nsqd_http)
     over = asyncio.Event()
     with Signals(asyncio.get_running_loop(), lambda _: over.set(), codes.FORCED):
         async with client_node(nsqd, iris) as node:
             try:
-                async with observer_page(node, brokers=nsqd_http, host=host, port=port):
+                async with observer_page(node, brokers=brokers, host=host, port=port):
                     await over.wait()
             except OSError as error:
-                fail(f"{_cannot(port, error)}; give another --port", codes.UNREACHABLE)
+                other = "--port" if host == "127.0.0.1" else "--host or --port"
+                fail(f"{_cannot(host, port, error)}; give another {other}", codes.UNREACHABLE)
 
 
-def _cannot(port: int, error: OSError) -> str:
-    return f"cannot listen on port {port}: {error.strerror or error}"
+def _cannot(host: str, port: int, error: OSError) -> str:
+    where = f"port {port}" if host == "127.0.0.1" else f"port {port} of {host}"
+    return f"cannot listen on {where}: {error.strerror or error}"
 
 
 @contextlib.asynccontextmanager
@@ -122,7 +127,7 @@ class PageBeside:
             async with observer_page(node, brokers=brokers, port=self._port, itself=True):
                 await self._over.wait()
         except OSError as error:
-            err.print(f"no observer page: {_cannot(self._port, error)}", markup=False)
+            err.print(f"no observer page: {_cannot('127.0.0.1', self._port, error)}", markup=False)
 
 
 def _say(page: ObserverPage, host: str) -> None:

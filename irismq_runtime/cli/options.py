@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import inspect
 import logging
 import os
 import sys
 import traceback
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CLIENT_NAME",
+    "PORTS",
     "Imports",
     "Iris",
     "Lookupd",
@@ -45,11 +47,13 @@ __all__ = [
     "NsqdHttp",
     "Timeout",
     "client_node",
+    "http_endpoints",
     "http_of",
     "import_modules",
     "load_tree",
     "make_node",
     "naming_wrong_servers",
+    "need_address",
     "quiet_while_connecting",
 ]
 
@@ -94,7 +98,12 @@ Name = Annotated[
     str,
     typer.Option("--name", envvar="IRISMQ_NODE_NAME", help="A name for this node, for people."),
 ]
-Timeout = Annotated[float, typer.Option("--timeout", help="Seconds to wait for an answer.")]
+Timeout = Annotated[
+    float,
+    typer.Option("--timeout", min=0.001, max=1e6, help="Seconds to wait for an answer."),
+]
+#: What a port may be; 0 is chosen freely.
+PORTS: Final[dict[str, Any]] = {"min": 0, "max": 65535}
 Imports = Annotated[
     list[str],
     typer.Option(
@@ -106,6 +115,7 @@ Imports = Annotated[
 
 NSQD_DEFAULT = [f"127.0.0.1:{DEFAULT_NSQD_PORT}"]
 NSQD_HTTP_DEFAULT = [f"127.0.0.1:{DEFAULT_NSQD_HTTP_PORT}"]
+_EXAMPLE = "e.g. shop.service:Tree"
 #: The node name of commands.
 CLIENT_NAME = "cli"
 #: What a person calls the servers that a node dials.
@@ -113,13 +123,28 @@ _SERVERS = {"nsqd": "nsqd", "iris": "the iris relay", "nats": "NATS"}
 IRIS_DEFAULT = f"127.0.0.1:{DEFAULT_IRIS_PORT}"
 
 
+def parse_http(nsqd_http: Iterable[str]) -> tuple[Endpoint, ...]:
+    """Read where brokers answer HTTP. Raises `ConfigError`."""
+    return parse_endpoints(nsqd_http, option="nsqd-http", default_port=DEFAULT_NSQD_HTTP_PORT)
+
+
+def http_endpoints(nsqd_http: Iterable[str]) -> list[str]:
+    """The same as texts, each with its port."""
+    return [str(endpoint) for endpoint in parse_http(nsqd_http)]
+
+
+def need_address(address: str) -> None:
+    """Raise `ConfigError` for no address; every other text is one."""
+    if not address:
+        raise ConfigError("address", "it is empty", 'give a name, e.g. "shop.inventory"')
+
+
 def http_of(nsqd: Iterable[str], nsqd_http: Iterable[str]) -> tuple[Endpoint, ...]:
     """Return where brokers answer HTTP: as given, or at the port after each TCP port.
 
     Raises `ConfigError`.
     """
-    given = parse_endpoints(nsqd_http, option="nsqd-http", default_port=DEFAULT_NSQD_HTTP_PORT)
-    if given:
+    if given := parse_http(nsqd_http):
         return given
     brokers = parse_endpoints(nsqd, option="nsqd", default_port=DEFAULT_NSQD_PORT)
     beside = DEFAULT_NSQD_HTTP_PORT - DEFAULT_NSQD_PORT
@@ -230,22 +255,35 @@ def _keys_from_environment() -> dict[str, bytes]:
     return keys
 
 
-def import_modules(names: list[str]) -> None:
-    """Import modules by name, the current folder first. Raises `ConfigError`."""
+def import_modules(names: list[str], *, option: str = "--import", remedy: str = "") -> None:
+    """Import modules by name, the current folder first. Raises `ConfigError(option)`."""
     if "" not in sys.path:
         sys.path.insert(0, "")
     for name in names:
         try:
             importlib.import_module(name)
         except ImportError as error:
-            raise ConfigError("--import", f"{name!r} cannot be imported: {error}") from error
+            raise ConfigError(option, f"{name!r} cannot be imported: {error}", remedy) from error
         except Exception as error:  # the module is the user's, and may raise anything
-            last = traceback.extract_tb(error.__traceback__)[-1]
-            raise ConfigError(
-                "--import",
-                f"{name!r} cannot be imported: {type(error).__name__}: {error} "
-                f"({last.filename}, line {last.lineno})",
-            ) from error
+            raise ConfigError(option, f"{name!r} cannot be imported: {_where(error)}") from error
+
+
+def _where(error: Exception) -> str:
+    """What went wrong in a user's code, and where."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({last.filename}, line {last.lineno})"
+
+
+def _made(name: str, function: Any) -> Any:
+    """What a user's function gives for the tree. Raises `ConfigError`."""
+    try:
+        made = function()
+    except Exception as error:  # it may raise anything
+        raise ConfigError("TREE", f"{name}() failed: {_where(error)}") from error
+    if inspect.iscoroutine(made):
+        made.close()
+        raise ConfigError("TREE", f"{name} is async", "name a plain function, or a value")
+    return made
 
 
 def load_tree(text: str) -> Any:
@@ -257,13 +295,17 @@ def load_tree(text: str) -> Any:
     module_name, _, attribute = text.partition(":")
     if not module_name:
         raise ConfigError("TREE", f"{text!r} names no module", "write MODULE:TREE")
-    import_modules([module_name])
+    if "/" in module_name or module_name.endswith(".py"):
+        raise ConfigError("TREE", f"{text!r} is a file", f"write MODULE:TREE, {_EXAMPLE}")
+    remedy = f"write MODULE:TREE, {_EXAMPLE}, in the folder that it is imported from"
+    import_modules([module_name], option="TREE", remedy=remedy)
     module = sys.modules[module_name]
     names = [attribute] if attribute else ["tree", "Tree"]
     for name in names:
         found = getattr(module, name, None)
         if found is not None:
-            return found() if callable(found) and not isinstance(found, type) else found
+            plain = callable(found) and not isinstance(found, type)
+            return _made(f"{module_name}:{name}", found) if plain else found
     public = [n for n in vars(module) if not n.startswith("_")]
     raise ConfigError(
         "TREE",

@@ -65,7 +65,8 @@ Resolver = Any  # as socket.getaddrinfo: callable(host, port, type=...) -> list
 
 #: For the commands that look at servers.
 Limit = Annotated[
-    float, typer.Option("--timeout", min=0.1, help="Seconds in which a server must answer.")
+    float,
+    typer.Option("--timeout", min=0.1, max=3600, help="Seconds in which a server must answer."),
 ]
 
 

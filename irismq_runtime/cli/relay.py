@@ -15,7 +15,7 @@ from irismq_runtime.cli import codes
 from irismq_runtime.cli.advice import START_NATS
 from irismq_runtime.cli.console import execute, fail
 from irismq_runtime.cli.dashboard import Moment
-from irismq_runtime.cli.options import naming_wrong_servers
+from irismq_runtime.cli.options import PORTS, naming_wrong_servers
 from irismq_runtime.cli.serving import serve
 from irismq_runtime.config import DEFAULT_IRIS_PORT, NatsOverlay
 from irismq_runtime.errors import ConfigError
@@ -44,7 +44,8 @@ def relay(
         ),
     ] = "",
     port: Annotated[
-        int, typer.Option("--port", envvar="IRISMQ_RELAY_PORT", help="Where it listens.")
+        int,
+        typer.Option("--port", envvar="IRISMQ_RELAY_PORT", help="Where it listens.", **PORTS),
     ] = DEFAULT_IRIS_PORT,
     creds: Annotated[
         str,
@@ -80,7 +81,7 @@ def relay(
         ),
     ] = "",
     connect_timeout: Annotated[
-        float, typer.Option(help="Seconds to wait for NATS at the start.")
+        float, typer.Option(min=0.001, max=1e6, help="Seconds to wait for NATS at the start.")
     ] = 2.5,
 ) -> None:
     """Run an Iris relay on loopback, over NATS or alone, until a signal."""

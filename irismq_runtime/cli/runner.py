@@ -18,11 +18,13 @@ from irismq_runtime.cli.options import (
     IRIS_DEFAULT,
     NSQD_DEFAULT,
     NSQD_HTTP_DEFAULT,
+    PORTS,
     Iris,
     Lookupd,
     Name,
     Nsqd,
     NsqdHttp,
+    http_endpoints,
     load_tree,
     make_node,
     naming_wrong_servers,
@@ -70,7 +72,9 @@ def run_tree(
     ] = "",
     observe: Annotated[
         int | None,
-        typer.Option(metavar="PORT", help="Serve the observer page on loopback at this port."),
+        typer.Option(
+            metavar="PORT", help="Serve the observer page on loopback at this port.", **PORTS
+        ),
     ] = None,
     nsqd_http: NsqdHttp = NSQD_HTTP_DEFAULT,
     max_attempts: Annotated[
@@ -87,6 +91,8 @@ def run_tree(
             handler.setFormatter(JsonLines())
     if status:
         _need_metrics()
+    if data is not None and not embedded:
+        fail("--data: it is for the broker inside; add --embedded", codes.USAGE)
     code = execute(
         _run(
             tree,
@@ -120,6 +126,8 @@ def _need_metrics() -> None:
 async def _run(
     tree: str, *, status: str, observer: tuple[int, list[str]] | None, **options: Any
 ) -> int:
+    if observer is not None:
+        observer = (observer[0], http_endpoints(observer[1]))
     with signals_mean_nothing_begun():
         root = load_tree(tree)
     quiet_while_connecting(True)
@@ -152,7 +160,11 @@ async def _status_page(status: str, node: Node) -> AsyncIterator[None]:
         host=where.host,
         port=where.port,
     )
-    await page.start()
+    try:
+        await page.start()
+    except OSError as error:
+        problem = f"cannot listen at {where}: {error.strerror or error}"
+        raise ConfigError("--status", problem, "give another HOST:PORT") from error
     try:
         yield
     finally:

@@ -67,8 +67,8 @@ async def _started(servers: Servers, over: asyncio.Event) -> bool:
         await starting
     except OSError as error:
         fail(
-            f"cannot listen: {error}; is another `irismq dev`, nsqd or iris running? "
-            "give another port, see --help",
+            f"cannot listen: {error.strerror or error}; is another `irismq dev`, nsqd or iris "
+            "running? give another port, see --help",
             codes.UNREACHABLE,
         )
     finally:

@@ -26,6 +26,7 @@ from irismq_runtime.cli.options import (
     Nsqd,
     NsqdHttp,
     http_of,
+    need_address,
     quiet_while_connecting,
 )
 from irismq_runtime.cli.pipe import Pipe
@@ -35,6 +36,7 @@ from irismq_runtime.errors import ConfigError, NotConnected
 from irismq_runtime.mailbox import MailboxConfig, NsqMailbox
 from irismq_runtime.messaging import DEAD_CHANNEL, MAILBOX_CHANNEL, mailbox_topic
 from irismq_runtime.node.signals import Signals
+from irismq_runtime.protocols.nsq import InvalidName, channel_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,10 +108,13 @@ def tail(
 
     async def work() -> None:
         brokers = parse_endpoints(nsqd, option="nsqd", default_port=DEFAULT_NSQD_PORT)
+        need_address(address)
         topic = mailbox_topic(address)
         keeper = DEAD_CHANNEL if address.endswith(".dead") else MAILBOX_CHANNEL
         if channel in {DEAD_CHANNEL, MAILBOX_CHANNEL}:
             raise ConfigError("--channel", f"{channel} is its members'", "give another name")
+        if channel:
+            _check_channel(channel)
         if not take:
             beside = http_of(nsqd, nsqd_http)
             if len(beside) != len(brokers):
@@ -120,6 +125,13 @@ def tail(
         await _follow(brokers, topic, channel, count or 0, forms[0] if forms else as_text)
 
     execute(work())
+
+
+def _check_channel(channel: str) -> None:
+    try:
+        channel_name(channel)
+    except InvalidName as error:
+        raise ConfigError("--channel", error.reason, "give another name") from error
 
 
 async def _keep_for_others(

@@ -85,7 +85,9 @@ def tell(
     nsqd: Nsqd = NSQD_DEFAULT,
     iris: Iris = IRIS_DEFAULT,
     imports: Imports = [],
-    delay: Annotated[float, typer.Option("--delay", help="Not before so many seconds.")] = 0.0,
+    delay: Annotated[
+        float, typer.Option("--delay", min=0, max=1e9, help="Not before so many seconds.")
+    ] = 0.0,
 ) -> None:
     """Store a message in the mailbox of an address; done when the broker has it."""
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.tree import Tree
 
-from irismq_runtime.cli.console import execute, fail, out, print_json
+from irismq_runtime.cli.console import execute, fail, out, print_json, printable
 from irismq_runtime.cli.options import (
     CLIENT_NAME,
     IRIS_DEFAULT,
@@ -54,26 +55,32 @@ async def _gather(wanted: str, nsqd: list[str], iris: str, timeout: float) -> li
 def _drawn(report: dict[str, Any]) -> Tree:
     health = report.get("health") or {}
     state = "[green]ready" if health.get("ready") else "[yellow]not ready"
-    drawn = Tree(f"[bold]{report['name']}[/] {report['node']} {state}")
+    drawn = Tree(f"[bold]{_safe(report['name'])}[/] {_safe(report['node'])} {state}")
     if "error" in report:
-        drawn.add(f"[red]no answer: {report['error']}")
+        drawn.add(f"[red]no answer: {_safe(report['error'])}")
     for reason in health.get("reasons") or ():
-        drawn.add(f"[yellow]{reason}")
+        drawn.add(f"[yellow]{_safe(reason)}")
     for root in report["trees"]:
         _draw(drawn, root)
     return drawn
 
 
+def _safe(text: str) -> str:
+    """What another node says, as markup and the terminal take it for text."""
+    return escape(printable(" ".join(text.split())))
+
+
 def _draw(above: Tree, place: dict[str, Any]) -> None:
     colour = "green" if place["state"] == "running" else "yellow"
-    text = f"{place['name']} [dim]{place['class']}[/] [{colour}]{place['state']}[/]"
+    name, kind, state = (_safe(place[key]) for key in ("name", "class", "state"))
+    text = f"{name} [dim]{kind}[/] [{colour}]{state}[/]"
     if place.get("address"):
-        text += f" [cyan]{place['address']}[/]"
+        text += f" [cyan]{_safe(place['address'])}[/]"
     if place["restarts"]:
         text += f" [bold]{place['restarts']} restart{'s' if place['restarts'] > 1 else ''}[/]"
     last = place.get("last_exit") or {}
     if last.get("error"):
-        text += f" [dim]last: {last['error']}: {last.get('text', '')}[/]"
+        text += f" [dim]last: {_safe(last['error'])}: {_safe(last.get('text') or '')}[/]"
     branch = above.add(text)
     for below in place["children"]:
         _draw(branch, below)

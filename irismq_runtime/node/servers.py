@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from irismq_runtime.config import Endpoint
+from irismq_runtime.errors import ConfigError
 from irismq_runtime.node.overlay import nats_back_end
 from irismq_runtime.observe.health import Check
 
@@ -72,11 +73,17 @@ class OwnBroker:
         self._nsqd: EmbeddedNsqd | None = None
 
     async def start(self) -> None:
-        """Listen. Raises `OSError` when a port is taken."""
-        from irismq_runtime.embedded.nsqd import EmbeddedNsqd
+        """Listen.
+
+        Raises `OSError` when a port is taken, `ConfigError` when the folder cannot be used.
+        """
+        from irismq_runtime.embedded.nsqd import DataDirectoryError, EmbeddedNsqd
 
         nsqd = EmbeddedNsqd(port=self._port, http_port=self._http_port, data=self._data)
-        await nsqd.start()
+        try:
+            await nsqd.start()
+        except DataDirectoryError as error:
+            raise ConfigError("data", str(error), "give a folder that can be written") from error
         self._nsqd = nsqd
 
     async def stop(self) -> None:

@@ -181,7 +181,7 @@ class Watchers:
             node=self.outbound.packer.node_id,
             urn=ref.actor_urn,
             reason=exit_.reason,
-            error="" if exit_.error is None else f"{type(exit_.error).__name__}: {exit_.error}",
+            error=exit_.cause,
             message_type=exit_.message_type,
             wall=exit_.wall,
             restarts=exit_.restarts,

@@ -26,6 +26,7 @@ from irismq_runtime.cli.options import (
     Nsqd,
     NsqdHttp,
     client_node,
+    http_endpoints,
 )
 from irismq_runtime.cli.top.plain import plain
 from irismq_runtime.cli.top.rows import View
@@ -80,7 +81,8 @@ def top(
 
 
 async def _once(nsqd: list[str], nsqd_http: list[str], iris: str) -> Snapshot:
-    async with client_node(nsqd, iris) as node, _gatherer(node, nsqd_http) as gatherer:
+    brokers = http_endpoints(nsqd_http)
+    async with client_node(nsqd, iris) as node, _gatherer(node, brokers) as gatherer:
         snapshot = gatherer.latest
         while snapshot.version < _LOOKS or (_waits(snapshot) and snapshot.version < _PATIENT):
             snapshot = await gatherer.changed(snapshot.version)
@@ -92,7 +94,8 @@ def _waits(snapshot: Snapshot) -> bool:
 
 
 async def _follow(nsqd: list[str], nsqd_http: list[str], iris: str, view: View) -> None:
-    async with client_node(nsqd, iris) as node, _gatherer(node, nsqd_http) as gatherer:
+    brokers = http_endpoints(nsqd_http)
+    async with client_node(nsqd, iris) as node, _gatherer(node, brokers) as gatherer:
         screen = make_screen(gatherer, view)
         logging.disable(logging.CRITICAL)  # a line would go across the screen
         try:

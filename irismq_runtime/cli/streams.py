@@ -1,0 +1,47 @@
+"""The standard streams of the process, whatever state they were handed over in.
+
+A stream that the caller has closed is opened on nothing: otherwise the first socket
+would take its number, and the event loop refuses to close such a one. What the
+encoding of a terminal has no form for is escaped. Imports nothing of ours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+from typing import Final
+
+__all__ = ["forget_stdout", "is_of_the_output", "prepare_streams"]
+
+_STREAMS: Final = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
+#: What writing to a full disk, or to a terminal that is gone, ends with.
+_UNWRITABLE: Final = frozenset({errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT, errno.EBADF})
+
+
+def prepare_streams() -> None:
+    """Make all three streams usable. For the process of a command, at its start."""
+    for number, (name, mode) in enumerate(_STREAMS):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number: this one
+            os.set_inheritable(number, True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115  # it is the stream
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):  # it was replaced by some object
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # as above
+
+
+def forget_stdout() -> None:
+    """Keep the interpreter from flushing into what takes nothing any more when it ends."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
+
+
+def is_of_the_output(error: OSError) -> bool:
+    """Whether an error that came out of a command is one of writing its result."""
+    return error.filename is None and error.errno in _UNWRITABLE
