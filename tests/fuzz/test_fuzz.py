@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 FOUND = [
     # A request's timeout after the close of the member that asked itself.
     (relay, "01000400363b3f0100000000000d"),
+    # A message given back to a full ephemeral channel: its row was changed once it was gone.
+    (nsqd, "0101000000000000000000000f000f000000060009a17e01"),
 ]
 TARGETS = [nsqd, relay]
 

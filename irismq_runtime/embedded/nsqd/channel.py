@@ -179,14 +179,14 @@ class Channel:
             return False
         consumer.requeue_count += 1
         self.requeue_count += 1
+        if message.row:  # first: what the queue has no room for is forgotten below
+            due = int((self._clock.time() + delay) * 1e9) if delay > 0 else 0
+            self._journal.update(message.row, message.attempts, due)
         if delay > 0:
             self._defer(message, self._clock.monotonic() + delay)
         else:
             self.queue.append(message)
             self._shed()
-        if message.row:
-            due = int((self._clock.time() + delay) * 1e9) if delay > 0 else 0
-            self._journal.update(message.row, message.attempts, due)
         return True
 
     def touch(self, consumer: Consumer, message_id: bytes) -> bool:
