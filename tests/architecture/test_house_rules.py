@@ -97,17 +97,6 @@ def test_no_test_sleeps(path: pathlib.Path) -> None:
     assert sleeps == []
 
 
-#: They ask a real nsqd, whose clock cannot be moved.
-ON_NSQD = {
-    ROOT / "tests" / path
-    for path in (
-        "faults/test_nsq_faults.py",
-        "faults/test_nsq_processes.py",
-        "mailbox/test_on_nsqd.py",
-    )
-}
-
-
 def _reads_a_clock(node: ast.AST) -> bool:
     """Whether the real time is read below `node`: `time.monotonic()`, `loop.time()`."""
     clocks = {"time.monotonic", "time.perf_counter", "loop.time"}
@@ -128,7 +117,7 @@ def _bounds(asserted: ast.expr) -> list[tuple[ast.expr, ast.expr]]:
     ]
 
 
-@pytest.mark.parametrize("path", sorted(set(TESTS) - ON_NSQD), ids=_relative)
+@pytest.mark.parametrize("path", TESTS, ids=_relative)
 def test_no_test_judges_a_stopwatch(path: pathlib.Path) -> None:
     """How long something takes says how busy the machine is: see tests/support/promptly.py."""
     tight = [

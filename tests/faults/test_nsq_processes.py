@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import sys
-import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from tests.faults.proxy import NsqdProxy
 from tests.mailbox.on_nsqd import Collector, eventually, fresh_topic, mailbox
 from tests.support.nsqd_http import channel_stats
 from tests.support.nsqd_server import nsqd_server
+from tests.support.promptly import promptly
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -84,11 +84,10 @@ async def test_case_23_what_a_killed_consumer_held_comes_after_its_lease(kind: A
         for n in range(5):
             await child.until(f"got {n} 1")
         child.process.kill()
-        start = time.monotonic()
         sink = Collector()
-        await sink.on(made, topic)
-        await sink.until(lambda: len(sink.bodies) == 5)
-        assert time.monotonic() - start < 8.0  # a lease of 1 s; nsqd looks after 5 s
+        async with promptly("its lease of 1 s is over, not nsqd's own of 60 s"):
+            await sink.on(made, topic)
+            await sink.until(lambda: len(sink.bodies) == 5)
         assert {message.attempts for message in sink.messages} == {2}
 
 
@@ -116,15 +115,13 @@ async def test_case_14_a_process_that_was_stopped_consumes_again(kind: Any):
                 continue
         sink = Collector()
         await sink.on(made, topic, window=1)
-        await sink.count(1, seconds=12.0)
+        await sink.count(1)
         assert sink.bodies == {b"held"}
         assert sink.messages[0].attempts >= 2
         await sink.consumption.stop(1.0)
         child.process.send_signal(signal.SIGCONT)
-        start = time.monotonic()
         await made.publish(topic, b"after")
         await child.until("done after")
-        assert time.monotonic() - start < 5.0
         assert await consumers(server, topic) == 1
 
 
@@ -146,7 +143,7 @@ async def test_case_14_a_stopped_process_does_not_use_up_the_attempts(kind: Any)
                 continue
         sink = Collector()
         await sink.on(made, topic, window=1)
-        await sink.count(1, seconds=15.0)
+        await sink.count(1)
         assert sink.messages[0].attempts <= MailboxConfig().max_attempts
 
 
@@ -206,15 +203,13 @@ async def test_case_36_three_hundred_mailboxes_come_back_spread_out_and_soon(kin
         down = loop.time()
         await eventually(lambda: len(dials) >= 300)  # they try, and are refused
         await server.start()
-        back = loop.time()
         made = await stack.enter_async_context(mailbox(server.port))
         await made.publish_many("crowd.0", [b"x"])
         for number in range(1, 300):
             made.publish(f"crowd.{number}", b"x")
         for child, first in zip(crowd, (0, 100, 200), strict=True):
             for number in range(first, first + 100):
-                await child.until(f"got {number}", seconds=30.0)
-        assert loop.time() - back < 30.0
+                await child.until(f"got {number}")
     # Each process dials 50 times a second at most, and a burst of 16 once.
     for second in range(int(dials[-1] - down) + 1):
         at = down + second
@@ -275,7 +270,7 @@ async def test_case_40_a_slow_consumer_of_a_large_backlog_stays_small():
             sink.changed()
 
         sink.consumption = await made.consume(topic, "mailbox", handle, window=100)
-        await sink.until(lambda: done >= 20_000, seconds=25.0)
+        await sink.until(lambda: done >= 20_000)
         assert sink.consumption.in_flight <= 100
         assert resident() - before < 50_000_000
 
