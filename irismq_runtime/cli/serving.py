@@ -1,7 +1,7 @@
 """Runs servers of ours in the foreground until a signal: `irismq dev`, `irismq relay`.
 
 The first signal ends them in order with code 0, also while they start; a second
-one ends the process at once. On a terminal a table shows what they do, once a
+one ends the process at once. On a wide terminal a table shows what they do, once a
 second; elsewhere a line says what changed, at most once a second, and nothing
 when nothing did. systemd is told when they run and whether they are well, where it
 asks for that.
@@ -32,6 +32,8 @@ __all__ = ["serve"]
 
 #: Seconds between two looks at the servers.
 _PERIOD: Final = 1.0
+#: Columns that the table needs.
+_TABLE: Final = 80
 
 
 async def serve(
@@ -85,7 +87,7 @@ async def _show(title: str, moment: Callable[[], Moment], over: asyncio.Event) -
     before = moment()
     shown = rows_between(before, before)
     live: Live | None = None
-    if out.is_terminal:
+    if out.is_terminal and not out.is_dumb_terminal and out.width >= _TABLE:
         live = Live(table(shown, title), console=out, auto_refresh=False)
     with live or nullcontext():
         while not await _passed(over):

@@ -15,8 +15,9 @@ import msgspec
 import typer
 
 from actors import message_types
+from irismq_runtime.cli import codes
 from irismq_runtime.cli.completion import addresses
-from irismq_runtime.cli.console import err, execute, print_json
+from irismq_runtime.cli.console import err, execute, fail, print_json
 from irismq_runtime.cli.options import (
     IRIS_DEFAULT,
     NSQD_DEFAULT,
@@ -57,9 +58,9 @@ def ask(
     everyone: Annotated[bool, typer.Option("--all", help="Ask every member.")] = False,
 ) -> None:
     """Ask one member (or all) and print the answer as JSON."""
+    message = _message(type_name, body, imports)
 
     async def talk() -> None:
-        message = _message(type_name, body, imports)
         async with client_node(nsqd, iris) as node:
             node.parts.outbound.packer.plain_unknown = True
             ref = node.ref(address)
@@ -90,13 +91,13 @@ def tell(
     ] = 0.0,
 ) -> None:
     """Store a message in the mailbox of an address; done when the broker has it."""
+    message = _message(type_name, body, imports)
 
     async def talk() -> None:
-        message = _message(type_name, body, imports)
         async with client_node(nsqd, iris) as node:
             receipt = node.ref(address).tell(message, delay=delay)
             await receipt
-            err.print(f"stored as {receipt.id.hex()}", highlight=False)
+            err.print(f"stored as {receipt.id.hex()}", highlight=False, soft_wrap=True)
 
     execute(talk())
 
@@ -110,9 +111,9 @@ def tell_all(
     imports: Imports = [],
 ) -> None:
     """Send a message to every live member of an address, best effort."""
+    message = _message(type_name, body, imports)
 
     async def talk() -> None:
-        message = _message(type_name, body, imports)
         async with client_node(nsqd, iris) as node:
             await node.settled()
             node.ref(address).tell_all(message)
@@ -127,6 +128,14 @@ def _count(node: Node, address: str) -> str:
 
 
 def _message(type_name: str, body: str | None, imports: list[str]) -> Any:
+    """Make the message, outside of any loop: Ctrl-C ends what waits for standard input."""
+    try:
+        return _read(type_name, body, imports)
+    except ConfigError as error:
+        fail(str(error), codes.USAGE)
+
+
+def _read(type_name: str, body: str | None, imports: list[str]) -> Any:
     import_modules(imports)
     if body == "-":
         body = sys.stdin.read()

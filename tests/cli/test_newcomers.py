@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import json
 import os
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,6 +17,7 @@ from actors import Actor, receives
 from actors.errors import ActorCrashed
 from irismq_runtime import Node
 from irismq_runtime.cli import codes
+from irismq_runtime.cli.talk import ask, tell, tell_all
 from supervisors import Supervisor, child
 from tests.cli.terminals import at_terminal
 from tests.integration.processes import IRISMQ, ROOT, irismq, running
@@ -237,6 +240,34 @@ async def test_an_encoding_that_lacks_a_letter_gets_it_escaped() -> None:
     assert (code, said) == (codes.OK, "")
     (report,) = json.loads(out)
     assert report["trees"][0]["children"][0]["last_exit"]["text"] == "[/] [bold] \x1b[31m \\udc80"
+
+
+@pytest.mark.parametrize("command", [ask, tell, tell_all])
+def test_ctrl_c_ends_a_command_that_waits_for_its_message(
+    command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a loop the first one would only cancel a task, which does not run meanwhile."""
+    loops: list[object] = []
+
+    def read() -> str:
+        with contextlib.suppress(RuntimeError):
+            loops.append(asyncio.get_running_loop())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(read=read))
+    with pytest.raises(KeyboardInterrupt):
+        command("shop", "-", "-")
+    assert loops == []
+
+
+async def test_dev_draws_no_table_where_there_is_no_room() -> None:
+    ports = ("--nsqd-port", "0", "--nsqd-http-port", "0", "--iris-port", "0")
+    for columns, term, drawn in ((40, "xterm", False), (120, "dumb", False), (120, "xterm", True)):
+        code, shown = await at_terminal(
+            "dev", *ports, columns=columns, TERM=term, until="Ctrl-C stops"
+        )
+        assert code == codes.OK
+        assert ("irismq dev" in shown) == drawn
 
 
 # What others say, at a terminal -----------------------------------------------
