@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
 
 __all__ = [
+    "TABLE_WIDTH",
     "err",
     "execute",
     "fail",
@@ -66,6 +67,8 @@ class _Remarks(Console):
 
 #: For results.
 out = _Results(emoji=False)  # a channel `a:mailbox` is no picture
+#: Columns of a terminal on which a table is a table, if need be with shortened cells.
+TABLE_WIDTH: Final = 80
 #: Columns of a table that nothing would be cut from.
 _WIDEST: Final = 10_000
 #: For everything else.
@@ -87,13 +90,13 @@ def printable(text: str) -> str:
 
 
 def print_rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table of texts; where it would be too wide, each row as a block of lines."""
+    """Print a table of texts; on a narrow terminal that it does not fit, blocks of lines."""
     shown = [[Text(printable(cell)) for cell in row] for row in rows]
     table = Table(*columns)
     for row in shown:
         table.add_row(*row)
     wide = out.options.update(max_width=_WIDEST)
-    if Measurement.get(out, wide, table).minimum <= out.width:
+    if out.width >= TABLE_WIDTH or Measurement.get(out, wide, table).minimum <= out.width:
         out.print(table)
         return
     for row in shown:

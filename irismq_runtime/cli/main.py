@@ -111,9 +111,13 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        import importlib.metadata
+        from importlib.metadata import PackageNotFoundError, version
 
-        sys.stdout.write(f"irismq {importlib.metadata.version('irismq-runtime')}\n")
+        try:
+            text = version("irismq-runtime")
+        except PackageNotFoundError:
+            text = "of a copy that is not installed"
+        sys.stdout.write(f"irismq {text}\n")
         raise typer.Exit
 
 

@@ -123,14 +123,14 @@ _SERVERS = {"nsqd": "nsqd", "iris": "the iris relay", "nats": "NATS"}
 IRIS_DEFAULT = f"127.0.0.1:{DEFAULT_IRIS_PORT}"
 
 
-def parse_http(nsqd_http: Iterable[str]) -> tuple[Endpoint, ...]:
+def _parse_http(nsqd_http: Iterable[str]) -> tuple[Endpoint, ...]:
     """Read where brokers answer HTTP. Raises `ConfigError`."""
     return parse_endpoints(nsqd_http, option="nsqd-http", default_port=DEFAULT_NSQD_HTTP_PORT)
 
 
 def http_endpoints(nsqd_http: Iterable[str]) -> list[str]:
     """The same as texts, each with its port."""
-    return [str(endpoint) for endpoint in parse_http(nsqd_http)]
+    return [str(endpoint) for endpoint in _parse_http(nsqd_http)]
 
 
 def need_address(address: str) -> None:
@@ -144,7 +144,7 @@ def http_of(nsqd: Iterable[str], nsqd_http: Iterable[str]) -> tuple[Endpoint, ..
 
     Raises `ConfigError`.
     """
-    if given := parse_http(nsqd_http):
+    if given := _parse_http(nsqd_http):
         return given
     brokers = parse_endpoints(nsqd, option="nsqd", default_port=DEFAULT_NSQD_PORT)
     beside = DEFAULT_NSQD_HTTP_PORT - DEFAULT_NSQD_PORT

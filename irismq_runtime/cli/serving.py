@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from rich.live import Live
 
 from irismq_runtime.cli import codes
-from irismq_runtime.cli.console import err, fail, out
+from irismq_runtime.cli.console import TABLE_WIDTH, err, fail, out
 from irismq_runtime.cli.dashboard import change_line, rows_between, table
 from irismq_runtime.node.signals import Signals
 from irismq_runtime.node.systemd import ServiceManager
@@ -32,8 +32,6 @@ __all__ = ["serve"]
 
 #: Seconds between two looks at the servers.
 _PERIOD: Final = 1.0
-#: Columns that the table needs.
-_TABLE: Final = 80
 
 
 async def serve(
@@ -87,7 +85,7 @@ async def _show(title: str, moment: Callable[[], Moment], over: asyncio.Event) -
     before = moment()
     shown = rows_between(before, before)
     live: Live | None = None
-    if out.is_terminal and not out.is_dumb_terminal and out.width >= _TABLE:
+    if out.is_terminal and not out.is_dumb_terminal and out.width >= TABLE_WIDTH:
         live = Live(table(shown, title), console=out, auto_refresh=False)
     with live or nullcontext():
         while not await _passed(over):
