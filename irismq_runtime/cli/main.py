@@ -17,7 +17,12 @@ from typing import Annotated, Any, Final, NoReturn
 import typer
 
 from irismq_runtime.cli.deferred import DeferredGroup
-from irismq_runtime.cli.streams import forget_stdout, is_of_the_output, prepare_streams
+from irismq_runtime.cli.streams import (
+    forget_stdout,
+    is_of_the_output,
+    prepare_streams,
+    settle_stderr,
+)
 
 __all__ = ["PROCESS", "app", "main"]
 
@@ -153,6 +158,8 @@ def main() -> None:
             "irismq: this is an error of irismq itself; please report it, with the lines above\n"
         )
         raise SystemExit(_BUG) from None
+    finally:
+        settle_stderr()
 
 
 def _run() -> None:

@@ -13,7 +13,7 @@ import os
 import sys
 from typing import Final
 
-__all__ = ["forget_stdout", "is_of_the_output", "prepare_streams"]
+__all__ = ["forget_stdout", "is_of_the_output", "prepare_streams", "settle_stderr"]
 
 _STREAMS: Final = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
 #: What writing to a full disk, or to a terminal that is gone, ends with.
@@ -37,8 +37,23 @@ def prepare_streams() -> None:
 
 def forget_stdout() -> None:
     """Keep the interpreter from flushing into what takes nothing any more when it ends."""
+    _forget(sys.stdout.fileno())
+
+
+def settle_stderr() -> None:
+    """Write what waits for standard error, or forget it where nobody reads.
+
+    The interpreter would find that at its end, and make its own exit code of it.
+    """
+    try:
+        sys.stderr.flush()
+    except OSError:
+        _forget(sys.stderr.fileno())
+
+
+def _forget(number: int) -> None:
     null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())
+    os.dup2(null, number)
     os.close(null)
 
 

@@ -235,6 +235,25 @@ async def test_a_node_goes_on_when_nobody_reads_what_it_says() -> None:
         assert await node.process.wait() == codes.OK
 
 
+#: Writes to a standard error whose reader is gone, and leaves what was not taken in its buffer.
+UNHEARD = """
+import contextlib, os, sys
+from irismq_runtime.cli.streams import settle_stderr
+reader, writer = os.pipe()
+os.dup2(writer, 2)
+os.close(reader)
+os.close(writer)
+with contextlib.suppress(BrokenPipeError):
+    sys.stderr.write("nobody hears this\\n")
+"""
+
+
+@pytest.mark.parametrize(("last", "code"), [("", 120), ("settle_stderr()", 0)])
+async def test_words_that_nobody_took_do_not_change_the_exit_code(last: str, code: int) -> None:
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", UNHEARD + last, cwd=ROOT)
+    assert await process.wait() == code
+
+
 async def test_an_encoding_that_lacks_a_letter_gets_it_escaped() -> None:
     async with odd_node() as (_, flags):
         code, out, said = await irismq("tree", *flags, PYTHONIOENCODING="ascii")
