@@ -250,7 +250,9 @@ with contextlib.suppress(BrokenPipeError):
 
 @pytest.mark.parametrize(("last", "code"), [("", 120), ("settle_stderr()", 0)])
 async def test_words_that_nobody_took_do_not_change_the_exit_code(last: str, code: int) -> None:
-    process = await asyncio.create_subprocess_exec(sys.executable, "-c", UNHEARD + last, cwd=ROOT)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", UNHEARD + last, cwd=ROOT, env={**os.environ, "PYTHONUNBUFFERED": ""}
+    )
     assert await process.wait() == code
 
 
