@@ -94,6 +94,10 @@ class Run(Delivery):
         self.gone = not self.begun
         return self.begun
 
+    def returned(self, value: object) -> None:  # noqa: ARG002  # nobody waits for it
+        """Called once, when the handler has returned."""
+        self.dispatch.handled(self)
+
     def ended(self, outcome: Outcome) -> None:
         """Called once, with the end of it."""
         self.dispatch.settle(self, outcome)

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from actors.delivery import NOTHING
 from actors.errors import ActorDeadError, MailboxFull
 from irismq_runtime.dispatch.counters import Settled
 from irismq_runtime.dispatch.dead import dead_record
@@ -276,17 +277,22 @@ class StoredDispatch:
 
     # After the handler --------------------------------------------------------
 
+    def handled(self, run: Run) -> None:
+        """The handler has returned: `settle`, for nearly all messages the short way."""
+        envelope = run.envelope
+        if run.copies or envelope is None:
+            self.settle(run, NOTHING)
+            return
+        envelope_id = envelope.id
+        del self._held[envelope_id]
+        self._done.add(envelope_id)
+        run.stored.finish()
+        self._said_finished(envelope_id)
+
     def settle(self, run: Run, outcome: Outcome) -> None:
         """Carry out what the table says of `outcome`."""
         stored, envelope = run.stored, run.envelope
         if outcome.kind == "replied":
-            if not run.copies and envelope is not None:
-                envelope_id = envelope.id
-                del self._held[envelope_id]
-                self._done.add(envelope_id)
-                stored.finish()
-                self._said_finished(envelope_id)
-                return
             verdict = FINISH
         elif run.gone:
             verdict = GIVE_BACK

@@ -122,12 +122,12 @@ class Lane:
                 if not self.link.ready:
                     return
                 continue
-            stamp, attempts, raw_id, body = frame
+            attempts, raw_id = frame.attempts, frame.id
             if attempts > 1 or owner.stopping or share is None:
                 if self._known(frame, received_at):
                     continue
                 attempts = self._attempt(frame)
-            message = Stored(self, stamp, attempts, raw_id, body, received_at)
+            message = Stored(self, frame.timestamp, attempts, raw_id, frame.body, received_at)
             held[raw_id] = message
             owner.in_flight += 1
             share.in_flight += 1  # type: ignore[union-attr]  # _known took care of None

@@ -48,6 +48,9 @@ MAX_HEADERS: Final = 64
 _MAX_CHAIN: Final = 256
 _MAX_MILLISECONDS: Final = 2**53
 
+#: Most messages carry two headers: who sent them, and the sender's count.
+_USUAL: Final = 2
+
 _SCALARS: Final = frozenset({str, int, float, bool, bytes, type(None)})
 
 
@@ -67,6 +70,15 @@ _MUST_BE: Final[dict[type, str]] = {
 
 def header_problem(headers: Mapping[str, object]) -> tuple[str, str] | None:
     """(key, what it must be) of a header that is not what it must be, or None."""
+    if len(headers) == _USUAL and type(headers.get(NODE)) is str:
+        number = headers.get(SEQUENCE)
+        if type(number) is int and 0 <= number <= _MAX_MILLISECONDS:
+            return None
+    return _first_problem(headers)
+
+
+def _first_problem(headers: Mapping[str, object]) -> tuple[str, str] | None:
+    """The same, looking at one after another."""
     if len(headers) > MAX_HEADERS:
         return "", f"at most {MAX_HEADERS} entries"
     for key, value in headers.items():

@@ -13,6 +13,7 @@ import struct
 import sys
 from typing import Final, NamedTuple
 
+import msgspec
 from nsq import protocol as pynsq
 
 from irismq_runtime.protocols.buffer import Gather
@@ -53,7 +54,7 @@ _HEAD = struct.Struct(">ii")
 _MESSAGE_HEAD = struct.Struct(">iiqH16s")
 
 
-class Message(NamedTuple):
+class Message(msgspec.Struct, frozen=True, gc=False):
     """One delivery: when nsqd took it (ns), which attempt, its id, its body."""
 
     timestamp: int
@@ -144,7 +145,6 @@ class FrameDecoder:
         frames: list[Frame] = []
         append = frames.append
         head, message_head = _HEAD.unpack_from, _MESSAGE_HEAD.unpack_from
-        new = tuple.__new__
         max_frame = self._max_frame
         position, end = 0, len(buffer)
         need = _HEAD.size
@@ -159,7 +159,7 @@ class FrameDecoder:
                     need = 4 + size
                     break
                 body = buffer[position + 34 : following]
-                append(new(Message, (timestamp, attempts, message_id, body)))
+                append(Message(timestamp, attempts, message_id, body))
             elif 4 <= size <= max_frame and 0 <= kind <= 1:
                 if following > end:
                     need = 4 + size
