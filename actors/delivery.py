@@ -356,9 +356,7 @@ class Scoped(ScopedParcel, Delivery):
 
     def returned(self, value: Any) -> None:
         """Tell the scope as well."""
-        outcome = _replied(value)
-        self.scope.end(outcome)
-        self.ended(outcome)
+        self._end(_replied(value))
 
     def _end(self, outcome: Outcome) -> None:
         self.scope.end(outcome)

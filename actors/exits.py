@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from actors.texts import sendable
+
 if TYPE_CHECKING:
     from pykka import ActorRef
 
@@ -60,8 +62,7 @@ class Exit:
 
 def _text(error: BaseException) -> str:
     try:
-        # A lone surrogate has no UTF-8: no wire, log or terminal takes it.
-        return str(error).encode("utf-8", "backslashreplace").decode()
+        return sendable(str(error))
     except Exception as failure:  # an exception's own __str__ may do anything
         return f"its text cannot be had: {type(failure).__name__}"
 

@@ -32,6 +32,7 @@ __all__ = [
     "NatsOverlay",
     "NodeConfig",
     "names_overlay",
+    "need_address",
     "parse_endpoint",
     "parse_endpoints",
     "parse_relay",
@@ -103,6 +104,12 @@ def parse_endpoints(
     parts = [part for text in given for part in text.split(",")]
     found = (parse_endpoint(part, option=option, default_port=default_port) for part in parts)
     return tuple(dict.fromkeys(found))
+
+
+def need_address(address: str) -> None:
+    """Raise `ConfigError` for no address; every other text is one."""
+    if not address:
+        raise ConfigError("address", "it is empty", 'give a name, e.g. "shop.inventory"')
 
 
 def names_overlay(text: str) -> bool:

@@ -12,6 +12,8 @@ import logging
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from actors.texts import sendable
+
 if TYPE_CHECKING:
     from actors import Events, Exit
     from supervisors._events import Note
@@ -100,8 +102,7 @@ def exit_dict(exit_: Exit | None) -> dict[str, Any] | None:
 
 def _shortened(error: BaseException) -> str:
     try:
-        # A lone surrogate has no UTF-8: no report could be sent with it.
-        text = str(error).encode("utf-8", "backslashreplace").decode()
+        text = sendable(str(error))
     except Exception as broken:
         # The error of a user's class may fail to say what it is.
         return f"(its text failed: {type(broken).__name__})"

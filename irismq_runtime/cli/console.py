@@ -25,7 +25,6 @@ from actors import StartFailed
 from actors.errors import ActorError
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.advice import START_DEV
-from irismq_runtime.cli.streams import forget_stdout
 from irismq_runtime.errors import ConfigError, NotConnected, RemoteError, RuntimeFault
 from irismq_runtime.loop import run
 from supervisors import ChildStartFailed, SpecError
@@ -111,9 +110,8 @@ def execute(main: Coroutine[Any, Any, T], *, remedy: str = "") -> T:
         return run(main)
     except KeyboardInterrupt:
         raise typer.Exit(codes.FORCED) from None
-    except BrokenPipeError:
-        forget_stdout()
-        raise typer.Exit(codes.OK) from None
+    except BrokenPipeError:  # the program ends quietly of it, whichever command runs
+        raise
     except Exception as error:
         if (found := verdict(error, remedy)) is None:
             raise

@@ -9,7 +9,8 @@ import typer
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.completion import addresses
 from irismq_runtime.cli.console import err, execute, fail, out, print_json, print_rows
-from irismq_runtime.cli.options import NSQD_DEFAULT, Nsqd, need_address
+from irismq_runtime.cli.options import NSQD_DEFAULT, Nsqd
+from irismq_runtime.config import need_address
 from irismq_runtime.observer import letters as dead
 from irismq_runtime.observer.letters import Filter, Letter, dead_letters
 

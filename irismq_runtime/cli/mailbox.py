@@ -9,7 +9,8 @@ import typer
 from irismq_runtime.cli.completion import addresses
 from irismq_runtime.cli.console import execute, fail, out, print_json, print_rows
 from irismq_runtime.cli.http import get_json
-from irismq_runtime.cli.options import NSQD_HTTP_DEFAULT, NsqdHttp, http_endpoints, need_address
+from irismq_runtime.cli.options import NSQD_HTTP_DEFAULT, NsqdHttp, http_endpoints
+from irismq_runtime.config import need_address
 from irismq_runtime.messaging import dead_topic, mailbox_topic
 
 __all__ = ["mailbox"]

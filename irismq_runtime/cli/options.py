@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CLIENT_NAME",
     "PORTS",
+    "SECONDS",
     "Imports",
     "Iris",
     "Lookupd",
@@ -53,7 +54,6 @@ __all__ = [
     "load_tree",
     "make_node",
     "naming_wrong_servers",
-    "need_address",
     "quiet_while_connecting",
 ]
 
@@ -98,9 +98,11 @@ Name = Annotated[
     str,
     typer.Option("--name", envvar="IRISMQ_NODE_NAME", help="A name for this node, for people."),
 ]
+#: How many seconds a command may wait for something.
+SECONDS: Final[dict[str, Any]] = {"min": 0.001, "max": 1e6}
 Timeout = Annotated[
     float,
-    typer.Option("--timeout", min=0.001, max=1e6, help="Seconds to wait for an answer."),
+    typer.Option("--timeout", help="Seconds to wait for an answer.", **SECONDS),
 ]
 #: What a port may be; 0 is chosen freely.
 PORTS: Final[dict[str, Any]] = {"min": 0, "max": 65535}
@@ -131,12 +133,6 @@ def _parse_http(nsqd_http: Iterable[str]) -> tuple[Endpoint, ...]:
 def http_endpoints(nsqd_http: Iterable[str]) -> list[str]:
     """The same as texts, each with its port."""
     return [str(endpoint) for endpoint in _parse_http(nsqd_http)]
-
-
-def need_address(address: str) -> None:
-    """Raise `ConfigError` for no address; every other text is one."""
-    if not address:
-        raise ConfigError("address", "it is empty", 'give a name, e.g. "shop.inventory"')
 
 
 def http_of(nsqd: Iterable[str], nsqd_http: Iterable[str]) -> tuple[Endpoint, ...]:

@@ -15,7 +15,7 @@ from irismq_runtime.cli import codes
 from irismq_runtime.cli.advice import START_NATS
 from irismq_runtime.cli.console import execute, fail
 from irismq_runtime.cli.dashboard import Moment
-from irismq_runtime.cli.options import PORTS, naming_wrong_servers
+from irismq_runtime.cli.options import PORTS, SECONDS, naming_wrong_servers
 from irismq_runtime.cli.serving import serve
 from irismq_runtime.config import DEFAULT_IRIS_PORT, NatsOverlay
 from irismq_runtime.errors import ConfigError
@@ -81,7 +81,7 @@ def relay(
         ),
     ] = "",
     connect_timeout: Annotated[
-        float, typer.Option(min=0.001, max=1e6, help="Seconds to wait for NATS at the start.")
+        float, typer.Option(help="Seconds to wait for NATS at the start.", **SECONDS)
     ] = 2.5,
 ) -> None:
     """Run an Iris relay on loopback, over NATS or alone, until a signal."""

@@ -26,12 +26,11 @@ from irismq_runtime.cli.options import (
     Nsqd,
     NsqdHttp,
     http_of,
-    need_address,
     quiet_while_connecting,
 )
 from irismq_runtime.cli.pipe import Pipe
 from irismq_runtime.cli.probes import Target, examine_all
-from irismq_runtime.config import DEFAULT_NSQD_PORT, parse_endpoints
+from irismq_runtime.config import DEFAULT_NSQD_PORT, need_address, parse_endpoints
 from irismq_runtime.errors import ConfigError, NotConnected
 from irismq_runtime.mailbox import MailboxConfig, NsqMailbox
 from irismq_runtime.messaging import DEAD_CHANNEL, MAILBOX_CHANNEL, mailbox_topic

@@ -16,6 +16,7 @@ from actors import Context, Delivery
 from actors.ask import error_for_caller
 from actors.delivery import Scoped
 from actors.errors import ActorError, Restarting
+from irismq_runtime.dispatch.carried import Carried
 from irismq_runtime.dispatch.foreign import foreign_reply
 from irismq_runtime.dispatch.incoming import chain_of
 from irismq_runtime.errors import RuntimeFault
@@ -105,18 +106,16 @@ def packed_error(
     return incoming.packer.raw(Envelope(Kind.ERROR, envelope_id, "", body, headers))
 
 
-class Answer(Delivery):
+class Answer(Carried):
     """Answers one request of an asker that speaks envelopes, and is its parcel in the inbox.
 
-    `sender`: the peer's name of who answers, where the asker cannot tell. The
-    context is made when somebody asks for it.
+    `sender`: the peer's name of who answers, where the asker cannot tell.
     """
 
     __slots__ = (
         "_arrived",
         "_asked",
         "_attempt",
-        "_context",
         "_envelope",
         "_ref",
         "_request",
@@ -134,7 +133,7 @@ class Answer(Delivery):
         self._envelope = envelope
         self._sender = sender
         self._attempt = 1
-        self._context: Context | None = None
+        self._context = None
         self._arrived = now = asked.incoming.clock.monotonic()
         left = request.timeout
         headers = envelope.headers
@@ -175,21 +174,17 @@ class Answer(Delivery):
         copy._attempt = self._attempt  # noqa: SLF001  # as above
         return copy
 
-    def context(self) -> Context:
-        """What the handler sees as `self.context`."""
-        context = self._context
-        if context is None:
-            headers = self._envelope.headers
-            context = self._context = Context(
-                kind="ask",
-                id=self._envelope.id,
-                sender=self._asked.incoming.sender(headers),
-                deadline=self.deadline,
-                attempt=self._attempt,
-                headers=headers,
-                chain=self.chain(),
-            )
-        return context
+    def _made(self) -> Context:
+        headers = self._envelope.headers
+        return Context(
+            kind="ask",
+            id=self._envelope.id,
+            sender=self._asked.incoming.sender(headers),
+            deadline=self.deadline,
+            attempt=self._attempt,
+            headers=headers,
+            chain=self.chain(),
+        )
 
     def chain(self) -> tuple[str, ...]:
         """The asks in hand that the request names."""
@@ -239,11 +234,10 @@ class Answer(Delivery):
         """Send a value."""
         asked = self._asked
         envelope_id = self._envelope.id
-        headers: dict[str, object] | None = None
-        if self._sender is not None:
-            headers = {"s": self._sender}
         try:
-            data = asked.incoming.packer.answer(_REPLY, envelope_id, value, headers, asked.codec)
+            data = asked.incoming.packer.answer(
+                _REPLY, envelope_id, value, self._headers(), asked.codec
+            )
         except RuntimeFault as error:
             self.refuse(error)
             return

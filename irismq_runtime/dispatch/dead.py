@@ -10,6 +10,7 @@ from __future__ import annotations
 import traceback
 from typing import TYPE_CHECKING, Final
 
+from actors.texts import sendable
 from irismq_runtime.observe.logs import shorten
 from irismq_runtime.wire import DeadRecord
 
@@ -38,9 +39,9 @@ def dead_record(
         address=address,
         id=b"" if envelope is None else envelope.id,
         attempts=stored.attempts,
-        reason=_legal(reason),
-        error="" if error is None else _legal(f"{type(error).__name__}: {_text(error)}"),
-        traceback="" if error is None else _legal(_trace(error)),
+        reason=sendable(reason),
+        error="" if error is None else sendable(f"{type(error).__name__}: {_text(error)}"),
+        traceback="" if error is None else sendable(_trace(error)),
         time=incoming.clock.time(),
         node=incoming.packer.node_id,
     )
@@ -59,8 +60,3 @@ def _trace(error: BaseException) -> str:
         return "".join(traceback.format_exception(error, limit=-20))[-_MAX_TEXT:]
     except Exception:  # formatting calls str() of user exceptions
         return ""
-
-
-def _legal(text: str) -> str:
-    """Return text that UTF-8 can carry."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,17 +1,17 @@
 """What comes to who is there now and is not answered with a value, for one actor.
 
 Broadcasts, live events, and what is told to a peer. No outcome is kept: the
-actor's own report is enough. The context is made when somebody asks for it. Loop
-thread only.
+actor's own report is enough. Loop thread only.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from actors import Context, Delivery
+from actors import Context
 from actors.delivery import Scoped
 from actors.errors import ActorError
+from irismq_runtime.dispatch.carried import Carried
 from irismq_runtime.dispatch.incoming import chain_of
 from irismq_runtime.observe.logs import shorten
 from irismq_runtime.observe.tracing import TRACEPARENT
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from actors.context import Kind as ContextKind
     from actors.delivery import Scope
     from irismq_runtime.dispatch.incoming import Incoming
+    from irismq_runtime.observe.tracing import Tracing
     from irismq_runtime.wire import Envelope
 
 __all__ = ["Heard", "hear", "parcel"]
@@ -28,10 +29,10 @@ __all__ = ["Heard", "hear", "parcel"]
 _WHAT: Final = {"tell_all": "broadcast", "event": "live event"}
 
 
-class Heard(Delivery):
+class Heard(Carried):
     """One message, and its parcel in the inbox. `envelope`: None when it came in none."""
 
-    __slots__ = ("_context", "_envelope", "_incoming", "kind")
+    __slots__ = ("_envelope", "_incoming", "kind")
 
     def __init__(
         self,
@@ -42,19 +43,12 @@ class Heard(Delivery):
         deadline: float | None = None,
     ) -> None:
         self._state = "waiting"
-        self._context: Context | None = None
+        self._context = None
         self._envelope = envelope
         self._incoming = incoming
         self.kind: ContextKind = kind
         self.message = message
         self.deadline = deadline
-
-    def context(self) -> Context:
-        """What the handler sees as `self.context`."""
-        context = self._context
-        if context is None:
-            context = self._context = self._made()
-        return context
 
     def _made(self) -> Context:
         envelope = self._envelope
@@ -96,7 +90,7 @@ def parcel(
 ) -> Heard:
     """The parcel of a message that came for `address` (or topic), with its span if traced."""
     if incoming.tracing is not None and envelope is not None:
-        scope = _scope(incoming, address, message, envelope)
+        scope = _scope(incoming.tracing, address, message, envelope)
         if scope is not None:
             scoped = _ScopedHeard(incoming, kind, message, envelope, deadline)
             scoped.scope = scope
@@ -118,9 +112,9 @@ def hear(incoming: Incoming, ref: ActorRef[Any], address: str, heard: Heard) -> 
         incoming.log.note("heard", f"{address}: a {what} was not taken: {error}")
 
 
-def _scope(incoming: Incoming, address: str, message: object, envelope: Envelope) -> Scope | None:
+def _scope(tracing: Tracing, address: str, message: object, envelope: Envelope) -> Scope | None:
     """What is in force while it is handled."""
-    if incoming.tracing is None or TRACEPARENT not in envelope.headers:
+    if TRACEPARENT not in envelope.headers:
         return None
 
     def about() -> dict[str, object]:
@@ -129,4 +123,4 @@ def _scope(incoming: Incoming, address: str, message: object, envelope: Envelope
             "irismq.message.type": type(message).__name__,
         }
 
-    return incoming.tracing.consumer(envelope.headers, address, system="iris", about=about)
+    return tracing.consumer(envelope.headers, address, system="iris", about=about)

@@ -20,7 +20,7 @@ from irismq_runtime.dispatch.foreign import foreign_value_untrusted
 from irismq_runtime.dispatch.heard import hear, parcel
 from irismq_runtime.dispatch.tunnels import TunnelDispatch
 from irismq_runtime.errors import DecodeError, RuntimeFault
-from irismq_runtime.messaging import Call, peer_name, private_cluster
+from irismq_runtime.messaging import peer_name, private_cluster
 from irismq_runtime.wire import Envelope, Kind
 
 if TYPE_CHECKING:
@@ -95,9 +95,7 @@ class MemberDispatch:
         answer = Answer(self.asked, request, envelope, sender)
         try:
             ref = self.target(envelope)
-            message = self._in.packer.load_untrusted(envelope)
-            if type(message) is Call:
-                message = as_call(message, ref)
+            message = as_call(self._in.packer.load_untrusted(envelope), ref)
             if envelope.kind is _ASK:
                 answer.deliver(ref, message)
             elif envelope.kind is Kind.TELL:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from actors import Context, Delivery
+from actors import Context
 from actors.delivery import Scoped
+from irismq_runtime.dispatch.carried import Carried
 from irismq_runtime.wire import Kind
 
 if TYPE_CHECKING:
@@ -23,14 +24,14 @@ if TYPE_CHECKING:
 __all__ = ["Run", "ScopedRun"]
 
 
-class Run(Delivery):
+class Run(Carried):
     """See the module. `allowed`: deliveries after which a failure is the last.
 
     One is made for every durable message: it is at once the parcel in the inbox
-    and dispatch's record, and its context is made when somebody asks for it.
+    and dispatch's record.
     """
 
-    __slots__ = ("_context", "allowed", "begun", "copies", "dispatch", "envelope", "gone", "stored")
+    __slots__ = ("allowed", "begun", "copies", "dispatch", "envelope", "gone", "stored")
 
     guarded = True
 
@@ -45,7 +46,7 @@ class Run(Delivery):
         self.message = message
         self.deadline = None
         self._state = "waiting"
-        self._context: Context | None = None
+        self._context = None
         self.dispatch = dispatch
         self.stored = stored
         #: Further deliveries of the same envelope, by other brokers.
@@ -57,23 +58,17 @@ class Run(Delivery):
         #: The claim failed: the broker has the message, the handler did not run.
         self.gone = False
 
-    def context(self) -> Context:
-        """What the handler sees as `self.context`."""
-        context = self._context
-        if context is None:
-            dispatch, envelope, attempts = self.dispatch, self.envelope, self.stored.attempts
-            if envelope is None:
-                context = Context(kind=dispatch.kind, attempt=attempts)
-            else:
-                context = Context(
-                    kind="event" if envelope.kind is Kind.EVENT else dispatch.kind,
-                    id=envelope.id,
-                    sender=dispatch.sender(envelope.headers),
-                    attempt=attempts,
-                    headers=envelope.headers,
-                )
-            self._context = context
-        return context
+    def _made(self) -> Context:
+        dispatch, envelope, attempts = self.dispatch, self.envelope, self.stored.attempts
+        if envelope is None:
+            return Context(kind=dispatch.kind, attempt=attempts)
+        return Context(
+            kind="event" if envelope.kind is Kind.EVENT else dispatch.kind,
+            id=envelope.id,
+            sender=dispatch.sender(envelope.headers),
+            attempt=attempts,
+            headers=envelope.headers,
+        )
 
     def chain(self) -> tuple[str, ...]:
         """Nobody waits for the answer of a durable message."""

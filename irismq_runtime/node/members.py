@@ -23,6 +23,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
+from actors.texts import sendable
 from irismq_runtime.errors import DecodeError
 from irismq_runtime.messaging import NODE_TARGET, private_cluster
 from irismq_runtime.refs.directory import MemberInfo
@@ -266,8 +267,7 @@ def announcement_fields(said: Announcement) -> dict[str, object]:
     if said.want:
         fields["want"] = said.want
     if said.why:
-        text = said.why.encode("utf-8", "backslashreplace").decode()  # no lone surrogates
-        fields["why"] = text[:_MAX_WHY]
+        fields["why"] = sendable(said.why)[:_MAX_WHY]
     return fields
 
 

@@ -21,6 +21,7 @@ from irismq_runtime.config import (
     DEFAULT_LOOKUPD_HTTP_PORT,
     DEFAULT_NSQD_PORT,
     NodeConfig,
+    need_address,
     parse_endpoints,
     parse_relay,
 )
@@ -262,8 +263,7 @@ class Node:
         self, address: str, *, codec: str | None = None, foreign: Form | None = None
     ) -> ServiceRef:
         """Return the ref of an address; see `ServiceRef`. Any thread."""
-        if not address:
-            raise ConfigError("address", "it is empty", 'give a name, e.g. "shop.inventory"')
+        need_address(address)
         key = (address, codec, foreign)
         ref = self._refs.get(key)
         if ref is None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+from actors.texts import sendable
 from irismq_runtime.errors import MessageTooLarge
 from irismq_runtime.observe.throttle import Throttle
 from irismq_runtime.ports import LEAVING, OVERLOADED
@@ -81,8 +82,7 @@ class Request:
         if not fault:
             raise ValueError("an empty fault reads as a timeout in Iris; say what is wrong")
         inbox = self._inbox
-        text = fault[:_LONGEST_FAULT]
-        text = text.encode("utf-8", "backslashreplace").decode()  # a lone surrogate has no UTF-8
+        text = sendable(fault[:_LONGEST_FAULT])
         return inbox is not None and inbox.answer(self, _encode_reply(self._id, None, text))
 
 

@@ -21,6 +21,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, cast
 
 from actors.clock import LoopClock
+from actors.texts import sendable
 from irismq_runtime.errors import TunnelClosed
 from irismq_runtime.observe.throttle import Throttle
 from irismq_runtime.pyiris.client import Iris
@@ -309,4 +310,4 @@ def _told(error: BaseException) -> str:
 def _shortened(text: str, limit: int) -> str:
     """The beginning of `text`, without lone surrogates: no log or wire carries those."""
     cut = text if len(text) <= limit else f"{text[:limit]}... ({len(text):,} characters)"
-    return cut.encode("utf-8", "backslashreplace").decode()
+    return sendable(cut)

@@ -109,17 +109,18 @@ class RemoteAsk(Future[T]):
             return
         self._data = data
         self._ask(self.timeout)
-        if outbound.events.active and self._request is not None:
-            self._say_sent()
+        self._say_sent()
 
     def _say_sent(self) -> None:
-        self._outbound.events.emit(
-            "ask.sent",
-            id=self.id.hex(),
-            address=self.target,
-            type=self.message_type,
-            timeout=self.timeout,
-        )
+        events = self._outbound.events
+        if events.active and self._request is not None:
+            events.emit(
+                "ask.sent",
+                id=self.id.hex(),
+                address=self.target,
+                type=self.message_type,
+                timeout=self.timeout,
+            )
 
     def _ask(self, timeout: float) -> None:
         try:
@@ -169,7 +170,7 @@ class RemoteAsk(Future[T]):
             timer.cancel()
             first = self._request is None
             self._ask_another()
-            if first and outbound.events.active and self._request is not None:
+            if first:
                 self._say_sent()
 
         outbound.directory.when_known(self._cluster, heard)
@@ -259,10 +260,7 @@ class RemoteAsk(Future[T]):
             self.sending.end(error)
         waiter = self._waiter
         if waiter is not None:
-            if get_ident() != outbound.thread:
-                outbound.loop.call_soon_threadsafe(_wake, waiter)
-            elif not waiter.done():
-                waiter.set_result(None)
+            outbound.call(_wake, waiter)
         if self._waiters:
             self._wake_all()
 

@@ -13,7 +13,6 @@ A ref is a value: equal when the address is, cheap to make, safe in every thread
 
 from __future__ import annotations
 
-from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final
 
 from irismq_runtime.errors import NoSuchService
@@ -127,12 +126,8 @@ class ServiceRef:
                 )
             ask = RemoteAsk(outbound, address, address, ask_id, name, timeout)
             ask.sending = sending
-            if not outbound.directory.hears(address):
-                outbound.call(ask.send_once_known, data)
-            elif get_ident() == outbound.thread:
-                ask.send(data)
-            else:
-                outbound.call(ask.send, data)
+            heard = outbound.directory.hears(address)
+            outbound.call(ask.send if heard else ask.send_once_known, data)
         return ask.get() if block else ask
 
     def tell_all(self, message: object) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 
+from actors.texts import sendable
 from irismq_runtime.errors import DecodeError, MessageTooLarge
 from irismq_runtime.wire.envelope import (
     Envelope,
@@ -75,7 +76,7 @@ def encode_dead(record: DeadRecord, *, max_size: int, signer: Key | None = None)
     """
     texts = ("address", "reason", "error", "traceback", "node")
     record = msgspec.structs.replace(
-        record, **{name: _escaped(getattr(record, name)) for name in texts}
+        record, **{name: sendable(getattr(record, name)) for name in texts}
     )
     limits = Limits(size=max(max_size, 1024))
     short = msgspec.structs.replace(
@@ -111,7 +112,3 @@ def decode_dead_untrusted(data: bytes, *, max_size: int) -> DeadRecord:
         return _decode(stored.body)
     except Exception as error:  # msgspec's errors and UnicodeDecodeError
         raise DecodeError(f"malformed dead-letter record ({error})"[:300]) from error
-
-
-def _escaped(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()

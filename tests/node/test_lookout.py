@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
@@ -148,7 +149,9 @@ async def away_and_back(world, client):
     await settle(client.system)
 
 
-async def test_an_ask_that_waits_for_a_member_ends_by_its_own_deadline():
+@asynccontextmanager
+async def settled_pair():
+    """A client, and a server of `Counter` that it has heard: (clock, world, client, server)."""
     clock = ManualClock()
     world = World(MemoryBroker(clock))
     options = {"clock": clock, "presence_period": 60.0}
@@ -156,6 +159,11 @@ async def test_an_ask_that_waits_for_a_member_ends_by_its_own_deadline():
         await server.start(Supervisor.of(child(Counter)))
         await settle(client.system)
         clock.advance(SETTLE)
+        yield clock, world, client, server
+
+
+async def test_an_ask_that_waits_for_a_member_ends_by_its_own_deadline():
+    async with settled_pair() as (clock, world, client, _):
         ref = client.ref("test.counter")
         assert await ref.ask(Total()) == 0
         await away_and_back(world, client)
@@ -176,13 +184,7 @@ async def test_an_ask_that_waits_for_a_member_ends_by_its_own_deadline():
 
 
 async def test_a_member_that_says_goodbye_after_the_return_is_not_waited_for():
-    clock = ManualClock()
-    world = World(MemoryBroker(clock))
-    options = {"clock": clock, "presence_period": 60.0}
-    async with world.node("client", **options) as client, world.node("server", **options) as server:
-        await server.start(Supervisor.of(child(Counter)))
-        await settle(client.system)
-        clock.advance(SETTLE)
+    async with settled_pair() as (clock, world, client, server):
         await away_and_back(world, client)
         bye = Announcement(server.id, "server", "bye", 99, 60.0)
         client.parts.presence._heard(bye)

@@ -90,13 +90,19 @@ async def sight():
             made.unsubscribe()
 
 
-async def test_a_tree_that_gave_up_is_told_to_the_others_with_its_exit(sight):
-    await sight.other.start(TREE)
-    sight.eye.ref("seen.brittle").tell("anything")
+async def given_up(sight, tree, address):
+    """The node and the reason of the goodbye after a message that `tree` does not survive."""
+    await sight.other.start(tree)
+    sight.eye.ref(address).tell("anything")
     await until(lambda: not sight.other.health().live)
     await sight.other.stop()
     await until(lambda: sight.gone)
-    ((node, why),) = sight.gone
+    (goodbye,) = sight.gone
+    return goodbye
+
+
+async def test_a_tree_that_gave_up_is_told_to_the_others_with_its_exit(sight):
+    node, why = await given_up(sight, TREE, "seen.brittle")
     assert node == sight.other.id
     assert why.startswith("tree gave up: shutdown (RestartLimitReached: ")
     assert "ValueError: anything" in why
@@ -116,10 +122,5 @@ async def test_an_end_that_was_asked_for_is_no_more_than_that(sight):
 
 
 async def test_an_error_without_a_text_ends_the_node_all_the_same(sight):
-    await sight.other.start(Mute)
-    sight.eye.ref("seen.mute").tell("anything")
-    await until(lambda: not sight.other.health().live)
-    await sight.other.stop()
-    await until(lambda: sight.gone)
-    ((_, why),) = sight.gone
+    _, why = await given_up(sight, Mute, "seen.mute")
     assert why.startswith("tree gave up: crash (Unspeakable: its text cannot be had: RuntimeError)")

@@ -80,9 +80,10 @@ def _source(fields: tuple[Field, ...], values: list[str], given: list[str]) -> s
             for when, parts in _branches(field, own)
         ]
     body = [f"    if {when}: return join(({', '.join(parts)},))" for when, parts in branches]
-    lines = [f"def write({', '.join(values)}):", *body, "def encode(packet):"]
-    lines += [f"    {value} = packet.{name}" for value, name in zip(values, given, strict=True)]
-    return "\n".join(lines + body)
+    taken = ", ".join(f"packet.{name}" for name in given)
+    lines = [f"def write({', '.join(values)}):", *body]
+    lines += ["def encode(packet):", f"    return write({taken})"]
+    return "\n".join(lines)
 
 
 def _compile(op: Op, record: type[Packet], fields: tuple[Field, ...]) -> dict[str, Any]:
