@@ -115,17 +115,30 @@ class MessageTooLarge(RuntimeFault):
     """A message exceeds a limit; it was refused before anything was written.
 
     `size` and `limit` in bytes, envelope included. `limit_of` names whose limit
-    it is (a broker's max-msg-size, the wire limits of this node).
+    it is (a broker's max-msg-size, the wire limits of this node). `index` is its
+    place among those that were sent by one call, from 0; None: it was alone.
     """
 
     blame = "caller"
+    index: int | None = None
 
-    def __init__(self, size: int, limit: int, *, limit_of: str = "the wire limits") -> None:
+    def __init__(
+        self,
+        size: int,
+        limit: int,
+        *,
+        limit_of: str = "the wire limits",
+        index: int | None = None,
+    ) -> None:
         self.size = size
         self.limit = limit
         self.limit_of = limit_of
+        where = ""
+        if index is not None:
+            self.index = index
+            where = f" at index {index}"
         super().__init__(
-            f"message of {size:,} bytes is over the limit of {limit:,} bytes of {limit_of}; "
+            f"message of {size:,} bytes{where} is over the limit of {limit:,} bytes of {limit_of}; "
             "split it, or store the data elsewhere and send where it is"
         )
 

@@ -38,6 +38,7 @@ from irismq_runtime.dispatch.settlement import (
     settlement,
 )
 from irismq_runtime.errors import DecodeError
+from irismq_runtime.messaging import DEAD_CHANNEL
 from irismq_runtime.observe.tracing import TRACEPARENT
 from irismq_runtime.wire import Envelope
 
@@ -349,7 +350,7 @@ class StoredDispatch:
         error: BaseException | None = None,
     ) -> None:
         record = dead_record(self._in, self.address, stored, envelope, reason=reason, error=error)
-        stored.bury(self.dead_topic, record)
+        stored.bury(self.dead_topic, record, channel=DEAD_CHANNEL)
         self._in.counters.buried += 1
         self._settled.buried += 1
         self._in.log.fault(

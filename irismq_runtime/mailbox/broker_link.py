@@ -16,17 +16,20 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
+from irismq_runtime.mailbox.channels import Channels
 from irismq_runtime.mailbox.link import Link
 from irismq_runtime.protocols.nsq import OK, ErrorFrame, Heartbeat, Response, nop
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from irismq_runtime.mailbox.endpoint import Endpoint
     from irismq_runtime.mailbox.handshake import Terms
     from irismq_runtime.mailbox.outbox import Batch, Outbox
     from irismq_runtime.mailbox.wiring import Wiring
     from irismq_runtime.protocols.nsq import Frame
 
-__all__ = ["BrokerLink", "BrokerLinkOwner"]
+__all__ = ["BrokerLink", "BrokerLinkOwner", "why_slow"]
 
 _NOP = nop()
 _WIDE = 4096
@@ -68,6 +71,7 @@ class BrokerLink:
         "_owner",
         "_unconfirmed",
         "_window",
+        "channels",
         "link",
         "outbox",
     )
@@ -78,6 +82,8 @@ class BrokerLink:
         self.link = Link(wiring, endpoint, self)
         #: What waits for this broker (shared, unless messages go to several).
         self.outbox = outbox
+        #: The channels that messages are meant for.
+        self.channels = Channels(wiring, endpoint, self._channel_made)
         self._owner = owner
         self._limit = wiring.config.pipeline_bytes
         self._unconfirmed: deque[Batch] = deque()
@@ -108,6 +114,11 @@ class BrokerLink:
     def unconfirmed(self) -> deque[Batch]:
         """Written and not answered yet, oldest first."""
         return self._unconfirmed
+
+    def _channel_made(self, batches: list[Batch]) -> None:
+        """Let go what waited for the channel."""
+        self.outbox.give_back(batches)
+        self._owner.broker_room(self)
 
     def send(self, batch: Batch) -> None:
         """Write `batch`; the caller has asked `room`."""
@@ -153,7 +164,8 @@ class BrokerLink:
             self._owner.broker_room(self)
 
     def link_lost(self, link: Link, reason: str) -> None:  # noqa: ARG002  # the role's signature
-        """Give what is unconfirmed back."""
+        """Give back what is unconfirmed, and what waits for its channel."""
+        self.outbox.give_back(self.channels.forget())
         unconfirmed = list(self._unconfirmed)
         self._unconfirmed.clear()
         self._in_bytes = 0
@@ -161,3 +173,9 @@ class BrokerLink:
         if self._barren and unconfirmed:
             self._window = 1
         self._owner.broker_lost(self, unconfirmed, suspect=suspect, reason=reason)
+
+
+def why_slow(brokers: Iterable[BrokerLink]) -> str:
+    """Why brokers that are reached have not confirmed in time."""
+    missing = [broker.channels.why for broker in brokers if broker.channels.why]
+    return "; ".join(missing) or "no confirmation in time"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from irismq_runtime.mailbox.flow import Flow
 from irismq_runtime.mailbox.lane import Lane
 from irismq_runtime.mailbox.lookup import Discovery
+from irismq_runtime.mailbox.patience import Patience
 from irismq_runtime.mailbox.reporting import WELL, Health
 from irismq_runtime.mailbox.stored import State, Stored
 
@@ -37,8 +38,8 @@ _STARVED: Final = 1.5
 GOODBYE = 1.0
 
 if TYPE_CHECKING:
-    #: (topic, record, delay) -> the receipt of its storage.
-    Store = Callable[[str, bytes, float], Receipt]
+    #: (topic, record, delay, channel that is meant) -> the receipt of its storage.
+    Store = Callable[[str, bytes, float, str], Receipt]
 else:
     Store = object
 
@@ -81,6 +82,8 @@ class Consumer:
         #: When a broker was last asked for messages, or there was a reason not to.
         self._asked_at = self._progress_at
         self._idle: asyncio.Event = asyncio.Event()
+        #: For the first answers of all.
+        self._first = Patience(wiring.clock)
         self._stopped: asyncio.Future[None] | None = None
 
     # Connections -----------------------------------------------------------
@@ -98,11 +101,24 @@ class Consumer:
             )
             self._discovery.start()
 
+    async def established(self) -> None:
+        """See `ports.Consumption.established`."""
+        await self._first.over(self._awaits, self._wiring.config.start_timeout)
+
+    def _awaits(self) -> bool:
+        """Whether a directory, or a broker, has yet to answer for the first time."""
+        if self.stopping:
+            return False
+        if self._discovery is not None and not self._discovery.asked:
+            return True
+        return any(lane.link.awaited for lane in self._lanes.values())
+
     def _connected(self) -> list[Endpoint]:
         return [endpoint for endpoint, lane in self._lanes.items() if lane.link.ready]
 
     def connect(self, endpoints: Iterable[Endpoint]) -> None:
         """Consume from exactly these nsqds; those not named any more are left in order."""
+        self._first.look()
         if self.stopping:
             return
         wanted = set(endpoints)
@@ -117,6 +133,7 @@ class Consumer:
                 requeue_after=self._delays.after,
             )
             self._lanes[endpoint] = lane
+            lane.link.on_dialled = self._first.look
             lane.link.start()
 
     def _every_lane(self) -> list[Lane]:
@@ -220,6 +237,7 @@ class Consumer:
 
     async def _stop(self, drain: float) -> None:
         self.stopping = True
+        self._first.look()
         self._flow.stop()
         if self._discovery is not None:
             await self._discovery.close()
@@ -275,10 +293,10 @@ class Consumer:
         )
         message.requeue()
 
-    def move(self, message: Stored, topic: str, record: bytes, delay: float) -> None:
+    def move(self, message: Stored, topic: str, record: bytes, delay: float, channel: str) -> None:
         """See `LaneOwner`."""
         try:
-            receipt = self._store(topic, record, delay)
+            receipt = self._store(topic, record, delay, channel)
         except Exception as error:  # too large, no room: the message goes back
             self._not_moved(message, topic, error)
             message.lane.moved(message, error)

@@ -104,7 +104,7 @@ class Step:
 class Handshake:
     """One handshake. `terms` is set once the step "ready" was given."""
 
-    __slots__ = ("_answered", "_stages", "_wishes", "lease_refused", "terms")
+    __slots__ = ("_answered", "_stages", "_wishes", "lease_refused", "refusal", "terms")
 
     def __init__(self, wishes: Wishes) -> None:
         self._wishes = wishes
@@ -113,6 +113,14 @@ class Handshake:
         self.terms: Terms | None = None
         #: nsqd refused `msg_timeout` as too long.
         self.lease_refused = False
+        #: The error with which nsqd refused to go on.
+        self.refusal: ErrorFrame | None = None
+
+    @property
+    def may_be_let_in(self) -> bool:
+        """Whether nsqd answered, and did not say that it never will let us in."""
+        forbidden = self.refusal is not None and self.refusal.code == "E_UNAUTHORIZED"
+        return self.terms is not None and not forbidden
 
     def begin(self) -> bytes:
         """The first bytes of the connection."""
@@ -168,6 +176,7 @@ class Handshake:
             self._stages.append(Step("send", sub(*wishes.subscribe)))
 
     def _refused(self, frame: ErrorFrame) -> Step:
+        self.refusal = frame
         if self.terms is None and "msg timeout" in frame.text:
             self.lease_refused = True
         reason = f"{frame.code} {frame.text}".rstrip()

@@ -280,11 +280,18 @@ class Lane:
         """One delivery of this message began no handler; it costs no attempt."""
         self._wiring.unstarted.note(self._name(message.raw_id, message.stamp))
 
-    def move(self, message: Stored, topic: str, record: bytes, delay: float, *, lost: bool) -> None:
+    def move(
+        self, message: Stored, topic: str, record: bytes, delay: float, channel: str, *, lost: bool
+    ) -> None:
         """Keep the lease until the record is stored."""
         if lost:
             self.lost[message.raw_id] = message
-        self._owner.move(message, topic, record, min(delay, self._limits.max_delay))
+        self._owner.move(message, topic, record, min(delay, self._limits.max_delay), channel)
+
+    @property
+    def channel(self) -> str:
+        """The channel that is consumed."""
+        return self._owner.channel
 
     def moved(self, message: Stored, error: BaseException | None) -> None:
         """The record is stored: finish. It is not: give the message back."""

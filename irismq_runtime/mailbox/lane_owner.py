@@ -52,8 +52,8 @@ class LaneOwner(Protocol):
         """What may be asked for has changed."""
         ...
 
-    def move(self, message: Stored, topic: str, record: bytes, delay: float) -> None:
-        """Store `record` elsewhere, then call `lane.moved`."""
+    def move(self, message: Stored, topic: str, record: bytes, delay: float, channel: str) -> None:
+        """Store `record` elsewhere, for `channel`, then call `lane.moved`."""
         ...
 
     def flush_soon(self, lane: Lane) -> None:

@@ -18,6 +18,8 @@ from irismq_runtime.mailbox.reconnect import LinkState
 from irismq_runtime.mailbox.wiring import explain
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from actors.clock import TimerHandle
     from irismq_runtime.mailbox.endpoint import Endpoint
     from irismq_runtime.mailbox.handshake import Terms
@@ -61,6 +63,11 @@ class Link:
         self.connection: Connection | None = None
         #: Times it became ready.
         self.connects = 0
+        #: It has not stood yet and may soon: it is dialled for the first time, or was
+        #: answered by nsqd and not let in. False once it stood, or nobody answered.
+        self.awaited = True
+        #: Called when a dial has come to its end.
+        self.on_dialled: Callable[[], None] = _nothing
         self._wiring = wiring
         self._role = role
         self._subscribe = subscribe
@@ -136,7 +143,9 @@ class Link:
         self.connection = connection
         self.reason = ""
         self.connects += 1
+        self.awaited = False
         self._role.link_ready(self, terms)
+        self.on_dialled()
 
     def frames(self, frames: list[Frame]) -> None:
         """Pass frames on."""
@@ -162,11 +171,14 @@ class Link:
             delay = self._machine.failed()
         else:
             return
+        if not self._again:
+            self.awaited = self.awaited and connection.handshake.may_be_let_in
         self._wait(0.0 if self._again else delay)
         self._again = False
         self._complain(was_ready, reason)
         if was_ready:
             self._role.link_lost(self, reason)
+        self.on_dialled()
 
     def start_tls(self, connection: Connection, transport: asyncio.Transport) -> None:
         """Upgrade in a task of its own."""
@@ -244,3 +256,7 @@ class Link:
         self._wiring.log.write(
             logging.WARNING, f"{what} {self.endpoint}", text, self.endpoint, what, reason
         )
+
+
+def _nothing() -> None:
+    return

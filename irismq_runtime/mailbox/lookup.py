@@ -89,6 +89,8 @@ class Discovery:
     ) -> None:
         #: What the last round could not find out; empty when all was well.
         self.fault = ""
+        #: Whether the first round is over.
+        self.asked = False
         self._wiring = wiring
         self._lookupds = lookupds
         self._path = f"/lookup?topic={quote(topic, safe='')}"
@@ -124,6 +126,7 @@ class Discovery:
         if faults:
             self._wiring.log.write(logging.WARNING, "lookup", "discovery: %s", self.fault)
         self._timer = self._wiring.clock.call_later(self._pause(empty=not named), self._ask)
+        self.asked = True
         self._on_found(set(self._known))
 
     async def _one(self, lookupd: Endpoint) -> set[Endpoint] | str:

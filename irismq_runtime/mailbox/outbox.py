@@ -1,8 +1,8 @@
 """What waits to be published, and how it is cut into batches. Pure.
 
 Messages wait per topic, in order, until a connection takes a batch: as many of
-one topic as fit `batch_bytes` and `batch_count`. Topics take turns. A deferred
-message (DPUB) cannot share a batch and travels alone.
+one topic as fit `batch_bytes` and `batch_count`, and are meant for one channel.
+Topics take turns. A deferred message (DPUB) cannot share a batch and travels alone.
 
 A batch whose connection was lost comes back whole, before anything newer. One
 that was alone on a connection that confirmed nothing is a suspect (a broker
@@ -32,10 +32,19 @@ MAX_LOSSES = 5
 class Parcel(Receipt):
     """One message on its way; at the same time the receipt of who sent it."""
 
-    __slots__ = ("body", "copies", "deadline", "delay_ms", "key", "seen_at", "topic", "written")
+    __slots__ = (
+        "body", "channel", "copies", "deadline", "delay_ms", "key", "seen_at", "topic", "written",
+    )  # fmt: skip
 
     def __init__(  # noqa: PLR0917  # one is made for every message: keywords cost
-        self, topic: str, body: bytes, deadline: float, key: str, delay_ms: int, copies: int
+        self,
+        topic: str,
+        body: bytes,
+        deadline: float,
+        key: str,
+        delay_ms: int,
+        copies: int,
+        channel: str = "",
     ) -> None:
         # Receipt's own fields, without the cost of a second call.
         self._settled = False
@@ -46,6 +55,8 @@ class Parcel(Receipt):
         self.deadline = deadline
         self.key = key
         self.delay_ms = delay_ms
+        #: Must exist at the broker before this is written; empty: none is meant.
+        self.channel = channel
         #: Confirmations still missing.
         self.copies = copies
         #: Brokers that have it or are about to; only used for several copies.
@@ -144,7 +155,12 @@ class Outbox:
                 queue.popleft()
                 continue
             wire = len(parcel.body) + FRAMING
-            if parcels and (size + wire > largest or len(parcels) >= room or parcel.delay_ms):
+            if parcels and (
+                size + wire > largest
+                or len(parcels) >= room
+                or parcel.delay_ms
+                or parcel.channel != parcels[0].channel
+            ):
                 break
             parcels.append(queue.popleft())
             size += wire

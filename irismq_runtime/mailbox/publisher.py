@@ -21,13 +21,13 @@ import logging
 from typing import TYPE_CHECKING
 
 from irismq_runtime.errors import DeliveryError, MessageTooLarge
-from irismq_runtime.mailbox.broker_link import BrokerLink
+from irismq_runtime.mailbox.bodies import OF_BROKER, all_fit, as_bytes
+from irismq_runtime.mailbox.broker_link import BrokerLink, why_slow
 from irismq_runtime.mailbox.limits import BrokerLimits, OutboxFull, limit_in
 from irismq_runtime.mailbox.outbox import Batch, Outbox, Parcel
 from irismq_runtime.mailbox.probe import probe_limits
-from irismq_runtime.mailbox.receipts import GroupReceipt, Receipt
 from irismq_runtime.mailbox.settlement import milliseconds
-from irismq_runtime.protocols.nsq import topic_name
+from irismq_runtime.protocols.nsq import channel_name, topic_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -84,36 +84,51 @@ class Publisher:
 
     # What users call -------------------------------------------------------
 
-    def publish(
-        self, topic: str, body: bytes, delay: float, timeout: float | None, key: str
-    ) -> Receipt:
+    def publish(  # noqa: PLR0917  # called for every message: keywords cost
+        self,
+        topic: str,
+        body: bytes,
+        delay: float,
+        timeout: float | None,
+        key: str,
+        channel: str = "",
+    ) -> Parcel:
         """See `ports.MailboxTransport.publish`."""
         if type(body) is not bytes:
-            body = _as_bytes(body)
+            body = as_bytes(body)
         self._admit(topic, len(body), len(body))
+        if channel:
+            channel_name(channel)
         deadline = self._now() + (self._timeout if timeout is None else timeout)
-        parcel = Parcel(topic, body, deadline, key, 0, self._copies)
+        parcel = Parcel(topic, body, deadline, key, 0, self._copies, channel)
         if delay > 0.0:
             parcel.delay_ms = self._delay_ms(delay)
         self._accept(parcel)
         return parcel
 
-    def publish_many(self, topic: str, bodies: Iterable[bytes], timeout: float | None) -> Receipt:
-        """Publish all of `bodies`, or raise and publish none of them."""
-        taken = [body if type(body) is bytes else _as_bytes(body) for body in bodies]
+    def publish_all(
+        self,
+        topic: str,
+        bodies: Iterable[bytes],
+        timeout: float | None,
+        keys: Sequence[str] = (),
+        channel: str = "",
+    ) -> list[Parcel]:
+        """See `ports.MailboxTransport.publish_all`."""
+        taken = all_fit(bodies, self.limits.max_body)
         if not taken:
-            return GroupReceipt(0)
-        sizes = [len(body) for body in taken]
-        self._admit(topic, max(sizes), sum(sizes))
-        if not min(sizes):
-            raise ValueError("an empty message: NSQ has none")
-        group = GroupReceipt(len(taken))
+            return []
+        self._admit(topic, 1, sum(map(len, taken)))
+        if channel:
+            channel_name(channel)
         deadline = self._now() + (self._timeout if timeout is None else timeout)
-        for body in taken:
-            parcel = Parcel(topic, body, deadline, "", 0, self._copies)
-            parcel.add_done_callback(group.part_done)
+        parcels = [
+            Parcel(topic, body, deadline, key, 0, self._copies, channel)
+            for body, key in zip(taken, keys or ("",) * len(taken), strict=True)
+        ]
+        for parcel in parcels:
             self._accept(parcel)
-        return group
+        return parcels
 
     async def start(self, timeout: float) -> bool:
         """Dial every broker; True when the first is ready and known, False at the timeout."""
@@ -138,6 +153,7 @@ class Publisher:
         for task in self._probes.values():
             task.cancel()
         await asyncio.gather(*self._probes.values(), return_exceptions=True)
+        await asyncio.gather(*(broker.channels.close() for broker in self.brokers))
         await asyncio.gather(*(broker.link.close(0.5) for broker in self.brokers))
         for parcel in self._all_waiting():
             self._fail(parcel, "the mailbox was closed")
@@ -151,9 +167,8 @@ class Publisher:
     # Accepting -------------------------------------------------------------
 
     def _admit(self, topic: str, largest: int, total: int) -> None:
-        limit = self.limits.max_body
-        if largest > limit:
-            raise MessageTooLarge(largest, limit, limit_of="the broker (nsqd's max-msg-size)")
+        if largest > self.limits.max_body:
+            raise MessageTooLarge(largest, self.limits.max_body, limit_of=OF_BROKER)
         if self.held + total > self._limit:
             raise OutboxFull(total, self._limit, self.why_not_ready())
         if not total:
@@ -204,6 +219,8 @@ class Publisher:
                 continue
             while broker.room and (batch := broker.outbox.take()) is not None:
                 self._idle.clear()
+                if not broker.channels.admit(batch):
+                    continue
                 broker.send(batch)
                 if self._wiring.events.active:
                     self._emit("publisher.written", batch, broker)
@@ -328,7 +345,7 @@ class Publisher:
         self._timer_at = float("inf")
         now = self._now()
         following = float("inf")
-        why = self.why_not_ready() or "no confirmation in time"
+        why = self.why_not_ready() or why_slow(self.brokers)
         waiting = self._all_waiting(due=now)
         for parcel in waiting:
             if parcel.done():
@@ -345,6 +362,7 @@ class Publisher:
         """Every unsettled parcel, wherever it is; of later batches only the first."""
         waiting = [parcel for outbox in self._outboxes for parcel in outbox.waiting()]
         for broker in self.brokers:
+            waiting.extend(broker.channels.waiting())
             for batch in broker.unconfirmed:
                 if batch.deadline <= due:
                     waiting.extend(batch.parcels)
@@ -378,9 +396,3 @@ class Publisher:
     def _emit(self, name: str, batch: Batch, broker: BrokerLink) -> None:
         for parcel in batch.parcels:
             self._wiring.events.emit(name, id=parcel.key, topic=parcel.topic, broker=broker.name)
-
-
-def _as_bytes(body: object) -> bytes:
-    if isinstance(body, bytes | bytearray | memoryview):
-        return bytes(body)
-    raise TypeError(f"a body is bytes, bytearray or memoryview, not {type(body).__name__}")

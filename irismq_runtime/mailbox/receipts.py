@@ -13,7 +13,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Collection, Generator
 
 __all__ = ["GroupReceipt", "Receipt"]
 
@@ -100,6 +100,14 @@ class GroupReceipt(Receipt):
         self._first_error: BaseException | None = None
         if count == 0:
             self.settle()
+
+    @classmethod
+    def of(cls, parts: Collection[Receipt]) -> GroupReceipt:
+        """Return the one receipt of `parts`."""
+        group = cls(len(parts))
+        for part in parts:
+            part.add_done_callback(group.part_done)
+        return group
 
     def part_done(self, part: Receipt) -> None:
         """Callback of each part."""

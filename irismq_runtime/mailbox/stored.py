@@ -90,9 +90,9 @@ class Stored:
         self.state = _SETTLED
         return self.lane.requeue(self, delay, penalty=penalty, lost=state is _LOST)
 
-    def bury(self, topic: str, record: bytes) -> bool:
+    def bury(self, topic: str, record: bytes, *, channel: str = "") -> bool:
         """See `ports.StoredMessage.bury`."""
-        return self._move(topic, record, 0.0)
+        return self._move(topic, record, 0.0, channel)
 
     def defer(self, delay: float) -> bool:
         """Store the message in its own topic again, to come in `delay` seconds.
@@ -102,14 +102,14 @@ class Stored:
         the receiver looks at the due time and defers again. It reaches every
         channel of the topic: for mailboxes, which have one.
         """
-        return self._move(self.lane.topic, self.body, delay)
+        return self._move(self.lane.topic, self.body, delay, self.lane.channel)
 
-    def _move(self, topic: str, record: bytes, delay: float) -> bool:
+    def _move(self, topic: str, record: bytes, delay: float, channel: str) -> bool:
         state = self.state
         if state is _SETTLED:
             return False
         self.state = _SETTLED
-        self.lane.move(self, topic, record, delay, lost=state is _LOST)
+        self.lane.move(self, topic, record, delay, channel, lost=state is _LOST)
         return state is not _LOST
 
     def claim(self) -> bool:

@@ -19,6 +19,7 @@ from irismq_runtime.mailbox.config import MailboxConfig
 from irismq_runtime.mailbox.consumer import Consumer
 from irismq_runtime.mailbox.endpoint import NSQD_PORT, NSQLOOKUPD_HTTP_PORT, parse_endpoint
 from irismq_runtime.mailbox.publisher import Publisher
+from irismq_runtime.mailbox.receipts import GroupReceipt
 from irismq_runtime.mailbox.reporting import WELL, Health
 from irismq_runtime.mailbox.settlement import RequeueDelays
 from irismq_runtime.mailbox.wiring import AsyncioNetwork, Wiring
@@ -141,12 +142,25 @@ class NsqMailbox:
         delay: float = 0.0,
         timeout: float | None = None,
         key: str = "",
+        channel: str = "",
     ) -> Receipt:
         """See `ports.MailboxTransport.publish`. A delay above `max_delay` is a `ValueError`.
 
-        Raises `InvalidName` for a topic that nsqd would refuse.
+        Raises `InvalidName` for a topic or a channel that nsqd would refuse.
         """
-        return self._publisher.publish(topic, body, delay, timeout, key)
+        return self._publisher.publish(topic, body, delay, timeout, key, channel)
+
+    def publish_all(
+        self,
+        topic: str,
+        bodies: Iterable[bytes],
+        *,
+        timeout: float | None = None,
+        keys: Sequence[str] = (),
+        channel: str = "",
+    ) -> Sequence[Receipt]:
+        """See `ports.MailboxTransport.publish_all`. Raises as `publish`, and for an empty body."""
+        return self._publisher.publish_all(topic, bodies, timeout, keys, channel)
 
     def publish_many(
         self, topic: str, bodies: Iterable[bytes], *, timeout: float | None = None
@@ -156,7 +170,7 @@ class NsqMailbox:
         Raises as `publish` does, and then nothing of it was taken. The receipt
         fails with the first error; the others may be stored nevertheless.
         """
-        return self._publisher.publish_many(topic, bodies, timeout)
+        return GroupReceipt.of(self._publisher.publish_all(topic, bodies, timeout))
 
     @property
     def max_body(self) -> int:
@@ -214,8 +228,8 @@ class NsqMailbox:
         consumer.discover(self._lookupds, self._endpoints)
         return consumer
 
-    def _store(self, topic: str, record: bytes, delay: float) -> Receipt:
-        return self._publisher.publish(topic, record, delay, None, "")
+    def _store(self, topic: str, record: bytes, delay: float, channel: str) -> Receipt:
+        return self._publisher.publish(topic, record, delay, None, "", channel)
 
     # Health ----------------------------------------------------------------
 

@@ -89,12 +89,17 @@ class Binding:
         return bool(getattr(actor, "address", None) or getattr(actor, "subscribes", ()))
 
     async def open(self) -> None:
-        """Join and consume. Raises what the transports raise, with nothing left open."""
+        """Join and consume; returns when every broker that is reached has the channels.
+
+        Raises what the transports raise, with nothing left open.
+        """
         try:
             if self.address:
                 await self._open_address()
             for subscription in self._subscriptions:
                 await self._subscribe(subscription)
+            await asyncio.gather(*(consumption.established() for _, consumption in self.stored))
+            self._announce()
         except BaseException:
             await self.close(0.0)
             raise
@@ -107,6 +112,12 @@ class Binding:
         self.handler.stands = ports.presence.standing(self.address, self.ref.actor_urn)
         self.member = await ports.addresses.join(self.address, self.handler)
         await self._consume(mailbox_topic(self.address), MAILBOX_CHANNEL, self.address, "tell")
+
+    def _announce(self) -> None:
+        """Tell the other nodes; what is sent to the actor from now on reaches it."""
+        ports = self._ports
+        if not self.address or self._closed:
+            return
         ports.presence.bind(self.address, self.ref.actor_urn)
         if ports.incoming.events.active:
             ports.incoming.events.emit("node.bound", address=self.address, urn=self.ref.actor_urn)

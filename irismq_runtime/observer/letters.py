@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from irismq_runtime.errors import DecodeError
 from irismq_runtime.mailbox import MailboxConfig, NsqMailbox
-from irismq_runtime.messaging import DEAD_CHANNEL, dead_topic, mailbox_topic
+from irismq_runtime.messaging import DEAD_CHANNEL, MAILBOX_CHANNEL, dead_topic, mailbox_topic
 from irismq_runtime.wire import Envelope, Serializer, decode_dead_untrusted
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ async def replay(
     """
     done = back = 0
     for letter in letters:
-        await mailbox.publish(mailbox_topic(address), letter.record.body)
+        await mailbox.publish(mailbox_topic(address), letter.record.body, channel=MAILBOX_CHANNEL)
         back += not letter.stored.finish()
         done += 1
     return done, back

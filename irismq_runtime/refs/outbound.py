@@ -19,7 +19,7 @@ from actors.errors import AskCycle, AskTimeout
 from irismq_runtime.errors import MessageTooLarge
 from irismq_runtime.messaging import mailbox_topic, peer_name
 from irismq_runtime.refs.foreign import foreign_bytes
-from irismq_runtime.refs.receipt import TellReceipt
+from irismq_runtime.refs.receipt import TellReceipt, copy_to
 from irismq_runtime.refs.spans import packing, spanning
 from irismq_runtime.wire import Kind, new_id
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from irismq_runtime.messaging import Packer
     from irismq_runtime.observe.meter import Meter
     from irismq_runtime.observe.tracing import Sending, Tracing
-    from irismq_runtime.ports import AddressTransport, Confirmation, MailboxTransport
+    from irismq_runtime.ports import AddressTransport, MailboxTransport
     from irismq_runtime.refs.directory import Directory, Watching
     from irismq_runtime.refs.foreign import Form
     from irismq_runtime.refs.gather import Gather
@@ -222,8 +222,12 @@ class Outbound:
         delay: float = 0.0,
         expires: float | None = None,
         codec: str | None = None,
+        channel: str = "",
     ) -> TellReceipt:
-        """Encode `message` and store it in `topic`; see `ServiceRef.tell`."""
+        """Encode `message` and store it in `topic`; see `ServiceRef.tell`.
+
+        `channel`: whose consumers it is meant for, also those that never ran yet.
+        """
         headers = self.headers()
         if delay:
             headers["t"] = int((self.clock.time() + check_delay("delay", delay)) * 1000)
@@ -234,10 +238,10 @@ class Outbound:
             sending = self.tracing.tell(headers, address, message, system="nsq")
         if sending is None:
             envelope_id, data, _ = self.packer.new(kind, message, headers, codec=codec)
-            return self.store_bytes(address, topic, envelope_id, data, delay)
+            return self.store_bytes(address, topic, envelope_id, data, delay, channel)
         with packing(sending):
             envelope_id, data, _ = self.packer.new(kind, message, headers, codec=codec)
-            receipt = self.store_bytes(address, topic, envelope_id, data, delay)
+            receipt = self.store_bytes(address, topic, envelope_id, data, delay, channel)
         receipt.when_known(sending.end)
         return receipt
 
@@ -256,8 +260,14 @@ class Outbound:
             return self.store(topic, stored_in, Kind.EVENT, event, delay=delay, codec=codec)
         return self.store_foreign(topic, stored_in, event, foreign, delay)
 
-    def store_foreign(
-        self, address: str, topic: str, message: object, form: Form, delay: float
+    def store_foreign(  # noqa: PLR0917  # as `store_bytes`
+        self,
+        address: str,
+        topic: str,
+        message: object,
+        form: Form,
+        delay: float,
+        channel: str = "",
     ) -> TellReceipt:
         """Store `message` without an envelope. Raises `EncodeError`, `ValueError`.
 
@@ -271,10 +281,16 @@ class Outbound:
                 f"delay={delay:g}: the broker defers at most {longest:g} s, and a foreign "
                 f"message carries no due time with which it could be deferred again"
             )
-        return self.store_bytes(address, topic, new_id(), data, delay)
+        return self.store_bytes(address, topic, new_id(), data, delay, channel)
 
-    def store_bytes(
-        self, address: str, topic: str, envelope_id: bytes, data: bytes, delay: float
+    def store_bytes(  # noqa: PLR0917  # called for every message: keywords cost
+        self,
+        address: str,
+        topic: str,
+        envelope_id: bytes,
+        data: bytes,
+        delay: float,
+        channel: str,
     ) -> TellReceipt:
         """Store bytes as they are under the label `envelope_id`."""
         key = ""
@@ -285,40 +301,32 @@ class Outbound:
             delay = min(delay, self.mailbox.max_delay)
         if threading.get_ident() == self.thread:
             confirmed = self.mailbox.publish(
-                topic, data, delay=delay, timeout=self.publish_timeout, key=key
+                topic, data, delay=delay, timeout=self.publish_timeout, key=key, channel=channel
             )
             return TellReceipt(envelope_id, confirmed, self.loop)
         if len(data) > self.mailbox.max_body:
             raise MessageTooLarge(len(data), self.mailbox.max_body, limit_of="the broker")
         done: concurrent.futures.Future[None] = concurrent.futures.Future()
-        self.loop.call_soon_threadsafe(self._publish_for, done, topic, data, delay, key)
+        self.loop.call_soon_threadsafe(self._publish_for, done, topic, data, delay, key, channel)
         return TellReceipt(envelope_id, done, self.loop)
 
-    def _publish_for(
+    def _publish_for(  # noqa: PLR0917  # as `store_bytes`
         self,
         done: concurrent.futures.Future[None],
         topic: str,
         data: bytes,
         delay: float,
         key: str,
+        channel: str,
     ) -> None:
         try:
             confirmed = self.mailbox.publish(
-                topic, data, delay=delay, timeout=self.publish_timeout, key=key
+                topic, data, delay=delay, timeout=self.publish_timeout, key=key, channel=channel
             )
         except Exception as error:  # it is told through the receipt: the thread has gone on
             done.set_exception(error)
             return
-
-        def copy(future: Confirmation) -> None:
-            if future.cancelled():
-                done.cancel()
-            elif (error := future.exception()) is not None:
-                done.set_exception(error)
-            else:
-                done.set_result(None)
-
-        confirmed.add_done_callback(copy)
+        confirmed.add_done_callback(copy_to(done))
 
     def topic_of(self, address: str) -> str:
         """Return the topic in which `address` keeps its mailbox."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from irismq_runtime.ports import Confirmation
 
-__all__ = ["TellReceipt"]
+__all__ = ["TellReceipt", "copy_to"]
 
 
 class TellReceipt(Receipt):
@@ -94,3 +94,17 @@ class TellReceipt(Receipt):
 
 async def _awaited(receipt: TellReceipt) -> None:
     await receipt
+
+
+def copy_to(done: concurrent.futures.Future[None]) -> Callable[[Confirmation], None]:
+    """Return a callback of a confirmation that tells its end to who waits in a thread."""
+
+    def copy(confirmation: Confirmation) -> None:
+        if confirmation.cancelled():
+            done.cancel()
+        elif (error := confirmation.exception()) is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+
+    return copy

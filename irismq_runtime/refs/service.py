@@ -16,10 +16,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from irismq_runtime.errors import NoSuchService
+from irismq_runtime.messaging import MAILBOX_CHANNEL
 from irismq_runtime.refs.asking import RemoteAsk
 from irismq_runtime.refs.foreign import ForeignAsk, foreign_bytes
 from irismq_runtime.refs.gather import Gather
 from irismq_runtime.refs.proxy import RemoteProxy
+from irismq_runtime.refs.together import tell_many
 from irismq_runtime.refs.tunnels import Opening, stream
 from irismq_runtime.wire import Kind
 
@@ -89,14 +91,29 @@ class ServiceRef:
                 delay=delay,
                 expires=expires,
                 codec=self.codec,
+                channel=MAILBOX_CHANNEL,
             )
         if expires is not None:
             raise ValueError("a foreign message carries no time of expiry: leave `expires` out")
-        return outbound.store_foreign(self.address, self._topic, message, self.foreign, delay)
+        return outbound.store_foreign(
+            self.address, self._topic, message, self.foreign, delay, MAILBOX_CHANNEL
+        )
 
     def tell_many(self, messages: Iterable[object]) -> list[TellReceipt]:
-        """Store each message; they leave together. Raises as `tell`, at the first."""
-        return [self.tell(message) for message in messages]
+        """Store each message; they leave together, all of them or none. Any thread.
+
+        Raises as `tell`, with nothing sent: `EncodeError` whose path begins with the
+        index (`$[57].name`), `MessageTooLarge` with `index`, `Overloaded` when there is
+        no room for all.
+        """
+        return tell_many(
+            self._outbound,
+            self.address,
+            self._topic,
+            messages,
+            codec=self.codec,
+            foreign=self.foreign,
+        )
 
     def ask(self, message: object, *, timeout: float | None = None, block: bool = False) -> Any:
         """Ask one live member; returns a future (or the answer, with `block`).

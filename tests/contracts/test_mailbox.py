@@ -261,6 +261,85 @@ async def test_sizes_are_checked_at_the_call(transport: MailboxTransport):
     await transport.publish(fresh_topic(), bytes(transport.max_body))
 
 
+# Which channel exists from when on ------------------------------------------
+
+
+async def elsewhere(transport: Any, topic: str) -> Collector:
+    """A topic that has a reader already: what comes is not kept for others by itself."""
+    sink = await sink_on(transport, topic, channel="archive")
+    await sink.consumption.established()
+    return sink
+
+
+async def test_once_established_a_channel_gets_what_is_published(transport: MailboxTransport):
+    topic = fresh_topic()
+    await elsewhere(transport, topic)
+    late = await sink_on(transport, topic, channel="late")
+    await late.consumption.established()
+    await transport.publish(topic, b"x")
+    await late.count(1)
+
+
+async def test_the_first_channel_gets_what_waited_and_later_ones_what_follows(
+    transport: MailboxTransport,
+):
+    topic = fresh_topic()
+    await transport.publish(topic, b"before")
+    first = await sink_on(transport, topic, channel="first")
+    await first.count(1)
+    second = await sink_on(transport, topic, channel="second")
+    await second.consumption.established()
+    await transport.publish(topic, b"after")
+    await first.count(2)
+    await second.count(1)
+    assert second.bodies == {b"after"}
+
+
+@pytest.mark.parametrize("how", ["alone", "delayed", "many"])
+async def test_what_is_meant_for_a_channel_reaches_it_though_it_never_had_a_consumer(
+    transport: MailboxTransport, how: str
+):
+    topic = fresh_topic()
+    archive = await elsewhere(transport, topic)
+    if how == "many":
+        for confirmation in transport.publish_all(topic, [b"x", b"y"], channel="mailbox"):
+            await confirmation
+    else:
+        delay = 0.05 if how == "delayed" else 0.0
+        await transport.publish(topic, b"x", delay=delay, channel="mailbox")
+    await archive.until(lambda: b"x" in archive.bodies)
+    late = await sink_on(transport, topic)
+    await late.until(lambda: late.bodies == archive.bodies)
+
+
+async def test_what_is_buried_is_there_for_a_channel_that_never_had_a_consumer(
+    transport: MailboxTransport,
+):
+    topic = fresh_topic()
+    alarm = await elsewhere(transport, f"{topic}.dead")
+    await sink_on(
+        transport, topic, lambda message: message.bury(f"{topic}.dead", b"why", channel="dead")
+    )
+    await transport.publish(topic, b"x")
+    await alarm.count(1)
+    letters = await sink_on(transport, f"{topic}.dead", channel="dead")
+    assert (await letters.count(1))[0].body == b"why"
+
+
+async def test_of_many_all_are_taken_or_none(transport: MailboxTransport):
+    topic = fresh_topic()
+    sink = await sink_on(transport, topic)
+    bodies = [b"%d" % n for n in range(100)]
+    with pytest.raises(MessageTooLarge, match="57") as caught:
+        transport.publish_all(topic, [*bodies[:57], bytes(transport.max_body + 1), *bodies[58:]])
+    assert caught.value.index == 57
+    for confirmation in transport.publish_all(topic, [b"all", b"of", b"them"]):
+        await confirmation
+    await sink.until(lambda: len(sink.bodies) == 3)
+    assert sink.bodies == {b"all", b"of", b"them"}
+    assert transport.publish_all(topic, []) == []
+
+
 async def test_it_says_what_it_is(transport: MailboxTransport):
     assert transport.health().ok
     assert transport.max_delay > 0

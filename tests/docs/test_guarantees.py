@@ -12,7 +12,9 @@ from tests.docs.test_operations import rows
 
 ROOT = pathlib.Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "guarantees.md").read_text()
-PROMISES = rows(PAGE, "promise")
+PROMISES = rows(PAGE, "promise") + [
+    [what, held_by] for what, _, held_by in rows(PAGE, "what happens")
+]
 VERBS = rows(PAGE, "verb")
 #: Marks of tests that do not run everywhere.
 SOMEWHERE = re.compile(r"^@pytest\.mark\.(soak|real_\w+|skip\w*|xfail)", re.MULTILINE)

@@ -525,3 +525,30 @@ async def test_case_33_through_random_cuts_every_receipt_is_settled_once_and_non
     assert confirmed <= stored
     assert len(confirmed) > 150
     await world.close()
+
+
+async def test_of_many_none_is_taken_when_there_is_no_room_for_all():
+    world = await started(outbox_bytes=1000)
+    with pytest.raises(Overloaded):
+        world.mailbox.publish_all("t", [bytes(300)] * 4)
+    await turns()
+    assert published(world.network.publisher()) == []
+    receipts = world.mailbox.publish_all("t", [bytes(300)] * 3, keys=["a", "b", "c"])
+    await turns()
+    world.network.publisher().ok()
+    for receipt in receipts:
+        await receipt
+    await world.close()
+
+
+@pytest.mark.parametrize(
+    ("bad", "error"), [(b"", ValueError), ("text", TypeError), (bytes(101), MessageTooLarge)]
+)
+async def test_of_many_none_is_taken_when_one_cannot_and_the_error_names_it(bad, error):
+    world = await started(max_body=100)
+    for publish in (world.mailbox.publish_all, world.mailbox.publish_many):
+        with pytest.raises(error, match="index 2"):
+            publish("t", [b"0", b"1", bad])
+    await turns()
+    assert published(world.network.publisher()) == []
+    await world.close()

@@ -26,7 +26,7 @@ from irismq_runtime.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from actors.clock import Clock
     from irismq_runtime.ports import MemberHandler
@@ -156,9 +156,11 @@ class MemoryStored:
         self.consumption.broker.store(self.consumption.topic, self.body, min(delay, 3600.0))
         return True
 
-    def bury(self, topic: str, record: bytes) -> bool:
+    def bury(self, topic: str, record: bytes, *, channel: str = "") -> bool:
         if not self._settle("bury", topic):
             return False
+        if channel:
+            self.consumption.broker.channel(topic, channel)
         self.consumption.broker.store(topic, record, 0)
         return True
 
@@ -218,6 +220,9 @@ class MemoryConsumption:
         if not self.held:
             self._idle.set()
         self.channel.pump()
+
+    async def established(self) -> None:
+        return
 
     def pause(self) -> None:
         self.paused = True
@@ -285,17 +290,34 @@ class MemoryMailbox:
         delay: float = 0.0,
         timeout: float | None = None,
         key: str = "",
+        channel: str = "",
     ) -> asyncio.Future[None]:
         if len(body) > self.max_body:
             raise MessageTooLarge(len(body), self.max_body)
         future = asyncio.get_running_loop().create_future()
         if self.broker.confirms:
+            if channel:
+                self.broker.channel(topic, channel)
             self.broker.store(topic, body, delay)
             future.set_result(None)
         else:
             future.set_exception(DeliveryError(topic, "unknown", "no confirmation"))
             future.exception()
         return future
+
+    def publish_all(
+        self,
+        topic: str,
+        bodies: Sequence[bytes],
+        *,
+        timeout: float | None = None,
+        keys: Sequence[str] = (),
+        channel: str = "",
+    ) -> list[asyncio.Future[None]]:
+        for index, body in enumerate(bodies):
+            if len(body) > self.max_body:
+                raise MessageTooLarge(len(body), self.max_body, index=index)
+        return [self.publish(topic, body, channel=channel) for body in bodies]
 
     async def consume(
         self, topic: str, channel: str, on_message: Callable[[Any], None], *, window: int

@@ -12,6 +12,7 @@ from irismq_runtime import errors
 SAMPLES: list[errors.RuntimeFault] = [
     errors.DeliveryError("shop.cart", "unknown", OSError("reset")),
     errors.MessageTooLarge(2_000_000, 1_048_576, limit_of="nsqd at 127.0.0.1:4150"),
+    errors.MessageTooLarge(2_000_000, 1_048_576, limit_of="the broker", index=57),
     errors.EncodeError("$.lines[3].price", "a lock cannot be sent"),
     errors.DecodeError("cut short"),
     errors.UnknownType("shop.reserve"),

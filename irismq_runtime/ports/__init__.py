@@ -13,9 +13,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from irismq_runtime.ports.tunnels import InboundTunnel, TunnelPort
+
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncIterator, Callable, Generator
+    from collections.abc import Callable, Generator, Sequence
 
 __all__ = [
     "LEAVING",
@@ -100,9 +102,10 @@ class StoredMessage(Protocol):
         """
         ...
 
-    def bury(self, topic: str, record: bytes) -> bool:
+    def bury(self, topic: str, record: bytes, *, channel: str = "") -> bool:
         """Store `record` in the dead-letter `topic`, and only then finish.
 
+        `channel`: as in `MailboxTransport.publish`.
         When the record cannot be stored the message is requeued instead, so
         that nothing is given up without a trace.
         """
@@ -114,6 +117,15 @@ class Consumption(Protocol):
 
     #: Messages held now: waiting in the actor's inbox or running.
     in_flight: int
+
+    async def established(self) -> None:
+        """Wait until every broker that is reached knows this consumer.
+
+        From then on the channel gets what is published there. A broker that does not
+        answer is not waited for beyond the transport's time to connect; the
+        consumption comes to it by itself, later. Raises nothing.
+        """
+        ...
 
     def pause(self) -> None:
         """Ask for no more messages; those in flight keep their leases."""
@@ -199,15 +211,35 @@ class MailboxTransport(Protocol):
         delay: float = 0.0,
         timeout: float | None = None,
         key: str = "",
+        channel: str = "",
     ) -> Confirmation:
         """Store `body` in `topic`; the awaitable is done when it is confirmed.
 
         Returns at once. `delay` defers the delivery by seconds, up to
-        `max_delay`. `key` is an opaque label for events. Raises
+        `max_delay`. `key` is an opaque label for events. `channel`: the body is
+        meant for the consumers of this channel, also when none was there yet: it is
+        made before the body is stored, wherever that is. Empty: for whatever
+        channels the topic has. Raises
         `MessageTooLarge` and `Overloaded` at the call, before anything is
         written; the awaitable fails with `DeliveryError` when the broker did
         not confirm within `timeout` seconds (None: the transport's default).
         An awaitable that nobody awaits must not warn.
+        """
+        ...
+
+    def publish_all(
+        self,
+        topic: str,
+        bodies: Sequence[bytes],
+        *,
+        timeout: float | None = None,
+        keys: Sequence[str] = (),
+        channel: str = "",
+    ) -> Sequence[Confirmation]:
+        """Take all of `bodies`, or raise and take none; a confirmation for each.
+
+        `keys`: a label for each, or none. Otherwise as `publish`; the error names the
+        index of the body that it is about.
         """
         ...
 
@@ -272,37 +304,6 @@ class InboundRequest(Protocol):
 
     def fail(self, fault: str) -> bool:
         """Answer with a fault text (not empty). False as in `reply`."""
-        ...
-
-
-class TunnelPort(Protocol):
-    """An ordered, flow-controlled stream of messages between two ends."""
-
-    async def send(self, body: bytes) -> None:
-        """Send one message; waits while the peer has granted no room.
-
-        Raises `TunnelClosed` once either end has closed.
-        """
-        ...
-
-    async def receive(self) -> bytes:
-        """The next message. Raises `TunnelClosed` at the end."""
-        ...
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        """Iterate over messages until the peer closes gracefully."""
-        ...
-
-    async def close(self) -> None:
-        """Close both ends after what was sent has been taken. Idempotent."""
-        ...
-
-
-class InboundTunnel(Protocol):
-    """A tunnel that a caller asks for; accept it or let it be closed."""
-
-    async def accept(self) -> TunnelPort:
-        """Confirm, and return this end of the tunnel."""
         ...
 
 
