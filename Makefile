@@ -8,10 +8,14 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-installed
 DEV := $(VENV)/.dev-installed
 
+# The versions of Python beside the main one, and the parts of the suite that run on them.
+OTHERS ?= 3.12 3.13
+PARTS := actors supervisors wire mailbox node examples docs
+
 SECONDS_EACH ?= 480
 SECONDS ?= 1800
 
-.PHONY: demo demo-full demo-nats test lint format soak soak-tests fuzz bench docs clean help
+.PHONY: demo demo-full demo-nats test test-parts test-others lint format soak soak-tests fuzz bench docs clean help
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -45,6 +49,23 @@ demo-nats: $(DEV)
 ## make test       lint, types, layers and the tests, but for the long ones (make soak-tests)
 test: lint
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) $(PYTEST_ARGS)
+
+## make test-parts the parts of the suite that run on every version of Python
+test-parts: $(DEV)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) $(PARTS:%=tests/%) $(PYTEST_ARGS)
+
+## make test-others demo and test-parts on Python 3.12 and 3.13, where they are found
+test-others:
+	@for version in $(OTHERS); do \
+	  found=; \
+	  for python in python$$version "$$HOME"/.pyenv/versions/$$version*/bin/python; do \
+	    test "$$("$$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" = $$version \
+	      && found=$$python && break; \
+	  done; \
+	  if test -z "$$found"; then echo "Python $$version is not here: left out"; continue; fi; \
+	  echo "Python $$version: $$found"; \
+	  $(MAKE) --no-print-directory demo test-parts PYTHON="$$found" VENV=.venv-$$version || exit 1; \
+	done
 
 ## make lint       ruff, mypy --strict, import layers
 lint: $(DEV)
@@ -84,4 +105,4 @@ docs: $(DEV)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:
-	rm -rf $(VENV) dist build site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-* dist build site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,7 +1,8 @@
 """What every test gets: a uvloop loop, a detector of blocking calls, no leaks.
 
 `IRISMQ_TEST_LOOP=asyncio` runs the suite on plain asyncio instead. A test that
-leaves a task of its own running on its loop fails.
+leaves a task of its own running on its loop fails. What was skipped is counted by
+its kind at the end, and a kind that nobody has listed fails the run.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import prometheus_client  # noqa: F401  # a first import inside a running loop w
 import pytest
 from blockbuster import blockbuster_ctx
 from hypothesis import HealthCheck, settings
+
+from tests.support.skips import Ledger, tally
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -57,3 +60,25 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
         (name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections
     ]
     return report
+
+
+def _ledger(config: pytest.Config) -> Ledger:
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    skipped = reporter.stats.get("skipped", []) if reporter is not None else []
+    reasons = [report.longrepr[2].removeprefix("Skipped: ") for report in skipped]
+    return tally(reasons, must_run=os.environ.get("IRISMQ_NO_SKIPS", ""))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a run in which a test was skipped for a reason that is not listed."""
+    passed = session.exitstatus == pytest.ExitCode.OK
+    if passed and not hasattr(session.config, "workerinput") and not _ledger(session.config).ok:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say how many tests were skipped for want of what."""
+    for line in _ledger(config).lines():
+        terminalreporter.line(line)

@@ -18,9 +18,8 @@ async def fails() -> None:
 
 
 def test_what_a_program_is_made_of_is_not_looked_through_while_it_runs():
-    before = gc.get_freeze_count()
     assert run(frozen()) > 10_000
-    assert gc.get_freeze_count() == before == 0
+    assert gc.get_freeze_count() == 0  # Python 3.12 itself starts with a few hundred
 
 
 def test_the_collector_has_everything_back_after_a_failure():

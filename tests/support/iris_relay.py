@@ -8,9 +8,11 @@ of its host, so it is started in a private network namespace only: where
 IRISMQ_NETNS=1 is set by who made the namespace, or where there is no default
 route at all. Without all that the test is skipped with the reason.
 
-A real node takes some ten seconds to boot, so tests share one, unless they ask
-for their `own` because they kill it. In a namespace where a relay serves port
-55555 already, that one is shared.
+A real node takes some ten seconds to boot, so the tests of one process share one,
+unless they ask for their `own` because they kill it. In a namespace where a relay
+serves port 55555 already, that one is shared, but by one process alone: of several
+workers the first takes it, the others boot their own. Tests use fixed addresses, as
+the examples do, and two workers at one relay would answer each other's asks.
 """
 
 from __future__ import annotations
@@ -155,6 +157,11 @@ def _served(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+def _is_first_worker(worker: str | None) -> bool:
+    """True in a run without workers, and in the first of several."""
+    return worker in {None, "gw0"}
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -163,7 +170,7 @@ def _free_port() -> int:
 
 def _share(binary: str) -> RealServer:
     if _Shared.server is None:
-        if _served(_STANDARD_PORT):
+        if _is_first_worker(os.environ.get("PYTEST_XDIST_WORKER")) and _served(_STANDARD_PORT):
             _Shared.server = RealServer(binary, _STANDARD_PORT)
         else:
             _Shared.server = RealServer(binary, _free_port())
