@@ -9,7 +9,7 @@ asker, never a crash of the actor.
 
 from __future__ import annotations
 
-from types import AsyncGeneratorType
+from types import AsyncGeneratorType, GeneratorType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from actors import Context, Delivery
@@ -45,6 +45,8 @@ __all__ = [
 A = TypeVar("A", bound="Answer")
 
 _REPLY: Final = Kind.REPLY
+#: What a handler that makes a stream returns.
+_STREAMS: Final = frozenset({AsyncGeneratorType, GeneratorType})
 #: The outcome, in numbers, of a request whose asker had given up.
 LATE: Final = "late"
 
@@ -208,7 +210,7 @@ class Answer(Carried):
 
     def returned(self, value: object) -> None:
         """Called with what the handler returned."""
-        if type(value) is AsyncGeneratorType:
+        if type(value) in _STREAMS:
             self.refuse(TypeError("this handler makes a stream: read it with ref.stream(...)"))
         else:
             self.answer(value)

@@ -198,6 +198,10 @@ class MemberDispatch:
         if self.stands is not None:
             self.stands(True)
 
-    def close(self) -> None:
-        """End the tunnels; requests in hand are answered by their actor's end."""
-        self.tunnels.close()
+    def cut(self, reason: str) -> None:
+        """End the tunnels: the actor is down. It answers the requests in hand by its end."""
+        self.tunnels.cut(reason)
+
+    async def leave(self, reason: str) -> None:
+        """End the tunnels, and take no more of them. Bounded in time."""
+        await self.tunnels.leave(reason)

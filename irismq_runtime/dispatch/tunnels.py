@@ -5,23 +5,26 @@ takes more than 3 s). Its first message says what it is for:
 
     TELL   a conversation: the actor's `on_tunnel(tunnel)` runs, beside its
            messages, until it returns; then the tunnel is closed
-    ASK    a stream: the message is handled in its turn, by a handler that is an
-           async generator; what it yields is sent while the reader has room
+    ASK    a stream: the message is handled in its turn, by a handler that is a
+           generator; what it yields is sent while the reader has room
 
-An error ends the tunnel and is told to the other end. One task per tunnel; all
-of them end with the membership, and when the actor goes down.
+Only a handler that returned ends its tunnel in order. An error ends the tunnel
+and is told to the other end, and so is what else cuts it short: all tunnels end
+with the membership, and when the actor goes down. A stream whose reader has gone
+ends its generator, wherever that waits. One task per conversation; a stream has
+one that sends beside one that sees the reader go.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator, Generator
+from contextlib import aclosing, nullcontext
+from typing import TYPE_CHECKING, Any, Final
 
-from actors import Context
+from actors import Context, ThreadActor
 from actors.ask import error_for_caller
-from actors.errors import ActorError, Refused
+from actors.errors import Refused
 from irismq_runtime.dispatch.calls import as_call
 from irismq_runtime.dispatch.incoming import chain_of
 from irismq_runtime.errors import DecodeError, RuntimeFault, TunnelClosed
@@ -35,18 +38,30 @@ if TYPE_CHECKING:
     from irismq_runtime.dispatch.incoming import Incoming
     from irismq_runtime.ports import InboundTunnel
 
-__all__ = ["TunnelDispatch"]
+__all__ = ["FIRST_MESSAGE", "TunnelDispatch"]
+
+#: Seconds that the other end gets to say what its tunnel is for.
+FIRST_MESSAGE: Final = 10.0
+
+#: How often, and for how many seconds each, a generator is told to end.
+_CANCELS: Final = 3
+_PATIENCE: Final = 1.0
+
+#: Seconds in which the other ends are told that all tunnels are cut.
+_TELLING: Final = 1.5
 
 
 class TunnelDispatch:
     """The tunnels open to one actor at `address`."""
 
-    __slots__ = ("_in", "_tasks", "address")
+    __slots__ = ("_in", "_left", "_tasks", "address")
 
     def __init__(self, incoming: Incoming, address: str) -> None:
         self._in = incoming
         self.address = address
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], str] = {}
+        #: Why no more tunnels are taken; empty while they are.
+        self._left = ""
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -54,13 +69,28 @@ class TunnelDispatch:
     def take(self, inbound: InboundTunnel, ref: ActorRef[Any]) -> None:
         """Accept `inbound` and serve it in a task of its own."""
         task = asyncio.get_running_loop().create_task(self._serve(inbound, ref))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = self._left
+        task.add_done_callback(self._forget)
 
-    def close(self) -> None:
-        """Cancel every conversation and stream."""
-        for task in tuple(self._tasks):
-            task.cancel()
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._tasks.pop(task, None)
+
+    def cut(self, reason: str) -> None:
+        """End every conversation and stream, and tell their other ends why."""
+        for task, known in tuple(self._tasks.items()):
+            if not known:
+                self._tasks[task] = reason
+                task.cancel()
+
+    async def leave(self, reason: str) -> None:
+        """The same, for good: what is offered from now on is refused with `reason`.
+
+        Returns when the other ends have been told, or some time after.
+        """
+        self._left = reason
+        self.cut(reason)
+        if self._tasks:
+            await asyncio.wait(tuple(self._tasks), timeout=_TELLING)
 
     async def _serve(self, inbound: InboundTunnel, ref: ActorRef[Any]) -> None:
         try:
@@ -70,14 +100,37 @@ class TunnelDispatch:
             return
         tunnel = Tunnel(port, self._in.packer, self.address)
         try:
-            await self._converse(tunnel, await tunnel.first(), ref)
-        except TunnelClosed:
-            pass  # the other end is gone: there is nobody to tell
+            await self._converse(tunnel, await self._first(tunnel), ref)
+        except asyncio.CancelledError:
+            await tunnel.cut(TunnelClosed(self._why_cut()))
+            raise
+        except TunnelClosed as closed:  # the other end is gone, or another tunnel of the handler
+            await tunnel.cut(closed)
         except Exception as error:  # of user code or of the peer: it ends this tunnel alone
             self._report(error)
-            await self._tell_end(tunnel, error)
-        finally:
+            await tunnel.cut(error)
+        else:
             await tunnel.close()
+
+    def _why_cut(self) -> str:
+        task = asyncio.current_task()
+        reason = "" if task is None else self._tasks.get(task, "")
+        return reason or "its handler was cancelled"
+
+    async def _first(self, tunnel: Tunnel) -> Envelope | Any:
+        """Return what the tunnel is for; who does not say so in time has none."""
+        if self._left:
+            raise TunnelClosed(self._left)
+        waiting = asyncio.ensure_future(tunnel.first())
+        timer = self._in.clock.call_later(FIRST_MESSAGE, waiting.cancel)
+        try:
+            await asyncio.wait({waiting})
+        finally:
+            timer.cancel()
+            waiting.cancel()
+        if waiting.cancelled():
+            raise TunnelClosed(f"nothing was said in it within {FIRST_MESSAGE:g} s")
+        return waiting.result()
 
     async def _converse(self, tunnel: Tunnel, first: Envelope | Any, ref: ActorRef[Any]) -> None:
         if isinstance(first, Envelope) and first.kind == Kind.ASK:
@@ -91,6 +144,8 @@ class TunnelDispatch:
         handler = getattr(actor, "on_tunnel", None)
         if handler is None:
             raise Refused(f"{self.address} takes no tunnels: its class has no on_tunnel")
+        if isinstance(first, Envelope):
+            await tunnel.greet(first)
         with self._traced(first, "tunnel"):
             await handler(tunnel)
 
@@ -101,14 +156,33 @@ class TunnelDispatch:
         return tracing.conversation(first.headers, self.address, method)
 
     async def _stream(self, tunnel: Tunnel, first: Envelope, ref: ActorRef[Any]) -> None:
+        loop = asyncio.get_running_loop()
         with self._traced(first, first.type or "stream"):
-            items = await self._first_result(first, ref)
-            try:
-                async for item in items:
-                    await tunnel.send(item)
-                await tunnel.end()
-            finally:
-                await items.aclose()
+            sending = loop.create_task(self._send_results(tunnel, first, ref))
+        gone = loop.create_task(tunnel.until_gone())
+        try:
+            await asyncio.wait({sending, gone}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            gone.cancel()
+            await self._end(sending)
+        if sending.done() and not sending.cancelled():
+            await sending  # raises what it ended with
+
+    async def _end(self, sending: asyncio.Task[None]) -> None:
+        """See to it that a generator has ended: its finally blocks have run."""
+        for _ in range(_CANCELS):
+            if sending.done():
+                return
+            sending.cancel()
+            await asyncio.wait({sending}, timeout=_PATIENCE)
+        if not sending.done():
+            self._report(RuntimeError("a stream's generator goes on after it was cancelled"))
+
+    async def _send_results(self, tunnel: Tunnel, first: Envelope, ref: ActorRef[Any]) -> None:
+        async with aclosing(await self._first_result(first, ref)) as items:
+            async for item in items:
+                await tunnel.send(item)
+            await tunnel.end()
 
     async def _first_result(self, first: Envelope, ref: ActorRef[Any]) -> AsyncGenerator[Any, None]:
         """Have the request handled; return the generator that the handler is."""
@@ -136,18 +210,24 @@ class TunnelDispatch:
         if outcome.kind != "replied":
             raise error_for_caller(self.address, outcome)
         items: Any = outcome.value
+        if isinstance(items, Generator) and not issubclass(ref.actor_class, ThreadActor):
+            return _on_the_loop(items)
         if not isinstance(items, AsyncGenerator):
             raise Refused("this handler makes no stream: read its answer with ref.ask(...)")
         return items
-
-    async def _tell_end(self, tunnel: Tunnel, error: Exception) -> None:
-        try:
-            await tunnel.end(error)
-        except (RuntimeFault, ActorError):
-            return  # the other end is gone: there is nobody to tell
 
     def _report(self, error: BaseException) -> None:
         self._in.log.note(
             "tunnel",
             f"{self.address}: a tunnel ended with {type(error).__name__}: {error}",
         )
+
+
+async def _on_the_loop(items: Generator[Any, Any, Any]) -> AsyncGenerator[Any, None]:
+    """Yield what a plain generator yields, each in a turn of its own."""
+    try:
+        for item in items:
+            yield item
+            await asyncio.sleep(0)
+    finally:
+        items.close()

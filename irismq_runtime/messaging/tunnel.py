@@ -2,16 +2,21 @@
 
 Each message is one STREAM envelope, so that types, codecs, limits and signatures
 hold here as everywhere. Order is kept, and a sender waits while the receiver has
-not taken what was sent (the port below grants room in bytes). An END envelope
-ends a stream of results in order, an ERROR envelope says what cut it short. One
-loop only.
+not taken what was sent (the port below grants room in bytes). One loop only.
+
+What ends in order says so: an END envelope follows the last message, an ERROR
+envelope says what cut them short, and a close that neither came before is a cut
+as well. A peer that knows this rule says so in the header `e` of what it opens
+the tunnel with; the close of an older peer, without a reason, ends in order.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any, Final, Self
 
-from irismq_runtime.errors import TunnelClosed
+from irismq_runtime.errors import RuntimeFault, TunnelClosed
 from irismq_runtime.wire import (
     Envelope,
     Fault,
@@ -20,9 +25,10 @@ from irismq_runtime.wire import (
     decode_fault_untrusted,
     encode_fault,
 )
+from irismq_runtime.wire.headers import ENDS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from types import TracebackType
 
     from irismq_runtime.messaging.packer import Packer
@@ -30,22 +36,57 @@ if TYPE_CHECKING:
 
 __all__ = ["Tunnel"]
 
-_NO_ID = bytes(16)
+_NO_ID: Final = bytes(16)
+
+#: Seconds that the last word of this end waits for room at the other one.
+_LAST_WORD: Final = 1.0
+
+#: What is known of a stream whose sender has closed without a last word.
+_CUT: Final = "the other end closed before it had ended what it was sending"
+
+
+def _nothing_to_tell() -> None:
+    """The port keeps no account of what has been verified."""
 
 
 class Tunnel:
     """An ordered, flow-controlled conversation with one actor.
 
     `async with` closes it at the end; `async for` takes messages until the peer
-    closes. `address` is the one it was opened to.
+    ends them. `address` is the one it was opened to. `says_end`: this end tells
+    the other one how its messages end. `hears_end`: the other one does so too.
     """
 
-    __slots__ = ("_packer", "_port", "_pushed_back", "address")
+    __slots__ = (
+        "_hears_end",
+        "_packer",
+        "_port",
+        "_pushed_back",
+        "_read_to_end",
+        "_said_last",
+        "_says_end",
+        "_verified",
+        "address",
+    )
 
-    def __init__(self, port: TunnelPort, packer: Packer, address: str) -> None:
+    def __init__(
+        self,
+        port: TunnelPort,
+        packer: Packer,
+        address: str,
+        *,
+        says_end: bool = False,
+        hears_end: bool = False,
+    ) -> None:
         self._port = port
         self._packer = packer
         self._pushed_back: bytes | None = None
+        self._says_end = says_end
+        self._hears_end = hears_end
+        #: Whether END or ERROR has been sent, and whether END has been read.
+        self._said_last = False
+        self._read_to_end = False
+        self._verified: Callable[[], None] = getattr(port, "verified", _nothing_to_tell)
         self.address = address
 
     async def send(self, message: object) -> None:
@@ -63,10 +104,19 @@ class Tunnel:
         else:
             body = encode_fault(Fault.of(error))
             await self._port.send(self._packer.raw(Envelope(Kind.ERROR, _NO_ID, "", body, {})))
+        self._said_last = True
 
     async def first(self) -> Envelope | Foreign:
         """Return the envelope that says what the tunnel is for. For dispatch."""
-        return self._packer.open_untrusted(await self._port.receive())
+        return self._opened_untrusted(await self._port.receive())
+
+    async def greet(self, hello: Envelope) -> None:
+        """Answer the opening of a conversation, if the peer says how it ends. For dispatch."""
+        if hello.headers.get(ENDS):
+            self._says_end = self._hears_end = True
+            word = self._packer.answer(Kind.TELL, _NO_ID, None, {ENDS: 1})
+            with contextlib.suppress(TunnelClosed):  # what it said before it closed is read
+                await self._port.send(word)
 
     def push_back(self, data: bytes) -> None:
         """Let `receive` return `data` next: it was none of ours to read."""
@@ -75,20 +125,40 @@ class Tunnel:
     async def receive(self) -> Any:
         """Return the next message; bytes from a peer that knows no envelopes.
 
-        Raises `TunnelClosed` when the peer has closed or ended its stream, and
-        the error that cut the stream short.
+        Raises `TunnelClosed` when the peer has ended its messages (without a
+        `reason`) or the tunnel was cut (with one), and the error that the peer
+        says cut them short.
         """
         if self._pushed_back is not None:
             data, self._pushed_back = self._pushed_back, None
             return data
-        envelope = self._packer.open_untrusted(await self._port.receive())
-        if not isinstance(envelope, Envelope):
-            return envelope.data
-        if envelope.kind == Kind.END:
-            raise TunnelClosed
-        if envelope.kind == Kind.ERROR:
-            raise decode_fault_untrusted(envelope.body).to_exception(self.address)
-        return self._packer.load_untrusted(envelope)
+        while True:
+            if self._read_to_end:
+                raise TunnelClosed
+            envelope = self._opened_untrusted(await self._next_untrusted())
+            if not isinstance(envelope, Envelope):
+                return envelope.data
+            if envelope.kind == Kind.END:
+                self._read_to_end = True
+            elif envelope.kind == Kind.ERROR:
+                raise decode_fault_untrusted(envelope.body).to_exception(self.address)
+            elif envelope.kind == Kind.TELL and envelope.headers.get(ENDS):
+                self._hears_end = True  # the answer to our opening
+            else:
+                return self._packer.load_untrusted(envelope)
+
+    async def _next_untrusted(self) -> bytes:
+        try:
+            return await self._port.receive()
+        except TunnelClosed as closed:
+            if self._hears_end and not closed.reason:
+                raise TunnelClosed(_CUT) from closed
+            raise
+
+    def _opened_untrusted(self, data: bytes) -> Envelope | Foreign:
+        envelope = self._packer.open_untrusted(data)
+        self._verified()
+        return envelope
 
     async def __aiter__(self) -> AsyncIterator[Any]:
         while True:
@@ -100,9 +170,34 @@ class Tunnel:
                 return
             yield message
 
+    async def until_gone(self) -> None:
+        """Return when the other end has closed, or is gone. What it still says is not read."""
+        with contextlib.suppress(TunnelClosed):
+            while True:
+                await self._port.receive()
+
     async def close(self) -> None:
-        """Close both ends, after what was sent has been taken. Idempotent."""
+        """End in order, and close both ends after what was sent has been taken. Idempotent.
+
+        Waits a few seconds at most for a peer that does not take it.
+        """
+        if self._says_end:
+            await self._last_word(None)
         await self._port.close()
+
+    async def cut(self, error: BaseException) -> None:
+        """Close because of `error`, and tell the other end so if it can be told."""
+        await self._last_word(error)
+        await self._port.close()
+
+    async def _last_word(self, error: BaseException | None) -> None:
+        if self._said_last:
+            return
+        self._said_last = True
+        # Without room, or with nobody there, the close alone says that it was cut.
+        with contextlib.suppress(RuntimeFault, TimeoutError):
+            async with asyncio.timeout(_LAST_WORD):
+                await self.end(error)
 
     async def __aenter__(self) -> Self:
         return self
@@ -113,4 +208,7 @@ class Tunnel:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self.close()
+        if error is None or not self._says_end:
+            await self.close()
+        else:
+            await self.cut(TunnelClosed(f"its other end was left with {type(error).__name__}"))

@@ -150,20 +150,23 @@ class Binding:
         dispatch.attach(consumption)
         self.stored.append((dispatch, consumption))
 
-    def pause(self) -> None:
+    def pause(self, exit: Exit) -> None:  # noqa: A002  # OTP's word
         """The actor is down for a while."""
         for dispatch, _ in self.stored:
             dispatch.gate.hold(DOWN)
         if self.handler is not None:
-            self.handler.close()
+            self.handler.cut(f"its actor ended: {exit}")
 
     def resume(self) -> None:
         """The actor is up again."""
         for dispatch, _ in self.stored:
             dispatch.gate.release(DOWN)
 
-    async def close(self, drain: float) -> None:
-        """Leave and stop consuming, within `drain` seconds. Idempotent."""
+    async def close(self, drain: float, why: str = "its node is leaving") -> None:
+        """Leave and stop consuming, within `drain` seconds. Idempotent.
+
+        `why`: what the other ends of open tunnels are told.
+        """
         if self._closed:
             return
         self._closed = True
@@ -175,17 +178,21 @@ class Binding:
             dispatch.gate.hold(DRAINING)
         ending = [handle.close() for handle in self._listening]
         ending += [consumption.stop(drain) for _, consumption in self.stored]
-        if self.member is not None:
-            ending.append(self.member.leave(drain))
+        ending.append(self._leave(drain, why))
         for problem in await asyncio.gather(*ending, return_exceptions=True):
             if isinstance(problem, RuntimeFault):
                 _LOG.info("Closing %s: %s", self.address, problem)
             elif isinstance(problem, BaseException):
                 _LOG.error("Closing %s failed", self.address, exc_info=problem)
-        if self.handler is not None:
-            self.handler.close()
         if self.address and ports.incoming.events.active:
             ports.incoming.events.emit("node.unbound", address=self.address, urn=self.ref.actor_urn)
+
+    async def _leave(self, drain: float, why: str) -> None:
+        """Leave the cluster, once its tunnels have been told why they are cut."""
+        if self.handler is not None:
+            await self.handler.leave(why)
+        if self.member is not None:
+            await self.member.leave(drain)
 
 
 class Binder:
@@ -207,11 +214,11 @@ class Binder:
         await binding.open()
         self._bindings[ref] = binding
 
-    async def restarting(self, ref: ActorRef[Any], exit: Exit) -> None:  # noqa: A002, ARG002  # Lifecycle's names
+    async def restarting(self, ref: ActorRef[Any], exit: Exit) -> None:  # noqa: A002  # Lifecycle's name
         """Pause its consumers."""
         binding = self._bindings.get(ref)
         if binding is not None:
-            binding.pause()
+            binding.pause(exit)
 
     async def restarted(self, ref: ActorRef[Any], actor: Any) -> None:
         """Resume them; an actor that could not be bound before is bound now."""
@@ -226,7 +233,7 @@ class Binder:
         self._watchers.local_end(ref, exit)
         binding = self._bindings.pop(ref, None)
         if binding is not None:
-            await binding.close(0.0)
+            await binding.close(0.0, f"its actor ended: {exit}")
 
     async def close(self, drain: float) -> None:
         """Unbind all actors at the same time; what runs gets `drain` seconds."""

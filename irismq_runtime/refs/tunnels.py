@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from irismq_runtime.messaging import Tunnel
 from irismq_runtime.refs.spans import spanning
 from irismq_runtime.wire import Kind
+from irismq_runtime.wire.headers import ENDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
@@ -39,6 +40,7 @@ class Opening:
     async def _open(self) -> Tunnel:
         outbound = self._outbound
         headers = outbound.headers()
+        headers[ENDS] = 1
         tracing = outbound.tracing
         sending = (
             None if tracing is None else tracing.ask(headers, self._address, None, method="tunnel")
@@ -47,7 +49,7 @@ class Opening:
             _, hello, _ = outbound.packer.new(Kind.TELL, None, headers)
             port = await outbound.addresses.tunnel(self._address, self._timeout)
             await port.send(hello)
-        return Tunnel(port, outbound.packer, self._address)
+        return Tunnel(port, outbound.packer, self._address, says_end=True)
 
     async def __aenter__(self) -> Tunnel:
         self._tunnel = await self._open()
@@ -60,18 +62,21 @@ class Opening:
         trace: TracebackType | None,
     ) -> None:
         if self._tunnel is not None:
-            await self._tunnel.close()
+            await self._tunnel.__aexit__(kind, error, trace)
 
 
 async def stream(
     outbound: Outbound, address: str, message: object, timeout: float, codec: str | None
 ) -> AsyncGenerator[Any, None]:
-    """Yield what the handler of one member yields; closing this closes that."""
+    """Yield what the handler of one member yields; closing this closes that.
+
+    Ends in order only where the member says so; raises `TunnelClosed` when it was cut.
+    """
     headers, timeout = outbound.asking(address, message, timeout)
     _, request, _, sending = outbound.pack_ask(address, message, headers, codec=codec)
     with spanning(sending):
         port = await outbound.addresses.tunnel(address, timeout)
-        async with Tunnel(port, outbound.packer, address) as tunnel:
+        async with Tunnel(port, outbound.packer, address, hears_end=True) as tunnel:
             await port.send(request)
             async for item in tunnel:
                 yield item

@@ -32,6 +32,7 @@ from irismq_runtime.errors import (
     NoSuchService,
     RemoteError,
     SignatureError,
+    TunnelClosed,
     UnknownType,
     ValidationError,
 )
@@ -67,7 +68,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `kind` decides what the asker gets. `type`: qualified name of the exception.
     `code`: of `Refused`. `retry_after`: seconds, of "restarting". `waited`:
     seconds, of "expired". `chain`: of "cycle". `exit`, `restarts`: how an actor
-    ended ("dead", "crashed").
+    ended ("dead", "crashed"). `cut`: why a tunnel or stream was closed before its
+    end ("refused", so that a reader who does not know the field has the text).
     """
 
     # Made by a factory so that it is always written: readers decide by it alone.
@@ -82,6 +84,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     chain: tuple[str, ...] = ()
     exit: ExitReason | None = None
     restarts: int = 0
+    cut: str = ""
 
     @classmethod
     def of(
@@ -149,6 +152,7 @@ _KINDS: Final[tuple[tuple[type[BaseException], FaultKind, Callable[[Any], _Field
     (AskCancelled, "cancelled", lambda e: {"message_type": _name(e.message_type)}),
     (AskCycle, "cycle", lambda e: {"chain": tuple(map(_name, e.chain[:_MAX_CHAIN]))}),
     (NoSuchService, "unserved", lambda _: {}),
+    (TunnelClosed, "refused", lambda e: {"cut": _shorten(e.reason or "closed", _MAX_TEXT)}),
 )
 
 
@@ -175,6 +179,10 @@ def _crashed(fault: Fault, address: str) -> Exception:
     )
 
 
+def _refused(fault: Fault, _address: str) -> Exception:
+    return TunnelClosed(fault.cut) if fault.cut else Refused(fault.text, code=fault.code)
+
+
 def _dead(fault: Fault, address: str) -> Exception:
     if fault.exit is None:
         return ActorDeadError(address)
@@ -190,7 +198,7 @@ def _expired(fault: Fault, address: str) -> Exception:
 
 _EXCEPTIONS: Final[dict[FaultKind, Callable[[Fault, str], Exception]]] = {
     "crashed": _crashed,
-    "refused": lambda fault, _: Refused(fault.text, code=fault.code),
+    "refused": _refused,
     "expired": _expired,
     "cancelled": lambda fault, address: AskCancelled(address, fault.message_type),
     "dead": _dead,

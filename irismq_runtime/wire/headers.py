@@ -17,6 +17,7 @@ __all__ = [
     "CHAIN",
     "CODEC",
     "DUE",
+    "ENDS",
     "EXPIRY",
     "KEY_ID",
     "MAC",
@@ -35,6 +36,7 @@ SENDER: Final = "s"  # ref of the sender, in text
 SEQUENCE: Final = "q"  # the sender's own count of what it sent
 REMAINING: Final = "d"  # milliseconds until the asker gives up, when sent
 DUE: Final = "t"  # not to be handled before, milliseconds since 1970
+ENDS: Final = "e"  # in a tunnel: who sent this ends its messages with END or ERROR
 EXPIRY: Final = "x"  # not to be handled after, milliseconds since 1970
 CHAIN: Final = "a"  # who waits for whom: the asks in hand, first asker first
 TRACE: Final = "tp"  # W3C traceparent
@@ -56,7 +58,7 @@ _SCALARS: Final = frozenset({str, int, float, bool, bytes, type(None)})
 
 _TYPES: Final[dict[str, type]] = {
     **dict.fromkeys((CODEC, SENDER, TRACE, KEY_ID, NODE, TARGET), str),
-    **dict.fromkeys((SEQUENCE, REMAINING, DUE, EXPIRY), int),
+    **dict.fromkeys((SEQUENCE, REMAINING, DUE, EXPIRY, ENDS), int),
     CHAIN: list,
     MAC: bytes,
 }
