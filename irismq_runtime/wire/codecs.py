@@ -16,6 +16,8 @@ import msgpack
 import msgspec
 
 from irismq_runtime.errors import DecodeError
+from irismq_runtime.wire.entries import unique_pairs_untrusted
+from irismq_runtime.wire.flat import NO_CONTAINER
 from irismq_runtime.wire.shape import HARMLESS_KEYS, refuse_crafted_untrusted
 from irismq_runtime.wire.values import MARKED, REF, SCALARS, Tagged
 
@@ -106,7 +108,7 @@ class _Lifting:
             pairs = [(_date(key), _date(value)) for key, value in pairs]
         if len(pairs) > HARMLESS_KEYS:
             refuse_crafted_untrusted([key for key, _ in pairs])
-        return dict(pairs)
+        return unique_pairs_untrusted(pairs)
 
     def finish(self, value: Any) -> object:
         if self.open_marks:
@@ -121,15 +123,12 @@ def _date(value: Any) -> object:
     return _EPOCH + timedelta(seconds=value.seconds, microseconds=microseconds)
 
 
-#: Bytes that cannot begin an array or a map: what is left bounds the depth.
-_NO_CONTAINER: Final = bytes(b for b in range(256) if not (0x80 <= b <= 0x9F or 0xDC <= b <= 0xDF))
 #: How msgpack's own timestamp begins, which a peer's library may write for a date.
 #: Plain searches, after one for the byte they share: a pattern takes 20 times as long.
 _TIMESTAMPS: Final = (b"\xd6\xff", b"\xd7\xff", b"\xc7\x0c\xff")
-#: Bodies above this many bytes are guarded against what little data can make a
-#: receiver do: long arrays that are announced and not there (in them, more than
-#: `_LONG_ARRAYS` headers are first checked for being complete, before msgpack
-#: makes room), and keys made to have one hash.
+#: Bodies above this many bytes are guarded against long arrays that are announced
+#: and not there: in them, more than `_LONG_ARRAYS` headers are first checked for
+#: being complete, before msgpack makes room.
 _GUARDED: Final = 2048
 _LONG_ARRAYS: Final = 8
 
@@ -139,18 +138,6 @@ def _scalar(lift: Lift, code: int, data: bytes) -> object:
     if name is None:
         raise DecodeError(f"unknown extension type {code}")
     return lift(name, data.decode())
-
-
-def _has_long_map(data: bytes) -> bool:
-    """Whether there may be a map of so many entries that its keys matter."""
-    for header, size in ((0xDE, 2), (0xDF, 4)):
-        at = data.find(header)
-        while at >= 0:
-            entries = int.from_bytes(data[at + 1 : at + 1 + size], "big")
-            if entries > HARMLESS_KEYS and 2 * entries < len(data) - at:
-                return True
-            at = data.find(header, at + 1)
-    return False
 
 
 class MsgpackCodec:
@@ -172,25 +159,24 @@ class MsgpackCodec:
     ) -> object:
         """See `Codec`. Nothing may follow the value."""
         try:
-            if len(data) <= _GUARDED and _MARK_BYTES not in data and 0xFF not in data:
-                hook = partial(_scalar, lift)
-                return msgpack.unpackb(data, ext_hook=hook, strict_map_key=False)
-            return self._decode_with_care(data, lift)
+            return self._decode_guarded(data, lift)
         except DecodeError:
             raise
         except Exception as error:  # whatever the build of msgpack raises
             reason = f"malformed msgpack ({type(error).__name__}: {error})"
             raise DecodeError(reason[:300]) from error
 
-    def _decode_with_care(self, data: bytes, lift: Lift) -> object:
-        """Decode what has marks, dates of other libraries, or is large."""
+    def _decode_guarded(self, data: bytes, lift: Lift) -> object:
+        """Decode with the hooks that are wanted: keys are looked at in every map."""
         dated = 0xFF in data and any(start in data for start in _TIMESTAMPS)
         lifting = _Lifting(lift, dated=dated)
-        options: dict[str, Any] = {"ext_hook": lifting.ext, "strict_map_key": False}
+        options: dict[str, Any] = {
+            "ext_hook": lifting.ext,
+            "strict_map_key": False,
+            "object_pairs_hook": lifting.pairs,
+        }
         if lifting.dated or _MARK_BYTES in data:
             options["list_hook"] = lifting.array
-        if lifting.dated or (len(data) > _GUARDED and _has_long_map(data)):
-            options["object_pairs_hook"] = lifting.pairs
         if len(data) > _GUARDED and data.count(0xDC) + data.count(0xDD) > _LONG_ARRAYS:
             msgspec.msgpack.decode(data, type=msgspec.Raw)
         return lifting.finish(msgpack.unpackb(data, **options))
@@ -200,7 +186,7 @@ class MsgpackCodec:
         size = len(data)
         if size > limits.items:
             return True
-        return size > limits.depth and len(data.translate(None, _NO_CONTAINER)) > limits.depth
+        return size > limits.depth and len(data.translate(None, NO_CONTAINER)) > limits.depth
 
 
 def _default(lower: Lower, value: Any) -> Any:

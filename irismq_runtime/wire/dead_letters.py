@@ -13,6 +13,7 @@ import msgspec
 
 from actors.texts import sendable
 from irismq_runtime.errors import DecodeError, MessageTooLarge
+from irismq_runtime.wire.entries import refuse_twice_untrusted
 from irismq_runtime.wire.envelope import (
     Envelope,
     Foreign,
@@ -109,6 +110,7 @@ def decode_dead_untrusted(data: bytes, *, max_size: int) -> DeadRecord:
     if stored.kind is not Kind.DEAD:
         return DeadRecord(body=data, id=stored.id)
     try:
+        refuse_twice_untrusted(stored.body)
         return _decode(stored.body)
     except Exception as error:  # msgspec's errors and UnicodeDecodeError
         raise DecodeError(f"malformed dead-letter record ({error})"[:300]) from error

@@ -3,7 +3,9 @@
 Byte 0xC1, which msgpack never uses, a version byte, then one msgpack array:
 kind, id, type name, body, headers. The body is opaque here. What does not start
 with 0xC1 is foreign: from a program that knows nothing of us. Limits and
-signature are checked before anybody looks at the body.
+signature are checked before anybody looks at the body. Nothing is built of the
+headers that could be hashed or nested by a stranger's choice: they hold scalars
+and one list of texts, and no header twice.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, final
 import msgspec
 
 from irismq_runtime.errors import DecodeError, EncodeError, MessageTooLarge, NotSigned
-from irismq_runtime.wire.headers import KEY_ID, MAC, header_problem
+from irismq_runtime.wire.headers import KEY_ID, MAC, header_problem, read_headers_untrusted
 from irismq_runtime.wire.ids import ID_SIZE
 from irismq_runtime.wire.limits import DEFAULT_LIMITS, Limits
 from irismq_runtime.wire.signing import MAC_SIZE
@@ -40,7 +42,6 @@ VERSION: Final = 1
 MAX_TYPE_NAME: Final = 200
 
 _PREFIX: Final = bytes([MAGIC, VERSION])
-_FIVE: Final = _PREFIX + b"\x95"
 _CHEAP_TO_COPY: Final = 4096
 _NO_MAC: Final = bytes(MAC_SIZE)
 
@@ -61,6 +62,14 @@ class Kind(enum.IntEnum):
 
 
 _KINDS: Final = {int(kind): kind for kind in Kind}
+
+#: How an envelope begins that was written as we write them: all five fields, the
+#: kind in one byte, the id with its length. The type name follows at `_NAME_AT`.
+_STARTS: Final = frozenset(_PREFIX + bytes([0x95, kind, 0xC4, ID_SIZE]) for kind in _KINDS)
+_NAME_AT: Final = 6 + ID_SIZE
+#: Headers of so many bytes are decoded with the rest; a map that hides in a header
+#: of that size cannot cost more than some microseconds. Longer ones are read one by one.
+_SHORT_HEADERS: Final = 256
 
 
 @final
@@ -89,7 +98,7 @@ class _Wire(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     id: bytes
     type: str
     body: bytes
-    headers: dict[str, Any]
+    headers: msgspec.Raw
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -154,9 +163,9 @@ def decode_envelope_untrusted(
     if len(data) > limits.size:
         raise DecodeError(f"{len(data):,} bytes, over the limit of {limits.size:,}")
     envelope: Envelope | None = None
-    if data.startswith(_FIVE):  # all five fields are there: no default fills one
+    if data[:6] in _STARTS:
         try:
-            envelope = _decode(data[2:] if len(data) < _CHEAP_TO_COPY else memoryview(data)[2:])
+            envelope = _read_usual_untrusted(data)
         except Exception:  # the careful way accepts it after all, or says what is wrong
             envelope = None
     elif not data.startswith(_PREFIX):
@@ -172,6 +181,34 @@ def decode_envelope_untrusted(
     return envelope
 
 
+def _read_usual_untrusted(data: bytes) -> Envelope | None:
+    """What begins with one of `_STARTS`, if its headers are short and none is there twice.
+
+    Finds where the headers begin, to compare the number of entries that they announce
+    with the number that came out. Raises anything for what is malformed.
+    """
+    mark = data[_NAME_AT]
+    if 0xA0 <= mark <= 0xBF:
+        at = _NAME_AT + 1 + mark - 0xA0
+    elif mark == 0xD9:
+        at = _NAME_AT + 2 + data[_NAME_AT + 1]
+    else:
+        return None
+    mark = data[at]
+    if mark == 0xC4:
+        at += 2 + data[at + 1]
+    elif mark == 0xC5:
+        at += 3 + int.from_bytes(data[at + 1 : at + 3], "big")
+    elif mark == 0xC6:
+        at += 5 + int.from_bytes(data[at + 1 : at + 5], "big")
+    else:
+        return None
+    if len(data) - at > _SHORT_HEADERS:
+        return None
+    envelope = _decode(data[2:] if len(data) < _CHEAP_TO_COPY else memoryview(data)[2:])
+    return envelope if data[at] == 0x80 | len(envelope.headers) else None
+
+
 def _read_untrusted(rest: memoryview) -> Envelope:
     """What follows the version byte, whichever form of msgpack it is in."""
     try:
@@ -183,7 +220,8 @@ def _read_untrusted(rest: memoryview) -> Envelope:
         raise DecodeError(f"unknown kind {wire.kind}; the sender may be newer than this node")
     if len(wire.id) != ID_SIZE or len(wire.type) > MAX_TYPE_NAME:
         raise DecodeError("id or type name of a wrong length")
-    return Envelope(kind, wire.id, wire.type, wire.body, wire.headers)
+    headers = read_headers_untrusted(bytes(wire.headers))
+    return Envelope(kind, wire.id, wire.type, wire.body, headers)
 
 
 def _verify(data: bytes, headers: dict[str, Any], keys: KeyRing) -> None:

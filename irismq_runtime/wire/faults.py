@@ -36,6 +36,7 @@ from irismq_runtime.errors import (
     UnknownType,
     ValidationError,
 )
+from irismq_runtime.wire.entries import refuse_twice_untrusted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -221,6 +222,7 @@ def encode_fault(fault: Fault) -> bytes:
 def decode_fault_untrusted(body: bytes) -> Fault:
     """The fault of a body. Raises `DecodeError` alone."""
     try:
+        refuse_twice_untrusted(body)
         return _decode(body)
     except Exception as error:  # msgspec's errors and UnicodeDecodeError
         raise DecodeError(f"malformed fault ({error})"[:300]) from error

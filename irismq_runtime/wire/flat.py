@@ -12,16 +12,31 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from irismq_runtime.wire.entries import entries_untrusted
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["LONGEST", "NOT_FLAT", "decode_flat_untrusted", "encode_flat", "fields_encoder"]
+__all__ = [
+    "LONGEST",
+    "NOT_FLAT",
+    "NO_CONTAINER",
+    "decode_flat_untrusted",
+    "encode_flat",
+    "fields_encoder",
+]
 
 #: Types that msgpack has itself and that contain nothing.
 _NATIVE: Final = frozenset({type(None), bool, int, float, str, bytes})
 #: Bodies above this many bytes are not read here: the codec guards what is large
 #: against what little data can make a receiver do.
 LONGEST: Final = 2048
+#: Bytes that cannot begin an array or a map: what is left bounds their number.
+NO_CONTAINER: Final = bytes(b for b in range(256) if not (0x80 <= b <= 0x9F or 0xDC <= b <= 0xDF))
+#: Bodies of at most so many bytes, or bytes that might begin a container, are decoded
+#: without a look at what is in them.
+_HARMLESS: Final = 256
+_FEW_CONTAINERS: Final = 64
 #: What `decode_flat_untrusted` says of a body that is not for it.
 NOT_FLAT: Final = object()
 
@@ -67,13 +82,20 @@ def fields_encoder(fields: Sequence[tuple[str, str]]) -> Callable[[Any], bytes |
 def decode_flat_untrusted(data: bytes, items: int) -> Any:
     """The value of `data` if it is as `encode_flat` takes it; else `NOT_FLAT`.
 
-    `data` has at most `LONGEST` bytes. Raises nothing.
+    `data` has at most `LONGEST` bytes. Raises nothing. What might hold many containers
+    is not decoded here: keys that are lists could be made to have one hash.
     """
+    if len(data) > _HARMLESS and len(data.translate(None, NO_CONTAINER)) > _FEW_CONTAINERS:
+        return NOT_FLAT
     try:
         tree = _decode(data)
     except Exception:  # malformed, or an extension type: the codec knows, or has words
         return NOT_FLAT
-    return tree if type(tree) in _NATIVE or _is_flat(tree, items) else NOT_FLAT
+    if type(tree) in _NATIVE:
+        return tree
+    if _is_flat(tree, items) and len(tree) == entries_untrusted(data):
+        return tree
+    return NOT_FLAT
 
 
 def _is_flat(tree: Any, items: int) -> bool:

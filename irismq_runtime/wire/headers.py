@@ -3,12 +3,18 @@
 Keys of one and two letters belong to the protocol; longer ones to users, who
 may put scalars there. A receiver takes no notice of a key it does not know,
 and refuses a known one of another type, so that nobody behind this file has to
-look at the type of a header again.
+look at the type of a header again. What is not a scalar is refused without being
+built: a map whose keys are lists could be made to cost quadratic time.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import msgspec
+
+from irismq_runtime.errors import DecodeError
+from irismq_runtime.wire.entries import entries_untrusted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,6 +35,7 @@ __all__ = [
     "TARGET",
     "TRACE",
     "header_problem",
+    "read_headers_untrusted",
 ]
 
 CODEC: Final = "c"  # name of the body's codec; absent: msgpack
@@ -68,6 +75,49 @@ _MUST_BE: Final[dict[type, str]] = {
     list: f"a list of at most {_MAX_CHAIN} texts",
     bytes: "bytes",
 }
+
+
+#: First bytes of lists, and of what is neither a list nor a scalar: maps, extensions.
+_LISTS: Final = frozenset({*range(0x90, 0xA0), 0xDC, 0xDD})
+_NO_SCALAR: Final = frozenset(
+    {*range(0x80, 0x90), 0xDE, 0xDF, 0xC7, 0xC8, 0xC9, *range(0xD4, 0xD9)}
+)
+#: What stands for a value that no header may hold: `header_problem` has the words.
+_UNFIT: Final = object()
+_decode_raw: Final = msgspec.msgpack.Decoder(dict[str, msgspec.Raw]).decode
+_decode_scalar: Final = msgspec.msgpack.Decoder().decode
+_decode_chain: Final = msgspec.msgpack.Decoder(
+    Annotated[list[str], msgspec.Meta(max_length=_MAX_CHAIN)]
+).decode
+
+
+def read_headers_untrusted(data: bytes) -> dict[str, Any]:
+    """The headers in `data`, one msgpack map, built of scalars and lists of texts alone.
+
+    Raises `DecodeError` for what is malformed, has too many entries, or has one twice.
+    What a value must be is left to `header_problem`.
+    """
+    entries = entries_untrusted(data)
+    if entries > MAX_HEADERS:
+        raise DecodeError(f"{entries:,} headers; an envelope has at most {MAX_HEADERS}")
+    try:
+        values = _decode_raw(data)
+        headers = {key: _value_untrusted(bytes(value)) for key, value in values.items()}
+    except Exception as error:  # msgspec's errors, UnicodeDecodeError, RecursionError
+        raise DecodeError(f"malformed headers ({error})"[:300]) from error
+    if len(headers) != entries:
+        raise DecodeError("a header is there twice")
+    return headers
+
+
+def _value_untrusted(data: bytes) -> Any:
+    first = data[0]
+    if first in _LISTS:
+        try:
+            return _decode_chain(data)
+        except msgspec.ValidationError:
+            return _UNFIT
+    return _UNFIT if first in _NO_SCALAR else _decode_scalar(data)
 
 
 def header_problem(headers: Mapping[str, object]) -> tuple[str, str] | None:

@@ -12,11 +12,13 @@ import base64
 import math
 import re
 import struct
+from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from irismq_runtime.errors import DecodeError, EncodeError
+from irismq_runtime.wire.entries import TWICE, unique_pairs_untrusted
 from irismq_runtime.wire.limits import DEFAULT_LIMITS, MAX_DEPTH
 from irismq_runtime.wire.shape import refuse_crafted_untrusted, step, too_many
 from irismq_runtime.wire.values import MARKED
@@ -37,9 +39,11 @@ _TEXT: Final = frozenset({str})
 _LEVELS: Final = 3
 _SAFE_INT: Final = 2**53 - 1
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
-_TEXTS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_SQUARE: Final = bytes.maketrans(b"{}", b"[]")
+#: A text, to its end or to that of the bytes: no quotation mark is looked at twice.
+_TEXTS: Final = re.compile(rb'"(?:[^"\\]|\\.|\\\Z)*(?:"|\Z)', re.DOTALL)
 _NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
+#: What each bracket adds to the depth.
+_STEPS: Final = [(byte in b"[{") - (byte in b"]}") for byte in range(256)]
 
 
 class JsonCodec:
@@ -81,24 +85,33 @@ def _decode_untrusted(data: bytes, depth: int) -> object:
     if _is_deeper(data, depth):
         raise DecodeError(f"brackets nested deeper than {depth} levels")
     try:
-        return msgspec.json.decode(data)
+        value = msgspec.json.decode(data)
     except Exception as error:  # msgspec's own errors and UnicodeDecodeError
         raise DecodeError(f"malformed JSON ({error})"[:300]) from error
+    _refuse_twice(data, value)
+    return value
+
+
+def _refuse_twice(data: bytes, value: Any) -> None:
+    """Raise `DecodeError` when an object of the text had a key twice: one colon too many."""
+    colons = data.count(b":")
+    if colons == 0 or (type(value) is dict and colons == len(value)):
+        return
+    keys, level = 0, [value]
+    while level:
+        keys += sum(len(node) for node in level if type(node) is dict)
+        parts = chain.from_iterable(n.values() if type(n) is dict else n for n in level)
+        level = [part for part in parts if type(part) is dict or type(part) is list]
+    if colons != keys and _TEXTS.sub(b"", data).count(b":") != keys:
+        raise DecodeError(TWICE)
 
 
 def _is_deeper(data: bytes, limit: int) -> bool:
-    """Whether brackets are nested deeper than `limit`; takes away the innermost ones."""
+    """Whether brackets are nested deeper than `limit`; looks at each byte once."""
     if data.count(b"[") + data.count(b"{") <= limit:
         return False
-    brackets = _TEXTS.sub(b"", data).translate(_SQUARE, _NO_BRACKETS)
-    for _ in range(limit):
-        if b"[" * (limit + 1) in brackets:
-            return True
-        inner = brackets.replace(b"[]", b"")
-        if len(inner) == len(brackets):
-            return False  # what is left is not balanced: no JSON, whatever its depth
-        brackets = inner
-    return bool(brackets)
+    brackets = _TEXTS.sub(b"", data).translate(None, _NO_BRACKETS)
+    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > limit
 
 
 def _lowered(value: Any, lower: Lower) -> Any:
@@ -178,7 +191,7 @@ def _lifted_tagged(value: dict[str, Any], lift: Lift) -> Any:
         keys.append(_lifted(key, lift))
         items.append(_lifted(item, lift))
     refuse_crafted_untrusted(keys)
-    return dict(zip(keys, items, strict=True))
+    return unique_pairs_untrusted(list(zip(keys, items, strict=True)))
 
 
 def encode_plain_json(value: object) -> bytes:

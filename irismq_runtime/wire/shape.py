@@ -42,7 +42,7 @@ Expand: TypeAlias = "Callable[[Any], dict[str, Any] | list[Any] | None]"
 Refuse: TypeAlias = "Callable[[Any], tuple[str, str] | None]"
 
 #: So many keys of one hash are looked up soon enough.
-HARMLESS_KEYS: Final = 256
+HARMLESS_KEYS: Final = 32
 
 #: Characters of a path that are told.
 _LONGEST: Final = 160
