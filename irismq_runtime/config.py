@@ -14,8 +14,21 @@ import math
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Self
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
+from irismq_runtime.endpoints import (
+    DEFAULT_IRIS_PORT,
+    DEFAULT_LOOKUPD_HTTP_PORT,
+    DEFAULT_NATS_PORT,
+    DEFAULT_NSQD_HTTP_PORT,
+    DEFAULT_NSQD_PORT,
+    Endpoint,
+    NatsServer,
+    parse_endpoint,
+    parse_endpoints,
+    parse_nats_server,
+    split_nats_servers,
+)
 from irismq_runtime.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -38,72 +51,13 @@ __all__ = [
     "parse_relay",
 ]
 
-DEFAULT_NSQD_PORT: Final = 4150
-DEFAULT_NSQD_HTTP_PORT: Final = 4151
-DEFAULT_LOOKUPD_HTTP_PORT: Final = 4161
-DEFAULT_IRIS_PORT: Final = 55555
 #: Seconds that a node waits for its servers when it starts: they may start with it.
 DEFAULT_CONNECT_TIMEOUT: Final = 10.0
-DEFAULT_NATS_PORT: Final = 4222
 
+_NSQD_HERE: Final = Endpoint("127.0.0.1", DEFAULT_NSQD_PORT)
+_IRIS_HERE: Final = Endpoint("127.0.0.1", DEFAULT_IRIS_PORT)
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,32}\Z")
 _NATS_URL: Final = re.compile(r"(?:nats|tls)://")
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """A host and a TCP port; `str()` gives "host:port", brackets round IPv6."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-def parse_endpoint(text: str, *, option: str, default_port: int) -> Endpoint:
-    """Read "host", "host:port", ":port", "[v6]:port" or a bare IPv6 address.
-
-    Raises `ConfigError(option)` with the text, quoted, when it is none of these.
-    """
-    host, port_text = _split(text.strip(), option)
-    if not host:
-        host = "127.0.0.1"
-    if not re.fullmatch(r"[A-Za-z0-9_.:%-]+", host):
-        raise ConfigError(option, f"{text!r} is no host name", "write HOST:PORT")
-    if port_text is None:
-        return Endpoint(host, default_port)
-    if not (port_text.isascii() and port_text.isdigit() and 0 < int(port_text) < 65536):
-        raise ConfigError(option, f"{port_text!r} is no port", "write HOST:PORT, port 1 to 65535")
-    return Endpoint(host, int(port_text))
-
-
-def _split(text: str, option: str) -> tuple[str, str | None]:
-    """Return host and port as texts; the port is None when none is given."""
-    if not text:
-        raise ConfigError(option, "the address is empty", "write HOST:PORT")
-    if text.startswith("["):
-        host, bracket, rest = text[1:].partition("]")
-        if not bracket or (rest and not rest.startswith(":")):
-            raise ConfigError(option, f"{text!r} has no closing bracket", "write [ADDRESS]:PORT")
-        return host, rest[1:] if rest else None
-    if text.count(":") > 1:
-        return text, None
-    host, colon, port = text.partition(":")
-    return host, port if colon else None
-
-
-def parse_endpoints(
-    texts: str | Iterable[str], *, option: str, default_port: int
-) -> tuple[Endpoint, ...]:
-    """Read one text, or several, each of which may hold several between commas.
-
-    Order is kept, repetitions are dropped. Raises as `parse_endpoint`.
-    """
-    given = [texts] if isinstance(texts, str) else list(texts)
-    parts = [part for text in given for part in text.split(",")]
-    found = (parse_endpoint(part, option=option, default_port=default_port) for part in parts)
-    return tuple(dict.fromkeys(found))
 
 
 def need_address(address: str) -> None:
@@ -122,7 +76,9 @@ class NatsOverlay:
     """A NATS cluster over which relays route, and how it is reached.
 
     `servers`: URLs, "nats://[user:password@]host:port" or "tls://..."; any one of
-    them is enough. `net`: a name, 1 to 32 of letters, digits, `_`, `-`; relays of
+    them is enough; a user and a password are percent-encoded. With one tls://, or
+    with `tls_ca` or `tls_cert`, every server must speak TLS: one that does not is
+    left before a login is sent. `net`: a name, 1 to 32 of letters, digits, `_`, `-`; relays of
     another one do not see these, on the same NATS. `credentials`: the path of a
     .creds file. `tls_ca`: of the certificates to trust; `tls_cert`, `tls_key`: of
     the relay's own. Files are read when a relay starts. Raises `ConfigError`.
@@ -140,7 +96,7 @@ class NatsOverlay:
         if not self.servers:
             raise ConfigError("nats", "no server is named", "give at least one nats://HOST:PORT")
         for server in self.servers:
-            _nats_endpoint(server)
+            parse_nats_server(server)
         if not _NAME.match(self.net):
             raise ConfigError(
                 "net", f"{self.net!r} is no name of a network", "use 1 to 32 of A-Z a-z 0-9 _ -"
@@ -160,8 +116,8 @@ class NatsOverlay:
         servers: list[str] = []
         found: dict[str, str] = {}
         for text in given:
-            urls, _, query = text.strip().partition("?")
-            servers += [_nats_url(part.strip()) for part in urls.split(",") if part.strip()]
+            urls, query = _cut_query(text.strip())
+            servers += split_nats_servers(urls)
             found |= _nats_options(query)
         found |= {name: value for name, value in options.items() if value}
         return cls(servers=tuple(dict.fromkeys(servers)), **found)
@@ -169,7 +125,18 @@ class NatsOverlay:
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
         """Where the servers are."""
-        return tuple(map(_nats_endpoint, self.servers))
+        return tuple(server.endpoint for server in self.logins)
+
+    @property
+    def logins(self) -> tuple[NatsServer, ...]:
+        """The servers, and who we are to each."""
+        return tuple(map(parse_nats_server, self.servers))
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether TLS was asked for, in any way."""
+        by_url = any(server.scheme == "tls" for server in self.logins)
+        return by_url or bool(self.tls_ca or self.tls_cert)
 
     @property
     def peer(self) -> str:
@@ -190,39 +157,39 @@ def parse_relay(iris: str | NatsOverlay) -> dict[str, Any]:
     return {"iris": parse_endpoint(iris, option="iris", default_port=DEFAULT_IRIS_PORT)}
 
 
-def _nats_url(text: str) -> str:
-    """Return one server with its scheme, which only the first of several must have."""
-    return text if "://" in text else f"nats://{text}"
+#: The options behind a question mark, and the fields that they fill.
+_NATS_OPTIONS: Final[Mapping[str, str]] = {
+    "net": "net",
+    "creds": "credentials",
+    "tls_ca": "tls_ca",
+    "tls_cert": "tls_cert",
+    "tls_key": "tls_key",
+}
 
 
-def _nats_endpoint(server: str) -> Endpoint:
-    """Return where a server is. Raises `ConfigError`, without what may be a password."""
-    scheme, _, rest = server.partition("://")
-    remedy = "write nats://HOST:PORT or tls://HOST:PORT"
-    if scheme not in {"nats", "tls"}:
-        raise ConfigError("nats", f"{scheme!r} is no scheme of NATS", remedy)
-    try:
-        tail = urlsplit(server)
-    except ValueError as error:
-        raise ConfigError("nats", f"a server's URL has no meaning ({error})", remedy) from error
-    if tail.path or tail.fragment:
-        raise ConfigError("nats", f"the URL of {tail.hostname!r} has a path", remedy)
-    where = rest.rpartition("@")[2]
-    if not where or where.startswith(":"):
-        raise ConfigError("nats", "a server's URL names no host", remedy)
-    return parse_endpoint(where, option="nats", default_port=DEFAULT_NATS_PORT)
+def _cut_query(text: str) -> tuple[str, str]:
+    """Return the URLs and what stands behind their question mark.
+
+    One within a login belongs to that: of those before an @ it is none, unless an
+    option follows at once (the path of a file may have an @).
+    """
+    for mark in re.finditer(r"\?", text):
+        rest = text[mark.end() :]
+        if "@" not in rest or rest.partition("=")[0] in _NATS_OPTIONS:
+            return text[: mark.start()], rest
+    return text, ""
 
 
 def _nats_options(query: str) -> dict[str, str]:
     """Read "net=shop&creds=PATH". Raises `ConfigError` for a name that is unknown."""
-    names = {"net": "net", "creds": "credentials"}
-    names |= {name: name for name in ("tls_ca", "tls_cert", "tls_key")}
     found: dict[str, str] = {}
     # A plus sign stands for itself: it may be in a path.
     for name, value in parse_qsl(query.replace("+", "%2B"), keep_blank_values=True):
-        if name not in names:
-            raise ConfigError("nats", f"there is no option {name!r}", f"use {', '.join(names)}")
-        found[names[name]] = value
+        if name not in _NATS_OPTIONS:
+            raise ConfigError(
+                "nats", "it has an option that is unknown", f"use {', '.join(_NATS_OPTIONS)}"
+            )
+        found[_NATS_OPTIONS[name]] = value
     return found
 
 
@@ -261,9 +228,9 @@ class NodeConfig:
     """
 
     name: str = "node"
-    nsqd: tuple[Endpoint, ...] = (Endpoint("127.0.0.1", DEFAULT_NSQD_PORT),)
+    nsqd: tuple[Endpoint, ...] = (_NSQD_HERE,)
     lookupd: tuple[Endpoint, ...] = ()
-    iris: Endpoint = Endpoint("127.0.0.1", DEFAULT_IRIS_PORT)
+    iris: Endpoint = _IRIS_HERE
     nats: NatsOverlay | None = None
     keys: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     sign_with: str | None = None

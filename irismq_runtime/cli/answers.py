@@ -112,6 +112,8 @@ class Answer:
     first: str = ""
     #: The server's wall clock minus ours in seconds: 0 unless the two surely differ.
     skew: float | None = None
+    #: What to do about `reason`, where that is known.
+    advice: str = ""
     #: There is nothing because no answer came in time; a busy machine would look the same.
     late: bool = False
 
@@ -255,7 +257,7 @@ def judge(role: Kind, endpoint: str, answer: Answer, *, start: str = START_DEV) 
         return Finding(Level.OK, endpoint, text, kind="server")
     if answer.kind is role:
         text = f"{endpoint}: {role.value} says {answer.reason}"
-        advice = "look at the server's log, at its disk and its version"
+        advice = answer.advice or "look at the server's log, at its disk and its version"
         return Finding(Level.BAD, endpoint, text, advice, "server")
     text = f"{endpoint} should be {role.value}, but there is {answer.words}"
     if answer.kind is Kind.NOTHING:

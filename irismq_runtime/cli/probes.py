@@ -2,9 +2,10 @@
 
 Says the opening words of each protocol on connections of its own, so that one
 line can name the likely mistake (the HTTP port given as the TCP port, the relay's
-as the broker's). Changes nothing at the server. Nothing takes longer than `LIMIT`
-for one address: names are resolved in a thread that nobody waits for, since a
-resolver that hangs can neither be cancelled nor left to a pool that is joined.
+as the broker's). Changes nothing at the server. A NATS server is logged in to as a
+node does it (nats_login.py). Nothing takes longer than `LIMIT` for one address:
+names are resolved in a thread that nobody waits for, since a resolver that hangs
+can neither be cancelled nor left to a pool that is joined.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from irismq_runtime.cli.answers import (
     recognize_untrusted,
     sentence,
 )
+from irismq_runtime.cli.nats_login import each_server, with_login
 from irismq_runtime.config import (
     DEFAULT_LOOKUPD_HTTP_PORT,
     DEFAULT_NSQD_HTTP_PORT,
@@ -42,7 +44,7 @@ from irismq_runtime.protocols.nsq import MAGIC, identify
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from irismq_runtime.config import Endpoint
+    from irismq_runtime.config import Endpoint, NatsOverlay
 
 __all__ = [
     "LIMIT",
@@ -60,6 +62,9 @@ __all__ = [
 #: and for the answers. Case 127 allows 3.
 LIMIT: Final = 2.4
 
+#: Of the time for a NATS server: to find out who it is; the rest is for the login.
+_SHARE: Final = 0.6
+
 Resolver = Any  # as socket.getaddrinfo: callable(host, port, type=...) -> list
 
 
@@ -75,6 +80,8 @@ class Target(NamedTuple):
 
     role: Kind
     endpoint: Endpoint
+    #: NATS as a node will use it, this server alone; None: only who it is matters.
+    overlay: NatsOverlay | None = None
 
 
 async def examine(
@@ -183,7 +190,7 @@ def targets(
     ]
     relay = parse_relay(iris)
     if "nats" in relay:
-        return found + [Target(Kind.NATS, endpoint) for endpoint in relay["nats"].endpoints]
+        return found + [Target(Kind.NATS, *one) for one in each_server(relay["nats"])]
     return [*found, Target(Kind.IRIS, relay["iris"])]
 
 
@@ -192,8 +199,18 @@ async def examine_all(
 ) -> list[tuple[Target, Answer]]:
     """Examine every target at the same time, each within `limit` seconds."""
     places = list(wanted)
-    found = await asyncio.gather(*(examine(place.endpoint, limit=limit) for place in places))
+    found = await asyncio.gather(*(_examine(place, limit) for place in places))
     return list(zip(places, found, strict=True))
+
+
+async def _examine(place: Target, limit: float) -> Answer:
+    """Find out who is there and, where that is NATS, whether it would have a node."""
+    if place.overlay is None:
+        return await examine(place.endpoint, limit=limit)
+    answer = await examine(place.endpoint, limit=limit * _SHARE)
+    if answer.kind is not Kind.NATS:
+        return answer
+    return await with_login(answer, place.overlay, limit=limit * (1 - _SHARE))
 
 
 #: What a node calls the servers that it dials.

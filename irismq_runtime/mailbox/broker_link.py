@@ -23,7 +23,7 @@ from irismq_runtime.protocols.nsq import OK, ErrorFrame, Heartbeat, Response, no
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from irismq_runtime.mailbox.endpoint import Endpoint
+    from irismq_runtime.endpoints import Endpoint
     from irismq_runtime.mailbox.handshake import Terms
     from irismq_runtime.mailbox.outbox import Batch, Outbox
     from irismq_runtime.mailbox.wiring import Wiring

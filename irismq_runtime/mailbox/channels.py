@@ -27,7 +27,7 @@ from irismq_runtime.mailbox.wiring import explain
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from irismq_runtime.mailbox.endpoint import Endpoint
+    from irismq_runtime.endpoints import Endpoint
     from irismq_runtime.mailbox.handshake import Terms
     from irismq_runtime.mailbox.outbox import Batch, Parcel
     from irismq_runtime.mailbox.wiring import Wiring

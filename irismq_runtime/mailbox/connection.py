@@ -19,8 +19,8 @@ from irismq_runtime.protocols.nsq import FrameDecoder, NsqProtocolError
 
 if TYPE_CHECKING:
     from actors.clock import Clock
+    from irismq_runtime.endpoints import Endpoint
     from irismq_runtime.mailbox.compression import Coding
-    from irismq_runtime.mailbox.endpoint import Endpoint
     from irismq_runtime.mailbox.handshake import Handshake, Step, Terms
     from irismq_runtime.protocols.nsq import Frame
 
@@ -194,6 +194,12 @@ class Connection(asyncio.Protocol):
         if step.kind == "send":
             self.write(step.data)
         elif step.kind == "tls" and self._transport is not None:
+            if rest:
+                # Somebody on the way put it there: taken as nsqd's, its OK would have
+                # the secret of AUTH sent before there is any TLS.
+                self.drop("the broker went on in the clear where TLS was to begin")
+                return b""
+            self._transport.pause_reading()  # start_tls goes on reading, encrypted
             self._owner.start_tls(self, self._transport)
         elif step.kind == "compress":
             self._coding = coding(step.compression, step.level)

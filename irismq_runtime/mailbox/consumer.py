@@ -22,7 +22,7 @@ from irismq_runtime.mailbox.stored import State, Stored
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from irismq_runtime.mailbox.endpoint import Endpoint
+    from irismq_runtime.endpoints import Endpoint
     from irismq_runtime.mailbox.limits import BrokerLimits
     from irismq_runtime.mailbox.receipts import Receipt
     from irismq_runtime.mailbox.settlement import RequeueDelays

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actors.clock import TimerHandle
+    from irismq_runtime.endpoints import Endpoint
     from irismq_runtime.mailbox.credit import Share
-    from irismq_runtime.mailbox.endpoint import Endpoint
     from irismq_runtime.mailbox.handshake import Terms
     from irismq_runtime.mailbox.lane_owner import LaneOwner
     from irismq_runtime.mailbox.limits import BrokerLimits

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actors.clock import TimerHandle
-    from irismq_runtime.mailbox.endpoint import Endpoint
+    from irismq_runtime.endpoints import Endpoint
     from irismq_runtime.mailbox.handshake import Terms
     from irismq_runtime.mailbox.wiring import Wiring
     from irismq_runtime.protocols.nsq import Frame

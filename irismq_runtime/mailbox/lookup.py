@@ -15,7 +15,7 @@ import logging
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from irismq_runtime.mailbox.endpoint import Endpoint
+from irismq_runtime.endpoints import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence

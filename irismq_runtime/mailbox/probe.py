@@ -19,7 +19,7 @@ from irismq_runtime.mailbox.limits import limit_in
 from irismq_runtime.protocols.nsq import ErrorFrame
 
 if TYPE_CHECKING:
-    from irismq_runtime.mailbox.endpoint import Endpoint
+    from irismq_runtime.endpoints import Endpoint
     from irismq_runtime.mailbox.handshake import Terms
     from irismq_runtime.mailbox.limits import BrokerLimits
     from irismq_runtime.mailbox.wiring import Wiring

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from actors.clock import TimerHandle
+    from irismq_runtime.endpoints import Endpoint
     from irismq_runtime.errors import Outcome
-    from irismq_runtime.mailbox.endpoint import Endpoint
     from irismq_runtime.mailbox.handshake import Terms
     from irismq_runtime.mailbox.wiring import Wiring
     from irismq_runtime.protocols.nsq import ErrorFrame

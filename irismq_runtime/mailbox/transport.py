@@ -14,10 +14,14 @@ from typing import TYPE_CHECKING
 
 from actors.clock import LoopClock
 from actors.events import Events
+from irismq_runtime.endpoints import (
+    DEFAULT_LOOKUPD_HTTP_PORT,
+    DEFAULT_NSQD_PORT,
+    parse_endpoints,
+)
 from irismq_runtime.errors import ConfigError, DeliveryError, NotConnected
 from irismq_runtime.mailbox.config import MailboxConfig
 from irismq_runtime.mailbox.consumer import Consumer
-from irismq_runtime.mailbox.endpoint import NSQD_PORT, NSQLOOKUPD_HTTP_PORT, parse_endpoint
 from irismq_runtime.mailbox.publisher import Publisher
 from irismq_runtime.mailbox.receipts import GroupReceipt
 from irismq_runtime.mailbox.reporting import WELL, Health
@@ -29,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from actors.clock import Clock, TimerHandle
-    from irismq_runtime.mailbox.endpoint import Endpoint
     from irismq_runtime.mailbox.receipts import Receipt
     from irismq_runtime.mailbox.wiring import Network
     from irismq_runtime.ports import StoredMessage
@@ -59,8 +62,12 @@ class NsqMailbox:
         network: Network | None = None,
     ) -> None:
         self._config = config or MailboxConfig()
-        self._endpoints = _endpoints("nsqd", nsqds, NSQD_PORT)
-        self._lookupds = _endpoints("lookupd", lookupds, NSQLOOKUPD_HTTP_PORT)
+        self._endpoints = list(
+            parse_endpoints(nsqds, option="nsqd", default_port=DEFAULT_NSQD_PORT)
+        )
+        self._lookupds = list(
+            parse_endpoints(lookupds, option="lookupd", default_port=DEFAULT_LOOKUPD_HTTP_PORT)
+        )
         if not self._endpoints:
             raise ConfigError("nsqd", "no broker is given", 'give at least one "host:port"')
         if self._config.copies > len(self._endpoints):
@@ -239,8 +246,3 @@ class NsqMailbox:
             return Health(ok=False, reason="the mailbox is closed")
         reason = self._publisher.why_not_ready()
         return Health(ok=False, reason=reason) if reason else WELL
-
-
-def _endpoints(option: str, texts: Sequence[str], port: int) -> list[Endpoint]:
-    parsed = (parse_endpoint(text, option=option, default_port=port) for text in texts)
-    return list(dict.fromkeys(parsed))

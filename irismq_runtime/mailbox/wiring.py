@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from actors.clock import Clock
     from actors.events import Events
+    from irismq_runtime.endpoints import Endpoint
     from irismq_runtime.mailbox.config import MailboxConfig
     from irismq_runtime.mailbox.connection import Connection
-    from irismq_runtime.mailbox.endpoint import Endpoint
     from irismq_runtime.mailbox.handshake import Terms
 
 __all__ = ["AsyncioNetwork", "Network", "Wiring", "explain"]

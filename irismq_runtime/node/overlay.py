@@ -15,12 +15,14 @@ from irismq_runtime.errors import ConfigError
 
 if TYPE_CHECKING:
     from irismq_runtime.config import NatsOverlay
-    from irismq_runtime.embedded.relay import BackEnd
+    from irismq_runtime.embedded.relay.nats import NatsBackEnd
 
 __all__ = ["nats_back_end"]
 
 
-def nats_back_end(overlay: NatsOverlay, connect_timeout: float) -> BackEnd:
+def nats_back_end(
+    overlay: NatsOverlay, connect_timeout: float, *, stop_seconds: float = 1.0
+) -> NatsBackEnd:
     """Return the back end, not connected yet. Blocks; touches no loop."""
     credentials, tls = _credentials(overlay.credentials), _tls(overlay)
     from irismq_runtime.embedded.relay.nats import NatsBackEnd, NatsOptions
@@ -30,7 +32,7 @@ def nats_back_end(overlay: NatsOverlay, connect_timeout: float) -> BackEnd:
         net=overlay.net,
         credentials=credentials,
         tls=tls,
-        options=NatsOptions(connect_timeout=connect_timeout),
+        options=NatsOptions(connect_timeout=connect_timeout, stop_seconds=stop_seconds),
     )
 
 
@@ -47,8 +49,7 @@ def _credentials(path: str) -> Path | None:
 
 def _tls(overlay: NatsOverlay) -> ssl.SSLContext | None:
     """Return how certificates are checked and shown; None where no TLS is asked for."""
-    encrypted = any(server.startswith("tls:") for server in overlay.servers)
-    if not (encrypted or overlay.tls_ca or overlay.tls_cert):
+    if not overlay.encrypted:
         return None
     try:
         context = ssl.create_default_context(cafile=overlay.tls_ca or None)

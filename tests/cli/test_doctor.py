@@ -23,6 +23,7 @@ from irismq_runtime.embedded.nsqd import EmbeddedNsqd
 from irismq_runtime.embedded.relay import EmbeddedRelay
 from irismq_runtime.errors import ConfigError
 from tests.cli.fakes import black_hole, nowhere, saying, web
+from tests.support.nats_stub import nats_stub
 
 #: Commands in processes of their own start slowly where many do.
 pytestmark = pytest.mark.timeout(300)
@@ -181,8 +182,8 @@ async def test_a_shadowed_package_is_named_by_every_command(tmp_path: Path) -> N
 
 
 async def test_nats_is_looked_at_where_iris_names_it(tmp_path: Path) -> None:
-    info = b'INFO {"server_id":"N","version":"2.12.2","port":4222}\r\n'
-    async with servers() as (nsqd, http, relay), saying(info) as nats:
+    async with servers() as (nsqd, http, relay), nats_stub(version="2.12.2") as stub:
+        nats = f"127.0.0.1:{stub.port}"
         wanted = ("--nsqd", nsqd, "--nsqd-http", http, "--json")
         _, out = await doctor(
             *wanted, "--iris", f"nats://user:secret@{nats},{relay}", folder=tmp_path, site=tmp_path
@@ -192,6 +193,7 @@ async def test_nats_is_looked_at_where_iris_names_it(tmp_path: Path) -> None:
     assert by_name[relay]["text"].endswith("should be a NATS server, but there is an Iris relay")
     assert by_name["nats-py"]["level"] == "ok"
     assert "secret" not in out
+    assert [login["pass"] for login in stub.logins] == ["secret"]
 
 
 async def test_case_127_a_name_server_that_hangs_holds_nobody_up() -> None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 #: Asks under way at any time while servers are killed.
 ASKERS = 20
 #: A machine that stands still for some seconds takes no node for gone.
+UNHURRIED = ("--timeout", "20")
 PATIENT: dict[str, Any] = {"presence_period": 0.5, "presence_misses": 30, "drain": 2.0}
 
 
@@ -250,6 +251,50 @@ async def test_commands_speak_over_nats(cluster, nsqd):
         assert (code, out) == (codes.OK, "3\n"), err
         shop.signal(signal.SIGTERM)
         assert await shop.ends() == codes.OK
+
+
+RIGHTS = {
+    "all": "",
+    "nothing to say": 'permissions: { publish: ["irismq.none"] }',
+    "nothing to hear": 'permissions: { subscribe: ["irismq.none"] }',
+    "no answers": 'permissions: { subscribe: { allow: ">", deny: "iris.*.a.>" } }',
+    "no presence": 'permissions: { publish: { allow: ">", deny: "iris.*.c.irismq.nodes" } }',
+    "another net": 'permissions: { publish: "iris.other.>", subscribe: "iris.other.>" }',
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "rights"), [("doctor", "nothing to say"), *(("check", each) for each in RIGHTS)]
+)
+async def test_check_and_doctor_find_what_a_user_of_nats_may_not_do(nsqd, command, rights):
+    """183: both said ok, and the node did not come up, or was deaf."""
+    user = f"user: joe, password: hunter2, {RIGHTS[rights]}"
+    async with nats_cluster(1, extra=f"authorization {{ users: [{{ {user} }}] }}") as guarded:
+        url = guarded.urls[0].replace("//", "//joe:hunter2@")
+        code, out, err = await irismq(command, "--nsqd", nsqd, "--iris", url, *UNHURRIED)
+    (line,) = [line for line in out.splitlines() if "NATS server" in line]
+    if rights == "all":
+        assert line.lstrip().startswith("ok")
+    else:
+        assert "ermissions" in line
+        assert code == codes.UNREACHABLE
+    assert "hunter2" not in out + err
+
+
+@pytest.mark.parametrize("command", ["check", "doctor"])
+async def test_check_and_doctor_find_a_wrong_password_and_missing_tls(nsqd, command):
+    async with nats_cluster(1, extra="authorization { user: joe, password: right }") as guarded:
+        at = guarded.urls[0].removeprefix("nats://")
+        for url, said in (
+            (f"nats://joe:hunter2@{at}", "refused this relay"),
+            (f"nats://{at}", "refused this relay"),
+            (f"tls://joe:hunter2@{at}", "offers no TLS"),
+            (f"nats://joe:right@{at}?creds=/nowhere/hunter2.creds", "cannot be used"),
+        ):
+            code, out, err = await irismq(command, "--nsqd", nsqd, "--iris", url, *UNHURRIED)
+            (line,) = [line for line in out.splitlines() if "NATS server" in line]
+            assert (code, said in line) == (codes.UNREACHABLE, True), out
+            assert ":hunter2" not in out + err
 
 
 async def test_a_relay_without_nats_is_one_line_and_code_3():

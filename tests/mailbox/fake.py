@@ -28,7 +28,7 @@ from irismq_runtime.protocols.nsq.records import Auth, Cls, Fin, Identify, Nop, 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from irismq_runtime.mailbox.endpoint import Endpoint
+    from irismq_runtime.endpoints import Endpoint
 
 
 class FakeTransport(asyncio.Transport):

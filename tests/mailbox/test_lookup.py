@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from irismq_runtime.mailbox.endpoint import Endpoint
+from irismq_runtime.endpoints import Endpoint
 from irismq_runtime.mailbox.lookup import LookupFault, choose, producers_untrusted
 from tests.mailbox.fake import World, turns
 

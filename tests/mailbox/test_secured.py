@@ -11,6 +11,7 @@ import pytest
 from irismq_runtime.embedded.nsqd import NsqdOptions
 from irismq_runtime.errors import ConfigError, NotConnected
 from irismq_runtime.mailbox import MailboxConfig
+from irismq_runtime.protocols.nsq import encode_response
 from tests.mailbox.on_nsqd import Collector, fresh_topic, mailbox
 from tests.support.certificates import Certificate, make_certificate
 from tests.support.nsqd_server import nsqd_server
@@ -64,6 +65,43 @@ async def test_tls_that_the_broker_has_not_is_no_silent_downgrade(
     async with nsqd_server(kind) as server:
         with pytest.raises(NotConnected, match="offers no TLS"):
             await round_trip(server.port, tls=certificate.client_context(), start_timeout=0.3)
+
+
+GRANTED: dict[str, Any] = {"max_rdy_count": 2500, "tls_v1": True, "auth_required": True}
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [GRANTED | {"tls_v1": False}],
+        [GRANTED | {"tls_v1": None}],
+        [GRANTED, b"OK"],
+        [GRANTED, b"OK", b"OK", b"OK"],
+    ],
+)
+async def test_the_secret_of_auth_is_never_sent_in_the_clear_once_tls_was_asked_for(
+    certificate: Certificate, answers: list[Any]
+):
+    """152: an OK that came before TLS was taken for nsqd's, and AUTH went out in the clear."""
+    heard = bytearray()
+
+    async def broker(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.extend(await reader.readuntil(b"IDENTIFY\n"))
+        size = int.from_bytes(await reader.readexactly(4), "big")
+        heard.extend(await reader.readexactly(size))
+        said = [one if isinstance(one, bytes) else json.dumps(one).encode() for one in answers]
+        writer.write(b"".join(encode_response(one) for one in said))
+        while piece := await reader.read(4096):
+            heard.extend(piece)
+        writer.close()
+
+    server = await asyncio.start_server(broker, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        options = {"tls": certificate.client_context(), "auth_secret": "hunter2"}
+        with pytest.raises(NotConnected, match=r"no TLS|in the clear"):
+            await round_trip(port, **options, start_timeout=0.3)
+    assert b"hunter2" not in heard
 
 
 async def test_a_certificate_that_does_not_fit_is_named(

@@ -19,10 +19,12 @@ import random
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from actors.clock import LoopClock
 from irismq_runtime.embedded.relay.nats.dialling import Login
 from irismq_runtime.embedded.relay.nats.options import NatsOptions, NatsStats
 from irismq_runtime.embedded.relay.nats.overlay import Overlay
 from irismq_runtime.embedded.relay.nats.shared import Setup
+from irismq_runtime.embedded.relay.nats.trial import try_out
 from irismq_runtime.embedded.relay.router import BackEndHealth, Directory
 
 if TYPE_CHECKING:
@@ -45,10 +47,12 @@ class NatsBackEnd:
 
     Args:
         servers: where NATS is, as URLs; one is enough, the others are found. They
-            may carry a user and a password, or a token (nats://token@host).
+            may carry a user and a password, or a token (nats://token@host), each
+            percent-encoded.
         net: the network's name; relays of different nets do not see each other.
         credentials: a credentials file (JWT and seed) of a NATS user.
-        tls: how to speak TLS; needed when the servers want it, or tls:// is used.
+        tls: how to speak TLS. With it, or with one tls://, a server that offers none
+            is left before a byte is sent.
         user, password, token: as the servers know this relay.
         name: what NATS's own monitoring calls this connection.
         clock: for deadlines; the relay's by default.
@@ -96,7 +100,19 @@ class NatsBackEnd:
             self._overlay.restarted()
             return
         clock = host.clock if self._clock is None else self._clock
-        setup = Setup(
+        overlay = Overlay(self._setup(clock), self._directory, host)
+        await overlay.start()
+        self._overlay = overlay
+
+    async def try_out(self, clusters: Iterable[str]) -> str:
+        """Return what NATS forbids a relay with members in `clusters`; "" for nothing.
+
+        On a connection of its own, that is ended. Raises as `start`.
+        """
+        return await try_out(self._setup(self._clock or LoopClock()), clusters)
+
+    def _setup(self, clock: Clock) -> Setup:
+        return Setup(
             self._servers,
             self._login,
             self.net,
@@ -106,9 +122,6 @@ class NatsBackEnd:
             self.options,
             self._stats,
         )
-        overlay = Overlay(setup, self._directory, host)
-        await overlay.start()
-        self._overlay = overlay
 
     async def stop(self) -> None:
         """Say goodbye to the other relays and disconnect. Idempotent, bounded in time."""

@@ -1,9 +1,10 @@
 """How a connection to NATS is made, and ended: who we are, what we are told, how long it takes.
 
-With line.py the one place that knows nats-py. A dialler makes clients that stand,
-one at a time; what goes wrong on the way is an error with a text for a person:
-`ConfigError` when a server will not have us, which no trying again changes, and
-`NotConnected` when none answers in time. Nothing is left behind then.
+With line.py and client.py the one place that knows nats-py. A dialler makes clients
+that stand, one at a time; what goes wrong on the way is an error with a text for a
+person: `ConfigError` when a server will not have us, or has no TLS where that was
+asked for, which no trying again changes, and `NotConnected` when none answers in
+time. Nothing is left behind then.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ import ssl
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
-from urllib.parse import urlsplit
 
+from irismq_runtime.endpoints import parse_nats_server
 from irismq_runtime.errors import ConfigError, NotConnected
 
 try:
     from nats import errors
-    from nats.aio.client import Client
+
+    from irismq_runtime.embedded.relay.nats.client import Client, NoTlsError
 except ImportError as error:
     raise ConfigError(
         "nats",
@@ -44,7 +46,6 @@ __all__ = [
     "end_task",
     "errors",
     "retire",
-    "without_login",
     "words",
 ]
 
@@ -110,18 +111,29 @@ class Events(Protocol):
 class _Call:
     """One attempt to make a client, and the client's events once it stands."""
 
-    def __init__(self, events: Events, refused: asyncio.Future[None]) -> None:
+    def __init__(self, events: Events, refused: asyncio.Future[None], servers: int) -> None:
         self.refused = refused
         self.trouble = ""
         self.stands = False
         self._events = events
+        self._servers = servers
+        #: Servers without TLS where it was asked for.
+        self._bare: set[str] = set()
+
+    @property
+    def only_bare(self) -> bool:
+        """Whether every server that there is lacks the TLS that was asked for."""
+        return len(self._bare) >= self._servers
 
     async def on_error(self, error: Exception) -> None:
         if self.stands:
             await self._events.on_error(error)
             return
         self.trouble = words(error)
-        if _is_refusal(error) and not self.refused.done():
+        if isinstance(error, NoTlsError):  # another one may have it
+            self._bare.add(error.server)
+        lost = _is_refusal(error) or self.only_bare
+        if lost and not self.refused.done():
             self.refused.set_result(None)
 
     async def on_disconnected(self) -> None:
@@ -141,24 +153,28 @@ class Dialler:
     """Makes connected clients. Loop thread only."""
 
     def __init__(self, setup: Setup, *, events: Events) -> None:
-        self._servers = list(setup.servers)
+        self._servers = tuple(dict.fromkeys(map(parse_nats_server, setup.servers)))
         self._login = setup.login
         self._name = setup.name
         self._rng = setup.rng
         self._options = setup.options
         self._events = events
+        by_url = any(server.scheme == "tls" for server in self._servers)
+        #: TLS was asked for: no server without it is told a login, or anything else.
+        self._encrypted = by_url or setup.login.tls is not None
 
     @property
     def where(self) -> str:
         """The servers' addresses, without logins."""
-        return ", ".join(map(without_login, self._servers))
+        return ", ".join(server.url for server in self._servers)
 
     async def dial(self) -> Client:
         """A client that stands. Raises `NotConnected` or `ConfigError`."""
         await self._login.check()
         loop = asyncio.get_running_loop()
-        call = _Call(self._events, loop.create_future())
-        client = Client()
+        call = _Call(self._events, loop.create_future(), len({one.url for one in self._servers}))
+        by_url = not self._login.options().keys() & {"user", "token", "user_credentials"}
+        client = Client(self._servers, encrypted=self._encrypted, by_url=by_url)
         attempt = loop.create_task(self._connect(client, call))
         try:
             await asyncio.wait(
@@ -200,6 +216,12 @@ class Dialler:
         await self.discard(client)
 
     def _failure(self, call: _Call) -> ConfigError | NotConnected:
+        if call.refused.done() and call.only_bare:
+            return ConfigError(
+                "nats",
+                f"{call.trouble}, and it was asked for; nothing was sent",
+                "give the server a certificate, or take tls:// and the tls options away",
+            )
         if call.refused.done():
             return ConfigError(
                 "nats",
@@ -220,7 +242,7 @@ class Dialler:
             "ping_interval": options.ping_interval,
         }
         return client.connect(
-            servers=self._servers,
+            servers=[server.url for server in self._servers],
             name=self._name,
             error_cb=call.on_error,
             disconnected_cb=call.on_disconnected,
@@ -264,12 +286,6 @@ async def end_task(task: asyncio.Task[Any]) -> None:
     if task.done() and not task.cancelled():
         with suppress(Exception):
             task.result()
-
-
-def without_login(url: str) -> str:
-    """A server's URL as it may be shown."""
-    parts = urlsplit(url if "//" in url else f"nats://{url}")
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 def words(error: BaseException) -> str:

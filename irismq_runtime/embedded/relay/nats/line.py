@@ -24,7 +24,6 @@ from irismq_runtime.embedded.relay.nats.dialling import (
     end_task,
     errors,
     retire,
-    without_login,
     words,
 )
 from irismq_runtime.errors import ConfigError, NotConnected
@@ -190,7 +189,7 @@ class Line:
             return
         self.trouble = self.forbidden = ""
         self._stats.connected = True
-        self._stats.server = without_login(client.connected_url.geturl())
+        self._stats.server = client.connected_url.geturl()
         self._up.set()
         self._wake.set()
         self._on_up()
