@@ -2,7 +2,8 @@
 
 nsqd answers PUB, MPUB and DPUB in order and without ids, so the oldest
 unanswered batch owns the next answer. Batches are pipelined up to a number of
-unconfirmed bytes; there is never one round trip per message. An answer that
+unconfirmed bytes, and of messages that the broker can confirm soon (`pace`);
+there is never one round trip per message. An answer that
 nobody waits for means that the pairing is broken: the connection is dropped
 before it can confirm the wrong message (case 33).
 
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from irismq_runtime.mailbox.channels import Channels
 from irismq_runtime.mailbox.link import Link
+from irismq_runtime.mailbox.pace import Pace
 from irismq_runtime.protocols.nsq import OK, ErrorFrame, Heartbeat, Response, nop
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from irismq_runtime.endpoints import Endpoint
     from irismq_runtime.mailbox.handshake import Terms
     from irismq_runtime.mailbox.outbox import Batch, Outbox
+    from irismq_runtime.mailbox.pace import Speed
     from irismq_runtime.mailbox.wiring import Wiring
     from irismq_runtime.protocols.nsq import Frame
 
@@ -66,14 +69,17 @@ class BrokerLink:
 
     __slots__ = (
         "_barren",
+        "_clock",
         "_in_bytes",
         "_limit",
         "_owner",
         "_unconfirmed",
         "_window",
         "channels",
+        "in_count",
         "link",
         "outbox",
+        "pace",
     )
 
     def __init__(
@@ -84,7 +90,11 @@ class BrokerLink:
         self.outbox = outbox
         #: The channels that messages are meant for.
         self.channels = Channels(wiring, endpoint, self._channel_made)
+        self.pace = Pace(wiring.config.pipeline_bytes)
+        #: Messages on their way.
+        self.in_count = 0
         self._owner = owner
+        self._clock = wiring.clock
         self._limit = wiring.config.pipeline_bytes
         self._unconfirmed: deque[Batch] = deque()
         self._in_bytes = 0
@@ -108,7 +118,11 @@ class BrokerLink:
         connection = self.link.connection
         if connection is None or not connection.writable:
             return False
-        return self._in_bytes < self._limit and len(self._unconfirmed) < self._window
+        return (
+            self._in_bytes < self._limit
+            and self.in_count < self.pace.window
+            and len(self._unconfirmed) < self._window
+        )
 
     @property
     def unconfirmed(self) -> deque[Batch]:
@@ -120,10 +134,23 @@ class BrokerLink:
         self.outbox.give_back(batches)
         self._owner.broker_room(self)
 
-    def send(self, batch: Batch) -> None:
-        """Write `batch`; the caller has asked `room`."""
+    def speed(self, now: float, patience: float) -> Speed | None:
+        """What it confirms; None: it is not known to be slow, or has nothing that waits.
+
+        A broker that has not answered for `patience` seconds is as slow as that.
+        """
+        if not self.ready or self.outbox.empty:
+            return None
+        oldest = self._unconfirmed[0] if self._unconfirmed else None
+        return self.pace.at_most(oldest, now, patience)
+
+    def send(self, batch: Batch, now: float) -> None:
+        """Write `batch` at `now`; the caller has asked `room`."""
         self._unconfirmed.append(batch)
-        self._in_bytes += batch.size
+        batch.sent_at = now
+        batch.ahead = self.in_count = self.in_count + len(batch.parcels)
+        batch.ahead_bytes = self._in_bytes = self._in_bytes + batch.size
+        batch.pressed = not self.outbox.empty
         self.link.write(batch.encode())
 
     # What the link reports -------------------------------------------------
@@ -151,10 +178,13 @@ class BrokerLink:
                 self._window = min(2 * self._window, _WIDE)
                 batch = self._unconfirmed.popleft()
                 self._in_bytes -= batch.size
+                self.in_count -= len(batch.parcels)
+                self.pace.answered(batch, self._clock.monotonic())
                 self._owner.confirmed(self, batch)
             elif isinstance(frame, ErrorFrame):
                 batch = self._unconfirmed.popleft()
                 self._in_bytes -= batch.size
+                self.in_count -= len(batch.parcels)
                 self._barren = False  # the error is explained: the next in line is no suspect
                 self._owner.refused(self, batch, frame)
             else:
@@ -168,7 +198,8 @@ class BrokerLink:
         self.outbox.give_back(self.channels.forget())
         unconfirmed = list(self._unconfirmed)
         self._unconfirmed.clear()
-        self._in_bytes = 0
+        self.pace.lost(self.in_count)
+        self._in_bytes = self.in_count = 0
         suspect = self._barren and len(unconfirmed) == 1
         if self._barren and unconfirmed:
             self._window = 1

@@ -4,6 +4,9 @@ Messages wait per topic, in order, until a connection takes a batch: as many of
 one topic as fit `batch_bytes` and `batch_count`, and are meant for one channel.
 Topics take turns. A deferred message (DPUB) cannot share a batch and travels alone.
 
+What could not be confirmed in its time any more is not written: `take` leaves it
+out, and `late` has it.
+
 A batch whose connection was lost comes back whole, before anything newer. One
 that was alone on a connection that confirmed nothing is a suspect (a broker
 drops the connection over one bad message): it comes back behind the others, and
@@ -68,7 +71,16 @@ class Parcel(Receipt):
 class Batch:
     """Parcels that one command carries and one answer settles."""
 
-    __slots__ = ("deadline", "losses", "parcels", "size")
+    __slots__ = (
+        "ahead",
+        "ahead_bytes",
+        "deadline",
+        "losses",
+        "parcels",
+        "pressed",
+        "sent_at",
+        "size",
+    )
 
     def __init__(self, parcels: list[Parcel], size: int, losses: int = 0) -> None:
         self.parcels = parcels
@@ -78,6 +90,13 @@ class Batch:
         self.losses = losses
         #: The first of its deadlines.
         self.deadline = min([parcel.deadline for parcel in parcels])
+        # What `pace` measures by, set when it is written.
+        self.sent_at = 0.0
+        #: Messages and bytes on their way then, its own among them.
+        self.ahead = 0
+        self.ahead_bytes = 0
+        #: More waited behind it.
+        self.pressed = False
 
     def encode(self) -> bytes:
         """The command: MPUB, or PUB or DPUB for one."""
@@ -102,7 +121,7 @@ class Batch:
 class Outbox:
     """The queues in front of one broker, or of several that stand in for each other."""
 
-    __slots__ = ("_batch_bytes", "_batch_count", "_queues", "_returned", "_turns")
+    __slots__ = ("_batch_bytes", "_batch_count", "_queues", "_returned", "_turns", "late")
 
     def __init__(self, *, batch_bytes: int, batch_count: int) -> None:
         self._batch_bytes = batch_bytes
@@ -110,6 +129,8 @@ class Outbox:
         self._queues: dict[str, deque[Parcel]] = {}
         self._turns: deque[str] = deque()
         self._returned: deque[Batch] = deque()
+        #: What `take` found too old to be written; whoever takes fails and removes it.
+        self.late: list[Parcel] = []
 
     @property
     def empty(self) -> bool:
@@ -125,11 +146,18 @@ class Outbox:
             self._turns.append(parcel.topic)
         queue.append(parcel)
 
-    def take(self) -> Batch | None:
-        """The next batch to write, without what is settled already."""
+    def take(self, horizon: float, count: int) -> Batch | None:
+        """The next batch to write, of at most `count` messages.
+
+        Without what is settled already, and without what has a deadline before
+        `horizon` or at it.
+        """
         while self._returned:
             batch = self._returned.popleft()
             alive = [parcel for parcel in batch.parcels if not parcel.done()]
+            if batch.deadline <= horizon:
+                self.late += [parcel for parcel in alive if parcel.deadline <= horizon]
+                alive = [parcel for parcel in alive if parcel.deadline > horizon]
             if len(alive) == len(batch.parcels):
                 return batch
             if alive:
@@ -137,7 +165,7 @@ class Outbox:
         while self._turns:
             topic = self._turns.popleft()
             queue = self._queues[topic]
-            batch_or_none = self._cut(queue)
+            batch_or_none = self._cut(queue, horizon, min(count, self._batch_count))
             if queue:
                 self._turns.append(topic)
             else:
@@ -146,13 +174,16 @@ class Outbox:
                 return batch_or_none
         return None
 
-    def _cut(self, queue: deque[Parcel]) -> Batch | None:
+    def _cut(self, queue: deque[Parcel], horizon: float, room: int) -> Batch | None:
         parcels: list[Parcel] = []
-        size, largest, room = 0, self._batch_bytes, self._batch_count
+        size, largest = 0, self._batch_bytes
         while queue:
             parcel = queue[0]
             if parcel.done():
                 queue.popleft()
+                continue
+            if parcel.deadline <= horizon:
+                self.late.append(queue.popleft())
                 continue
             wire = len(parcel.body) + FRAMING
             if parcels and (

@@ -10,8 +10,10 @@ A batch that was written and not confirmed may or may not be stored. It is
 written again, at least once being the promise, until its deadline; then the
 error says "unknown". What was never written fails as "not sent".
 
-Deadlines cost one timer: batches and queues know their first deadline, the
-timer looks at those only. Nobody is called back before the bookkeeping is done.
+What cannot be confirmed in its time is refused before it is taken (`admission`),
+by what the broker confirms (`pace`); what is too old by then is not written.
+
+Deadlines cost one timer (`expiry`). Nobody is called back before the bookkeeping is done.
 """
 
 from __future__ import annotations
@@ -23,8 +25,10 @@ from typing import TYPE_CHECKING
 from irismq_runtime.errors import DeliveryError, MessageTooLarge
 from irismq_runtime.mailbox.bodies import OF_BROKER, all_fit, as_bytes
 from irismq_runtime.mailbox.broker_link import BrokerLink, why_slow
+from irismq_runtime.mailbox.expiry import Expiry
 from irismq_runtime.mailbox.limits import BrokerLimits, OutboxFull, limit_in
 from irismq_runtime.mailbox.outbox import Batch, Outbox, Parcel
+from irismq_runtime.mailbox.overload import OverloadGuard
 from irismq_runtime.mailbox.probe import probe_limits
 from irismq_runtime.mailbox.settlement import milliseconds
 from irismq_runtime.protocols.nsq import channel_name, topic_name
@@ -32,7 +36,6 @@ from irismq_runtime.protocols.nsq import channel_name, topic_name
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from actors.clock import TimerHandle
     from irismq_runtime.endpoints import Endpoint
     from irismq_runtime.errors import Outcome
     from irismq_runtime.mailbox.handshake import Terms
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     from irismq_runtime.protocols.nsq import ErrorFrame
 
 __all__ = ["Publisher"]
+
 
 #: The broker cannot store now; another, or the same later, may.
 _TRY_AGAIN = frozenset({"E_PUB_FAILED", "E_MPUB_FAILED", "E_DPUB_FAILED"})
@@ -53,12 +57,15 @@ class Publisher:
         self.limits = BrokerLimits(config)
         #: Bytes accepted and not settled.
         self.held = 0
+        #: Messages accepted and not settled.
+        self.count = 0
         self.confirmed_count = 0
         self.failed_count = 0
         self._wiring = wiring
         self._now = wiring.clock.monotonic
         self._timeout = config.publish_timeout
-        self._limit = config.outbox_bytes
+        # Bytes that need no closer look: all that may be held, less for a slow broker.
+        self._limit: float = config.outbox_bytes
         self._copies = config.copies
         shared = self._outbox()
         self._outboxes = [shared]
@@ -70,8 +77,8 @@ class Publisher:
             for endpoint, outbox in zip(endpoints, spread, strict=False)
         ]
         self._flush_planned = False
-        self._timer: TimerHandle | None = None
-        self._timer_at = float("inf")
+        self._overload = OverloadGuard(wiring, self.brokers)
+        self._expiry = Expiry(wiring.clock, self._outboxes, self.brokers, self._expired)
         self._idle: asyncio.Event = asyncio.Event()
         self._idle.set()
         self._first_ready: asyncio.Event = asyncio.Event()
@@ -96,10 +103,12 @@ class Publisher:
         """See `ports.MailboxTransport.publish`."""
         if type(body) is not bytes:
             body = as_bytes(body)
-        self._admit(topic, len(body), len(body))
+        if timeout is None:
+            timeout = self._timeout
+        self._admit(topic, len(body), len(body), timeout)
         if channel:
             channel_name(channel)
-        deadline = self._now() + (self._timeout if timeout is None else timeout)
+        deadline = self._now() + timeout
         parcel = Parcel(topic, body, deadline, key, 0, self._copies, channel)
         if delay > 0.0:
             parcel.delay_ms = self._delay_ms(delay)
@@ -118,10 +127,12 @@ class Publisher:
         taken = all_fit(bodies, self.limits.max_body)
         if not taken:
             return []
-        self._admit(topic, 1, sum(map(len, taken)))
+        if timeout is None:
+            timeout = self._timeout
+        self._admit(topic, 1, sum(map(len, taken)), timeout, len(taken))
         if channel:
             channel_name(channel)
-        deadline = self._now() + (self._timeout if timeout is None else timeout)
+        deadline = self._now() + timeout
         parcels = [
             Parcel(topic, body, deadline, key, 0, self._copies, channel)
             for body, key in zip(taken, keys or ("",) * len(taken), strict=True)
@@ -149,13 +160,13 @@ class Publisher:
             timer = self._wiring.clock.call_later(drain, self._idle.set)
             await self._idle.wait()
             timer.cancel()
-        self._cancel_timer()
+        self._expiry.cancel()
         for task in self._probes.values():
             task.cancel()
         await asyncio.gather(*self._probes.values(), return_exceptions=True)
         await asyncio.gather(*(broker.channels.close() for broker in self.brokers))
         await asyncio.gather(*(broker.link.close(0.5) for broker in self.brokers))
-        for parcel in self._all_waiting():
+        for parcel in self._expiry.unsettled():
             self._fail(parcel, "the mailbox was closed")
 
     def why_not_ready(self) -> str:
@@ -166,16 +177,23 @@ class Publisher:
 
     # Accepting -------------------------------------------------------------
 
-    def _admit(self, topic: str, largest: int, total: int) -> None:
+    def _admit(self, topic: str, largest: int, total: int, timeout: float, count: int = 1) -> None:
         if largest > self.limits.max_body:
             raise MessageTooLarge(largest, self.limits.max_body, limit_of=OF_BROKER)
-        if self.held + total > self._limit:
-            raise OutboxFull(total, self._limit, self.why_not_ready())
+        if self.held + total > self._limit or timeout < self._timeout:
+            self._look_closer(count, total, timeout)
         if not total:
             raise ValueError("an empty message: NSQ has none")
         if self._closed:
             raise DeliveryError(topic, "not sent", "the mailbox is closed")
         topic_name(topic)
+
+    def _look_closer(self, count: int, total: int, timeout: float) -> None:
+        """Raise `OutboxFull`, or `BrokerTooSlow` for what cannot be confirmed in its time."""
+        most = self._wiring.config.outbox_bytes
+        if self.held + total > most:
+            raise OutboxFull(total, most, self.why_not_ready())
+        self._overload.check((self.count, self.held), count, total, timeout)
 
     def _delay_ms(self, delay: float) -> int:
         longest = self.limits.max_delay
@@ -185,6 +203,7 @@ class Publisher:
 
     def _accept(self, parcel: Parcel) -> None:
         self.held += len(parcel.body)
+        self.count += 1
         if self._copies == 1:
             self._outboxes[0].put(parcel)
         else:
@@ -196,8 +215,8 @@ class Publisher:
         if not self._flush_planned:
             self._flush_planned = True
             asyncio.get_running_loop().call_soon(self._flush)
-        if parcel.deadline < self._timer_at:
-            self._arm(parcel.deadline)
+        if parcel.deadline < self._expiry.at:
+            self._expiry.arm(parcel.deadline)
 
     def _choose(self, parcel: Parcel, count: int) -> list[BrokerLink]:
         """The brokers that get a copy: connected ones first, in the given order."""
@@ -214,20 +233,40 @@ class Publisher:
     def _flush(self) -> None:
         """Write what waits, as far as the brokers' pipelines have room."""
         self._flush_planned = False
+        pressed = False
         for broker in self.brokers:
             if not broker.ready:
                 continue
-            while broker.room and (batch := broker.outbox.take()) is not None:
-                self._idle.clear()
-                if not broker.channels.admit(batch):
-                    continue
-                broker.send(batch)
-                if self._wiring.events.active:
-                    self._emit("publisher.written", batch, broker)
+            outbox = broker.outbox
+            if not outbox.empty:
+                self._write(broker, outbox, self._now())
+                pressed = pressed or not outbox.empty
             if self._copies == 1:
                 break
         if self.held:
             self._idle.clear()
+        if pressed or self._overload.pressed:
+            most = self._overload.look(pressed=pressed)
+            self._limit = min(most, self._wiring.config.outbox_bytes)
+
+    def _write(self, broker: BrokerLink, outbox: Outbox, now: float) -> None:
+        pace = broker.pace
+        while broker.room:
+            batch = outbox.take(pace.horizon(now, broker.in_count), pace.batch_count)
+            if batch is None:
+                break
+            if not broker.channels.admit(batch):
+                continue
+            broker.send(batch, now)
+            if self._copies > 1:
+                for parcel in batch.parcels:
+                    parcel.written = True
+            if self._wiring.events.active:
+                self._emit("publisher.written", batch, broker)
+        if outbox.late:
+            late, outbox.late = outbox.late, []
+            for parcel in late:
+                self._fail(parcel, "the broker could not confirm it in the time that was left")
 
     def broker_ready(self, broker: BrokerLink, terms: Terms) -> None:
         """Learn the broker's limits, and write to it what waits."""
@@ -268,6 +307,7 @@ class Publisher:
             elif not parcel.done():
                 done.append(parcel)
         self.confirmed_count += len(done)
+        self.count -= len(done)
         self.held -= sum([len(parcel.body) for parcel in done])
         for parcel in done:
             parcel.body = b""
@@ -325,53 +365,10 @@ class Publisher:
             elif not parcel.done():
                 broker.outbox.put(parcel)
 
-    # Deadlines -------------------------------------------------------------
+    # The end of a message ---------------------------------------------------
 
-    def _arm(self, deadline: float) -> None:
-        self._cancel_timer()
-        self._timer_at = deadline
-        delay = max(0.0, deadline - self._now())
-        self._timer = self._wiring.clock.call_later(delay, self._expire)
-
-    def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._timer_at = float("inf")
-
-    def _expire(self) -> None:
-        """Fail what is past its deadline, and look when to look again."""
-        self._timer = None
-        self._timer_at = float("inf")
-        now = self._now()
-        following = float("inf")
-        why = self.why_not_ready() or why_slow(self.brokers)
-        waiting = self._all_waiting(due=now)
-        for parcel in waiting:
-            if parcel.done():
-                continue
-            if parcel.deadline <= now:
-                self._fail(parcel, why)
-            else:
-                following = min(following, parcel.deadline)
-        if following < float("inf"):
-            # Looking costs time, so a long queue is looked at less often.
-            self._arm(max(following, now + max(0.01, 2e-6 * len(waiting))))
-
-    def _all_waiting(self, due: float = float("inf")) -> list[Parcel]:
-        """Every unsettled parcel, wherever it is; of later batches only the first."""
-        waiting = [parcel for outbox in self._outboxes for parcel in outbox.waiting()]
-        for broker in self.brokers:
-            waiting.extend(broker.channels.waiting())
-            for batch in broker.unconfirmed:
-                if batch.deadline <= due:
-                    waiting.extend(batch.parcels)
-                    for parcel in batch.parcels:
-                        parcel.written = True
-                else:
-                    first = min(batch.parcels, key=lambda parcel: parcel.deadline)
-                    waiting.append(first)
-        return waiting
+    def _expired(self, parcel: Parcel) -> None:
+        self._fail(parcel, self.why_not_ready() or why_slow(self.brokers))
 
     def _fail(self, parcel: Parcel, why: str) -> None:
         outcome: Outcome = "unknown" if parcel.written else "not sent"
@@ -381,6 +378,7 @@ class Publisher:
         if parcel.done():
             return
         self.failed_count += 1
+        self.count -= 1
         self.held -= len(parcel.body)
         parcel.body = b""
         events = self._wiring.events

@@ -1,0 +1,68 @@
+"""Puts the decisions of `admission` and `pace` to work for all brokers of a publisher.
+
+Where copies go to several brokers the slowest counts. Who is refused learns it at
+the call; the operator reads it in the log, once a second.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from irismq_runtime.mailbox.admission import Admission
+from irismq_runtime.mailbox.outbox import FRAMING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from irismq_runtime.mailbox.broker_link import BrokerLink
+    from irismq_runtime.mailbox.pace import Speed
+    from irismq_runtime.mailbox.wiring import Wiring
+
+__all__ = ["OverloadGuard"]
+
+
+class OverloadGuard:
+    """See the module. Loop thread only."""
+
+    __slots__ = ("_admission", "_brokers", "_wiring")
+
+    def __init__(self, wiring: Wiring, brokers: Sequence[BrokerLink]) -> None:
+        self._wiring = wiring
+        self._brokers = brokers
+        self._admission = Admission(wiring.config.publish_timeout)
+
+    @property
+    def pressed(self) -> bool:
+        """Whether something waits because a broker has enough to do."""
+        return self._admission.pressed
+
+    def check(self, waiting: tuple[int, int], count: int, total: int, timeout: float) -> None:
+        """Raise `BrokerTooSlow` if so many messages more cannot be confirmed in their time.
+
+        `waiting`: messages and bytes that are accepted and not settled.
+        """
+        now = self._wiring.clock.monotonic()
+        speed = self._speed(now)
+        if speed is None:
+            return
+        # What failed on its way to the broker occupies it all the same.
+        messages = max(waiting[0], *(broker.in_count for broker in self._brokers))
+        ahead = (messages, waiting[1] + FRAMING * messages)
+        more = (count, total + FRAMING * count)
+        if refusal := self._admission.refusal(speed, ahead, more, timeout, now):
+            self._wiring.log.write(logging.WARNING, "too slow", "refused to publish: %s", refusal)
+            raise refusal
+
+    def look(self, *, pressed: bool) -> float:
+        """Note whether something waits for a broker; returns how many bytes need no `check`."""
+        now = self._wiring.clock.monotonic()
+        if self._admission.look(now, pressed=pressed):
+            for broker in self._brokers:
+                broker.pace.forget(now)
+        return self._admission.most_bytes(self._speed(now))
+
+    def _speed(self, now: float) -> Speed | None:
+        """What the slowest of the brokers that have enough to do confirms."""
+        speeds = [broker.speed(now, self._admission.patience) for broker in self._brokers]
+        return min(filter(None, speeds), default=None)
