@@ -26,11 +26,11 @@ $(BIN)/python:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
 
 $(RUNTIME): pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[examples]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
 $(DEV): pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,examples,metrics,docs]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[metrics]' --group dev --group docs
 	@touch $@ $(RUNTIME)
 
 ## make demo       one day of flights through two supervised nodes, with crashes and a SIGKILL
@@ -67,10 +67,11 @@ test-others:
 	  $(MAKE) --no-print-directory demo test-parts PYTHON="$$found" VENV=.venv-$$version || exit 1; \
 	done
 
-## make lint       ruff, mypy --strict, import layers
+## make lint       ruff, codespell, mypy --strict, import layers
 lint: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
+	$(BIN)/codespell
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
@@ -89,7 +90,7 @@ soak-tests: $(DEV)
 
 ## make fuzz       both servers, fed with anything by two tools: half an hour, or SECONDS_EACH=60
 fuzz: $(DEV)
-	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --group fuzz
 	for server in nsqd relay; do for tool in hypothesis atheris; do \
 	  $(BIN)/python tests/fuzz/run.py --server $$server --tool $$tool --seconds $(SECONDS_EACH); \
 	  code=$$?; test $$code = 0 -o $$code = 3 || exit $$code; \
@@ -97,7 +98,7 @@ fuzz: $(DEV)
 
 ## make bench      every benchmark beside what people use instead
 bench: $(DEV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench
 	for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file || exit 1; done
 
 ## make docs       the guide as a web site, in site/

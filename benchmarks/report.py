@@ -142,7 +142,7 @@ itself.
 Every contestant runs in processes of its own, by itself. To run one again:
 
 ```
-pip install -e '.[bench]'
+pip install -e . --group bench
 python benchmarks/remote.py            # prints the table; --help says what is in it
 python benchmarks/report.py run        # all of them, into docs/benchmarks/
 python benchmarks/report.py render     # this page from those files

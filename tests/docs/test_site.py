@@ -88,7 +88,7 @@ def unnamed(folder: pathlib.Path) -> set[str]:
 @pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_the_site_is_whole_and_asks_nobody_else(tmp_path: pathlib.Path) -> None:
-    pytest.importorskip("mkdocs", reason="the extra docs is not installed")
+    pytest.importorskip("mkdocs", reason="the group docs is not installed")
     build(tmp_path)
     assert list(outside(tmp_path)) == []
     assert unnamed(tmp_path) == set()

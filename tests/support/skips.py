@@ -29,7 +29,7 @@ KINDS = {
     r"|the binding does not build here|port \d+, the only one that the binding's tests know",
     "pynsq-suite": r"pynsq's suite ",
     "pykka-suite": r"the package registry does not give the source of ",
-    "extras": r"python-snappy is an extra|the extra docs is not installed|no NATS server: ",
+    "extras": r"python-snappy is an extra|the group docs is not installed|no NATS server: ",
     "platform": r"pipes of Linux|it reads /proc|reads /proc|needs Linux's /proc"
     r"|this system has no fork|there is no bash|there is no /dev/full",
     # What a variant of a parametrised test does not have, by design.
