@@ -49,6 +49,9 @@ def run_tree(
     tree: Annotated[str, typer.Argument(metavar="MODULE:TREE", help="What to run.")],
     nsqd: Nsqd = NSQD_DEFAULT,
     lookupd: Lookupd = [],
+    lookup_interval: Annotated[
+        float, typer.Option(help="Seconds between questions to nsqlookupd.")
+    ] = 10.0,
     iris: Iris = IRIS_DEFAULT,
     embedded: Annotated[
         bool, typer.Option("--embedded", help="Run a broker and a relay in this process.")
@@ -99,6 +102,7 @@ def run_tree(
             name=name,
             nsqd=nsqd,
             lookupd=lookupd,
+            mailbox_options={"lookup_interval": lookup_interval},
             iris=iris,
             embedded=embedded,
             data=data,

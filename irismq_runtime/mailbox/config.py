@@ -93,7 +93,9 @@ class MailboxConfig:
     stuck_after: float = 60.0
 
     # Discovery
-    lookup_interval: float = 60.0
+    #: Between two questions to nsqlookupd about a topic. A broker that gets the topic
+    #: later than others is consumed from so late; a question is one small HTTP GET.
+    lookup_interval: float = 10.0
     #: Share of the interval that is random (NSQ's custom: 0.3).
     lookup_jitter: float = 0.3
     lookup_timeout: float = 5.0

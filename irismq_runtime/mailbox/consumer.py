@@ -82,7 +82,6 @@ class Consumer:
         #: When a broker was last asked for messages, or there was a reason not to.
         self._asked_at = self._progress_at
         self._idle: asyncio.Event = asyncio.Event()
-        #: For the first answers of all.
         self._first = Patience(wiring.clock)
         self._stopped: asyncio.Future[None] | None = None
 
@@ -106,12 +105,11 @@ class Consumer:
         await self._first.over(self._awaits, self._wiring.config.start_timeout)
 
     def _awaits(self) -> bool:
-        """Whether a directory, or a broker, has yet to answer for the first time."""
+        """Whether a directory or a broker has yet to answer for the first time."""
         if self.stopping:
             return False
-        if self._discovery is not None and not self._discovery.asked:
-            return True
-        return any(lane.link.awaited for lane in self._lanes.values())
+        unasked = self._discovery is not None and not self._discovery.asked
+        return unasked or any(lane.link.awaited for lane in self._lanes.values())
 
     def _connected(self) -> list[Endpoint]:
         return [endpoint for endpoint, lane in self._lanes.items() if lane.link.ready]
@@ -355,6 +353,10 @@ class Consumer:
 
     # Health ----------------------------------------------------------------
 
+    def remark(self) -> str:
+        """See `ports.Consumption.remark`."""
+        return self._discovery.fault if self._discovery is not None else ""
+
     def health(self) -> Health:
         """See `ports.Consumption.health`."""
         reason = self._why_not()
@@ -364,8 +366,7 @@ class Consumer:
         if self.stopping:
             return "stopped"
         if not self._lanes:
-            fault = self._discovery.fault if self._discovery is not None else ""
-            return fault or "no nsqd has this topic yet"
+            return self.remark() or "no nsqd has this topic yet"
         down = [lane for lane in self._lanes.values() if not lane.link.ready]
         unreached = "; ".join(f"nsqd {lane.link.endpoint}: {lane.link.reason}" for lane in down)
         if len(down) == len(self._lanes):

@@ -4,7 +4,8 @@ Discovery adds; it hardly ever takes away. A nsqd is left only when every
 nsqlookupd has answered in full, at least one of them named producers, none
 named this one, and our connection to it is down. An error, an empty list, a 404,
 garbage or silence say nothing about connections that stand, and are followed by
-another question soon (cases 37 and 120).
+another question soon (cases 37 and 120). Of an answer, what can be read is used:
+a producer that makes no sense is left out alone, and is the fault of that answer.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import quote
 
 from irismq_runtime.endpoints import Endpoint
+from irismq_runtime.mailbox.wiring import explain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -23,10 +25,14 @@ if TYPE_CHECKING:
     from actors.clock import TimerHandle
     from irismq_runtime.mailbox.wiring import Wiring
 
-__all__ = ["Discovery", "LookupFault", "choose", "producers_untrusted"]
+__all__ = ["Discovery", "LookupFault", "Producers", "choose", "producers_untrusted"]
 
 #: The first retry after a failed round, seconds; it doubles up to a quarter of the interval.
 RETRY = 1.0
+#: Producers taken from one answer; each is a connection for each consumer.
+MAX_PRODUCERS: Final = 1000
+#: Characters of a name in the DNS.
+_MAX_HOST: Final = 253
 
 
 class LookupFault(Exception):
@@ -37,10 +43,17 @@ class LookupFault(Exception):
         super().__init__(reason)
 
 
-def producers_untrusted(status: int, body: bytes) -> set[Endpoint]:
-    """The producers in nsqlookupd's answer; raises `LookupFault`."""
+class Producers(NamedTuple):
+    """What an answer names, and what is wrong with the rest of it (empty: nothing)."""
+
+    found: set[Endpoint]
+    fault: str = ""
+
+
+def producers_untrusted(status: int, body: bytes) -> Producers:
+    """The producers in nsqlookupd's answer; raises `LookupFault` when it has no list of them."""
     if status == 404:
-        return set()  # a topic that does not exist yet
+        return Producers(set())  # a topic that does not exist yet
     if status != 200:
         raise LookupFault(f"HTTP status {status}")
     try:
@@ -52,14 +65,42 @@ def producers_untrusted(status: int, body: bytes) -> set[Endpoint]:
     producers = answer.get("producers") if isinstance(answer, dict) else None
     if not isinstance(producers, list):
         raise LookupFault("an answer without a list of producers")
-    found = set()
-    for producer in producers:
-        host = producer.get("broadcast_address") if isinstance(producer, dict) else None
-        port = producer.get("tcp_port") if isinstance(producer, dict) else None
-        if not isinstance(host, str) or not host or type(port) is not int or not 0 < port < 65536:
-            raise LookupFault("a producer without address and port")
-        found.add(Endpoint(host, port))
-    return found
+    read = [_producer_untrusted(producer) for producer in producers[:MAX_PRODUCERS]]
+    faults = [text for text in read if isinstance(text, str)]
+    fault = ""
+    if faults:
+        fault = f"{len(faults)} of {len(producers)} producers left out, the first with {faults[0]}"
+    elif len(producers) > MAX_PRODUCERS:
+        fault = f"{len(producers)} producers, of which {MAX_PRODUCERS} are taken"
+    return Producers({found for found in read if isinstance(found, Endpoint)}, fault)
+
+
+def _producer_untrusted(producer: Any) -> Endpoint | str:
+    """Where a producer is, or what is wrong with it."""
+    if not isinstance(producer, dict):
+        return f"{_short(producer)} in its place"
+    host, port = producer.get("broadcast_address"), producer.get("tcp_port")
+    if not isinstance(host, str) or not _is_host(host):
+        return f"the address {_short(host)}"
+    if type(port) is not int or not 0 < port < 65536:
+        return f"the port {_short(port)}"
+    return Endpoint(host, port)
+
+
+def _is_host(host: str) -> bool:
+    """Whether it can be a name or an IP address at all."""
+    if not 0 < len(host) <= _MAX_HOST or not host.isprintable() or set(host) & set(" /[]@\\"):
+        return False
+    try:
+        host.encode("idna")
+    except UnicodeError:  # a label that is empty or too long
+        return False
+    return True
+
+
+def _short(value: Any) -> str:
+    """The value as ASCII text, cut."""
+    return ascii(value)[:60]
 
 
 def choose(
@@ -118,8 +159,8 @@ class Discovery:
 
     async def _round(self) -> None:
         answers = await asyncio.gather(*map(self._one, self._lookupds))
-        faults = [answer for answer in answers if isinstance(answer, str)]
-        named = set().union(*(answer for answer in answers if not isinstance(answer, str)))
+        faults = [answer.fault for answer in answers if answer.fault]
+        named = set[Endpoint]().union(*(answer.found for answer in answers))
         self.fault = "; ".join(faults)
         self._failures = self._failures + 1 if faults else 0
         self._known = choose(named, self._known, self._connected(), complete=not faults)
@@ -129,14 +170,17 @@ class Discovery:
         self.asked = True
         self._on_found(set(self._known))
 
-    async def _one(self, lookupd: Endpoint) -> set[Endpoint] | str:
+    async def _one(self, lookupd: Endpoint) -> Producers:
         try:
             status, body = await self._wiring.network.get(
                 lookupd, self._path, self._wiring.config.lookup_timeout
             )
-            return producers_untrusted(status, body)
-        except (OSError, LookupFault) as error:
-            return f"nsqlookupd {lookupd}: {str(error) or type(error).__name__}"
+            found, fault = producers_untrusted(status, body)
+        except LookupFault as error:
+            found, fault = set(), error.reason
+        except OSError as error:
+            found, fault = set(), explain(error)
+        return Producers(found, f"nsqlookupd {lookupd}: {fault}" if fault else "")
 
     def _pause(self, *, empty: bool) -> float:
         """Seconds to the next round: soon after a failure, or while nobody has the topic."""

@@ -41,7 +41,7 @@ class Network(Protocol):
     async def connect(
         self, factory: Callable[[], asyncio.Protocol], endpoint: Endpoint
     ) -> asyncio.Protocol:
-        """Connect `factory()` to `endpoint`; raises `OSError`."""
+        """Connect `factory()` to `endpoint`; raises `OSError`, also for what is not a host."""
         ...
 
     async def start_tls(
@@ -67,7 +67,10 @@ class AsyncioNetwork:
     ) -> asyncio.Protocol:
         """Connect by TCP."""
         loop = asyncio.get_running_loop()
-        transport, protocol = await loop.create_connection(factory, *endpoint)
+        try:
+            transport, protocol = await loop.create_connection(factory, *endpoint)
+        except UnicodeError as error:  # a label that is empty or too long
+            raise ConnectionAbortedError(f"not a host name: {error}") from None
         raw = transport.get_extra_info("socket")
         if raw is not None:
             # A FIN must not wait for the next one.

@@ -4,7 +4,8 @@ Ready means: the broker and the relay are reached, and by a relay of this proces
 the servers it routes over; every bound actor is a member and its consumers get
 messages; presence is heard. A consumer that is paused on purpose (its actor
 restarts) is not a failure unless it lasts; the transport's own watchdog says when
-messages are held and nothing happens to them, or none are asked for. A handler that
+messages are held and nothing happens to them, or none are asked for. A directory
+(nsqlookupd) at fault is shown and is no failure: brokers known are kept. A handler that
 takes very long is a failure while others wait for their turn. Live means: no root of
 the tree has given up, and the loop turns.
 """
@@ -48,6 +49,8 @@ def health_of(parts: Parts, servers: Servers, *, gave_up: Exit | None, draining:
     checks.append(_handlers(parts))
     if draining:
         checks.append(Check("draining", ok=False, reason=draining))
+    if parts.config.lookupd:
+        checks.append(_directory(parts))
     for binding in parts.binder:
         checks += _binding_checks(binding)
     return Health(tuple(checks))
@@ -62,6 +65,17 @@ def _handlers(parts: Parts) -> Check:
         if (waiting := len(slow.ref._cell.inbox))  # noqa: SLF001  # what waits has no other name
     ]
     return Check("handlers", not stuck, "; ".join(stuck[:3]))
+
+
+def _directory(parts: Parts) -> Check:
+    """What nsqlookupd is at fault for; the brokers known are consumed from all the same."""
+    remarks = {
+        remark: None
+        for binding in parts.binder
+        for _, consumption in binding.stored
+        if (remark := consumption.remark())
+    }
+    return Check("directory", not remarks, "; ".join([*remarks][:3]), advisory=True)
 
 
 def _of(name: str, said: TransportHealth) -> Check:

@@ -3,7 +3,9 @@
 *Live* means that restarting the process would not help: it is false only when
 the node itself is broken (its tree gave up, its loop is stuck). *Ready* means
 that work given to it now is done now. A broker that is away makes a node
-unready, never dead: it reconnects by itself. Plain values, JSON-able.
+unready, never dead: it reconnects by itself. What is wrong and keeps no work from
+being done (an *advisory* check) is among the reasons of a ready node. Plain values,
+JSON-able.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ class Check:
     reason: str = ""
     #: Whether a failure means that the process itself is of no use.
     vital: bool = False
+    #: Whether a failure is no lack of readiness: it is shown, and nothing else.
+    advisory: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +41,8 @@ class Health:
 
     @property
     def ready(self) -> bool:
-        """True when every check is good."""
-        return all(check.ok for check in self.checks)
+        """True when every check is good that is not advisory."""
+        return all(check.ok or check.advisory for check in self.checks)
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -52,7 +56,13 @@ class Health:
             "ready": self.ready,
             "reasons": list(self.reasons),
             "checks": [
-                {"name": c.name, "ok": c.ok, "reason": c.reason, "vital": c.vital}
+                {
+                    "name": c.name,
+                    "ok": c.ok,
+                    "reason": c.reason,
+                    "vital": c.vital,
+                    "advisory": c.advisory,
+                }
                 for c in self.checks
             ],
         }

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from irismq_runtime.ports.tunnels import InboundTunnel, TunnelPort
+from irismq_runtime.ports.inbound import InboundRequest, InboundTunnel, TunnelPort
 
 if TYPE_CHECKING:
     import asyncio
@@ -168,6 +168,10 @@ class Consumption(Protocol):
         """Whether messages flow to this consumer now, and if not, why."""
         ...
 
+    def remark(self) -> str:
+        """What is wrong and keeps no message from flowing, in a line; empty: nothing."""
+        ...
+
 
 class Confirmation(Protocol):
     """The end of a publish: awaitable, and the reading half of a future.
@@ -288,22 +292,6 @@ class Handle(Protocol):
 
     async def close(self) -> None:
         """End it. Idempotent."""
-        ...
-
-
-class InboundRequest(Protocol):
-    """A request that waits for exactly one answer."""
-
-    body: bytes
-    #: Seconds left until the caller gives up, at the time of arrival.
-    timeout: float
-
-    def reply(self, body: bytes) -> bool:
-        """Answer. False when it was too late or already answered."""
-        ...
-
-    def fail(self, fault: str) -> bool:
-        """Answer with a fault text (not empty). False as in `reply`."""
         ...
 
 

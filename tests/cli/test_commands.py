@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
-from irismq_runtime.cli import codes
+from irismq_runtime.cli import codes, runner
 from irismq_runtime.cli.main import Commands, app
+from irismq_runtime.errors import ConfigError
 from irismq_runtime.node import EXIT_FORCED, EXIT_GAVE_UP
 
 #: Commands in processes of their own start slowly where many do.
@@ -69,3 +71,25 @@ def test_codes_are_those_of_the_node() -> None:
 def test_completing_an_address_imports_no_node() -> None:
     modules = imported_by("ask", "--help")
     assert modules & {"textual", "tornado", "nsq", "opentelemetry", "irismq_runtime.node"} == set()
+
+
+def test_run_hands_the_interval_of_the_directory_to_the_node(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: dict[str, Any] = {}
+
+    def make_node(**options: Any) -> None:
+        given.update(options)
+        raise ConfigError("lookupd", "seen")
+
+    monkeypatch.setattr(runner, "make_node", make_node)
+    run = ["run", "tests.integration.service:Shop", "--lookup-interval", "2.5"]
+    assert "seen" in CliRunner().invoke(app, run).output
+    assert given["mailbox_options"]["lookup_interval"] == 2.5
+
+
+def test_an_interval_without_meaning_is_refused_by_its_name() -> None:
+    run = ["run", "tests.integration.service:Shop", "--lookup-interval", "0"]
+    told = CliRunner().invoke(app, run)
+    assert told.exit_code == codes.USAGE
+    assert "lookup_interval: 0.0 is not above 0" in told.output

@@ -254,5 +254,6 @@ async def test_metrics_and_health() -> None:
     said = {name for cells in rows(PAGE, "metric") for name in re.findall(r"`(\w+)`", cells[0])}
     assert said == metrics
     assert {cells[0].strip("`").split()[0] for cells in rows(PAGE, "check")} == checks | {
-        "draining"
+        "draining",
+        "directory",
     }

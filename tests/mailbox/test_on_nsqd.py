@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from irismq_runtime.embedded.nsqd import NsqdOptions
+from irismq_runtime.endpoints import Endpoint
 from irismq_runtime.errors import DeliveryError, MessageTooLarge, NotConnected
 from irismq_runtime.mailbox import MailboxConfig, NsqMailbox
+from irismq_runtime.mailbox.wiring import AsyncioNetwork
 from tests.mailbox.on_nsqd import Collector, eventually, fresh_topic, mailbox, ready
 from tests.support.nsqd_server import NsqdServer, nsqd_server
 from tests.support.promptly import promptly
@@ -428,3 +430,29 @@ async def test_case_37_brokers_are_found_by_nsqlookupd_and_kept_without_it(tmp_p
         await elsewhere.publish(topic, b"after nsqlookupd had gone")
         await sink.count(2)
         assert sink.consumption.health().ok
+
+
+@pytest.mark.real_nsqd
+async def test_a_new_broker_makes_the_channels_that_the_directory_knows(tmp_path: Any):
+    topic = fresh_topic()
+    async with lookupd(tmp_path) as (tcp, http), AsyncExitStack() as stack:
+        flags = [f"-lookupd-tcp-address=127.0.0.1:{tcp}"]
+        old = await stack.enter_async_context(nsqd_server("real", flags=flags))
+        new = await stack.enter_async_context(nsqd_server("real", flags=flags))
+        made = await stack.enter_async_context(
+            mailbox(old.port, lookupds=(f"127.0.0.1:{http}",), lookup_interval=0.2)
+        )
+        sink = Collector()
+        await (await sink.on(made, topic, channel="late")).established()
+        async with asyncio.timeout(60):
+            listed = b""
+            while b'"late"' not in listed:
+                where = Endpoint("127.0.0.1", http)
+                _, listed = await AsyncioNetwork().get(where, f"/channels?topic={topic}", 5.0)
+        elsewhere = await stack.enter_async_context(mailbox(new.port))
+        archive = Collector()
+        await (await archive.on(elsewhere, topic, channel="archive")).established()
+        await elsewhere.publish(topic, b"x")
+        await archive.count(1)
+        await sink.count(1)
+        assert sink.bodies == {b"x"}

@@ -69,6 +69,10 @@ def test_live_and_ready_are_apart():
     assert (Health((dead,)).live, Health((dead,)).ready) == (False, False)
     assert Health((away, dead)).reasons == ("relay: away", "tree: gave up")
     assert Health(()).ready
+    noted = Check("directory", ok=False, reason="away", advisory=True)
+    assert (Health((noted,)).live, Health((noted,)).ready) == (True, True)
+    assert Health((noted,)).reasons == ("directory: away",)
+    assert not Health((noted, away)).ready
 
 
 def test_metrics_are_in_the_format_that_prometheus_reads():

@@ -262,6 +262,9 @@ class MemoryConsumption:
         if self in self.channel.consumers:
             self.channel.consumers.remove(self)
 
+    def remark(self) -> str:
+        return ""
+
     def health(self) -> Health:
         reason = "stopped" if self.stopped else "paused" if self.paused else ""
         return Health(not reason, reason)

@@ -209,7 +209,7 @@ def _node_tone(node: NodeView) -> Tone:
 def _node_detail(node: NodeView) -> str:
     lines = [f"{node.name} {node.id}", f"host {node.host or '?'}, pid {node.pid or '?'}"]
     lines.append(f"{count(node.actors)} actors, loop late by {seconds(node.lag)}")
-    lines += [f"not ready: {reason}" for reason in node.reasons]
+    lines += [f"{'ready, but' if node.ready else 'not ready'}: {one}" for one in node.reasons]
     lines += [f"no answer: {node.error}"] if node.error else []
     lines += [f"ended by itself: {node.why}"] if node.why else []
     lines += [f"unhandled: {one.type} to {one.target}: {one.reason}" for one in node.latest]

@@ -1,4 +1,4 @@
-"""The tunnels of an address transport: part of the ports, see there."""
+"""The requests and tunnels of an address transport: part of the ports, see there."""
 
 from __future__ import annotations
 
@@ -7,7 +7,23 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-__all__ = ["InboundTunnel", "TunnelPort"]
+__all__ = ["InboundRequest", "InboundTunnel", "TunnelPort"]
+
+
+class InboundRequest(Protocol):
+    """A request that waits for exactly one answer."""
+
+    body: bytes
+    #: Seconds left until the caller gives up, at the time of arrival.
+    timeout: float
+
+    def reply(self, body: bytes) -> bool:
+        """Answer. False when it was too late or already answered."""
+        ...
+
+    def fail(self, fault: str) -> bool:
+        """Answer with a fault text (not empty). False as in `reply`."""
+        ...
 
 
 class TunnelPort(Protocol):
