@@ -12,6 +12,7 @@ from actors.context import Context
 from actors.dead_letters import DeadLetter, DeadLetters
 from actors.delivery import Delivery, Outcome
 from actors.errors import (
+    ActorClassError,
     ActorCrashed,
     ActorDeadError,
     ActorError,
@@ -49,6 +50,7 @@ from actors.watchdog import BlockedLoop
 
 __all__ = [
     "Actor",
+    "ActorClassError",
     "ActorCrashed",
     "ActorDeadError",
     "ActorError",

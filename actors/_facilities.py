@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from actors._fixed import FIXED
 from actors._parcels import INTERRUPT
+from actors.class_options import check_class
 from actors.delivery import Delivery
 from actors.errors import ActorDeadError, Refused
 from actors.future import Future
 from actors.handlers import HandlerTable, Lookup
 from actors.hooks import Hooks
 from actors.reply import Reply
+from actors.rules import POSITIVE_SECONDS, need
 from actors.timers import Timer
 
 if TYPE_CHECKING:
@@ -73,6 +75,7 @@ class Facilities:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        check_class(cls)
         table = HandlerTable(cls, threaded=cls.__threaded__)
         cls.__handlers__ = table.lookup(cls.on_receive, FIXED)  # type: ignore[attr-defined]  # every actor class has it
         cls.__hooks__ = Hooks.of(cls)
@@ -153,7 +156,7 @@ class Facilities:
 
     def send_every(self, period: float, message: Any) -> Timer:
         """Send `message` to oneself every `period` seconds, in this incarnation."""
-        return Timer(self._own_cell(), period, message, period)
+        return Timer(self._own_cell(), need(POSITIVE_SECONDS, "period", period), message, period)
 
     def stash(self) -> None:
         """Put the message in hand aside, with whoever waits for its answer.

@@ -19,6 +19,7 @@ from actors._current import current_cell
 from actors._fixed import AfterStart
 from actors._pump import Pump
 from actors._states import CellState
+from actors.class_options import check_instance
 from actors.errors import ActorDeadError
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class LoopCell(Pump):
 
     def built(self, actor: Any) -> None:
         """Take the table of the class."""
+        check_instance(actor)
         self.lookup = actor.__handlers__
 
     def launch(self) -> None:

@@ -28,6 +28,7 @@ from actors._fixed import FIXED, AfterStart
 from actors._parcels import INTERRUPT
 from actors._states import CellState
 from actors._stopping import Stop
+from actors.class_options import check_instance
 from actors.delivery import Outcome, Parcel, outcome_of
 from actors.errors import ThreadAbandoned
 from actors.handlers import Lookup
@@ -87,6 +88,7 @@ class ThreadCell(Cell):
     def built(self, actor: Any) -> None:
         """Take the table of the class; a plain Pykka actor gets this slot's ref."""
         if isinstance(actor, Facilities):
+            check_instance(actor)
             self.lookup = actor.__handlers__
             self._hooks = actor.__hooks__
             self.run = Run(actor, queue.SimpleQueue())

@@ -9,8 +9,9 @@ moment from different threads have exactly one winner, without a lock.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
+
+from actors.rules import SECONDS, need
 
 if TYPE_CHECKING:
     from actors.ask import Ask
@@ -21,11 +22,9 @@ __all__ = ["Deadlines", "check_seconds"]
 
 
 def check_seconds(name: str, value: float) -> float:
-    """`value` when it is a finite number of seconds >= 0; else ValueError."""
-    number: object = value  # whatever a caller without a type checker gave
-    if not isinstance(number, int | float) or not 0.0 <= number < math.inf:
-        raise ValueError(f"{name} must be a finite number of seconds >= 0, not {value!r}")
-    return value
+    """`value` when it is a time in seconds that can be waited for; else ValueError."""
+    seconds: float = need(SECONDS, name, value)
+    return seconds
 
 
 class _Bucket:
@@ -83,7 +82,10 @@ class Deadlines:
 
     def table(self, timeout: float) -> _Bucket:
         """The bucket of asks that wait `timeout` seconds."""
-        bucket = self._buckets.get(timeout)
+        try:
+            bucket = self._buckets.get(timeout)
+        except TypeError:  # not hashable, so not a number
+            bucket = None
         if bucket is None:
             bucket = self._buckets.setdefault(
                 check_seconds("timeout", timeout), _Bucket(self, timeout)

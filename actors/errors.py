@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from actors.exits import Exit
 
 __all__ = [
+    "ActorClassError",
     "ActorCrashed",
     "ActorDeadError",
     "ActorError",
@@ -217,7 +218,15 @@ class ForkedProcess(ActorError):
         )
 
 
-class HandlerTableError(TypeError):
+class ActorClassError(TypeError):
+    """A class of actors with an attribute that has no meaning, or is not heard.
+
+    Raised when the class is made, at import, or when its constructor has set what
+    only the class can say.
+    """
+
+
+class HandlerTableError(ActorClassError):
     """A class of actors whose handlers contradict each other or the rules.
 
     Raised when the class is made, at import: two handlers for one type, a wrong

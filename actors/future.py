@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 import pykka
 
 from actors.errors import AskCancelled, AskTimeout, BlockingCall
+from actors.rules import SECONDS, need
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
@@ -88,6 +89,8 @@ class Future(pykka.Future[T], Generic[T]):
         Raises what the actor raised, `AskTimeout`, or `BlockingCall` when the
         value is not there and this thread runs an event loop.
         """
+        if timeout is not None:
+            need(SECONDS, "timeout", timeout)
         if not self._done:
             if self._hook is not None:
                 self._value = self._hook(timeout)

@@ -12,6 +12,7 @@ The table knows classes and functions; it has no instance and runs nothing.
 from __future__ import annotations
 
 import inspect
+import sys
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
@@ -27,6 +28,7 @@ F = TypeVar("F", bound="Callable[..., Any]")
 
 _RECEIVES: Final = "__actors_receives__"
 _EXPOSED: Final = "__actors_exposed__"
+_NOTED: Final = "__actors_noted__"
 
 
 def receives(*types: type) -> Callable[[F], F]:
@@ -41,11 +43,34 @@ def receives(*types: type) -> Callable[[F], F]:
     if not types:
         raise HandlerTableError("@receives needs at least one class, as in @receives(Reserve)")
 
+    body = sys._getframe(1).f_locals  # noqa: SLF001  # of the class that is being made
+
     def mark(function: F) -> F:
-        setattr(function, _RECEIVES, types)
+        before = getattr(function, _RECEIVES, ())
+        setattr(function, _RECEIVES, (*types, *before))
+        _note(body, function)
         return function
 
     return mark
+
+
+def _note(body: dict[str, Any], function: Any) -> None:
+    """Write down in the class's own body that it has this handler.
+
+    A second definition of the same name takes the place of the first one without a
+    word; the table finds it missing.
+    """
+    if "__qualname__" not in body or not isinstance(function, FunctionType):
+        return  # not in the body of a class
+    name, qualname = function.__name__, body["__qualname__"]
+    noted: dict[str, FunctionType] = body.setdefault(_NOTED, {})
+    other = noted.get(name)
+    if other is not None and other is not function:
+        raise HandlerTableError(
+            f"{qualname} has two handlers named {name}: the second would take the place of "
+            "the first; give it another name"
+        )
+    noted[name] = function
 
 
 def exposed(function: F) -> F:
@@ -99,6 +124,12 @@ class HandlerTable:
     __slots__ = ("exposed", "typed")
 
     def __init__(self, owner: type, *, threaded: bool) -> None:
+        for name in vars(owner).get(_NOTED, ()):
+            if getattr(vars(owner).get(name), _RECEIVES, None) is None:
+                raise HandlerTableError(
+                    f"{owner.__qualname__}.{name} is not a handler any more: another definition "
+                    "or a decorator took its place; put @receives on what is there at last"
+                )
         names: dict[type, str] = {}
         self.typed: dict[type, Handler] = {}
         for name, types in _marked(owner, _RECEIVES):

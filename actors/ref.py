@@ -22,6 +22,7 @@ from actors.ask import Ask, OwnAsk
 from actors.delivery import CallbackDelivery, ScopedDelivery
 from actors.errors import ActorDeadError, AskCycle, BlockingCall
 from actors.receipt import ACCEPTED, Receipt
+from actors.rules import SECONDS, need
 
 if TYPE_CHECKING:
     import threading
@@ -242,6 +243,8 @@ class ActorRef(pykka.ActorRef[Any], Generic[A]):
         already. With `block` it waits for that, at most `timeout` seconds;
         an actor cannot wait for its own end (`BlockingCall`).
         """
+        if timeout is not None:
+            need(SECONDS, "timeout", timeout)
         if block and current_cell.get() is self._cell:
             raise BlockingCall(f"{self} cannot wait for its own end; stop without block=True")
         future = self._cell.request_stop()

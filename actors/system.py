@@ -26,10 +26,11 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from actors._cell import Cell
 from actors._current import current_system
 from actors._reports import Counters, Reports
+from actors._system_options import check_options
 from actors.background import BackgroundLoop
 from actors.clock import Clock, LoopClock
 from actors.dead_letters import DeadLetters
-from actors.deadlines import Deadlines, check_seconds
+from actors.deadlines import Deadlines
 from actors.errors import BlockingCall
 from actors.events import Events
 from actors.exits import Exit
@@ -94,9 +95,9 @@ class System(Reports):
     """A world of actors on one loop.
 
     `inbox_limit` is in messages, `ask_timeout` in seconds. `loop_factory` makes
-    the loop of a background thread. A handler that blocks the loop for
-    `blocked_after` seconds is reported (None: no watchdog), and so is one that
-    runs for `slow_after` seconds without blocking it.
+    the loop of a background thread. A handler that blocks the loop for `blocked_after`
+    seconds is reported (None: no watchdog), and so is one that runs for `slow_after`
+    seconds without blocking it. Raises `ValueError` that names the option.
     """
 
     def __init__(
@@ -112,12 +113,15 @@ class System(Reports):
         blocked_after: float | None = 0.1,
         slow_after: float = 30.0,
     ) -> None:
+        check_options(name=name, inbox_limit=inbox_limit, ask_timeout=ask_timeout)
+        check_options(dead_letter_limit=dead_letter_limit)
+        check_options(blocked_after=blocked_after, slow_after=slow_after)
         self.name = name
         self.clock: Clock = clock if clock is not None else LoopClock()
         self.now = self.clock.monotonic
         self.events = events if events is not None else Events(self.clock.monotonic)
         self.inbox_limit = inbox_limit
-        self.ask_timeout = check_seconds("ask_timeout", ask_timeout)
+        self.ask_timeout = ask_timeout
         self.dead_letters = DeadLetters(dead_letter_limit, self.events, self.clock.monotonic)
         self.deadlines = Deadlines(self, self.ask_timeout)
         self.counters = Counters()

@@ -27,8 +27,6 @@ class Timer:
 
     def __init__(self, cell: Cell, delay: float, message: Any, period: float | None) -> None:
         check_seconds("delay", delay)
-        if period is not None and check_seconds("period", period) == 0.0:
-            raise ValueError("period must be more than 0 seconds")
         self._cell = cell
         self._incarnation = cell.incarnation
         self._message = message

@@ -10,12 +10,24 @@ twice `drain` (see node.shutdown): set it by what the service manager grants.
 
 from __future__ import annotations
 
-import math
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
 from urllib.parse import parse_qsl
 
+from actors.rules import (
+    POSITIVE_SECONDS,
+    SECONDS,
+    Rule,
+    complaints,
+    count,
+    optional,
+    seconds,
+    shown,
+    text,
+    value_of,
+)
 from irismq_runtime.endpoints import (
     DEFAULT_IRIS_PORT,
     DEFAULT_LOOKUPD_HTTP_PORT,
@@ -28,11 +40,9 @@ from irismq_runtime.endpoints import (
     parse_endpoints,
     parse_nats_server,
     split_nats_servers,
+    texts_of,
 )
 from irismq_runtime.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
 
 __all__ = [
     "DEFAULT_CONNECT_TIMEOUT",
@@ -60,10 +70,14 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,32}\Z")
 _NATS_URL: Final = re.compile(r"(?:nats|tls)://")
 
 
+_ADDRESS: Final = text(1)
+
+
 def need_address(address: str) -> None:
     """Raise `ConfigError` for no address; every other text is one."""
-    if not address:
-        raise ConfigError("address", "it is empty", 'give a name, e.g. "shop.inventory"')
+    if not _ADDRESS.takes(address):
+        problem = "it is empty" if address == "" else _ADDRESS.complaint(address)
+        raise ConfigError("address", problem, 'give a name, e.g. "shop.inventory"')
 
 
 def names_overlay(text: str) -> bool:
@@ -112,11 +126,10 @@ class NatsOverlay:
         the class by name, `creds` for `credentials`. `options` that are not empty
         go before those of the text.
         """
-        given = [texts] if isinstance(texts, str) else list(texts)
         servers: list[str] = []
         found: dict[str, str] = {}
-        for text in given:
-            urls, query = _cut_query(text.strip())
+        for given in texts_of(texts, "nats"):
+            urls, query = _cut_query(given.strip())
             servers += split_nats_servers(urls)
             found |= _nats_options(query)
         found |= {name: value for name, value in options.items() if value}
@@ -152,6 +165,10 @@ def parse_relay(iris: str | NatsOverlay) -> dict[str, Any]:
     """
     if isinstance(iris, NatsOverlay):
         return {"nats": iris}
+    given: object = iris  # whatever a caller without a type checker gave
+    if not isinstance(given, str):
+        problem = f"{shown(iris)} is not an address"
+        raise ConfigError("iris", problem, "write HOST:PORT, or nats://HOST:PORT")
     if names_overlay(iris):
         return {"nats": NatsOverlay.parse(iris)}
     return {"iris": parse_endpoint(iris, option="iris", default_port=DEFAULT_IRIS_PORT)}
@@ -191,26 +208,6 @@ def _nats_options(query: str) -> dict[str, str]:
             )
         found[_NATS_OPTIONS[name]] = value
     return found
-
-
-def _check_seconds(option: str, value: float, *, zero: bool = False) -> None:
-    if math.isnan(value) or math.isinf(value) or value < 0 or (value == 0 and not zero):
-        raise ConfigError(option, f"{value!r} is no span of time", "give seconds, e.g. 5.0")
-
-
-def _check_count(option: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise ConfigError(option, f"{value!r} is out of range", f"give {low} to {high:,}")
-
-
-#: Options that are spans of time, not zero.
-_SECONDS: Final = (
-    "ask_timeout",
-    "publish_timeout",
-    "connect_timeout",
-    "presence_period",
-    "slow_after",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,31 +266,62 @@ class NodeConfig:
 
     def __post_init__(self) -> None:
         """Check each option; the first that has no meaning raises."""
-        if not _NAME.match(self.name):
-            raise ConfigError(
-                "name", f"{self.name!r} is no node name", "use 1 to 32 of A-Z a-z 0-9 _ -"
-            )
+        for option, complaint in complaints(_RULES, self):
+            raise ConfigError(option, complaint)
         if not self.nsqd and not self.lookupd:
             raise ConfigError("nsqd", "no broker is named", "give at least one HOST:PORT")
-        self._check_keys()
-        for option in _SECONDS:
-            _check_seconds(option, getattr(self, option))
-        _check_seconds("drain", self.drain, zero=True)
-        if not self.lease >= 1.0:
-            raise ConfigError("lease", f"{self.lease!r} s", "nsqd takes 1 s and more")
-        _check_count("mailbox_window", self.mailbox_window, 1, 2500)
-        _check_count("dedupe_window", self.dedupe_window, 0, 10_000_000)
-        _check_count("max_attempts", self.max_attempts, 1, 65_535)
-        _check_count("presence_misses", self.presence_misses, 1, 1000)
-        _check_count("traces_per_second", self.traces_per_second, 0, 1_000_000)
-
-    def _check_keys(self) -> None:
         for key_id, secret in self.keys.items():
-            if not key_id or not 16 <= len(secret) <= 64:
-                raise ConfigError(
-                    "keys", f"key {key_id!r} has {len(secret)} bytes", "give 16 to 64 secret bytes"
-                )
+            _check_key(key_id, secret)
         if self.sign_with is not None and self.sign_with not in self.keys:
             raise ConfigError(
                 "sign_with", f"no key is named {self.sign_with!r}", "name one of keys"
             )
+
+
+def _check_key(key_id: object, secret: object) -> None:
+    """Raise `ConfigError` for what does not sign, without saying what it is."""
+    if not isinstance(key_id, str) or not key_id:
+        raise ConfigError("keys", f"{shown(key_id)} is not the id of a key", "give a text")
+    if not isinstance(secret, bytes):
+        problem = f"key {key_id!r} is a {type(secret).__name__}"
+        raise ConfigError("keys", problem, "give 16 to 64 secret bytes")
+    if not 16 <= len(secret) <= 64:
+        raise ConfigError(
+            "keys", f"key {key_id!r} has {len(secret)} bytes", "give 16 to 64 secret bytes"
+        )
+
+
+def _are_endpoints(value: object) -> bool:
+    return isinstance(value, tuple) and all(isinstance(each, Endpoint) for each in value)
+
+
+_ENDPOINTS: Final = Rule("a tuple of Endpoint", _are_endpoints)
+_MAPPING: Final = value_of(Mapping, "a mapping")
+_NODE_NAME: Final = Rule(
+    "a node name: 1 to 32 of A-Z a-z 0-9 _ -",
+    lambda value: isinstance(value, str) and _NAME.match(value) is not None,
+)
+
+#: What each option of a `NodeConfig` may be; a test has it that none is missing.
+_RULES: Final[Mapping[str, Rule]] = {
+    "name": _NODE_NAME,
+    "nsqd": _ENDPOINTS,
+    "lookupd": _ENDPOINTS,
+    "iris": value_of(Endpoint, "an Endpoint"),
+    "nats": optional(value_of(NatsOverlay, "a NatsOverlay")),
+    "keys": Rule("a mapping of texts to bytes", _MAPPING.takes, secret=True),
+    "sign_with": optional(text(1))._replace(secret=True),
+    "mailbox_options": _MAPPING._replace(secret=True),
+    "ask_timeout": POSITIVE_SECONDS,
+    "publish_timeout": POSITIVE_SECONDS,
+    "connect_timeout": POSITIVE_SECONDS,
+    "lease": seconds(1.0),  # nsqd's least
+    "mailbox_window": count(1, 2500),  # nsqd's most (max-rdy-count)
+    "dedupe_window": count(0, 10_000_000),
+    "max_attempts": count(1, 65_535),  # as nsqd counts them
+    "slow_after": POSITIVE_SECONDS,
+    "traces_per_second": count(0, 1_000_000),
+    "drain": SECONDS,
+    "presence_period": POSITIVE_SECONDS,
+    "presence_misses": count(1, 1000),
+}

@@ -15,13 +15,11 @@ what a slip made of it too, no error quotes a text that has one, nor any of NATS
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
 from urllib.parse import unquote
 
 from irismq_runtime.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 __all__ = [
     "DEFAULT_IRIS_PORT",
@@ -35,6 +33,7 @@ __all__ = [
     "parse_endpoints",
     "parse_nats_server",
     "split_nats_servers",
+    "texts_of",
 ]
 
 DEFAULT_NSQD_PORT: Final = 4150
@@ -123,11 +122,26 @@ def parse_endpoints(
 
     Order is kept, repetitions are dropped. Raises as `parse_endpoint`.
     """
-    given = [texts] if isinstance(texts, str) else list(texts)
+    given = texts_of(texts, option)
     # One that has a login is refused whole: a comma in a password makes no address.
     parts = [part for text in given for part in ([text] if "@" in text else text.split(","))]
     found = (parse_endpoint(part, option=option, default_port=default_port) for part in parts)
     return tuple(dict.fromkeys(found))
+
+
+def texts_of(texts: object, option: str) -> list[str]:
+    """Return one text, or each of several.
+
+    Raises `ConfigError(option)` for anything else, without what may be a password.
+    """
+    given = [texts] if isinstance(texts, str) else texts
+    if not isinstance(given, Iterable) or isinstance(given, bytes | Mapping):
+        raise ConfigError(option, f"a {type(given).__name__} is not an address", "give a text")
+    found = list(given)
+    for each in found:
+        if not isinstance(each, str):
+            raise ConfigError(option, f"a {type(each).__name__} is not an address", "give a text")
+    return found
 
 
 def split_nats_servers(text: str) -> list[str]:

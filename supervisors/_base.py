@@ -12,12 +12,21 @@ import random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from actors import Actor, Refused, receives
+from actors.class_options import known_option
 from actors.delivery import Outcome
+from actors.rules import POSITIVE_SECONDS, Rule, count, one_of, value_of
 from supervisors import _events as ev
 from supervisors._handover import end_with, refuse_waiting, take_in_hand, when_over
 from supervisors._keeper import Keeper, predecessor_ended
 from supervisors.errors import ChildStartFailed, RestartLimitReached, SpecError
-from supervisors.spec import AutoShutdown, ChildSpec, Supervises, check_significance
+from supervisors.spec import (
+    AUTO_SHUTDOWNS,
+    AutoShutdown,
+    ChildSpec,
+    Supervises,
+    check_significance,
+)
+from supervisors.strategies import STRATEGIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,6 +137,28 @@ class Supervising(Actor, Supervises):
         except SpecError as error:
             raise Refused(str(error), code=error.reason) from error
         return child
+
+
+def _looks_like_children(value: Any) -> bool:
+    listed = value if isinstance(value, list | tuple) else (value,)
+    return bool(listed) and all(isinstance(each, ChildSpec) or _is_actor(each) for each in listed)
+
+
+def _is_actor(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, Actor)
+
+
+for _name, _rule in {
+    "strategy": one_of(*STRATEGIES),
+    "max_restarts": count(0, 2**31),
+    "max_seconds": POSITIVE_SECONDS,
+    "backoff": value_of(tuple, "a backoff"),
+    "auto_shutdown": one_of(*AUTO_SHUTDOWNS),
+    "max_children": count(0, 2**31),
+    "partitions": count(1, 100_000),
+}.items():
+    known_option(_name, _rule, owner=Supervising)
+known_option("children", Rule("children", _looks_like_children), alike=0.7, owner=Supervising)
 
 
 class _Answer:

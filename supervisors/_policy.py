@@ -7,9 +7,9 @@ combinations that would restart for ever.
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Final, TypedDict
 
+from actors.rules import POSITIVE_SECONDS, count, one_of
 from supervisors._intensity import Intensity
 from supervisors._state import Policy
 from supervisors.backoff import checked_backoff
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from supervisors.strategies import Strategy
 
 __all__ = ["DynamicOptions", "Options", "checked_policy", "take_options"]
+
+
+#: Restarts or children; more are not counted.
+_MANY: Final = count(0, 2**31)
 
 
 class Options(TypedDict, total=False):
@@ -61,10 +65,10 @@ def checked_policy(owner: Any, *, dynamic: bool = False, max_children: int | Non
     Raises:
         SpecError: with OTP's tag, naming the attribute's value.
     """
-    if owner.strategy not in STRATEGIES:
+    if not one_of(*STRATEGIES).takes(owner.strategy):
         hint = "one of one_for_one, one_for_all, rest_for_one"
         raise SpecError("invalid_strategy", owner.strategy, hint)
-    if owner.auto_shutdown not in AUTO_SHUTDOWNS:
+    if not one_of(*AUTO_SHUTDOWNS).takes(owner.auto_shutdown):
         hint = "one of never, any_significant, all_significant"
         raise SpecError("invalid_auto_shutdown", owner.auto_shutdown, hint)
     backoff = checked_backoff(owner.backoff)
@@ -78,15 +82,8 @@ def checked_policy(owner: Any, *, dynamic: bool = False, max_children: int | Non
     )
 
 
-def _checked_intensity(
-    max_restarts: object, max_seconds: object, backoff: Backoff | None
-) -> Intensity:
-    if (
-        not isinstance(max_seconds, int | float)
-        or isinstance(max_seconds, bool)
-        or not math.isfinite(max_seconds)
-        or max_seconds <= 0
-    ):
+def _checked_intensity(max_restarts: Any, max_seconds: Any, backoff: Backoff | None) -> Intensity:
+    if not POSITIVE_SECONDS.takes(max_seconds):
         raise SpecError("invalid_period", max_seconds, "max_seconds is a time in seconds, above 0")
     if max_restarts is None:
         if backoff is None or backoff.min <= 0:
@@ -96,15 +93,13 @@ def _checked_intensity(
                 "restarts without a limit need a backoff, or a failing start never rests",
             )
         return Intensity(None, max_seconds)
-    if not isinstance(max_restarts, int) or isinstance(max_restarts, bool) or max_restarts < 0:
+    if not _MANY.takes(max_restarts):
         hint = "max_restarts is a whole number from 0, or None together with a backoff"
         raise SpecError("invalid_intensity", max_restarts, hint)
     return Intensity(max_restarts, max_seconds)
 
 
-def _checked_max_children(value: object) -> int | None:
-    if value is None:
-        return None
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+def _checked_max_children(value: int | None) -> int | None:
+    if value is not None and not _MANY.takes(value):
         raise SpecError("invalid_max_children", value, "a whole number from 0, or None")
     return value

@@ -9,9 +9,9 @@ Randomness is an argument; nothing here waits.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, NamedTuple
 
+from actors.rules import SECONDS
 from supervisors.errors import SpecError
 
 if TYPE_CHECKING:
@@ -73,9 +73,4 @@ def checked_backoff(value: object) -> Backoff | None:
 
 
 def _is_seconds(value: object) -> bool:
-    return (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-        and value >= 0
-    )
+    return SECONDS.takes(value)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from actors import Refused
+from actors import Refused, rules
+from actors.class_options import known_option
 from supervisors._base import Supervising
 from supervisors._policy import Options, checked_policy, take_options
 from supervisors.errors import SpecError
@@ -139,13 +140,21 @@ def partition(supervisor: ActorRef[Any], key: Hashable) -> ActorRef[Any]:
     return actor.cell_for(key).ref
 
 
+known_option(
+    "child",
+    rules.Rule("a child", lambda value: isinstance(value, ChildSpec)),
+    owner=PartitionSupervisor,
+)
+_PARTITIONS: Final = rules.count(1, 100_000)
+
+
 def _checked(child: Any, partitions: int | None) -> tuple[ChildSpec, ...]:
     if child is None:
         raise SpecError("missing_child", child, "say what a partition is: child = child(...)")
     count: Any = os.cpu_count() or 1 if partitions is None else partitions
-    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-        raise SpecError("invalid_partitions", partitions, "a whole number from 1")
+    if not _PARTITIONS.takes(count):
+        raise SpecError("invalid_partitions", partitions, _PARTITIONS.wanted)
     spec = as_spec(child)
     return check_children(
-        replace(spec, name=f"{spec.name}-{place}", instances=1) for place in range(count)
+        [replace(spec, name=f"{spec.name}-{place}", instances=1) for place in range(count)]
     )

@@ -8,14 +8,15 @@ started. Refusals carry OTP's tags, as its `check_childspecs` does.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
+from actors.rules import SECONDS, count, one_of, shown
 from supervisors.errors import SpecError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 __all__ = [
     "AutoShutdown",
@@ -37,6 +38,7 @@ AutoShutdown = Literal["never", "any_significant", "all_significant"]
 RESTARTS = ("permanent", "transient", "temporary")
 AUTO_SHUTDOWNS = ("never", "any_significant", "all_significant")
 WORKER_SHUTDOWN = 5.0
+_INSTANCES: Final = count(1, 100_000)
 
 
 class Supervises:
@@ -152,7 +154,7 @@ def check_children(
         SpecError: `duplicate_child_name`, or `bad_combination` of `significant` with
             `auto_shutdown="never"`.
     """
-    specs = tuple(one for entry in children for one in as_spec(entry).expanded())
+    specs = tuple(one for entry in _listed(children) for one in as_spec(entry).expanded())
     seen: set[str] = set()
     for spec in specs:
         if spec.name in seen:
@@ -161,6 +163,19 @@ def check_children(
         seen.add(spec.name)
         check_significance(spec, auto_shutdown)
     return specs
+
+
+def _listed(children: Any) -> Iterable[ChildSpec | type[Any]]:
+    """The children, if they are a sequence. Raises `SpecError`.
+
+    Not an iterator: it would be empty when the supervisor starts its children again.
+    """
+    if isinstance(children, ChildSpec | type):
+        raise SpecError("invalid_children", children, "write a list: children = [...]")
+    if not isinstance(children, Collection) or isinstance(children, str | bytes | Mapping):
+        hint = "a list of child(...) or actor classes"
+        raise SpecError("invalid_children", shown(children), hint)
+    return children
 
 
 def check_significance(spec: ChildSpec, auto_shutdown: AutoShutdown) -> None:
@@ -175,7 +190,7 @@ def check_significance(spec: ChildSpec, auto_shutdown: AutoShutdown) -> None:
 
 
 def _check_child(spec: ChildSpec) -> None:
-    if spec.restart not in RESTARTS:
+    if not one_of(*RESTARTS).takes(spec.restart):
         hint = "one of permanent, transient, temporary"
         raise SpecError("invalid_restart_type", spec.restart, hint, child=spec.name)
     if not _is_shutdown(spec.shutdown):
@@ -190,21 +205,12 @@ def _check_child(spec: ChildSpec) -> None:
             "a permanent child never ends on its own: make it transient or temporary",
             child=spec.name,
         )
-    if isinstance(spec.instances, bool) or not isinstance(spec.instances, int):
-        raise SpecError("invalid_instances", spec.instances, "a whole number", child=spec.name)
-    if spec.instances < 1:
-        raise SpecError("invalid_instances", spec.instances, "at least 1", child=spec.name)
+    if not _INSTANCES.takes(spec.instances):
+        raise SpecError("invalid_instances", spec.instances, _INSTANCES.wanted, child=spec.name)
 
 
 def _is_shutdown(value: object) -> bool:
-    if value in {"infinity", "kill"}:
-        return True
-    return (
-        isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-        and value >= 0
-    )
+    return value in ("infinity", "kill") if isinstance(value, str) else SECONDS.takes(value)
 
 
 def _is_actor_class(value: object) -> bool:

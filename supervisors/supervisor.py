@@ -47,7 +47,7 @@ class Supervisor(Supervising):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         checked_policy(cls)
-        if not callable(cls.children):
+        if not callable(cls.children) or isinstance(cls.children, type):
             check_children(cls.children, auto_shutdown=cls.auto_shutdown)
 
     def __init__(self, *children: ChildSpec | type[Any], **options: Unpack[Options]) -> None:
@@ -78,5 +78,7 @@ class Supervisor(Supervising):
 
     def specs(self) -> tuple[ChildSpec, ...]:
         """See `Supervising.specs`."""
-        listed = self.children() if callable(self.children) else self.children
-        return check_children(listed, auto_shutdown=self.auto_shutdown)
+        children = self.children
+        if callable(children) and not isinstance(children, type):
+            children = children()
+        return check_children(children, auto_shutdown=self.auto_shutdown)

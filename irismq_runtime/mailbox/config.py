@@ -8,12 +8,27 @@ here is taken instead. Sources of the defaults stand beside them.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Literal
+import ssl
+from typing import TYPE_CHECKING, Final, Literal
 
+from actors.rules import (
+    FLAG,
+    POSITIVE_SECONDS,
+    TEXT,
+    complaints,
+    count,
+    number,
+    one_of,
+    optional,
+    seconds,
+    value_of,
+)
 from irismq_runtime.errors import ConfigError
 
 if TYPE_CHECKING:
-    import ssl
+    from collections.abc import Mapping
+
+    from actors.rules import Rule
 
 __all__ = ["MailboxConfig"]
 
@@ -101,27 +116,12 @@ class MailboxConfig:
     lookup_timeout: float = 5.0
 
     def __post_init__(self) -> None:
-        for name in _POSITIVE:
-            if not getattr(self, name) > 0:
-                raise ConfigError(name, f"{getattr(self, name)!r} is not above 0")
-        for name in ("max_body", "max_delay"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ConfigError(
-                    name, f"{value!r} is not above 0", "leave it out to ask the broker"
-                )
-        if not 1.0 <= self.heartbeat <= 60.0:
-            raise ConfigError("heartbeat", f"{self.heartbeat:g} s; nsqd takes 1 to 60 s")
-        if self.msg_timeout < 1.0:
-            raise ConfigError("msg_timeout", f"{self.msg_timeout:g} s; nsqd takes 1 s and more")
-        if self.compression not in {"none", "deflate", "snappy"}:
-            raise ConfigError(
-                "compression",
-                f"{self.compression!r} is unknown",
-                'use "none", "deflate" or "snappy"',
-            )
-        if not 1 <= self.deflate_level <= 9:
-            raise ConfigError("deflate_level", f"{self.deflate_level} is not 1 to 9")
+        for name, complaint in complaints(_RULES, self):
+            raise ConfigError(name, complaint, _REMEDIES.get(name, ""))
+        for low, high in _ORDERED:
+            least, most = getattr(self, low), getattr(self, high)
+            if least > most:
+                raise ConfigError(low, f"{least!r} is above {high} ({most!r})")
         if self.compression == "snappy":
             _need_snappy()
 
@@ -137,29 +137,58 @@ class MailboxConfig:
         return min(self.heartbeat, self.msg_timeout)
 
 
-_POSITIVE = (
-    "connect_timeout",
-    "start_timeout",
-    "reconnect_min",
-    "reconnect_max",
-    "stable_after",
-    "concurrent_dials",
-    "dials_per_second",
-    "publish_timeout",
-    "outbox_bytes",
-    "batch_bytes",
-    "batch_count",
-    "pipeline_bytes",
-    "copies",
-    "max_attempts",
-    "requeue_base",
-    "requeue_max",
-    "backoff_after",
-    "backoff_base",
-    "backoff_max",
-    "stuck_after",
-    "lookup_interval",
-    "lookup_timeout",
+_BYTES: Final = count(1, 2**31 - 1)  # a frame of NSQ says its size in 31 bits
+_COUNT: Final = count(1, 1_000_000)
+
+#: What each option may be; a test has it that none is missing.
+_RULES: Final[Mapping[str, Rule]] = {
+    "client_id": TEXT,
+    "user_agent": TEXT,
+    "connect_timeout": POSITIVE_SECONDS,
+    "start_timeout": POSITIVE_SECONDS,
+    "heartbeat": seconds(1.0, 60.0),  # nsqd's limits
+    "reconnect_min": POSITIVE_SECONDS,
+    "reconnect_max": POSITIVE_SECONDS,
+    "stable_after": POSITIVE_SECONDS,
+    "concurrent_dials": _COUNT,
+    "dials_per_second": number(0.001, 1e6, ""),
+    "tls": optional(value_of(ssl.SSLContext, "an ssl.SSLContext")),
+    "tls_hostname": TEXT,
+    "auth_secret": TEXT._replace(secret=True),
+    "compression": one_of("none", "deflate", "snappy"),
+    "deflate_level": count(1, 9),
+    "publish_timeout": POSITIVE_SECONDS,
+    "outbox_bytes": count(1, 2**62),
+    "batch_bytes": _BYTES,
+    "batch_count": _COUNT,
+    "pipeline_bytes": count(1, 2**62),
+    "copies": count(1, 1000),
+    "max_body": optional(_BYTES),
+    "max_delay": optional(POSITIVE_SECONDS),
+    "max_attempts": count(1, 65_535),  # as nsqd counts them
+    "msg_timeout": seconds(1.0),  # nsqd's least
+    "output_buffer_size": count(64, 64 * 1024),  # nsqd's limits
+    "output_buffer_timeout": seconds(0.001, 30.0),  # nsqd's most; it has a floor of its own
+    "adaptive_rdy": FLAG,
+    "requeue_base": POSITIVE_SECONDS,
+    "requeue_max": POSITIVE_SECONDS,
+    "backoff_after": _COUNT,
+    "backoff_base": POSITIVE_SECONDS,
+    "backoff_max": POSITIVE_SECONDS,
+    "stuck_after": POSITIVE_SECONDS,
+    "lookup_interval": POSITIVE_SECONDS,
+    "lookup_jitter": number(0.0, 1.0, ""),
+    "lookup_timeout": POSITIVE_SECONDS,
+}
+_REMEDIES: Final[Mapping[str, str]] = {
+    "max_body": "leave it out to ask the broker",
+    "max_delay": "leave it out to ask the broker",
+}
+#: The first of each pair may not be above the second.
+_ORDERED: Final = (
+    ("reconnect_min", "reconnect_max"),
+    ("requeue_base", "requeue_max"),
+    ("backoff_base", "backoff_max"),
 )
 
 

@@ -105,9 +105,23 @@ def make_transports(
     return mailbox, addresses
 
 
+def check_mailbox_options(config: NodeConfig) -> None:
+    """Raise `ConfigError` for an option of the mailbox that has no meaning."""
+    options = _mailbox_config(config, "")
+    if options.copies > len(config.nsqd):
+        given = len(config.nsqd)
+        problem = f"{options.copies} copies need as many brokers to publish to, {given} given"
+        raise ConfigError("copies", problem, "name more with nsqd")
+
+
 def _mailbox_config(config: NodeConfig, node_id: str) -> MailboxConfig:
     from irismq_runtime.mailbox import MailboxConfig
 
+    for name in config.mailbox_options:
+        if name not in MailboxConfig.__dataclass_fields__:
+            raise ConfigError(
+                "mailbox_options", f"there is no option {name!r}", "see mailbox.MailboxConfig"
+            )
     options: dict[str, Any] = {
         "client_id": node_id,
         "max_attempts": config.max_attempts,
@@ -116,11 +130,6 @@ def _mailbox_config(config: NodeConfig, node_id: str) -> MailboxConfig:
         "msg_timeout": config.lease,
         **config.mailbox_options,
     }
-    for name in config.mailbox_options:
-        if name not in MailboxConfig.__dataclass_fields__:
-            raise ConfigError(
-                "mailbox_options", f"there is no option {name!r}", "see mailbox.MailboxConfig"
-            )
     return MailboxConfig(**options)
 
 

@@ -12,8 +12,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from actors.rules import count, optional, text
 from irismq_runtime.dispatch import (
     Limits,
     LiveDispatch,
@@ -21,14 +22,15 @@ from irismq_runtime.dispatch import (
     StoredDispatch,
     foreign_rule,
 )
-from irismq_runtime.errors import RuntimeFault
+from irismq_runtime.errors import ConfigError, RuntimeFault
 from irismq_runtime.messaging import MAILBOX_CHANNEL, dead_topic, mailbox_topic
 from irismq_runtime.node.topics import subscriptions_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from actors import ActorRef, Exit
+    from actors.rules import Rule
     from irismq_runtime.config import NodeConfig
     from irismq_runtime.dispatch import ForeignRule, Incoming
     from irismq_runtime.node.presence import Presence
@@ -52,6 +54,14 @@ DOWN = "restarting"
 DRAINING = "draining"
 
 
+#: What the attributes of an actor may be that is reached from outside.
+_RULES: Final[Mapping[str, Rule]] = {
+    "address": optional(text(1)),
+    "mailbox_window": optional(count(1, 2500)),  # nsqd's most (max-rdy-count)
+    "codec": optional(text(1)),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """What bindings are made with."""
@@ -69,13 +79,16 @@ class Binding:
     def __init__(self, ports: Ports, ref: ActorRef[Any], actor: Any) -> None:
         self._ports = ports
         self.ref = ref
-        self.address: str = getattr(actor, "address", None) or ""
         cls = type(actor)
+        for name, rule in _RULES.items():
+            if complaint := rule.complaint(getattr(actor, name, None)):
+                raise ConfigError(f"{cls.__name__}.{name}", complaint)
+        self.address: str = getattr(actor, "address", None) or ""
         self._foreign: ForeignRule = foreign_rule(getattr(actor, "foreign", "json"), cls.__name__)
         self._codec: str | None = getattr(actor, "codec", None)
         window = getattr(actor, "mailbox_window", None) or ports.config.mailbox_window
         self._window: int = max(1, min(window, ref.room or 1))
-        self._subscriptions = subscriptions_of(cls)
+        self._subscriptions = subscriptions_of(actor)
         self._own_channel = mailbox_topic(self.address or cls.__name__)
         self.member: Member | None = None
         self.handler: MemberDispatch | None = None
@@ -86,7 +99,7 @@ class Binding:
     @staticmethod
     def wanted(actor: Any) -> bool:
         """Whether the actor is to be reached from outside at all."""
-        return bool(getattr(actor, "address", None) or getattr(actor, "subscribes", ()))
+        return getattr(actor, "address", None) is not None or getattr(actor, "subscribes", ()) != ()
 
     async def open(self) -> None:
         """Join and consume; returns when every broker that is reached has the channels.

@@ -16,18 +16,16 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import supervisors
 from actors import System
-from irismq_runtime.config import (
-    DEFAULT_IRIS_PORT,
-    DEFAULT_LOOKUPD_HTTP_PORT,
-    DEFAULT_NSQD_PORT,
-    NodeConfig,
-    need_address,
-    parse_endpoints,
-    parse_relay,
-)
-from irismq_runtime.errors import ConfigError
+from irismq_runtime.config import DEFAULT_IRIS_PORT, DEFAULT_NSQD_PORT, need_address
 from irismq_runtime.node import running
-from irismq_runtime.node.assembly import Parts, assemble, make_transports, new_node_id
+from irismq_runtime.node.arguments import check_parts, config_of, folder, refuse_servers
+from irismq_runtime.node.assembly import (
+    Parts,
+    assemble,
+    check_mailbox_options,
+    make_transports,
+    new_node_id,
+)
 from irismq_runtime.node.current import RUNNING
 from irismq_runtime.node.ending import Ending
 from irismq_runtime.node.measures import samples_of
@@ -43,12 +41,12 @@ from irismq_runtime.observe.metrics import prometheus_text
 from irismq_runtime.refs import ServiceRef
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterable, Mapping
-    from pathlib import Path
     from types import TracebackType
 
     from actors import ActorRef, Clock, Events
-    from irismq_runtime.config import Endpoint, NatsOverlay
+    from irismq_runtime.config import Endpoint, NatsOverlay, NodeConfig
     from irismq_runtime.observe.health import Health
     from irismq_runtime.observe.meter import Meter
     from irismq_runtime.refs import MemberInfo, TellReceipt
@@ -85,19 +83,14 @@ class Node:
         transports: Callable[[NodeConfig, System, str], Any] = make_transports,
         **options: Any,
     ) -> None:
-        self._config = NodeConfig(
-            name=name,
-            nsqd=parse_endpoints(nsqd, option="nsqd", default_port=DEFAULT_NSQD_PORT),
-            lookupd=parse_endpoints(
-                lookupd, option="lookupd", default_port=DEFAULT_LOOKUPD_HTTP_PORT
-            ),
-            **parse_relay(iris),
-            **_known(options),
-        )
+        check_parts(clock=clock, events=events, codecs=codecs, transports=transports)
+        self._config = config_of(nsqd, lookupd, iris, name=name, **options)
         self._clock = clock
         self._events = events
         self._codecs = tuple(codecs)
         self._transports = transports
+        if transports is make_transports:
+            check_mailbox_options(self._config)
         self._servers = servers_of(self._config)
         self._parts: Parts | None = None
         self._refs: dict[tuple[str, str | None, str | None], ServiceRef] = {}
@@ -107,14 +100,18 @@ class Node:
         self._stopped: asyncio.Task[None] | None = None
 
     @classmethod
-    def embedded(cls, *, data: Path | None = None, name: str = "node", **options: Any) -> Node:
+    def embedded(
+        cls, *, data: str | os.PathLike[str] | None = None, name: str = "node", **options: Any
+    ) -> Node:
         """Return a node that runs a broker and a relay of its own on loopback.
 
         `data`: a folder in which the broker keeps messages. Other processes reach
-        the servers at `node.endpoints`.
+        the servers at `node.endpoints`. Raises `ConfigError`, also for brokers and
+        relays that it would not use.
         """
+        refuse_servers(options)
         node = cls(name=name, **options)
-        node._servers = servers_of(node._config, embedded=True, data=data)
+        node._servers = servers_of(node._config, embedded=True, data=folder(data))
         return node
 
     # Life ---------------------------------------------------------------------
@@ -391,10 +388,3 @@ class Node:
         if self._parts is None:
             raise RuntimeError("the node is not running: use it inside `async with Node(...)`")
         return self._parts
-
-
-def _known(options: dict[str, Any]) -> dict[str, Any]:
-    for option in options:
-        if option not in NodeConfig.__dataclass_fields__:
-            raise ConfigError(option, "there is no such option", "see NodeConfig for all of them")
-    return options

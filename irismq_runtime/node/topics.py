@@ -12,7 +12,10 @@ listens now.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Final
 
+from actors.class_options import known_option
+from actors.rules import TEXT, Rule, shown, text
 from irismq_runtime.errors import ConfigError
 
 __all__ = ["Subscription", "durable", "live", "subscriptions_of"]
@@ -20,11 +23,25 @@ __all__ = ["Subscription", "durable", "live", "subscriptions_of"]
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """One topic listened to. Make it with `live` or `durable`."""
+    """One topic listened to. Make it with `live` or `durable`. Raises `ConfigError`."""
 
     topic: str
     is_durable: bool
     channel: str = ""
+
+    def __post_init__(self) -> None:
+        if complaint := _TOPIC.complaint(self.topic):
+            raise ConfigError("topic", complaint, 'give a name, e.g. "flights.late"')
+        if any(part in _WILDCARDS or "*" in part for part in self.topic.split(".")):
+            problem = f"{self.topic!r} looks like a pattern, and topics are known by name alone"
+            raise ConfigError("topic", problem, "subscribe to each topic by its name")
+        if complaint := TEXT.complaint(self.channel):
+            raise ConfigError("channel", complaint, "give a name, or leave it out")
+
+
+_TOPIC: Final = text(1)
+#: Parts of a topic that mean more than themselves elsewhere (AMQP, MQTT, NATS).
+_WILDCARDS: Final = frozenset({"#", "+", ">"})
 
 
 def live(topic: str) -> Subscription:
@@ -41,17 +58,28 @@ def durable(topic: str, *, channel: str = "") -> Subscription:
     return Subscription(topic, is_durable=True, channel=channel)
 
 
-def subscriptions_of(actor_class: type) -> tuple[Subscription, ...]:
-    """Return what the class subscribes to. Raises `ConfigError`."""
-    listed = getattr(actor_class, "subscribes", ())
+def subscriptions_of(actor: object) -> tuple[Subscription, ...]:
+    """Return what the actor, or its class, subscribes to. Raises `ConfigError`."""
+    listed = getattr(actor, "subscribes", ())
     if isinstance(listed, Subscription):
         return (listed,)
-    if not isinstance(listed, list | tuple) or not all(
-        isinstance(entry, Subscription) for entry in listed
-    ):
+    if not _are_subscriptions(listed):
         raise ConfigError(
-            f"{actor_class.__name__}.subscribes",
-            f"{listed!r} is no list of subscriptions",
+            f"{type(actor).__name__}.subscribes",
+            f"{shown(listed)} is no list of subscriptions",
             'write subscribes = (live("topic"), durable("topic", channel="name"))',
         )
     return tuple(listed)
+
+
+def _are_subscriptions(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(
+        isinstance(entry, Subscription) for entry in value
+    )
+
+
+def _looks_like_subscribing(value: Any) -> bool:
+    return isinstance(value, Subscription) or (bool(value) and _are_subscriptions(value))
+
+
+known_option("subscribes", Rule("subscriptions", _looks_like_subscribing), alike=0.7)

@@ -11,9 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Final
 
+from actors.rules import count, need, value_of
+
 __all__ = ["Allowance", "Limits", "Meter"]
 
 _MIB: Final = 1024 * 1024
+#: Less would let nothing pass.
+_AT_LEAST_ONE: Final = count(1, 2**62)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +31,11 @@ class Allowance:
     size: int
 
     def __post_init__(self) -> None:
-        if self.count < 1 or self.size < 1:
-            raise ValueError(f"{self} lets nothing pass; give at least 1 of each")
+        need(_AT_LEAST_ONE, "count", self.count)
+        need(_AT_LEAST_ONE, "size", self.size)
+
+
+_ALLOWANCE: Final = value_of(Allowance, "an Allowance")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +65,8 @@ class Limits:
 
     def __post_init__(self) -> None:
         for each in fields(self):
-            value = getattr(self, each.name)
-            if isinstance(value, int) and value < 1:
-                raise ValueError(f"{each.name}={value} lets nothing pass; give at least 1")
+            rule = _ALLOWANCE if isinstance(each.default, Allowance) else _AT_LEAST_ONE
+            need(rule, each.name, getattr(self, each.name))
 
 
 class Meter:

@@ -8,10 +8,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from actors.rules import POSITIVE_SECONDS, SECONDS, complaints, value_of
 from irismq_runtime.pyiris.limits import Limits
 from irismq_runtime.pyiris.reconnect import Backoff
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from actors.rules import Rule
 
 __all__ = ["DEFAULT_PORT", "LONGEST_NAME", "Options", "check_name", "complaint", "milliseconds"]
 
@@ -42,12 +48,20 @@ class Options:
     settle: float = 0.05
 
     def __post_init__(self) -> None:
-        for name in ("connect_timeout", "heartbeat"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name}={getattr(self, name)!r} is no span of time")
-        for name in ("hold", "linger", "settle"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name}={getattr(self, name)!r} is no span of time")
+        for name, complaint in complaints(_RULES, self):
+            raise ValueError(f"{name}={complaint}")
+
+
+#: What each option may be; a test has it that none is missing.
+_RULES: Final[Mapping[str, Rule]] = {
+    "limits": value_of(Limits, "a Limits"),
+    "backoff": value_of(Backoff, "a Backoff"),
+    "connect_timeout": POSITIVE_SECONDS,
+    "hold": SECONDS,
+    "heartbeat": POSITIVE_SECONDS,
+    "linger": SECONDS,
+    "settle": SECONDS,
+}
 
 
 def milliseconds(timeout: float) -> int:

@@ -8,6 +8,14 @@ not reset the delay, and many clients of one relay do not come back in step.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from actors.rules import POSITIVE_SECONDS, SECONDS, complaints, number
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from actors.rules import Rule
 
 __all__ = ["Attempts", "Backoff"]
 
@@ -28,16 +36,25 @@ class Backoff:
     stable: float = 5.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.first <= self.longest or self.factor < 1 or not 0 <= self.jitter < 1:
-            raise ValueError(
-                f"{self} is no backoff; need 0 < first <= longest, factor >= 1, 0 <= jitter < 1"
-            )
+        for name, complaint in complaints(_RULES, self):
+            raise ValueError(f"{name}={complaint}")
+        if self.first > self.longest:
+            raise ValueError(f"first={self.first!r} is above longest ({self.longest!r})")
 
     def delay(self, attempt: int, sample: float) -> float:
         """Seconds before `attempt`; `sample` is a random number in [0, 1)."""
         exponent = min(attempt, 64)  # beyond, the power only overflows
         full = min(self.longest, self.first * self.factor**exponent)
         return full * (1.0 - self.jitter * sample)
+
+
+_RULES: Final[Mapping[str, Rule]] = {
+    "first": POSITIVE_SECONDS,
+    "longest": POSITIVE_SECONDS,
+    "factor": number(1.0, 1000.0, ""),
+    "jitter": number(0.0, 0.999, ""),  # all of it would leave no delay
+    "stable": SECONDS,
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from actors._current import current_cell
+from actors.deadlines import check_seconds
 from actors.errors import AskCycle, AskTimeout
 from irismq_runtime.errors import MessageTooLarge
 from irismq_runtime.messaging import mailbox_topic, peer_name
@@ -36,24 +37,16 @@ if TYPE_CHECKING:
     from irismq_runtime.refs.foreign import Form
     from irismq_runtime.refs.gather import Gather
 
-__all__ = ["Asking", "Outbound", "check_delay"]
+__all__ = ["Asking", "Outbound"]
 
 T = TypeVar("T")
 
-_FOREVER: Final = float("inf")
 _NOT_TRACED: Final = nullcontext()
 
 
 #: What an ask takes over from the handler that makes it: headers (sender and
 #: chain), and seconds of timeout, never beyond the deadline of the message in hand.
 Asking: TypeAlias = tuple[dict[str, object], float]
-
-
-def check_delay(name: str, value: float) -> float:
-    """Return `value` if it is a finite number of seconds >= 0, else ValueError."""
-    if not 0.0 <= value < _FOREVER:
-        raise ValueError(f"{name} must be a finite number of seconds >= 0, not {value!r}")
-    return value
 
 
 class Outbound:
@@ -165,7 +158,7 @@ class Outbound:
         Raises `AskCycle` when `target` already waits for the asker, and
         `AskTimeout` when the deadline of the message in hand is over.
         """
-        timeout = self.ask_timeout if timeout is None else check_delay("timeout", timeout)
+        timeout = self.ask_timeout if timeout is None else check_seconds("timeout", timeout)
         cell = current_cell.get()
         if cell is None:
             return {}, timeout
@@ -229,10 +222,10 @@ class Outbound:
         `channel`: whose consumers it is meant for, also those that never ran yet.
         """
         headers = self.headers()
-        if delay:
-            headers["t"] = int((self.clock.time() + check_delay("delay", delay)) * 1000)
+        if delay != 0.0:
+            headers["t"] = int((self.clock.time() + check_seconds("delay", delay)) * 1000)
         if expires is not None:
-            headers["x"] = int((self.clock.time() + check_delay("expires", expires)) * 1000)
+            headers["x"] = int((self.clock.time() + check_seconds("expires", expires)) * 1000)
         sending = None
         if self.tracing is not None:
             sending = self.tracing.tell(headers, address, message, system="nsq")
@@ -276,7 +269,7 @@ class Outbound:
         """
         data = foreign_bytes(message, form)
         longest = self.mailbox.max_delay
-        if check_delay("delay", delay) > longest:
+        if check_seconds("delay", delay) > longest:
             raise ValueError(
                 f"delay={delay:g}: the broker defers at most {longest:g} s, and a foreign "
                 f"message carries no due time with which it could be deferred again"

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from actors import Exit, Receipt
+from actors.deadlines import check_seconds
 from actors.errors import ActorDeadError
 from irismq_runtime.messaging import NODE_TARGET, peer_name, private_cluster
 from irismq_runtime.refs.asking import RemoteAsk
@@ -61,7 +62,10 @@ class PeerRef:
         `EncodeError`. Any thread.
         """
         outbound = self._outbound
-        timeout = outbound.ask_timeout if timeout is None else timeout
+        if timeout is None:
+            timeout = outbound.ask_timeout
+        else:
+            check_seconds("timeout", timeout)
         return Receipt(self._send(Kind.TELL, message, outbound.headers(), timeout))
 
     def ask(self, message: object, *, timeout: float | None = None, block: bool = False) -> Any:

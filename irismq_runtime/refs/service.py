@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from actors.deadlines import check_seconds
 from irismq_runtime.errors import NoSuchService
 from irismq_runtime.messaging import MAILBOX_CHANNEL
 from irismq_runtime.refs.asking import RemoteAsk
@@ -194,7 +195,7 @@ class ServiceRef:
         Raises `TunnelTimeout` when nobody accepts within `timeout` seconds. Loop
         thread only.
         """
-        return Opening(self._outbound, self.address, timeout)
+        return Opening(self._outbound, self.address, check_seconds("timeout", timeout))
 
     def stream(self, message: object, *, timeout: float = 5.0) -> AsyncGenerator[Any, None]:
         """Ask one member whose handler is an async generator: `async for item in ...`.
@@ -203,6 +204,7 @@ class ServiceRef:
         item when there is room for it. Raises as `tunnel`, and what the handler
         raised. Loop thread only.
         """
+        check_seconds("timeout", timeout)  # here: what `stream` raises comes with the first item
         return stream(self._outbound, self.address, message, timeout, self.codec)
 
     def proxy(self) -> RemoteProxy:
