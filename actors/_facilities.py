@@ -14,7 +14,7 @@ from actors._fixed import FIXED
 from actors._parcels import INTERRUPT
 from actors.class_options import check_class
 from actors.delivery import Delivery
-from actors.errors import ActorDeadError, Refused
+from actors.errors import ActorDeadError, Unhandled
 from actors.future import Future
 from actors.handlers import HandlerTable, Lookup
 from actors.hooks import Hooks
@@ -213,7 +213,7 @@ class Facilities:
         self._cell.unhandled(message)
         kind = type(message).__name__
         if self.context.kind == "ask" or isinstance(self._cell.in_hand, Delivery):
-            raise Refused(f"{type(self).__name__} does not handle {kind}", code="unhandled")
+            raise Unhandled(f"{type(self).__name__} does not handle {kind}")
 
     def _own_cell(self) -> LoopCell | ThreadCell:
         """The cell, while it is this instance that lives there.

@@ -37,6 +37,7 @@ __all__ = [
     "StartFailed",
     "StashFull",
     "ThreadAbandoned",
+    "Unhandled",
 ]
 
 
@@ -126,6 +127,17 @@ class Refused(ActorError):
         self.reason = reason
         self.code = code
         super().__init__(reason)
+
+
+class Unhandled(Refused):
+    """No handler of this actor takes the message; none of its code has run.
+
+    Another member of the same address, with newer code, may take it. `code` is
+    "unhandled" unless it is said otherwise.
+    """
+
+    def __init__(self, reason: str, *, code: str | None = "unhandled") -> None:
+        super().__init__(reason, code=code)
 
 
 class Overloaded(ActorError):

@@ -164,13 +164,16 @@ class EncodeError(RuntimeFault):
 class DecodeError(RuntimeFault):
     """Received bytes are not what the protocol says. The message is not handled.
 
-    `reason`: what is wrong with them, never the bytes themselves.
+    `reason`: what is wrong with them, never the bytes themselves. `unknown_here`: they
+    are in order as far as can be told, but use what this process does not know; a
+    member that runs newer code may read them.
     """
 
     blame = "peer"
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, unknown_here: bool = False) -> None:
         self.reason = reason
+        self.unknown_here = unknown_here
         super().__init__(f"cannot decode message: {reason}")
 
 
@@ -184,7 +187,8 @@ class UnknownType(DecodeError):
         self.type_name = type_name
         super().__init__(
             f"no message type {type_name!r} is registered here; import the module whose class "
-            f'carries @message("{type_name}")'
+            f'carries @message("{type_name}")',
+            unknown_here=True,
         )
 
 
@@ -200,7 +204,7 @@ class ValidationError(DecodeError):
         self.problem = problem
         self.type_name = type_name
         what = f"{type_name!r} " if type_name else ""
-        super().__init__(f"{what}does not fit its type at {path}: {problem}")
+        super().__init__(f"{what}does not fit its type at {path}: {problem}", unknown_here=True)
 
 
 class SignatureError(DecodeError):

@@ -20,9 +20,10 @@ from irismq_runtime.dispatch.carried import Carried
 from irismq_runtime.dispatch.foreign import foreign_reply
 from irismq_runtime.dispatch.incoming import chain_of
 from irismq_runtime.errors import RuntimeFault
+from irismq_runtime.messaging import peer_name
 from irismq_runtime.observe.logs import shorten
 from irismq_runtime.observe.tracing import TRACEPARENT
-from irismq_runtime.wire import Envelope, Fault, Kind, encode_fault
+from irismq_runtime.wire import Envelope, Fault, Kind, encode_fault, is_unread
 
 if TYPE_CHECKING:
     import asyncio
@@ -119,12 +120,13 @@ class Answer(Carried):
         "_asked",
         "_attempt",
         "_envelope",
-        "_ref",
         "_request",
         "_sender",
+        "ref",
     )
 
-    _ref: ActorRef[Any]
+    #: Who is asked; None until that is known.
+    ref: ActorRef[Any] | None
 
     def __init__(
         self, asked: Asked, request: InboundRequest, envelope: Envelope, sender: str | None = None
@@ -136,6 +138,7 @@ class Answer(Carried):
         self._sender = sender
         self._attempt = 1
         self._context = None
+        self.ref = None
         self._arrived = now = asked.incoming.clock.monotonic()
         left = request.timeout
         headers = envelope.headers
@@ -145,7 +148,7 @@ class Answer(Carried):
 
     def deliver(self, ref: ActorRef[Any], message: object) -> None:
         """Have `ref` handle the request. Raises as `ActorRef.put_ask`."""
-        self._ref, self.message = ref, message
+        self.ref, self.message = ref, message
         asked, envelope = self._asked, self._envelope
         tracing = asked.incoming.tracing
         parcel = self if tracing is None else self._traced(tracing)
@@ -171,7 +174,7 @@ class Answer(Carried):
 
     def _copied(self, kind: type[A]) -> A:
         copy = kind(self._asked, self._request, self._envelope, self._sender)
-        copy._ref, copy.message = self._ref, self.message  # noqa: SLF001  # one of its own kind
+        copy.ref, copy.message = self.ref, self.message  # one of its own kind
         copy._arrived, copy.deadline = self._arrived, self.deadline  # noqa: SLF001  # as above
         copy._attempt = self._attempt  # noqa: SLF001  # as above
         return copy
@@ -201,10 +204,13 @@ class Answer(Carried):
         clock.call_later(after, self._deliver_again)
 
     def _deliver_again(self) -> None:
+        ref = self.ref
+        if ref is None:
+            return  # never: it has been delivered once
         again = self._copied(Answer)
         again._attempt += 1  # noqa: SLF001  # one of its own kind
         try:
-            again.deliver(self._ref, self.message)
+            again.deliver(ref, self.message)
         except ActorError as error:
             again.refuse(error)
 
@@ -249,9 +255,11 @@ class Answer(Carried):
     def refuse(self, error: BaseException, *, crashed: bool = False) -> None:
         """Send an error. `crashed`: it left a handler."""
         asked = self._asked
-        data = packed_error(
-            asked.incoming, self._envelope.id, error, self._headers(), crashed=crashed
-        )
+        headers = self._headers()
+        if not crashed and self.ref is not None and is_unread(error):
+            # So that the asker does not come back to this member.
+            headers["s"] = peer_name(asked.incoming.packer.node_id, self.ref.actor_urn)
+        data = packed_error(asked.incoming, self._envelope.id, error, headers, crashed=crashed)
         outcome = type(error).__name__ if self._request.reply(data) else LATE
         asked.ended(self._envelope.id, self._arrived, outcome)
 

@@ -94,7 +94,7 @@ class MemberDispatch:
         """
         answer = Answer(self.asked, request, envelope, sender)
         try:
-            ref = self.target(envelope)
+            ref = answer.ref = self.target(envelope)
             message = as_call(self._in.packer.load_untrusted(envelope), ref)
             if envelope.kind is _ASK:
                 answer.deliver(ref, message)

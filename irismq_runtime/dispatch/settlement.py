@@ -21,7 +21,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from actors.errors import Overloaded
+from actors.errors import Overloaded, Unhandled
 
 if TYPE_CHECKING:
     from actors import Outcome
@@ -30,6 +30,7 @@ __all__ = [
     "FINISH",
     "GIVE_BACK",
     "HANDLE",
+    "UNREAD",
     "Admission",
     "Limits",
     "Settlement",
@@ -77,6 +78,9 @@ class Limits:
 FINISH: Final = Settlement("finish")
 #: Back to the broker for another consumer, without delay or blame.
 GIVE_BACK: Final = Settlement("requeue", 0.0, penalty=False)
+#: Back for a member with newer code. It counts as a failure: a member that takes nothing
+#: of what comes slows down, and leaves more to the others.
+UNREAD: Final = Settlement("requeue", None)
 HANDLE: Final = Admission("handle")
 
 
@@ -128,15 +132,22 @@ def settlement(outcome: Outcome, *, attempts: int, allowed: int) -> Settlement:
             return FINISH
         case "crashed" | "retry":
             return _failed(outcome, last=attempts >= allowed)
-        case "refused" if isinstance(outcome.error, Overloaded):
-            return Settlement("requeue", None, penalty=False)
         case "refused" | "reject":
-            word = "refused" if outcome.kind == "refused" else "rejected"
-            return Settlement("bury", reason=_reason(word, outcome.error))
+            return _turned_away(outcome, last=attempts >= allowed)
         case "expired":
             return Settlement("finish", reason="expired")
         case "dead" | "cancelled":
             return GIVE_BACK
+
+
+def _turned_away(outcome: Outcome, *, last: bool) -> Settlement:
+    """Refused by the actor, or by its class for want of a handler."""
+    if isinstance(outcome.error, Overloaded):
+        return Settlement("requeue", None, penalty=False)
+    if isinstance(outcome.error, Unhandled) and not last:
+        return UNREAD
+    word = "refused" if outcome.kind == "refused" else "rejected"
+    return Settlement("bury", reason=_reason(word, outcome.error))
 
 
 def _failed(outcome: Outcome, *, last: bool) -> Settlement:

@@ -5,7 +5,7 @@ One `StoredDispatch` stands between a consumer and an actor. In this order:
     envelope read and signature checked     else buried at once, the actor untouched
     attempts, due time, expiry              `settlement.admission`
     already finished, or in hand            finished as a copy, or joined to the run
-    message read and validated              else buried at once
+    message read and validated              else back, as newer code may read it; or buried
     `ref.deliver`                           full inbox: given back, consumer paused
     handler starts                          only if the broker's lease still stands
     outcome                                 `settlement.settlement`
@@ -31,6 +31,7 @@ from irismq_runtime.dispatch.run import Run, ScopedRun
 from irismq_runtime.dispatch.settlement import (
     FINISH,
     GIVE_BACK,
+    UNREAD,
     Limits,
     Settlement,
     admission,
@@ -125,8 +126,7 @@ class StoredDispatch:
                 self._take_foreign(stored, envelope)
                 return
         except DecodeError as error:
-            incoming.refused(self.address, error)
-            self._bury(stored, None, f"decode: {error.reason}")
+            self._not_read(stored, None, error, self._limits.max_attempts)
             return
         headers = envelope.headers
         allowed = self._limits.max_attempts
@@ -146,10 +146,20 @@ class StoredDispatch:
         try:
             message = incoming.packer.load_untrusted(envelope)
         except DecodeError as error:
-            incoming.refused(self.address, error)
-            self._bury(stored, envelope, f"decode: {error.reason}")
+            self._not_read(stored, envelope, error, allowed)
             return
         self._deliver(stored, envelope, message, allowed)
+
+    def _not_read(
+        self, stored: StoredMessage, envelope: Envelope | None, error: DecodeError, allowed: int
+    ) -> None:
+        """The message cannot be read here. Newer code may: it comes again, for a while."""
+        self._in.refused(self.address, error)
+        if not error.unknown_here or stored.attempts >= allowed:
+            self._bury(stored, envelope, f"decode: {error.reason}")
+            return
+        self.claim(stored)  # a delivery that counts
+        self._went_back(stored, envelope, UNREAD, "unread")
 
     # Before the handler -------------------------------------------------------
 
@@ -245,19 +255,15 @@ class StoredDispatch:
         stored = run.stored
         try:
             self._ref.put(run)
-        except MailboxFull:
-            self._forget(run)
-            stored.requeue(_ROOM_CHECK, penalty=False)
-            self._wait_for_room()
-        except ActorDeadError:
-            self._forget(run)
-            stored.requeue(0.0, penalty=False)
+        except (MailboxFull, ActorDeadError) as error:
+            if run.envelope is not None:
+                self._held.pop(run.envelope.id, None)
+            full = isinstance(error, MailboxFull)
+            stored.requeue(_ROOM_CHECK if full else 0.0, penalty=False)
+            if full:
+                self._wait_for_room()
         else:
             stored.on_lease_lost = run.lease_lost
-
-    def _forget(self, run: Run) -> None:
-        if run.envelope is not None:
-            self._held.pop(run.envelope.id, None)
 
     # Room ---------------------------------------------------------------------
 
@@ -330,16 +336,21 @@ class StoredDispatch:
             self._in.events.emit("settlement.finished", id=envelope_id.hex(), address=self.address)
 
     def _requeue(self, run: Run, verdict: Settlement, outcome: Outcome) -> None:
-        run.stored.requeue(verdict.delay, penalty=verdict.penalty)
+        self._went_back(run.stored, run.envelope, verdict, outcome.kind)
+
+    def _went_back(
+        self, stored: StoredMessage, envelope: Envelope | None, verdict: Settlement, why: str
+    ) -> None:
+        stored.requeue(verdict.delay, penalty=verdict.penalty)
         self._in.counters.requeued += 1
         self._settled.requeued += 1
         if self._in.events.active:
             self._in.events.emit(
                 "settlement.requeued",
-                id=run.envelope.id.hex() if run.envelope else "",
+                id=envelope.id.hex() if envelope else "",
                 address=self.address,
                 delay=verdict.delay,
-                reason=outcome.kind,
+                reason=why,
             )
 
     def _bury(

@@ -13,7 +13,9 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
-from irismq_runtime.errors import UnknownType
+import msgspec
+
+from irismq_runtime.errors import DecodeError, UnknownType
 from irismq_runtime.wire import (
     DEFAULT_LIMITS,
     Envelope,
@@ -104,6 +106,16 @@ class Packer:
             headers["c"] = codec_name
         envelope = Envelope(kind, envelope_id, type_name, body, headers)
         return encode_checked(envelope, self._limits, self._signer)
+
+    def directed(self, data: bytes, urn: str) -> bytes:
+        """One of this node's own envelopes again, for the actor `urn` of a private cluster.
+
+        Raises `MessageTooLarge` when the name does not fit any more.
+        """
+        envelope = decode_envelope_untrusted(data, self._limits)
+        if not isinstance(envelope, Envelope):
+            raise DecodeError("no envelope")
+        return self.raw(msgspec.structs.replace(envelope, headers={**envelope.headers, "to": urn}))
 
     def raw(self, envelope: Envelope) -> bytes:
         """Encode an envelope as it is, signed by this node."""

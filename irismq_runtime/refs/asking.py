@@ -6,6 +6,8 @@ and cancelled at the other end, so that a late answer finds nobody and is never
 taken for another one. No task is made for it. A member that is about to leave
 says so and does nothing: another one is asked, while there is time. Where all
 members have yet to come back after the relay did, the first one to do so is asked.
+A member that does not know what the request uses, as its code is older, has run
+nothing: those that have not said so yet are asked one by one.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ from irismq_runtime.errors import (
     MessageTooLarge,
     NoSuchService,
     RemoteFault,
+    RuntimeFault,
 )
+from irismq_runtime.messaging import peer_name, private_cluster
 from irismq_runtime.ports import LEAVING, OVERLOADED, RETURNED
 from irismq_runtime.wire import Envelope, Kind, decode_fault_untrusted
 
@@ -59,6 +63,7 @@ class RemoteAsk(Future[T]):
         "_outbound",
         "_request",
         "_turns",
+        "_unread",
         "_waiter",
         "id",
         "message_type",
@@ -91,6 +96,8 @@ class RemoteAsk(Future[T]):
         self._data = b""
         self._deadline = outbound.clock.monotonic() + timeout
         self._turns = 0
+        #: Members that could not read the request; None while there is none.
+        self._unread: set[str] | None = None
         #: Its span, when it is traced.
         self.sending: Sending | None = None
         self.target = target
@@ -285,6 +292,9 @@ class RemoteAsk(Future[T]):
             return
         try:
             value = self._read(data)
+        except _Unread as unread:
+            self._ask_untried(unread)
+            return
         except Exception as failure:  # the answer is an error, or cannot be read
             self._fail(failure)
             return
@@ -322,8 +332,29 @@ class RemoteAsk(Future[T]):
         if envelope.kind is _REPLY:
             return packer.load_untrusted(envelope)
         if envelope.kind is Kind.ERROR:
-            raise decode_fault_untrusted(envelope.body).to_exception(self.target)
+            fault = decode_fault_untrusted(envelope.body)
+            if fault.unread and "s" in envelope.headers:
+                raise _Unread(fault.to_exception(self.target), envelope.headers["s"])
+            raise fault.to_exception(self.target)
         raise DecodeError(f"{self.target} answered with an envelope that is no answer")
+
+    def _ask_untried(self, unread: _Unread) -> None:
+        """Ask a member that has not refused yet, at its node; fail when all have."""
+        outbound = self._outbound
+        self._unread = refused = {unread.member, *(self._unread or ())}
+        left = self._deadline - outbound.clock.monotonic()
+        members = outbound.directory.members(self.target)
+        member = next((m for m in members if peer_name(m.node, m.urn) not in refused), None)
+        if member is None or left < _SHORTEST:
+            self._fail(unread.error)
+            return
+        try:
+            self._data = outbound.packer.directed(self._data, member.urn)
+        except RuntimeFault:  # it has no room for the name
+            self._fail(unread.error)
+            return
+        self._cluster = private_cluster(member.node)
+        self._ask(left)
 
     def _explained(self, error: BaseException) -> BaseException:
         """Name the target and the message where the transport knows only bytes."""
@@ -351,6 +382,15 @@ class RemoteAsk(Future[T]):
         events = self._outbound.events
         if events.active:
             events.emit("ask.failed", id=self.id.hex(), address=self.target, error=str(error))
+
+
+class _Unread(Exception):
+    """A member cannot read the request: `error` is what the asker gets if all cannot."""
+
+    def __init__(self, error: Exception, member: str) -> None:
+        self.error = error
+        self.member = member
+        super().__init__(str(error))
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:

@@ -13,7 +13,13 @@ from irismq_runtime.wire.envelope import (
     encode_checked,
     encode_envelope,
 )
-from irismq_runtime.wire.faults import Fault, FaultKind, decode_fault_untrusted, encode_fault
+from irismq_runtime.wire.faults import (
+    Fault,
+    FaultKind,
+    decode_fault_untrusted,
+    encode_fault,
+    is_unread,
+)
 from irismq_runtime.wire.ids import ID_SIZE, new_id
 from irismq_runtime.wire.json_codec import (
     JsonCodec,
@@ -54,5 +60,6 @@ __all__ = [
     "encode_envelope",
     "encode_fault",
     "encode_plain_json",
+    "is_unread",
     "new_id",
 ]

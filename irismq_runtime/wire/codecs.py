@@ -90,7 +90,7 @@ class _Lifting:
         if code == _MARK:
             mark = _MARKS_BY_BYTE.get(data)
             if mark is None:
-                raise DecodeError(f"unknown mark {data[:8]!r}")
+                raise DecodeError(f"unknown mark {data[:8]!r}", unknown_here=True)
             self.open_marks += 1
             return mark
         return _scalar(self.lift, code, data)
@@ -136,7 +136,7 @@ _LONG_ARRAYS: Final = 8
 def _scalar(lift: Lift, code: int, data: bytes) -> object:
     name = _NAMES.get(code)
     if name is None:
-        raise DecodeError(f"unknown extension type {code}")
+        raise DecodeError(f"unknown extension type {code}", unknown_here=True)
     return lift(name, data.decode())
 
 

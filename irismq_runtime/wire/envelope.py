@@ -217,7 +217,9 @@ def _read_untrusted(rest: memoryview) -> Envelope:
         raise DecodeError(f"malformed envelope ({error})"[:300]) from error
     kind = _KINDS.get(wire.kind)
     if kind is None:
-        raise DecodeError(f"unknown kind {wire.kind}; the sender may be newer than this node")
+        raise DecodeError(
+            f"unknown kind {wire.kind}; the sender may be newer than this node", unknown_here=True
+        )
     if len(wire.id) != ID_SIZE or len(wire.type) > MAX_TYPE_NAME:
         raise DecodeError("id or type name of a wrong length")
     headers = read_headers_untrusted(bytes(wire.headers))
@@ -238,4 +240,7 @@ def _not_ours(data: bytes, keys: KeyRing | None) -> Foreign:
         return Foreign(data)
     if len(data) == 1:
         raise DecodeError("cut short after its first byte")
-    raise DecodeError(f"envelope version {data[1]}; this node speaks version {VERSION}")
+    raise DecodeError(
+        f"envelope version {data[1]}; this node speaks version {VERSION}",
+        unknown_here=data[1] > VERSION,
+    )

@@ -25,6 +25,7 @@ from actors.errors import (
     Refused,
     Reject,
     Restarting,
+    Unhandled,
 )
 from actors.exits import Exit, ExitReason
 from irismq_runtime.errors import (
@@ -41,7 +42,7 @@ from irismq_runtime.wire.entries import refuse_twice_untrusted
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Fault", "FaultKind", "decode_fault_untrusted", "encode_fault"]
+__all__ = ["Fault", "FaultKind", "decode_fault_untrusted", "encode_fault", "is_unread"]
 
 #: What became of a request, in the words of the protocol document.
 FaultKind: TypeAlias = Literal[
@@ -69,7 +70,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `kind` decides what the asker gets. `type`: qualified name of the exception.
     `code`: of `Refused`. `retry_after`: seconds, of "restarting". `waited`:
     seconds, of "expired". `chain`: of "cycle". `exit`, `restarts`: how an actor
-    ended ("dead", "crashed"). `cut`: why a tunnel or stream was closed before its
+    ended ("dead", "crashed"). `unread`: this member does not know what the request uses,
+    and has run nothing; another may. `cut`: why a tunnel or stream was closed before its
     end ("refused", so that a reader who does not know the field has the text).
     """
 
@@ -85,6 +87,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     chain: tuple[str, ...] = ()
     exit: ExitReason | None = None
     restarts: int = 0
+    unread: bool = False
     cut: str = ""
 
     @classmethod
@@ -108,11 +111,18 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             fields["traceback"] = _shorten(_traceback(error), _MAX_TRACEBACK)
         if message_type:
             fields["message_type"] = _name(message_type)
+        if not crashed and is_unread(error):
+            fields["unread"] = True
         return cls(kind=kind, type=_type_name(error), text=_text(error), **fields)
 
     def to_exception(self, address: str) -> Exception:
         """What the asker of `address` gets."""
         return _EXCEPTIONS[self.kind](self, address)
+
+
+def is_unread(error: BaseException | None) -> bool:
+    """Whether `error` says that newer code might take the message that this one does not."""
+    return isinstance(error, Unhandled) or (isinstance(error, DecodeError) and error.unknown_here)
 
 
 _Fields: TypeAlias = "dict[str, Any]"

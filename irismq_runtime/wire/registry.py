@@ -133,7 +133,7 @@ class Registry:
             raise
         except Exception as error:  # parsers raise what they like
             raise DecodeError(f"malformed {name} ({type(error).__name__})") from error
-        raise DecodeError(f"unknown extension type {name[:40]!r}")
+        raise DecodeError(f"unknown extension type {name[:40]!r}", unknown_here=True)
 
     def _lift_marked(self, name: str, payload: Any) -> object:
         if not isinstance(payload, list):

@@ -141,7 +141,9 @@ class Serializer:
         """As `load`, for every body and codec."""
         chosen = self._codecs.get(codec or DEFAULT_CODEC)
         if chosen is None:
-            raise DecodeError(f"no codec {codec!r:.40} is registered at this node")
+            raise DecodeError(
+                f"no codec {codec!r:.40} is registered at this node", unknown_here=True
+            )
         if len(body) > self.limits.body:
             raise DecodeError(f"a body of {len(body):,} bytes, over {self.limits.body:,}")
         tree = chosen.decode_untrusted(body, self.registry.lift, self.limits)

@@ -405,7 +405,7 @@ async def test_a_stored_message_that_no_handler_takes_is_buried(world):
     class Deaf(Actor):
         address = "test.deaf"
 
-    async with world.node("one") as one:
+    async with world.node("one", max_attempts=1) as one:
         await one.start(Supervisor.of(child(Deaf)))
         await one.ref("test.deaf").tell(Do())
         await until(lambda: one.parts.incoming.counters.buried == 1)

@@ -100,10 +100,14 @@ async def test_case_11_an_unknown_type_is_not_the_actors_fault(node, world, cloc
     await start(node, log)
     envelope = Envelope(Kind.TELL, new_id(), "test.unheard.of", b"\x80", {})
     world.broker.store(ADDRESS, encode_envelope(envelope), 0)
-    await pump(node, clock)
+    for _ in range(5):
+        await pump(node, clock, 2.0)
     (record,) = buried(world)
     assert "test.unheard.of" in record.reason
     assert record.id == envelope.id
+    assert record.attempts == 3
+    settled = consumption(node).history
+    assert [message.settled[0] for message in settled] == ["requeue", "requeue", "bury"]
 
 
 async def test_case_10_a_message_that_always_fails_is_stored_before_it_is_given_up(
