@@ -53,6 +53,7 @@ __all__ = [
     "SignatureError",
     "TunnelClosed",
     "TunnelTimeout",
+    "UnknownFormat",
     "UnknownKey",
     "UnknownType",
     "ValidationError",
@@ -164,16 +165,16 @@ class EncodeError(RuntimeFault):
 class DecodeError(RuntimeFault):
     """Received bytes are not what the protocol says. The message is not handled.
 
-    `reason`: what is wrong with them, never the bytes themselves. `unknown_here`: they
-    are in order as far as can be told, but use what this process does not know; a
-    member that runs newer code may read them.
+    `reason`: what is wrong with them, never the bytes themselves.
     """
 
     blame = "peer"
+    #: They are in order as far as can be told, but use what this process does not know:
+    #: a member that runs newer code may read them.
+    unknown_here: ClassVar[bool] = False
 
-    def __init__(self, reason: str, *, unknown_here: bool = False) -> None:
+    def __init__(self, reason: str) -> None:
         self.reason = reason
-        self.unknown_here = unknown_here
         super().__init__(f"cannot decode message: {reason}")
 
 
@@ -183,13 +184,23 @@ class UnknownType(DecodeError):
     `type_name`: the name in the envelope.
     """
 
+    unknown_here = True
+
     def __init__(self, type_name: str) -> None:
         self.type_name = type_name
         super().__init__(
             f"no message type {type_name!r} is registered here; import the module whose class "
-            f'carries @message("{type_name}")',
-            unknown_here=True,
+            f'carries @message("{type_name}")'
         )
+
+
+class UnknownFormat(DecodeError):
+    """The message is in a form that this node does not know: the sender may be newer.
+
+    A version, a kind of envelope, a codec or an extension type.
+    """
+
+    unknown_here = True
 
 
 class ValidationError(DecodeError):
@@ -199,12 +210,14 @@ class ValidationError(DecodeError):
     wrong part, in the form of `EncodeError.path`. `problem` says what is wrong.
     """
 
+    unknown_here = True
+
     def __init__(self, path: str, problem: str, *, type_name: str = "") -> None:
         self.path = path
         self.problem = problem
         self.type_name = type_name
         what = f"{type_name!r} " if type_name else ""
-        super().__init__(f"{what}does not fit its type at {path}: {problem}", unknown_here=True)
+        super().__init__(f"{what}does not fit its type at {path}: {problem}")
 
 
 class SignatureError(DecodeError):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 import msgpack
 import msgspec
 
-from irismq_runtime.errors import DecodeError
+from irismq_runtime.errors import DecodeError, UnknownFormat
 from irismq_runtime.wire.entries import unique_pairs_untrusted
 from irismq_runtime.wire.flat import NO_CONTAINER
 from irismq_runtime.wire.shape import HARMLESS_KEYS, refuse_crafted_untrusted
@@ -90,7 +90,7 @@ class _Lifting:
         if code == _MARK:
             mark = _MARKS_BY_BYTE.get(data)
             if mark is None:
-                raise DecodeError(f"unknown mark {data[:8]!r}", unknown_here=True)
+                raise UnknownFormat(f"unknown mark {data[:8]!r}")
             self.open_marks += 1
             return mark
         return _scalar(self.lift, code, data)
@@ -136,7 +136,7 @@ _LONG_ARRAYS: Final = 8
 def _scalar(lift: Lift, code: int, data: bytes) -> object:
     name = _NAMES.get(code)
     if name is None:
-        raise DecodeError(f"unknown extension type {code}", unknown_here=True)
+        raise UnknownFormat(f"unknown extension type {code}")
     return lift(name, data.decode())
 
 

@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, final
 
 import msgspec
 
-from irismq_runtime.errors import DecodeError, EncodeError, MessageTooLarge, NotSigned
+from irismq_runtime.errors import (
+    DecodeError,
+    EncodeError,
+    MessageTooLarge,
+    NotSigned,
+    UnknownFormat,
+)
 from irismq_runtime.wire.headers import KEY_ID, MAC, header_problem, read_headers_untrusted
 from irismq_runtime.wire.ids import ID_SIZE
 from irismq_runtime.wire.limits import DEFAULT_LIMITS, Limits
@@ -217,9 +223,7 @@ def _read_untrusted(rest: memoryview) -> Envelope:
         raise DecodeError(f"malformed envelope ({error})"[:300]) from error
     kind = _KINDS.get(wire.kind)
     if kind is None:
-        raise DecodeError(
-            f"unknown kind {wire.kind}; the sender may be newer than this node", unknown_here=True
-        )
+        raise UnknownFormat(f"unknown kind {wire.kind}; the sender may be newer than this node")
     if len(wire.id) != ID_SIZE or len(wire.type) > MAX_TYPE_NAME:
         raise DecodeError("id or type name of a wrong length")
     headers = read_headers_untrusted(bytes(wire.headers))
@@ -240,7 +244,5 @@ def _not_ours(data: bytes, keys: KeyRing | None) -> Foreign:
         return Foreign(data)
     if len(data) == 1:
         raise DecodeError("cut short after its first byte")
-    raise DecodeError(
-        f"envelope version {data[1]}; this node speaks version {VERSION}",
-        unknown_here=data[1] > VERSION,
-    )
+    version = f"envelope version {data[1]}; this node speaks version {VERSION}"
+    raise UnknownFormat(version) if data[1] > VERSION else DecodeError(version)

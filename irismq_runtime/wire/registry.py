@@ -15,7 +15,7 @@ import msgpack
 import msgspec
 
 from actors.messages import message_name, message_types
-from irismq_runtime.errors import DecodeError, UnknownType, ValidationError
+from irismq_runtime.errors import DecodeError, UnknownFormat, UnknownType, ValidationError
 from irismq_runtime.wire.direct import Direct, direct_reading
 from irismq_runtime.wire.plans import Plan, make_plan
 from irismq_runtime.wire.shape import refuse_crafted_untrusted
@@ -133,7 +133,7 @@ class Registry:
             raise
         except Exception as error:  # parsers raise what they like
             raise DecodeError(f"malformed {name} ({type(error).__name__})") from error
-        raise DecodeError(f"unknown extension type {name[:40]!r}", unknown_here=True)
+        raise UnknownFormat(f"unknown extension type {name[:40]!r}")
 
     def _lift_marked(self, name: str, payload: Any) -> object:
         if not isinstance(payload, list):

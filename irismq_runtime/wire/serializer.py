@@ -17,6 +17,7 @@ from irismq_runtime.errors import (
     EncodeError,
     MessageTooLarge,
     RuntimeFault,
+    UnknownFormat,
 )
 from irismq_runtime.wire.codecs import Codec, MsgpackCodec
 from irismq_runtime.wire.flat import LONGEST, NOT_FLAT, decode_flat_untrusted, encode_flat
@@ -141,9 +142,7 @@ class Serializer:
         """As `load`, for every body and codec."""
         chosen = self._codecs.get(codec or DEFAULT_CODEC)
         if chosen is None:
-            raise DecodeError(
-                f"no codec {codec!r:.40} is registered at this node", unknown_here=True
-            )
+            raise UnknownFormat(f"no codec {codec!r:.40} is registered at this node")
         if len(body) > self.limits.body:
             raise DecodeError(f"a body of {len(body):,} bytes, over {self.limits.body:,}")
         tree = chosen.decode_untrusted(body, self.registry.lift, self.limits)

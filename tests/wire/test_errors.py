@@ -15,6 +15,7 @@ SAMPLES: list[errors.RuntimeFault] = [
     errors.MessageTooLarge(2_000_000, 1_048_576, limit_of="the broker", index=57),
     errors.EncodeError("$.lines[3].price", "a lock cannot be sent"),
     errors.DecodeError("cut short"),
+    errors.UnknownFormat("unknown kind 77"),
     errors.UnknownType("shop.reserve"),
     errors.ValidationError("$.count", "Expected `int`, got `str`", type_name="shop.reserve"),
     errors.NotSigned(),
