@@ -51,6 +51,7 @@ __all__ = [
     "DEFAULT_NATS_PORT",
     "DEFAULT_NSQD_HTTP_PORT",
     "DEFAULT_NSQD_PORT",
+    "DEFAULT_TUNNEL_BYTES",
     "Endpoint",
     "NatsOverlay",
     "NodeConfig",
@@ -63,6 +64,8 @@ __all__ = [
 
 #: Seconds that a node waits for its servers when it starts: they may start with it.
 DEFAULT_CONNECT_TIMEOUT: Final = 10.0
+#: Bytes that tunnels hold together, in a node and in a relay of its own.
+DEFAULT_TUNNEL_BYTES: Final = 256 * 1024 * 1024
 
 _NSQD_HERE: Final = Endpoint("127.0.0.1", DEFAULT_NSQD_PORT)
 _IRIS_HERE: Final = Endpoint("127.0.0.1", DEFAULT_IRIS_PORT)
@@ -257,6 +260,12 @@ class NodeConfig:
     #: Traces that the node begins by itself in a second (extra `otel`), for messages
     #: that are sent outside of any span; a span in force decides for its own. 0: none.
     traces_per_second: int = 100
+    #: Bytes that all tunnels and streams of the node hold for readers that do not read;
+    #: no more of them open when they are in use. At least 1 MiB, the least for one.
+    tunnel_bytes: int = DEFAULT_TUNNEL_BYTES
+    #: Bytes that are held for strangers: of tunnels of which no message has been read
+    #: and accepted yet. At least 1 MiB.
+    unverified_bytes: int = 16 * 1024 * 1024
     #: Seconds that running handlers get when the node stops.
     drain: float = 10.0
     #: Seconds between two announcements of this node.
@@ -321,6 +330,8 @@ _RULES: Final[Mapping[str, Rule]] = {
     "max_attempts": count(1, 65_535),  # as nsqd counts them
     "slow_after": POSITIVE_SECONDS,
     "traces_per_second": count(0, 1_000_000),
+    "tunnel_bytes": count(1 << 20, 1 << 40),
+    "unverified_bytes": count(1 << 20, 1 << 40),
     "drain": SECONDS,
     "presence_period": POSITIVE_SECONDS,
     "presence_misses": count(1, 1000),

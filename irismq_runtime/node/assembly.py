@@ -25,7 +25,7 @@ from irismq_runtime.observe.logs import RateLimitedLog
 from irismq_runtime.observe.meter import Meter
 from irismq_runtime.observe.tracing import tracing_of
 from irismq_runtime.refs import Outbound, RefPacking
-from irismq_runtime.wire import KeyRing, Serializer
+from irismq_runtime.wire import DEFAULT_LIMITS, KeyRing, Serializer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -86,8 +86,14 @@ def make_transports(
 ) -> tuple[MailboxTransport, AddressTransport]:
     """Return NSQ and Iris as `config` says."""
     from irismq_runtime.mailbox import NsqMailbox
-    from irismq_runtime.pyiris import IrisAddresses, Options
+    from irismq_runtime.pyiris import IrisAddresses, Limits, Options
 
+    limits = Limits(
+        tunnel=DEFAULT_LIMITS.size,
+        tunnel_message=DEFAULT_LIMITS.size,
+        tunnel_bytes=config.tunnel_bytes,
+        unverified_bytes=config.unverified_bytes,
+    )
     mailbox = NsqMailbox(
         [str(endpoint) for endpoint in config.nsqd],
         [str(endpoint) for endpoint in config.lookupd],
@@ -98,7 +104,7 @@ def make_transports(
     addresses = IrisAddresses(
         config.iris.host,
         config.iris.port,
-        options=Options(connect_timeout=config.connect_timeout),
+        options=Options(connect_timeout=config.connect_timeout, limits=limits),
         clock=system.clock,
         events=system.events,
     )

@@ -13,7 +13,7 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from irismq_runtime.config import Endpoint
+from irismq_runtime.config import DEFAULT_TUNNEL_BYTES, Endpoint
 from irismq_runtime.errors import ConfigError
 from irismq_runtime.node.overlay import nats_back_end
 from irismq_runtime.observe.health import Check
@@ -128,14 +128,20 @@ class OwnRelay:
     """The embedded relay, over NATS when it is given an `overlay`.
 
     A port of 0 is chosen freely. `connect_timeout`: seconds until the overlay is
-    reached.
+    reached. `tunnel_bytes`: what it holds in tunnels, at most.
     """
 
     name = "iris"
 
     def __init__(
-        self, overlay: NatsOverlay | None = None, *, port: int = 0, connect_timeout: float = 10.0
+        self,
+        overlay: NatsOverlay | None = None,
+        *,
+        port: int = 0,
+        connect_timeout: float = 10.0,
+        tunnel_bytes: int = DEFAULT_TUNNEL_BYTES,
     ) -> None:
+        self._tunnel_bytes = tunnel_bytes
         self._overlay = overlay
         self._port = port
         self._connect_timeout = connect_timeout
@@ -147,12 +153,13 @@ class OwnRelay:
         Raises `OSError` when the port is taken, `NotConnected` when no server of
         the overlay answers, `ConfigError` when one refuses what it is shown.
         """
-        from irismq_runtime.embedded.relay import EmbeddedRelay
+        from irismq_runtime.embedded.relay import EmbeddedRelay, RelayOptions
 
         back_end: BackEnd | None = None
         if self._overlay is not None:
             back_end = await asyncio.to_thread(nats_back_end, self._overlay, self._connect_timeout)
-        relay = EmbeddedRelay(port=self._port, back_end=back_end)
+        options = RelayOptions(tunnel_bytes=self._tunnel_bytes)
+        relay = EmbeddedRelay(port=self._port, back_end=back_end, options=options)
         await relay.start()
         self._relay = relay
 
@@ -246,5 +253,10 @@ def servers_of(config: NodeConfig, *, embedded: bool = False, data: Path | None 
     if embedded:
         servers.append(OwnBroker(data=data))
     if embedded or config.nats is not None:
-        servers.append(OwnRelay(config.nats, connect_timeout=config.connect_timeout))
+        relay = OwnRelay(
+            config.nats,
+            connect_timeout=config.connect_timeout,
+            tunnel_bytes=config.tunnel_bytes,
+        )
+        servers.append(relay)
     return Servers(*servers)

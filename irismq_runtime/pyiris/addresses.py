@@ -20,6 +20,7 @@ from irismq_runtime.pyiris.connection import Connection
 from irismq_runtime.pyiris.line import Health
 from irismq_runtime.pyiris.options import DEFAULT_PORT, Options
 from irismq_runtime.pyiris.requests import failed
+from irismq_runtime.pyiris.tunnel_memory import TunnelMemory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,6 +100,7 @@ class IrisAddresses:
         self._members: list[IrisMember] = []
         self._closed = False
         self._reports = Throttle()
+        self._tunnel_memory = TunnelMemory.of(self._options.limits)
         #: See `ports.AddressTransport`.
         self.on_back: Callable[[], None] | None = None
 
@@ -213,4 +215,5 @@ class IrisAddresses:
             "events": self._events,
             "dial": self._dial,
             "reports": self._reports,
+            "tunnel_memory": self._tunnel_memory,
         }

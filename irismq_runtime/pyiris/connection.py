@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from irismq_runtime.pyiris.requests import Reply
     from irismq_runtime.pyiris.topics import Listener
     from irismq_runtime.pyiris.tunnel import Tunnel
+    from irismq_runtime.pyiris.tunnel_memory import TunnelMemory
 
 __all__ = ["Connection"]
 
@@ -83,9 +84,9 @@ _encode_request: Final = WRITERS[ClientRequest]
 class Connection:
     """A client of the relay at `host`:`port`, or, with `cluster`, one member of it.
 
-    Made on the loop it is used on; begins to connect with `start` and ends with
-    `close`. `handler` takes what reaches the member. `dial` replaces TCP. Those
-    that share `reports` log one line a second for all their losses together.
+    Made on the loop it is used on; connects with `start` and ends with `close`.
+    `handler` takes what reaches the member. `dial` replaces TCP. Those that share
+    `reports` log a line a second for all losses, `tunnel_memory` hold one sum.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class Connection:
         events: Events | None = None,
         dial: Dial | None = None,
         reports: Throttle | None = None,
+        tunnel_memory: TunnelMemory | None = None,
     ) -> None:
         if cluster:
             check_name(cluster)
@@ -118,7 +120,8 @@ class Connection:
             clock,
             Subscriptions(linger=self.options.linger, settle=self.options.settle),
         )
-        self.tunnels = Tunnels(line, limits, clock, handler.on_tunnel if handler else None)
+        take = handler.on_tunnel if handler else None
+        self.tunnels = Tunnels(line, limits, clock, take, tunnel_memory)
         self.inbox = Inbox(line, limits, clock, handler) if handler else None
         self._keeper = Keeper(
             line,
@@ -383,7 +386,6 @@ class Connection:
             self._events.emit(name, peer=self._line.peer, cluster=self.cluster, **fields)
 
     # Inside: the end ----------------------------------------------------------------
-
     def _end(self, reason: str) -> None:
         """Nothing waits, and no timer runs, from now on."""
         self._line.link = None

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Final
 
-from actors.rules import count, need, value_of
+from actors.rules import count, need, optional, value_of
 
 __all__ = ["Allowance", "Limits", "Meter"]
 
@@ -60,12 +60,21 @@ class Limits:
     body: int = 16 * _MIB
     #: Tunnels open, or being opened, at once. (The real relay breaks at some 300.)
     tunnels: int = 256
-    #: Bytes of one tunnel that wait for its reader, and so its longest message.
+    #: Bytes of one tunnel that wait for its reader, at most.
     tunnel: int = 64 * _MIB
+    #: The longest message of a tunnel, if `tunnel` is not less: refused by its first chunk.
+    tunnel_message: int = 64 * _MIB
+    #: Bytes of all tunnels together that wait for their readers. Beyond: no more tunnels.
+    tunnel_bytes: int = 256 * _MIB
+    #: As `tunnel_bytes`, of tunnels of which no message has been verified yet. None:
+    #: whoever uses the connection verifies nothing.
+    unverified_bytes: int | None = None
 
     def __post_init__(self) -> None:
         for each in fields(self):
             rule = _ALLOWANCE if isinstance(each.default, Allowance) else _AT_LEAST_ONE
+            if each.default is None:
+                rule = optional(rule)
             need(rule, each.name, getattr(self, each.name))
 
 

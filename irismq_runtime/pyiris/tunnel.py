@@ -5,10 +5,11 @@ file waits where they say "not yet" and grants what its reader has taken.
 
 Why nothing here can deadlock: bytes are granted back when their message is
 taken, several messages at a time, and everything taken has been granted
-whenever nothing waits for the reader. Then the peer may send all of `buffer`
-but what an incomplete message holds, and no message longer than `buffer` is
-accepted; so the rest of any message always fits. A reader that does not read
-stops its peer, which is the point.
+whenever nothing waits for the reader. Then the peer may send all of the window
+but what an incomplete message holds, and the window is as long as the message
+that is under way: a longer one than it makes it grow, or is refused. So the
+rest of any message always fits. A reader that does not read stops its peer,
+which is the point. tunnel_memory.py says how large the window may be.
 
 A close first lets what was sent be taken by the relay: a close that follows
 its data too closely overtakes it there.
@@ -20,10 +21,12 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Final, Self
 
+from actors.errors import Overloaded
 from irismq_runtime.errors import MessageTooLarge, TunnelClosed
 from irismq_runtime.protocols.iris.packets import ClientTunnelClose, TunnelAllow, TunnelTransfer
 from irismq_runtime.protocols.iris.primitives import IrisProtocolError
 from irismq_runtime.protocols.iris.tunnel import TunnelReceiver, TunnelSender
+from irismq_runtime.pyiris.tunnel_memory import fixed_window
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from irismq_runtime.errors import ConnectionLost
     from irismq_runtime.protocols.iris.packets import Packet
     from irismq_runtime.pyiris.link import Link
+    from irismq_runtime.pyiris.tunnel_memory import TunnelWindow
 
 __all__ = ["Tunnel"]
 
@@ -48,6 +52,9 @@ _OURS: Final = "closed by this side"
 class Tunnel:
     """This end of a tunnel. Made by `Connection.tunnel` or by accepting one.
 
+    `buffer`: bytes of the longest message. `window`: what it may hold; as much as
+    `buffer` when there is none given.
+
     Loop thread only. One task may read while others send; messages of several
     senders go out whole, in the order of their calls.
     """
@@ -61,6 +68,7 @@ class Tunnel:
         buffer: int,
         clock: Clock,
         on_end: Callable[[Tunnel], None],
+        window: TunnelWindow | None = None,
     ) -> None:
         self.id = tunnel_id
         self._link = link
@@ -68,7 +76,8 @@ class Tunnel:
         self._on_end = on_end
         self._buffer = buffer
         self._sender = TunnelSender(chunk_limit)
-        self._receiver = TunnelReceiver(buffer, buffer)
+        self._held = fixed_window(buffer) if window is None else window
+        self._receiver = TunnelReceiver(self._held.size, buffer)
         self._offered = self._pulled = self._granted = 0
         self._window: int | None = None
         self._inbox: deque[bytes] = deque()
@@ -77,8 +86,17 @@ class Tunnel:
         self._waiters: list[asyncio.Future[None]] = []
         self._timer: TimerHandle | None = None
         self._error: TunnelClosed | None = None
+        #: Why what comes is not kept any more.
+        self._refused: Overloaded | None = None
         self._closing = self._close_sent = False
-        link.send(TunnelAllow(tunnel_id, buffer))
+        if self._held.size:
+            link.send(TunnelAllow(tunnel_id, self._held.size))
+
+    def __del__(self) -> None:
+        # One that the other end has closed keeps what was not read, as long as it lives.
+        held = getattr(self, "_held", None)
+        if held is not None:
+            held.close()
 
     async def send(self, body: bytes) -> None:
         """Send one message; returns when all of it is on its way.
@@ -107,9 +125,12 @@ class Tunnel:
 
         Raises `TunnelClosed` when there is none and the tunnel has ended, and
         at once after our own `close`. Its `__cause__` is the `ConnectionLost`
-        when the connection took the tunnel with it.
+        when the connection took the tunnel with it. Raises `Overloaded` when a
+        message came for which there is no room.
         """
         while not self._inbox or self._closing:
+            if self._refused is not None and not self._closing:
+                raise self._refused
             self._check_open()
             await self._change()
         body = self._inbox.popleft()
@@ -140,9 +161,18 @@ class Tunnel:
         while self._error is None:
             await self._change()
 
+    def verified(self) -> None:
+        """What came was from somebody who is known: its messages may fill the window."""
+        more = self._held.verify()
+        if more and self._error is None:
+            self._say(TunnelAllow(self.id, self._receiver.consumed(more)))
+
     def begin_close(self) -> None:
         """Begin what `close` waits for."""
-        if self._error is None and not self._closing:
+        self._inbox.clear()  # nobody may read it any more
+        if self._error is not None:
+            self._held.close()
+        elif not self._closing:
             self._closing = True
             self._timer = self._clock.call_later(_LINGER, self._send_close)
             self._advance_close()
@@ -177,7 +207,7 @@ class Tunnel:
 
     def on_transfer(self, size: int, chunk: bytes) -> None:
         """A chunk has come."""
-        if self._closing:
+        if self._closing or self._refused is not None or not self._has_room_untrusted(size):
             return
         try:
             message, discarded = self._receiver.take_untrusted(size, chunk)
@@ -198,6 +228,8 @@ class Tunnel:
         self._error.__cause__ = cause
         if self._timer is not None:
             self._timer.cancel()
+        self._receiver.drop()
+        self._held.close(sum(map(len, self._inbox)))
         self._on_end(self)
         self._wake()
 
@@ -222,12 +254,36 @@ class Tunnel:
         if self._link.up:
             self._link.send(packet)
 
+    def _has_room_untrusted(self, size: int) -> bool:
+        """Whether a message of the size that its first chunk declares can be kept."""
+        more = size - self._held.size
+        if more <= 0 or size > self._buffer:  # the receiver says what is wrong with it
+            return True
+        if self._held.grow(size):
+            self._say(TunnelAllow(self.id, self._receiver.consumed(more)))
+            return True
+        self._refused = Overloaded(
+            f"no room for a tunnel's message of {size:,} bytes: the tunnels of this node hold "
+            "what they may already"
+        )
+        self._wake()
+        return False
+
     def _give_back(self, length: int) -> None:
         """Note that `length` bytes were taken, and grant what is due."""
+        if self._error is not None:
+            self._held.shrink(min(length, self._held.size))
+            return
         self._taken += length
-        if self._error is None and (not self._inbox or self._taken >= _GRANT):
-            self._say(TunnelAllow(self.id, self._receiver.consumed(self._taken)))
-            self._taken = 0
+        if self._inbox and self._taken < min(_GRANT, self._held.size // 4):
+            return
+        taken, self._taken = self._taken, 0
+        larger = self._held.size - max(self._held.base, self._receiver.declared)
+        if larger > 0:
+            self._held.shrink(min(larger, taken))
+            taken -= min(larger, taken)
+        if taken:
+            self._say(TunnelAllow(self.id, self._receiver.consumed(taken)))
 
     def _advance_close(self) -> None:
         """Send the close as soon as the relay has granted back all that was sent."""

@@ -24,6 +24,7 @@ from irismq_runtime.protocols.iris.packets import (
 )
 from irismq_runtime.protocols.iris.tunnel import CONFIRM_SECONDS
 from irismq_runtime.pyiris.tunnel import Tunnel
+from irismq_runtime.pyiris.tunnel_memory import TunnelMemory, TunnelWindow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,10 +52,11 @@ _ACCEPT_SECONDS: Final = CONFIRM_SECONDS - 0.5
 class _Opening:
     """A tunnel that we asked for and the relay has not confirmed yet."""
 
-    __slots__ = ("cluster", "granted", "made", "timeout")
+    __slots__ = ("cluster", "granted", "made", "timeout", "window")
 
-    def __init__(self, cluster: str, timeout: float) -> None:
+    def __init__(self, cluster: str, timeout: float, window: TunnelWindow) -> None:
         self.cluster = cluster
+        self.window: TunnelWindow | None = window
         self.timeout = timeout
         #: A grant may overtake the confirmation.
         self.granted = 0
@@ -68,9 +70,17 @@ class _Opening:
 class Offer:
     """A tunnel that somebody asks this member for (`ports.InboundTunnel`)."""
 
-    __slots__ = ("_chunk_limit", "_init_id", "_link", "_settled", "_timer", "_tunnels")
+    __slots__ = ("_chunk_limit", "_init_id", "_link", "_settled", "_timer", "_tunnels", "_window")
 
-    def __init__(self, tunnels: Tunnels, link: Link, init: RelayTunnelInit, clock: Clock) -> None:
+    def __init__(
+        self,
+        tunnels: Tunnels,
+        link: Link,
+        init: RelayTunnelInit,
+        clock: Clock,
+        window: TunnelWindow | None,
+    ) -> None:
+        self._window = window
         self._tunnels = tunnels
         self._link = link
         self._init_id = init.init_id
@@ -99,21 +109,32 @@ class Offer:
         self._settled = True
         self._timer.cancel()
         self._tunnels.offers.discard(self)
+        if self._window is not None:
+            self._window.close()
+            self._window = None
 
     def _confirm(self) -> Tunnel:
+        window, self._window = self._window, None
         self.drop()
-        return self._tunnels.confirm(self._link, self._init_id, self._chunk_limit)
+        return self._tunnels.confirm(self._link, self._init_id, self._chunk_limit, window)
 
 
 class Tunnels:
     """All ends at this side of one connection. Loop thread only.
 
-    `take` gets what others offer; None on a connection that is no member.
+    `take` gets what others offer; None on a connection that is no member. `memory`
+    is what these tunnels may hold together, with others that share it; None: their own.
     """
 
     def __init__(
-        self, line: Line, limits: Limits, clock: Clock, take: Callable[[Offer], None] | None
+        self,
+        line: Line,
+        limits: Limits,
+        clock: Clock,
+        take: Callable[[Offer], None] | None,
+        memory: TunnelMemory | None = None,
     ) -> None:
+        self._memory = memory or TunnelMemory.of(limits)
         #: Inbound tunnels that were not accepted: no room, nobody, or too late.
         self.declined = 0
         #: Confirmations whose caller had gone; each was closed again.
@@ -137,7 +158,13 @@ class Tunnels:
         if len(self) >= self._limits.tunnels:
             raise Overloaded(f"{len(self)} tunnels are open on this connection already")
         link = self._line.require()
-        opening = _Opening(cluster, timeout)
+        window = self._memory.open()
+        if window is None:
+            raise Overloaded(
+                f"open tunnels hold all of the {self._memory.total:,} bytes that they may: close "
+                "some, or allow more (tunnel_bytes)"
+            )
+        opening = _Opening(cluster, timeout, window)
         tunnel_id = self._new_id()
         self._opening[tunnel_id] = opening
         late = self._clock.call_later(timeout, opening.fail, TunnelTimeout(cluster, timeout))
@@ -152,21 +179,26 @@ class Tunnels:
         finally:
             late.cancel()
             self._opening.pop(tunnel_id, None)
+            if opening.window is not None:
+                opening.window.close()
 
-    def confirm(self, link: Link, init_id: int, chunk_limit: int) -> Tunnel:
-        """Take an offer."""
+    def confirm(
+        self, link: Link, init_id: int, chunk_limit: int, window: TunnelWindow | None
+    ) -> Tunnel:
+        """Take an offer; without a window only to be closed."""
         tunnel_id = self._new_id()
         link.send(ClientTunnelConfirm(init_id, tunnel_id))
-        return self._made(tunnel_id, link, chunk_limit)
+        return self._made(tunnel_id, link, chunk_limit, window)
 
     # Packets --------------------------------------------------------------------
 
     def on_init(self, init: RelayTunnelInit) -> None:
         """Somebody asks this member for a tunnel."""
-        offer = Offer(self, self._line.require(), init, self._clock)
         full = len(self) >= self._limits.tunnels
+        window = None if full else self._memory.open()
+        offer = Offer(self, self._line.require(), init, self._clock, window)
         self.offers.add(offer)
-        if full or self._take is None or self._closing:
+        if window is None or self._take is None or self._closing:
             offer.decline()
             return
         try:
@@ -186,7 +218,8 @@ class Tunnels:
             opening.fail(TunnelTimeout(opening.cluster, opening.timeout))
         else:
             link = self._line.require()
-            tunnel = self._made(confirm.tunnel_id, link, confirm.chunk_limit)
+            window, opening.window = opening.window, None
+            tunnel = self._made(confirm.tunnel_id, link, confirm.chunk_limit, window)
             if opening.granted:
                 tunnel.on_allow(opening.granted)
             opening.made.set_result(tunnel)
@@ -238,14 +271,17 @@ class Tunnels:
         self._next_id += 1
         return self._next_id
 
-    def _made(self, tunnel_id: int, link: Link, chunk_limit: int) -> Tunnel:
+    def _made(
+        self, tunnel_id: int, link: Link, chunk_limit: int, window: TunnelWindow | None
+    ) -> Tunnel:
         tunnel = self._open[tunnel_id] = Tunnel(
             tunnel_id,
             link,
             chunk_limit=chunk_limit,
-            buffer=self._limits.tunnel,
+            buffer=min(self._limits.tunnel, self._limits.tunnel_message),
             clock=self._clock,
             on_end=self._forget,
+            window=TunnelWindow(self._memory, 0, 0, verified=True) if window is None else window,
         )
         return tunnel
 

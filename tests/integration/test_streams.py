@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from actors import Actor, receives
-from irismq_runtime import RemoteError, RuntimeFault, TunnelClosed
+from irismq_runtime import RemoteError, RuntimeFault, TunnelClosed, pyiris
 from supervisors import Supervisor, child
 from tests.integration.processes import running
 from tests.integration.service import Crash, Put, Reset, Who
@@ -279,3 +279,56 @@ async def test_the_member_too_hears_whether_its_caller_ended_in_order(reached):
         assert items == [3]
         assert isinstance(error, TunnelClosed)
         assert error.reason
+
+
+class Idle(Actor):
+    """Takes tunnels, and reads nothing until it is let go."""
+
+    address = "test.idle"
+
+    def __init__(self, gate: asyncio.Event) -> None:
+        self.gate = gate
+
+    async def on_tunnel(self, tunnel: Any) -> None:
+        await self.gate.wait()
+
+
+async def test_what_tunnels_hold_for_readers_that_do_not_read_is_bounded_for_all_of_them(reached):
+    held = 3 * 1024 * 1024
+    gate = asyncio.Event()
+    async with reached.node("one", tunnel_bytes=held) as one, reached.node("two") as two:
+        await one.start(child(Idle, gate))
+        await until(lambda: two.members("test.idle"))
+
+        async def fill():
+            async with two.ref("test.idle").tunnel(timeout=10.0) as tunnel:
+                while True:
+                    await tunnel.send(b"x" * 500_000)
+
+        filling = [asyncio.ensure_future(fill()) for _ in range(5)]
+        memory = one.parts.addresses._tunnel_memory
+        # Three windows of the longest message fit, and the rest is closed at once.
+        await until(lambda: sum(each.done() for each in filling) == 2)
+        assert memory.free < 1_040_384
+        gate.set()
+        endings = await asyncio.gather(*filling, return_exceptions=True)
+        assert {type(each) for each in endings} == {TunnelClosed}
+        await until(lambda: memory.free == held)
+
+
+async def test_a_stranger_without_a_key_makes_a_node_hold_next_to_nothing(reached):
+    keys = {"k": b"x" * 32}
+    async with reached.node("one", keys=keys) as one:
+        await one.start(child(Idle, asyncio.Event()))
+        memory = one.parts.addresses._tunnel_memory
+        host, port = reached.relay.host, reached.relay.port
+        async with pyiris.connect(host, port) as stranger:
+
+            async def junk():
+                async with stranger.tunnel("test.idle", timeout=10.0) as tunnel:
+                    await tunnel.send(b"j" * 5_000_000)
+                    await tunnel.receive()
+
+            endings = await asyncio.gather(*(junk() for _ in range(20)), return_exceptions=True)
+        assert {type(each) for each in endings} == {TunnelClosed}
+        await until(lambda: memory.free == memory.total)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from urllib.parse import quote
 
 import pytest
@@ -260,3 +261,10 @@ def test_a_nats_url_without_meaning_is_refused(text, option):
 @pytest.mark.parametrize("text", ["127.0.0.1:55555", "nats", "nats:4222", "host"])
 def test_the_address_of_a_relay_names_no_overlay(text):
     assert not names_overlay(text)
+
+
+@pytest.mark.parametrize("option", ["tunnel_bytes", "unverified_bytes"])
+@pytest.mark.parametrize("value", [0, -1, 0.5, math.nan, math.inf, 1024])
+def test_what_tunnels_may_hold_is_checked_at_the_start(option, value):
+    with pytest.raises(ConfigError, match=option):
+        NodeConfig(**{option: value})

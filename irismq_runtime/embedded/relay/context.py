@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from irismq_runtime.embedded.relay.tunnel_room import TunnelRoom
 from irismq_runtime.observe.throttle import Throttle
 
 if TYPE_CHECKING:
@@ -40,7 +41,13 @@ class RelayContext:
     end_turn: Callable[[], None]
     #: Slows the sender of this turn down.
     overrun: Callable[[], None]
+    #: What the clients of tunnels may make the relay hold.
+    tunnel_room: TunnelRoom = field(init=False)
     _reports: Throttle = field(default_factory=Throttle)
+
+    def __post_init__(self) -> None:
+        """Set aside what the options allow."""
+        self.tunnel_room = TunnelRoom(self.options.tunnel_bytes)
 
     def report_violation(self, violation: IrisProtocolError, cluster: str) -> None:
         """Log a violation, at most one a second as a warning."""

@@ -38,6 +38,9 @@ class RelayOptions:
     max_subscriptions: int = 10_000
     #: Tunnels of one connection, those being built included; one more drops it.
     max_tunnels: int = 10_000
+    #: Bytes that all tunnels together hold for clients that do not read, at most: what
+    #: their senders are granted, 4 MiB each while there is plenty. One more is refused.
+    tunnel_bytes: int = 256 * 1024 * 1024
     #: How long a connection that is being closed may take to read its last bytes.
     linger_seconds: float = 5.0
     #: How long `stop` waits for clients to take the last bytes.

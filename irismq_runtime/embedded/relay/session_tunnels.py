@@ -4,7 +4,9 @@ An initiator's tunnel has a result within its timeout. An acceptor confirms an
 offer within three seconds or its whole connection is dropped (the real relay's
 rule). Ids come from the client, at both kinds of ends; one that is taken is a
 violation. Packets for an unknown id are passed over: the end may have been
-closed by the other side while they were on their way.
+closed by the other side while they were on their way. What a client may send
+before it is taken is lent out of one sum; where none is left, a tunnel that is
+asked for times out at once, and one that is taken is closed.
 """
 
 from __future__ import annotations
@@ -80,7 +82,9 @@ class SessionTunnels:
         self._session.send_tunnel(packet)
 
     def tunnel_over(self, half: Half) -> None:
-        """Forget the id of an end that is over."""
+        """Forget the id of an end that is over, and take back what it was lent."""
+        self._context.tunnel_room.give_back(half.lent)
+        half.lent = 0
         if self._ends.get(half.id) is half:
             del self._ends[half.id]
 
@@ -102,10 +106,13 @@ class SessionTunnels:
     def on_init(self, packet: ClientTunnelInit) -> None:
         """The client asks for a tunnel."""
         self._context.counters.tunnels += 1
-        tunnel = Tunnel(self, packet.id)
+        tunnel = Tunnel(self, packet.id, 0)
         self._add(tunnel.initiator)
         self._asked[packet.id] = tunnel
         tunnel.tick = self._context.timeouts.note(tunnel, packet.timeout_ms)
+        if not tunnel.initiator.lent:
+            tunnel.expire()
+            return
         found = self._context.back_end.open_tunnel(packet.cluster, tunnel)
         if not found and not self._context.faults.silent_when_unknown:
             tunnel.expire()
@@ -117,9 +124,12 @@ class SessionTunnels:
             return
         tunnel, timer = offer
         timer.cancel()
-        half = Half(self, packet.tunnel_id)
+        half = Half(self, packet.tunnel_id, 0)
         self._add(half)
-        tunnel.accept(half)
+        if half.lent:
+            tunnel.accept(half)
+        else:
+            half.close("the relay has no room for more tunnels")
 
     def on_allow(self, packet: TunnelAllow) -> None:
         """The client grants room at one of its ends."""
@@ -167,6 +177,7 @@ class SessionTunnels:
         if len(self) >= self._context.options.max_tunnels:
             raise IrisProtocolError(f"more than {len(self)} tunnels")
         self._ends[half.id] = half
+        half.lent = self._context.tunnel_room.lend()
 
     def _unconfirmed(self, key: int) -> None:
         del self._offers[key]

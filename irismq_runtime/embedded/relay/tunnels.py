@@ -5,7 +5,8 @@ back end; a member's session is offered it, and its client confirms, naming its
 end; then both ends are granted the relay's allowance and chunks pass. A half
 forwards a chunk when its client has granted room for it and reads what it is
 sent; only then is the other client granted its bytes again. So a tunnel never
-holds more than the relay's allowance in each direction.
+holds more than the relay's allowance in each direction, which is lent to it by
+the session (`lent`): out of a sum for all tunnels.
 
 A graceful close follows what was sent before it; the other client sees it
 after the last chunk. What comes for an end that is closed is passed over, as
@@ -104,10 +105,22 @@ class Offer(Protocol):
 class Half:
     """The relay's side of one end: `id` is what that client calls its end."""
 
-    __slots__ = ("_allowance", "_closing", "_granted", "_owner", "_peer", "_queue", "_room", "id")
+    __slots__ = (
+        "_allowance",
+        "_closing",
+        "_granted",
+        "_owner",
+        "_peer",
+        "_queue",
+        "_room",
+        "id",
+        "lent",
+    )
 
-    def __init__(self, owner: TunnelOwner, tunnel_id: int) -> None:
+    def __init__(self, owner: TunnelOwner, tunnel_id: int, lent: int = RELAY_ALLOWANCE) -> None:
         self.id = tunnel_id
+        #: Bytes that this client, or one that has closed before it, may make the relay hold.
+        self.lent = lent
         self._owner = owner
         self._peer: Peer | None = None
         #: Bytes that this client may still send.
@@ -121,8 +134,8 @@ class Half:
     def open(self, peer: Peer) -> None:
         """Both ends are known: let this client send."""
         self._peer = peer
-        self._granted = RELAY_ALLOWANCE
-        self._owner.send_tunnel(TunnelAllow(self.id, RELAY_ALLOWANCE))
+        self._granted = self.lent
+        self._owner.send_tunnel(TunnelAllow(self.id, self.lent))
 
     def transfer_untrusted(self, size: int, chunk: bytes) -> None:
         """This client sent a chunk. Raises `IrisProtocolError` over its allowance."""
@@ -179,6 +192,9 @@ class Half:
         """This client closes, or is gone: end this half, and the other after its last chunk."""
         peer, self._peer = self._peer, None
         self._queue.clear()
+        if isinstance(peer, Half):  # it goes on holding what this client sent
+            peer.lent += self.lent
+            self.lent = 0
         self._end(reason)
         if peer is not None:
             peer.peer_closed(reason, at_once=at_once)
@@ -205,9 +221,9 @@ class Tunnel:
 
     __slots__ = ("_owner", "_told", "chunk_limit", "done", "id", "initiator", "tick")
 
-    def __init__(self, owner: TunnelOwner, tunnel_id: int) -> None:
+    def __init__(self, owner: TunnelOwner, tunnel_id: int, lent: int = RELAY_ALLOWANCE) -> None:
         self.id = tunnel_id
-        self.initiator = Half(owner, tunnel_id)
+        self.initiator = Half(owner, tunnel_id, lent)
         self.chunk_limit = CHUNK_LIMIT
         self.done = False
         #: Its place among the relay's deadlines.

@@ -130,6 +130,16 @@ class TunnelReceiver:
         """Bytes of an incomplete message held now."""
         return self._size - self._want
 
+    @property
+    def declared(self) -> int:
+        """Bytes of the whole message of which a part is held; 0 when there is none."""
+        return self._size
+
+    def drop(self) -> None:
+        """Forget the incomplete message: no more is to come."""
+        self._parts.clear()
+        self._want = self._size = 0
+
     def consumed(self, length: int) -> int:
         """Say that `length` bytes were taken; returns what to grant the peer."""
         self._allowance += length
