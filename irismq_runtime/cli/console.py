@@ -3,6 +3,9 @@
 Results go to standard output, everything else to standard error. An error is one
 line that says what to do. JSON is printed plain when the output is no terminal,
 so that it can be piped; a reader that goes away ends the command quietly.
+
+Whatever is printed passes `safe_text` here, and nowhere else: nothing that a terminal
+obeys leaves, and no login of a URL but in data that was asked for.
 """
 
 from __future__ import annotations
@@ -17,7 +20,9 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 import msgspec
 import typer
 from rich.console import Console
+from rich.highlighter import JSONHighlighter
 from rich.measure import Measurement
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -27,10 +32,13 @@ from irismq_runtime.cli import codes
 from irismq_runtime.cli.advice import START_DEV
 from irismq_runtime.errors import ConfigError, NotConnected, RemoteError, RuntimeFault
 from irismq_runtime.loop import run
+from irismq_runtime.safe_text import safe, visible, visible_json, without_logins
 from supervisors import ChildStartFailed, SpecError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+
+    from rich.console import ConsoleOptions, RenderableType
 
 __all__ = [
     "TABLE_WIDTH",
@@ -48,7 +56,21 @@ __all__ = [
 T = TypeVar("T")
 
 
-class _Results(Console):
+class _Shown(Console):
+    """Renders what is not printable as escapes, whoever put it where: rich's own codes stay."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterator[Segment]:
+        """Rich's, with each text made visible; all that is printed comes by here."""
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text.isprintable():
+                yield segment
+            else:
+                yield Segment(visible(segment.text), segment.style)
+
+
+class _Results(_Shown):
     """Raises `BrokenPipeError` when its reader is gone, and so ends the command."""
 
     def on_broken_pipe(self) -> None:
@@ -56,7 +78,7 @@ class _Results(Console):
         raise  # noqa: PLE0704  # called where it is handled
 
 
-class _Remarks(Console):
+class _Remarks(_Shown):
     """Falls silent when its reader is gone: a node goes on without one."""
 
     def on_broken_pipe(self) -> None:
@@ -76,16 +98,14 @@ err = _Remarks(stderr=True, emoji=False)
 
 def fail(text: str, code: int = codes.FAILED) -> NoReturn:
     """Print one line and end with `code`."""
-    line = f"irismq: {printable(' '.join(text.split()))}"
+    line = f"irismq: {safe(' '.join(text.split()))}"
     err.print(line, style="bold red", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(code)
 
 
 def printable(text: str) -> str:
-    """Return `text`, which may be a stranger's, with what a terminal would obey escaped."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    """Return `text`, which may be a stranger's, on one line, as it may be shown."""
+    return safe(text)
 
 
 def print_rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -198,11 +218,16 @@ _PLAIN: Final[tuple[tuple[Any, Callable[[Any], Any]], ...]] = (
 )
 
 
-def print_json(value: Any) -> None:
-    """Print a result; coloured and indented on a terminal, one line elsewhere."""
+def print_json(value: Any, *, data: bool = False) -> None:
+    """Print a result; coloured and indented on a terminal, one line elsewhere.
+
+    `data`: it is what somebody sent, and not what is said of it: URLs keep their logins.
+    """
     plain = to_plain(value)
+    document = json.dumps(plain, ensure_ascii=False, indent=2 if out.is_terminal else None)
+    document = visible_json(document if data else without_logins(document))
     if out.is_terminal:
-        out.print_json(data=plain)
+        out.print(JSONHighlighter()(Text(document)), soft_wrap=True)
         return
-    sys.stdout.write(json.dumps(plain, ensure_ascii=False) + "\n")
+    sys.stdout.write(f"{document}\n")
     sys.stdout.flush()

@@ -69,7 +69,7 @@ def show(
     rows = execute(_rows(nsqd, address, limit, Filter((letter_id,)), full=True))
     if not rows:
         fail(f"{address} has no dead letter whose id begins with {letter_id!r}")
-    print_json(rows[0])
+    print_json(rows[0], data=True)
 
 
 @app.command()

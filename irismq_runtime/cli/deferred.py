@@ -56,10 +56,11 @@ def _explain_names() -> None:
     from irismq_runtime.cli.answers import Level
     from irismq_runtime.cli.doctor.judgement import judge_names
     from irismq_runtime.cli.doctor.machine import look_at_names
+    from irismq_runtime.safe_text import safe
 
     bad = [finding for finding in judge_names(look_at_names()) if finding.level is Level.BAD]
     for finding in bad:
-        sys.stderr.write(f"irismq: {finding.line}\n")
+        sys.stderr.write(f"irismq: {safe(finding.line)}\n")
     if bad:
         raise SystemExit(codes.USAGE)
 

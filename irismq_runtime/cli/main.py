@@ -138,9 +138,20 @@ def _options(
 ) -> None:
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO,
-        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
         stream=sys.stderr,
     )
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(_Lines("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+
+
+class _Lines(logging.Formatter):
+    """A record as one line, and indented ones below it for what has several."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the lines, without the last end: see `safe_text`."""
+        from irismq_runtime.safe_text import safe_lines
+
+        return safe_lines(super().format(record))
 
 
 def main() -> None:
@@ -153,7 +164,9 @@ def main() -> None:
     try:
         _run()
     except Exception:  # what a command did not expect is ours to mend
-        traceback.print_exc()
+        from irismq_runtime.safe_text import safe
+
+        sys.stderr.write(safe(traceback.format_exc(), "\n\t"))
         sys.stderr.write(
             "irismq: this is an error of irismq itself; please report it, with the lines above\n"
         )

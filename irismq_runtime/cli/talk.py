@@ -65,7 +65,7 @@ def ask(
             node.parts.outbound.packer.plain_unknown = True
             ref = node.ref(address)
             if not everyone:
-                print_json(await ref.ask(message, timeout=timeout))
+                print_json(await ref.ask(message, timeout=timeout), data=True)
                 return
             gathered = await ref.ask_all(message, timeout=timeout)
             print_json(

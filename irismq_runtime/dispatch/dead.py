@@ -10,8 +10,8 @@ from __future__ import annotations
 import traceback
 from typing import TYPE_CHECKING, Final
 
-from actors.texts import sendable
 from irismq_runtime.observe.logs import shorten
+from irismq_runtime.safe_text import safe
 from irismq_runtime.wire import DeadRecord
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ def dead_record(
         address=address,
         id=b"" if envelope is None else envelope.id,
         attempts=stored.attempts,
-        reason=sendable(reason),
-        error="" if error is None else sendable(f"{type(error).__name__}: {_text(error)}"),
-        traceback="" if error is None else sendable(_trace(error)),
+        reason=safe(reason, "\n\t"),
+        error="" if error is None else safe(f"{type(error).__name__}: {_text(error)}"),
+        traceback="" if error is None else safe(_trace(error), "\n\t"),
         time=incoming.clock.time(),
         node=incoming.packer.node_id,
     )

@@ -14,6 +14,8 @@ import select
 import signal
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 
+from irismq_runtime.safe_text import safe
+
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
@@ -76,7 +78,7 @@ def say_and_exit(code: int, text: str) -> NoReturn:
     """
     with contextlib.suppress(OSError, ValueError):
         if select.select([], [2], [], 0)[1]:
-            os.write(2, text.encode("utf-8", "backslashreplace"))
+            os.write(2, safe(text, "\n").encode())
     os._exit(code)
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from actors import LoopClock
 from irismq_runtime.errors import ConfigError
+from irismq_runtime.safe_text import safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -112,7 +113,7 @@ class ServiceManager:
 
     def say(self, status: str) -> None:
         """Show one line as the status of the unit."""
-        line = " ".join(status.split())[:_STATUS]
+        line = safe(" ".join(status.split()))[:_STATUS]
         if line != self._status:
             self._status = line
             self._send(f"STATUS={line}")

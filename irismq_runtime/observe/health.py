@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from irismq_runtime.safe_text import safe
+
 __all__ = ["Check", "Health"]
 
 
@@ -47,7 +49,7 @@ class Health:
     @property
     def reasons(self) -> tuple[str, ...]:
         """One line for each check that failed: "name: reason"."""
-        return tuple(f"{check.name}: {check.reason}" for check in self.checks if not check.ok)
+        return tuple(safe(f"{each.name}: {each.reason}") for each in self.checks if not each.ok)
 
     def to_dict(self) -> dict[str, object]:
         """Return the health as a value for JSON."""
@@ -59,7 +61,7 @@ class Health:
                 {
                     "name": c.name,
                     "ok": c.ok,
-                    "reason": c.reason,
+                    "reason": safe(c.reason),
                     "vital": c.vital,
                     "advisory": c.advisory,
                 }

@@ -6,7 +6,8 @@
 
 `actor` is there when the line was written by an actor's code. Everything that the
 caller gave as `extra` is in it as plain values; of an object of a user, its
-type. Tracebacks are text, without the values of variables.
+type. Tracebacks are text, without the values of variables. The line passes `safe_text`:
+nothing that a terminal obeys is in it, and no login of a URL.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any, Final
 
 from actors._current import current_ref
 from irismq_runtime.observe.records import plain
+from irismq_runtime.safe_text import visible_json, without_logins
 
 __all__ = ["JsonLines"]
 
@@ -45,4 +47,5 @@ class JsonLines(logging.Formatter):
                 line[name] = plain(value)
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)[-_LONGEST_TRACEBACK:]
-        return json.dumps(line, ensure_ascii=False, default=lambda value: type(value).__name__)
+        text = json.dumps(line, ensure_ascii=False, default=lambda value: type(value).__name__)
+        return visible_json(without_logins(text))

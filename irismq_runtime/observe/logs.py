@@ -16,6 +16,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from irismq_runtime.observe.throttle import Throttle
+from irismq_runtime.safe_text import safe
 
 if TYPE_CHECKING:
     from actors.clock import Clock, TimerHandle
@@ -27,7 +28,7 @@ _MAX_TEXT: Final = 300
 
 def shorten(value: object, limit: int = _MAX_TEXT) -> str:
     """Return `value` as text on one line, at most `limit` characters."""
-    text = " ".join(str(value).split())
+    text = safe(" ".join(str(value).split()))
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 

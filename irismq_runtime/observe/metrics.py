@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from irismq_runtime.errors import ConfigError
+from irismq_runtime.safe_text import safe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -102,5 +103,6 @@ def _families(samples: Iterable[Sample]) -> list[Metric]:
         # A counter's family is named without the suffix that its samples carry.
         family = name.removesuffix("_total") if sample.kind == "counter" else name
         metric = families.setdefault(family, Metric(family, sample.help, sample.kind))
-        metric.add_sample(f"{name}{sample.part}", dict(sample.labels), sample.value)
+        labels = {key: safe(text, "\n") for key, text in sample.labels.items()}
+        metric.add_sample(f"{name}{sample.part}", labels, sample.value)
     return list(families.values())

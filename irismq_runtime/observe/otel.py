@@ -10,6 +10,7 @@ says is, as everywhere in OpenTelemetry.
 from __future__ import annotations
 
 import re
+import traceback
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
@@ -27,6 +28,7 @@ from opentelemetry.trace import (
 
 from actors import message_name
 from irismq_runtime.observe.tracing import TRACEPARENT
+from irismq_runtime.safe_text import safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -364,9 +366,14 @@ def _fail(span: trace.Span, error: BaseException | None, kind: str = "") -> None
     if error is None:
         span.set_status(Status(StatusCode.ERROR, kind))
         return
-    span.record_exception(error)
+    text = safe(str(error), "\n\t")
+    said = {
+        "exception.message": text,
+        "exception.stacktrace": safe("".join(traceback.format_exception(error)), "\n\t"),
+    }
+    span.record_exception(error, said)
     span.set_attribute("error.type", type(error).__qualname__)
-    span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))
+    span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {text}"))
 
 
 def _type_name(message: object) -> str:

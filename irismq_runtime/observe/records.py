@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from actors import ActorRef, BlockedLoop, DeadLetter, Exit, SlowHandler
 from irismq_runtime.observe.logs import shorten
+from irismq_runtime.safe_text import safe
 from supervisors import Report
 from supervisors.reports import exit_dict
 
@@ -94,13 +95,13 @@ def plain(value: Any) -> Any:
         case None | bool() | int() | float():
             made = value
         case str():
-            made = value if len(value) <= _LONGEST else shorten(value, _LONGEST)
+            made = safe(value if len(value) <= _LONGEST else shorten(value, _LONGEST), "\n\t")
         case tuple() | list():
             made = [plain(each) for each in value]
-        case Exit():
-            made = exit_dict(value)
-        case Report():
-            made = value.to_dict()
+        case dict():
+            made = {key: plain(each) for key, each in value.items()}
+        case Exit() | Report():
+            made = plain(exit_dict(value) if isinstance(value, Exit) else value.to_dict())
         case DeadLetter():
             made = {
                 "type": type(value.message).__name__,

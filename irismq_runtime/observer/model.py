@@ -8,9 +8,12 @@ None, never 0.
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
+
+from irismq_runtime.safe_text import visible_json, without_logins
 
 __all__ = [
     "Broker",
@@ -216,5 +219,12 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 def to_json(value: Any) -> bytes:
-    """A snapshot, a part of one, or plain values around such, as JSON."""
-    return _encode(value)
+    """A snapshot, a part of one, or plain values around such, as JSON.
+
+    What other nodes say passes here: no control leaves as it is, and no login of a URL.
+    """
+    try:
+        document = _encode(value).decode()
+    except UnicodeEncodeError:  # half of a character
+        document = json.dumps(msgspec.to_builtins(value))
+    return visible_json(without_logins(document)).encode()

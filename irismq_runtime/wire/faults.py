@@ -37,6 +37,7 @@ from irismq_runtime.errors import (
     UnknownType,
     ValidationError,
 )
+from irismq_runtime.safe_text import safe
 from irismq_runtime.wire.entries import refuse_twice_untrusted
 
 if TYPE_CHECKING:
@@ -263,13 +264,14 @@ def _type_name(error: BaseException) -> str:
 
 def _text(error: BaseException) -> str:
     try:
-        return _shorten(str(error), _MAX_TEXT)
+        return _shorten(safe(str(error), "\n\t"), _MAX_TEXT)
     except Exception as failure:  # an exception's own __str__ may do anything
         return f"(its text cannot be had: {type(failure).__name__})"
 
 
 def _traceback(error: BaseException) -> str:
     try:
-        return "".join(traceback.TracebackException.from_exception(error, limit=-40).format())
+        lines = traceback.TracebackException.from_exception(error, limit=-40).format()
+        return safe("".join(lines), "\n\t")
     except Exception as failure:  # __str__, __cause__ and source lines are the user's
         return f"(no traceback: {type(failure).__name__})"

@@ -52,7 +52,17 @@ function place(parent, at, want, kept) {
   return placeElement(parent, at, want, node);
 }
 
-function placeText(parent, at, text) {
+// What a browser would obey or not show (controls, changes of direction, halves of
+// characters) as an escape. Here, since an address goes back to the server as it is.
+const UNSEEN = /[\p{C}\p{Zl}\p{Zp}]/gu;
+
+export function visible(text) {
+  return text.replace(UNSEEN, (c) =>
+    c === "\n" || c === "\t" ? c : `\\u{${c.codePointAt(0).toString(16).padStart(4, "0")}}`);
+}
+
+function placeText(parent, at, raw) {
+  const text = visible(raw);
   if (at && at.nodeType === Node.TEXT_NODE) {
     if (at.data !== text) at.data = text;
     return at;
@@ -97,7 +107,7 @@ function set(node, name, value) {
     const now = value === undefined ? false : value;
     if (node[name] !== now) node[name] = now;
   } else if (value === undefined || value === null || value === false) node.removeAttribute(name);
-  else node.setAttribute(name, value === true ? "" : value);
+  else node.setAttribute(name, value === true ? "" : name === "title" ? visible(String(value)) : value);
 }
 
 function same(one, other) {
