@@ -11,22 +11,25 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
 from irismq_runtime.errors import ConfigError
+from irismq_runtime.observe.http_server import bounded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from irismq_runtime.observe.health import Health
+    from irismq_runtime.observe.http_server import BoundedServer
 
 __all__ = ["Endpoint"]
 
 #: Seconds that a client has for its request, or stays silent.
 _LIMIT: Final = 5
 _MAX_REQUEST: Final = 8192
+#: Connections at once; for one more the oldest is closed, and a probe is answered.
+_MOST: Final = 64
 
 
 class Endpoint:
@@ -44,7 +47,7 @@ class Endpoint:
         self._metrics = metrics
         self._host = host
         self._port = port
-        self._server: HTTPServer | None = None
+        self._server: BoundedServer | None = None
 
     @property
     def port(self) -> int:
@@ -61,13 +64,15 @@ class Endpoint:
         )
         sockets = await asyncio.to_thread(bind_sockets, self._port, self._host)
         self._port = sockets[0].getsockname()[1]
-        self._server = HTTPServer(
+        self._server = bounded(
             application,
+            most=_MOST,
+            most_of_one=_MOST,
+            seconds=_LIMIT,
+            makes_room=True,
             no_keep_alive=True,
             max_header_size=_MAX_REQUEST,
             max_body_size=_MAX_REQUEST,
-            idle_connection_timeout=_LIMIT,
-            body_timeout=_LIMIT,
         )
         self._server.add_sockets(sockets)
 

@@ -14,7 +14,8 @@ when a browser is tricked into asking for them:
 from __future__ import annotations
 
 import hmac
-import ipaddress
+
+from irismq_runtime.observe.http_guard import ELSEWHERE, is_cross_site, is_own_name
 
 __all__ = ["Guard"]
 
@@ -24,35 +25,16 @@ class Guard:
 
     def __init__(self, token: str, host: str) -> None:
         self._token = token.encode()
-        self._names = {"localhost", host.lower()}
+        self._names = {host.lower()}
 
     def refusal(self, host: str, origin: str | None, fetch_site: str | None) -> str:
         """Why a request is not answered at all; "" when it is."""
-        if not self._is_ours(host):
+        if not is_own_name(host, self._names):
             return f"this is not {host[:100]!r}: use an address, or localhost"
-        if origin is not None and origin.partition("://")[2].lower() != host.lower():
-            return "another site's page has no business here"
-        if fetch_site not in {None, "same-origin", "none"}:
-            return "another site's page has no business here"
+        if is_cross_site(host, origin, fetch_site):
+            return ELSEWHERE
         return ""
 
     def may_act(self, token: str | None) -> bool:
         """Whether `token` is the one. Takes the same time for every wrong one."""
         return hmac.compare_digest((token or "").encode("utf-8", "replace"), self._token)
-
-    def _is_ours(self, host: str) -> bool:
-        name = _name(host)
-        if name in self._names:
-            return True
-        try:
-            ipaddress.ip_address(name)
-        except ValueError:
-            return False
-        return True
-
-
-def _name(host: str) -> str:
-    """The host of `host:port`, without brackets, in small letters."""
-    if host.startswith("["):
-        return host[1:].partition("]")[0].lower()
-    return host.rpartition(":")[0].lower() if ":" in host else host.lower()

@@ -13,10 +13,10 @@ import secrets
 from importlib import resources
 from typing import TYPE_CHECKING, Final, Self
 
-from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application
 
+from irismq_runtime.observe.http_server import bounded
 from irismq_runtime.observer.desk import Desk
 from irismq_runtime.observer.guard import Guard
 from irismq_runtime.observer.handlers import Shared, routes
@@ -27,12 +27,18 @@ if TYPE_CHECKING:
 
     from tornado.web import RequestHandler
 
+    from irismq_runtime.observe.http_server import BoundedServer
     from irismq_runtime.observer.gatherer import Gatherer
 
 __all__ = ["ObserverPage", "new_token"]
 
 _LOG = logging.getLogger("irismq.observer")
 _MOST_BODY: Final = 256 * 1024
+#: Connections at once, in all and from one address: a browser takes six and a stream.
+_MOST: Final = 192
+_MOST_OF_ONE: Final = 128
+#: Seconds for the headers of a request, for its body, and between two requests.
+_LIMIT: Final = 15
 #: Seconds for streams to notice the end.
 _GRACE: Final = 2.0
 _TYPES: Final = {
@@ -70,7 +76,7 @@ class ObserverPage:
         self._token = token
         self._host = host
         self.port = port
-        self._server: HTTPServer | None = None
+        self._server: BoundedServer | None = None
         self._shared: Shared | None = None
 
     @property
@@ -89,11 +95,13 @@ class ObserverPage:
         self._shared = Shared(self._gatherer, self._desk, self._guard, files)
         application = Application(routes(self._shared), log_function=_log, compress_response=False)
         sockets = await asyncio.to_thread(bind_sockets, self.port, self._host)
-        self._server = HTTPServer(
+        self._server = bounded(
             application,
+            most=_MOST,
+            most_of_one=_MOST_OF_ONE,
+            seconds=_LIMIT,
             max_body_size=_MOST_BODY,
             max_header_size=16 * 1024,
-            idle_connection_timeout=60,
         )
         self._server.add_sockets(sockets)
         self.port = sockets[0].getsockname()[1]

@@ -177,3 +177,49 @@ async def test_topics_and_channels_are_made_and_deleted(server):
     assert (await topic_stats(server, "t"))["depth"] == 0
     assert await call(server, "POST", "/topic/delete?topic=t") == (200, b"")
     assert await topic_stats(server, "t") is None
+
+
+def _asked(path: str, *headers: str, method: str = "POST") -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", *headers, "Connection: close", "Content-Length: 1"]
+    return "\r\n".join([*lines, "", "x"]).encode()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        ("Host: 127.0.0.1:4151", "Origin: https://evil.example"),
+        ("Host: 127.0.0.1:4151", "Origin: null"),
+        ("Host: 127.0.0.1:4151", "Origin: http://127.0.0.1:1"),
+        ("Host: localhost:4151", "Sec-Fetch-Site: cross-site"),
+        ("Host: localhost:4151", "Sec-Fetch-Site: same-site"),
+        ("Host: evil.example:4151", "Origin: http://evil.example:4151"),
+        ("Host: evil.example:4151", "Sec-Fetch-Site: same-origin"),
+        ("Host: evil.example:4151",),
+        ("Host: evil", "Origin: http://evil"),
+    ],
+)
+async def test_another_sites_page_changes_nothing(headers):
+    """156: a page that a browser had open could publish, empty and delete."""
+    async with nsqd_server("embedded") as server:
+        for path in ("/pub?topic=t", "/topic/create?topic=t", "/topic/delete?topic=t"):
+            status, _, _ = await exchange(server.http_port, _asked(path, *headers))
+            assert status == 403
+        _, body = await call(server, "GET", "/stats?format=json")
+        assert json.loads(body)["topics"] == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        ("Host: 127.0.0.1:4151",),
+        ("Host: localhost",),
+        ("Host: [::1]:4151",),
+        ("Host: nsqd:4151",),
+        ("Host: 127.0.0.1:4151", "Origin: http://127.0.0.1:4151", "Sec-Fetch-Site: same-origin"),
+        ("Host: 127.0.0.1:4151", "User-Agent: Go-http-client/1.1"),
+    ],
+)
+async def test_programs_and_this_site_go_on(headers):
+    async with nsqd_server("embedded") as server:
+        status, _, body = await exchange(server.http_port, _asked("/pub?topic=t", *headers))
+        assert (status, body) == (200, b"OK")

@@ -153,8 +153,9 @@ def test_systemd_is_told_one_clean_line(tmp_path: Path):
 
 
 def test_a_trace_holds_the_error_cleanly():
-    otel = pytest.importorskip("irismq_runtime.observe.otel")
     from opentelemetry.sdk.trace import TracerProvider
+
+    from irismq_runtime.observe import otel
 
     span = TracerProvider().get_tracer("t").start_span("s")
     otel._fail(span, Told(HOSTILE))

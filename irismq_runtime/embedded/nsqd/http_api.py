@@ -3,7 +3,9 @@
 Paths, parameters, status codes and messages are nsqd's, so its tools work here.
 Not here by design: /config (options do not change while the server runs) and
 /debug/pprof (Go's profiler). A request body is refused by its declared length
-before it is read, and by what has come when it declares none.
+before it is read, and by what has come when it declares none. What changes something
+is refused to another site's page in a browser, which nsqd would do; programs send
+neither `Origin` nor `Sec-Fetch-Site`, and go on as with nsqd.
 """
 
 from __future__ import annotations
@@ -12,11 +14,12 @@ import json
 import socket
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tornado.httpserver import HTTPServer
 from tornado.web import Application, RequestHandler, stream_request_body
 
 from irismq_runtime.embedded.nsqd.options import VERSION
 from irismq_runtime.embedded.nsqd.stats import health, stats_text, stats_value
+from irismq_runtime.observe.http_guard import is_cross_site, is_own_name
+from irismq_runtime.observe.http_server import bounded
 from irismq_runtime.protocols.nsq.batch import decode_batch_untrusted
 from irismq_runtime.protocols.nsq.errors import NsqProtocolError
 from irismq_runtime.protocols.nsq.names import is_valid_name
@@ -31,6 +34,11 @@ if TYPE_CHECKING:
 
 __all__ = ["HttpApi"]
 
+#: Connections at once: many more than tools and publishers keep.
+_MOST = 512
+#: Seconds for a body; and between two requests: Go's client keeps connections for 90.
+_BODY_SECONDS = 30.0
+_IDLE_SECONDS = 120.0
 _TRUE = {"true", "1"}
 _FALSE = {"false", "0"}
 
@@ -264,8 +272,27 @@ class _Handler(RequestHandler):
             self._answer_refusal(_Refusal(404, "NOT_FOUND"))
         elif route[0] != self.request.method:
             self._answer_refusal(_Refusal(405, "METHOD_NOT_ALLOWED"))
+        elif route[0] == "POST" and self._is_foreign():
+            self._answer_refusal(_Refusal(403, "CROSS_SITE"))
         elif declared.isdigit() and int(declared[:20]) > self._limit:
             self._answer_refusal(_Refusal(413, self._too_big))
+
+    def _is_foreign(self) -> bool:
+        """Whether a browser was tricked into this; see http_guard.
+
+        Where only this machine can reach the port, a name in `Host` that is neither
+        of it nor an address was pointed here; one without a dot is of this network,
+        as in a compose file, and nobody else's name server has it.
+        """
+        headers, host = self.request.headers, self.request.host
+        origin, site = headers.get("Origin"), headers.get("Sec-Fetch-Site")
+        names = {self._context.host.lower(), socket.gethostname().lower()}
+        by_browser = origin is not None or site is not None
+        near = self._context.host.startswith("127.") or self._context.host in {"localhost", "::1"}
+        known = is_own_name(host, names) or (not by_browser and "." not in host)
+        if (by_browser or near) and not known:
+            return True
+        return is_cross_site(host, origin, site)
 
     def data_received(self, chunk: bytes) -> None:
         if len(self._body) <= self._limit:
@@ -317,8 +344,13 @@ class HttpApi:
         application = Application(
             [(r"/.*", _Handler, {"context": context})], log_function=lambda _: None
         )
-        self._server = HTTPServer(
-            application, max_body_size=context.options.max_body_size + 1024 * 1024
+        self._server = bounded(
+            application,
+            most=_MOST,
+            most_of_one=_MOST,
+            seconds=_BODY_SECONDS,
+            idle=_IDLE_SECONDS,
+            max_body_size=context.options.max_body_size + 1024 * 1024,
         )
         self._listener = listener
 
