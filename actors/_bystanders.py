@@ -9,7 +9,6 @@ Those who watch the slot stay until the slot has ended.
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from actors.exits import Exit, Terminated
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from actors._ending import Ending
     from actors._mailbox import Mailbox
     from actors.clock import TimerHandle
     from actors.delivery import Parcel
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from actors.timers import Timer
 
 __all__ = ["Bystanders"]
-
-logger = logging.getLogger("actors")
 
 
 def _unanswered(exit_: Exit | None) -> Outcome:
@@ -56,26 +54,23 @@ class Bystanders:
         #: Called once when this incarnation is over.
         self.at_end: list[Callable[[], None]] = []
 
-    def put_away(self, cell: Mailbox) -> None:
+    def put_away(self, cell: Ending) -> None:
         """The incarnation is over, as `cell.exit` says."""
+        system = cell.system
         for timer in tuple(self.timers):
             timer.cancel()
-        for ref in tuple(self.watching):
-            ref.remove_watcher(cell.ref)
-        self.watching.clear()
+        watching, self.watching = self.watching, {}
+        for ref in watching:
+            system.attempt(cell, ref.remove_watcher, cell.ref)
         self.unstash(cell)
         owed, self.owed = self.owed, {}
         for parcel, due in owed.items():
             if due is not None:
                 due.cancel()
-            parcel.fail(_unanswered(cell.exit))
+            system.attempt(cell, parcel.fail, _unanswered(cell.exit))
         at_end, self.at_end = self.at_end, []
         for callback in at_end:
-            try:
-                callback()
-            except Exception:
-                # The incarnation is put away all the same.
-                logger.exception("A callback at the end of %s failed", cell.ref)
+            system.attempt(cell, callback)
 
     def unstash(self, cell: Mailbox) -> None:
         """Put what was stashed before what waits, in the order of stashing."""

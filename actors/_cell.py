@@ -200,7 +200,7 @@ class Cell(Ending):
 
     def launch_failed(self, error: BaseException) -> None:
         """Nobody supervises this start: report it, and end."""
-        if isinstance(error, Ignore):
+        if issubclass(type(error), Ignore):
             exit_ = self.make_exit("normal")
         elif self.killing:
             exit_ = self.make_exit("killed", error)

@@ -5,6 +5,10 @@ then the lifecycle hooks are awaited, then exactly one of these is told: the
 supervisor that called `stop`, else the one that set `on_down`, else nobody, and
 the slot ends too. Those who hold the future of a `ref.stop()` come last, so
 that what they see is the state after all of that.
+
+The steps of an end do not depend on each other: each is taken whatever the one
+before it has raised (`Reports.attempt`), so that an end is never left in its
+middle. `break_off` is the end of an incarnation whose runtime itself failed.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from actors._failure import crashed, meant
 from actors._in_hand import InHand
 from actors._parcels import INTERRUPT
 from actors._states import CellState
@@ -101,6 +106,14 @@ class Ending(InHand):
         """
         self.push_control(Stop(reason, error))
 
+    def is_crash(self, error: BaseException) -> bool:
+        """Whether what left the actor's code is a crash; False: it meant an answer."""
+        return meant(self, self.actor, error) is None
+
+    def crash_soon(self, error: BaseException) -> None:
+        """End this incarnation as a crash: its own code failed beside its messages. Any thread."""
+        self.push_control(Stop("crash", error))
+
     def when_over(self, callback: Callable[[], None]) -> None:
         """Call `callback` once when this incarnation is over, however it ends. Loop thread."""
         self.company().at_end.append(callback)
@@ -170,6 +183,20 @@ class Ending(InHand):
 
     # -- the incarnation is over
 
+    def break_off(self, error: BaseException) -> None:
+        """Something left the runtime's own code in a turn: that is a crash. Loop thread.
+
+        The guarantee behind all others here: whatever it was, whoever waits for the
+        message in hand learns of it, and the supervisor sees a crash.
+        """
+        if self.down:
+            self.system.report_hook_failure(self, "its last turn", error)
+            return
+        exit_ = self.make_exit("crash", error)
+        self.state = CellState.STOPPING
+        crashed(self, self.in_hand, error, exit_, taken=self.taken or self.in_hand is None)
+        self.over(exit_)
+
     def over(self, exit_: Exit) -> None:
         """The incarnation is over: fold it away and tell whoever is to know. Loop thread."""
         waiters = self.fold(exit_)
@@ -187,9 +214,10 @@ class Ending(InHand):
         self.in_hand = None
         self.taken = False
         waiters = self._take_waiters()
+        attempt = self.system.attempt
         if self.bystanders is not None:
-            self.bystanders.put_away(self)
-        self.retire()
+            attempt(self, self.bystanders.put_away, self)
+        attempt(self, self.retire)
         self.killing = False
         self.actor = None
         if self.system.events.active:
@@ -211,7 +239,7 @@ class Ending(InHand):
     async def _over_with_hooks(self, exit_: Exit, waiters: list[Any]) -> None:
         if self._is_asked(waiters) or self.on_down is not None:
             for hook in self.system.lifecycle:
-                await self._hook("restarting", hook.restarting(self.ref, exit_))
+                await self._hook("restarting", hook.restarting, exit_)
             self._tell_over(exit_, waiters)
         else:
             await self.end(exit_)
@@ -223,12 +251,14 @@ class Ending(InHand):
         if hooking is not None and hooking is not asyncio.current_task():
             await asyncio.wait([hooking])
 
-    async def _hook(self, name: str, call: Any) -> None:
+    async def _hook(self, name: str, call: Any, exit_: Exit) -> None:
         try:
-            await call
-        except Exception as error:
+            await call(self.ref, exit_)
+        except BaseException as error:
             # A hook of a start may fail the start; at an end there is nothing to fail any more.
             self.system.report_hook_failure(self, f"the lifecycle hook {name}", error)
+            if self.system.task_is_cancelled():
+                raise
 
     @staticmethod
     def _is_asked(waiters: list[Any]) -> bool:
@@ -239,11 +269,8 @@ class Ending(InHand):
             if self.on_down is None:
                 self.finish(exit_)
             else:
-                try:
-                    self.on_down(self, exit_)
-                except Exception as error:
-                    # A supervisor that fails at this must not leave others waiting.
-                    self.system.report_hook_failure(self, "on_down", error)
+                # A supervisor that fails at this must not leave others waiting.
+                self.system.attempt(self, self.on_down, self, exit_)
         self.release(exit_, waiters)
 
     @staticmethod
@@ -269,7 +296,7 @@ class Ending(InHand):
             return
         self.finish(exit_)
         for hook in self.system.lifecycle:
-            await self._hook("ended", hook.ended(self.ref, exit_))
+            await self._hook("ended", hook.ended, exit_)
 
     def finish(self, exit_: Exit) -> None:
         """The part of `end` that waits for nothing."""
@@ -278,13 +305,14 @@ class Ending(InHand):
         self.ended = True
         self.limit = -1
         self.scheduled = False
-        self.drain()
-        self.release(exit_, self._take_waiters())
+        attempt = self.system.attempt
+        attempt(self, self.drain)
+        attempt(self, self.release, exit_, self._take_waiters())
         if self._stopped is not None:
             self._stopped.set()
         self.system.unregister(self)
         if self.bystanders is not None:
-            self.bystanders.tell_watchers(self.ref, exit_)
+            attempt(self, self.bystanders.tell_watchers, self.ref, exit_)
             self.bystanders = None
         if self.system.events.active:
             self.system.events.emit("actor.ended", ref=self.ref, exit=exit_)

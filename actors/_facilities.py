@@ -71,6 +71,8 @@ class Facilities:
     __handlers__: ClassVar[Lookup]
     __hooks__: ClassVar[Hooks]
     __threaded__: ClassVar[bool] = False
+    #: What leaves a handler fails its message and is no crash: of those on whom others depend.
+    __enduring__: ClassVar[bool] = False
     _cell: LoopCell | ThreadCell = _NotStarted()  # type: ignore[assignment]  # until the cell sets it
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -141,8 +143,8 @@ class Facilities:
         set it in `on_start`. Watching twice gives one message.
         """
         cell = self._own_cell()
-        cell.company().watching[ref] = None
         ref.add_watcher(cell.ref)
+        cell.company().watching[ref] = None
 
     def unwatch(self, ref: Any) -> None:
         """Take `watch` back. A message that is in the inbox already stays."""

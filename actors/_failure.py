@@ -10,23 +10,55 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from actors._parcels import Again, Stamped
+from actors._parcels import Again, Internal, Stamped
 from actors.ask import Ask
-from actors.delivery import Delivery, Outcome, Parcel
+from actors.delivery import Delivery, Outcome, Parcel, outcome_of
+from actors.texts import text_of
 
 if TYPE_CHECKING:
     from actors._ending import Ending
     from actors._in_hand import InHand
     from actors.exits import Exit
 
-__all__ = ["again_later", "crashed", "settle_failed", "tell_ended"]
+__all__ = ["again_later", "crashed", "endured", "meant", "settle_failed", "tell_ended"]
+
+
+def endured(cell: Ending, item: Any, error: BaseException, *, taken: bool) -> None:
+    """The handler of `item` failed, and its actor lives on all the same.
+
+    Whoever waits is told of a crash, so that what is stored comes again.
+    """
+    exit_ = cell.make_exit("crash", error)
+    system = cell.system
+    if not taken:
+        outcome = Outcome("crashed", error=error, exit=exit_)
+        system.attempt(cell, settle_failed, cell, item, outcome)
+    system.report_hook_failure(cell, f"handling {exit_.message_type}", error)
+
+
+def meant(cell: Ending, actor: Any, error: BaseException, item: Any = None) -> Outcome | None:
+    """The outcome that the handler of `item` meant by raising `error`; None for a crash.
+
+    Nobody waits for the answer of what the runtime itself put there (`after_start`).
+    `refuses` and the attributes of `error` are a user's. A slip in them is reported,
+    and the error is what one that nobody declared is: a crash.
+    """
+    if isinstance(item, Internal):
+        return None
+    try:
+        return outcome_of(error, getattr(actor, "refuses", ()))
+    except BaseException as slip:
+        cell.system.report_hook_failure(cell, "what the error of a handler means", slip)
+        return None
 
 
 def crashed(cell: Ending, item: Any, error: BaseException, exit_: Exit, *, taken: bool) -> None:
     """The handler of `item` crashed: tell whoever waits, keep or bury the message."""
+    system = cell.system
     if not taken:
-        settle_failed(cell, item, Outcome("crashed", error=error, exit=exit_))
-    cell.system.report_crash(cell, exit_)
+        outcome = Outcome("crashed", error=error, exit=exit_)
+        system.attempt(cell, settle_failed, cell, item, outcome)
+    system.attempt(cell, system.report_crash, cell, exit_)
 
 
 def settle_failed(cell: InHand, item: Any, outcome: Outcome) -> None:
@@ -52,7 +84,7 @@ def tell_ended(cell: InHand, message: Any, outcome: Outcome, attempt: int | None
 
 def _reason(outcome: Outcome) -> str:
     if outcome.kind == "reject":
-        return f"rejected: {outcome.error}"
+        return f"rejected: {text_of(outcome.error)}"
     return "killed" if outcome.kind == "dead" else outcome.kind
 
 

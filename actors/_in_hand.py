@@ -17,6 +17,7 @@ from actors.context import EMPTY, Context
 from actors.delivery import Delivery, Outcome, Parcel
 from actors.errors import ActorDeadError, MailboxFull, StashFull
 from actors.exits import Exit
+from actors.texts import class_name
 
 if TYPE_CHECKING:
     from actors.ref import ActorRef
@@ -55,7 +56,7 @@ class InHand(Mailbox):
         item = self.in_hand
         if item is None:
             return None
-        return type(item.message if isinstance(item, Parcel) else item).__name__
+        return class_name(item.message if isinstance(item, Parcel) else item)
 
     def whereabouts(self, ask: Ask[Any]) -> str:
         """Where an unanswered ask is now, for the text of its timeout."""

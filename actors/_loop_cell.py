@@ -15,7 +15,6 @@ from threading import get_ident
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final
 
-from actors._current import current_cell
 from actors._fixed import AfterStart
 from actors._pump import Pump
 from actors._states import CellState
@@ -52,7 +51,7 @@ class LoopCell(Pump):
         if system.lifecycle or get_ident() != system.thread_id:
             super().launch()
         elif self.actor.__hooks__.on_start:
-            system.loop.call_soon(self._launch_here, context=self.ctx)
+            system.loop.call_soon(self._launch_here)
         else:
             self.running()
 
@@ -79,7 +78,8 @@ class LoopCell(Pump):
         actor = self.actor
         if not actor.__hooks__.on_start:
             return None
-        result = self._in_context(actor.on_start)
+        # Whoever starts it may itself run in the context of an earlier incarnation.
+        result = self.ctx.run(actor.on_start)  # type: ignore[union-attr]  # it was just constructed
         return result if type(result) is CoroutineType else None
 
     async def _finish_on_start(self, coroutine: Coroutine[Any, Any, Any]) -> None:
@@ -114,7 +114,10 @@ class LoopCell(Pump):
         self.state = CellState.STOPPING
         actor = self.actor
         hooks = actor.__hooks__
-        if not hooks.on_stop:
+        if stop.reason == "crash" and stop.error is not None:
+            self.system.attempt(self, self.system.report_crash, self, exit_)
+            self.begin_crash(stop.error, exit_)
+        elif not hooks.on_stop:
             self.over(exit_)
         elif hooks.stop_takes_reason:
             self._last_words(lambda: actor.on_stop(stop.reason), "on_stop", exit_)
@@ -132,8 +135,9 @@ class LoopCell(Pump):
         )
 
     def _last_words(self, hook: Callable[[], Any], name: str, exit_: Exit) -> None:
+        """Run the last hook, in the context of this turn."""
         try:
-            result = self._in_context(hook)
+            result = hook()
         except BaseException as error:
             # The actor is ending anyway; its supervisor learns of the second error.
             self.over(self._spoiled(name, exit_, error))
@@ -197,11 +201,6 @@ class LoopCell(Pump):
     def stack(self) -> str:
         """Where the task stands."""
         return stack_of_task(self.task) if self.task is not None else ""
-
-    def _in_context(self, function: Callable[[], Any]) -> Any:
-        if current_cell.get() is self or self.ctx is None:
-            return function()
-        return self.ctx.run(function)
 
 
 async def _caught(coroutine: Coroutine[Any, Any, Any], *, begin: bool) -> BaseException | None:

@@ -167,15 +167,16 @@ class Mailbox:
     def drain(self) -> None:
         """The slot has ended: what waits will not be handled. Any thread."""
         delayed, self.delayed = self.delayed, None
+        attempt = self.system.attempt
         for item in delayed or ():
-            self.undeliverable(item)
+            attempt(self, self.undeliverable, item)  # type: ignore[arg-type]  # as in __init__
         inbox = self.inbox
         while True:
             try:
                 item = inbox.popleft()
             except IndexError:
                 return
-            self.undeliverable(item)
+            attempt(self, self.undeliverable, item)  # type: ignore[arg-type]  # as above
 
     def undeliverable(self, item: Any) -> None:
         """`item` will not be handled, because the slot has ended."""

@@ -4,8 +4,16 @@ An idle actor holds no task. A message schedules one callback per cell; the
 callback calls plain handlers in place, one after another, until the budget of
 messages or of time is spent, then lets others have the loop. The first handler
 that is a coroutine gets a task, made on demand, in which the messages after it
-are handled too until the inbox is empty or the budget spent. Everything of one
-incarnation runs in the `contextvars` context of the incarnation.
+are handled too until the inbox is empty or the budget spent.
+
+Each message begins from the actor's own `contextvars` context: what the
+constructor, `on_start` and `after_start` set stays, what a handler sets is gone
+with its message. A context that nobody has changed serves the next message as it
+is; that is found out by comparing it with a copy, which is one look at a pointer
+while it is so. One that was changed is thrown away.
+
+Whatever leaves the code of this file, and not only a handler, is a crash of this
+actor (`Ending.break_off`): a turn never ends without the next one, a task or an end.
 
 While the task runs, `scheduled` stays True: nobody schedules beside it.
 
@@ -16,6 +24,7 @@ what was taken and was no message takes one off.
 from __future__ import annotations
 
 import asyncio
+import enum
 import inspect
 from threading import get_ident
 from time import monotonic
@@ -24,13 +33,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from actors._cell import Cell
 from actors._current import Frame, current_frame
-from actors._failure import again_later, crashed, settle_failed
+from actors._failure import again_later, crashed, endured, meant, settle_failed
+from actors._fixed import AfterStart
 from actors._parcels import INTERRUPT
 from actors._states import CellState
-from actors.delivery import Outcome, Parcel, outcome_of
+from actors.delivery import Outcome, Parcel
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+    from contextvars import Context
 
     from actors._stopping import Stop
     from actors.exits import Exit
@@ -47,13 +58,27 @@ CHUNKS: Final = range(32)
 #: Messages with async handlers in one task.
 BUDGET: Final = 256
 
+#: Turns that end with a changed context, one right after another.
+CHANGES: Final = range(64)
+
 RUNNING: Final = CellState.RUNNING
+
+
+class _Go(enum.Enum):
+    """What a turn may say instead of a coroutine."""
+
+    #: The next message needs another context than this turn has.
+    ON = "on"
+
+
+#: Not looked up at each turn.
+ON: Final = _Go.ON
 
 
 class Pump(Cell):
     """A slot whose handlers are called on the loop."""
 
-    __slots__ = ("_awaiting", "_cancelling", "lookup", "since", "task")
+    __slots__ = ("_awaiting", "_cancelling", "_own", "lookup", "since", "task")
 
     lookup: Lookup
 
@@ -64,6 +89,8 @@ class Pump(Cell):
         self.since: float | None = None
         self._awaiting = False
         self._cancelling: Parcel | None = None
+        #: The actor's own context as it was before the async handler in hand.
+        self._own: Context | None = None
 
     # -- scheduling
 
@@ -90,11 +117,27 @@ class Pump(Cell):
         system = self.system
         system.turns += 1
         system.busy = self
-        coroutine = self._turn()
-        system.busy = None
-        if coroutine is not None:
-            self._awaiting = True
-            self.run_in_task(self._drive(coroutine))
+        try:
+            coroutine = self._turn()
+            if coroutine is ON:
+                coroutine = self._turns()
+            if coroutine is not None:
+                self._awaiting = True
+                self.run_in_task(self._drive(coroutine))
+        except BaseException as error:
+            # Not of a handler: see the head of this file.
+            self.break_off(error)
+        finally:
+            system.busy = None
+
+    def _turns(self) -> Coroutine[Any, Any, Any] | None:
+        """Go on, in a fresh context after each message that has changed its own."""
+        for _ in CHANGES:
+            coroutine = self.ctx.run(self._turn)  # type: ignore[union-attr]  # it lives: it has one
+            if coroutine is not ON:
+                return coroutine
+        self._pump_again()
+        return None
 
     def run_in_task(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         """Make the task of this cell.
@@ -112,10 +155,10 @@ class Pump(Cell):
 
     # -- plain handlers
 
-    def _turn(self) -> Coroutine[Any, Any, Any] | None:  # noqa: C901, PLR0912  # the hot path, in one piece for speed
+    def _turn(self) -> Coroutine[Any, Any, Any] | _Go | None:  # noqa: C901, PLR0912  # the hot path, in one piece for speed
         """Handle messages in place until one has to be awaited; give that one."""
-        actor, known, take = self.actor, self.lookup.known, self.inbox.popleft
-        stop_at = 0.0
+        actor, known, take, stop_at = self.actor, self.lookup.known, self.inbox.popleft, 0.0
+        own = (ctx := self.ctx).copy()  # type: ignore[union-attr]  # it lives: it has one
         for _ in CHUNKS:
             for taken in CHUNK:
                 try:
@@ -124,37 +167,65 @@ class Pump(Cell):
                     if self._rest(taken):
                         return None
                     continue
-                self.in_hand = item
-                self.taken = False
+                self.in_hand, self.taken = item, False
                 try:
-                    kind = type(item)
-                    handler = known[kind] if kind in known else self.lookup[kind]
+                    try:
+                        handler = known[type(item)]
+                    except KeyError:
+                        handler = self.lookup[type(item)]
                     if handler is not None:
                         result = handler(actor, item)
-                    elif item is INTERRUPT:
-                        if (changed := self._interrupted(taken)) is None:
-                            return None
+                    elif item is not INTERRUPT:
+                        result = self._handle_parcel(actor, item)
+                    elif (changed := self._interrupted(taken)) is None:
+                        return None
+                    else:
                         known = changed
                         continue
-                    elif item.admit(self):
-                        result = self._handle_parcel(actor, item)
-                    else:
-                        continue
                     if result is not None and type(result) is CoroutineType:
-                        self.handled += taken + 1
-                        return result
+                        return self._begun(result, own, taken + 1)
                 except BaseException as error:
-                    # Let it crash: what left the handler is this actor's end, nobody else's.
                     if not self._failed(item, error, taken + 1):
                         return None
-            self.handled += len(CHUNK)
-            stop_at = stop_at or monotonic() + TIME_BUDGET
-            if monotonic() > stop_at:
+                try:
+                    if ctx == own:
+                        continue
+                except BaseException:  # noqa: S110  # values that cannot be compared are others
+                    pass
+                return self._renew(item, ctx, own, taken + 1)
+            if not (stop_at := self._may_go_on(stop_at)):
                 break
         self._pump_again()
         return None
 
+    def _may_go_on(self, stop_at: float) -> float:
+        """A chunk is handled: when the turn is to end, 0 if that is now."""
+        self.handled += len(CHUNK)
+        now = monotonic()
+        stop_at = stop_at or now + TIME_BUDGET
+        return 0.0 if now > stop_at else stop_at
+
+    def _begun(
+        self, coroutine: Coroutine[Any, Any, Any], own: Context, taken: int
+    ) -> Coroutine[Any, Any, Any]:
+        """The handler has to be awaited."""
+        self.handled += taken
+        self._own = own
+        return coroutine
+
+    def _renew(self, item: Any, ctx: Context | None, own: Context, taken: int) -> _Go | None:
+        """The message in hand has changed its context: the next one has one like `own`."""
+        self.handled += taken
+        if self.state is not RUNNING or ctx is None or self.ctx is not ctx:
+            return None
+        # What `after_start` has set is the actor's own, as what `on_start` has.
+        self.ctx = ctx.copy() if type(item) is AfterStart else own.copy()
+        self.in_hand = None
+        return ON
+
     def _handle_parcel(self, actor: Any, parcel: Parcel) -> Any:
+        if not parcel.admit(self):
+            return None
         message = parcel.message
         result = self.lookup[type(message)](actor, message)  # type: ignore[misc]  # parcels are not nested
         if type(result) is not CoroutineType and not self.taken:
@@ -191,27 +262,34 @@ class Pump(Cell):
 
     # -- async handlers
 
-    async def _drive(self, coroutine: Coroutine[Any, Any, Any] | None) -> None:
+    async def _drive(self, coroutine: Coroutine[Any, Any, Any] | _Go | None) -> None:
         """Await the handler in hand, then go on as `_turn` does."""
         me = self.task
         budget = BUDGET
         stop_at = monotonic() + TIME_BUDGET
         try:
-            while coroutine is not None:
+            while isinstance(coroutine, CoroutineType):
                 if self.killing:
                     # Killed before it began: it never does.
                     self.lose_in_hand()
                     self.over(self.make_exit("killed"))
                     return
+                ctx = self.ctx
                 if not await self._await(coroutine, self.in_hand, me):
                     return
                 budget -= 1
-                if not budget or monotonic() > stop_at:
+                if not budget or self.ctx is not ctx or monotonic() > stop_at:
                     self._pump_again()
                     return
                 coroutine = self._turn()
+            if coroutine is ON:
+                self._pump_again()
+        except BaseException as error:
+            # As in _pump. And a task that ended with SystemExit would end the loop.
+            if self.task is me:
+                self.break_off(error)
         finally:
-            if coroutine is not None:
+            if isinstance(coroutine, CoroutineType):
                 coroutine.close()
             if self.task is me:
                 self.task = None
@@ -228,8 +306,11 @@ class Pump(Cell):
             parcel.fail(Outcome("cancelled"))
             self._awaiting = False
             return True
+        ctx: Context = self.ctx  # type: ignore[assignment]  # it lives: it has one
+        clean = _same(ctx, self._own)
         frame = Frame((*parcel.chain(), self.urn) if parcel is not None else (self.urn,))
         current_frame.set(frame)
+        begun = ctx.copy()
         self._awaiting = True
         self.since = self.system.handler_began()
         try:
@@ -237,7 +318,10 @@ class Pump(Cell):
         except BaseException as error:
             # As in _turn; the cancellations that are no crash are told apart below.
             frame.active = False
-            return self.task is me and self._async_failed(item, error)
+            if self.task is not me or not self._async_failed(item, error):
+                return False
+            self._renew_if(not clean or not _same(ctx, begun), item)
+            return True
         frame.active = False
         self.system.turns += 1
         if self.task is not me:
@@ -252,11 +336,19 @@ class Pump(Cell):
         if self.killing:
             self.over(self.make_exit("killed"))
             return False
+        self._renew_if(not clean or not _same(ctx, begun), item)
         return True
+
+    def _renew_if(self, changed: bool, item: Any) -> None:
+        """As `_renew`, where a task has run the handler."""
+        own, self._own = self._own, None
+        if changed and own is not None and type(item) is not AfterStart and self.ctx is not None:
+            self.ctx = own.copy()
 
     def _async_failed(self, item: Any, error: BaseException) -> bool:
         self._awaiting = False
-        if isinstance(error, asyncio.CancelledError):
+        # As `except` sees it: the `__class__` of a user's exception may be anything.
+        if issubclass(type(error), asyncio.CancelledError):
             if self._cancelling is item and item is not None and not self.killing:
                 self._cancelling = None
                 _forget_cancel(self.task)
@@ -273,9 +365,14 @@ class Pump(Cell):
     def _failed(self, item: Any, error: BaseException, taken: int = 0) -> bool:
         """What left the handler: an answer (True, it lives) or a crash (False).
 
+        Let it crash: it is this actor's end, nobody else's.
+
         `taken`: the messages of this turn, to be counted if it is a crash.
         """
-        outcome = outcome_of(error, self.actor.refuses)
+        outcome = meant(self, self.actor, error, item)
+        if outcome is None and self.actor.__enduring__ and not self.killing:
+            endured(self, item, error, taken=self.taken)
+            return True
         if outcome is None:
             self.handled += taken
             exit_ = self.make_exit("crash", error)
@@ -298,7 +395,8 @@ class Pump(Cell):
         """Whoever waits for the message in hand learns that the actor was killed."""
         item = self.in_hand
         if item is not None and not self.taken:
-            settle_failed(self, item, Outcome("dead", exit=self.make_exit("killed")))
+            outcome = Outcome("dead", exit=self.make_exit("killed"))
+            self.system.attempt(self, settle_failed, self, item, outcome)
 
     # -- what runs now
 
@@ -335,6 +433,15 @@ class Pump(Cell):
 def _coroutine_of(task: asyncio.Task[Any]) -> Coroutine[Any, Any, Any]:
     coroutine: Any = task.get_coro()
     return coroutine  # type: ignore[no-any-return]  # every task here is made of a coroutine
+
+
+def _same(one: Context, other: Context | None) -> bool:
+    """Whether nothing was set in `one` since `other` was copied from it, or to it."""
+    try:
+        return one == other
+    except BaseException:
+        # It compares the values that differ, which are users': what cannot be is another.
+        return False
 
 
 def _forget_cancel(task: asyncio.Task[Any] | None) -> None:

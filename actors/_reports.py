@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from actors.tally import Past
+from actors.texts import class_name, exc_info_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from actors._ending import Ending
     from actors._in_hand import InHand
     from actors.ask import Ask
@@ -58,7 +61,7 @@ class Reports:
         self.counters.late_answers += 1
         if self.events.active:
             self.events.emit(
-                "ask.late_answer", ref=ask.cell.ref, message_type=type(ask.message).__name__
+                "ask.late_answer", ref=ask.cell.ref, message_type=class_name(ask.message)
             )
 
     def report_crash(self, cell: Ending, exit_: Exit) -> None:
@@ -69,6 +72,16 @@ class Reports:
         if cell.on_down is None:
             self._log_error(cell, exit_.error, f"handling {exit_.message_type}")
 
+    def attempt(self, cell: Ending, step: Callable[..., object], *args: Any) -> None:
+        """Take one step of an end that the next ones do not depend on.
+
+        What it raises is reported: an end is never left in its middle.
+        """
+        try:
+            step(*args)
+        except BaseException as error:
+            self.report_hook_failure(cell, getattr(step, "__name__", "a step of its end"), error)
+
     def report_hook_failure(self, cell: Ending, hook: str, error: BaseException) -> None:
         """`on_stop`, `on_failure` or a lifecycle hook raised."""
         self._log_error(cell, error, hook)
@@ -77,7 +90,12 @@ class Reports:
     def _log_error(cell: Ending, error: BaseException | None, doing: str) -> None:
         # What Pykka's words do not say is in the record.
         extra = {"actor_urn": cell.urn, "actor_doing": doing}
-        logger.error("Unhandled exception in %s:", cell.ref, exc_info=error, extra=extra)
+        seen = None if error is None else exc_info_of(error)
+        try:
+            logger.error("Unhandled exception in %s:", cell.ref, exc_info=seen, extra=extra)
+        except BaseException:
+            # A filter or a handler of the program's logging: it has no part in an actor's end.
+            return
 
     def report_start_failure(self, cell: Ending, error: BaseException) -> None:
         """An actor that nobody supervises did not start."""
@@ -86,7 +104,7 @@ class Reports:
     def report_unhandled(self, cell: InHand, message: Any) -> None:
         """No handler takes the message."""
         # Its type alone: what is in a message may be nobody's business but its actor's.
-        logger.warning("Unexpected message received by %s: %s", cell.ref, type(message).__name__)
+        logger.warning("Unexpected message received by %s: %s", cell.ref, class_name(message))
 
     def report_stuck(self, cell: Ending, what: str, running: str) -> None:
         """Something that does not end was abandoned: say its name and what it ran."""

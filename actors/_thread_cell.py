@@ -10,10 +10,15 @@ A thread cannot be killed. One that does not end in time is abandoned: it is
 reported by name, the slot goes on without it, and what it still does is
 ignored. The lock of a run makes "take the next message", "this one is
 finished" and "abandoned" exclude each other; no handler runs under it.
+
+Each message is handled in a copy of the actor's own `contextvars` context, so what
+a handler sets there is gone with its message; what `on_start` and `after_start`
+set stays. What leaves the code of this file is a crash of the actor, as in _pump.
 """
 
 from __future__ import annotations
 
+import contextvars
 import itertools
 import queue
 import sys
@@ -23,13 +28,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from actors._cell import Cell
 from actors._facilities import Facilities
-from actors._failure import again_later, crashed, settle_failed
+from actors._failure import again_later, crashed, meant, settle_failed
 from actors._fixed import FIXED, AfterStart
 from actors._parcels import INTERRUPT
 from actors._states import CellState
 from actors._stopping import Stop
 from actors.class_options import check_instance
-from actors.delivery import Outcome, Parcel, outcome_of
+from actors.delivery import Outcome, Parcel
 from actors.errors import ThreadAbandoned
 from actors.handlers import Lookup
 from actors.hooks import Hooks
@@ -48,7 +53,7 @@ _numbers = itertools.count(1)
 class Run:
     """One incarnation on its thread."""
 
-    __slots__ = ("abandoned", "actor", "lock", "since", "thread", "wakes")
+    __slots__ = ("abandoned", "actor", "lock", "own", "since", "thread", "wakes")
 
     def __init__(self, actor: Any, wakes: Any) -> None:
         self.actor = actor
@@ -58,6 +63,8 @@ class Run:
         #: When the handler in hand began; None between messages.
         self.since: float | None = None
         self.thread: threading.Thread | None = None
+        #: The actor's own context, as `on_start` has left it.
+        self.own: contextvars.Context | None = None
 
     def stack(self) -> str:
         """What the thread runs now, innermost last, as text."""
@@ -167,7 +174,7 @@ class ThreadCell(Cell):
             self.system.report_stuck(self, f"thread {run.thread.name}", error.running)
         exit_ = self.make_exit("killed", error)
         if item is not None and not self.taken:
-            settle_failed(self, item, Outcome("dead", exit=exit_))
+            self.system.attempt(self, settle_failed, self, item, Outcome("dead", exit=exit_))
         if self.state is CellState.STARTING:
             self._began(run, error or ThreadAbandoned(self.ref, "not started", ""))
         else:
@@ -180,6 +187,10 @@ class ThreadCell(Cell):
     def stack(self) -> str:
         """What the thread runs."""
         return self.run.stack() if self.run is not None else ""
+
+    def _run_broke(self, run: Run, error: BaseException) -> None:
+        if run is self.run and not run.abandoned:
+            self.break_off(error)
 
     def _run_over(self, run: Run, exit_: Exit) -> None:
         if run is self.run and not run.abandoned:
@@ -211,13 +222,19 @@ class ThreadCell(Cell):
         self.system.call_on_loop(self._began, run, error)
         if error is not None:
             return
-        while not run.abandoned:
-            self._join(run.wakes.get())
-            if self.state is CellState.RUNNING and not self._work(run):
-                return
+        try:
+            while not run.abandoned:
+                self._join(run.wakes.get())
+                if self.state is CellState.RUNNING and not self._work(run):
+                    return
+        except BaseException as failure:
+            # Not of a handler: see the head of _pump.
+            self.system.call_on_loop(self._run_broke, run, failure)
 
     def _work(self, run: Run) -> bool:
         """Handle what waits; False when this incarnation is over."""
+        if run.own is None:
+            run.own = contextvars.copy_context()
         while True:
             item = self._take(run)
             if item is _NOTHING:
@@ -225,7 +242,12 @@ class ThreadCell(Cell):
             if isinstance(item, Stop):
                 self._begin_stop(run, item)
                 return False
-            if not self._handle(run, item):
+            if isinstance(item, AfterStart):
+                goes_on = self._handle(run, item)
+                run.own = contextvars.copy_context()
+            else:
+                goes_on = run.own.copy().run(self._handle, run, item)
+            if not goes_on:
                 return False
 
     def _take(self, run: Run) -> Any:
@@ -284,7 +306,7 @@ class ThreadCell(Cell):
         return True
 
     def _failed(self, run: Run, item: Any, error: BaseException) -> bool:
-        outcome = outcome_of(error, getattr(run.actor, "refuses", ()))
+        outcome = meant(self, run.actor, error, item)
         exit_ = self.make_exit("crash", error)
         taken = self.taken
         if not self._finished(run):
@@ -297,6 +319,11 @@ class ThreadCell(Cell):
             return True
         self.state = CellState.STOPPING
         crashed(self, item, error, exit_, taken=taken)
+        self._fail(run, error, exit_)
+        return False
+
+    def _fail(self, run: Run, error: BaseException, exit_: Exit) -> None:
+        """Run `on_failure`; then the incarnation is over."""
         try:
             if self._hooks.on_failure:
                 run.actor.on_failure(type(error), error, error.__traceback__)
@@ -304,12 +331,15 @@ class ThreadCell(Cell):
             # The actor has crashed already; the second error is only reported.
             self.system.report_hook_failure(self, "on_failure", failure)
         self.system.call_on_loop(self._run_over, run, exit_)
-        return False
 
     def _begin_stop(self, run: Run, stop: Stop) -> None:
         exit_ = self.make_exit(stop.reason, stop.error)
         if stop.future is not None:
             self.system.call_on_loop(self.await_stop, stop.future)
+        if stop.reason == "crash" and stop.error is not None:
+            self.system.attempt(self, self.system.report_crash, self, exit_)
+            self._fail(run, stop.error, exit_)
+            return
         try:
             if self._hooks.on_stop:
                 if self._hooks.stop_takes_reason:

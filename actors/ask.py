@@ -23,6 +23,7 @@ from actors.errors import (
     Refused,
 )
 from actors.future import Future
+from actors.texts import class_name, text_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -87,7 +88,7 @@ class Ask(Future[T], Parcel, Generic[T]):
         """
         if self._pending.pop(self, None) is None:
             return False
-        message_type = type(self.message).__name__
+        message_type = class_name(self.message)
         if not self.cell.keep_promise(self):
             self.cell.cancel_in_hand(self)
         self._resolve(None, AskCancelled(self.cell.ref, message_type))
@@ -162,7 +163,7 @@ class Ask(Future[T], Parcel, Generic[T]):
 
     def _timeout_error(self, waited: float) -> AskTimeout:
         return AskTimeout(
-            self.cell.ref, type(self.message).__name__, waited, self.cell.whereabouts(self)
+            self.cell.ref, class_name(self.message), waited, self.cell.whereabouts(self)
         )
 
     def _timed_out(self, waited: float) -> AskTimeout:
@@ -266,13 +267,14 @@ def error_for_caller(target: object, outcome: Outcome) -> BaseException:
     error = outcome.error
     if outcome.kind == "dead":
         return ActorDeadError(target, outcome.exit)
-    harmful = not isinstance(error, Exception) or isinstance(error, StopIteration)
+    kind = type(error)  # as `except` sees it: its `__class__` may be anything
+    harmful = not issubclass(kind, Exception) or issubclass(kind, StopIteration)
     if outcome.kind == "crashed" and harmful and outcome.exit is not None:
         crashed = ActorCrashed(target, outcome.exit)
         crashed.__cause__ = error
         return crashed
     if outcome.kind == "reject":
-        return Refused(str(error))
+        return Refused(text_of(error))
     if error is None:
         return AskCancelled(target, "the request")
     return error

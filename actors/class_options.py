@@ -52,7 +52,7 @@ _OPTIONS: Final[dict[str, Option]] = {
     "use_daemon_thread": Option(FLAG, checked=True),
     "codec": Option(optional(text(1)), checked=True),
     "foreign": Option(text(1)),
-    "refuses": Option(Rule("a tuple of exception classes", lambda v: bool(v) and are_errors(v))),
+    "refuses": Option(Rule("a tuple of exception classes", are_errors), checked=True),
 }
 #: What is read from the class alone: an instance that sets it would not be heard.
 _OF_THE_CLASS: Final = frozenset(
@@ -93,6 +93,7 @@ def _warn_of_slip(cls: type, name: str, value: object) -> None:
         for meant, option in _OPTIONS.items()
         if (not option.owners or issubclass(cls, option.owners))
         and difflib.SequenceMatcher(None, name, meant).ratio() >= option.alike
+        and value != ()  # which looks like a value of anything
         and option.rule.takes(value)
     )
     for meant in near:

@@ -13,7 +13,9 @@ import logging
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, TypeAlias
 
+from actors.deadlines import check_seconds
 from actors.errors import Refused, Reject, Retry
+from actors.texts import exc_info_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,12 +74,20 @@ def _replied(value: Any) -> Outcome:
 
 
 def outcome_of(error: BaseException, refuses: tuple[type[BaseException], ...]) -> Outcome | None:
-    """The outcome that a handler meant by raising `error`; None for a crash."""
-    if isinstance(error, Refused) or (refuses and isinstance(error, refuses)):
+    """The outcome that a handler meant by raising `error`; None for a crash.
+
+    Looks at the class itself, as `except` does: the `__class__` of a user's exception
+    may be anything. Raises what its attributes, or a strange `refuses`, raise.
+    """
+    kind = type(error)
+    if issubclass(kind, Refused) or (refuses and issubclass(kind, refuses)):
         return Outcome("refused", error=error)
-    if isinstance(error, Retry):
-        return Outcome("retry", error=error, retry_after=error.after, penalty=error.penalty)
-    if isinstance(error, Reject):
+    if issubclass(kind, Retry):
+        after = error.after  # type: ignore[attr-defined]  # the class says that it has it
+        if after is not None:
+            check_seconds("Retry.after", after)
+        return Outcome("retry", error=error, retry_after=after, penalty=bool(error.penalty))  # type: ignore[attr-defined]  # as above
+    if issubclass(kind, Reject):
         return Outcome("reject", error=error)
     return None
 
@@ -158,6 +168,9 @@ class Delivery(Parcel):
         """`ended` with what a handler on the loop returned: what most come to."""
         self.ended(_replied(value))
 
+    def not_taken(self, error: BaseException) -> None:
+        """`ended` or `returned` raised `error`: let nobody wait for this message."""
+
     def cancel(self) -> bool:
         """Take the message back: waiting, promised an answer, or in an async handler.
 
@@ -208,8 +221,8 @@ class Delivery(Parcel):
             self._state = "done"
             try:
                 self.returned(value)
-            except Exception:  # as in _end
-                logger.exception(_NOT_TAKEN, "replied")
+            except BaseException as error:  # as in _end
+                self._broken("replied", error)
         else:
             self._done(_replied(value))
 
@@ -247,9 +260,16 @@ class Delivery(Parcel):
     def _end(self, outcome: Outcome) -> None:
         try:
             self.ended(outcome)
-        except Exception:
+        except BaseException as error:
             # The actor has done its part; the transport's error is not its crash.
-            logger.exception(_NOT_TAKEN, outcome.kind)
+            self._broken(outcome.kind, error)
+
+    def _broken(self, kind: OutcomeKind, error: BaseException) -> None:
+        logger.error(_NOT_TAKEN, kind, exc_info=exc_info_of(error))
+        try:
+            self.not_taken(error)
+        except BaseException as another:
+            logger.exception("A transport lost a message", exc_info=exc_info_of(another))
 
     def _emit(self, name: str, **fields: Any) -> None:
         context = self.context()
@@ -359,7 +379,11 @@ class Scoped(ScopedParcel, Delivery):
         self._end(_replied(value))
 
     def _end(self, outcome: Outcome) -> None:
-        self.scope.end(outcome)
+        try:
+            self.scope.end(outcome)
+        except BaseException as error:
+            # A span that cannot be ended is no reason to leave a message unsettled.
+            logger.error("A scope failed to end", exc_info=exc_info_of(error))  # noqa: TRY400  # what it raised may not be shown as it is
         super()._end(outcome)
 
 

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING
 
 import pykka
 
+from actors.deadlines import check_seconds
+from actors.texts import line_of
+
 if TYPE_CHECKING:
     from actors.exits import Exit
 
@@ -123,6 +126,10 @@ class Refused(ActorError):
     `reason` is for a person, `code` for a program.
     """
 
+    # A subclass whose constructor does not call this one has these.
+    reason: str = ""
+    code: str | None = None
+
     def __init__(self, reason: str, *, code: str | None = None) -> None:
         self.reason = reason
         self.code = code
@@ -211,7 +218,7 @@ class StartFailed(ActorError):
     def __init__(self, target: object, cause: BaseException) -> None:
         self.target = str(target)
         self.cause = cause
-        super().__init__(f"{self.target} did not start: {type(cause).__name__}: {cause}")
+        super().__init__(f"{self.target} did not start: {line_of(cause)}")
 
 
 class ForkedProcess(ActorError):
@@ -258,9 +265,16 @@ class Retry(Exception):
 
     `after` is in seconds (None: the transport's own growing delay; at once for
     a local tell). `penalty=False` says that the failure is not the consumer's.
+    Raises ValueError when `after` is not a finite number of seconds from 0.
     """
 
+    # As in Refused.
+    after: float | None = None
+    penalty: bool = True
+
     def __init__(self, after: float | None = None, *, penalty: bool = True) -> None:
+        if after is not None:
+            check_seconds("after", after)
         self.after = after
         self.penalty = penalty
         when = "" if after is None else f" after {after:g} s"
@@ -272,6 +286,9 @@ class Reject(Exception):
 
     It goes to the dead letters with `reason`.
     """
+
+    # As in Refused.
+    reason: str = ""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason

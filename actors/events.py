@@ -14,6 +14,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from actors.texts import exc_info_of, repr_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -54,10 +56,13 @@ class Events:
         for subscriber in self._subscribers:
             try:
                 subscriber(event)
-            except Exception:
+            except BaseException as error:
                 self._remove(subscriber)
                 logger.exception(
-                    "A subscriber of events failed on %r and was removed: %r", name, subscriber
+                    "A subscriber of events failed on %r and was removed: %s",
+                    name,
+                    repr_of(subscriber),
+                    exc_info=exc_info_of(error),
                 )
 
     def subscribe(self, callback: Subscriber) -> Callable[[], None]:
@@ -69,8 +74,7 @@ class Events:
 
     def _remove(self, callback: Subscriber) -> None:
         with self._lock:
-            rest = list(self._subscribers)
-            if callback in rest:
-                rest.remove(callback)
-            self._subscribers = tuple(rest)
+            # By identity: what a user's object says it is equal to is not asked.
+            rest = tuple(each for each in self._subscribers if each is not callback)
+            self._subscribers = rest
             self.active = bool(rest)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from actors.texts import sendable
+from actors.texts import line_of
 
 if TYPE_CHECKING:
     from pykka import ActorRef
@@ -47,7 +47,7 @@ class Exit:
     @property
     def cause(self) -> str:
         """The error's class and what it says, as text that can be sent; "" without an error."""
-        return "" if self.error is None else f"{type(self.error).__name__}: {_text(self.error)}"
+        return "" if self.error is None else line_of(self.error)
 
     def __str__(self) -> str:
         parts: list[str] = [self.reason]
@@ -58,13 +58,6 @@ class Exit:
         if self.restarts:
             parts.append(f"after {self.restarts} restart{'s' if self.restarts > 1 else ''}")
         return " ".join(parts)
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return sendable(str(error))
-    except Exception as failure:  # an exception's own __str__ may do anything
-        return f"its text cannot be had: {type(failure).__name__}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ import pykka
 
 from actors.errors import AskCancelled, AskTimeout, BlockingCall
 from actors.rules import SECONDS, need
+from actors.texts import exc_info_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
@@ -57,7 +58,8 @@ class Future(pykka.Future[T], Generic[T]):
             self._on_cancel = on_cancel
 
     def __repr__(self) -> str:
-        state = "pending" if not self._done else "failed" if self._error else "done"
+        failed = self._error is not None
+        state = "pending" if not self._done else "failed" if failed else "done"
         return f"<actors.Future {state}>"
 
     def done(self) -> bool:
@@ -114,8 +116,9 @@ class Future(pykka.Future[T], Generic[T]):
             if kind is None:
                 raise TypeError("set_exception() needs an exception, or one being handled")
             error = kind()
-        if traceback is not None and error.__traceback__ is not traceback:
-            error = error.with_traceback(traceback)
+        if traceback is not None:
+            # Of the base class: what a user's class makes of it is not asked.
+            BaseException.with_traceback(error, traceback)
         self._claim()
         self._resolve(None, error)
 
@@ -228,9 +231,9 @@ class _Callback:
             return
         try:
             call(self._future)
-        except Exception:
+        except BaseException as error:
             # Whoever resolves the future is not to blame, and others wait behind this one.
-            logger.exception("A callback of %r failed", self._future)
+            logger.exception("A callback of %r failed", self._future, exc_info=exc_info_of(error))
 
 
 _Waiter: TypeAlias = "asyncio.Future[None] | threading.Event | _Callback"

@@ -37,6 +37,7 @@ from actors.exits import Exit
 from actors.ref import ActorRef
 from actors.slow import SlowHandler, SlowHandlers
 from actors.tally import Past, Tally, tally_of
+from actors.texts import exc_info_of
 from actors.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -194,7 +195,7 @@ class System(Reports):
         def run() -> None:
             try:
                 done.set_result(callback())
-            except Exception as error:
+            except BaseException as error:
                 # It belongs to the thread that waits.
                 done.set_exception(error)
 
@@ -222,7 +223,8 @@ class System(Reports):
     def _spawn_done(self, task: asyncio.Task[Any]) -> None:
         self._spawned.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("A background task of system %r failed", self.name, exc_info=error)
+            seen = exc_info_of(error)
+            logger.error("A background task of system %r failed", self.name, exc_info=seen)
 
     @staticmethod
     def task_is_cancelled() -> bool:

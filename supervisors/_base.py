@@ -15,6 +15,7 @@ from actors import Actor, Refused, receives
 from actors.class_options import known_option
 from actors.delivery import Outcome
 from actors.rules import POSITIVE_SECONDS, Rule, count, one_of, value_of
+from actors.texts import repr_of
 from supervisors import _events as ev
 from supervisors._handover import end_with, refuse_waiting, take_in_hand, when_over
 from supervisors._keeper import Keeper, predecessor_ended
@@ -79,6 +80,7 @@ class Supervising(Actor, Supervises):
         keeper = Keeper(cell.system, self.actor_ref, self.policy(), self.specs(), self.rng.random)
         self._keeper = keeper
         when_over(cell, keeper.kill)
+        keeper.on_fault = cell.crash_soon
         verdict = await keeper.boot()
         if verdict is not None:
             error = ChildStartFailed(
@@ -101,7 +103,7 @@ class Supervising(Actor, Supervises):
             end_with(self._cell, "shutdown")
 
     def _gave_up(self, verdict: ev.Verdict) -> RestartLimitReached:
-        limit = str(self.policy().intensity)
+        limit = "" if self._keeper is None else str(self._keeper.state.policy.intensity)
         error = RestartLimitReached(self.actor_ref.name, str(verdict.child), limit, verdict.exit)
         error.__cause__ = None if verdict.exit is None else verdict.exit.error
         return error
@@ -129,7 +131,9 @@ class Supervising(Actor, Supervises):
 
     def _spec_of(self, keeper: Keeper, child: object) -> ChildSpec:
         if not isinstance(child, ChildSpec):
-            raise Refused(f"start_child takes a child(...), not {child!r}", code="invalid_child")
+            raise Refused(
+                f"start_child takes a child(...), not {repr_of(child)}", code="invalid_child"
+            )
         if child.instances != 1:
             raise Refused("start_child starts one child at a time", code="invalid_instances")
         try:
@@ -190,5 +194,5 @@ def _name_of(keeper: Keeper, child: object) -> str:
     name = getattr(child, "name", None)
     cell = keeper.cells.get(name) if isinstance(name, str) else None
     if cell is None or cell.ref != child:
-        raise Refused(f"{child!r} is not a child of this supervisor", code="not_found")
+        raise Refused(f"{repr_of(child)} is not a child of this supervisor", code="not_found")
     return str(name)

@@ -4,6 +4,9 @@ Loop thread only. `feed` takes an event, decides, and carries the actions out in
 their order; what takes time (a start, a stop, the end of a slot) runs in a task
 that feeds its own news. So the supervisor can be asked and stopped at any time.
 No decision is made here, and none is made while another one is carried out.
+
+What leaves this file, or a decision, is a crash of the supervisor (`on_fault`): the
+children of a supervisor that cannot decide are ended, and its own parent decides.
 """
 
 from __future__ import annotations
@@ -80,6 +83,8 @@ class Keeper:
         self.cells: dict[str, Cell] = {}
         #: Called when the last child has ended, with the reason why.
         self.on_finish: Callable[[ev.Verdict], None] = lambda _verdict: None
+        #: Called when an event could not be decided on or carried out.
+        self.on_fault: Callable[[BaseException], None] = lambda _error: None
         self._system = system
         self._ref = ref
         self._random = random
@@ -135,8 +140,28 @@ class Keeper:
                 self.state, actions = decide(self.state, self._queue.popleft(), now)
                 for action in actions:
                     self._CARRY[type(action)](self, action)
+        except BaseException as error:
+            self._give_up(error)
         finally:
             self._busy = False
+
+    def _give_up(self, error: BaseException) -> None:
+        """Nothing can be decided any more: end the children, whatever was known of them."""
+        self._queue.clear()
+        self.state = self.state._replace(mode=Mode.CLOSED)
+        for name in tuple(self._timers):
+            self._drop_timer(name)
+        cells, self.cells = self.cells, {}
+        for cell in cells.values():
+            cell.on_down = None
+            self._system.spawn(cell.end(cell.make_exit("killed")))
+        replies, self._replies = self._replies, {}
+        refusal = Refused("the supervisor has crashed", code="shutting_down")
+        for reply in replies.values():
+            reply.refuse(refusal)
+        if not self._finished.done():
+            self._finished.set_result(ev.Verdict("killed"))
+        self.on_fault(error)
 
     # -- carrying out
 
@@ -144,7 +169,7 @@ class Keeper:
         self._drop_timer(action.name)
         try:
             cell = self.cells.get(action.name) or self._slot(action.name, action.spec)
-        except Exception as error:
+        except BaseException as error:
             # A class that no runtime knows how to run: the child's failure, not ours.
             exit_ = self._start_exit(None, error)
             self.feed(ev.StartFailed(action.name, action.generation, exit_))
@@ -165,14 +190,16 @@ class Keeper:
             await asyncio.wait([ending])
         try:
             await cell.start()
-        except Exception as error:
+        except BaseException as error:
             # Whatever a start raises is this child's failure; its rules decide what follows.
+            if self._system.task_is_cancelled():
+                raise
             self.feed(ev.StartFailed(name, generation, self._start_exit(cell, error)))
         else:
             kind = ev.Ignored if cell.ignored else ev.Started
             self.feed(kind(name, generation))
 
-    def _start_exit(self, cell: Cell | None, error: Exception) -> Exit:
+    def _start_exit(self, cell: Cell | None, error: BaseException) -> Exit:
         if isinstance(error, StartFailed) and cell is not None and cell.exit is not None:
             return cell.exit
         clock = self._system.clock
@@ -234,12 +261,22 @@ class Keeper:
             # The loop's own queue cannot refuse it, and lets all that waits come first.
             self._system.loop.call_soon(self.feed, due)
             return
-        delay = backoff.delay(action.failures, self._random)
+        delay = backoff.delay(action.failures, self._chance)
         self._drop_timer(action.name)
         self._timers[action.name] = self._system.clock.call_later(delay, self.feed, due)
         for child in self._down_with(action.name):
             if (cell := self.cells.get(child)) is not None:
                 cell.retry_after = delay
+
+    def _chance(self) -> float:
+        """A number in [0, 1); 0 where the supervisor's own `rng` gives none."""
+        try:
+            number = self._random()
+            if 0.0 <= number <= 1.0:
+                return float(number)
+        except BaseException as error:
+            self._system.report_hook_failure(self._ref._cell, "rng", error)  # noqa: SLF001  # a supervisor knows cells
+        return 0.0
 
     def _down_with(self, name: str) -> list[str]:
         """The child, and those whose turn comes after its next try."""
@@ -287,7 +324,8 @@ class Keeper:
         publish(report, system.events)
 
     def _is_up(self, _action: ev.Booted) -> None:
-        self._booted.set_result(None)
+        if not self._booted.done():
+            self._booted.set_result(None)
 
     def _finish(self, action: ev.Finish) -> None:
         for name in tuple(self._timers):
@@ -304,6 +342,8 @@ class Keeper:
         self._finish_now(verdict)
 
     def _finish_now(self, verdict: ev.Verdict) -> None:
+        if self._finished.done():
+            return
         self._finished.set_result(verdict)
         self.on_finish(verdict)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from actors import ActorError
+from actors.texts import repr_of
 
 if TYPE_CHECKING:
     from actors import Exit
@@ -82,5 +83,5 @@ class RestartLimitReached(ActorError):
 
 
 def _short(value: object) -> str:
-    text = repr(value)
+    text = repr_of(value)
     return text if len(text) <= 120 else text[:117] + "..."

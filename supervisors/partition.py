@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from actors import Refused, rules
 from actors.class_options import known_option
+from actors.texts import class_name
 from supervisors._base import Supervising
 from supervisors._policy import Options, checked_policy, take_options
 from supervisors.errors import SpecError
@@ -41,8 +42,13 @@ class PartitionSupervisor(Supervising):
 
     or `PartitionSupervisor.of(child(Ledger, "bank.db"), partitions=8, key=...)`.
     A key that is an int chooses by remainder, any other by its hash: within this
-    process, the same key is always the same child.
+    process, the same key is always the same child. A message whose key cannot be had,
+    because `key` raises or its result has no hash, fails alone.
     """
+
+    # Everything that is sent to the children passes here: what `key` raises must not
+    # end all of them.
+    __enduring__ = True
 
     child: Any = None
     partitions: int | None = None
@@ -115,9 +121,10 @@ class PartitionSupervisor(Supervising):
             raise Refused("the partitions have not started", code="not_started")
         try:
             place = (key if isinstance(key, int) else hash(key)) % len(self._names)
-        except TypeError:
-            kind = type(key).__name__
-            raise Refused(f"a key must be hashable, {kind} is not", code="bad_key") from None
+        except BaseException as error:
+            # A key's own `__hash__` may do anything.
+            kind = class_name(key)
+            raise Refused(f"a key must be hashable, {kind} is not", code="bad_key") from error
         cell = keeper.cells.get(self._names[place])
         if cell is None:
             raise Refused(f"partition {place} has ended", code="partition_down")

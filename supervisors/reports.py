@@ -12,7 +12,7 @@ import logging
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from actors.texts import sendable
+from actors.texts import class_name, exc_info_of, text_of
 
 if TYPE_CHECKING:
     from actors import Events, Exit
@@ -91,7 +91,7 @@ def exit_dict(exit_: Exit | None) -> dict[str, Any] | None:
     error = exit_.error
     return {
         "reason": exit_.reason,
-        "error": None if error is None else type(error).__name__,
+        "error": None if error is None else class_name(error),
         "text": None if error is None else _shortened(error),
         "message_type": exit_.message_type,
         "time": exit_.time,
@@ -101,11 +101,7 @@ def exit_dict(exit_: Exit | None) -> dict[str, Any] | None:
 
 
 def _shortened(error: BaseException) -> str:
-    try:
-        text = sendable(str(error))
-    except Exception as broken:
-        # The error of a user's class may fail to say what it is.
-        return f"(its text failed: {type(broken).__name__})"
+    text = text_of(error)
     return text if len(text) <= 500 else text[:497] + "..."
 
 
@@ -135,7 +131,8 @@ def publish(report: Report, events: Events) -> None:
     if logger.isEnabledFor(level):
         error = report.exit.error if report.exit is not None else None
         # The trace belongs to the first report of a death; the give-up repeats it.
-        trace = error if report.event in {"child_terminated", "start_error"} else None
+        told = error is not None and report.event in {"child_terminated", "start_error"}
+        trace = exc_info_of(error) if told and error is not None else None
         logger.log(level, "%s", report, exc_info=trace, extra={"report": report})
 
 

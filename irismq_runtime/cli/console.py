@@ -28,6 +28,7 @@ from rich.text import Text
 
 from actors import StartFailed
 from actors.errors import ActorError
+from actors.texts import line_of, text_of
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.advice import START_DEV
 from irismq_runtime.errors import ConfigError, NotConnected, RemoteError, RuntimeFault
@@ -145,7 +146,7 @@ def verdict(error: Exception, remedy: str = "") -> tuple[str, int] | None:
     A `NotConnected` without a peer has said it all.
     """
     if isinstance(error, ConfigError | SpecError):
-        return str(error), codes.USAGE
+        return text_of(error), codes.USAGE
     if isinstance(error, NotConnected):
         return _not_there(error, remedy), codes.UNREACHABLE
     if isinstance(error, StartFailed | ChildStartFailed):
@@ -156,7 +157,7 @@ def verdict(error: Exception, remedy: str = "") -> tuple[str, int] | None:
             codes.FAILED,
         )
     if isinstance(error, RuntimeFault | ActorError | OSError):
-        return f"{type(error).__name__}: {error}", codes.FAILED
+        return line_of(error), codes.FAILED
     return None
 
 
@@ -168,10 +169,10 @@ def _not_there(error: NotConnected, remedy: str) -> str:
 
 
 def _with_causes(error: BaseException) -> str:
-    parts = [str(error)]
+    parts = [text_of(error)]
     cause = error.__cause__
     while cause is not None and len(parts) < 4:
-        text = f"{type(cause).__name__}: {cause}"
+        text = line_of(cause)
         if text not in parts[-1]:
             parts.append(text)
         cause = cause.__cause__

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from actors.texts import line_of
 from irismq_runtime.cli.advice import START_DEV, START_NATS
 from irismq_runtime.config import (
     DEFAULT_IRIS_PORT,
@@ -267,7 +268,7 @@ def import_modules(names: list[str], *, option: str = "--import", remedy: str = 
 def _where(error: Exception) -> str:
     """What went wrong in a user's code, and where."""
     last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {error} ({last.filename}, line {last.lineno})"
+    return f"{line_of(error)} ({last.filename}, line {last.lineno})"
 
 
 def _made(name: str, function: Any) -> Any:

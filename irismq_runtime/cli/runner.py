@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from actors.texts import line_of
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.advice import OR_EMBEDDED
 from irismq_runtime.cli.connecting import watching_the_start
@@ -144,7 +145,7 @@ async def _run(
         ):
             code = await watching_the_start(node, node.run(root, on_phase=on_phase))
     except Exception as error:
-        text, code = verdict(error) or (f"{type(error).__name__}: {error}", codes.BUG)
+        text, code = verdict(error) or (line_of(error), codes.BUG)
         leave_within_grace(code, f"irismq: {text}")
         raise
     leave_within_grace(code)

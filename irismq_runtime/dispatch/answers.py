@@ -16,6 +16,7 @@ from actors import Context, Delivery
 from actors.ask import error_for_caller
 from actors.delivery import Scoped
 from actors.errors import ActorError, Restarting
+from actors.texts import class_name, line_of
 from irismq_runtime.dispatch.carried import Carried
 from irismq_runtime.dispatch.foreign import foreign_reply
 from irismq_runtime.dispatch.incoming import chain_of
@@ -238,6 +239,10 @@ class Answer(Carried):
         else:
             self.refuse(error_for_caller(self._asked.address, outcome))
 
+    def not_taken(self, error: BaseException) -> None:
+        """A value that exits or the like when it is encoded: its asker learns that."""
+        self.refuse(error, crashed=True)
+
     def answer(self, value: object) -> None:
         """Send a value."""
         asked = self._asked
@@ -260,7 +265,7 @@ class Answer(Carried):
             # So that the asker does not come back to this member.
             headers["s"] = peer_name(asked.incoming.packer.node_id, self.ref.actor_urn)
         data = packed_error(asked.incoming, self._envelope.id, error, headers, crashed=crashed)
-        outcome = type(error).__name__ if self._request.reply(data) else LATE
+        outcome = class_name(error) if self._request.reply(data) else LATE
         asked.ended(self._envelope.id, self._arrived, outcome)
 
     def _given_up(self, error: BaseException) -> None:
@@ -301,7 +306,7 @@ class ForeignAnswer:
         if outcome.kind == "replied":
             try:
                 data = foreign_reply(outcome.value, self._rule)
-            except RuntimeFault as error:
+            except BaseException as error:  # of the value, which is a user's
                 self.fail(error)
             else:
                 in_time = self._request.reply(data)
@@ -314,8 +319,8 @@ class ForeignAnswer:
     def fail(self, error: BaseException) -> None:
         """Answer with the fault as Iris carries it: a text."""
         self._asked.incoming.counters.failed += 1
-        text = shorten(f"{type(error).__name__}: {error}")
-        outcome = type(error).__name__ if self._request.fail(text) else LATE
+        text = shorten(line_of(error))
+        outcome = class_name(error) if self._request.fail(text) else LATE
         self._asked.ended(None, self._arrived, outcome)
 
 

@@ -7,9 +7,9 @@ with its traceback, when and where.
 
 from __future__ import annotations
 
-import traceback
 from typing import TYPE_CHECKING, Final
 
+from actors.texts import class_name, trace_of
 from irismq_runtime.observe.logs import shorten
 from irismq_runtime.safe_text import safe
 from irismq_runtime.wire import DeadRecord
@@ -40,23 +40,13 @@ def dead_record(
         id=b"" if envelope is None else envelope.id,
         attempts=stored.attempts,
         reason=safe(reason, "\n\t"),
-        error="" if error is None else safe(f"{type(error).__name__}: {_text(error)}"),
-        traceback="" if error is None else safe(_trace(error), "\n\t"),
+        error="" if error is None else f"{class_name(error)}: {shorten(error)}",
+        traceback="" if error is None else _trace(error),
         time=incoming.clock.time(),
         node=incoming.packer.node_id,
     )
     return incoming.packer.dead(record)
 
 
-def _text(error: BaseException) -> str:
-    try:
-        return shorten(error)
-    except Exception:  # the text of a user's exception is user code
-        return "(its text could not be made)"
-
-
 def _trace(error: BaseException) -> str:
-    try:
-        return "".join(traceback.format_exception(error, limit=-20))[-_MAX_TEXT:]
-    except Exception:  # formatting calls str() of user exceptions
-        return ""
+    return safe(trace_of(error, limit=-20), "\n\t")[-_MAX_TEXT:]

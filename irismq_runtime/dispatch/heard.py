@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from actors import Context
 from actors.delivery import Scoped
 from actors.errors import ActorError
+from actors.texts import text_of
 from irismq_runtime.dispatch.carried import Carried
 from irismq_runtime.dispatch.incoming import chain_of
 from irismq_runtime.observe.logs import shorten
@@ -109,7 +110,7 @@ def hear(incoming: Incoming, ref: ActorRef[Any], address: str, heard: Heard) -> 
         incoming.counters.refused += 1
         incoming.lost(heard.message, ref, shorten(error))
         what = _WHAT[heard.kind]
-        incoming.log.note("heard", f"{address}: a {what} was not taken: {error}")
+        incoming.log.note("heard", f"{address}: a {what} was not taken: {text_of(error)}")
 
 
 def _scope(tracing: Tracing, address: str, message: object, envelope: Envelope) -> Scope | None:

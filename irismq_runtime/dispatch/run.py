@@ -97,6 +97,10 @@ class Run(Carried):
         """Called once, with the end of it."""
         self.dispatch.settle(self, outcome)
 
+    def not_taken(self, error: BaseException) -> None:  # noqa: ARG002  # it has been logged
+        """Settling it failed: the broker gives it out again, up to its last attempt."""
+        self.dispatch.give_back(self)
+
     def again(self, stored: StoredMessage) -> bool:
         """The same message was given out again; True when that is one more copy."""
         copy = not self.stored.lease_lost

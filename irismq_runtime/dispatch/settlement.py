@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from actors.errors import Overloaded, Unhandled
+from actors.texts import class_name, text_of
 
 if TYPE_CHECKING:
     from actors import Outcome
@@ -142,9 +143,9 @@ def settlement(outcome: Outcome, *, attempts: int, allowed: int) -> Settlement:
 
 def _turned_away(outcome: Outcome, *, last: bool) -> Settlement:
     """Refused by the actor, or by its class for want of a handler."""
-    if isinstance(outcome.error, Overloaded):
+    if issubclass(type(outcome.error), Overloaded):
         return Settlement("requeue", None, penalty=False)
-    if isinstance(outcome.error, Unhandled) and not last:
+    if issubclass(type(outcome.error), Unhandled) and not last:
         return UNREAD
     word = "refused" if outcome.kind == "refused" else "rejected"
     return Settlement("bury", reason=_reason(word, outcome.error))
@@ -162,6 +163,6 @@ def _reason(word: str, error: BaseException | None) -> str:
     """One line: the word, the error's type and the start of its text."""
     if error is None:
         return word
-    text = " ".join(str(error).split())[:300]
-    name = type(error).__name__
+    text = " ".join(text_of(error).split())[:300]
+    name = class_name(error)
     return f"{word}: {name}: {text}" if text else f"{word}: {name}"

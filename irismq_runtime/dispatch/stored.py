@@ -321,6 +321,15 @@ class StoredDispatch:
         else:
             self._requeue(run, verdict, outcome)
 
+    def give_back(self, run: Run) -> None:
+        """Let go of a message whose outcome could not be carried out."""
+        if run.envelope is not None:
+            self._held.pop(run.envelope.id, None)
+        for stored in (run.stored, *run.copies):
+            stored.requeue()
+        self._in.counters.requeued += 1
+        self._settled.requeued += 1
+
     def _finish(self, run: Run, verdict: Settlement) -> None:
         envelope = run.envelope
         if verdict.reason:

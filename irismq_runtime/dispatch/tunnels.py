@@ -8,6 +8,10 @@ takes more than 3 s). Its first message says what it is for:
     ASK    a stream: the message is handled in its turn, by a handler that is a
            generator; what it yields is sent while the reader has room
 
+What leaves a stream's generator is what leaves a handler: an answer (`Refused` and
+the like), or a crash of the actor. Of a conversation that is so for what is not an
+`Exception` (SystemExit): the others may well be the peer's doing.
+
 Only a handler that returned ends its tunnel in order. An error ends the tunnel
 and is told to the other end, and so is what else cuts it short: all tunnels end
 with the membership, and when the actor goes down. A stream whose reader has gone
@@ -18,13 +22,14 @@ one that sends beside one that sees the reader go.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator
-from contextlib import aclosing, nullcontext
+from collections.abc import AsyncGenerator, Awaitable, Generator
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
 from actors import Context, ThreadActor
 from actors.ask import error_for_caller
 from actors.errors import Refused
+from actors.texts import line_of
 from irismq_runtime.dispatch.calls import as_call
 from irismq_runtime.dispatch.incoming import chain_of
 from irismq_runtime.errors import DecodeError, RuntimeFault, TunnelClosed
@@ -49,6 +54,25 @@ _PATIENCE: Final = 1.0
 
 #: Seconds in which the other ends are told that all tunnels are cut.
 _TELLING: Final = 1.5
+
+
+_NO_MORE: Final = object()
+
+
+class _Failed(Exception):
+    """What a user's code in a tunnel raised, on its way to who tells of it."""
+
+    def __init__(self, error: BaseException, *, crashed: bool) -> None:
+        super().__init__()
+        self.error = error
+        self.crashed = crashed
+
+
+def _is_cancelled(error: BaseException) -> bool:
+    """Whether it says that somebody has cancelled the task that runs this."""
+    task = asyncio.current_task()
+    ended = task is not None and task.cancelling() > 0
+    return ended and issubclass(type(error), asyncio.CancelledError)
 
 
 class TunnelDispatch:
@@ -99,6 +123,7 @@ class TunnelDispatch:
             self._report(error)
             return
         tunnel = Tunnel(port, self._in.packer, self.address)
+        actor = ref._cell.actor  # noqa: SLF001  # what is served belongs to the instance
         try:
             await self._converse(tunnel, await self._first(tunnel), ref)
         except asyncio.CancelledError:
@@ -106,6 +131,11 @@ class TunnelDispatch:
             raise
         except TunnelClosed as closed:  # the other end is gone, or another tunnel of the handler
             await tunnel.cut(closed)
+        except _Failed as failed:
+            self._report(failed.error)
+            await tunnel.cut(failed.error, crashed=failed.crashed)
+            if failed.crashed and ref._cell.actor is actor:  # noqa: SLF001  # as above
+                ref._cell.crash_soon(failed.error)  # noqa: SLF001  # as above
         except Exception as error:  # of user code or of the peer: it ends this tunnel alone
             self._report(error)
             await tunnel.cut(error)
@@ -147,7 +177,14 @@ class TunnelDispatch:
         if isinstance(first, Envelope):
             await tunnel.greet(first)
         with self._traced(first, "tunnel"):
-            await handler(tunnel)
+            try:
+                await handler(tunnel)
+            except Exception:
+                raise
+            except BaseException as error:
+                if _is_cancelled(error):
+                    raise
+                raise _Failed(error, crashed=True) from error
 
     def _traced(self, first: Envelope | Any, method: str) -> AbstractContextManager[object]:
         tracing = self._in.tracing
@@ -179,10 +216,31 @@ class TunnelDispatch:
             self._report(RuntimeError("a stream's generator goes on after it was cancelled"))
 
     async def _send_results(self, tunnel: Tunnel, first: Envelope, ref: ActorRef[Any]) -> None:
-        async with aclosing(await self._first_result(first, ref)) as items:
-            async for item in items:
+        items = await self._first_result(first, ref)
+        try:
+            while (item := await self._made(ref, anext(items))) is not _NO_MORE:
                 await tunnel.send(item)
             await tunnel.end()
+        finally:
+            await self._made(ref, items.aclose())
+
+    @staticmethod
+    async def _made(ref: ActorRef[Any], step: Awaitable[Any]) -> Any:
+        """What a step of the generator gives; `_NO_MORE` at its end.
+
+        Raises `_Failed` with what left it: a task that ends with SystemExit would end
+        the loop.
+        """
+        try:
+            return await step
+        except StopAsyncIteration:
+            return _NO_MORE
+        except TunnelClosed:
+            raise
+        except BaseException as error:
+            if _is_cancelled(error):
+                raise
+            raise _Failed(error, crashed=ref._cell.is_crash(error)) from error  # noqa: SLF001  # what is a crash, the actor's class says
 
     async def _first_result(self, first: Envelope, ref: ActorRef[Any]) -> AsyncGenerator[Any, None]:
         """Have the request handled; return the generator that the handler is."""
@@ -219,7 +277,7 @@ class TunnelDispatch:
     def _report(self, error: BaseException) -> None:
         self._in.log.note(
             "tunnel",
-            f"{self.address}: a tunnel ended with {type(error).__name__}: {error}",
+            f"{self.address}: a tunnel ended with {line_of(error)}",
         )
 
 

@@ -97,12 +97,15 @@ class Tunnel:
         """
         await self._port.send(self._packer.answer(Kind.STREAM, _NO_ID, message))
 
-    async def end(self, error: BaseException | None = None) -> None:
-        """Say that no more messages follow, or what keeps them from coming."""
+    async def end(self, error: BaseException | None = None, *, crashed: bool = False) -> None:
+        """Say that no more messages follow, or what keeps them from coming.
+
+        `crashed`: the error left a handler.
+        """
         if error is None:
             await self._port.send(self._packer.answer(Kind.END, _NO_ID, None))
         else:
-            body = encode_fault(Fault.of(error))
+            body = encode_fault(Fault.of(error, crashed=crashed))
             await self._port.send(self._packer.raw(Envelope(Kind.ERROR, _NO_ID, "", body, {})))
         self._said_last = True
 
@@ -185,19 +188,22 @@ class Tunnel:
             await self._last_word(None)
         await self._port.close()
 
-    async def cut(self, error: BaseException) -> None:
-        """Close because of `error`, and tell the other end so if it can be told."""
-        await self._last_word(error)
+    async def cut(self, error: BaseException, *, crashed: bool = False) -> None:
+        """Close because of `error`, and tell the other end so if it can be told.
+
+        `crashed`: the error left a handler.
+        """
+        await self._last_word(error, crashed=crashed)
         await self._port.close()
 
-    async def _last_word(self, error: BaseException | None) -> None:
+    async def _last_word(self, error: BaseException | None, *, crashed: bool = False) -> None:
         if self._said_last:
             return
         self._said_last = True
         # Without room, or with nobody there, the close alone says that it was cut.
         with contextlib.suppress(RuntimeFault, TimeoutError):
             async with asyncio.timeout(_LAST_WORD):
-                await self.end(error)
+                await self.end(error, crashed=crashed)
 
     async def __aenter__(self) -> Self:
         return self

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from actors._current import current_ref
+from actors.texts import trace_of
 from irismq_runtime.observe.records import plain
 from irismq_runtime.safe_text import visible_json, without_logins
 
@@ -46,6 +47,8 @@ class JsonLines(logging.Formatter):
             if name not in _STANDARD and name not in line:
                 line[name] = plain(value)
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)[-_LONGEST_TRACEBACK:]
+            error = record.exc_info[1]
+            trace = "" if error is None else trace_of(error).rstrip("\n")
+            line["exception"] = trace[-_LONGEST_TRACEBACK:]
         text = json.dumps(line, ensure_ascii=False, default=lambda value: type(value).__name__)
         return visible_json(without_logins(text))

@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+from actors.texts import exc_info_of, text_of
 from irismq_runtime.observe.throttle import Throttle
 from irismq_runtime.safe_text import safe
 
@@ -28,7 +29,7 @@ _MAX_TEXT: Final = 300
 
 def shorten(value: object, limit: int = _MAX_TEXT) -> str:
     """Return `value` as text on one line, at most `limit` characters."""
-    text = safe(" ".join(str(value).split()))
+    text = safe(" ".join(text_of(value).split()))
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
@@ -103,7 +104,8 @@ class RateLimitedLog:
         if more or count > 1:
             text = f"{text} ({count} like this)"
         extra = {"kind": kind, "count": count}
-        self._logger.log(known.level, "%s", text, exc_info=error, extra=extra)
+        seen = None if error is None else exc_info_of(error)
+        self._logger.log(known.level, "%s", text, exc_info=seen, extra=extra)
 
     def close(self) -> None:
         """Write the counts that are left, and stop the timers."""

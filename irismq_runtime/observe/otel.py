@@ -10,7 +10,6 @@ says is, as everywhere in OpenTelemetry.
 from __future__ import annotations
 
 import re
-import traceback
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
@@ -27,6 +26,7 @@ from opentelemetry.trace import (
 )
 
 from actors import message_name
+from actors.texts import full_class_name, line_of, text_of, trace_of
 from irismq_runtime.observe.tracing import TRACEPARENT
 from irismq_runtime.safe_text import safe
 
@@ -230,11 +230,19 @@ class OtelTracing:
         above = trace.set_span_in_context(NonRecordingSpan(parent), _EMPTY)
         attributes = {"rpc.system": "irismq", "rpc.service": address, "rpc.method": method}
         with self.tracer.start_as_current_span(
-            f"{address}/{method}", context=above, kind=SpanKind.SERVER, attributes=attributes
+            f"{address}/{method}",
+            context=above,
+            kind=SpanKind.SERVER,
+            attributes=attributes,
+            record_exception=False,
+            set_status_on_exception=False,
         ) as span:
             self.in_force.add(span)
             try:
                 yield
+            except Exception as error:
+                _fail(span, error)
+                raise
             finally:
                 self.in_force.discard(span)
 
@@ -366,14 +374,16 @@ def _fail(span: trace.Span, error: BaseException | None, kind: str = "") -> None
     if error is None:
         span.set_status(Status(StatusCode.ERROR, kind))
         return
-    text = safe(str(error), "\n\t")
-    said = {
-        "exception.message": text,
-        "exception.stacktrace": safe("".join(traceback.format_exception(error)), "\n\t"),
+    # What `record_exception` adds; that asks the exception itself, which is a user's.
+    about = {
+        "exception.type": full_class_name(error).removeprefix("builtins."),
+        "exception.message": safe(text_of(error), "\n\t"),
+        "exception.stacktrace": safe(trace_of(error), "\n\t"),
+        "exception.escaped": "False",
     }
-    span.record_exception(error, said)
+    span.add_event("exception", about)
     span.set_attribute("error.type", type(error).__qualname__)
-    span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {text}"))
+    span.set_status(Status(StatusCode.ERROR, safe(line_of(error), "\n\t")))
 
 
 def _type_name(message: object) -> str:

@@ -14,6 +14,7 @@ from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from actors import ActorRef, BlockedLoop, DeadLetter, Exit, SlowHandler
+from actors.texts import class_name, line_of
 from irismq_runtime.observe.logs import shorten
 from irismq_runtime.safe_text import safe
 from supervisors import Report
@@ -90,6 +91,15 @@ def required_fields(cls: type[Record]) -> set[str]:
 
 def plain(value: Any) -> Any:
     """`value` as JSON can carry it; an object of a user by its type alone."""
+    if issubclass(type(value), BaseException):
+        return shorten(line_of(value))
+    try:
+        return _plain(value)
+    except BaseException:  # a user's object whose `__class__`, which a match asks, is no class
+        return class_name(value)
+
+
+def _plain(value: Any) -> Any:
     made: Any
     match value:
         case None | bool() | int() | float():
@@ -104,16 +114,14 @@ def plain(value: Any) -> Any:
             made = plain(exit_dict(value) if isinstance(value, Exit) else value.to_dict())
         case DeadLetter():
             made = {
-                "type": type(value.message).__name__,
+                "type": class_name(value.message),
                 "target": str(value.target),
                 "reason": shorten(value.reason),
             }
         case SlowHandler() | BlockedLoop():
             made = {each.name: plain(getattr(value, each.name)) for each in fields(value)}
-        case BaseException():
-            made = shorten(f"{type(value).__name__}: {value}")
         case ActorRef():
             made = str(value)
         case _:  # of a message that a user sent, its type
-            made = type(value).__name__
+            made = class_name(value)
     return made

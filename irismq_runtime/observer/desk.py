@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from actors.texts import repr_of
 from irismq_runtime.observer.letters import QUIET, dead_letters, drop, replay
 
 if TYPE_CHECKING:
@@ -122,6 +123,6 @@ def _text(message: Any) -> str:
         return message.decode("utf-8", "replace")
     try:
         plain = msgspec.json.encode(message, enc_hook=str)
-    except (TypeError, ValueError, msgspec.MsgspecError, RecursionError):
-        return repr(message)
+    except BaseException:  # what its class makes of it is a user's code
+        return repr_of(message)
     return msgspec.json.format(plain, indent=2).decode()

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 from actors.clock import LoopClock
 from actors.errors import Overloaded
 from actors.events import Events
+from actors.texts import exc_info_of
 from irismq_runtime.errors import MessageTooLarge
 from irismq_runtime.observe.throttle import Throttle
 from irismq_runtime.protocols.iris.encoders import WRITERS
@@ -335,8 +336,9 @@ class Connection:
         if self._handler is not None:
             try:
                 self._handler.on_joined()
-            except Exception:  # the user's: the link stands all the same
-                logger.exception("on_joined of a member of %r failed", self.cluster)
+            except BaseException as error:  # the user's: the link stands all the same
+                seen = exc_info_of(error)
+                logger.exception("on_joined of a member of %r failed", self.cluster, exc_info=seen)
 
     def _down(self, link: Link, reason: str) -> None:
         """The link is lost: everybody learns it now."""
@@ -363,8 +365,9 @@ class Connection:
         if self._handler is not None:
             try:
                 self._handler.on_lost(reason)
-            except Exception:  # as in _up
-                logger.exception("on_lost of a member of %r failed", self.cluster)
+            except BaseException as error:  # as in _up
+                seen = exc_info_of(error)
+                logger.exception("on_lost of a member of %r failed", self.cluster, exc_info=seen)
 
     def _hold_over(self) -> None:
         """The relay has not come back soon: nobody waits for it any longer."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from actors.texts import sendable
+from actors.texts import exc_info_of, line_of, sendable
 from irismq_runtime.errors import MessageTooLarge
 from irismq_runtime.observe.throttle import Throttle
 from irismq_runtime.ports import LEAVING, OVERLOADED
@@ -131,16 +131,19 @@ class Inbox:
         request = self._in_hand[key] = Request(self, link, key, packet)
         try:
             self._handler.on_request(request)
-        except Exception as error:  # the user's: it must not end the connection for all others
-            logger.exception("the handler of requests failed; its caller gets a fault")
-            request.fail(f"{type(error).__name__}: {error}")
+        except BaseException as error:  # the user's: it must not end the connection for all others
+            seen = exc_info_of(error)
+            logger.exception(
+                "the handler of requests failed; its caller gets a fault", exc_info=seen
+            )
+            request.fail(line_of(error))
 
     def on_broadcast(self, packet: RelayBroadcast) -> None:
         """A broadcast has come."""
         try:
             self._handler.on_broadcast(packet.body)
-        except Exception:  # as above
-            logger.exception("the handler of broadcasts failed")
+        except BaseException as error:  # as above
+            logger.exception("the handler of broadcasts failed", exc_info=exc_info_of(error))
 
     def answer(self, request: Request, reply: bytes) -> bool:
         """Send the answer to a request in hand, encoded."""

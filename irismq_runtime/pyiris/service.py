@@ -16,12 +16,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import traceback
 from collections import deque
 from typing import TYPE_CHECKING, Final, cast
 
 from actors.clock import LoopClock
-from actors.texts import sendable
+from actors.texts import class_name, sendable, text_of, trace_of
 from irismq_runtime.errors import TunnelClosed
 from irismq_runtime.observe.throttle import Throttle
 from irismq_runtime.pyiris.client import Iris
@@ -202,14 +201,13 @@ class _Runner:
 
     def _report(self, error: BaseException, kind: str) -> None:
         """Log what a handler raised; go on, unless it is our own cancellation."""
-        if self._ending and isinstance(error, asyncio.CancelledError):
+        if self._ending and issubclass(type(error), asyncio.CancelledError):
             raise error
-        lines = "".join(traceback.format_exception(error))
         logger.error(
             "the handler of %s of %r failed\n%s",
             kind,
             self._cluster,
-            _shortened(lines, _LONGEST_LOG),
+            _shortened(trace_of(error), _LONGEST_LOG),
         )
 
 
@@ -303,8 +301,8 @@ def _checked(reply: object) -> bytes:
 
 def _told(error: BaseException) -> str:
     """What a caller is told of a handler's failure: its type and text, shortened."""
-    text = _shortened(str(error), _LONGEST_FAULT)
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    text = _shortened(text_of(error), _LONGEST_FAULT)
+    return f"{class_name(error)}: {text}" if text else class_name(error)
 
 
 def _shortened(text: str, limit: int) -> str:

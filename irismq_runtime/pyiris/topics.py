@@ -11,6 +11,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from actors.texts import exc_info_of
 from irismq_runtime.errors import NotConnected
 from irismq_runtime.protocols.iris.packets import Subscribe, Unsubscribe
 from irismq_runtime.pyiris.subscriptions import (
@@ -110,8 +111,9 @@ class Topics:
         for listener in tuple(listeners):
             try:
                 listener.on_event(event.body)
-            except Exception:  # the user's: it must not keep the event from the others
-                logger.exception("a listener of the topic %r failed", event.topic)
+            except BaseException as error:  # the user's: the others get the event all the same
+                seen = exc_info_of(error)
+                logger.exception("a listener of the topic %r failed", event.topic, exc_info=seen)
 
     def connected(self) -> None:
         """A new link stands: subscribe to everything again."""

@@ -16,6 +16,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from actors.errors import Overloaded
+from actors.texts import exc_info_of
 from irismq_runtime.errors import ConnectionLost, TunnelClosed, TunnelTimeout
 from irismq_runtime.protocols.iris.packets import (
     ClientTunnelClose,
@@ -203,8 +204,9 @@ class Tunnels:
             return
         try:
             self._take(offer)
-        except Exception:  # the user's: it must not end the connection for all others
-            logger.exception("the handler of inbound tunnels failed; this one is declined")
+        except BaseException as error:  # the user's: it must not end the connection for all others
+            text = "the handler of inbound tunnels failed; this one is declined"
+            logger.exception(text, exc_info=exc_info_of(error))
             offer.decline()
 
     def on_confirm(self, confirm: RelayTunnelConfirm) -> None:

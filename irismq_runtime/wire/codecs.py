@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 import msgpack
 import msgspec
 
+from actors.texts import line_of
 from irismq_runtime.errors import DecodeError, UnknownFormat
 from irismq_runtime.wire.entries import unique_pairs_untrusted
 from irismq_runtime.wire.flat import NO_CONTAINER
@@ -163,7 +164,7 @@ class MsgpackCodec:
         except DecodeError:
             raise
         except Exception as error:  # whatever the build of msgpack raises
-            reason = f"malformed msgpack ({type(error).__name__}: {error})"
+            reason = f"malformed msgpack ({line_of(error)})"
             raise DecodeError(reason[:300]) from error
 
     def _decode_guarded(self, data: bytes, lift: Lift) -> object:

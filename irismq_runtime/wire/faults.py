@@ -10,7 +10,6 @@ by a handler is never taken for the timeout of the ask.
 
 from __future__ import annotations
 
-import traceback
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import msgspec
@@ -28,6 +27,7 @@ from actors.errors import (
     Unhandled,
 )
 from actors.exits import Exit, ExitReason
+from actors.texts import full_class_name, text_of, trace_of
 from irismq_runtime.errors import (
     DecodeError,
     NoSuchService,
@@ -109,7 +109,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         kind: FaultKind = "crashed" if crashed else _kind_of(error)
         fields: dict[str, Any] = {} if crashed else _fields_of(error)
         if kind == "crashed" and traceback:
-            fields["traceback"] = _shorten(_traceback(error), _MAX_TRACEBACK)
+            fields["traceback"] = _shorten(safe(trace_of(error), "\n\t"), _MAX_TRACEBACK)
         if message_type:
             fields["message_type"] = _name(message_type)
         if not crashed and is_unread(error):
@@ -123,7 +123,10 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 def is_unread(error: BaseException | None) -> bool:
     """Whether `error` says that newer code might take the message that this one does not."""
-    return isinstance(error, Unhandled) or (isinstance(error, DecodeError) and error.unknown_here)
+    kind = type(error)  # as `except` sees it: its `__class__` may be anything
+    return issubclass(kind, Unhandled) or (
+        issubclass(kind, DecodeError) and bool(getattr(error, "unknown_here", False))
+    )
 
 
 _Fields: TypeAlias = "dict[str, Any]"
@@ -169,14 +172,15 @@ _KINDS: Final[tuple[tuple[type[BaseException], FaultKind, Callable[[Any], _Field
 
 
 def _kind_of(error: BaseException) -> FaultKind:
-    return next((kind for known, kind, _ in _KINDS if isinstance(error, known)), "crashed")
+    made = type(error)  # as `except` sees it: its `__class__` may be anything
+    return next((kind for known, kind, _ in _KINDS if issubclass(made, known)), "crashed")
 
 
 def _fields_of(error: BaseException) -> _Fields:
-    get = next((get for known, _, get in _KINDS if isinstance(error, known)), None)
+    get = next((get for known, _, get in _KINDS if issubclass(type(error), known)), None)
     try:
         return {} if get is None else get(error)
-    except Exception:  # a subclass of a user that leaves the fields out
+    except BaseException:  # a subclass of a user that leaves the fields out, or exits in them
         return {}
 
 
@@ -254,24 +258,12 @@ def _shorten(text: str, limit: int) -> str:
 
 
 def _name(value: object) -> str:
-    return _shorten(str(value), _MAX_NAME)
+    return _shorten(text_of(value), _MAX_NAME)
 
 
 def _type_name(error: BaseException) -> str:
-    kind = type(error)
-    return _name(f"{kind.__module__}.{kind.__qualname__}")
+    return _name(full_class_name(error))
 
 
 def _text(error: BaseException) -> str:
-    try:
-        return _shorten(safe(str(error), "\n\t"), _MAX_TEXT)
-    except Exception as failure:  # an exception's own __str__ may do anything
-        return f"(its text cannot be had: {type(failure).__name__})"
-
-
-def _traceback(error: BaseException) -> str:
-    try:
-        lines = traceback.TracebackException.from_exception(error, limit=-40).format()
-        return safe("".join(lines), "\n\t")
-    except Exception as failure:  # __str__, __cause__ and source lines are the user's
-        return f"(no traceback: {type(failure).__name__})"
+    return _shorten(safe(text_of(error), "\n\t"), _MAX_TEXT)

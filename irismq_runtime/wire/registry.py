@@ -15,6 +15,7 @@ import msgpack
 import msgspec
 
 from actors.messages import message_name, message_types
+from actors.texts import class_name, line_of, text_of
 from irismq_runtime.errors import DecodeError, UnknownFormat, UnknownType, ValidationError
 from irismq_runtime.wire.direct import Direct, direct_reading
 from irismq_runtime.wire.plans import Plan, make_plan
@@ -131,8 +132,8 @@ class Registry:
                 return self._lift_marked(name, payload)
         except DecodeError:
             raise
-        except Exception as error:  # parsers raise what they like
-            raise DecodeError(f"malformed {name} ({type(error).__name__})") from error
+        except BaseException as error:  # parsers, and the code of users' classes, may do anything
+            raise DecodeError(f"malformed {name} ({class_name(error)})") from error
         raise UnknownFormat(f"unknown extension type {name[:40]!r}")
 
     def _lift_marked(self, name: str, payload: Any) -> object:
@@ -171,11 +172,10 @@ class Registry:
         try:
             return msgspec.convert(fields, kind)
         except msgspec.ValidationError as error:
-            problem, _, path = str(error).partition(" - at `")
+            problem, _, path = text_of(error).partition(" - at `")
             raise ValidationError(path.rstrip("`") or "$", problem, type_name=type_name) from error
-        except Exception as error:  # __post_init__, or hints that cannot be resolved
-            problem = f"{type(error).__name__}: {error}"
-            raise ValidationError("$", problem[:500], type_name=type_name) from error
+        except BaseException as error:  # __post_init__, which may exit; hints without a meaning
+            raise ValidationError("$", line_of(error)[:500], type_name=type_name) from error
 
 
 _COLLECTIONS: Final = frozenset({tuple, set, frozenset})

@@ -11,6 +11,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
+from actors.texts import line_of
 from irismq_runtime.errors import (
     ConfigError,
     DecodeError,
@@ -110,12 +111,13 @@ class Serializer:
             if not is_flat(tree, self.limits, named=type_name != ""):
                 self._check_shape(tree)
             body = chosen.encode(tree, self.registry.lower)
+            size = len(body)
         except RuntimeFault:
             raise
         except Exception as error:  # a codec may raise anything; the search names the place
             raise self._explain(tree, error) from error
-        if len(body) > self.limits.body:
-            raise MessageTooLarge(len(body), self.limits.body)
+        if size > self.limits.body:
+            raise MessageTooLarge(size, self.limits.body)
         return type_name, body, None if chosen.name == DEFAULT_CODEC else chosen.name
 
     def load(self, type_name: str, body: bytes, codec: str | None = None) -> object:
@@ -130,7 +132,7 @@ class Serializer:
                 if direct is not None and body[0] == direct.header:
                     try:
                         return direct.decode(body)
-                    except Exception:  # noqa: S110  # the way below says what is wrong
+                    except BaseException:  # noqa: S110  # the way below says what is wrong
                         pass
             elif len(body) <= LONGEST:
                 value = decode_flat_untrusted(body, self._limit_items)
@@ -145,12 +147,17 @@ class Serializer:
             raise UnknownFormat(f"no codec {codec!r:.40} is registered at this node")
         if len(body) > self.limits.body:
             raise DecodeError(f"a body of {len(body):,} bytes, over {self.limits.body:,}")
-        tree = chosen.decode_untrusted(body, self.registry.lift, self.limits)
-        # Which of the two looks is cheaper depends on the size; either settles it.
-        if (len(body) <= _SMALL or not is_flat(tree, self.limits)) and chosen.may_exceed(
-            body, self.limits
-        ):
-            self._check_arrived(tree)
+        try:
+            tree = chosen.decode_untrusted(body, self.registry.lift, self.limits)
+            # Which of the two looks is cheaper depends on the size; either settles it.
+            if (len(body) <= _SMALL or not is_flat(tree, self.limits)) and chosen.may_exceed(
+                body, self.limits
+            ):
+                self._check_arrived(tree)
+        except DecodeError:
+            raise
+        except BaseException as error:  # a codec may be a user's, and raise or exit
+            raise DecodeError(f"the codec {chosen.name} failed ({line_of(error)})"[:300]) from error
         return self.registry.convert(type_name, tree) if type_name else tree
 
     def _flatten(self, message: object) -> tuple[str, object]:
@@ -182,7 +189,7 @@ class Serializer:
             return EncodeError(*found)
         if isinstance(error, NotEncodable):
             return EncodeError(error.path, error.reason)
-        return EncodeError("$", f"{type(error).__name__}: {error}"[:500])
+        return EncodeError("$", line_of(error)[:500])
 
     def _refusal(self, part: Any) -> tuple[str, str] | None:
         """Where inside of `part`, and why, it cannot be sent by itself."""
@@ -200,7 +207,7 @@ class Serializer:
         except UnicodeEncodeError as error:
             return "", f"text with a lone surrogate at {error.start}, which UTF-8 has no form for"
         except Exception as error:  # a property of the object, a hook of a ref
-            return "", f"{type(error).__name__}: {error}"[:500]
+            return "", line_of(error)[:500]
         return None
 
 
