@@ -73,8 +73,8 @@ def number(low: float, high: float, unit: str, *, above: bool = False) -> Rule:
             return False
         return (low < value if above else low <= value) and value <= high  # NaN is neither
 
-    least = f"above {low:g}" if above else f"from {low:g}"
-    return Rule(f"a finite number{unit} {least} to {high:,.10g}", takes)
+    least = f"more than {low:g}, and at most" if above else f"from {low:g} to"
+    return Rule(f"a finite number{unit} {least} {high:,.10g}", takes)
 
 
 def seconds(low: float = 0.0, high: float = LONGEST, *, above: bool = False) -> Rule:

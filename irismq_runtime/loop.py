@@ -11,15 +11,40 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from typing import TYPE_CHECKING, TypeVar
+import time
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
-    from typing import Any
+    from types import FrameType
 
-__all__ = ["new_event_loop", "run"]
+__all__ = ["AGAIN_AFTER", "counts_again", "new_event_loop", "run"]
+
+#: Seconds after the first signal from which on another one counts. What comes sooner
+#: is the same wish told twice: `timeout`, a shell and a wrapper each pass a Ctrl-C on
+#: to a child that has got it already. A person who means it takes longer.
+AGAIN_AFTER: Final = 1.0
 
 T = TypeVar("T")
+
+
+def counts_again(first: float, now: float) -> bool:
+    """Whether a signal at `now`, after one at `first`, is a wish of its own (seconds)."""
+    return now - first >= AGAIN_AFTER
+
+
+class _Runner(asyncio.Runner):  # type: ignore[misc]  # final to a checker, not in Python
+    """As `asyncio.Runner`, whose second Ctrl-C counts only where a person can mean it."""
+
+    _interrupted_at: float | None = None
+
+    def _on_sigint(self, signum: int, frame: FrameType | None, main_task: Any) -> None:
+        now = time.monotonic()
+        if self._interrupted_at is not None and not counts_again(self._interrupted_at, now):
+            return
+        if self._interrupted_at is None:
+            self._interrupted_at = now
+        super()._on_sigint(signum, frame, main_task)  # type: ignore[misc]  # asyncio's own hook
 
 
 def _factory() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -39,7 +64,8 @@ def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
     """Run `main` on a new loop to its end and return what it returns.
 
     Tasks that are left over are cancelled and asynchronous generators closed, as
-    with `asyncio.run`. Raises what `main` raises, `RuntimeError` when a loop
+    with `asyncio.run`. A second Ctrl-C within `AGAIN_AFTER` seconds of the first is
+    the same one. Raises what `main` raises, `RuntimeError` when a loop
     already runs in this thread.
 
     What exists when it begins is not looked through for garbage until it ends
@@ -53,5 +79,5 @@ def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
 
 
 def _run(main: Coroutine[Any, Any, T], *, debug: bool | None) -> T:
-    with asyncio.Runner(debug=debug, loop_factory=_factory()) as runner:
+    with _Runner(debug=debug, loop_factory=_factory()) as runner:
         return runner.run(main)

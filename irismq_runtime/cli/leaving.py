@@ -4,9 +4,10 @@ Before the node takes the signals (the tree is being imported, which may take
 seconds) the first one ends the process with code 0: nothing has begun. After the
 node has ended, what may still hold the process up is none of its business: a name
 server that does not answer the resolver's thread, a thread of a handler that hangs.
-That gets `GRACE` seconds, then the process ends with the code it was to end with;
-a signal ends it at once. All of it holds for PID 1 of a container too, where a
-signal without a handler does nothing.
+That gets `GRACE` seconds, then the process ends with the code it was to end with; a
+signal changes nothing: those seconds are how long a second one would not count.
+All of it holds for PID 1 of a container too, where a signal without a handler does
+nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import contextlib
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.main import PROCESS
@@ -37,9 +38,14 @@ def signals_mean_nothing_begun() -> Iterator[None]:
     previous = {number: signal.signal(number, _end) for number in _STOPPING}
     try:
         yield
+    except SystemExit:
+        for number in _STOPPING:
+            signal.signal(number, signal.SIG_IGN)  # it ends: one more changes nothing
+        raise
     finally:
         for number, handler in previous.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, handler)
 
 
 def _end(*_: object) -> NoReturn:
@@ -55,14 +61,14 @@ def leave_within_grace(code: int, text: str = "") -> None:
     if not PROCESS["is ours"]:
         return
     for number in _STOPPING:
-        signal.signal(number, lambda *_: _cut(codes.FORCED, "told again to stop"))
+        signal.signal(number, signal.SIG_IGN)
     timer = threading.Timer(GRACE, _cut, (code, text))
     timer.daemon = True
     timer.name = "leaving"
     timer.start()
 
 
-def _cut(code: int, text: str, *_: Any) -> NoReturn:
+def _cut(code: int, text: str) -> NoReturn:
     names = ", ".join(
         thread.name
         for thread in threading.enumerate()

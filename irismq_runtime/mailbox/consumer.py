@@ -359,8 +359,11 @@ class Consumer:
 
     def health(self) -> Health:
         """See `ports.Consumption.health`."""
-        reason = self._why_not()
-        return Health(ok=False, reason=f"{self.topic}: {reason}") if reason else WELL
+        if reason := self._why_not():
+            return Health(ok=False, reason=f"{self.topic}: {reason}")
+        if slow := self._flow.why_slow(self._wiring.clock.monotonic()):
+            return Health(ok=False, reason=f"{self.topic}: {slow}", advisory=True)
+        return WELL
 
     def _why_not(self) -> str:
         if self.stopping:
@@ -373,7 +376,7 @@ class Consumer:
             return unreached
         now = self._wiring.clock.monotonic()
         return (
-            self._flow.why_not(now) or self._why_starved(now) or self._why_stuck(now) or unreached
+            self._flow.why_paused() or self._why_starved(now) or self._why_stuck(now) or unreached
         )
 
     def _asks(self, now: float) -> bool:

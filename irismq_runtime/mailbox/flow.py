@@ -78,8 +78,16 @@ class Flow:
 
     def why_not(self, now: float) -> str:
         """Why less than the window is asked for; empty when it is not."""
-        if self.paused or self.window <= 0:
-            return "paused" if self.paused else "the window is 0"
+        return self.why_paused() or self.why_slow(now)
+
+    def why_paused(self) -> str:
+        """Why nothing is asked for until somebody says so; empty when that is not so."""
+        if self.paused:
+            return "paused"
+        return "the window is 0" if self.window <= 0 else ""
+
+    def why_slow(self, now: float) -> str:
+        """Why little is asked for: messages fail; empty when they do not."""
         if self.backoff.level:
             wait = max(0.0, self.backoff.until - now)
             return f"slowed down after failures in a row, next message in {wait:.1f} s"

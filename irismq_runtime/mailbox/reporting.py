@@ -9,10 +9,14 @@ __all__ = ["WELL", "Health"]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Health:
-    """`ok`, or the reason why not (fills `ports.TransportHealth`)."""
+    """`ok`, or the reason why not (fills `ports.TransportHealth`).
+
+    `advisory`: not `ok` on purpose, because messages fail.
+    """
 
     ok: bool
     reason: str = ""
+    advisory: bool = False
 
 
 WELL = Health(ok=True)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from irismq_runtime.observe.meter import BOUNDS
 from irismq_runtime.observe.metrics import Sample, histogram
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from irismq_runtime.node.assembly import Parts
     from irismq_runtime.observe.health import Health
-    from irismq_runtime.observe.meter import Asks
+    from irismq_runtime.observe.meter import Asks, Group
 
 __all__ = ["samples_of"]
 
@@ -65,7 +66,7 @@ def samples_of(parts: Parts, health: Health) -> Iterator[Sample]:
 
 
 def _of_actors(parts: Parts) -> Iterator[Sample]:
-    for group in parts.meter.groups():
+    for group in _by_name(parts.meter.groups()):
         labels = {"class": group.name}
         yield Sample("actors", group.actors, "gauge", "slots that have not ended", labels)
         yield Sample("inbox_messages", group.waiting, "gauge", "messages in inboxes", labels)
@@ -83,6 +84,26 @@ def _of_actors(parts: Parts) -> Iterator[Sample]:
     yield Sample("slow_handlers", len(now.slow_handlers), help=slow)
     refused = "messages that a full inbox refused"
     yield Sample("inbox_refused_total", now.refused, "counter", refused)
+
+
+def _by_name(groups: Iterable[Group]) -> Iterator[Group]:
+    """One group for each name: classes of one name are one series, and their sum.
+
+    A series that is there twice would be refused, with all others of the page.
+    """
+    summed: dict[str, Group] = {}
+    for group in groups:
+        before = summed.get(group.name)
+        if before is None:
+            summed[group.name] = group
+        else:
+            counts = {name: getattr(before, name) + getattr(group, name) for name in _COUNTS}
+            summed[group.name] = replace(before, **counts)
+    yield from summed.values()
+
+
+#: What of a group is a number of things, and can be added up.
+_COUNTS: Final = ("actors", "waiting", "handled", "restarts", "crashes")
 
 
 def _of_dead_letters(parts: Parts) -> Iterator[Sample]:

@@ -2,8 +2,9 @@
 
 Ready means: the broker and the relay are reached, and by a relay of this process
 the servers it routes over; every bound actor is a member and its consumers get
-messages; presence is heard. A consumer that is paused on purpose (its actor
-restarts) is not a failure unless it lasts; the transport's own watchdog says when
+messages; presence is heard. What fails because of its own messages is shown and is no
+failure of the node: a consumer that backs off, one whose actor restarts. The
+transport's own watchdog says when
 messages are held and nothing happens to them, or none are asked for. A directory
 (nsqlookupd) at fault is shown and is no failure: brokers known are kept. A handler that
 takes very long is a failure while others wait for their turn. Live means: no root of
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from irismq_runtime.node.binding import DOWN
 from irismq_runtime.observe.health import Check, Health
 
 if TYPE_CHECKING:
@@ -40,11 +42,7 @@ def health_of(parts: Parts, servers: Servers, *, gave_up: Exit | None, draining:
         _of("mailbox", parts.mailbox.health()),
         _of("relay", parts.addresses.health()),
         *servers.checks(),
-        Check(
-            "presence",
-            parts.presence.trusted or parts.presence.settling,
-            "" if parts.presence.trusted else "this node does not hear its own announcements",
-        ),
+        _presence(parts),
     ]
     checks.append(_handlers(parts))
     if draining:
@@ -54,6 +52,13 @@ def health_of(parts: Parts, servers: Servers, *, gave_up: Exit | None, draining:
     for binding in parts.binder:
         checks += _binding_checks(binding)
     return Health(tuple(checks))
+
+
+def _presence(parts: Parts) -> Check:
+    heard = parts.presence.trusted or parts.presence.settling
+    return Check(
+        "presence", heard, "" if heard else "this node does not hear its own announcements"
+    )
 
 
 def _handlers(parts: Parts) -> Check:
@@ -79,7 +84,8 @@ def _directory(parts: Parts) -> Check:
 
 
 def _of(name: str, said: TransportHealth) -> Check:
-    return Check(name, said.ok, "" if said.ok else said.reason)
+    advisory: bool = getattr(said, "advisory", False)  # a transport of somebody else's
+    return Check(name, said.ok, "" if said.ok else said.reason, advisory=advisory)
 
 
 def _binding_checks(binding: Binding) -> Iterator[Check]:
@@ -89,6 +95,7 @@ def _binding_checks(binding: Binding) -> Iterator[Check]:
         name = f"consumer {dispatch.address}"
         holders = dispatch.gate.holders
         if holders:
-            yield Check(name, ok=False, reason=f"paused: {', '.join(sorted(holders))}")
+            reason = f"paused: {', '.join(sorted(holders))}"
+            yield Check(name, ok=False, reason=reason, advisory=holders == {DOWN})
         else:
             yield _of(name, consumption.health())

@@ -46,7 +46,11 @@ RETURNED: Final = "the relay is back"
 
 
 class TransportHealth(Protocol):
-    """What a transport says of itself: `ok`, or the reason why not."""
+    """What a transport says of itself: `ok`, or the reason why not.
+
+    It may have `advisory` too: True when it does less on purpose (the messages of a
+    mailbox fail, and it goes slowly), which is no lack of readiness.
+    """
 
     @property
     def ok(self) -> bool:

@@ -25,6 +25,7 @@ from irismq_runtime import Node, NodeConfig, pyiris
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.main import app
 from irismq_runtime.node import shutdown
+from irismq_runtime.node.binding import DOWN, DRAINING
 from supervisors import Supervisor
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -257,3 +258,35 @@ async def test_metrics_and_health() -> None:
         "draining",
         "directory",
     }
+
+
+def _said(function: ast.FunctionDef) -> list[str]:
+    """The texts that a function returns, with N for what is filled in."""
+    texts = []
+    for node in ast.walk(function):
+        if isinstance(node, ast.JoinedStr):
+            parts = [v.value if isinstance(v, ast.Constant) else "N" for v in node.values]
+            texts.append("".join(map(str, parts)))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            texts.append(node.value)
+    doc = ast.get_docstring(function, clean=False)
+    return [text for text in texts if text != doc]
+
+
+def test_every_reason_of_a_consumer_is_in_the_table():
+    """149."""
+    table = rows(PAGE, "reason | ready")
+    listed = [row[0].strip("`").replace("HOST:PORT", "N").replace("...", "N") for row in table]
+    said = []
+    for module in ("consumer", "flow"):
+        tree = ast.parse((ROOT / "irismq_runtime" / "mailbox" / f"{module}.py").read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef) and node.name.lstrip("_").startswith("why_"):
+                said += _said(node)
+    whole = [text for text in said if len(text.strip("; N")) > 3]  # not what joins two
+    assert len(whole) >= 6
+    for text in whole:
+        start = text.partition(" N")[0].partition(",")[0]
+        assert any(start in reason or reason.startswith(start) for reason in listed), text
+    for holder in (DOWN, DRAINING, "full"):
+        assert f"paused: {holder}" in listed

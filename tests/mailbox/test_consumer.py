@@ -472,6 +472,7 @@ async def test_case_8_fifty_failures_together_pause_the_mailbox_once():
     await slowed(world, peer, *range(50))
     assert peer.of(Rdy) == [Rdy(50), Rdy(0)]
     assert "slowed down" in consumption.health().reason
+    assert consumption.health().advisory  # 149: on purpose, so no lack of readiness
     await world.pass_time(0.3)
     assert peer.of(Rdy)[-1] == Rdy(1)
     await world.close()

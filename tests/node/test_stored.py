@@ -346,6 +346,9 @@ async def test_while_the_actor_restarts_its_consumer_is_paused(world, clock):
         node.ref(ADDRESS).tell(Fail("crash", times=1))
         await settle(node.system)
         assert consumption(node).paused
+        health = node.health()  # 149: its own messages fail, and its others are handled
+        assert health.ready
+        assert f"consumer {ADDRESS}: paused: restarting" in health.reasons
         node.ref(ADDRESS).tell(Add(1))
         await settle(node.system)
         assert 1 not in log
