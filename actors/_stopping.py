@@ -36,6 +36,9 @@ class StopFuture(Future[bool]):
         if not self._done:
             self._resolve(value, None)
 
+    def _loop_thread(self) -> int:
+        return self._cell.system.thread_id
+
     def _wait(self) -> Generator[Any, None, None]:
         if asyncio.current_task() is self._cell.handler_task():
             raise BlockingCall(

@@ -228,6 +228,9 @@ class Ask(Future[T], Parcel, Generic[T]):
                 raise
             return self.get()
 
+    def _loop_thread(self) -> int:
+        return self.cell.system.thread_id
+
     def _block(self, timeout: float | None) -> None:
         # A loop that is blocked, or gone, fires no deadline: the thread has its own.
         limit = self.timeout + LOOP_GRACE if self.cell.system.real_time else None

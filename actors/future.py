@@ -89,7 +89,8 @@ class Future(pykka.Future[T], Generic[T]):
         """The value; waits at most `timeout` seconds for it.
 
         Raises what the actor raised, `AskTimeout`, or `BlockingCall` when the
-        value is not there and this thread runs an event loop.
+        value is not there and this thread runs an event loop, or has the one that
+        would bring the value.
         """
         if timeout is not None:
             need(SECONDS, "timeout", timeout)
@@ -200,10 +201,20 @@ class Future(pykka.Future[T], Generic[T]):
                 "get() on a thread that runs an event loop would block that loop; "
                 "write `await future` there"
             )
+        if threading.get_ident() == self._loop_thread():
+            raise BlockingCall(
+                "get() would wait for ever: the loop that brings the value belongs to this "
+                "thread and stands still; write `loop.run_until_complete(future)`, or `await "
+                "future` in a coroutine"
+            )
         waiter = threading.Event()
         self._waiters.append(waiter)
         if not self._done and not waiter.wait(timeout):
             raise self._timed_out(timeout or 0.0)
+
+    def _loop_thread(self) -> int:
+        """Name the thread of the loop that resolves this; 0 when any thread may."""
+        return 0
 
     def _timed_out(self, waited: float) -> AskTimeout:
         return AskTimeout("a future", "its value", waited, "not resolved")

@@ -19,6 +19,7 @@ import itertools
 import logging
 import secrets
 import weakref
+from asyncio import _get_running_loop as running_loop
 from dataclasses import dataclass
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
@@ -175,8 +176,11 @@ class System(Reports):
             self._watchdog.start()
 
     def call_on_loop(self, callback: Callable[..., Any], *args: Any) -> bool:
-        """Call it now on the loop thread; from other threads, soon. False: the loop is closed."""
-        if get_ident() == self.thread_id:
+        """Call it now where the loop runs; from elsewhere, soon. False: the loop is closed.
+
+        A loop that stands still takes it up when it runs again.
+        """
+        if get_ident() == self.thread_id and running_loop() is not None:
             callback(*args)
             return True
         try:

@@ -41,6 +41,7 @@ __all__ = [
     "MailboxFull",
     "MessageTooLarge",
     "NoSuchService",
+    "NodeStopped",
     "NotConnected",
     "NotSigned",
     "Outcome",
@@ -72,6 +73,12 @@ _ADVICE: dict[Outcome, str] = {
     "unknown": "it may have been carried out: try again only what is idempotent",
 }
 
+#: The same of a node that has stopped: trying again there is of no use.
+_STATES: dict[Outcome, str] = {
+    "not sent": "nothing was sent",
+    "unknown": "what was under way may have been carried out",
+}
+
 
 def _rebuild(cls: type[RuntimeFault], args: tuple[object, ...]) -> RuntimeFault:
     return cls.__new__(cls, *args)
@@ -92,6 +99,30 @@ class RuntimeFault(Exception):
         self,
     ) -> tuple[Callable[..., RuntimeFault], tuple[object, ...], dict[str, object]]:
         return (_rebuild, (type(self), self.args), self.__dict__)
+
+
+class NodeStopped(RuntimeFault):
+    """The node has stopped: nothing goes out of it any more, and nothing can be started.
+
+    `node`: its name. `state`: what became of what was to be sent. `outcome`: the same,
+    as `Outcome`.
+    """
+
+    blame = "caller"
+    fatal = True
+
+    def __init__(self, node: str, outcome: Outcome = "not sent") -> None:
+        self.node = node
+        self.state = _STATES[outcome]
+        super().__init__(
+            f"the node {node!r} has stopped, and {self.state}; use what belongs to a node inside "
+            "its `async with` block, or enter another node"
+        )
+
+    @property
+    def outcome(self) -> Outcome:
+        """Whether this may have been carried out."""
+        return "not sent" if self.state == _STATES["not sent"] else "unknown"
 
 
 # Sending ---------------------------------------------------------------------

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 import supervisors
 from actors import System
 from irismq_runtime.config import DEFAULT_IRIS_PORT, DEFAULT_NSQD_PORT, need_address
+from irismq_runtime.errors import NodeStopped
 from irismq_runtime.node import running
 from irismq_runtime.node.arguments import check_parts, config_of, folder, refuse_servers
 from irismq_runtime.node.assembly import (
@@ -218,7 +219,7 @@ class Node:
         Returns when all of it has started. Raises what the start failed with. A
         root that ends by itself later ends `run_until_signal`.
         """
-        parts = self._open_parts()
+        parts = self._running_parts()
         ref = supervisors.start(tree, parts.system, name=name)
         await ref.started()
         self._ending.roots[ref] = None
@@ -249,7 +250,7 @@ class Node:
         has a report with "error" and no trees.
         """
         await self.settled()
-        parts = self._open_parts()
+        parts = self._running_parts()
         others = {i: n for i, n in parts.presence.nodes().items() if i != parts.node_id}
         found = await gather_trees(parts.outbound, others, timeout)
         return {parts.node_id: self.tree(), **found}
@@ -264,7 +265,7 @@ class Node:
         key = (address, codec, foreign)
         ref = self._refs.get(key)
         if ref is None:
-            outbound = self._open_parts().outbound
+            outbound = self._running_parts().outbound
             ref = self._refs[key] = ServiceRef(outbound, address, codec=codec, foreign=foreign)
         return ref
 
@@ -295,7 +296,7 @@ class Node:
         `ServiceRef.tell`, with its errors. Live: returns None; raises
         `ConnectionLost`, `MessageTooLarge`. Any thread.
         """
-        outbound = self._open_parts().outbound
+        outbound = self._running_parts().outbound
         if durable:
             return outbound.store_event(topic, event, delay=delay, codec=codec, foreign=foreign)
         if delay:
@@ -305,16 +306,16 @@ class Node:
 
     def members(self, address: str) -> tuple[MemberInfo, ...]:
         """Return who serves `address`, as far as presence tells."""
-        return self._open_parts().presence.members(address)
+        return self._running_parts().presence.members(address)
 
     def nodes(self) -> Mapping[str, str]:
         """Return id and name of every node that presence hears, this one included."""
-        return self._open_parts().presence.nodes()
+        return self._running_parts().presence.nodes()
 
     async def settled(self) -> None:
         """Wait until presence has settled: other nodes have introduced themselves."""
         done = asyncio.Event()
-        self._open_parts().presence.when_settled(done.set)
+        self._running_parts().presence.when_settled(done.set)
         await done.wait()
 
     # About this node ----------------------------------------------------------
@@ -383,6 +384,13 @@ class Node:
     def dialled(self) -> Mapping[str, tuple[Endpoint, ...]]:
         """The servers that it needs and others run: "nsqd", "iris", "nats"."""
         return self._servers.dialled(self._config)
+
+    def _running_parts(self) -> Parts:
+        """Return the parts while they do anything. Raises `NodeStopped` once they do not."""
+        parts = self._open_parts()
+        if parts.outbound.stopped is not None:
+            raise NodeStopped(parts.outbound.stopped)
+        return parts
 
     def _open_parts(self) -> Parts:
         if self._parts is None:

@@ -46,6 +46,7 @@ async def shut_down(parts: Parts, servers: Servers, *, drain: float, why: str = 
         await _phase("leaving the private cluster", parts.membership.leave(SHORT), SHORT + GRACE)
     await _phase("stopping the tree", parts.system.shutdown(drain), drain + GRACE)
     parts.watchers.close()
+    parts.outbound.stopped = parts.config.name
     await _phase("flushing the outbox", parts.mailbox.close(drain), drain + GRACE)
     await _phase("closing the relay connections", parts.addresses.close(SHORT), SHORT + GRACE)
     for gather in tuple(parts.outbound.gathers.values()):

@@ -22,6 +22,7 @@ from irismq_runtime.errors import (
     ConnectionLost,
     DecodeError,
     MessageTooLarge,
+    NodeStopped,
     NoSuchService,
     RemoteFault,
     RuntimeFault,
@@ -204,6 +205,9 @@ class RemoteAsk(Future[T]):
             return NoSuchService(self.target)
         return None
 
+    def _loop_thread(self) -> int:
+        return self._outbound.thread
+
     def cancel(self) -> bool:
         """Give up: the request is forgotten, and its handler cancelled. Any thread.
 
@@ -360,6 +364,10 @@ class RemoteAsk(Future[T]):
         """Name the target and the message where the transport knows only bytes."""
         if isinstance(error, AskTimeout):
             return self._timed_out(self.timeout)
+        if isinstance(error, ConnectionLost) and self._outbound.stopped is not None:
+            stopped = NodeStopped(self._outbound.stopped, error.outcome)
+            stopped.__cause__ = error
+            return stopped
         if isinstance(error, RemoteFault) and error.text == OVERLOADED:
             return Overloaded(f"{self.target} has no room for more requests: try again later")
         if isinstance(error, RemoteFault) and not error.cluster:

@@ -137,6 +137,9 @@ class Gather(Future[Gathered]):
         if member in self._expected and len(self._expected) == 1:
             self._finish()
 
+    def _loop_thread(self) -> int:
+        return self._outbound.thread
+
     def _finish(self) -> None:
         gathered = Gathered(tuple(self._replies), tuple(self._errors), tuple(self._expected))
         self._end(gathered, None)

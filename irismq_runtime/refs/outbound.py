@@ -11,13 +11,14 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
+from asyncio import _get_running_loop as running_loop
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from actors._current import current_cell
 from actors.deadlines import check_seconds
 from actors.errors import AskCycle, AskTimeout
-from irismq_runtime.errors import MessageTooLarge
+from irismq_runtime.errors import MessageTooLarge, NodeStopped
 from irismq_runtime.messaging import mailbox_topic, peer_name
 from irismq_runtime.refs.foreign import foreign_bytes
 from irismq_runtime.refs.receipt import TellReceipt, copy_to
@@ -65,6 +66,7 @@ class Outbound:
         "meter",
         "packer",
         "publish_timeout",
+        "stopped",
         "thread",
         "tracing",
         "watching",
@@ -97,6 +99,8 @@ class Outbound:
         self.tracing = tracing
         self.ask_timeout = ask_timeout
         self.publish_timeout = publish_timeout
+        #: The name of the node once that has stopped.
+        self.stopped: str | None = None
         self.loop = asyncio.get_running_loop()
         #: The thread of the loop.
         self.thread = threading.get_ident()
@@ -107,8 +111,8 @@ class Outbound:
 
     @property
     def on_loop(self) -> bool:
-        """Whether the caller is on the thread of the node's loop."""
-        return threading.get_ident() == self.thread
+        """Whether the caller is on the thread of the node's loop, and that runs."""
+        return threading.get_ident() == self.thread and running_loop() is not None
 
     def forked(self, gone: Any) -> None:
         """This is a forked child: `gone`, which raises, stands for what the parent has."""
@@ -116,8 +120,8 @@ class Outbound:
         self.loop = self.mailbox = self.addresses = self.directory = gone
 
     def call(self, function: Callable[..., Any], *args: Any) -> None:
-        """Call on the loop: now when on its thread, else soon."""
-        if threading.get_ident() == self.thread:
+        """Call on the loop: now when it runs on this thread, else soon."""
+        if threading.get_ident() == self.thread and running_loop() is not None:
             function(*args)
         else:
             self.loop.call_soon_threadsafe(function, *args)
@@ -140,7 +144,12 @@ class Outbound:
     # What the sender is -------------------------------------------------------
 
     def headers(self) -> dict[str, object]:
-        """Return new headers that name the actor whose code calls, if one does."""
+        """Return new headers that name the actor whose code calls, if one does.
+
+        Raises `NodeStopped`.
+        """
+        if self.stopped is not None:
+            raise NodeStopped(self.stopped)
         cell = current_cell.get()
         if cell is None:
             return {}
@@ -156,8 +165,10 @@ class Outbound:
         """Return what an ask of `target` carries.
 
         Raises `AskCycle` when `target` already waits for the asker, and
-        `AskTimeout` when the deadline of the message in hand is over.
+        `AskTimeout` when the deadline of the message in hand is over, and `NodeStopped`.
         """
+        if self.stopped is not None:
+            raise NodeStopped(self.stopped)
         timeout = self.ask_timeout if timeout is None else check_seconds("timeout", timeout)
         cell = current_cell.get()
         if cell is None:
@@ -290,18 +301,20 @@ class Outbound:
         if self.events.active:
             key = envelope_id.hex()
             self.events.emit("tell.encoded", id=key, address=address, size=len(data))
+        if self.stopped is not None:
+            raise NodeStopped(self.stopped)
         if delay:
             delay = min(delay, self.mailbox.max_delay)
-        if threading.get_ident() == self.thread:
+        if threading.get_ident() == self.thread and running_loop() is not None:
             confirmed = self.mailbox.publish(
                 topic, data, delay=delay, timeout=self.publish_timeout, key=key, channel=channel
             )
-            return TellReceipt(envelope_id, confirmed, self.loop)
+            return TellReceipt(envelope_id, confirmed, self.loop, self.thread)
         if len(data) > self.mailbox.max_body:
             raise MessageTooLarge(len(data), self.mailbox.max_body, limit_of="the broker")
         done: concurrent.futures.Future[None] = concurrent.futures.Future()
         self.loop.call_soon_threadsafe(self._publish_for, done, topic, data, delay, key, channel)
-        return TellReceipt(envelope_id, done, self.loop)
+        return TellReceipt(envelope_id, done, self.loop, self.thread)
 
     def _publish_for(  # noqa: PLR0917  # as `store_bytes`
         self,

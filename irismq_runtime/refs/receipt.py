@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import threading
 from typing import TYPE_CHECKING, Any
 
 from actors import Receipt
@@ -28,18 +29,21 @@ class TellReceipt(Receipt):
     `id`: the envelope id (16 bytes) under which the message travels.
     """
 
-    __slots__ = ("_future", "_loop", "id")
+    __slots__ = ("_future", "_loop", "_thread", "id")
 
     def __init__(
         self,
         id: bytes,  # noqa: A002  # the field's name on the wire
         future: Confirmation | concurrent.futures.Future[None],
         loop: asyncio.AbstractEventLoop,
+        thread: int = 0,
     ) -> None:
         # Not Receipt's constructor: this class keeps its promise another way.
         self.id = id
         self._future = future
         self._loop = loop
+        #: The thread of the loop.
+        self._thread = thread
 
     def __repr__(self) -> str:
         return f"<TellReceipt {self.id.hex()} {self._state()}>"
@@ -78,7 +82,7 @@ class TellReceipt(Receipt):
         """Wait in a thread, at most `timeout` seconds (`TimeoutError`).
 
         Raises what awaiting raises, and `BlockingCall` on a thread that runs a
-        loop.
+        loop, or that the node's loop belongs to.
         """
         try:
             asyncio.get_running_loop()
@@ -87,6 +91,11 @@ class TellReceipt(Receipt):
         else:
             raise BlockingCall("wait() would block the loop of this thread; await the receipt")
         future = self._future
+        if threading.get_ident() == self._thread and not future.done():
+            raise BlockingCall(
+                "wait() would wait for ever: the loop of the node belongs to this thread and "
+                "stands still; write `loop.run_until_complete(receipt)`, or await the receipt"
+            )
         if not isinstance(future, concurrent.futures.Future):
             future = asyncio.run_coroutine_threadsafe(_awaited(self), self._loop)
         future.result(timeout)

@@ -131,4 +131,6 @@ def _store(
                 confirmation.add_done_callback(copy_to(done))
 
         outbound.loop.call_soon_threadsafe(publish_for_a_thread)
-    return [TellReceipt(packed[n][0], end, outbound.loop) for n, end in enumerate(ends)]
+    return [
+        TellReceipt(packed[n][0], end, outbound.loop, outbound.thread) for n, end in enumerate(ends)
+    ]

@@ -25,6 +25,7 @@ SAMPLES: list[errors.RuntimeFault] = [
     errors.RemoteError("builtins.KeyError", "'sku'", "Traceback ...", address="shop.cart"),
     errors.RemoteFault("boom", cluster="shop.cart"),
     errors.NotConnected("nsqd 127.0.0.1:4150", "refused", remedy="start one with `irismq dev`"),
+    errors.NodeStopped("shop"),
     errors.ConnectionLost("relay 127.0.0.1:55555", "not sent", "closed by peer"),
     errors.TunnelTimeout("shop.cart", 3.0),
     errors.TunnelClosed("lost"),
