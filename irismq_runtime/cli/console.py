@@ -10,14 +10,9 @@ obeys leaves, and no login of a URL but in data that was asked for.
 
 from __future__ import annotations
 
-import base64
-import datetime as dt
-import json
 import sys
-from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
-import msgspec
 import typer
 from rich.console import Console
 from rich.highlighter import JSONHighlighter
@@ -32,12 +27,13 @@ from actors.texts import line_of, text_of
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.advice import START_DEV
 from irismq_runtime.errors import ConfigError, NotConnected, RemoteError, RuntimeFault
+from irismq_runtime.json_text import json_text, to_plain
 from irismq_runtime.loop import run
 from irismq_runtime.safe_text import safe, visible, visible_json, without_logins
 from supervisors import ChildStartFailed, SpecError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+    from collections.abc import Coroutine, Iterable, Iterator, Sequence
 
     from rich.console import ConsoleOptions, RenderableType
 
@@ -179,53 +175,12 @@ def _with_causes(error: BaseException) -> str:
     return "; ".join(parts)
 
 
-def to_plain(value: Any) -> Any:
-    """Return a value that JSON can hold, for printing alone."""
-    if isinstance(value, dict):
-        return {str(key): to_plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [to_plain(item) for item in value]
-    for kinds, plain in _PLAIN:
-        if isinstance(value, kinds):
-            return plain(value)
-    found = _fields(value)
-    return str(value) if found is None else to_plain(found)
-
-
-def _fields(value: Any) -> dict[str, Any] | None:
-    """Return the fields of a message, None for anything else."""
-    if isinstance(value, msgspec.Struct):
-        return msgspec.structs.asdict(value)
-    if is_dataclass(value):
-        return {field.name: getattr(value, field.name) for field in fields(value)}
-    attributes = getattr(value, "__attrs_attrs__", None)
-    if attributes is None:
-        return None
-    return {attribute.name: getattr(value, attribute.name) for attribute in attributes}
-
-
-def _bytes(value: bytes) -> str:
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return base64.b64encode(value).decode()
-
-
-_PLAIN: Final[tuple[tuple[Any, Callable[[Any], Any]], ...]] = (
-    ((type(None), bool, int, float, str), lambda value: value),
-    ((dt.datetime, dt.date, dt.time), lambda value: value.isoformat()),
-    (dt.timedelta, lambda value: value.total_seconds()),
-    (bytes, _bytes),
-)
-
-
 def print_json(value: Any, *, data: bool = False) -> None:
     """Print a result; coloured and indented on a terminal, one line elsewhere.
 
     `data`: it is what somebody sent, and not what is said of it: URLs keep their logins.
     """
-    plain = to_plain(value)
-    document = json.dumps(plain, ensure_ascii=False, indent=2 if out.is_terminal else None)
+    document = json_text(value, indent=2 if out.is_terminal else None)
     document = visible_json(document if data else without_logins(document))
     if out.is_terminal:
         out.print(JSONHighlighter()(Text(document)), soft_wrap=True)

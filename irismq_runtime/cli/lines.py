@@ -11,12 +11,11 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import json
-import math
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from irismq_runtime.cli.console import to_plain
 from irismq_runtime.errors import DecodeError
+from irismq_runtime.json_text import json_text, to_plain
 from irismq_runtime.wire import Foreign, Serializer, decode_envelope_untrusted
 
 if TYPE_CHECKING:
@@ -63,11 +62,7 @@ def escaped(text: str) -> str:
 
 def escaped_json(value: Any) -> str:
     """Return a plain value as JSON in one printable line."""
-    try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    except ValueError:  # JSON has no NaN and no infinity
-        text = json.dumps(_finite(value), ensure_ascii=False)
-    return _ODD.sub(_as_json, text)
+    return _ODD.sub(_as_json, json_text(value))
 
 
 def _line(text: str) -> bytes:
@@ -91,14 +86,6 @@ def _as_python(match: re.Match[str]) -> str:
 def _as_json(match: re.Match[str]) -> str:
     found = match[0]
     return found if found.isprintable() else json.dumps(found)[1:-1]
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 _SERIALIZER: Final = Serializer()

@@ -8,13 +8,13 @@ size, so that a hostile client costs nothing. It knows no node.
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import TYPE_CHECKING, Any, Final
 
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
 from irismq_runtime.errors import ConfigError
+from irismq_runtime.json_text import json_text
 from irismq_runtime.observe.http_server import bounded
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Endpoint:
             return 404, "text/plain", "there are /live, /ready and /metrics\n"
         health = self._health()
         good = health.live if path == "/live" else health.ready
-        body = json.dumps(health.to_dict()) + "\n"
+        body = json_text(health.to_dict()) + "\n"
         return (200 if good else 503), "application/json", body
 
 

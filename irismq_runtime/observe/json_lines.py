@@ -12,13 +12,13 @@ nothing that a terminal obeys is in it, and no login of a URL.
 
 from __future__ import annotations
 
-import json
 import logging
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from actors._current import current_ref
 from actors.texts import trace_of
+from irismq_runtime.json_text import json_text
 from irismq_runtime.observe.records import plain
 from irismq_runtime.safe_text import visible_json, without_logins
 
@@ -50,5 +50,4 @@ class JsonLines(logging.Formatter):
             error = record.exc_info[1]
             trace = "" if error is None else trace_of(error).rstrip("\n")
             line["exception"] = trace[-_LONGEST_TRACEBACK:]
-        text = json.dumps(line, ensure_ascii=False, default=lambda value: type(value).__name__)
-        return visible_json(without_logins(text))
+        return visible_json(without_logins(json_text(line)))

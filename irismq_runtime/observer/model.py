@@ -8,11 +8,11 @@ None, never 0.
 
 from __future__ import annotations
 
-import json
 from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 
+from irismq_runtime.json_text import json_text
 from irismq_runtime.safe_text import visible_json, without_logins
 
 __all__ = [
@@ -224,7 +224,7 @@ def to_json(value: Any) -> bytes:
     What other nodes say passes here: no control leaves as it is, and no login of a URL.
     """
     try:
-        document = _encode(value).decode()
-    except UnicodeEncodeError:  # half of a character
-        document = json.dumps(msgspec.to_builtins(value))
+        document = _encode(value).decode()  # null for a number that is not finite
+    except (UnicodeEncodeError, TypeError, ValueError):  # half of a character
+        document = json_text(value)
     return visible_json(without_logins(document)).encode()

@@ -10,7 +10,6 @@ neither `Origin` nor `Sec-Fetch-Site`, and go on as with nsqd.
 
 from __future__ import annotations
 
-import json
 import socket
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +17,7 @@ from tornado.web import Application, RequestHandler, stream_request_body
 
 from irismq_runtime.embedded.nsqd.options import VERSION
 from irismq_runtime.embedded.nsqd.stats import health, stats_text, stats_value
+from irismq_runtime.json_text import json_text
 from irismq_runtime.observe.http_guard import is_cross_site, is_own_name
 from irismq_runtime.observe.http_server import bounded
 from irismq_runtime.protocols.nsq.batch import decode_batch_untrusted
@@ -324,7 +324,7 @@ class _Handler(RequestHandler):
         self.set_header("X-NSQ-Content-Type", "nsq; version=1.0")
         if isinstance(value, dict):
             self.set_header("Content-Type", "application/json; charset=utf-8")
-            self.finish(json.dumps(value, separators=(",", ":")))
+            self.finish(json_text(value))
         else:
             self.set_header("Content-Type", "text/plain; charset=utf-8")
             self.finish(value if isinstance(value, str) else "")
