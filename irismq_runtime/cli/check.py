@@ -12,23 +12,21 @@ import typer
 
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.answers import Answer, Level, judge
+from irismq_runtime.cli.brokers import Brokers, takes_brokers
 from irismq_runtime.cli.console import execute, out
 from irismq_runtime.cli.options import (
     IRIS_DEFAULT,
-    NSQD_DEFAULT,
     NSQD_HTTP_DEFAULT,
     Iris,
-    Nsqd,
-    NsqdHttp,
 )
-from irismq_runtime.cli.probes import LIMIT, Limit, Target, examine_all, targets
+from irismq_runtime.cli.probes import LIMIT, Limit, Target, examine_all
 
 __all__ = ["check"]
 
 
+@takes_brokers
 def check(
-    nsqd: Nsqd = NSQD_DEFAULT,
-    nsqd_http: NsqdHttp = NSQD_HTTP_DEFAULT,
+    brokers: Brokers = Brokers(nsqd_http=NSQD_HTTP_DEFAULT),
     iris: Iris = IRIS_DEFAULT,
     limit: Limit = LIMIT,
     quiet: Annotated[bool, typer.Option("--quiet", help="Only the exit code.")] = False,
@@ -36,8 +34,7 @@ def check(
     """See what answers at each address; code 3 when something else does, or nothing."""
 
     async def look() -> list[tuple[Target, Answer]]:
-        wanted = targets(nsqd=nsqd, nsqd_http=nsqd_http, iris=iris)
-        return await examine_all(wanted, limit=limit)
+        return await examine_all(brokers.targets(iris), limit=limit, brokers=brokers)
 
     answers = execute(look())
     findings = [judge(place.role, str(place.endpoint), answer) for place, answer in answers]

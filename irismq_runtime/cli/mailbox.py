@@ -6,27 +6,31 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from irismq_runtime.cli.brokers import Brokers, takes_brokers
 from irismq_runtime.cli.completion import addresses
 from irismq_runtime.cli.console import execute, fail, out, print_json, print_rows
 from irismq_runtime.cli.http import get_json
-from irismq_runtime.cli.options import NSQD_HTTP_DEFAULT, NsqdHttp, http_endpoints
+from irismq_runtime.cli.stock import broker_pairs
 from irismq_runtime.config import need_address
+from irismq_runtime.errors import NotConnected
 from irismq_runtime.messaging import dead_topic, mailbox_topic
 
 __all__ = ["mailbox"]
 
+_REMEDY: Final = "give nsqd's HTTP address with --nsqd-http (4151 by default)"
 _COLUMNS: Final = ("nsqd", "topic", "channel", "depth", "in flight", "deferred", "consumers")
 
 
+@takes_brokers
 def mailbox(
     address: Annotated[
         str, typer.Argument(help="The address, e.g. shop.inventory.", autocompletion=addresses)
     ],
-    nsqd_http: NsqdHttp = NSQD_HTTP_DEFAULT,
+    brokers: Brokers = Brokers(),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show depth, in flight, deferred and consumers of a mailbox, from nsqd."""
-    rows = execute(_rows(address, nsqd_http))
+    rows = execute(_rows(address, brokers))
     if as_json or not out.is_terminal:
         print_json(rows)
     elif rows:
@@ -35,15 +39,29 @@ def mailbox(
         fail(f"no broker knows a topic {mailbox_topic(address)!r}: nothing was ever told to it")
 
 
-async def _rows(address: str, endpoints: list[str]) -> list[dict[str, Any]]:
+async def _rows(address: str, brokers: Brokers) -> list[dict[str, Any]]:
     need_address(address)
+    tls = brokers.tls_context()
+    endpoints = brokers.http
+    if brokers.lookupd:
+        endpoints = [str(at) for _, at in await broker_pairs(brokers)]
     rows: list[dict[str, Any]] = []
-    for endpoint in http_endpoints(endpoints):
+    for endpoint in endpoints:
         for topic in (mailbox_topic(address), dead_topic(address)):
-            stats = await get_json(endpoint, "/stats", topic=topic)
-            for found in stats.get("topics") or ():
-                rows += _topic_rows(endpoint, found)
+            stats = await get_json(endpoint, "/stats", tls=tls, topic=topic)
+            rows += _rows_untrusted(endpoint, stats)
     return rows
+
+
+def _rows_untrusted(endpoint: str, stats: Any) -> list[dict[str, Any]]:
+    """The rows in a broker's statistics. Raises `NotConnected` when they are none."""
+    try:
+        listed = stats.get("topics") or ()
+        return [row for topic in listed for row in _topic_rows(endpoint, topic)]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise NotConnected(
+            f"nsqd HTTP {endpoint}", "what it says is not nsqd's statistics", remedy=_REMEDY
+        ) from error
 
 
 def _topic_rows(endpoint: str, topic: dict[str, Any]) -> list[dict[str, Any]]:

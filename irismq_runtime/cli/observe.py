@@ -9,31 +9,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from irismq_runtime.cli import codes
+from irismq_runtime.cli.brokers import Brokers, takes_brokers
 from irismq_runtime.cli.console import err, execute, fail
 from irismq_runtime.cli.http import get_totals
 from irismq_runtime.cli.options import (
     CLIENT_NAME,
     IRIS_DEFAULT,
-    NSQD_DEFAULT,
     NSQD_HTTP_DEFAULT,
     PORTS,
     Iris,
-    Nsqd,
-    NsqdHttp,
     client_node,
-    http_endpoints,
 )
 from irismq_runtime.node.signals import Signals
 from irismq_runtime.observer import Gatherer
 from irismq_runtime.observer.page import ObserverPage, new_token
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator
 
     from irismq_runtime.node import Node
 
@@ -42,9 +40,9 @@ __all__ = ["DEFAULT_PORT", "PageBeside", "observe", "observer_page"]
 DEFAULT_PORT = 8160
 
 
+@takes_brokers
 def observe(
-    nsqd: Nsqd = NSQD_DEFAULT,
-    nsqd_http: NsqdHttp = NSQD_HTTP_DEFAULT,
+    brokers: Brokers = Brokers(nsqd_http=NSQD_HTTP_DEFAULT),
     iris: Iris = IRIS_DEFAULT,
     port: Annotated[int, typer.Option("--port", help="Where the page is.", **PORTS)] = DEFAULT_PORT,
     host: Annotated[
@@ -55,14 +53,14 @@ def observe(
     ] = "127.0.0.1",
 ) -> None:
     """Serve a page that shows all nodes, their trees, services and dead letters."""
-    execute(_serve(nsqd, nsqd_http, iris, host, port))
+    execute(_serve(brokers, iris, host, port))
 
 
-async def _serve(nsqd: list[str], nsqd_http: list[str], iris: str, host: str, port: int) -> None:
-    brokers = http_endpoints(nsqd_http)
+async def _serve(brokers: Brokers, iris: str, host: str, port: int) -> None:
+    _ = brokers.http  # what has no meaning is said before anything is connected
     over = asyncio.Event()
     with Signals(asyncio.get_running_loop(), lambda _: over.set(), codes.FORCED):
-        async with client_node(nsqd, iris) as node:
+        async with client_node(brokers, iris) as node:
             try:
                 async with observer_page(node, brokers=brokers, host=host, port=port):
                     await over.wait()
@@ -78,18 +76,21 @@ def _cannot(host: str, port: int, error: OSError) -> str:
 
 @contextlib.asynccontextmanager
 async def observer_page(
-    node: Node, *, brokers: Iterable[str], port: int, host: str = "127.0.0.1", itself: bool = False
+    node: Node, *, brokers: Brokers, port: int, host: str = "127.0.0.1", itself: bool = False
 ) -> AsyncIterator[ObserverPage]:
     """Serve the page for what `node` hears, and say where. `itself`: `node` is shown too.
 
     Raises `OSError` when the port is taken.
     """
     token = new_token()
+    stats = partial(get_totals, tls=brokers.tls_context())
     gatherer = Gatherer(
-        node, brokers=brokers, stats=get_totals, ignore={CLIENT_NAME}, itself=itself
+        node, brokers=brokers.http, stats=stats, ignore={CLIENT_NAME}, itself=itself
     )
     nsqd = [str(endpoint) for endpoint in node.config.nsqd]
-    page = ObserverPage(gatherer, nsqd=nsqd, token=token, host=host, port=port)
+    page = ObserverPage(
+        gatherer, nsqd=nsqd, token=token, host=host, port=port, config=brokers.config()
+    )
     async with gatherer, page:
         _say(page, host)
         yield page
@@ -101,9 +102,9 @@ class PageBeside:
     That it cannot be served is said and changes nothing: the node works.
     """
 
-    def __init__(self, port: int, brokers: Iterable[str]) -> None:
+    def __init__(self, port: int, brokers: Brokers) -> None:
         self._port = port
-        self._brokers = list(brokers)
+        self._brokers = brokers
         self._over = asyncio.Event()
         self._serving: asyncio.Task[None] | None = None
 
@@ -111,7 +112,7 @@ class PageBeside:
         """See `Node.run`."""
         if phase == "connected":
             own = node.endpoints.get("nsqd_http")
-            brokers = [own] if own else self._brokers
+            brokers = Brokers(nsqd_http=[own]) if own else self._brokers
             self._serving = asyncio.get_running_loop().create_task(self._serve(node, brokers))
         elif phase != "runs":
             self._over.set()
@@ -122,7 +123,7 @@ class PageBeside:
         if self._serving is not None:
             await self._serving
 
-    async def _serve(self, node: Node, brokers: list[str]) -> None:
+    async def _serve(self, node: Node, brokers: Brokers) -> None:
         try:
             async with observer_page(node, brokers=brokers, port=self._port, itself=True):
                 await self._over.wait()

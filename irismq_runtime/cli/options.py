@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
     from pathlib import Path
 
+    from irismq_runtime.cli.brokers import Brokers
     from irismq_runtime.node import Node
 
 __all__ = [
@@ -92,7 +93,7 @@ NsqdHttp = Annotated[
         "--nsqd-http",
         envvar="IRISMQ_NSQD_HTTP_ADDRESS",
         metavar="HOST:PORT",
-        help="A broker's HTTP address; may be repeated.",
+        help="A broker's HTTP address, https://HOST:PORT for TLS; may be repeated.",
     ),
 ]
 Name = Annotated[
@@ -118,6 +119,8 @@ Imports = Annotated[
 
 NSQD_DEFAULT = [f"127.0.0.1:{DEFAULT_NSQD_PORT}"]
 NSQD_HTTP_DEFAULT = [f"127.0.0.1:{DEFAULT_NSQD_HTTP_PORT}"]
+#: Where nsqd answers HTTP inside TLS, by its own default.
+DEFAULT_NSQD_HTTPS_PORT: Final = 4152
 _EXAMPLE = "e.g. shop.service:Tree"
 #: The node name of commands.
 CLIENT_NAME = "cli"
@@ -126,9 +129,26 @@ _SERVERS = {"nsqd": "nsqd", "iris": "the iris relay", "nats": "NATS"}
 IRIS_DEFAULT = f"127.0.0.1:{DEFAULT_IRIS_PORT}"
 
 
+class SecureEndpoint(Endpoint):
+    """Where HTTP is inside TLS; `str()` has the scheme."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        """Return the endpoint as a URL."""
+        return f"https://{Endpoint(self.host, self.port)}"
+
+
 def _parse_http(nsqd_http: Iterable[str]) -> tuple[Endpoint, ...]:
     """Read where brokers answer HTTP. Raises `ConfigError`."""
-    return parse_endpoints(nsqd_http, option="nsqd-http", default_port=DEFAULT_NSQD_HTTP_PORT)
+    found: list[Endpoint] = []
+    for part in (part.strip() for text in nsqd_http for part in text.split(",")):
+        secure = part.startswith("https://")
+        bare = part.removeprefix("https://").removeprefix("http://").rstrip("/")
+        port = DEFAULT_NSQD_HTTPS_PORT if secure else DEFAULT_NSQD_HTTP_PORT
+        (place,) = parse_endpoints(bare, option="nsqd-http", default_port=port)
+        found.append(SecureEndpoint(place.host, place.port) if secure else place)
+    return tuple(dict.fromkeys(found))
 
 
 def http_endpoints(nsqd_http: Iterable[str]) -> list[str]:
@@ -153,14 +173,16 @@ def http_of(nsqd: Iterable[str], nsqd_http: Iterable[str]) -> tuple[Endpoint, ..
 def make_node(
     *,
     name: str,
-    nsqd: list[str],
-    lookupd: list[str],
+    brokers: Brokers,
     iris: str,
     embedded: bool = False,
     data: Path | None = None,
     **options: Any,
 ) -> Node:
-    """Return a node from command-line options; keys come from `IRISMQ_KEYS`."""
+    """Return a node from command-line options; keys come from `IRISMQ_KEYS`.
+
+    Raises `ConfigError`. The broker inside of `embedded` has no TLS and no AUTH.
+    """
     from irismq_runtime.node import Node
 
     keys = _keys_from_environment()
@@ -169,19 +191,19 @@ def make_node(
     if embedded:
         overlay = {"iris": iris} if names_overlay(iris) else {}
         return Node.embedded(data=data, name=name, **overlay, **options)
-    return Node(name=name, nsqd=nsqd, lookupd=lookupd, iris=iris, **options)
+    if mailbox_options := brokers.mailbox_options:
+        options["mailbox_options"] = {**options.get("mailbox_options", {}), **mailbox_options}
+    return Node(name=name, nsqd=brokers.nsqd, lookupd=brokers.lookupd, iris=iris, **options)
 
 
 @contextlib.asynccontextmanager
-async def client_node(nsqd: list[str], iris: str) -> AsyncIterator[Node]:
+async def client_node(brokers: Brokers, iris: str) -> AsyncIterator[Node]:
     """A node that serves nothing, for one command.
 
     Raises `NotConnected` at the first refusal: nobody starts a server for it.
     """
     quiet_while_connecting(True)
-    node = make_node(
-        name=CLIENT_NAME, nsqd=nsqd, lookupd=[], iris=iris, drain=2.0, connect_timeout=2.5
-    )
+    node = make_node(name=CLIENT_NAME, brokers=brokers, iris=iris, drain=2.0, connect_timeout=2.5)
     for name, endpoints in node.dialled.items():
         await _reached(name, *endpoints)
     async with contextlib.AsyncExitStack() as stack:

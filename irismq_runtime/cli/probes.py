@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import socket
 import threading
@@ -29,14 +30,17 @@ from irismq_runtime.cli.answers import (
     recognize_untrusted,
     sentence,
 )
+from irismq_runtime.cli.http import get_json
 from irismq_runtime.cli.nats_login import each_server, with_login
+from irismq_runtime.cli.options import SecureEndpoint, http_of
 from irismq_runtime.config import (
     DEFAULT_LOOKUPD_HTTP_PORT,
-    DEFAULT_NSQD_HTTP_PORT,
     DEFAULT_NSQD_PORT,
     parse_endpoints,
     parse_relay,
 )
+from irismq_runtime.errors import NotConnected
+from irismq_runtime.mailbox import why_refused
 from irismq_runtime.protocols.iris import encode_packet
 from irismq_runtime.protocols.iris.packets import CLIENT_MAGIC, VERSION, ClientInit
 from irismq_runtime.protocols.nsq import MAGIC, identify
@@ -44,6 +48,7 @@ from irismq_runtime.protocols.nsq import MAGIC, identify
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from irismq_runtime.cli.brokers import Brokers
     from irismq_runtime.config import Endpoint, NatsOverlay
 
 __all__ = [
@@ -178,16 +183,11 @@ def targets(
     *, nsqd: Iterable[str], nsqd_http: Iterable[str], iris: str, lookupd: Iterable[str] = ()
 ) -> list[Target]:
     """Read the options of a command. Raises `ConfigError`."""
-    read = (
-        (Kind.NSQD, "nsqd", nsqd, DEFAULT_NSQD_PORT),
-        (Kind.NSQD_HTTP, "nsqd-http", nsqd_http, DEFAULT_NSQD_HTTP_PORT),
-        (Kind.LOOKUPD, "lookupd", lookupd, DEFAULT_LOOKUPD_HTTP_PORT),
-    )
-    found = [
-        Target(role, endpoint)
-        for role, option, texts, port in read
-        for endpoint in parse_endpoints(texts, option=option, default_port=port)
-    ]
+    brokers = parse_endpoints(nsqd, option="nsqd", default_port=DEFAULT_NSQD_PORT)
+    directories = parse_endpoints(lookupd, option="lookupd", default_port=DEFAULT_LOOKUPD_HTTP_PORT)
+    found = [Target(Kind.NSQD, endpoint) for endpoint in brokers]
+    found += [Target(Kind.NSQD_HTTP, at) for at in http_of(nsqd, nsqd_http)]
+    found += [Target(Kind.LOOKUPD, endpoint) for endpoint in directories]
     relay = parse_relay(iris)
     if "nats" in relay:
         return found + [Target(Kind.NATS, *one) for one in each_server(relay["nats"])]
@@ -195,12 +195,37 @@ def targets(
 
 
 async def examine_all(
-    wanted: Iterable[Target], *, limit: float = LIMIT
+    wanted: Iterable[Target], *, limit: float = LIMIT, brokers: Brokers | None = None
 ) -> list[tuple[Target, Answer]]:
-    """Examine every target at the same time, each within `limit` seconds."""
+    """Examine every target at the same time, each within `limit` seconds.
+
+    `brokers`: a broker is greeted as a node with these options does it as well, with
+    TLS and AUTH, in another `limit` seconds; one that refuses that is ill.
+    """
+    config = None if brokers is None else brokers.config(connect_timeout=limit)
+    tls = None if config is None else config.tls
+
+    async def one(place: Target) -> Answer:
+        if isinstance(place.endpoint, SecureEndpoint):
+            return await _secured(place.endpoint, limit, tls)
+        answer = await _examine(place, limit)
+        if config is None or not place.role is Kind.NSQD is answer.kind:
+            return answer
+        reason = await why_refused(config, place.endpoint)
+        return dataclasses.replace(answer, reason=reason) if reason else answer
+
     places = list(wanted)
-    found = await asyncio.gather(*(_examine(place, limit) for place in places))
-    return list(zip(places, found, strict=True))
+    return list(zip(places, await asyncio.gather(*map(one, places)), strict=True))
+
+
+async def _secured(endpoint: Endpoint, limit: float, tls: Any) -> Answer:
+    """What answers HTTP inside TLS."""
+    try:
+        said = await get_json(str(endpoint), "/info", timeout=limit, tls=tls)
+    except NotConnected as error:
+        return Answer(Kind.NOTHING, error.reason)
+    version = said.get("version") if isinstance(said, dict) else None
+    return Answer(Kind.NSQD_HTTP, version=str(version or "?")[:40])
 
 
 async def _examine(place: Target, limit: float) -> Answer:

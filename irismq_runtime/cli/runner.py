@@ -12,20 +12,16 @@ import typer
 from actors.texts import line_of
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.advice import OR_EMBEDDED
+from irismq_runtime.cli.brokers import Brokers, takes_brokers
 from irismq_runtime.cli.connecting import watching_the_start
 from irismq_runtime.cli.console import err, execute, fail, verdict
 from irismq_runtime.cli.leaving import leave_within_grace, signals_mean_nothing_begun
 from irismq_runtime.cli.options import (
     IRIS_DEFAULT,
-    NSQD_DEFAULT,
     NSQD_HTTP_DEFAULT,
     PORTS,
     Iris,
-    Lookupd,
     Name,
-    Nsqd,
-    NsqdHttp,
-    http_endpoints,
     load_tree,
     make_node,
     naming_wrong_servers,
@@ -46,10 +42,10 @@ _LOG = logging.getLogger("irismq.node")
 NOT_STARTED = Health((Check("start", ok=False, reason="the servers are being connected"),))
 
 
+@takes_brokers
 def run_tree(
     tree: Annotated[str, typer.Argument(metavar="MODULE:TREE", help="What to run.")],
-    nsqd: Nsqd = NSQD_DEFAULT,
-    lookupd: Lookupd = [],
+    brokers: Brokers = Brokers(nsqd_http=NSQD_HTTP_DEFAULT),
     lookup_interval: Annotated[
         float, typer.Option(help="Seconds between questions to nsqlookupd.")
     ] = 10.0,
@@ -80,7 +76,6 @@ def run_tree(
             metavar="PORT", help="Serve the observer page on loopback at this port.", **PORTS
         ),
     ] = None,
-    nsqd_http: NsqdHttp = NSQD_HTTP_DEFAULT,
     max_attempts: Annotated[
         int, typer.Option(help="Deliveries after which a message goes to ADDRESS.dead.")
     ] = 5,
@@ -101,8 +96,7 @@ def run_tree(
         _run(
             tree,
             name=name,
-            nsqd=nsqd,
-            lookupd=lookupd,
+            brokers=brokers,
             mailbox_options={"lookup_interval": lookup_interval},
             iris=iris,
             embedded=embedded,
@@ -112,7 +106,7 @@ def run_tree(
             lease=lease,
             max_attempts=max_attempts,
             status=status,
-            observer=None if observe is None else (observe, nsqd_http),
+            observer=None if observe is None else (observe, brokers),
         ),
     )
     if code == codes.GAVE_UP:
@@ -129,10 +123,10 @@ def _need_metrics() -> None:
 
 
 async def _run(
-    tree: str, *, status: str, observer: tuple[int, list[str]] | None, **options: Any
+    tree: str, *, status: str, observer: tuple[int, Brokers] | None, **options: Any
 ) -> int:
     if observer is not None:
-        observer = (observer[0], http_endpoints(observer[1]))
+        _ = observer[1].http  # what has no meaning is said before the tree is loaded
     with signals_mean_nothing_begun():
         root = load_tree(tree)
     quiet_while_connecting(True)
@@ -178,7 +172,7 @@ async def _status_page(status: str, node: Node) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def _observer_page(
-    observer: tuple[int, list[str]] | None,
+    observer: tuple[int, Brokers] | None,
 ) -> AsyncIterator[Callable[[Node, str], None]]:
     """What is to be told the phases of the node; with `observer` the page is among it."""
     if observer is None:

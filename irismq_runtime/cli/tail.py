@@ -17,22 +17,18 @@ import typer
 
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.answers import Kind, judge, sentence
+from irismq_runtime.cli.brokers import Brokers, takes_brokers
 from irismq_runtime.cli.completion import topics
 from irismq_runtime.cli.console import err, execute, fail
 from irismq_runtime.cli.http import get_json, post
 from irismq_runtime.cli.lines import as_frame, as_json, as_raw, as_text
-from irismq_runtime.cli.options import (
-    NSQD_DEFAULT,
-    Nsqd,
-    NsqdHttp,
-    http_of,
-    quiet_while_connecting,
-)
+from irismq_runtime.cli.options import quiet_while_connecting
 from irismq_runtime.cli.pipe import Pipe
 from irismq_runtime.cli.probes import Target, examine_all
-from irismq_runtime.config import DEFAULT_NSQD_PORT, need_address, parse_endpoints
+from irismq_runtime.cli.stock import broker_pairs
+from irismq_runtime.config import need_address
 from irismq_runtime.errors import ConfigError, NotConnected
-from irismq_runtime.mailbox import MailboxConfig, NsqMailbox
+from irismq_runtime.mailbox import NsqMailbox
 from irismq_runtime.messaging import DEAD_CHANNEL, MAILBOX_CHANNEL, mailbox_topic
 from irismq_runtime.node.signals import Signals
 from irismq_runtime.protocols.nsq import InvalidName, channel_name
@@ -41,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from irismq_runtime.config import Endpoint
+    from irismq_runtime.mailbox import MailboxConfig
     from irismq_runtime.ports import Consumption, StoredMessage
 
 __all__ = ["tail"]
@@ -54,6 +51,7 @@ _CONNECT: Final = 15.0
 _OWN: Final = "tail."
 
 
+@takes_brokers
 def tail(
     address: Annotated[
         str,
@@ -84,8 +82,7 @@ def tail(
         bool,
         typer.Option("--take", help="Make no channel `mailbox` where the topic has no channel."),
     ] = False,
-    nsqd: Nsqd = NSQD_DEFAULT,
-    nsqd_http: NsqdHttp = [],
+    brokers: Brokers = Brokers(),
 ) -> None:
     """Print stored messages as they come, a line each; nothing is taken from the mailbox.
 
@@ -106,7 +103,8 @@ def tail(
         fail("--json, --raw and --frame exclude each other", codes.USAGE)
 
     async def work() -> None:
-        brokers = parse_endpoints(nsqd, option="nsqd", default_port=DEFAULT_NSQD_PORT)
+        where = brokers.endpoints
+        config = brokers.config(start_timeout=_CONNECT)
         need_address(address)
         topic = mailbox_topic(address)
         keeper = DEAD_CHANNEL if address.endswith(".dead") else MAILBOX_CHANNEL
@@ -115,13 +113,11 @@ def tail(
         if channel:
             _check_channel(channel)
         if not take:
-            beside = http_of(nsqd, nsqd_http)
-            if len(beside) != len(brokers):
-                said = f"{len(beside)} for {len(brokers)} brokers"
-                raise ConfigError("--nsqd-http", said, "name all")
-            for broker, at in zip(brokers, beside, strict=True):
-                await _keep_for_others(topic, channel, keeper, at, broker)
-        await _follow(brokers, topic, channel, count or 0, forms[0] if forms else as_text)
+            pairs = await broker_pairs(brokers)
+            where = tuple(broker for broker, _ in pairs)
+            for broker, at in pairs:
+                await _keep_for_others(topic, channel, keeper, at, broker, config.tls)
+        await _follow(where, config, topic, channel, count or 0, forms[0] if forms else as_text)
 
     execute(work())
 
@@ -134,21 +130,21 @@ def _check_channel(channel: str) -> None:
 
 
 async def _keep_for_others(
-    topic: str, channel: str, keeper: str, at: Endpoint, broker: Endpoint
+    topic: str, channel: str, keeper: str, at: Endpoint, broker: Endpoint, tls: Any
 ) -> None:
     """See to it that the topic has a channel besides ours, and that ours is ours.
 
-    `at`: where `broker` answers HTTP.
+    `at`: where `broker` answers HTTP; `tls`: how, inside TLS.
     """
     try:
-        stats = await get_json(str(at), "/stats", topic=topic)
+        stats = await get_json(str(at), "/stats", tls=tls, topic=topic)
         consumers = _consumers_untrusted(stats, topic)
         if consumers.get(channel):
             fail(f"somebody consumes channel {channel} of {topic}: give another", codes.USAGE)
         if any(name != channel and not name.startswith(_OWN) for name in consumers):
             return
-        await post(str(at), "/topic/create", topic=topic)
-        await post(str(at), "/channel/create", topic=topic, channel=keeper)
+        await post(str(at), "/topic/create", tls=tls, topic=topic)
+        await post(str(at), "/channel/create", tls=tls, topic=topic, channel=keeper)
     except NotConnected as error:
         if found := await _instead((broker,)):
             raise NotConnected("", found) from error
@@ -157,19 +153,27 @@ async def _keep_for_others(
             "--nsqd-http, or --take to take what no other channel is there to get",
             codes.UNREACHABLE,
         )
-    note = f"nobody has consumed {topic} at {at} yet: made its channel {keeper}, "
+    known = _topics_untrusted(stats, topic)
+    never = "nobody has consumed" if known else "nothing was ever told to"
+    note = f"{never} {topic} at {at} yet: made its channel {keeper}, "
     err.print(f"{note}so that what is told is kept", **_PLAIN)
 
 
 def _consumers_untrusted(stats: Any, topic: str) -> dict[str, int]:
     """Return channel -> connections of `topic`, from an nsqd's statistics."""
-    listed = stats.get("topics") if isinstance(stats, dict) else None
     return {
         found.get("channel_name", ""): found.get("client_count", 0)
-        for entry in listed or ()
-        if entry.get("topic_name") == topic
+        for entry in _topics_untrusted(stats, topic)
         for found in entry.get("channels") or ()
+        if isinstance(found, dict)
     }
+
+
+def _topics_untrusted(stats: Any, topic: str) -> list[dict[str, Any]]:
+    """The entries of `topic` in an nsqd's statistics: one, or none."""
+    listed = stats.get("topics") if isinstance(stats, dict) else None
+    entries = listed if isinstance(listed, list) else []
+    return [one for one in entries if isinstance(one, dict) and one.get("topic_name") == topic]
 
 
 _PLAIN: Final[dict[str, Any]] = {"markup": False, "highlight": False, "soft_wrap": True}
@@ -177,6 +181,7 @@ _PLAIN: Final[dict[str, Any]] = {"markup": False, "highlight": False, "soft_wrap
 
 async def _follow(
     brokers: tuple[Endpoint, ...],
+    config: MailboxConfig,
     topic: str,
     channel: str,
     count: int,
@@ -184,7 +189,6 @@ async def _follow(
 ) -> None:
     over = asyncio.Event()
     arrived: asyncio.Queue[StoredMessage] = asyncio.Queue()
-    config = MailboxConfig(client_id="cli", start_timeout=_CONNECT)
     mailbox = NsqMailbox([str(broker) for broker in brokers], config=config)
     name = channel or f"{_OWN}{secrets.token_hex(4)}#ephemeral"
     with Signals(asyncio.get_running_loop(), lambda _: over.set(), codes.FORCED):

@@ -16,14 +16,13 @@ import typer
 
 from actors import message_types
 from irismq_runtime.cli import codes
+from irismq_runtime.cli.brokers import Brokers, takes_brokers
 from irismq_runtime.cli.completion import addresses
 from irismq_runtime.cli.console import err, execute, fail, print_json
 from irismq_runtime.cli.options import (
     IRIS_DEFAULT,
-    NSQD_DEFAULT,
     Imports,
     Iris,
-    Nsqd,
     Timeout,
     client_node,
     import_modules,
@@ -47,11 +46,12 @@ Body = Annotated[
 ]
 
 
+@takes_brokers
 def ask(
     address: Address,
     type_name: Type = "-",
     body: Body = None,
-    nsqd: Nsqd = NSQD_DEFAULT,
+    brokers: Brokers = Brokers(),
     iris: Iris = IRIS_DEFAULT,
     timeout: Timeout = 5.0,
     imports: Imports = [],
@@ -61,7 +61,7 @@ def ask(
     message = _message(type_name, body, imports)
 
     async def talk() -> None:
-        async with client_node(nsqd, iris) as node:
+        async with client_node(brokers, iris) as node:
             node.parts.outbound.packer.plain_unknown = True
             ref = node.ref(address)
             if not everyone:
@@ -79,11 +79,12 @@ def ask(
     execute(talk())
 
 
+@takes_brokers
 def tell(
     address: Address,
     type_name: Type = "-",
     body: Body = None,
-    nsqd: Nsqd = NSQD_DEFAULT,
+    brokers: Brokers = Brokers(),
     iris: Iris = IRIS_DEFAULT,
     imports: Imports = [],
     delay: Annotated[
@@ -94,7 +95,7 @@ def tell(
     message = _message(type_name, body, imports)
 
     async def talk() -> None:
-        async with client_node(nsqd, iris) as node:
+        async with client_node(brokers, iris) as node:
             receipt = node.ref(address).tell(message, delay=delay)
             await receipt
             err.print(f"stored as {receipt.id.hex()}", highlight=False, soft_wrap=True)
@@ -102,11 +103,12 @@ def tell(
     execute(talk())
 
 
+@takes_brokers
 def tell_all(
     address: Address,
     type_name: Type = "-",
     body: Body = None,
-    nsqd: Nsqd = NSQD_DEFAULT,
+    brokers: Brokers = Brokers(),
     iris: Iris = IRIS_DEFAULT,
     imports: Imports = [],
 ) -> None:
@@ -114,7 +116,7 @@ def tell_all(
     message = _message(type_name, body, imports)
 
     async def talk() -> None:
-        async with client_node(nsqd, iris) as node:
+        async with client_node(brokers, iris) as node:
             await node.settled()
             node.ref(address).tell_all(message)
             err.print(f"sent to {_count(node, address)}", highlight=False)

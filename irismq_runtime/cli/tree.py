@@ -8,13 +8,12 @@ import typer
 from rich.markup import escape
 from rich.tree import Tree
 
+from irismq_runtime.cli.brokers import Brokers, takes_brokers
 from irismq_runtime.cli.console import execute, fail, out, print_json, printable
 from irismq_runtime.cli.options import (
     CLIENT_NAME,
     IRIS_DEFAULT,
-    NSQD_DEFAULT,
     Iris,
-    Nsqd,
     Timeout,
     client_node,
 )
@@ -22,15 +21,16 @@ from irismq_runtime.cli.options import (
 __all__ = ["tree"]
 
 
+@takes_brokers
 def tree(
     node: Annotated[str, typer.Option("--node", help="Only nodes of this name or id.")] = "",
-    nsqd: Nsqd = NSQD_DEFAULT,
+    brokers: Brokers = Brokers(),
     iris: Iris = IRIS_DEFAULT,
     timeout: Timeout = 3.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show who runs where, in which state, and how often it was restarted."""
-    found = execute(_gather(node, nsqd, iris, timeout))
+    found = execute(_gather(node, brokers, iris, timeout))
     if as_json or not out.is_terminal:
         print_json(found)
     else:
@@ -41,8 +41,8 @@ def tree(
         fail(f"no node {which}is announced at {iris}; start one with `irismq run MODULE:TREE`")
 
 
-async def _gather(wanted: str, nsqd: list[str], iris: str, timeout: float) -> list[Any]:
-    async with client_node(nsqd, iris) as own:
+async def _gather(wanted: str, brokers: Brokers, iris: str, timeout: float) -> list[Any]:
+    async with client_node(brokers, iris) as own:
         found = await own.trees(timeout=timeout)
         del found[own.id]
     reports = sorted(found.values(), key=lambda report: (report["name"], report["node"]))

@@ -32,8 +32,9 @@ def dead_record(
     *,
     reason: str,
     error: BaseException | None,
+    channel: str = "",
 ) -> bytes:
-    """Return the bytes to store. Raises nothing."""
+    """Return the bytes to store. Raises nothing. `channel`: see `DeadRecord`."""
     record = DeadRecord(
         body=stored.body,
         address=address,
@@ -44,6 +45,7 @@ def dead_record(
         traceback="" if error is None else _trace(error),
         time=incoming.clock.time(),
         node=incoming.packer.node_id,
+        channel=channel,
     )
     return incoming.packer.dead(record)
 

@@ -62,7 +62,7 @@ class StoredDispatch:
     """Feeds one actor from one (topic, channel).
 
     `address`: for texts, events and dead letters. `kind`: "tell" for a mailbox,
-    "event" for a subscription.
+    "event" for a subscription, which has a `channel` of its own.
     """
 
     __slots__ = (
@@ -74,6 +74,7 @@ class StoredDispatch:
         "_ref",
         "_settled",
         "address",
+        "channel",
         "claim",
         "dead_topic",
         "gate",
@@ -91,6 +92,7 @@ class StoredDispatch:
         foreign: ForeignRule = "json",
         dedupe: int = 10_000,
         kind: Any = "tell",
+        channel: str = "",
     ) -> None:
         self._in = incoming
         self._ref = ref
@@ -102,6 +104,7 @@ class StoredDispatch:
         self._held: dict[bytes, Run] = {}
         self._settled = incoming.mailboxes.setdefault(address, Settled())
         self.kind = kind
+        self.channel = channel
         #: Tells the transport that the handler starts; False: it must not.
         self.claim: Callable[[StoredMessage], bool] = _claim_without_lease
         self.gate = Gate()
@@ -369,7 +372,15 @@ class StoredDispatch:
         reason: str,
         error: BaseException | None = None,
     ) -> None:
-        record = dead_record(self._in, self.address, stored, envelope, reason=reason, error=error)
+        record = dead_record(
+            self._in,
+            self.address,
+            stored,
+            envelope,
+            reason=reason,
+            error=error,
+            channel=self.channel,
+        )
         stored.bury(self.dead_topic, record, channel=DEAD_CHANNEL)
         self._in.counters.buried += 1
         self._settled.buried += 1

@@ -11,21 +11,25 @@ writes a line to its log for each. A value that is configured is not asked for.
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import TYPE_CHECKING
 
+from actors.clock import LoopClock
+from actors.events import Events
 from irismq_runtime.mailbox.connection import Connection
 from irismq_runtime.mailbox.handshake import Handshake
 from irismq_runtime.mailbox.limits import limit_in
+from irismq_runtime.mailbox.wiring import AsyncioNetwork, Wiring
 from irismq_runtime.protocols.nsq import ErrorFrame
 
 if TYPE_CHECKING:
     from irismq_runtime.endpoints import Endpoint
+    from irismq_runtime.mailbox.config import MailboxConfig
     from irismq_runtime.mailbox.handshake import Terms
     from irismq_runtime.mailbox.limits import BrokerLimits
-    from irismq_runtime.mailbox.wiring import Wiring
     from irismq_runtime.protocols.nsq import Frame
 
-__all__ = ["probe_limits"]
+__all__ = ["probe_limits", "why_refused"]
 
 #: The claimed size is the largest that the length field holds.
 _BODY_QUESTION = b"PUB irismq.limit-probe\n\x7f\xff\xff\xff"
@@ -37,6 +41,8 @@ class _Question:
 
     def __init__(self, wiring: Wiring, question: bytes) -> None:
         self.answer = ""
+        #: Why the connection ended before it could be asked.
+        self.reason = ""
         self.over = asyncio.Event()
         self._wiring = wiring
         self._question = question
@@ -54,6 +60,7 @@ class _Question:
 
     def connection_ended(self, connection: Connection, reason: str) -> None:  # noqa: ARG002  # as above
         """The broker closes after it has refused."""
+        self.reason = reason
         self.over.set()
 
     def start_tls(self, connection: Connection, transport: asyncio.Transport) -> None:
@@ -70,8 +77,36 @@ async def probe_limits(wiring: Wiring, endpoint: Endpoint, limits: BrokerLimits)
             limits.learn(str(endpoint), max_body=body, max_delay=delay)
 
 
+async def why_refused(config: MailboxConfig, endpoint: Endpoint) -> str:
+    """Return why a broker would not let a mailbox of `config` publish; "" when it would.
+
+    It is greeted as a node does it, with TLS and AUTH, and asked for something that it
+    must refuse, so nothing is made. `config.connect_timeout` bounds it, in seconds.
+    """
+    wiring = Wiring(
+        config, clock=LoopClock(), rng=random.Random(), events=Events(), network=AsyncioNetwork()
+    )
+    try:
+        owner = await _asked(wiring, endpoint, _BODY_QUESTION)
+    except OSError as error:
+        return error.strerror or str(error)
+    finally:
+        wiring.log.close()
+    if limit_in(owner.answer)[0] is not None:
+        return ""
+    return owner.answer or owner.reason or "it does not answer"
+
+
 async def _ask(wiring: Wiring, endpoint: Endpoint, question: bytes) -> str:
     """The broker's refusal of `question`; empty when it gave none."""
+    try:
+        return (await _asked(wiring, endpoint, question)).answer
+    except OSError:
+        return ""
+
+
+async def _asked(wiring: Wiring, endpoint: Endpoint, question: bytes) -> _Question:
+    """Ask, and wait for the end of the connection. Raises `OSError` when there is none."""
     owner = _Question(wiring, question)
     handshake = Handshake(wiring.wishes(endpoint, None))
     connection = Connection(owner, endpoint, handshake, clock=wiring.clock, silence=float("inf"))
@@ -80,9 +115,7 @@ async def _ask(wiring: Wiring, endpoint: Endpoint, question: bytes) -> str:
     try:
         await wiring.network.connect(lambda: connection, endpoint)
         await owner.over.wait()
-    except OSError:
-        return ""
     finally:
         timer.cancel()
         connection.drop("the question is answered")
-    return owner.answer
+    return owner

@@ -156,6 +156,7 @@ class Binding:
             foreign=self._foreign,
             dedupe=ports.config.dedupe_window,
             kind=kind,
+            channel=channel if kind == "event" else "",
         )
         consumption = await mailbox.consume(
             topic, channel, dispatch.on_message, window=self._window

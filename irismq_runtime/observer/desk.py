@@ -1,128 +1,161 @@
 """Dead letters for the page: listed, shown, replayed, dropped, one address at a time.
 
 Looking takes the letters from the broker for a moment (see letters), so that two who
-look at the same address take turns, and only addresses that are known are looked at.
-Messages are shown one by one, as text of limited length.
+look at the same address take turns. Only brokers that have such letters are looked at,
+so that looking makes nothing there. Messages are shown one by one, as text of limited
+length. What a list leaves out is counted, and what is chosen is looked for in all.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
-from actors.texts import repr_of
-from irismq_runtime.observer.letters import QUIET, dead_letters, drop, replay
+from irismq_runtime.errors import NotConnected
+from irismq_runtime.json_text import json_text
+from irismq_runtime.observer.letters import Held, Tally, drop, looking, replay
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 
-    from irismq_runtime.observer.letters import Letter
-    from irismq_runtime.ports import MailboxTransport
+    from irismq_runtime.mailbox import MailboxConfig
+    from irismq_runtime.observer.letters import Letter, Look
 
 __all__ = ["Desk"]
 
-#: Letters listed at most, and looked through for one that is meant.
+#: Letters listed at most.
 MOST_LISTED: Final = 200
-MOST_SEARCHED: Final = 2500
 #: Characters of a message, or of another text, that are shown.
 MOST_SHOWN: Final = 20_000
-#: Seconds without a letter after which those that are waited for are taken to be gone.
-_QUIET: Final = 2.0
 _MOST_AT_ONCE: Final = 8
 
 
 class Desk:
-    """See the module. `nsqd`: brokers, "host:port". Loop thread only."""
+    """See the module. Loop thread only.
 
-    def __init__(self, nsqd: Iterable[str]) -> None:
+    `nsqd`: brokers, "host:port". `config`: how they are reached. `holding`: which of
+    them have letters of an address; by default all, where some are known to be.
+    """
+
+    def __init__(
+        self,
+        nsqd: Iterable[str],
+        *,
+        config: MailboxConfig | None = None,
+        holding: Callable[[str], Iterable[str]] | None = None,
+    ) -> None:
         self._nsqd = tuple(nsqd)
+        self._config = config
+        self._holding = holding or (lambda _: self._nsqd)
         self._locks = tuple(asyncio.Lock() for _ in range(_MOST_AT_ONCE))
 
     async def listed(self, address: str, expected: int | None) -> dict[str, Any]:
         """Letters of `address`, the latest of them first, without their messages.
 
         Of more than `MOST_LISTED` those that the broker gives out first. `expected`:
-        how many the brokers say there are, if they do; more are not waited for.
-        {"letters": [...], "more": whether there are others}. Raises `NotConnected`.
+        how many the brokers say there are; None when they do not say.
+        {"letters": [...], "more": how many others there are}. Raises `NotConnected`.
         """
-
-        def enough(letters: Sequence[Letter]) -> bool:
-            return expected is not None and len(letters) >= expected
-
-        quiet = QUIET if expected is None else _QUIET
-        held = self._held(address, MOST_LISTED + 1, enough, quiet)
-        async with self._turn(address), held as (_, letters):
-            rows = [letter.row() for letter in reversed(letters)]
-        return {"letters": rows[:MOST_LISTED], "more": len(rows) > MOST_LISTED}
+        found: list[Letter] = []
+        async with self._look(address, expected) as look:
+            if look is None:
+                return {"letters": [], "more": 0}
+            async for letter in look:
+                found.append(letter)
+                look.keep(letter)
+                if len(found) >= MOST_LISTED:
+                    break
+            more = look.missing
+        found.sort(key=lambda letter: letter.when, reverse=True)
+        return {"letters": [letter.row() for letter in found], "more": more}
 
     async def show(
         self, address: str, letter_id: str, expected: int | None
     ) -> dict[str, Any] | None:
         """One letter with its error, traceback and message; None when it is gone."""
-        if expected == 0:
+        row: dict[str, Any] | None = None
+        async with aclosing(self._meant(address, [letter_id], expected)) as found:
+            async for _, letter in found:
+                row = letter.full()
+        if row is None:
             return None
-        async with self._turn(address), self._meant(address, [letter_id]) as (_, letters):
-            if not letters:
-                return None
-            row = letters[0].full()
         message = row.pop("message")
         for name in ("error", "traceback", "reason"):
             row[name] = row[name][:MOST_SHOWN]
         text = _text(message)
         return {**row, "message": text[:MOST_SHOWN], "cut": max(0, len(text) - MOST_SHOWN)}
 
-    async def replay(self, address: str, ids: Iterable[str]) -> dict[str, int]:
-        """Put letters back into the mailbox. {"done": how many, "back": listed still}."""
-        async with self._turn(address), self._meant(address, ids) as (mailbox, letters):
-            done, back = await replay(mailbox, address, letters)
-        return {"done": done, "back": back}
+    async def replay(
+        self, address: str, ids: Iterable[str], expected: int | None
+    ) -> dict[str, Any]:
+        """Put letters back into the mailbox.
 
-    async def drop(self, address: str, ids: Iterable[str]) -> dict[str, int]:
+        {"done": how many, "back": listed still}, and "left", with why, where some were.
+        """
+        tally = Tally()
+        async with aclosing(self._meant(address, ids, expected)) as found:
+            async for look, letter in found:
+                if not await replay(look, address, letter, tally):
+                    look.keep(letter)
+        return _result(tally)
+
+    async def drop(self, address: str, ids: Iterable[str], expected: int | None) -> dict[str, Any]:
         """Give letters up for good; as `replay`."""
-        async with self._turn(address), self._meant(address, ids) as (_, letters):
-            done, back = drop(letters)
-        return {"done": done, "back": back}
+        tally = Tally()
+        async with aclosing(self._meant(address, ids, expected)) as found:
+            async for _, letter in found:
+                drop(letter, tally)
+        return _result(tally)
 
-    def _held(
-        self,
-        address: str,
-        limit: int,
-        enough: Callable[[Sequence[Letter]], bool],
-        quiet: float = _QUIET,
-    ) -> AbstractAsyncContextManager[tuple[MailboxTransport, Sequence[Letter]]]:
-        return dead_letters(self._nsqd, address, limit, enough=enough, quiet=quiet)
+    async def _meant(
+        self, address: str, ids: Iterable[str], expected: int | None
+    ) -> AsyncGenerator[tuple[Look, Letter], None]:
+        """The letters with these ids, each held; the look ends when all were here."""
+        wanted = set(ids)
+        # Some may have come since the brokers were asked.
+        most = expected + MOST_LISTED if expected else expected
+        async with self._look(address, most) as look:
+            if look is None or not wanted:
+                return
+            async for letter in look:
+                if letter.id not in wanted:
+                    look.keep(letter)
+                    continue
+                yield look, letter
+                wanted.discard(letter.id)
+                if not wanted:
+                    return
 
     @contextlib.asynccontextmanager
-    async def _meant(
-        self, address: str, ids: Iterable[str]
-    ) -> AsyncIterator[tuple[MailboxTransport, list[Letter]]]:
-        """Hold the letters with these ids; the wait ends when all are here."""
-        wanted = frozenset(ids)
-        found: set[str] = set()
-
-        def enough(letters: Sequence[Letter]) -> bool:
-            if letters:
-                found.add(letters[-1].id)
-            return wanted <= found
-
-        async with self._held(address, MOST_SEARCHED, enough) as (mailbox, letters):
-            yield mailbox, [letter for letter in letters if letter.id in wanted]
+    async def _look(self, address: str, expected: int | None) -> AsyncIterator[Look | None]:
+        """Look at the letters of `address`; None where the brokers say there are none."""
+        if expected is None:
+            raise NotConnected("the brokers", "none answers over HTTP", remedy="see --nsqd-http")
+        brokers = tuple(self._holding(address))
+        if not expected or not brokers:
+            yield None
+            return
+        held = Held(expected)
+        async with (
+            self._turn(address),
+            looking(brokers, address, held, config=self._config) as look,
+        ):
+            yield look
 
     def _turn(self, address: str) -> asyncio.Lock:
         """The lock of `address`; some others have the same, which bounds the looks at once."""
         return self._locks[hash(address) % len(self._locks)]
 
 
+def _result(tally: Tally) -> dict[str, Any]:
+    said = "; ".join(tally.left)
+    return {"done": tally.done, "back": tally.back, **({"left": said} if said else {})}
+
+
 def _text(message: Any) -> str:
-    """A message for reading: JSON where it can be, else what Python says of it."""
+    """A message for reading: JSON, or the text that it is."""
     if isinstance(message, bytes):
         return message.decode("utf-8", "replace")
-    try:
-        plain = msgspec.json.encode(message, enc_hook=str)
-    except BaseException:  # what its class makes of it is a user's code
-        return repr_of(message)
-    return msgspec.json.format(plain, indent=2).decode()
+    return json_text(message, indent=2)

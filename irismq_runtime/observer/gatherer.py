@@ -85,6 +85,11 @@ class Gatherer:
         """The points of the last ten minutes, oldest first."""
         return self._watch.history
 
+    def holding(self, address: str) -> tuple[bool, ...]:
+        """Which of the brokers, in their order, have dead letters of `address`."""
+        holders = self._watch.holding(address)
+        return tuple(endpoint in holders for endpoint in self._brokers)
+
     async def changed(self, version: int) -> Snapshot:
         """Wait for a snapshot that is newer than `version`."""
         while self._watch.latest.version <= version:

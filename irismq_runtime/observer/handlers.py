@@ -253,11 +253,11 @@ class _Act(_Handler):
             await _done(shared.gatherer.restart(order.node, order.supervisor, order.child))
             self.send_json({"done": 1, "back": 0})
             return
-        address = self.known(order.address).address
+        service = self.known(order.address)
         verb: Callable[..., Awaitable[Any]] = (
             shared.desk.replay if isinstance(order, _Replay) else shared.desk.drop
         )
-        self.send_json(await _done(verb(address, order.ids)))
+        self.send_json(await _done(verb(service.address, order.ids, service.dead)))
 
 
 async def _done(work: Awaitable[Any]) -> Any:

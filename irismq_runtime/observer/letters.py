@@ -1,185 +1,265 @@
-"""Reading the dead letters of an address without losing one.
+"""Reading the dead letters of an address: all of them, in bounded memory, losing none.
 
-The letters are consumed through a channel of their own and held under leases
-while a command looks at them; what is not finished goes back at once. When the
-command is interrupted, even killed, the broker gives everything out again, after
-`LEASE` at the latest. A replay is stored in the mailbox, confirmed, and only then
-finished here: cut in between, a letter may be replayed twice but never lost.
+The letters are consumed through the channel `dead` and held under leases while
+somebody looks; what is not finished goes back. When the look is interrupted, even
+killed, the broker gives everything out again, after `LEASE` at the latest. A replay
+is stored in the mailbox, confirmed, and only then finished here: cut in between, a
+letter may be replayed twice but never lost.
+
+At most `HELD` letters are held at once. Those beyond, of a look that goes on, are put
+aside: given back with a delay that outlasts the look, so that the next ones come.
+A look is over when as many have come as the brokers said there are, so that letters
+which come meanwhile (of a replay that fails again) do not make it endless.
+
+A durable event is not replayed as a stored message is: nsqd has no way to publish to
+one channel, and the others would handle it again. It is left, with what to do.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
+import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
-from irismq_runtime.errors import DecodeError
+from irismq_runtime.errors import MessageTooLarge, NotConnected
 from irismq_runtime.mailbox import MailboxConfig, NsqMailbox
 from irismq_runtime.messaging import DEAD_CHANNEL, MAILBOX_CHANNEL, dead_topic, mailbox_topic
-from irismq_runtime.wire import Envelope, Serializer, decode_dead_untrusted
+from irismq_runtime.observer.letter import Filter, Letter, letter_untrusted
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Iterable
 
-    from irismq_runtime.ports import MailboxTransport, StoredMessage
-    from irismq_runtime.wire import DeadRecord
+    from irismq_runtime.ports import Consumption, MailboxTransport, StoredMessage
 
-__all__ = ["QUIET", "Filter", "Letter", "dead_letters", "drop", "replay"]
+__all__ = ["LEASE", "Filter", "Held", "Letter", "Look", "Tally", "drop", "looking", "replay"]
 
-#: How long no further letter comes before all are taken to be here.
+#: Seconds without a letter after which no more are taken to come, where nobody knows
+#: how many there are.
 QUIET: Final = 0.7
+#: The same where some are known to be with the broker, or with somebody else.
+PATIENCE: Final = 2.0
 #: How long the letters of a killed command stay unseen; renewed while it lives.
 LEASE: Final = 3.0
+#: Letters held at once.
+HELD: Final = 500
+#: Seconds that the connections to the brokers may take.
+_CONNECT: Final = 5.0
+#: What is put aside stays away for so many seconds, and one more for so many letters.
+_ASIDE: Final = 30.0
+_PER_SECOND: Final = 500
+#: Ids of replayed letters that a look remembers.
+_REMEMBERED: Final = 100_000
+_REMEDY: Final = "give the broker what it asks for, e.g. --nsqd-tls-ca or IRISMQ_NSQD_AUTH_SECRET"
+
+
+class Held(NamedTuple):
+    """How many letters the brokers have: all, and those that somebody holds now."""
+
+    total: int
+    away: int = 0
 
 
 @dataclass(slots=True)
-class Letter:
-    """One dead letter, held."""
+class Tally:
+    """What became of the letters that were meant.
 
-    stored: StoredMessage
-    record: DeadRecord
+    `back`: listed still, because the broker took them back before they were finished.
+    `events`, `malformed`, `large`: left where they are; see `replay`.
+    """
+
+    done: int = 0
+    back: int = 0
+    events: int = 0
+    malformed: int = 0
+    large: int = 0
+    #: Of the last event that was left: its topic, and the channel that gave it up.
+    event: tuple[str, str] = ("", "")
 
     @property
-    def id(self) -> str:
-        """The envelope id, or the broker's for a message that had none."""
-        return self.record.id.hex() or f"nsqd-{self.stored.id}"
+    def left(self) -> list[str]:
+        """Why some were left, a sentence each; empty when none were."""
+        said = []
+        if self.events:
+            topic, channel = self.event
+            by = f" given up by channel {channel}" if channel else ""
+            said.append(
+                f"{_letters(self.events)} of the durable event {topic}{by}: published again it "
+                "would reach every channel, also those that have handled it; give --to ADDRESS "
+                "to store it in the mailbox of one service, or --every-channel"
+            )
+        if self.malformed:
+            said.append(f"{_letters(self.malformed)} malformed, with no message inside; drop it")
+        if self.large:
+            said.append(f"{_letters(self.large)} larger than the broker takes")
+        return said
+
+
+def _letters(count: int) -> str:
+    return f"{count:,} {'letter is' if count == 1 else 'letters are'}"
+
+
+class Look:
+    """Letters one after another: `async for letter in look`. Made by `looking`.
+
+    `expected`: how many there are, None where nobody knows. `seen`: how many came.
+    `again`: how many came of which another has been replayed in this look: it has failed
+    again, or is a copy. They are left, so that a look does not chase its own replays.
+    """
+
+    def __init__(
+        self,
+        mailbox: MailboxTransport,
+        arrived: asyncio.Queue[StoredMessage],
+        held: Held | None,
+    ) -> None:
+        self.mailbox = mailbox
+        self.seen = 0
+        self.again = 0
+        self.aside = 0
+        self.expected = None if held is None else held.total
+        self._quiet = PATIENCE if held is not None else QUIET
+        if held is not None and held.away:
+            self._quiet += LEASE  # of a command that was killed
+        self._arrived = arrived
+        self._kept = 0
+        self._replayed: set[bytes] = set()
 
     @property
-    def type(self) -> str:
-        """The type name of the message inside; "" when it has none or is unreadable."""
-        try:
-            inside = self.record.message()
-        except DecodeError:
-            return ""
-        return inside.type if isinstance(inside, Envelope) else ""
+    def missing(self) -> int:
+        """How many of the letters did not come: others hold them, or put them aside."""
+        return max(0, (self.expected or 0) - self.seen - self.again)
 
-    def row(self) -> dict[str, Any]:
-        """What a list shows of it; the message is not in it."""
-        when = dt.datetime.fromtimestamp(self.record.time, dt.UTC)
-        return {
-            "id": self.id,
-            "time": when.isoformat(timespec="seconds"),
-            "attempts": self.record.attempts,
-            "type": self.type,
-            "reason": self.record.reason,
-        }
+    @property
+    def delay(self) -> float:
+        """Seconds for which what is put aside stays away."""
+        return min(_ASIDE + (self.expected or 0) / _PER_SECOND, self.mailbox.max_delay)
 
-    def full(self) -> dict[str, Any]:
-        """All of it: error, traceback, and the message as far as it can be read."""
-        record = self.record
-        return {
-            **self.row(),
-            "address": record.address,
-            "node": record.node,
-            "error": record.error,
-            "traceback": record.traceback,
-            "message": self._message(),
-        }
+    def __aiter__(self) -> Self:
+        return self
 
-    def _message(self) -> Any:
-        try:
-            inside = self.record.message()
-            if not isinstance(inside, Envelope):
-                return inside.data
-            return Serializer().load("", inside.body, inside.headers.get("c"))
-        except DecodeError as error:
-            return f"(unreadable: {error.reason}; {len(self.record.body)} bytes)"
+    async def __anext__(self) -> Letter:
+        while self.expected is None or self.seen < self.expected:
+            try:
+                async with asyncio.timeout(self._quiet if self.seen else 2 * self._quiet):
+                    stored = await self._arrived.get()
+            except TimeoutError:
+                break
+            if stored.lease_lost:
+                continue  # it comes again
+            letter = letter_untrusted(stored, max_size=self.mailbox.max_body)
+            if letter.record.id in self._replayed:
+                self.again += 1
+                self.keep(letter)
+                continue
+            self.seen += 1
+            return letter
+        raise StopAsyncIteration
 
+    def replayed(self, letter: Letter) -> None:
+        """Note that `letter` is in its mailbox again."""
+        if letter.record.id:
+            if len(self._replayed) >= _REMEMBERED:
+                self._replayed.clear()
+            self._replayed.add(letter.record.id)
 
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Which letters are meant; empty means all."""
-
-    ids: tuple[str, ...] = ()
-    reason: str = ""
-    type: str = ""
-
-    def takes(self, letter: Letter) -> bool:
-        """Whether `letter` is meant."""
-        if self.ids and not any(letter.id.startswith(part) for part in self.ids):
-            return False
-        if self.reason and self.reason.lower() not in letter.record.reason.lower():
-            return False
-        return not self.type or letter.type == self.type
-
-
-def _never(letters: list[Letter]) -> bool:  # noqa: ARG001  # the form of `enough`
-    """Only silence says that all are here."""
-    return False
+    def keep(self, letter: Letter) -> None:
+        """Let `letter` be: it is held until the end of the look, or put aside."""
+        if self._kept < HELD // 2:
+            self._kept += 1
+        else:
+            self.aside += 1
+            letter.stored.requeue(self.delay, penalty=False)
 
 
 @contextlib.asynccontextmanager
-async def dead_letters(
+async def looking(
     nsqd: Iterable[str],
     address: str,
-    limit: int,
+    held: Held | None,
     *,
-    enough: Callable[[list[Letter]], bool] = _never,
-    quiet: float = QUIET,
-) -> AsyncIterator[tuple[MailboxTransport, list[Letter]]]:
-    """Hold up to `limit` letters of `address`; those not finished go back.
+    config: MailboxConfig | None = None,
+) -> AsyncIterator[Look]:
+    """Look at the letters of `address`; those that are not finished go back.
 
-    `enough` is asked before each and ends the wait for more, as `quiet` seconds
-    without one do (twice as many before the first). Raises `NotConnected`.
+    `nsqd`: the brokers that have such letters: at another one the look would make the
+    topic. `held`: how many there are, None where nobody knows. `config`: how the
+    brokers are reached.
+    Raises `NotConnected` when one of the brokers does not let us consume.
     """
-    config = MailboxConfig(client_id="cli", start_timeout=2.5, msg_timeout=LEASE)
-    mailbox = NsqMailbox(list(nsqd), config=config)
+    brokers = list(nsqd)
+    mailbox = NsqMailbox(brokers, config=_reading(config or MailboxConfig()))
     await mailbox.start()
     try:
         arrived: asyncio.Queue[StoredMessage] = asyncio.Queue()
         consumption = await mailbox.consume(
-            dead_topic(address), DEAD_CHANNEL, arrived.put_nowait, window=min(limit, 2500)
+            dead_topic(address), DEAD_CHANNEL, arrived.put_nowait, window=HELD
         )
         try:
-            yield mailbox, await _collect(arrived, limit, mailbox.max_body, enough, quiet)
+            await _connected(consumption, ", ".join(brokers))
+            yield Look(mailbox, arrived, held)
         finally:
             await consumption.stop(0.0)
     finally:
         await mailbox.close(2.0)
 
 
+def _reading(config: MailboxConfig) -> MailboxConfig:
+    """Return `config` as a look takes it: impatient, with a short lease."""
+    return dataclasses.replace(
+        config, client_id=config.client_id or "cli", start_timeout=2.5, msg_timeout=LEASE, copies=1
+    )
+
+
+async def _connected(consumption: Consumption, where: str) -> None:
+    """Wait until every broker gives us letters. Raises `NotConnected` when one does not."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _CONNECT
+    while not (health := consumption.health()).ok:
+        if loop.time() > deadline:
+            raise NotConnected(f"nsqd at {where}", health.reason, remedy=_REMEDY)
+        await asyncio.sleep(0.01)
+
+
 async def replay(
-    mailbox: MailboxTransport, address: str, letters: Iterable[Letter]
-) -> tuple[int, int]:
-    """Put letters back into the mailbox, byte for byte as they were told.
+    look: Look,
+    address: str,
+    letter: Letter,
+    tally: Tally,
+    *,
+    to: str = "",
+    every_channel: bool = False,
+) -> bool:
+    """Put a letter back into the mailbox of `address`, byte for byte as it was told.
 
-    Returns how many, and how many of them are listed still, because the broker took
-    them back before they were finished.
+    False: it was left where it is, and `tally` says why: there is no message inside, or
+    it is a durable event, which all channels of its topic would get, also those that
+    have handled it. `to`: store it in the mailbox of that address instead.
+    `every_channel`: publish an event to all of them nevertheless. Raises `DeliveryError`.
     """
-    done = back = 0
-    for letter in letters:
-        await mailbox.publish(mailbox_topic(address), letter.record.body, channel=MAILBOX_CHANNEL)
-        back += not letter.stored.finish()
-        done += 1
-    return done, back
+    if letter.malformed:
+        tally.malformed += 1
+        return False
+    if letter.is_event and not (to or every_channel):
+        tally.events += 1
+        tally.event = (address, letter.record.channel)
+        return False
+    try:
+        kept_for = "" if letter.is_event and not to else MAILBOX_CHANNEL
+        topic = mailbox_topic(to or address)
+        await look.mailbox.publish(topic, letter.record.body, channel=kept_for)
+    except MessageTooLarge:
+        tally.large += 1
+        return False
+    look.replayed(letter)
+    tally.done += 1
+    tally.back += not letter.stored.finish()
+    return True
 
 
-def drop(letters: Iterable[Letter]) -> tuple[int, int]:
-    """Give letters up for good; how many, and how many the broker took back before."""
-    done = back = 0
-    for letter in letters:
-        gone = letter.stored.finish()
-        done += gone
-        back += not gone
-    return done, back
-
-
-async def _collect(
-    arrived: asyncio.Queue[StoredMessage],
-    limit: int,
-    max_size: int,
-    enough: Callable[[list[Letter]], bool],
-    quiet: float,
-) -> list[Letter]:
-    letters: list[Letter] = []
-    while len(letters) < limit and not enough(letters):
-        try:
-            async with asyncio.timeout(quiet if letters else 2 * quiet):
-                stored = await arrived.get()
-        except TimeoutError:
-            break
-        letters.append(Letter(stored, decode_dead_untrusted(stored.body, max_size=max_size)))
-    letters.sort(key=lambda letter: letter.record.time)
-    return letters
+def drop(letter: Letter, tally: Tally) -> None:
+    """Give a letter up for good; `tally.back` counts those the broker took back before."""
+    gone = letter.stored.finish()
+    tally.done += gone
+    tally.back += not gone

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from tornado.web import RequestHandler
 
+    from irismq_runtime.mailbox import MailboxConfig
     from irismq_runtime.observe.http_server import BoundedServer
     from irismq_runtime.observer.gatherer import Gatherer
 
@@ -57,8 +58,9 @@ def new_token() -> str:
 class ObserverPage:
     """Serves what `gatherer` sees while it is entered.
 
-    `nsqd`: the brokers ("host:port") in which dead letters are looked for. `port` of
-    0 takes a free one. Entering raises `OSError` when the port is taken.
+    `nsqd`: the brokers ("host:port") in which dead letters are looked for, in the order
+    of those that the gatherer asks; `config`: how they are reached. `port` of 0 takes a
+    free one. Entering raises `OSError` when the port is taken.
     """
 
     def __init__(
@@ -69,15 +71,24 @@ class ObserverPage:
         token: str,
         host: str = "127.0.0.1",
         port: int = 0,
+        config: MailboxConfig | None = None,
     ) -> None:
         self._gatherer = gatherer
-        self._desk = Desk(nsqd)
+        self._nsqd = tuple(nsqd)
+        self._desk = Desk(self._nsqd, config=config, holding=self._holding)
         self._guard = Guard(token, host)
         self._token = token
         self._host = host
         self.port = port
         self._server: BoundedServer | None = None
         self._shared: Shared | None = None
+
+    def _holding(self, address: str) -> Iterable[str]:
+        """The brokers with letters of `address`; all, where it is not known which is which."""
+        holds = self._gatherer.holding(address)
+        if len(holds) != len(self._nsqd):
+            return self._nsqd
+        return [broker for broker, has in zip(self._nsqd, holds, strict=True) if has]
 
     @property
     def url(self) -> str:

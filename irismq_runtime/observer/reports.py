@@ -132,6 +132,14 @@ class TopicStats(msgspec.Struct, frozen=True):
     message_count: int = 0
     channels: tuple[ChannelStats, ...] = ()
 
+    @property
+    def held(self) -> int:
+        """Messages that somebody has not finished: in the topic, and in all its channels."""
+        return self.depth + sum(
+            channel.depth + channel.in_flight_count + channel.deferred_count
+            for channel in self.channels
+        )
+
 
 class BrokerStats(msgspec.Struct, frozen=True):
     """What nsqd's /stats?format=json says."""

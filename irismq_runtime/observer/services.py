@@ -170,6 +170,16 @@ class WatchedServices:
                 found[address] = count
         return found
 
+    def holding(self, address: str) -> set[str]:
+        """The brokers, by endpoint, that have dead letters of `address`."""
+        name = dead_topic(address)
+        return {
+            endpoint
+            for endpoint, stats in self._stats.items()
+            for topic in stats.topics
+            if topic.topic_name == name and topic.held
+        }
+
     def _dead(self) -> dict[str, _Topic]:
         """The topics of dead letters by the address they belong to."""
         by_topic = {dead_topic(address): address for address in self._known}

@@ -114,6 +114,10 @@ class Watch:
 
     # What it means ------------------------------------------------------------
 
+    def holding(self, address: str) -> set[str]:
+        """The brokers, by endpoint, that have dead letters of `address`."""
+        return self._services.holding(address)
+
     def look(self, now: float, wall: float) -> Snapshot:
         """Make the next snapshot."""
         self._forget(wall)

@@ -43,7 +43,8 @@ class DeadRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     that a replay publishes it unchanged. `id`: its envelope id, empty when it
     had none that could be read. `attempts`: deliveries that counted, the last included.
     `reason`: for a person. `error`, `traceback`: of the last failure, if that
-    was one. `time`: unix seconds. `node`: who gave it up.
+    was one. `time`: unix seconds. `node`: who gave it up. `channel`: of a durable
+    event, which of the topic's channels gave it up; "" for what was told.
     """
 
     body: bytes
@@ -55,6 +56,7 @@ class DeadRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     traceback: str = ""
     time: float = 0.0
     node: str = ""
+    channel: str = ""
 
     def message(self, limits: Limits = DEFAULT_LIMITS) -> Envelope | Foreign:
         """The message in `body`, with its headers. Raises `DecodeError`."""
@@ -75,7 +77,7 @@ def encode_dead(record: DeadRecord, *, max_size: int, signer: Key | None = None)
     stored. Never raises: the message was received, so it fits, and texts that
     UTF-8 has no form for are escaped.
     """
-    texts = ("address", "reason", "error", "traceback", "node")
+    texts = ("address", "reason", "error", "traceback", "node", "channel")
     record = msgspec.structs.replace(
         record, **{name: sendable(getattr(record, name)) for name in texts}
     )

@@ -13,20 +13,17 @@ import typer
 
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.answers import Finding, Kind, Level, judge, judge_clock
+from irismq_runtime.cli.brokers import Brokers, takes_brokers
 from irismq_runtime.cli.console import execute, out, print_json
 from irismq_runtime.cli.doctor.directory import judge_producers, look_at_producers
 from irismq_runtime.cli.doctor.judgement import judge_machine
 from irismq_runtime.cli.doctor.machine import look_at_machine
 from irismq_runtime.cli.options import (
     IRIS_DEFAULT,
-    NSQD_DEFAULT,
     NSQD_HTTP_DEFAULT,
     Iris,
-    Lookupd,
-    Nsqd,
-    NsqdHttp,
 )
-from irismq_runtime.cli.probes import LIMIT, Limit, Target, examine_all, targets
+from irismq_runtime.cli.probes import LIMIT, Limit, Target, examine_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,10 +38,9 @@ _STYLES: Final = {
 }
 
 
+@takes_brokers
 def doctor(
-    nsqd: Nsqd = NSQD_DEFAULT,
-    nsqd_http: NsqdHttp = NSQD_HTTP_DEFAULT,
-    lookupd: Lookupd = [],
+    brokers: Brokers = Brokers(nsqd_http=NSQD_HTTP_DEFAULT),
     iris: Iris = IRIS_DEFAULT,
     limit: Limit = LIMIT,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -59,9 +55,9 @@ def doctor(
     machine = look_at_machine()
 
     async def look() -> list[Finding]:
-        wanted = targets(nsqd=nsqd, nsqd_http=nsqd_http, lookupd=lookupd, iris=iris)
+        wanted = brokers.targets(iris)
         over_nats = any(place.role is Kind.NATS for place in wanted)
-        return [*judge_machine(machine, nats=over_nats), *await _servers(wanted, limit)]
+        return [*judge_machine(machine, nats=over_nats), *await _servers(wanted, limit, brokers)]
 
     found = sorted(execute(look()), key=lambda finding: finding.level)
     code = exit_code(found)
@@ -85,9 +81,9 @@ def exit_code(found: Iterable[Finding]) -> int:
     return codes.FAILED if any(finding.level is Level.WARN for finding in found) else codes.OK
 
 
-async def _servers(wanted: list[Target], limit: float) -> list[Finding]:
+async def _servers(wanted: list[Target], limit: float, brokers: Brokers) -> list[Finding]:
     found: list[Finding] = []
-    examined = await examine_all(wanted, limit=limit)
+    examined = await examine_all(wanted, limit=limit, brokers=brokers)
     for place, answer in examined:
         name = str(place.endpoint)
         found.append(judge(place.role, name, answer))

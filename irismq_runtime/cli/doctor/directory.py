@@ -18,7 +18,7 @@ from irismq_runtime.errors import NotConnected
 if TYPE_CHECKING:
     from irismq_runtime.cli.answers import Answer
 
-__all__ = ["judge_producers", "look_at_producers", "producers_untrusted"]
+__all__ = ["judge_producers", "look_at_producers", "pairs_untrusted", "producers_untrusted"]
 
 #: At most so many brokers of one directory are dialled.
 _MOST = 32
@@ -26,17 +26,35 @@ _MOST = 32
 
 def producers_untrusted(listing: Any) -> list[Endpoint]:
     """Read the TCP addresses of an answer to /nodes; what is none is left out."""
-    listed = listing.get("producers") if isinstance(listing, dict) else None
-    found: list[Endpoint] = []
-    for entry in listed if isinstance(listed, list) else ():
-        host, port = (
-            (entry.get("broadcast_address"), entry.get("tcp_port"))
-            if isinstance(entry, dict)
-            else (None, None)
-        )
-        if isinstance(host, str) and host and isinstance(port, int) and 0 < port < 65536:
+    return list(dict.fromkeys(_endpoints(listing, "tcp_port")))[:_MOST]
+
+
+def pairs_untrusted(listing: Any) -> list[tuple[Endpoint, Endpoint]]:
+    """Read where each broker of an answer to /nodes answers NSQ's protocol, and where HTTP.
+
+    One that does not tell both is left out.
+    """
+    found: list[tuple[Endpoint, Endpoint]] = []
+    for entry in _entries(listing):
+        alone = {"producers": [entry]}
+        tcp, http = _endpoints(alone, "tcp_port"), _endpoints(alone, "http_port")
+        found += zip(tcp, http, strict=False)
+    return list(dict.fromkeys(found))
+
+
+def _endpoints(listing: Any, port_name: str) -> list[Endpoint]:
+    found = []
+    for entry in _entries(listing):
+        host, port = entry.get("broadcast_address"), entry.get(port_name)
+        if isinstance(host, str) and host and type(port) is int and 0 < port < 65536:
             found.append(Endpoint(host[:255], port))
-    return list(dict.fromkeys(found))[:_MOST]
+    return found
+
+
+def _entries(listing: Any) -> list[dict[str, Any]]:
+    listed = listing.get("producers") if isinstance(listing, dict) else None
+    entries = listed if isinstance(listed, list) else []
+    return [entry for entry in entries if isinstance(entry, dict)]
 
 
 async def look_at_producers(

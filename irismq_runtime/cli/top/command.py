@@ -10,23 +10,21 @@ import asyncio
 import logging
 import shutil
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from irismq_runtime.cli import codes
+from irismq_runtime.cli.brokers import Brokers, takes_brokers
 from irismq_runtime.cli.console import execute
 from irismq_runtime.cli.http import get_totals
 from irismq_runtime.cli.options import (
     CLIENT_NAME,
     IRIS_DEFAULT,
-    NSQD_DEFAULT,
     NSQD_HTTP_DEFAULT,
     Iris,
-    Nsqd,
-    NsqdHttp,
     client_node,
-    http_endpoints,
 )
 from irismq_runtime.cli.top.plain import plain
 from irismq_runtime.cli.top.rows import View
@@ -47,9 +45,9 @@ _PATIENT: Final = 10
 _WIDTH: Final = 120
 
 
+@takes_brokers
 def top(
-    nsqd: Nsqd = NSQD_DEFAULT,
-    nsqd_http: NsqdHttp = NSQD_HTTP_DEFAULT,
+    brokers: Brokers = Brokers(nsqd_http=NSQD_HTTP_DEFAULT),
     iris: Iris = IRIS_DEFAULT,
     once: Annotated[
         bool, typer.Option("--once", help="Print one snapshot as text and end.")
@@ -70,19 +68,24 @@ def top(
     Example: `irismq top --once --filter shop`
     """
     view = View().filtered(words)
+    execute(_checked(brokers))
     if once or as_json or not sys.stdout.isatty():
-        snapshot = execute(_once(nsqd, nsqd_http, iris))
+        snapshot = execute(_once(brokers, iris))
         width = shutil.get_terminal_size((_WIDTH, 24)).columns
         text = to_json(snapshot).decode() if as_json else plain(snapshot, view, width)
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
     else:
-        execute(_follow(nsqd, nsqd_http, iris, view))
+        execute(_follow(brokers, iris, view))
 
 
-async def _once(nsqd: list[str], nsqd_http: list[str], iris: str) -> Snapshot:
-    brokers = http_endpoints(nsqd_http)
-    async with client_node(nsqd, iris) as node, _gatherer(node, brokers) as gatherer:
+async def _checked(brokers: Brokers) -> None:
+    """Say what has no meaning before anything is connected."""
+    _ = brokers.http, brokers.mailbox_options
+
+
+async def _once(brokers: Brokers, iris: str) -> Snapshot:
+    async with client_node(brokers, iris) as node, _gatherer(node, brokers) as gatherer:
         snapshot = gatherer.latest
         while snapshot.version < _LOOKS or (_waits(snapshot) and snapshot.version < _PATIENT):
             snapshot = await gatherer.changed(snapshot.version)
@@ -93,9 +96,8 @@ def _waits(snapshot: Snapshot) -> bool:
     return not snapshot.nodes or any(node.state in {"new", "silent"} for node in snapshot.nodes)
 
 
-async def _follow(nsqd: list[str], nsqd_http: list[str], iris: str, view: View) -> None:
-    brokers = http_endpoints(nsqd_http)
-    async with client_node(nsqd, iris) as node, _gatherer(node, brokers) as gatherer:
+async def _follow(brokers: Brokers, iris: str, view: View) -> None:
+    async with client_node(brokers, iris) as node, _gatherer(node, brokers) as gatherer:
         screen = make_screen(gatherer, view)
         logging.disable(logging.CRITICAL)  # a line would go across the screen
         try:
@@ -118,5 +120,6 @@ def make_screen(source: Source, view: View) -> Top:
     return Top(source, view)
 
 
-def _gatherer(node: Any, brokers: list[str]) -> Gatherer:
-    return Gatherer(node, brokers=brokers, stats=get_totals, ignore={CLIENT_NAME})
+def _gatherer(node: Any, brokers: Brokers) -> Gatherer:
+    stats = partial(get_totals, tls=brokers.tls_context())
+    return Gatherer(node, brokers=brokers.http, stats=stats, ignore={CLIENT_NAME})

@@ -28,7 +28,7 @@ const state = {
   focus: "",
   sort: { by: "address", down: false },
   span: 300,
-  desk: { address: "", letters: [], chosen: new Set(), busy: false, error: "", more: false },
+  desk: { address: "", letters: [], chosen: new Set(), busy: false, error: "", more: 0 },
   detail: null,
   sure: "",
   token: takeToken(),
@@ -170,7 +170,7 @@ const act = {
   },
   async letters(address) {
     const before = state.desk.address === address ? state.desk : { letters: [], chosen: new Set() };
-    const desk = state.desk = { ...before, address, busy: true, error: "", more: false };
+    const desk = state.desk = { ...before, address, busy: true, error: "", more: 0 };
     changed();
     try {
       const found = await call(`api/letters?address=${encodeURIComponent(address)}`);
@@ -196,9 +196,10 @@ const act = {
   async order(verb, ids) {
     const desk = state.desk;
     const word = verb === "replay" ? "replayed" : "dropped";
-    const done = await carryOut(verb, { act: verb, address: desk.address, ids }, ({ done: number, back }) =>
-      plural(number, `letter ${word}`, `letters ${word}`) + (back ? `; ${count(back)} came back, try again` : ""));
+    const done = await carryOut(verb, { act: verb, address: desk.address, ids }, ({ done: number, back, left }) =>
+      plural(number, `letter ${word}`, `letters ${word}`) + (back ? `; ${count(back)} came back, try again` : "") + (left ? `; left: ${left}` : ""));
     if (!done) return;
+    if (done.left) return act.letters(desk.address);
     desk.letters = desk.letters.filter(({ id }) => !ids.includes(id));
     if (state.detail && state.detail.kind === "letter") act.close();
     changed();

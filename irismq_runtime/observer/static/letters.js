@@ -36,7 +36,7 @@ function opened(state, act) {
       order("Replay", "replay", chosen, state, act),
       order("Drop", "drop", chosen, state, act),
       h("button", { type: "button", onclick: () => act.letters(desk.address) }, "Look again"),
-      desk.more ? h("span", { class: "dim" }, "There are more than these.") : null),
+      desk.more ? h("span", { class: "dim" }, `${plural(desk.more, "other is", "others are")} not shown; irismq dead list --limit has them.`) : null),
     h("ul", { class: "letters" }, desk.letters.map((letter) => line(letter, desk, act))));
 }
 

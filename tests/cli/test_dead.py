@@ -1,0 +1,224 @@
+"""`irismq dead` in processes of its own: all letters, malformed ones, events, and typing errors."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from irismq_runtime.cli import codes
+from irismq_runtime.cli.http import get_json
+from irismq_runtime.embedded.nsqd import NsqdOptions
+from irismq_runtime.mailbox import NsqMailbox
+from irismq_runtime.messaging import dead_topic, mailbox_topic
+from irismq_runtime.wire import (
+    DeadRecord,
+    Envelope,
+    Kind,
+    encode_dead,
+    encode_envelope,
+    new_id,
+)
+from tests.integration.processes import irismq
+from tests.support.certificates import make_certificate
+from tests.support.nsqd_server import nsqd_server
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+#: Commands in processes of their own start slowly where many do.
+pytestmark = pytest.mark.timeout(300)
+ADDRESS = "shop.inventory"
+KINDS = ["embedded", pytest.param("real", marks=pytest.mark.real_nsqd)]
+
+
+class Broker:
+    """An nsqd with letters, and what it has at the end."""
+
+    def __init__(self, server: Any, mailbox: NsqMailbox) -> None:
+        self.http = f"127.0.0.1:{server.http_port}"
+        self.flags = ("--nsqd", f"127.0.0.1:{server.port}", "--nsqd-http", self.http)
+        self.mailbox = mailbox
+
+    async def bury(self, *records: bytes, address: str = ADDRESS) -> None:
+        await self.mailbox.publish_many(dead_topic(address), list(records))
+
+    async def dead(self, *arguments: str) -> tuple[int, str, str]:
+        verb, address, *more = arguments
+        return await irismq("dead", verb, address, *self.flags, *more)
+
+    async def topics(self) -> dict[str, dict[str, int]]:
+        """Topic -> {channel, or "" for none: messages}, once nobody holds one."""
+        while True:
+            stats = await get_json(self.http, "/stats")
+            found = {topic["topic_name"]: topic for topic in stats["topics"] or ()}
+            channels = [one for topic in found.values() for one in topic["channels"] or ()]
+            if not any(one["in_flight_count"] for one in channels):
+                break
+        return {
+            name: {
+                one["channel_name"]: one["depth"] + one["deferred_count"]
+                for one in topic["channels"] or ()
+            }
+            | ({"": topic["depth"]} if topic["depth"] else {})
+            for name, topic in found.items()
+        }
+
+
+@pytest.fixture(params=KINDS)
+async def broker(request: pytest.FixtureRequest) -> AsyncIterator[Broker]:
+    async with nsqd_server(request.param) as server:
+        mailbox = NsqMailbox([f"127.0.0.1:{server.port}"])
+        await mailbox.start()
+        yield Broker(server, mailbox)
+        await mailbox.close(1.0)
+
+
+def told(kind: Kind = Kind.TELL) -> bytes:
+    return encode_envelope(Envelope(kind, new_id(), "shop.put", b"\x80", {}))
+
+
+def letter(reason: str = "crashed: KeyError: 1", *, body: bytes = b"", **fields: Any) -> bytes:
+    body = body or told()
+    message_id = DeadRecord(body=body).message().id  # type: ignore[union-attr]  # an envelope
+    record = DeadRecord(body=body, id=message_id, reason=reason, attempts=5, **fields)
+    return encode_dead(record, max_size=2**20)
+
+
+def malformed() -> bytes:
+    return encode_envelope(Envelope(Kind.DEAD, new_id(), "", b"\x81\xa4time\xa4late", {}))
+
+
+async def test_134_all_is_all_and_not_what_one_connection_may_hold(broker: Broker) -> None:
+    await broker.bury(*(letter() for _ in range(3000)))
+    code, _, said = await broker.dead("replay", ADDRESS, "--all")
+    assert code == codes.OK, said
+    assert said.splitlines()[-1] == "3000 letters replayed"
+    assert await broker.topics() == {
+        ADDRESS: {"mailbox": 3000},
+        dead_topic(ADDRESS): {"dead": 0},
+    }
+
+
+async def test_134_what_is_meant_is_found_behind_any_number_of_others(broker: Broker) -> None:
+    others = [letter("crashed: KeyError") for _ in range(2700)]
+    await broker.bury(*others, letter("decode: cut short"))
+    code, _, said = await broker.dead("drop", ADDRESS, "--reason", "decode")
+    assert (code, said.splitlines()[-1]) == (codes.OK, "1 letter dropped")
+    assert (await broker.topics())[dead_topic(ADDRESS)] == {"dead": len(others)}
+
+
+async def test_134_a_list_says_what_it_leaves_out(broker: Broker) -> None:
+    await broker.bury(*(letter() for _ in range(30)))
+    code, out, said = await broker.dead("list", ADDRESS, "--limit", "10")
+    assert (code, len(json.loads(out))) == (codes.OK, 10)
+    assert "20 of 30 letters were not looked at: give --limit" in said
+    code, out, said = await broker.dead("list", ADDRESS)
+    assert (code, len(json.loads(out)), said) == (codes.OK, 30, "")
+
+
+async def test_136_the_others_work_beside_a_malformed_one(broker: Broker) -> None:
+    odd = [malformed(), b"\xff\xfe\x00", letter(time=float("nan")), letter(time=1e300)]
+    await broker.bury(letter(), *odd, letter())
+    code, out, said = await broker.dead("list", ADDRESS)
+    assert code == codes.OK, said
+    rows = json.loads(out)
+    assert len(rows) == 6
+    assert sorted(row["time"] for row in rows)[:2] == ["(1e+300 s)", "(nan s)"]
+    (bad,) = [row for row in rows if row.get("malformed")]
+    code, out, _ = await broker.dead("show", ADDRESS, bad["id"])
+    assert (code, json.loads(out)["malformed"]) == (codes.OK, True)
+    code, _, said = await broker.dead("replay", ADDRESS, "--all")
+    assert code == codes.OK, said
+    assert "5 letters replayed" in said
+    assert "1 letter is malformed" in said
+    code, _, said = await broker.dead("drop", ADDRESS, "--id", bad["id"])
+    assert (code, said) == (codes.OK, "1 letter dropped\n")
+    assert await broker.topics() == {ADDRESS: {"mailbox": 5}, dead_topic(ADDRESS): {"dead": 0}}
+
+
+async def test_137_an_event_is_not_given_to_channels_that_handled_it(broker: Broker) -> None:
+    topic = "shop.sold"
+    await broker.bury(
+        letter(body=told(Kind.EVENT), address=topic, channel="billing"), letter(), address=topic
+    )
+    code, _, said = await broker.dead("replay", topic, "--all")
+    assert code == codes.FAILED
+    assert "1 letter replayed" in said
+    assert "durable event shop.sold given up by channel billing" in said
+    assert "--to ADDRESS" in said
+    before = await broker.topics()
+    assert before == {topic: {"mailbox": 1}, dead_topic(topic): {"dead": 1}}
+    code, _, said = await broker.dead("replay", topic, "--all", "--to", "shop.billing")
+    assert (code, said) == (codes.OK, "1 letter replayed\n")
+    assert (await broker.topics())[mailbox_topic("shop.billing")] == {"mailbox": 1}
+
+
+async def test_137_every_channel_is_asked_for_by_name(broker: Broker) -> None:
+    await broker.bury(letter(body=told(Kind.EVENT)))
+    code, _, said = await broker.dead("replay", ADDRESS, "--all", "--every-channel")
+    assert (code, said) == (codes.OK, "1 letter replayed\n")
+    assert (await broker.topics())[ADDRESS] == {"": 1}
+
+
+@pytest.mark.parametrize(
+    "command", [("list",), ("show", "0d5e"), ("replay", "--all"), ("drop", "--all")]
+)
+async def test_167_an_address_that_never_was_is_said_to_be_so(
+    broker: Broker, command: tuple[str, ...]
+) -> None:
+    verb, *more = command
+    code, out, said = await broker.dead(verb, "shop.inventroy", *more)
+    assert (code, out) == (codes.FAILED, "")
+    assert "no broker knows 'shop.inventroy'" in said
+    assert await broker.topics() == {}
+
+
+async def test_167_looking_makes_nothing_where_there_are_no_letters(broker: Broker) -> None:
+    await broker.mailbox.publish(ADDRESS, told())
+    before = await broker.topics()
+    code, out, _ = await broker.dead("list", ADDRESS)
+    assert (code, json.loads(out)) == (codes.OK, [])
+    assert await broker.topics() == before
+
+
+async def test_without_http_nothing_is_no_answer(broker: Broker) -> None:
+    code, out, said = await irismq("dead", "list", ADDRESS, *broker.flags[:2])
+    assert (code, json.loads(out)) == (codes.UNREACHABLE, [])
+    assert "--nsqd-http" in said
+    code, out, said = await irismq(
+        "dead", "list", ADDRESS, *broker.flags[:2], "--nsqd-http", "127.0.0.1:1"
+    )
+    assert (code, out) == (codes.UNREACHABLE, "")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_163_tls_that_a_broker_requires(kind: Any, tmp_path: Any) -> None:
+    made = make_certificate(tmp_path)
+    flags = [f"-tls-cert={made.certificate}", f"-tls-key={made.key}", "-tls-required=tcp-https"]
+    options = NsqdOptions(tls=made.server_context(), tls_required=True)
+    async with nsqd_server(kind, options=options, flags=flags) as server:
+        mailbox = NsqMailbox([f"127.0.0.1:{server.port}"], config=config_of(made))
+        await mailbox.start()
+        secure = Broker(server, mailbox)
+        await secure.bury(letter(), letter())
+        await mailbox.close(1.0)
+        code, out, said = await secure.dead("list", ADDRESS)
+        assert (code, out) == (codes.UNREACHABLE, ""), said
+        assert "TLS" in said
+        code, _, said = await secure.dead("replay", ADDRESS, "--all")
+        assert code == codes.UNREACHABLE
+        code, out, said = await secure.dead("list", ADDRESS, "--nsqd-tls-ca", str(made.certificate))
+        assert code == codes.OK, said
+        assert len(json.loads(out)) == 2
+        code, _, said = await secure.dead(
+            "replay", ADDRESS, "--all", "--nsqd-tls-ca", str(made.certificate)
+        )
+        assert (code, said) == (codes.OK, "2 letters replayed\n")
+
+
+def config_of(made: Any) -> Any:
+    from irismq_runtime.mailbox import MailboxConfig
+
+    return MailboxConfig(tls=made.client_context())
