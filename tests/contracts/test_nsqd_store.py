@@ -8,6 +8,7 @@ import resource
 import shutil
 import sqlite3
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -21,6 +22,7 @@ from irismq_runtime.embedded.nsqd import (
     NsqdOptions,
 )
 from irismq_runtime.embedded.nsqd.journal import Record
+from irismq_runtime.embedded.nsqd.reserve import Reserve
 from irismq_runtime.embedded.nsqd.store import Batch, Store, runs
 from irismq_runtime.protocols import nsq
 from tests.support.nsq_client import nsq_client
@@ -91,7 +93,7 @@ async def test_attempts_are_kept_over_a_restart(tmp_path):
         await server.restart()
         async with nsq_client(server.port) as client:
             await client.subscribe("t", ready=1)
-            assert (await client.message()).attempts == 4
+            assert (await client.message()).attempts == 5  # four came, as on nsqd
 
 
 async def test_case_26_a_deferred_message_keeps_its_due_time_over_a_kill(tmp_path):
@@ -222,7 +224,172 @@ async def test_case_115_the_wall_clock_steps_back_an_hour(tmp_path):
     await server.stop()
 
 
+async def test_a_kill_forgets_no_attempt_that_reached_a_consumer(tmp_path):
+    """135: the process dies over the message, with the broker in it, again and again."""
+    async with nsqd_process(tmp_path) as server, nsq_client(server.port) as client:
+        await client.subscribe("t", ready=1)
+        assert (
+            await client.ask(nsq.mpub("t", [b"poison", *(b"%d" % n for n in range(50))])) == b"OK"
+        )
+        assert (await client.message()).attempts == 1
+        await server.kill()
+    for attempt in range(2, 6):
+        async with nsqd_process(tmp_path) as server, nsq_client(server.port) as client:
+            await client.subscribe("t", ready=3)
+            seen = {message.body: message.attempts for message in await client.messages(3)}
+            assert seen == {b"poison": attempt, b"0": attempt - 1, b"1": attempt - 1}
+            await server.kill()
+
+
+async def test_what_was_requeued_or_timed_out_keeps_its_attempts_over_a_kill(tmp_path):
+    async with nsqd_process(tmp_path) as server, nsq_client(server.port) as client:
+        await client.subscribe("t", ready=1)
+        assert await client.ask(nsq.pub("t", b"x")) == b"OK"
+        for _ in range(3):
+            client.send(nsq.req((await client.message()).id, 0))
+        assert (await client.message()).attempts == 4
+        await server.kill()
+    async with nsqd_process(tmp_path) as server, nsq_client(server.port) as client:
+        await client.subscribe("t", ready=1)
+        assert (await client.message()).attempts == 5
+
+
+async def test_one_channel_s_attempts_are_not_another_s(tmp_path):
+    async with nsqd_process(tmp_path) as server, nsq_client(server.port) as client:
+        async with nsq_client(server.port) as other:
+            await other.subscribe("t", "other", ready=0)
+        await client.subscribe("t", ready=1)
+        assert await client.ask(nsq.pub("t", b"x")) == b"OK"
+        await client.message()
+        await server.kill()
+    async with nsqd_process(tmp_path) as server:
+        for channel, attempts in (("ch", 2), ("other", 1)):
+            async with nsq_client(server.port) as client:
+                await client.subscribe("t", channel, ready=1)
+                assert (await client.message()).attempts == attempts
+
+
+def test_a_store_of_the_first_format_is_taken_over(tmp_path):
+    store = Store(tmp_path, sync=False)
+    store.write(Batch(records=[record(1)]))
+    store._connection.execute("DROP TABLE attempt")
+    store._connection.execute("PRAGMA user_version = 1")
+    store.close()
+    store = Store(tmp_path, sync=False)
+    store.write(Batch(deliveries=[(1, 3)]))
+    assert [(row.row, row.attempts) for row in store.rows()] == [(1, 3)]
+    store.write(Batch(forgotten=[1]))
+    assert list(store.rows()) == []
+    store.close()
+
+
+# -- who may read ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o777])
+async def test_the_folder_and_its_files_are_their_owner_s_alone_whatever_the_umask(tmp_path, umask):
+    folder = tmp_path / "data"
+    before = os.umask(umask)
+    try:
+        async with (
+            nsqd_server("embedded", data=folder) as server,
+            nsq_client(server.port) as client,
+        ):
+            assert await client.ask(nsq.pub("t", b"secret")) == b"OK"
+            names = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
+            assert folder.stat().st_mode & 0o777 == 0o700
+    finally:
+        os.umask(before)
+    assert {"nsqd.sqlite", "nsqd.sqlite-wal", "nsqd.lock"} <= names.keys()
+    assert set(names.values()) == {0o600}
+
+
+async def test_what_an_older_version_left_open_is_closed_to_others(tmp_path):
+    folder = tmp_path / "data"
+    async with nsqd_server("embedded", data=folder):
+        pass
+    folder.chmod(0o755)
+    for path in folder.iterdir():
+        path.chmod(0o644)
+    async with nsqd_server("embedded", data=folder):
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+
+
+async def test_a_folder_that_holds_other_things_keeps_its_mode(tmp_path):
+    tmp_path.chmod(0o755)
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "notes.txt").chmod(0o644)
+    async with nsqd_server("embedded", data=tmp_path):
+        assert tmp_path.stat().st_mode & 0o777 == 0o755
+        modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes.pop("notes.txt") == 0o644
+    assert set(modes.values()) == {0o600}
+
+
 # -- full disks -------------------------------------------------------------------------
+
+
+async def fill(server: Any) -> set[bytes]:
+    """Publish until the disk is full; what was confirmed."""
+    confirmed: set[bytes] = set()
+    async with nsq_client(server.port) as client:
+        while True:
+            body = b"%07d" % len(confirmed) * 3000
+            frame = await client.frame_after(nsq.pub("t", body))
+            if frame != nsq.Response(b"OK"):
+                return confirmed
+            confirmed.add(body)
+
+
+async def test_a_full_disk_that_was_drained_takes_messages_again(tmp_path):
+    """138: the limit stays as it is, and only draining makes room, several times."""
+    drained: set[bytes] = set()
+    async with nsqd_process(tmp_path, file_size=3_000_000) as server:
+        for _ in range(3):
+            confirmed = await fill(server)
+            assert len(confirmed) > 20
+            got = await take_all(server.port, "t", "ch", confirmed)
+            assert set(got) == confirmed
+            drained |= confirmed
+            while (await call(server, "GET", "/ping"))[0] != 200:
+                await asyncio.sleep(0)
+        await server.kill()
+    async with nsqd_process(tmp_path) as server, nsq_client(server.port) as client:
+        await client.subscribe("t", ready=1)
+        assert await client.ask(nsq.pub("t", b"new")) == b"OK"
+        assert (await client.message()).body == b"new", "what was finished does not come again"
+
+
+async def test_what_is_finished_on_a_full_disk_is_gone_after_a_kill(tmp_path):
+    async with nsqd_process(tmp_path, file_size=3_000_000) as server:
+        confirmed = await fill(server)
+        half = set(sorted(confirmed)[: len(confirmed) // 2])
+        got = await take_all(server.port, "t", "ch", half)
+        while (await call(server, "GET", "/ping"))[0] != 200:
+            await asyncio.sleep(0)
+        await server.kill()
+    async with nsqd_process(tmp_path) as server:
+        left = confirmed - set(got)
+        assert set(await take_all(server.port, "t", "ch", left)) == left
+
+
+def test_the_reserve_is_what_there_is_room_for(tmp_path, monkeypatch):
+    asked: list[int] = []
+
+    def allocate(descriptor: int, offset: int, size: int) -> None:
+        asked.append(size)
+        if size > 1_000_000:
+            raise OSError(28, "no space")
+        os.ftruncate(descriptor, offset + size)
+
+    monkeypatch.setattr(os, "posix_fallocate", allocate)
+    reserve = Reserve(tmp_path)
+    assert reserve.hold()
+    assert asked == sorted(asked, reverse=True)
+    assert reserve.size == asked[-1] <= 1_000_000
+    reserve.release()
+    assert (reserve.size, (tmp_path / "nsqd.reserve").stat().st_size) == (0, 0)
 
 
 async def test_case_112_a_full_disk_refuses_and_says_so_until_a_write_works(tmp_path):

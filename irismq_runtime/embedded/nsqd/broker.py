@@ -57,7 +57,9 @@ class Broker:
         self._rng = rng
         self._options = options
         self._ids = IdSource(clock.time())
-        self._places = count(1)
+        # Not 1, which SQLite stores shorter: a move to another place then keeps the
+        # length of a row, and does not write its body again.
+        self._places = count(2)
         self._rows = count(1)
         self._restored: list[tuple[Topic | tuple[Topic, Channel] | None, StoredMessage]] = []
 
@@ -86,7 +88,7 @@ class Broker:
             self._restored.append((places.get(row.place), message))
         self._ids = IdSource(wall)
         self._ids = IdSource(wall, above=store.reserve_ids(self._ids.next_id))
-        self._places = count(store.last_place() + 1)
+        self._places = count(max(store.last_place(), 1) + 1)
         self._rows = count(store.last_row() + 1)
 
     def place_restored(self) -> None:

@@ -59,6 +59,7 @@ class Channel:
         self._timer: TimerHandle | None = None
         self._clock = clock
         self._rng = rng
+        #: What it is told of a delivery comes before the bytes.
         self._journal = journal
         self._limit = mem_queue_size if self.ephemeral else 0
 
@@ -158,7 +159,26 @@ class Channel:
         consumer.message_count += len(batch)
         if consumer.timer is None:
             self._arm(consumer, now)
-        consumer.port.deliver(batch)
+        stored = [(m.row, m.attempts) for m in batch if m.row] if self._journal.durable else []
+        if stored:
+            attempts = [message.attempts for message in batch]
+            self._journal.deliver(stored, lambda: self._send(consumer, batch, attempts))
+        else:
+            consumer.port.deliver(batch)
+
+    def _send(self, consumer: Consumer, batch: list[StoredMessage], attempts: list[int]) -> None:
+        """The attempts are noted: send what is still this consumer's, with a whole lease."""
+        held, now = consumer.in_flight, self._clock.monotonic()
+        going = [
+            message
+            for message, attempt in zip(batch, attempts, strict=True)
+            if held.get(message.id) is message and message.attempts == attempt
+        ]
+        for message in going:
+            message.delivered = now
+            message.deadline = now + consumer.timeout
+        if going and consumer.client_id in self.consumers:
+            consumer.port.deliver(going)
 
     # -- settlement -------------------------------------------------------
 

@@ -2,6 +2,10 @@
 
 The lock is the operating system's (flock), so it ends with the process that
 held it, however that ended; the file's text only says who it is.
+
+What is published is for nobody else on the machine: the folder is its owner's alone
+(0700), and so is each file in it (0600), whatever the umask. A folder that was there
+before and holds other things as well keeps its mode.
 """
 
 from __future__ import annotations
@@ -10,14 +14,17 @@ import fcntl
 import json
 import os
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["DataDirectoryError", "DirectoryInUse", "DirectoryLock"]
+__all__ = ["DataDirectoryError", "DirectoryInUse", "DirectoryLock", "private_file"]
 
 _NAME = "nsqd.lock"
+#: What all files of a server are called.
+_OURS = "nsqd."
 
 
 class DataDirectoryError(Exception):
@@ -50,8 +57,12 @@ class DirectoryLock:
         Raises `DirectoryInUse` with the holder, `DataDirectoryError` otherwise.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.path / _NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                self.path.mkdir(parents=True, mode=0o700)
+                self.path.chmod(0o700)
+            except FileExistsError:
+                _close_to_others(self.path)
+            descriptor = private_file(self.path / _NAME)
         except OSError as error:
             raise DataDirectoryError(self.path, error.strerror or str(error)) from error
         try:
@@ -75,6 +86,31 @@ class DirectoryLock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def private_file(path: Path) -> int:
+    """Open or make a file that its owner alone can read; returns the descriptor.
+
+    Raises OSError.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.fchmod(descriptor, 0o600)
+    except PermissionError:
+        # Another owner's file that we may write: it stays as it is.
+        return descriptor
+    return descriptor
+
+
+def _close_to_others(folder: Path) -> None:
+    """Take the folder, and what servers before left in it, away from everybody else."""
+    names = [entry.name for entry in os.scandir(folder)]
+    with suppress(PermissionError):  # somebody else's: it is theirs to close
+        if all(name.startswith(_OURS) for name in names):
+            folder.chmod(0o700)
+        for name in names:
+            if name.startswith(_OURS):
+                (folder / name).chmod(0o600, follow_symlinks=False)
 
 
 def _sign(descriptor: int, address: str, wall_time: float) -> None:

@@ -51,6 +51,14 @@ class Journal(Protocol):
         """The message of `row` went back to its channel."""
         ...
 
+    def deliver(self, deliveries: Sequence[tuple[int, int]], done: Callable[[], None]) -> None:
+        """Messages are about to be delivered: (row, attempts with this one).
+
+        `done` is called once a kill of this process cannot make that forgotten; at
+        once where that cannot be (a full disk): what is finished makes room.
+        """
+        ...
+
     def move(self, rows: Sequence[int], place: int) -> None:
         """The messages of `rows` belong to `place` from now on."""
         ...
@@ -83,6 +91,11 @@ class MemoryJournal:
 
     def update(self, row: int, attempts: int, due: int) -> None:
         """Nothing to update."""
+
+    def deliver(self, deliveries: Sequence[tuple[int, int]], done: Callable[[], None]) -> None:
+        """Nothing to note."""
+        del deliveries
+        done()
 
     def move(self, rows: Sequence[int], place: int) -> None:
         """Nothing to move."""

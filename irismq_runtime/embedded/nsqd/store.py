@@ -1,19 +1,31 @@
 """The data folder: one SQLite file in WAL mode. Blocking; it knows no loop.
 
 A message has one row for each place (topic or channel) that holds it; a row
-goes when its message is finished. A batch is one transaction, all or nothing.
-Its parts are applied in a fixed order (definitions, new rows, moves, updates,
-deletions), which gives the same end as the order they were decided in: a row
-exists before anything happens to it, and nothing follows its deletion.
+goes when its message is finished. What is known of its deliveries has a table of
+its own, so that a delivery does not write the body again. A batch is one
+transaction, all or nothing. Its parts are applied in a fixed order (definitions, new
+rows, moves, updates, deliveries, deletions), which gives the same end as the order
+they were decided in: a row exists before anything happens to it, and nothing follows
+its deletion.
+
+A commit waits for the disk itself where somebody was told that it is safe. That a
+message was delivered or finished must outlive the process and no more, so a batch of
+these alone is with the operating system when it is written.
+
+A full disk: `make_room` gives away what `reserve` keeps, so that what is finished
+can be written; `regain` shrinks the file by what was deleted, and keeps room anew.
 """
 
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from irismq_runtime.embedded.nsqd.directory import DataDirectoryError
+from irismq_runtime.embedded.nsqd.directory import DataDirectoryError, private_file
+from irismq_runtime.embedded.nsqd.reserve import Reserve
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -24,11 +36,17 @@ if TYPE_CHECKING:
 __all__ = ["Batch", "Store", "StoredPlace", "StoredRow", "runs"]
 
 _FILE = "nsqd.sqlite"
-_VERSION = 1
+_VERSION = 2
+#: Pages of the log at which it is folded into the file, at most.
+_CHECKPOINT = 4000
+_PAGE = 4096
 #: Ids that one run of the server may use; the next run begins above them even
 #: if its clock is behind.
 _ID_RESERVE = 1 << 34
-_SCHEMA = """
+_ATTEMPTS = "CREATE TABLE attempt (row INTEGER PRIMARY KEY, attempts INTEGER NOT NULL);"
+_SCHEMA = (
+    _ATTEMPTS
+    + """
 CREATE TABLE place (
     place INTEGER PRIMARY KEY, topic TEXT NOT NULL, channel TEXT NOT NULL, paused INTEGER NOT NULL
 );
@@ -39,6 +57,7 @@ CREATE TABLE message (
 CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 INSERT INTO counter VALUES ('id', 0), ('place', 0), ('probe', 0);
 """
+)
 
 
 class StoredPlace(NamedTuple):
@@ -71,6 +90,7 @@ class Batch:
     copies: list[Record] = field(default_factory=list)
     moves: list[tuple[int, int]] = field(default_factory=list)
     updates: list[tuple[int, int, int]] = field(default_factory=list)
+    deliveries: list[tuple[int, int]] = field(default_factory=list)
     forgotten: list[int] = field(default_factory=list)
     removed: list[int] = field(default_factory=list)
 
@@ -82,8 +102,31 @@ class Batch:
             or self.copies
             or self.moves
             or self.updates
+            or self.deliveries
             or self.removed
         )
+
+    @property
+    def light(self) -> bool:
+        """Only what was delivered and finished."""
+        return not (
+            self.records or self.places or self.copies or self.moves or self.updates or self.removed
+        )
+
+    def without_records(self) -> Batch:
+        """All but new publishes."""
+        rest = Batch()
+        rest.keep_from(self)
+        return rest
+
+    def split(self) -> tuple[Batch, Batch]:
+        """What was delivered and finished, and what is left of a batch without publishes."""
+        light = Batch(deliveries=self.deliveries, forgotten=self.forgotten)
+        left = self.without_records()
+        gone = set(self.forgotten)
+        left.copies = [record for record in left.copies if record.row not in gone]
+        left.deliveries, left.forgotten = [], []
+        return light, left
 
     def keep_from(self, failed: Batch) -> None:
         """Take over what a failed batch must not lose: all but new publishes."""
@@ -91,6 +134,7 @@ class Batch:
         self.copies[:0] = failed.copies
         self.moves[:0] = failed.moves
         self.updates[:0] = failed.updates
+        self.deliveries[:0] = failed.deliveries
         self.forgotten[:0] = failed.forgotten
         self.removed[:0] = failed.removed
 
@@ -101,25 +145,47 @@ class Store:
     def __init__(self, folder: Path, *, sync: bool) -> None:
         """Open or make the file. Raises `DataDirectoryError`."""
         self._path = folder / _FILE
+        self._sync = sync
+        self._full = False
+        # Bytes of the log that say that it could not be folded into the file.
+        self._log_limit = 0
+        self._log = folder / f"{_FILE}-wal"
+        self.reserve = Reserve(folder)
         try:
+            # Made by us and not by SQLite, whose log takes over the mode of the file.
+            os.close(private_file(self._path))
             self._connection = sqlite3.connect(
                 self._path, isolation_level=None, check_same_thread=False, cached_statements=32
             )
-            self._prepare(sync=sync)
+            self._prepare()
+            self._hold()
         except (sqlite3.Error, OSError) as error:
             raise DataDirectoryError(folder, str(error)) from error
 
-    def _prepare(self, *, sync: bool) -> None:
+    def _hold(self) -> bool:
+        """Keep room for the log as it may become; False: there is none."""
+        held = self.reserve.hold()
+        pages = min(max(self.reserve.size // 8 // _PAGE, 64), _CHECKPOINT)
+        self._connection.execute(f"PRAGMA wal_autocheckpoint = {pages}")
+        self._log_limit = 2 * pages * _PAGE
+        return held
+
+    def _prepare(self) -> None:
         run = self._connection.execute
         run("PRAGMA locking_mode = EXCLUSIVE")
+        run("PRAGMA auto_vacuum = INCREMENTAL")  # a new file can give back what was deleted
         run("PRAGMA journal_mode = WAL")
-        run(f"PRAGMA synchronous = {'FULL' if sync else 'NORMAL'}")
+        run("PRAGMA synchronous = NORMAL")
+        run("PRAGMA secure_delete = OFF")  # what is deleted is not written once more
         run("PRAGMA cache_size = -32768")
-        run("PRAGMA wal_autocheckpoint = 4000")
         version = run("PRAGMA user_version").fetchone()[0]
         if version == 0:
             self._connection.executescript(
                 f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;"
+            )
+        elif version == 1:
+            self._connection.executescript(
+                f"BEGIN; {_ATTEMPTS} PRAGMA user_version = {_VERSION}; COMMIT;"
             )
         elif version != _VERSION:
             raise sqlite3.DatabaseError(
@@ -138,7 +204,9 @@ class Store:
     def rows(self) -> Iterator[StoredRow]:
         """All messages in the order they came."""
         rows = self._connection.execute(
-            "SELECT row, place, id, timestamp, due, body, attempts FROM message ORDER BY row"
+            "SELECT row, place, id, timestamp, due, body, "
+            "max(message.attempts, ifnull(attempt.attempts, 0)) "
+            "FROM message LEFT JOIN attempt USING (row) ORDER BY row"
         )
         for row in rows:
             yield StoredRow(*row)
@@ -170,6 +238,11 @@ class Store:
     def write(self, batch: Batch) -> None:
         """Write the batch, all or nothing. Raises sqlite3.Error."""
         connection = self._connection
+        if batch.records and self._log_size() > self._log_limit and not self._fold():
+            raise sqlite3.OperationalError("the disk is full: the log cannot be folded")
+        if self._sync and batch.light == self._full:
+            self._full = not batch.light
+            connection.execute(f"PRAGMA synchronous = {'FULL' if self._full else 'NORMAL'}")
         connection.execute("BEGIN IMMEDIATE")
         try:
             self._apply(batch)
@@ -178,6 +251,8 @@ class Store:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+        if not self.reserve.size and self._log_size() > self._log_limit // 2:
+            self._shrink()  # on a full disk the log must not grow with what is finished
 
     def _apply(self, batch: Batch) -> None:
         many = self._connection.executemany
@@ -196,23 +271,54 @@ class Store:
             many("UPDATE message SET place = ? WHERE row = ?", batch.moves)
         if batch.updates:
             many("UPDATE message SET attempts = ?, due = ? WHERE row = ?", batch.updates)
+        if batch.deliveries:
+            many("INSERT OR REPLACE INTO attempt VALUES (?, ?)", batch.deliveries)
         if batch.forgotten:
-            many("DELETE FROM message WHERE row BETWEEN ? AND ?", runs(batch.forgotten))
+            gone = runs(batch.forgotten)
+            many("DELETE FROM message WHERE row BETWEEN ? AND ?", gone)
+            many("DELETE FROM attempt WHERE row BETWEEN ? AND ?", gone)
         for place in batch.removed:
             self._connection.execute("DELETE FROM place WHERE place = ?", (place,))
+            self._connection.execute(
+                "DELETE FROM attempt WHERE row IN (SELECT row FROM message WHERE place = ?)",
+                (place,),
+            )
             self._connection.execute("DELETE FROM message WHERE place = ?", (place,))
 
-    def probe(self) -> None:
-        """Write something that matters to nobody. Raises sqlite3.Error."""
-        self._connection.execute("UPDATE counter SET value = value + 1 WHERE name = 'probe'")
+    def make_room(self) -> None:
+        """A write has failed: give the reserve away, and fold the log into the file."""
+        self.reserve.release()
+        self._fold()
+
+    def regain(self) -> None:
+        """Look whether writing works again, with room kept. Raises sqlite3.Error, OSError."""
+        run = self._connection.execute
+        run("UPDATE counter SET value = value + 1 WHERE name = 'probe'")
+        if not (self._shrink() and self._hold()):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _shrink(self) -> bool:
+        """Give what was deleted back to the disk; False: the log could not be folded."""
+        self._connection.executescript("PRAGMA incremental_vacuum")
+        return self._fold()
+
+    def _log_size(self) -> int:
+        try:
+            return self._log.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def _fold(self) -> bool:
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.Error:
+            return False
+        return True
 
     def close(self, *, tidy: bool = True) -> None:
         """Close the file; `tidy` folds the log into it first, if there is room."""
         if tidy:
-            try:
-                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            except sqlite3.Error:
-                tidy = False
+            self._fold()
         self._connection.close()
 
 

@@ -4,9 +4,10 @@ The loop gathers what is decided into a batch; when the thread is free it gets
 the batch, and while it commits the next one gathers. So a lone publish waits
 for one commit, and many at once share one. Callbacks run on the loop.
 
-When a write fails (disk full), the publishes of its batch are refused; what is
-not a publish is kept and tried again. The journal is at fault from then on
-until a write works; a probe is made every second, so that it finds out.
+When a write fails (disk full), the publishes of its batch are refused, and the
+store makes room for what is not a publish: what is finished is committed, so that
+draining makes room. The journal is at fault from then on, and refuses publishes at
+once, until room is kept anew; it looks every second.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -28,7 +30,7 @@ __all__ = ["StoreRefused", "StoreWriter"]
 
 _log = logging.getLogger("irismq.embedded.nsqd")
 #: Seconds that settlements wait for a publish to share its commit with.
-_LAZY = 0.02
+_LAZY = 0.002
 #: Seconds between probes while writing fails.
 _PROBE = 1.0
 
@@ -56,7 +58,7 @@ class StoreWriter:
         self._scheduled = False
         self._lazy: asyncio.TimerHandle | None = None
         self._probe: asyncio.TimerHandle | None = None
-        self._work: SimpleQueue[Batch | None] = SimpleQueue()
+        self._work: SimpleQueue[tuple[Batch, bool] | None] = SimpleQueue()
         self._in_hand: tuple[Batch, list[Callable[[Exception | None], None]]] | None = None
         self._idle = asyncio.Event()
         self._idle.set()
@@ -70,6 +72,9 @@ class StoreWriter:
 
     def append(self, records: Sequence[Record], done: Callable[[Exception | None], None]) -> None:
         """Write `records` with the next batch, then call `done`."""
+        if self.fault:
+            self._loop.call_soon(done, StoreRefused(self.fault))
+            return
         self._batch.records.extend(records)
         self._waiters.append(done)
         self._soon()
@@ -83,15 +88,23 @@ class StoreWriter:
         """Delete the row with the next batch."""
         if row:
             self._batch.forgotten.append(row)
-            if self._lazy is None:
-                self._later()
+            self._later_if_idle()
 
     def update(self, row: int, attempts: int, due: int) -> None:
         """Note attempts and due time with the next batch."""
         if row:
             self._batch.updates.append((attempts, due, row))
-            if self._lazy is None:
-                self._later()
+            self._later_if_idle()
+
+    def deliver(self, deliveries: Sequence[tuple[int, int]], done: Callable[[], None]) -> None:
+        """Write the attempts with the next batch, then call `done`."""
+        self._batch.deliveries.extend(deliveries)
+        if self.fault:
+            self._later_if_idle()
+            done()
+            return
+        self._waiters.append(lambda _error: done())
+        self._soon()
 
     def move(self, rows: Sequence[int], place: int) -> None:
         """Give the rows to another place with the next batch."""
@@ -115,8 +128,8 @@ class StoreWriter:
             self._scheduled = True
             self._loop.call_soon(self._hand_over)
 
-    def _later(self) -> None:
-        if not self._closed:
+    def _later_if_idle(self) -> None:
+        if self._lazy is None and not self._closed:
             self._lazy = self._loop.call_later(_LAZY, self._hand_over)
 
     def _hand_over(self) -> None:
@@ -124,49 +137,52 @@ class StoreWriter:
         if self._lazy is not None:
             self._lazy.cancel()
             self._lazy = None
-        if self._busy or not self._batch or self._ended.is_set():
-            return
+        if not self._busy and self._batch and not self._ended.is_set():
+            self._send(regain=False)
+
+    def _send(self, *, regain: bool) -> None:
         batch, self._batch = self._batch, Batch()
         waiters, self._waiters = self._waiters, []
         self._busy = True
         self._idle.clear()
         self._in_hand = (batch, waiters)
-        self._work.put(batch)
+        self._work.put((batch, regain))
 
-    def _written(self, error: Exception | None) -> None:
-        """The thread has done the batch in hand, or failed."""
+    def _written(self, error: Exception | None, *, left: Batch, regained: Exception | bool) -> None:
+        """The thread has done the batch in hand, or failed.
+
+        `left`: what is neither written nor refused. `regained`: whether room is kept
+        again, or why not; False when that was not tried.
+        """
         self._busy = False
         self._idle.set()
         in_hand, self._in_hand = self._in_hand, None
-        batch, waiters = in_hand if in_hand is not None else (Batch(), [])
+        waiters = in_hand[1] if in_hand is not None else []
         if error is not None:
-            self._batch.keep_from(batch)
+            self._batch.keep_from(left)
             self._failed(error)
-        elif self.fault:
+        elif isinstance(regained, Exception):
+            self._failed(regained)
+        elif self.fault and regained:
             _log.warning("the store can be written again")
             self.fault = ""
         refusal = None if error is None else StoreRefused(str(error))
         for done in waiters:
             done(refusal)
-        if self._batch.records or (self._batch and error is None):
+        if self._batch and not left:
             self._hand_over()
+        if self.fault and self._probe is None and not self._closed:
+            self._probe = self._loop.call_later(_PROBE, self._try_again)
 
     def _failed(self, error: Exception) -> None:
         if not self.fault:
             _log.error("the store cannot be written: %s; publishes are refused", error)
         self.fault = str(error)
-        if self._probe is None and not self._closed:
-            self._probe = self._loop.call_later(_PROBE, self._try_again)
 
     def _try_again(self) -> None:
         self._probe = None
         if not self._busy and not self._closed:
-            self._busy = True
-            self._idle.clear()
-            batch, self._batch = self._batch, Batch()
-            waiters, self._waiters = self._waiters, []
-            self._in_hand = (batch, waiters)
-            self._work.put(batch)
+            self._send(regain=True)
 
     async def close(self, *, flush: bool = True) -> None:
         """Write what waits (unless `flush` is False), end the thread, close the file."""
@@ -174,9 +190,12 @@ class StoreWriter:
         for timer in (self._lazy, self._probe):
             if timer is not None:
                 timer.cancel()
-        while flush and not self.fault and (self._busy or self._batch):
+        while flush and (self._busy or self._batch):
+            failing = bool(self.fault)
             self._hand_over()
             await self._idle.wait()
+            if failing:
+                break
         self._tidy = flush and not self.fault
         self._work.put(None)
         await self._ended.wait()
@@ -184,18 +203,47 @@ class StoreWriter:
     # -- the thread's side ---------------------------------------------------------
 
     def _run(self) -> None:
-        while (batch := self._work.get()) is not None:
+        while (work := self._work.get()) is not None:
+            batch, regain = work
             error: Exception | None = None
+            left = Batch()
+            regained: Exception | bool = False
             try:
                 self._store.write(batch)
-                if not batch:
-                    self._store.probe()
             except Exception as caught:
                 # Whatever it is, the publishes of the batch must hear of it.
                 error = caught
-            self._tell(self._written, error)
+                left = self._write_rest(batch)
+            else:
+                regained = regain and self._regain()
+            self._tell(partial(self._written, error, left=left, regained=regained))
         self._store.close(tidy=self._tidy)
         self._tell(self._ended.set)
+
+    def _regain(self) -> Exception | bool:
+        """Whether room is kept again, or why not."""
+        try:
+            self._store.regain()
+        except Exception as caught:
+            return caught
+        return True
+
+    def _write_rest(self, batch: Batch) -> Batch:
+        """Write what is no publish of a batch that failed, or of that what is finished.
+
+        Returns what is left; it is tried with the next batch.
+        """
+        whole = batch.without_records()
+        light, left = whole.split()
+        for part, rest in ((whole, Batch()), (light, left)):
+            try:
+                self._store.make_room()
+                self._store.write(part)
+            except Exception as error:
+                _log.debug("the store has no room for what is no publish: %s", error)
+            else:
+                return rest
+        return whole
 
     def _tell(self, callback: Callable[..., object], *args: object) -> None:
         try:
