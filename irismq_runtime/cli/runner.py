@@ -193,15 +193,16 @@ async def _observer_page(
 
 
 def _say(node: Node, phase: str) -> None:
+    args: tuple[object, ...] = (node.id,)
     if phase == "connected":
         quiet_while_connecting(False)
         ends = ", ".join(f"{what} {where}" for what, where in node.endpoints.items())
-        text = f"{node.id} is connected ({ends})"
+        text, args = "%s is connected (%s)", (node.id, ends)
     elif phase == "runs":
-        text = f"{node.id} runs"
+        text = "%s runs"
     else:
-        text = f"{phase}: draining"
+        text, args = "%s: draining", (phase,)
     if any(isinstance(handler.formatter, JsonLines) for handler in logging.getLogger().handlers):
-        _LOG.info(text, extra={"node": node.id, "phase": phase})
+        _LOG.info(text, *args, extra={"node": node.id, "phase": phase})
     else:
-        err.print(text, soft_wrap=True, highlight=False, markup=False)
+        err.print(text % args, soft_wrap=True, highlight=False, markup=False)

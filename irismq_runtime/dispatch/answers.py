@@ -359,7 +359,7 @@ class BroadcastRequest:
         try:
             self._in.addresses.broadcast(self._cluster, body)
         except RuntimeFault as error:
-            self._in.log.note("gather", f"an answer to {self._cluster} was not sent: {error}")
+            self._in.log.note("gather", "an answer to %s was not sent: %s", self._cluster, error)
 
     def fail(self, fault: str) -> bool:
         """A gather takes envelopes alone; its deadline ends the wait."""

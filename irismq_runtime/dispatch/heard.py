@@ -110,7 +110,10 @@ def hear(incoming: Incoming, ref: ActorRef[Any], address: str, heard: Heard) -> 
         incoming.counters.refused += 1
         incoming.lost(heard.message, ref, shorten(error))
         what = _WHAT[heard.kind]
-        incoming.log.note("heard", f"{address}: a {what} was not taken: {text_of(error)}")
+        kind = type(heard.message).__name__
+        why = shorten(text_of(error))
+        text = "%s: a %s of type %s was not taken: %s"
+        incoming.log.note("heard", text, address, what, kind, why, like=(address, kind, why))
 
 
 def _scope(tracing: Tracing, address: str, message: object, envelope: Envelope) -> Scope | None:

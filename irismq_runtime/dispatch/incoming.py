@@ -66,7 +66,8 @@ class Incoming:
         else:
             self.counters.undecodable += 1
             kind = "undecodable"
-        self.log.note(kind, f"{address}: refused a message: {error.reason}")
+        text = "%s: refused a message: %s"
+        self.log.note(kind, text, address, error.reason, like=(address, error.reason))
         if self.events.active:
             self.events.emit("dispatch.refused", address=address, reason=kind, error=str(error))
 

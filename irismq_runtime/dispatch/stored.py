@@ -386,8 +386,13 @@ class StoredDispatch:
         self._settled.buried += 1
         self._in.log.fault(
             "buried",
-            f"{self.address}: a message went to {self.dead_topic} after "
-            f"{stored.attempts} attempts: {reason}",
+            "%s: a message%s went to %s after %d attempts: %s",
+            self.address,
+            f" of type {envelope.type}" if envelope and envelope.type else "",
+            self.dead_topic,
+            stored.attempts,
+            reason,
+            like=(self.address, envelope.type if envelope else "", reason),
         )
         if self._in.events.active:
             self._in.events.emit(
@@ -402,8 +407,10 @@ class StoredDispatch:
         self._in.counters.leases_lost += 1
         self._in.log.note(
             "lease",
-            f"{self.address}: a message went back to the broker while its handler runs (the "
+            "%s: a message went back to the broker while its handler runs (the "
             "connection broke, or the broker's limit is over); another may run it again",
+            self.address,
+            like=(self.address,),
         )
         if self._in.events.active:
             self._in.events.emit(

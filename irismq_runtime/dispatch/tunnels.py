@@ -277,7 +277,10 @@ class TunnelDispatch:
     def _report(self, error: BaseException) -> None:
         self._in.log.note(
             "tunnel",
-            f"{self.address}: a tunnel ended with {line_of(error)}",
+            "%s: a tunnel ended with %s",
+            self.address,
+            line_of(error),
+            like=(self.address, type(error).__name__),
         )
 
 

@@ -172,3 +172,63 @@ async def test_case_125_keys_and_bodies_of_a_node_are_in_no_line(lines):
     assert "refused a message" in told
     assert SECRET not in told
     assert key.hex() not in told
+
+
+def test_failures_are_alike_by_address_type_and_reason_alone(caplog):
+    """186: eight messages of seven types were one line that named one of them."""
+    clock = ManualClock()
+    log = RateLimitedLog("irismq", clock)
+    told = [
+        ("shop", "add", "no"),
+        ("shop", "drop", "no"),
+        ("shop", "add", "late"),
+        ("x", "add", "no"),
+    ]
+    for address, kind, reason in told * 2:
+        text = "%s: %s failed: %s"
+        log.fault("buried", text, address, kind, reason, like=(address, kind, reason))
+    assert [r.getMessage() for r in caplog.records] == [
+        ": ".join((a, f"{k} failed", r)) for a, k, r in told
+    ]
+    clock.advance(1.0)
+    assert {r.msg for r in caplog.records[4:]} == {"%s: %s failed: %s (%d like this)"}
+    assert [r.args for r in caplog.records[4:]] == [(*each, 1) for each in told]
+    log.close()
+
+
+def test_values_of_strangers_make_no_flood_of_lines(caplog):
+    clock = ManualClock()
+    log = RateLimitedLog("irismq", clock)
+    for second in range(3):
+        before = len(caplog.records)
+        for number in range(10_000):
+            log.note("refused", "%s: refused", f"a{second}-{number}", like=(f"a{second}-{number}",))
+        assert len(caplog.records) - before <= 20
+        clock.advance(1.0)
+    log.close()
+    assert sum(record.count for record in caplog.records) == 30_000
+    assert clock.pending == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "args"), [("100% of it", ()), ("%s of it", ("100%",)), ("%d%%", (7,))]
+)
+def test_a_template_is_constant_and_a_per_cent_sign_stays(caplog, text, args):
+    clock = ManualClock()
+    log = RateLimitedLog("irismq", clock)
+    for _ in range(3):
+        log.note("kind", text, *args)
+    clock.advance(1.0)
+    said = text % args if args else text
+    assert [r.getMessage() for r in caplog.records] == [said, f"{said} (2 like this)"]
+    log.close()
+
+
+def test_a_report_of_a_supervisor_has_a_template_for_each_event():
+    from supervisors.reports import TEMPLATES, Offender, Report
+
+    offender = Offender("c", "C", None, "worker", "permanent", 5.0, False)
+    for event, template in TEMPLATES.items():
+        made = Report(event, "S", None, "why", offender, 0, 0.0)
+        assert str(made) == template % made.arguments
+        assert "c" in str(made)

@@ -57,7 +57,7 @@ class Casts:
         if size > self.largest():
             self.stats.too_large += 1
             text = too_large("message", len(packet), self.largest() - CAST_OVERHEAD)
-            self._log.note("too large", f"{text}; it reaches this relay's clients alone")
+            self._log.note("too large", "%s; it reaches this relay's clients alone", text)
             return
         if not self.outgoing.has_room(size):
             self.dropped(1)

@@ -203,7 +203,7 @@ class Line:
             try:
                 client = await self._dialler.dial()
             except (NotConnected, ConfigError) as error:
-                self._log.note("connect", str(error))
+                self._log.note("connect", "a new connection to NATS: %s", error)
                 pause = min(2 * pause, _LONGEST_PAUSE)
                 continue
             pause = self._options.reconnect_pause
@@ -231,12 +231,13 @@ class Line:
         """Count what was thrown away; log the rest (`dialling.Events`)."""
         if isinstance(error, errors.SlowConsumerError):
             self._stats.slow_consumer += 1
-            self._log.note("slow", f"messages for {error.subject} were thrown away: too many wait")
+            text = "messages for %s were thrown away: too many wait"
+            self._log.note("slow", text, error.subject)
             return
         self.trouble = words(error)
         if _FORBIDDEN in self.trouble.lower():
             self.forbidden = self.trouble
-        self._log.note("nats", f"NATS: {self.trouble}")
+        self._log.note("nats", "NATS: %s", self.trouble)
         client = self._client
         if client is not None and not client.is_connected:
             cut(client)
@@ -247,13 +248,13 @@ class Line:
         self._stats.connected = False
         if not self._stopping:
             self.trouble = self.trouble or "the connection was lost"
-            self._log.note("lost", f"the connection to NATS at {self._stats.server} is lost")
+            self._log.note("lost", "the connection to NATS at %s is lost", self._stats.server)
 
     async def on_reconnected(self) -> None:
         """nats-py has subscribed again by now."""
         self._stats.reconnects += 1
         self._mark_up()
-        self._log.note("again", f"connected to NATS at {self._stats.server} again")
+        self._log.note("again", "connected to NATS at %s again", self._stats.server)
 
     async def on_closed(self) -> None:
         """A new client is needed, unless this is the end."""
@@ -335,7 +336,8 @@ class Line:
                 await client.publish(subject, payload, reply)
             except (errors.MaxPayloadError, errors.BadSubjectError) as error:
                 self._stats.too_large += 1
-                self._log.note("unsent", f"a message of {len(payload)} bytes was not sent: {error}")
+                text = "a message of %d bytes was not sent: %s"
+                self._log.note("unsent", text, len(payload), error)
             ready.popleft()
             self._stats.messages_out += 1
 

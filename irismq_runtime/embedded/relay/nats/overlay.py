@@ -197,7 +197,7 @@ class Overlay:
                 handler(subject, reply, data, nobody)
             except FrameError as error:
                 self._stats.unreadable += 1
-                self._log.note("unreadable", f"{subject} is passed over: {error}")
+                self._log.note("unreadable", "%s is passed over: %s", subject, error)
             except Exception as error:  # a bug of ours: nats-py would say no more than its text
                 text = "what came for %s was not handled to its end"
                 self._log.write(logging.ERROR, "handler", text, subject, error=error)
