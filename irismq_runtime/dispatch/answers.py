@@ -19,7 +19,7 @@ from actors.errors import ActorError, Restarting
 from actors.texts import class_name, line_of
 from irismq_runtime.dispatch.carried import Carried
 from irismq_runtime.dispatch.foreign import foreign_reply
-from irismq_runtime.dispatch.incoming import chain_of
+from irismq_runtime.dispatch.incoming import LONGEST_ASK, chain_of
 from irismq_runtime.errors import RuntimeFault
 from irismq_runtime.messaging import peer_name
 from irismq_runtime.observe.logs import shorten
@@ -49,6 +49,8 @@ A = TypeVar("A", bound="Answer")
 _REPLY: Final = Kind.REPLY
 #: What a handler that makes a stream returns.
 _STREAMS: Final = frozenset({AsyncGeneratorType, GeneratorType})
+#: Seconds that an answer to an ask of everybody waits to be acknowledged, at most.
+_ACKNOWLEDGED: Final = 2.0
 #: The outcome, in numbers, of a request whose asker had given up.
 LATE: Final = "late"
 
@@ -141,7 +143,7 @@ class Answer(Carried):
         self._context = None
         self.ref = None
         self._arrived = now = asked.incoming.clock.monotonic()
-        left = request.timeout
+        left = min(request.timeout, LONGEST_ASK)
         headers = envelope.headers
         if "d" in headers:
             left = min(left, headers["d"] / 1000)
@@ -331,6 +333,10 @@ class BroadcastRequest:
     a request, which that node acknowledges, and once more as a broadcast when it
     does not: a real Iris node that hears of a cluster for the first time may lose
     what it is sent first.
+
+    Whoever may broadcast may ask, and name an asker who does not exist: so what
+    waits to be acknowledged has a share and a time of its own, and the asks of this
+    node keep their room. What is over the share is dropped and reported.
     """
 
     __slots__ = ("_cluster", "_in", "body", "timeout")
@@ -342,13 +348,21 @@ class BroadcastRequest:
         self.timeout = timeout
 
     def reply(self, body: bytes) -> bool:
-        """Send the answer to the node that asked; False when the relay is away."""
+        """Send the answer to the node that asked; False when it was not sent."""
+        waiting = self._in.acknowledging
+        if not waiting.take(len(body)):
+            text = f"an answer to {self._cluster} was dropped: {waiting.count} others wait"
+            self._in.log.note("gather", text)
+            return False
         try:
-            sent = self._in.addresses.request(self._cluster, body, self.timeout / 3)
-        except (RuntimeFault, ActorError):
+            timeout = min(self.timeout / 3, _ACKNOWLEDGED)
+            sent = self._in.addresses.request(self._cluster, body, timeout)
+        except (RuntimeFault, ActorError, ValueError):
+            waiting.give(len(body))
             return False
 
         def acknowledged(request: asyncio.Future[bytes]) -> None:
+            waiting.give(len(body))
             if request.cancelled() or request.exception() is not None:
                 self._again(body)
 

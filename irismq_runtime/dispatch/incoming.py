@@ -6,7 +6,7 @@ Made once by the node. Also the reading steps that every way in has in common.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from irismq_runtime.dispatch.counters import Counters, Settled
 from irismq_runtime.errors import SignatureError
@@ -22,7 +22,42 @@ if TYPE_CHECKING:
     from irismq_runtime.observe.tracing import Tracing
     from irismq_runtime.ports import AddressTransport
 
-__all__ = ["Incoming", "chain_of"]
+__all__ = ["LONGEST_ASK", "Incoming", "Share", "chain_of"]
+
+#: Seconds that an ask is worth handling at most, whatever deadline it names.
+LONGEST_ASK: Final = 86_400.0
+
+
+class Share:
+    """What one kind of traffic may hold: `most` messages, `most_bytes` of them together."""
+
+    __slots__ = ("count", "most", "most_bytes", "refused", "size")
+
+    def __init__(self, most: int, most_bytes: int) -> None:
+        self.most = most
+        self.most_bytes = most_bytes
+        self.count = self.size = 0
+        #: How often there was no room.
+        self.refused = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether there is no room for one more."""
+        return self.count >= self.most or self.size >= self.most_bytes
+
+    def take(self, size: int) -> bool:
+        """Take room for one message of `size` bytes; False when there is none."""
+        if self.full:
+            self.refused += 1
+            return False
+        self.count += 1
+        self.size += size
+        return True
+
+    def give(self, size: int) -> None:
+        """Give back what `take(size)` took."""
+        self.count -= 1
+        self.size -= size
 
 
 @dataclass(slots=True)
@@ -44,6 +79,8 @@ class Incoming:
     #: None unless the program has set up tracing.
     tracing: Tracing | None
     counters: Counters = field(default_factory=Counters)
+    #: Answers to asks of everybody that their askers have not acknowledged.
+    acknowledging: Share = field(default_factory=lambda: Share(1_000, 16 * 1024 * 1024))
     #: What became of stored messages, by address; kept when an actor has ended.
     mailboxes: dict[str, Settled] = field(default_factory=dict)
 

@@ -18,6 +18,7 @@ from irismq_runtime.dispatch.answers import Answer, Asked, BroadcastRequest, For
 from irismq_runtime.dispatch.calls import as_call
 from irismq_runtime.dispatch.foreign import foreign_value_untrusted
 from irismq_runtime.dispatch.heard import hear, parcel
+from irismq_runtime.dispatch.incoming import LONGEST_ASK
 from irismq_runtime.dispatch.tunnels import TunnelDispatch
 from irismq_runtime.errors import DecodeError, RuntimeFault
 from irismq_runtime.messaging import peer_name, private_cluster
@@ -125,7 +126,7 @@ class MemberDispatch:
             message = foreign_value_untrusted(data, self._foreign)
             if self._ref is None:
                 raise ActorDeadError(self.address)
-            deadline = self._in.clock.monotonic() + request.timeout
+            deadline = self._in.clock.monotonic() + min(request.timeout, LONGEST_ASK)
             context = Context(kind="ask", deadline=deadline)
             self._ref.deliver(message, context=context, on_done=answer.done)
         except (RuntimeFault, ActorError) as error:

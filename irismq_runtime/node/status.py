@@ -45,6 +45,8 @@ def health_of(parts: Parts, servers: Servers, *, gave_up: Exit | None, draining:
         _presence(parts),
     ]
     checks.append(_handlers(parts))
+    if parts.incoming.acknowledging.full:
+        checks.append(_answers(parts))
     if draining:
         checks.append(Check("draining", ok=False, reason=draining))
     if parts.config.lookupd:
@@ -58,6 +60,15 @@ def _presence(parts: Parts) -> Check:
     heard = parts.presence.trusted or parts.presence.settling
     return Check(
         "presence", heard, "" if heard else "this node does not hear its own announcements"
+    )
+
+
+def _answers(parts: Parts) -> Check:
+    waiting = parts.incoming.acknowledging.count
+    return Check(
+        "answers",
+        ok=False,
+        reason=f"{waiting:,} answers to asks of everybody wait to be acknowledged; more are lost",
     )
 
 

@@ -185,7 +185,15 @@ class IrisAddresses:
         if self._out is None or self._topics is None:
             return Health(ok=False, reason="not started")
         unwell = (c.health() for c in (self._out, self._topics) if not c.health().ok)
-        return next(unwell, Health(ok=True))
+        return next(unwell, self._room())
+
+    def _room(self) -> Health:
+        """Whether there is room for another request."""
+        waiting = None if self._out is None else self._out.requests.meter
+        if waiting is None or not waiting.full:
+            return Health(ok=True)
+        reason = f"{waiting.count:,} requests wait for their answers: more are refused"
+        return Health(ok=False, reason=reason)
 
     def _outbound(self) -> Connection:
         if self._out is None:

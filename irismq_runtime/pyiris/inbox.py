@@ -38,6 +38,9 @@ logger = logging.getLogger(__name__)
 #: On every answer: values are written, a record is not made.
 _encode_reply: Final = WRITERS[ClientReply]
 
+#: Seconds that a request keeps its place at most, whatever its caller says.
+_LONGEST: Final = 86_400.0
+
 #: Characters of a fault that are carried; a relay may refuse more of them.
 _LONGEST_FAULT: Final = 64 * 1024
 
@@ -51,7 +54,7 @@ class Request:
         self._id = packet.id
         self.body = packet.body
         #: Seconds left until the caller gives up, at the time of arrival.
-        self.timeout: float = packet.timeout_ms / 1000
+        self.timeout: float = min(packet.timeout_ms / 1000, _LONGEST)
         #: The same moment on the connection's clock.
         self.deadline: float = inbox.clock.monotonic() + self.timeout
         self._key = key

@@ -103,6 +103,11 @@ class Meter:
         self.size += size
         return True
 
+    @property
+    def full(self) -> bool:
+        """Whether there is no room for one more."""
+        return self.count >= self.allowance.count or self.size >= self.allowance.size
+
     def give(self, size: int) -> None:
         """Give back what `take(size)` took."""
         self.count -= 1

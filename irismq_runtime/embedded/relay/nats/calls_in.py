@@ -35,6 +35,8 @@ __all__ = ["CallsIn"]
 
 #: Relays to which answers are kept apart; beyond, the oldest are made anew.
 _MAX_ORIGINS: Final = 4_096
+#: Milliseconds that a request of another relay keeps its place at most.
+_LONGEST_MS: Final = 86_400_000
 
 
 class _Origin:
@@ -100,7 +102,8 @@ class CallsIn:
                 origin.add(key, Status.REFUSED, b"")
             else:
                 self.in_hand += 1
-                member.take_request(Call(origin, key, timeout_ms, self._timeouts), body)
+                call = Call(origin, key, min(timeout_ms, _LONGEST_MS), self._timeouts)
+                member.take_request(call, body)
 
     def on_direct_untrusted(self, reply: str, data: bytes) -> None:
         """Requests that another relay sends to this one alone."""
