@@ -164,6 +164,7 @@ class Connection(asyncio.Protocol):
     def tls_ready(self, transport: asyncio.Transport | None, reason: str = "") -> None:
         """The upgrade is done (or failed, with `reason`); the broker says OK next."""
         if transport is None:
+            self.handshake.remedy = "see whether the certificates of both sides are right"
             self.drop(f"TLS failed: {reason}")
         else:
             self._transport = transport

@@ -5,9 +5,10 @@ do next. The order is nsqd's: IDENTIFY, then TLS, then snappy or deflate, then
 AUTH, then SUB; after each upgrade one OK comes in the new coding. What was
 asked for and not granted is a failure, never a silent downgrade.
 
-A refusal says what to do about it. One is handled here: nsqd refuses a lease
-longer than its own maximum without saying the maximum, so `lease_refused` tells
-the owner to come again without a wish and to read the maximum from the answer.
+A refusal says what to do about it (`remedy`). What nsqd does not allow of our wishes
+it refuses by their name, without saying what it allows: `refused_wish` tells the
+owner to come again and ask for less, or for what is usual there. The longest lease is
+read from the answer.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import deque
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from irismq_runtime.protocols.nsq import (
     MAGIC,
@@ -32,7 +33,7 @@ from irismq_runtime.protocols.nsq import (
 if TYPE_CHECKING:
     from irismq_runtime.protocols.nsq import Frame
 
-__all__ = ["Handshake", "Step", "Terms", "Wishes"]
+__all__ = ["FOR_TLS", "Handshake", "Step", "Terms", "Wishes"]
 
 Kind = Literal["send", "tls", "compress", "ready", "failed"]
 
@@ -44,11 +45,11 @@ class Wishes:
     client_id: str
     hostname: str
     user_agent: str
-    heartbeat: float
-    #: None: leave it to the broker.
+    #: None here and below: leave it to the broker.
+    heartbeat: float | None
     msg_timeout: float | None
-    output_buffer_size: int
-    output_buffer_timeout: float
+    output_buffer_size: int | None
+    output_buffer_timeout: float | None
     tls: bool = False
     compression: Literal["none", "deflate", "snappy"] = "none"
     deflate_level: int = 6
@@ -63,16 +64,19 @@ class Wishes:
             "hostname": self.hostname,
             "user_agent": self.user_agent,
             "feature_negotiation": True,
-            "heartbeat_interval": round(self.heartbeat * 1000),
-            "output_buffer_size": self.output_buffer_size,
-            "output_buffer_timeout": round(self.output_buffer_timeout * 1000),
             "tls_v1": self.tls,
             "snappy": self.compression == "snappy",
             "deflate": self.compression == "deflate",
             "deflate_level": self.deflate_level,
         }
-        if self.msg_timeout is not None:
-            fields["msg_timeout"] = round(self.msg_timeout * 1000)
+        if self.output_buffer_size is not None:
+            fields["output_buffer_size"] = self.output_buffer_size
+        seconds = {
+            "heartbeat_interval": self.heartbeat,
+            "output_buffer_timeout": self.output_buffer_timeout,
+            "msg_timeout": self.msg_timeout,
+        }
+        fields.update({name: round(s * 1000) for name, s in seconds.items() if s is not None})
         return fields
 
 
@@ -101,18 +105,31 @@ class Step:
     level: int = 0
 
 
+#: nsqd's words for what it does not allow in IDENTIFY, and the wish.
+_NAMED: Final = (
+    ("heartbeat interval", "heartbeat"),
+    ("output buffer size", "output_buffer_size"),
+    ("output buffer timeout", "output_buffer_timeout"),
+    ("msg timeout", "msg_timeout"),
+)
+FOR_TLS: Final = "give the broker's TLS settings, or the address of one that asks for none"
+_FOR_AUTH: Final = "give the secret that its authorization server knows"
+
+
 class Handshake:
     """One handshake. `terms` is set once the step "ready" was given."""
 
-    __slots__ = ("_answered", "_stages", "_wishes", "lease_refused", "refusal", "terms")
+    __slots__ = ("_answered", "_stages", "_wishes", "refusal", "refused_wish", "remedy", "terms")
 
     def __init__(self, wishes: Wishes) -> None:
         self._wishes = wishes
         self._answered = False
         self._stages: deque[Step] = deque()
         self.terms: Terms | None = None
-        #: nsqd refused `msg_timeout` as too long.
-        self.lease_refused = False
+        #: The wish that nsqd does not allow, by its name in `Wishes`.
+        self.refused_wish = ""
+        #: What to do about a refusal.
+        self.remedy = ""
         #: The error with which nsqd refused to go on.
         self.refusal: ErrorFrame | None = None
 
@@ -140,6 +157,7 @@ class Handshake:
                 self._plan(json.loads(frame.data))
             except _Unfit as fault:
                 self.terms = None
+                self.remedy = fault.remedy
                 return [Step("failed", reason=str(fault))]
         elif self._stages and not self._expected(frame.data):
             return [Step("failed", reason=f"unexpected answer {frame.data[:60]!r}")]
@@ -158,37 +176,50 @@ class Handshake:
         wishes = self._wishes
         if wishes.tls:
             if not granted.get("tls_v1"):
-                raise _Unfit("nsqd offers no TLS (start it with -tls-cert and -tls-key)")
+                raise _Unfit(
+                    "nsqd offers no TLS (start it with -tls-cert and -tls-key)",
+                    "start nsqd with a certificate, or do not ask for TLS",
+                )
             self._stages.append(Step("tls"))
         if wishes.compression != "none":
             if not granted.get(wishes.compression):
                 raise _Unfit(
-                    f"nsqd does not grant {wishes.compression} (see its -{wishes.compression})"
+                    f"nsqd does not grant {wishes.compression} (see its -{wishes.compression})",
+                    "ask for another compression, or for none",
                 )
             level = granted.get("deflate_level")
             level = level if isinstance(level, int) and 1 <= level <= 9 else wishes.deflate_level
             self._stages.append(Step("compress", compression=wishes.compression, level=level))
         if granted.get("auth_required"):
             if not wishes.auth_secret:
-                raise _Unfit("nsqd requires AUTH: give auth_secret")
+                raise _Unfit("nsqd requires AUTH: give auth_secret", _FOR_AUTH)
             self._stages.append(Step("send", auth(wishes.auth_secret)))
         if wishes.subscribe is not None:
             self._stages.append(Step("send", sub(*wishes.subscribe)))
 
     def _refused(self, frame: ErrorFrame) -> Step:
         self.refusal = frame
-        if self.terms is None and "msg timeout" in frame.text:
-            self.lease_refused = True
+        if self.terms is None:
+            found = [wish for words, wish in _NAMED if words in frame.text]
+            self.refused_wish = found[0] if found else ""
         reason = f"{frame.code} {frame.text}".rstrip()
-        if frame.code in {"E_AUTH_FAILED", "E_UNAUTHORIZED"}:
+        if frame.code in {"E_AUTH_FAILED", "E_UNAUTHORIZED", "E_AUTH_ERROR"}:
             reason += " (see auth_secret)"
-        elif "TLS required" in frame.text:
+            self.remedy = _FOR_AUTH
+        elif "TLS required" in frame.text or "cannot AUTH" in frame.text:
             reason += " (give an ssl context as tls)"
+            self.remedy = FOR_TLS
+        else:
+            self.remedy = "look at nsqd's log, and at its version and options"
         return Step("failed", reason=f"nsqd refused: {reason}")
 
 
 class _Unfit(Exception):
-    """The broker's answer does not allow to go on."""
+    """The broker's answer does not allow to go on. `remedy`: what to do."""
+
+    def __init__(self, reason: str, remedy: str = "") -> None:
+        self.remedy = remedy
+        super().__init__(reason)
 
 
 def _terms_untrusted(data: bytes) -> Terms:
@@ -198,7 +229,10 @@ def _terms_untrusted(data: bytes) -> Terms:
     except (ValueError, RecursionError):
         fields = None
     if not isinstance(fields, dict):
-        raise _Unfit(f"the answer to IDENTIFY is not a JSON object but {data[:60]!r}")
+        raise _Unfit(
+            f"the answer to IDENTIFY is not a JSON object but {data[:60]!r}",
+            "what listens there is not nsqd, or one older than 1.0: give nsqd's TCP address",
+        )
     largest = _number(fields, "max_msg_size", 0)
     longest = _number(fields, "max_req_timeout", 0)
     return Terms(

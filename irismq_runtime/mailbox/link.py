@@ -13,7 +13,7 @@ import logging
 from typing import TYPE_CHECKING, Final, Protocol
 
 from irismq_runtime.mailbox.connection import Connection
-from irismq_runtime.mailbox.handshake import Handshake
+from irismq_runtime.mailbox.handshake import FOR_TLS, Handshake
 from irismq_runtime.mailbox.reconnect import LinkState
 from irismq_runtime.mailbox.wiring import explain
 
@@ -60,6 +60,9 @@ class Link:
         self.endpoint = endpoint
         #: Why it is not ready; empty while it is.
         self.reason = _NOT_YET
+        #: What to do about it, where the broker said it; empty: nothing answers as nsqd does.
+        self.remedy = ""
+        self._refusal = ""
         self.connection: Connection | None = None
         #: Times it became ready.
         self.connects = 0
@@ -81,7 +84,14 @@ class Link:
     @property
     def ready(self) -> bool:
         """Whether the broker can be written to."""
-        return self._machine.state is LinkState.READY
+        return self._machine.state is LinkState.READY and not self._refusal
+
+    def refuse(self, refusal: str) -> None:
+        """What the broker says that takes nothing on this connection; empty: it takes all."""
+        self._refusal = refusal
+        if self._machine.state is LinkState.READY:
+            self.reason = f"nsqd refused: {refusal} (give an ssl context as tls)" if refusal else ""
+            self.remedy = FOR_TLS if refusal else ""
 
     @property
     def state(self) -> LinkState:
@@ -141,7 +151,7 @@ class Link:
         self._cancel_timer()
         self._machine.ready(self._wiring.clock.monotonic())
         self.connection = connection
-        self.reason = ""
+        self.reason = self._refusal
         self.connects += 1
         self.awaited = False
         self._role.link_ready(self, terms)
@@ -157,9 +167,10 @@ class Link:
         was_ready = self.connection is not None
         self.connection = self._dialled = None
         self._ended.set()
-        if connection.handshake.lease_refused:
-            self._wiring.lease_refused(self.endpoint)
+        refused = connection.handshake.refused_wish
+        if refused and self._wiring.concede(self.endpoint, refused, self._subscribe):
             self._again = True
+        self.remedy = connection.handshake.remedy
         if self.state is LinkState.CLOSED:
             if was_ready:
                 self._role.link_lost(self, reason)
@@ -194,7 +205,7 @@ class Link:
             self.endpoint,
             handshake,
             clock=wiring.clock,
-            silence=2.5 * wiring.heartbeat(self._subscribe),
+            silence=2.5 * wiring.heartbeat(self.endpoint, self._subscribe),
         )
         self._ended.clear()
         self._dialled = connection

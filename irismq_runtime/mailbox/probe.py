@@ -68,13 +68,21 @@ class _Question:
         self._task = asyncio.create_task(self._wiring.upgrade(connection, transport))
 
 
-async def probe_limits(wiring: Wiring, endpoint: Endpoint, limits: BrokerLimits) -> None:
-    """Learn the limits of one broker; gives up quietly when it does not answer."""
+async def probe_limits(wiring: Wiring, endpoint: Endpoint, limits: BrokerLimits) -> str:
+    """Learn the limits of one broker; gives up quietly when it does not answer.
+
+    Returns why it takes nothing from us, where it says so: one that requires TLS takes
+    an IDENTIFY without it, and refuses what comes next.
+    """
     questions = zip((_BODY_QUESTION, _DELAY_QUESTION), limits.unknown(str(endpoint)), strict=True)
     for question, unknown in questions:
         if unknown:
-            body, delay = limit_in(await _ask(wiring, endpoint, question))
+            answer = await _ask(wiring, endpoint, question)
+            if "TLS required" in answer:
+                return answer
+            body, delay = limit_in(answer)
             limits.learn(str(endpoint), max_body=body, max_delay=delay)
+    return ""
 
 
 async def why_refused(config: MailboxConfig, endpoint: Endpoint) -> str:

@@ -11,9 +11,8 @@ written again, at least once being the promise, until its deadline; then the
 error says "unknown". What was never written fails as "not sent".
 
 What cannot be confirmed in its time is refused before it is taken (`admission`),
-by what the broker confirms (`pace`); what is too old by then is not written.
-
-Deadlines cost one timer (`expiry`). Nobody is called back before the bookkeeping is done.
+by what the broker confirms (`pace`); what is too old by then is not written. Deadlines
+cost one timer (`expiry`). Nobody is called back before the bookkeeping is done.
 """
 
 from __future__ import annotations
@@ -285,10 +284,15 @@ class Publisher:
         """Ask the broker for its limits, once."""
         if broker.name in self._probes:
             return
-        asking = probe_limits(self._wiring, broker.link.endpoint, self.limits)
-        task = asyncio.get_running_loop().create_task(asking)
-        self._probes[broker.name] = task
-        task.add_done_callback(lambda _: self._first_ready.set())
+        self._probes[broker.name] = asyncio.create_task(self._ask_limits(broker))
+
+    async def _ask_limits(self, broker: BrokerLink) -> None:
+        broker.link.refuse(await probe_limits(self._wiring, broker.link.endpoint, self.limits))
+        if broker.ready:
+            self._first_ready.set()
+            self._flush()
+        else:
+            del self._probes[broker.name]
 
     def broker_room(self, broker: BrokerLink) -> None:  # noqa: ARG002  # any broker may have room now
         """Write on."""

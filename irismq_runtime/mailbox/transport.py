@@ -101,10 +101,11 @@ class NsqMailbox:
         self._plan_beat()
         if not await self._publisher.start(self._config.start_timeout):
             reason = self._publisher.why_not_ready()
+            said = [broker.link.remedy for broker in self._publisher.brokers]
+            remedy = "; ".join(dict.fromkeys(filter(None, said))) or _REMEDY
             await self.close(0.0)
-            raise NotConnected(
-                "nsqd " + ", ".join(map(str, self._endpoints)), reason, remedy=_REMEDY
-            )
+            peer = "nsqd " + ", ".join(map(str, self._endpoints))
+            raise NotConnected(peer, reason, remedy=remedy)
 
     async def close(self, drain: float) -> None:
         """See `ports.MailboxTransport.close`. Takes little more than `drain` seconds."""

@@ -7,6 +7,7 @@ global. The network is an interface of two calls: tests put a fake broker there.
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 from typing import TYPE_CHECKING, Protocol
 
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncioNetwork", "Network", "Wiring", "explain"]
 
+_log = logging.getLogger("irismq.mailbox")
+#: Seconds between beats of an nsqd that was asked for none (half its --client-timeout).
+_USUAL_HEARTBEAT = 30.0
 #: Bytes of an HTTP answer.
 MAX_ANSWER = 1024 * 1024
 _ACCEPT = "application/vnd.nsq; version=1.0"
@@ -140,6 +144,11 @@ class Wiring:
         # The longest lease that a broker grants, where it is known; 0: shorter
         # than what we asked for, by how much is not known yet.
         self._longest_lease: dict[Endpoint, float] = {}
+        # The longest heartbeat that may be asked of a broker; 0: it is left to it.
+        self._heartbeats: dict[Endpoint, float] = {}
+        # Of these a broker does not allow ours: it has its own.
+        self._its_own: set[tuple[Endpoint, str]] = set()
+        self._said: set[tuple[Endpoint, str]] = set()
 
     def reconnect(self) -> Reconnect:
         """The life of a new connection."""
@@ -151,10 +160,39 @@ class Wiring:
             stable_after=config.stable_after,
         )
 
-    def heartbeat(self, subscribe: tuple[str, str] | None) -> float:
+    def heartbeat(self, endpoint: Endpoint, subscribe: tuple[str, str] | None) -> float:
         """Seconds between two beats of a broker, on a connection that subscribes so."""
+        return self._asked_heartbeat(endpoint, subscribe) or _USUAL_HEARTBEAT
+
+    def _asked_heartbeat(
+        self, endpoint: Endpoint, subscribe: tuple[str, str] | None
+    ) -> float | None:
         config = self.config
-        return config.heartbeat if subscribe is None else config.consumer_heartbeat
+        wished = config.heartbeat if subscribe is None else config.consumer_heartbeat
+        return min(wished, self._heartbeats.get(endpoint, wished)) or None
+
+    def concede(self, endpoint: Endpoint, wish: str, subscribe: tuple[str, str] | None) -> bool:
+        """The broker does not allow `wish`: ask for less next time; False when that was done.
+
+        A heartbeat is halved down to nsqd's shortest, so that it stays as long as it
+        may be; other wishes are left to the broker. It is said once.
+        """
+        if wish == "msg_timeout":
+            self._longest_lease[endpoint] = 0.0
+            return True
+        if wish == "heartbeat":
+            asked = self._asked_heartbeat(endpoint, subscribe)
+            if asked is None:
+                return False
+            self._heartbeats[endpoint] = max(asked / 2, 1.0) if asked > 1.0 else 0.0
+        elif (endpoint, wish) in self._its_own:
+            return False
+        else:
+            self._its_own.add((endpoint, wish))
+        if (endpoint, wish) not in self._said:
+            self._said.add((endpoint, wish))
+            _log.warning("nsqd %s does not allow our %s; we take what it allows", endpoint, wish)
+        return True
 
     def wishes(self, endpoint: Endpoint, subscribe: tuple[str, str] | None) -> Wishes:
         """What to ask of the broker at `endpoint`."""
@@ -164,10 +202,14 @@ class Wiring:
             client_id=config.client_id or self._hostname,
             hostname=self._hostname,
             user_agent=config.user_agent,
-            heartbeat=self.heartbeat(subscribe),
+            heartbeat=self._asked_heartbeat(endpoint, subscribe),
             msg_timeout=min(longest, config.msg_timeout) or None,
-            output_buffer_size=config.output_buffer_size,
-            output_buffer_timeout=config.output_buffer_timeout,
+            output_buffer_size=None
+            if (endpoint, "output_buffer_size") in self._its_own
+            else config.output_buffer_size,
+            output_buffer_timeout=None
+            if (endpoint, "output_buffer_timeout") in self._its_own
+            else config.output_buffer_timeout,
             tls=config.tls is not None,
             compression=config.compression,
             deflate_level=config.deflate_level,
@@ -194,10 +236,6 @@ class Wiring:
         if period < self.pulse.period:
             self.pulse.period = period
             self.on_quicker()
-
-    def lease_refused(self, endpoint: Endpoint) -> None:
-        """The broker's longest lease is shorter than what we asked for."""
-        self._longest_lease[endpoint] = 0.0
 
     def lease_learned(self, endpoint: Endpoint, terms: Terms) -> bool:
         """Note the longest lease; True when asking again gives a better one."""

@@ -116,6 +116,10 @@ class Peer:
                 self.send(encode_error("E_BAD_BODY", "IDENTIFY msg timeout (15000) is invalid"))
                 self.cut()
                 return
+            if network.refuse_identify and "heartbeat_interval" in wish:
+                self.send(encode_error("E_BAD_BODY", network.refuse_identify))
+                self.cut()
+                return
             terms = dict(network.terms)
             terms["msg_timeout"] = wish.get("msg_timeout", terms["msg_timeout"])
             if not network.deaf:
@@ -171,6 +175,8 @@ class FakeNetwork:
         self.deaf = False
         #: Sends no heartbeats.
         self.mute = False
+        #: What is said to an IDENTIFY that asks for a heartbeat.
+        self.refuse_identify = ""
         self.refuse_sub: list[tuple[str, str] | None] = []
         self.on_command: Callable[[Peer, Any], None] | None = None
         self.answers: dict[Endpoint, Callable[[str], Awaitable[tuple[int, bytes]]]] = {}
