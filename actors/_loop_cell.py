@@ -51,7 +51,7 @@ class LoopCell(Pump):
         if system.lifecycle or get_ident() != system.thread_id:
             super().launch()
         elif self.actor.__hooks__.on_start:
-            system.loop.call_soon(self._launch_here)
+            system.loop.call_soon(self._launch_here, context=self.ctx)
         else:
             self.running()
 
@@ -59,7 +59,7 @@ class LoopCell(Pump):
         if self.state is not CellState.STARTING:
             return
         try:
-            coroutine = self._begin()
+            coroutine = self._begin()  # in the actor's context, in which this is called
         except BaseException as error:
             # Whatever leaves on_start is a failed start.
             self.launch_failed(error)
@@ -71,15 +71,15 @@ class LoopCell(Pump):
 
     async def run_on_start(self) -> None:
         """Run `on_start` in the actor's context; async, in a task of its own."""
-        if (coroutine := self._begin()) is not None:
+        # Whoever starts it may itself run in the context of an earlier incarnation.
+        if (coroutine := self.ctx.run(self._begin)) is not None:  # type: ignore[union-attr]  # it was just constructed
             await self._finish_on_start(coroutine)
 
     def _begin(self) -> Coroutine[Any, Any, Any] | None:
         actor = self.actor
         if not actor.__hooks__.on_start:
             return None
-        # Whoever starts it may itself run in the context of an earlier incarnation.
-        result = self.ctx.run(actor.on_start)  # type: ignore[union-attr]  # it was just constructed
+        result = actor.on_start()
         return result if type(result) is CoroutineType else None
 
     async def _finish_on_start(self, coroutine: Coroutine[Any, Any, Any]) -> None:

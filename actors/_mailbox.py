@@ -197,13 +197,14 @@ class Mailbox:
         if not self.scheduled:
             self.schedule()
 
-    def put_timed(self, parcel: Parcel) -> None:
-        """Let in what a timer sends, if there is room. Loop thread."""
+    def put_timed(self, parcel: Parcel) -> bool:
+        """Let in what a timer sends, if there is room; whether there was. Loop thread."""
         if len(self.inbox) < self.limit:
             self.put_system(parcel)
-        else:
-            reason = "dead" if self.ended else "mailbox full"
-            self.system.dead_letters.record(parcel.message, self.ref, reason, self.exit)
+            return True
+        reason = "dead" if self.ended else "mailbox full"
+        self.system.dead_letters.record(parcel.message, self.ref, reason, self.exit)
+        return False
 
     def put_later(self, item: Any, delay: float) -> None:
         """Let `item` in after `delay` seconds. Loop thread."""

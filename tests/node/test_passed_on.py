@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import irismq_runtime.embedded  # noqa: F401  # read from disk before a loop runs
-from actors import Actor, Event, receives
+from actors import Actor, Event, Retry, receives
 from irismq_runtime import Node
 from supervisors import PartitionSupervisor, Supervisor, child
-from tests.node.helpers import Add, Fail, Total
+from tests.node.helpers import Add, Fail, Total, World
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -97,6 +97,52 @@ async def test_a_crash_behind_the_partitions_brings_the_message_again(node: Node
     settled = await settlements.reach(2)
     assert settled == ["settlement.requeued", "settlement.finished"]
     assert log == [("crash", 1), ("crash", 2)]
+
+
+class Lines(Actor):
+    """Writes down what it handles; fails once at the lines that it is told."""
+
+    def __init__(self, log: list[Any], fails: dict[int, type[Exception]]) -> None:
+        super().__init__()
+        self.log, self.fails = log, fails
+
+    @receives(Add)
+    def add(self, message: Add) -> None:
+        self.log.append((message.amount, self.context.attempt))
+        if self.context.attempt == 1 and message.amount in self.fails:
+            raise self.fails[message.amount]
+
+
+class Keyed(PartitionSupervisor):
+    """Two keys: even and odd."""
+
+    address = "test.lines"
+    partitions = 2
+
+    def key(self, message: Add) -> int:
+        return message.amount % 2
+
+
+@pytest.mark.parametrize("failure", [ValueError, Retry])
+async def test_the_order_of_a_key_holds_among_first_attempts_and_what_failed_comes_later(
+    failure: type[Exception],
+) -> None:
+    """161: a crash at message 2 of a key gives 0, 1, 3, 4, ... and 2 when it comes again."""
+    log: list[Any] = []
+    world = World()
+    async with world.node("one") as one:
+        await one.start(child(Keyed, child(Lines, log, {4: failure, 9: failure}), max_restarts=10))
+        for number in range(40):
+            await one.ref("test.lines").tell(Add(number))
+        async with asyncio.timeout(60):
+            while len(log) < 42:
+                await asyncio.sleep(0)
+    for key in (0, 1):
+        mine = [(number, attempt) for number, attempt in log if number % 2 == key]
+        first = [number for number, attempt in mine if attempt == 1]
+        assert first == list(range(key, 40, 2)), "in order, each once, none waits for another"
+        (again,) = [number for number, attempt in mine if attempt == 2]
+        assert mine.index((again, 2)) > mine.index((again, 1))
 
 
 class Shut(Actor):
