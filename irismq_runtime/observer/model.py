@@ -42,6 +42,7 @@ ProblemKind: TypeAlias = Literal[
     "crash-loop",
     "growing-mailbox",
     "dead-letters",
+    "unserved",
     "not-ready",
     "broker",
 ]

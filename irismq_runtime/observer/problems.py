@@ -7,10 +7,13 @@ it, or until it is forgotten.
 
 from __future__ import annotations
 
+import difflib
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from irismq_runtime.messaging import MAILBOX_CHANNEL
 from irismq_runtime.observer.model import Place, Problem
 
 if TYPE_CHECKING:
@@ -21,7 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["kept_since", "places", "problems"]
 
 #: The kinds for which somebody should get up at night.
-_ERRORS: Final = frozenset({"relay", "dead-node", "gave-up", "crash-loop"})
+_ERRORS: Final = frozenset({"relay", "dead-node", "gave-up", "crash-loop", "unserved"})
+#: How alike a mistyped address is to one that is served, from 0 to 1.
+_ALIKE: Final = 0.7
 
 
 def places(trees: Iterable[Place]) -> Iterator[Place]:
@@ -40,16 +45,20 @@ def problems(
     unready: Mapping[str, bool],
     cut_off: str,
     now: float,
+    unattended: Mapping[tuple[str, str], int] = MappingProxyType({}),
+    letters: Mapping[str, int] = MappingProxyType({}),
 ) -> tuple[Problem, ...]:
     """What is wrong, the worst first. `now`: wall-clock seconds.
 
-    `arrived`: dead letters that came lately, by address. `unready`: the nodes whose
+    `arrived`: dead letters that came lately, by address; `letters`: all that are there.
+    `unattended`: messages that nobody takes, by address and channel. `unready`: the nodes whose
     lack of readiness has lasted. `cut_off`: why nobody can be asked now; then nothing
     is said of nodes, since nothing is known.
     """
     found = [
         *(_of_relay(cut_off, now) if cut_off else _of_nodes(nodes, unready, now)),
-        *_of_services(services, arrived, now),
+        *_of_unattended(services, unattended, now),
+        *_of_services(services, arrived, letters, now),
         *_of_brokers(brokers, now),
     ]
     return tuple(sorted(found, key=_order))
@@ -116,16 +125,46 @@ def _of_place(node: NodeView, place: Place, now: float) -> Iterator[Problem]:
         yield _problem("growing-mailbox", subject, text, now, node)
 
 
+def _of_unattended(
+    services: Sequence[Service], unattended: Mapping[tuple[str, str], int], now: float
+) -> Iterator[Problem]:
+    """The commonest: a worker that was not started, an address that was mistyped."""
+    served = [service.address for service in services if service.members]
+    for (address, channel), count in unattended.items():
+        waits = f"{count:,} message{' waits' if count == 1 else 's wait'}"
+        if channel not in {"", MAILBOX_CHANNEL}:
+            text = f"{waits} in channel {channel} of {address}, which nobody consumes"
+        elif address in served:
+            text = f"{waits} for {address}: its members are there, but consume nothing"
+        else:
+            text = f"{waits} for {address}, which nobody serves: its worker is not running"
+            alike = difflib.get_close_matches(address, served, 1, _ALIKE)
+            text += f", or was {alike[0]} meant?" if alike else ""
+        subject = address if channel in {"", MAILBOX_CHANNEL} else f"{address}/{channel}"
+        yield _problem("unserved", subject, text, now)
+
+
 def _of_services(
-    services: Sequence[Service], arrived: Mapping[str, int], now: float
+    services: Sequence[Service],
+    arrived: Mapping[str, int],
+    letters: Mapping[str, int],
+    now: float,
 ) -> Iterator[Problem]:
     for service in services:
         if service.grows:
             text = f"the mailbox of {service.address} grows: {service.waiting or 0:,} wait"
             yield _problem("growing-mailbox", service.address, text, now)
-    for address, count in arrived.items():
-        letters = "a dead letter" if count == 1 else f"{count:,} dead letters"
-        yield _problem("dead-letters", address, f"{letters} for {address} lately", now)
+    for address in dict.fromkeys((*arrived, *letters)):
+        lately, all_of_them = arrived.get(address, 0), letters.get(address, 0)
+        text = f"{_letters(lately or all_of_them)} for {address}"
+        text += " lately" if lately else ", see irismq dead list"
+        if lately and all_of_them > lately:
+            text += f", {all_of_them:,} in all"
+        yield _problem("dead-letters", address, text, now)
+
+
+def _letters(count: int) -> str:
+    return "a dead letter" if count == 1 else f"{count:,} dead letters"
 
 
 def _of_brokers(brokers: Sequence[Broker], now: float) -> Iterator[Problem]:

@@ -117,6 +117,8 @@ class ChannelStats(msgspec.Struct, frozen=True):
     in_flight_count: int = 0
     deferred_count: int = 0
     message_count: int = 0
+    #: Connections that consume; None where the broker does not say.
+    client_count: int | None = None
 
     @property
     def settled(self) -> int:
@@ -139,6 +141,21 @@ class TopicStats(msgspec.Struct, frozen=True):
             channel.depth + channel.in_flight_count + channel.deferred_count
             for channel in self.channels
         )
+
+    def unattended(self) -> list[tuple[str, int]]:
+        """Channels that nobody consumes, and how many wait there; "" for the topic itself.
+
+        Ephemeral channels go with those who consume them.
+        """
+        if not self.channels:
+            return [("", self.depth)] if self.depth else []
+        return [
+            (channel.channel_name, channel.depth)
+            for channel in self.channels
+            if channel.client_count == 0
+            and channel.depth
+            and not channel.channel_name.endswith("#ephemeral")
+        ]
 
 
 class BrokerStats(msgspec.Struct, frozen=True):

@@ -25,6 +25,9 @@ __all__ = ["WatchedServices"]
 
 #: How long dead letters that came are news, in seconds.
 NEWS: Final = 30.0
+#: Seconds for which messages have waited for nobody before that is a problem: who
+#: starts has them in less, and a command that looks once still sees it.
+LASTING: Final = 1.0
 #: Latencies are those of the answers of the last so many seconds.
 LATENCY_SPAN: Final = 10.0
 #: Addresses remembered when nobody serves them any more.
@@ -88,6 +91,10 @@ class WatchedServices:
         self._known: dict[str, None] = {}
         self._members: dict[str, tuple[Member, ...]] = {}
         self._uses: dict[str, _Use] = {}
+        #: Address and channel -> since when its messages wait for nobody, and how many do.
+        self._alone: dict[tuple[str, str], tuple[float, int]] = {}
+        #: Address -> since when it has dead letters, and how many.
+        self._letters: dict[str, tuple[float, int]] = {}
         #: When the topics were summed up before.
         self._looked: float | None = None
 
@@ -142,6 +149,32 @@ class WatchedServices:
             topic.done.add(now, done)
             topic.waits.add(now, waiting)
         self._looked = now
+        self._find_unattended(now)
+
+    def _find_unattended(self, now: float) -> None:
+        """Note what waits at the brokers without anybody who takes it."""
+        alone: dict[tuple[str, str], int] = {}
+        letters: dict[str, int] = {}
+        addresses = {mailbox_topic(address): address for address in self._known}
+        dead = {dead_topic(address): address for address in self._known}
+        for stats in self._stats.values():
+            for topic in stats.topics:
+                name = topic.topic_name
+                if name in dead or name.endswith(_DEAD):
+                    address = dead.get(name) or name.removesuffix(_DEAD)
+                    letters[address] = letters.get(address, 0) + topic.held
+                    continue
+                for channel, count in topic.unattended():
+                    key = (addresses.get(name, name), channel)
+                    alone[key] = alone.get(key, 0) + count
+        self._alone = {
+            key: (self._alone.get(key, (now, 0))[0], count) for key, count in alone.items() if count
+        }
+        self._letters = {
+            key: (self._letters.get(key, (now, 0))[0], count)
+            for key, count in letters.items()
+            if count
+        }
 
     def used(self, meters: Iterable[Mapping[str, MeterReport]], now: float) -> None:
         """What the nodes say of their addresses, one map for each node."""
@@ -169,6 +202,18 @@ class WatchedServices:
             if count:
                 found[address] = count
         return found
+
+    def unattended(self, now: float) -> dict[tuple[str, str], int]:
+        """How many messages wait for nobody, by address and channel; nothing unknown."""
+        if not self._stats:
+            return {}
+        return {key: n for key, (since, n) in self._alone.items() if now - since >= LASTING}
+
+    def letters(self, now: float) -> dict[str, int]:
+        """How many dead letters there are, by address; nothing unknown."""
+        if not self._stats:
+            return {}
+        return {key: n for key, (since, n) in self._letters.items() if now - since >= LASTING}
 
     def holding(self, address: str) -> set[str]:
         """The brokers, by endpoint, that have dead letters of `address`."""

@@ -134,6 +134,8 @@ class Watch:
             services,
             self._services.brokers,
             arrived=self._services.arrived(now),
+            unattended=self._services.unattended(now),
+            letters=self._services.letters(now),
             unready={node.id: node.is_unready(now) for node in self._nodes.values()},
             cut_off=self._cut_off,
             now=round(wall, 1),

@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from irismq_runtime.cli.top.plain import plain
+from irismq_runtime.cli.top.rows import View
 from irismq_runtime.errors import DecodeError
 from irismq_runtime.observer import Watch, changes, places, to_json
 from irismq_runtime.observer.reports import broker_stats_untrusted, node_report_untrusted
@@ -339,3 +341,55 @@ def test_a_report_that_is_none_raises_its_one_error(value):
         node_report_untrusted(value)
     with pytest.raises(DecodeError):
         broker_stats_untrusted({"topics": value or [1]})
+
+
+def texts(snapshot):
+    return [problem.text for problem in snapshot.problems]
+
+
+def test_168_messages_for_nobody_are_named_first_and_the_address_that_was_meant(scene):
+    waiting = channel("mailbox", 50, 50) | {"client_count": 0}
+    consumed = channel("mailbox", 3, 3) | {"client_count": 1}
+    for _ in range(4):
+        snapshot = scene.step(a_1={})
+        scene.broker(
+            [
+                topic("shop", 0, 3, [consumed]),
+                topic("shpo", 0, 50, [waiting]),
+                topic("billing.mail", 7, 7),
+                topic("sold", 0, 9, [channel("audit", 9, 9) | {"client_count": 0}]),
+                topic("billing.dead", 235, 235),
+                topic("gone", 0, 9, [channel("x#ephemeral", 9, 9) | {"client_count": 0}]),
+            ]
+        )
+    assert kinds(snapshot) == ["unserved", "unserved", "unserved", "dead-letters"]
+    mistyped = "50 messages wait for shpo, which nobody serves: its worker is not running"
+    mistyped += ", or was shop meant?"
+    assert set(texts(snapshot)) == {
+        mistyped,
+        "7 messages wait for billing.mail, which nobody serves: its worker is not running",
+        "9 messages wait in channel audit of sold, which nobody consumes",
+        "235 dead letters for billing, see irismq dead list",
+    }
+    assert "nothing is wrong" not in plain(snapshot, View(), 120)
+    for _ in range(4):  # somebody has started, and somebody has looked
+        snapshot = scene.step(a_1={})
+        scene.broker([topic("shop", 0, 3, [consumed]), topic("billing.dead", 0, 235)])
+    assert kinds(snapshot) == []
+
+
+def test_168_a_restart_of_a_moment_is_no_problem_and_what_is_unknown_neither(scene):
+    alone = channel("mailbox", 5, 5)
+    for _ in range(4):
+        snapshot = scene.step(a_1={})
+        scene.broker([topic("shop", 0, 5, [alone])])  # it does not say who consumes
+    assert kinds(snapshot) == []
+    scene.step(a_1={})
+    scene.broker([topic("shop", 0, 5, [alone | {"client_count": 0}])])
+    snapshot = scene.step(a_1={})
+    assert kinds(snapshot) == []
+    scene.broker([topic("shop", 0, 5, [alone | {"client_count": 0}])])
+    snapshot = scene.step(a_1={})
+    assert texts(snapshot) == [
+        "5 messages wait for shop: its members are there, but consume nothing"
+    ]
