@@ -27,7 +27,8 @@ from irismq_runtime.cli.options import (
     client_node,
     import_modules,
 )
-from irismq_runtime.errors import ConfigError
+from irismq_runtime.errors import ConfigError, EncodeError, MessageTooLarge
+from irismq_runtime.wire import Serializer
 
 if TYPE_CHECKING:
     from irismq_runtime.node import Node
@@ -142,20 +143,39 @@ def _read(type_name: str, body: str | None, imports: list[str]) -> Any:
     if body == "-":
         body = sys.stdin.read()
     try:
-        value = json.loads(body) if body else ({} if type_name != "-" else None)
-    except ValueError as error:
+        value = _parsed(body) if body else ({} if type_name != "-" else None)
+    except (ValueError, RecursionError) as error:
         raise ConfigError("JSON", f"it is none: {error}", """quote it: '{"sku": 1}'""") from None
-    if type_name == "-":
-        return value
-    return _typed(type_name, value)
+    message = value if type_name == "-" else _typed(type_name, value)
+    try:  # what a program could not send, a command does not either
+        Serializer().dump(message)
+    except (EncodeError, MessageTooLarge) as error:
+        raise ConfigError("JSON", str(error)) from None
+    return message
+
+
+def _parsed(text: str) -> Any:
+    """Read strict JSON: no NaN, and no key twice. Raises `ValueError`."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            twice = next(name for name, _ in pairs if [key for key, _ in pairs].count(name) > 1)
+            raise ValueError(f"the key {twice!r} is there twice")
+        return found
+
+    def refused(name: str) -> Any:
+        raise ValueError(f"{name} has no form in JSON")
+
+    return json.loads(text, object_pairs_hook=once, parse_constant=refused)
 
 
 def _typed(type_name: str, value: Any) -> Any:
     known = message_types().get(type_name)
     if known is not None:
         try:
-            return msgspec.convert(value, known, strict=False)
-        except msgspec.ValidationError as error:
+            return msgspec.convert(value, known, str_keys=True)
+        except (msgspec.ValidationError, UnicodeError, RecursionError) as error:
             raise ConfigError("JSON", f"it is no {type_name}: {error}") from None
     if not isinstance(value, dict):
         raise ConfigError("JSON", "the fields of a message are an object", "write {...}")
@@ -166,8 +186,12 @@ def _declare(type_name: str, fields: dict[str, Any]) -> Any:
     """Return a message of an unknown type with these fields, whatever they are."""
     from actors import message
 
+    # A name on the wire need not be one of Python: "from", "first-name".
+    wire = {f"field_{number}": name for number, name in enumerate(fields)}
     try:
-        shape = message(type_name)(msgspec.defstruct("Message", [(name, Any) for name in fields]))
+        shape = message(type_name)(
+            msgspec.defstruct("Message", [(name, Any) for name in wire], rename=wire)
+        )
     except (ValueError, TypeError) as error:
         raise ConfigError("TYPE", str(error)) from None
-    return shape(**fields)
+    return shape(**{name: fields[field] for name, field in wire.items()})
