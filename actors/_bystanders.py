@@ -39,7 +39,7 @@ def _unanswered(exit_: Exit | None) -> Outcome:
 class Bystanders:
     """The company of one slot. Loop thread, except for the stash of a thread."""
 
-    __slots__ = ("at_end", "owed", "stash", "timers", "watchers", "watching")
+    __slots__ = ("at_end", "owed", "owned", "stash", "timers", "watchers", "watching")
 
     def __init__(self) -> None:
         #: Who wants to know of the end, and which incarnation of them.
@@ -51,6 +51,8 @@ class Bystanders:
         #: Requests that this incarnation has promised to answer later, each with the
         #: timer of its deadline; a local ask has none, for its system knows the deadline.
         self.owed: dict[Parcel, TimerHandle | None] = {}
+        #: The supervisors that this incarnation has started, which end with it.
+        self.owned: dict[Ending, None] = {}
         #: Called once when this incarnation is over.
         self.at_end: list[Callable[[], None]] = []
 

@@ -71,6 +71,8 @@ class Facilities:
     __handlers__: ClassVar[Lookup]
     __hooks__: ClassVar[Hooks]
     __threaded__: ClassVar[bool] = False
+    #: One that an actor starts belongs to it, and ends with its incarnation.
+    __owned__: ClassVar[bool] = False
     #: What leaves a handler fails its message and is no crash: of those on whom others depend.
     __enduring__: ClassVar[bool] = False
     _cell: LoopCell | ThreadCell = _NotStarted()  # type: ignore[assignment]  # until the cell sets it

@@ -21,11 +21,12 @@ import secrets
 import weakref
 from asyncio import _get_running_loop as running_loop
 from dataclasses import dataclass
+from functools import partial
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from actors._cell import Cell
-from actors._current import current_system
+from actors._current import current_cell, current_system
 from actors._reports import Counters, Reports
 from actors._system_options import check_options
 from actors.background import BackgroundLoop
@@ -246,12 +247,41 @@ class System(Reports):
         The constructor runs here and now, and what it raises is raised;
         `on_start` runs soon (`await ref.started()`). When it crashes it has
         ended. Any thread.
+
+        A supervisor that is started by an actor's own code belongs to that actor: it
+        ends with its incarnation, and is seen below it.
         """
         self.attach()
         cell = Cell(self, actor_class, args, kwargs, name=name)
+        owner = current_cell.get()
+        if owner is not None and owner.system is self and getattr(actor_class, "__owned__", False):
+            cell.parent = owner.ref
+            self.call_on_loop(self._own, owner, owner.incarnation, cell)
         cell.construct()
         cell.launch()
         return cell.ref
+
+    def _own(self, owner: Ending, incarnation: int, cell: Ending) -> None:
+        """`cell` ends with that incarnation of `owner`."""
+        if owner.ended or owner.incarnation != incarnation or owner.actor is None:
+            self.spawn(self._end_owned(owner, cell))
+            return
+        owned = owner.company().owned
+        owned[cell] = None
+        if len(owned) == 1:
+            owner.when_over(partial(self._end_all_owned, owner))
+
+    def _end_all_owned(self, owner: Ending) -> None:
+        company = owner.company()
+        owned, company.owned = company.owned, {}
+        for cell in reversed(owned):
+            self.spawn(self._end_owned(owner, cell))
+
+    @staticmethod
+    async def _end_owned(owner: Ending, cell: Ending) -> None:
+        """In order with an owner that ends in order, else at once."""
+        orderly = owner.exit is not None and not owner.exit.abnormal
+        await cell.end(await cell.stop("shutdown", 5.0 if orderly else 0.0))
 
     def urn_of(self, serial: int) -> str:
         """The urn of a slot: unique among all systems."""

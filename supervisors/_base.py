@@ -51,6 +51,8 @@ class Order(NamedTuple):
 class Supervising(Actor, Supervises):
     """Base of `Supervisor`, `DynamicSupervisor` and `PartitionSupervisor`."""
 
+    __owned__ = True
+
     strategy: Strategy = "one_for_one"
     max_restarts: int | None = 3
     max_seconds: float = 5.0

@@ -127,6 +127,8 @@ def _node(
     supervises = issubclass(actor_class, Supervises)
     keeper = keeper_of(ref) if supervises and ref is not None else None
     children = () if keeper is None else tuple(_children(keeper, most))
+    listed = len(children)
+    children += _owned(ref, most)
     return TreeNode(
         name=name,
         actor_class=actor_class.__qualname__,
@@ -140,8 +142,17 @@ def _node(
         children=children,
         inbox=0 if ref is None else len(ref._cell.inbox),  # noqa: SLF001  # as in tree_of
         handled=0 if ref is None else ref._cell.handled,  # noqa: SLF001  # as in tree_of
-        hidden=0 if keeper is None else len(keeper.state.children) - len(children),
+        hidden=0 if keeper is None else len(keeper.state.children) - listed,
     )
+
+
+def _owned(ref: ActorRef[Any] | None, most: int | None) -> tuple[TreeNode, ...]:
+    """The trees that the actor itself has started."""
+    company = None if ref is None else ref._cell.bystanders  # noqa: SLF001  # as in tree_of
+    if company is None:
+        return ()
+    cells = [cell for cell in tuple(company.owned) if not cell.ended]
+    return tuple(tree_of(cell.ref, most=most) for cell in cells[:most])
 
 
 def _address(ref: ActorRef[Any] | None, actor_class: type[Any]) -> str | None:

@@ -12,6 +12,7 @@ the loop that entered the node, except refs, which may be used from any thread.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import supervisors
@@ -220,7 +221,8 @@ class Node:
         root that ends by itself later ends `run_until_signal`.
         """
         parts = self._running_parts()
-        ref = supervisors.start(tree, parts.system, name=name)
+        # As a root, whoever calls: what an actor starts by itself belongs to it.
+        ref = contextvars.Context().run(supervisors.start, tree, parts.system, name=name)
         await ref.started()
         self._ending.roots[ref] = None
         return ref

@@ -117,7 +117,7 @@ async def test_a_delay_is_a_finite_time(actor_system: System, seconds: float) ->
 
     with pytest.raises(ValueError, match="finite number of seconds"):
         await actor_system.start(Bad).ask(seconds)
-    with pytest.raises(ValueError, match="above 0"):
+    with pytest.raises(ValueError, match="more than 0"):
         await actor_system.start(Bad).ask(1)
 
 
