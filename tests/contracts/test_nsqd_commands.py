@@ -125,6 +125,56 @@ async def test_case_121_a_fatal_error_has_its_code_and_closes_this_connection_al
         assert await bystander.ask(nsq.pub("alive", b"x")) == b"OK"
 
 
+#: What is sent, and all that the error says. Of an MPUB no more comes than is sent.
+WORDS = [
+    (b"PUB t\n" + length(0), "PUB invalid message body size 0"),
+    (b"PUB t\n" + length(-5), "PUB invalid message body size -5"),
+    (b"PUB t\n" + length(1001), "PUB message too big 1001 > 1000"),
+    (b"DPUB t 5\n" + length(0), "DPUB invalid message body size 0"),
+    (b"DPUB t 5\n" + length(-1), "DPUB invalid message body size -1"),
+    (b"MPUB t\n" + length(0), "MPUB invalid body size 0"),
+    (b"MPUB t\n" + length(-3), "MPUB invalid body size -3"),
+    (b"MPUB t\n" + length(100) + length(0), "MPUB invalid message count 0"),
+    (
+        b"MPUB t\n" + length(5000) + length(2) + length(1) + b"x" + length(1001),
+        "MPUB message too big 1001 > 1000",
+    ),
+    (
+        b"MPUB t\n" + length(5000) + length(2) + length(1) + b"x" + length(0),
+        "MPUB invalid message(1) body size 0",
+    ),
+    (b"IDENTIFY\n" + length(0), "IDENTIFY invalid body size 0"),
+    (b"AUTH\n" + length(-1), "AUTH invalid body size -1"),
+    (identify('{"client_id": 5}'), "IDENTIFY failed to decode JSON body"),
+    (b"PUB\n", "PUB insufficient number of parameters"),
+    (SUB + b"FIN\n", "FIN insufficient number of params"),
+    (SUB + b"REQ " + ID + b"\n", "REQ insufficient number of params"),
+    (SUB + b"TOUCH\n", "TOUCH insufficient number of params"),
+    (SUB + b"FIN x\n", "invalid message ID"),
+    (SUB + b"RDY 2501\n", "RDY count 2501 out of range 0-2500"),
+]
+
+
+@pytest.mark.parametrize(("sent", "text"), WORDS)
+async def test_an_error_says_what_nsqd_says_and_comes_at_once(server, sent, text):
+    async with nsq_client(server.port) as client:
+        client.send(sent)
+        while isinstance(frame := await client.frame(), nsq.Response):
+            assert frame.data == b"OK"
+        assert frame.text == text
+
+
+async def test_an_mpub_that_comes_in_pieces_is_refused_with_its_first_bad_length(server):
+    async with nsq_client(server.port) as client:
+        client.send(b"MPUB t\n" + length(900_000) + length(1000))
+        for _ in range(40):
+            client.send(length(3) + b"abc")
+        client.send(length(-1))
+        client.send(b"x" * 1000)
+        frame = await client.frame()
+        assert frame.text == "MPUB invalid message(40) body size -1"
+
+
 @pytest.mark.parametrize("sent", [nsq.fin(ID), nsq.req(ID), nsq.req(ID, 10**9), nsq.touch(ID)])
 async def test_case_121_an_unknown_id_is_an_error_that_leaves_the_connection_open(server, sent):
     async with nsq_client(server.port) as client:

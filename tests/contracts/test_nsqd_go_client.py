@@ -1,9 +1,7 @@
 """go-nsq's own suite against the embedded nsqd, where Go and its module proxy are.
 
 The module is fetched into a temporary folder and its fixed addresses (4150 and
-4151) are replaced by the ports of this run. Known not to pass: its snappy tests
-(the embedded nsqd answers snappy with no), and TestProducerHTTPConnectionFails,
-which expects the words of an older Go and fails on the real nsqd too.
+4151) are replaced by the ports of this run.
 """
 
 from __future__ import annotations
@@ -25,11 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MODULE = "github.com/nsqio/go-nsq@v1.1.0"
-EXPECTED_FAILURES = {
-    "TestConsumerSnappy",
-    "TestConsumerTLSSnappy",
-    "TestProducerHTTPConnectionFails",
-}
 
 
 async def go(folder: Path, *arguments: str) -> tuple[int, str]:
@@ -93,4 +86,4 @@ async def test_go_nsqs_own_suite_passes(tmp_path):
     results = {name: verdict for verdict, name in found}
     assert len(results) > 20, output[-3000:]
     failed = {name for name, verdict in results.items() if verdict == "FAIL"}
-    assert failed <= EXPECTED_FAILURES, output[-6000:]
+    assert failed == set(), output[-6000:]

@@ -135,7 +135,7 @@ def _fields_untrusted(body: bytes) -> dict[str, Any]:
         if value is None:
             continue
         if type(value) is not kind:
-            raise _bad(f"failed to decode JSON body: {name} is not {kind.__name__}")
+            raise _bad("failed to decode JSON body")
         known[name] = value
     return known
 

@@ -10,7 +10,7 @@ from irismq_runtime.protocols.nsq.errors import NsqProtocolError
 if TYPE_CHECKING:
     from irismq_runtime.protocols.nsq.records import CommandLimits
 
-__all__ = ["decode_batch_untrusted"]
+__all__ = ["check_batch_untrusted", "decode_batch_untrusted"]
 
 _LENGTH = struct.Struct(">i")
 
@@ -48,6 +48,29 @@ def decode_batch_untrusted(data: bytes, limits: CommandLimits) -> list[bytes]:
             f"MPUB body is {end - position} bytes longer than its messages", code="E_BAD_BODY"
         )
     return bodies
+
+
+def check_batch_untrusted(data: bytes, start: int, limits: CommandLimits) -> int:
+    """Look at what has come of the body of an MPUB, which begins at `start`.
+
+    Returns how many bytes of the body there must be for the next look. Raises
+    `NsqProtocolError` (fatal) for what nsqd refuses before the rest has come.
+    """
+    available = len(data) - start
+    if available < 4:
+        return 4
+    count: int = _LENGTH.unpack_from(data, start)[0]
+    if not 0 < count <= (limits.max_body_size - 4) // 5:
+        raise NsqProtocolError(f"MPUB invalid message count {count}", code="E_BAD_BODY")
+    position = 4
+    for index in range(count):
+        if available - position < 4:
+            return position + 4
+        size: int = _LENGTH.unpack_from(data, start + position)[0]
+        if not 0 < size <= limits.max_msg_size:
+            raise _bad_size(index, size, limits.max_msg_size)
+        position += 4 + size
+    return position
 
 
 def _refuse_short_batch(data: bytes, limits: CommandLimits, count: int) -> None:

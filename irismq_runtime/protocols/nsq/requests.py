@@ -20,7 +20,7 @@ from functools import lru_cache
 from nsq import protocol as pynsq
 
 from irismq_runtime.protocols.buffer import Gather
-from irismq_runtime.protocols.nsq.batch import decode_batch_untrusted
+from irismq_runtime.protocols.nsq.batch import check_batch_untrusted, decode_batch_untrusted
 from irismq_runtime.protocols.nsq.commands import MESSAGE_ID_LENGTH
 from irismq_runtime.protocols.nsq.errors import NsqProtocolError
 from irismq_runtime.protocols.nsq.names import MAX_NAME, is_valid_name
@@ -46,6 +46,7 @@ __all__ = ["CommandDecoder"]
 
 _LENGTH = struct.Struct(">i")
 _PAUSED = sys.maxsize
+_LOOKS = 8
 _HUGE = 2**63 - 1
 
 
@@ -57,12 +58,14 @@ class CommandDecoder:
     when the coding changes; meanwhile it should read no more from the socket.
     """
 
-    __slots__ = ("_gather", "_limits", "_paused", "state")
+    __slots__ = ("_gather", "_limits", "_looks", "_paused", "state")
 
     def __init__(self, limits: CommandLimits) -> None:
         self._gather = Gather()
         self._limits = limits
         self._paused = False
+        # Looks at the lengths in an MPUB that has not come whole.
+        self._looks = 0
         #: The state that the commands decoded so far lead to.
         self.state = ConnectionState.INIT
 
@@ -128,7 +131,9 @@ class CommandDecoder:
         self._gather.keep(buffer[position:] if position else buffer, need)
         return commands
 
-    def _one(self, buffer: bytes, position: int, end: int) -> int | tuple[Command, int]:
+    def _one(  # noqa: C901  # one command is one path from its line to its body
+        self, buffer: bytes, position: int, end: int
+    ) -> int | tuple[Command, int]:
         """One command and the position after it, or how many bytes are needed."""
         newline = buffer.find(b"\n", position, position + self._limits.max_line)
         if newline < 0:
@@ -147,7 +152,8 @@ class CommandDecoder:
         if self.state not in rule.allowed:
             raise NsqProtocolError(f"cannot {name} in current state")
         if len(words) <= rule.required:
-            raise NsqProtocolError(f"{name} insufficient number of parameters")
+            said = "params" if verb in _SETTLING else "parameters"  # nsqd's words
+            raise NsqProtocolError(f"{name} insufficient number of {said}")
         if verb == pynsq.AUTH and len(words) != 1:
             raise NsqProtocolError("AUTH invalid number of parameters")
         build = _BUILDERS[verb]
@@ -157,7 +163,10 @@ class CommandDecoder:
             _check_words(verb, words, self._limits)
             size = self._body_size(name, rule, buffer, position, end)
             if size is None or end - position - 4 < size:
+                if size is not None and verb == pynsq.MPUB:
+                    size = self._next_look(buffer, position + 4, size)
                 return (0 if size is None else size) + 4 + len(line) + 1
+            self._looks = 0
             body = buffer[position + 4 : position + 4 + size]
             command = build(words, self._limits, body)
             position += 4 + size
@@ -165,6 +174,18 @@ class CommandDecoder:
             self.state = rule.then
         self._paused = verb in _PAUSING
         return command, position
+
+    def _next_look(self, buffer: bytes, start: int, size: int) -> int:
+        """How much of an MPUB's body must be there for the next look at its lengths.
+
+        The first looks come with the next length, as in nsqd; later ones when there
+        is twice as much, so that a body in small pieces costs linear time.
+        """
+        following = check_batch_untrusted(buffer, start, self._limits)
+        self._looks += 1
+        if self._looks > _LOOKS:
+            following = max(following, 2 * (len(buffer) - start))
+        return min(following, size) if following > len(buffer) - start else size
 
     def _body_size(
         self, name: str, rule: CommandRule, buffer: bytes, position: int, end: int
@@ -176,7 +197,8 @@ class CommandDecoder:
         limit = self._limits.max_msg_size if of_message else self._limits.max_body_size
         what = "message" if of_message else "body"
         if size <= 0:
-            raise NsqProtocolError(f"{name} invalid {what} size {size}", code=rule.body_code)
+            named = "message body" if of_message else "body"
+            raise NsqProtocolError(f"{name} invalid {named} size {size}", code=rule.body_code)
         if size > limit:
             raise NsqProtocolError(f"{name} {what} too big {size} > {limit}", code=rule.body_code)
         return size
@@ -234,6 +256,7 @@ def _check_words(verb: bytes, words: list[bytes], limits: CommandLimits) -> None
         _dpub_delay(words, limits)
 
 
+_SETTLING = frozenset({pynsq.FIN, pynsq.REQ, pynsq.TOUCH})
 _PAUSING = frozenset({pynsq.IDENTIFY, pynsq.AUTH})
 _PUBLISHING = frozenset({pynsq.PUB, pynsq.MPUB, pynsq.DPUB})
 
