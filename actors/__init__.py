@@ -32,6 +32,7 @@ from actors.errors import (
     StartFailed,
     StashFull,
     ThreadAbandoned,
+    Unhandled,
 )
 from actors.events import Event, Events
 from actors.exits import Exit, Terminated
@@ -96,6 +97,7 @@ __all__ = [
     "ThreadActor",
     "Timer",
     "TimerHandle",
+    "Unhandled",
     "current_actor",
     "current_chain",
     "current_ref",

@@ -234,6 +234,12 @@ class NodeConfig:
     nats: NatsOverlay | None = None
     keys: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     sign_with: str | None = None
+    #: Whether envelopes that are signed in version 1 alone are taken, and both versions
+    #: written: while nodes run that know version 1 only.
+    old_signatures: bool = False
+    #: How old a signature may be when the message comes, or is stored by the broker: by
+    #: so much less `publish_timeout` the clocks of the hosts may differ.
+    signature_window: float = 300.0
 
     #: Further options of the broker's client by name, as `mailbox.MailboxConfig`
     #: has them: tls, auth_secret, compression, copies, outbox_bytes, ...
@@ -285,6 +291,12 @@ class NodeConfig:
             raise ConfigError(
                 "sign_with", f"no key is named {self.sign_with!r}", "name one of keys"
             )
+        if self.keys and self.signature_window <= self.publish_timeout:
+            raise ConfigError(
+                "signature_window",
+                f"{self.signature_window:g} s are not more than publish_timeout",
+                "a tell may wait so long for its broker; give twice as much",
+            )
 
 
 def _check_key(key_id: object, secret: object) -> None:
@@ -320,6 +332,8 @@ _RULES: Final[Mapping[str, Rule]] = {
     "nats": optional(value_of(NatsOverlay, "a NatsOverlay")),
     "keys": Rule("a mapping of texts to bytes", _MAPPING.takes, secret=True),
     "sign_with": optional(text(1))._replace(secret=True),
+    "old_signatures": value_of(bool, "True or False"),
+    "signature_window": POSITIVE_SECONDS,
     "mailbox_options": _MAPPING._replace(secret=True),
     "ask_timeout": POSITIVE_SECONDS,
     "publish_timeout": POSITIVE_SECONDS,

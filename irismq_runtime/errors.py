@@ -21,6 +21,7 @@ from actors.errors import (
     Overloaded,
     Refused,
     Restarting,
+    Unhandled,
 )
 from actors.exits import Exit
 
@@ -43,6 +44,7 @@ __all__ = [
     "NoSuchService",
     "NodeStopped",
     "NotConnected",
+    "NotFresh",
     "NotSigned",
     "Outcome",
     "Overloaded",
@@ -54,6 +56,7 @@ __all__ = [
     "SignatureError",
     "TunnelClosed",
     "TunnelTimeout",
+    "Unhandled",
     "UnknownFormat",
     "UnknownKey",
     "UnknownType",
@@ -253,6 +256,10 @@ class ValidationError(DecodeError):
 
 class SignatureError(DecodeError):
     """An envelope is not authenticated although this node was given keys."""
+
+
+class NotFresh(SignatureError):
+    """The signature is right, and not good for this: it is old, or has been used before."""
 
 
 class NotSigned(SignatureError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import time
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ import msgpack
 TELL, ASK, REPLY, ERROR, EVENT, CANCEL, PRESENCE, DEAD, STREAM, END = range(1, 11)
 
 _MARK, _DECIMAL, _REF = 1, 8, 9
-_PERSON = b"irismq-envelope1"
+_PERSON = b"irismq-envelope2"
 
 
 class Object(NamedTuple):
@@ -57,32 +58,38 @@ def pack(
     type: str = "",  # noqa: A002  # the element's name
     id: bytes | None = None,  # noqa: A002  # as above
     key: Key | None = None,
+    place: str = "",
     **headers: object,
 ) -> bytes:
-    """Return the bytes of an envelope; a new id unless `id` names an ask's."""
+    """Return the bytes of an envelope; a new id unless `id` names an ask's.
+
+    With a key it is good for one `place`: a verb and the name of a topic or cluster.
+    """
     if key is not None:
-        headers = {**headers, "k": key.id, "m": bytes(32)}
+        headers = {**headers, "k": key.id, "w": int(time.time() * 1000), "m2": bytes(32)}
     value = msgpack.packb(body, default=_special)
     fields = (kind, id or os.urandom(16), type, value, headers)
     data: bytes = b"\xc1\x01" + msgpack.packb(fields)
-    return data if key is None else data[:-32] + _signature(key, data[:-32])
+    return data if key is None else data[:-32] + _signature(key, place, data[:-32])
 
 
-def unpack(data: bytes, key: Key | None = None) -> Envelope:
-    """Read an envelope; raises `ValueError` when it is none, or not signed with `key`."""
+def unpack(data: bytes, key: Key | None = None, place: str = "") -> Envelope:
+    """Read an envelope; raises `ValueError` when it is none, or not signed for `place`."""
     if data[:2] != b"\xc1\x01":
         raise ValueError(f"no envelope of version 1: {data[:20]!r}")
     kind, identity, name, body, headers = msgpack.unpackb(data[2:], strict_map_key=False)
     if key is not None:
-        genuine = _signature(key, data[:-32])
-        signed = headers.get("k") == key.id and headers.get("m") == data[-32:]
+        genuine = _signature(key, place, data[:-32])
+        signed = headers.get("k") == key.id and headers.get("m2") == data[-32:]
         if not signed or not hmac.compare_digest(genuine, data[-32:]):
-            raise ValueError("not signed with our key")
+            raise ValueError(f"not signed with our key for {place!r}")
     value = msgpack.unpackb(body, strict_map_key=False, ext_hook=_extension)
     return Envelope(kind, identity, name, _unmarked(value), headers)
 
 
-def _signature(key: Key, data: bytes) -> bytes:
+def _signature(key: Key, place: str, data: bytes) -> bytes:
+    name = place.encode()
+    data = len(name).to_bytes(4, "big") + name + data
     return hashlib.blake2b(data, digest_size=32, key=key.secret, person=_PERSON).digest()
 
 

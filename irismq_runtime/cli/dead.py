@@ -17,6 +17,7 @@ from irismq_runtime.cli import codes
 from irismq_runtime.cli.brokers import Brokers, takes_brokers
 from irismq_runtime.cli.completion import addresses
 from irismq_runtime.cli.console import err, execute, fail, out, print_json, print_rows
+from irismq_runtime.cli.options import signing_anew
 from irismq_runtime.cli.stock import take_stock
 from irismq_runtime.config import need_address
 from irismq_runtime.messaging import dead_topic
@@ -192,8 +193,18 @@ def replay(
     if to and every_channel:
         fail("--to and --every-channel exclude each other", codes.USAGE)
 
+    renewed = signing_anew()
+
     async def one(look: Look, letter: Letter, tally: Tally) -> bool:
-        return await dead.replay(look, address, letter, tally, to=to, every_channel=every_channel)
+        return await dead.replay(
+            look,
+            address,
+            letter,
+            tally,
+            to=to,
+            every_channel=every_channel,
+            renewed=renewed,
+        )
 
     act = None if dry_run else one
     tally, missing = execute(_each(brokers, address, wanted, limit, "replayed", act))

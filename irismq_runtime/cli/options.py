@@ -32,7 +32,7 @@ from irismq_runtime.config import (
 from irismq_runtime.errors import ConfigError, NotConnected
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
     from pathlib import Path
 
     from irismq_runtime.cli.brokers import Brokers
@@ -188,6 +188,7 @@ def make_node(
     keys = _keys_from_environment()
     if keys:
         options["keys"] = keys
+        options |= _signing_from_environment()
     if embedded:
         overlay = {"iris": iris} if names_overlay(iris) else {}
         return Node.embedded(data=data, name=name, **overlay, **options)
@@ -257,6 +258,35 @@ def quiet_while_connecting(quiet: bool) -> None:
     """Keep the transports from logging what the one line at the end will say."""
     for name in ("irismq.mailbox", "irismq_runtime.pyiris"):
         logging.getLogger(name).setLevel(logging.CRITICAL if quiet else logging.NOTSET)
+
+
+def signing_anew() -> Callable[[bytes, str, str], bytes]:
+    """What signs a stored message anew for a topic, with the keys of the environment."""
+    from irismq_runtime.messaging import Packer
+    from irismq_runtime.wire import KeyRing, Serializer
+
+    keys = _keys_from_environment()
+    old = bool(_signing_from_environment().get("old_signatures"))
+    ring = KeyRing.of(keys, old=old) if keys else None
+    return Packer(CLIENT_NAME, Serializer(), keys=ring).renewed
+
+
+def _signing_from_environment() -> dict[str, Any]:
+    """Read `IRISMQ_OLD_SIGNATURES` (0 or 1) and `IRISMQ_SIGNATURE_WINDOW` (seconds)."""
+    options: dict[str, Any] = {}
+    old = os.environ.get("IRISMQ_OLD_SIGNATURES", "")
+    if old not in {"", "0", "1"}:
+        raise ConfigError("IRISMQ_OLD_SIGNATURES", f"{old!r} is not 0 or 1")
+    if old:
+        options["old_signatures"] = old == "1"
+    window = os.environ.get("IRISMQ_SIGNATURE_WINDOW", "")
+    if window:
+        try:
+            options["signature_window"] = float(window)
+        except ValueError:
+            problem = f"{window!r} is not a number of seconds"
+            raise ConfigError("IRISMQ_SIGNATURE_WINDOW", problem) from None
+    return options
 
 
 def _keys_from_environment() -> dict[str, bytes]:

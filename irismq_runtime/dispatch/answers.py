@@ -103,13 +103,17 @@ def packed_error(
     envelope_id: bytes,
     error: BaseException,
     headers: dict[str, object],
+    name: str,
     *,
     crashed: bool = False,
 ) -> bytes:
-    """Pack an error for an asker. `crashed`: it left a handler."""
+    """Pack an error for an asker, who takes it at the cluster `name`.
+
+    `crashed`: it left a handler.
+    """
     incoming.counters.failed += 1
     body = encode_fault(Fault.of(error, crashed=crashed))
-    return incoming.packer.raw(Envelope(Kind.ERROR, envelope_id, "", body, headers))
+    return incoming.packer.raw(Envelope(Kind.ERROR, envelope_id, "", body, headers), "reply", name)
 
 
 class Answer(Carried):
@@ -251,7 +255,7 @@ class Answer(Carried):
         envelope_id = self._envelope.id
         try:
             data = asked.incoming.packer.answer(
-                _REPLY, envelope_id, value, self._headers(), asked.codec
+                _REPLY, envelope_id, value, self._headers(), asked.codec, "reply", self._cluster
             )
         except RuntimeFault as error:
             self.refuse(error)
@@ -266,7 +270,9 @@ class Answer(Carried):
         if not crashed and self.ref is not None and is_unread(error):
             # So that the asker does not come back to this member.
             headers["s"] = peer_name(asked.incoming.packer.node_id, self.ref.actor_urn)
-        data = packed_error(asked.incoming, self._envelope.id, error, headers, crashed=crashed)
+        data = packed_error(
+            asked.incoming, self._envelope.id, error, headers, self._cluster, crashed=crashed
+        )
         outcome = class_name(error) if self._request.reply(data) else LATE
         asked.ended(self._envelope.id, self._arrived, outcome)
 
@@ -279,8 +285,14 @@ class Answer(Carried):
         asked = self._asked
         body = encode_fault(Fault.of(error))
         envelope = Envelope(Kind.ERROR, self._envelope.id, "", body, self._headers())
-        self._request.reply(asked.incoming.packer.raw(envelope))
+        self._request.reply(asked.incoming.packer.raw(envelope, "reply", self._cluster))
         asked.ended(self._envelope.id, self._arrived, LATE)
+
+    @property
+    def _cluster(self) -> str:
+        """Where the answer is for: what was asked, or where an ask of everybody takes answers."""
+        request = self._request
+        return request.cluster if isinstance(request, BroadcastRequest) else self._asked.address
 
     def _headers(self) -> dict[str, object]:
         return {} if self._sender is None else {"s": self._sender}
@@ -339,11 +351,11 @@ class BroadcastRequest:
     node keep their room. What is over the share is dropped and reported.
     """
 
-    __slots__ = ("_cluster", "_in", "body", "timeout")
+    __slots__ = ("_in", "body", "cluster", "timeout")
 
     def __init__(self, incoming: Incoming, cluster: str, timeout: float) -> None:
         self._in = incoming
-        self._cluster = cluster
+        self.cluster = cluster
         self.body = b""
         self.timeout = timeout
 
@@ -351,12 +363,12 @@ class BroadcastRequest:
         """Send the answer to the node that asked; False when it was not sent."""
         waiting = self._in.acknowledging
         if not waiting.take(len(body)):
-            text = f"an answer to {self._cluster} was dropped: {waiting.count} others wait"
+            text = f"an answer to {self.cluster} was dropped: {waiting.count} others wait"
             self._in.log.note("gather", text)
             return False
         try:
             timeout = min(self.timeout / 3, _ACKNOWLEDGED)
-            sent = self._in.addresses.request(self._cluster, body, timeout)
+            sent = self._in.addresses.request(self.cluster, body, timeout)
         except (RuntimeFault, ActorError, ValueError):
             waiting.give(len(body))
             return False
@@ -371,9 +383,9 @@ class BroadcastRequest:
 
     def _again(self, body: bytes) -> None:
         try:
-            self._in.addresses.broadcast(self._cluster, body)
+            self._in.addresses.broadcast(self.cluster, body)
         except RuntimeFault as error:
-            self._in.log.note("gather", "an answer to %s was not sent: %s", self._cluster, error)
+            self._in.log.note("gather", "an answer to %s was not sent: %s", self.cluster, error)
 
     def fail(self, fault: str) -> bool:
         """A gather takes envelopes alone; its deadline ends the wait."""

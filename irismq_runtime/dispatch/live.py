@@ -20,12 +20,13 @@ __all__ = ["LiveDispatch"]
 class LiveDispatch:
     """Feeds one actor from one live topic."""
 
-    __slots__ = ("_foreign", "_in", "_ref", "topic")
+    __slots__ = ("_foreign", "_heard", "_in", "_ref", "topic")
 
     def __init__(
         self, incoming: Incoming, ref: ActorRef[Any], topic: str, *, foreign: ForeignRule = "json"
     ) -> None:
         self._in = incoming
+        self._heard = incoming.packer.memory()
         self._ref = ref
         self._foreign: ForeignRule = foreign
         self.topic = topic
@@ -35,7 +36,7 @@ class LiveDispatch:
         incoming = self._in
         incoming.counters.events += 1
         try:
-            envelope = incoming.packer.open_untrusted(data)
+            envelope = incoming.packer.open_untrusted(data, "publish", self.topic, self._heard)
             if type(envelope) is Envelope:
                 message = incoming.packer.load_untrusted(envelope)
                 heard = parcel(incoming, "event", self.topic, message, envelope)

@@ -43,7 +43,7 @@ class MemberDispatch:
     `ref` is None for a cluster that is no single actor's (see node.peers).
     """
 
-    __slots__ = ("_foreign", "_in", "_ref", "address", "asked", "stands", "tunnels")
+    __slots__ = ("_foreign", "_heard", "_in", "_ref", "address", "asked", "stands", "tunnels")
 
     def __init__(
         self,
@@ -57,6 +57,7 @@ class MemberDispatch:
         self._in = incoming
         self._ref = ref
         self._foreign: ForeignRule = foreign
+        self._heard = incoming.packer.memory()
         self.address = address
         self.asked = Asked(incoming, address, codec)
         self.tunnels = TunnelDispatch(incoming, address)
@@ -76,7 +77,9 @@ class MemberDispatch:
         incoming = self._in
         incoming.counters.requests += 1
         try:
-            envelope = incoming.packer.open_untrusted(request.body)
+            envelope = incoming.packer.open_untrusted(
+                request.body, "request", self.address, self._heard
+            )
         except DecodeError as error:
             incoming.refused(self.address, error)
             request.fail(str(error))
@@ -138,7 +141,7 @@ class MemberDispatch:
         """Take a broadcast. Raises nothing."""
         self._in.counters.broadcasts += 1
         try:
-            envelope = self._in.packer.open_untrusted(body)
+            envelope = self._in.packer.open_untrusted(body, "broadcast", self.address, self._heard)
             if isinstance(envelope, Envelope):
                 self.take_broadcast(envelope)
             elif self._ref is not None:

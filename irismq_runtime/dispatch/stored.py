@@ -39,7 +39,7 @@ from irismq_runtime.dispatch.settlement import (
     settlement,
 )
 from irismq_runtime.errors import DecodeError
-from irismq_runtime.messaging import DEAD_CHANNEL
+from irismq_runtime.messaging import DEAD_CHANNEL, mailbox_topic
 from irismq_runtime.observe.tracing import TRACEPARENT
 from irismq_runtime.wire import Envelope
 
@@ -73,6 +73,7 @@ class StoredDispatch:
         "_limits",
         "_ref",
         "_settled",
+        "_topic",
         "address",
         "channel",
         "claim",
@@ -97,6 +98,7 @@ class StoredDispatch:
         self._in = incoming
         self._ref = ref
         self.address = address
+        self._topic = mailbox_topic(address)
         self.dead_topic = dead_topic
         self._limits = limits
         self._foreign: ForeignRule = foreign
@@ -124,7 +126,9 @@ class StoredDispatch:
         incoming = self._in
         incoming.counters.stored += 1
         try:
-            envelope = incoming.packer.open_untrusted(stored.body)
+            envelope = incoming.packer.open_untrusted(
+                stored.body, "store", self._topic, None, stored.timestamp
+            )
             if not isinstance(envelope, Envelope):
                 self._take_foreign(stored, envelope)
                 return

@@ -78,10 +78,11 @@ def _is_cancelled(error: BaseException) -> bool:
 class TunnelDispatch:
     """The tunnels open to one actor at `address`."""
 
-    __slots__ = ("_in", "_left", "_tasks", "address")
+    __slots__ = ("_heard", "_in", "_left", "_tasks", "address")
 
     def __init__(self, incoming: Incoming, address: str) -> None:
         self._in = incoming
+        self._heard = incoming.packer.memory()
         self.address = address
         self._tasks: dict[asyncio.Task[None], str] = {}
         #: Why no more tunnels are taken; empty while they are.
@@ -122,7 +123,7 @@ class TunnelDispatch:
         except RuntimeFault as error:
             self._report(error)
             return
-        tunnel = Tunnel(port, self._in.packer, self.address)
+        tunnel = Tunnel(port, self._in.packer, self.address, heard=self._heard)
         actor = ref._cell.actor  # noqa: SLF001  # what is served belongs to the instance
         try:
             await self._converse(tunnel, await self._first(tunnel), ref)

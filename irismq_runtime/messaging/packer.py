@@ -11,39 +11,58 @@ due time, expiry, duplicates) and many a body is never read.
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from irismq_runtime.errors import DecodeError, UnknownType
+from irismq_runtime.errors import DecodeError, NotSigned, RuntimeFault, UnknownType
+from irismq_runtime.messaging.freshness import Heard, check_age
+from irismq_runtime.messaging.names import dead_topic
 from irismq_runtime.wire import (
     DEFAULT_LIMITS,
     Envelope,
+    Kind,
     check_headers,
     decode_envelope_untrusted,
     encode_checked,
     encode_dead,
     encode_envelope,
+    encode_sealed,
     new_id,
+    place_of,
+    verify_sealed_untrusted,
 )
 
 if TYPE_CHECKING:
-    from irismq_runtime.wire import DeadRecord, Foreign, KeyRing, Kind, Limits, Serializer
+    from collections.abc import Callable
+
+    from irismq_runtime.wire import DeadRecord, Foreign, KeyRing, Limits, Serializer, Verb
 
 __all__ = ["Packer"]
+
+
+_ANSWERS: Final = frozenset({Kind.REPLY, Kind.ERROR})
+#: How the answers to an ask of everybody come.
+_TAKES_ANSWERS: Final = frozenset({"request", "broadcast"})
 
 
 class Packer:
     """Packs and opens the envelopes of the node `node_id`.
 
-    `keys`: sign with the first, accept each of them, refuse the unsigned.
+    `keys`: sign with the first, accept each of them, refuse the unsigned. `window`: for
+    how many seconds a signature is good. `now`: seconds since 1970. With keys, each
+    envelope is for one `verb` at the topic or cluster `name`, and is opened as such; an
+    answer is for the cluster that was asked, or at which the asker takes answers.
     """
 
     __slots__ = (
         "_count",
         "_keys",
         "_limits",
+        "_now",
         "_signer",
+        "_window",
         "dead_size",
         "node_id",
         "plain_unknown",
@@ -57,20 +76,39 @@ class Packer:
         *,
         limits: Limits = DEFAULT_LIMITS,
         keys: KeyRing | None = None,
+        window: float = 300.0,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self.node_id = node_id
         self.serializer = serializer
         self._limits = limits
         self._keys = keys
         self._signer = None if keys is None else keys.signer
+        self._window = window
+        self._now = now
         #: Read messages of unregistered types as the plain values they hold.
         self.plain_unknown = False
         #: The largest body that the broker takes; known once it is connected.
         self.dead_size = 1024 * 1024
         self._count = itertools.count(1)
 
-    def new(
-        self, kind: Kind, message: object, headers: dict[str, object], codec: str | None = None
+    @property
+    def signs(self) -> bool:
+        """Whether there are keys."""
+        return self._keys is not None
+
+    def memory(self) -> Heard | None:
+        """What one membership remembers of signatures; None without keys."""
+        return None if self._keys is None else Heard(self._window)
+
+    def new(  # noqa: PLR0917  # on every tell and ask, where keywords cost
+        self,
+        kind: Kind,
+        message: object,
+        headers: dict[str, object],
+        codec: str | None = None,
+        verb: Verb = "request",
+        name: str = "",
     ) -> tuple[bytes, bytes, str]:
         """Pack `message` under a new id; returns (id, bytes, type name).
 
@@ -86,15 +124,19 @@ class Packer:
         if codec_name:
             headers["c"] = codec_name
         envelope = Envelope(kind, envelope_id, type_name, body, headers)
-        return envelope_id, encode_checked(envelope, self._limits, self._signer), type_name
+        if self._signer is None:
+            return envelope_id, encode_checked(envelope, self._limits, None), type_name
+        return envelope_id, self._signed(envelope, verb, name), type_name
 
-    def answer(
+    def answer(  # noqa: PLR0917  # on every answer, where keywords cost
         self,
         kind: Kind,
         envelope_id: bytes,
         message: object,
         headers: dict[str, object] | None = None,
         codec: str | None = None,
+        verb: Verb = "reply",
+        name: str = "",
     ) -> bytes:
         """Pack `message` under the id of the envelope that it answers. Raises as `new`."""
         if headers:
@@ -105,29 +147,102 @@ class Packer:
         if codec_name:
             headers["c"] = codec_name
         envelope = Envelope(kind, envelope_id, type_name, body, headers)
-        return encode_checked(envelope, self._limits, self._signer)
+        if self._signer is None:
+            return encode_checked(envelope, self._limits, None)
+        return self._signed(envelope, verb, name)
 
-    def directed(self, data: bytes, urn: str) -> bytes:
-        """One of this node's own envelopes again, for the actor `urn` of a private cluster.
+    def _signed(
+        self, envelope: Envelope, verb: Verb, name: str, limits: Limits | None = None
+    ) -> bytes:
+        keys = self._keys
+        limits = limits or self._limits
+        if keys is None:
+            return encode_checked(envelope, limits, None)
+        return encode_sealed(
+            envelope,
+            limits,
+            keys.signer,
+            place_of(verb, name),
+            now=int(self._now() * 1000),
+            old=keys.old,
+        )
+
+    def directed(self, data: bytes, urn: str, name: str) -> bytes:
+        """One of this node's own asks again, for the actor `urn` of the private cluster `name`.
 
         Raises `MessageTooLarge` when the name does not fit any more.
         """
         envelope = decode_envelope_untrusted(data, self._limits)
         if not isinstance(envelope, Envelope):
             raise DecodeError("no envelope")
-        return self.raw(msgspec.structs.replace(envelope, headers={**envelope.headers, "to": urn}))
+        headers = {**envelope.headers, "to": urn}
+        return self.raw(msgspec.structs.replace(envelope, headers=headers), "request", name)
 
-    def raw(self, envelope: Envelope) -> bytes:
+    def raw(self, envelope: Envelope, verb: Verb, name: str) -> bytes:
         """Encode an envelope as it is, signed by this node."""
-        return encode_envelope(envelope, limits=self._limits, signer=self._signer)
+        if self._signer is None:
+            return encode_envelope(envelope, limits=self._limits)
+        check_headers(envelope.headers)
+        return self._signed(envelope, verb, name)
+
+    def renewed(self, data: bytes, topic: str, to: str) -> bytes:
+        """What was stored in `topic`, to be stored in the topic `to`: with keys, signed anew.
+
+        What is not authentic, or was not for `topic`, stays as it is, and is refused there.
+        """
+        keys = self._keys
+        if keys is None:
+            return data
+        try:
+            envelope = decode_envelope_untrusted(data, self._limits)
+            if not isinstance(envelope, Envelope):
+                return data
+            verify_sealed_untrusted(data, envelope.headers, keys, place_of("store", topic))
+            return self.raw(envelope, "store", to)
+        except RuntimeFault:
+            return data
 
     def dead(self, record: DeadRecord) -> bytes:
         """Pack a dead-letter record, made smaller until the broker takes it."""
-        return encode_dead(record, max_size=self.dead_size, signer=self._signer)
+        if self._keys is None:
+            return encode_dead(record, max_size=self.dead_size)
+        place = dead_topic(record.address)
 
-    def open_untrusted(self, data: bytes) -> Envelope | Foreign:
-        """Read the envelope of `data`. Raises `DecodeError` (also when not signed)."""
-        return decode_envelope_untrusted(data, self._limits, self._keys)
+        def sealed(envelope: Envelope, limits: Limits) -> bytes:
+            return self._signed(envelope, "store", place, limits)
+
+        return encode_dead(record, max_size=self.dead_size, sealed=sealed)
+
+    def open_untrusted(
+        self,
+        data: bytes,
+        verb: Verb = "request",
+        name: str = "",
+        heard: Heard | None = None,
+        stored: float | None = None,
+    ) -> Envelope | Foreign:
+        """Read the envelope of `data`. Raises `DecodeError` (also when not signed).
+
+        `heard`: what the membership has heard. `stored`: when the broker took it, in
+        seconds since 1970. Without both, its age does not matter: an answer is for one ask.
+        """
+        envelope = decode_envelope_untrusted(data, self._limits)
+        if self._keys is None:
+            return envelope
+        if not isinstance(envelope, Envelope):
+            raise NotSigned
+        answers = verb == "reply" or (verb in _TAKES_ANSWERS and envelope.kind in _ANSWERS)
+        place = place_of("reply" if answers else verb, name)
+        headers = envelope.headers
+        seal = verify_sealed_untrusted(data, headers, self._keys, place)
+        if seal is not None and not answers:
+            if heard is not None:
+                heard.check(seal, headers["w"], self._now())
+            elif stored is not None:
+                # A message that is due later is stored again, in hops, until it is due.
+                due = headers.get("t", 0)
+                check_age(max(headers["w"], min(due, int(stored * 1000))), stored, self._window)
+        return envelope
 
     def load_untrusted(self, envelope: Envelope) -> object:
         """Read the message of an envelope. Raises `DecodeError`, `ValidationError`."""

@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from irismq_runtime.errors import RuntimeFault, TunnelClosed
+from irismq_runtime.errors import NotFresh, RuntimeFault, TunnelClosed
 from irismq_runtime.wire import (
     Envelope,
     Fault,
@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from types import TracebackType
 
+    from irismq_runtime.messaging.freshness import Heard
     from irismq_runtime.messaging.packer import Packer
     from irismq_runtime.ports import TunnelPort
+    from irismq_runtime.wire import Verb
 
 __all__ = ["Tunnel"]
 
@@ -58,13 +60,19 @@ class Tunnel:
     """
 
     __slots__ = (
+        "_heard",
         "_hears_end",
+        "_mine",
+        "_opening",
         "_packer",
         "_port",
         "_pushed_back",
+        "_read",
         "_read_to_end",
         "_said_last",
         "_says_end",
+        "_sent",
+        "_theirs",
         "_verified",
         "address",
     )
@@ -75,12 +83,21 @@ class Tunnel:
         packer: Packer,
         address: str,
         *,
+        opening: bytes | None = None,
+        heard: Heard | None = None,
         says_end: bool = False,
         hears_end: bool = False,
     ) -> None:
         self._port = port
         self._packer = packer
         self._pushed_back: bytes | None = None
+        #: The id of the envelope that opened it; at the member that accepts, once it is read.
+        self._opening = opening
+        self._mine: Verb = "accept" if opening is None else "open"
+        self._theirs: Verb = "open" if opening is None else "accept"
+        self._heard = heard
+        #: Signed messages sent, and read, since the opening: none is left out or comes twice.
+        self._sent = self._read = 0
         self._says_end = says_end
         self._hears_end = hears_end
         #: Whether END or ERROR has been sent, and whether END has been read.
@@ -95,7 +112,7 @@ class Tunnel:
         Raises `TunnelClosed`, and `EncodeError` or `MessageTooLarge` before
         anything is sent.
         """
-        await self._port.send(self._packer.answer(Kind.STREAM, _NO_ID, message))
+        await self._port.send(self._packed(Kind.STREAM, message))
 
     async def end(self, error: BaseException | None = None, *, crashed: bool = False) -> None:
         """Say that no more messages follow, or what keeps them from coming.
@@ -103,21 +120,51 @@ class Tunnel:
         `crashed`: the error left a handler.
         """
         if error is None:
-            await self._port.send(self._packer.answer(Kind.END, _NO_ID, None))
+            await self._port.send(self._packed(Kind.END, None))
         else:
             body = encode_fault(Fault.of(error, crashed=crashed))
-            await self._port.send(self._packer.raw(Envelope(Kind.ERROR, _NO_ID, "", body, {})))
+            envelope = Envelope(Kind.ERROR, self._id, "", body, self._numbered({}))
+            await self._port.send(self._packer.raw(envelope, self._mine, self.address))
         self._said_last = True
 
     async def first(self) -> Envelope | Foreign:
         """Return the envelope that says what the tunnel is for. For dispatch."""
-        return self._opened_untrusted(await self._port.receive())
+        first = self._packer.open_untrusted(
+            await self._port.receive(), self._theirs, self.address, self._heard
+        )
+        self._verified()
+        if isinstance(first, Envelope):
+            self._opening = first.id
+        return first
+
+    @property
+    def _id(self) -> bytes:
+        return self._opening if self._packer.signs and self._opening else _NO_ID
+
+    def _numbered(self, headers: dict[str, object]) -> dict[str, object]:
+        if self._packer.signs:
+            self._sent += 1
+            headers["q"] = self._sent
+        return headers
+
+    def _packed(
+        self, kind: Kind, message: object, headers: dict[str, object] | None = None
+    ) -> bytes:
+        """The bytes of what this end says next. Raises as `send`."""
+        headers = self._numbered(headers or {})
+        try:
+            return self._packer.answer(
+                kind, self._id, message, headers, None, self._mine, self.address
+            )
+        except Exception:
+            self._sent -= self._packer.signs  # it was not said
+            raise
 
     async def greet(self, hello: Envelope) -> None:
         """Answer the opening of a conversation, if the peer says how it ends. For dispatch."""
         if hello.headers.get(ENDS):
             self._says_end = self._hears_end = True
-            word = self._packer.answer(Kind.TELL, _NO_ID, None, {ENDS: 1})
+            word = self._packed(Kind.TELL, None, {ENDS: 1})
             with contextlib.suppress(TunnelClosed):  # what it said before it closed is read
                 await self._port.send(word)
 
@@ -159,8 +206,12 @@ class Tunnel:
             raise
 
     def _opened_untrusted(self, data: bytes) -> Envelope | Foreign:
-        envelope = self._packer.open_untrusted(data)
+        envelope = self._packer.open_untrusted(data, self._theirs, self.address)
         self._verified()
+        if isinstance(envelope, Envelope) and "m2" in envelope.headers and self._packer.signs:
+            self._read += 1
+            if envelope.id != self._id or envelope.headers.get("q") != self._read:
+                raise NotFresh("it is not what follows in this tunnel")
         return envelope
 
     async def __aiter__(self) -> AsyncIterator[Any]:

@@ -30,7 +30,7 @@ from irismq_runtime.wire import DEFAULT_LIMITS, KeyRing, Serializer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from actors import System
+    from actors import Clock, System
     from irismq_runtime.config import NodeConfig
     from irismq_runtime.mailbox import MailboxConfig
     from irismq_runtime.node.members import Change
@@ -150,8 +150,7 @@ def assemble(
     control: Mapping[type, Callable[[Any], object]],
 ) -> Parts:
     """Return the parts, not connected yet. `control`: see `PeerDispatch`."""
-    keys = KeyRing.of(_ordered_keys(config)) if config.keys else None
-    packer = Packer(node_id, Serializer(codecs=codecs), keys=keys)
+    packer = _packer(config, node_id, Serializer(codecs=codecs), system.clock)
     presence = _presence(config, packer, addresses, system)
     watchers = Watchers(system.find)
     counters = Counters()
@@ -239,6 +238,12 @@ def _peers(
         **control,
     }
     return PeerDispatch(incoming, outbound, system.find, answers)
+
+
+def _packer(config: NodeConfig, node_id: str, serializer: Serializer, clock: Clock) -> Packer:
+    keys = KeyRing.of(_ordered_keys(config), old=config.old_signatures) if config.keys else None
+    window = config.signature_window
+    return Packer(node_id, serializer, keys=keys, window=window, now=clock.time)
 
 
 def _ordered_keys(config: NodeConfig) -> dict[str, bytes]:

@@ -74,6 +74,7 @@ class Presence:
         misses: int = 3,
     ) -> None:
         self._packer = packer
+        self._remembered = packer.memory()
         self._addresses = addresses
         self._name = name
         self._clock = clock
@@ -241,7 +242,9 @@ class Presence:
         )
 
     def _publish(self, said: Announcement) -> None:
-        _, data, _ = self._packer.new(Kind.PRESENCE, announcement_fields(said), {})
+        _, data, _ = self._packer.new(
+            Kind.PRESENCE, announcement_fields(said), {}, None, "broadcast", PRESENCE_CLUSTER
+        )
         try:
             self._addresses.broadcast(PRESENCE_CLUSTER, data)
         except RuntimeFault as error:
@@ -310,7 +313,9 @@ class Presence:
         self._announce_soon()
 
     def _read_untrusted(self, data: bytes) -> Announcement:
-        envelope = self._packer.open_untrusted(data)
+        envelope = self._packer.open_untrusted(
+            data, "broadcast", PRESENCE_CLUSTER, self._remembered
+        )
         if not isinstance(envelope, Envelope) or envelope.kind != Kind.PRESENCE:
             raise DecodeError("not an announcement")
         return announcement_untrusted(self._packer.load_untrusted(envelope))

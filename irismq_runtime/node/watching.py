@@ -190,9 +190,12 @@ class Watchers:
             self._send(node, message)
 
     def _send(self, node: str, message: object) -> None:
-        _, data, _ = self.outbound.packer.new(Kind.TELL, message, {"to": NODE_TARGET})
+        cluster = private_cluster(node)
+        _, data, _ = self.outbound.packer.new(
+            Kind.TELL, message, {"to": NODE_TARGET}, None, "broadcast", cluster
+        )
         try:
-            self.outbound.addresses.broadcast(private_cluster(node), data)
+            self.outbound.addresses.broadcast(cluster, data)
         except RuntimeFault as error:
             # The other side asks again.
             _LOG.debug("Node %s was not told: %s", node, error)

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from irismq_runtime.errors import NotConnected
 from irismq_runtime.json_text import json_text
-from irismq_runtime.observer.letters import Held, Tally, drop, looking, replay
+from irismq_runtime.observer.letters import Held, Tally, drop, looking, replay, unchanged
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 
     from irismq_runtime.mailbox import MailboxConfig
-    from irismq_runtime.observer.letters import Letter, Look
+    from irismq_runtime.observer.letters import Letter, Look, Renewed
 
 __all__ = ["Desk"]
 
@@ -35,7 +35,8 @@ _MOST_AT_ONCE: Final = 8
 class Desk:
     """See the module. Loop thread only.
 
-    `nsqd`: brokers, "host:port". `config`: how they are reached. `holding`: which of
+    `nsqd`: brokers, "host:port". `config`: how they are reached. `renewed`: see
+    `replay`. `holding`: which of
     them have letters of an address; by default all, where some are known to be.
     """
 
@@ -44,10 +45,12 @@ class Desk:
         nsqd: Iterable[str],
         *,
         config: MailboxConfig | None = None,
+        renewed: Renewed = unchanged,
         holding: Callable[[str], Iterable[str]] | None = None,
     ) -> None:
         self._nsqd = tuple(nsqd)
         self._config = config
+        self._renewed = renewed
         self._holding = holding or (lambda _: self._nsqd)
         self._locks = tuple(asyncio.Lock() for _ in range(_MOST_AT_ONCE))
 
@@ -97,7 +100,7 @@ class Desk:
         tally = Tally()
         async with aclosing(self._meant(address, ids, expected)) as found:
             async for look, letter in found:
-                if not await replay(look, address, letter, tally):
+                if not await replay(look, address, letter, tally, renewed=self._renewed):
                     look.keep(letter)
         return _result(tally)
 

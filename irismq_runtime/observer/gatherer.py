@@ -112,6 +112,10 @@ class Gatherer:
 
     # Life ---------------------------------------------------------------------
 
+    def renewed(self, data: bytes, topic: str, to: str) -> bytes:
+        """A message stored in `topic`, signed anew for the topic `to` if the node has keys."""
+        return self._node.parts.outbound.packer.renewed(data, topic, to)
+
     async def __aenter__(self) -> Self:
         self._turning = asyncio.get_running_loop().create_task(self._turns())
         return self

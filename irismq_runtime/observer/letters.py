@@ -21,7 +21,7 @@ import asyncio
 import contextlib
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Final, NamedTuple, Self, TypeAlias
 
 from irismq_runtime.errors import MessageTooLarge, NotConnected
 from irismq_runtime.mailbox import MailboxConfig, NsqMailbox
@@ -29,11 +29,26 @@ from irismq_runtime.messaging import DEAD_CHANNEL, MAILBOX_CHANNEL, dead_topic, 
 from irismq_runtime.observer.letter import Filter, Letter, letter_untrusted
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from irismq_runtime.ports import Consumption, MailboxTransport, StoredMessage
 
-__all__ = ["LEASE", "Filter", "Held", "Letter", "Look", "Tally", "drop", "looking", "replay"]
+__all__ = [
+    "LEASE",
+    "Filter",
+    "Held",
+    "Letter",
+    "Look",
+    "Renewed",
+    "Tally",
+    "drop",
+    "looking",
+    "replay",
+    "unchanged",
+]
+
+#: Signs a message that was stored in one topic anew for another one: (bytes, from, to).
+Renewed: TypeAlias = "Callable[[bytes, str, str], bytes]"
 
 #: Seconds without a letter after which no more are taken to come, where nobody knows
 #: how many there are.
@@ -222,6 +237,11 @@ async def _connected(consumption: Consumption, where: str) -> None:
         await asyncio.sleep(0.01)
 
 
+def unchanged(data: bytes, _topic: str, _to: str) -> bytes:
+    """The message as it is: where nothing is signed."""
+    return data
+
+
 async def replay(
     look: Look,
     address: str,
@@ -230,13 +250,15 @@ async def replay(
     *,
     to: str = "",
     every_channel: bool = False,
+    renewed: Renewed = unchanged,
 ) -> bool:
     """Put a letter back into the mailbox of `address`, byte for byte as it was told.
 
     False: it was left where it is, and `tally` says why: there is no message inside, or
     it is a durable event, which all channels of its topic would get, also those that
     have handled it. `to`: store it in the mailbox of that address instead.
-    `every_channel`: publish an event to all of them nevertheless. Raises `DeliveryError`.
+    `every_channel`: publish an event to all of them nevertheless. `renewed`: signs a message
+    anew, where there are keys: a signature is good for a while. Raises `DeliveryError`.
     """
     if letter.malformed:
         tally.malformed += 1
@@ -248,7 +270,8 @@ async def replay(
     try:
         kept_for = "" if letter.is_event and not to else MAILBOX_CHANNEL
         topic = mailbox_topic(to or address)
-        await look.mailbox.publish(topic, letter.record.body, channel=kept_for)
+        body = renewed(letter.record.body, mailbox_topic(address), topic)
+        await look.mailbox.publish(topic, body, channel=kept_for)
     except MessageTooLarge:
         tally.large += 1
         return False

@@ -75,13 +75,16 @@ class ObserverPage:
     ) -> None:
         self._gatherer = gatherer
         self._nsqd = tuple(nsqd)
-        self._desk = Desk(self._nsqd, config=config, holding=self._holding)
+        self._desk = Desk(self._nsqd, config=config, holding=self._holding, renewed=self._renewed)
         self._guard = Guard(token, host)
         self._token = token
         self._host = host
         self.port = port
         self._server: BoundedServer | None = None
         self._shared: Shared | None = None
+
+    def _renewed(self, data: bytes, topic: str, to: str) -> bytes:
+        return self._gatherer.renewed(data, topic, to)
 
     def _holding(self, address: str) -> Iterable[str]:
         """The brokers with letters of `address`; all, where it is not known which is which."""

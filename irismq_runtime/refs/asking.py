@@ -231,7 +231,9 @@ class RemoteAsk(Future[T]):
     def _cancel_there(self) -> None:
         outbound = self._outbound
         try:
-            data = outbound.packer.answer(Kind.CANCEL, self.id, None)
+            data = outbound.packer.answer(
+                Kind.CANCEL, self.id, None, None, None, "broadcast", self._cluster
+            )
             outbound.addresses.broadcast(self._cluster, data)
         except Exception as error:  # best effort: the deadline ends the handler's use anyway
             outbound.events.emit(
@@ -327,7 +329,7 @@ class RemoteAsk(Future[T]):
 
     def _read(self, data: bytes) -> Any:
         packer = self._outbound.packer
-        envelope = packer.open_untrusted(data)
+        envelope = packer.open_untrusted(data, "reply", self._cluster)
         if not isinstance(envelope, Envelope):
             raise DecodeError(f"{self.target} answered with bytes that are no envelope")
         if envelope.id != self.id:
@@ -353,11 +355,12 @@ class RemoteAsk(Future[T]):
             self._fail(unread.error)
             return
         try:
-            self._data = outbound.packer.directed(self._data, member.urn)
+            cluster = private_cluster(member.node)
+            self._data = outbound.packer.directed(self._data, member.urn, cluster)
         except RuntimeFault:  # it has no room for the name
             self._fail(unread.error)
             return
-        self._cluster = private_cluster(member.node)
+        self._cluster = cluster
         self._ask(left)
 
     def _explained(self, error: BaseException) -> BaseException:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from irismq_runtime.refs.directory import Directory, Watching
     from irismq_runtime.refs.foreign import Form
     from irismq_runtime.refs.gather import Gather
+    from irismq_runtime.wire import Verb
 
 __all__ = ["Asking", "Outbound"]
 
@@ -201,6 +202,8 @@ class Outbound:
         *,
         kind: Kind = Kind.ASK,
         codec: str | None = None,
+        verb: Verb = "request",
+        cluster: str = "",
     ) -> tuple[bytes, bytes, str, Sending | None]:
         """Pack what waits for an answer; returns (id, bytes, type name, its span if traced).
 
@@ -210,9 +213,10 @@ class Outbound:
         if self.tracing is not None:
             sending = self.tracing.ask(headers, target, message)
         if sending is None:
-            return (*self.packer.new(kind, message, headers, codec=codec), None)
+            return (*self.packer.new(kind, message, headers, codec, verb, cluster or target), None)
         with packing(sending):
-            return (*self.packer.new(kind, message, headers, codec=codec), sending)
+            packed = self.packer.new(kind, message, headers, codec, verb, cluster or target)
+            return (*packed, sending)
 
     # Storing ------------------------------------------------------------------
 
@@ -241,10 +245,10 @@ class Outbound:
         if self.tracing is not None:
             sending = self.tracing.tell(headers, address, message, system="nsq")
         if sending is None:
-            envelope_id, data, _ = self.packer.new(kind, message, headers, codec=codec)
+            envelope_id, data, _ = self.packer.new(kind, message, headers, codec, "store", topic)
             return self.store_bytes(address, topic, envelope_id, data, delay, channel)
         with packing(sending):
-            envelope_id, data, _ = self.packer.new(kind, message, headers, codec=codec)
+            envelope_id, data, _ = self.packer.new(kind, message, headers, codec, "store", topic)
             receipt = self.store_bytes(address, topic, envelope_id, data, delay, channel)
         receipt.when_known(sending.end)
         return receipt
@@ -354,7 +358,7 @@ class Outbound:
         headers = self.headers()
         with self.telling(headers, topic, message):
             if foreign is None:
-                _, data, _ = self.packer.new(Kind.EVENT, message, headers, codec=codec)
+                _, data, _ = self.packer.new(Kind.EVENT, message, headers, codec, "publish", topic)
             else:
                 data = foreign_bytes(message, foreign)
             limit = self.addresses.max_body

@@ -80,12 +80,16 @@ class PeerRef:
         outbound = self._outbound
         headers["to"] = self.actor_urn
         target = str(self)
+        cluster = private_cluster(self.node_id)
         sending = None
         if self.actor_urn == NODE_TARGET:  # the nodes' own talk is nobody's trace
-            ask_id, data, name = outbound.packer.new(kind, message, headers)
+            ask_id, data, name = outbound.packer.new(
+                kind, message, headers, None, "request", cluster
+            )
         else:
-            ask_id, data, name, sending = outbound.pack_ask(target, message, headers, kind=kind)
-        cluster = private_cluster(self.node_id)
+            ask_id, data, name, sending = outbound.pack_ask(
+                target, message, headers, kind=kind, cluster=cluster
+            )
         ask = _PeerAsk(outbound, target, cluster, ask_id, name, timeout)
         ask.sending = sending
         ask.node_id = self.node_id

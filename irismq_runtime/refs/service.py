@@ -137,7 +137,9 @@ class ServiceRef:
         else:
             sending = None
             if outbound.tracing is None:
-                ask_id, data, name = outbound.packer.new(_ASK, message, headers, self.codec)
+                ask_id, data, name = outbound.packer.new(
+                    _ASK, message, headers, self.codec, "request", address
+                )
             else:
                 ask_id, data, name, sending = outbound.pack_ask(
                     address, message, headers, codec=self.codec
@@ -157,7 +159,9 @@ class ServiceRef:
         headers = outbound.headers()
         with outbound.telling(headers, self.address, message):
             if self.foreign is None:
-                _, data, _ = outbound.packer.new(Kind.TELL, message, headers, codec=self.codec)
+                _, data, _ = outbound.packer.new(
+                    Kind.TELL, message, headers, self.codec, "broadcast", self.address
+                )
             else:
                 data = foreign_bytes(message, self.foreign)
             outbound.broadcast(self.address, data)
@@ -175,7 +179,7 @@ class ServiceRef:
         headers, timeout = outbound.asking(self.address, message, timeout)
         headers["d"] = int(timeout * 1000)  # a broadcast of Iris carries no time
         ask_id, data, _, sending = outbound.pack_ask(
-            self.address, message, headers, codec=self.codec
+            self.address, message, headers, codec=self.codec, verb="broadcast"
         )
         gather = Gather(outbound, self.address, ask_id, sending)
 

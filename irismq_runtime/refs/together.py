@@ -91,7 +91,9 @@ def _pack(
     if outbound.tracing is not None:
         sending = outbound.tracing.tell(headers, address, message, system="nsq")
         spans.enter_context(packing(sending))
-    envelope_id, data, _ = outbound.packer.new(Kind.TELL, message, headers, codec=codec)
+    envelope_id, data, _ = outbound.packer.new(
+        Kind.TELL, message, headers, codec, "store", outbound.topic_of(address)
+    )
     return envelope_id, data, sending
 
 

@@ -46,10 +46,12 @@ class Opening:
             None if tracing is None else tracing.ask(headers, self._address, None, method="tunnel")
         )
         with spanning(sending):
-            _, hello, _ = outbound.packer.new(Kind.TELL, None, headers)
+            hello_id, hello, _ = outbound.packer.new(
+                Kind.TELL, None, headers, None, "open", self._address
+            )
             port = await outbound.addresses.tunnel(self._address, self._timeout)
             await port.send(hello)
-        return Tunnel(port, outbound.packer, self._address, says_end=True)
+        return Tunnel(port, outbound.packer, self._address, opening=hello_id, says_end=True)
 
     async def __aenter__(self) -> Tunnel:
         self._tunnel = await self._open()
@@ -73,10 +75,13 @@ async def stream(
     Ends in order only where the member says so; raises `TunnelClosed` when it was cut.
     """
     headers, timeout = outbound.asking(address, message, timeout)
-    _, request, _, sending = outbound.pack_ask(address, message, headers, codec=codec)
+    ask_id, request, _, sending = outbound.pack_ask(
+        address, message, headers, codec=codec, verb="open"
+    )
     with spanning(sending):
         port = await outbound.addresses.tunnel(address, timeout)
-        async with Tunnel(port, outbound.packer, address, hears_end=True) as tunnel:
+        tunnel = Tunnel(port, outbound.packer, address, opening=ask_id, hears_end=True)
+        async with tunnel:
             await port.send(request)
             async for item in tunnel:
                 yield item

@@ -12,6 +12,8 @@ from irismq_runtime.wire.envelope import (
     decode_envelope_untrusted,
     encode_checked,
     encode_envelope,
+    encode_sealed,
+    verify_sealed_untrusted,
 )
 from irismq_runtime.wire.faults import (
     Fault,
@@ -29,7 +31,7 @@ from irismq_runtime.wire.json_codec import (
 from irismq_runtime.wire.limits import DEFAULT_LIMITS, Limits
 from irismq_runtime.wire.registry import Registry
 from irismq_runtime.wire.serializer import Serializer
-from irismq_runtime.wire.signing import Key, KeyRing
+from irismq_runtime.wire.signing import Key, KeyRing, Verb, place_of
 from irismq_runtime.wire.values import Tagged
 
 __all__ = [
@@ -50,6 +52,7 @@ __all__ = [
     "Registry",
     "Serializer",
     "Tagged",
+    "Verb",
     "check_headers",
     "decode_dead_untrusted",
     "decode_envelope_untrusted",
@@ -60,6 +63,9 @@ __all__ = [
     "encode_envelope",
     "encode_fault",
     "encode_plain_json",
+    "encode_sealed",
     "is_unread",
     "new_id",
+    "place_of",
+    "verify_sealed_untrusted",
 ]

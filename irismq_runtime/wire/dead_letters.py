@@ -25,6 +25,8 @@ from irismq_runtime.wire.ids import ID_SIZE, new_id
 from irismq_runtime.wire.limits import DEFAULT_LIMITS, Limits
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from irismq_runtime.wire.signing import Key
 
 __all__ = [
@@ -69,8 +71,16 @@ _decode: Final = msgspec.msgpack.Decoder(DeadRecord).decode
 _SHORT_REASON: Final = 200
 
 
-def encode_dead(record: DeadRecord, *, max_size: int, signer: Key | None = None) -> bytes:
+def encode_dead(
+    record: DeadRecord,
+    *,
+    max_size: int,
+    signer: Key | None = None,
+    sealed: Callable[[Envelope, Limits], bytes] | None = None,
+) -> bytes:
     """The bytes to store for `record`, at most `max_size` where that can be.
+
+    `sealed`: encodes and signs an envelope, instead of `signer`.
 
     When the whole record is too large, the traceback goes, then the reason is
     shortened; when even that is too large, the message itself is what is
@@ -92,6 +102,8 @@ def encode_dead(record: DeadRecord, *, max_size: int, signer: Key | None = None)
         message_id = record.id if len(record.id) == ID_SIZE else new_id()
         envelope = Envelope(Kind.DEAD, message_id, "", _encode(candidate), {})
         try:
+            if sealed is not None:
+                return sealed(envelope, limits)
             return encode_envelope(envelope, limits=limits, signer=signer)
         except MessageTooLarge:
             continue

@@ -30,8 +30,10 @@ __all__ = [
     "MAX_HEADERS",
     "NODE",
     "REMAINING",
+    "SEAL",
     "SENDER",
     "SEQUENCE",
+    "SIGNED",
     "TARGET",
     "TRACE",
     "header_problem",
@@ -48,7 +50,9 @@ EXPIRY: Final = "x"  # not to be handled after, milliseconds since 1970
 CHAIN: Final = "a"  # who waits for whom: the asks in hand, first asker first
 TRACE: Final = "tp"  # W3C traceparent
 KEY_ID: Final = "k"  # which key the envelope is signed with
-MAC: Final = "m"  # the signature; always the last entry
+MAC: Final = "m"  # the signature of version 1; always the last entry
+SEAL: Final = "m2"  # that of version 2; the last entry but for MAC
+SIGNED: Final = "w"  # when it was signed, milliseconds since 1970
 NODE: Final = "n"  # id of the sending node
 TARGET: Final = "to"  # actor meant at a node's private cluster, "@node" for the node
 
@@ -65,9 +69,10 @@ _SCALARS: Final = frozenset({str, int, float, bool, bytes, type(None)})
 
 _TYPES: Final[dict[str, type]] = {
     **dict.fromkeys((CODEC, SENDER, TRACE, KEY_ID, NODE, TARGET), str),
-    **dict.fromkeys((SEQUENCE, REMAINING, DUE, EXPIRY, ENDS), int),
+    **dict.fromkeys((SEQUENCE, REMAINING, DUE, EXPIRY, SIGNED, ENDS), int),
     CHAIN: list,
     MAC: bytes,
+    SEAL: bytes,
 }
 _MUST_BE: Final[dict[type, str]] = {
     str: "text",

@@ -4,26 +4,42 @@ The signature is the last 32 bytes of an envelope, as the value of its last
 header; it covers every byte before it, so nobody has to encode anything again
 to check one. A key has an id, which is in the headers: a node signs with one
 key and accepts all that it was given, so that keys can be changed one by one.
-A signature proves who sent an envelope, not that it was sent only once.
+
+Version 1 proves who sent an envelope, and nothing else. Version 2 covers the place
+that it was made for as well (a verb and the name of a topic or cluster, which are not
+in the envelope: the receiver knows where it got it), and the time. What comes of the
+time is decided behind this file.
 """
 
 from __future__ import annotations
 
 import hmac
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from irismq_runtime.errors import BadSignature, ConfigError, NotSigned, UnknownKey
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["MAC_SIZE", "Key", "KeyRing"]
+__all__ = ["MAC_SIZE", "Key", "KeyRing", "Verb", "place_of"]
+
+#: What is done with an envelope at the topic or cluster for which it is made. "open" and
+#: "accept" are the two ends of a tunnel to a cluster.
+Verb: TypeAlias = Literal["store", "request", "broadcast", "publish", "reply", "open", "accept"]
 
 MAC_SIZE: Final = 32
-#: Keeps these signatures apart from any other use of the same secret.
+#: Keep these signatures apart from any other use of the same secret.
 _PERSON: Final = b"irismq-envelope1"
+_PERSON_2: Final = b"irismq-envelope2"
+#: Places whose beginnings are kept hashed.
+_PLACES: Final = 1024
 _MIN_SECRET: Final = 16
+
+
+def place_of(verb: Verb, name: str) -> bytes:
+    """What version 2 signs beside the envelope."""
+    return f"{verb} {name}".encode("utf-8", "surrogatepass")
 
 
 class Key:
@@ -33,7 +49,7 @@ class Key:
     characters, or a secret of another length.
     """
 
-    __slots__ = ("_state", "id")
+    __slots__ = ("_places", "_sealing", "_state", "id")
 
     def __init__(self, id: str, secret: bytes) -> None:  # noqa: A002  # what it is
         if not (1 <= len(id) <= 32 and id.isascii() and id.isprintable()):
@@ -43,6 +59,21 @@ class Key:
             raise ConfigError("keys", problem, "take 32 random bytes, as of secrets.token_bytes")
         self.id = id
         self._state = blake2b(key=secret, digest_size=MAC_SIZE, person=_PERSON)
+        self._sealing = blake2b(key=secret, digest_size=MAC_SIZE, person=_PERSON_2)
+        self._places: dict[bytes, blake2b] = {}
+
+    def seal(self, place: bytes, data: bytes | memoryview) -> bytes:
+        """The signature of version 2, 32 bytes: of `data` at `place` (see `place_of`)."""
+        state = self._places.get(place)
+        if state is None:
+            if len(self._places) >= _PLACES:
+                self._places.clear()
+            state = self._sealing.copy()
+            state.update(len(place).to_bytes(4, "big") + place)
+            self._places[place] = state
+        state = state.copy()
+        state.update(data)
+        return state.digest()
 
     def mac(self, data: bytes | memoryview) -> bytes:
         """The signature of `data`: 32 bytes."""
@@ -60,9 +91,11 @@ class KeyRing:
     Raises `ConfigError` when there is none, or two have one id.
     """
 
-    __slots__ = ("_keys", "signer")
+    __slots__ = ("_keys", "old", "signer")
 
-    def __init__(self, keys: Iterable[Key]) -> None:
+    def __init__(self, keys: Iterable[Key], *, old: bool = False) -> None:
+        #: Whether envelopes signed in version 1 alone are taken, and both versions written.
+        self.old = old
         ordered = list(keys)
         self._keys = {key.id: key for key in ordered}
         if not ordered or len(self._keys) != len(ordered):
@@ -70,9 +103,9 @@ class KeyRing:
         self.signer = ordered[0]
 
     @classmethod
-    def of(cls, secrets: Mapping[str, bytes]) -> KeyRing:
+    def of(cls, secrets: Mapping[str, bytes], *, old: bool = False) -> KeyRing:
         """A ring of secrets by key id; the first one signs."""
-        return cls(Key(key_id, secret) for key_id, secret in secrets.items())
+        return cls((Key(key_id, secret) for key_id, secret in secrets.items()), old=old)
 
     def verify_untrusted(self, signed: bytes | memoryview, key_id: object, mac: object) -> None:
         """Check `mac` over `signed`.
@@ -80,13 +113,25 @@ class KeyRing:
         Raises `NotSigned`, `UnknownKey` or `BadSignature`. Takes the same time
         wherever a wrong signature differs.
         """
+        key = self._key_untrusted(key_id, mac)
+        if not isinstance(mac, bytes) or not hmac.compare_digest(key.mac(signed), mac):
+            raise BadSignature(key.id)
+
+    def verify_seal_untrusted(
+        self, place: bytes, signed: bytes | memoryview, key_id: object, seal: bytes
+    ) -> None:
+        """The same for version 2: `seal` over `signed` at `place`."""
+        key = self._key_untrusted(key_id, seal)
+        if not hmac.compare_digest(key.seal(place, signed), seal):
+            raise BadSignature(key.id)
+
+    def _key_untrusted(self, key_id: object, mac: object) -> Key:
         if key_id is None or mac is None:
             raise NotSigned
         key = self._keys.get(key_id) if isinstance(key_id, str) else None
         if key is None:
             raise UnknownKey(str(key_id)[:40])
-        if not isinstance(mac, bytes) or not hmac.compare_digest(key.mac(signed), mac):
-            raise BadSignature(key.id)
+        return key
 
     def __repr__(self) -> str:
         return f"<KeyRing {', '.join(self._keys)}>"

@@ -18,6 +18,7 @@ SAMPLES: list[errors.RuntimeFault] = [
     errors.UnknownFormat("unknown kind 77"),
     errors.UnknownType("shop.reserve"),
     errors.ValidationError("$.count", "Expected `int`, got `str`", type_name="shop.reserve"),
+    errors.NotFresh("it came before"),
     errors.NotSigned(),
     errors.UnknownKey("2024-a"),
     errors.BadSignature("2024-a"),

@@ -9,7 +9,7 @@ import random
 import msgpack
 import pytest
 
-from irismq_runtime.errors import DecodeError
+from irismq_runtime.errors import BadSignature, DecodeError
 from irismq_runtime.wire import (
     DeadRecord,
     Envelope,
@@ -22,6 +22,9 @@ from irismq_runtime.wire import (
     encode_dead,
     encode_envelope,
     encode_fault,
+    encode_sealed,
+    place_of,
+    verify_sealed_untrusted,
 )
 from irismq_runtime.wire.codecs import MsgpackCodec
 from irismq_runtime.wire.json_codec import JsonCodec
@@ -80,12 +83,29 @@ def test_vector_is_what_we_encode(vector: Vector) -> None:
     else:
         type_name, body, _ = wire.dump(message, envelope.headers.get("c"))
     again = Envelope(envelope.kind, envelope.id, type_name, body, envelope.headers)
-    assert encode_envelope(again, signer=signer) == vector.data
+    if "m2" in envelope.headers:
+        place, now = place_of("store", "shop.cart"), envelope.headers["w"]
+        key = Key("k1", SECRET)
+        made = encode_sealed(again, DEFAULT_LIMITS, key, place, now=now, old=False)
+        assert made == vector.data
+    else:
+        assert encode_envelope(again, signer=signer) == vector.data
 
 
 def test_signed_vector_is_authentic() -> None:
     signed = next(vector for vector in VECTORS if vector.name == "signed")
     assert decode_envelope_untrusted(signed.data, keys=KeyRing.of({"k1": SECRET}))
+
+
+def test_signed_vector_is_authentic_at_its_place() -> None:
+    signed = next(vector for vector in VECTORS if vector.name == "signed-2")
+    headers = signed.gives["headers"]
+    seal, keys = signed.data[-32:], KeyRing.of({"k1": SECRET})
+    found = {"k": headers["k"], "w": headers["w"], "m2": seal}
+    place = place_of("store", "shop.cart")
+    assert verify_sealed_untrusted(signed.data, found, keys, place) == seal
+    with pytest.raises(BadSignature):
+        verify_sealed_untrusted(signed.data, found, keys, place_of("store", "shop.desk"))
 
 
 def test_there_are_vectors_of_every_kind_with_a_body_of_its_own() -> None:

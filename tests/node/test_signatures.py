@@ -1,0 +1,302 @@
+"""What a signature is good for: one place, one verb, one ask, and a bounded time (153)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from irismq_runtime.config import NodeConfig
+from irismq_runtime.errors import (
+    BadSignature,
+    ConfigError,
+    DecodeError,
+    NotFresh,
+    NotSigned,
+    RemoteFault,
+    SignatureError,
+)
+from irismq_runtime.messaging import Packer
+from irismq_runtime.messaging.freshness import Heard
+from irismq_runtime.node import assembly
+from irismq_runtime.wire import (
+    DEFAULT_LIMITS,
+    Envelope,
+    KeyRing,
+    Kind,
+    Serializer,
+    decode_envelope_untrusted,
+    encode_checked,
+)
+from supervisors import Supervisor, child
+from tests.node.helpers import Add, Counter, Total, World
+
+if TYPE_CHECKING:
+    from actors import Actor
+    from irismq_runtime.ports import InboundRequest
+
+KEYS = {"k1": b"sixteen bytes or more"}
+
+
+async def until(condition: Any) -> None:
+    while not condition():
+        await asyncio.sleep(0)
+
+
+class Vault(Counter):
+    address = "test.vault"
+
+
+class Middle:
+    """A member without keys, which hands on what it gets."""
+
+    def __init__(self, addresses: Any, to: str) -> None:
+        self.addresses, self.to = addresses, to
+        self.heard: list[bytes] = []
+        self.outcome: BaseException | None = None
+
+    def on_request(self, request: InboundRequest) -> None:
+        self.heard.append(request.body)
+        asked = self.addresses.request(self.to, request.body, 2.0)
+
+        def answered(future: asyncio.Future[bytes]) -> None:
+            self.outcome = future.exception()
+            if self.outcome is None:
+                request.reply(future.result())
+            else:
+                request.fail(str(self.outcome))
+
+        asked.add_done_callback(answered)
+
+    def on_broadcast(self, body: bytes) -> None:
+        self.heard.append(body)
+
+    def on_tunnel(self, tunnel: Any) -> None: ...
+    def on_lost(self, reason: str) -> None: ...
+    def on_joined(self) -> None: ...
+
+
+@pytest.fixture
+def world():
+    return World()
+
+
+def members(*kinds: type[Actor]) -> Any:
+    return Supervisor.of(*(child(kind) for kind in kinds))
+
+
+async def test_an_ask_that_a_stranger_hands_on_to_another_address_is_refused_there(world):
+    async with (
+        world.node("asker", keys=KEYS) as asker,
+        world.node("other", keys=KEYS) as other,
+        world.node("stranger") as stranger,
+    ):
+        await other.start(members(Counter, Vault))
+        middle = Middle(stranger.parts.addresses, "test.counter")
+        await stranger.parts.addresses.join("test.vault", middle)
+        await until(lambda: asker.members("test.vault"))
+        asks = [asker.ref("test.vault").ask(Add(1)) for _ in range(6)]
+        answers = await asyncio.gather(*asks, return_exceptions=True)
+        assert middle.heard
+        assert {type(answer) for answer in answers} == {int, RemoteFault}
+        assert isinstance(middle.outcome, RemoteFault)
+        assert "signature" in str(middle.outcome)
+        assert await asker.ref("test.counter").ask(Total()) == 0
+
+
+async def test_a_recorded_ask_is_refused_when_it_comes_again(world):
+    async with (
+        world.node("asker", keys=KEYS) as asker,
+        world.node("server", keys=KEYS) as server,
+        world.node("stranger") as stranger,
+    ):
+        await server.start(members(Counter))
+        await asker.settled()
+        recorded: list[bytes] = []
+        send = asker.parts.addresses.request
+
+        def request(cluster: str, body: bytes, *rest: Any) -> Any:
+            recorded.append(body)
+            return send(cluster, body, *rest)
+
+        asker.parts.addresses.request = request
+        assert await asker.ref("test.counter").ask(Add(5)) == 5
+        with pytest.raises(RemoteFault, match="before"):
+            await stranger.parts.addresses.request("test.counter", recorded[0], 2.0)
+        stranger.parts.addresses.broadcast("test.counter", recorded[0])
+        unsigned = server.parts.incoming.counters
+        await until(lambda: unsigned.unsigned == 2)
+        assert await asker.ref("test.counter").ask(Total()) == 5
+
+
+async def test_every_verb_passes_between_nodes_with_keys(world):
+    async with world.node("one", keys=KEYS) as one, world.node("two", keys=KEYS) as two:
+        log: list[int] = []
+        await two.start(Supervisor.of(child(Counter, log, instances=2)))
+        await one.settled()
+        ref = one.ref("test.counter")
+        assert await ref.ask(Add(1))
+        ref.tell_all(Add(2))
+        await until(lambda: log.count(2) == 2)  # two members at one node hear it
+        await ref.tell(Add(4))
+        await asyncio.gather(*ref.tell_many([Add(8), Add(16)]))
+        await until(lambda: {4, 8, 16} <= set(log))
+        gathered = await ref.ask_all(Total())
+        assert gathered.complete
+        assert len(gathered.values) == 2
+
+
+# One packer to another --------------------------------------------------------
+
+
+def packer(now: float = 1000.0, **options: Any) -> Packer:
+    old = options.pop("old", False)
+    ring = KeyRing.of(KEYS, old=old)
+    return Packer("n1", Serializer(), keys=ring, now=lambda: now, **options)
+
+
+VERBS = ["store", "request", "broadcast", "publish", "reply", "open", "accept"]
+
+
+@pytest.mark.parametrize("made", VERBS)
+def test_an_envelope_is_good_for_its_verb_and_its_place_alone(made):
+    _, data, _ = packer().new(Kind.TELL, "x", {}, None, made, "shop.cart")
+    for verb in VERBS:
+        for name in ("shop.cart", "shop.car", "shop.cart2", ""):
+            if (verb, name) == (made, "shop.cart"):
+                assert packer().open_untrusted(data, verb, name)
+            else:
+                with pytest.raises(BadSignature):
+                    packer().open_untrusted(data, verb, name)
+
+
+def test_what_was_heard_is_refused_for_as_long_as_its_signature_is_good():
+    heard = Heard(60.0)
+    heard.check(b"a", 1000_000, 1000.0)
+    for now in (1000.0, 1030.0, 1060.0):
+        with pytest.raises(NotFresh, match="before"):
+            heard.check(b"a", 1000_000, now)
+    with pytest.raises(NotFresh, match="61 s"):
+        heard.check(b"a", 1000_000, 1061.0)
+    with pytest.raises(NotFresh, match="ahead"):
+        heard.check(b"b", 1100_000, 1000.0)
+
+
+def test_a_memory_that_is_full_refuses_what_it_might_have_forgotten():
+    heard = Heard(60.0, most=10)
+    for number in range(35):
+        heard.check(b"%d" % number, 1000_000 + number, 1000.0)
+    for number in range(35):
+        with pytest.raises(NotFresh, match="before"):
+            heard.check(b"%d" % number, 1000_000 + number, 1000.0)
+    heard.check(b"new", 1000_100, 1000.0)
+
+
+@pytest.mark.parametrize("late", [0.0, 299.0, 301.0, 1e6])
+def test_what_is_stored_must_have_been_stored_soon_after_it_was_signed(late):
+    _, data, _ = packer().new(Kind.TELL, "x", {}, None, "store", "t")
+    later = packer(now=1e9)  # it waited as long as it liked
+    if late <= 300.0:
+        assert later.open_untrusted(data, "store", "t", None, 1000.0 + late)
+    else:
+        with pytest.raises(NotFresh, match="before it came"):
+            later.open_untrusted(data, "store", "t", None, 1000.0 + late)
+
+
+def test_what_is_due_later_may_be_stored_again_until_then():
+    _, data, _ = packer().new(Kind.TELL, "x", {"t": 10_000_000}, None, "store", "t")
+    for stored in (1000.0, 5000.0, 10_000.0, 10_299.0):
+        assert packer().open_untrusted(data, "store", "t", None, stored)
+    with pytest.raises(NotFresh):
+        packer().open_untrusted(data, "store", "t", None, 10_301.0)
+
+
+def test_a_replay_with_keys_signs_anew_and_without_them_does_not():
+    envelope_id, data, _ = packer().new(Kind.TELL, "x", {}, None, "store", "t")
+    renewed = packer(now=9000.0).renewed(data, "t", "u")
+    again = packer().open_untrusted(renewed, "store", "u", None, 9000.0)
+    assert isinstance(again, Envelope)
+    assert again.id == envelope_id
+    assert packer(now=9000.0).renewed(data, "other", "t") == data
+    assert Packer("n", Serializer()).renewed(data, "t", "t") == data
+    assert packer().renewed(b"foreign", "t", "t") == b"foreign"
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_changed_byte_is_noticed_wherever_it_is(old):
+    _, data, _ = packer(old=old).new(Kind.TELL, {"a": 1}, {}, None, "store", "t")
+    end = len(data) - 36 if old else len(data)  # what follows is the older signature
+    for at in range(end):
+        changed = bytearray(data)
+        changed[at] ^= 1
+        with pytest.raises(DecodeError):
+            packer().open_untrusted(bytes(changed), "store", "t", None, 1000.0)
+
+
+def test_the_older_signature_is_refused_unless_it_is_asked_for():
+    ring = KeyRing.of(KEYS)
+    envelope = Envelope(Kind.TELL, bytes(16), "", b"\xc0", {})
+    data = encode_checked(envelope, DEFAULT_LIMITS, ring.signer)
+    with pytest.raises(NotFresh, match="version 1"):
+        packer().open_untrusted(data, "store", "t")
+    assert packer(old=True).open_untrusted(data, "store", "t")
+    unsigned = encode_checked(envelope, DEFAULT_LIMITS, None)
+    with pytest.raises(NotSigned):
+        packer(old=True).open_untrusted(unsigned, "store", "t")
+
+
+def test_of_both_signatures_the_newer_one_decides():
+    _, data, _ = packer(old=True).new(Kind.TELL, "x", {}, None, "store", "t")
+    assert decode_envelope_untrusted(data, keys=KeyRing.of(KEYS))  # who knows version 1 alone
+    assert packer().open_untrusted(data, "store", "t")
+    with pytest.raises(BadSignature):
+        packer(old=True).open_untrusted(data, "store", "other")
+
+
+class OldPacker(Packer):
+    """A packer that knows version 1 alone."""
+
+    def _signed(self, envelope: Any, verb: Any, name: Any, limits: Any = None) -> bytes:
+        return encode_checked(envelope, limits or DEFAULT_LIMITS, KeyRing.of(KEYS).signer)
+
+    def open_untrusted(self, data: bytes, *_: Any) -> Any:
+        return decode_envelope_untrusted(data, keys=KeyRing.of(KEYS))
+
+
+async def test_nodes_of_both_versions_talk_while_the_newer_ones_are_told_to(world, monkeypatch):
+    log: list[int] = []
+    monkeypatch.setattr(assembly, "Packer", OldPacker)
+    async with world.node("old", keys=KEYS) as old:
+        monkeypatch.undo()
+        async with world.node("new", keys=KEYS, old_signatures=True) as new:
+            await old.start(Supervisor.of(child(Counter, log)))
+            await new.start(members(Vault))
+            await until(lambda: new.members("test.counter") and old.members("test.vault"))
+            assert await new.ref("test.counter").ask(Add(1)) == 1
+            assert await old.ref("test.vault").ask(Add(2)) == 2
+            await new.ref("test.counter").tell(Add(4))
+            await until(lambda: 4 in log)
+            await old.ref("test.vault").tell(Add(8))
+            await until(lambda: new.parts.incoming.counters.finished == 1)
+            assert (await new.ref("test.counter").ask_all(Total())).values == [5]
+            assert (await old.ref("test.vault").ask_all(Total())).values == [10]
+
+
+async def test_nodes_that_are_not_told_to_refuse_the_older_version(world, monkeypatch):
+    monkeypatch.setattr(assembly, "Packer", OldPacker)
+    async with world.node("old", keys=KEYS) as old:
+        monkeypatch.undo()
+        async with world.node("new", keys=KEYS) as new:
+            await new.start(members(Vault))
+            await old.ref("test.vault").tell(Add(8))
+            await until(lambda: new.parts.incoming.counters.buried == 1)
+            assert new.parts.incoming.counters.unsigned >= 1
+
+
+def test_the_options_are_checked():
+    with pytest.raises(ConfigError, match="signature_window"):
+        NodeConfig(keys=KEYS, signature_window=30.0, publish_timeout=30.0)
+    with pytest.raises(ConfigError, match="old_signatures"):
+        NodeConfig(old_signatures="yes")  # type: ignore[arg-type]  # on purpose
+    assert issubclass(NotFresh, SignatureError)
