@@ -8,8 +8,9 @@ pytest-asyncio.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pytest
 
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
     from actors.testing import ManualClock, Probe
 
 __all__ = ["actor_system", "manual_clock", "probe"]
+
+#: Seconds that an actor has for its end; with a manual clock, seconds of that.
+_PATIENCE: Final = 5.0
+#: Seconds of real time for what an end awaits beside a manual clock.
+_GRACE: Final = 0.25
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -45,16 +51,36 @@ def manual_clock() -> ManualClock:
 
 @_async_fixture
 async def actor_system(request: pytest.FixtureRequest) -> AsyncIterator[System]:
-    """A system on the loop of the test; shut down at its end."""
+    """A system on the loop of the test; shut down at its end, in order.
+
+    What still lives runs its `on_stop`, also when the clock stands still.
+    """
     from actors.clock import LoopClock
     from actors.system import System
 
     manual = "manual_clock" in request.fixturenames
-    clock = request.getfixturevalue("manual_clock") if manual else LoopClock()
+    clock: Any = request.getfixturevalue("manual_clock") if manual else LoopClock()
     system = System(request.node.name, clock=clock)
     system.attach()
     yield system
-    await system.shutdown(timeout=0 if manual else 5.0)
+    ending = asyncio.ensure_future(system.shutdown(_PATIENCE))
+    if manual:
+        await _rest_in_real_time(system, ending)
+        if not ending.done():  # a handler that hangs, for whom no time passes by itself
+            clock.advance(_PATIENCE)
+    await ending
+
+
+async def _rest_in_real_time(system: System, ending: asyncio.Future[None]) -> None:
+    """Return when the end is reached, or what is left waits for the manual clock.
+
+    What `on_stop` does beside the clock (a file, a thread, a socket) gets real time.
+    """
+    from actors.testing import settle
+
+    await settle(system)
+    if not ending.done():
+        await asyncio.wait({ending}, timeout=_PATIENCE if system.threads else _GRACE)
 
 
 @_async_fixture

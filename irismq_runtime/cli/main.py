@@ -7,6 +7,7 @@ irismq_runtime.cli.codes.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -32,6 +33,11 @@ PROCESS: Final = {"is ours": False}
 #: codes.FAILED and codes.BUG, which import the runtime.
 _FAILED: Final = 1
 _BUG: Final = 5
+#: What a machine refuses, and a person has to see to: rights, room, a folder that is gone.
+_OF_THE_MACHINE: Final = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOENT}
+    | {errno.ENOTDIR, errno.EISDIR, errno.EMFILE, errno.ENFILE}
+)
 
 
 class Commands(DeferredGroup):
@@ -180,7 +186,13 @@ def _run() -> None:
         app()
     except OSError as error:
         if not is_of_the_output(error):
-            raise
+            if error.errno not in _OF_THE_MACHINE:
+                raise
+            from irismq_runtime.safe_text import safe
+
+            what = f"{error.filename}: " if error.filename else ""
+            sys.stderr.write(safe(f"irismq: {what}{error.strerror}") + "\n")
+            raise SystemExit(_FAILED) from None
         forget_stdout()
         sys.stderr.write(f"irismq: the output cannot be written: {error.strerror}\n")
         raise SystemExit(_FAILED) from None

@@ -12,9 +12,11 @@ import contextlib
 import importlib
 import inspect
 import logging
+import math
 import os
 import sys
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -33,7 +35,6 @@ from irismq_runtime.errors import ConfigError, NotConnected
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-    from pathlib import Path
 
     from irismq_runtime.cli.brokers import Brokers
     from irismq_runtime.node import Node
@@ -49,6 +50,7 @@ __all__ = [
     "Nsqd",
     "NsqdHttp",
     "Timeout",
+    "a_number",
     "client_node",
     "http_endpoints",
     "http_of",
@@ -100,8 +102,17 @@ Name = Annotated[
     str,
     typer.Option("--name", envvar="IRISMQ_NODE_NAME", help="A name for this node, for people."),
 ]
+
+
+def a_number(value: float) -> float:
+    """`value` unless it is NaN, which no range leaves out. Raises `typer.BadParameter`."""
+    if math.isnan(value):
+        raise typer.BadParameter("nan is not a number of seconds")
+    return value
+
+
 #: How many seconds a command may wait for something.
-SECONDS: Final[dict[str, Any]] = {"min": 0.001, "max": 1e6}
+SECONDS: Final[dict[str, Any]] = {"min": 0.001, "max": 1e6, "callback": a_number}
 Timeout = Annotated[
     float,
     typer.Option("--timeout", help="Seconds to wait for an answer.", **SECONDS),
@@ -121,6 +132,7 @@ NSQD_DEFAULT = [f"127.0.0.1:{DEFAULT_NSQD_PORT}"]
 NSQD_HTTP_DEFAULT = [f"127.0.0.1:{DEFAULT_NSQD_HTTP_PORT}"]
 #: Where nsqd answers HTTP inside TLS, by its own default.
 DEFAULT_NSQD_HTTPS_PORT: Final = 4152
+_OURS: Final = ("actors", "supervisors", "irismq_runtime")
 _EXAMPLE = "e.g. shop.service:Tree"
 #: The node name of commands.
 CLIENT_NAME = "cli"
@@ -306,15 +318,39 @@ def _keys_from_environment() -> dict[str, bytes]:
 
 def import_modules(names: list[str], *, option: str = "--import", remedy: str = "") -> None:
     """Import modules by name, the current folder first. Raises `ConfigError(option)`."""
-    if "" not in sys.path:
-        sys.path.insert(0, "")
+    _look_here_first()
     for name in names:
+        _refuse_our_name(name, option)
         try:
             importlib.import_module(name)
         except ImportError as error:
             raise ConfigError(option, f"{name!r} cannot be imported: {error}", remedy) from error
         except Exception as error:  # the module is the user's, and may raise anything
             raise ConfigError(option, f"{name!r} cannot be imported: {_where(error)}") from error
+
+
+def _look_here_first() -> None:
+    """Have the current folder searched first, by its name: it may be left later on."""
+    with contextlib.suppress(OSError):  # it was removed: nothing can be there
+        here = str(Path.cwd())
+        if here not in sys.path:
+            sys.path.insert(0, here)
+
+
+def _refuse_our_name(name: str, option: str) -> None:
+    """Raise `ConfigError` where a package of the user's has the name of one of ours."""
+    package = name.partition(".")[0]
+    if package not in _OURS:
+        return
+    ours = Path(importlib.import_module(package).__file__ or "").parent.resolve()
+    for theirs in (Path(package), Path(f"{package}.py")):
+        if theirs.exists() and theirs.resolve() != ours:
+            raise ConfigError(
+                option,
+                f"{theirs.absolute()} has the name of a package of irismq, and cannot be "
+                "imported beside it",
+                "give it another name",
+            )
 
 
 def _where(error: Exception) -> str:

@@ -32,7 +32,7 @@ from irismq_runtime.cli.answers import (
 )
 from irismq_runtime.cli.http import get_json
 from irismq_runtime.cli.nats_login import each_server, with_login
-from irismq_runtime.cli.options import SecureEndpoint, http_of
+from irismq_runtime.cli.options import SecureEndpoint, a_number, http_of
 from irismq_runtime.config import (
     DEFAULT_LOOKUPD_HTTP_PORT,
     DEFAULT_NSQD_PORT,
@@ -76,7 +76,13 @@ Resolver = Any  # as socket.getaddrinfo: callable(host, port, type=...) -> list
 #: For the commands that look at servers.
 Limit = Annotated[
     float,
-    typer.Option("--timeout", min=0.1, max=3600, help="Seconds in which a server must answer."),
+    typer.Option(
+        "--timeout",
+        min=0.1,
+        max=3600,
+        callback=a_number,
+        help="Seconds in which a server must answer.",
+    ),
 ]
 
 

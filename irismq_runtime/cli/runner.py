@@ -92,9 +92,12 @@ def run_tree(
         _need_metrics()
     if data is not None and not embedded:
         fail("--data: it is for the broker inside; add --embedded", codes.USAGE)
+    if observe is not None:
+        _http_is_meant(brokers)
+    root = _loaded(tree)
     code = execute(
         _run(
-            tree,
+            root,
             name=name,
             brokers=brokers,
             mailbox_options={"lookup_interval": lookup_interval},
@@ -122,13 +125,26 @@ def _need_metrics() -> None:
         fail(str(error), codes.USAGE)
 
 
+def _http_is_meant(brokers: Brokers) -> None:
+    """What has no meaning is said before the tree is loaded."""
+    try:
+        _ = brokers.http
+    except ConfigError as error:
+        fail(str(error), codes.USAGE)
+
+
+def _loaded(tree: str) -> Any:
+    """What to run. Without a loop: a module may run one of its own while it is imported."""
+    try:
+        with signals_mean_nothing_begun():
+            return load_tree(tree)
+    except ConfigError as error:
+        fail(str(error), codes.USAGE)
+
+
 async def _run(
-    tree: str, *, status: str, observer: tuple[int, Brokers] | None, **options: Any
+    root: Any, *, status: str, observer: tuple[int, Brokers] | None, **options: Any
 ) -> int:
-    if observer is not None:
-        _ = observer[1].http  # what has no meaning is said before the tree is loaded
-    with signals_mean_nothing_begun():
-        root = load_tree(tree)
     quiet_while_connecting(True)
     node = make_node(**options)
     try:

@@ -24,6 +24,7 @@ from irismq_runtime.cli.options import (
     Imports,
     Iris,
     Timeout,
+    a_number,
     client_node,
     import_modules,
 )
@@ -89,7 +90,10 @@ def tell(
     iris: Iris = IRIS_DEFAULT,
     imports: Imports = [],
     delay: Annotated[
-        float, typer.Option("--delay", min=0, max=1e9, help="Not before so many seconds.")
+        float,
+        typer.Option(
+            "--delay", min=0, max=1e9, callback=a_number, help="Not before so many seconds."
+        ),
     ] = 0.0,
 ) -> None:
     """Store a message in the mailbox of an address; done when the broker has it."""

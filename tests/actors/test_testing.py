@@ -89,3 +89,46 @@ def test_users_have_the_fixtures(pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]\nasyncio_mode = auto\n")
     result = pytester.runpytest_subprocess("-q", "-p", "no:randomly")
     result.assert_outcomes(passed=2)
+
+
+ENDING = """
+import pytest
+from actors import Actor, ThreadActor
+from actors.testing import settle
+
+ended = []
+
+class Owner(Actor):
+    async def on_stop(self, reason):
+        ended.append(("loop", reason))
+
+class Threaded(ThreadActor):
+    def on_stop(self, reason):
+        ended.append(("thread", reason))
+
+class Hung(Actor):
+    async def on_receive(self, message):
+        import asyncio
+        await asyncio.Event().wait()
+
+@pytest.mark.parametrize("hung", [False, True])
+async def test_begins(actor_system, manual_clock, hung):
+    for kind in (Owner, Threaded):
+        await actor_system.start(kind).started()
+    if hung:
+        actor_system.start(Hung).tell("for ever")
+        await settle(actor_system)
+
+def test_ended():
+    assert sorted(ended) == [("loop", "shutdown")] * 2 + [("thread", "shutdown")] * 2
+"""
+
+
+def test_what_still_lives_runs_its_on_stop_with_a_manual_clock(pytester: pytest.Pytester) -> None:
+    """170: as with the clock of the loop; what hangs is cut off by the manual one."""
+    pytester.makepyfile(ENDING)
+    pytester.makeini(
+        "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
+    )
+    result = pytester.runpytest_subprocess("-q", "-p", "no:randomly", "-W", "error")
+    result.assert_outcomes(passed=3)

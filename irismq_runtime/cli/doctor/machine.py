@@ -61,7 +61,7 @@ def look_at_names(folder: Path | None = None) -> Machine:
         home=str(_home()),
         origins={name: _origin(name) for name in OURS},
         claimed=_claimed(),
-        local=_local(folder or Path.cwd()),
+        local=_local(folder or Path()),
     )
 
 
@@ -109,6 +109,10 @@ def _claimed() -> dict[str, tuple[str, ...]]:
 
 def _local(folder: Path) -> tuple[str, ...]:
     """Return what of `folder` a program that starts there would import instead of ours."""
+    try:
+        folder = folder.absolute()
+    except OSError:  # the folder that we are in was removed: nothing is imported from it
+        return ()
     if folder.resolve() == _home():
         return ()
     found: list[str] = []

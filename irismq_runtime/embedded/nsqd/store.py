@@ -157,8 +157,12 @@ class Store:
             self._connection = sqlite3.connect(
                 self._path, isolation_level=None, check_same_thread=False, cached_statements=32
             )
-            self._prepare()
-            self._hold()
+            try:
+                self._prepare()
+                self._hold()
+            except BaseException:
+                self._connection.close()
+                raise
         except (sqlite3.Error, OSError) as error:
             raise DataDirectoryError(folder, str(error)) from error
 

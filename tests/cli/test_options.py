@@ -1,0 +1,107 @@
+"""Every option of a command that takes a number is refused by its name, or taken.
+
+174, 175: the options are found by introspection; the user's folder is where things are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import typing
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from irismq_runtime.cli import codes
+from irismq_runtime.cli.main import app
+
+ROOT = typer.main.get_command(app)
+#: What a required argument may be; none of it is looked at before the options.
+ARGUMENTS = {"tree": "actors:Actor", "type_name": "-", "body": "1"}
+WRONG = ["nan", "inf", "-inf", "10MB", "", "1e400"]
+
+
+def _commands(group: Any, *path: str):
+    group = group.load() if hasattr(group, "load") else group
+    if hasattr(group, "list_commands"):
+        context = group.context_class(group)
+        for name in group.list_commands(context):
+            yield from _commands(group.get_command(context, name), *path, name)
+    else:
+        yield path, group
+
+
+def _counts(option: Any) -> bool:
+    """Whether what it takes is a number."""
+    annotation = option.type_descriptor.annotation
+    return bool({annotation, *typing.get_args(annotation)} & {int, float})
+
+
+NUMBERS = [
+    pytest.param(path, command, option, id=f"{' '.join(path)} {option.opts[0]}")
+    for path, command in _commands(ROOT)
+    for option in command.params
+    if option.param_type_name == "option" and _counts(option)
+]
+
+
+@pytest.mark.parametrize("value", WRONG)
+@pytest.mark.parametrize(("path", "command", "option"), NUMBERS)
+def test_a_number_without_meaning_is_refused_by_the_name_of_its_option(
+    path, command, option, value
+):
+    arguments = [
+        ARGUMENTS.get(each.name, "x")
+        for each in command.params
+        if each.param_type_name == "argument" and each.required
+    ]
+    result = CliRunner().invoke(app, [*path, *arguments, f"{option.opts[0]}={value}"])
+    assert result.exit_code == codes.USAGE, result.output
+    said = result.output.replace("-", "_")
+    assert option.opts[0].lstrip("-").replace("-", "_") in said
+    assert "Traceback" not in result.output
+
+
+async def _run(folder, *arguments: str) -> tuple[int | None, str]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        "import actors, supervisors; from irismq_runtime.cli.main import main; main()",
+        *arguments,
+        cwd=folder,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env={**os.environ, "PYTHONSAFEPATH": "1", "COLUMNS": "200"},
+    )
+    output, _ = await process.communicate()
+    return process.returncode, output.decode()
+
+
+@pytest.mark.parametrize("name", ["actors", "supervisors"])
+async def test_a_package_of_ones_own_with_a_name_of_ours_is_named(tmp_path, name):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "__init__.py").write_text("class Tree: pass\n")
+    code, output = await _run(tmp_path, "run", f"{name}:Tree", "--embedded")
+    assert code == codes.USAGE
+    assert str(tmp_path / name) in output
+    assert "has the name of a package of irismq" in output
+
+
+async def test_a_module_may_run_a_loop_and_leave_its_folder_while_it_is_imported(tmp_path):
+    (tmp_path / "later.py").write_text("raise ValueError('found in its old folder')\n")
+    (tmp_path / "mine.py").write_text(
+        "import asyncio, os\n"
+        "from actors import Actor\n"
+        "asyncio.run(asyncio.sleep(0))\n"
+        "class Tree(Actor):\n"
+        "    def on_start(self):\n"
+        "        os.chdir('/')\n"
+        "        import later\n"
+    )
+    code, output = await _run(tmp_path, "run", "mine:Tree", "--embedded")
+    assert code == codes.FAILED
+    assert "found in its old folder" in output
+    assert "error of irismq itself" not in output
