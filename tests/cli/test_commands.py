@@ -92,4 +92,4 @@ def test_an_interval_without_meaning_is_refused_by_its_name() -> None:
     run = ["run", "tests.integration.service:Shop", "--lookup-interval", "0"]
     told = CliRunner().invoke(app, run)
     assert told.exit_code == codes.USAGE
-    assert "lookup_interval: 0.0 is not above 0" in told.output
+    assert "lookup_interval: 0.0 is not a finite number of seconds" in told.output
