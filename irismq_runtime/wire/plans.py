@@ -10,7 +10,7 @@ passes the codec. The hints are read by msgspec, as on arrival.
 
 from __future__ import annotations
 
-from operator import attrgetter
+from operator import attrgetter, is_
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec.inspect as ms
@@ -174,11 +174,17 @@ class _Compiler:
             case ms.Metadata():
                 lower = self.lower_of(hint.type)
             case ms.UnionType():
-                lower = _union([self.lower_of(member) for member in hint.types])
+                kinds = frozenset(
+                    _origin(member.cls)
+                    for member in hint.types
+                    if isinstance(member, (ms.DataclassType, ms.StructType))
+                )
+                lower = _union([self.lower_of(member) for member in hint.types], kinds)
             case ms.EnumType():
                 lower = _enum(hint.cls)
             case ms.DataclassType() | ms.StructType():
-                lower = None if self._is_named(_origin(hint.cls)) else self._record(hint)
+                cls = _origin(hint.cls)
+                lower = _named(cls) if self._is_named(cls) else self._record(hint)
             case ms.NamedTupleType():
                 lower = self._named_tuple(hint)
             case _:
@@ -209,7 +215,7 @@ class _Compiler:
 
         def lower_record(value: Any, budget: Budget) -> Any:
             if type(value) is not kind:
-                return value
+                return _not_a_subclass(value, kind)
             return lower(value, budget)
 
         return lower_record
@@ -266,14 +272,39 @@ def _enum(kind: type[enum.Enum]) -> _Lower:
     return lower_enum
 
 
-def _union(members: list[_Lower | None]) -> _Lower | None:
+def _named(kind: type) -> _Lower:
+    """Objects that name themselves go out as they are."""
+
+    def lower_named(value: Any, _: Budget) -> Any:
+        return value if type(value) is kind else _not_a_subclass(value, kind)
+
+    return lower_named
+
+
+def _not_a_subclass(value: Any, kind: type) -> Any:
+    """`value`, which is not of the class `kind`; the receiver would refuse one of a subclass."""
+    if isinstance(value, kind):
+        name = type(value).__qualname__
+        raise NotEncodable(
+            f"{name}, a subclass of what the field is declared as ({kind.__qualname__}), which "
+            f"the receiver would refuse; declare the field as {name}, or as Any"
+        )
+    return value
+
+
+def _union(members: list[_Lower | None], kinds: frozenset[type]) -> _Lower | None:
     lowers = [member for member in members if member is not None]
     if not lowers:
         return None
 
     def lower_union(value: Any, budget: Budget) -> Any:
         for lower in lowers:
-            lowered = lower(value, budget)
+            try:
+                lowered = lower(value, budget)
+            except NotEncodable as refusal:
+                if type(value) not in kinds or refusal.trail:
+                    raise
+                continue  # a subclass of one member of the union is another member of it
             if lowered is not value:
                 return lowered
         return value
@@ -297,6 +328,8 @@ def _elements(kind: Any, lower: _Lower | None) -> _Lower | None:
             refusal.trail.append(f"[{len(lowered)}]")
             raise
         budget.leave()
+        if all(map(is_, lowered, value)):
+            return value
         # The fields of an object cannot be hashed, so sets travel as lists: the
         # hint makes a set of them again. What may be a key must stay hashable.
         return tuple(lowered) if kind in (tuple, frozenset) else lowered
