@@ -20,7 +20,7 @@ from actors.texts import class_name, line_of
 from irismq_runtime.dispatch.carried import Carried
 from irismq_runtime.dispatch.foreign import foreign_reply
 from irismq_runtime.dispatch.incoming import LONGEST_ASK, chain_of
-from irismq_runtime.errors import RuntimeFault
+from irismq_runtime.errors import MessageTooLarge, RuntimeFault
 from irismq_runtime.messaging import peer_name
 from irismq_runtime.observe.logs import shorten
 from irismq_runtime.observe.tracing import TRACEPARENT
@@ -260,7 +260,11 @@ class Answer(Carried):
         except RuntimeFault as error:
             self.refuse(error)
             return
-        in_time = self._request.reply(data)
+        try:
+            in_time = self._request.reply(data)
+        except RuntimeFault as error:  # larger than what the relay carries
+            self.refuse(error)
+            return
         asked.ended(envelope_id, self._arrived, "replied" if in_time else LATE)
 
     def refuse(self, error: BaseException, *, crashed: bool = False) -> None:
@@ -360,7 +364,13 @@ class BroadcastRequest:
         self.timeout = timeout
 
     def reply(self, body: bytes) -> bool:
-        """Send the answer to the node that asked; False when it was not sent."""
+        """Send the answer to the node that asked; False when it was not sent.
+
+        Raises `MessageTooLarge` over what the relay carries.
+        """
+        limit = self._in.addresses.max_body
+        if len(body) > limit:
+            raise MessageTooLarge(len(body), limit, limit_of="the relay")
         waiting = self._in.acknowledging
         if not waiting.take(len(body)):
             text = f"an answer to {self.cluster} was dropped: {waiting.count} others wait"

@@ -107,6 +107,7 @@ def make_transports(
         options=Options(connect_timeout=config.connect_timeout, limits=limits),
         clock=system.clock,
         events=system.events,
+        asks_limit=True,
     )
     return mailbox, addresses
 

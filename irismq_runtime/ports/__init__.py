@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "LEAVING",
     "OVERLOADED",
+    "RELAY_LIMIT",
     "RETURNED",
     "AddressTransport",
     "Confirmation",
@@ -41,6 +42,9 @@ __all__ = [
 OVERLOADED: Final = "overloaded"
 #: and it is about to leave: another member may be asked at once.
 LEAVING: Final = "leaving"
+#: A cluster without members, in whose place a relay of ours answers any request with
+#: the bytes that a body may have on its way, as a number in ASCII.
+RELAY_LIMIT: Final = "irismq.relay.limit"
 #: Why a request that was held while the relay was away ends as "not sent" at its return.
 RETURNED: Final = "the relay is back"
 

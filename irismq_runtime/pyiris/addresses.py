@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from actors.clock import LoopClock
 from irismq_runtime.errors import ConnectionLost
 from irismq_runtime.observe.throttle import Throttle
-from irismq_runtime.ports import RETURNED
+from irismq_runtime.ports import RELAY_LIMIT, RETURNED
 from irismq_runtime.pyiris.connection import Connection
 from irismq_runtime.pyiris.line import Health
 from irismq_runtime.pyiris.options import DEFAULT_PORT, Options
 from irismq_runtime.pyiris.requests import failed
 from irismq_runtime.pyiris.tunnel_memory import TunnelMemory
+from irismq_runtime.pyiris.waiting import done_within
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +35,12 @@ if TYPE_CHECKING:
     from irismq_runtime.pyiris.tunnel import Tunnel
 
 __all__ = ["IrisAddresses", "IrisMember"]
+
+#: Seconds that a start waits to be told what the relay carries, and after which it is not
+#: expected to say so any more.
+_LIMIT_SOON: Final = 0.02
+_LIMIT_LATE: Final = 2.0
+_LONGEST_NUMBER: Final = 18
 
 
 class IrisMember:
@@ -51,6 +58,11 @@ class IrisMember:
         """
         await self._connection.close(drain)
         self._owner.forget(self)
+
+    def limit_replies(self, size: int) -> None:
+        """Refuse replies of more than `size` bytes: the relay would."""
+        if self._connection.inbox is not None:
+            self._connection.inbox.largest = size
 
     def health(self) -> Health:
         """Whether the membership stands now, and if not, why."""
@@ -85,7 +97,9 @@ class IrisAddresses:
         rng: random.Random | None = None,
         events: Events | None = None,
         dial: Dial | None = None,
+        asks_limit: bool = False,
     ) -> None:
+        self._asks_limit = asks_limit
         self._host = host
         self._port = port
         self._options = options or Options()
@@ -114,6 +128,23 @@ class IrisAddresses:
             await out.close(drain=0)
             raise
         self._out, self._topics = out, topics
+        if self._asks_limit:
+            await done_within(self._ask_limit(out), _LIMIT_SOON, self._clock)
+
+    def _ask_limit(self, out: Connection) -> asyncio.Future[bytes]:
+        """Ask the relay what it carries. A real one knows no answer, and has no limit."""
+        reply = out.request(RELAY_LIMIT, b"?", _LIMIT_LATE)
+        reply.add_done_callback(self._limit_told_untrusted)
+        return reply
+
+    def _limit_told_untrusted(self, reply: asyncio.Future[bytes]) -> None:
+        if reply.cancelled() or reply.exception() is not None:
+            return
+        text = reply.result()
+        if text.isdigit() and len(text) <= _LONGEST_NUMBER and int(text) > 0:
+            self.max_body = min(self._options.limits.body, int(text))
+            for member in self._members:
+                member.limit_replies(self.max_body)
 
     async def join(self, cluster: str, handler: MemberHandler) -> IrisMember:
         """Become a member of `cluster`; returns when the membership stands.
@@ -128,6 +159,7 @@ class IrisAddresses:
             await connection.close(drain=0)
             raise self._lost("closed meanwhile")
         member = IrisMember(self, connection)
+        member.limit_replies(self.max_body)
         self._members.append(member)
         return member
 
@@ -212,6 +244,8 @@ class IrisAddresses:
         def back() -> None:
             if self.on_back is not None:
                 self.on_back()
+            if self._asks_limit and self._out is not None:
+                self._ask_limit(self._out)  # it may be another relay, or NATS server
 
         return _WayOut(self._host, self._port, on_back=back, **self._common())
 

@@ -30,6 +30,7 @@ from actors.exits import Exit, ExitReason
 from actors.texts import full_class_name, text_of, trace_of
 from irismq_runtime.errors import (
     DecodeError,
+    MessageTooLarge,
     NoSuchService,
     RemoteError,
     SignatureError,
@@ -167,6 +168,7 @@ _KINDS: Final[tuple[tuple[type[BaseException], FaultKind, Callable[[Any], _Field
     (AskCancelled, "cancelled", lambda e: {"message_type": _name(e.message_type)}),
     (AskCycle, "cycle", lambda e: {"chain": tuple(map(_name, e.chain[:_MAX_CHAIN]))}),
     (NoSuchService, "unserved", lambda _: {}),
+    (MessageTooLarge, "refused", lambda _: {"code": "too-large"}),
     (TunnelClosed, "refused", lambda e: {"cut": _shorten(e.reason or "closed", _MAX_TEXT)}),
 )
 

@@ -96,6 +96,10 @@ class BackEnd(Protocol):
         """
         ...
 
+    def largest_body(self) -> int | None:
+        """Bytes of the largest body that it carries everywhere; None: it has no limit."""
+        ...
+
     def health(self) -> BackEndHealth:
         """Whether it carries now as far as it should, and if not, why."""
         ...
@@ -242,6 +246,10 @@ class InMemoryBackEnd:
 
     async def stop(self) -> None:
         """Nothing to end."""
+
+    def largest_body(self) -> int | None:
+        """What it carries is bounded by the relay alone."""
+        return None
 
     def health(self) -> BackEndHealth:
         """It reaches no further than this process, so it always does."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from irismq_runtime.embedded.relay.calls import Call
 from irismq_runtime.embedded.relay.outbox import Lane
 from irismq_runtime.embedded.relay.session_tunnels import SessionTunnels
+from irismq_runtime.ports import RELAY_LIMIT
 from irismq_runtime.protocols.iris import (
     IrisProtocol,
     IrisProtocolError,
@@ -244,6 +245,9 @@ class Session:
     def _on_request(self, packet: ClientRequest) -> None:
         timeout_ms = packet.timeout_ms
         context = self._context
+        if packet.cluster == RELAY_LIMIT:
+            self._tell_limit(packet.id)
+            return
         self._counters.requests += 1
         call = Call(self, packet.id, timeout_ms, context.timeouts)
         calls = self._calls
@@ -255,6 +259,13 @@ class Session:
         found = context.back_end.request(packet.cluster, call, packet.body)
         if not timeout_ms or not (found or context.faults.silent_when_unknown):
             call.expire()
+
+    def _tell_limit(self, call_id: int) -> None:
+        """Answer in place of a member: how large a body may be on its way."""
+        largest = self._context.options.limits.binary
+        carried = self._context.back_end.largest_body()
+        body = b"%d" % (largest if carried is None else min(largest, carried))
+        self._link.push(Lane.REPLY, _encode_reply(call_id, False, body, None))
 
     def _on_reply(self, packet: ClientReply) -> None:
         call = self._inbound.pop(packet.id, None)

@@ -91,6 +91,7 @@ class NatsBackEnd:
         self._directory = Directory()
         self._stats = NatsStats()
         self._overlay: Overlay | None = None
+        self._smallest: int | None = None
         self.members = self._directory.cluster_sizes
         self.topics = self._directory.topic_sizes
 
@@ -128,6 +129,13 @@ class NatsBackEnd:
         overlay, self._overlay = self._overlay, None
         if overlay is not None:
             await overlay.stop()
+
+    def largest_body(self) -> int | None:
+        """Bytes of a body that fits the smallest limit of a server it was connected to."""
+        if self._overlay is not None:
+            here = self._overlay.largest_body()
+            self._smallest = here if self._smallest is None else min(here, self._smallest)
+        return self._smallest
 
     def health(self) -> BackEndHealth:
         """Whether it reaches the other relays now."""

@@ -16,7 +16,12 @@ from typing import TYPE_CHECKING, Final
 from irismq_runtime.embedded.relay.nats.calls_in import CallsIn
 from irismq_runtime.embedded.relay.nats.calls_out import CallsOut
 from irismq_runtime.embedded.relay.nats.casts import Casts, broadcast_reader, event_reader
-from irismq_runtime.embedded.relay.nats.frames import FrameError, decode_opening_untrusted
+from irismq_runtime.embedded.relay.nats.frames import (
+    MAX_NAME,
+    REQUEST_OVERHEAD,
+    FrameError,
+    decode_opening_untrusted,
+)
 from irismq_runtime.embedded.relay.nats.line import Interest, Line
 from irismq_runtime.embedded.relay.nats.outgoing import Outgoing
 from irismq_runtime.embedded.relay.nats.shared import Shared
@@ -40,6 +45,9 @@ __all__ = ["Overlay"]
 _LOG: Final = "irismq_runtime.embedded.relay.nats"
 #: Places that a relay takes in a queue group at most, however many members it has.
 _MAX_PLACES: Final = 64
+
+#: Bytes of a packet of Iris around a name and a body, at most.
+_PACKET: Final = 32
 
 
 class Overlay:
@@ -253,6 +261,10 @@ class Overlay:
                 listener.take_event(topic, packet)
 
     # The line, and time
+
+    def largest_body(self) -> int:
+        """Bytes of the largest body that fits one message of NATS, whatever it is."""
+        return max(1, self._largest() - REQUEST_OVERHEAD - MAX_NAME - _PACKET)
 
     def _largest(self) -> int:
         return self._line.max_payload
