@@ -32,6 +32,7 @@ __all__ = [
     "parse_endpoint",
     "parse_endpoints",
     "parse_nats_server",
+    "split_addresses",
     "split_nats_servers",
     "texts_of",
 ]
@@ -122,11 +123,19 @@ def parse_endpoints(
 
     Order is kept, repetitions are dropped. Raises as `parse_endpoint`.
     """
-    given = texts_of(texts, option)
-    # One that has a login is refused whole: a comma in a password makes no address.
-    parts = [part for text in given for part in ([text] if "@" in text else text.split(","))]
+    parts = split_addresses(texts, option)
     found = (parse_endpoint(part, option=option, default_port=default_port) for part in parts)
     return tuple(dict.fromkeys(found))
+
+
+def split_addresses(texts: str | Iterable[str], option: str) -> list[str]:
+    """Return the addresses between the commas of `texts`. Raises `ConfigError(option)`.
+
+    One that has a login, which no address may, stays whole, and is refused as such:
+    a comma in a password would else make an address of a part of it, and show it.
+    """
+    given = texts_of(texts, option)
+    return [part for text in given for part in ([text] if "@" in text else text.split(","))]
 
 
 def texts_of(texts: object, option: str) -> list[str]:

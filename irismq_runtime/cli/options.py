@@ -31,6 +31,7 @@ from irismq_runtime.config import (
     names_overlay,
     parse_endpoints,
 )
+from irismq_runtime.endpoints import split_addresses
 from irismq_runtime.errors import ConfigError, NotConnected
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ class SecureEndpoint(Endpoint):
 def _parse_http(nsqd_http: Iterable[str]) -> tuple[Endpoint, ...]:
     """Read where brokers answer HTTP. Raises `ConfigError`."""
     found: list[Endpoint] = []
-    for part in (part.strip() for text in nsqd_http for part in text.split(",")):
+    for part in map(str.strip, split_addresses(nsqd_http, "nsqd-http")):
         secure = part.startswith("https://")
         bare = part.removeprefix("https://").removeprefix("http://").rstrip("/")
         port = DEFAULT_NSQD_HTTPS_PORT if secure else DEFAULT_NSQD_HTTP_PORT

@@ -19,6 +19,7 @@ from actors import Refused, message_name
 from actors.errors import ActorError
 from irismq_runtime.messaging import ReportRequest, RestartRequest, TreeRequest
 from irismq_runtime.observe.logs import shorten
+from irismq_runtime.observe.records import plain
 from irismq_runtime.wire import Fault
 from supervisors.requests import keeper_of
 from supervisors.spec import Supervises
@@ -92,7 +93,7 @@ class Reports:
         return {
             "node": parts.node_id,
             "name": self._node.name,
-            "trees": [tree.to_dict() for tree in trees],
+            "trees": [_shown(tree.to_dict()) for tree in trees],
             "health": health,
             "counters": parts.incoming.counters.to_dict(),
         }
@@ -133,6 +134,12 @@ def _capped_trees(roots: dict[ActorRef[Any], None]) -> list[TreeNode]:
         if sum(1 for tree in trees for _ in tree.walk()) <= _MOST_PLACES:
             break
     return trees
+
+
+def _shown(place: dict[str, Any]) -> dict[str, Any]:
+    """A place of a tree whose last exit says what it says as it may be shown."""
+    children = [_shown(below) for below in place["children"]]
+    return {**place, "last_exit": plain(place["last_exit"]), "children": children}
 
 
 def _short(health: Health) -> dict[str, Any]:

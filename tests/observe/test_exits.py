@@ -6,6 +6,7 @@ URL; it is given to each exit as what an actor, a peer or a server said.
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -23,8 +24,10 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from actors import Actor, receives
 from actors.testing import ManualClock
 from actors.texts import sendable
+from irismq_runtime import Node
 from irismq_runtime.cli import console
 from irismq_runtime.cli.main import _Lines
 from irismq_runtime.dispatch.dead import dead_record
@@ -36,6 +39,7 @@ from irismq_runtime.observe.records import plain
 from irismq_runtime.observer.model import to_json
 from irismq_runtime.safe_text import safe, safe_lines, visible, visible_json, without_logins
 from irismq_runtime.wire.faults import Fault
+from supervisors import Supervisor, child
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -258,3 +262,21 @@ def test_what_is_no_secret_stays(url: str):
     assert shown.endswith(" today")
     for plain_text in ("mail a@b.c", "https://h/x?y=1", "nats://h:1,h:2", "a@b at nats://h"):
         assert without_logins(plain_text) == plain_text
+
+
+async def test_what_a_node_tells_others_of_a_crash_is_clean():
+    class Crashing(Actor):
+        @receives(str)
+        def crash(self, message: str) -> None:
+            raise Told(HOSTILE)
+
+    async with Node.embedded() as node:
+        await node.start(Supervisor.of(child(Crashing, restart="temporary", significant=False)))
+        (actor,) = [each for each in node.system.actors() if each.actor_class is Crashing]
+        crashed = asyncio.Event()
+        node.watch(lambda event: crashed.set() if event.NAME == "actor.crashed" else None)
+        actor.tell("go")
+        await crashed.wait()
+        told = json.dumps(node.tree(), ensure_ascii=False)
+    assert {c for c in told if not c.isprintable()} == set()
+    assert "hunter2" not in told
