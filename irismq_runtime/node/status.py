@@ -40,13 +40,11 @@ def health_of(parts: Parts, servers: Servers, *, gave_up: Exit | None, draining:
             vital=True,
         ),
         _of("mailbox", parts.mailbox.health()),
-        _of("relay", parts.addresses.health()),
+        _relay(parts),
         *servers.checks(),
         _presence(parts),
     ]
     checks.append(_handlers(parts))
-    if parts.incoming.acknowledging.full:
-        checks.append(_answers(parts))
     if draining:
         checks.append(Check("draining", ok=False, reason=draining))
     if parts.config.lookupd:
@@ -63,13 +61,15 @@ def _presence(parts: Parts) -> Check:
     )
 
 
-def _answers(parts: Parts) -> Check:
-    waiting = parts.incoming.acknowledging.count
-    return Check(
-        "answers",
-        ok=False,
-        reason=f"{waiting:,} answers to asks of everybody wait to be acknowledged; more are lost",
+def _relay(parts: Parts) -> Check:
+    said = _of("relay", parts.addresses.health())
+    waiting = parts.incoming.acknowledging
+    if not said.ok or not waiting.full:
+        return said
+    reason = (
+        f"{waiting.count:,} answers to asks of everybody wait to be acknowledged; more are lost"
     )
+    return Check("relay", ok=False, reason=reason)
 
 
 def _handlers(parts: Parts) -> Check:
