@@ -33,6 +33,8 @@ __all__ = ["probe_limits", "why_refused"]
 
 #: The claimed size is the largest that the length field holds.
 _BODY_QUESTION = b"PUB irismq.limit-probe\n\x7f\xff\xff\xff"
+#: A connection without a subscription has no such state.
+_STATE_QUESTION = b"CLS\n"
 _DELAY_QUESTION = b"DPUB irismq.limit-probe 999999999999999\n"
 
 
@@ -95,12 +97,12 @@ async def why_refused(config: MailboxConfig, endpoint: Endpoint) -> str:
         config, clock=LoopClock(), rng=random.Random(), events=Events(), network=AsyncioNetwork()
     )
     try:
-        owner = await _asked(wiring, endpoint, _BODY_QUESTION)
+        owner = await _asked(wiring, endpoint, _STATE_QUESTION)
     except OSError as error:
         return error.strerror or str(error)
     finally:
         wiring.log.close()
-    if limit_in(owner.answer)[0] is not None:
+    if "CLS" in owner.answer and "TLS required" not in owner.answer:
         return ""
     return owner.answer or owner.reason or "it does not answer"
 

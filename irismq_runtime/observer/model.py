@@ -226,6 +226,6 @@ def to_json(value: Any) -> bytes:
     """
     try:
         document = _encode(value).decode()  # null for a number that is not finite
-    except (UnicodeEncodeError, TypeError, ValueError):  # half of a character
+    except (UnicodeEncodeError, TypeError, ValueError, RecursionError):  # half of a character
         document = json_text(value)
     return visible_json(without_logins(document)).encode()

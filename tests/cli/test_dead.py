@@ -222,3 +222,35 @@ def config_of(made: Any) -> Any:
     from irismq_runtime.mailbox import MailboxConfig
 
     return MailboxConfig(tls=made.client_context())
+
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+@pytest.mark.parametrize("command", ["check", "doctor"])
+async def test_163_what_is_checked_is_what_a_node_would_do(
+    kind: Any, command: str, tmp_path: Any
+) -> None:
+    made = make_certificate(tmp_path)
+    flags = [f"-tls-cert={made.certificate}", f"-tls-key={made.key}", "-tls-required=tcp-https"]
+    options = NsqdOptions(tls=made.server_context(), tls_required=True)
+    async with nsqd_server(kind, options=options, flags=flags) as server:
+        at = f"127.0.0.1:{server.port}"
+        to = ("--nsqd", at, "--nsqd-http", f"127.0.0.1:{server.http_port}")
+        code, out, said = await irismq(command, *to)
+        assert code == codes.UNREACHABLE
+        (line,) = [line for line in (out + said).splitlines() if f"{at}: nsqd says" in line]
+        assert "TLS required" in line
+        _, out, said = await irismq(command, *to, "--nsqd-tls-ca", str(made.certificate))
+        assert f"{at}: nsqd says" not in out + said
+
+
+async def test_167_no_look_makes_a_topic(broker: Broker) -> None:
+    await broker.mailbox.publish("shop.known", told())
+    before = await broker.topics()
+    for command in (
+        ("mailbox", "shop.inventroy"),
+        ("check",),
+        ("doctor",),
+        ("dead", "list", "shop.known"),
+    ):
+        await irismq(*command, *broker.flags)
+    assert await broker.topics() == before
