@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from irismq_runtime.errors import MessageTooLarge
 
@@ -27,15 +27,18 @@ def all_fit(bodies: Iterable[object], limit: int) -> list[bytes]:
 
     Raises `MessageTooLarge`, `ValueError` (empty) or `TypeError`; each names the index.
     """
-    taken = []
-    for index, body in enumerate(bodies):
-        try:
-            data = as_bytes(body)
-        except TypeError as error:
-            raise TypeError(f"{error} (at index {index})") from None
-        if len(data) > limit:
-            raise MessageTooLarge(len(data), limit, limit_of=OF_BROKER, index=index)
-        if not data:
-            raise ValueError(f"an empty message at index {index}: NSQ has none")
-        taken.append(data)
-    return taken
+    taken = list(bodies)
+    for index, body in enumerate(taken):
+        if type(body) is not bytes:
+            try:
+                taken[index] = as_bytes(body)
+            except TypeError as error:
+                raise TypeError(f"{error} (at index {index})") from None
+    whole = cast("list[bytes]", taken)
+    sizes = list(map(len, whole))
+    if sizes and max(sizes) > limit:
+        index = next(index for index, size in enumerate(sizes) if size > limit)
+        raise MessageTooLarge(sizes[index], limit, limit_of=OF_BROKER, index=index)
+    if 0 in sizes:
+        raise ValueError(f"an empty message at index {sizes.index(0)}: NSQ has none")
+    return whole

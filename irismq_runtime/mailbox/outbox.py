@@ -176,7 +176,7 @@ class Outbox:
 
     def _cut(self, queue: deque[Parcel], horizon: float, room: int) -> Batch | None:
         parcels: list[Parcel] = []
-        size, largest = 0, self._batch_bytes
+        size, largest, channel = 0, self._batch_bytes, ""
         while queue:
             parcel = queue[0]
             if parcel.done():
@@ -186,11 +186,13 @@ class Outbox:
                 self.late.append(queue.popleft())
                 continue
             wire = len(parcel.body) + FRAMING
-            if parcels and (
+            if not parcels:
+                channel = parcel.channel
+            elif (
                 size + wire > largest
                 or len(parcels) >= room
                 or parcel.delay_ms
-                or parcel.channel != parcels[0].channel
+                or parcel.channel is not channel  # an equal one costs another batch, no more
             ):
                 break
             parcels.append(queue.popleft())

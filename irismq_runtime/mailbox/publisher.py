@@ -83,6 +83,8 @@ class Publisher:
         self._first_ready: asyncio.Event = asyncio.Event()
         self._probes: dict[str, asyncio.Task[None]] = {}
         self._closed = False
+        # The channel that was named last, and may be named again without a look.
+        self._channel = ""
 
     def _outbox(self) -> Outbox:
         config = self._wiring.config
@@ -105,8 +107,8 @@ class Publisher:
         if timeout is None:
             timeout = self._timeout
         self._admit(topic, len(body), len(body), timeout)
-        if channel:
-            channel_name(channel)
+        if channel is not self._channel:
+            self._check(channel)
         deadline = self._now() + timeout
         parcel = Parcel(topic, body, deadline, key, 0, self._copies, channel)
         if delay > 0.0:
@@ -129,8 +131,8 @@ class Publisher:
         if timeout is None:
             timeout = self._timeout
         self._admit(topic, 1, sum(map(len, taken)), timeout, len(taken))
-        if channel:
-            channel_name(channel)
+        if channel is not self._channel:
+            self._check(channel)
         deadline = self._now() + timeout
         parcels = [
             Parcel(topic, body, deadline, key, 0, self._copies, channel)
@@ -193,6 +195,12 @@ class Publisher:
         if self.held + total > most:
             raise OutboxFull(total, most, self.why_not_ready())
         self._overload.check((self.count, self.held), count, total, timeout)
+
+    def _check(self, channel: str) -> None:
+        """Raise `InvalidName` for a channel that nsqd would refuse."""
+        if channel:
+            channel_name(channel)
+        self._channel = channel
 
     def _delay_ms(self, delay: float) -> int:
         longest = self.limits.max_delay

@@ -9,7 +9,8 @@ that it is about.
 from __future__ import annotations
 
 import concurrent.futures
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from irismq_runtime.errors import EncodeError, MessageTooLarge
@@ -20,9 +21,9 @@ from irismq_runtime.refs.spans import packing
 from irismq_runtime.wire import Kind, new_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-    from irismq_runtime.observe.tracing import Sending
+    from irismq_runtime.observe.tracing import Sending, Tracing
     from irismq_runtime.ports import Confirmation
     from irismq_runtime.refs.foreign import Form
     from irismq_runtime.refs.outbound import Outbound
@@ -44,17 +45,16 @@ def tell_many(
 ) -> list[TellReceipt]:
     """See `ServiceRef.tell_many`."""
     with ExitStack() as spans:
-        packed: list[_Packed] = []
-        for index, message in enumerate(messages):
-            with _naming(index):
-                if foreign is None:
-                    packed.append(_pack(outbound, address, message, codec, spans))
-                else:
-                    packed.append((new_id(), foreign_bytes(message, foreign), None))
-        limit = outbound.mailbox.max_body
-        for index, (_, data, _) in enumerate(packed):
-            if len(data) > limit:
-                raise MessageTooLarge(len(data), limit, limit_of="the broker", index=index)
+        pack: Callable[[object], _Packed]
+        if foreign is not None:
+            pack = partial(_pack_foreign, foreign)
+        elif outbound.tracing is not None:
+            pack = partial(
+                _pack_traced, outbound, outbound.tracing, address, codec, topic, spans
+            )
+        else:
+            pack = partial(_pack, outbound, codec, topic)
+        packed = _pack_each(pack, list(messages))
         receipts = _store(outbound, address, topic, packed)
     for receipt, (_, _, sending) in zip(receipts, packed, strict=True):
         if sending is not None:
@@ -62,39 +62,51 @@ def tell_many(
     return receipts
 
 
-@contextmanager
-def _naming(index: int) -> Iterator[None]:
-    """Let what is raised say which of the messages it is about."""
+def _pack_each(pack: Callable[[object], _Packed], messages: list[object]) -> list[_Packed]:
+    """Pack all; what is raised says which of them it is about."""
+    packed: list[_Packed] = []
     try:
-        yield
+        for message in messages:
+            packed.append(pack(message))  # noqa: PERF401  # how many there are names the bad one
     except EncodeError as error:
-        raise EncodeError(f"$[{index}]{error.path.removeprefix('$')}", error.reason) from error
+        path = f"$[{len(packed)}]{error.path.removeprefix('$')}"
+        raise EncodeError(path, error.reason) from error
     except MessageTooLarge as error:
         raise MessageTooLarge(
-            error.size, error.limit, limit_of=error.limit_of, index=index
+            error.size, error.limit, limit_of=error.limit_of, index=len(packed)
         ) from error
     except Exception as error:
-        error.add_note(f"(the message at index {index}; none was sent)")
+        error.add_note(f"(the message at index {len(packed)}; none was sent)")
         raise
+    return packed
 
 
-def _pack(
+def _pack(outbound: Outbound, codec: str | None, topic: str, message: object) -> _Packed:
+    new = outbound.packer.new
+    envelope_id, data, _ = new(Kind.TELL, message, outbound.headers(), codec, "store", topic)
+    return envelope_id, data, None
+
+
+def _pack_traced(  # noqa: PLR0917  # bound but for the last
     outbound: Outbound,
+    tracing: Tracing,
     address: str,
-    message: object,
     codec: str | None,
+    topic: str,
     spans: ExitStack,
+    message: object,
 ) -> _Packed:
-    """The bytes of one message. Its span ends with `spans`, if those fail."""
+    """Its span ends with `spans`, if those fail."""
     headers = outbound.headers()
-    sending = None
-    if outbound.tracing is not None:
-        sending = outbound.tracing.tell(headers, address, message, system="nsq")
-        spans.enter_context(packing(sending))
-    envelope_id, data, _ = outbound.packer.new(
-        Kind.TELL, message, headers, codec, "store", outbound.topic_of(address)
-    )
+    sending = tracing.tell(headers, address, message, system="nsq")
+    spans.enter_context(packing(sending))
+    new = outbound.packer.new
+    envelope_id, data, _ = new(Kind.TELL, message, headers, codec, "store", topic)
     return envelope_id, data, sending
+
+
+def _pack_foreign(form: Form, message: object) -> _Packed:
+    return new_id(), foreign_bytes(message, form), None
 
 
 def _store(
@@ -109,30 +121,48 @@ def _store(
             keys.append(key := envelope_id.hex())
             outbound.events.emit("tell.encoded", id=key, address=address, size=len(data))
     bodies = [data for _, data, _ in packed]
-
-    def publish() -> Sequence[Confirmation]:
-        return outbound.mailbox.publish_all(
-            topic, bodies, timeout=outbound.publish_timeout, keys=keys, channel=MAILBOX_CHANNEL
-        )
-
-    ends: list[Confirmation | concurrent.futures.Future[None]]
-    if outbound.on_loop:
-        ends = [*publish()]
-    else:
-        waits = [concurrent.futures.Future[None]() for _ in packed]
-        ends = [*waits]
-
-        def publish_for_a_thread() -> None:
-            try:
-                confirmed = publish()
-            except Exception as error:  # it is told through the receipts: the thread has gone on
-                for done in waits:
-                    done.set_exception(error)
-                return
-            for done, confirmation in zip(waits, confirmed, strict=True):
-                confirmation.add_done_callback(copy_to(done))
-
-        outbound.loop.call_soon_threadsafe(publish_for_a_thread)
+    ends = _ends(outbound, topic, bodies, keys)
     return [
         TellReceipt(packed[n][0], end, outbound.loop, outbound.thread) for n, end in enumerate(ends)
     ]
+
+
+def _ends(
+    outbound: Outbound, topic: str, bodies: list[bytes], keys: list[str]
+) -> Sequence[Confirmation | concurrent.futures.Future[None]]:
+    """What each receipt waits for."""
+    if outbound.on_loop:
+        return _publish(outbound, topic, bodies, keys)
+    return _publish_from_a_thread(outbound, topic, bodies, keys)
+
+
+def _publish(
+    outbound: Outbound, topic: str, bodies: list[bytes], keys: list[str]
+) -> Sequence[Confirmation]:
+    return outbound.mailbox.publish_all(
+        topic, bodies, timeout=outbound.publish_timeout, keys=keys, channel=MAILBOX_CHANNEL
+    )
+
+
+def _publish_from_a_thread(
+    outbound: Outbound, topic: str, bodies: list[bytes], keys: list[str]
+) -> list[concurrent.futures.Future[None]]:
+    """What the mailbox says on the loop is told through the futures: the thread goes on."""
+    limit = outbound.mailbox.max_body
+    for index, body in enumerate(bodies):
+        if len(body) > limit:
+            raise MessageTooLarge(len(body), limit, limit_of="the broker", index=index)
+    waits = [concurrent.futures.Future[None]() for _ in bodies]
+
+    def publish() -> None:
+        try:
+            confirmed = _publish(outbound, topic, bodies, keys)
+        except Exception as error:
+            for done in waits:
+                done.set_exception(error)
+            return
+        for done, confirmation in zip(waits, confirmed, strict=True):
+            confirmation.add_done_callback(copy_to(done))
+
+    outbound.loop.call_soon_threadsafe(publish)
+    return waits
