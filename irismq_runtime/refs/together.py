@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
-from irismq_runtime.errors import EncodeError, MessageTooLarge
+from irismq_runtime.errors import EncodeError, MessageTooLarge, NodeStopped
 from irismq_runtime.messaging import MAILBOX_CHANNEL
 from irismq_runtime.refs.foreign import foreign_bytes
 from irismq_runtime.refs.receipt import TellReceipt, copy_to
@@ -44,14 +44,14 @@ def tell_many(
     foreign: Form | None,
 ) -> list[TellReceipt]:
     """See `ServiceRef.tell_many`."""
+    if outbound.stopped is not None:
+        raise NodeStopped(outbound.stopped)
     with ExitStack() as spans:
         pack: Callable[[object], _Packed]
         if foreign is not None:
             pack = partial(_pack_foreign, foreign)
         elif outbound.tracing is not None:
-            pack = partial(
-                _pack_traced, outbound, outbound.tracing, address, codec, topic, spans
-            )
+            pack = partial(_pack_traced, outbound, outbound.tracing, address, codec, topic, spans)
         else:
             pack = partial(_pack, outbound, codec, topic)
         packed = _pack_each(pack, list(messages))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from actors import message
-from irismq_runtime.errors import EncodeError, MessageTooLarge
+from irismq_runtime.errors import EncodeError, MessageTooLarge, NodeStopped
 from tests.node.helpers import Add, World
 
 
@@ -86,3 +86,11 @@ async def test_many_tells_have_a_receipt_each_in_order(node, world, where):
     read = node.parts.outbound.packer.open_untrusted
     stored = [read(body).id for body in world.broker.bodies("test.counter")]
     assert stored == [receipt.id for receipt in receipts]
+
+
+@pytest.mark.parametrize("where", ["loop", "thread"])
+async def test_after_the_node_has_stopped_many_tells_say_so(world, where):
+    async with world.node() as node:
+        ref = node.ref("test.counter")
+    with pytest.raises(NodeStopped):
+        await tell_many(ref, [Add(1)], where)
