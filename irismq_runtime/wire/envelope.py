@@ -199,7 +199,7 @@ def verify_sealed_untrusted(
 
     None: it is signed in version 1 alone, and `keys` take that. Raises `SignatureError`.
     """
-    seal = headers.get(SEAL)
+    seal: bytes | None = headers.get(SEAL)
     if seal is None:
         if MAC in headers and not keys.old:
             raise NotFresh("it is signed in version 1, which does not say for what or when")
@@ -214,7 +214,7 @@ def verify_sealed_untrusted(
     keys.verify_seal_untrusted(place, memoryview(data)[: max(end, 0)], headers.get(KEY_ID), seal)
     if SIGNED not in headers:
         raise NotFresh("it does not say when it was signed")
-    return bytes(seal)
+    return seal
 
 
 def decode_envelope_untrusted(

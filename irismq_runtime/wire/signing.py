@@ -14,6 +14,7 @@ time is decided behind this file.
 from __future__ import annotations
 
 import hmac
+from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
@@ -37,6 +38,7 @@ _PLACES: Final = 1024
 _MIN_SECRET: Final = 16
 
 
+@lru_cache(maxsize=_PLACES)
 def place_of(verb: Verb, name: str) -> bytes:
     """What version 2 signs beside the envelope."""
     return f"{verb} {name}".encode("utf-8", "surrogatepass")
