@@ -1,6 +1,6 @@
 """What may stand around an actor: watchers, watched, timers, stash, promises.
 
-Most actors have none of these, so a cell makes this on demand. What an
+Most actors have none of these, so a slot makes this on demand. What an
 incarnation set up ends with it, in this order: its timers, its watches, the
 stash (back to the front of the inbox, in order), the answers it has promised
 (they fail, unless their deadlines came first), the callbacks that wait for its end.
@@ -56,28 +56,28 @@ class Bystanders:
         #: Called once when this incarnation is over.
         self.at_end: list[Callable[[], None]] = []
 
-    def put_away(self, cell: Ending) -> None:
-        """The incarnation is over, as `cell.exit` says."""
-        system = cell.system
+    def put_away(self, slot: Ending) -> None:
+        """The incarnation is over, as `slot.exit` says."""
+        system = slot.system
         for timer in tuple(self.timers):
             timer.cancel()
         watching, self.watching = self.watching, {}
         for ref in watching:
-            system.attempt(cell, ref.remove_watcher, cell.ref)
-        self.unstash(cell)
+            system.attempt(slot, ref.remove_watcher, slot.ref)
+        self.unstash(slot)
         owed, self.owed = self.owed, {}
         for parcel, due in owed.items():
             if due is not None:
                 due.cancel()
-            system.attempt(cell, parcel.fail, _unanswered(cell.exit))
+            system.attempt(slot, parcel.fail, _unanswered(slot.exit))
         at_end, self.at_end = self.at_end, []
         for callback in at_end:
-            system.attempt(cell, callback)
+            system.attempt(slot, callback)
 
-    def unstash(self, cell: Mailbox) -> None:
+    def unstash(self, slot: Mailbox) -> None:
         """Put what was stashed before what waits, in the order of stashing."""
         while self.stash:
-            cell.inbox.appendleft(self.stash.pop())
+            slot.inbox.appendleft(self.stash.pop())
 
     def tell_watchers(self, ref: ActorRef[Any], exit_: Exit) -> None:
         """The slot has ended: each watcher is told once."""
@@ -88,14 +88,14 @@ class Bystanders:
     @staticmethod
     def tell(watcher: ActorRef[Any], ref: ActorRef[Any], exit_: Exit, incarnation: int) -> None:
         """Put `Terminated` in the inbox of the watcher, full or not."""
-        cell = watcher._cell  # noqa: SLF001  # refs and cells are one module in two files
+        slot = watcher._slot  # noqa: SLF001  # refs and slots are one module in two files
         Bystanders.forget(watcher, ref)
-        if not cell.ended:
-            cell.put_system(Stamped(cell, Terminated(ref, exit_), incarnation))
+        if not slot.ended:
+            slot.put_system(Stamped(slot, Terminated(ref, exit_), incarnation))
 
     @staticmethod
     def forget(watcher: ActorRef[Any], ref: object) -> None:
         """`ref` has ended: `watcher` does not watch it any more, and keeps nothing of it."""
-        company = watcher._cell.bystanders  # noqa: SLF001  # as above
+        company = watcher._slot.bystanders  # noqa: SLF001  # as above
         if company is not None:
             company.watching.pop(ref, None)

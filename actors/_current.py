@@ -1,6 +1,6 @@
 """Who is running here: the actor in whose context this code was called.
 
-Every cell has a `contextvars.Context` of its own in which `current_cell` is
+Every slot has a `contextvars.Context` of its own in which `current_slot` is
 set, so code that an actor calls, and tasks that it spawns, know their actor.
 The asks in hand are a different matter: a task may outlive the message that
 spawned it. A `Frame` belongs to one message and says whether that is still in
@@ -13,17 +13,17 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from actors._cell import Cell
+    from actors._slot import Slot
     from actors.ref import ActorRef
     from actors.system import System
 
 __all__ = [
     "Frame",
     "current_actor",
-    "current_cell",
     "current_chain",
     "current_frame",
     "current_ref",
+    "current_slot",
     "current_system",
 ]
 
@@ -38,26 +38,26 @@ class Frame:
         self.chain = chain
 
 
-current_cell: ContextVar[Cell | None] = ContextVar("actors.current_cell", default=None)
+current_slot: ContextVar[Slot | None] = ContextVar("actors.current_slot", default=None)
 current_frame: ContextVar[Frame | None] = ContextVar("actors.current_frame", default=None)
 
 
 def current_actor() -> Any:
     """The actor whose code calls this, None outside of actors."""
-    cell = current_cell.get()
-    return None if cell is None else cell.actor
+    slot = current_slot.get()
+    return None if slot is None else slot.actor
 
 
 def current_ref() -> ActorRef[Any] | None:
     """The ref of the actor whose code calls this, None outside of actors."""
-    cell = current_cell.get()
-    return None if cell is None else cell.ref
+    slot = current_slot.get()
+    return None if slot is None else slot.ref
 
 
 def current_system() -> System | None:
     """The system of the actor whose code calls this, None outside of actors."""
-    cell = current_cell.get()
-    return None if cell is None else cell.system
+    slot = current_slot.get()
+    return None if slot is None else slot.system
 
 
 def current_chain() -> tuple[str, ...]:
@@ -65,5 +65,5 @@ def current_chain() -> tuple[str, ...]:
 
     Empty outside of a handler, and in a task whose handler has returned.
     """
-    cell = current_cell.get()
-    return () if cell is None else cell.asking_chain()
+    slot = current_slot.get()
+    return () if slot is None else slot.asking_chain()

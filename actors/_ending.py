@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from actors._failure import crashed, meant
 from actors._in_hand import InHand
 from actors._parcels import INTERRUPT
-from actors._states import CellState
+from actors._states import SlotState
 from actors._stopping import Stop, StopFuture
 from actors.exits import Exit
 
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Ending"]
 
-#: Held by a thread that makes the control lane of a cell, which happens once in a life.
+#: Held by a thread that makes the control lane of a slot, which happens once in a life.
 _making_control = threading.Lock()
 
 
 class Ending(InHand):
-    """The part of a cell that brings incarnations and the slot to their end."""
+    """The part of a slot that brings incarnations and the slot to their end."""
 
     __slots__ = (
         "_hooking",
@@ -56,7 +56,7 @@ class Ending(InHand):
     def __init__(self, system: System, actor_class: type) -> None:
         super().__init__(system, actor_class)
         self.control: deque[Any] | tuple[()] = ()
-        self.state = CellState.NEW
+        self.state = SlotState.NEW
         self.actor: Any = None
         #: The supervisor's ref; None for a root, which the system's shutdown ends.
         self.parent: ActorRef[Any] | None = None
@@ -97,7 +97,7 @@ class Ending(InHand):
 
     def is_leaving(self) -> bool:
         """True while the last hook of an actor runs that nobody will start again."""
-        return self.state is CellState.STOPPING and self.on_down is None and self.parent is None
+        return self.state is SlotState.STOPPING and self.on_down is None and self.parent is None
 
     def exit_soon(self, reason: ExitReason, error: BaseException | None = None) -> None:
         """End this incarnation as the actor's own wish, with that reason. Any thread.
@@ -127,7 +127,7 @@ class Ending(InHand):
         called again, with less patience, while a first call waits; and while
         the slot is starting, which then fails.
         """
-        if self.state in {CellState.NEW, CellState.DOWN, CellState.ENDED}:
+        if self.state in {SlotState.NEW, SlotState.DOWN, SlotState.ENDED}:
             return self.exit or self.make_exit(reason)
         waiter: asyncio.Future[Exit] = self.system.loop.create_future()
         self.await_stop(waiter)
@@ -193,7 +193,7 @@ class Ending(InHand):
             self.system.report_hook_failure(self, "its last turn", error)
             return
         exit_ = self.make_exit("crash", error)
-        self.state = CellState.STOPPING
+        self.state = SlotState.STOPPING
         crashed(self, self.in_hand, error, exit_, taken=self.taken or self.in_hand is None)
         self.over(exit_)
 
@@ -207,7 +207,7 @@ class Ending(InHand):
 
     def fold(self, exit_: Exit) -> list[asyncio.Future[Exit] | StopFuture]:
         """Put the incarnation away; gives those who asked for its end."""
-        self.state = CellState.DOWN
+        self.state = SlotState.DOWN
         self.down = True
         self.scheduled = False
         self.exit = exit_
@@ -290,7 +290,7 @@ class Ending(InHand):
         What waits becomes dead letters, asks fail with `ActorDeadError`,
         watchers get `Terminated`, then the lifecycle hooks are told.
         """
-        if self.state not in {CellState.NEW, CellState.DOWN, CellState.ENDED}:
+        if self.state not in {SlotState.NEW, SlotState.DOWN, SlotState.ENDED}:
             await self.stop(timeout=0)
         if self.ended:
             return
@@ -301,7 +301,7 @@ class Ending(InHand):
     def finish(self, exit_: Exit) -> None:
         """The part of `end` that waits for nothing."""
         self.exit = exit_
-        self.state = CellState.ENDED
+        self.state = SlotState.ENDED
         self.ended = True
         self.limit = -1
         self.scheduled = False

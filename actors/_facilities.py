@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     import pykka
 
-    from actors._loop_cell import LoopCell
-    from actors._thread_cell import ThreadCell
+    from actors._loop_slot import LoopSlot
+    from actors._thread_slot import ThreadSlot
     from actors.context import Context
     from actors.ref import ActorRef
     from actors.system import System
@@ -38,7 +38,7 @@ __all__ = ["Facilities"]
 
 
 class _NotStarted:
-    """Stands for the cell of an instance that nobody started.
+    """Stands for the slot of an instance that nobody started.
 
     Not a `__getattr__`, which would make every attribute of every actor slow.
     """
@@ -75,7 +75,7 @@ class Facilities:
     __owned__: ClassVar[bool] = False
     #: What leaves a handler fails its message and is no crash: of those on whom others depend.
     __enduring__: ClassVar[bool] = False
-    _cell: LoopCell | ThreadCell = _NotStarted()  # type: ignore[assignment]  # until the cell sets it
+    _slot: LoopSlot | ThreadSlot = _NotStarted()  # type: ignore[assignment]  # until the slot sets it
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -85,7 +85,7 @@ class Facilities:
         cls.__hooks__ = Hooks.of(cls)
 
     def __init__(self, *_args: Any, **_kwargs: Any) -> None:
-        # The cell binds the instance before the constructor runs, so there is
+        # The slot binds the instance before the constructor runs, so there is
         # nothing left of Pykka's constructor to do.
         pass
 
@@ -107,36 +107,36 @@ class Facilities:
     @property
     def actor_ref(self) -> ActorRef[Any]:
         """The ref of this actor, the same in every incarnation."""
-        return self._cell.ref
+        return self._slot.ref
 
     @property
     def actor_urn(self) -> str:
         """The name of this actor's slot."""
-        return self._cell.urn
+        return self._slot.urn
 
     @property
     def actor_inbox(self) -> Any:
         """The inbox, with the methods of Pykka's."""
-        return self._cell.pykka_inbox()
+        return self._slot.pykka_inbox()
 
     @property
     def actor_stopped(self) -> Any:
         """The event that is set when the slot has ended."""
-        return self._cell.stopped_event()
+        return self._slot.stopped_event()
 
     @property
     def system(self) -> System:
         """The system in which this actor lives."""
-        return self._cell.system
+        return self._slot.system
 
     @property
     def context(self) -> Context:
         """Sender, deadline, attempt, headers of the message in hand."""
-        return self._cell.message_context()
+        return self._slot.message_context()
 
     def stop(self) -> None:
         """End this incarnation after the message in hand, before what waits."""
-        self._own_cell().request_stop()
+        self._own_slot().request_stop()
 
     def watch(self, ref: Any) -> None:
         """Get a `Terminated(ref, exit)` when `ref` has ended, at once if it has.
@@ -144,23 +144,23 @@ class Facilities:
         A restart of it is not an end. The watch dies with this incarnation:
         set it in `on_start`. Watching twice gives one message.
         """
-        cell = self._own_cell()
-        ref.add_watcher(cell.ref)
-        cell.company().watching[ref] = None
+        slot = self._own_slot()
+        ref.add_watcher(slot.ref)
+        slot.company().watching[ref] = None
 
     def unwatch(self, ref: Any) -> None:
         """Take `watch` back. A message that is in the inbox already stays."""
-        cell = self._own_cell()
-        cell.company().watching.pop(ref, None)
-        ref.remove_watcher(cell.ref)
+        slot = self._own_slot()
+        slot.company().watching.pop(ref, None)
+        ref.remove_watcher(slot.ref)
 
     def send_after(self, delay: float, message: Any) -> Timer:
         """Send `message` to oneself in `delay` seconds, in this incarnation."""
-        return Timer(self._own_cell(), delay, message, None)
+        return Timer(self._own_slot(), delay, message, None)
 
     def send_every(self, period: float, message: Any) -> Timer:
         """Send `message` to oneself every `period` seconds, in this incarnation."""
-        return Timer(self._own_cell(), need(POSITIVE_SECONDS, "period", period), message, period)
+        return Timer(self._own_slot(), need(POSITIVE_SECONDS, "period", period), message, period)
 
     def stash(self) -> None:
         """Put the message in hand aside, with whoever waits for its answer.
@@ -168,15 +168,15 @@ class Facilities:
         Raises `StashFull`. What is aside when the incarnation ends goes back
         to the front of the inbox.
         """
-        self._own_cell().put_aside()
+        self._own_slot().put_aside()
 
     def unstash_all(self) -> None:
         """Put what is aside before what waits, in the order it was put aside."""
-        cell = self._own_cell()
-        if cell.bystanders is not None:
-            cell.bystanders.unstash(cell)
-            if cell.control:
-                cell.inbox.appendleft(INTERRUPT)
+        slot = self._own_slot()
+        if slot.bystanders is not None:
+            slot.bystanders.unstash(slot)
+            if slot.control:
+                slot.inbox.appendleft(INTERRUPT)
 
     def forward(self, ref: ActorRef[Any]) -> None:
         """Pass the message in hand on to `ref`, which answers in this one's place.
@@ -184,7 +184,7 @@ class Facilities:
         Sender, deadline and context go with it. When `ref` is full or dead,
         the asker gets that error, and a plain tell becomes a dead letter.
         """
-        self._own_cell().pass_on(ref)
+        self._own_slot().pass_on(ref)
 
     def reply_later(self) -> Reply:
         """Promise the answer of the message in hand: call the `Reply` when it is there.
@@ -192,8 +192,8 @@ class Facilities:
         The handler returns meanwhile and others run. The promise ends with the
         asker's deadline, and the end of this incarnation fails the ask.
         """
-        cell = self._own_cell()
-        return Reply(cell, cell.promise())
+        slot = self._own_slot()
+        return Reply(slot, slot.promise())
 
     def become(self, handler: Callable[[Any], Any] | None) -> None:
         """Give the messages that follow to `handler(message)`; None: as before.
@@ -201,12 +201,12 @@ class Facilities:
         It takes the place of the handler table and of `on_receive` until this
         incarnation ends.
         """
-        cell = self._own_cell()
+        slot = self._own_slot()
         if handler is None:
-            cell.lookup = self.__handlers__
+            slot.lookup = self.__handlers__
         else:
-            cell.lookup = Lookup({}, lambda _, message: handler(message), FIXED)
-        cell.inbox.appendleft(INTERRUPT)
+            slot.lookup = Lookup({}, lambda _, message: handler(message), FIXED)
+        slot.inbox.appendleft(INTERRUPT)
 
     def unhandled(self, message: Any) -> None:
         """What happens to a message that no handler takes.
@@ -214,21 +214,21 @@ class Facilities:
         It is logged and becomes a dead letter with the reason "unhandled". An
         ask, and a message that a transport brought, are refused with the reason.
         """
-        self._cell.unhandled(message)
+        self._slot.unhandled(message)
         kind = type(message).__name__
-        if self.context.kind == "ask" or isinstance(self._cell.in_hand, Delivery):
+        if self.context.kind == "ask" or isinstance(self._slot.in_hand, Delivery):
             raise Unhandled(f"{type(self).__name__} does not handle {kind}")
 
-    def _own_cell(self) -> LoopCell | ThreadCell:
-        """The cell, while it is this instance that lives there.
+    def _own_slot(self) -> LoopSlot | ThreadSlot:
+        """The slot, while it is this instance that lives there.
 
         A thread or task that was abandoned may still run: what it asks for must
         not happen to the incarnation after it.
         """
-        cell = self._cell
-        if cell.actor is not self:
-            raise ActorDeadError(f"this incarnation of {cell.ref}", cell.exit)
-        return cell
+        slot = self._slot
+        if slot.actor is not self:
+            raise ActorDeadError(f"this incarnation of {slot.ref}", slot.exit)
+        return slot
 
     @staticmethod
     def _create_actor_inbox() -> NoReturn:
@@ -244,5 +244,5 @@ class Facilities:
 
 def _describe(actor: Facilities) -> str:
     """The class and the urn, as Pykka's actors show themselves."""
-    cell = vars(actor).get("_cell")
-    return f"{type(actor).__name__} ({cell.urn if cell is not None else 'not started'})"
+    slot = vars(actor).get("_slot")
+    return f"{type(actor).__name__} ({slot.urn if slot is not None else 'not started'})"

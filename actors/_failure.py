@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 __all__ = ["again_later", "crashed", "endured", "meant", "settle_failed", "tell_ended"]
 
 
-def endured(cell: Ending, item: Any, error: BaseException, *, taken: bool) -> None:
+def endured(slot: Ending, item: Any, error: BaseException, *, taken: bool) -> None:
     """The handler of `item` failed, and its actor lives on all the same.
 
     Whoever waits is told of a crash, so that what is stored comes again.
     """
-    exit_ = cell.make_exit("crash", error)
-    system = cell.system
+    exit_ = slot.make_exit("crash", error)
+    system = slot.system
     if not taken:
         outcome = Outcome("crashed", error=error, exit=exit_)
-        system.attempt(cell, settle_failed, cell, item, outcome)
-    system.report_hook_failure(cell, f"handling {exit_.message_type}", error)
+        system.attempt(slot, settle_failed, slot, item, outcome)
+    system.report_hook_failure(slot, f"handling {exit_.message_type}", error)
 
 
-def meant(cell: Ending, actor: Any, error: BaseException, item: Any = None) -> Outcome | None:
+def meant(slot: Ending, actor: Any, error: BaseException, item: Any = None) -> Outcome | None:
     """The outcome that the handler of `item` meant by raising `error`; None for a crash.
 
     Nobody waits for the answer of what the runtime itself put there (`after_start`).
@@ -48,38 +48,38 @@ def meant(cell: Ending, actor: Any, error: BaseException, item: Any = None) -> O
     try:
         return outcome_of(error, getattr(actor, "refuses", ()))
     except BaseException as slip:
-        cell.system.report_hook_failure(cell, "what the error of a handler means", slip)
+        slot.system.report_hook_failure(slot, "what the error of a handler means", slip)
         return None
 
 
-def crashed(cell: Ending, item: Any, error: BaseException, exit_: Exit, *, taken: bool) -> None:
+def crashed(slot: Ending, item: Any, error: BaseException, exit_: Exit, *, taken: bool) -> None:
     """The handler of `item` crashed: tell whoever waits, keep or bury the message."""
-    system = cell.system
+    system = slot.system
     if not taken:
         outcome = Outcome("crashed", error=error, exit=exit_)
-        system.attempt(cell, settle_failed, cell, item, outcome)
-    system.attempt(cell, system.report_crash, cell, exit_)
+        system.attempt(slot, settle_failed, slot, item, outcome)
+    system.attempt(slot, system.report_crash, slot, exit_)
 
 
-def settle_failed(cell: InHand, item: Any, outcome: Outcome) -> None:
+def settle_failed(slot: InHand, item: Any, outcome: Outcome) -> None:
     """Tell whoever waits for `item` how it ended."""
     if isinstance(item, Parcel):
         item.fail(outcome)
     else:
-        tell_ended(cell, item, outcome)
+        tell_ended(slot, item, outcome)
 
 
-def tell_ended(cell: InHand, message: Any, outcome: Outcome, attempt: int | None = 1) -> None:
+def tell_ended(slot: InHand, message: Any, outcome: Outcome, attempt: int | None = 1) -> None:
     """A tell was not handled to its end. `attempt` None: never try it again."""
-    system = cell.system
-    retries = getattr(cell.actor_class, "crash_retries", 0)
+    system = slot.system
+    retries = getattr(slot.actor_class, "crash_retries", 0)
     if outcome.kind == "crashed" and attempt is not None and attempt <= retries:
-        cell.inbox.appendleft(Again(cell, message, attempt + 1))
+        slot.inbox.appendleft(Again(slot, message, attempt + 1))
     elif outcome.kind == "refused":
         if system.events.active:
-            system.events.emit("tell.refused", ref=cell.ref, message=message, error=outcome.error)
+            system.events.emit("tell.refused", ref=slot.ref, message=message, error=outcome.error)
     else:
-        system.dead_letters.record(message, cell.ref, _reason(outcome), outcome.exit)
+        system.dead_letters.record(message, slot.ref, _reason(outcome), outcome.exit)
 
 
 def _reason(outcome: Outcome) -> str:
@@ -88,7 +88,7 @@ def _reason(outcome: Outcome) -> str:
     return "killed" if outcome.kind == "dead" else outcome.kind
 
 
-def again_later(cell: InHand, item: Any, after: float | None) -> bool:
+def again_later(slot: InHand, item: Any, after: float | None) -> bool:
     """Bring `item` back in `after` seconds. False: its transport does that."""
     if isinstance(item, Delivery):
         return False
@@ -97,6 +97,6 @@ def again_later(cell: InHand, item: Any, after: float | None) -> bool:
     elif isinstance(item, Ask):
         item.again()
     elif not isinstance(item, Stamped):
-        item = Again(cell, item, 2)
-    cell.system.call_on_loop(cell.put_later, item, after or 0.0)
+        item = Again(slot, item, 2)
+    slot.system.call_on_loop(slot.put_later, item, after or 0.0)
     return True

@@ -20,7 +20,7 @@ from actors.inbox import PykkaParcel
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from actors._cell import Cell
+    from actors._slot import Slot
     from actors.handlers import Handler
 
 __all__ = ["FIXED", "AfterStart"]
@@ -41,9 +41,9 @@ class AfterStart(Internal):
         self._incarnation = incarnation
         self.message = _Continue()
 
-    def admit(self, cell: Cell) -> bool:
+    def admit(self, slot: Slot) -> bool:
         """Only in the incarnation that has just started."""
-        return cell.incarnation == self._incarnation
+        return slot.incarnation == self._incarnation
 
 
 def _continue(actor: Any, _message: _Continue) -> Any:
@@ -65,7 +65,7 @@ def _set(actor: Any, message: messages.ProxySetAttr) -> Any:
 
 
 def _stop(actor: Any, _message: Any) -> Any:
-    actor.actor_ref._cell.request_stop()  # noqa: SLF001  # refs and cells are one module in two files
+    actor.actor_ref._slot.request_stop()  # noqa: SLF001  # refs and slots are one module in two files
 
 
 FIXED: Final[Mapping[type, Handler | None]] = {

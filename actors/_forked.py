@@ -19,7 +19,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from actors import system as systems
-from actors._thread_cell import ThreadCell
+from actors._thread_slot import ThreadSlot
 from actors.errors import ForkedProcess
 from actors.system import System
 
@@ -102,13 +102,13 @@ def _in_child() -> None:
             continue
         forked_on_its_loop = system.thread_id == me and system.loop.is_running()
         loop = system.loop
-        for cell in system.cells():
-            cell.limit = -1
-            cell.scheduled = False
-            if isinstance(cell, ThreadCell) and cell.run is not None:
+        for slot in system.slots():
+            slot.limit = -1
+            slot.scheduled = False
+            if isinstance(slot, ThreadSlot) and slot.run is not None:
                 # Its thread is the one that forked, or is not here: it does nothing more.
-                cell.run.lock = threading.Lock()
-                cell.run.abandoned = True
+                slot.run.lock = threading.Lock()
+                slot.run.abandoned = True
         system.__class__ = ForkedSystem
         if forked_on_its_loop:
             loop.call_soon(_leave)

@@ -2,7 +2,7 @@
 
 A handler may look at the context, put the message aside, pass it on to another
 actor, or promise an answer for later. In the last three cases it is `taken`
-out of the cell's hands, and the cell then neither answers nor buries it.
+out of the slot's hands, and the slot then neither answers nor buries it.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class InHand(Mailbox):
             raise RuntimeError("forward() passes the message in hand on, and there is none in hand")
         self.taken = True
         if isinstance(item, Ask | Delivery):
-            ref._cell.put_parcel(item)  # noqa: SLF001  # refs and cells are one module in two files
+            ref._slot.put_parcel(item)  # noqa: SLF001  # refs and slots are one module in two files
             return
         message = item.message if isinstance(item, Parcel) else item
         try:

@@ -1,6 +1,6 @@
 """The mailbox of a slot: two lanes, bounded, and never silent.
 
-User messages wait in `inbox`, control messages in the cell's `control` lane,
+User messages wait in `inbox`, control messages in the slot's `control` lane,
 which goes first. The inbox outlives incarnations. It is bounded by count; the
 limit of an ended slot is -1, so that the sender's one comparison finds that
 too. What the runtime itself has to say (`Terminated`, a retry) is let in even
@@ -53,7 +53,7 @@ class Mailbox:
         self.system = system
         self.actor_class: type[Any] = actor_class
         self.serial = system.next_serial()
-        self.ref: ActorRef[Any] = system.ref_class(self)  # type: ignore[arg-type]  # the cell is the only kind of mailbox
+        self.ref: ActorRef[Any] = system.ref_class(self)  # type: ignore[arg-type]  # the slot is the only kind of mailbox
         self.inbox: deque[Any] = deque()
         limit: int | None = getattr(actor_class, "inbox_limit", None)
         self.limit: int = system.inbox_limit if limit is None else limit

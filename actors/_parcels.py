@@ -16,8 +16,8 @@ from actors.context import EMPTY, Context
 from actors.delivery import Outcome, Parcel
 
 if TYPE_CHECKING:
-    from actors._cell import Cell
     from actors._mailbox import Mailbox
+    from actors._slot import Slot
 
 __all__ = ["INTERRUPT", "Again", "Internal", "Interrupt", "Stamped"]
 
@@ -25,14 +25,14 @@ __all__ = ["INTERRUPT", "Again", "Internal", "Interrupt", "Stamped"]
 class Again(Parcel):
     """A plain tell on its second or later attempt."""
 
-    __slots__ = ("_cell", "attempt", "message")
+    __slots__ = ("_slot", "attempt", "message")
 
-    def __init__(self, cell: Mailbox, message: Any, attempt: int) -> None:
-        self._cell = cell
+    def __init__(self, slot: Mailbox, message: Any, attempt: int) -> None:
+        self._slot = slot
         self.message = message
         self.attempt = attempt
 
-    def admit(self, cell: Cell) -> bool:  # noqa: ARG002  # every parcel has the parameter
+    def admit(self, slot: Slot) -> bool:  # noqa: ARG002  # every parcel has the parameter
         """Always worth it."""
         return True
 
@@ -45,24 +45,24 @@ class Again(Parcel):
 
     def fail(self, outcome: Outcome) -> None:
         """As a plain tell ends."""
-        self._cell.tell_failed(self.message, outcome, self.attempt)
+        self._slot.tell_failed(self.message, outcome, self.attempt)
 
 
 class Stamped(Parcel):
     """A message for one incarnation."""
 
-    __slots__ = ("_cell", "incarnation", "message")
+    __slots__ = ("_slot", "incarnation", "message")
 
-    def __init__(self, cell: Mailbox, message: Any, incarnation: int) -> None:
-        self._cell = cell
+    def __init__(self, slot: Mailbox, message: Any, incarnation: int) -> None:
+        self._slot = slot
         self.message = message
         self.incarnation = incarnation
 
-    def admit(self, cell: Cell) -> bool:
+    def admit(self, slot: Slot) -> bool:
         """Only for the incarnation it was meant for; a stale one is recorded."""
-        if self.incarnation == cell.incarnation:
+        if self.incarnation == slot.incarnation:
             return True
-        cell.system.dead_letters.record(self.message, cell.ref, "of an earlier incarnation")
+        slot.system.dead_letters.record(self.message, slot.ref, "of an earlier incarnation")
         return False
 
     def context(self) -> Context:
@@ -74,7 +74,7 @@ class Stamped(Parcel):
 
     def fail(self, outcome: Outcome) -> None:
         """As a plain tell ends, but never again in another incarnation."""
-        self._cell.tell_failed(self.message, outcome, None)
+        self._slot.tell_failed(self.message, outcome, None)
 
 
 class Internal(Parcel):
@@ -84,7 +84,7 @@ class Internal(Parcel):
 
     message: Any = None
 
-    def admit(self, cell: Cell) -> bool:  # noqa: ARG002  # every parcel has the parameter
+    def admit(self, slot: Slot) -> bool:  # noqa: ARG002  # every parcel has the parameter
         """There is nothing to handle."""
         return False
 

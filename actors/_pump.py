@@ -1,6 +1,6 @@
 """How a loop actor takes its messages.
 
-An idle actor holds no task. A message schedules one callback per cell; the
+An idle actor holds no task. A message schedules one callback per slot; the
 callback calls plain handlers in place, one after another, until the budget of
 messages or of time is spent, then lets others have the loop. The first handler
 that is a coroutine gets a task, made on demand, in which the messages after it
@@ -31,12 +31,12 @@ from time import monotonic
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final
 
-from actors._cell import Cell
 from actors._current import Frame, current_frame
 from actors._failure import again_later, crashed, endured, meant, settle_failed
 from actors._fixed import AfterStart
 from actors._parcels import INTERRUPT
-from actors._states import CellState
+from actors._slot import Slot
+from actors._states import SlotState
 from actors.delivery import Outcome, Parcel
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ BUDGET: Final = 256
 #: Turns that end with a changed context, one right after another.
 CHANGES: Final = range(64)
 
-RUNNING: Final = CellState.RUNNING
+RUNNING: Final = SlotState.RUNNING
 
 
 class _Go(enum.Enum):
@@ -75,7 +75,7 @@ class _Go(enum.Enum):
 ON: Final = _Go.ON
 
 
-class Pump(Cell):
+class Pump(Slot):
     """A slot whose handlers are called on the loop."""
 
     __slots__ = ("_awaiting", "_cancelling", "_own", "lookup", "since", "task")
@@ -140,7 +140,7 @@ class Pump(Cell):
         return None
 
     def run_in_task(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        """Make the task of this cell.
+        """Make the task of this slot.
 
         Not through the loop's task factory: a task that runs its first step
         before it is known here would not know itself either.
@@ -376,7 +376,7 @@ class Pump(Cell):
         if outcome is None:
             self.handled += taken
             exit_ = self.make_exit("crash", error)
-            self.state = CellState.STOPPING
+            self.state = SlotState.STOPPING
             crashed(self, item, error, exit_, taken=self.taken)
             self.begin_crash(error, exit_)
             return False

@@ -61,18 +61,18 @@ class Reports:
         self.counters.late_answers += 1
         if self.events.active:
             self.events.emit(
-                "ask.late_answer", ref=ask.cell.ref, message_type=class_name(ask.message)
+                "ask.late_answer", ref=ask.slot.ref, message_type=class_name(ask.message)
             )
 
-    def report_crash(self, cell: Ending, exit_: Exit) -> None:
+    def report_crash(self, slot: Ending, exit_: Exit) -> None:
         """A handler crashed; its supervisor reports, else the log has it here."""
-        self.past_of(cell.actor_class).crashes += 1
+        self.past_of(slot.actor_class).crashes += 1
         if self.events.active:
-            self.events.emit("actor.crashed", ref=cell.ref, exit=exit_)
-        if cell.on_down is None:
-            self._log_error(cell, exit_.error, f"handling {exit_.message_type}")
+            self.events.emit("actor.crashed", ref=slot.ref, exit=exit_)
+        if slot.on_down is None:
+            self._log_error(slot, exit_.error, f"handling {exit_.message_type}")
 
-    def attempt(self, cell: Ending, step: Callable[..., object], *args: Any) -> None:
+    def attempt(self, slot: Ending, step: Callable[..., object], *args: Any) -> None:
         """Take one step of an end that the next ones do not depend on.
 
         What it raises is reported: an end is never left in its middle.
@@ -80,34 +80,34 @@ class Reports:
         try:
             step(*args)
         except BaseException as error:
-            self.report_hook_failure(cell, getattr(step, "__name__", "a step of its end"), error)
+            self.report_hook_failure(slot, getattr(step, "__name__", "a step of its end"), error)
 
-    def report_hook_failure(self, cell: Ending, hook: str, error: BaseException) -> None:
+    def report_hook_failure(self, slot: Ending, hook: str, error: BaseException) -> None:
         """`on_stop`, `on_failure` or a lifecycle hook raised."""
-        self._log_error(cell, error, hook)
+        self._log_error(slot, error, hook)
 
     @staticmethod
-    def _log_error(cell: Ending, error: BaseException | None, doing: str) -> None:
+    def _log_error(slot: Ending, error: BaseException | None, doing: str) -> None:
         # What Pykka's words do not say is in the record.
-        extra = {"actor_urn": cell.urn, "actor_doing": doing}
+        extra = {"actor_urn": slot.urn, "actor_doing": doing}
         seen = None if error is None else exc_info_of(error)
         try:
-            logger.error("Unhandled exception in %s:", cell.ref, exc_info=seen, extra=extra)
+            logger.error("Unhandled exception in %s:", slot.ref, exc_info=seen, extra=extra)
         except BaseException:
             # A filter or a handler of the program's logging: it has no part in an actor's end.
             return
 
-    def report_start_failure(self, cell: Ending, error: BaseException) -> None:
+    def report_start_failure(self, slot: Ending, error: BaseException) -> None:
         """An actor that nobody supervises did not start."""
-        self._log_error(cell, error, "on_start")
+        self._log_error(slot, error, "on_start")
 
-    def report_unhandled(self, cell: InHand, message: Any) -> None:
+    def report_unhandled(self, slot: InHand, message: Any) -> None:
         """No handler takes the message."""
         # Its type alone: what is in a message may be nobody's business but its actor's.
-        logger.warning("Unexpected message received by %s: %s", cell.ref, class_name(message))
+        logger.warning("Unexpected message received by %s: %s", slot.ref, class_name(message))
 
-    def report_stuck(self, cell: Ending, what: str, running: str) -> None:
+    def report_stuck(self, slot: Ending, what: str, running: str) -> None:
         """Something that does not end was abandoned: say its name and what it ran."""
         if self.events.active:
-            self.events.emit("actor.stuck", ref=cell.ref, what=what, running=running)
-        logger.error("%s did not end and was abandoned: %s ran\n%s", cell.ref, what, running)
+            self.events.emit("actor.stuck", ref=slot.ref, what=what, running=running)
+        logger.error("%s did not end and was abandoned: %s ran\n%s", slot.ref, what, running)

@@ -1,13 +1,13 @@
-"""The states of a slot; _cell.py draws the way between them."""
+"""The states of a slot; _slot.py draws the way between them."""
 
 from __future__ import annotations
 
 import enum
 
-__all__ = ["CellState"]
+__all__ = ["SlotState"]
 
 
-class CellState(enum.Enum):
+class SlotState(enum.Enum):
     """Where a slot is in its life."""
 
     NEW = "new"

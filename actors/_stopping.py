@@ -25,11 +25,11 @@ __all__ = ["Stop", "StopFuture"]
 class StopFuture(Future[bool]):
     """True when the actor was alive and has stopped, False when it was dead."""
 
-    __slots__ = ("_cell",)
+    __slots__ = ("_slot",)
 
-    def __init__(self, cell: Ending) -> None:
+    def __init__(self, slot: Ending) -> None:
         super().__init__()
-        self._cell = cell
+        self._slot = slot
 
     def resolve(self, *, value: bool) -> None:
         """Resolve unless somebody has. Loop thread."""
@@ -37,12 +37,12 @@ class StopFuture(Future[bool]):
             self._resolve(value, None)
 
     def _loop_thread(self) -> int:
-        return self._cell.system.thread_id
+        return self._slot.system.thread_id
 
     def _wait(self) -> Generator[Any, None, None]:
-        if asyncio.current_task() is self._cell.handler_task():
+        if asyncio.current_task() is self._slot.handler_task():
             raise BlockingCall(
-                f"{self._cell.ref} cannot wait for its own end; call stop() and return"
+                f"{self._slot.ref} cannot wait for its own end; call stop() and return"
             )
         yield from super()._wait()
 

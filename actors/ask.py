@@ -11,7 +11,7 @@ from asyncio import CancelledError
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from actors._current import current_cell
+from actors._current import current_slot
 from actors.context import Context
 from actors.delivery import Outcome, Parcel
 from actors.errors import (
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Generator
 
-    from actors._cell import Cell
+    from actors._slot import Slot
 
 __all__ = ["Ask", "OwnAsk", "error_for_caller"]
 
@@ -47,9 +47,9 @@ class Ask(Future[T], Parcel, Generic[T]):
         "_chain",
         "_pending",
         "_waiter",
-        "cell",
         "deadline",
         "message",
+        "slot",
         "timeout",
     )
 
@@ -59,12 +59,12 @@ class Ask(Future[T], Parcel, Generic[T]):
 
     def __init__(  # noqa: PLR0917  # made in one place, on the hot path
         self,
-        cell: Cell,
+        slot: Slot,
         message: Any,
         pending: dict[Ask[Any], float],
         timeout: float,
         deadline: float,
-        asked_by: Cell | None,
+        asked_by: Slot | None,
         chain: tuple[str, ...],
     ) -> None:
         self._done = False
@@ -73,7 +73,7 @@ class Ask(Future[T], Parcel, Generic[T]):
         self._waiters = []
         #: The first task that awaits this on the loop of the system; others in `_waiters`.
         self._waiter: asyncio.Future[None] | None = None
-        self.cell = cell
+        self.slot = slot
         self.message = message
         self.timeout = timeout
         self.deadline = deadline
@@ -89,15 +89,15 @@ class Ask(Future[T], Parcel, Generic[T]):
         if self._pending.pop(self, None) is None:
             return False
         message_type = class_name(self.message)
-        if not self.cell.keep_promise(self):
-            self.cell.cancel_in_hand(self)
-        self._resolve(None, AskCancelled(self.cell.ref, message_type))
+        if not self.slot.keep_promise(self):
+            self.slot.cancel_in_hand(self)
+        self._resolve(None, AskCancelled(self.slot.ref, message_type))
         return True
 
-    def admit(self, cell: Cell) -> bool:
+    def admit(self, slot: Slot) -> bool:
         """Start, unless it is resolved: expired, or given up by its caller."""
         if self._done:
-            cell.system.counters.expired += 1
+            slot.system.counters.expired += 1
             return False
         return True
 
@@ -122,7 +122,7 @@ class Ask(Future[T], Parcel, Generic[T]):
     def reply(self, value: Any) -> None:
         """Give the answer to the caller, unless it is too late."""
         if self._pending.pop(self, None) is None:
-            self.cell.system.late_answer(self)
+            self.slot.system.late_answer(self)
             return
         self._value = value
         self._done = True
@@ -134,17 +134,17 @@ class Ask(Future[T], Parcel, Generic[T]):
     def fail(self, outcome: Outcome) -> None:
         """Give the error to the caller, unless it is too late."""
         if self._pending.pop(self, None) is None:
-            self.cell.system.late_answer(self)
+            self.slot.system.late_answer(self)
             return
-        self._resolve(None, error_for_caller(self.cell.ref, outcome))
+        self._resolve(None, error_for_caller(self.slot.ref, outcome))
 
     def give_up(self, error: BaseException) -> bool:
         """Fail with `error` if nothing has resolved it yet. Any thread."""
         if self._pending.pop(self, None) is None:
             return False
         self._resolve(None, error)
-        if self.cell.keep_promise(self):
-            self.cell.system.counters.expired += 1
+        if self.slot.keep_promise(self):
+            self.slot.system.counters.expired += 1
         return True
 
     def expire(self) -> None:
@@ -154,7 +154,7 @@ class Ask(Future[T], Parcel, Generic[T]):
     def late(self) -> None:
         """Count the answer, unless it is no answer to a caller who has given up."""
         if self._done:
-            self.cell.system.late_answer(self)
+            self.slot.system.late_answer(self)
 
     def again(self) -> None:
         """Its handler asked for one more try: the context counts it."""
@@ -163,7 +163,7 @@ class Ask(Future[T], Parcel, Generic[T]):
 
     def _timeout_error(self, waited: float) -> AskTimeout:
         return AskTimeout(
-            self.cell.ref, class_name(self.message), waited, self.cell.whereabouts(self)
+            self.slot.ref, class_name(self.message), waited, self.slot.whereabouts(self)
         )
 
     def _timed_out(self, waited: float) -> AskTimeout:
@@ -172,15 +172,15 @@ class Ask(Future[T], Parcel, Generic[T]):
     def _claim(self) -> None:
         super()._claim()
         self._pending.pop(self, None)
-        self.cell.keep_promise(self)
+        self.slot.keep_promise(self)
 
-    def moved(self, cell: Cell) -> None:
+    def moved(self, slot: Slot) -> None:
         """It was forwarded: another actor answers."""
-        self.cell = cell
+        self.slot = slot
 
     def __await__(self) -> Generator[Any, None, T]:
         # The hot path of `await ref.ask(...)`: one waiter, on the system's own loop.
-        system = self.cell.system
+        system = self.slot.system
         if not self._done:
             if self._waiter is not None or get_ident() != system.thread_id:
                 return (yield from super().__await__())
@@ -206,7 +206,7 @@ class Ask(Future[T], Parcel, Generic[T]):
             self._wake_first(self._waiter)
 
     def _wake_first(self, waiter: asyncio.Future[None]) -> None:
-        system = self.cell.system
+        system = self.slot.system
         if get_ident() != system.thread_id:
             system.call_on_loop(self._wake_first, waiter)
         elif not waiter.done():
@@ -215,11 +215,11 @@ class Ask(Future[T], Parcel, Generic[T]):
     def _waiter_left(self, waiter: asyncio.Future[None]) -> None:
         super()._waiter_left(waiter)
         if not self._waiters and self._waiter is None:
-            self.cell.system.call_on_loop(self.cancel)
+            self.slot.system.call_on_loop(self.cancel)
 
     def get_by_deadline(self) -> T:
         """Wait in a thread until the deadline, and no longer: then give up by oneself."""
-        if not self.cell.system.real_time:
+        if not self.slot.system.real_time:
             return self.get()
         try:
             return self.get(timeout=self.timeout)
@@ -229,11 +229,11 @@ class Ask(Future[T], Parcel, Generic[T]):
             return self.get()
 
     def _loop_thread(self) -> int:
-        return self.cell.system.thread_id
+        return self.slot.system.thread_id
 
     def _block(self, timeout: float | None) -> None:
         # A loop that is blocked, or gone, fires no deadline: the thread has its own.
-        limit = self.timeout + LOOP_GRACE if self.cell.system.real_time else None
+        limit = self.timeout + LOOP_GRACE if self.slot.system.real_time else None
         if limit is not None and (timeout is None or timeout > limit):
             timeout = limit
         super()._block(timeout)
@@ -258,11 +258,11 @@ class OwnAsk(Ask[T]):
         super()._block(timeout)
 
     def _check(self) -> None:
-        cell = self.cell
-        if not self._done and current_cell.get() is cell:
-            chain = cell.asking_chain()
+        slot = self.slot
+        if not self._done and current_slot.get() is slot:
+            chain = slot.asking_chain()
             if chain:
-                raise AskCycle(cell.ref, chain)
+                raise AskCycle(slot.ref, chain)
 
 
 def error_for_caller(target: object, outcome: Outcome) -> BaseException:

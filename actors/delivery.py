@@ -20,7 +20,7 @@ from actors.texts import exc_info_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from actors._cell import Cell
+    from actors._slot import Slot
     from actors.context import Context
     from actors.exits import Exit
 
@@ -99,7 +99,7 @@ class Parcel:
 
     message: Any
 
-    def admit(self, cell: Cell) -> bool:
+    def admit(self, slot: Slot) -> bool:
         """Whether to handle it now; False has settled or dropped it for good."""
         raise NotImplementedError
 
@@ -114,8 +114,8 @@ class Parcel:
     def put_aside(self) -> None:
         """It stands in the stash."""
 
-    def moved(self, cell: Cell) -> None:
-        """It stands in the inbox of `cell` now."""
+    def moved(self, slot: Slot) -> None:
+        """It stands in the inbox of `slot` now."""
 
     def promised(self) -> None:
         """Its handler will answer later, and goes on."""
@@ -142,12 +142,12 @@ class Delivery(Parcel):
     monotonic clock, or None.
     """
 
-    __slots__ = ("_cell", "_state", "deadline", "message")
+    __slots__ = ("_slot", "_state", "deadline", "message")
 
     #: Whether `starting` is to be asked.
     guarded = False
 
-    _cell: Cell
+    _slot: Slot
 
     def __init__(self, message: Any, deadline: float | None = None) -> None:
         self.message = message
@@ -182,19 +182,19 @@ class Delivery(Parcel):
             self.fail(Outcome("cancelled"))
             return True
         if self._state == "running":
-            if self._cell.keep_promise(self):
+            if self._slot.keep_promise(self):
                 self.fail(Outcome("cancelled"))
                 return True
-            return self._cell.cancel_in_hand(self)
+            return self._slot.cancel_in_hand(self)
         return False
 
     # -- of the actor
 
-    def admit(self, cell: Cell) -> bool:
+    def admit(self, slot: Slot) -> bool:
         """Start, unless it was cancelled, is too late, or `starting` says no."""
         if self._state == "done":
             return False
-        system = cell.system
+        system = slot.system
         if self.deadline is not None and system.clock.monotonic() > self.deadline:
             self.fail(Outcome("expired"))
             return False
@@ -214,7 +214,7 @@ class Delivery(Parcel):
 
     def reply(self, value: Any) -> None:
         """The handler returned."""
-        system = self._cell.system
+        system = self._slot.system
         if system.events.active:
             self._emit("handler.returned", outcome="replied")
         if self._state == "running" and get_ident() == system.thread_id:  # nearly always
@@ -228,30 +228,30 @@ class Delivery(Parcel):
 
     def fail(self, outcome: Outcome) -> None:
         """The handler raised, or never ran."""
-        if self._state == "running" and self._cell.system.events.active:
+        if self._state == "running" and self._slot.system.events.active:
             self._emit("handler.returned", outcome=outcome.kind)
         self._done(outcome)
 
-    def queued(self, cell: Cell) -> None:
-        """It stands in the inbox of `cell`."""
-        self._cell = cell
-        if cell.system.events.active:
+    def queued(self, slot: Slot) -> None:
+        """It stands in the inbox of `slot`."""
+        self._slot = slot
+        if slot.system.events.active:
             self._emit("inbox.queued")
 
     def put_aside(self) -> None:
         """The actor stashed it: it waits again."""
         self._state = "waiting"
 
-    def moved(self, cell: Cell) -> None:
+    def moved(self, slot: Slot) -> None:
         """It was forwarded: another actor handles it, and it waits again."""
-        self._cell = cell
+        self._slot = slot
         self._state = "waiting"
 
     def _done(self, outcome: Outcome) -> None:
         if self._state == "done":
             return
         self._state = "done"
-        system = self._cell.system
+        system = self._slot.system
         if get_ident() == system.thread_id:
             self._end(outcome)
         else:
@@ -273,10 +273,10 @@ class Delivery(Parcel):
 
     def _emit(self, name: str, **fields: Any) -> None:
         context = self.context()
-        self._cell.system.events.emit(
+        self._slot.system.events.emit(
             name,
             id=context.id.hex() if context.id is not None else None,
-            actor=str(self._cell.ref),
+            actor=str(self._slot.ref),
             attempt=context.attempt,
             **fields,
         )
@@ -337,9 +337,9 @@ class ScopedParcel(Parcel):
 
     scope: Scope
 
-    def admit(self, cell: Cell) -> bool:
+    def admit(self, slot: Slot) -> bool:
         """Enter, if the handler is to run."""
-        if not super().admit(cell):
+        if not super().admit(slot):
             return False
         self.scope.enter()
         return True
@@ -359,10 +359,10 @@ class ScopedParcel(Parcel):
         self.scope.leave()
         super().put_aside()
 
-    def moved(self, cell: Cell) -> None:
+    def moved(self, slot: Slot) -> None:
         """Leave; another actor enters it."""
         self.scope.leave()
-        super().moved(cell)
+        super().moved(slot)
 
     def promised(self) -> None:
         """Leave; the answer ends it."""

@@ -28,7 +28,7 @@ class PykkaParcel(Parcel):
         self.message = envelope.message
         self._reply_to = envelope.reply_to
 
-    def admit(self, cell: Any) -> bool:  # noqa: ARG002  # every parcel has the parameter
+    def admit(self, slot: Any) -> bool:  # noqa: ARG002  # every parcel has the parameter
         """Always: Pykka's asks have no deadline."""
         return True
 

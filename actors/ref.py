@@ -5,8 +5,8 @@ A ref is an immutable value: copying it gives the ref itself, and nothing looks
 into it when it stands in a message or on an actor.
 
 The hot path takes no lock. A sender appends to the inbox and then looks whether
-the cell is scheduled; the cell clears that flag and then looks whether the
-inbox is empty. Whichever comes second sees the other. An ended cell has a limit
+the slot is scheduled; the slot clears that flag and then looks whether the
+inbox is empty. Whichever comes second sees the other. An ended slot has a limit
 of -1, so that the one comparison finds it too.
 """
 
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, over
 import pykka
 from pykka.messages import ProxyCall, ProxyGetAttr, ProxySetAttr
 
-from actors._current import current_cell
+from actors._current import current_slot
 from actors.ask import Ask, OwnAsk
 from actors.delivery import CallbackDelivery, ScopedDelivery
 from actors.errors import ActorDeadError, AskCycle, BlockingCall
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
 
-    from actors._cell import Cell
+    from actors._slot import Slot
     from actors._stopping import StopFuture
     from actors.context import Context
     from actors.delivery import Delivery, Outcome, Scope
@@ -44,59 +44,59 @@ PROXY_MESSAGES = (ProxyCall, ProxyGetAttr, ProxySetAttr)
 class ActorRef(pykka.ActorRef[Any], Generic[A]):
     """A reference to the slot of an actor. Made by the runtime alone."""
 
-    __slots__ = ("_cell",)
+    __slots__ = ("_slot",)
 
     #: What an ask is made of; a subclass has its own.
     _make_ask: ClassVar[Callable[..., Ask[Any]]] = Ask
 
-    def __init__(self, cell: Cell) -> None:
-        self._cell = cell
+    def __init__(self, slot: Slot) -> None:
+        self._slot = slot
 
     @property
     def actor_class(self) -> type[A]:  # type: ignore[override]  # Pykka's is a plain attribute
         """The class of the actor."""
-        actor_class: type[A] = self._cell.actor_class
+        actor_class: type[A] = self._slot.actor_class
         return actor_class
 
     @property
     def actor_urn(self) -> str:  # type: ignore[override]  # Pykka's is a plain attribute
         """The name of the slot, unique among all systems of all processes."""
-        return self._cell.urn
+        return self._slot.urn
 
     @property
     def actor_inbox(self) -> Any:  # type: ignore[override]  # Pykka's is a plain attribute
         """The slot's inbox, with the methods that Pykka's has."""
-        return self._cell.pykka_inbox()
+        return self._slot.pykka_inbox()
 
     @property
     def actor_stopped(self) -> threading.Event:  # type: ignore[override]  # made on demand here
         """An event that is set when the slot has ended."""
-        return self._cell.stopped_event()
+        return self._slot.stopped_event()
 
     @property
     def _actor_weakref(self) -> Callable[[], A | None]:  # type: ignore[override]  # as Pykka's proxy calls it
-        return lambda: self._cell.actor
+        return lambda: self._slot.actor
 
     @property
     def name(self) -> str:
         """The name given at the start, else the name of the class."""
-        return self._cell.name or self._cell.actor_class.__name__
+        return self._slot.name or self._slot.actor_class.__name__
 
     @property
     def exit(self) -> Exit | None:
         """How the latest incarnation ended; None when none has."""
-        return self._cell.exit
+        return self._slot.exit
 
     @property
     def room(self) -> int:
         """Free places in the inbox now; 0 when the actor has ended."""
-        cell = self._cell
-        return max(0, cell.limit - len(cell.inbox))
+        slot = self._slot
+        return max(0, slot.limit - len(slot.inbox))
 
     def is_alive(self) -> bool:
         """True until the slot has ended, or is about to; a restart does not end it."""
-        cell = self._cell
-        return not cell.ended and not cell.is_leaving()
+        slot = self._slot
+        return not slot.ended and not slot.is_leaving()
 
     async def started(self) -> None:
         """Wait until `on_start` has finished. Loop thread only.
@@ -104,7 +104,7 @@ class ActorRef(pykka.ActorRef[Any], Generic[A]):
         Raises `StartFailed` when it failed, `ActorDeadError` when the slot
         ended before.
         """
-        await self._cell.started()
+        await self._slot.started()
 
     def tell(self, message: Any) -> Receipt:  # type: ignore[override]  # Pykka's gives None
         """Put `message` in the inbox and return at once. Any thread.
@@ -112,13 +112,13 @@ class ActorRef(pykka.ActorRef[Any], Generic[A]):
         Raises `MailboxFull` when there is no room and `ActorDeadError` when the
         slot has ended.
         """
-        cell = self._cell
-        inbox = cell.inbox
-        if len(inbox) >= cell.limit:
-            cell.refuse(message)
+        slot = self._slot
+        inbox = slot.inbox
+        if len(inbox) >= slot.limit:
+            slot.refuse(message)
         inbox.append(message)
-        if not cell.scheduled:
-            cell.schedule()
+        if not slot.scheduled:
+            slot.schedule()
         return ACCEPTED
 
     def ask(self, message: Any, *, timeout: float | None = None, block: bool = False) -> Any:
@@ -130,30 +130,30 @@ class ActorRef(pykka.ActorRef[Any], Generic[A]):
         to oneself, or in a circle, raises `AskCycle` at once. Any thread;
         `block=True` raises `BlockingCall` on a thread that runs a loop.
         """
-        cell = self._cell
-        system = cell.system
-        asked_by = current_cell.get()
+        slot = self._slot
+        system = slot.system
+        asked_by = current_slot.get()
         chain: tuple[str, ...] = ()
         if asked_by is not None:
             chain = asked_by.asking_chain()
-            if chain and cell.urn in chain:
+            if chain and slot.urn in chain:
                 return self._ask_in_circle(message, timeout, chain, block=block)
         bucket = system.deadlines.default if timeout is None else system.deadlines.table(timeout)
         deadline = system.now() + bucket.timeout
         pending = bucket.pending
         make = self._make_ask
-        ask: Ask[Any] = make(cell, message, pending, bucket.timeout, deadline, asked_by, chain)
+        ask: Ask[Any] = make(slot, message, pending, bucket.timeout, deadline, asked_by, chain)
         pending[ask] = deadline
         if not bucket.armed:
             bucket.armed = True
             system.call_on_loop(bucket.arm)
-        inbox = cell.inbox
-        if len(inbox) < cell.limit and not cell.down:
+        inbox = slot.inbox
+        if len(inbox) < slot.limit and not slot.down:
             inbox.append(ask)
-            if not cell.scheduled:
-                cell.schedule()
+            if not slot.scheduled:
+                slot.schedule()
         else:
-            cell.put_ask(ask)
+            slot.put_ask(ask)
         return ask.get_by_deadline() if block else ask
 
     def _ask_in_circle(
@@ -164,19 +164,19 @@ class ActorRef(pykka.ActorRef[Any], Generic[A]):
         Pykka's idiom of deferring work to oneself through a proxy is such an
         ask too; it is allowed, because nobody need wait for it. Waiting raises.
         """
-        cell = self._cell
-        if block or cell is not current_cell.get() or not isinstance(message, PROXY_MESSAGES):
+        slot = self._slot
+        if block or slot is not current_slot.get() or not isinstance(message, PROXY_MESSAGES):
             raise AskCycle(self, chain)
-        bucket = cell.system.deadlines.table(
-            cell.system.ask_timeout if timeout is None else timeout
+        bucket = slot.system.deadlines.table(
+            slot.system.ask_timeout if timeout is None else timeout
         )
-        deadline = cell.system.now() + bucket.timeout
-        ask: OwnAsk[Any] = OwnAsk(cell, message, bucket.pending, bucket.timeout, deadline, cell, ())
+        deadline = slot.system.now() + bucket.timeout
+        ask: OwnAsk[Any] = OwnAsk(slot, message, bucket.pending, bucket.timeout, deadline, slot, ())
         bucket.pending[ask] = deadline
         if not bucket.armed:
             bucket.armed = True
-            cell.system.call_on_loop(bucket.arm)
-        cell.put_ask(ask)
+            slot.system.call_on_loop(bucket.arm)
+        slot.put_ask(ask)
         return ask
 
     def deliver(
@@ -196,16 +196,16 @@ class ActorRef(pykka.ActorRef[Any], Generic[A]):
         `MailboxFull`, `ActorDeadError`, and for asks `AskCycle` (this actor is in
         `context.chain`) and `Restarting`.
         """
-        cell = self._cell
+        slot = self._slot
         if context.kind == "ask":
-            cell.refuse_ask(context.chain, context.deadline)
+            slot.refuse_ask(context.chain, context.deadline)
         delivery: CallbackDelivery
         if scope is None:
             delivery = CallbackDelivery(message, context, on_done, on_start)
         else:
             delivery = ScopedDelivery(message, context, on_done, on_start)
             delivery.scope = scope
-        cell.put(delivery)
+        slot.put(delivery)
         return delivery
 
     def put(self, delivery: Delivery) -> None:
@@ -214,16 +214,16 @@ class ActorRef(pykka.ActorRef[Any], Generic[A]):
         Loop thread only. Raises `MailboxFull` and `ActorDeadError`; nothing of
         `delivery` is called then.
         """
-        self._cell.put(delivery)
+        self._slot.put(delivery)
 
     def put_ask(self, delivery: Delivery, chain: tuple[str, ...]) -> None:
         """As `put`, for a message whose answer the actors in `chain` wait for.
 
         Raises `AskCycle` and `Restarting` as well.
         """
-        cell = self._cell
-        cell.refuse_ask(chain, delivery.deadline)
-        cell.put(delivery)
+        slot = self._slot
+        slot.refuse_ask(chain, delivery.deadline)
+        slot.put(delivery)
 
     @overload  # type: ignore[override]  # Pykka's blocks by default; the docs name the difference
     def stop(
@@ -245,9 +245,9 @@ class ActorRef(pykka.ActorRef[Any], Generic[A]):
         """
         if timeout is not None:
             need(SECONDS, "timeout", timeout)
-        if block and current_cell.get() is self._cell:
+        if block and current_slot.get() is self._slot:
             raise BlockingCall(f"{self} cannot wait for its own end; stop without block=True")
-        future = self._cell.request_stop()
+        future = self._slot.request_stop()
         return future.get(timeout=timeout) if block else future
 
     def proxy(self) -> Any:
@@ -258,7 +258,7 @@ class ActorRef(pykka.ActorRef[Any], Generic[A]):
         from actors.proxies import Proxy
 
         if not self.is_alive():
-            raise ActorDeadError(self, self._cell.exit)
+            raise ActorDeadError(self, self._slot.exit)
         return Proxy(actor_ref=self)
 
     def add_watcher(self, watcher: ActorRef[Any]) -> None:
@@ -267,12 +267,12 @@ class ActorRef(pykka.ActorRef[Any], Generic[A]):
         What `Actor.watch` calls; a ref of another kind that can be watched has
         the same two methods.
         """
-        cell = self._cell
-        cell.system.call_on_loop(cell.add_watcher, watcher, watcher._cell.incarnation)
+        slot = self._slot
+        slot.system.call_on_loop(slot.add_watcher, watcher, watcher._slot.incarnation)
 
     def remove_watcher(self, watcher: ActorRef[Any]) -> None:
         """Take `add_watcher` back. Any thread."""
-        self._cell.system.call_on_loop(self._cell.remove_watcher, watcher)
+        self._slot.system.call_on_loop(self._slot.remove_watcher, watcher)
 
     def __copy__(self) -> ActorRef[A]:
         return self

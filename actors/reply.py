@@ -18,10 +18,10 @@ class Reply:
     It ends by itself when the deadline of who asked has passed.
     """
 
-    __slots__ = ("_cell", "_parcel")
+    __slots__ = ("_parcel", "_slot")
 
-    def __init__(self, cell: InHand, parcel: Parcel | None) -> None:
-        self._cell = cell
+    def __init__(self, slot: InHand, parcel: Parcel | None) -> None:
+        self._slot = slot
         self._parcel = parcel
 
     def __call__(self, value: Any = None, *, error: BaseException | None = None) -> bool:
@@ -29,7 +29,7 @@ class Reply:
         parcel, self._parcel = self._parcel, None
         if parcel is None:
             return False
-        if not self._cell.keep_promise(parcel):
+        if not self._slot.keep_promise(parcel):
             parcel.late()
             return False
         if error is None:

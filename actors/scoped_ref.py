@@ -59,22 +59,22 @@ class ScopedRef(ActorRef[A]):
 
     def tell(self, message: Any) -> Receipt:  # type: ignore[override]  # Pykka's gives None
         """As `ActorRef.tell`."""
-        cell = self._cell
-        inbox = cell.inbox
+        slot = self._slot
+        inbox = slot.inbox
         if self.in_force:
             message = self._scoped(message)
-        if len(inbox) >= cell.limit:
-            cell.refuse(message.message if type(message) is _ScopedTell else message)
+        if len(inbox) >= slot.limit:
+            slot.refuse(message.message if type(message) is _ScopedTell else message)
         inbox.append(message)
-        if not cell.scheduled:
-            cell.schedule()
+        if not slot.scheduled:
+            slot.schedule()
         return ACCEPTED
 
     def _scoped(self, message: Any) -> Any:
         scope = self.scope_here()
         if scope is None:
             return message
-        parcel = _ScopedTell(self._cell, message, 1)
+        parcel = _ScopedTell(self._slot, message, 1)
         parcel.scope = scope
         return parcel
 

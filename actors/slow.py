@@ -87,10 +87,10 @@ class SlowHandlers:
 
     def _running(self) -> Iterator[tuple[tuple[int, float], SlowHandler]]:
         now = self._system.now()
-        for cell in (*self._system.tasks.values(), *self._system.threads):
-            since = cell.handling_since()
+        for slot in (*self._system.tasks.values(), *self._system.threads):
+            since = slot.handling_since()
             if since is not None:
                 yield (
-                    (cell.serial, since),
-                    SlowHandler(cell.ref, cell.message_type(), now - since, cell.stack()),
+                    (slot.serial, since),
+                    SlowHandler(slot.ref, slot.message_type(), now - since, slot.stack()),
                 )

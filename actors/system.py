@@ -25,9 +25,9 @@ from functools import partial
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
-from actors._cell import Cell
-from actors._current import current_cell, current_system
+from actors._current import current_slot, current_system
 from actors._reports import Counters, Reports
+from actors._slot import Slot
 from actors._system_options import check_options
 from actors.background import BackgroundLoop
 from actors.clock import Clock, LoopClock
@@ -135,17 +135,17 @@ class System(Reports):
         self.real_time = isinstance(self.clock, LoopClock)
         self.lifecycle: list[Lifecycle] = []
         #: The tasks in which async handlers run now, and whose they are.
-        self.tasks: dict[asyncio.Task[Any], Cell] = {}
-        #: The cell whose plain handlers run now, and how many such turns there were.
-        self.busy: Cell | None = None
+        self.tasks: dict[asyncio.Task[Any], Slot] = {}
+        #: The slot whose plain handlers run now, and how many such turns there were.
+        self.busy: Slot | None = None
         self.turns = 0
         self.loop: asyncio.AbstractEventLoop = None  # type: ignore[assignment]  # set by attach(), before anything uses it
         self.thread_id = 0
-        #: The cells that have a thread now (an ordered set).
-        self.threads: dict[Cell, None] = {}
+        #: The slots that have a thread now (an ordered set).
+        self.threads: dict[Slot, None] = {}
         #: Abandoned threads, for as long as they hang.
         self.stuck_threads: list[threading.Thread] = []
-        self._cells: dict[int, Ending] = {}
+        self._slots: dict[int, Ending] = {}
         self._serials = itertools.count(1)
         self.next_serial: Callable[[], int] = self._serials.__next__
         self._id = secrets.token_hex(8)
@@ -211,10 +211,10 @@ class System(Reports):
         """The time, for a handler that is not called in place; it is watched from now on."""
         return self.slow.began()
 
-    def lost(self, cell: Ending) -> None:
+    def lost(self, slot: Ending) -> None:
         """The loop is closed: nothing will ever run there, so the slot has ended."""
-        if not cell.ended:
-            cell.finish(Exit("killed", time=self.now(), wall=self.clock.time()))
+        if not slot.ended:
+            slot.finish(Exit("killed", time=self.now(), wall=self.clock.time()))
 
     def spawn(
         self, coroutine: Coroutine[Any, Any, Any], context: contextvars.Context | None = None
@@ -252,64 +252,64 @@ class System(Reports):
         ends with its incarnation, and is seen below it.
         """
         self.attach()
-        cell = Cell(self, actor_class, args, kwargs, name=name)
-        owner = current_cell.get()
+        slot = Slot(self, actor_class, args, kwargs, name=name)
+        owner = current_slot.get()
         if owner is not None and owner.system is self and getattr(actor_class, "__owned__", False):
-            cell.parent = owner.ref
-            self.call_on_loop(self._own, owner, owner.incarnation, cell)
-        cell.construct()
-        cell.launch()
-        return cell.ref
+            slot.parent = owner.ref
+            self.call_on_loop(self._own, owner, owner.incarnation, slot)
+        slot.construct()
+        slot.launch()
+        return slot.ref
 
-    def _own(self, owner: Ending, incarnation: int, cell: Ending) -> None:
-        """`cell` ends with that incarnation of `owner`."""
+    def _own(self, owner: Ending, incarnation: int, slot: Ending) -> None:
+        """`slot` ends with that incarnation of `owner`."""
         if owner.ended or owner.incarnation != incarnation or owner.actor is None:
-            self.spawn(self._end_owned(owner, cell))
+            self.spawn(self._end_owned(owner, slot))
             return
         owned = owner.company().owned
-        owned[cell] = None
+        owned[slot] = None
         if len(owned) == 1:
             owner.when_over(partial(self._end_all_owned, owner))
 
     def _end_all_owned(self, owner: Ending) -> None:
         company = owner.company()
         owned, company.owned = company.owned, {}
-        for cell in reversed(owned):
-            self.spawn(self._end_owned(owner, cell))
+        for slot in reversed(owned):
+            self.spawn(self._end_owned(owner, slot))
 
     @staticmethod
-    async def _end_owned(owner: Ending, cell: Ending) -> None:
+    async def _end_owned(owner: Ending, slot: Ending) -> None:
         """In order with an owner that ends in order, else at once."""
         orderly = owner.exit is not None and not owner.exit.abnormal
-        await cell.end(await cell.stop("shutdown", 5.0 if orderly else 0.0))
+        await slot.end(await slot.stop("shutdown", 5.0 if orderly else 0.0))
 
     def urn_of(self, serial: int) -> str:
         """The urn of a slot: unique among all systems."""
         return f"urn:actor:{self._id}:{serial}"
 
-    def register(self, cell: Ending) -> None:
+    def register(self, slot: Ending) -> None:
         """Know the slot. Any thread."""
-        self._cells[cell.serial] = cell
+        self._slots[slot.serial] = slot
 
-    def unregister(self, cell: Ending) -> None:
+    def unregister(self, slot: Ending) -> None:
         """The slot has ended."""
-        self._cells.pop(cell.serial, None)
-        if cell.handled or cell.incarnation > 1:
-            past = self.past_of(cell.actor_class)
-            past.handled += cell.handled
-            past.restarts += cell.restarts
+        self._slots.pop(slot.serial, None)
+        if slot.handled or slot.incarnation > 1:
+            past = self.past_of(slot.actor_class)
+            past.handled += slot.handled
+            past.restarts += slot.restarts
 
     def find(self, urn: str) -> ActorRef[Any] | None:
         """The ref of the slot with this urn, None when there is none now. Any thread."""
         prefix, _, serial = urn.rpartition(":")
         if prefix != f"urn:actor:{self._id}" or not serial.isascii() or not serial.isdigit():
             return None
-        cell = self._cells.get(int(serial))
-        return None if cell is None else cell.ref
+        slot = self._slots.get(int(serial))
+        return None if slot is None else slot.ref
 
     def actors(self) -> list[ActorRef[Any]]:
         """The refs of all slots that have not ended, oldest first. Any thread."""
-        return [cell.ref for cell in self.cells()]
+        return [slot.ref for slot in self.slots()]
 
     def carry(self, scope_here: Callable[[], Scope | None], in_force: Collection[object]) -> None:
         """Let local messages take along what `scope_here()` gives where they are sent.
@@ -323,14 +323,14 @@ class System(Reports):
 
     def tally(self) -> dict[type, Tally]:
         """What the actors of each class have done, and how many there are. Loop thread."""
-        return tally_of(list(self._cells.values()), self.past)
+        return tally_of(list(self._slots.values()), self.past)
 
-    def cells(self) -> list[Ending]:
+    def slots(self) -> list[Ending]:
         """The slots that have not ended, oldest first. Any thread."""
-        return list(self._cells.values())
+        return list(self._slots.values())
 
     def __len__(self) -> int:
-        return len(self._cells)
+        return len(self._slots)
 
     def __bool__(self) -> bool:
         return True
@@ -346,9 +346,9 @@ class System(Reports):
         if not self.thread_id:
             return
         ending = [
-            self.loop.create_task(self._end_root(cell, timeout))
-            for cell in reversed(list(self._cells.values()))
-            if cell.parent is None
+            self.loop.create_task(self._end_root(slot, timeout))
+            for slot in reversed(list(self._slots.values()))
+            if slot.parent is None
         ]
         if ending:
             await asyncio.gather(*ending)
@@ -360,8 +360,8 @@ class System(Reports):
             self._watchdog.stop()
 
     @staticmethod
-    async def _end_root(cell: Ending, timeout: float | None) -> None:
-        await cell.end(await cell.stop("shutdown", timeout))
+    async def _end_root(slot: Ending, timeout: float | None) -> None:
+        await slot.end(await slot.stop("shutdown", timeout))
 
     def loop_closed(self) -> bool:
         """True when the loop can run nothing any more."""
@@ -382,7 +382,7 @@ class System(Reports):
         """What the system holds now, as one value. Loop thread."""
         self.stuck_threads = [thread for thread in self.stuck_threads if thread.is_alive()]
         return Statistics(
-            actors=len(self._cells),
+            actors=len(self._slots),
             pending_asks=self.deadlines.pending(),
             async_handlers=len(self.tasks),
             threads=len(self.threads),

@@ -38,19 +38,19 @@ class Tally:
     crashes: int = 0
 
 
-def tally_of(cells: Iterable[Ending], past: dict[type, Past]) -> dict[type, Tally]:
+def tally_of(slots: Iterable[Ending], past: dict[type, Past]) -> dict[type, Tally]:
     """The counts by class, of living and ended slots."""
     found = {
         cls: Tally(handled=then.handled, restarts=then.restarts, crashes=then.crashes)
         for cls, then in past.items()
     }
-    for cell in cells:
-        tally = found.get(cell.actor_class)
+    for slot in slots:
+        tally = found.get(slot.actor_class)
         if tally is None:
-            tally = found[cell.actor_class] = Tally()
+            tally = found[slot.actor_class] = Tally()
         tally.actors += 1
-        tally.waiting += len(cell.inbox)
-        tally.handled += cell.handled
-        if cell.incarnation > 1:
-            tally.restarts += cell.incarnation - 1
+        tally.waiting += len(slot.inbox)
+        tally.handled += slot.handled
+        if slot.incarnation > 1:
+            tally.restarts += slot.incarnation - 1
     return found

@@ -16,7 +16,7 @@ from actors._parcels import Stamped
 from actors.deadlines import check_seconds
 
 if TYPE_CHECKING:
-    from actors._cell import Cell
+    from actors._slot import Slot
     from actors.clock import TimerHandle
 
 __all__ = ["Timer"]
@@ -27,14 +27,14 @@ class Tick(Stamped):
 
     __slots__ = ("_timer",)
 
-    def __init__(self, cell: Cell, message: Any, incarnation: int, timer: Timer) -> None:
-        super().__init__(cell, message, incarnation)
+    def __init__(self, slot: Slot, message: Any, incarnation: int, timer: Timer) -> None:
+        super().__init__(slot, message, incarnation)
         self._timer = timer
 
-    def admit(self, cell: Cell) -> bool:
+    def admit(self, slot: Slot) -> bool:
         """Its turn has come: the next one may wait."""
         self._timer.waits = False
-        return super().admit(cell)
+        return super().admit(slot)
 
     def put_aside(self) -> None:
         """It stands in the stash: it waits again."""
@@ -45,66 +45,66 @@ class Timer:
     """A message on its way to its own sender. `cancel()` from any thread."""
 
     __slots__ = (
-        "_cell",
         "_due",
         "_handle",
         "_incarnation",
         "_message",
         "_period",
+        "_slot",
         "active",
         "waits",
     )
 
-    def __init__(self, cell: Cell, delay: float, message: Any, period: float | None) -> None:
+    def __init__(self, slot: Slot, delay: float, message: Any, period: float | None) -> None:
         check_seconds("delay", delay)
-        self._cell = cell
-        self._incarnation = cell.incarnation
+        self._slot = slot
+        self._incarnation = slot.incarnation
         self._message = message
         self._period = period
-        self._due = cell.system.now() + delay
+        self._due = slot.system.now() + delay
         self._handle: TimerHandle | None = None
         #: True until it has fired for the last time or was cancelled.
         self.active = True
         #: Whether its last message waits for its turn, in the inbox or put aside.
         self.waits = False
-        cell.system.call_on_loop(self._arm)
+        slot.system.call_on_loop(self._arm)
 
     def cancel(self) -> None:
         """Send no more. A message that is in the inbox already stays there."""
         if self.active:
             self.active = False
-            self._cell.system.call_on_loop(self._disarm)
+            self._slot.system.call_on_loop(self._disarm)
 
     def _arm(self) -> None:
-        cell = self._cell
-        if not self.active or cell.incarnation != self._incarnation:
+        slot = self._slot
+        if not self.active or slot.incarnation != self._incarnation:
             self.active = False
             return
-        cell.company().timers.add(self)
-        clock = cell.system.clock
+        slot.company().timers.add(self)
+        clock = slot.system.clock
         self._handle = clock.call_later(max(0.0, self._due - clock.monotonic()), self._fire)
 
     def _disarm(self) -> None:
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
-        if self._cell.bystanders is not None:
-            self._cell.bystanders.timers.discard(self)
+        if self._slot.bystanders is not None:
+            self._slot.bystanders.timers.discard(self)
 
     def _fire(self) -> None:
-        cell = self._cell
+        slot = self._slot
         self._handle = None
         if not self.active:
             return
         if not self.waits:
             self.waits = True  # before: a thread may take it at once
-            if not cell.put_timed(Tick(cell, self._message, self._incarnation, self)):
+            if not slot.put_timed(Tick(slot, self._message, self._incarnation, self)):
                 self.waits = False
         if self._period is None:
             self.active = False
             self._disarm()
             return
-        now = cell.system.now()
+        now = slot.system.now()
         missed = int((now - self._due) / self._period)
         self._due += self._period * (missed + 1)
         self._arm()

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from actors._cell import Cell
+    from actors._slot import Slot
     from actors.ref import ActorRef
     from actors.system import System
 
@@ -91,11 +91,11 @@ class Watchdog:
         return True
 
     @staticmethod
-    def _report(system: System, cell: Cell | None, seconds: float) -> None:
+    def _report(system: System, slot: Slot | None, seconds: float) -> None:
         frame = sys._current_frames().get(system.thread_id)  # noqa: SLF001  # the documented way to see another thread
         stack = "".join(traceback.format_stack(frame)[-8:]) if frame is not None else ""
-        ref = cell.ref if cell is not None else None
-        message_type = cell.message_type() if cell is not None else None
+        ref = slot.ref if slot is not None else None
+        message_type = slot.message_type() if slot is not None else None
         if ref is not None:
             logger.warning(
                 "%s blocks the loop while handling %s, for more than %.0f ms; it stands at\n%s",
@@ -109,8 +109,8 @@ class Watchdog:
             system.events.emit("loop.blocked", blocked=blocked)
 
 
-def blocked_by(system: System) -> Cell | None:
-    """The cell whose handler runs on the loop at this moment."""
+def blocked_by(system: System) -> Slot | None:
+    """The slot whose handler runs on the loop at this moment."""
     busy = system.busy
     if busy is not None:
         return busy

@@ -77,12 +77,12 @@ class Supervising(Actor, Supervises):
         Raises `ChildStartFailed` when one does not start, after the ones before it
         have been stopped in reverse.
         """
-        cell = self._cell
-        await predecessor_ended(cell.system, self.actor_ref)
-        keeper = Keeper(cell.system, self.actor_ref, self.policy(), self.specs(), self.rng.random)
+        slot = self._slot
+        await predecessor_ended(slot.system, self.actor_ref)
+        keeper = Keeper(slot.system, self.actor_ref, self.policy(), self.specs(), self.rng.random)
         self._keeper = keeper
-        when_over(cell, keeper.kill)
-        keeper.on_fault = cell.crash_soon
+        when_over(slot, keeper.kill)
+        keeper.on_fault = slot.crash_soon
         verdict = await keeper.boot()
         if verdict is not None:
             error = ChildStartFailed(
@@ -94,15 +94,15 @@ class Supervising(Actor, Supervises):
     async def on_stop(self, *_reason: str) -> None:
         """Stop the children, each as its `shutdown` says; an own `on_stop` calls this one."""
         if self._keeper is not None:
-            refuse_waiting(self._cell, Order, shutting_down(self.actor_ref.name))
+            refuse_waiting(self._slot, Order, shutting_down(self.actor_ref.name))
             await self._keeper.close()
 
     def _children_ended(self, verdict: ev.Verdict) -> None:
         # As OTP: reason shutdown, so that a permanent supervisor is restarted by its parent.
         if verdict.reason == "intensity":
-            end_with(self._cell, "shutdown", self._gave_up(verdict))
+            end_with(self._slot, "shutdown", self._gave_up(verdict))
         elif verdict.reason == "auto_shutdown":
-            end_with(self._cell, "shutdown")
+            end_with(self._slot, "shutdown")
 
     def _gave_up(self, verdict: ev.Verdict) -> RestartLimitReached:
         limit = "" if self._keeper is None else str(self._keeper.state.policy.intensity)
@@ -116,7 +116,7 @@ class Supervising(Actor, Supervises):
         if keeper is None:
             raise Refused("the supervisor has no children yet", code="not_started")
         event = self._event_of(keeper, order)
-        keeper.request(event, _Answer(take_in_hand(self._cell)))
+        keeper.request(event, _Answer(take_in_hand(self._slot)))
 
     def _event_of(self, keeper: Keeper, order: Order) -> Callable[[int], ev.Event]:
         if order.verb == "start":
@@ -194,7 +194,7 @@ def _name_of(keeper: Keeper, child: object) -> str:
     if isinstance(child, str):
         return child
     name = getattr(child, "name", None)
-    cell = keeper.cells.get(name) if isinstance(name, str) else None
-    if cell is None or cell.ref != child:
+    slot = keeper.slots.get(name) if isinstance(name, str) else None
+    if slot is None or slot.ref != child:
         raise Refused(f"{repr_of(child)} is not a child of this supervisor", code="not_found")
     return str(name)

@@ -1,7 +1,7 @@
-"""The few things a supervisor asks of its own cell that other actors do not.
+"""The few things a supervisor asks of its own slot that other actors do not.
 
 To learn of the end of its incarnation, to end with a reason of its own, and to
-take the message in hand out of the cell's hands, so that somebody answers later.
+take the message in hand out of the slot's hands, so that somebody answers later.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
 __all__ = ["end_with", "refuse_waiting", "take_in_hand", "when_over"]
 
 
-def when_over(cell: Any, callback: Callable[[], None]) -> None:
+def when_over(slot: Any, callback: Callable[[], None]) -> None:
     """Call `callback` when this incarnation is over: stopped, crashed, killed, not started."""
-    cell.when_over(callback)
+    slot.when_over(callback)
 
 
-def end_with(cell: Any, reason: ExitReason, error: BaseException | None = None) -> None:
+def end_with(slot: Any, reason: ExitReason, error: BaseException | None = None) -> None:
     """End this incarnation as the actor's own wish, with that reason and cause."""
-    cell.exit_soon(reason, error)
+    slot.exit_soon(reason, error)
 
 
-def take_in_hand(cell: Any) -> Parcel | None:
+def take_in_hand(slot: Any) -> Parcel | None:
     """The message in hand if somebody waits for its answer; it is ours to answer now."""
-    parcel: Parcel | None = cell.take_in_hand()
+    parcel: Parcel | None = slot.take_in_hand()
     return parcel
 
 
-def refuse_waiting(cell: Any, kind: type, error: Refused) -> None:
+def refuse_waiting(slot: Any, kind: type, error: Refused) -> None:
     """Answer what waits in the inbox of that kind with `error`, before its turn comes."""
-    for item in tuple(cell.inbox):
+    for item in tuple(slot.inbox):
         if isinstance(item, Parcel) and isinstance(item.message, kind):
             item.fail(Outcome("refused", error=error))

@@ -1,4 +1,4 @@
-"""Carries out what `_decisions` decides, with real cells.
+"""Carries out what `_decisions` decides, with real slots.
 
 Loop thread only. `feed` takes an event, decides, and carries the actions out in
 their order; what takes time (a start, a stop, the end of a slot) runs in a task
@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from weakref import WeakKeyDictionary
 
 from actors import Exit, Refused, StartFailed
-from actors._cell import Cell
+from actors._slot import Slot
 from supervisors import _events as ev
 from supervisors._children import Phase
 from supervisors._decisions import decide
-from supervisors._shutdown import SharedTimers, stop_cell
+from supervisors._shutdown import SharedTimers, stop_slot
 from supervisors._state import Mode, State, initial
 from supervisors.reports import is_heard, publish, report_of
 
@@ -80,7 +80,7 @@ class Keeper:
         #: The latest decision. An immutable value: any thread may read it.
         self.state: State = initial(policy, specs)
         #: The slots of the children that have one.
-        self.cells: dict[str, Cell] = {}
+        self.slots: dict[str, Slot] = {}
         #: Called when the last child has ended, with the reason why.
         self.on_finish: Callable[[ev.Verdict], None] = lambda _verdict: None
         #: Called when an event could not be decided on or carried out.
@@ -151,10 +151,10 @@ class Keeper:
         self.state = self.state._replace(mode=Mode.CLOSED)
         for name in tuple(self._timers):
             self._drop_timer(name)
-        cells, self.cells = self.cells, {}
-        for cell in cells.values():
-            cell.on_down = None
-            self._system.spawn(cell.end(cell.make_exit("killed")))
+        slots, self.slots = self.slots, {}
+        for slot in slots.values():
+            slot.on_down = None
+            self._system.spawn(slot.end(slot.make_exit("killed")))
         replies, self._replies = self._replies, {}
         refusal = Refused("the supervisor has crashed", code="shutting_down")
         for reply in replies.values():
@@ -168,87 +168,87 @@ class Keeper:
     def _start(self, action: ev.Start) -> None:
         self._drop_timer(action.name)
         try:
-            cell = self.cells.get(action.name) or self._slot(action.name, action.spec)
+            slot = self.slots.get(action.name) or self._new_slot(action.name, action.spec)
         except BaseException as error:
             # A class that no runtime knows how to run: the child's failure, not ours.
             exit_ = self._start_exit(None, error)
             self.feed(ev.StartFailed(action.name, action.generation, exit_))
         else:
-            self._system.spawn(self._run_start(action.name, action.generation, cell))
+            self._system.spawn(self._run_start(action.name, action.generation, slot))
 
-    def _slot(self, name: str, spec: ChildSpec) -> Cell:
-        cell = Cell(
+    def _new_slot(self, name: str, spec: ChildSpec) -> Slot:
+        slot = Slot(
             self._system, spec.actor_class, spec.args, spec.kwargs, name=name, parent=self._ref
         )
-        cell.on_down = partial(self._down, name)
-        self.cells[name] = cell
-        return cell
+        slot.on_down = partial(self._down, name)
+        self.slots[name] = slot
+        return slot
 
-    async def _run_start(self, name: str, generation: int, cell: Cell) -> None:
+    async def _run_start(self, name: str, generation: int, slot: Slot) -> None:
         if (ending := self._ends.get(name)) is not None:
             # The slot of the same name before this one: its end must not overtake the start.
             await asyncio.wait([ending])
         try:
-            await cell.start()
+            await slot.start()
         except BaseException as error:
             # Whatever a start raises is this child's failure; its rules decide what follows.
             if self._system.task_is_cancelled():
                 raise
-            self.feed(ev.StartFailed(name, generation, self._start_exit(cell, error)))
+            self.feed(ev.StartFailed(name, generation, self._start_exit(slot, error)))
         else:
-            kind = ev.Ignored if cell.ignored else ev.Started
+            kind = ev.Ignored if slot.ignored else ev.Started
             self.feed(kind(name, generation))
 
-    def _start_exit(self, cell: Cell | None, error: BaseException) -> Exit:
-        if isinstance(error, StartFailed) and cell is not None and cell.exit is not None:
-            return cell.exit
+    def _start_exit(self, slot: Slot | None, error: BaseException) -> Exit:
+        if isinstance(error, StartFailed) and slot is not None and slot.exit is not None:
+            return slot.exit
         clock = self._system.clock
         return Exit("start_failed", error=error, time=clock.monotonic(), wall=clock.time())
 
-    def _down(self, name: str, cell: Cell, exit_: Exit) -> None:
+    def _down(self, name: str, slot: Slot, exit_: Exit) -> None:
         child = self.state.children.get(name)
-        if child is not None and self.cells.get(name) is cell:
+        if child is not None and self.slots.get(name) is slot:
             self.feed(ev.Died(name, child.generation, exit_))
 
     def _stop(self, action: ev.Stop) -> None:
-        self._system.spawn(self._run_stop(action, self.cells[action.name], action.shutdown))
+        self._system.spawn(self._run_stop(action, self.slots[action.name], action.shutdown))
 
     def _stop_all(self, action: ev.StopAll) -> None:
-        pairs = [(stop, self.cells[stop.name]) for stop in action.stops]
+        pairs = [(stop, self.slots[stop.name]) for stop in action.stops]
         self._stop_some(pairs, 0, SharedTimers(self._system.clock))
 
     def _stop_some(
-        self, pairs: list[tuple[ev.Stop, Cell]], told: int, timers: SharedTimers
+        self, pairs: list[tuple[ev.Stop, Slot]], told: int, timers: SharedTimers
     ) -> None:
         """Tell the next of them to stop, and more when the loop has had its turn."""
-        for stop, cell in pairs[told : told + AT_ONCE]:
-            self._system.spawn(self._run_stop(stop, cell, timers.told(cell, stop.shutdown), timers))
+        for stop, slot in pairs[told : told + AT_ONCE]:
+            self._system.spawn(self._run_stop(stop, slot, timers.told(slot, stop.shutdown), timers))
         if told + AT_ONCE < len(pairs):
             self._system.loop.call_soon(self._stop_some, pairs, told + AT_ONCE, timers)
         else:
             timers.arm()
 
     async def _run_stop(
-        self, stop: ev.Stop, cell: Cell, how: Shutdown, timers: SharedTimers | None = None
+        self, stop: ev.Stop, slot: Slot, how: Shutdown, timers: SharedTimers | None = None
     ) -> None:
-        exit_ = await stop_cell(cell, how)
+        exit_ = await stop_slot(slot, how)
         if timers is not None:
-            timers.ended(cell)
+            timers.ended(slot)
         self.feed(ev.Stopped(stop.name, stop.generation, exit_))
 
     def _end(self, action: ev.End) -> None:
         self._drop_timer(action.name)
-        cell = self.cells.pop(action.name, None)
-        if cell is None:
+        slot = self.slots.pop(action.name, None)
+        if slot is None:
             return
-        cell.on_down = None
-        exit_ = action.exit or cell.exit or cell.make_exit("shutdown")
+        slot.on_down = None
+        exit_ = action.exit or slot.exit or slot.make_exit("shutdown")
         if self._system.lifecycle:
-            task = self._system.spawn(cell.end(exit_))
+            task = self._system.spawn(slot.end(exit_))
             self._ends[action.name] = task
             task.add_done_callback(partial(self._ended, action.name))
         else:
-            cell.finish(exit_)
+            slot.finish(exit_)
 
     def _ended(self, name: str, task: asyncio.Task[None]) -> None:
         if self._ends.get(name) is task:
@@ -265,8 +265,8 @@ class Keeper:
         self._drop_timer(action.name)
         self._timers[action.name] = self._system.clock.call_later(delay, self.feed, due)
         for child in self._down_with(action.name):
-            if (cell := self.cells.get(child)) is not None:
-                cell.retry_after = delay
+            if (slot := self.slots.get(child)) is not None:
+                slot.retry_after = delay
 
     def _chance(self) -> float:
         """A number in [0, 1); 0 where the supervisor's own `rng` gives none."""
@@ -275,7 +275,7 @@ class Keeper:
             if 0.0 <= number <= 1.0:
                 return float(number)
         except BaseException as error:
-            self._system.report_hook_failure(self._ref._cell, "rng", error)  # noqa: SLF001  # a supervisor knows cells
+            self._system.report_hook_failure(self._ref._slot, "rng", error)  # noqa: SLF001  # a supervisor knows slots
         return 0.0
 
     def _down_with(self, name: str) -> list[str]:
@@ -291,8 +291,8 @@ class Keeper:
 
     def _answer(self, action: ev.Answer) -> None:
         reply = self._replies.pop(action.token)
-        cell = self.cells.get(action.name)
-        self._after_end(action.name, partial(reply.answer, None if cell is None else cell.ref))
+        slot = self.slots.get(action.name)
+        self._after_end(action.name, partial(reply.answer, None if slot is None else slot.ref))
 
     def _refuse(self, action: ev.Refuse) -> None:
         reply = self._replies.pop(action.token)
@@ -312,12 +312,12 @@ class Keeper:
         system = self._system
         if note.event == "progress" and not is_heard(system.events):
             return
-        cell = self.cells.get(note.child)
+        slot = self.slots.get(note.child)
         child = self.state.children.get(note.child)
         report = report_of(
             note,
             supervisor=self._ref.name,
-            ref=None if cell is None else cell.urn,
+            ref=None if slot is None else slot.urn,
             restarts=0 if child is None else child.restarts,
             now=system.clock.monotonic(),
         )

@@ -2,7 +2,7 @@
 
 One child: its own timer. Many at the same time: all are asked, and one timer for
 each length of time kills those that are left when it fires. What cannot be
-cancelled (a thread) is abandoned by its cell and reported by name.
+cancelled (a thread) is abandoned by its slot and reported by name.
 """
 
 from __future__ import annotations
@@ -11,41 +11,41 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from actors import Clock, Exit
-    from actors._cell import Cell
+    from actors._slot import Slot
     from actors.clock import TimerHandle
     from supervisors.spec import Shutdown
 
-__all__ = ["SharedTimers", "stop_cell"]
+__all__ = ["SharedTimers", "stop_slot"]
 
 
-async def stop_cell(cell: Cell, shutdown: Shutdown) -> Exit:
-    """End the incarnation of `cell`; return how it ended. The slot is kept."""
+async def stop_slot(slot: Slot, shutdown: Shutdown) -> Exit:
+    """End the incarnation of `slot`; return how it ended. The slot is kept."""
     if shutdown == "kill":
-        return await cell.stop("shutdown", timeout=0)
+        return await slot.stop("shutdown", timeout=0)
     if shutdown == "infinity":
-        return await cell.stop("shutdown", timeout=None)
-    return await cell.stop("shutdown", timeout=float(shutdown))
+        return await slot.stop("shutdown", timeout=None)
+    return await slot.stop("shutdown", timeout=float(shutdown))
 
 
 class SharedTimers:
     """The patience with many children that are stopped at the same time.
 
-    Each is told with `stop_cell(cell, timers.told(cell, shutdown))`. When all have been
+    Each is told with `stop_slot(slot, timers.told(slot, shutdown))`. When all have been
     told, `arm` orders one timer for each length of time, which kills what is left then;
     so no child's time runs out before it was told. `ended` takes a child off.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._left: dict[Cell, float] = {}
+        self._left: dict[Slot, float] = {}
         self._handles: list[TimerHandle] = []
 
-    def told(self, cell: Cell, shutdown: Shutdown) -> Shutdown:
+    def told(self, slot: Slot, shutdown: Shutdown) -> Shutdown:
         """How to ask this child; a finite time is watched by the shared timer."""
         if shutdown in {"kill", 0}:
             return "kill"
         if isinstance(shutdown, int | float):
-            self._left[cell] = float(shutdown)
+            self._left[slot] = float(shutdown)
         return "infinity"
 
     def arm(self) -> None:
@@ -55,13 +55,13 @@ class SharedTimers:
             for seconds in sorted(set(self._left.values()))
         ]
 
-    def ended(self, cell: Cell) -> None:
+    def ended(self, slot: Slot) -> None:
         """One of the children has ended; with the last one the timers go."""
-        if self._left.pop(cell, None) is not None and not self._left:
+        if self._left.pop(slot, None) is not None and not self._left:
             for handle in self._handles:
                 handle.cancel()
 
     def _kill(self, seconds: float) -> None:
-        for cell, patience in tuple(self._left.items()):
+        for slot, patience in tuple(self._left.items()):
             if patience == seconds:
-                cell.kill()
+                slot.kill()

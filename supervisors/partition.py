@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from actors import ActorRef
-    from actors._cell import Cell
+    from actors._slot import Slot
     from supervisors._state import Policy
 
 __all__ = ["PartitionSupervisor", "partition"]
@@ -116,7 +116,7 @@ class PartitionSupervisor(Supervising):
         self._names = tuple(spec.name for spec in specs)
         return specs
 
-    def cell_for(self, key: Hashable) -> Cell:
+    def slot_for(self, key: Hashable) -> Slot:
         """The slot of the child for `key`. Raises `Refused` when it has none."""
         keeper = self._keeper
         if keeper is None:
@@ -127,14 +127,14 @@ class PartitionSupervisor(Supervising):
             # A key's own `__hash__` may do anything.
             kind = class_name(key)
             raise Refused(f"a key must be hashable, {kind} is not", code="bad_key") from error
-        cell = keeper.cells.get(self._names[place])
-        if cell is None:
+        slot = keeper.slots.get(self._names[place])
+        if slot is None:
             raise Refused(f"partition {place} has ended", code="partition_down")
-        return cell
+        return slot
 
     def on_receive(self, message: Any) -> None:
         """Pass the message on to the child for its key."""
-        self.forward(self.cell_for(self.key(message)).ref)
+        self.forward(self.slot_for(self.key(message)).ref)
 
 
 def partition(supervisor: ActorRef[Any], key: Hashable) -> ActorRef[Any]:
@@ -143,10 +143,10 @@ def partition(supervisor: ActorRef[Any], key: Hashable) -> ActorRef[Any]:
     The ref stays valid across the child's restarts, not across those of the
     supervisor. Raises `Refused` when the partitions have not started.
     """
-    actor = supervisor._cell.actor  # noqa: SLF001  # a supervisor knows cells; see actors._cell
+    actor = supervisor._slot.actor  # noqa: SLF001  # a supervisor knows slots; see actors._slot
     if not isinstance(actor, PartitionSupervisor):
         raise Refused("the partitions have not started", code="not_started")
-    return actor.cell_for(key).ref
+    return actor.slot_for(key).ref
 
 
 known_option(

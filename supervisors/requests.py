@@ -129,15 +129,15 @@ def keeper_of(supervisor: ActorRef[Any]) -> Keeper | None:
     """
     if not issubclass(supervisor.actor_class, Supervises):
         raise TypeError(f"{supervisor} is no supervisor")
-    actor = supervisor._cell.actor  # noqa: SLF001  # a supervisor knows cells; see actors._cell
+    actor = supervisor._slot.actor  # noqa: SLF001  # a supervisor knows slots; see actors._slot
     return actor._keeper if isinstance(actor, Supervising) else None  # noqa: SLF001  # as above
 
 
 def _info(keeper: Keeper, child: Child) -> ChildInfo:
-    cell = keeper.cells.get(child.name)
+    slot = keeper.slots.get(child.name)
     return ChildInfo(
         name=child.name,
-        ref=None if cell is None else cell.ref,
+        ref=None if slot is None else slot.ref,
         state=str(child.phase),
         kind=child.spec.kind,
         actor_class=child.spec.actor_class,

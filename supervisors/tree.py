@@ -102,13 +102,13 @@ def tree_of(ref: ActorRef[Any], *, most: int | None = None) -> TreeNode:
 
     `most`: of each supervisor's children so many are shown, see `Children.some`.
     """
-    cell = ref._cell  # noqa: SLF001  # a supervisor knows cells; see actors._cell
+    slot = ref._slot  # noqa: SLF001  # a supervisor knows slots; see actors._slot
     return _node(
         ref,
         ref.name,
         ref.actor_class,
-        state=cell.state.value,
-        restarts=cell.restarts,
+        state=slot.state.value,
+        restarts=slot.restarts,
         last_exit=ref.exit,
         most=most,
     )
@@ -140,23 +140,23 @@ def _node(
         address=_address(ref, actor_class),
         strategy=None if keeper is None else keeper.state.policy.strategy,
         children=children,
-        inbox=0 if ref is None else len(ref._cell.inbox),  # noqa: SLF001  # as in tree_of
-        handled=0 if ref is None else ref._cell.handled,  # noqa: SLF001  # as in tree_of
+        inbox=0 if ref is None else len(ref._slot.inbox),  # noqa: SLF001  # as in tree_of
+        handled=0 if ref is None else ref._slot.handled,  # noqa: SLF001  # as in tree_of
         hidden=0 if keeper is None else len(keeper.state.children) - listed,
     )
 
 
 def _owned(ref: ActorRef[Any] | None, most: int | None) -> tuple[TreeNode, ...]:
     """The trees that the actor itself has started."""
-    company = None if ref is None else ref._cell.bystanders  # noqa: SLF001  # as in tree_of
+    company = None if ref is None else ref._slot.bystanders  # noqa: SLF001  # as in tree_of
     if company is None:
         return ()
-    cells = [cell for cell in tuple(company.owned) if not cell.ended]
-    return tuple(tree_of(cell.ref, most=most) for cell in cells[:most])
+    slots = [slot for slot in tuple(company.owned) if not slot.ended]
+    return tuple(tree_of(slot.ref, most=most) for slot in slots[:most])
 
 
 def _address(ref: ActorRef[Any] | None, actor_class: type[Any]) -> str | None:
-    actor = None if ref is None else ref._cell.actor  # noqa: SLF001  # as in tree_of
+    actor = None if ref is None else ref._slot.actor  # noqa: SLF001  # as in tree_of
     address = getattr(actor_class if actor is None else actor, "address", None)
     return address if isinstance(address, str) else None
 
@@ -168,9 +168,9 @@ def _children(keeper: Keeper, most: int | None) -> Iterator[TreeNode]:
 
 
 def _child_node(keeper: Keeper, child: Child, most: int | None) -> TreeNode:
-    cell = keeper.cells.get(child.name)
+    slot = keeper.slots.get(child.name)
     return _node(
-        None if cell is None else cell.ref,
+        None if slot is None else slot.ref,
         child.name,
         child.spec.actor_class,
         state=str(child.phase),

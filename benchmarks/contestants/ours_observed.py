@@ -7,14 +7,14 @@ import asyncio
 import uvloop
 
 from actors import Actor, System
-from actors._cell import Cell
+from actors._slot import Slot
 from contestants.ours import Sink, asks, in_flight, stream, tells
 
 
 class Watcher(Actor):
-    def __init__(self, cell: Cell) -> None:
+    def __init__(self, slot: Slot) -> None:
         super().__init__()
-        self.target = cell.ref
+        self.target = slot.ref
 
     def on_start(self) -> None:
         self.watch(self.target)
@@ -31,17 +31,17 @@ async def run(scale: float) -> dict[str, float]:
     system = System("benchmark", inbox_limit=1_000_000)
     system.events.subscribe(lambda event: None)
     system.lifecycle.append(Metrics())
-    cell = Cell(system, Sink)
-    cell.on_down = lambda *_: None
-    await cell.start()
-    await system.start(Watcher, cell).started()
+    slot = Slot(system, Sink)
+    slot.on_down = lambda *_: None
+    await slot.start()
+    await system.start(Watcher, slot).started()
     await asyncio.sleep(0)
-    await asks(cell.ref, 1000)
+    await asks(slot.ref, 1000)
     figures = {
-        "tell": await tells(cell.ref, int(500_000 * scale) // 1000 * 1000),
-        "tell, stream": await stream(cell.ref, int(100_000 * scale)),
-        "ask": await asks(cell.ref, int(100_000 * scale)),
-        "asks in flight": await in_flight(cell.ref, int(200_000 * scale) // 1000 * 1000),
+        "tell": await tells(slot.ref, int(500_000 * scale) // 1000 * 1000),
+        "tell, stream": await stream(slot.ref, int(100_000 * scale)),
+        "ask": await asks(slot.ref, int(100_000 * scale)),
+        "asks in flight": await in_flight(slot.ref, int(200_000 * scale) // 1000 * 1000),
     }
     await system.shutdown()
     return figures

@@ -124,7 +124,7 @@ class TunnelDispatch:
             self._report(error)
             return
         tunnel = Tunnel(port, self._in.packer, self.address, heard=self._heard)
-        actor = ref._cell.actor  # noqa: SLF001  # what is served belongs to the instance
+        actor = ref._slot.actor  # noqa: SLF001  # what is served belongs to the instance
         try:
             await self._converse(tunnel, await self._first(tunnel), ref)
         except asyncio.CancelledError:
@@ -135,8 +135,8 @@ class TunnelDispatch:
         except _Failed as failed:
             self._report(failed.error)
             await tunnel.cut(failed.error, crashed=failed.crashed)
-            if failed.crashed and ref._cell.actor is actor:  # noqa: SLF001  # as above
-                ref._cell.crash_soon(failed.error)  # noqa: SLF001  # as above
+            if failed.crashed and ref._slot.actor is actor:  # noqa: SLF001  # as above
+                ref._slot.crash_soon(failed.error)  # noqa: SLF001  # as above
         except Exception as error:  # of user code or of the peer: it ends this tunnel alone
             self._report(error)
             await tunnel.cut(error)
@@ -171,7 +171,7 @@ class TunnelDispatch:
             raise DecodeError(f"a tunnel does not begin with a {first.kind.name} envelope")
         if not isinstance(first, Envelope):
             tunnel.push_back(first.data)
-        actor = ref._cell.actor  # noqa: SLF001  # a conversation belongs to the instance
+        actor = ref._slot.actor  # noqa: SLF001  # a conversation belongs to the instance
         handler = getattr(actor, "on_tunnel", None)
         if handler is None:
             raise Refused(f"{self.address} takes no tunnels: its class has no on_tunnel")
@@ -241,7 +241,7 @@ class TunnelDispatch:
         except BaseException as error:
             if _is_cancelled(error):
                 raise
-            raise _Failed(error, crashed=ref._cell.is_crash(error)) from error  # noqa: SLF001  # what is a crash, the actor's class says
+            raise _Failed(error, crashed=ref._slot.is_crash(error)) from error  # noqa: SLF001  # what is a crash, the actor's class says
 
     async def _first_result(self, first: Envelope, ref: ActorRef[Any]) -> AsyncGenerator[Any, None]:
         """Have the request handled; return the generator that the handler is."""

@@ -78,7 +78,7 @@ def _handlers(parts: Parts) -> Check:
         f"{slow.ref.name} has been handling {slow.message_type} for {slow.seconds:.0f} s, "
         f"{waiting} wait"
         for slow in parts.system.slow.now()
-        if (waiting := len(slow.ref._cell.inbox))  # noqa: SLF001  # what waits has no other name
+        if (waiting := len(slow.ref._slot.inbox))  # noqa: SLF001  # what waits has no other name
     ]
     return Check("handlers", not stuck, "; ".join(stuck[:3]))
 

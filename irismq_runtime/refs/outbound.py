@@ -15,7 +15,7 @@ from asyncio import _get_running_loop as running_loop
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
-from actors._current import current_cell
+from actors._current import current_slot
 from actors.deadlines import check_seconds
 from actors.errors import AskCycle, AskTimeout
 from irismq_runtime.errors import MessageTooLarge, NodeStopped
@@ -151,11 +151,11 @@ class Outbound:
         """
         if self.stopped is not None:
             raise NodeStopped(self.stopped)
-        cell = current_cell.get()
-        if cell is None:
+        slot = current_slot.get()
+        if slot is None:
             return {}
-        headers: dict[str, object] = {"s": peer_name(self.packer.node_id, cell.urn)}
-        actor = cell.actor
+        headers: dict[str, object] = {"s": peer_name(self.packer.node_id, slot.urn)}
+        actor = slot.actor
         if actor is not None:
             trace = actor.context.headers.get("tp")
             if trace is not None:
@@ -171,12 +171,12 @@ class Outbound:
         if self.stopped is not None:
             raise NodeStopped(self.stopped)
         timeout = self.ask_timeout if timeout is None else check_seconds("timeout", timeout)
-        cell = current_cell.get()
-        if cell is None:
+        slot = current_slot.get()
+        if slot is None:
             return {}, timeout
         headers = self.headers()
-        chain = cell.asking_chain()
-        actor = cell.actor
+        chain = slot.asking_chain()
+        actor = slot.actor
         if chain and actor is not None:
             own = getattr(actor, "address", None)
             if own:

@@ -25,7 +25,7 @@ from actors import (
     ThreadActor,
     receives,
 )
-from actors._cell import Cell
+from actors._slot import Slot
 from actors.testing import settle
 from tests.actors.people import Counter, Gate, ThreadCounter
 
@@ -141,7 +141,7 @@ def test_case_85_sent_is_handled_plus_dead(
             ended = threading.Event()
 
             def kill(ref: ActorRef[Any] = ref, ended: threading.Event = ended) -> None:
-                ref._cell.kill()
+                ref._slot.kill()
                 ended.set()
 
             system.call_on_loop(kill)
@@ -178,8 +178,8 @@ async def test_case_86_a_slow_actor_costs_bounded_memory(actor_system: System) -
     assert size < 5_000_000
     with pytest.raises(Overloaded):
         await ref.ask("x")
-    await ref._cell.stop(timeout=0)
-    await ref._cell.end(ref._cell.make_exit("killed"))
+    await ref._slot.stop(timeout=0)
+    await ref._slot.end(ref._slot.make_exit("killed"))
 
 
 async def test_case_88_work_that_nobody_waits_for_is_done_or_reported(
@@ -320,18 +320,18 @@ async def test_case_90_what_waits_at_an_async_actor_survives_its_restart(
             await asyncio.sleep(0)
             raise ValueError(text.decode())
 
-    cell = Cell(actor_system, Async)
-    await cell.start()
+    slot = Slot(actor_system, Async)
+    await slot.start()
     down = asyncio.Event()
-    cell.on_down = lambda *_: down.set()
-    crashing = cell.ref.ask(b"x")
-    waiting = [cell.ref.ask(1) for _ in range(10)]
+    slot.on_down = lambda *_: down.set()
+    crashing = slot.ref.ask(b"x")
+    waiting = [slot.ref.ask(1) for _ in range(10)]
     with pytest.raises(ValueError, match="x"):
         await crashing
     await down.wait()
-    await cell.start()
+    await slot.start()
     assert [await ask for ask in waiting] == list(range(1, 11))
-    await cell.end(await cell.stop())
+    await slot.end(await slot.stop())
 
 
 @pytest.mark.parametrize("kind", [Counter, ThreadCounter])
@@ -364,7 +364,7 @@ async def test_case_92_a_tell_to_oneself_without_delay_stays_in_order(
                 if number % 2:
                     self.actor_ref.tell(number)
                 else:
-                    self._cell.put_later(number, 0.0)
+                    self._slot.put_later(number, 0.0)
 
     ref = actor_system.start(Selfish)
     await ref.ask(list(range(100)))
@@ -387,7 +387,7 @@ async def test_case_94_a_stop_for_what_is_no_actor_is_harmless(actor_system: Sys
     dead = actor_system.start(Counter)
     await dead.stop()
     assert await dead.stop() is False
-    forged: ActorRef[Any] = ActorRef(Cell(actor_system, Counter))
+    forged: ActorRef[Any] = ActorRef(Slot(actor_system, Counter))
     stopped = forged.stop()
     asked = forged.ask(1)
     assert actor_system.find("urn:actor:0000:1") is None
@@ -398,8 +398,8 @@ async def test_case_94_a_stop_for_what_is_no_actor_is_harmless(actor_system: Sys
         answer.stop()
     assert not stopped.done()
     assert not asked.done()
-    cell = forged._cell
-    await cell.end(cell.make_exit("noproc"))
+    slot = forged._slot
+    await slot.end(slot.make_exit("noproc"))
     assert await stopped is True
     with pytest.raises(ActorDeadError, match="noproc"):
         await asked

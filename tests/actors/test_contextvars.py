@@ -169,7 +169,7 @@ async def test_others_have_their_turn_while_every_message_sets_something(actor_s
     for number in range(5000):
         first.tell(number)
     assert await second.ask("hello") == (None, OWN, "hello")
-    assert first._cell.inbox, "the second had to wait for all of the first's"
+    assert first._slot.inbox, "the second had to wait for all of the first's"
     assert await first.ask("end", timeout=60) == (None, OWN, "end")
 
 

@@ -24,7 +24,7 @@ from actors import (
     ThreadActor,
     receives,
 )
-from actors._cell import Cell
+from actors._slot import Slot
 from actors.testing import ManualClock, settle
 from tests.actors.people import Gate
 
@@ -139,15 +139,15 @@ async def test_dead_and_full_and_circular_are_said_at_once(
     assert (await ended).kind == "dead"
     with pytest.raises(ActorDeadError):
         ref.deliver(1, context=Context(), on_done=nothing)
-    cell = Cell(actor_system, Worker)
-    cell.retry_after = 5.0
+    slot = Slot(actor_system, Worker)
+    slot.retry_after = 5.0
     with pytest.raises(Restarting):
-        cell.ref.deliver(1, context=Context(kind="ask", deadline=4.0), on_done=nothing)
-    waits = asyncio.ensure_future(outcome(cell.ref, 4, kind="tell"))
+        slot.ref.deliver(1, context=Context(kind="ask", deadline=4.0), on_done=nothing)
+    waits = asyncio.ensure_future(outcome(slot.ref, 4, kind="tell"))
     manual_clock.advance(5.0)
-    await cell.start()
+    await slot.start()
     assert (await waits).value == 8
-    await cell.end(await cell.stop())
+    await slot.end(await slot.stop())
 
 
 async def test_a_delivery_is_cancelled_waiting_or_running(actor_system: System) -> None:
@@ -179,7 +179,7 @@ async def test_a_delivery_cancelled_before_its_task_began_never_begins(
     ref = actor_system.start(Gate)
     outcomes: list[str] = []
     delivery = ref.deliver("x", context=Context(), on_done=lambda o: outcomes.append(o.kind))
-    while ref._cell.handler_task() is None:
+    while ref._slot.handler_task() is None:
         await asyncio.sleep(0)
     delivery.cancel()
     await settle(actor_system)
@@ -278,11 +278,11 @@ async def test_a_transport_that_fails_is_not_the_actors_crash(
 
 
 async def test_a_killed_handler_gives_its_message_back(actor_system: System) -> None:
-    cell = Cell(actor_system, Gate)
-    await cell.start()
-    actor = cell.actor
-    done = asyncio.ensure_future(outcome(cell.ref, "x"))
+    slot = Slot(actor_system, Gate)
+    await slot.start()
+    actor = slot.actor
+    done = asyncio.ensure_future(outcome(slot.ref, "x"))
     await actor.entered.wait()
-    await cell.stop(timeout=0)
+    await slot.stop(timeout=0)
     assert (await done).kind == "dead"
-    await cell.end(Exit("killed"))
+    await slot.end(Exit("killed"))

@@ -24,7 +24,7 @@ from actors import (
     ThreadActor,
     receives,
 )
-from actors._cell import Cell
+from actors._slot import Slot
 from actors.testing import ManualClock, Probe, settle
 from tests.actors.people import AsyncCounter, Counter, Gate, ThreadCounter
 
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 KINDS = [Counter, AsyncCounter, ThreadCounter]
 
 
-async def downed(cell: Cell) -> Exit:
-    """Wait until the supervisor of `cell` (there is none) is told of an end."""
+async def downed(slot: Slot) -> Exit:
+    """Wait until the supervisor of `slot` (there is none) is told of an end."""
     told: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
-    cell.on_down = lambda _, exit_: told.set_result(exit_)
+    slot.on_down = lambda _, exit_: told.set_result(exit_)
     return await told
 
 
@@ -144,10 +144,10 @@ async def test_case_84_a_harmful_exception_fails_one_actor_and_nothing_else(
     actor_system: System, kind: type[Actor], error: BaseException
 ) -> None:
     bystanders = [actor_system.start(Counter) for _ in range(50)]
-    asked, told = Cell(actor_system, kind), Cell(actor_system, kind)
+    asked, told = Slot(actor_system, kind), Slot(actor_system, kind)
     await asked.start()
     await told.start()
-    supervised = [asyncio.ensure_future(downed(cell)) for cell in (asked, told)]
+    supervised = [asyncio.ensure_future(downed(slot)) for slot in (asked, told)]
     await asyncio.sleep(0)
     with pytest.raises(ActorCrashed) as caught:
         await asked.ref.ask(error)
@@ -156,8 +156,8 @@ async def test_case_84_a_harmful_exception_fails_one_actor_and_nothing_else(
     for exit_ in await asyncio.gather(*supervised):
         assert (exit_.reason, exit_.error) == ("crash", error)
     assert await asyncio.gather(*(_ask(ref) for ref in bystanders)) == [1] * 50
-    for cell in (asked, told):
-        await cell.end(Exit("crash"))
+    for slot in (asked, told):
+        await slot.end(Exit("crash"))
 
 
 @pytest.mark.parametrize("kind", [Trouble, ThreadTrouble])
@@ -184,21 +184,21 @@ async def _ask(ref: ActorRef[Counter]) -> object:
 @pytest.mark.parametrize("kind", TROUBLES)
 async def test_case_75_one_rule_for_ask_and_tell(actor_system: System, kind: type[Actor]) -> None:
     for verb in ("ask", "tell"):
-        cell = Cell(actor_system, kind)
-        await cell.start()
-        supervised = asyncio.ensure_future(downed(cell))
+        slot = Slot(actor_system, kind)
+        await slot.start()
+        supervised = asyncio.ensure_future(downed(slot))
         await asyncio.sleep(0)
-        first = cell.actor
+        first = slot.actor
         if verb == "ask":
             with pytest.raises(ValueError, match="same"):
-                await cell.ref.ask(ValueError("same"))
+                await slot.ref.ask(ValueError("same"))
         else:
-            cell.ref.tell(ValueError("same"))
+            slot.ref.tell(ValueError("same"))
         exit_ = await supervised
         assert exit_.reason == "crash"
-        await cell.start()
-        assert cell.actor is not first, "no state is kept after a crash"
-        await cell.end(await cell.stop())
+        await slot.start()
+        assert slot.actor is not first, "no state is kept after a crash"
+        await slot.end(await slot.stop())
 
 
 @pytest.mark.parametrize("base", [Actor, ThreadActor])
@@ -221,22 +221,22 @@ async def test_case_66_the_mailbox_survives_restarts_in_order(
             handled.append(number)
             assert self.context.attempt == (4 if number == 1 else 1)
 
-    cell = Cell(actor_system, Flaky)
+    slot = Slot(actor_system, Flaky)
     for number in range(1, 101):
-        cell.ref.tell(number)
+        slot.ref.tell(number)
     for delay in (1.0, 2.0, 4.0):
-        supervised = asyncio.ensure_future(downed(cell))
+        supervised = asyncio.ensure_future(downed(slot))
         await asyncio.sleep(0)
-        await cell.start()
+        await slot.start()
         assert (await supervised).reason == "crash"
-        cell.retry_after = delay
+        slot.retry_after = delay
         manual_clock.advance(delay)
-    await cell.start()
-    while cell.inbox or cell.in_hand is not None:
+    await slot.start()
+    while slot.inbox or slot.in_hand is not None:
         await asyncio.sleep(0)
     assert handled == list(range(1, 101))
     assert actor_system.dead_letters.total == 0
-    await cell.end(await cell.stop())
+    await slot.end(await slot.stop())
 
 
 async def test_case_66_a_message_that_crashes_too_often_is_buried(actor_system: System) -> None:
@@ -247,43 +247,43 @@ async def test_case_66_a_message_that_crashes_too_often_is_buried(actor_system: 
         def handle(self, number: int) -> None:
             raise OSError("never")
 
-    cell = Cell(actor_system, Hopeless)
-    cell.ref.tell(7)
+    slot = Slot(actor_system, Hopeless)
+    slot.ref.tell(7)
     for _ in range(3):
-        supervised = asyncio.ensure_future(downed(cell))
+        supervised = asyncio.ensure_future(downed(slot))
         await asyncio.sleep(0)
-        await cell.start()
+        await slot.start()
         await supervised
     assert [(d.message, d.reason) for d in actor_system.dead_letters] == [(7, "crashed")]
-    assert not cell.inbox
-    await cell.end(Exit("normal"))
+    assert not slot.inbox
+    await slot.end(Exit("normal"))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_case_74_every_death_has_one_report_and_watchers_are_told_once(
     actor_system: System, probe: Probe, kind: type[Counter]
 ) -> None:
-    cells = [Cell(actor_system, kind) for _ in range(20)]
+    slots = [Slot(actor_system, kind) for _ in range(20)]
     reports: list[tuple[str, str | None, str]] = []
 
-    def restart(cell: Cell, exit_: Exit) -> None:
-        reports.append((cell.urn, exit_.message_type, str(exit_.error)))
-        actor_system.spawn(cell.start())
+    def restart(slot: Slot, exit_: Exit) -> None:
+        reports.append((slot.urn, exit_.message_type, str(exit_.error)))
+        actor_system.spawn(slot.start())
 
-    for cell in cells:
-        cell.on_down = restart
-        await cell.start()
-        await probe.watch(cell.ref)
+    for slot in slots:
+        slot.on_down = restart
+        await slot.start()
+        await probe.watch(slot.ref)
     for turn in range(3):
-        for cell in cells[turn::3]:
-            cell.ref.tell(f"{turn}".encode())
-    assert await asyncio.gather(*(_ask(cell.ref) for cell in cells)) == [1] * 20
-    expected = [(cell.urn, "bytes", str(turn)) for turn in range(3) for cell in cells[turn::3]]
+        for slot in slots[turn::3]:
+            slot.ref.tell(f"{turn}".encode())
+    assert await asyncio.gather(*(_ask(slot.ref) for slot in slots)) == [1] * 20
+    expected = [(slot.urn, "bytes", str(turn)) for turn in range(3) for slot in slots[turn::3]]
     assert sorted(reports) == sorted(expected)
     await probe.expect_none()
-    for cell in cells:
-        await cell.end(await cell.stop())
-        assert (await probe.expect_terminated(cell.ref)).reason == "shutdown"
+    for slot in slots:
+        await slot.end(await slot.stop())
+        assert (await probe.expect_terminated(slot.ref)).reason == "shutdown"
     await probe.expect_none()
 
 
@@ -359,34 +359,34 @@ async def test_reject_is_a_dead_letter_or_a_refusal(
 async def test_an_ask_that_meets_a_restart_waits_or_fails_at_once(
     actor_system: System, manual_clock: ManualClock
 ) -> None:
-    cell = Cell(actor_system, Counter)
-    await cell.start()
-    supervised = asyncio.ensure_future(downed(cell))
+    slot = Slot(actor_system, Counter)
+    await slot.start()
+    supervised = asyncio.ensure_future(downed(slot))
     await asyncio.sleep(0)
-    cell.ref.tell(b"x")
-    early = cell.ref.ask(1, timeout=2.0)
-    patient = cell.ref.ask(2, timeout=20.0)
+    slot.ref.tell(b"x")
+    early = slot.ref.ask(1, timeout=2.0)
+    patient = slot.ref.ask(2, timeout=20.0)
     await supervised
-    assert cell.retry_after is None
-    unknown = cell.ref.ask(3, timeout=2.0)
-    cell.retry_after = 5.0
+    assert slot.retry_after is None
+    unknown = slot.ref.ask(3, timeout=2.0)
+    slot.retry_after = 5.0
     for ask in (early, unknown):
         assert ask.done()
         with pytest.raises(Restarting, match="try again in 5 s") as caught:
             await ask
         assert caught.value.retry_after == 5.0
     manual_clock.advance(2.0)
-    assert cell.retry_after == 3.0
-    at_once = cell.ref.ask(4, timeout=2.9)
+    assert slot.retry_after == 3.0
+    at_once = slot.ref.ask(4, timeout=2.9)
     assert at_once.done()
-    in_time = cell.ref.ask(5, timeout=3.1)
+    in_time = slot.ref.ask(5, timeout=3.1)
     assert not in_time.done()
     manual_clock.advance(3.0)
-    await cell.start()
-    assert cell.retry_after is None
+    await slot.start()
+    assert slot.retry_after is None
     assert await patient == 2
     assert await in_time == 7
-    await cell.end(await cell.stop())
+    await slot.end(await slot.stop())
 
 
 async def test_a_full_slot_that_is_down_refuses_asks() -> None:
@@ -394,11 +394,11 @@ async def test_a_full_slot_that_is_down_refuses_asks() -> None:
 
     system = System(inbox_limit=1)
     system.attach()
-    cell = Cell(system, Counter)
-    cell.ref.tell(1)
+    slot = Slot(system, Counter)
+    slot.ref.tell(1)
     with pytest.raises(MailboxFull):
-        await cell.ref.ask(2)
-    await cell.end(Exit("normal"))
+        await slot.ref.ask(2)
+    await slot.end(Exit("normal"))
 
 
 async def test_stash_puts_aside_and_back_in_order(actor_system: System) -> None:
@@ -460,17 +460,17 @@ async def test_the_stash_goes_back_when_the_incarnation_ends(actor_system: Syste
             Lazy.opened = True
             raise ValueError("x")
 
-    cell = Cell(actor_system, Lazy)
-    await cell.start()
-    supervised = asyncio.ensure_future(downed(cell))
-    first, second = cell.ref.ask(1), cell.ref.ask(2)
-    cell.ref.tell(b"x")
-    third = cell.ref.ask(3)
+    slot = Slot(actor_system, Lazy)
+    await slot.start()
+    supervised = asyncio.ensure_future(downed(slot))
+    first, second = slot.ref.ask(1), slot.ref.ask(2)
+    slot.ref.tell(b"x")
+    third = slot.ref.ask(3)
     await supervised
-    assert [item.message for item in cell.inbox] == [1, 2, 3]
-    await cell.start()
+    assert [item.message for item in slot.inbox] == [1, 2, 3]
+    await slot.start()
     assert [await first, await second, await third] == [1, 2, 3]
-    await cell.end(await cell.stop())
+    await slot.end(await slot.stop())
 
 
 async def test_a_message_that_was_put_aside_before_the_crash_is_not_buried(
@@ -482,15 +482,15 @@ async def test_a_message_that_was_put_aside_before_the_crash_is_not_buried(
             self.stash()
             raise ValueError("after all")
 
-    cell = Cell(actor_system, Odd)
-    await cell.start()
-    supervised = asyncio.ensure_future(downed(cell))
+    slot = Slot(actor_system, Odd)
+    await slot.start()
+    supervised = asyncio.ensure_future(downed(slot))
     await asyncio.sleep(0)
-    cell.ref.tell(5)
+    slot.ref.tell(5)
     await supervised
-    assert list(cell.inbox) == [5]
+    assert list(slot.inbox) == [5]
     assert actor_system.dead_letters.total == 0
-    await cell.end(Exit("normal"))
+    await slot.end(Exit("normal"))
     assert actor_system.dead_letters.counts == {"dead": 1}
 
 
@@ -515,17 +515,17 @@ async def test_become_takes_everything_until_the_incarnation_ends(actor_system: 
                 self.become(None)
             return f"grr {message}"
 
-    cell = Cell(actor_system, Moody)
-    await cell.start()
-    await cell.ref.ask([])
-    assert await cell.ref.ask(1) == "grr 1"
-    assert await cell.ref.ask("calm") == "grr calm"
-    assert await cell.ref.ask(1) == 1
-    await cell.ref.ask([])
-    await cell.stop()
-    await cell.start()
-    assert await cell.ref.ask(1) == 1
-    await cell.end(await cell.stop())
+    slot = Slot(actor_system, Moody)
+    await slot.start()
+    await slot.ref.ask([])
+    assert await slot.ref.ask(1) == "grr 1"
+    assert await slot.ref.ask("calm") == "grr calm"
+    assert await slot.ref.ask(1) == 1
+    await slot.ref.ask([])
+    await slot.stop()
+    await slot.start()
+    assert await slot.ref.ask(1) == 1
+    await slot.end(await slot.stop())
 
 
 async def test_forward_passes_the_asker_on(actor_system: System) -> None:

@@ -113,7 +113,7 @@ async def test_what_leaves_a_handler_is_an_answer_to_the_asker_and_a_crash(
     one.tell("raise")
     assert await outcome(one.ask("hello")) == "well"
     assert await outcome(two.ask("hello")) == "well"
-    assert one._cell.restarts == (0 if name in ANSWERS else 2)
+    assert one._slot.restarts == (0 if name in ANSWERS else 2)
     assert root.is_alive()
 
 
@@ -133,7 +133,7 @@ async def test_a_refuses_that_is_no_tuple_of_classes_is_a_crash_and_said(actor_s
     one = ref_of(root, "one")
     assert issubclass(type(await outcome(one.ask("raise"))), Exception)
     assert await outcome(one.ask("hello")) == "well"
-    assert one._cell.restarts == 1
+    assert one._slot.restarts == 1
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
@@ -149,7 +149,7 @@ async def test_a_refuses_that_the_instance_sets_wrongly_is_a_crash_too(actor_sys
     one = ref_of(root, "one")
     assert type(await outcome(one.ask("raise"))) is KeyError
     assert await outcome(one.ask("hello")) == "well"
-    assert one._cell.restarts == 1
+    assert one._slot.restarts == 1
 
 
 @pytest.mark.parametrize("base", [Actor, ThreadActor])
@@ -268,7 +268,7 @@ async def test_every_supervisor_restarts_a_child_that_crashed_with_it(actor_syst
     one = which_children(root)[0].ref
     assert issubclass(type(await outcome(one.ask("raise"))), Exception)
     assert await outcome(one.ask("hello")) == "well"
-    assert one._cell.restarts == 1
+    assert one._slot.restarts == 1
     assert root.is_alive()
 
 
@@ -287,7 +287,7 @@ async def test_a_message_whose_key_cannot_be_had_fails_alone(actor_system, name)
     assert issubclass(type(await outcome(root.ask("raise"))), Exception)
     root.tell("raise")
     assert await outcome(root.ask("hello")) == "well"
-    assert root._cell.restarts == 0
+    assert root._slot.restarts == 0
 
 
 async def test_a_key_whose_hash_exits_fails_its_message_alone(actor_system):
@@ -339,7 +339,7 @@ async def test_callbacks_and_subscribers_that_raise_hurt_nobody(actor_system, na
     future = ref.ask("hello")
     future.add_done_callback(raises)
     assert await outcome(future) == "well"
-    ref._cell.when_over(lambda: raises(None))
+    ref._slot.when_over(lambda: raises(None))
     await ref.stop()
     assert ref.exit.reason == "normal"
 
@@ -367,8 +367,8 @@ async def test_a_failure_of_the_runtime_itself_is_a_crash_of_that_actor(
     root = start(Supervisor.of(child(raising(kind, KeyError), name="one")), actor_system)
     await root.started()
     one = ref_of(root, "one")
-    cell = one._cell
-    broken = "actors._thread_cell.meant" if kind is OnThread else "actors._pump.meant"
+    slot = one._slot
+    broken = "actors._thread_slot.meant" if kind is OnThread else "actors._pump.meant"
 
     def fails(*_):
         monkeypatch.undo()
@@ -377,7 +377,7 @@ async def test_a_failure_of_the_runtime_itself_is_a_crash_of_that_actor(
     monkeypatch.setattr(broken, fails)
     assert issubclass(type(await outcome(one.ask("raise"))), Exception)
     assert await outcome(one.ask("hello")) == "well"
-    assert cell.restarts == 1
+    assert slot.restarts == 1
 
 
 async def test_a_supervisor_that_cannot_decide_crashes_and_its_parent_restarts_it(
@@ -395,11 +395,11 @@ async def test_a_supervisor_that_cannot_decide_crashes_and_its_parent_restarts_i
 
     monkeypatch.setattr("supervisors._keeper.decide", fails)
     assert issubclass(type(await outcome(one.ask("raise"))), Exception)
-    while sub._cell.restarts == 0 or sub._cell.down:
+    while sub._slot.restarts == 0 or sub._slot.down:
         await asyncio.sleep(0)
     assert not one.is_alive()
     assert await outcome(ref_of(sub, "one").ask("hello")) == "well"
-    assert root._cell.restarts == 0
+    assert root._slot.restarts == 0
 
 
 @pytest.mark.parametrize("value", ["soon", float("nan"), float("inf"), -1.0])

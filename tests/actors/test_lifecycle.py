@@ -18,7 +18,7 @@ from actors import (
     default_system,
     receives,
 )
-from actors._cell import Cell, CellState
+from actors._slot import Slot, SlotState
 from actors.testing import ManualClock, settle
 from tests.actors.people import AsyncCounter, Counter, Gate, ThreadCounter
 
@@ -283,57 +283,57 @@ async def test_an_error_in_on_stop_is_reported_and_ends_it_all_the_same(
 
 
 @pytest.mark.parametrize("kind", [Counter, AsyncCounter, ThreadCounter])
-async def test_a_cell_restarts_with_its_arguments_and_its_inbox(
+async def test_a_slot_restarts_with_its_arguments_and_its_inbox(
     actor_system: System, kind: type[Counter]
 ) -> None:
-    cell = Cell(actor_system, kind, (10,), {})
+    slot = Slot(actor_system, kind, (10,), {})
     downs: list[Exit] = []
     down = asyncio.Event()
 
-    def on_down(_: Cell, exit_: Exit) -> None:
+    def on_down(_: Slot, exit_: Exit) -> None:
         downs.append(exit_)
         down.set()
 
-    cell.on_down = on_down
-    assert cell.state is CellState.NEW
-    await cell.start()
-    assert cell.state is CellState.RUNNING
-    assert await cell.ref.ask(1) == 11
-    cell.ref.tell(b"boom")
-    waiting = cell.ref.ask(5)
+    slot.on_down = on_down
+    assert slot.state is SlotState.NEW
+    await slot.start()
+    assert slot.state is SlotState.RUNNING
+    assert await slot.ref.ask(1) == 11
+    slot.ref.tell(b"boom")
+    waiting = slot.ref.ask(5)
     await down.wait()
-    assert cell.state is CellState.DOWN
-    assert cell.ref.is_alive()
+    assert slot.state is SlotState.DOWN
+    assert slot.ref.is_alive()
     assert not waiting.done()
-    await cell.start()
+    await slot.start()
     assert await waiting == 15
-    assert (cell.incarnation, cell.restarts) == (2, 1)
+    assert (slot.incarnation, slot.restarts) == (2, 1)
     assert [(e.reason, e.message_type, e.restarts) for e in downs] == [("crash", "bytes", 0)]
-    exit_ = await cell.stop("shutdown", 5.0)
-    assert (exit_.reason, exit_.restarts, cell.state) == ("shutdown", 1, CellState.DOWN)
+    exit_ = await slot.stop("shutdown", 5.0)
+    assert (exit_.reason, exit_.restarts, slot.state) == ("shutdown", 1, SlotState.DOWN)
     assert len(downs) == 1, "a stop that was asked for is not told to on_down"
-    cell.ref.tell(6)
-    await cell.end(exit_)
-    await cell.end(exit_)
-    assert cell.state is CellState.ENDED
+    slot.ref.tell(6)
+    await slot.end(exit_)
+    await slot.end(exit_)
+    assert slot.state is SlotState.ENDED
     assert actor_system.dead_letters.counts == {"crashed": 1, "dead": 1}
     with pytest.raises(ActorDeadError):
-        await cell.start()
+        await slot.start()
 
 
 async def test_a_normal_end_of_its_own_is_told_to_on_down(actor_system: System) -> None:
-    cell = Cell(actor_system, Counter)
+    slot = Slot(actor_system, Counter)
     exits: list[Exit] = []
-    cell.on_down = lambda _, exit_: exits.append(exit_)
-    await cell.start()
-    assert await cell.ref.stop() is True
+    slot.on_down = lambda _, exit_: exits.append(exit_)
+    await slot.start()
+    assert await slot.ref.stop() is True
     assert [e.reason for e in exits] == ["normal"]
-    assert cell.ref.is_alive()
-    await cell.start()
-    cell.exit_soon("shutdown")
+    assert slot.ref.is_alive()
+    await slot.start()
+    slot.exit_soon("shutdown")
     await settle(actor_system)
     assert [e.reason for e in exits] == ["normal", "shutdown"]
-    await cell.end(exits[-1])
+    await slot.end(exits[-1])
 
 
 async def test_a_start_that_fails_leaves_the_slot_down(actor_system: System) -> None:
@@ -351,20 +351,20 @@ async def test_a_start_that_fails_leaves_the_slot_down(actor_system: System) -> 
         def echo(self, number: int) -> int:
             return number
 
-    cell = Cell(actor_system, Flaky)
-    cell.ref.tell(0)
-    waiting = cell.ref.ask(1)
+    slot = Slot(actor_system, Flaky)
+    slot.ref.tell(0)
+    waiting = slot.ref.ask(1)
     for _ in range(2):
         with pytest.raises(StartFailed, match="port busy") as caught:
-            await cell.start()
+            await slot.start()
         assert isinstance(caught.value.__cause__, OSError)
-        assert cell.state is CellState.DOWN
-        assert cell.exit is not None
-        assert cell.exit.reason == "start_failed"
-    await cell.start()
+        assert slot.state is SlotState.DOWN
+        assert slot.exit is not None
+        assert slot.exit.reason == "start_failed"
+    await slot.start()
     assert await waiting == 1
-    assert actor_system.find(cell.urn) is cell.ref
-    await cell.end(await cell.stop())
+    assert actor_system.find(slot.urn) is slot.ref
+    await slot.end(await slot.stop())
 
 
 async def test_ignore_leaves_the_slot_down_without_an_error(actor_system: System) -> None:
@@ -372,11 +372,11 @@ async def test_ignore_leaves_the_slot_down_without_an_error(actor_system: System
         def on_start(self) -> None:
             raise Ignore
 
-    cell = Cell(actor_system, Idle)
-    await cell.start()
-    assert cell.ignored
-    assert cell.state is CellState.DOWN
-    await cell.end(Exit("normal"))
+    slot = Slot(actor_system, Idle)
+    await slot.start()
+    assert slot.ignored
+    assert slot.state is SlotState.DOWN
+    await slot.end(Exit("normal"))
 
 
 async def test_a_kill_cancels_the_handler_and_gives_finally_a_moment(
@@ -395,11 +395,11 @@ async def test_a_kill_cancels_the_handler_and_gives_finally_a_moment(
         def on_stop(self) -> None:
             log.append("on_stop")
 
-    cell = Cell(actor_system, Long)
-    await cell.start()
-    asked = cell.ref.ask("x")
+    slot = Slot(actor_system, Long)
+    await slot.start()
+    asked = slot.ref.ask("x")
     await settle(actor_system)
-    stopping = asyncio.ensure_future(cell.stop("shutdown", 3.0))
+    stopping = asyncio.ensure_future(slot.stop("shutdown", 3.0))
     await settle(actor_system)
     manual_clock.advance(2.9)
     await settle(actor_system)
@@ -410,7 +410,7 @@ async def test_a_kill_cancels_the_handler_and_gives_finally_a_moment(
     assert log == ["cleaned"]
     with pytest.raises(ActorDeadError, match="killed while handling str"):
         await asked
-    await cell.end(exit_)
+    await slot.end(exit_)
 
 
 async def test_a_kill_of_an_idle_actor_runs_no_hook(actor_system: System) -> None:
@@ -420,27 +420,27 @@ async def test_a_kill_of_an_idle_actor_runs_no_hook(actor_system: System) -> Non
         def on_stop(self) -> None:
             log.append("on_stop")
 
-    cell = Cell(actor_system, Hooked)
-    await cell.start()
-    assert (await cell.stop(timeout=0)).reason == "killed"
+    slot = Slot(actor_system, Hooked)
+    await slot.start()
+    assert (await slot.stop(timeout=0)).reason == "killed"
     assert log == []
-    await cell.end(Exit("killed"))
+    await slot.end(Exit("killed"))
 
 
 async def test_a_handler_that_is_killed_before_it_began_never_begins(
     actor_system: System,
 ) -> None:
-    cell = Cell(actor_system, Gate)
-    await cell.start()
-    actor = cell.actor
-    asked = cell.ref.ask("x")
-    while cell.handler_task() is None:
+    slot = Slot(actor_system, Gate)
+    await slot.start()
+    actor = slot.actor
+    asked = slot.ref.ask("x")
+    while slot.handler_task() is None:
         await asyncio.sleep(0)
-    assert (await cell.stop(timeout=0)).reason == "killed"
+    assert (await slot.stop(timeout=0)).reason == "killed"
     assert not actor.entered.is_set() or actor.cancelled
     with pytest.raises(ActorDeadError):
         await asked
-    await cell.end(Exit("killed"))
+    await slot.end(Exit("killed"))
 
 
 async def test_a_task_that_swallows_cancellation_is_abandoned_by_name(
@@ -462,11 +462,11 @@ async def test_a_task_that_swallows_cancellation_is_abandoned_by_name(
                 log.append("stale")
             return "too late"
 
-    cell = Cell(actor_system, Stubborn)
-    await cell.start()
-    asked = cell.ref.ask("x")
+    slot = Slot(actor_system, Stubborn)
+    await slot.start()
+    asked = slot.ref.ask("x")
     await settle(actor_system)
-    stopping = asyncio.ensure_future(cell.stop(timeout=0))
+    stopping = asyncio.ensure_future(slot.stop(timeout=0))
     await settle(actor_system)
     assert not stopping.done()
     manual_clock.advance(0.1)
@@ -476,13 +476,13 @@ async def test_a_task_that_swallows_cancellation_is_abandoned_by_name(
     with pytest.raises(ActorDeadError):
         await asked
     # The slot goes on without it.
-    await cell.start()
-    again = cell.ref.ask("y")
+    await slot.start()
+    again = slot.ref.ask("y")
     release.set()
     assert await again == "too late"
     await settle(actor_system)
     assert log == ["swallowed", "stale"]
-    await cell.end(await cell.stop())
+    await slot.end(await slot.stop())
 
 
 async def test_a_stop_while_the_start_runs_fails_the_start(
@@ -494,18 +494,18 @@ async def test_a_stop_while_the_start_runs_fails_the_start(
         async def on_start(self) -> None:
             await never.wait()
 
-    cell = Cell(actor_system, Starting)
-    starting = asyncio.ensure_future(cell.start())
+    slot = Slot(actor_system, Starting)
+    starting = asyncio.ensure_future(slot.start())
     await settle(actor_system)
-    patient = asyncio.ensure_future(cell.stop("shutdown", 10.0))
+    patient = asyncio.ensure_future(slot.stop("shutdown", 10.0))
     await settle(actor_system)
-    killed = await cell.stop(timeout=0)
+    killed = await slot.stop(timeout=0)
     assert killed.reason == "killed"
     assert (await patient).reason == "killed"
     with pytest.raises(StartFailed):
         await starting
-    assert cell.state is CellState.DOWN
-    await cell.end(killed)
+    assert slot.state is SlotState.DOWN
+    await slot.end(killed)
 
 
 async def test_a_cancelled_start_cancels_on_start(actor_system: System) -> None:
@@ -518,15 +518,15 @@ async def test_a_cancelled_start_cancels_on_start(actor_system: System) -> None:
             finally:
                 cancelled.set()
 
-    cell = Cell(actor_system, Starting)
-    starting = asyncio.ensure_future(cell.start())
+    slot = Slot(actor_system, Starting)
+    starting = asyncio.ensure_future(slot.start())
     await settle(actor_system)
     starting.cancel()
     await asyncio.wait([starting])
     assert starting.cancelled()
     await cancelled.wait()
-    assert cell.state is CellState.DOWN
-    await cell.end(Exit("killed"))
+    assert slot.state is SlotState.DOWN
+    await slot.end(Exit("killed"))
 
 
 async def test_the_end_calls_back_however_it_comes(actor_system: System) -> None:
@@ -534,24 +534,24 @@ async def test_the_end_calls_back_however_it_comes(actor_system: System) -> None
 
     class Plain(Counter):
         def on_start(self) -> None:
-            self._cell.when_over(lambda: log.append("over"))
+            self._slot.when_over(lambda: log.append("over"))
             if self.total < 0:
                 raise ValueError("negative")
 
-    cell = Cell(actor_system, Plain)
-    cell.on_down = lambda *_: log.append("down")
-    await cell.start()
-    await cell.stop("shutdown", 1.0)
-    await cell.start()
-    await cell.stop(timeout=0)
-    await cell.start()
-    cell.ref.tell(b"crash")
+    slot = Slot(actor_system, Plain)
+    slot.on_down = lambda *_: log.append("down")
+    await slot.start()
+    await slot.stop("shutdown", 1.0)
+    await slot.start()
+    await slot.stop(timeout=0)
+    await slot.start()
+    slot.ref.tell(b"crash")
     await settle(actor_system)
-    cell.args = (-1,)
+    slot.args = (-1,)
     with pytest.raises(StartFailed):
-        await cell.start()
+        await slot.start()
     assert log == ["over", "over", "over", "down", "over"]
-    await cell.end(Exit("normal"))
+    await slot.end(Exit("normal"))
 
 
 async def test_callbacks_at_the_end_that_fail_leave_nobody_waiting(
@@ -560,14 +560,14 @@ async def test_callbacks_at_the_end_that_fail_leave_nobody_waiting(
     def bad(*_: object) -> None:
         raise RuntimeError("broken callback")
 
-    cell = Cell(actor_system, Counter)
-    cell.on_down = bad
-    await cell.start()
-    cell.when_over(bad)
-    assert await cell.ref.stop() is True
-    assert cell.state is CellState.DOWN
+    slot = Slot(actor_system, Counter)
+    slot.on_down = bad
+    await slot.start()
+    slot.when_over(bad)
+    assert await slot.ref.stop() is True
+    assert slot.state is SlotState.DOWN
     assert len(caplog.records) == 2
-    await cell.end(Exit("normal"))
+    await slot.end(Exit("normal"))
 
 
 class Recorder:
@@ -606,14 +606,14 @@ async def test_lifecycle_hooks_are_awaited_in_order(actor_system: System) -> Non
     assert await ref.stop() is True
     assert hooks.log == ["started Counter", "ended normal"]
     hooks.log.clear()
-    cell = Cell(actor_system, Counter)
-    cell.on_down = lambda *_: hooks.log.append("down")
-    await cell.start()
-    cell.ref.tell(b"x")
+    slot = Slot(actor_system, Counter)
+    slot.on_down = lambda *_: hooks.log.append("down")
+    await slot.start()
+    slot.ref.tell(b"x")
     await settle(actor_system)
-    await cell.start()
-    exit_ = await cell.stop()
-    await cell.end(exit_)
+    await slot.start()
+    exit_ = await slot.stop()
+    await slot.end(exit_)
     assert hooks.log == [
         "started Counter",
         "restarting crash",
@@ -633,13 +633,13 @@ async def test_a_lifecycle_hook_that_fails_fails_the_start(
     with pytest.raises(StartFailed, match="cannot bind"):
         await actor_system.start(Counter).started()
     hooks.fail = False
-    cell = Cell(actor_system, Counter)
-    await cell.start()
+    slot = Slot(actor_system, Counter)
+    await slot.start()
     hooks.fail = True
-    exit_ = await cell.stop()
+    exit_ = await slot.stop()
     assert exit_.reason == "shutdown"
     assert "cannot pause" in caplog.text
-    await cell.end(exit_)
+    await slot.end(exit_)
 
 
 async def test_shutdown_ends_the_latest_first() -> None:
@@ -669,10 +669,10 @@ async def test_start_uses_the_system_of_the_loop_and_of_the_actor() -> None:
 
     class Parent(Actor):
         def on_start(self) -> None:
-            seen.append(Counter.start()._cell.system)
+            seen.append(Counter.start()._slot.system)
 
     ref = Counter.start()
-    assert ref._cell.system is default_system()
+    assert ref._slot.system is default_system()
     own = System()
     await own.start(Parent).started()
     assert seen == [own]

@@ -42,7 +42,7 @@ class PromiserThread(ThreadActor):
 
 
 def owed(ref: ActorRef[Any]) -> int:
-    company = ref._cell.bystanders
+    company = ref._slot.bystanders
     return 0 if company is None else len(company.owed)
 
 
@@ -103,7 +103,7 @@ async def test_a_promise_kept_in_time_is_not_touched_by_its_deadline(
     ask, delivered, for_ever = ref.ask(0, timeout=2.0), deliver(ref, 2, 2.0), deliver(ref, 4, None)
     await settle(actor_system)
     manual_clock.advance(1.9)
-    replies = ref._cell.actor.replies
+    replies = ref._slot.actor.replies
     assert replies[0]("asked")
     assert replies[2]("delivered")
     assert watched(manual_clock) == 0
@@ -122,7 +122,7 @@ async def test_an_answer_after_the_deadline_reaches_nobody_and_says_so(
     ask, delivered = ref.ask(0, timeout=2.0), deliver(ref, 2, 2.0)
     await settle(actor_system)
     manual_clock.advance(2.0)
-    replies = ref._cell.actor.replies
+    replies = ref._slot.actor.replies
     assert replies[0]("late") is False
     assert replies[0]("later") is False
     assert replies[2](error=ValueError("late")) is False
@@ -146,7 +146,7 @@ async def test_a_promise_to_who_gave_up_ends_at_once(
     assert owed(ref) == 0
     assert isinstance((await ended(ask))[0], AskCancelled)
     assert [outcome.kind for outcome in outcomes] == ["cancelled"]
-    assert ref._cell.actor.replies[0]("late") is False
+    assert ref._slot.actor.replies[0]("late") is False
     assert watched(manual_clock) == 0
     manual_clock.advance(2.0)
     assert actor_system.statistics().expired == 0
@@ -206,7 +206,7 @@ async def test_the_promise_of_a_thread_ends_with_its_deadline_too(
     ask, delivered, kept = ref.ask(0, timeout=2.0), deliver(ref, 2, 2.0), deliver(ref, 4, 2.0)
     while owed(ref) < 3 or watched(manual_clock) < 2:
         await settle(actor_system)
-    assert await asyncio.to_thread(ref._cell.actor.replies[4], "kept")
+    assert await asyncio.to_thread(ref._slot.actor.replies[4], "kept")
     await settle(actor_system)
     manual_clock.advance(2.0)
     assert isinstance((await ended(ask))[0], AskTimeout)

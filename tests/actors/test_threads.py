@@ -22,7 +22,7 @@ from actors import (
     ThreadActor,
     receives,
 )
-from actors._cell import Cell, CellState
+from actors._slot import Slot, SlotState
 from actors.testing import ManualClock, settle
 from tests.actors.people import Counter, ThreadCounter, ThreadGate
 
@@ -67,39 +67,39 @@ class Plain(pykka.ThreadingActor):
 
 async def test_a_plain_pykka_class_lives_in_our_slot(actor_system: System) -> None:
     log: list[str] = []
-    cell = Cell(actor_system, Plain, (log,))
-    await cell.start()
-    assert await cell.ref.ask("x") == ("got", "x")
-    assert cell.actor.actor_ref is cell.ref
+    slot = Slot(actor_system, Plain, (log,))
+    await slot.start()
+    assert await slot.ref.ask("x") == ("got", "x")
+    assert slot.actor.actor_ref is slot.ref
     downs: list[Exit] = []
     down = asyncio.Event()
-    cell.on_down = lambda _, exit_: (downs.append(exit_), down.set())  # type: ignore[func-returns-value]  # two calls in one
+    slot.on_down = lambda _, exit_: (downs.append(exit_), down.set())  # type: ignore[func-returns-value]  # two calls in one
     with pytest.raises(ValueError, match="boom"):
-        await cell.ref.ask(ValueError("boom"))
+        await slot.ref.ask(ValueError("boom"))
     await down.wait()
-    waiting = cell.ref.ask("y")
-    await cell.start()
+    waiting = slot.ref.ask("y")
+    await slot.start()
     assert await waiting == ("got", "y")
     down.clear()
-    assert await cell.ref.ask("stop") == "stopping"
+    assert await slot.ref.ask("stop") == "stopping"
     await down.wait()
     assert [exit_.reason for exit_ in downs] == ["crash", "normal"]
-    await cell.end(downs[-1])
+    await slot.end(downs[-1])
     assert log == ["start Plain", "failure boom", "start Plain", "stop"]
 
 
 async def test_a_ref_that_pykka_made_reaches_the_slot_too(actor_system: System) -> None:
-    cell = Cell(actor_system, Plain, ([],))
-    await cell.start()
-    early = cell.actor.early_ref
+    slot = Slot(actor_system, Plain, ([],))
+    await slot.start()
+    early = slot.actor.early_ref
     assert type(early) is pykka.ActorRef
     future = early.ask("through pykka", block=False)
     assert await asyncio.to_thread(future.get) == ("got", "through pykka")
-    actor = cell.actor
-    await cell.stop()
+    actor = slot.actor
+    await slot.stop()
     assert not early.is_alive()
     assert actor.actor_stopped.is_set()
-    await cell.end(Exit("normal"))
+    await slot.end(Exit("normal"))
 
 
 @pytest.mark.parametrize("kind", [Counter, ThreadCounter])
@@ -154,12 +154,12 @@ async def test_a_thread_that_hangs_is_abandoned_by_name(
     events: list[Event] = []
     actor_system.events.subscribe(events.append)
     entered, gate = threading.Event(), threading.Event()
-    cell = Cell(actor_system, ThreadGate, (entered, gate))
-    await cell.start()
-    first = cell.ref.ask("x")
-    second = cell.ref.ask("y", timeout=60.0)
+    slot = Slot(actor_system, ThreadGate, (entered, gate))
+    await slot.start()
+    first = slot.ref.ask("x")
+    second = slot.ref.ask("y", timeout=60.0)
     await asyncio.to_thread(entered.wait)
-    stopping = asyncio.ensure_future(cell.stop("shutdown", 3.0))
+    stopping = asyncio.ensure_future(slot.stop("shutdown", 3.0))
     await settle(actor_system)
     manual_clock.advance(3.0)
     exit_ = await stopping
@@ -169,15 +169,15 @@ async def test_a_thread_that_hangs_is_abandoned_by_name(
     assert "self.gate.wait()" in exit_.error.running
     assert exit_.error.thread in caplog.text
     (stuck,) = [e for e in events if e.name == "actor.stuck"]
-    assert stuck.fields["ref"] is cell.ref
+    assert stuck.fields["ref"] is slot.ref
     with pytest.raises(ActorDeadError):
         await first
     assert actor_system.statistics().stuck_threads == (exit_.error.thread,)
     # The slot goes on with another thread, and the old one hurts nobody.
-    await cell.start()
+    await slot.start()
     gate.set()
     assert await second == "y"
-    await cell.end(await cell.stop())
+    await slot.end(await slot.stop())
 
 
 async def test_an_on_start_that_hangs_is_abandoned(
@@ -189,27 +189,27 @@ async def test_an_on_start_that_hangs_is_abandoned(
         def on_start(self) -> None:
             gate.wait()
 
-    cell = Cell(actor_system, Hanging)
-    starting = asyncio.ensure_future(cell.start())
+    slot = Slot(actor_system, Hanging)
+    starting = asyncio.ensure_future(slot.start())
     await settle(actor_system)
-    stopping = asyncio.ensure_future(cell.stop("shutdown", 1.0))
+    stopping = asyncio.ensure_future(slot.stop("shutdown", 1.0))
     await settle(actor_system)
     manual_clock.advance(1.0)
     assert (await stopping).reason == "killed"
     with pytest.raises(StartFailed):
         await starting
-    assert cell.state is CellState.DOWN
+    assert slot.state is SlotState.DOWN
     gate.set()
-    await cell.end(Exit("killed"))
+    await slot.end(Exit("killed"))
 
 
 async def test_killing_an_idle_thread_abandons_nothing(actor_system: System) -> None:
-    cell = Cell(actor_system, ThreadGate, (threading.Event(), threading.Event()))
-    await cell.start()
-    exit_ = await cell.stop(timeout=0)
+    slot = Slot(actor_system, ThreadGate, (threading.Event(), threading.Event()))
+    await slot.start()
+    exit_ = await slot.stop(timeout=0)
     assert (exit_.reason, exit_.error) == ("killed", None)
     assert actor_system.statistics().stuck_threads == ()
-    await cell.end(exit_)
+    await slot.end(exit_)
 
 
 async def test_a_thread_cannot_wait_for_its_own_end(actor_system: System) -> None:

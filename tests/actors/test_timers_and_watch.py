@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from actors import Actor, Exit, Terminated, ThreadActor, Timer, receives
-from actors._cell import Cell
+from actors._slot import Slot
 from actors.testing import ManualClock, Probe, settle
 from tests.actors.people import Counter
 
@@ -31,7 +31,7 @@ class Ticking(Actor):
 
     @receives(str)
     def tick(self, _: str) -> None:
-        self.ticks.append((self._cell.incarnation, self.system.now()))
+        self.ticks.append((self._slot.incarnation, self.system.now()))
 
     @receives(bytes)
     def crash(self, _: bytes) -> None:
@@ -83,24 +83,24 @@ async def test_case_81_no_tick_of_an_older_incarnation(
     actor_system: System, manual_clock: ManualClock
 ) -> None:
     ticks: list[tuple[int, float]] = []
-    cell = Cell(actor_system, Ticking, (ticks,))
-    await cell.start()
+    slot = Slot(actor_system, Ticking, (ticks,))
+    await slot.start()
     for restart in range(20):
         for _ in range(10):
             manual_clock.advance(0.1)
             await settle(actor_system)
         down = asyncio.Event()
-        cell.on_down = lambda *_, told=down: told.set()
-        cell.ref.tell(b"x")
+        slot.on_down = lambda *_, told=down: told.set()
+        slot.ref.tell(b"x")
         manual_clock.advance(0.1)  # this tick stands behind the crash in the inbox
         await down.wait()
         assert actor_system.dead_letters.counts.get("of an earlier incarnation", 0) == restart
-        await cell.start()
+        await slot.start()
         await settle(actor_system)
     per_life = {life: [i for i, _ in ticks].count(life) for life in range(1, 21)}
     assert per_life == dict.fromkeys(range(1, 21), 10)
     assert manual_clock.pending == 1
-    await cell.end(await cell.stop())
+    await slot.end(await slot.stop())
     assert manual_clock.pending == 0
 
 
@@ -147,16 +147,16 @@ async def test_a_tick_that_finds_a_full_inbox_is_a_dead_letter(
 async def test_watching_tells_once_and_a_restart_is_no_end(
     actor_system: System, probe: Probe
 ) -> None:
-    cell = Cell(actor_system, Counter)
-    await cell.start()
-    await probe.watch(cell.ref)
-    await probe.watch(cell.ref)
-    await cell.stop()
-    await cell.start()
+    slot = Slot(actor_system, Counter)
+    await slot.start()
+    await probe.watch(slot.ref)
+    await probe.watch(slot.ref)
+    await slot.stop()
+    await slot.start()
     await probe.expect_none()
-    exit_ = await cell.stop()
-    await cell.end(exit_)
-    assert await probe.expect_terminated(cell.ref) is exit_
+    exit_ = await slot.stop()
+    await slot.end(exit_)
+    assert await probe.expect_terminated(slot.ref) is exit_
     await probe.expect_none()
 
 
@@ -202,7 +202,7 @@ async def test_case_130_who_watched_keeps_nothing_of_what_has_ended(actor_system
             watched = actor_system.start(Patient)
             self.watch(watched)
             watched.stop()
-            return id(watched._cell)
+            return id(watched._slot)
 
         @receives(Terminated)
         def ended(self, ended: Terminated) -> None:
@@ -214,8 +214,8 @@ async def test_case_130_who_watched_keeps_nothing_of_what_has_ended(actor_system
         await settle(actor_system)
         assert len(heard) == number + 1
     gc.collect()
-    assert [o for o in gc.get_objects() if isinstance(o, Cell) and o.actor_class is Patient] == []
-    assert nurse._cell.company().watching == {}
+    assert [o for o in gc.get_objects() if isinstance(o, Slot) and o.actor_class is Patient] == []
+    assert nurse._slot.company().watching == {}
 
 
 async def test_a_watch_can_be_taken_back(actor_system: System) -> None:
@@ -232,15 +232,15 @@ async def test_a_watch_can_be_taken_back(actor_system: System) -> None:
 async def test_a_watch_dies_with_the_incarnation(actor_system: System) -> None:
     log: list[Exit] = []
     target = actor_system.start(Counter)
-    cell = Cell(actor_system, Watcher, (target, log))
-    await cell.start()
-    await cell.ref.ask("watch")
-    await cell.stop()
-    await cell.start()
+    slot = Slot(actor_system, Watcher, (target, log))
+    await slot.start()
+    await slot.ref.ask("watch")
+    await slot.stop()
+    await slot.start()
     await target.stop()
     await settle(actor_system)
     assert log == []
-    await cell.end(await cell.stop())
+    await slot.end(await slot.stop())
 
 
 async def test_word_of_a_death_gets_into_a_full_inbox(actor_system: System) -> None:
@@ -335,7 +335,7 @@ async def test_a_timer_that_is_faster_than_its_handler_leaves_room_for_others(
         manual_clock.advance(1.0)
         for _ in range(5):
             await asyncio.sleep(0)
-    assert len(ref._cell.inbox) <= 1
+    assert len(ref._slot.inbox) <= 1
     ref.tell("hello")
     answer = ref.ask("hello", timeout=1000.0)
     assert actor_system.dead_letters.total == 0

@@ -243,7 +243,7 @@ async def test_case_47_promised_answers_that_never_come_leave_nothing_behind(ser
         await shop.start(Supervisor.of(child(Holder, address, held=held)))
         await until(lambda: client.members(address))
         (binding,) = shop.parts.binder
-        asked, company = binding.handler.asked, binding.ref._cell.company()
+        asked, company = binding.handler.asked, binding.ref._slot.company()
         ref = client.ref(address)
         patient = ref.ask(Do("hold"), timeout=60.0)
         await until(lambda: held)

@@ -82,7 +82,7 @@ async def served(node):
     """The actor that `node` serves the feed with."""
     ref = await node.start(child(Feed, name="feed"))
     await until(lambda: node.members("test.feed"))
-    return ref._cell.actor
+    return ref._slot.actor
 
 
 @pytest.mark.parametrize("asked", [Put("x"), Who()], ids=["async", "plain"])

@@ -166,7 +166,7 @@ async def watch(node: Node, peer: Any) -> asyncio.Event:
     """Watch an actor of another node; the event comes with its end."""
     watcher = node.system.start(Watcher)
     await watcher.started()
-    ended: asyncio.Event = watcher._cell.actor.ended
+    ended: asyncio.Event = watcher._slot.actor.ended
     watcher.tell(peer)
     await until(lambda: peer in node.parts.watchers._watched or ended.is_set())
     return ended

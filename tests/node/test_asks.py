@@ -376,12 +376,12 @@ async def test_case_47_promised_answers_that_never_come_leave_nothing_after_thei
         await settle(client.system)
         clock.advance(SETTLE)
         (binding,) = one.parts.binder
-        asked, company = binding.handler.asked, binding.ref._cell.company()
+        asked, company = binding.handler.asked, binding.ref._slot.company()
         ref = client.ref("test.promiser")
         asks = [ref.ask(Do("never"), timeout=2.0) for _ in range(10_000)]
         longer, kept = ref.ask(Do("kept"), timeout=4.0), ref.ask(Do("kept"), timeout=2.0)
         await settle(one.system)
-        replies = binding.ref._cell.actor.replies
+        replies = binding.ref._slot.actor.replies
         assert len(asked.deliveries) == len(company.owed) == 10_002
         assert replies["kept"][1]("in time")
         clock.advance(2.0)

@@ -161,9 +161,9 @@ async def test_a_stream_that_ends_with_it_says_so_and_its_actor_crashes(world, n
         await error_of(anext(stream))
         actor = which_children(root)[0].ref
         if name not in ANSWERS:
-            await until(lambda: actor._cell.restarts == 1 and not actor._cell.down)
+            await until(lambda: actor._slot.restarts == 1 and not actor._slot.down)
         assert await two.ref(ADDRESS).ask(Hello()) == "well"
-        assert actor._cell.restarts == (0 if name in ANSWERS else 1)
+        assert actor._slot.restarts == (0 if name in ANSWERS else 1)
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -67,7 +67,7 @@ async def test_a_watcher_hears_of_the_end_of_an_actor_on_another_node(world):
         (terminated,) = log
         assert terminated.ref == peer
         assert terminated.exit.reason == "shutdown"
-        assert watcher._cell.company().watching == {}  # case 130: nothing is kept of it
+        assert watcher._slot.company().watching == {}  # case 130: nothing is kept of it
         assert client.parts.watchers._watched == server.parts.watchers._watchers == {}
 
 
@@ -359,7 +359,7 @@ async def test_case_123_a_stuck_handler_is_a_fault_while_others_wait_and_no_long
         ref.tell(Add(1))
         assert one.health().reasons == ("handlers: Stuck has been handling Total for 20 s, 1 wait",)
         assert one.health().live
-        ref._cell.actor.open.set()
+        ref._slot.actor.open.set()
         await settle(one.system)
         assert one.health().ready
 

@@ -66,7 +66,7 @@ async def test_a_growing_mailbox_and_a_crash_show_in_their_group(world):
     await settle(system)
     waiting = system.start(Stock)
     for number in range(4):
-        waiting._cell.inbox.append(number)
+        waiting._slot.inbox.append(number)
     clock.advance(1.0)
     (group,) = meter.groups()
     assert (group.name, group.address) == ("Stock", "shop.stock")

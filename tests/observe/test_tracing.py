@@ -357,7 +357,7 @@ async def test_a_local_tell_that_is_tried_again_or_crashes_is_a_tell_as_any(worl
     async with world.node("one") as one:
         ref = one.system.start(Again)
         await ref.started()
-        actor = ref._cell.actor
+        actor = ref._slot.actor
         with spans.tracer.start_as_current_span("the user's"):
             ref.tell(Relay("x"))
         while not one.system.dead_letters.total:
@@ -372,7 +372,7 @@ async def test_a_promised_answer_ends_its_span_and_the_next_message_is_not_in_it
         ref = server.system.start(Worker, server, spans.tracer)
         await ref.started()
         asked = client.ref("trace.worker").ask(Relay("later"))
-        while not (actor := ref._cell.actor).kept:
+        while not (actor := ref._slot.actor).kept:
             await asyncio.sleep(0)
         await ref.ask(Add(1))
         assert spans.named("plain")[0].parent is None

@@ -110,10 +110,10 @@ def states(supervisor):
 
 async def crash(supervisor, name, error=None):
     """Crash the child of that name and wait until its death was decided on."""
-    cell = child_ref(supervisor, name)._cell
-    before = cell.incarnation, cell.exit
-    cell.ref.tell(error or ValueError("boom"))
-    await until(lambda: (cell.incarnation, cell.exit) != before, f"the crash of {name}")
+    slot = child_ref(supervisor, name)._slot
+    before = slot.incarnation, slot.exit
+    slot.ref.tell(error or ValueError("boom"))
+    await until(lambda: (slot.incarnation, slot.exit) != before, f"the crash of {name}")
     await rest()
 
 

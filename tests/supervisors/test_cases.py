@@ -66,7 +66,7 @@ class Spawner(Actor):
         self.seen = seen
 
     async def on_stop(self, reason):
-        parent = self._cell.parent
+        parent = self._slot.parent
         try:
             await start_child(parent, child(Slow, self.seen["gate"], name="late"))
         except Refused as error:
@@ -148,7 +148,7 @@ async def test_case_67_starts_slower_than_the_window_that_fail_are_counted(world
         await waited.wait()
         raise OSError("port busy")
 
-    child_ref(ref, "a")._cell.actor_class = type(
+    child_ref(ref, "a")._slot.actor_class = type(
         "SlowFailure", (Worker,), {"on_start": slow_failure}
     )
     child_ref(ref, "a").tell(ValueError("boom"))
@@ -226,7 +226,7 @@ async def test_case_71_children_that_end_normally_use_up_no_restarts(world):
         brief.tell("end")
     await until(lambda: count_children(ref).specs == 0)
     assert ref.is_alive()
-    assert ref._cell.actor._keeper.state.window.entries == ()
+    assert ref._slot.actor._keeper.state.window.entries == ()
 
 
 @pytest.mark.parametrize(("limit", "recovers"), [(3, False), (10, True)])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from supervisors._children import Child, Children, Phase
 from supervisors.spec import ChildSpec
-from tests.supervisors.fake_cells import FakeWorker
+from tests.supervisors.fake_tree import FakeWorker
 
 operations = st.lists(
     st.tuples(

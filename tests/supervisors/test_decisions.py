@@ -16,7 +16,7 @@ from supervisors._intensity import Intensity
 from supervisors._state import Mode, Plan, Policy, State, initial
 from supervisors.backoff import Backoff
 from supervisors.spec import ChildSpec
-from tests.supervisors.fake_cells import FakeWorker
+from tests.supervisors.fake_tree import FakeWorker
 
 NAMES = ("a", "b", "c")
 EXITS = [Exit(reason) for reason in ("normal", "shutdown", "killed", "crash", "start_failed")]

@@ -10,7 +10,7 @@ import pytest
 from supervisors._intensity import Intensity
 from supervisors._state import Policy
 from supervisors.spec import ChildSpec
-from tests.supervisors.fake_cells import FakeSupervisor, FakeTree, FakeWorker
+from tests.supervisors.fake_tree import FakeSupervisor, FakeTree, FakeWorker
 from tests.supervisors.otp_model import OtpTree
 
 TREES = 10_000

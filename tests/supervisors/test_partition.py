@@ -51,7 +51,7 @@ async def test_an_ask_is_answered_by_the_child_and_blocks_nobody(world):
     seen, gate = defaultdict(list), asyncio.Event()
     ref = await begun(PartitionSupervisor.of(child(Ledger, seen, gate), partitions=2), system)
     answers = [ref.ask(Entry(number, 0)) for number in range(4)]
-    await until(lambda: not ref._cell.inbox)
+    await until(lambda: not ref._slot.inbox)
     gate.set()
     assert [await answer for answer in answers] == ["Ledger-0", "Ledger-1"] * 2
 
@@ -61,7 +61,7 @@ async def test_the_deadline_of_the_asker_holds(world):
     seen, gate = defaultdict(list), asyncio.Event()
     ref = await begun(PartitionSupervisor.of(child(Ledger, seen, gate), partitions=1), system)
     answer = ref.ask(Entry(0, 0), timeout=1.0)
-    await until(lambda: not ref._cell.inbox)
+    await until(lambda: not ref._slot.inbox)
     clock.advance(1.1)
     with pytest.raises(AskTimeout):
         await answer
@@ -116,7 +116,7 @@ async def test_a_full_partition_refuses_and_the_supervisor_lives(world):
     ref = await begun(PartitionSupervisor.of(child(small, seen, gate), partitions=1), system)
     for number in range(3):
         ref.tell(Entry(0, number))
-        await until(lambda: not ref._cell.inbox)
+        await until(lambda: not ref._slot.inbox)
     with pytest.raises(MailboxFull):
         await ref.ask(Entry(0, 3))
     ref.tell(Entry(0, 4))

@@ -36,7 +36,7 @@ class Leaf(Actor):
             raise ValueError("boom")
         # Its own end is not a stop by its supervisor: it is not logged as one.
         self.ending = True
-        self._cell.exit_soon(reason)
+        self._slot.exit_soon(reason)
 
     def on_stop(self, reason):
         if not self.ending:
@@ -111,10 +111,10 @@ async def run_both(seed):
         shared[0] += step
         path = rng.choice(list(alive))
         reason = rng.choices(["crash", "normal", "shutdown"], [6, 1, 1])[0]
-        cell = alive[path]._cell
-        before = cell.incarnation
+        slot = alive[path]._slot
+        before = slot.incarnation
         alive[path].tell(reason)
-        await until(lambda c=cell, b=before: c.incarnation != b or c.state.value != "running")
+        await until(lambda c=slot, b=before: c.incarnation != b or c.state.value != "running")
         await until(lambda: at_rest(root))
         model.crash(path, reason)
         assert log == model.log

@@ -68,7 +68,7 @@ def is_whole(root):
     """All leaves run again, and nothing waits for any of them."""
     refs = leaves(root)
     return len(refs) == LEAVES and all(
-        ref._cell.state.value == "running" and not ref._cell.scheduled for ref in refs
+        ref._slot.state.value == "running" and not ref._slot.scheduled for ref in refs
     )
 
 

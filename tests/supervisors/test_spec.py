@@ -6,7 +6,7 @@ import pytest
 
 from supervisors.errors import SpecError
 from supervisors.spec import ChildSpec, Supervises, check_children, child
-from tests.supervisors.fake_cells import FakeWorker
+from tests.supervisors.fake_tree import FakeWorker
 
 
 class Tree(FakeWorker, Supervises):

@@ -219,7 +219,7 @@ async def test_backoff_grows_and_is_reset_after_a_quiet_time(world, script):
     ref = await begun(abc(script, max_restarts=100, backoff=(1.0, 8.0, 0.0)), system)
     for delay in (1.0, 2.0, 4.0, 8.0, 8.0):
         await crash(ref, "b")
-        assert child_ref(ref, "b")._cell.retry_after == delay
+        assert child_ref(ref, "b")._slot.retry_after == delay
         clock.advance(delay - 0.01)
         await rest()
         assert states(ref)["b"] == "restarting"
@@ -227,7 +227,7 @@ async def test_backoff_grows_and_is_reset_after_a_quiet_time(world, script):
         await until(lambda: states(ref)["b"] == "running")
     clock.advance(4.5)
     await crash(ref, "b")
-    assert child_ref(ref, "b")._cell.retry_after == 1.0
+    assert child_ref(ref, "b")._slot.retry_after == 1.0
 
 
 async def test_an_ask_waits_for_the_restart_or_fails_at_once(world, script):

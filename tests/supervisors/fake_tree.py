@@ -1,4 +1,4 @@
-"""Cells without actors: carries out the actions of `decide` on a whole tree, one by one.
+"""Slots without actors: carries out the actions of `decide` on a whole tree, one by one.
 
 Nothing runs at the same time here: an event is carried through to the end before
 the next, so that what happens can be compared with OTP's own (serial) order.

@@ -1,4 +1,4 @@
-"""The cell of an `Actor`: it starts, stops and dies on the event loop.
+"""The slot of an `Actor`: it starts, stops and dies on the event loop.
 
 `on_start`, `on_stop` and `on_failure` may be plain or async; an async one runs
 in a task of its own, in the context of the incarnation. A task that is killed
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from actors._fixed import AfterStart
 from actors._pump import Pump
-from actors._states import CellState
+from actors._states import SlotState
 from actors.class_options import check_instance
 from actors.errors import ActorDeadError
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from actors._stopping import Stop
     from actors.exits import Exit
 
-__all__ = ["LoopCell"]
+__all__ = ["LoopSlot"]
 
 #: Seconds that a cancelled handler has for its `finally` blocks.
 KILL_GRACE: Final = 0.1
 
 
-class LoopCell(Pump):
+class LoopSlot(Pump):
     """A slot whose incarnations live on the loop."""
 
     __slots__ = ()
@@ -56,7 +56,7 @@ class LoopCell(Pump):
             self.running()
 
     def _launch_here(self) -> None:
-        if self.state is not CellState.STARTING:
+        if self.state is not SlotState.STARTING:
             return
         try:
             coroutine = self._begin()  # in the actor's context, in which this is called
@@ -111,7 +111,7 @@ class LoopCell(Pump):
     def begin_stop(self, stop: Stop) -> None:
         """Run `on_stop`, if there is one; then the incarnation is over."""
         exit_ = self.make_exit(stop.reason, stop.error)
-        self.state = CellState.STOPPING
+        self.state = SlotState.STOPPING
         actor = self.actor
         hooks = actor.__hooks__
         if stop.reason == "crash" and stop.error is not None:
@@ -178,14 +178,14 @@ class LoopCell(Pump):
 
     def kill(self) -> None:
         """Cancel what runs, give it a moment for `finally`, then abandon it."""
-        if self.down and self.state is not CellState.STARTING:
+        if self.down and self.state is not SlotState.STARTING:
             return
         self.killing = True
         task = self.task
         if task is not None:
             self.interrupt()
             self.system.clock.call_later(KILL_GRACE, self._abandon, task)
-        elif self.state is not CellState.STARTING:
+        elif self.state is not SlotState.STARTING:
             self.over(self.make_exit("killed"))
 
     def _abandon(self, task: asyncio.Task[Any]) -> None:

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import pykka
 
-from actors._current import current_cell
+from actors._current import current_slot
 from actors._ending import Ending
 from actors._parcels import INTERRUPT
-from actors._states import CellState
+from actors._states import SlotState
 from actors.errors import ActorDeadError, Ignore, StartFailed
 from actors.exits import Exit
 
@@ -32,21 +32,21 @@ if TYPE_CHECKING:
     from actors.ref import ActorRef
     from actors.system import System
 
-__all__ = ["Cell", "CellState"]
+__all__ = ["Slot", "SlotState"]
 
 _NOTHING: Final[Mapping[str, Any]] = {}
 
 
-class Cell(Ending):
-    """One slot. `Cell(...)` makes the kind that runs `actor_class`."""
+class Slot(Ending):
+    """One slot. `Slot(...)` makes the kind that runs `actor_class`."""
 
     __slots__ = ("_start_waiters", "args", "began", "ctx", "ignored", "kwargs", "name")
 
     def __new__(cls, _system: System, actor_class: type, *_: Any, **__: Any) -> Self:
         """Choose the runtime by the class of the actor."""
-        chosen: Any = _runtime_of(actor_class) if cls is Cell else cls
-        cell: Self = object.__new__(chosen)
-        return cell
+        chosen: Any = _runtime_of(actor_class) if cls is Slot else cls
+        slot: Self = object.__new__(chosen)
+        return slot
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class Cell(Ending):
         """
         if self.ended:
             raise ActorDeadError(self.ref, self.exit)
-        if self.state not in {CellState.NEW, CellState.DOWN}:
+        if self.state not in {SlotState.NEW, SlotState.DOWN}:
             raise RuntimeError(f"{self.ref} is {self.state.value}: it cannot be started now")
         self.system.attach()
         try:
@@ -106,7 +106,7 @@ class Cell(Ending):
 
     def construct(self) -> None:
         """Make the instance, in a context of its own. The caller's thread."""
-        self.state = CellState.STARTING
+        self.state = SlotState.STARTING
         self.incarnation += 1
         self.ignored = False
         self.killing = False
@@ -115,7 +115,7 @@ class Cell(Ending):
         self.system.register(self)
 
     def _build(self) -> None:
-        current_cell.set(self)
+        current_slot.set(self)
         actor_class = self.actor_class
         actor: Any = actor_class.__new__(actor_class, *self.args, **self.kwargs)
         self.actor = actor
@@ -124,8 +124,8 @@ class Cell(Ending):
         self.built(actor)
 
     def bind(self, actor: Any) -> None:
-        """Tell the instance its cell, before its constructor runs."""
-        actor._cell = self  # noqa: SLF001  # the attribute that actors keep for their cell
+        """Tell the instance its slot, before its constructor runs."""
+        actor._slot = self  # noqa: SLF001  # the attribute that actors keep for their slot
 
     def built(self, actor: Any) -> None:
         """The constructor has run."""
@@ -167,7 +167,7 @@ class Cell(Ending):
         self.down = False
         # A thread may have set this while the slot was down, for a pump that found it so.
         self.scheduled = False
-        self.state = CellState.RUNNING
+        self.state = SlotState.RUNNING
         waiters, self._start_waiters = self._start_waiters, None
         for waiter in waiters or ():
             if not waiter.done():
@@ -213,7 +213,7 @@ class Cell(Ending):
         """Wait for the end of `on_start`; see `ActorRef.started`."""
         if self.ended:
             raise self.start_error()
-        if self.state in {CellState.NEW, CellState.STARTING, CellState.DOWN}:
+        if self.state in {SlotState.NEW, SlotState.STARTING, SlotState.DOWN}:
             waiter = self.system.loop.create_future()
             if self._start_waiters is None:
                 self._start_waiters = []
@@ -244,15 +244,15 @@ class Cell(Ending):
         return waiters
 
 
-def _runtime_of(actor_class: type) -> type[Cell]:
-    from actors._loop_cell import LoopCell
-    from actors._thread_cell import ThreadCell
+def _runtime_of(actor_class: type) -> type[Slot]:
+    from actors._loop_slot import LoopSlot
+    from actors._thread_slot import ThreadSlot
     from actors.actor import Actor
 
     if issubclass(actor_class, Actor):
-        return LoopCell
+        return LoopSlot
     if issubclass(actor_class, pykka.ThreadingActor):
-        return ThreadCell
+        return ThreadSlot
     raise TypeError(
         f"{actor_class!r} is neither an actors.Actor nor a pykka.ThreadingActor: "
         "no runtime here knows how to run it"

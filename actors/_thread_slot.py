@@ -1,4 +1,4 @@
-"""The cell of an actor on a thread: `ThreadActor`, and any `pykka.ThreadingActor`.
+"""The slot of an actor on a thread: `ThreadActor`, and any `pykka.ThreadingActor`.
 
 Each incarnation has a thread (a `Run`). It sleeps on a wake queue, takes
 messages out of the slot's mailbox, and reports its end to the loop, where all
@@ -26,12 +26,12 @@ import threading
 import traceback
 from typing import TYPE_CHECKING, Any, Final
 
-from actors._cell import Cell
 from actors._facilities import Facilities
 from actors._failure import again_later, crashed, meant, settle_failed
 from actors._fixed import FIXED, AfterStart
 from actors._parcels import INTERRUPT
-from actors._states import CellState
+from actors._slot import Slot
+from actors._states import SlotState
 from actors._stopping import Stop
 from actors.class_options import check_instance
 from actors.delivery import Outcome, Parcel
@@ -43,7 +43,7 @@ from actors.inbox import PykkaParcel
 if TYPE_CHECKING:
     from actors.exits import Exit
 
-__all__ = ["Run", "ThreadCell"]
+__all__ = ["Run", "ThreadSlot"]
 
 _WAKE: Final = object()
 _NOTHING: Final = object()
@@ -73,7 +73,7 @@ class Run:
         return "".join(traceback.format_stack(frame)[-8:]) if frame is not None else ""
 
 
-class ThreadCell(Cell):
+class ThreadSlot(Slot):
     """A slot whose incarnations run on threads."""
 
     __slots__ = ("_hooks", "lookup", "run")
@@ -88,7 +88,7 @@ class ThreadCell(Cell):
     # -- on the loop
 
     def bind(self, actor: Any) -> None:
-        """A plain Pykka class has no use for a cell."""
+        """A plain Pykka class has no use for a slot."""
         if isinstance(actor, Facilities):
             super().bind(actor)
 
@@ -160,13 +160,13 @@ class ThreadCell(Cell):
     def kill(self) -> None:
         """Abandon the thread; report it when something runs on it."""
         run = self.run
-        if run is None or (self.down and self.state is not CellState.STARTING):
+        if run is None or (self.down and self.state is not SlotState.STARTING):
             return
         self.killing = True
         with run.lock:
             run.abandoned = True
             item = self.in_hand
-            busy = item is not None or self.state is not CellState.RUNNING
+            busy = item is not None or self.state is not SlotState.RUNNING
         error = None
         if busy and run.thread is not None and run.thread.is_alive():
             error = ThreadAbandoned(self.ref, run.thread.name, run.stack())
@@ -175,7 +175,7 @@ class ThreadCell(Cell):
         exit_ = self.make_exit("killed", error)
         if item is not None and not self.taken:
             self.system.attempt(self, settle_failed, self, item, Outcome("dead", exit=exit_))
-        if self.state is CellState.STARTING:
+        if self.state is SlotState.STARTING:
             self._began(run, error or ThreadAbandoned(self.ref, "not started", ""))
         else:
             self.over(exit_)
@@ -200,7 +200,7 @@ class ThreadCell(Cell):
 
     def schedule(self) -> None:
         """Wake the thread, unless the slot is not running. Any thread."""
-        if self.state is CellState.RUNNING:
+        if self.state is SlotState.RUNNING:
             self.scheduled = True
             if (run := self.run) is not None:
                 run.wakes.put(_WAKE)
@@ -225,7 +225,7 @@ class ThreadCell(Cell):
         try:
             while not run.abandoned:
                 self._join(run.wakes.get())
-                if self.state is CellState.RUNNING and not self._work(run):
+                if self.state is SlotState.RUNNING and not self._work(run):
                     return
         except BaseException as failure:
             # Not of a handler: see the head of _pump.
@@ -256,7 +256,7 @@ class ThreadCell(Cell):
         with run.lock:
             while not run.abandoned:
                 if self.control:
-                    self.state = CellState.STOPPING
+                    self.state = SlotState.STOPPING
                     return self.control.popleft()
                 if inbox:
                     item = inbox.popleft()
@@ -317,7 +317,7 @@ class ThreadCell(Cell):
             ):
                 settle_failed(self, item, outcome)
             return True
-        self.state = CellState.STOPPING
+        self.state = SlotState.STOPPING
         crashed(self, item, error, exit_, taken=taken)
         self._fail(run, error, exit_)
         return False
