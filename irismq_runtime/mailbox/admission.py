@@ -46,8 +46,9 @@ class BrokerTooSlow(Overloaded):
         self.wait = wait
         self.rate = rate
         self.timeout = timeout
+        shown = f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
         super().__init__(
-            f"the broker is too slow for what is told: it confirms about {rate:,.3g} messages a "
+            f"the broker is too slow for what is told: it confirms about {shown} messages a "
             f"second, and {waiting:,} would take {wait:.1f} s (to be confirmed within "
             f"{timeout:g} s); await receipts before publishing more"
         )

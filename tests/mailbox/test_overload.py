@@ -364,7 +364,7 @@ async def overload(mailbox: NsqMailbox) -> None:
                 buckets[int((loop.time() - began) / 2)] += 1
 
         while (gone := loop.time() - began) < 30.0:
-            while told < gone * 20_000:
+            while told < gone * 6_000:
                 told += 1
                 try:
                     mailbox.publish("t", bytes(100)).add_done_callback(known)
