@@ -16,8 +16,8 @@ from irismq_runtime.mailbox.flow import Flow
 from irismq_runtime.mailbox.lane import Lane
 from irismq_runtime.mailbox.lookup import Discovery
 from irismq_runtime.mailbox.patience import Patience
-from irismq_runtime.mailbox.reporting import WELL, Health
 from irismq_runtime.mailbox.stored import State, Stored
+from irismq_runtime.ports import WELL, TransportHealth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -357,12 +357,12 @@ class Consumer:
         """See `ports.Consumption.remark`."""
         return self._discovery.fault if self._discovery is not None else ""
 
-    def health(self) -> Health:
+    def health(self) -> TransportHealth:
         """See `ports.Consumption.health`."""
         if reason := self._why_not():
-            return Health(ok=False, reason=f"{self.topic}: {reason}")
+            return TransportHealth(ok=False, reason=f"{self.topic}: {reason}")
         if slow := self._flow.why_slow(self._wiring.clock.monotonic()):
-            return Health(ok=False, reason=f"{self.topic}: {slow}", advisory=True)
+            return TransportHealth(ok=False, reason=f"{self.topic}: {slow}", advisory=True)
         return WELL
 
     def _why_not(self) -> str:

@@ -24,9 +24,9 @@ from irismq_runtime.mailbox.config import MailboxConfig
 from irismq_runtime.mailbox.consumer import Consumer
 from irismq_runtime.mailbox.publisher import Publisher
 from irismq_runtime.mailbox.receipts import GroupReceipt
-from irismq_runtime.mailbox.reporting import WELL, Health
 from irismq_runtime.mailbox.settlement import RequeueDelays
 from irismq_runtime.mailbox.wiring import AsyncioNetwork, Wiring
+from irismq_runtime.ports import WELL, TransportHealth
 from irismq_runtime.protocols.nsq import channel_name, topic_name
 
 if TYPE_CHECKING:
@@ -241,9 +241,9 @@ class NsqMailbox:
 
     # Health ----------------------------------------------------------------
 
-    def health(self) -> Health:
+    def health(self) -> TransportHealth:
         """See `ports.MailboxTransport.health`."""
         if self._closed is not None:
-            return Health(ok=False, reason="the mailbox is closed")
+            return TransportHealth(ok=False, reason="the mailbox is closed")
         reason = self._publisher.why_not_ready()
-        return Health(ok=False, reason=reason) if reason else WELL
+        return TransportHealth(ok=False, reason=reason) if reason else WELL

@@ -95,8 +95,7 @@ def _directory(parts: Parts) -> Check:
 
 
 def _of(name: str, said: TransportHealth) -> Check:
-    advisory: bool = getattr(said, "advisory", False)  # a transport of somebody else's
-    return Check(name, said.ok, "" if said.ok else said.reason, advisory=advisory)
+    return Check(name, said.ok, "" if said.ok else said.reason, advisory=said.advisory)
 
 
 def _binding_checks(binding: Binding) -> Iterator[Check]:

@@ -11,6 +11,7 @@ no transport looks inside an envelope. Times are seconds, sizes are bytes.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from irismq_runtime.ports.inbound import InboundRequest, InboundTunnel, TunnelPort
@@ -24,6 +25,7 @@ __all__ = [
     "OVERLOADED",
     "RELAY_LIMIT",
     "RETURNED",
+    "WELL",
     "AddressTransport",
     "Confirmation",
     "Consumption",
@@ -49,22 +51,23 @@ RELAY_LIMIT: Final = "irismq.relay.limit"
 RETURNED: Final = "the relay is back"
 
 
-class TransportHealth(Protocol):
-    """What a transport says of itself: `ok`, or the reason why not.
+@dataclass(frozen=True, slots=True)
+class TransportHealth:
+    """What a transport, a membership or a consumer says of itself.
 
-    It may have `advisory` too: True when it does less on purpose (the messages of a
-    mailbox fail, and it goes slowly), which is no lack of readiness.
+    `ok`: it does now all that it was asked to do. `reason`: one line for a person when
+    it does not. `advisory`: it does less on purpose (the messages of a mailbox fail, and
+    it goes slowly), which is not a lack of readiness. The health of a whole node, made
+    of these, is `observe.Health`.
     """
 
-    @property
-    def ok(self) -> bool:
-        """True when the transport does now all that it was asked to do."""
-        ...
+    ok: bool
+    reason: str = ""
+    advisory: bool = False
 
-    @property
-    def reason(self) -> str:
-        """One line for a person; empty when `ok`."""
-        ...
+
+#: It does all that it was asked to do.
+WELL: Final = TransportHealth(ok=True)
 
 
 class StoredMessage(Protocol):

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 from actors.clock import LoopClock
 from irismq_runtime.errors import ConnectionLost
 from irismq_runtime.observe.throttle import Throttle
-from irismq_runtime.ports import RELAY_LIMIT, RETURNED
+from irismq_runtime.ports import RELAY_LIMIT, RETURNED, WELL, TransportHealth
 from irismq_runtime.pyiris.connection import Connection
-from irismq_runtime.pyiris.line import Health
 from irismq_runtime.pyiris.options import DEFAULT_PORT, Options
 from irismq_runtime.pyiris.requests import failed
 from irismq_runtime.pyiris.tunnel_memory import TunnelMemory
@@ -64,7 +63,7 @@ class IrisMember:
         if self._connection.inbox is not None:
             self._connection.inbox.largest = size
 
-    def health(self) -> Health:
+    def health(self) -> TransportHealth:
         """Whether the membership stands now, and if not, why."""
         return self._connection.health()
 
@@ -212,20 +211,20 @@ class IrisAddresses:
         if member in self._members:
             self._members.remove(member)
 
-    def health(self) -> Health:
+    def health(self) -> TransportHealth:
         """Whether the relay is reached, and if not, why."""
         if self._out is None or self._topics is None:
-            return Health(ok=False, reason="not started")
+            return TransportHealth(ok=False, reason="not started")
         unwell = (c.health() for c in (self._out, self._topics) if not c.health().ok)
         return next(unwell, self._room())
 
-    def _room(self) -> Health:
+    def _room(self) -> TransportHealth:
         """Whether there is room for another request."""
         waiting = None if self._out is None else self._out.requests.meter
         if waiting is None or not waiting.full:
-            return Health(ok=True)
+            return WELL
         reason = f"{waiting.count:,} requests wait for their answers: more are refused"
-        return Health(ok=False, reason=reason)
+        return TransportHealth(ok=False, reason=reason)
 
     def _outbound(self) -> Connection:
         if self._out is None:

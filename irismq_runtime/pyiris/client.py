@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
     from actors.clock import Clock
     from actors.events import Events
-    from irismq_runtime.ports import MemberHandler
-    from irismq_runtime.pyiris.line import Health
+    from irismq_runtime.ports import MemberHandler, TransportHealth
     from irismq_runtime.pyiris.options import Options
     from irismq_runtime.pyiris.statistics import Statistics
     from irismq_runtime.pyiris.topics import Listener
@@ -150,7 +149,7 @@ class Iris:
         """
         return TunnelOpening(self._connection, cluster, timeout)
 
-    def health(self) -> Health:
+    def health(self) -> TransportHealth:
         """Whether the relay is reached, and if not, why."""
         return self._connection.health()
 

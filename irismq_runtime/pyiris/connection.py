@@ -64,10 +64,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actors.clock import Clock, TimerHandle
-    from irismq_runtime.ports import MemberHandler
+    from irismq_runtime.ports import MemberHandler, TransportHealth
     from irismq_runtime.protocols.iris.packets import Packet
     from irismq_runtime.pyiris.keeper import Dial
-    from irismq_runtime.pyiris.line import Health
     from irismq_runtime.pyiris.link import PacketHandlers
     from irismq_runtime.pyiris.requests import Reply
     from irismq_runtime.pyiris.topics import Listener
@@ -147,7 +146,7 @@ class Connection:
         self._started = True
         await self._keeper.start()
 
-    def health(self) -> Health:
+    def health(self) -> TransportHealth:
         """Whether the link stands now, and if not, why."""
         return self._line.health()
 

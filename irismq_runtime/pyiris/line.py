@@ -6,27 +6,19 @@ never hold a link that is gone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from irismq_runtime.errors import ConnectionLost
+from irismq_runtime.ports import WELL, TransportHealth
 
 if TYPE_CHECKING:
     from irismq_runtime.protocols.iris.packets import Packet
     from irismq_runtime.pyiris.link import Link
 
-__all__ = ["NEVER", "Health", "Line"]
+__all__ = ["NEVER", "Line"]
 
 #: The reason before the first attempt has ended.
 NEVER: Final = "not connected yet"
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """Whether a connection does its work (`ports.TransportHealth`)."""
-
-    ok: bool
-    reason: str = ""
 
 
 class Line:
@@ -54,8 +46,8 @@ class Line:
         if self.link is not None and self.link.up:
             self.link.send(packet)
 
-    def health(self) -> Health:
+    def health(self) -> TransportHealth:
         """Whether there is a link, and if not, why."""
         if self.link is not None:
-            return Health(ok=True)
-        return Health(ok=False, reason=f"no connection to {self.peer}: {self.reason}")
+            return WELL
+        return TransportHealth(ok=False, reason=f"no connection to {self.peer}: {self.reason}")

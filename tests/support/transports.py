@@ -24,6 +24,7 @@ from irismq_runtime.errors import (
     TunnelClosed,
     TunnelTimeout,
 )
+from irismq_runtime.ports import WELL, TransportHealth
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -32,12 +33,6 @@ if TYPE_CHECKING:
     from irismq_runtime.ports import MemberHandler
 
 MAX_BODY = 1024 * 1024
-
-
-@dataclass(frozen=True)
-class Health:
-    ok: bool = True
-    reason: str = ""
 
 
 @dataclass
@@ -265,9 +260,9 @@ class MemoryConsumption:
     def remark(self) -> str:
         return ""
 
-    def health(self) -> Health:
+    def health(self) -> TransportHealth:
         reason = "stopped" if self.stopped else "paused" if self.paused else ""
-        return Health(not reason, reason)
+        return TransportHealth(not reason, reason)
 
 
 class MemoryMailbox:
@@ -337,8 +332,8 @@ class MemoryMailbox:
         for consumption in self.consumptions:
             await consumption.stop(drain)
 
-    def health(self) -> Health:
-        return Health()
+    def health(self) -> TransportHealth:
+        return WELL
 
 
 class MemoryRelay:
@@ -373,8 +368,8 @@ class MemoryMember:
         if self in members:
             members.remove(self)
 
-    def health(self) -> Health:
-        return Health()
+    def health(self) -> TransportHealth:
+        return WELL
 
 
 class MemoryRequest:
@@ -551,5 +546,5 @@ class MemoryAddresses:
         for member in self.members:
             await member.leave(drain)
 
-    def health(self) -> Health:
-        return Health(not self.relay.cut, "cut" if self.relay.cut else "")
+    def health(self) -> TransportHealth:
+        return TransportHealth(not self.relay.cut, "cut" if self.relay.cut else "")

@@ -4,7 +4,6 @@ from irismq_runtime.embedded.relay.faults import Faults
 from irismq_runtime.embedded.relay.options import RelayOptions
 from irismq_runtime.embedded.relay.router import (
     BackEnd,
-    BackEndHealth,
     Endpoint,
     Host,
     InMemoryBackEnd,
@@ -14,7 +13,6 @@ from irismq_runtime.embedded.relay.stats import RelayStats
 
 __all__ = [
     "BackEnd",
-    "BackEndHealth",
     "EmbeddedRelay",
     "Endpoint",
     "Faults",

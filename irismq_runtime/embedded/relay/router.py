@@ -13,8 +13,9 @@ member, an event to every subscriber, the sender included.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
+
+from irismq_runtime.ports import WELL, TransportHealth
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from irismq_runtime.embedded.relay.calls import Call, Timeouts
     from irismq_runtime.embedded.relay.tunnels import Offer, Tunnel
 
-__all__ = ["BackEnd", "BackEndHealth", "Directory", "Endpoint", "Host", "InMemoryBackEnd"]
+__all__ = ["BackEnd", "Directory", "Endpoint", "Host", "InMemoryBackEnd"]
 
 #: How many members, from the one whose turn it is, are compared for a request.
 _COMPARED: Final = 8
@@ -59,14 +60,6 @@ class Endpoint(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class BackEndHealth:
-    """Whether a back end carries now as far as it should (`ports.TransportHealth`)."""
-
-    ok: bool = True
-    reason: str = ""
-
-
 class Host(Protocol):
     """The relay, as a back end sees it. Loop thread only."""
 
@@ -100,7 +93,7 @@ class BackEnd(Protocol):
         """Bytes of the largest body that it carries everywhere; None: it has no limit."""
         ...
 
-    def health(self) -> BackEndHealth:
+    def health(self) -> TransportHealth:
         """Whether it carries now as far as it should, and if not, why."""
         ...
 
@@ -251,9 +244,9 @@ class InMemoryBackEnd:
         """What it carries is bounded by the relay alone."""
         return None
 
-    def health(self) -> BackEndHealth:
+    def health(self) -> TransportHealth:
         """It reaches no further than this process, so it always does."""
-        return BackEndHealth()
+        return WELL
 
     def broadcast(self, cluster: str, packet: bytes) -> Iterable[Endpoint]:
         """Send to every member of this relay."""

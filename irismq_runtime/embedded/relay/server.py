@@ -21,13 +21,15 @@ from irismq_runtime.embedded.relay.context import RelayContext
 from irismq_runtime.embedded.relay.faults import FaultInjector, Faults
 from irismq_runtime.embedded.relay.link import Link
 from irismq_runtime.embedded.relay.options import RelayOptions
-from irismq_runtime.embedded.relay.router import BackEnd, BackEndHealth, InMemoryBackEnd
+from irismq_runtime.embedded.relay.router import BackEnd, InMemoryBackEnd
 from irismq_runtime.embedded.relay.session import Session
 from irismq_runtime.embedded.relay.stats import Counters, RelayStats
 from irismq_runtime.protocols.iris import State
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from irismq_runtime.ports import TransportHealth
 
 __all__ = ["EmbeddedRelay"]
 
@@ -183,7 +185,7 @@ class EmbeddedRelay:
     ) -> None:
         await self.stop()
 
-    def health(self) -> BackEndHealth:
+    def health(self) -> TransportHealth:
         """Whether what clients send is carried as far as it should, and if not, why."""
         return self._back_end.health()
 

@@ -9,13 +9,13 @@ import pytest
 
 from actors.testing import ManualClock
 from irismq_runtime.embedded.relay import (
-    BackEndHealth,
     EmbeddedRelay,
     Faults,
     Host,
     InMemoryBackEnd,
     RelayOptions,
 )
+from irismq_runtime.ports import WELL, TransportHealth
 from irismq_runtime.protocols.iris import State
 from irismq_runtime.protocols.iris.packets import (
     CLIENT_MAGIC,
@@ -431,7 +431,7 @@ class Carrier(InMemoryBackEnd):
     def __init__(self) -> None:
         super().__init__()
         self.log: list[str] = []
-        self.said = BackEndHealth()
+        self.said = WELL
 
     async def start(self, host: Host) -> None:
         self.log.append("start")
@@ -439,7 +439,7 @@ class Carrier(InMemoryBackEnd):
     async def stop(self) -> None:
         self.log.append("stop")
 
-    def health(self) -> BackEndHealth:
+    def health(self) -> TransportHealth:
         return self.said
 
 
@@ -455,7 +455,7 @@ async def test_the_health_of_a_relay_is_that_of_its_back_end():
     back_end = Carrier()
     async with EmbeddedRelay(back_end=back_end) as relay:
         assert relay.health().ok
-        back_end.said = BackEndHealth(ok=False, reason="cut off")
-        assert relay.health() == BackEndHealth(ok=False, reason="cut off")
+        back_end.said = TransportHealth(ok=False, reason="cut off")
+        assert relay.health() == TransportHealth(ok=False, reason="cut off")
     assert back_end.log == ["start", "stop"]
     assert EmbeddedRelay().health().ok

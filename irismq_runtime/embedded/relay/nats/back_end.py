@@ -25,7 +25,8 @@ from irismq_runtime.embedded.relay.nats.options import NatsOptions, NatsStats
 from irismq_runtime.embedded.relay.nats.overlay import Overlay
 from irismq_runtime.embedded.relay.nats.shared import Setup
 from irismq_runtime.embedded.relay.nats.trial import try_out
-from irismq_runtime.embedded.relay.router import BackEndHealth, Directory
+from irismq_runtime.embedded.relay.router import Directory
+from irismq_runtime.ports import TransportHealth
 
 if TYPE_CHECKING:
     import ssl
@@ -137,10 +138,10 @@ class NatsBackEnd:
             self._smallest = here if self._smallest is None else min(here, self._smallest)
         return self._smallest
 
-    def health(self) -> BackEndHealth:
+    def health(self) -> TransportHealth:
         """Whether it reaches the other relays now."""
         if self._overlay is None:
-            return BackEndHealth(ok=False, reason="the relay is not started")
+            return TransportHealth(ok=False, reason="the relay is not started")
         return self._overlay.health()
 
     def stats(self) -> NatsStats:

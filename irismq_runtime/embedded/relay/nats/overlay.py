@@ -27,8 +27,8 @@ from irismq_runtime.embedded.relay.nats.outgoing import Outgoing
 from irismq_runtime.embedded.relay.nats.shared import Shared
 from irismq_runtime.embedded.relay.nats.subjects import GROUP, RELAY_ID_BYTES, Subjects
 from irismq_runtime.embedded.relay.nats.ways import Ways
-from irismq_runtime.embedded.relay.router import BackEndHealth
 from irismq_runtime.observe.logs import RateLimitedLog
+from irismq_runtime.ports import WELL, TransportHealth
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,14 +113,16 @@ class Overlay:
         """The relay crashed and starts again: no member has anything in hand."""
         self._calls_in.in_hand = 0
 
-    def health(self) -> BackEndHealth:
+    def health(self) -> TransportHealth:
         """Whether the other relays can be reached now."""
-        if self._line.up and self._line.forbidden:
-            return BackEndHealth(ok=False, reason=f"NATS refuses a subject: {self._line.forbidden}")
-        if self._line.up:
-            return BackEndHealth()
-        why = self._line.trouble or "the connection was lost"
-        return BackEndHealth(ok=False, reason=f"no connection to NATS at {self._line.where}: {why}")
+        if not self._line.up:
+            why = self._line.trouble or "the connection was lost"
+            reason = f"no connection to NATS at {self._line.where}: {why}"
+        elif self._line.forbidden:
+            reason = f"NATS refuses a subject: {self._line.forbidden}"
+        else:
+            return WELL
+        return TransportHealth(ok=False, reason=reason)
 
     # What the relay's sessions say
 
