@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from actors.delays import exponential_delay
 from actors.rules import SECONDS
 from supervisors.errors import SpecError
 
@@ -43,9 +44,8 @@ class Backoff(NamedTuple):
 
         `random` returns a number in [0, 1).
         """
-        # Beyond 2**1023 a float overflows; the cap has been reached long before.
-        grown = self.min * 2.0 ** min(failures, 1000) if self.min else 0.0
-        return min(self.max, grown) * (1.0 + random() * self.jitter)
+        spread = (1.0, 1.0 + self.jitter)
+        return exponential_delay(failures, self.min, self.max, random(), spread=spread)
 
 
 def checked_backoff(value: object) -> Backoff | None:

@@ -16,6 +16,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from actors.delays import exponential_delay
+
 if TYPE_CHECKING:
     import random
 
@@ -52,8 +54,9 @@ class Backoff:
             return False
         self.level += 1
         self._raised_at = now
-        pause = min(self._cap, self._base * 2.0 ** min(self.level - 1, 30))
-        self.until = now + pause * (0.5 + self._rng.random() / 2)
+        self.until = now + exponential_delay(
+            self.level - 1, self._base, self._cap, self._rng.random()
+        )
         return True
 
     def succeeded(self) -> bool:

@@ -51,7 +51,7 @@ class MailboxConfig:
     #: nsqd beats this often, and to consumers at least once a lease; 2.5 beats of
     #: silence end the connection (nsqd: 1 to 60, and it drops us after two of them).
     heartbeat: float = 5.0
-    #: First and largest delay before dialling again; jitter is half to one and a half of it.
+    #: First and largest delay before dialling again; half to all of it is waited.
     reconnect_min: float = 0.2
     reconnect_max: float = 3.0
     #: A connection that stood this long starts the delays anew.
@@ -96,7 +96,7 @@ class MailboxConfig:
     output_buffer_timeout: float = 0.025
     #: Whether RDY follows the traffic (see `appetite`); False: always the whole share.
     adaptive_rdy: bool = True
-    #: Requeue delay of attempt n: base * 2**(n-1), capped, with jitter.
+    #: Requeue delay of attempt n: base * 2**(n-1), capped; half to all of it.
     requeue_base: float = 1.0
     requeue_max: float = 900.0
     #: Failures in a row, with no success between, that slow the mailbox down.

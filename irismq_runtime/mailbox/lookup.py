@@ -16,6 +16,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import quote
 
+from actors.delays import exponential_delay
 from irismq_runtime.endpoints import Endpoint
 from irismq_runtime.mailbox.wiring import explain
 
@@ -184,10 +185,10 @@ class Discovery:
 
     def _pause(self, *, empty: bool) -> float:
         """Seconds to the next round: soon after a failure, or while nobody has the topic."""
-        config = self._wiring.config
-        pause = config.lookup_interval
+        config, chance = self._wiring.config, self._wiring.rng.random()
+        spread = (1.0, 1.0 + config.lookup_jitter)
+        interval = config.lookup_interval
         if self._failures:
-            pause = min(pause / 4, RETRY * 2.0 ** min(self._failures - 1, 20))
-        elif empty:
-            pause = min(pause, 5 * RETRY)
-        return pause * (1.0 + config.lookup_jitter * self._wiring.rng.random())
+            return exponential_delay(self._failures - 1, RETRY, interval / 4, chance, spread=spread)
+        pause = min(interval, 5 * RETRY) if empty else interval
+        return exponential_delay(0, pause, pause, chance, spread=spread)

@@ -3,7 +3,7 @@
     IDLE -start-> DIALING -ready-> READY -lost-> WAITING -due-> DIALING
                   DIALING -failed-> WAITING          any -close-> CLOSED
 
-Delays double from `base` to `cap`; each is drawn from half to one and a half of
+Delays double from `base` to `cap`; each is drawn from half to all of
 that, so a crowd that lost the same broker comes back spread out. A connection
 starts the doubling anew only after it has stood for `stable_after`: a broker
 that accepts and drops must not be dialled in a tight loop. Nothing leaves
@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from enum import Enum
 from typing import TYPE_CHECKING
+
+from actors.delays import exponential_delay
 
 if TYPE_CHECKING:
     import random
@@ -91,10 +93,8 @@ class Reconnect:
         self.state = following
 
     def _delay(self) -> float:
-        self.failures += 1
-        # An exponent beyond 30 says nothing that the cap does not.
-        delay = min(self._cap, self._base * 2.0 ** min(self.failures - 1, 30))
-        return delay * (0.5 + self._rng.random())
+        failed, self.failures = self.failures, self.failures + 1
+        return exponential_delay(failed, self._base, self._cap, self._rng.random())
 
 
 class DialBudget:

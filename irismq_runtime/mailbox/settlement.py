@@ -12,6 +12,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from actors.delays import exponential_delay
+
 if TYPE_CHECKING:
     import random
 
@@ -30,8 +32,8 @@ class RequeueDelays:
 
     def after(self, attempts: int) -> float:
         """Seconds to wait after delivery number `attempts` (from 1) failed."""
-        delay = min(self._cap, self._base * 2.0 ** min(max(attempts - 1, 0), 30))
-        return delay * (0.5 + self._rng.random() / 2)
+        failed = max(attempts - 1, 0)
+        return exponential_delay(failed, self._base, self._cap, self._rng.random())
 
 
 def milliseconds(delay: float, longest: float) -> int:

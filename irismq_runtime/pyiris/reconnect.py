@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from actors.delays import exponential_delay
 from actors.rules import POSITIVE_SECONDS, SECONDS, complaints, number
 
 if TYPE_CHECKING:
@@ -43,9 +44,14 @@ class Backoff:
 
     def delay(self, attempt: int, sample: float) -> float:
         """Seconds before `attempt`; `sample` is a random number in [0, 1)."""
-        exponent = min(attempt, 64)  # beyond, the power only overflows
-        full = min(self.longest, self.first * self.factor**exponent)
-        return full * (1.0 - self.jitter * sample)
+        return exponential_delay(
+            attempt,
+            self.first,
+            self.longest,
+            sample,
+            spread=(1.0 - self.jitter, 1.0),
+            factor=self.factor,
+        )
 
 
 _RULES: Final[Mapping[str, Rule]] = {

@@ -21,7 +21,7 @@ def test_delays_double_up_to_the_cap_and_carry_jitter():
     for failures in range(12):
         expected = min(3.0, 0.2 * 2**failures)
         delay = machine.failed()
-        assert expected * 0.5 <= delay <= expected * 1.5
+        assert expected * 0.5 <= delay <= expected
         machine.due()
 
 
@@ -52,8 +52,8 @@ def test_case_36_three_hundred_that_lost_the_same_broker_come_back_spread_out():
         machine.start()
         machine.ready(0.0)
         delays.append(machine.lost(100.0))
-    assert max(delays) - min(delays) > 0.15
-    busiest = max(sum(at <= d < at + 0.02 for d in delays) for at in [n / 100 for n in range(35)])
+    assert max(delays) - min(delays) > 0.09
+    busiest = max(sum(at <= d < at + 0.02 for d in delays) for at in [n / 100 for n in range(25)])
     assert busiest < 300 * 0.25
 
 

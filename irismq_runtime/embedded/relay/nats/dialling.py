@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from actors.delays import exponential_delay
 from irismq_runtime.endpoints import parse_nats_server
 from irismq_runtime.errors import ConfigError, NotConnected
 
@@ -235,10 +236,10 @@ class Dialler:
         )
 
     def _connect(self, client: Client, call: _Call) -> Coroutine[Any, Any, None]:
-        options = self._options
+        options, pause = self._options, self._options.reconnect_pause
         # Said to be whole seconds there, but only ever slept for.
         pauses: dict[str, Any] = {
-            "reconnect_time_wait": options.reconnect_pause * self._rng.uniform(0.5, 1.5),
+            "reconnect_time_wait": exponential_delay(0, pause, pause, self._rng.random()),
             "ping_interval": options.ping_interval,
         }
         return client.connect(

@@ -17,6 +17,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
+from actors.delays import exponential_delay
 from irismq_runtime.embedded.relay.nats.dialling import (
     Client,
     Dialler,
@@ -196,17 +197,18 @@ class Line:
 
     async def _keep(self) -> None:
         """Make a new client whenever nats-py has given one up."""
-        pause = self._options.reconnect_pause
+        failed, first = 0, self._options.reconnect_pause
         while True:
             await self._closed.wait()
-            await self.pause(pause * self._rng.uniform(0.5, 1.5))
+            longest = max(first, _LONGEST_PAUSE)
+            await self.pause(exponential_delay(failed, first, longest, self._rng.random()))
             try:
                 client = await self._dialler.dial()
             except (NotConnected, ConfigError) as error:
                 self._log.note("connect", "a new connection to NATS: %s", error)
-                pause = min(2 * pause, _LONGEST_PAUSE)
+                failed += 1
                 continue
-            pause = self._options.reconnect_pause
+            failed = 0
             self._stats.reconnects += 1
             self._connected(client)
 
