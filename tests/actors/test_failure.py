@@ -140,7 +140,7 @@ HARMFUL = [
 
 @pytest.mark.parametrize("kind", TROUBLES)
 @pytest.mark.parametrize("error", HARMFUL, ids=lambda e: type(e).__name__)
-async def test_case_84_a_harmful_exception_fails_one_actor_and_nothing_else(
+async def test_a_harmful_exception_fails_one_actor_and_nothing_else(
     actor_system: System, kind: type[Actor], error: BaseException
 ) -> None:
     bystanders = [actor_system.start(Counter) for _ in range(50)]
@@ -166,7 +166,7 @@ async def test_case_84_a_harmful_exception_fails_one_actor_and_nothing_else(
     [TimeoutError("t"), concurrent.futures.TimeoutError(), StopIteration(5), StopAsyncIteration()],
     ids=lambda e: type(e).__name__,
 )
-async def test_case_49_a_timeout_raised_by_the_handler_is_told_at_once(
+async def test_a_timeout_raised_by_the_handler_is_told_at_once(
     actor_system: System, manual_clock: ManualClock, kind: type[Actor], error: Exception
 ) -> None:
     ref = actor_system.start(kind)
@@ -182,7 +182,7 @@ async def _ask(ref: ActorRef[Counter]) -> object:
 
 
 @pytest.mark.parametrize("kind", TROUBLES)
-async def test_case_75_one_rule_for_ask_and_tell(actor_system: System, kind: type[Actor]) -> None:
+async def test_one_rule_for_ask_and_tell(actor_system: System, kind: type[Actor]) -> None:
     for verb in ("ask", "tell"):
         slot = Slot(actor_system, kind)
         await slot.start()
@@ -202,7 +202,7 @@ async def test_case_75_one_rule_for_ask_and_tell(actor_system: System, kind: typ
 
 
 @pytest.mark.parametrize("base", [Actor, ThreadActor])
-async def test_case_66_the_mailbox_survives_restarts_in_order(
+async def test_the_mailbox_survives_restarts_in_order(
     actor_system: System, manual_clock: ManualClock, base: type[Actor]
 ) -> None:
     """Message 1 fails three times and then passes; there is a backoff between."""
@@ -239,7 +239,7 @@ async def test_case_66_the_mailbox_survives_restarts_in_order(
     await slot.end(await slot.stop())
 
 
-async def test_case_66_a_message_that_crashes_too_often_is_buried(actor_system: System) -> None:
+async def test_a_message_that_crashes_too_often_is_buried(actor_system: System) -> None:
     class Hopeless(Actor):
         crash_retries = 2
 
@@ -260,7 +260,7 @@ async def test_case_66_a_message_that_crashes_too_often_is_buried(actor_system: 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_case_74_every_death_has_one_report_and_watchers_are_told_once(
+async def test_every_death_has_one_report_and_watchers_are_told_once(
     actor_system: System, probe: Probe, kind: type[Counter]
 ) -> None:
     slots = [Slot(actor_system, kind) for _ in range(20)]

@@ -75,7 +75,7 @@ def test_setting_an_attribute_from_a_thread_waits_for_it() -> None:
         system.close()
 
 
-async def test_case_91_nothing_is_looked_into_when_a_proxy_is_made(
+async def test_nothing_is_looked_into_when_a_proxy_is_made(
     actor_system: System,
 ) -> None:
     evaluated: list[str] = []

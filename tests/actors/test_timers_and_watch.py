@@ -79,7 +79,7 @@ async def test_send_every_keeps_its_rate_and_skips_what_passed(
     assert len(ticks) == 3
 
 
-async def test_case_81_no_tick_of_an_older_incarnation(
+async def test_no_tick_of_an_older_incarnation(
     actor_system: System, manual_clock: ManualClock
 ) -> None:
     ticks: list[tuple[int, float]] = []
@@ -190,7 +190,7 @@ class Watcher(Actor):
         self.log.append(message.exit)
 
 
-async def test_case_130_who_watched_keeps_nothing_of_what_has_ended(actor_system: System) -> None:
+async def test_who_watched_keeps_nothing_of_what_has_ended(actor_system: System) -> None:
     heard: list[str] = []
 
     class Patient(Counter):  # of its own: other tests of this process may leave a Counter

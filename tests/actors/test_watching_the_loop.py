@@ -115,7 +115,7 @@ async def test_an_async_handler_that_never_ends_is_reported_once(
     assert manual_clock.pending == 0
 
 
-async def test_case_96_hung_threads_are_seen_and_the_pool_refuses(
+async def test_hung_threads_are_seen_and_the_pool_refuses(
     actor_system: System, manual_clock: ManualClock
 ) -> None:
     """Ten hang in a call without a timeout; nothing is silently idle."""

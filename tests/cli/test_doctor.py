@@ -196,7 +196,7 @@ async def test_nats_is_looked_at_where_iris_names_it(tmp_path: Path) -> None:
     assert [login["pass"] for login in stub.logins] == ["secret"]
 
 
-async def test_case_127_a_name_server_that_hangs_holds_nobody_up() -> None:
+async def test_a_name_server_that_hangs_holds_nobody_up() -> None:
     hangs = threading.Event()
 
     def resolver(*_: object, **__: object) -> Any:
@@ -212,7 +212,7 @@ async def test_case_127_a_name_server_that_hangs_holds_nobody_up() -> None:
     assert "the name server does not answer" in answer.reason
 
 
-async def test_case_127_a_server_that_accepts_and_says_nothing_holds_nobody_up() -> None:
+async def test_a_server_that_accepts_and_says_nothing_holds_nobody_up() -> None:
     with socket.socket() as mute:
         mute.bind(("127.0.0.1", 0))
         mute.listen()

@@ -112,7 +112,7 @@ async def line(process: Process) -> bytes:
     return await process.process.stdout.readline()
 
 
-async def test_case_128_head_ends_it_after_one_whole_line(broker: Broker) -> None:
+async def test_head_ends_it_after_one_whole_line(broker: Broker) -> None:
     then = '("$@"; echo "code $?" >&2) | head -1'
     async with tailing(broker, "--raw", then=then) as process:
         await broker.publish(b"first\nof\0two")
@@ -122,7 +122,7 @@ async def test_case_128_head_ends_it_after_one_whole_line(broker: Broker) -> Non
         assert await process.ends() == 0
 
 
-async def test_case_128_each_line_is_there_as_soon_as_the_message(broker: Broker) -> None:
+async def test_each_line_is_there_as_soon_as_the_message(broker: Broker) -> None:
     async with tailing(broker) as process:
         for number in range(3):
             _, body, _ = Serializer().dump({"n": number, "text": "a\nb\0\x1b"})
@@ -135,7 +135,7 @@ async def test_case_128_each_line_is_there_as_soon_as_the_message(broker: Broker
         assert await process.ends() == codes.OK
 
 
-async def test_case_128_frames_carry_any_bytes(broker: Broker) -> None:
+async def test_frames_carry_any_bytes(broker: Broker) -> None:
     bodies = [b"a\nb", b"\0", bytes(range(256)), b"x" * 100_000]
     async with tailing(broker, "--frame", "--count", "4") as process:
         await broker.publish(*bodies)
@@ -158,7 +158,7 @@ async def test_count_ends_it_and_json_says_all(broker: Broker) -> None:
     assert {one["attempts"] for one in shown} == {1}
 
 
-async def test_case_128_what_was_not_printed_is_not_acknowledged(broker: Broker) -> None:
+async def test_what_was_not_printed_is_not_acknowledged(broker: Broker) -> None:
     """A reader that takes one line and is killed: the rest is read by the next command."""
     await broker.channel("audit")
     bodies = [b"%03d" % number + b"." * 10_000 for number in range(60)]
@@ -180,7 +180,7 @@ async def test_case_128_what_was_not_printed_is_not_acknowledged(broker: Broker)
     assert await broker.waiting("audit") == 0
 
 
-async def test_case_128_a_signal_ends_it_while_nobody_reads(broker: Broker) -> None:
+async def test_a_signal_ends_it_while_nobody_reads(broker: Broker) -> None:
     receiving, sending = os.pipe()
     async with tailing(broker, "--raw", stdout=sending) as process:
         os.close(sending)
@@ -254,7 +254,7 @@ async def test_no_http_is_said_and_take_does_without(broker: Broker) -> None:
     assert (code, out) == (codes.OK, "kept in the topic\n")
 
 
-async def test_case_127_the_wrong_server_is_named(broker: Broker) -> None:
+async def test_the_wrong_server_is_named(broker: Broker) -> None:
     code, _, said = await irismq("tail", TOPIC, "--nsqd", broker.http, "--take")
     assert code == codes.UNREACHABLE
     assert "should be nsqd, but there is nsqd's HTTP" in said

@@ -111,7 +111,7 @@ async def test_a_fault_comes_back_as_its_text(place: Place) -> None:
     assert caught.value.text == "no luck"
 
 
-async def test_case_45_a_cluster_that_never_existed_times_out_and_not_before(place: Place) -> None:
+async def test_a_cluster_that_never_existed_times_out_and_not_before(place: Place) -> None:
     here = await place.transport()
     began = time.monotonic()
     with pytest.raises(AskTimeout):
@@ -120,7 +120,7 @@ async def test_case_45_a_cluster_that_never_existed_times_out_and_not_before(pla
     assert place.kind == "nats" or time.monotonic() - began >= 0.19
 
 
-async def test_case_48_a_request_to_oneself_is_answered_or_times_out(place: Place) -> None:
+async def test_a_request_to_oneself_is_answered_or_times_out(place: Place) -> None:
     here = await place.transport()
     cluster = unique("circle")
     silent = Echo(silent=True)
@@ -339,7 +339,7 @@ async def test_a_body_over_the_limit_is_refused_before_it_is_sent(place: Place) 
     assert len(await here.request(cluster, largest, SOON)) == len(largest) + 1
 
 
-async def test_case_54_everything_sent_before_a_close_arrives(place: Place) -> None:
+async def test_everything_sent_before_a_close_arrives(place: Place) -> None:
     here, there = await place.transport(), await place.transport()
     cluster = unique("closing")
     member = Echo()

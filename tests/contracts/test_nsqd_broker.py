@@ -112,7 +112,7 @@ def test_what_a_departed_consumer_held_comes_back_when_its_lease_ends():
     assert sorted(message.body for message in port.got) == [b"1", b"2"]
 
 
-def test_case_14_a_message_does_not_go_to_the_same_stopped_consumer_for_ever():
+def test_a_message_does_not_go_to_the_same_stopped_consumer_for_ever():
     clock = ManualClock()
     broker = new_broker(clock)
     stopped, _, _ = subscribe(broker, 1, 1)
@@ -347,7 +347,7 @@ def feed(pieces: list[bytes], cuts: list[int]) -> None:
 
 
 @given(st.lists(PIECES, max_size=12), st.lists(st.integers(0, 500), max_size=6))
-def test_case_109_a_session_survives_anything(pieces, cuts):
+def test_a_session_survives_anything(pieces, cuts):
     feed(pieces, cuts)
 
 
@@ -355,5 +355,5 @@ def test_case_109_a_session_survives_anything(pieces, cuts):
 @pytest.mark.timeout(7200)
 @settings(max_examples=300_000, deadline=None)
 @given(st.lists(PIECES, max_size=20), st.lists(st.integers(0, 1000), max_size=10))
-def test_case_109_a_session_survives_anything_for_a_long_time(pieces, cuts):
+def test_a_session_survives_anything_for_a_long_time(pieces, cuts):
     feed(pieces, cuts)

@@ -92,7 +92,7 @@ async def round_trip(client: NsqClient, bodies: list[bytes]) -> None:
 BODIES = [b"lone", b"x" * 1000, bytes(range(256)) * 240, b"y" * 900_000]
 
 
-async def test_case_44_tls_begins_in_the_middle_of_the_stream(server, certificate):
+async def test_tls_begins_in_the_middle_of_the_stream(server, certificate):
     async with nsq_client(server.port) as client:
         await to_tls(client, certificate)
         await round_trip(client, BODIES)
@@ -102,7 +102,7 @@ async def test_case_44_tls_begins_in_the_middle_of_the_stream(server, certificat
         assert facts["tls_cipher_suite"]
 
 
-async def test_case_44_deflate(server):
+async def test_deflate(server):
     async with nsq_client(server.port) as client:
         client.most = 1
         answer = json.loads(await client.identify(deflate=True, deflate_level=9))
@@ -113,7 +113,7 @@ async def test_case_44_deflate(server):
         assert (await channel_stats(server, "t", "ch"))["clients"][0]["deflate"] is True
 
 
-async def test_case_44_a_lone_deflated_message_waits_for_nothing(server):
+async def test_a_lone_deflated_message_waits_for_nothing(server):
     async with nsq_client(server.port) as client, nsq_client(server.port) as publisher:
         client.most = 1
         await client.identify(deflate=True, heartbeat_interval=60_000)
@@ -190,7 +190,7 @@ def test_undeflating_garbage_raises_the_one_error(data):
     assert plain <= 1032 * len(data) + 258
 
 
-def test_case_109_a_deflate_bomb_comes_in_bounded_pieces():
+def test_a_deflate_bomb_comes_in_bounded_pieces():
     bomb = zlib.compress(b"\0" * 50_000_000, 9, wbits=-15)
     pieces = DeflateCoding(6).decode_untrusted(bomb)
     assert max(len(piece) for piece in pieces) <= 256 * 1024

@@ -112,9 +112,7 @@ FATAL = [
 
 
 @pytest.mark.parametrize(("sent", "code"), FATAL)
-async def test_case_121_a_fatal_error_has_its_code_and_closes_this_connection_alone(
-    server, sent, code
-):
+async def test_a_fatal_error_has_its_code_and_closes_this_connection_alone(server, sent, code):
     async with nsq_client(server.port) as bystander, nsq_client(server.port) as client:
         client.send(sent)
         while isinstance(frame := await client.frame(), nsq.Response):
@@ -176,7 +174,7 @@ async def test_an_mpub_that_comes_in_pieces_is_refused_with_its_first_bad_length
 
 
 @pytest.mark.parametrize("sent", [nsq.fin(ID), nsq.req(ID), nsq.req(ID, 10**9), nsq.touch(ID)])
-async def test_case_121_an_unknown_id_is_an_error_that_leaves_the_connection_open(server, sent):
+async def test_an_unknown_id_is_an_error_that_leaves_the_connection_open(server, sent):
     async with nsq_client(server.port) as client:
         await client.subscribe("t")
         client.send(sent)
@@ -187,7 +185,7 @@ async def test_case_121_an_unknown_id_is_an_error_that_leaves_the_connection_ope
         assert await client.ask(nsq.pub("t", b"x")) == b"OK"
 
 
-async def test_case_121_another_clients_message_cannot_be_finished(server):
+async def test_another_clients_message_cannot_be_finished(server):
     async with nsq_client(server.port) as one, nsq_client(server.port) as other:
         await one.subscribe("t", ready=1)
         await other.subscribe("t")
@@ -250,7 +248,7 @@ async def test_cls_ends_deliveries_and_leaves_what_is_in_flight_to_be_settled(se
         assert (await client.error()).code == "E_FIN_FAILED"
 
 
-async def test_case_17_what_a_leaver_gives_back_in_one_write_does_not_come_to_it_again():
+async def test_what_a_leaver_gives_back_in_one_write_does_not_come_to_it_again():
     # The embedded one alone: in nsqd a push may already be under way when RDY 0 is read.
     async with nsqd_server("embedded") as server, nsq_client(server.port) as client:
         await client.subscribe("t", ready=1)
@@ -273,7 +271,7 @@ async def test_an_mpub_with_one_bad_body_publishes_nothing(server):
         assert (await client.message()).body == b"good"
 
 
-async def test_case_33_answers_come_in_the_order_of_the_commands(server):
+async def test_answers_come_in_the_order_of_the_commands(server):
     async with nsq_client(server.port) as client:
         client.send(*[nsq.pub("t", b"x")] * 500, nsq.pub("t", b"x" * 1001), nsq.pub("t", b"x"))
         assert [await client.response() for _ in range(500)] == [b"OK"] * 500

@@ -165,7 +165,7 @@ async def test_a_paused_topic_takes_messages_and_hands_none_on(server):
         assert await bodies(client, 2) == [b"1", b"2"]
 
 
-async def test_case_118_emptying_a_channel_leaves_nothing_and_harms_no_late_fin(server):
+async def test_emptying_a_channel_leaves_nothing_and_harms_no_late_fin(server):
     async with nsq_client(server.port) as client, nsq_client(server.port) as publisher:
         await client.subscribe("t", ready=2)
         assert await publisher.ask(nsq.mpub("t", [b"1", b"2", b"3", b"4"])) == b"OK"
@@ -185,7 +185,7 @@ async def test_case_118_emptying_a_channel_leaves_nothing_and_harms_no_late_fin(
         assert (await client.message()).body == b"next"
 
 
-async def test_case_118_a_topic_buffers_again_after_its_last_channel_was_deleted(server):
+async def test_a_topic_buffers_again_after_its_last_channel_was_deleted(server):
     async with nsq_client(server.port) as publisher:
         async with nsq_client(server.port) as client:
             await client.subscribe("t", ready=1)
@@ -200,7 +200,7 @@ async def test_case_118_a_topic_buffers_again_after_its_last_channel_was_deleted
             assert (await again.message()).body == b"kept"
 
 
-async def test_case_120_a_deleted_topic_closes_its_consumers_and_stays_deleted(server):
+async def test_a_deleted_topic_closes_its_consumers_and_stays_deleted(server):
     async with nsq_client(server.port) as client, nsq_client(server.port) as publisher:
         await client.subscribe("t", ready=1)
         assert await publisher.ask(nsq.pub("t", b"x")) == b"OK"
@@ -241,7 +241,7 @@ async def test_a_body_of_the_largest_size_arrives_whole(server):
         assert [f.body for f in frames if isinstance(f, nsq.Message)] == [body]
 
 
-async def test_case_111_a_client_that_vanishes_while_the_server_pushes(server):
+async def test_a_client_that_vanishes_while_the_server_pushes(server):
     async with nsq_client(server.port) as publisher:
         assert await publisher.ask(nsq.mpub("t", [b"x" * 1000] * 1000)) == b"OK"
         async with nsq_client(server.port) as client:

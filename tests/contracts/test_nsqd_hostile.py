@@ -76,14 +76,14 @@ async def fuzz(server: EmbeddedServer, seed: int, attacks: int) -> None:
                 bystander.send(nsq.fin(message.id))
 
 
-async def test_case_109_hostile_commands_harm_their_sender_alone(server, caplog):
+async def test_hostile_commands_harm_their_sender_alone(server, caplog):
     await fuzz(server, random.randrange(2**32), attacks=200)
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-async def test_case_109_hostile_commands_for_a_long_time(server, caplog):
+async def test_hostile_commands_for_a_long_time(server, caplog):
     end = time.monotonic() + 1800
     while time.monotonic() < end:
         await fuzz(server, random.randrange(2**32), attacks=1000)
@@ -95,7 +95,7 @@ async def stopped_in_time(server: EmbeddedServer) -> None:
         await server.stop()
 
 
-async def test_case_109_stop_waits_for_no_client(server):
+async def test_stop_waits_for_no_client(server):
     async with AsyncExitStack() as stack:
         for number in range(50):
             client = await stack.enter_async_context(nsq_client(server.port, magic=False))
@@ -110,7 +110,7 @@ async def test_case_109_stop_waits_for_no_client(server):
         http.close()
 
 
-async def test_case_110_two_hundred_starts_and_stops_leave_nothing_behind():
+async def test_two_hundred_starts_and_stops_leave_nothing_behind():
     server = EmbeddedNsqd()
     before = asyncio.all_tasks()
     for _ in range(200):
@@ -122,7 +122,7 @@ async def test_case_110_two_hundred_starts_and_stops_leave_nothing_behind():
     assert asyncio.all_tasks() == before
 
 
-async def test_case_110_stop_is_idempotent_and_start_twice_is_refused():
+async def test_stop_is_idempotent_and_start_twice_is_refused():
     server = EmbeddedNsqd()
     await server.start()
     with pytest.raises(RuntimeError, match="started already"):
@@ -158,7 +158,7 @@ async def until_quiet(server: EmbeddedServer, client: NsqClient) -> int:
         last = now
 
 
-async def test_case_117_a_reader_that_does_not_read_is_held_at_the_high_water(server):
+async def test_a_reader_that_does_not_read_is_held_at_the_high_water(server):
     async with nsq_client(server.port) as publisher:
         async with nsq_client(server.port) as sleeper, nsq_client(server.port) as reader:
             sleeper.writer.transport.pause_reading()
@@ -176,7 +176,7 @@ async def test_case_117_a_reader_that_does_not_read_is_held_at_the_high_water(se
         assert unsent(server) == 0
 
 
-async def test_case_117_a_reader_that_never_reads_is_dropped():
+async def test_a_reader_that_never_reads_is_dropped():
     clock = ManualClock()
     async with (
         nsqd_server("embedded", clock=clock) as server,

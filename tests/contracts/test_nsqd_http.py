@@ -64,7 +64,7 @@ REFUSALS = [
 ]
 
 
-async def test_case_121_refusals_have_nsqds_status_and_message(server):
+async def test_refusals_have_nsqds_status_and_message(server):
     assert (await call(server, "POST", "/topic/create?topic=here"))[0] == 200
     for method, path, body, status, message in REFUSALS:
         answer = await call(server, method, path, body)
@@ -114,7 +114,7 @@ async def test_a_chunked_body_is_cut_at_the_limit(server):
     assert (status, json.loads(body)) == (413, {"message": "MSG_TOO_BIG"})
 
 
-async def test_case_121_statistics_have_nsqds_shape(server):
+async def test_statistics_have_nsqds_shape(server):
     async with nsq_client(server.port) as client, nsq_client(server.port) as publisher:
         await client.subscribe("t", ready=1, client_id="me", hostname="here", user_agent="x/1")
         assert await publisher.ask(nsq.mpub("t", [b"1", b"22"])) == b"OK"

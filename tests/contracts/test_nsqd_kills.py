@@ -154,14 +154,14 @@ async def kill_story(folder: Path, seed: int, kills: int) -> Ledger:
     return ledger
 
 
-async def test_case_113_kills_at_random_moments_lose_nothing_confirmed(tmp_path):
+async def test_kills_at_random_moments_lose_nothing_confirmed(tmp_path):
     await kill_story(tmp_path / "data", random.randrange(2**32), kills=3)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("part", range(50))
-async def test_case_113_five_hundred_kills_lose_nothing_confirmed(tmp_path, part):
+async def test_five_hundred_kills_lose_nothing_confirmed(tmp_path, part):
     """Ten kills each, so that they may be spread over processes."""
     ledger = await kill_story(tmp_path / "data", random.randrange(2**32), kills=10)
     assert sum(map(len, ledger.confirmed.values())) > 0

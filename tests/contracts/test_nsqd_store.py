@@ -49,7 +49,7 @@ async def take_all(port: int, topic: str, channel: str, expected: set[bytes]) ->
 # -- kills ------------------------------------------------------------------------
 
 
-async def test_case_25_a_thousand_confirmed_fifty_in_flight_and_a_kill(tmp_path):
+async def test_a_thousand_confirmed_fifty_in_flight_and_a_kill(tmp_path):
     sent = {b"%d" % number for number in range(1000)}
     async with nsqd_process(tmp_path) as server, nsq_client(server.port) as client:
         await client.subscribe("t", ready=50)
@@ -96,7 +96,7 @@ async def test_attempts_are_kept_over_a_restart(tmp_path):
             assert (await client.message()).attempts == 5  # four came, as on nsqd
 
 
-async def test_case_26_a_deferred_message_keeps_its_due_time_over_a_kill(tmp_path):
+async def test_a_deferred_message_keeps_its_due_time_over_a_kill(tmp_path):
     clock = ManualClock()
     async with nsqd_server("embedded", data=tmp_path, clock=clock) as server:
         async with nsq_client(server.port) as client:
@@ -116,7 +116,7 @@ async def test_case_26_a_deferred_message_keeps_its_due_time_over_a_kill(tmp_pat
             assert (await client.message()).body == b"later"
 
 
-async def test_case_113_topics_channels_and_pauses_are_as_before(tmp_path):
+async def test_topics_channels_and_pauses_are_as_before(tmp_path):
     async with nsqd_server("embedded", data=tmp_path) as server:
         for path in (
             "/topic/create?topic=a",
@@ -201,7 +201,7 @@ async def test_ids_go_up_over_restarts_whatever_the_clock_says(tmp_path):
 # -- clock ----------------------------------------------------------------------------
 
 
-async def test_case_115_the_wall_clock_steps_back_an_hour(tmp_path):
+async def test_the_wall_clock_steps_back_an_hour(tmp_path):
     clock = ManualClock()
     server = EmbeddedNsqd(clock=clock, data=tmp_path)
     await server.start()
@@ -392,7 +392,7 @@ def test_the_reserve_is_what_there_is_room_for(tmp_path, monkeypatch):
     assert (reserve.size, (tmp_path / "nsqd.reserve").stat().st_size) == (0, 0)
 
 
-async def test_case_112_a_full_disk_refuses_and_says_so_until_a_write_works(tmp_path):
+async def test_a_full_disk_refuses_and_says_so_until_a_write_works(tmp_path):
     limit = 3_000_000
     async with nsqd_process(tmp_path, file_size=limit) as server:
         confirmed = 0
@@ -424,7 +424,7 @@ async def test_case_112_a_full_disk_refuses_and_says_so_until_a_write_works(tmp_
 # -- owners --------------------------------------------------------------------------------
 
 
-async def test_case_114_a_second_server_is_refused_by_the_name_of_the_holder(tmp_path):
+async def test_a_second_server_is_refused_by_the_name_of_the_holder(tmp_path):
     folder = tmp_path / "new" / "data"
     first = EmbeddedNsqd(data=folder)
     await first.start()
@@ -438,7 +438,7 @@ async def test_case_114_a_second_server_is_refused_by_the_name_of_the_holder(tmp
     await second.stop()
 
 
-async def test_case_114_a_lock_left_by_a_killed_server_is_taken_over(tmp_path):
+async def test_a_lock_left_by_a_killed_server_is_taken_over(tmp_path):
     async with nsqd_process(tmp_path) as server:
         await server.kill()
     assert (tmp_path / "nsqd.lock").exists()
@@ -447,7 +447,7 @@ async def test_case_114_a_lock_left_by_a_killed_server_is_taken_over(tmp_path):
     await later.stop()
 
 
-async def test_case_114_a_folder_that_cannot_be_used_is_named(tmp_path):
+async def test_a_folder_that_cannot_be_used_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
         server = EmbeddedNsqd(data=folder)
@@ -469,7 +469,7 @@ def record(row: int) -> Record:
     return Record(row, 1, b"%016d" % row, row, 0, b"body %d" % row)
 
 
-def test_case_113_a_file_cut_at_any_byte_opens_with_what_came_before(tmp_path):
+def test_a_file_cut_at_any_byte_opens_with_what_came_before(tmp_path):
     store = Store(tmp_path, sync=False)
     for row in range(1, 41):
         store.write(Batch(records=[record(row)]))

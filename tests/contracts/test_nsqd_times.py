@@ -240,7 +240,7 @@ STORIES: list[Callable[[NsqdServer, Times], Coroutine[None, None, None]]] = [
 
 
 @pytest.mark.parametrize("story", STORIES)
-async def test_case_121_times_are_those_that_were_asked_for(story):
+async def test_times_are_those_that_were_asked_for(story):
     clock = ManualClock()
     async with nsqd_server("embedded", options=OPTIONS, clock=clock) as server:
         await story(server, ManualTimes(clock))
@@ -248,7 +248,7 @@ async def test_case_121_times_are_those_that_were_asked_for(story):
 
 @pytest.mark.slow
 @pytest.mark.real_nsqd
-async def test_case_121_the_real_nsqd_is_not_early_either():
+async def test_the_real_nsqd_is_not_early_either():
     async with nsqd_server("real", options=OPTIONS) as server, asyncio.TaskGroup() as group:
         for story in STORIES:
             group.create_task(story(server, RealTimes()))

@@ -101,7 +101,7 @@ async def test_a_publisher_cut_anywhere_settles_every_receipt(
             await sink.until(lambda: len(sink.bodies) == 100)
 
 
-async def test_case_2_a_black_hole_in_the_middle_of_a_large_write(nsqd: NsqdServer):
+async def test_a_black_hole_in_the_middle_of_a_large_write(nsqd: NsqdServer):
     topic = fresh_topic()
     async with (
         NsqdProxy(nsqd.port) as proxy,

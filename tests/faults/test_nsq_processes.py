@@ -73,7 +73,7 @@ def consumer_process(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-async def test_case_23_what_a_killed_consumer_held_comes_after_its_lease(kind: Any):
+async def test_what_a_killed_consumer_held_comes_after_its_lease(kind: Any):
     topic = fresh_topic()
     async with (
         nsqd_server(kind) as server,
@@ -98,7 +98,7 @@ async def consumers(server: NsqdServer, topic: str) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-async def test_case_14_a_process_that_was_stopped_consumes_again(kind: Any):
+async def test_a_process_that_was_stopped_consumes_again(kind: Any):
     topic = fresh_topic()
     async with (
         nsqd_server(kind) as server,
@@ -127,7 +127,7 @@ async def test_case_14_a_process_that_was_stopped_consumes_again(kind: Any):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-async def test_case_14_a_stopped_process_does_not_use_up_the_attempts(kind: Any):
+async def test_a_stopped_process_does_not_use_up_the_attempts(kind: Any):
     """Its lease is 1 s, the beat of its options 5 s: the broker drops it after two leases."""
     topic = fresh_topic()
     async with (
@@ -149,7 +149,7 @@ async def test_case_14_a_stopped_process_does_not_use_up_the_attempts(kind: Any)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-async def test_case_14_a_process_stopped_for_longer_than_its_leases_only(kind: Any):
+async def test_a_process_stopped_for_longer_than_its_leases_only(kind: Any):
     """What it was sent meanwhile is not lost either."""
     topic = fresh_topic()
     async with (
@@ -179,7 +179,7 @@ async def test_case_14_a_process_stopped_for_longer_than_its_leases_only(kind: A
 @pytest.mark.soak
 @pytest.mark.timeout(90)
 @pytest.mark.parametrize("kind", KINDS)
-async def test_case_36_three_hundred_mailboxes_come_back_spread_out_and_soon(kind: Any):
+async def test_three_hundred_mailboxes_come_back_spread_out_and_soon(kind: Any):
     dials: list[float] = []
     loop = asyncio.get_running_loop()
 
@@ -220,7 +220,7 @@ async def test_case_36_three_hundred_mailboxes_come_back_spread_out_and_soon(kin
 @pytest.mark.soak
 @pytest.mark.real_nsqd
 @pytest.mark.timeout(600)
-async def test_case_40_at_full_size():
+async def test_at_full_size():
     """100,000 messages of 10 KB, 10 ms each: what is held is the window and no more."""
     topic = fresh_topic()
     body = bytes(10_000)
@@ -250,7 +250,7 @@ async def test_case_40_at_full_size():
 
 @pytest.mark.slow
 @pytest.mark.real_nsqd
-async def test_case_40_a_slow_consumer_of_a_large_backlog_stays_small():
+async def test_a_slow_consumer_of_a_large_backlog_stays_small():
     topic = fresh_topic()
     body = bytes(10_000)
     async with (

@@ -34,14 +34,14 @@ def test_what_was_found_once_stays_mended(target: Target, data: str):
 
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("seed", [1, 2])
-def test_case_109_a_seeded_slice_of_random_scripts_breaks_nothing(target: Target, seed: int):
+def test_a_seeded_slice_of_random_scripts_breaks_nothing(target: Target, seed: int):
     rng = random.Random(seed)
     for _ in range(60):
         target(rng.randbytes(rng.randrange(300)))
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_case_109_structured_scripts_break_nothing(target: Target):
+def test_structured_scripts_break_nothing(target: Target):
     @settings(max_examples=40, deadline=None)
     @given(st.lists(st.binary(min_size=2, max_size=4), min_size=10, max_size=60))
     def run(steps: list[bytes]) -> None:

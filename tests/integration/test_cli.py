@@ -137,7 +137,7 @@ async def test_nothing_listens_at_the_brokers_port(servers, nowhere):
     assert len(said.splitlines()) == 1
 
 
-async def test_case_127_the_wrong_server_at_a_port_is_named(servers, nowhere):
+async def test_the_wrong_server_at_a_port_is_named(servers, nowhere):
     http = f"{servers.nsqd.host}:{servers.nsqd.http_port}"
     right = ("--nsqd", servers.nsqd_at, "--nsqd-http", http, "--iris", servers.iris_at)
     code, out, _ = await irismq("check", *right)
@@ -155,7 +155,7 @@ async def test_case_127_the_wrong_server_at_a_port_is_named(servers, nowhere):
     assert "but there is nothing: " in out
 
 
-async def test_case_127_a_host_that_does_not_exist(servers):
+async def test_a_host_that_does_not_exist(servers):
     code, out, _ = await irismq(
         "check", "--nsqd", "no.such.host.invalid:4150", "--iris", servers.iris_at
     )
@@ -163,7 +163,7 @@ async def test_case_127_a_host_that_does_not_exist(servers):
     assert "the host 'no.such.host.invalid' is not " in out  # known, or resolved in time
 
 
-async def test_case_127_run_says_what_answers_at_the_wrong_port_and_does_not_wait(servers):
+async def test_run_says_what_answers_at_the_wrong_port_and_does_not_wait(servers):
     http = f"{servers.nsqd.host}:{servers.nsqd.http_port}"
     run = ("run", "tests.integration.service:Shop", "--connect-timeout", "600")
     code, _, said = await irismq(*run, "--nsqd", http, "--iris", servers.iris_at)
@@ -174,7 +174,7 @@ async def test_case_127_run_says_what_answers_at_the_wrong_port_and_does_not_wai
     assert "there is nsqd;" in said.splitlines()[-1]
 
 
-async def test_case_127_run_names_what_it_waits_for_and_runs_when_that_has_come(tmp_path):
+async def test_run_names_what_it_waits_for_and_runs_when_that_has_come(tmp_path):
     async with iris_relay("embedded") as relay, nsqd_server("embedded") as nsqd:
         await nsqd.stop()
         where = ("--nsqd", f"127.0.0.1:{nsqd.port}", "--iris", f"127.0.0.1:{relay.port}")

@@ -36,7 +36,7 @@ def run(tree: str, *more: str, **environment: str) -> AbstractAsyncContextManage
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-async def test_case_124_a_signal_while_idle(number):
+async def test_a_signal_while_idle(number):
     async with run("stops_forever", "--drain", "0.0") as process:
         await process.says(" runs")
         process.signal(number)
@@ -50,14 +50,14 @@ async def test_case_124_a_signal_while_idle(number):
         ("thread_blocks", "thread blocks"),  # left behind
     ],
 )
-async def test_case_124_a_signal_during_a_handler_of_ten_minutes(tree, does):
+async def test_a_signal_during_a_handler_of_ten_minutes(tree, does):
     async with run(tree) as process:
         await process.says(does)
         process.signal(signal.SIGTERM)
         assert await process.ends() == codes.OK
 
 
-async def test_case_124_a_look_up_that_hangs_does_not_hold_the_process_up():
+async def test_a_look_up_that_hangs_does_not_hold_the_process_up():
     async with run("leaves_thread") as process:
         await process.says("left a thread")
         process.signal(signal.SIGTERM)
@@ -65,7 +65,7 @@ async def test_case_124_a_look_up_that_hangs_does_not_hold_the_process_up():
         assert any("ending without what still runs (" in line for line in process.said)
 
 
-async def test_case_124_a_second_signal_while_the_loop_is_blocked():
+async def test_a_second_signal_while_the_loop_is_blocked():
     async with run("blocks") as process:
         await process.says("blocks")
 
@@ -79,7 +79,7 @@ async def test_case_124_a_second_signal_while_the_loop_is_blocked():
         assert await process.ends() == codes.FORCED
 
 
-async def test_case_124_a_second_signal_during_the_shutdown():
+async def test_a_second_signal_during_the_shutdown():
     async with run("stops_forever", "--drain", "600") as process:
         await process.says(" runs")
         process.signal(signal.SIGTERM)
@@ -88,7 +88,7 @@ async def test_case_124_a_second_signal_during_the_shutdown():
         assert await process.ends() == codes.FORCED
 
 
-async def test_case_124_a_signal_while_connecting_to_a_black_hole():
+async def test_a_signal_while_connecting_to_a_black_hole():
     with black_hole() as where:
         tree = "tests.integration.endings:awaits"
         addresses = ("--nsqd", where, "--iris", where, "--connect-timeout", "600")
@@ -98,14 +98,14 @@ async def test_case_124_a_signal_while_connecting_to_a_black_hole():
             assert await process.ends() == codes.OK
 
 
-async def test_case_124_a_signal_while_the_tree_is_imported():
+async def test_a_signal_while_the_tree_is_imported():
     async with running("run", "tests.integration.endless_import", "--embedded") as process:
         await process.says("importing")
         process.signal(signal.SIGINT)
         assert await process.ends() == codes.OK
 
 
-async def test_case_122_a_worker_process_that_is_killed_may_end_the_node():
+async def test_a_worker_process_that_is_killed_may_end_the_node():
     async with run("owns_process") as process:
         await process.says(" runs")
         (line,) = [line for line in process.said if line.startswith("works for me: ")]
@@ -114,7 +114,7 @@ async def test_case_122_a_worker_process_that_is_killed_may_end_the_node():
         assert any("the worker ended with -9" in line for line in process.said)
 
 
-async def test_case_122_a_module_that_cannot_be_imported_is_an_error_of_usage(tmp_path):
+async def test_a_module_that_cannot_be_imported_is_an_error_of_usage(tmp_path):
     (tmp_path / "broken_tree.py").write_text("\n1 / 0\n")
     code, _, said = await irismq("run", "broken_tree", PYTHONPATH=f"{tmp_path}:{ROOT}")
     assert code == codes.USAGE
@@ -123,7 +123,7 @@ async def test_case_122_a_module_that_cannot_be_imported_is_an_error_of_usage(tm
     assert len(said.splitlines()) == 1
 
 
-async def test_case_122_an_error_of_our_own_has_its_own_code():
+async def test_an_error_of_our_own_has_its_own_code():
     program = (
         "import irismq_runtime.cli.main as main, irismq_runtime.cli.runner as runner\n"
         "runner.make_node = None\n"

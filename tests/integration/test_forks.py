@@ -31,7 +31,7 @@ async def program(*scenarios: str) -> tuple[list[dict[str, Any]], str]:
     return found, said
 
 
-async def test_case_129_what_belongs_to_the_parent_is_refused_in_a_forked_child():
+async def test_what_belongs_to_the_parent_is_refused_in_a_forked_child():
     for found in (await program("loop use", "thread use"))[0]:
         uses = found["found"]["uses"]
         assert uses.pop("a system of its own") == "nothing"
@@ -41,13 +41,13 @@ async def test_case_129_what_belongs_to_the_parent_is_refused_in_a_forked_child(
         assert found["after"] == "pong"  # the parent works on
 
 
-async def test_case_129_a_child_that_comes_back_into_the_loop_is_ended():
+async def test_a_child_that_comes_back_into_the_loop_is_ended():
     found, said = await program("loop return", "loop await", "loop crash")
     assert found == [{"found": {"uses": None, "code": EXIT_FORKED}, "after": "pong"}] * 3
     assert said.count("has come back into its parent's event loop: ended") == 3
 
 
-async def test_case_129_multiprocessing_in_actors():
+async def test_multiprocessing_in_actors():
     found, _ = await program("thread fork", "thread spawn", "pool map", "thread terminate")
     by_signal = {"uses": "waits", "code": -signal.SIGTERM}
     assert [each["found"] for each in found] == [[0, 1, 4, 9], [0, 1, 4, 9], 49, by_signal]

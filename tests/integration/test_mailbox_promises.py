@@ -165,7 +165,7 @@ async def test_a_kill_under_load_loses_nothing(servers, works, journal):
 
 
 @pytest.mark.slow
-async def test_case_14_a_node_that_was_stopped_and_goes_on_loses_nothing(servers, works, journal):
+async def test_a_node_that_was_stopped_and_goes_on_loses_nothing(servers, works, journal):
     # nsqd may offer a message to the stopped one several times before it misses its beats.
     flags = ("--lease", "1.0", "--max-attempts", "100")
     async with feeding(servers) as feed, works(*flags) as stays:

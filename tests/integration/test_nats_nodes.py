@@ -14,7 +14,7 @@ import supervisors
 from actors.errors import ActorDeadError, ActorError, AskTimeout
 from irismq_runtime import ConfigError, Node, NoSuchService, NotConnected, RuntimeFault
 from irismq_runtime.cli import codes
-from tests.integration.group_b import outcome
+from tests.integration.asking import outcome
 from tests.integration.processes import irismq, running
 from tests.integration.service import Put, Who
 from tests.integration.two_relays_node import expected, tree, try_everything, watch

@@ -37,7 +37,7 @@ def shop(servers, journal):
     return start
 
 
-async def test_case_122_sigterm_ends_a_node_with_0_and_loses_nothing(servers, shop, journal):
+async def test_sigterm_ends_a_node_with_0_and_loses_nothing(servers, shop, journal):
     async with servers.node("client") as client, shop() as process:
         await process.says("runs")
         inventory = client.ref("shop.inventory")
@@ -70,7 +70,7 @@ async def test_a_process_killed_with_sigkill_gives_its_messages_to_another(serve
             await until(lambda: "done waiting" in lines(journal) or "slow" in lines(journal))
 
 
-async def test_case_9_a_message_that_kills_the_process_stops_after_the_last_attempt(
+async def test_a_message_that_kills_the_process_stops_after_the_last_attempt(
     servers, shop, journal
 ):
     more = ("--lease", "1.0", "--max-attempts", "2")
@@ -91,7 +91,7 @@ async def test_case_9_a_message_that_kills_the_process_stops_after_the_last_atte
         ]
 
 
-async def test_case_122_a_tree_that_gives_up_ends_the_process_with_its_own_code(servers, shop):
+async def test_a_tree_that_gives_up_ends_the_process_with_its_own_code(servers, shop):
     async with servers.node("client") as client, shop("Fragile") as process:
         await process.says("runs")
         await client.ref("shop.inventory").tell(Crash())
@@ -99,13 +99,13 @@ async def test_case_122_a_tree_that_gives_up_ends_the_process_with_its_own_code(
         assert any("the tree gave up" in line for line in process.said)
 
 
-async def test_case_122_a_wrong_tree_is_an_error_of_usage(servers):
+async def test_a_wrong_tree_is_an_error_of_usage(servers):
     code, _, said = await irismq("run", "tests.integration.service:Nothing", *servers.flags)
     assert code == codes.USAGE
     assert "has no Nothing" in said
 
 
-async def test_case_124_sigterm_during_a_handler_that_never_ends(servers, shop, journal):
+async def test_sigterm_during_a_handler_that_never_ends(servers, shop, journal):
     async with servers.node("client") as client, shop("Shop", "--drain", "0.3") as process:
         await process.says("runs")
         await client.ref("shop.inventory").tell(Slow())
@@ -114,7 +114,7 @@ async def test_case_124_sigterm_during_a_handler_that_never_ends(servers, shop, 
         assert await process.ends() == codes.OK
 
 
-async def test_case_124_a_second_signal_ends_the_process_at_once(servers, shop, journal):
+async def test_a_second_signal_ends_the_process_at_once(servers, shop, journal):
     async with servers.node("client") as client, shop("Shop", "--drain", "60") as process:
         await process.says("runs")
         await client.ref("shop.inventory").tell(Slow())
@@ -126,14 +126,14 @@ async def test_case_124_a_second_signal_ends_the_process_at_once(servers, shop, 
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_case_124_a_signal_while_the_tree_starts(servers, shop, number):
+async def test_a_signal_while_the_tree_starts(servers, shop, number):
     async with shop("Stuck", "--drain", "0.3") as process:
         await process.says("connected")
         process.signal(number)
         assert await process.ends() == codes.OK
 
 
-async def test_case_124_a_signal_while_a_server_does_not_answer(servers):
+async def test_a_signal_while_a_server_does_not_answer(servers):
     reached = asyncio.Event()
 
     async def say_nothing(reader, writer):
@@ -179,7 +179,7 @@ async def ready(port):
     return int(head.split()[1]), json.loads(body)["reasons"]
 
 
-async def test_case_123_the_status_page_turns_bad_with_the_reason_and_good_again(journal):
+async def test_the_status_page_turns_bad_with_the_reason_and_good_again(journal):
     """Port, process and heartbeat say nothing of it: the relay goes, then the broker."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -13,7 +13,7 @@ from tests.integration.waiting import until
 from tests.support.promptly import promptly
 
 
-async def test_case_6_a_mailbox_consumes_again_after_its_broker_restarted(servers):
+async def test_a_mailbox_consumes_again_after_its_broker_restarted(servers):
     async with servers.node("shop") as shop, servers.node("client") as client:
         log = []
         await shop.start(Supervisor.of(child(Inventory, log)))
@@ -30,9 +30,7 @@ async def test_case_6_a_mailbox_consumes_again_after_its_broker_restarted(server
         await until(lambda: shop.health().ready)
 
 
-async def test_case_53_asks_fail_when_the_relay_dies_and_work_again_when_it_is_back(
-    servers, kills_relay
-):
+async def test_asks_fail_when_the_relay_dies_and_work_again_when_it_is_back(servers, kills_relay):
     async with servers.node("shop") as shop, servers.node("client") as client:
         log, gate = [], asyncio.Event()
         await shop.start(Supervisor.of(child(Inventory, log, gate, instances=3)))

@@ -20,7 +20,7 @@ from irismq_runtime.pyiris import IrisAddresses, Options
 from irismq_runtime.pyiris.keeper import tcp_dialler
 from irismq_runtime.refs import PeerRef
 from supervisors import Supervisor, child
-from tests.integration.group_b import ON_RELAYS, Do, Holder, outcome
+from tests.integration.asking import ON_RELAYS, Do, Holder, outcome
 from tests.integration.waiting import until
 from tests.support.iris_relay import unique
 
@@ -104,9 +104,7 @@ def connections(each):
 
 
 @pytest.mark.parametrize("late", ["the whole node", "the member alone"])
-async def test_case_53_asks_wait_for_a_member_that_returns_after_the_relay(
-    servers, kills_relay, late
-):
+async def test_asks_wait_for_a_member_that_returns_after_the_relay(servers, kills_relay, late):
     async with pair(servers) as two:
         gate = "*" if late == "the whole node" else two.address
         two.theirs.shut_for(gate)
@@ -127,7 +125,7 @@ async def test_case_53_asks_wait_for_a_member_that_returns_after_the_relay(
         assert sorted(two.log) == expected  # nothing ran twice
 
 
-async def test_case_53_an_ask_of_one_actor_waits_for_its_node(servers, kills_relay):
+async def test_an_ask_of_one_actor_waits_for_its_node(servers, kills_relay):
     async with pair(servers) as two:
         (member,) = two.client.members(two.address)
         peer = PeerRef(two.client.parts.outbound, two.shop.id, member.urn)
@@ -145,7 +143,7 @@ async def test_case_53_an_ask_of_one_actor_waits_for_its_node(servers, kills_rel
         assert await asyncio.gather(*asks) == ["away", "back"]
 
 
-async def test_case_53_an_ask_waits_until_announcements_are_heard_again(servers, kills_relay):
+async def test_an_ask_waits_until_announcements_are_heard_again(servers, kills_relay):
     async with pair(servers) as two:
         two.ours.shut_for(PRESENCE_CLUSTER)
         two.theirs.shut_for(two.address)
@@ -161,9 +159,7 @@ async def test_case_53_an_ask_waits_until_announcements_are_heard_again(servers,
         assert await asyncio.gather(*asks) == ["away", "back"]
 
 
-async def test_case_52_a_held_ask_of_a_foreign_service_is_sent_when_the_relay_is_back(
-    servers, kills_relay
-):
+async def test_a_held_ask_of_a_foreign_service_is_sent_when_the_relay_is_back(servers, kills_relay):
     async with pair(servers) as two:
         two.ours.shut_for("")
         await cut(servers, two.client, two.shop)

@@ -65,7 +65,7 @@ def children() -> set[int]:
 
 @pytest.mark.timeout(90)
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads /proc")
-async def test_case_129_all_are_reaped_and_the_supervisor_is_told_once_each(caplog):
+async def test_all_are_reaped_and_the_supervisor_is_told_once_each(caplog):
     caplog.set_level("CRITICAL")
     before = children()
     log: list[Process] = []

@@ -33,34 +33,34 @@ def test_failures_among_successes_slow_nobody():
     assert backoff.limit(50, 100.0) == 50
 
 
-def test_case_8_fifty_failures_at_one_instant_are_one_step():
+def test_fifty_failures_at_one_instant_are_one_step():
     backoff = make()
     raised = [backoff.failed(received_at=1.0, now=2.0) for _ in range(50)]
     assert raised.count(True) == 1
     assert backoff.level == 1
 
 
-def test_case_8_messages_in_flight_at_the_step_say_nothing_new_later():
+def test_messages_in_flight_at_the_step_say_nothing_new_later():
     backoff = make()
     for moment in range(50):
         backoff.failed(received_at=1.0, now=2.0 + moment)
     assert backoff.level == 1
 
 
-def test_case_7_after_the_pause_one_message_is_tried():
+def test_after_the_pause_one_message_is_tried():
     backoff = slowed()
     assert backoff.limit(100, 10.0) == 0
     assert backoff.limit(100, backoff.until) == 1
 
 
-def test_case_7a_one_success_brings_the_full_rate_back():
+def test_one_success_brings_the_full_rate_back():
     backoff = slowed()
     assert backoff.succeeded()
     assert backoff.limit(100, 10.0) == 100
     assert backoff.calm
 
 
-def test_case_7b_a_failed_trial_is_another_step_with_a_longer_pause():
+def test_a_failed_trial_is_another_step_with_a_longer_pause():
     backoff = slowed()
     first = backoff.until - 10.0
     trial = backoff.until
@@ -70,7 +70,7 @@ def test_case_7b_a_failed_trial_is_another_step_with_a_longer_pause():
     assert backoff.limit(100, backoff.until) == 1
 
 
-def test_case_7c_a_trial_given_back_without_penalty_leaves_room_for_the_next():
+def test_a_trial_given_back_without_penalty_leaves_room_for_the_next():
     backoff = slowed()
     # Nothing is reported for it: the limit alone decides, and it goes on granting.
     assert [backoff.limit(100, backoff.until + later) for later in (0, 1, 60)] == [1, 1, 1]

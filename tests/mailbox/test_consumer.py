@@ -90,7 +90,7 @@ async def test_exactly_one_settlement_takes_effect():
     await world.close()
 
 
-async def test_case_28_requeue_delays_grow_are_jittered_and_clamped():
+async def test_requeue_delays_grow_are_jittered_and_clamped():
     world, _, peer = await consuming(backoff_after=1000)
     for attempts in (1, 2, 3, 60_000):
         peer.push(attempts, attempts=attempts)
@@ -126,7 +126,7 @@ async def test_bury_stores_the_record_and_only_then_finishes():
     await world.close()
 
 
-async def test_case_10_a_record_that_cannot_be_stored_sends_the_message_back():
+async def test_a_record_that_cannot_be_stored_sends_the_message_back():
     world, _, peer = await consuming(publish_timeout=2.0)
     peer.push(1, 2)
     await world.network.until(lambda: len(world.messages) == 2)
@@ -152,7 +152,7 @@ async def test_a_buried_message_is_touched_until_its_record_is_stored():
     await world.close()
 
 
-async def test_case_27_what_is_not_due_is_stored_again_in_hops():
+async def test_what_is_not_due_is_stored_again_in_hops():
     world, _, peer = await consuming()
     peer.push(1)
     await world.network.until(lambda: world.messages)
@@ -187,7 +187,7 @@ async def test_a_receiver_that_raises_gets_the_message_requeued(caplog: pytest.L
 # Leases ----------------------------------------------------------------------
 
 
-async def test_case_4_waiting_and_running_messages_are_touched():
+async def test_waiting_and_running_messages_are_touched():
     world, consumption, peer = await consuming(window=100)
     peer.push(*range(100))
     await world.network.until(lambda: len(world.messages) == 100)
@@ -201,7 +201,7 @@ async def test_case_4_waiting_and_running_messages_are_touched():
     await world.close()
 
 
-async def test_case_3_near_the_maximum_the_handler_is_told_and_the_redelivery_is_its_own():
+async def test_near_the_maximum_the_handler_is_told_and_the_redelivery_is_its_own():
     world = World(msg_timeout=3.0)
     world.network.terms["max_msg_timeout"] = 6000
     await world.mailbox.start()
@@ -231,7 +231,7 @@ async def test_case_3_near_the_maximum_the_handler_is_told_and_the_redelivery_is
     await world.close()
 
 
-async def test_case_3_a_run_that_ends_before_the_redelivery_finishes_it_unseen():
+async def test_a_run_that_ends_before_the_redelivery_finishes_it_unseen():
     world = World(msg_timeout=3.0)
     world.network.terms["max_msg_timeout"] = 6000
     await world.mailbox.start()
@@ -250,7 +250,7 @@ async def test_case_3_a_run_that_ends_before_the_redelivery_finishes_it_unseen()
     await world.close()
 
 
-async def test_case_39_another_message_with_the_same_broker_id_is_another_message():
+async def test_another_message_with_the_same_broker_id_is_another_message():
     world, _, peer = await consuming()
     peer.push(1, stamp=111)
     await world.network.until(lambda: world.messages)
@@ -335,7 +335,7 @@ async def test_a_callback_that_fails_stops_nothing(caplog: pytest.LogCaptureFixt
     await world.close()
 
 
-async def test_case_14_after_a_stall_the_leases_are_lost_and_it_consumes_again():
+async def test_after_a_stall_the_leases_are_lost_and_it_consumes_again():
     world, consumption, peer = await consuming()
     peer.push(1, 2)
     await world.network.until(lambda: len(world.messages) == 2)
@@ -354,7 +354,7 @@ async def test_case_14_after_a_stall_the_leases_are_lost_and_it_consumes_again()
     await world.close()
 
 
-async def test_case_42_the_wall_clock_matters_to_nothing():
+async def test_the_wall_clock_matters_to_nothing():
     world, _, peer = await consuming()
     peer.push(1)
     await world.network.until(lambda: world.messages)
@@ -424,7 +424,7 @@ async def test_refused_settlements_do_not_end_the_connection(caplog: pytest.LogC
     await world.close()
 
 
-async def test_case_30_a_refused_subscription_is_tried_again():
+async def test_a_refused_subscription_is_tried_again():
     world = World()
     await world.mailbox.start()
     world.network.refuse_sub = [("E_SUB_FAILED", "SUB failed to add: exiting")] * 3
@@ -437,7 +437,7 @@ async def test_case_30_a_refused_subscription_is_tried_again():
     await world.close()
 
 
-async def test_case_6_it_consumes_again_after_restarts_at_any_interval():
+async def test_it_consumes_again_after_restarts_at_any_interval():
     world, consumption, peer = await consuming()
     where = peer.endpoint
     for number, pause in enumerate((0.1, 1.0, 3.0, 30.0, 0.9, 0.9)):
@@ -467,7 +467,7 @@ async def slowed(world: World, peer: Any, *numbers: int) -> None:
     await turns()
 
 
-async def test_case_8_fifty_failures_together_pause_the_mailbox_once():
+async def test_fifty_failures_together_pause_the_mailbox_once():
     world, consumption, peer = await consuming(window=50)
     await slowed(world, peer, *range(50))
     assert peer.of(Rdy) == [Rdy(50), Rdy(0)]
@@ -479,7 +479,7 @@ async def test_case_8_fifty_failures_together_pause_the_mailbox_once():
 
 
 @pytest.mark.parametrize("trial", ["succeeds", "fails", "no penalty", "connection lost"])
-async def test_case_7_whatever_becomes_of_the_trial_there_is_a_next(trial: str):
+async def test_whatever_becomes_of_the_trial_there_is_a_next(trial: str):
     world, consumption, peer = await consuming(window=20)
     await slowed(world, peer, 1, 2, 3)
     await world.pass_time(0.3)
@@ -556,7 +556,7 @@ async def test_give_back_returns_what_waits_and_keeps_what_runs():
     await world.close()
 
 
-async def test_case_17_stop_gives_back_what_waits_and_waits_for_what_runs():
+async def test_stop_gives_back_what_waits_and_waits_for_what_runs():
     world, consumption, peer = await consuming(window=21)
     peer.push(*range(21))
     await world.network.until(lambda: len(world.messages) == 21)
@@ -579,7 +579,7 @@ async def test_case_17_stop_gives_back_what_waits_and_waits_for_what_runs():
     await world.close()
 
 
-async def test_case_20_messages_that_cross_the_stop_go_straight_back():
+async def test_messages_that_cross_the_stop_go_straight_back():
     world, consumption, peer = await consuming(window=3)
     peer.push(1)
     await world.network.until(lambda: world.messages)
@@ -627,7 +627,7 @@ async def test_what_a_slow_broker_sends_after_our_goodbye_is_answered_no_more():
     await world.close()
 
 
-async def test_case_19_a_closed_mailbox_does_not_come_back_to_life():
+async def test_a_closed_mailbox_does_not_come_back_to_life():
     world, _, peer = await consuming()
     where = peer.endpoint
     world.network.down.add(where)
@@ -660,7 +660,7 @@ async def test_a_stuck_consumer_says_so():
     await world.close()
 
 
-async def test_case_123_connected_but_never_asking_is_a_fault_that_mends_itself(monkeypatch):
+async def test_connected_but_never_asking_is_a_fault_that_mends_itself(monkeypatch):
     world, consumption, peer = await consuming()
     await world.pass_time(5.0, step=1.0)
     assert consumption.health().ok
@@ -682,7 +682,7 @@ async def test_case_123_connected_but_never_asking_is_a_fault_that_mends_itself(
 # Several brokers -------------------------------------------------------------
 
 
-async def test_case_21_the_window_is_shared_over_brokers():
+async def test_the_window_is_shared_over_brokers():
     world, _, _ = await consuming(4150, 4250, 4350, window=10)
     await world.network.until(lambda: all(map(world.network.consumer, (4150, 4250, 4350))))
     await world.pass_time(1.0)
@@ -691,7 +691,7 @@ async def test_case_21_the_window_is_shared_over_brokers():
     await world.close()
 
 
-async def test_case_21_places_rotate_when_there_are_fewer_than_brokers():
+async def test_places_rotate_when_there_are_fewer_than_brokers():
     ports = (4150, 4250, 4350, 4450, 4550)
     world, _, _ = await consuming(*ports, window=2)
     await world.network.until(lambda: all(map(world.network.consumer, ports)))
@@ -706,7 +706,7 @@ async def test_case_21_places_rotate_when_there_are_fewer_than_brokers():
     await world.close()
 
 
-async def test_case_36_a_hundred_mailboxes_come_back_spread_out_and_soon():
+async def test_a_hundred_mailboxes_come_back_spread_out_and_soon():
     world = World(concurrent_dials=16, dials_per_second=50.0)
     await world.mailbox.start()
     consumptions = [

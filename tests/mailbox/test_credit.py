@@ -42,7 +42,7 @@ def test_the_window_is_shared_evenly_and_the_rest_is_not_lost():
     assert sorted(ready_of(credit).values()) == [2, 3, 3, 3]
 
 
-def test_case_21_a_newcomer_is_not_starved_and_the_window_is_kept():
+def test_a_newcomer_is_not_starved_and_the_window_is_kept():
     credit = Credit()
     credit.limit = 10
     old = credit.join("old", 2500, 0.0)
@@ -134,7 +134,7 @@ def simulate(window: int, servers: int, backlog: int, seed: int, seconds: float)
     return brokers
 
 
-def test_case_21_five_servers_and_three_places():
+def test_five_servers_and_three_places():
     brokers = simulate(3, 5, 100, seed=21, seconds=300.0)
     assert [broker.backlog for broker in brokers] == [0] * 5
     assert max(broker.longest_wait for broker in brokers) < 10.0

@@ -22,7 +22,7 @@ def hold(leases: Leases[Held], message_id: bytes, now: float) -> Held:
     return held
 
 
-def test_case_4_what_waits_is_touched_at_half_its_time():
+def test_what_waits_is_touched_at_half_its_time():
     leases: Leases[Held] = Leases(5.0, 900.0)
     hold(leases, b"a", 0.0)
     assert leases.due(2.4) == ([], [])
@@ -31,7 +31,7 @@ def test_case_4_what_waits_is_touched_at_half_its_time():
     assert leases.due(5.0) == ([b"a"], [])
 
 
-def test_case_3_the_lease_is_lost_before_the_brokers_maximum_by_our_own_clock():
+def test_the_lease_is_lost_before_the_brokers_maximum_by_our_own_clock():
     leases: Leases[Held] = Leases(3.0, 6.0)
     held = hold(leases, b"a", 0.0)
     lost_at = None

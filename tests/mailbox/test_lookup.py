@@ -98,14 +98,14 @@ def test_garbage_raises_the_one_error(body: bytes, status: int):
         producers_untrusted(status, body)
 
 
-def test_case_37_only_a_complete_answer_takes_a_dead_broker_away():
+def test_only_a_complete_answer_takes_a_dead_broker_away():
     assert choose({A}, {A, B}, {A, B}, complete=True) == {A, B}  # B stands
     assert choose({A}, {A, B}, {A}, complete=True) == {A}
     assert choose({A}, {A, B}, {A}, complete=False) == {A, B}
     assert choose(set(), {A, B}, set(), complete=True) == {A, B}  # an empty list
 
 
-async def test_case_37_brokers_are_found_and_kept_through_an_outage():
+async def test_brokers_are_found_and_kept_through_an_outage():
     world = World(4150, lookupds=("127.0.0.1:4161",))
     mood = ["found"]
     asked = []
@@ -138,7 +138,7 @@ async def test_case_37_brokers_are_found_and_kept_through_an_outage():
     await world.close()
 
 
-async def test_case_37_a_failed_round_is_followed_by_another_soon():
+async def test_a_failed_round_is_followed_by_another_soon():
     world = World(4150, lookupds=("127.0.0.1:4161",))
     asked = []
 

@@ -84,7 +84,7 @@ async def test_deferred_messages_do_not_come_before_their_time(nsqd: NsqdServer)
         assert time.monotonic() - start >= 0.3
 
 
-async def test_case_27_a_deferral_longer_than_the_broker_allows_goes_in_hops(kind: Any):
+async def test_a_deferral_longer_than_the_broker_allows_goes_in_hops(kind: Any):
     options = NsqdOptions(max_req_timeout=0.2)
     topic = fresh_topic()
     runs: list[bytes] = []
@@ -112,7 +112,7 @@ async def test_case_27_a_deferral_longer_than_the_broker_allows_goes_in_hops(kin
         assert {message.attempts for message in sink.messages} == {1}
 
 
-async def test_case_32_sizes_around_the_brokers_limit(kind: Any):
+async def test_sizes_around_the_brokers_limit(kind: Any):
     topic = fresh_topic()
     options = NsqdOptions(max_msg_size=10_000)
     async with nsqd_server(kind, options=options) as server, mailbox(server.port) as made:
@@ -130,7 +130,7 @@ async def test_case_32_sizes_around_the_brokers_limit(kind: Any):
         assert made.connects == 1
 
 
-async def test_case_33_a_limit_that_was_set_too_high_fails_one_publish_alone(kind: Any):
+async def test_a_limit_that_was_set_too_high_fails_one_publish_alone(kind: Any):
     topic = fresh_topic()
     options = NsqdOptions(max_msg_size=1000)
     async with (
@@ -153,7 +153,7 @@ async def test_case_33_a_limit_that_was_set_too_high_fails_one_publish_alone(kin
         await sink.until(lambda: len(sink.bodies) == 999)
 
 
-async def test_case_30_many_reconnects_of_an_ephemeral_channel(nsqd: NsqdServer):
+async def test_many_reconnects_of_an_ephemeral_channel(nsqd: NsqdServer):
     topic = fresh_topic()
     async with mailbox(nsqd.port, reconnect_min=0.005, reconnect_max=0.02) as made:
         sink = Collector()
@@ -166,7 +166,7 @@ async def test_case_30_many_reconnects_of_an_ephemeral_channel(nsqd: NsqdServer)
                 lane.link.drop("for the test")
 
 
-async def test_case_20_a_second_consumer_gets_everything_after_the_first_has_stopped(
+async def test_a_second_consumer_gets_everything_after_the_first_has_stopped(
     nsqd: NsqdServer,
 ):
     topic = fresh_topic()
@@ -182,7 +182,7 @@ async def test_case_20_a_second_consumer_gets_everything_after_the_first_has_sto
         assert first.messages == []
 
 
-async def test_case_17_what_waits_is_with_another_consumer_at_once(nsqd: NsqdServer):
+async def test_what_waits_is_with_another_consumer_at_once(nsqd: NsqdServer):
     topic = fresh_topic()
     async with mailbox(nsqd.port, msg_timeout=60.0) as made:
         first = Collector(lambda message: None)
@@ -204,7 +204,7 @@ async def test_case_17_what_waits_is_with_another_consumer_at_once(nsqd: NsqdSer
         assert first.messages[0].body not in second.bodies
 
 
-async def test_case_15_the_running_message_stays_ours_while_we_stop(kind: Any):
+async def test_the_running_message_stays_ours_while_we_stop(kind: Any):
     options = NsqdOptions(msg_timeout=1.0)
     topic = fresh_topic()
     async with (
@@ -228,7 +228,7 @@ async def test_case_15_the_running_message_stays_ours_while_we_stop(kind: Any):
         assert not message.lease_lost
 
 
-async def test_case_3_one_run_at_a_time_past_the_brokers_maximum(kind: Any):
+async def test_one_run_at_a_time_past_the_brokers_maximum(kind: Any):
     options = NsqdOptions(msg_timeout=1.0, max_msg_timeout=2.0)
     topic = fresh_topic()
     async with (
@@ -252,7 +252,7 @@ async def test_case_3_one_run_at_a_time_past_the_brokers_maximum(kind: Any):
         sink.messages[1].finish()
 
 
-async def test_case_23_a_killed_consumers_messages_come_back_after_the_lease(nsqd: NsqdServer):
+async def test_a_killed_consumers_messages_come_back_after_the_lease(nsqd: NsqdServer):
     topic = fresh_topic()
     async with mailbox(nsqd.port, msg_timeout=1.0) as made:
         first, second = Collector(lambda message: None), Collector()
@@ -272,7 +272,7 @@ async def test_case_23_a_killed_consumers_messages_come_back_after_the_lease(nsq
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.3])
-async def test_case_6_it_consumes_again_after_a_restart(nsqd: NsqdServer, pause: float):
+async def test_it_consumes_again_after_a_restart(nsqd: NsqdServer, pause: float):
     topic = fresh_topic()
     async with mailbox(nsqd.port) as made:
         sink = Collector()
@@ -291,7 +291,7 @@ async def test_case_6_it_consumes_again_after_a_restart(nsqd: NsqdServer, pause:
             assert consumption.health().ok
 
 
-async def test_case_1_through_restarts_nothing_confirmed_is_lost(kind: Any, tmp_path: Any):
+async def test_through_restarts_nothing_confirmed_is_lost(kind: Any, tmp_path: Any):
     # nsqd is ended in order: what it had confirmed and not yet synced dies with a SIGKILL
     # (its -sync-every and -sync-timeout). Ours is killed: a confirmation means stored.
     async with nsqd_server(kind, data=tmp_path) as server:
@@ -321,7 +321,7 @@ async def confirmed_survive(nsqd: NsqdServer, restart: Callable[[], Awaitable[No
         await sink.until(lambda: receipts.keys() <= sink.bodies)
 
 
-async def test_case_34_the_wrong_port_is_named(kind: Any):
+async def test_the_wrong_port_is_named(kind: Any):
     async with nsqd_server(kind) as server:
         if not server.http_port:
             pytest.skip("this broker has no HTTP port yet")
@@ -333,7 +333,7 @@ async def test_case_34_the_wrong_port_is_named(kind: Any):
 
 
 @pytest.mark.parametrize("compression", ["deflate", "snappy"])
-async def test_case_44_compressed_streams_carry_all_sizes(compression: str, kind: Any):
+async def test_compressed_streams_carry_all_sizes(compression: str, kind: Any):
     if compression == "snappy":
         pytest.importorskip("snappy", reason="python-snappy is an extra")
         if kind == "embedded":
@@ -359,7 +359,7 @@ async def test_case_44_compressed_streams_carry_all_sizes(compression: str, kind
             await sink.until(lambda: b"alone" in sink.bodies)
 
 
-async def test_case_21_several_brokers_share_the_window(kind: Any):
+async def test_several_brokers_share_the_window(kind: Any):
     topic = fresh_topic()
     async with (
         nsqd_server(kind) as one,
@@ -412,7 +412,7 @@ async def lookupd(folder: Any) -> AsyncIterator[tuple[int, int]]:
 
 
 @pytest.mark.real_nsqd
-async def test_case_37_brokers_are_found_by_nsqlookupd_and_kept_without_it(tmp_path: Any):
+async def test_brokers_are_found_by_nsqlookupd_and_kept_without_it(tmp_path: Any):
     topic = fresh_topic()
     sink = Collector()
     async with AsyncExitStack() as stack:

@@ -16,7 +16,7 @@ MAILBOXES = 200
 SECONDS = 300
 
 
-async def test_case_125_two_hundred_mailboxes_say_little_of_a_broker_that_is_away(
+async def test_two_hundred_mailboxes_say_little_of_a_broker_that_is_away(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)

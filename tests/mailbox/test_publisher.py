@@ -137,7 +137,7 @@ async def test_many_are_refused_together():
     await world.close()
 
 
-async def test_case_2_the_server_vanishes_before_the_write():
+async def test_the_server_vanishes_before_the_write():
     world = await started()
     peer = world.network.publisher()
     peer.transport.abort()
@@ -149,7 +149,7 @@ async def test_case_2_the_server_vanishes_before_the_write():
     await world.close()
 
 
-async def test_case_2_the_server_vanishes_for_good_after_the_write():
+async def test_the_server_vanishes_for_good_after_the_write():
     world = await started(publish_timeout=5.0)
     receipt = world.mailbox.publish("t", b"x")
     await turns()
@@ -164,7 +164,7 @@ async def test_case_2_the_server_vanishes_for_good_after_the_write():
     assert world.clock.monotonic() - before < 2.0
 
 
-async def test_case_2_close_is_bounded_when_nobody_answers():
+async def test_close_is_bounded_when_nobody_answers():
     world = await started()
     receipt = world.mailbox.publish("t", b"x", timeout=60.0)
     await turns()
@@ -175,7 +175,7 @@ async def test_case_2_close_is_bounded_when_nobody_answers():
     assert receipt.exception().outcome == "unknown"
 
 
-async def test_case_1_what_was_written_and_not_confirmed_is_written_again():
+async def test_what_was_written_and_not_confirmed_is_written_again():
     world = await started(batch_count=5)
     receipts = [world.mailbox.publish("t", b"%d" % n) for n in range(20)]
     await turns()
@@ -194,7 +194,7 @@ async def test_case_1_what_was_written_and_not_confirmed_is_written_again():
     await world.close()
 
 
-async def test_case_33_answers_are_paired_and_one_bad_message_fails_alone():
+async def test_answers_are_paired_and_one_bad_message_fails_alone():
     world = await started(batch_count=1, max_body=1000)
     settled: list[int] = []
     receipts = []
@@ -224,7 +224,7 @@ async def test_case_33_answers_are_paired_and_one_bad_message_fails_alone():
     await world.close()
 
 
-async def test_case_33_a_batch_with_a_bad_message_is_taken_apart():
+async def test_a_batch_with_a_bad_message_is_taken_apart():
     world = await started()
     receipts = [world.mailbox.publish("t", b"%d" % n) for n in range(4)]
     await turns()
@@ -244,7 +244,7 @@ async def test_case_33_a_batch_with_a_bad_message_is_taken_apart():
     await world.close()
 
 
-async def test_case_33_an_answer_that_nobody_waits_for_ends_the_connection():
+async def test_an_answer_that_nobody_waits_for_ends_the_connection():
     world = await started()
     peer = world.network.publisher()
     peer.ok()
@@ -289,7 +289,7 @@ async def test_a_message_the_broker_drops_the_connection_over_is_given_up_alone(
     await world.close()
 
 
-async def test_case_32_a_message_over_the_limit_never_reaches_the_wire():
+async def test_a_message_over_the_limit_never_reaches_the_wire():
     world = World(probe=True)
     world.network.terms["max_msg_size"] = 2000  # a broker that announces it
     await world.mailbox.start()
@@ -307,7 +307,7 @@ async def test_case_32_a_message_over_the_limit_never_reaches_the_wire():
     await world.close()
 
 
-async def test_case_32_limits_that_are_not_announced_are_asked_for():
+async def test_limits_that_are_not_announced_are_asked_for():
     world = World(probe=True)
     world.network.limits = {"max_msg_size": 3000, "max_req_timeout_ms": 60_000}
     await world.mailbox.start()
@@ -317,7 +317,7 @@ async def test_case_32_limits_that_are_not_announced_are_asked_for():
     await world.close()
 
 
-async def test_case_34_publish_in_the_first_tick_waits_for_the_connection():
+async def test_publish_in_the_first_tick_waits_for_the_connection():
     world = World()
     receipt = world.mailbox.publish("t", b"x")
     await world.mailbox.start()
@@ -327,7 +327,7 @@ async def test_case_34_publish_in_the_first_tick_waits_for_the_connection():
     await world.close()
 
 
-async def test_case_34_an_hour_of_downtime_then_a_publish():
+async def test_an_hour_of_downtime_then_a_publish():
     world = await started()
     where = world.network.peers[0].endpoint
     world.network.down.add(where)
@@ -345,7 +345,7 @@ async def test_case_34_an_hour_of_downtime_then_a_publish():
     await world.close()
 
 
-async def test_case_34_nobody_there_is_a_clear_error_that_says_what_answered():
+async def test_nobody_there_is_a_clear_error_that_says_what_answered():
     world = World(start_timeout=3.0)
     world.network.deaf = True
     task = asyncio.ensure_future(world.mailbox.start())
@@ -442,7 +442,7 @@ async def test_deferred_messages_travel_alone_and_are_rounded_up():
     await world.close()
 
 
-async def test_case_43_bodies_are_bytes_and_anything_else_is_named():
+async def test_bodies_are_bytes_and_anything_else_is_named():
     world = await started()
     for body in (b"a", bytearray(b"b"), memoryview(b"c")):
         world.mailbox.publish("t", body)
@@ -457,7 +457,7 @@ async def test_case_43_bodies_are_bytes_and_anything_else_is_named():
 
 
 @pytest.mark.parametrize("topic", ["", "a b", "é", "x" * 65, "t\n", "#ephemeral"])
-async def test_case_31_a_bad_topic_is_refused_at_the_call(topic: str):
+async def test_a_bad_topic_is_refused_at_the_call(topic: str):
     world = await started()
     with pytest.raises(InvalidName):
         world.mailbox.publish(topic, b"x")
@@ -489,7 +489,7 @@ async def test_after_close_publish_says_so():
 
 
 @pytest.mark.parametrize("seed", range(30))
-async def test_case_33_through_random_cuts_every_receipt_is_settled_once_and_none_is_lost(
+async def test_through_random_cuts_every_receipt_is_settled_once_and_none_is_lost(
     seed: int,
 ):
     rng = random.Random(seed)

@@ -12,7 +12,7 @@ def test_arrivals_count_from_now_while_the_loop_runs():
         assert pulse.arrival(second + 0.5) == second + 0.5
 
 
-def test_case_14_what_is_read_after_a_stall_is_dated_back_to_the_beat_before_it():
+def test_what_is_read_after_a_stall_is_dated_back_to_the_beat_before_it():
     pulse = Pulse(0.0)
     pulse.beat(1.0)
     assert pulse.arrival(20.0) == 1.0  # read before the late beat

@@ -45,7 +45,7 @@ def test_a_stable_connection_starts_anew():
     assert machine.lost(now=15.0) <= 0.3
 
 
-def test_case_36_three_hundred_that_lost_the_same_broker_come_back_spread_out():
+def test_three_hundred_that_lost_the_same_broker_come_back_spread_out():
     delays = []
     for seed in range(300):
         machine = make(seed)
@@ -57,7 +57,7 @@ def test_case_36_three_hundred_that_lost_the_same_broker_come_back_spread_out():
     assert busiest < 300 * 0.25
 
 
-def test_case_36_dials_of_one_process_are_bounded_per_second():
+def test_dials_of_one_process_are_bounded_per_second():
     budget = DialBudget(50.0, burst=10)
     waits = sorted(budget.take(now=1000.0) for _ in range(100))
     assert waits[:10] == [0.0] * 10
@@ -73,7 +73,7 @@ def test_the_budget_refills():
     assert budget.take(60.0) == 0.0
 
 
-def test_case_19_nothing_leaves_closed():
+def test_nothing_leaves_closed():
     machine = make()
     machine.start()
     machine.close()

@@ -46,7 +46,7 @@ async def round_trip(port: int, **options: Any) -> None:
 
 
 @pytest.mark.parametrize("compression", ["none", "deflate", "snappy"])
-async def test_case_44_tls_with_and_without_compression_inside(
+async def test_tls_with_and_without_compression_inside(
     kind: Any, certificate: Certificate, compression: str
 ):
     if compression == "snappy":
@@ -115,7 +115,7 @@ async def test_a_certificate_that_does_not_fit_is_named(
             await round_trip(server.port, tls=stranger.client_context(), start_timeout=0.5)
 
 
-async def test_case_44_snappy_that_the_broker_has_not_is_named():
+async def test_snappy_that_the_broker_has_not_is_named():
     pytest.importorskip("snappy", reason="python-snappy is an extra")
     async with nsqd_server("embedded") as server:
         with pytest.raises(NotConnected, match="does not grant snappy"):

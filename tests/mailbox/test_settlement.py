@@ -17,7 +17,7 @@ def test_delays_grow_and_stay_below_the_cap():
         assert expected / 2 <= delays.after(attempts) <= expected
 
 
-def test_case_28_ten_hours_are_clamped_to_what_the_broker_takes():
+def test_ten_hours_are_clamped_to_what_the_broker_takes():
     assert milliseconds(36_000.0, 3600.0) == 3_600_000
 
 

@@ -63,7 +63,7 @@ def service(at, handler, **attributes):
     return type("Service", (Actor,), {"address": at, "do": do, **attributes})
 
 
-async def test_case_45_each_reason_not_to_answer_has_its_own_error(world, client):
+async def test_each_reason_not_to_answer_has_its_own_error(world, client):
     with pytest.raises(NoSuchService):
         await client.ref("test.never").ask(Do())
     async with world.node("server") as server:
@@ -85,7 +85,7 @@ async def test_case_45_each_reason_not_to_answer_has_its_own_error(world, client
             await client.ref("test.counter").ask(Total())
 
 
-async def test_case_48_a_circle_of_asks_over_the_network_fails_at_once(world, client):
+async def test_a_circle_of_asks_over_the_network_fails_at_once(world, client):
     async def ask_b(self, message):
         return await current_node().ref("test.b").ask(Do())
 
@@ -102,7 +102,7 @@ async def test_case_48_a_circle_of_asks_over_the_network_fails_at_once(world, cl
         assert "test.a" in caught.value.text
 
 
-async def test_case_48_an_ask_of_ones_own_address_raises_at_once(world, client):
+async def test_an_ask_of_ones_own_address_raises_at_once(world, client):
     raised = []
 
     async def ask_myself(self, message):
@@ -147,9 +147,7 @@ async def test_the_deadline_of_an_ask_bounds_the_asks_that_it_makes(world, clien
     ],
     ids=lambda error: type(error).__name__,
 )
-async def test_case_49_what_a_handler_raises_is_a_crash_there_and_no_timeout_here(
-    world, client, error
-):
+async def test_what_a_handler_raises_is_a_crash_there_and_no_timeout_here(world, client, error):
     async def fail(self, message):
         raise error
 
@@ -167,7 +165,7 @@ class Odd(Exception):
         self.__cause__ = self
 
 
-async def test_case_51_an_exception_that_cannot_be_carried_is_told_in_short_text(world, client):
+async def test_an_exception_that_cannot_be_carried_is_told_in_short_text(world, client):
     def fail(self, message):
         raise Odd(first=1, second=2)
 
@@ -190,7 +188,7 @@ async def test_an_answer_that_cannot_be_encoded_is_the_askers_error_and_no_crash
         assert root.is_alive()
 
 
-async def test_case_46_a_late_answer_is_counted_and_reaches_nobody(world, client):
+async def test_a_late_answer_is_counted_and_reaches_nobody(world, client):
     gate = asyncio.Event()
 
     async def slow(self, message):
@@ -210,7 +208,7 @@ async def test_case_46_a_late_answer_is_counted_and_reaches_nobody(world, client
         await until(lambda: one.parts.incoming.counters.late == 1)
 
 
-async def test_case_47_asks_that_time_out_leave_nothing_behind(world, client):
+async def test_asks_that_time_out_leave_nothing_behind(world, client):
     async with world.node("one") as one:
 
         async def never(self, message):
@@ -255,7 +253,7 @@ async def test_an_ask_that_its_caller_gives_up_cancels_the_handler(world, client
         assert not ask.cancel()
 
 
-async def test_case_60_a_full_inbox_answers_overloaded_at_once(world, client):
+async def test_a_full_inbox_answers_overloaded_at_once(world, client):
     gate = asyncio.Event()
 
     async def slow(self, message):
@@ -274,7 +272,7 @@ async def test_case_60_a_full_inbox_answers_overloaded_at_once(world, client):
         await asyncio.gather(*outcomes)
 
 
-async def test_case_52_an_ask_that_never_left_says_so(world, client):
+async def test_an_ask_that_never_left_says_so(world, client):
     world.relay.cut = True
     with pytest.raises(ConnectionLost) as caught:
         await client.ref("test.any", foreign="json").ask({"a": 1})
@@ -368,7 +366,7 @@ class Promiser(Actor):
         self.replies.setdefault(message.what, []).append(self.reply_later())
 
 
-async def test_case_47_promised_answers_that_never_come_leave_nothing_after_their_deadlines():
+async def test_promised_answers_that_never_come_leave_nothing_after_their_deadlines():
     clock = ManualClock()
     world = World(MemoryBroker(clock))
     async with world.node("client", clock=clock) as client, world.node("one", clock=clock) as one:

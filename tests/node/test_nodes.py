@@ -223,7 +223,7 @@ async def test_subscriptions_that_are_none_are_an_error_that_says_so(world):
         assert ConfigError in causes
 
 
-async def test_case_16_and_17_what_runs_is_finished_and_what_waits_goes_back(world):
+async def test_what_runs_is_finished_and_what_waits_goes_back(world):
     gate, log = asyncio.Event(), []
 
     async def work(self, message):
@@ -285,7 +285,7 @@ async def test_a_relay_that_is_away_at_the_start_leaves_nothing_open(world):
             pytest.fail("it must not be entered")
 
 
-async def test_case_123_health_names_what_does_not_work(world):
+async def test_health_names_what_does_not_work(world):
     async with world.node("one") as one:
         await one.start(Supervisor.of(child(Counter)))
         await until(lambda: one.health().ready)
@@ -303,7 +303,7 @@ async def test_case_123_health_names_what_does_not_work(world):
         assert one.health().to_dict()["ready"] is True
 
 
-async def test_case_123_a_node_that_stops_being_ready_says_so_once_and_when_it_is_again(caplog):
+async def test_a_node_that_stops_being_ready_says_so_once_and_when_it_is_again(caplog):
     clock = ManualClock()
     world = World(MemoryBroker(clock))
     events, seen = Events(), []
@@ -327,7 +327,7 @@ async def test_case_123_a_node_that_stops_being_ready_says_so_once_and_when_it_i
     assert len(texts) == 2
 
 
-async def test_case_123_a_stuck_handler_is_a_fault_while_others_wait_and_no_longer():
+async def test_a_stuck_handler_is_a_fault_while_others_wait_and_no_longer():
     class Stuck(Counter):
         address = "test.stuck"
 

@@ -104,7 +104,7 @@ def admit(**given_):
     return admission(**{**values, **given_})
 
 
-def test_case_9_a_message_that_killed_its_process_stops_before_the_handler():
+def test_a_message_that_killed_its_process_stops_before_the_handler():
     assert admit(attempts=3) == HANDLE
     verdict = admit(attempts=4)
     assert verdict.action == "bury"
@@ -118,7 +118,7 @@ def test_a_message_before_its_due_time_is_sent_away_for_what_is_left():
     assert admit(due=999.0) == HANDLE
 
 
-def test_case_27_a_far_due_time_is_reached_in_hops_the_broker_can_keep():
+def test_a_far_due_time_is_reached_in_hops_the_broker_can_keep():
     verdict = admit(due=1000.0 + 7200.0)
     assert (verdict.action, verdict.delay) == ("requeue", 3600.0)
 

@@ -32,7 +32,7 @@ def waiting_in(pipe: int) -> int:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="pipes of Linux hold 64 KiB")
-async def test_case_124_a_second_signal_in_the_middle_of_a_write_that_nobody_reads():
+async def test_a_second_signal_in_the_middle_of_a_write_that_nobody_reads():
     reader, writer = os.pipe()
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", PROGRAM, stderr=writer)
     os.close(writer)

@@ -82,7 +82,7 @@ async def pump(node, clock, seconds=0.0):
     await settle(node.system)
 
 
-async def test_case_11_bytes_that_cannot_be_read_go_to_dead_letters_untouched(node, world, clock):
+async def test_bytes_that_cannot_be_read_go_to_dead_letters_untouched(node, world, clock):
     log = []
     await start(node, log)
     bad = [bytes([0xC1, 1, n]) * 5 for n in range(10)]
@@ -95,7 +95,7 @@ async def test_case_11_bytes_that_cannot_be_read_go_to_dead_letters_untouched(no
     assert (await node.ref(ADDRESS).ask(Add(1))) == 1
 
 
-async def test_case_11_an_unknown_type_is_not_the_actors_fault(node, world, clock):
+async def test_an_unknown_type_is_not_the_actors_fault(node, world, clock):
     log = []
     await start(node, log)
     envelope = Envelope(Kind.TELL, new_id(), "test.unheard.of", b"\x80", {})
@@ -110,9 +110,7 @@ async def test_case_11_an_unknown_type_is_not_the_actors_fault(node, world, cloc
     assert [message.settled[0] for message in settled] == ["requeue", "requeue", "bury"]
 
 
-async def test_case_10_a_message_that_always_fails_is_stored_before_it_is_given_up(
-    node, world, clock
-):
+async def test_a_message_that_always_fails_is_stored_before_it_is_given_up(node, world, clock):
     log = []
     await start(node, log)
     receipt = node.ref(ADDRESS).tell(Fail("crash"))
@@ -152,9 +150,7 @@ async def test_what_the_actor_turns_down_is_buried_at_once(node, world, clock, h
     assert [record.reason for record in buried(world)] == [reason]
 
 
-async def test_case_39_the_same_envelope_is_handled_once_whatever_the_brokers_say(
-    node, world, clock
-):
+async def test_the_same_envelope_is_handled_once_whatever_the_brokers_say(node, world, clock):
     log = []
     await start(node, log)
     node.ref(ADDRESS).tell(Add(1))
@@ -167,7 +163,7 @@ async def test_case_39_the_same_envelope_is_handled_once_whatever_the_brokers_sa
     assert [m.settled for m in consumption(node).history] == [("finish",), ("finish",)]
 
 
-async def test_case_39_equal_broker_ids_do_not_make_two_envelopes_one(node, world, clock):
+async def test_equal_broker_ids_do_not_make_two_envelopes_one(node, world, clock):
     log = []
     await start(node, log)
     node.ref(ADDRESS).tell(Add(1))
@@ -180,7 +176,7 @@ async def test_case_39_equal_broker_ids_do_not_make_two_envelopes_one(node, worl
     assert ids[0] == ids[1]
 
 
-async def test_case_3_a_redelivery_joins_the_run_in_hand(world, clock):
+async def test_a_redelivery_joins_the_run_in_hand(world, clock):
     gate, log = asyncio.Event(), []
     async with world.node("server", clock=clock) as node:
         await node.start(Supervisor.of(child(Holder, gate, log)))
@@ -252,9 +248,7 @@ async def test_an_event_that_was_sent_away_early_is_tried_as_often_as_any_other(
         assert len(world.broker.bodies(dead_topic("news"))) == 1
 
 
-async def test_case_26_a_message_that_comes_before_its_due_time_is_sent_away_again(
-    node, world, clock
-):
+async def test_a_message_that_comes_before_its_due_time_is_sent_away_again(node, world, clock):
     log = []
     await start(node, log)
     node.ref(ADDRESS).tell(Add(1), delay=60.0)
@@ -267,7 +261,7 @@ async def test_case_26_a_message_that_comes_before_its_due_time_is_sent_away_aga
     assert log == [1]
 
 
-async def test_case_27_two_hours_are_reached_in_hops_and_run_once(node, world, clock):
+async def test_two_hours_are_reached_in_hops_and_run_once(node, world, clock):
     log = []
     await start(node, log)
     node.ref(ADDRESS).tell(Add(1), delay=7200.0)

@@ -11,7 +11,7 @@ MAILBOXES = 200
 SECRET = "body-of-a-user"  # noqa: S105  # planted, to be looked for
 
 
-async def test_case_125_a_broker_that_is_away_is_a_line_a_second_whoever_misses_it(caplog):
+async def test_a_broker_that_is_away_is_a_line_a_second_whoever_misses_it(caplog):
     caplog.set_level(logging.INFO, "irismq")
     world = World(stuck_after=20.0)
     await world.mailbox.start()

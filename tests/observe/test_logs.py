@@ -116,7 +116,7 @@ class Order:
         return SECRET
 
 
-async def test_case_125_no_body_is_logged_whatever_becomes_of_it(lines):
+async def test_no_body_is_logged_whatever_becomes_of_it(lines):
     class Picky(Actor):
         inbox_limit = 3
 
@@ -148,7 +148,7 @@ async def test_case_125_no_body_is_logged_whatever_becomes_of_it(lines):
     await system.shutdown()
 
 
-async def test_case_125_keys_and_bodies_of_a_node_are_in_no_line(lines):
+async def test_keys_and_bodies_of_a_node_are_in_no_line(lines):
     world = World()
     key = SECRET.encode()
     options = {"keys": {"k1": key}, "mailbox_options": {"auth_secret": SECRET}}

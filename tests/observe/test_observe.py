@@ -26,7 +26,7 @@ def texts(caplog):
     return [record.getMessage() for record in caplog.records]
 
 
-def test_case_125_a_flood_becomes_one_line_a_second_with_its_count(caplog):
+def test_a_flood_becomes_one_line_a_second_with_its_count(caplog):
     clock = ManualClock()
     log = RateLimitedLog("irismq", clock)
     caplog.set_level(logging.WARNING, "irismq")
@@ -58,7 +58,7 @@ def test_closing_writes_what_was_counted(caplog):
     assert texts(caplog) == ["x", "x (1 like this)"]
 
 
-def test_case_125_long_texts_are_cut_and_kept_on_one_line():
+def test_long_texts_are_cut_and_kept_on_one_line():
     assert shorten("a\nb" + "c" * 1000) == "a b" + "c" * 296 + "…"
 
 

@@ -233,7 +233,7 @@ def test_a_carriage_return_is_no_part_of_an_id(verb):
     assert fault.code == "E_INVALID"
 
 
-def test_case_28_a_huge_requeue_delay_is_a_number_not_a_fault():
+def test_a_huge_requeue_delay_is_a_number_not_a_fault():
     decoder = CommandDecoder(limits)
     (_, request) = decoder.feed(SUBSCRIBED + b"REQ 0123456789abcdef " + b"9" * 4000 + b"\n")
     assert request.delay_ms == 2**63 - 1
@@ -275,7 +275,7 @@ def test_numbers_and_ids_out_of_range_are_refused_before_the_wire():
             call()
 
 
-def test_case_43_bodies_are_bytes_and_anything_else_names_its_type():
+def test_bodies_are_bytes_and_anything_else_names_its_type():
     for body in (b"abc", bytearray(b"abc"), memoryview(b"abc")):
         assert nsq.pub("t", body) == nsq.pub("t", b"abc")
         assert nsq.mpub("t", [body]) == nsq.mpub("t", [b"abc"])

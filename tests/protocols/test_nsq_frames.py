@@ -122,7 +122,7 @@ def test_frames_before_the_fault_are_not_lost_with_it():
         (b"\x15\x03\x01\x00\x02\x02\x0a\x00", "TLS"),
     ],
 )
-def test_case_127_the_wrong_port_is_named(answer, hint):
+def test_the_wrong_port_is_named(answer, hint):
     with pytest.raises(NsqProtocolError, match=hint):
         FrameDecoder().feed(answer)
 

@@ -31,7 +31,7 @@ GOOD = ["a", "x" * 64, "shop.inventory", "a-b_c.D9", "x" * 54 + "#ephemeral"]
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_case_31_bad_names_are_refused_with_their_value(name):
+def test_bad_names_are_refused_with_their_value(name):
     for check, kind, code in (
         (topic_name, "topic", "E_BAD_TOPIC"),
         (channel_name, "channel", "E_BAD_CHANNEL"),
@@ -44,7 +44,7 @@ def test_case_31_bad_names_are_refused_with_their_value(name):
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_case_31_good_names_pass_and_are_their_own_topic(name):
+def test_good_names_pass_and_are_their_own_topic(name):
     assert topic_name(name) == channel_name(name.encode()) == name.encode()
     assert mailbox_topic(name) == name
 
@@ -55,25 +55,25 @@ def test_a_name_of_another_type_is_named():
 
 
 @given(st.text(min_size=1, max_size=100))
-def test_case_31_any_address_has_a_legal_topic(address):
+def test_any_address_has_a_legal_topic(address):
     topic = mailbox_topic(address)
     assert is_valid_name(topic.encode())
     assert topic == mailbox_topic(address)
 
 
 @given(st.text(min_size=1, max_size=80), st.text(min_size=1, max_size=80))
-def test_case_31_two_addresses_never_share_a_topic(one, other):
+def test_two_addresses_never_share_a_topic(one, other):
     assert (mailbox_topic(one) == mailbox_topic(other)) == (one == other)
 
 
 @given(st.text(min_size=1, max_size=80))
-def test_case_31_a_topic_taken_as_an_address_does_not_meet_the_one_it_came_from(address):
+def test_a_topic_taken_as_an_address_does_not_meet_the_one_it_came_from(address):
     topic = mailbox_topic(address)
     if topic != address:
         assert mailbox_topic(topic) != topic
 
 
-def test_case_31_long_addresses_stay_readable_and_apart():
+def test_long_addresses_stay_readable_and_apart():
     one, other = mailbox_topic("shop." + "x" * 100), mailbox_topic("shop." + "x" * 101)
     assert one.startswith("shop.")
     assert one != other

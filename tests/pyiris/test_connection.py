@@ -153,7 +153,7 @@ async def test_another_server_on_the_port_is_named(
     assert clock.pending == 0
 
 
-async def test_case_53_everything_comes_back_by_itself(
+async def test_everything_comes_back_by_itself(
     connect: Any, relay: ScriptedRelay, clock: ManualClock, handler: Members
 ) -> None:
     member = await connect("svc", handler)
@@ -229,7 +229,7 @@ async def test_a_silent_relay_is_dropped_and_a_busy_one_is_not_asked(
         await reply
 
 
-async def test_case_54_everything_is_written_before_the_close(
+async def test_everything_is_written_before_the_close(
     connect: Any, relay: ScriptedRelay, clock: ManualClock
 ) -> None:
     iris = await connect()
@@ -242,7 +242,7 @@ async def test_case_54_everything_is_written_before_the_close(
     assert relay.pings == 1, "a round trip proves that all was read before the close"
 
 
-async def test_case_54_a_leaver_answers_first_and_refuses_what_is_new(
+async def test_a_leaver_answers_first_and_refuses_what_is_new(
     connect: Any, relay: ScriptedRelay, clock: ManualClock, handler: Members
 ) -> None:
     member = await connect("svc", handler)
@@ -290,7 +290,7 @@ async def test_a_relay_that_does_not_answer_a_close_is_left(
     assert iris.request("c", b"x", 1.0).exception() is not None
 
 
-async def test_case_19_a_closed_connection_does_not_come_back(
+async def test_a_closed_connection_does_not_come_back(
     connect: Any, relay: ScriptedRelay, clock: ManualClock
 ) -> None:
     iris = await connect()
@@ -374,7 +374,7 @@ async def test_a_failing_handler_ends_nothing(
     assert "handler of broadcasts failed" in caplog.text
 
 
-async def test_case_125_many_losses_are_one_line(
+async def test_many_losses_are_one_line(
     relay: ScriptedRelay, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     transport = IrisAddresses(clock=clock, rng=random.Random(1), dial=relay.dial)

@@ -67,7 +67,7 @@ def test_a_delay_lies_between_its_bounds(attempt: int, sample: float) -> None:
     assert full / 2 <= policy.delay(attempt, sample) <= full
 
 
-def test_case_36_many_clients_do_not_come_back_in_step() -> None:
+def test_many_clients_do_not_come_back_in_step() -> None:
     rng = random.Random(3)
     policy = Backoff(first=1.0)
     delays = sorted(Attempts(policy).next(rng.random())[1] for _ in range(300))

@@ -117,7 +117,7 @@ async def test_events_are_a_stream(relay: EmbeddedRelay) -> None:
             await reading
 
 
-async def test_case_60_events_over_the_limit_are_counted_and_told(
+async def test_events_over_the_limit_are_counted_and_told(
     relay: EmbeddedRelay, caplog: pytest.LogCaptureFixture
 ) -> None:
     options = Options(limits=Limits(events=Allowance(count=3, size=1000)))
@@ -135,7 +135,7 @@ async def test_case_60_events_over_the_limit_are_counted_and_told(
     assert len([r for r in caplog.records if "dropped" in r.getMessage()]) == 1
 
 
-async def test_case_60_broadcasts_over_the_limit_are_counted_and_told(
+async def test_broadcasts_over_the_limit_are_counted_and_told(
     relay: EmbeddedRelay, caplog: pytest.LogCaptureFixture
 ) -> None:
     go = asyncio.Event()

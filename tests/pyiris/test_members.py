@@ -74,7 +74,7 @@ async def test_an_answer_does_not_go_out_on_another_link(
     assert wire.of(ClientReply) == []
 
 
-async def test_case_60_over_the_allowance_a_request_is_answered_overloaded_at_once(
+async def test_over_the_allowance_a_request_is_answered_overloaded_at_once(
     connect: Any,
     relay: ScriptedRelay,
     clock: ManualClock,
@@ -109,7 +109,7 @@ async def test_one_message_larger_than_the_whole_allowance_still_passes_alone(
     assert len(handler.requests) == 1
 
 
-async def test_case_62_many_callers_leave_no_state(
+async def test_many_callers_leave_no_state(
     connect: Any, relay: ScriptedRelay, handler: Members
 ) -> None:
     member = await connect("svc", handler)

@@ -57,7 +57,7 @@ async def settled(count: Any, expected: int = 0, timeout: float = 60.0) -> None:
 
 
 @pytest.mark.timeout(90)
-async def test_case_53_the_relay_dies_under_a_service_and_comes_back(mortal: Any) -> None:
+async def test_the_relay_dies_under_a_service_and_comes_back(mortal: Any) -> None:
     cluster, silent = unique("svc"), Echo(silent=True)
     here, there = addresses(mortal), addresses(mortal)
     await here.start()
@@ -98,7 +98,7 @@ async def test_case_53_the_relay_dies_under_a_service_and_comes_back(mortal: Any
     await there.close(1.0)
 
 
-async def test_case_54_a_member_leaves_under_load_and_no_request_is_dropped() -> None:
+async def test_a_member_leaves_under_load_and_no_request_is_dropped() -> None:
     async with iris_relay("embedded") as server:
         here, there = addresses(server), addresses(server)
         await here.start()
@@ -180,17 +180,17 @@ async def _open(iris: Any, cluster: str) -> Any:
     return await iris.tunnel(cluster, timeout=SOON)
 
 
-async def test_case_55_tunnels_opened_and_closed_leave_both_ends_at_zero(server: Any) -> None:
+async def test_tunnels_opened_and_closed_leave_both_ends_at_zero(server: Any) -> None:
     await storm(server, 600)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(600)
-async def test_case_55_ten_thousand_tunnels_leave_both_ends_at_zero(server: Any) -> None:
+async def test_ten_thousand_tunnels_leave_both_ends_at_zero(server: Any) -> None:
     await storm(server, 10_000)
 
 
-async def test_case_55_a_relay_killed_while_tunnels_open_and_close_leaves_nothing() -> None:
+async def test_a_relay_killed_while_tunnels_open_and_close_leaves_nothing() -> None:
     async with iris_relay("embedded") as server:
         cluster = unique("storm")
         quick = Options(backoff=Backoff(first=0.01, longest=0.05))
@@ -213,7 +213,7 @@ async def test_case_55_a_relay_killed_while_tunnels_open_and_close_leaves_nothin
                         await asyncio.sleep(0)
 
 
-async def test_case_58_a_flood_to_members_that_die_is_sent_at_most(server: Any) -> None:
+async def test_a_flood_to_members_that_die_is_sent_at_most(server: Any) -> None:
     here, there = addresses(server), addresses(server)
     await here.start()
     await there.start()
@@ -232,7 +232,7 @@ async def test_case_58_a_flood_to_members_that_die_is_sent_at_most(server: Any) 
     await here.close(1.0)
 
 
-async def test_case_60_a_member_without_room_says_so_at_once(server: Any) -> None:
+async def test_a_member_without_room_says_so_at_once(server: Any) -> None:
     cluster, silent = unique("full"), Echo(silent=True)
     limits = Limits(requests=Allowance(count=100, size=1_000_000))
     here, there = addresses(server), addresses(server, limits=limits)
@@ -253,7 +253,7 @@ async def test_case_60_a_member_without_room_says_so_at_once(server: Any) -> Non
     await there.close(1.0)
 
 
-async def test_case_63_a_follow_up_reaches_the_one_that_asked(server: Any) -> None:
+async def test_a_follow_up_reaches_the_one_that_asked(server: Any) -> None:
     """Iris addresses groups; a cluster of one's own, or a tunnel, addresses one."""
     there = addresses(server)
     await there.start()
@@ -287,7 +287,7 @@ async def test_case_63_a_follow_up_reaches_the_one_that_asked(server: Any) -> No
     await there.close(1.0)
 
 
-async def test_case_49_whatever_a_handler_raises_is_an_answer(
+async def test_whatever_a_handler_raises_is_an_answer(
     server: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     cluster = unique("raising")
@@ -332,7 +332,7 @@ async def test_case_49_whatever_a_handler_raises_is_an_answer(
     )
 
 
-async def test_case_62_short_lived_callers_leave_nothing_at_the_member() -> None:
+async def test_short_lived_callers_leave_nothing_at_the_member() -> None:
     # What other tests of this process left is theirs.
     before = sum(isinstance(each, Connection) for each in gc.get_objects())
     async with iris_relay("embedded") as server:
@@ -354,7 +354,7 @@ async def test_case_62_short_lived_callers_leave_nothing_at_the_member() -> None
 
 @pytest.mark.soak
 @pytest.mark.timeout(300)
-async def test_case_47_a_hundred_thousand_timed_out_requests_leave_nothing(server: Any) -> None:
+async def test_a_hundred_thousand_timed_out_requests_leave_nothing(server: Any) -> None:
     async with pyiris.connect(server.host, server.port) as iris:
         nobody = unique("nobody")
         for _ in range(100):

@@ -100,7 +100,7 @@ async def test_our_own_clock_ends_a_request_when_the_relay_is_silent(
     assert caught.value.waited == 0.5
 
 
-async def test_case_56_the_timeout_flag_wins(connect: Any, relay: ScriptedRelay) -> None:
+async def test_the_timeout_flag_wins(connect: Any, relay: ScriptedRelay) -> None:
     iris = await connect()
     replies = [iris.request("c", b"x", 1.0) for _ in range(3)]
     one, two, three = [await relay.wire.next(ClientRequest) for _ in replies]
@@ -112,7 +112,7 @@ async def test_case_56_the_timeout_flag_wins(connect: Any, relay: ScriptedRelay)
             await reply
 
 
-async def test_case_46_a_late_reply_is_never_taken_for_another(
+async def test_a_late_reply_is_never_taken_for_another(
     connect: Any, relay: ScriptedRelay, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -135,7 +135,7 @@ async def test_case_46_a_late_reply_is_never_taken_for_another(
     assert len(lines) <= 62, "said once a second at most"
 
 
-async def test_case_46_ids_do_not_start_again_after_a_reconnect(
+async def test_ids_do_not_start_again_after_a_reconnect(
     connect: Any, relay: ScriptedRelay, clock: ManualClock
 ) -> None:
     iris = await connect()
@@ -155,7 +155,7 @@ async def test_case_46_ids_do_not_start_again_after_a_reconnect(
     assert await fresh == b"right"
 
 
-async def test_case_47_timed_out_requests_leave_nothing(
+async def test_timed_out_requests_leave_nothing(
     connect: Any, relay: ScriptedRelay, clock: ManualClock
 ) -> None:
     iris = await connect()
@@ -200,7 +200,7 @@ async def test_a_cancelled_request_is_forgotten(connect: Any, relay: ScriptedRel
     assert (iris.requests.late, iris.requests.unwanted) == (0, 1)
 
 
-async def test_case_52_a_what_was_not_sent_is_sent_when_the_relay_is_back(
+async def test_what_was_not_sent_is_sent_when_the_relay_is_back(
     connect: Any, relay: ScriptedRelay, clock: ManualClock
 ) -> None:
     iris = await connect()
@@ -220,7 +220,7 @@ async def test_case_52_a_what_was_not_sent_is_sent_when_the_relay_is_back(
     assert [await waiting, await meanwhile] == [b"before", b"meanwhile"]
 
 
-async def test_case_52_a_what_cannot_be_sent_soon_fails_as_not_sent(
+async def test_what_cannot_be_sent_soon_fails_as_not_sent(
     connect: Any, relay: ScriptedRelay, clock: ManualClock
 ) -> None:
     iris = await connect(hold=1.0)
@@ -239,7 +239,7 @@ async def test_case_52_a_what_cannot_be_sent_soon_fails_as_not_sent(
     assert isinstance(at_once.exception(), ConnectionLost)
 
 
-async def test_case_52_b_and_c_what_was_sent_has_an_unknown_outcome(
+async def test_what_was_sent_has_an_unknown_outcome(
     connect: Any, relay: ScriptedRelay, clock: ManualClock
 ) -> None:
     iris = await connect()

@@ -90,7 +90,7 @@ async def test_what_a_tunnel_cannot_carry_is_refused_at_the_call(
         await iris.tunnel("c", 0.0)
 
 
-async def test_case_56_the_timeout_flag_wins_and_no_half_built_tunnel_is_left(
+async def test_the_timeout_flag_wins_and_no_half_built_tunnel_is_left(
     connect: Any, relay: ScriptedRelay
 ) -> None:
     iris = await connect()
@@ -121,7 +121,7 @@ async def test_our_own_clock_ends_an_opening_and_a_late_confirmation_is_closed(
 
 
 @pytest.mark.parametrize("confirmed_first", [False, True])
-async def test_case_55_a_caller_that_goes_leaves_no_end_behind(
+async def test_a_caller_that_goes_leaves_no_end_behind(
     connect: Any, relay: ScriptedRelay, clock: ManualClock, confirmed_first: bool
 ) -> None:
     iris = await connect()
@@ -158,7 +158,7 @@ async def test_a_grant_and_a_close_may_overtake_the_confirmation(
     assert len(iris.tunnels) == 1
 
 
-async def test_case_55_both_sides_close_together(
+async def test_both_sides_close_together(
     connect: Any, relay: ScriptedRelay, clock: ManualClock
 ) -> None:
     iris = await connect()
@@ -231,7 +231,7 @@ async def test_iteration_ends_with_a_graceful_close_and_fails_with_any_other(
     assert got == [b"c"]
 
 
-async def test_case_53_a_lost_connection_ends_tunnels_and_openings_with_its_outcome(
+async def test_a_lost_connection_ends_tunnels_and_openings_with_its_outcome(
     connect: Any, relay: ScriptedRelay
 ) -> None:
     iris = await connect()

@@ -66,13 +66,13 @@ def test_it_is_otps_window_where_restarts_take_no_time(limit, seconds, steps):
     assert passes(Intensity(limit, seconds), times[: len(expected)]) == expected
 
 
-def test_case_67_entries_of_a_child_in_restart_do_not_age():
+def test_entries_of_a_child_in_restart_do_not_age():
     in_restart = passes(Intensity(3, 5.0), [0.0, 10.0, 20.0, 30.0], held=lambda name: name == "a")
     assert in_restart == [False, False, False, True]
     assert not any(passes(Intensity(3, 5.0), [0.0, 10.0, 20.0, 30.0]))
 
 
-def test_case_67_the_time_of_a_restart_is_not_counted():
+def test_the_time_of_a_restart_is_not_counted():
     window, _ = Window().add(Intensity(1, 5.0), "a", 0.0, never_held)
     window = window.resume("a", 0.0, 60.0)
     _, over = window.add(Intensity(1, 5.0), "a", 64.0, never_held)

@@ -41,7 +41,7 @@ def abc(script, **options):
     )
 
 
-async def test_case_70_stop_is_the_reverse_of_start(world, script):
+async def test_stop_is_the_reverse_of_start(world, script):
     system, _ = world
     ref = await begun(abc(script), system)
     assert script.log.take() == [("start", name) for name in "abc"]
@@ -57,7 +57,7 @@ async def test_case_70_stop_is_the_reverse_of_start(world, script):
         ("rest_for_one", ["stop c", "start b", "start c"]),
     ],
 )
-async def test_case_70_who_is_restarted_and_in_which_order(world, script, strategy, expected):
+async def test_who_is_restarted_and_in_which_order(world, script, strategy, expected):
     system, _ = world
     ref = await begun(abc(script, strategy=strategy), system)
     script.log.clear()
@@ -582,7 +582,7 @@ async def test_the_hooks_of_a_node_are_awaited_in_the_order_of_the_tree(world, s
     assert ends == ["c", "b", "a", "abc"]
 
 
-async def test_case_66_what_waits_survives_restarts_with_backoff_in_order(world):
+async def test_what_waits_survives_restarts_with_backoff_in_order(world):
     system, clock = world
     seen, tries = [], []
 
@@ -616,7 +616,7 @@ async def test_case_66_what_waits_survives_restarts_with_backoff_in_order(world)
     assert system.dead_letters.total == 0
 
 
-async def test_case_66_the_message_in_hand_of_a_crash_is_a_dead_letter(world, script):
+async def test_the_message_in_hand_of_a_crash_is_a_dead_letter(world, script):
     system, _ = world
     ref = await begun(abc(script), system)
     b = child_ref(ref, "b")

@@ -97,7 +97,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_case_51_any_exception_reaches_the_asker_as_text(name: str) -> None:
+def test_any_exception_reaches_the_asker_as_text(name: str) -> None:
     error, expected = ODD[name]
     remote = arrives_as(raised(error), crashed=True)
     assert type(remote) is RemoteError
@@ -111,7 +111,7 @@ def test_case_51_any_exception_reaches_the_asker_as_text(name: str) -> None:
 @example(text="\U00010000", again=20_000)
 @example(text="\udc80", again=20_000)
 @given(text=st.text(st.characters(), max_size=50), again=st.integers(1, 500))
-def test_case_51_any_text_at_all(text: str, again: int) -> None:
+def test_any_text_at_all(text: str, again: int) -> None:
     remote = arrives_as(ValueError(text * again), crashed=True)
     assert type(remote) is RemoteError
     assert remote.type_name == "builtins.ValueError"
@@ -135,7 +135,7 @@ def test_case_51_any_text_at_all(text: str, again: int) -> None:
     ],
     ids=lambda e: type(e).__name__,
 )
-def test_case_49_what_leaves_a_handler_is_never_taken_for_something_else(
+def test_what_leaves_a_handler_is_never_taken_for_something_else(
     error: BaseException,
 ) -> None:
     remote = arrives_as(raised(error), crashed=True, message_type="shop.reserve")

@@ -75,14 +75,14 @@ def round_trip(value: object, codec: str = "msgpack") -> Any:
 @pytest.mark.parametrize("codec", CODECS)
 @given(value=orders | trees | lines | st.builds(Reserve, texts, st.lists(lines, max_size=3)))
 @settings(deadline=None, max_examples=60)
-def test_case_104_messages_arrive_equal_in_value_and_type(codec: str, value: Any) -> None:
+def test_messages_arrive_equal_in_value_and_type(codec: str, value: Any) -> None:
     arrived = round_trip(value, codec)
     assert arrived == value
     assert exact(arrived) == exact(value)
 
 
 @pytest.mark.parametrize("codec", CODECS)
-def test_case_104_a_nested_message_keeps_every_type(codec: str) -> None:
+def test_a_nested_message_keeps_every_type(codec: str) -> None:
     order = Order(
         Status.PAID,
         Customer("Ada", Address("Road 1", "42", ("a", "b"))),

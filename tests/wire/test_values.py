@@ -86,13 +86,13 @@ def test_a_truncated_body_is_one_error(value: object, data: st.DataObject) -> No
 
 
 @pytest.mark.parametrize("codec", CODECS)
-def test_case_43_str_and_bytes_stay_what_they_are(codec: str) -> None:
+def test_str_and_bytes_stay_what_they_are(codec: str) -> None:
     value = {"text": "é\x00", b"key": b"\xff\x00", "pair": ["a", b"a"]}
     assert exact(round_trip(value, codec)) == exact(value)
 
 
 @pytest.mark.parametrize("kind", [bytearray, memoryview])
-def test_case_43_mutable_bytes_are_refused_with_their_path(kind: Any) -> None:
+def test_mutable_bytes_are_refused_with_their_path(kind: Any) -> None:
     error = refusal({"body": [kind(b"abc")]})
     assert error.path == "$.body[0]"
     assert kind.__name__ in error.reason
@@ -115,11 +115,11 @@ INTEGERS = [
 
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("value", INTEGERS, ids=lambda v: f"{v.bit_length()}-bits")
-def test_case_101_integers_of_every_size(value: int, codec: str) -> None:
+def test_integers_of_every_size(value: int, codec: str) -> None:
     assert exact(round_trip({"n": [value]}, codec)) == exact({"n": [value]})
 
 
-def test_case_101_foreign_integers_are_refused_at_the_caller() -> None:
+def test_foreign_integers_are_refused_at_the_caller() -> None:
     class Int64(int):
         """As numpy's: an int that is not exactly int."""
 
@@ -144,13 +144,13 @@ def test_case_101_foreign_integers_are_refused_at_the_caller() -> None:
     ],
     ids=hex,
 )
-def test_case_106_floats_bit_for_bit(bits: int, codec: str) -> None:
+def test_floats_bit_for_bit(bits: int, codec: str) -> None:
     value = struct.unpack(">d", bits.to_bytes(8, "big"))[0]
     for arrived in (round_trip(value, codec), round_trip([value], codec)[0]):
         assert struct.pack(">d", arrived) == bits.to_bytes(8, "big")
 
 
-def test_case_106_a_deadline_that_is_no_number_is_refused() -> None:
+def test_a_deadline_that_is_no_number_is_refused() -> None:
     from irismq_runtime.wire import Envelope, Kind, encode_envelope, new_id
 
     for value in (math.nan, math.inf, 1.5, -1, True, 2**60):
@@ -173,7 +173,7 @@ INSTANTS = [
 
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("instant", INSTANTS, ids=str)
-def test_case_102_instant_and_offset_are_kept(instant: datetime, codec: str) -> None:
+def test_instant_and_offset_are_kept(instant: datetime, codec: str) -> None:
     arrived = round_trip(instant, codec)
     assert arrived == instant
     assert arrived.utcoffset() == instant.utcoffset()
@@ -181,14 +181,14 @@ def test_case_102_instant_and_offset_are_kept(instant: datetime, codec: str) -> 
 
 
 @pytest.mark.parametrize("fold", [0, 1])
-def test_case_102_of_a_repeated_hour_the_offset_decides(fold: int) -> None:
+def test_of_a_repeated_hour_the_offset_decides(fold: int) -> None:
     moment = datetime(2024, 10, 27, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"), fold=fold)
     arrived = round_trip(moment)
     assert arrived.utcoffset() == timedelta(hours=2 - fold)
     assert arrived.timestamp() == moment.timestamp()
 
 
-def test_case_102_naive_datetimes_are_refused() -> None:
+def test_naive_datetimes_are_refused() -> None:
     error = refusal({"when": [datetime(2024, 1, 1)]})  # noqa: DTZ001  # what is refused
     assert error.path == "$.when[0]"
     assert "zone" in error.reason
@@ -196,13 +196,13 @@ def test_case_102_naive_datetimes_are_refused() -> None:
         wire.load("", b"\xc7\x13\x032024-01-01T00:00:00")
 
 
-def test_case_102_times_without_an_offset_of_their_own() -> None:
+def test_times_without_an_offset_of_their_own() -> None:
     assert round_trip(time(12, 30)) == time(12, 30)
     assert refusal([time(12, 30, tzinfo=ZoneInfo("Europe/Berlin"))]).path == "$[0]"
 
 
 @pytest.mark.parametrize("where", ["alone", "in a list", "in a map", "in a tuple", "as a key"])
-def test_case_102_timestamps_of_other_libraries(where: str) -> None:
+def test_timestamps_of_other_libraries(where: str) -> None:
     def stamped(moment: object) -> tuple[bytes, object]:
         pack = msgpack.packb(msgpack.Timestamp(-1, 500_000_999), strict_types=True)
         forms = {
@@ -230,7 +230,7 @@ def test_case_102_timestamps_of_other_libraries(where: str) -> None:
     ],
     ids=repr,
 )
-def test_case_102_corrupt_stamps_are_refused(stamp: bytes) -> None:
+def test_corrupt_stamps_are_refused(stamp: bytes) -> None:
     for data in (stamp, b"\x91" + stamp, b"\x81\xa1a" + stamp):
         with pytest.raises(DecodeError):
             wire.load("", data)
@@ -240,7 +240,7 @@ def test_case_102_corrupt_stamps_are_refused(stamp: bytes) -> None:
 
 
 @pytest.mark.parametrize("codec", CODECS)
-def test_case_104_collections_keep_their_types(codec: str) -> None:
+def test_collections_keep_their_types(codec: str) -> None:
     value = {
         "tuple": (1, (2, [3])),
         "empty": ((), [], {}, set(), frozenset()),
@@ -269,11 +269,11 @@ def test_case_104_collections_keep_their_types(codec: str) -> None:
     ids=lambda v: type(v).__name__,
 )
 @pytest.mark.parametrize("codec", CODECS)
-def test_case_104_what_would_arrive_as_something_else_is_refused(value: Any, codec: str) -> None:
+def test_what_would_arrive_as_something_else_is_refused(value: Any, codec: str) -> None:
     assert refusal({"a": [(0, value)]}, codec).path == "$.a[0][1]"
 
 
-def test_case_104_refs_and_registered_objects_travel_in_any_place() -> None:
+def test_refs_and_registered_objects_travel_in_any_place() -> None:
     value = {"ref": Ref("n/1"), "line": Line("a", 1), Line("k", 2): [{Line("s", 3), Ref("n/2")}]}
     assert round_trip(value) == value
     assert round_trip(value, "json") == value
@@ -352,7 +352,7 @@ def test_malformed_json_is_one_error(text: bytes) -> None:
 
 
 @pytest.mark.parametrize("codec", CODECS)
-def test_case_105_lone_surrogates_are_refused_with_their_path(codec: str) -> None:
+def test_lone_surrogates_are_refused_with_their_path(codec: str) -> None:
     assert refusal({"a": ["ok", "x\ud800"]}, codec).path == "$.a[1]"
     assert refusal("\udfff", codec).path == "$"
     assert "key" in refusal({"\ud800": 1}, codec).path
@@ -361,7 +361,7 @@ def test_case_105_lone_surrogates_are_refused_with_their_path(codec: str) -> Non
 
 
 @pytest.mark.parametrize("data", [b"\xa2\xff\xfe", b"\xa3\xed\xa0\x80", b"\xa3\xf0\x9f\x98"])
-def test_case_105_invalid_text_is_refused_not_repaired(data: bytes) -> None:
+def test_invalid_text_is_refused_not_repaired(data: bytes) -> None:
     with pytest.raises(DecodeError):
         wire.load("", data)
     with pytest.raises(DecodeError):
@@ -374,7 +374,7 @@ CODEC_AND_KIND = [(codec, kind) for codec in CODECS for kind in (list, tuple, fr
 
 
 @pytest.mark.parametrize(("codec", "kind"), CODEC_AND_KIND)
-def test_case_100_one_limit_of_depth_both_ways(codec: str, kind: Any) -> None:
+def test_one_limit_of_depth_both_ways(codec: str, kind: Any) -> None:
     for depth in (1, 10, 127, 128):
         assert round_trip(nested(depth, kind), codec) == nested(depth, kind)
     roomy = serializer(limits=DEFAULT_LIMITS)
@@ -386,7 +386,7 @@ def test_case_100_one_limit_of_depth_both_ways(codec: str, kind: Any) -> None:
             wire.load("", body, header)
 
 
-def test_case_100_depth_of_maps_keys_and_objects() -> None:
+def test_depth_of_maps_keys_and_objects() -> None:
     value: Any = 1
     for _ in range(128):
         value = {"k": value}
@@ -401,26 +401,26 @@ def test_case_100_depth_of_maps_keys_and_objects() -> None:
 
 @pytest.mark.parametrize("header", [b"\x91", b"\x81\xa1a", b"\x92\xd4\x01t", b"\xdc\x00\x01"])
 @pytest.mark.parametrize("depth", [129, 500, 1024, 1025, 100_000])
-def test_case_100_deep_input_is_one_error(header: bytes, depth: int) -> None:
+def test_deep_input_is_one_error(header: bytes, depth: int) -> None:
     with pytest.raises(DecodeError):
         wire.load("", header * depth + b"\x01")
 
 
 @pytest.mark.parametrize("opening", [b"[", b'{"a":', b'{"$":"tuple","v":['])
 @pytest.mark.parametrize("depth", [400, 1025, 50_000])
-def test_case_100_deep_json_is_one_error(opening: bytes, depth: int) -> None:
+def test_deep_json_is_one_error(opening: bytes, depth: int) -> None:
     with pytest.raises(DecodeError):
         wire.load("", opening * depth, "json")
 
 
-def test_case_100_brackets_in_a_text_are_no_depth() -> None:
+def test_brackets_in_a_text_are_no_depth() -> None:
     text = "[" * 5000 + '"\\' + "{" * 5000
     assert round_trip({"t": text}, "json") == {"t": text}
     assert round_trip({"t": text.encode() * 10}) == {"t": text.encode() * 10}
 
 
 @pytest.mark.parametrize("codec", CODECS)
-def test_case_100_a_list_that_contains_itself_is_refused(codec: str) -> None:
+def test_a_list_that_contains_itself_is_refused(codec: str) -> None:
     circle: list[Any] = []
     circle.append(circle)
     wide: list[Any] = []
@@ -467,7 +467,7 @@ print(len(done))
 """
 
 
-def test_case_100_in_a_thread_with_a_small_stack() -> None:
+def test_in_a_thread_with_a_small_stack() -> None:
     ran = subprocess.run(
         [sys.executable, "-c", SMALL_STACK], capture_output=True, text=True, check=False
     )
@@ -536,7 +536,7 @@ def test_keys_made_to_collide_are_refused() -> None:
 # State -----------------------------------------------------------------------
 
 
-def test_case_97_a_failed_value_leaves_nothing_behind() -> None:
+def test_a_failed_value_leaves_nothing_behind() -> None:
     good = {"sku": "a1", "lines": [(1, 2), {3}], "n": 2**70}
     expected = wire.dump(good)
     bad = {"sku": "a1", "lines": [(1, 2), {3}, object()]}
@@ -554,7 +554,7 @@ def test_case_97_a_failed_value_leaves_nothing_behind() -> None:
             assert all(dumped == expected for dumped in seen)
 
 
-def test_case_98_one_bad_body_is_one_error_and_the_next_is_read() -> None:
+def test_one_bad_body_is_one_error_and_the_next_is_read() -> None:
     bodies = [wire.dump({"n": n})[1] for n in range(10)]
     bad = [b"\xa2\xff\xfe", b"\xc6\x7f\xff\xff\xff", bodies[0] + b"\x00", b"\x92\x01", b"\xc1"]
     for wrong in bad:
@@ -563,7 +563,7 @@ def test_case_98_one_bad_body_is_one_error_and_the_next_is_read() -> None:
         assert [wire.load("", body) for body in bodies] == [{"n": n} for n in range(10)]
 
 
-def test_case_107_a_hook_that_encodes_something_itself() -> None:
+def test_a_hook_that_encodes_something_itself() -> None:
     told: list[bytes] = []
 
     def telling(value: object) -> str | None:

@@ -395,9 +395,7 @@ async def test_a_confirm_of_nothing_is_passed_over(relay, connect):
 # Case 63
 
 
-async def test_case_63_a_private_cluster_answers_one_of_two_namesakes_and_dies_with_it(
-    relay, connect
-):
+async def test_a_private_cluster_answers_one_of_two_namesakes_and_dies_with_it(relay, connect):
     """Two clients share a cluster; each has one of its own, where a follow-up reaches it alone."""
     cluster = unique("twins")
     twins = [await connect(relay, cluster) for _ in range(2)]

@@ -349,7 +349,7 @@ async def test_a_caller_with_too_many_open_requests_is_not_read_until_some_end(m
         assert [type(packet) for packet in packets] == [RelayReply] * 11 + [Publish]
 
 
-def test_case_64_only_loopback_unless_told_otherwise_in_so_many_words():
+def test_only_loopback_unless_told_otherwise_in_so_many_words():
     for host in ("127.0.0.1", "127.8.8.8", "::1", "localhost"):
         EmbeddedRelay(host=host)
     for host in ("0.0.0.0", "::", "10.0.0.1", "example.org", ""):  # noqa: S104  # refused
@@ -358,7 +358,7 @@ def test_case_64_only_loopback_unless_told_otherwise_in_so_many_words():
         EmbeddedRelay(host=host, open_to_network=True)
 
 
-async def test_case_64_it_is_ready_at_once():
+async def test_it_is_ready_at_once():
     async with AsyncExitStack() as stack, promptly("a relay has a client"):
         server = await stack.enter_async_context(iris_relay("embedded"))
         await stack.enter_async_context(await Client.connect(server))

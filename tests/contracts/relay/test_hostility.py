@@ -75,7 +75,7 @@ async def drain(client: Client) -> int:
 
 
 @pytest.mark.parametrize("cut_at", [None, 1, 5])
-async def test_case_109_garbage_of_every_kind_harms_nobody(connect, cut_at):
+async def test_garbage_of_every_kind_harms_nobody(connect, cut_at):
     async with iris_relay("embedded") as server:
         member, caller = await connect(server, "good"), await connect(server)
         villains = []
@@ -91,7 +91,7 @@ async def test_case_109_garbage_of_every_kind_harms_nobody(connect, cut_at):
         await serve_one(member, caller, "good")
 
 
-async def test_case_109_random_bytes_from_a_printed_seed_harm_nobody(connect):
+async def test_random_bytes_from_a_printed_seed_harm_nobody(connect):
     seed = random.randrange(2**32)
     print("seed", seed)  # noqa: T201  # shown when the test fails
     rng = random.Random(seed)
@@ -109,7 +109,7 @@ async def test_case_109_random_bytes_from_a_printed_seed_harm_nobody(connect):
         await serve_one(member, caller, "good")
 
 
-async def test_case_109_every_packet_cut_at_each_byte_then_the_end():
+async def test_every_packet_cut_at_each_byte_then_the_end():
     """Half a packet and a cut connection leave nothing behind."""
     packets = [
         ClientBroadcast("c", b"body"),
@@ -136,7 +136,7 @@ async def test_case_109_every_packet_cut_at_each_byte_then_the_end():
         assert stats.totals.dropped == {}
 
 
-async def test_case_109_stop_is_quick_whatever_its_clients_do(connect):
+async def test_stop_is_quick_whatever_its_clients_do(connect):
     """Silent, half-open, garbage, not reading, in the middle of everything: under a second."""
     options = RelayOptions(high_water=16 * 1024)
     async with iris_relay("embedded", options=options) as server:
@@ -162,7 +162,7 @@ async def test_case_109_stop_is_quick_whatever_its_clients_do(connect):
         deaf.read_again()
 
 
-async def test_case_110_two_hundred_starts_and_stops_on_one_port_leave_nothing():
+async def test_two_hundred_starts_and_stops_on_one_port_leave_nothing():
     relay = EmbeddedRelay()
     await relay.start()
     port = relay.port
@@ -183,7 +183,7 @@ async def test_case_110_two_hundred_starts_and_stops_on_one_port_leave_nothing()
     await relay.stop()
 
 
-async def test_case_111_clients_that_vanish_while_they_are_written_to_raise_nothing(connect):
+async def test_clients_that_vanish_while_they_are_written_to_raise_nothing(connect):
     """uvloop raises on a write to a closed transport, asyncio does not: nobody may notice."""
     errors: list[dict[str, object]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
@@ -203,7 +203,7 @@ async def test_case_111_clients_that_vanish_while_they_are_written_to_raise_noth
     assert errors == []
 
 
-async def test_case_117_a_slow_reader_is_kept_within_bounds_and_its_memory_comes_back(connect):
+async def test_a_slow_reader_is_kept_within_bounds_and_its_memory_comes_back(connect):
     """The reader is cut past the limit; the others get everything, in order, all the while."""
     options = RelayOptions(high_water=64 * 1024, slow_reader_limit=4_000_000, stall_mark=1_000_000)
     async with iris_relay("embedded", options=options) as server:
@@ -271,7 +271,7 @@ async def test_a_slow_reader_is_not_asked_while_another_member_reads(connect):
         slow.read_again()
 
 
-async def test_case_60_nothing_vanishes_at_the_relay_while_a_member_is_swamped(connect):
+async def test_nothing_vanishes_at_the_relay_while_a_member_is_swamped(connect):
     """Case 60, the relay's part: it drops no request over an allowance of its own."""
     async with iris_relay("embedded", options=RelayOptions(high_water=64 * 1024)) as server:
         member, caller = await connect(server, "c"), await connect(server)
@@ -288,7 +288,7 @@ async def test_case_60_nothing_vanishes_at_the_relay_while_a_member_is_swamped(c
         assert {(await caller.expect(RelayReply)).id for _ in range(total)} == set(range(total))
 
 
-async def test_case_55_tunnels_torn_down_at_once_leave_no_end_behind(connect):
+async def test_tunnels_torn_down_at_once_leave_no_end_behind(connect):
     """Opened and closed without pause by either side or both: the counts return to 0."""
     rng = random.Random(55)
     async with iris_relay("embedded") as server:
@@ -314,7 +314,7 @@ async def test_case_55_tunnels_torn_down_at_once_leave_no_end_behind(connect):
         assert server.relay.stats().tunnel_ends == 0
 
 
-async def test_case_55_a_relay_killed_between_tells_both_ends(connect):
+async def test_a_relay_killed_between_tells_both_ends(connect):
     async with iris_relay("embedded") as server:
         member, caller = await connect(server, "c"), await connect(server)
         caller.send(ClientTunnelInit(1, "c", 60_000))

@@ -175,9 +175,7 @@ async def test_a_cluster_without_members_anywhere_fails_at_once(relays, connect)
     assert relays[0].relay.stats().tunnel_ends == 0
 
 
-async def test_case_54_what_is_asked_while_a_member_leaves_is_answered_by_another(
-    lingering, connect
-):
+async def test_what_is_asked_while_a_member_leaves_is_answered_by_another(lingering, connect):
     relays = lingering
     leaver, stayer = await connect(relays[1], "c"), await connect(relays[0], "c")
     caller = await connect(relays[0])

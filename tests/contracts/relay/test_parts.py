@@ -183,7 +183,7 @@ def test_a_call_ends_once_whoever_comes_first():
     assert len(turns) == 1
 
 
-def test_case_47_a_hundred_thousand_timed_out_calls_leave_nothing():
+def test_a_hundred_thousand_timed_out_calls_leave_nothing():
     """Case 47, the relay's part: no entry stays of calls that timed out or were answered."""
     clock, timeouts, _ = make_timeouts()
     caller = Caller()

@@ -17,7 +17,7 @@ from irismq_runtime.errors import RemoteFault
 from irismq_runtime.refs.asking import RemoteAsk
 from irismq_runtime.wire import Kind
 from supervisors import Backoff, Supervisor, child
-from tests.integration.group_b import ON_RELAYS, Do, Holder, outcome, seen
+from tests.integration.asking import ON_RELAYS, Do, Holder, outcome, seen
 from tests.integration.waiting import until
 from tests.support.iris_relay import unique
 from tests.support.promptly import promptly
@@ -31,7 +31,7 @@ def crash(what):
     return what
 
 
-async def test_case_45_a_target_that_is_down_fails_soon_and_says_why(servers):
+async def test_a_target_that_is_down_fails_soon_and_says_why(servers):
     address = unique("b.down")
     patient = Backoff(0.2, 0.2, 0.0)
     async with servers.node("client") as client, servers.node("shop") as shop:
@@ -53,7 +53,7 @@ async def test_case_45_a_target_that_is_down_fails_soon_and_says_why(servers):
         await root.stop()
 
 
-async def test_case_45_given_up_never_there_and_not_constructed_fail_at_once(servers):
+async def test_given_up_never_there_and_not_constructed_fail_at_once(servers):
     address = unique("b.gone")
 
     class Odd(Actor):
@@ -76,7 +76,7 @@ async def test_case_45_given_up_never_there_and_not_constructed_fail_at_once(ser
         assert isinstance(await outcome(peer.ask(Do())), ActorDeadError)
 
 
-async def test_case_46_a_late_answer_reaches_nobody_and_is_counted(servers):
+async def test_a_late_answer_reaches_nobody_and_is_counted(servers):
     address = unique("b.late")
     held = []
     async with servers.node("client") as client, servers.node("shop") as shop:
@@ -105,7 +105,7 @@ async def test_case_46_a_late_answer_reaches_nobody_and_is_counted(servers):
 
 
 @pytest.mark.timeout(90)
-async def test_case_46_no_answer_crosses_a_reconnect(servers, kills_relay):
+async def test_no_answer_crosses_a_reconnect(servers, kills_relay):
     address = unique("b.late")
     held = []
     async with servers.node("client") as client, servers.node("shop") as shop:
@@ -125,7 +125,7 @@ async def test_case_46_no_answer_crosses_a_reconnect(servers, kills_relay):
         assert await asyncio.gather(*asks) == numbers
 
 
-async def test_case_47_asks_that_time_out_leave_nothing_behind(servers):
+async def test_asks_that_time_out_leave_nothing_behind(servers):
     address = unique("b.silent")
     async with servers.node("client") as client, servers.node("shop") as shop:
         kept = []
@@ -151,7 +151,7 @@ async def test_case_47_asks_that_time_out_leave_nothing_behind(servers):
         assert not [each for each in gc.get_objects() if isinstance(each, RemoteAsk)]
 
 
-async def test_case_48_an_ask_of_oneself_and_a_circle_fail_at_once(servers):
+async def test_an_ask_of_oneself_and_a_circle_fail_at_once(servers):
     one, two = unique("b.one"), unique("b.two")
     async with servers.node("left") as left, servers.node("right") as right:
         raised = []
@@ -187,7 +187,7 @@ HARMFUL = {
 }
 
 
-async def test_case_49_what_the_callee_raises_is_told_at_once_and_is_no_ask_timeout(servers):
+async def test_what_the_callee_raises_is_told_at_once_and_is_no_ask_timeout(servers):
     address = unique("b.raises")
 
     def fail(what):
@@ -222,7 +222,7 @@ def odd(what):
     raise ValueError("half \ud800 a pair")
 
 
-async def test_case_51_any_exception_arrives_as_short_text(servers):
+async def test_any_exception_arrives_as_short_text(servers):
     address = unique("b.odd")
     expected = {"needy": "one and two", "huge": "xxx", "circle": "around", "half": "half"}
     async with servers.node("client") as client, servers.node("shop") as shop:
@@ -237,7 +237,7 @@ async def test_case_51_any_exception_arrives_as_short_text(servers):
             assert len(error.text) + len(error.traceback_text) < 25_000
 
 
-async def test_case_47_promised_answers_that_never_come_leave_nothing_behind(servers):
+async def test_promised_answers_that_never_come_leave_nothing_behind(servers):
     address, held = unique("b.promised"), []
     async with servers.node("shop") as shop, servers.node("client") as client:
         await shop.start(Supervisor.of(child(Holder, address, held=held)))
@@ -280,7 +280,7 @@ async def test_asks_that_were_given_up_do_not_keep_the_places_of_others(servers)
         assert not binding.handler.asked.deliveries
 
 
-async def test_case_60_over_the_allowance_asks_are_answered_and_tells_counted(servers, caplog):
+async def test_over_the_allowance_asks_are_answered_and_tells_counted(servers, caplog):
     address = unique("b.full")
     gate = asyncio.Event()
 
@@ -313,7 +313,7 @@ def _ours():
     return sum(str(type(each).__module__).startswith(packages) for each in gc.get_objects())
 
 
-async def test_case_62_callers_that_come_and_go_leave_nothing_behind(servers):
+async def test_callers_that_come_and_go_leave_nothing_behind(servers):
     address = unique("b.visited")
     async with servers.node("shop") as shop:
         await shop.start(Supervisor.of(child(Holder, address)))
@@ -337,7 +337,7 @@ async def test_case_62_callers_that_come_and_go_leave_nothing_behind(servers):
         assert _ours() <= before + 60
 
 
-async def test_case_63_a_follow_up_reaches_the_one_that_asked_and_ends_with_it(servers):
+async def test_a_follow_up_reaches_the_one_that_asked_and_ends_with_it(servers):
     address, namesake = unique("b.server"), unique("b.namesake")
     callers = []
 
@@ -397,7 +397,7 @@ class Doorkeeper:
     on_tunnel = on_broadcast = on_lost = on_joined
 
 
-async def test_case_54_who_meets_a_leaver_asks_another_and_who_meets_a_full_one_is_told(servers):
+async def test_who_meets_a_leaver_asks_another_and_who_meets_a_full_one_is_told(servers):
     address = unique("b.door")
     async with servers.node("client") as client, servers.node("shop") as shop:
         keeper = Doorkeeper(shop, ["leaving"] * 3)

@@ -19,7 +19,7 @@ from irismq_runtime.protocols.iris.packets import ClientRequest, ClientTunnelIni
 from irismq_runtime.pyiris import IrisAddresses, Options
 from irismq_runtime.pyiris.keeper import tcp_dialler
 from supervisors import Supervisor, child
-from tests.integration.group_b import ON_RELAYS, Do, Holder, outcome, seen
+from tests.integration.asking import ON_RELAYS, Do, Holder, outcome, seen
 from tests.integration.processes import running
 from tests.integration.service import Put
 from tests.integration.test_service import needs_interface
@@ -55,9 +55,7 @@ async def both_ready(*nodes):
 
 @BOOTS
 @ON_RELAYS
-async def test_case_52_before_sending_it_is_safe_after_sending_the_outcome_is_unknown(
-    servers, kills_relay
-):
+async def test_before_sending_it_is_safe_after_sending_the_outcome_is_unknown(servers, kills_relay):
     address = unique("b.once")
     log, held = [], []
     async with servers.node("client") as client, servers.node("shop") as shop:
@@ -84,9 +82,7 @@ async def test_case_52_before_sending_it_is_safe_after_sending_the_outcome_is_un
 
 @BOOTS
 @ON_RELAYS
-async def test_case_52_an_ask_that_finds_the_relay_away_is_sent_when_it_is_back(
-    servers, kills_relay
-):
+async def test_an_ask_that_finds_the_relay_away_is_sent_when_it_is_back(servers, kills_relay):
     address = unique("b.patient")
     log = []
     may_dial = asyncio.Event()
@@ -123,7 +119,7 @@ async def test_case_52_an_ask_that_finds_the_relay_away_is_sent_when_it_is_back(
 
 @BOOTS
 @ON_RELAYS
-async def test_case_53_all_that_is_open_fails_within_a_second_and_works_again(servers, kills_relay):
+async def test_all_that_is_open_fails_within_a_second_and_works_again(servers, kills_relay):
     address = unique("b.open")
     held, heard = [], set()
     async with servers.node("client") as client, servers.node("shop") as shop:
@@ -179,7 +175,7 @@ def alone(servers):
 
 
 @ON_RELAYS
-async def test_case_54_what_was_sent_before_the_close_arrives(servers):
+async def test_what_was_sent_before_the_close_arrives(servers):
     address = unique("b.close")
     log = []
     async with servers.node("shop") as shop:
@@ -195,7 +191,7 @@ async def test_case_54_what_was_sent_before_the_close_arrives(servers):
 
 
 @ON_RELAYS
-async def test_case_54_a_member_that_leaves_answers_what_it_was_given(servers):
+async def test_a_member_that_leaves_answers_what_it_was_given(servers):
     address = unique("b.leaver")
     async with servers.node("client") as client, servers.node("stays") as stays:
         ref = client.ref(address)
@@ -217,7 +213,7 @@ async def test_case_54_a_member_that_leaves_answers_what_it_was_given(servers):
 
 
 @ON_RELAYS
-async def test_case_55_tunnels_torn_down_at_once_leave_nothing(servers):
+async def test_tunnels_torn_down_at_once_leave_nothing(servers):
     needs_interface(servers)
     address = unique("b.tunnels")
     jitter = random.Random(55)
@@ -243,7 +239,7 @@ async def test_case_55_tunnels_torn_down_at_once_leave_nothing(servers):
 
 @BOOTS
 @ON_RELAYS
-async def test_case_55_a_relay_killed_while_tunnels_open_leaves_nothing(servers, kills_relay):
+async def test_a_relay_killed_while_tunnels_open_leaves_nothing(servers, kills_relay):
     needs_interface(servers)
     address = unique("b.tunnels")
     async with servers.node("client") as client, servers.node("shop") as shop:
@@ -267,7 +263,7 @@ async def _open(ref):
         await tunnel.receive()
 
 
-async def test_case_56_the_timeout_flag_wins_and_nothing_half_built_is_left():
+async def test_the_timeout_flag_wins_and_nothing_half_built_is_left():
     relay = ScriptedRelay()
     made = []
 
@@ -302,7 +298,7 @@ async def test_case_56_the_timeout_flag_wins_and_nothing_half_built_is_left():
 
 
 @pytest.mark.timeout(60)
-async def test_case_58_what_is_stored_survives_the_death_of_every_member(servers, tmp_path):
+async def test_what_is_stored_survives_the_death_of_every_member(servers, tmp_path):
     journal = tmp_path / "journal"
 
     def done():
@@ -353,7 +349,7 @@ def _sockets():
 
 
 @pytest.mark.skipif(not Path("/proc/self/net/tcp").exists(), reason="needs Linux's /proc")
-async def test_case_64_the_servers_of_a_node_are_ready_at_once_on_loopback_and_probe_nothing():
+async def test_the_servers_of_a_node_are_ready_at_once_on_loopback_and_probe_nothing():
     before = _sockets()
     async with AsyncExitStack() as stack:
         async with promptly("a node with its servers is ready"):

@@ -73,7 +73,7 @@ class Spawner(Actor):
             self.seen["code"] = error.code
 
 
-async def test_case_65_no_orphans_when_a_supervisor_is_killed_in_the_middle_of_stopping():
+async def test_no_orphans_when_a_supervisor_is_killed_in_the_middle_of_stopping():
     gate = asyncio.Event()
     for round_ in range(500):
         system, clock = manual_system()
@@ -90,7 +90,7 @@ async def test_case_65_no_orphans_when_a_supervisor_is_killed_in_the_middle_of_s
         assert own_timers(clock) == 0
 
 
-async def test_case_65_no_orphans_when_the_whole_system_has_no_more_patience():
+async def test_no_orphans_when_the_whole_system_has_no_more_patience():
     gate = asyncio.Event()
     system, clock = manual_system()
     inner = Supervisor.of(*(child(Slow, gate, name=f"s{n}") for n in range(20)), name="inner")
@@ -102,7 +102,7 @@ async def test_case_65_no_orphans_when_the_whole_system_has_no_more_patience():
     assert len(system) == 0
 
 
-async def test_case_65_spawning_during_the_stop_is_refused(world):
+async def test_spawning_during_the_stop_is_refused(world):
     system, _ = world
     seen = {"gate": asyncio.Event()}
     ref = await begun(Supervisor.of(child(Spawner, seen, shutdown="infinity")), system)
@@ -111,7 +111,7 @@ async def test_case_65_spawning_during_the_stop_is_refused(world):
     await ended(system, ref)
 
 
-async def test_case_65_a_request_that_waits_is_refused_when_the_stop_begins(world):
+async def test_a_request_that_waits_is_refused_when_the_stop_begins(world):
     system, _ = world
     gate = asyncio.Event()
     ref = await begun(Supervisor.of(child(Slow, gate, shutdown="infinity")), system)
@@ -125,7 +125,7 @@ async def test_case_65_a_request_that_waits_is_refused_when_the_stop_begins(worl
 
 
 @pytest.mark.parametrize("how", ["fail", "exit"])
-async def test_case_67_a_child_that_fails_in_every_start_ends_the_supervisor(world, script, how):
+async def test_a_child_that_fails_in_every_start_ends_the_supervisor(world, script, how):
     system, _ = world
     ref = await begun(Supervisor.of(child(Worker, script, "a", name="a")), system)
     script.starts["a"] = [how] * 100
@@ -134,7 +134,7 @@ async def test_case_67_a_child_that_fails_in_every_start_ends_the_supervisor(wor
     assert script.log.count((how, "a")) == 3
 
 
-async def test_case_67_starts_slower_than_the_window_that_fail_are_counted(world, script):
+async def test_starts_slower_than_the_window_that_fail_are_counted(world, script):
     system, clock = world
     ref = await begun(Supervisor.of(child(Worker, script, "a", name="a")), system)
 
@@ -159,7 +159,7 @@ async def test_case_67_starts_slower_than_the_window_that_fail_are_counted(world
     assert ref.exit.reason == "shutdown"
 
 
-async def test_case_67_stops_slower_than_the_window_are_not_counted_as_quiet_time(world, script):
+async def test_stops_slower_than_the_window_are_not_counted_as_quiet_time(world, script):
     system, clock = world
     tree = Supervisor.of(
         child(Worker, script, "a", name="a"),
@@ -182,7 +182,7 @@ async def test_case_67_stops_slower_than_the_window_are_not_counted_as_quiet_tim
 
 
 @pytest.mark.parametrize("how", ["fail", "exit"])
-async def test_case_68_a_restart_that_fails_is_counted_and_tried_again(world, script, how):
+async def test_a_restart_that_fails_is_counted_and_tried_again(world, script, how):
     system, _ = world
     children = [child(Worker, script, name, name=name) for name in "abc"]
     ref = await begun(Supervisor.of(*children, max_restarts=5), system)
@@ -194,7 +194,7 @@ async def test_case_68_a_restart_that_fails_is_counted_and_tried_again(world, sc
     assert script.log == [(how, "b"), (how, "b"), ("start", "b")]
 
 
-async def test_case_68_an_error_in_the_constructor_is_a_failed_start(world):
+async def test_an_error_in_the_constructor_is_a_failed_start(world):
     system, _ = world
     fails = [False, True, True, False]
 
@@ -212,7 +212,7 @@ async def test_case_68_an_error_in_the_constructor_is_a_failed_start(world):
     assert tree_of(ref).children[0].restarts == 3
 
 
-async def test_case_71_children_that_end_normally_use_up_no_restarts(world):
+async def test_children_that_end_normally_use_up_no_restarts(world):
     system, _ = world
 
     class Brief(Actor):
@@ -230,7 +230,7 @@ async def test_case_71_children_that_end_normally_use_up_no_restarts(world):
 
 
 @pytest.mark.parametrize(("limit", "recovers"), [(3, False), (10, True)])
-async def test_case_71_four_of_four_killed_at_once(world, script, limit, recovers):
+async def test_four_of_four_killed_at_once(world, script, limit, recovers):
     system, _ = world
     children = [child(Worker, script, name, name=name) for name in "abcd"]
     ref = await begun(Supervisor.of(*children, max_restarts=limit), system)
@@ -244,7 +244,7 @@ async def test_case_71_four_of_four_killed_at_once(world, script, limit, recover
         assert ref.exit.reason == "shutdown"
 
 
-async def test_case_73_a_circle_of_siblings_gives_up_in_bounded_time(world, caplog):
+async def test_a_circle_of_siblings_gives_up_in_bounded_time(world, caplog):
     system, clock = world
     refs, errors = {}, []
 
@@ -283,7 +283,7 @@ async def test_case_73_a_circle_of_siblings_gives_up_in_bounded_time(world, capl
     assert len([r for r in caplog.records if r.name == "supervisors"]) <= 10
 
 
-async def test_case_74_a_hundred_children_survive_random_crashes(world, script):
+async def test_a_hundred_children_survive_random_crashes(world, script):
     import random
 
     system, _ = world
@@ -312,7 +312,7 @@ async def test_case_74_a_hundred_children_survive_random_crashes(world, script):
     }
 
 
-async def test_case_76_a_child_that_swallows_its_cancellation_is_abandoned_and_named(world, caplog):
+async def test_a_child_that_swallows_its_cancellation_is_abandoned_and_named(world, caplog):
     system, clock = world
     gate = asyncio.Event()
     reports = []
@@ -366,7 +366,7 @@ class PlainSleeper(pykka.ThreadingActor):
 
 @pytest.mark.blocking_ok
 @pytest.mark.parametrize("sleeper", [Sleeper, PlainSleeper])
-async def test_case_76_a_thread_that_does_not_end_is_abandoned_and_named(world, caplog, sleeper):
+async def test_a_thread_that_does_not_end_is_abandoned_and_named(world, caplog, sleeper):
     system, clock = world
     let_go, asleep = threading.Event(), threading.Event()
     ref = await begun(
@@ -385,7 +385,7 @@ async def test_case_76_a_thread_that_does_not_end_is_abandoned_and_named(world, 
     await ended(system, ref)
 
 
-async def test_case_78_each_dynamic_child_restarts_with_its_own_arguments(world, script):
+async def test_each_dynamic_child_restarts_with_its_own_arguments(world, script):
     system, _ = world
     big = bytes(50_000_000)
 
@@ -415,7 +415,7 @@ async def test_case_78_each_dynamic_child_restarts_with_its_own_arguments(world,
         assert load is loads[number]
 
 
-async def test_case_80_ignore_leaves_no_hole(world, script):
+async def test_ignore_leaves_no_hole(world, script):
     system, _ = world
     kinds = ("permanent", "transient", "temporary")
     for kind in kinds:
@@ -428,7 +428,7 @@ async def test_case_80_ignore_leaves_no_hole(world, script):
     await ended(system, ref)
 
 
-async def test_case_80_ignore_at_a_restart_then_stop(world, script):
+async def test_ignore_at_a_restart_then_stop(world, script):
     system, _ = world
     children = [child(Worker, script, name, name=name) for name in "ab"]
     ref = await begun(Supervisor.of(*children), system)
@@ -441,7 +441,7 @@ async def test_case_80_ignore_at_a_restart_then_stop(world, script):
     assert script.log[-1] == ("stop", "b")
 
 
-async def test_case_80_a_dynamic_child_that_ignores_is_forgotten(world, script):
+async def test_a_dynamic_child_that_ignores_is_forgotten(world, script):
     system, _ = world
     ref = await begun(DynamicSupervisor, system)
     script.starts["a"] = ["ignore"]
@@ -449,7 +449,7 @@ async def test_case_80_a_dynamic_child_that_ignores_is_forgotten(world, script):
     assert which_children(ref) == []
 
 
-async def test_case_82_a_slow_start_blocks_neither_questions_nor_other_restarts(world, script):
+async def test_a_slow_start_blocks_neither_questions_nor_other_restarts(world, script):
     system, _ = world
     ref = await begun(
         Supervisor.of(*(child(Worker, script, name, name=name) for name in "abc")), system
@@ -469,7 +469,7 @@ async def test_case_82_a_slow_start_blocks_neither_questions_nor_other_restarts(
     await until(lambda: states(ref)["a"] == "running")
 
 
-async def test_case_82_children_are_listed_during_the_first_start(world, script):
+async def test_children_are_listed_during_the_first_start(world, script):
     system, _ = world
     gate = asyncio.Event()
     script.starts["b"] = [gate]
@@ -483,7 +483,7 @@ async def test_case_82_children_are_listed_during_the_first_start(world, script)
     await ref.started()
 
 
-async def test_case_82_a_child_that_starts_slowly_can_be_terminated(world, script):
+async def test_a_child_that_starts_slowly_can_be_terminated(world, script):
     system, clock = world
     ref = await begun(DynamicSupervisor, system)
     script.starts["a"] = [asyncio.Event()]
@@ -505,7 +505,7 @@ class Idle(Actor):
 
 
 @pytest.mark.parametrize("kind", ["ordered", "dynamic"])
-async def test_case_82_five_thousand_children(world, kind):
+async def test_five_thousand_children(world, kind):
     system, _ = world
     if kind == "ordered":
         ref = await begun(Supervisor.of(child(Idle, instances=5000)), system)

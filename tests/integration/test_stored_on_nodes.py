@@ -93,7 +93,7 @@ class Blocks(Actor):
         self.log.append((number.value, self.context.attempt))
 
 
-async def test_case_13_threads_that_block_or_compute_cost_no_heartbeat_and_no_lease(servers):
+async def test_threads_that_block_or_compute_cost_no_heartbeat_and_no_lease(servers):
     log: dict[type, list[Any]] = {Waits: [], Computes: []}
     options = {"heartbeat": 2.0, "msg_timeout": 3.0}
     async with servers.node("case", mailbox_options=options) as node:
@@ -128,7 +128,7 @@ async def until_finished(nsqd: Any, address: str) -> None:
 @pytest.mark.slow
 @pytest.mark.blocking_ok
 @pytest.mark.real_nsqd
-async def test_case_13_a_handler_that_blocks_the_loop_is_not_run_again():
+async def test_a_handler_that_blocks_the_loop_is_not_run_again():
     """nsqd drops the silent connection; it is made again, and what was run is not run again."""
     log: list[Any] = []
     # The relay is not to drop us as well: what is asked here is about nsqd.
@@ -150,7 +150,7 @@ async def test_case_13_a_handler_that_blocks_the_loop_is_not_run_again():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_case_26_what_is_deferred_keeps_its_time_through_a_restart(kind: Any, tmp_path):
+async def test_what_is_deferred_keeps_its_time_through_a_restart(kind: Any, tmp_path):
     log: list[Any] = []
     delay = 1.5
     async with nsqd_server(kind, data=tmp_path) as nsqd, iris_relay("embedded") as relay:
@@ -170,9 +170,7 @@ async def test_case_26_what_is_deferred_keeps_its_time_through_a_restart(kind: A
 
 
 @pytest.mark.parametrize("window", [1, 10])
-async def test_case_38_the_senders_numbers_tell_the_order_that_the_mailbox_does_not_keep(
-    servers, window
-):
+async def test_the_senders_numbers_tell_the_order_that_the_mailbox_does_not_keep(servers, window):
     rng = random.Random(38)
     log: list[tuple[int, int]] = []
     told = list(range(200))
@@ -197,7 +195,7 @@ async def test_case_38_the_senders_numbers_tell_the_order_that_the_mailbox_does_
 
 
 @pytest.mark.real_nsqd
-async def test_case_25_a_message_kept_by_two_brokers_survives_the_kill_of_one():
+async def test_a_message_kept_by_two_brokers_survives_the_kill_of_one():
     """What a real nsqd holds in memory dies with it; `copies` is the answer to that."""
     log: list[Any] = []
     async with (
@@ -221,7 +219,7 @@ async def test_case_25_a_message_kept_by_two_brokers_survives_the_kill_of_one():
     assert sorted(value for value, _, _ in log) == list(range(1000))
 
 
-async def test_case_39_copies_of_two_brokers_are_run_once(servers):
+async def test_copies_of_two_brokers_are_run_once(servers):
     log: list[Any] = []
     async with nsqd_server(servers.nsqd.kind) as second:
         where = {

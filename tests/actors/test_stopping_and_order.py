@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-async def test_case_83_a_sibling_ask_is_cancelled_on_both_sides(actor_system: System) -> None:
+async def test_a_sibling_ask_is_cancelled_on_both_sides(actor_system: System) -> None:
     slow = actor_system.start(Gate)
     slow_actor = slow._actor_weakref()
 
@@ -123,9 +123,7 @@ class Senders:
     [pytest.param(Tally, 150, id="loop"), pytest.param(ThreadTally, 75, id="thread")],
 )
 @pytest.mark.parametrize("end", ["stop", "kill"])
-def test_case_85_sent_is_handled_plus_dead(
-    kind: Callable[[list[int]], Any], rounds: int, end: str
-) -> None:
+def test_sent_is_handled_plus_dead(kind: Callable[[list[int]], Any], rounds: int, end: str) -> None:
     system = System(inbox_limit=1_000_000)
     for _ in range(rounds):
         handled: list[int] = []
@@ -159,7 +157,7 @@ def test_case_85_sent_is_handled_plus_dead(
     system.close()
 
 
-async def test_case_86_a_slow_actor_costs_bounded_memory(actor_system: System) -> None:
+async def test_a_slow_actor_costs_bounded_memory(actor_system: System) -> None:
     ref = actor_system.start(Gate)
     ref.tell("blocks")
     await settle(actor_system)
@@ -182,7 +180,7 @@ async def test_case_86_a_slow_actor_costs_bounded_memory(actor_system: System) -
     await ref._slot.end(ref._slot.make_exit("killed"))
 
 
-async def test_case_88_work_that_nobody_waits_for_is_done_or_reported(
+async def test_work_that_nobody_waits_for_is_done_or_reported(
     actor_system: System, caplog: pytest.LogCaptureFixture
 ) -> None:
     done: list[int] = []
@@ -217,7 +215,7 @@ async def test_case_88_work_that_nobody_waits_for_is_done_or_reported(
 
 
 @pytest.mark.parametrize("base", [Actor, ThreadActor])
-async def test_case_89_stop_from_every_place(actor_system: System, base: type[Actor]) -> None:
+async def test_stop_from_every_place(actor_system: System, base: type[Actor]) -> None:
     stops: list[str] = []
 
     class Stopping(base):  # type: ignore[misc,valid-type]  # a parametrized base
@@ -270,7 +268,7 @@ async def test_case_89_stop_from_every_place(actor_system: System, base: type[Ac
         await actor_system.start(Stopping).ask(1)
 
 
-async def test_case_89_an_async_handler_cannot_await_its_own_end(actor_system: System) -> None:
+async def test_an_async_handler_cannot_await_its_own_end(actor_system: System) -> None:
     class Stopping(Actor):
         @receives(str)
         async def and_wait(self, _: str) -> None:
@@ -280,7 +278,7 @@ async def test_case_89_an_async_handler_cannot_await_its_own_end(actor_system: S
         await actor_system.start(Stopping).ask("x")
 
 
-async def test_case_90_a_crash_answers_all_and_runs_finally_with_awaits(
+async def test_a_crash_answers_all_and_runs_finally_with_awaits(
     actor_system: System,
 ) -> None:
     cleaned: list[int] = []
@@ -312,7 +310,7 @@ async def test_case_90_a_crash_answers_all_and_runs_finally_with_awaits(
     assert sorted(cleaned) == list(range(10))
 
 
-async def test_case_90_what_waits_at_an_async_actor_survives_its_restart(
+async def test_what_waits_at_an_async_actor_survives_its_restart(
     actor_system: System,
 ) -> None:
     class Async(Counter):
@@ -335,7 +333,7 @@ async def test_case_90_what_waits_at_an_async_actor_survives_its_restart(
 
 
 @pytest.mark.parametrize("kind", [Counter, ThreadCounter])
-async def test_case_92_one_senders_order_holds_for_every_verb(
+async def test_one_senders_order_holds_for_every_verb(
     actor_system: System, kind: type[Counter]
 ) -> None:
     from actors import Context
@@ -354,7 +352,7 @@ async def test_case_92_one_senders_order_holds_for_every_verb(
     assert all(ask.done() for ask in asks)
 
 
-async def test_case_92_a_tell_to_oneself_without_delay_stays_in_order(
+async def test_a_tell_to_oneself_without_delay_stays_in_order(
     actor_system: System,
 ) -> None:
     class Selfish(Counter):
@@ -371,7 +369,7 @@ async def test_case_92_a_tell_to_oneself_without_delay_stays_in_order(
     assert await ref.ask(None) == list(range(100))
 
 
-async def test_case_93_many_actors_need_no_thread_each(actor_system: System) -> None:
+async def test_many_actors_need_no_thread_each(actor_system: System) -> None:
     before = threading.active_count()
     refs = [actor_system.start(Counter) for _ in range(20_000)]
     assert threading.active_count() <= before  # one of an earlier test may end meanwhile
@@ -383,7 +381,7 @@ async def test_case_93_many_actors_need_no_thread_each(actor_system: System) -> 
     assert threading.active_count() == before
 
 
-async def test_case_94_a_stop_for_what_is_no_actor_is_harmless(actor_system: System) -> None:
+async def test_a_stop_for_what_is_no_actor_is_harmless(actor_system: System) -> None:
     dead = actor_system.start(Counter)
     await dead.stop()
     assert await dead.stop() is False
