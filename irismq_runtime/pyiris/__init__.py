@@ -7,6 +7,8 @@ address transport of `irismq_runtime.ports` with it.
 
 from __future__ import annotations
 
+import warnings
+
 from actors.errors import AskTimeout, Overloaded
 from irismq_runtime.errors import (
     ConnectionLost,
@@ -19,9 +21,9 @@ from irismq_runtime.errors import (
 from irismq_runtime.ports import LEAVING, OVERLOADED
 from irismq_runtime.pyiris.addresses import IrisAddresses, IrisMember
 from irismq_runtime.pyiris.client import Iris, TunnelOpening, connect
-from irismq_runtime.pyiris.connection import Connection
 from irismq_runtime.pyiris.event_stream import EventStream
 from irismq_runtime.pyiris.limits import Allowance, Limits
+from irismq_runtime.pyiris.managed_connection import ManagedConnection
 from irismq_runtime.pyiris.options import DEFAULT_PORT, Options
 from irismq_runtime.pyiris.reconnect import Backoff
 from irismq_runtime.pyiris.service import Fault, Handler, Service, register
@@ -35,7 +37,6 @@ __all__ = [
     "Allowance",
     "AskTimeout",
     "Backoff",
-    "Connection",
     "ConnectionLost",
     "EventStream",
     "Fault",
@@ -44,6 +45,7 @@ __all__ = [
     "IrisAddresses",
     "IrisMember",
     "Limits",
+    "ManagedConnection",
     "MessageTooLarge",
     "NotConnected",
     "Options",
@@ -58,3 +60,14 @@ __all__ = [
     "connect",
     "register",
 ]
+
+
+def __getattr__(name: str) -> type[ManagedConnection]:
+    if name == "Connection":  # its name until 0.2, which docs/pyiris.md showed
+        warnings.warn(
+            "pyiris.Connection is called pyiris.ManagedConnection",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return ManagedConnection
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -16,11 +16,11 @@ from actors.clock import LoopClock
 from irismq_runtime.errors import ConnectionLost
 from irismq_runtime.observe.throttle import Throttle
 from irismq_runtime.ports import RELAY_LIMIT, RETURNED, WELL, TransportHealth
-from irismq_runtime.pyiris.connection import Connection
+from irismq_runtime.pyiris.managed_connection import ManagedConnection
 from irismq_runtime.pyiris.options import DEFAULT_PORT, Options
 from irismq_runtime.pyiris.requests import failed
+from irismq_runtime.pyiris.timeouts import done_within
 from irismq_runtime.pyiris.tunnel_memory import TunnelMemory
-from irismq_runtime.pyiris.waiting import done_within
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from actors.clock import Clock
     from actors.events import Events
     from irismq_runtime.ports import MemberHandler
-    from irismq_runtime.pyiris.keeper import Dial
-    from irismq_runtime.pyiris.link import Link
+    from irismq_runtime.pyiris.connection import Connection
+    from irismq_runtime.pyiris.connector import Dial
     from irismq_runtime.pyiris.topics import Listener
     from irismq_runtime.pyiris.tunnel import Tunnel
 
@@ -45,7 +45,7 @@ _LONGEST_NUMBER: Final = 18
 class IrisMember:
     """One membership of one cluster (`ports.Member`), with a connection of its own."""
 
-    def __init__(self, owner: IrisAddresses, connection: Connection) -> None:
+    def __init__(self, owner: IrisAddresses, connection: ManagedConnection) -> None:
         self.cluster = connection.cluster
         self._owner = owner
         self._connection = connection
@@ -68,19 +68,19 @@ class IrisMember:
         return self._connection.health()
 
 
-class _WayOut(Connection):
+class _OutgoingConnection(ManagedConnection):
     """The connection of requests. What it held is given back if its owner is there to take it."""
 
     def __init__(self, *args: Any, on_back: Callable[[], None], **options: Any) -> None:
         super().__init__(*args, **options)
         self._on_back = on_back
 
-    def _up(self, link: Link) -> None:
+    def _up(self, connection: Connection) -> None:
         self._on_back()  # first: who is given a request back asks how things stand
         for reply in self.requests.unsent():
             if reply.on_done is not None:
-                self.requests.end(reply, ConnectionLost(self._line.peer, "not sent", RETURNED))
-        super()._up(link)
+                self.requests.end(reply, ConnectionLost(self._current.peer, "not sent", RETURNED))
+        super()._up(connection)
 
 
 class IrisAddresses:
@@ -108,8 +108,8 @@ class IrisAddresses:
         self._rng = rng or random.Random()
         self._events = events
         self._dial = dial
-        self._out: Connection | None = None
-        self._topics: Connection | None = None
+        self._out: ManagedConnection | None = None
+        self._topics: ManagedConnection | None = None
         self._members: list[IrisMember] = []
         self._closed = False
         self._reports = Throttle()
@@ -119,7 +119,7 @@ class IrisAddresses:
 
     async def start(self) -> None:
         """Connect. Raises `NotConnected` when nobody answers in time."""
-        out, topics = self._way_out(), self._connection()
+        out, topics = self._make_outgoing(), self._connection()
         await out.start()
         try:
             await topics.start()
@@ -130,7 +130,7 @@ class IrisAddresses:
         if self._asks_limit:
             await done_within(self._ask_limit(out), _LIMIT_SOON, self._clock)
 
-    def _ask_limit(self, out: Connection) -> asyncio.Future[bytes]:
+    def _ask_limit(self, out: ManagedConnection) -> asyncio.Future[bytes]:
         """Ask the relay what it carries. A real one knows no answer, and has no limit."""
         reply = out.request(RELAY_LIMIT, b"?", _LIMIT_LATE)
         reply.add_done_callback(self._limit_told_untrusted)
@@ -169,13 +169,13 @@ class IrisAddresses:
         timeout: float,
         on_done: Callable[[asyncio.Future[bytes]], None] | None = None,
     ) -> asyncio.Future[bytes]:
-        """Send a request to one live member. See `Connection.request`."""
+        """Send a request to one live member. See `ManagedConnection.request`."""
         if self._out is None:
             return failed(self._lost("not started"))
         return self._out.request(cluster, body, timeout, on_done)
 
     def broadcast(self, cluster: str, body: bytes) -> None:
-        """Send to every live member. See `Connection.broadcast`."""
+        """Send to every live member. See `ManagedConnection.broadcast`."""
         self._outbound().broadcast(cluster, body)
 
     async def subscribe(self, topic: str, on_event: Callable[[bytes], None]) -> Listener:
@@ -188,11 +188,11 @@ class IrisAddresses:
         return await self._topics.listen(topic, on_event)
 
     def publish(self, topic: str, body: bytes) -> None:
-        """Send an event to who listens now. See `Connection.publish`."""
+        """Send an event to who listens now. See `ManagedConnection.publish`."""
         self._outbound().publish(topic, body)
 
     async def tunnel(self, cluster: str, timeout: float) -> Tunnel:
-        """Open a tunnel to one live member. See `Connection.tunnel`."""
+        """Open a tunnel to one live member. See `ManagedConnection.tunnel`."""
         return await self._outbound().tunnel(cluster, timeout)
 
     async def close(self, drain: float) -> None:
@@ -226,7 +226,7 @@ class IrisAddresses:
         reason = f"{waiting.count:,} requests wait for their answers: more are refused"
         return TransportHealth(ok=False, reason=reason)
 
-    def _outbound(self) -> Connection:
+    def _outbound(self) -> ManagedConnection:
         if self._out is None:
             raise self._lost("not started")
         return self._out
@@ -234,19 +234,21 @@ class IrisAddresses:
     def _lost(self, reason: str) -> ConnectionLost:
         return ConnectionLost(f"iris relay {self._host}:{self._port}", "not sent", reason)
 
-    def _connection(self, cluster: str = "", handler: MemberHandler | None = None) -> Connection:
-        return Connection(
+    def _connection(
+        self, cluster: str = "", handler: MemberHandler | None = None
+    ) -> ManagedConnection:
+        return ManagedConnection(
             self._host, self._port, cluster=cluster, handler=handler, **self._common()
         )
 
-    def _way_out(self) -> Connection:
+    def _make_outgoing(self) -> ManagedConnection:
         def back() -> None:
             if self.on_back is not None:
                 self.on_back()
             if self._asks_limit and self._out is not None:
                 self._ask_limit(self._out)  # it may be another relay, or NATS server
 
-        return _WayOut(self._host, self._port, on_back=back, **self._common())
+        return _OutgoingConnection(self._host, self._port, on_back=back, **self._common())
 
     def _common(self) -> dict[str, Any]:
         return {

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from actors.clock import LoopClock
-from irismq_runtime.pyiris.connection import Connection
 from irismq_runtime.pyiris.event_stream import EventStream
+from irismq_runtime.pyiris.managed_connection import ManagedConnection
 from irismq_runtime.pyiris.options import DEFAULT_PORT
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ __all__ = ["Iris", "TunnelOpening", "connect"]
 class TunnelOpening:
     """A tunnel that is being opened: `async with` it, or await it and close it yourself."""
 
-    def __init__(self, connection: Connection, cluster: str, timeout: float) -> None:
+    def __init__(self, connection: ManagedConnection, cluster: str, timeout: float) -> None:
         self._connection = connection
         self._cluster = cluster
         self._timeout = timeout
@@ -57,7 +57,7 @@ class TunnelOpening:
 
 
 class Iris:
-    """A connection to a relay. Loop thread only.
+    """A client of a relay, which connects again by itself. Loop thread only.
 
     `async with` connects (raises `NotConnected`) and closes in order, giving
     what is under way up to `drain` seconds.
@@ -78,7 +78,7 @@ class Iris:
     ) -> None:
         self._drain = drain
         self._clock: Clock = clock or LoopClock()
-        self._connection = Connection(
+        self._connection = ManagedConnection(
             host,
             port,
             cluster=cluster,

@@ -1,404 +1,252 @@
-"""A connection that lasts: one role at one relay, over as many links as it takes.
+"""One TCP connection to a relay, from init to its end: the only file with a socket.
 
-This file joins the parts (requests, topics, tunnels, a member's inbox) to the
-link of the moment and says who learns what when it comes and goes. It knows no
-packet's meaning: each part takes its own.
+Bytes that come in are fed to the sans-IO protocol and each packet is handed to
+the handler of its type. Of what goes out, the first packet after a quiet turn, or
+after a single packet came in, is written at once and the others of a loop turn
+together, at its end: so a burst costs a few writes, and wakes nobody for its
+first part alone, and who asks or answers one thing at a time neither waits nor
+has the loop turn for it. While the socket is full nothing more is handed to it:
+what still waits here has provably not left this process.
 
-When a link stands: topics are subscribed again, requests that had not left this
-process are sent, then the member's handler hears `on_joined`. When it is lost:
-requests that had left fail as "unknown", tunnels end, requests in hand are
-dropped, the handler hears `on_lost`, once. The keeper (keeper.py) dials again.
+Order of a life: made by the connector, `opened` (init answered), packets, then
+`on_lost` exactly once, with the reason. One that has ended is never used again: the
+connector makes another.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import math
-import random
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
-from actors.clock import LoopClock
-from actors.errors import Overloaded
-from actors.events import Events
-from actors.texts import exc_info_of
-from irismq_runtime.errors import MessageTooLarge
-from irismq_runtime.observe.throttle import Throttle
-from irismq_runtime.protocols.iris.encoders import WRITERS
+from irismq_runtime.errors import ConnectionLost, NotConnected
 from irismq_runtime.protocols.iris.packets import (
-    ClientBroadcast,
-    ClientRequest,
-    Publish,
-    RelayBroadcast,
-    RelayReply,
-    RelayRequest,
-    RelayTunnelClose,
-    RelayTunnelConfirm,
-    RelayTunnelInit,
-    TunnelAllow,
-    TunnelTransfer,
+    CLIENT_MAGIC,
+    VERSION,
+    ClientClose,
+    ClientInit,
+    Deny,
+    RelayClose,
+    RelayInit,
+    Role,
 )
 from irismq_runtime.protocols.iris.primitives import IrisProtocolError
-from irismq_runtime.pyiris.farewell import PING, say_goodbye
-from irismq_runtime.pyiris.inbox import Inbox
-from irismq_runtime.pyiris.keeper import Keeper, tcp_dialler
-from irismq_runtime.pyiris.limits import Meter
-from irismq_runtime.pyiris.line import Line
-from irismq_runtime.pyiris.link import Link
-from irismq_runtime.pyiris.options import (
-    DEFAULT_PORT,
-    LONGEST_NAME,
-    Options,
-    check_name,
-    complaint,
-    milliseconds,
-)
-from irismq_runtime.pyiris.pulse import Pulse
-from irismq_runtime.pyiris.requests import UNSENT, Requests, failed
-from irismq_runtime.pyiris.statistics import Statistics
-from irismq_runtime.pyiris.subscriptions import Subscriptions
-from irismq_runtime.pyiris.topics import Topics
-from irismq_runtime.pyiris.tunnels import Tunnels
+from irismq_runtime.protocols.iris.states import IrisProtocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from typing import Any
 
-    from actors.clock import Clock, TimerHandle
-    from irismq_runtime.ports import MemberHandler, TransportHealth
     from irismq_runtime.protocols.iris.packets import Packet
-    from irismq_runtime.pyiris.keeper import Dial
-    from irismq_runtime.pyiris.link import PacketHandlers
-    from irismq_runtime.pyiris.requests import Reply
-    from irismq_runtime.pyiris.topics import Listener
-    from irismq_runtime.pyiris.tunnel import Tunnel
-    from irismq_runtime.pyiris.tunnel_memory import TunnelMemory
 
-__all__ = ["Connection"]
+__all__ = ["Connection", "PacketHandlers"]
 
 logger = logging.getLogger(__name__)
 
-#: On every request: values are written, a record is not made.
-_encode_request: Final = WRITERS[ClientRequest]
+#: Record type -> what takes it. Any: each handler takes the one record it is listed under.
+PacketHandlers = dict[type, "Callable[[Any], None]"]
+
+#: Bytes that go to the socket before the turn ends, so that the relay works on
+#: the first part of a burst while we make the rest; above as many unsent ones
+#: the transport is full, and we keep bytes to ourselves.
+_PIECE: Final = 16 * 1024
 
 
-class Connection:
-    """A client of the relay at `host`:`port`, or, with `cluster`, one member of it.
+class Connection(asyncio.Protocol):
+    """A TCP connection as client (`cluster` empty) or as one member of `cluster`.
 
-    Made on the loop it is used on; connects with `start` and ends with `close`.
-    `handler` takes what reaches the member. `dial` replaces TCP. Those that share
-    `reports` log a line a second for all losses, `tunnel_memory` hold one sum.
+    `handlers` takes the packets. `on_up(connection)` is called when the relay has
+    accepted us, before any other packet; `on_lost(connection, reason)` once, when one
+    that was up has ended for whatever reason. One that never opened tells it by
+    `opened`, which then fails with `NotConnected`.
     """
 
     def __init__(
         self,
-        host: str = "127.0.0.1",
-        port: int = DEFAULT_PORT,
-        *,
-        cluster: str = "",
-        handler: MemberHandler | None = None,
-        options: Options | None = None,
-        clock: Clock | None = None,
-        rng: random.Random | None = None,
-        events: Events | None = None,
-        dial: Dial | None = None,
-        reports: Throttle | None = None,
-        tunnel_memory: TunnelMemory | None = None,
-    ) -> None:
-        if cluster:
-            check_name(cluster)
-        self.options = options or Options()
-        self.cluster = cluster
-        self._clock = clock = clock or LoopClock()
-        self._events = events or Events()
-        self._handler = handler
-        self._reports = reports or Throttle()
-        self._limits = limits = self.options.limits
-        self._line = line = Line(f"iris relay {f'[{host}]' if ':' in host else host}:{port}")
-        self.requests = Requests(clock, Meter(limits.calls), line.peer)
-        self.topics = Topics(
-            line,
-            clock,
-            Subscriptions(linger=self.options.linger, settle=self.options.settle),
-        )
-        take = handler.on_tunnel if handler else None
-        self.tunnels = Tunnels(line, limits, clock, take, tunnel_memory)
-        self.inbox = Inbox(line, limits, clock, handler) if handler else None
-        self._keeper = Keeper(
-            line,
-            dial or tcp_dialler(host, port),
-            self._make_link,
-            options=self.options,
-            clock=clock,
-            rng=rng or random.Random(),
-        )
-        self._started = False
-        self._links = 0
-        self._pulse: Pulse | None = None
-        self._hold: TimerHandle | None = None
-        self._closing: asyncio.Future[None] | None = None
-
-    # Life -----------------------------------------------------------------------
-
-    async def start(self) -> None:
-        """Connect. Raises `NotConnected` when no relay takes us in time."""
-        if self._started:
-            raise RuntimeError("a connection is started once; make another")
-        self._started = True
-        await self._keeper.start()
-
-    def health(self) -> TransportHealth:
-        """Whether the link stands now, and if not, why."""
-        return self._line.health()
-
-    def statistics(self) -> Statistics:
-        """What was counted so far, and what is under way now."""
-        requests, inbox, tunnels = self.requests, self.inbox, self.tunnels
-        return Statistics(
-            pending=len(requests),
-            pending_bytes=requests.meter.size,
-            overloaded=requests.meter.refused,
-            timed_out=requests.timed_out,
-            late_replies=requests.late,
-            unwanted_replies=requests.unwanted,
-            in_hand=len(inbox) if inbox is not None else 0,
-            refused=inbox.requests.refused if inbox is not None else 0,
-            expired=inbox.expired if inbox is not None else 0,
-            answered_too_late=inbox.too_late if inbox is not None else 0,
-            topics=len(self.topics),
-            unheard_events=self.topics.unheard,
-            tunnels=len(tunnels),
-            tunnels_declined=tunnels.declined,
-            tunnels_orphaned=tunnels.orphans,
-            links=self._links,
-        )
-
-    async def close(self, drain: float = 5.0) -> None:
-        """Finish and leave: no new requests, answer those at hand, flush, close.
-
-        New requests to this member are refused with the fault "leaving"; those
-        in hand, and our own, get up to `drain` seconds (farewell.py has the
-        order). Idempotent: a second call waits for the first.
-        """
-        if self._closing is not None:
-            await asyncio.shield(self._closing)
-            return
-        self._closing = asyncio.get_running_loop().create_future()
-        try:
-            await say_goodbye(
-                self._line,
-                self.requests,
-                self.inbox,
-                self.tunnels,
-                clock=self._clock,
-                drain=drain if self._line.link is not None else 0,
-            )
-        finally:
-            await self._keeper.stop()
-            self._end("closed by this side")
-            self._closing.set_result(None)
-
-    # Verbs ----------------------------------------------------------------------
-
-    def request(
-        self,
+        peer: str,
         cluster: str,
-        body: bytes,
-        timeout: float,
-        on_done: Callable[[Reply], None] | None = None,
-    ) -> Reply:
-        """Send a request to one live member of `cluster`.
+        handlers: Mapping[type, Callable[[Any], None]],
+        on_up: Callable[[Connection], None],
+        on_lost: Callable[[Connection, str], None],
+    ) -> None:
+        self.peer = peer
+        #: Flushes so far: bytes sent in turn `n` have left once `turn > n`.
+        self.turn = 0
+        #: True from the relay's init until the end of the connection is known.
+        self.up = False
+        #: True once anything was received; whoever watches resets it.
+        self.heard = False
+        self._cluster = cluster
+        self._handlers = handlers
+        self._on_up = on_up
+        self._on_lost = on_lost
+        self._loop = asyncio.get_running_loop()
+        self.opened: asyncio.Future[None] = self._loop.create_future()
+        self._protocol = IrisProtocol(Role.CLIENT)
+        self._transport: asyncio.Transport | None = None
+        self._out: list[bytes] = []
+        #: Bytes that have not been handed to the socket yet.
+        self.waiting = 0
+        self._flush_due = False
+        #: What goes out next is likely to be alone: it is written at once.
+        self._fresh = True
+        self._full = False
+        self._drained: asyncio.Future[None] | None = None
+        #: Done when the connection is gone.
+        self.ended: asyncio.Future[None] = self._loop.create_future()
+        self._closing = False
+        self._stood = False
+        self._reason = ""
+        #: True when what answers will not take this client, now or later.
+        self.refused = False
 
-        Returns a future of the reply. It fails with `AskTimeout` after
-        `timeout` seconds, `RemoteFault` (the member's fault text),
-        `ConnectionLost`, `Overloaded` or `MessageTooLarge`; cancelling it
-        forgets the request. `on_done`: see `AddressTransport.request`. Raises
-        `ValueError` for an empty cluster or body (Iris carries neither) or a
-        timeout that is not positive and finite.
-        """
-        if not (0 < len(cluster) <= LONGEST_NAME and body and 0 < timeout < math.inf):
-            raise complaint(cluster, body, timeout)
-        if (link := self._line.link) is None and self._hold is None:
-            return failed(self._line.lost())
-        if len(body) > self._limits.body:
-            return failed(self._too_large(body))
-        reply = self.requests.open(cluster, body, timeout)
-        if link is not None and not reply.done():
-            self._put(link, reply, timeout)
-        reply.on_done = None if reply.done() else on_done
-        return reply
+    # asyncio.Protocol ---------------------------------------------------------
 
-    def broadcast(self, cluster: str, body: bytes) -> None:
-        """Send to every live member, this one included.
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Introduce ourselves; nothing else is sent until the relay has answered."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=_PIECE)
+        self._transport.write(
+            self._protocol.encode(ClientInit(CLIENT_MAGIC, VERSION, self._cluster))
+        )
 
-        Raises `ConnectionLost` when cut off, `Overloaded`, `MessageTooLarge`,
-        and `ValueError` as `request`.
-        """
-        if not (0 < len(cluster) <= LONGEST_NAME and body):
-            raise complaint(cluster, body, 1.0)
-        self._send(ClientBroadcast(cluster, body), body)
-
-    def publish(self, topic: str, body: bytes) -> None:
-        """Send an event to who listens now. Raises as `broadcast`."""
-        if not (0 < len(topic) <= LONGEST_NAME and body):
-            raise complaint(topic, body, 1.0)
-        self._send(Publish(topic, body), body)
-
-    async def listen(
-        self, topic: str, on_event: Callable[[bytes], None], *, timeout: float = 5.0
-    ) -> Listener:
-        """Call `on_event` with each event of `topic`, until the listener is closed.
-
-        Returns when events are sure to arrive; raises `NotConnected` when that
-        takes longer than `timeout`. Comes back by itself after a reconnect;
-        what is published meanwhile is missed.
-        """
-        check_name(topic)
-        return await self.topics.listen(topic, on_event, timeout)
-
-    async def tunnel(self, cluster: str, timeout: float) -> Tunnel:
-        """Open a tunnel to one live member of `cluster`.
-
-        Raises `TunnelTimeout` when none took it within `timeout` seconds,
-        `ConnectionLost`, `Overloaded` over the limit of tunnels, `ValueError`
-        as `request`.
-        """
-        check_name(cluster)
-        if not 0 < timeout < math.inf:
-            raise complaint(cluster, b"-", timeout)
-        return await self.tunnels.open(cluster, timeout, milliseconds(timeout))
-
-    # Inside: sending --------------------------------------------------------------
-
-    def _put(self, link: Link, reply: Reply, timeout: float) -> None:
-        if link.waiting > self._limits.unsent:
-            self.requests.end(reply, self._backlog(link))
-            return
-        if not link.up:
-            return  # its loss is about to be told: unsent, and so for the next link
+    def data_received(self, data: bytes) -> None:
+        """Hand on the packets that `data` completes, also those before a violation."""
+        self.heard = True
         try:
-            data = _encode_request(reply.id, reply.cluster, reply.body, milliseconds(timeout))
-        except (IrisProtocolError, TypeError) as error:
-            self.requests.end(reply, error)
-            raise ValueError(f"Iris cannot carry this: {error}") from error
-        reply.turn = link.turn
-        link.write(data)
-
-    def _send(self, packet: Packet, body: bytes) -> None:
-        link = self._line.require()
-        if len(body) > self._limits.body:
-            raise self._too_large(body)
-        if link.waiting > self._limits.unsent:
-            raise self._backlog(link)
-        try:
-            link.send(packet)
-        except (IrisProtocolError, TypeError) as error:
-            raise ValueError(f"Iris cannot carry this: {error}") from error
-
-    def _ping(self) -> None:
-        """Make a live relay say something; nobody waits for it."""
-        self._line.say(ClientRequest(self.requests.new_id(), PING, b"ping", 1))
-
-    def _too_large(self, body: bytes) -> MessageTooLarge:
-        return MessageTooLarge(len(body), self._limits.body, limit_of="an Iris message")
-
-    def _backlog(self, link: Link) -> Overloaded:
-        return Overloaded(f"{link.waiting:,} bytes wait for {self._line.peer}; nothing was sent")
-
-    # Inside: links come and go ----------------------------------------------------
-
-    def _make_link(self) -> Link:
-        handlers: PacketHandlers = {
-            RelayReply: self.requests.on_reply,
-            Publish: self.topics.on_event,
-            RelayTunnelInit: self.tunnels.on_init,
-            RelayTunnelConfirm: self.tunnels.on_confirm,
-            TunnelAllow: self.tunnels.on_allow,
-            TunnelTransfer: self.tunnels.on_transfer,
-            RelayTunnelClose: self.tunnels.on_close,
-        }
-        if self.inbox is not None:
-            handlers[RelayRequest] = self.inbox.on_request
-            handlers[RelayBroadcast] = self.inbox.on_broadcast
-        return Link(self._line.peer, self.cluster, handlers, self._up, self._down)
-
-    def _up(self, link: Link) -> None:
-        """A link stands: say again what the relay has to know."""
-        self._line.link = link
-        self._links += 1
-        self._pulse = Pulse(link, self.options.heartbeat, self._clock, self._ping)
-        self._stop_holding()
-        self.topics.connected()
-        now = self._clock.monotonic()
-        for reply in self.requests.unsent():
-            self._put(link, reply, max(0.001, reply.deadline - now))
-        self._tell("iris.connected")
-        if self._handler is not None:
-            try:
-                self._handler.on_joined()
-            except BaseException as error:  # the user's: the link stands all the same
-                seen = exc_info_of(error)
-                logger.exception("on_joined of a member of %r failed", self.cluster, exc_info=seen)
-
-    def _down(self, link: Link, reason: str) -> None:
-        """The link is lost: everybody learns it now."""
-        self._line.link = None
-        self._line.reason = reason
-        self._stop_pulse()
-        unsent, sent = self.requests.unsent(link.turn), self.requests.sent(link.turn)
-        if self._closing is None:  # first of all: who learns of the loss may ask anew at once
-            for reply in unsent:
-                reply.turn = UNSENT
-            self._hold = self._clock.call_later(self.options.hold, self._hold_over)
-        self.requests.cut(sent, "unknown", reason)
-        self.topics.disconnected()
-        self.tunnels.disconnected(self._line.peer, reason)
-        if self.inbox is not None:
-            self.inbox.disconnected()
-        if self._closing is not None:
+            packets = self._protocol.feed_untrusted(data)
+        except IrisProtocolError as error:
+            self._dispatch(cast("list[Packet]", error.decoded))
+            self.refused = not self._stood
+            self.abort(str(error) if self.refused else f"the relay broke the protocol: {error}")
             return
-        self._tell("iris.lost", reason=reason)
-        count = self._reports.note(self._clock.monotonic())
-        if count:
-            text = "connection to %s lost (%s), %d since the last such line; dialling again"
-            logger.warning(text, self._line.peer, reason, count)
-        if self._handler is not None:
-            try:
-                self._handler.on_lost(reason)
-            except BaseException as error:  # as in _up
-                seen = exc_info_of(error)
-                logger.exception("on_lost of a member of %r failed", self.cluster, exc_info=seen)
+        self._fresh = len(packets) == 1  # more are a burst, and so is what they cause
+        self._dispatch(packets)
 
-    def _hold_over(self) -> None:
-        """The relay has not come back soon: nobody waits for it any longer."""
-        self._hold = None
-        self.requests.cut(self.requests.unsent(), "not sent", self._line.reason)
+    def pause_writing(self) -> None:
+        """The socket is full: keep what comes."""
+        self._full = True
 
-    def _stop_holding(self) -> None:
-        if self._hold is not None:
-            self._hold.cancel()
-            self._hold = None
+    def resume_writing(self) -> None:
+        """The socket has room again."""
+        self._full = False
+        self._flush()
 
-    def _stop_pulse(self) -> None:
-        if self._pulse is not None:
-            self._pulse.stop()
-            self._pulse = None
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is gone."""
+        self.up = False
+        reason = self._reason or (str(exc) if exc else "closed by the relay")
+        self._reason = reason
+        if self._drained is not None:
+            self._drained.set_result(None)
+            self._drained = None
+        if not self.opened.done():
+            self.opened.set_exception(NotConnected(self.peer, reason))
+            self.opened.exception()  # whoever waits sees it; nobody has to
+        if not self.ended.done():
+            self.ended.set_result(None)
+        if self._stood:
+            self._on_lost(self, reason)
 
-    def _tell(self, name: str, **fields: object) -> None:
-        if self._events.active:
-            self._events.emit(name, peer=self._line.peer, cluster=self.cluster, **fields)
+    # Sending ------------------------------------------------------------------
 
-    # Inside: the end ----------------------------------------------------------------
-    def _end(self, reason: str) -> None:
-        """Nothing waits, and no timer runs, from now on."""
-        self._line.link = None
-        self._line.reason = reason
-        self._stop_pulse()
-        self._stop_holding()
-        unsent = self.requests.unsent()
-        self.requests.cut(unsent, "not sent", reason)
-        self.requests.cut(self.requests.sent(UNSENT), "unknown", reason)
-        self.requests.stop()
-        self.topics.close()
-        self.tunnels.disconnected(self._line.peer, reason)
-        if self.inbox is not None:
-            self.inbox.stop()
+    def send(self, packet: Packet) -> None:
+        """Write `packet`, within this loop turn unless the socket is full.
+
+        Raises `ConnectionLost` ("not sent") when the connection is not up, and
+        `IrisProtocolError` for a value that has no encoding.
+        """
+        if not self.up:
+            raise ConnectionLost(self.peer, "not sent", self._reason)
+        self.write(self._protocol.encode(packet))
+
+    def write(self, data: bytes) -> None:
+        """Write an encoded packet that changes no state (`WRITERS`), as `send` does.
+
+        Only while the connection is `up`.
+        """
+        self._out.append(data)
+        self.waiting += len(data)
+        if self._fresh:
+            self._fresh = False
+            self._flush()
+        elif not self._flush_due:
+            self._flush_due = True
+            self._loop.call_soon(self._end_turn)
+        elif self.waiting >= _PIECE:
+            self._flush()
+
+    def flush(self) -> None:
+        """Hand everything to the socket now, full or not: before a close."""
+        self._full = False
+        self._flush()
+
+    async def drain(self) -> None:
+        """Wait until the socket takes bytes; return at once when the connection is gone."""
+        if self._full and self.up:
+            if self._drained is None:
+                self._drained = self._loop.create_future()
+            await asyncio.shield(self._drained)
+
+    def _end_turn(self) -> None:
+        self._flush_due = False
+        self._fresh = True
+        self._flush()
+
+    def _flush(self) -> None:
+        transport, out = self._transport, self._out
+        if transport is None or self._full or transport.is_closing():
+            return
+        if out:
+            data = out[0] if len(out) == 1 else b"".join(out)
+            out.clear()
+            self.waiting = 0
+            self.turn += 1
+            transport.write(data)
+        if self._drained is not None and not self._full:
+            self._drained.set_result(None)
+            self._drained = None
+
+    # Ending -------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Send what waits and then close: the relay finishes what is pending and hangs up."""
+        if self.up and not self._closing:
+            self._closing = True
+            self._reason = "closed by this side"
+            self.send(ClientClose())
+            self.flush()
+
+    def abort(self, reason: str) -> None:
+        """Drop the connection now; what waits is not sent."""
+        self.up = False
+        self._reason = self._reason or reason
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _dispatch(self, packets: list[Packet]) -> None:
+        handlers = self._handlers
+        for packet in packets:
+            handler = handlers.get(packet.__class__)
+            if handler is not None:
+                handler(packet)
+            else:
+                self._control(packet)
+
+    def _control(self, packet: Packet) -> None:
+        """Init, deny and close; anything else has no meaning on this connection."""
+        if isinstance(packet, RelayInit):
+            self.up = self._stood = True
+            if not self.opened.done():
+                self.opened.set_result(None)
+            self._on_up(self)
+        elif isinstance(packet, Deny):
+            self.refused = True
+            self.abort(f"the relay refuses this client: {packet.reason}")
+        elif isinstance(packet, RelayClose):
+            self.up = False
+            self._reason = self._reason or packet.reason or "closed by the relay"
+            if self._transport is not None:
+                self._transport.close()
+        else:
+            logger.warning("%s sent a packet for no one here: %s", self.peer, type(packet).__name__)

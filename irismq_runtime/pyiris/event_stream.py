@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from actors.clock import Clock
-    from irismq_runtime.pyiris.connection import Connection
+    from irismq_runtime.pyiris.managed_connection import ManagedConnection
     from irismq_runtime.pyiris.topics import Listener
 
 __all__ = ["EventStream"]
@@ -34,7 +34,7 @@ class EventStream:
     published meanwhile is missed) and ends when it is closed.
     """
 
-    def __init__(self, connection: Connection, topic: str, clock: Clock) -> None:
+    def __init__(self, connection: ManagedConnection, topic: str, clock: Clock) -> None:
         self.topic = topic
         self._connection = connection
         self._clock = clock

@@ -3,7 +3,7 @@
 A request holds its place in the limits from its arrival until it is answered or
 its caller has given up; over the limits it is answered at once with the fault
 "overloaded", and while the member leaves, with "leaving": either way the caller
-learns that nothing was done. Answers are given once, in time, and on the link
+learns that nothing was done. Answers are given once, in time, and on the connection
 the request came by; anything else is counted, not sent.
 """
 
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from actors.clock import Clock
     from irismq_runtime.ports import MemberHandler
     from irismq_runtime.protocols.iris.packets import RelayBroadcast, RelayRequest
+    from irismq_runtime.pyiris.connection import Connection
+    from irismq_runtime.pyiris.current_connection import CurrentConnection
     from irismq_runtime.pyiris.limits import Limits
-    from irismq_runtime.pyiris.line import Line
-    from irismq_runtime.pyiris.link import Link
 
 __all__ = ["Inbox", "Request"]
 
@@ -48,9 +48,11 @@ _LONGEST_FAULT: Final = 64 * 1024
 class Request:
     """A request in hand (`ports.InboundRequest`). Loop thread only."""
 
-    __slots__ = ("_bucket", "_id", "_inbox", "_key", "_link", "body", "deadline", "timeout")
+    __slots__ = ("_bucket", "_connection", "_id", "_inbox", "_key", "body", "deadline", "timeout")
 
-    def __init__(self, inbox: Inbox, link: Link, key: int, packet: RelayRequest) -> None:
+    def __init__(
+        self, inbox: Inbox, connection: Connection, key: int, packet: RelayRequest
+    ) -> None:
         self._id = packet.id
         self.body = packet.body
         #: Seconds left until the caller gives up, at the time of arrival.
@@ -58,7 +60,7 @@ class Request:
         #: The same moment on the connection's clock.
         self.deadline: float = inbox.clock.monotonic() + self.timeout
         self._key = key
-        self._link = link
+        self._connection = connection
         self._inbox: Inbox | None = inbox
         self._bucket: set[int] = inbox.expiry.add(key, self.deadline)
 
@@ -92,7 +94,9 @@ class Request:
 class Inbox:
     """The requests and broadcasts of one member. Loop thread only."""
 
-    def __init__(self, line: Line, limits: Limits, clock: Clock, handler: MemberHandler) -> None:
+    def __init__(
+        self, current: CurrentConnection, limits: Limits, clock: Clock, handler: MemberHandler
+    ) -> None:
         self.requests = Meter(limits.requests)
         self.largest = limits.body
         #: True once the member is about to leave: new requests are refused.
@@ -101,14 +105,14 @@ class Inbox:
         self.turned_away = 0
         #: Requests whose caller gave up before they were answered.
         self.expired = 0
-        #: Answers that were given too late, or on a link that is gone.
+        #: Answers that were given too late, or on a connection that is gone.
         self.too_late = 0
         #: Called when the last request in hand is done with.
         self.on_empty: Callable[[], None] | None = None
         self.clock = clock
         #: When the callers give up.
         self.expiry = Expiry(clock, self._expire)
-        self._line = line
+        self._current = current
         self._handler = handler
         self._in_hand: dict[int, Request] = {}
         self._next_key = 0
@@ -120,18 +124,18 @@ class Inbox:
 
     def on_request(self, packet: RelayRequest) -> None:
         """A request has come."""
-        link = self._line.link or self._line.require()
+        connection = self._current.connection or self._current.require()
         if self.leaving:
             self.turned_away += 1
-            link.send(ClientReply(packet.id, None, LEAVING))
+            connection.send(ClientReply(packet.id, None, LEAVING))
             return
         if not self.requests.take(len(packet.body)):
-            link.send(ClientReply(packet.id, None, OVERLOADED))
+            connection.send(ClientReply(packet.id, None, OVERLOADED))
             self._report_overload()
             return
         key = self._next_key
         self._next_key = key + 1
-        request = self._in_hand[key] = Request(self, link, key, packet)
+        request = self._in_hand[key] = Request(self, connection, key, packet)
         try:
             self._handler.on_request(request)
         except BaseException as error:  # the user's: it must not end the connection for all others
@@ -150,17 +154,17 @@ class Inbox:
 
     def answer(self, request: Request, reply: bytes) -> bool:
         """Send the answer to a request in hand, encoded."""
-        link = request._link  # noqa: SLF001  # one thing in two classes
+        connection = request._connection  # noqa: SLF001  # one thing in two classes
         in_time = self.clock.monotonic() < request.deadline
         self._release(request)
-        if not (in_time and link.up):
+        if not (in_time and connection.up):
             self.too_late += 1
             return False
-        link.write(reply)
+        connection.write(reply)
         return True
 
     def disconnected(self) -> None:
-        """The link is gone: nothing in hand can be answered any more."""
+        """The connection is gone: nothing in hand can be answered any more."""
         for request in list(self._in_hand.values()):
             self._release(request)
 

@@ -37,9 +37,9 @@ class Options:
     #: How long the first connect may take, retries included. A single attempt,
     #: now and later, gets as long, but no more than 3 s.
     connect_timeout: float = 3.0
-    #: After a loss, how long requests that were not sent wait for the next link.
+    #: After a loss, how long requests that were not sent wait for the next connection.
     hold: float = 1.0
-    #: A link from which nothing came for this long is asked for a sign of life,
+    #: A connection from which nothing came for this long is asked for a sign of life,
     #: and dropped when it gives none for as long again.
     heartbeat: float = 5.0
     #: How long a topic stays subscribed after its last listener.

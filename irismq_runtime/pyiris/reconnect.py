@@ -1,4 +1,4 @@
-"""When to dial again: exponential, with jitter, forgetting only a link that held.
+"""When to dial again: exponential, with jitter, forgetting only a connection that held.
 
 A pure decision: `Backoff` is the policy, `Attempts` the state, the random
 number and the time are arguments. A relay that accepts and drops at once does
@@ -26,7 +26,7 @@ class Backoff:
     """Delay before attempt k (from 0): min(longest, first * factor**k), spread.
 
     The delay is drawn evenly from [(1 - jitter) * d, d]. `stable` is how long a
-    link must have stood before the next loss starts again at k = 0. Seconds.
+    connection must have stood before the next loss starts again at k = 0. Seconds.
     Raises `ValueError` when that leaves no positive delay.
     """
 
@@ -65,13 +65,13 @@ _RULES: Final[Mapping[str, Rule]] = {
 
 @dataclass(frozen=True, slots=True)
 class Attempts:
-    """How often dialling, or a link that did not hold, has failed in a row."""
+    """How often dialling, or a connection that did not hold, has failed in a row."""
 
     policy: Backoff
     failed: int = 0
 
     def after_loss(self, stood: float) -> Attempts:
-        """The state after a link that stood for `stood` seconds (0: it never did)."""
+        """The state after a connection that stood for `stood` seconds (0: it never did)."""
         if stood >= self.policy.stable:
             return replace(self, failed=0)
         return self

@@ -1,13 +1,13 @@
 """Requests that this side has made: who waits, until when, and what became of them.
 
-An id is used once in the life of a connection, over all its links, so an
+An id is used once in the life of a connection, over all its connections, so an
 answer can only ever be taken for the request it belongs to. A request ends in
 exactly one way: answered, refused by a fault, timed out (by the relay's word or
 by our own clock, whichever comes first), cut off, or forgotten because its
 caller was cancelled. What is said of it afterwards is counted, and named in
 the log when it is a real answer.
 
-Bookkeeping only: connection.py puts the packets on the wire.
+Bookkeeping only: managed_connection.py puts the packets on the wire.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = ["UNSENT", "Reply", "Requests", "failed"]
 
 logger = logging.getLogger(__name__)
 
-#: `Reply.turn` of a request that has not been handed to a link.
+#: `Reply.turn` of a request that has not been handed to a connection.
 UNSENT: Final = sys.maxsize
 
 #: Ended requests that are remembered to name a late answer.

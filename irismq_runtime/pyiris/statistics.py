@@ -33,5 +33,5 @@ class Statistics:
     tunnels: int
     tunnels_declined: int
     tunnels_orphaned: int
-    #: Links that stood, the present one included.
-    links: int
+    #: TCP connections that stood, the present one included.
+    connections: int

@@ -128,7 +128,7 @@ class Subscriptions:
         return []
 
     def connected(self) -> list[Action]:
-        """A new link stands, on which the relay knows no topic of ours."""
+        """A new connection stands, on which the relay knows no topic of ours."""
         self.up = True
         return [
             action
@@ -137,7 +137,7 @@ class Subscriptions:
         ]
 
     def disconnected(self) -> None:
-        """The link is gone, and every subscription with it."""
+        """The connection is gone, and every subscription with it."""
         self.up = False
         for name, state in list(self._topics.items()):
             self._enter(state, Step.OFF)

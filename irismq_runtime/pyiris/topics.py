@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from actors.clock import Clock, TimerHandle
     from irismq_runtime.protocols.iris.packets import Publish
-    from irismq_runtime.pyiris.line import Line
+    from irismq_runtime.pyiris.current_connection import CurrentConnection
     from irismq_runtime.pyiris.subscriptions import Action
 
 __all__ = ["Listener", "Topics"]
@@ -55,10 +55,12 @@ class Listener:
 class Topics:
     """Listeners by topic, and the timers that the subscriptions ask for."""
 
-    def __init__(self, line: Line, clock: Clock, subscriptions: Subscriptions) -> None:
+    def __init__(
+        self, current: CurrentConnection, clock: Clock, subscriptions: Subscriptions
+    ) -> None:
         #: Events of topics to which nobody listens any more.
         self.unheard = 0
-        self._line = line
+        self._current = current
         self._clock = clock
         self._subscriptions = subscriptions
         self._listeners: dict[str, list[Listener]] = {}
@@ -116,11 +118,11 @@ class Topics:
                 logger.exception("a listener of the topic %r failed", event.topic, exc_info=seen)
 
     def connected(self) -> None:
-        """A new link stands: subscribe to everything again."""
+        """A new connection stands: subscribe to everything again."""
         self._carry_out(self._subscriptions.connected())
 
     def disconnected(self) -> None:
-        """The link is gone; listeners stay."""
+        """The connection is gone; listeners stay."""
         self._stop_timers()
         self._subscriptions.disconnected()
 
@@ -135,9 +137,9 @@ class Topics:
         for action in actions:
             match action:
                 case SendSubscribe(topic):
-                    self._line.say(Subscribe(topic))
+                    self._current.send_if_up(Subscribe(topic))
                 case SendUnsubscribe(topic):
-                    self._line.say(Unsubscribe(topic))
+                    self._current.send_if_up(Unsubscribe(topic))
                 case StartTimer(topic, delay, step):
                     self._start_timer(topic, delay, step)
                 case Ready(topic):
@@ -162,4 +164,4 @@ class Topics:
 
     def _too_late(self, ready: asyncio.Future[None]) -> None:
         if not ready.done():
-            ready.set_exception(NotConnected(self._line.peer, self._line.reason))
+            ready.set_exception(NotConnected(self._current.peer, self._current.reason))

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from actors.clock import Clock, TimerHandle
     from irismq_runtime.errors import ConnectionLost
     from irismq_runtime.protocols.iris.packets import Packet
-    from irismq_runtime.pyiris.link import Link
+    from irismq_runtime.pyiris.connection import Connection
     from irismq_runtime.pyiris.tunnel_memory import TunnelWindow
 
 __all__ = ["Tunnel"]
@@ -50,7 +50,7 @@ _OURS: Final = "closed by this side"
 
 
 class Tunnel:
-    """This end of a tunnel. Made by `Connection.tunnel` or by accepting one.
+    """This end of a tunnel. Made by `ManagedConnection.tunnel` or by accepting one.
 
     `buffer`: bytes of the longest message. `window`: what it may hold; as much as
     `buffer` when there is none given.
@@ -62,7 +62,7 @@ class Tunnel:
     def __init__(
         self,
         tunnel_id: int,
-        link: Link,
+        connection: Connection,
         *,
         chunk_limit: int,
         buffer: int,
@@ -71,7 +71,7 @@ class Tunnel:
         window: TunnelWindow | None = None,
     ) -> None:
         self.id = tunnel_id
-        self._link = link
+        self._connection = connection
         self._clock = clock
         self._on_end = on_end
         self._buffer = buffer
@@ -90,7 +90,7 @@ class Tunnel:
         self._refused: Overloaded | None = None
         self._closing = self._close_sent = False
         if self._held.size:
-            link.send(TunnelAllow(tunnel_id, self._held.size))
+            connection.send(TunnelAllow(tunnel_id, self._held.size))
 
     def __del__(self) -> None:
         # One that the other end has closed keeps what was not read, as long as it lives.
@@ -118,7 +118,7 @@ class Tunnel:
         while self._pulled < mark:
             await self._change()
             self._check_open()
-        await self._link.drain()
+        await self._connection.drain()
 
     async def receive(self) -> bytes:
         """The next message.
@@ -250,9 +250,9 @@ class Tunnel:
             say(TunnelTransfer(tunnel_id, size, chunk))
 
     def _say(self, packet: Packet) -> None:
-        """Send, unless the link is about to be told lost, and this tunnel with it."""
-        if self._link.up:
-            self._link.send(packet)
+        """Send, unless the connection is about to be told lost, and this tunnel with it."""
+        if self._connection.up:
+            self._connection.send(packet)
 
     def _has_room_untrusted(self, size: int) -> bool:
         """Whether a message of the size that its first chunk declares can be kept."""

@@ -38,9 +38,9 @@ if TYPE_CHECKING:
         TunnelAllow,
         TunnelTransfer,
     )
+    from irismq_runtime.pyiris.connection import Connection
+    from irismq_runtime.pyiris.current_connection import CurrentConnection
     from irismq_runtime.pyiris.limits import Limits
-    from irismq_runtime.pyiris.line import Line
-    from irismq_runtime.pyiris.link import Link
 
 __all__ = ["Offer", "Tunnels"]
 
@@ -71,19 +71,27 @@ class _Opening:
 class Offer:
     """A tunnel that somebody asks this member for (`ports.InboundTunnel`)."""
 
-    __slots__ = ("_chunk_limit", "_init_id", "_link", "_settled", "_timer", "_tunnels", "_window")
+    __slots__ = (
+        "_chunk_limit",
+        "_connection",
+        "_init_id",
+        "_settled",
+        "_timer",
+        "_tunnels",
+        "_window",
+    )
 
     def __init__(
         self,
         tunnels: Tunnels,
-        link: Link,
+        connection: Connection,
         init: RelayTunnelInit,
         clock: Clock,
         window: TunnelWindow | None,
     ) -> None:
         self._window = window
         self._tunnels = tunnels
-        self._link = link
+        self._connection = connection
         self._init_id = init.init_id
         self._chunk_limit = init.chunk_limit
         self._settled = False
@@ -94,13 +102,13 @@ class Offer:
 
         Raises `TunnelClosed` when it is too late, or the connection is gone.
         """
-        if self._settled or not self._link.up:
-            raise TunnelClosed("not accepted in time" if self._link.up else "connection lost")
+        if self._settled or not self._connection.up:
+            raise TunnelClosed("not accepted in time" if self._connection.up else "connection lost")
         return self._confirm()
 
     def decline(self) -> None:
         """Let the caller know that there will be no tunnel: confirmed, then closed."""
-        if not self._settled and self._link.up:
+        if not self._settled and self._connection.up:
             self._tunnels.declined += 1
             self._confirm().begin_close()
         self.drop()
@@ -117,7 +125,7 @@ class Offer:
     def _confirm(self) -> Tunnel:
         window, self._window = self._window, None
         self.drop()
-        return self._tunnels.confirm(self._link, self._init_id, self._chunk_limit, window)
+        return self._tunnels.confirm(self._connection, self._init_id, self._chunk_limit, window)
 
 
 class Tunnels:
@@ -129,7 +137,7 @@ class Tunnels:
 
     def __init__(
         self,
-        line: Line,
+        current: CurrentConnection,
         limits: Limits,
         clock: Clock,
         take: Callable[[Offer], None] | None,
@@ -141,7 +149,7 @@ class Tunnels:
         #: Confirmations whose caller had gone; each was closed again.
         self.orphans = 0
         self.offers: set[Offer] = set()
-        self._line = line
+        self._current = current
         self._limits = limits
         self._clock = clock
         self._take = take
@@ -155,10 +163,10 @@ class Tunnels:
         return len(self._open) + len(self._opening) + len(self.offers)
 
     async def open(self, cluster: str, timeout: float, timeout_ms: int) -> Tunnel:
-        """Ask for a tunnel. See `Connection.tunnel`."""
+        """Ask for a tunnel. See `ManagedConnection.tunnel`."""
         if len(self) >= self._limits.tunnels:
             raise Overloaded(f"{len(self)} tunnels are open on this connection already")
-        link = self._line.require()
+        connection = self._current.require()
         window = self._memory.open()
         if window is None:
             raise Overloaded(
@@ -170,7 +178,7 @@ class Tunnels:
         self._opening[tunnel_id] = opening
         late = self._clock.call_later(timeout, opening.fail, TunnelTimeout(cluster, timeout))
         try:
-            link.send(ClientTunnelInit(tunnel_id, cluster, timeout_ms))
+            connection.send(ClientTunnelInit(tunnel_id, cluster, timeout_ms))
             return await opening.made
         except asyncio.CancelledError:
             if opening.made.done() and not opening.made.cancelled():
@@ -184,12 +192,12 @@ class Tunnels:
                 opening.window.close()
 
     def confirm(
-        self, link: Link, init_id: int, chunk_limit: int, window: TunnelWindow | None
+        self, connection: Connection, init_id: int, chunk_limit: int, window: TunnelWindow | None
     ) -> Tunnel:
         """Take an offer; without a window only to be closed."""
         tunnel_id = self._new_id()
-        link.send(ClientTunnelConfirm(init_id, tunnel_id))
-        return self._made(tunnel_id, link, chunk_limit, window)
+        connection.send(ClientTunnelConfirm(init_id, tunnel_id))
+        return self._made(tunnel_id, connection, chunk_limit, window)
 
     # Packets --------------------------------------------------------------------
 
@@ -197,7 +205,7 @@ class Tunnels:
         """Somebody asks this member for a tunnel."""
         full = len(self) >= self._limits.tunnels
         window = None if full else self._memory.open()
-        offer = Offer(self, self._line.require(), init, self._clock, window)
+        offer = Offer(self, self._current.require(), init, self._clock, window)
         self.offers.add(offer)
         if window is None or self._take is None or self._closing:
             offer.decline()
@@ -215,13 +223,13 @@ class Tunnels:
         if opening is None or opening.made.done():
             if not confirm.timeout:
                 self.orphans += 1
-                self._line.say(ClientTunnelClose(confirm.tunnel_id))
+                self._current.send_if_up(ClientTunnelClose(confirm.tunnel_id))
         elif confirm.timeout or not confirm.chunk_limit:
             opening.fail(TunnelTimeout(opening.cluster, opening.timeout))
         else:
-            link = self._line.require()
+            connection = self._current.require()
             window, opening.window = opening.window, None
-            tunnel = self._made(confirm.tunnel_id, link, confirm.chunk_limit, window)
+            tunnel = self._made(confirm.tunnel_id, connection, confirm.chunk_limit, window)
             if opening.granted:
                 tunnel.on_allow(opening.granted)
             opening.made.set_result(tunnel)
@@ -251,7 +259,7 @@ class Tunnels:
     # The connection -------------------------------------------------------------
 
     def disconnected(self, peer: str, reason: str) -> None:
-        """The link is gone, and every tunnel with it."""
+        """The connection is gone, and every tunnel with it."""
         for offer in list(self.offers):
             offer.drop()
         openings, self._opening = self._opening, {}
@@ -274,11 +282,11 @@ class Tunnels:
         return self._next_id
 
     def _made(
-        self, tunnel_id: int, link: Link, chunk_limit: int, window: TunnelWindow | None
+        self, tunnel_id: int, connection: Connection, chunk_limit: int, window: TunnelWindow | None
     ) -> Tunnel:
         tunnel = self._open[tunnel_id] = Tunnel(
             tunnel_id,
-            link,
+            connection,
             chunk_limit=chunk_limit,
             buffer=min(self._limits.tunnel, self._limits.tunnel_message),
             clock=self._clock,

@@ -17,7 +17,7 @@ from irismq_runtime import ConnectionLost, Node, TunnelClosed, TunnelTimeout, li
 from irismq_runtime.mailbox import NsqMailbox
 from irismq_runtime.protocols.iris.packets import ClientRequest, ClientTunnelInit, RelayReply
 from irismq_runtime.pyiris import IrisAddresses, Options
-from irismq_runtime.pyiris.keeper import tcp_dialler
+from irismq_runtime.pyiris.connector import tcp_dialler
 from supervisors import Supervisor, child
 from tests.integration.asking import ON_RELAYS, Do, Holder, outcome, seen
 from tests.integration.processes import running

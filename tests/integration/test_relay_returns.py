@@ -17,7 +17,7 @@ from irismq_runtime.mailbox import NsqMailbox
 from irismq_runtime.messaging import PRESENCE_CLUSTER, private_cluster
 from irismq_runtime.node import lookout
 from irismq_runtime.pyiris import IrisAddresses, Options
-from irismq_runtime.pyiris.keeper import tcp_dialler
+from irismq_runtime.pyiris.connector import tcp_dialler
 from irismq_runtime.refs import PeerRef
 from supervisors import Supervisor, child
 from tests.integration.asking import ON_RELAYS, Do, Holder, outcome

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from actors.testing import ManualClock
-from irismq_runtime.pyiris import Connection, Options
+from irismq_runtime.pyiris import ManagedConnection, Options
 from tests.pyiris.scripted import ScriptedRelay, ends, turns
 
 if TYPE_CHECKING:
@@ -59,12 +59,12 @@ def handler() -> Members:
 @pytest.fixture
 async def connect(relay: ScriptedRelay, clock: ManualClock) -> AsyncIterator[Callable[..., Any]]:
     """Make started connections to the scripted relay; they are closed at the end."""
-    made: list[Connection] = []
+    made: list[ManagedConnection] = []
 
     async def make(
         cluster: str = "", handler: MemberHandler | None = None, **options: Any
-    ) -> Connection:
-        connection = Connection(
+    ) -> ManagedConnection:
+        connection = ManagedConnection(
             cluster=cluster,
             handler=handler,
             options=Options(**options),

@@ -260,3 +260,10 @@ async def test_handlers_that_fail_are_reported_and_nothing_ends(
     lines = [r.getMessage() for r in caplog.records]
     assert sum("in a broadcast" in line for line in lines) == 2
     assert sum("in a tunnel" in line for line in lines) == 1
+
+
+def test_the_old_name_of_a_managed_connection_says_the_new_one() -> None:
+    with pytest.warns(DeprecationWarning, match="pyiris.ManagedConnection"):
+        assert pyiris.Connection is pyiris.ManagedConnection
+    with pytest.raises(AttributeError, match="Conection"):
+        _ = pyiris.Conection  # type: ignore[attr-defined]  # it is the point

@@ -69,7 +69,7 @@ async def test_an_answer_does_not_go_out_on_another_link(
     assert len(member.inbox) == 0
     clock.advance(0.2)
     wire = await relay.next_wire(2)
-    assert not handler.requests[0].reply(b"for the old link")
+    assert not handler.requests[0].reply(b"for the old connection")
     await turns()
     assert wire.of(ClientReply) == []
 

@@ -15,10 +15,10 @@ from irismq_runtime.errors import ConnectionLost, RemoteFault, TunnelClosed, Tun
 from irismq_runtime.pyiris import (
     Allowance,
     Backoff,
-    Connection,
     Handler,
     IrisAddresses,
     Limits,
+    ManagedConnection,
     Options,
 )
 from tests.contracts.address_support import Collected, Echo
@@ -334,7 +334,7 @@ async def test_whatever_a_handler_raises_is_an_answer(
 
 async def test_short_lived_callers_leave_nothing_at_the_member() -> None:
     # What other tests of this process left is theirs.
-    before = sum(isinstance(each, Connection) for each in gc.get_objects())
+    before = sum(isinstance(each, ManagedConnection) for each in gc.get_objects())
     async with iris_relay("embedded") as server:
         cluster = unique("svc")
 
@@ -346,7 +346,7 @@ async def test_short_lived_callers_leave_nothing_at_the_member() -> None:
                 async with pyiris.connect(server.host, server.port) as iris:
                     assert await iris.request(cluster, b"x", timeout=SOON) == b"x"
             gc.collect()
-            left = [each for each in gc.get_objects() if isinstance(each, Connection)]
+            left = [each for each in gc.get_objects() if isinstance(each, ManagedConnection)]
             assert len(left) <= before + 3
             statistics = service.statistics()
             assert statistics.in_hand == statistics.pending == statistics.tunnels == 0

@@ -148,7 +148,7 @@ async def test_ids_do_not_start_again_after_a_reconnect(
     wire = await relay.next_wire(2)
     fresh = iris.request("c", b"y", 5.0)
     new = await wire.next(ClientRequest)
-    wire.send(RelayReply(old.id, False, b"of the old link", None))
+    wire.send(RelayReply(old.id, False, b"of the old connection", None))
     assert not fresh.done()
     assert iris.requests.unwanted == 1
     wire.send(RelayReply(new.id, False, b"right", None))
@@ -327,7 +327,7 @@ async def test_an_error_that_nobody_awaits_does_not_warn(
 async def test_who_learns_of_a_loss_may_ask_anew_at_once(
     connect: Any, relay: ScriptedRelay, clock: ManualClock
 ) -> None:
-    """It is told while the link is being taken down, and its new request waits for the next."""
+    """It is told while the connection goes, and its new request waits for the next one."""
     iris = await connect()
     again: list[asyncio.Future[bytes]] = []
     iris.request("c", b"first", 5.0, lambda _: again.append(iris.request("c", b"anew", 5.0)))

@@ -199,7 +199,7 @@ OPS = st.sampled_from(["listen", "leave", "fire", "up", "down"])
 
 @given(st.lists(st.tuples(OPS, st.sampled_from("ab")), max_size=60))
 def test_what_the_relay_sees_is_always_lawful(script: list[tuple[str, str]]) -> None:
-    """Subscribe and unsubscribe alternate, with a settled pause between, on every link."""
+    """Subscribe and unsubscribe alternate, with a settled pause between, on every connection."""
     relay = WatchedRelay()
     for op, topic in script:
         relay.do(op, topic)

@@ -347,13 +347,13 @@ def test_no_window_no_chunk_limit_and_no_message_deadlocks(
         ends_of = [
             Tunnel(
                 1,
-                link,  # type: ignore[arg-type]  # stands in for a Link
+                connection,  # type: ignore[arg-type]  # stands in for a Connection
                 chunk_limit=chunk_limit,
                 buffer=window,
                 clock=clock,
                 on_end=lambda _: None,
             )
-            for link in (here, there)
+            for connection in (here, there)
         ]
         here.peer, there.peer = ends_of[1], ends_of[0]
 

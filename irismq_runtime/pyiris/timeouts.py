@@ -1,4 +1,4 @@
-"""Waiting for a future no longer than a given clock says, without harming it."""
+"""Timeouts by a given clock: wait for a future, or sleep, without cancelling anything."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from actors.clock import Clock
 
-__all__ = ["done_within", "pause"]
+__all__ = ["done_within", "sleep"]
 
 
 async def done_within(future: asyncio.Future[Any], seconds: float, clock: Clock) -> bool:
@@ -31,6 +31,6 @@ async def done_within(future: asyncio.Future[Any], seconds: float, clock: Clock)
     return future.done()
 
 
-async def pause(seconds: float, clock: Clock) -> None:
-    """Wait for `seconds`."""
+async def sleep(seconds: float, clock: Clock) -> None:
+    """Wait for `seconds`, by `clock`."""
     await done_within(asyncio.get_running_loop().create_future(), seconds, clock)

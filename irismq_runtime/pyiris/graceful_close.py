@@ -1,4 +1,4 @@
-"""How a connection says goodbye while its link stands.
+"""How a managed connection closes without losing what is under way.
 
 A relay answers a close at once, forgets what a member says after it, and reads
 the packets of one connection in no order. So: refuse what is new, let what is
@@ -13,16 +13,16 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from irismq_runtime.protocols.iris.packets import ClientRequest
-from irismq_runtime.pyiris.waiting import done_within
+from irismq_runtime.pyiris.timeouts import done_within
 
 if TYPE_CHECKING:
     from actors.clock import Clock
+    from irismq_runtime.pyiris.current_connection import CurrentConnection
     from irismq_runtime.pyiris.inbox import Inbox
-    from irismq_runtime.pyiris.line import Line
     from irismq_runtime.pyiris.requests import Requests
     from irismq_runtime.pyiris.tunnels import Tunnels
 
-__all__ = ["PING", "say_goodbye"]
+__all__ = ["PING", "close_gracefully"]
 
 #: A cluster of which nobody is a member: a request to it, with the shortest
 #: timeout, is answered "timeout" by any live relay, and so serves as a ping.
@@ -36,8 +36,8 @@ _PATIENCE: Final = 1.0
 _ROUNDS: Final = 200
 
 
-async def say_goodbye(
-    line: Line,
+async def close_gracefully(
+    current: CurrentConnection,
     requests: Requests,
     inbox: Inbox | None,
     tunnels: Tunnels,
@@ -45,20 +45,20 @@ async def say_goodbye(
     clock: Clock,
     drain: float,
 ) -> None:
-    """Finish what is under way, each part within `drain` seconds, and close the link."""
+    """Finish what is under way, each part within `drain` seconds, and close the connection."""
     if inbox is not None:
         inbox.leaving = True
     await _answered(requests, inbox, clock, drain)
     closing = asyncio.ensure_future(tunnels.close())
     await done_within(closing, drain, clock)
     closing.cancel()
-    await _quiet(line, requests, inbox, clock)
-    link = line.link
-    if link is not None:
-        link.say_goodbye()
-        if not await done_within(link.ended, _PATIENCE, clock):
-            link.abort("closed by this side")
-            await link.ended
+    await _quiet(current, requests, inbox, clock)
+    connection = current.connection
+    if connection is not None:
+        connection.close()
+        if not await done_within(connection.ended, _PATIENCE, clock):
+            connection.abort("closed by this side")
+            await connection.ended
 
 
 async def _answered(requests: Requests, inbox: Inbox | None, clock: Clock, seconds: float) -> None:
@@ -76,22 +76,24 @@ async def _answered(requests: Requests, inbox: Inbox | None, clock: Clock, secon
     await done_within(done, seconds, clock)
 
 
-async def _quiet(line: Line, requests: Requests, inbox: Inbox | None, clock: Clock) -> None:
+async def _quiet(
+    current: CurrentConnection, requests: Requests, inbox: Inbox | None, clock: Clock
+) -> None:
     """Make round trips until no more requests come, as far as that can be awaited."""
     for _ in range(_ROUNDS):
         before = 0 if inbox is None else inbox.turned_away
-        await _round_trip(line, requests, clock)
+        await _round_trip(current, requests, clock)
         if inbox is None or inbox.turned_away == before:
             return
 
 
-async def _round_trip(line: Line, requests: Requests, clock: Clock) -> None:
+async def _round_trip(current: CurrentConnection, requests: Requests, clock: Clock) -> None:
     """Wait until the relay has answered something sent after everything else."""
-    link = line.link
-    if link is None:
+    connection = current.connection
+    if connection is None:
         return
     reply = requests.open(PING, b"ping", _PATIENCE)
     if not reply.done():
-        reply.turn = link.turn
-        link.send(ClientRequest(reply.id, PING, b"ping", 1))
+        reply.turn = connection.turn
+        connection.send(ClientRequest(reply.id, PING, b"ping", 1))
         await done_within(reply, _PATIENCE, clock)

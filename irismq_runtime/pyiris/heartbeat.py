@@ -1,8 +1,8 @@
-"""Notices a relay that is there but says nothing.
+"""The heartbeat of a connection: notices a relay that is there but says nothing.
 
 At each beat: if anything came since the last one, all is well; if not, the
 relay is asked for a sign of life; if that brought nothing by the next beat, the
-link is dead. A busy link is never asked. Two silent beats in a row are needed,
+connection is dead. A busy connection is never asked. Two silent beats in a row are needed,
 so a loop that was blocked for long does not blame the relay.
 """
 
@@ -14,16 +14,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actors.clock import Clock, TimerHandle
-    from irismq_runtime.pyiris.link import Link
+    from irismq_runtime.pyiris.connection import Connection
 
-__all__ = ["Pulse"]
+__all__ = ["Heartbeat"]
 
 
-class Pulse:
-    """Watches one link; `ping` must make a live relay send something."""
+class Heartbeat:
+    """Watches one connection; `ping` must make a live relay send something."""
 
-    def __init__(self, link: Link, interval: float, clock: Clock, ping: Callable[[], None]) -> None:
-        self._link = link
+    def __init__(
+        self, connection: Connection, interval: float, clock: Clock, ping: Callable[[], None]
+    ) -> None:
+        self._connection = connection
         self._interval = interval
         self._clock = clock
         self._ping = ping
@@ -35,10 +37,10 @@ class Pulse:
         self._timer.cancel()
 
     def _beat(self) -> None:
-        if self._link.heard:
-            self._link.heard = self._asked = False
+        if self._connection.heard:
+            self._connection.heard = self._asked = False
         elif self._asked:
-            self._link.abort(f"the relay said nothing for {2 * self._interval:g} s")
+            self._connection.abort(f"the relay said nothing for {2 * self._interval:g} s")
             return
         else:
             self._asked = True

@@ -27,7 +27,7 @@ from irismq_runtime.protocols.iris.packets import (
     RelayTunnelConfirm,
     Subscribe,
 )
-from irismq_runtime.pyiris import Connection, IrisAddresses, Options
+from irismq_runtime.pyiris import IrisAddresses, ManagedConnection, Options
 from tests.pyiris.conftest import Members
 from tests.pyiris.scripted import ends, turns
 
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from tests.pyiris.scripted import ScriptedRelay
 
 
-def unstarted(relay: ScriptedRelay, clock: ManualClock, **options: Any) -> Connection:
-    return Connection(
+def unstarted(relay: ScriptedRelay, clock: ManualClock, **options: Any) -> ManagedConnection:
+    return ManagedConnection(
         options=Options(**options), clock=clock, rng=random.Random(1), dial=relay.dial
     )
 
@@ -100,7 +100,7 @@ async def test_a_dial_that_hangs_is_given_up(relay: ScriptedRelay, clock: Manual
         finally:
             cancelled.append(factory)
 
-    iris = Connection(
+    iris = ManagedConnection(
         options=Options(connect_timeout=1.0), clock=clock, rng=random.Random(1), dial=hang
     )
     with pytest.raises(NotConnected, match="no answer within 1 s"):
@@ -108,7 +108,7 @@ async def test_a_dial_that_hangs_is_given_up(relay: ScriptedRelay, clock: Manual
     assert began
     assert len(began) == len(cancelled)
     assert clock.pending == 0
-    patient = Connection(
+    patient = ManagedConnection(
         options=Options(connect_timeout=10.0), clock=clock, rng=random.Random(1), dial=hang
     )
     began.clear()
@@ -194,14 +194,14 @@ async def test_reconnects_grow_apart_and_a_link_that_does_not_hold_resets_nothin
             await turns()
         dialled.append(clock.monotonic() - before)
     assert dialled[0] <= 0.11
-    assert dialled[-1] > 2.4, "the delay grows though each link stood for a moment"
+    assert dialled[-1] > 2.4, "the delay grows though each connection stood for a moment"
     assert max(dialled) <= 5.1
     clock.advance(6.0)
     relay.wire.cut()
     await turns()
     clock.advance(0.11)
     await turns()
-    assert relay.dials == 12, "a link that held starts again at the first delay"
+    assert relay.dials == 12, "a connection that held starts again at the first delay"
 
 
 async def test_a_silent_relay_is_dropped_and_a_busy_one_is_not_asked(
@@ -334,8 +334,8 @@ async def test_between_the_relays_close_and_the_end_nothing_raises(
     clock.advance(0.2)
     wire = await relay.next_wire(2)
     (again,) = wire.of(ClientRequest)
-    wire.send(RelayReply(again.id, False, b"kept for the next link", None))
-    assert await asked == b"kept for the next link"
+    wire.send(RelayReply(again.id, False, b"kept for the next connection", None))
+    assert await asked == b"kept for the next connection"
 
 
 async def test_a_connection_is_used_once(connect: Any) -> None:
@@ -347,7 +347,7 @@ async def test_a_connection_is_used_once(connect: Any) -> None:
 async def test_a_name_that_iris_cannot_carry_is_refused() -> None:
     for name in ("\ud800", "x" * 1025):
         with pytest.raises(ValueError, match=r"UTF-8|at most"):
-            Connection(cluster=name)
+            ManagedConnection(cluster=name)
 
 
 async def test_what_breaks_the_protocol_ends_the_link_after_what_came_whole(
@@ -397,7 +397,7 @@ async def test_events_tell_of_links(relay: ScriptedRelay, clock: ManualClock) ->
     events = Events()
     seen: list[str] = []
     events.subscribe(lambda event: seen.append(event.name))
-    iris = Connection(clock=clock, rng=random.Random(1), dial=relay.dial, events=events)
+    iris = ManagedConnection(clock=clock, rng=random.Random(1), dial=relay.dial, events=events)
     await iris.start()
     relay.wire.cut()
     await turns()

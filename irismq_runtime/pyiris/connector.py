@@ -1,9 +1,9 @@
-"""Keeps one connection up: dials, waits for the handshake, and dials again.
+"""Dials, waits for the handshake, and dials again when a connection has ended.
 
 One task, from `start` to `stop`. Each attempt is bounded; between attempts it
 waits as reconnect.py decides. What answers but will not have us (a refusal, or
-something that is no relay) ends the first connect at once, for the same attempt
-would end the same way; after a link has stood once, nothing ends the attempts
+something that is not a relay) ends the first connect at once, for the same attempt
+would end the same way; after a connection has stood once, nothing ends the attempts
 but `stop`.
 """
 
@@ -14,9 +14,9 @@ import contextlib
 from typing import TYPE_CHECKING, Final
 
 from irismq_runtime.errors import NotConnected
-from irismq_runtime.pyiris.line import NEVER
+from irismq_runtime.pyiris.current_connection import NEVER
 from irismq_runtime.pyiris.reconnect import Attempts
-from irismq_runtime.pyiris.waiting import done_within, pause
+from irismq_runtime.pyiris.timeouts import done_within, sleep
 
 if TYPE_CHECKING:
     import random
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     from actors.clock import Clock
-    from irismq_runtime.pyiris.line import Line
-    from irismq_runtime.pyiris.link import Link
+    from irismq_runtime.pyiris.connection import Connection
+    from irismq_runtime.pyiris.current_connection import CurrentConnection
     from irismq_runtime.pyiris.options import Options
 
     Dial: TypeAlias = Callable[[Callable[[], asyncio.Protocol]], Awaitable[Any]]
 
-__all__ = ["Keeper", "tcp_dialler"]
+__all__ = ["Connector", "tcp_dialler"]
 
 #: Seconds after which an attempt is given up and the next one made: a relay is
 #: on this host, so one that has not answered by then is stuck or overrun.
@@ -46,22 +46,22 @@ def tcp_dialler(host: str, port: int) -> Dial:
     return dial
 
 
-class Keeper:
-    """Makes links and brings them up, one after the other; a link itself tells its end."""
+class Connector:
+    """Makes connections, one after the other; each tells its own end."""
 
     def __init__(
         self,
-        line: Line,
+        current: CurrentConnection,
         dial: Dial,
-        make_link: Callable[[], Link],
+        make_connection: Callable[[], Connection],
         *,
         options: Options,
         clock: Clock,
         rng: random.Random,
     ) -> None:
-        self._line = line
+        self._current = current
         self._dial = dial
-        self._make_link = make_link
+        self._make_connection = make_connection
         self._options = options
         self._clock = clock
         self._rng = rng
@@ -70,7 +70,7 @@ class Keeper:
 
     async def start(self) -> None:
         """Connect for the first time. Raises `NotConnected`, with nothing left running."""
-        self._task = asyncio.create_task(self._keep(), name=f"pyiris to {self._line.peer}")
+        self._task = asyncio.create_task(self._keep(), name=f"pyiris to {self._current.peer}")
         patience = self._options.connect_timeout
         try:
             if not await done_within(self._first, patience, self._clock):
@@ -82,10 +82,10 @@ class Keeper:
 
     def _nobody(self) -> NotConnected:
         remedy = "see that a relay runs there, or give the host and port of one"
-        reason = self._line.reason
+        reason = self._current.reason
         if reason == NEVER:
             reason = f"no answer within {self._options.connect_timeout:g} s"
-        return NotConnected(self._line.peer, reason, remedy=remedy)
+        return NotConnected(self._current.peer, reason, remedy=remedy)
 
     async def stop(self) -> None:
         """Dial no more."""
@@ -99,44 +99,44 @@ class Keeper:
         attempts = Attempts(self._options.backoff)
         while True:
             stood = 0.0
-            link = await self._attempt()
-            if link is not None:
+            connection = await self._attempt()
+            if connection is not None:
                 began = self._clock.monotonic()
                 if not self._first.done():
                     self._first.set_result(None)
-                await asyncio.shield(link.ended)
+                await asyncio.shield(connection.ended)
                 stood = self._clock.monotonic() - began
             attempts, delay = attempts.after_loss(stood).next(self._rng.random())
-            await pause(delay, self._clock)
+            await sleep(delay, self._clock)
 
-    async def _attempt(self) -> Link | None:
-        """One try; the reason of a failure is left in the line."""
-        link = self._make_link()
+    async def _attempt(self) -> Connection | None:
+        """One try; the reason of a failure is left in `current`."""
+        connection = self._make_connection()
         try:
-            await self._open(link)
+            await self._open(connection)
         except Exception as error:  # whatever dialling raises, the next attempt has to come
-            link.abort("given up")
+            connection.abort("given up")
             known = error.reason if isinstance(error, NotConnected) else str(error)
-            self._line.reason = known or type(error).__name__
-            if link.refused and not self._first.done():
-                self._first.set_exception(NotConnected(self._line.peer, self._line.reason))
+            self._current.reason = known or type(error).__name__
+            if connection.refused and not self._first.done():
+                self._first.set_exception(NotConnected(self._current.peer, self._current.reason))
             return None
         except asyncio.CancelledError:
-            link.abort("closed by this side")
+            connection.abort("closed by this side")
             raise
-        return link
+        return connection
 
-    async def _open(self, link: Link) -> None:
+    async def _open(self, connection: Connection) -> None:
         patience = min(self._options.connect_timeout, _ATTEMPT)
-        dialling = asyncio.ensure_future(self._dial(lambda: link))
+        dialling = asyncio.ensure_future(self._dial(lambda: connection))
         try:
             if not await done_within(dialling, patience, self._clock):
-                raise NotConnected(self._line.peer, f"no connection within {patience:g} s")
+                raise NotConnected(self._current.peer, f"no connection within {patience:g} s")
             dialling.result()
-            if not await done_within(link.opened, patience, self._clock):
+            if not await done_within(connection.opened, patience, self._clock):
                 reason = f"connected, but no Iris handshake within {patience:g} s"
-                raise NotConnected(self._line.peer, reason)
-            link.opened.result()
+                raise NotConnected(self._current.peer, reason)
+            connection.opened.result()
         finally:
             if not dialling.done():
                 dialling.cancel()

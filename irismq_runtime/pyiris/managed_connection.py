@@ -1,0 +1,408 @@
+"""A client or member that stays connected: one TCP connection after the other to one relay.
+
+This file joins the parts (requests, topics, tunnels, a member's inbox) to the
+current connection and says who learns what when it comes and goes. It knows no
+packet's meaning: each part takes its own.
+
+When a connection stands: topics are subscribed again, requests that had not left this
+process are sent, then the member's handler hears `on_joined`. When it is lost:
+requests that had left fail as "unknown", tunnels end, requests in hand are
+dropped, the handler hears `on_lost`, once. The connector (connector.py) dials again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import random
+from typing import TYPE_CHECKING, Final
+
+from actors.clock import LoopClock
+from actors.errors import Overloaded
+from actors.events import Events
+from actors.texts import exc_info_of
+from irismq_runtime.errors import MessageTooLarge
+from irismq_runtime.observe.throttle import Throttle
+from irismq_runtime.protocols.iris.encoders import WRITERS
+from irismq_runtime.protocols.iris.packets import (
+    ClientBroadcast,
+    ClientRequest,
+    Publish,
+    RelayBroadcast,
+    RelayReply,
+    RelayRequest,
+    RelayTunnelClose,
+    RelayTunnelConfirm,
+    RelayTunnelInit,
+    TunnelAllow,
+    TunnelTransfer,
+)
+from irismq_runtime.protocols.iris.primitives import IrisProtocolError
+from irismq_runtime.pyiris.connection import Connection
+from irismq_runtime.pyiris.connector import Connector, tcp_dialler
+from irismq_runtime.pyiris.current_connection import CurrentConnection
+from irismq_runtime.pyiris.graceful_close import PING, close_gracefully
+from irismq_runtime.pyiris.heartbeat import Heartbeat
+from irismq_runtime.pyiris.inbox import Inbox
+from irismq_runtime.pyiris.limits import Meter
+from irismq_runtime.pyiris.options import (
+    DEFAULT_PORT,
+    LONGEST_NAME,
+    Options,
+    check_name,
+    complaint,
+    milliseconds,
+)
+from irismq_runtime.pyiris.requests import UNSENT, Requests, failed
+from irismq_runtime.pyiris.statistics import Statistics
+from irismq_runtime.pyiris.subscriptions import Subscriptions
+from irismq_runtime.pyiris.topics import Topics
+from irismq_runtime.pyiris.tunnels import Tunnels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actors.clock import Clock, TimerHandle
+    from irismq_runtime.ports import MemberHandler, TransportHealth
+    from irismq_runtime.protocols.iris.packets import Packet
+    from irismq_runtime.pyiris.connection import PacketHandlers
+    from irismq_runtime.pyiris.connector import Dial
+    from irismq_runtime.pyiris.requests import Reply
+    from irismq_runtime.pyiris.topics import Listener
+    from irismq_runtime.pyiris.tunnel import Tunnel
+    from irismq_runtime.pyiris.tunnel_memory import TunnelMemory
+
+__all__ = ["ManagedConnection"]
+
+logger = logging.getLogger(__name__)
+
+#: On every request: values are written, a record is not made.
+_encode_request: Final = WRITERS[ClientRequest]
+
+
+class ManagedConnection:
+    """A client of the relay at `host`:`port`, or, with `cluster`, one member of it.
+
+    Made on the loop it is used on; connects with `start` and ends with `close`.
+    `handler` takes what reaches the member. `dial` replaces TCP. Those that share
+    `reports` log a line a second for all losses, `tunnel_memory` hold one sum.
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = DEFAULT_PORT,
+        *,
+        cluster: str = "",
+        handler: MemberHandler | None = None,
+        options: Options | None = None,
+        clock: Clock | None = None,
+        rng: random.Random | None = None,
+        events: Events | None = None,
+        dial: Dial | None = None,
+        reports: Throttle | None = None,
+        tunnel_memory: TunnelMemory | None = None,
+    ) -> None:
+        if cluster:
+            check_name(cluster)
+        self.options = options or Options()
+        self.cluster = cluster
+        self._clock = clock = clock or LoopClock()
+        self._events = events or Events()
+        self._handler = handler
+        self._reports = reports or Throttle()
+        self._limits = limits = self.options.limits
+        self._current = current = CurrentConnection(
+            f"iris relay {f'[{host}]' if ':' in host else host}:{port}"
+        )
+        self.requests = Requests(clock, Meter(limits.calls), current.peer)
+        self.topics = Topics(
+            current,
+            clock,
+            Subscriptions(linger=self.options.linger, settle=self.options.settle),
+        )
+        take = handler.on_tunnel if handler else None
+        self.tunnels = Tunnels(current, limits, clock, take, tunnel_memory)
+        self.inbox = Inbox(current, limits, clock, handler) if handler else None
+        self._connector = Connector(
+            current,
+            dial or tcp_dialler(host, port),
+            self._make_connection,
+            options=self.options,
+            clock=clock,
+            rng=rng or random.Random(),
+        )
+        self._started = False
+        self._connections = 0
+        self._heartbeat: Heartbeat | None = None
+        self._hold: TimerHandle | None = None
+        self._closing: asyncio.Future[None] | None = None
+
+    # Life -----------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Connect. Raises `NotConnected` when no relay takes us in time."""
+        if self._started:
+            raise RuntimeError("a managed connection is started once; make another")
+        self._started = True
+        await self._connector.start()
+
+    def health(self) -> TransportHealth:
+        """Whether the connection stands now, and if not, why."""
+        return self._current.health()
+
+    def statistics(self) -> Statistics:
+        """What was counted so far, and what is under way now."""
+        requests, inbox, tunnels = self.requests, self.inbox, self.tunnels
+        return Statistics(
+            pending=len(requests),
+            pending_bytes=requests.meter.size,
+            overloaded=requests.meter.refused,
+            timed_out=requests.timed_out,
+            late_replies=requests.late,
+            unwanted_replies=requests.unwanted,
+            in_hand=len(inbox) if inbox is not None else 0,
+            refused=inbox.requests.refused if inbox is not None else 0,
+            expired=inbox.expired if inbox is not None else 0,
+            answered_too_late=inbox.too_late if inbox is not None else 0,
+            topics=len(self.topics),
+            unheard_events=self.topics.unheard,
+            tunnels=len(tunnels),
+            tunnels_declined=tunnels.declined,
+            tunnels_orphaned=tunnels.orphans,
+            connections=self._connections,
+        )
+
+    async def close(self, drain: float = 5.0) -> None:
+        """Finish and leave: no new requests, answer those at hand, flush, close.
+
+        New requests to this member are refused with the fault "leaving"; those
+        in hand, and our own, get up to `drain` seconds (graceful_close.py has the
+        order). Idempotent: a second call waits for the first.
+        """
+        if self._closing is not None:
+            await asyncio.shield(self._closing)
+            return
+        self._closing = asyncio.get_running_loop().create_future()
+        try:
+            await close_gracefully(
+                self._current,
+                self.requests,
+                self.inbox,
+                self.tunnels,
+                clock=self._clock,
+                drain=drain if self._current.connection is not None else 0,
+            )
+        finally:
+            await self._connector.stop()
+            self._end("closed by this side")
+            self._closing.set_result(None)
+
+    # Verbs ----------------------------------------------------------------------
+
+    def request(
+        self,
+        cluster: str,
+        body: bytes,
+        timeout: float,
+        on_done: Callable[[Reply], None] | None = None,
+    ) -> Reply:
+        """Send a request to one live member of `cluster`.
+
+        Returns a future of the reply. It fails with `AskTimeout` after
+        `timeout` seconds, `RemoteFault` (the member's fault text),
+        `ConnectionLost`, `Overloaded` or `MessageTooLarge`; cancelling it
+        forgets the request. `on_done`: see `AddressTransport.request`. Raises
+        `ValueError` for an empty cluster or body (Iris carries neither) or a
+        timeout that is not positive and finite.
+        """
+        if not (0 < len(cluster) <= LONGEST_NAME and body and 0 < timeout < math.inf):
+            raise complaint(cluster, body, timeout)
+        if (connection := self._current.connection) is None and self._hold is None:
+            return failed(self._current.lost())
+        if len(body) > self._limits.body:
+            return failed(self._too_large(body))
+        reply = self.requests.open(cluster, body, timeout)
+        if connection is not None and not reply.done():
+            self._put(connection, reply, timeout)
+        reply.on_done = None if reply.done() else on_done
+        return reply
+
+    def broadcast(self, cluster: str, body: bytes) -> None:
+        """Send to every live member, this one included.
+
+        Raises `ConnectionLost` when cut off, `Overloaded`, `MessageTooLarge`,
+        and `ValueError` as `request`.
+        """
+        if not (0 < len(cluster) <= LONGEST_NAME and body):
+            raise complaint(cluster, body, 1.0)
+        self._send(ClientBroadcast(cluster, body), body)
+
+    def publish(self, topic: str, body: bytes) -> None:
+        """Send an event to who listens now. Raises as `broadcast`."""
+        if not (0 < len(topic) <= LONGEST_NAME and body):
+            raise complaint(topic, body, 1.0)
+        self._send(Publish(topic, body), body)
+
+    async def listen(
+        self, topic: str, on_event: Callable[[bytes], None], *, timeout: float = 5.0
+    ) -> Listener:
+        """Call `on_event` with each event of `topic`, until the listener is closed.
+
+        Returns when events are sure to arrive; raises `NotConnected` when that
+        takes longer than `timeout`. Comes back by itself after a reconnect;
+        what is published meanwhile is missed.
+        """
+        check_name(topic)
+        return await self.topics.listen(topic, on_event, timeout)
+
+    async def tunnel(self, cluster: str, timeout: float) -> Tunnel:
+        """Open a tunnel to one live member of `cluster`.
+
+        Raises `TunnelTimeout` when none took it within `timeout` seconds,
+        `ConnectionLost`, `Overloaded` over the limit of tunnels, `ValueError`
+        as `request`.
+        """
+        check_name(cluster)
+        if not 0 < timeout < math.inf:
+            raise complaint(cluster, b"-", timeout)
+        return await self.tunnels.open(cluster, timeout, milliseconds(timeout))
+
+    # Inside: sending --------------------------------------------------------------
+
+    def _put(self, connection: Connection, reply: Reply, timeout: float) -> None:
+        if connection.waiting > self._limits.unsent:
+            self.requests.end(reply, self._backlog(connection))
+            return
+        if not connection.up:
+            return  # its loss is about to be told: unsent, and so for the next connection
+        try:
+            data = _encode_request(reply.id, reply.cluster, reply.body, milliseconds(timeout))
+        except (IrisProtocolError, TypeError) as error:
+            self.requests.end(reply, error)
+            raise ValueError(f"Iris cannot carry this: {error}") from error
+        reply.turn = connection.turn
+        connection.write(data)
+
+    def _send(self, packet: Packet, body: bytes) -> None:
+        connection = self._current.require()
+        if len(body) > self._limits.body:
+            raise self._too_large(body)
+        if connection.waiting > self._limits.unsent:
+            raise self._backlog(connection)
+        try:
+            connection.send(packet)
+        except (IrisProtocolError, TypeError) as error:
+            raise ValueError(f"Iris cannot carry this: {error}") from error
+
+    def _ping(self) -> None:
+        """Make a live relay say something; nobody waits for it."""
+        self._current.send_if_up(ClientRequest(self.requests.new_id(), PING, b"ping", 1))
+
+    def _too_large(self, body: bytes) -> MessageTooLarge:
+        return MessageTooLarge(len(body), self._limits.body, limit_of="an Iris message")
+
+    def _backlog(self, connection: Connection) -> Overloaded:
+        return Overloaded(
+            f"{connection.waiting:,} bytes wait for {self._current.peer}; nothing was sent"
+        )
+
+    # Inside: connections come and go ----------------------------------------------------
+
+    def _make_connection(self) -> Connection:
+        handlers: PacketHandlers = {
+            RelayReply: self.requests.on_reply,
+            Publish: self.topics.on_event,
+            RelayTunnelInit: self.tunnels.on_init,
+            RelayTunnelConfirm: self.tunnels.on_confirm,
+            TunnelAllow: self.tunnels.on_allow,
+            TunnelTransfer: self.tunnels.on_transfer,
+            RelayTunnelClose: self.tunnels.on_close,
+        }
+        if self.inbox is not None:
+            handlers[RelayRequest] = self.inbox.on_request
+            handlers[RelayBroadcast] = self.inbox.on_broadcast
+        return Connection(self._current.peer, self.cluster, handlers, self._up, self._down)
+
+    def _up(self, connection: Connection) -> None:
+        """A connection stands: say again what the relay has to know."""
+        self._current.connection = connection
+        self._connections += 1
+        self._heartbeat = Heartbeat(connection, self.options.heartbeat, self._clock, self._ping)
+        self._stop_holding()
+        self.topics.connected()
+        now = self._clock.monotonic()
+        for reply in self.requests.unsent():
+            self._put(connection, reply, max(0.001, reply.deadline - now))
+        self._tell("iris.connected")
+        if self._handler is not None:
+            try:
+                self._handler.on_joined()
+            except BaseException as error:  # the user's: the connection stands all the same
+                seen = exc_info_of(error)
+                logger.exception("on_joined of a member of %r failed", self.cluster, exc_info=seen)
+
+    def _down(self, connection: Connection, reason: str) -> None:
+        """The connection is lost: everybody learns it now."""
+        self._current.connection = None
+        self._current.reason = reason
+        self._stop_heartbeat()
+        unsent, sent = self.requests.unsent(connection.turn), self.requests.sent(connection.turn)
+        if self._closing is None:  # first of all: who learns of the loss may ask anew at once
+            for reply in unsent:
+                reply.turn = UNSENT
+            self._hold = self._clock.call_later(self.options.hold, self._hold_over)
+        self.requests.cut(sent, "unknown", reason)
+        self.topics.disconnected()
+        self.tunnels.disconnected(self._current.peer, reason)
+        if self.inbox is not None:
+            self.inbox.disconnected()
+        if self._closing is not None:
+            return
+        self._tell("iris.lost", reason=reason)
+        count = self._reports.note(self._clock.monotonic())
+        if count:
+            text = "connection to %s lost (%s), %d since the last such line; dialling again"
+            logger.warning(text, self._current.peer, reason, count)
+        if self._handler is not None:
+            try:
+                self._handler.on_lost(reason)
+            except BaseException as error:  # as in _up
+                seen = exc_info_of(error)
+                logger.exception("on_lost of a member of %r failed", self.cluster, exc_info=seen)
+
+    def _hold_over(self) -> None:
+        """The relay has not come back soon: nobody waits for it any longer."""
+        self._hold = None
+        self.requests.cut(self.requests.unsent(), "not sent", self._current.reason)
+
+    def _stop_holding(self) -> None:
+        if self._hold is not None:
+            self._hold.cancel()
+            self._hold = None
+
+    def _stop_heartbeat(self) -> None:
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
+            self._heartbeat = None
+
+    def _tell(self, name: str, **fields: object) -> None:
+        if self._events.active:
+            self._events.emit(name, peer=self._current.peer, cluster=self.cluster, **fields)
+
+    # Inside: the end ----------------------------------------------------------------
+    def _end(self, reason: str) -> None:
+        """Nothing waits, and no timer runs, from now on."""
+        self._current.connection = None
+        self._current.reason = reason
+        self._stop_heartbeat()
+        self._stop_holding()
+        unsent = self.requests.unsent()
+        self.requests.cut(unsent, "not sent", reason)
+        self.requests.cut(self.requests.sent(UNSENT), "unknown", reason)
+        self.requests.stop()
+        self.topics.close()
+        self.tunnels.disconnected(self._current.peer, reason)
+        if self.inbox is not None:
+            self.inbox.stop()
