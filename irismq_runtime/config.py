@@ -241,6 +241,10 @@ class NodeConfig:
     #: so much less `publish_timeout` the clocks of the hosts may differ.
     signature_window: float = 300.0
 
+    #: Whether a message or answer of a type that this process does not know is read as
+    #: the plain value it holds (a map, a list, ...), and not refused: for tools.
+    unknown_as_plain: bool = False
+
     #: Further options of the broker's client by name, as `mailbox.MailboxConfig`
     #: has them: tls, auth_secret, compression, copies, outbox_bytes, ...
     mailbox_options: Mapping[str, object] = field(default_factory=dict, repr=False)
@@ -334,6 +338,7 @@ _RULES: Final[Mapping[str, Rule]] = {
     "sign_with": optional(text(1))._replace(secret=True),
     "old_signatures": value_of(bool, "True or False"),
     "signature_window": POSITIVE_SECONDS,
+    "unknown_as_plain": value_of(bool, "True or False"),
     "mailbox_options": _MAPPING._replace(secret=True),
     "ask_timeout": POSITIVE_SECONDS,
     "publish_timeout": POSITIVE_SECONDS,

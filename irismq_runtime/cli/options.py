@@ -211,13 +211,14 @@ def make_node(
 
 
 @contextlib.asynccontextmanager
-async def client_node(brokers: Brokers, iris: str) -> AsyncIterator[Node]:
-    """A node that serves nothing, for one command.
+async def client_node(brokers: Brokers, iris: str, **options: Any) -> AsyncIterator[Node]:
+    """A node that serves nothing, for one command. `options`: more of `NodeConfig`.
 
     Raises `NotConnected` at the first refusal: nobody starts a server for it.
     """
     quiet_while_connecting(True)
-    node = make_node(name=CLIENT_NAME, brokers=brokers, iris=iris, drain=2.0, connect_timeout=2.5)
+    options = {"drain": 2.0, "connect_timeout": 2.5, **options}
+    node = make_node(name=CLIENT_NAME, brokers=brokers, iris=iris, **options)
     for name, endpoints in node.dialled.items():
         await _reached(name, *endpoints)
     async with contextlib.AsyncExitStack() as stack:

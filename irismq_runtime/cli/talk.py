@@ -63,8 +63,7 @@ def ask(
     message = _message(type_name, body, imports)
 
     async def talk() -> None:
-        async with client_node(brokers, iris) as node:
-            node.parts.outbound.packer.plain_unknown = True
+        async with client_node(brokers, iris, unknown_as_plain=True) as node:
             ref = node.ref(address)
             if not everyone:
                 print_json(await ref.ask(message, timeout=timeout), data=True)

@@ -65,8 +65,8 @@ class Packer:
         "_window",
         "dead_size",
         "node_id",
-        "plain_unknown",
         "serializer",
+        "unknown_as_plain",
     )
 
     def __init__(
@@ -77,6 +77,7 @@ class Packer:
         limits: Limits = DEFAULT_LIMITS,
         keys: KeyRing | None = None,
         window: float = 300.0,
+        unknown_as_plain: bool = False,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.node_id = node_id
@@ -87,7 +88,7 @@ class Packer:
         self._window = window
         self._now = now
         #: Read messages of unregistered types as the plain values they hold.
-        self.plain_unknown = False
+        self.unknown_as_plain = unknown_as_plain
         #: The largest body that the broker takes; known once it is connected.
         self.dead_size = 1024 * 1024
         self._count = itertools.count(1)
@@ -250,6 +251,6 @@ class Packer:
         try:
             return self.serializer.load(envelope.type, envelope.body, codec)
         except UnknownType:
-            if not self.plain_unknown:
+            if not self.unknown_as_plain:
                 raise
             return self.serializer.load("", envelope.body, codec)

@@ -243,8 +243,14 @@ def _peers(
 
 def _packer(config: NodeConfig, node_id: str, serializer: Serializer, clock: Clock) -> Packer:
     keys = KeyRing.of(_ordered_keys(config), old=config.old_signatures) if config.keys else None
-    window = config.signature_window
-    return Packer(node_id, serializer, keys=keys, window=window, now=clock.time)
+    return Packer(
+        node_id,
+        serializer,
+        keys=keys,
+        window=config.signature_window,
+        unknown_as_plain=config.unknown_as_plain,
+        now=clock.time,
+    )
 
 
 def _ordered_keys(config: NodeConfig) -> dict[str, bytes]:

@@ -31,12 +31,12 @@ from irismq_runtime.node.assembly import (
 from irismq_runtime.node.current import RUNNING
 from irismq_runtime.node.ending import Ending
 from irismq_runtime.node.measures import samples_of
+from irismq_runtime.node.overview import Overview
 from irismq_runtime.node.report import Reports
 from irismq_runtime.node.running import EXIT_FORCED, EXIT_GAVE_UP
 from irismq_runtime.node.servers import servers_of
 from irismq_runtime.node.shutdown import shut_down
 from irismq_runtime.node.status import health_of
-from irismq_runtime.node.trees import gather_trees
 from irismq_runtime.node.vigil import Vigil
 from irismq_runtime.observe.events import watch
 from irismq_runtime.observe.metrics import prometheus_text
@@ -98,6 +98,7 @@ class Node:
         self._refs: dict[tuple[str, str | None, str | None], ServiceRef] = {}
         self._ending = Ending()
         self._reports = Reports(self, self._ending.roots)
+        self._overview = Overview(self._running_parts, self._reports)
         self._vigil: Vigil | None = None
         self._stopped: asyncio.Task[None] | None = None
 
@@ -231,20 +232,6 @@ class Node:
         """Return this node's trees as a plain value: for JSON and the command line."""
         return self._reports.tree()
 
-    def report(self, since: float = 0.0) -> dict[str, Any]:
-        """Return what the node tells observers: its trees, mailboxes, counts, crashes.
-
-        Tracebacks are those after `since`, on the node's own clock.
-        """
-        return self._reports.report(since)
-
-    def restart(self, supervisor: str, child: str) -> None:
-        """End a child of the supervisor with this urn and start it again, in the background.
-
-        Raises `Refused` when there is no such child, or it would not come back.
-        """
-        self._reports.restart(supervisor, child)
-
     async def trees(self, *, timeout: float = 3.0) -> dict[str, dict[str, Any]]:
         """Return the reports of all nodes by id, as `tree` makes them.
 
@@ -252,10 +239,7 @@ class Node:
         has a report with "error" and no trees.
         """
         await self.settled()
-        parts = self._running_parts()
-        others = {i: n for i, n in parts.presence.nodes().items() if i != parts.node_id}
-        found = await gather_trees(parts.outbound, others, timeout)
-        return {parts.node_id: self.tree(), **found}
+        return await self._overview.trees(timeout=timeout)
 
     # Messages -----------------------------------------------------------------
 
@@ -320,6 +304,14 @@ class Node:
         self._running_parts().presence.when_settled(done.set)
         await done.wait()
 
+    def signed_anew(self, data: bytes, topic: str, to: str) -> bytes:
+        """Return a message that was stored in `topic`, as it may be stored in the topic `to`.
+
+        A node with keys signs it again, as a signature is good for one topic and a while;
+        without keys, and for what is not an envelope of ours, these are the same bytes.
+        """
+        return self._open_parts().outbound.packer.renewed(data, topic, to)
+
     # About this node ----------------------------------------------------------
 
     def health(self) -> Health:
@@ -371,8 +363,13 @@ class Node:
         return self._open_parts().meter
 
     @property
+    def overview(self) -> Overview:
+        """The whole system as this node sees it: for tools that show it."""
+        return self._overview
+
+    @property
     def parts(self) -> Parts:
-        """The parts of the running node; for tools that look inside."""
+        """The parts of the running node, for its own package and tests; tools use the verbs."""
         return self._open_parts()
 
     @property

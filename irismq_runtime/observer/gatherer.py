@@ -1,4 +1,4 @@
-"""Asks everybody how he is, twice a second, and makes a snapshot of the answers.
+"""Polls every node twice a second, and makes a snapshot of the answers.
 
 Each turn: who is there according to presence; a request to the private cluster of
 each node that is not being asked already; a look at each broker's statistics; a
@@ -16,10 +16,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from actors.errors import ActorError, AskTimeout
 from irismq_runtime.errors import RuntimeFault
-from irismq_runtime.messaging import NODE_TARGET, ReportRequest, RestartRequest
 from irismq_runtime.observer.reports import broker_stats_untrusted, node_report_untrusted
 from irismq_runtime.observer.watch import Watch
-from irismq_runtime.refs import PeerRef
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
@@ -104,17 +102,13 @@ class Gatherer:
         Raises `Refused`, `AskTimeout`, `ActorDeadError` (no such node) and what an
         ask raises.
         """
-        if node_id == self._node.id:
-            self._node.restart(supervisor, child)
-            return
-        peer = PeerRef(self._node.parts.outbound, node_id, NODE_TARGET)
-        await peer.ask(RestartRequest(supervisor, child), timeout=3.0)
+        await self._node.overview.restart(node_id, supervisor, child)
 
     # Life ---------------------------------------------------------------------
 
     def renewed(self, data: bytes, topic: str, to: str) -> bytes:
         """A message stored in `topic`, signed anew for the topic `to` if the node has keys."""
-        return self._node.parts.outbound.packer.renewed(data, topic, to)
+        return self._node.signed_anew(data, topic, to)
 
     async def __aenter__(self) -> Self:
         self._turning = asyncio.get_running_loop().create_task(self._turns())
@@ -167,12 +161,11 @@ class Gatherer:
         return dict(islice(wanted, MOST_NODES))
 
     def _hear(self) -> None:
-        relay = self._node.parts.addresses.health()
+        overview = self._node.overview
+        relay = overview.relay()
         self._watch.cut_off("" if relay.ok else relay.reason or "no reason known")
-        presence = self._node.parts.presence
-        members = {address: presence.members(address) for address in presence.addresses()}
         now, wall = self._clock.monotonic(), self._clock.time()
-        self._watch.present(self._shown(), members, now, wall, presence.goodbyes())
+        self._watch.present(self._shown(), overview.services(), now, wall, overview.goodbyes())
 
     def _begin(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         if name in self._asking:
@@ -209,11 +202,7 @@ class Gatherer:
     async def _ask(self, node_id: str) -> None:
         since = self._watch.since(node_id)
         try:
-            if node_id == self._node.id:
-                value: Any = self._node.report(since)
-            else:
-                peer = PeerRef(self._node.parts.outbound, node_id, NODE_TARGET)
-                value = await peer.ask(ReportRequest(since), timeout=PATIENCE)
+            value = await self._node.overview.report(node_id, since, timeout=PATIENCE)
             report = node_report_untrusted(value)
         except AskTimeout:
             self._watch.unanswered(node_id, f"no answer within {PATIENCE:g} s")

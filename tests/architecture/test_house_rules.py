@@ -114,6 +114,21 @@ def test_every_silenced_check_has_a_reason(path: pathlib.Path) -> None:
         assert bare == []
 
 
+_TOOLS = sorted(
+    p for room in ("cli", "observer") for p in (ROOT / "irismq_runtime" / room).rglob("*.py")
+)
+
+
+@pytest.mark.parametrize("path", _TOOLS, ids=_relative)
+def test_commands_and_pages_use_the_verbs_of_a_node_and_not_its_parts(path: pathlib.Path) -> None:
+    inside = [
+        node.lineno
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr in {"parts", "_parts"}
+    ]
+    assert inside == []
+
+
 @pytest.mark.parametrize("path", TESTS, ids=_relative)
 def test_no_test_sleeps(path: pathlib.Path) -> None:
     sleeps = [

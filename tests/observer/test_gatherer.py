@@ -166,10 +166,10 @@ async def test_a_child_that_would_be_forgotten_is_not_restarted(scene):
         alive = one.system.actors()
         for root, name in ((dynamic, "guest"), (fixed, "once")):
             with pytest.raises(Refused) as caught:
-                one.restart(root.actor_urn, name)
+                await one.overview.restart(one.id, root.actor_urn, name)
             assert caught.value.code == "forgotten"
         with pytest.raises(Refused) as caught:
-            one.restart(dynamic.actor_urn, "nobody")
+            await one.overview.restart(one.id, dynamic.actor_urn, "nobody")
         assert caught.value.code == "not_found"
         await scene.passes(0.5, one)
         assert one.system.actors() == alive

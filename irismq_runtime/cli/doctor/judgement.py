@@ -74,7 +74,7 @@ def _local(machine: Machine) -> Iterator[Finding]:
 
 
 def _loop(machine: Machine) -> Finding:
-    version = machine.parts.get("uvloop", "")
+    version = machine.versions.get("uvloop", "")
     if machine.loop.startswith("uvloop"):
         return Finding(Level.OK, "uvloop", f"uvloop {version} runs the event loop")
     if version:
@@ -85,7 +85,7 @@ def _loop(machine: Machine) -> Finding:
 
 
 def _msgpack(machine: Machine) -> Finding:
-    version = machine.parts.get("msgpack", "")
+    version = machine.versions.get("msgpack", "")
     if machine.msgpack.startswith("msgpack._cmsgpack"):
         return Finding(Level.OK, "msgpack", f"msgpack {version} has its C part")
     text = f"msgpack {version} runs without its C part ({machine.msgpack})"
@@ -109,7 +109,7 @@ def _open_files(soft: int, hard: int) -> Finding:
 
 
 def _nats(machine: Machine) -> Finding:
-    version = machine.parts.get("nats-py", "")
+    version = machine.versions.get("nats-py", "")
     if version:
         return Finding(Level.OK, "nats-py", f"nats-py {version} is installed")
     text = "a relay over NATS is asked for, but nats-py is not installed"

@@ -27,7 +27,7 @@ OURS: Final = ("actors", "supervisors", "irismq_runtime")
 DISTRIBUTION: Final = "irismq-runtime"
 #: A package of PyPI that has nothing to do with our `irismq_runtime.pyiris`.
 STRANGERS: Final = ("pyiris",)
-#: What the extras and the fast parts are, by distribution.
+#: Distributions whose version matters: extras, and what makes it fast.
 PARTS: Final = ("uvloop", "msgpack", "nats-py", "prometheus-client", "textual")
 
 
@@ -45,7 +45,7 @@ class Machine:
     #: Files or folders of the current folder that have the names of our packages.
     local: tuple[str, ...] = ()
     #: Distribution -> version, of those that are installed.
-    parts: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
     #: The module of the event loop that a node would run on.
     loop: str = ""
     #: The module of msgpack's packer.
@@ -74,7 +74,7 @@ def look_at_machine(folder: Path | None = None) -> Machine:
         origins=names.origins,
         claimed=names.claimed,
         local=names.local,
-        parts={name: version for name in PARTS if (version := _version(name))},
+        versions={name: version for name in PARTS if (version := _version(name))},
         loop=_loop(),
         msgpack=_msgpack(),
         open_files=_open_files(),
