@@ -2,7 +2,7 @@
 
 from irismq_runtime.mailbox.config import MailboxConfig
 from irismq_runtime.mailbox.probe import why_refused
-from irismq_runtime.mailbox.receipts import Receipt
+from irismq_runtime.mailbox.receipts import PublishReceipt
 from irismq_runtime.mailbox.transport import NsqMailbox
 
-__all__ = ["MailboxConfig", "NsqMailbox", "Receipt", "why_refused"]
+__all__ = ["MailboxConfig", "NsqMailbox", "PublishReceipt", "why_refused"]

@@ -148,7 +148,7 @@ class BrokerLink:
         """Write `batch` at `now`; the caller has asked `room`."""
         self._unconfirmed.append(batch)
         batch.sent_at = now
-        batch.ahead = self.in_count = self.in_count + len(batch.parcels)
+        batch.ahead = self.in_count = self.in_count + len(batch.messages)
         batch.ahead_bytes = self._in_bytes = self._in_bytes + batch.size
         batch.pressed = not self.outbox.empty
         self.link.write(batch.encode())
@@ -178,13 +178,13 @@ class BrokerLink:
                 self._window = min(2 * self._window, _WIDE)
                 batch = self._unconfirmed.popleft()
                 self._in_bytes -= batch.size
-                self.in_count -= len(batch.parcels)
+                self.in_count -= len(batch.messages)
                 self.pace.answered(batch, self._clock.monotonic())
                 self._owner.confirmed(self, batch)
             elif isinstance(frame, ErrorFrame):
                 batch = self._unconfirmed.popleft()
                 self._in_bytes -= batch.size
-                self.in_count -= len(batch.parcels)
+                self.in_count -= len(batch.messages)
                 self._barren = False  # the error is explained: the next in line is no suspect
                 self._owner.refused(self, batch, frame)
             else:

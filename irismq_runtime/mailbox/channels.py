@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from irismq_runtime.endpoints import Endpoint
     from irismq_runtime.mailbox.handshake import Terms
-    from irismq_runtime.mailbox.outbox import Batch, Parcel
+    from irismq_runtime.mailbox.outbox import Batch, OutgoingMessage
     from irismq_runtime.mailbox.wiring import Wiring
     from irismq_runtime.protocols.nsq import ErrorFrame, Frame
 
@@ -65,7 +65,7 @@ class Channels:
 
     def admit(self, batch: Batch) -> bool:
         """Whether `batch` may be written now; False: it is kept until its channel exists."""
-        first = batch.parcels[0]
+        first = batch.messages[0]
         if not first.channel:
             return True
         name = (first.topic, first.channel)
@@ -81,11 +81,11 @@ class Channels:
         task.add_done_callback(self._tasks.discard)
         return False
 
-    def waiting(self) -> Iterator[Parcel]:
+    def waiting(self) -> Iterator[OutgoingMessage]:
         """Everything that waits for its channel."""
         for batches in self._held.values():
             for batch in batches:
-                yield from batch.parcels
+                yield from batch.messages
 
     def forget(self) -> list[Batch]:
         """The connection is gone, and perhaps the broker's data; returns what waited."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from irismq_runtime.endpoints import Endpoint
     from irismq_runtime.mailbox.limits import BrokerLimits
-    from irismq_runtime.mailbox.receipts import Receipt
+    from irismq_runtime.mailbox.receipts import PublishReceipt
     from irismq_runtime.mailbox.settlement import RequeueDelays
     from irismq_runtime.mailbox.wiring import Wiring
     from irismq_runtime.ports import StoredMessage
@@ -39,7 +39,7 @@ GOODBYE = 1.0
 
 if TYPE_CHECKING:
     #: (topic, record, delay, channel that is meant) -> the receipt of its storage.
-    Store = Callable[[str, bytes, float, str], Receipt]
+    Store = Callable[[str, bytes, float, str], PublishReceipt]
 else:
     Store = object
 
@@ -300,7 +300,7 @@ class Consumer:
             message.lane.moved(message, error)
             return
 
-        def done(receipt: Receipt) -> None:
+        def done(receipt: PublishReceipt) -> None:
             error = receipt.exception()
             if error is not None:
                 self._not_moved(message, topic, error)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from actors.clock import Clock, TimerHandle
     from irismq_runtime.mailbox.broker_link import BrokerLink
-    from irismq_runtime.mailbox.outbox import Outbox, Parcel
+    from irismq_runtime.mailbox.outbox import Outbox, OutgoingMessage
 
 __all__ = ["Expiry"]
 
@@ -22,7 +22,7 @@ _NEVER: Final = float("inf")
 
 
 class Expiry:
-    """Calls `fail(parcel)` for each parcel at its deadline, soon after it. Loop thread only."""
+    """Calls `fail(message)` for each message at its deadline, soon after it. Loop thread only."""
 
     __slots__ = ("_brokers", "_clock", "_fail", "_outboxes", "_timer", "at")
 
@@ -31,7 +31,7 @@ class Expiry:
         clock: Clock,
         outboxes: Sequence[Outbox],
         brokers: Sequence[BrokerLink],
-        fail: Callable[[Parcel], None],
+        fail: Callable[[OutgoingMessage], None],
     ) -> None:
         self._clock = clock
         self._outboxes = outboxes
@@ -62,28 +62,28 @@ class Expiry:
         now = self._clock.monotonic()
         following = _NEVER
         waiting = self.unsettled(due=now)
-        for parcel in waiting:
-            if parcel.done():
+        for message in waiting:
+            if message.done():
                 continue
-            if parcel.deadline <= now:
-                self._fail(parcel)
+            if message.deadline <= now:
+                self._fail(message)
             else:
-                following = min(following, parcel.deadline)
+                following = min(following, message.deadline)
         if following < _NEVER:
             # Looking costs time, so a long queue is looked at less often.
             self.arm(max(following, now + max(0.01, 2e-6 * len(waiting))))
 
-    def unsettled(self, due: float = _NEVER) -> list[Parcel]:
-        """Every parcel, wherever it is; of batches without one that is `due` only the first."""
-        waiting = [parcel for outbox in self._outboxes for parcel in outbox.waiting()]
+    def unsettled(self, due: float = _NEVER) -> list[OutgoingMessage]:
+        """Every message, wherever it is; of batches without one that is `due` only the first."""
+        waiting = [message for outbox in self._outboxes for message in outbox.waiting()]
         for broker in self._brokers:
             waiting.extend(broker.channels.waiting())
             for batch in broker.unconfirmed:
                 if batch.deadline <= due:
-                    waiting.extend(batch.parcels)
-                    for parcel in batch.parcels:
-                        parcel.written = True
+                    waiting.extend(batch.messages)
+                    for message in batch.messages:
+                        message.written = True
                 else:
-                    first = min(batch.parcels, key=lambda parcel: parcel.deadline)
+                    first = min(batch.messages, key=lambda message: message.deadline)
                     waiting.append(first)
         return waiting

@@ -18,13 +18,13 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from irismq_runtime.mailbox.receipts import Receipt
+from irismq_runtime.mailbox.receipts import PublishReceipt
 from irismq_runtime.protocols.nsq import dpub, mpub, pub
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["FRAMING", "Batch", "Outbox", "Parcel"]
+__all__ = ["FRAMING", "Batch", "Outbox", "OutgoingMessage"]
 
 #: Bytes of an MPUB for each message besides its body.
 FRAMING = 4
@@ -32,7 +32,7 @@ FRAMING = 4
 MAX_LOSSES = 5
 
 
-class Parcel(Receipt):
+class OutgoingMessage(PublishReceipt):
     """One message on its way; at the same time the receipt of who sent it."""
 
     __slots__ = (
@@ -49,7 +49,7 @@ class Parcel(Receipt):
         copies: int,
         channel: str = "",
     ) -> None:
-        # Receipt's own fields, without the cost of a second call.
+        # PublishReceipt's own fields, without the cost of a second call.
         self._settled = False
         self._error = None
         self._callbacks = None
@@ -69,27 +69,27 @@ class Parcel(Receipt):
 
 
 class Batch:
-    """Parcels that one command carries and one answer settles."""
+    """Messages that one command carries and one answer settles."""
 
     __slots__ = (
         "ahead",
         "ahead_bytes",
         "deadline",
         "losses",
-        "parcels",
+        "messages",
         "pressed",
         "sent_at",
         "size",
     )
 
-    def __init__(self, parcels: list[Parcel], size: int, losses: int = 0) -> None:
-        self.parcels = parcels
+    def __init__(self, messages: list[OutgoingMessage], size: int, losses: int = 0) -> None:
+        self.messages = messages
         #: Bytes on the wire, about.
         self.size = size
         #: Connections that were lost over it alone.
         self.losses = losses
         #: The first of its deadlines.
-        self.deadline = min([parcel.deadline for parcel in parcels])
+        self.deadline = min([message.deadline for message in messages])
         # What `pace` measures by, set when it is written.
         self.sent_at = 0.0
         #: Messages and bytes on their way then, its own among them.
@@ -100,21 +100,21 @@ class Batch:
 
     def encode(self) -> bytes:
         """The command: MPUB, or PUB or DPUB for one."""
-        first = self.parcels[0]
+        first = self.messages[0]
         if first.delay_ms:
             return dpub(first.topic, first.delay_ms, first.body)
-        if len(self.parcels) == 1:
+        if len(self.messages) == 1:
             return pub(first.topic, first.body)
-        return mpub(first.topic, [parcel.body for parcel in self.parcels])
+        return mpub(first.topic, [message.body for message in self.messages])
 
     def halves(self) -> list[Batch]:
-        """The same parcels in two batches without a past, or itself."""
-        count = len(self.parcels) // 2
+        """The same messages in two batches without a past, or itself."""
+        count = len(self.messages) // 2
         if count == 0:
             return [self]
         return [
-            Batch(part, sum(len(parcel.body) + FRAMING for parcel in part))
-            for part in (self.parcels[:count], self.parcels[count:])
+            Batch(part, sum(len(message.body) + FRAMING for message in part))
+            for part in (self.messages[:count], self.messages[count:])
         ]
 
 
@@ -126,25 +126,25 @@ class Outbox:
     def __init__(self, *, batch_bytes: int, batch_count: int) -> None:
         self._batch_bytes = batch_bytes
         self._batch_count = batch_count
-        self._queues: dict[str, deque[Parcel]] = {}
+        self._queues: dict[str, deque[OutgoingMessage]] = {}
         self._turns: deque[str] = deque()
         self._returned: deque[Batch] = deque()
         #: What `take` found too old to be written; whoever takes fails and removes it.
-        self.late: list[Parcel] = []
+        self.late: list[OutgoingMessage] = []
 
     @property
     def empty(self) -> bool:
         """Nothing waits to be written (something may wait to be confirmed)."""
         return not self._turns and not self._returned
 
-    def put(self, parcel: Parcel) -> None:
+    def put(self, message: OutgoingMessage) -> None:
         """Queue one message behind the others of its topic."""
-        queue = self._queues.get(parcel.topic)
+        queue = self._queues.get(message.topic)
         if queue is None:
-            queue = self._queues[parcel.topic] = deque()
+            queue = self._queues[message.topic] = deque()
         if not queue:
-            self._turns.append(parcel.topic)
-        queue.append(parcel)
+            self._turns.append(message.topic)
+        queue.append(message)
 
     def take(self, horizon: float, count: int) -> Batch | None:
         """The next batch to write, of at most `count` messages.
@@ -154,11 +154,11 @@ class Outbox:
         """
         while self._returned:
             batch = self._returned.popleft()
-            alive = [parcel for parcel in batch.parcels if not parcel.done()]
+            alive = [message for message in batch.messages if not message.done()]
             if batch.deadline <= horizon:
-                self.late += [parcel for parcel in alive if parcel.deadline <= horizon]
-                alive = [parcel for parcel in alive if parcel.deadline > horizon]
-            if len(alive) == len(batch.parcels):
+                self.late += [message for message in alive if message.deadline <= horizon]
+                alive = [message for message in alive if message.deadline > horizon]
+            if len(alive) == len(batch.messages):
                 return batch
             if alive:
                 return Batch(alive, batch.size, batch.losses)
@@ -174,32 +174,32 @@ class Outbox:
                 return batch_or_none
         return None
 
-    def _cut(self, queue: deque[Parcel], horizon: float, room: int) -> Batch | None:
-        parcels: list[Parcel] = []
+    def _cut(self, queue: deque[OutgoingMessage], horizon: float, room: int) -> Batch | None:
+        messages: list[OutgoingMessage] = []
         size, largest, channel = 0, self._batch_bytes, ""
         while queue:
-            parcel = queue[0]
-            if parcel.done():
+            message = queue[0]
+            if message.done():
                 queue.popleft()
                 continue
-            if parcel.deadline <= horizon:
+            if message.deadline <= horizon:
                 self.late.append(queue.popleft())
                 continue
-            wire = len(parcel.body) + FRAMING
-            if not parcels:
-                channel = parcel.channel
+            wire = len(message.body) + FRAMING
+            if not messages:
+                channel = message.channel
             elif (
                 size + wire > largest
-                or len(parcels) >= room
-                or parcel.delay_ms
-                or parcel.channel is not channel  # an equal one costs another batch, no more
+                or len(messages) >= room
+                or message.delay_ms
+                or message.channel is not channel  # an equal one costs another batch, no more
             ):
                 break
-            parcels.append(queue.popleft())
+            messages.append(queue.popleft())
             size += wire
-            if parcel.delay_ms:
+            if message.delay_ms:
                 break
-        return Batch(parcels, size) if parcels else None
+        return Batch(messages, size) if messages else None
 
     def give_back(self, batches: Iterable[Batch]) -> None:
         """Take unconfirmed batches back, to be written again first, in order."""
@@ -208,7 +208,7 @@ class Outbox:
     def give_back_suspect(self, batch: Batch) -> bool:
         """Take back a batch that may have cost the connection; False: give it up."""
         batch.losses += 1
-        if len(batch.parcels) == 1 and batch.losses >= MAX_LOSSES:
+        if len(batch.messages) == 1 and batch.losses >= MAX_LOSSES:
             return False
         self._returned.extend(batch.halves() if batch.losses > 1 else [batch])
         return True
@@ -216,10 +216,10 @@ class Outbox:
     def apart(self, batch: Batch) -> None:
         """Take back a refused batch message by message, to find the bad one."""
         self._returned.extend(
-            Batch([parcel], len(parcel.body) + FRAMING) for parcel in batch.parcels
+            Batch([message], len(message.body) + FRAMING) for message in batch.messages
         )
 
-    def drain(self) -> list[Parcel]:
+    def drain(self) -> list[OutgoingMessage]:
         """Everything that waits to be written; nothing is kept."""
         waiting = list(self.waiting())
         self._returned.clear()
@@ -227,9 +227,9 @@ class Outbox:
         self._turns.clear()
         return waiting
 
-    def waiting(self) -> Iterator[Parcel]:
+    def waiting(self) -> Iterator[OutgoingMessage]:
         """Everything that waits to be written, in no order across topics."""
         for batch in self._returned:
-            yield from batch.parcels
+            yield from batch.messages
         for queue in self._queues.values():
             yield from queue

@@ -105,7 +105,7 @@ class Pace:
             self._measured_at = now
             self.window = max(2, int(measured.messages * _SPAN))
             return
-        self.window = min(self.window + len(batch.parcels), _WIDEST)
+        self.window = min(self.window + len(batch.messages), _WIDEST)
         if known is not None:
             self.speed = Speed(*map(max, known, measured))
 

@@ -26,7 +26,7 @@ from irismq_runtime.mailbox.bodies import OF_BROKER, all_fit, as_bytes
 from irismq_runtime.mailbox.broker_link import BrokerLink, why_slow
 from irismq_runtime.mailbox.expiry import Expiry
 from irismq_runtime.mailbox.limits import BrokerLimits, OutboxFull, limit_in
-from irismq_runtime.mailbox.outbox import Batch, Outbox, Parcel
+from irismq_runtime.mailbox.outbox import Batch, Outbox, OutgoingMessage
 from irismq_runtime.mailbox.overload import OverloadGuard
 from irismq_runtime.mailbox.probe import probe_limits
 from irismq_runtime.mailbox.settlement import milliseconds
@@ -100,7 +100,7 @@ class Publisher:
         timeout: float | None,
         key: str,
         channel: str = "",
-    ) -> Parcel:
+    ) -> OutgoingMessage:
         """See `ports.MailboxTransport.publish`."""
         if type(body) is not bytes:
             body = as_bytes(body)
@@ -110,11 +110,11 @@ class Publisher:
         if channel is not self._channel:
             self._check(channel)
         deadline = self._now() + timeout
-        parcel = Parcel(topic, body, deadline, key, 0, self._copies, channel)
+        message = OutgoingMessage(topic, body, deadline, key, 0, self._copies, channel)
         if delay > 0.0:
-            parcel.delay_ms = self._delay_ms(delay)
-        self._accept(parcel)
-        return parcel
+            message.delay_ms = self._delay_ms(delay)
+        self._accept(message)
+        return message
 
     def publish_all(
         self,
@@ -123,7 +123,7 @@ class Publisher:
         timeout: float | None,
         keys: Sequence[str] = (),
         channel: str = "",
-    ) -> list[Parcel]:
+    ) -> list[OutgoingMessage]:
         """See `ports.MailboxTransport.publish_all`."""
         taken = all_fit(bodies, self.limits.max_body)
         if not taken:
@@ -134,13 +134,13 @@ class Publisher:
         if channel is not self._channel:
             self._check(channel)
         deadline = self._now() + timeout
-        parcels = [
-            Parcel(topic, body, deadline, key, 0, self._copies, channel)
+        messages = [
+            OutgoingMessage(topic, body, deadline, key, 0, self._copies, channel)
             for body, key in zip(taken, keys or ("",) * len(taken), strict=True)
         ]
-        for parcel in parcels:
-            self._accept(parcel)
-        return parcels
+        for message in messages:
+            self._accept(message)
+        return messages
 
     async def start(self, timeout: float) -> bool:
         """Dial every broker; True when the first is ready and known, False at the timeout."""
@@ -167,8 +167,8 @@ class Publisher:
         await asyncio.gather(*self._probes.values(), return_exceptions=True)
         await asyncio.gather(*(broker.channels.close() for broker in self.brokers))
         await asyncio.gather(*(broker.link.close(0.5) for broker in self.brokers))
-        for parcel in self._expiry.unsettled():
-            self._fail(parcel, "the mailbox was closed")
+        for message in self._expiry.unsettled():
+            self._fail(message, "the mailbox was closed")
 
     def why_not_ready(self) -> str:
         """One line; empty when a broker can be written to."""
@@ -208,32 +208,34 @@ class Publisher:
             raise ValueError(f"a delay of {delay:g} s is over the broker's {longest:g} s")
         return milliseconds(delay, longest)
 
-    def _accept(self, parcel: Parcel) -> None:
-        self.held += len(parcel.body)
+    def _accept(self, message: OutgoingMessage) -> None:
+        self.held += len(message.body)
         self.count += 1
         if self._copies == 1:
-            self._outboxes[0].put(parcel)
+            self._outboxes[0].put(message)
         else:
-            for broker in self._choose(parcel, self._copies):
-                self._assign(parcel, broker)
+            for broker in self._choose(message, self._copies):
+                self._assign(message, broker)
         events = self._wiring.events
         if events.active:
-            events.emit("outbox.queued", id=parcel.key, topic=parcel.topic, size=len(parcel.body))
+            events.emit(
+                "outbox.queued", id=message.key, topic=message.topic, size=len(message.body)
+            )
         if not self._flush_planned:
             self._flush_planned = True
             asyncio.get_running_loop().call_soon(self._flush)
-        if parcel.deadline < self._expiry.at:
-            self._expiry.arm(parcel.deadline)
+        if message.deadline < self._expiry.at:
+            self._expiry.arm(message.deadline)
 
-    def _choose(self, parcel: Parcel, count: int) -> list[BrokerLink]:
+    def _choose(self, message: OutgoingMessage, count: int) -> list[BrokerLink]:
         """The brokers that get a copy: connected ones first, in the given order."""
-        free = [broker for broker in self.brokers if broker.name not in parcel.seen_at]
+        free = [broker for broker in self.brokers if broker.name not in message.seen_at]
         free.sort(key=lambda broker: not broker.ready)
         return free[:count]
 
-    def _assign(self, parcel: Parcel, broker: BrokerLink) -> None:
-        parcel.seen_at = (*parcel.seen_at, broker.name)
-        broker.outbox.put(parcel)
+    def _assign(self, message: OutgoingMessage, broker: BrokerLink) -> None:
+        message.seen_at = (*message.seen_at, broker.name)
+        broker.outbox.put(message)
 
     # Writing ---------------------------------------------------------------
 
@@ -266,14 +268,14 @@ class Publisher:
                 continue
             broker.send(batch, now)
             if self._copies > 1:
-                for parcel in batch.parcels:
-                    parcel.written = True
+                for message in batch.messages:
+                    message.written = True
             if self._wiring.events.active:
                 self._emit("publisher.written", batch, broker)
         if outbox.late:
             late, outbox.late = outbox.late, []
-            for parcel in late:
-                self._fail(parcel, "the broker could not confirm it in the time that was left")
+            for message in late:
+                self._fail(message, "the broker could not confirm it in the time that was left")
 
     def broker_ready(self, broker: BrokerLink, terms: Terms) -> None:
         """Learn the broker's limits, and write to it what waits."""
@@ -313,17 +315,17 @@ class Publisher:
         if self._wiring.events.active:
             self._emit("publisher.confirmed", batch, broker)
         done = []
-        for parcel in batch.parcels:
-            if parcel.copies > 1:
-                parcel.copies -= 1
-            elif not parcel.done():
-                done.append(parcel)
+        for message in batch.messages:
+            if message.copies > 1:
+                message.copies -= 1
+            elif not message.done():
+                done.append(message)
         self.confirmed_count += len(done)
         self.count -= len(done)
-        self.held -= sum([len(parcel.body) for parcel in done])
-        for parcel in done:
-            parcel.body = b""
-            parcel.settle()
+        self.held -= sum([len(message.body) for message in done])
+        for message in done:
+            message.body = b""
+            message.settle()
         self._look_if_idle()
 
     def refused(self, broker: BrokerLink, batch: Batch, error: ErrorFrame) -> None:
@@ -340,63 +342,63 @@ class Publisher:
         self.limits.learn(broker.name, max_body=max_body, max_delay=max_delay)
         if error.code in _TRY_AGAIN:
             broker.outbox.give_back([batch])
-        elif len(batch.parcels) > 1:
+        elif len(batch.messages) > 1:
             broker.outbox.apart(batch)
         else:
-            parcel = batch.parcels[0]
-            fault: Exception = DeliveryError(parcel.topic, "not sent", text)
+            message = batch.messages[0]
+            fault: Exception = DeliveryError(message.topic, "not sent", text)
             if max_body is not None:
                 fault = MessageTooLarge(
-                    len(parcel.body), max_body, limit_of=f"nsqd {broker.name} (max-msg-size)"
+                    len(message.body), max_body, limit_of=f"nsqd {broker.name} (max-msg-size)"
                 )
-            self._settle_error(parcel, fault)
+            self._settle_error(message, fault)
 
     def broker_lost(
         self, broker: BrokerLink, unconfirmed: list[Batch], *, suspect: bool, reason: str
     ) -> None:
         """Write what is unconfirmed again: here after a reconnect, or elsewhere now."""
         for batch in unconfirmed:
-            for parcel in batch.parcels:
-                parcel.written = True
+            for message in batch.messages:
+                message.written = True
         if not suspect:
             broker.outbox.give_back(unconfirmed)
         elif not broker.outbox.give_back_suspect(unconfirmed[0]):
-            for parcel in unconfirmed[0].parcels:
-                self._fail(parcel, f"the broker drops the connection over it: {reason}")
+            for message in unconfirmed[0].messages:
+                self._fail(message, f"the broker drops the connection over it: {reason}")
         if self._copies > 1:
             self._move_away(broker)
         self._flush()
 
     def _move_away(self, broker: BrokerLink) -> None:
         """Give the copies that wait for `broker` to brokers that are connected."""
-        for parcel in broker.outbox.drain():
-            others = [other for other in self._choose(parcel, 1) if other.ready]
-            if others and not parcel.done():
-                parcel.seen_at = tuple(name for name in parcel.seen_at if name != broker.name)
-                self._assign(parcel, others[0])
-            elif not parcel.done():
-                broker.outbox.put(parcel)
+        for message in broker.outbox.drain():
+            others = [other for other in self._choose(message, 1) if other.ready]
+            if others and not message.done():
+                message.seen_at = tuple(name for name in message.seen_at if name != broker.name)
+                self._assign(message, others[0])
+            elif not message.done():
+                broker.outbox.put(message)
 
     # The end of a message ---------------------------------------------------
 
-    def _expired(self, parcel: Parcel) -> None:
-        self._fail(parcel, self.why_not_ready() or why_slow(self.brokers))
+    def _expired(self, message: OutgoingMessage) -> None:
+        self._fail(message, self.why_not_ready() or why_slow(self.brokers))
 
-    def _fail(self, parcel: Parcel, why: str) -> None:
-        outcome: Outcome = "unknown" if parcel.written else "not sent"
-        self._settle_error(parcel, DeliveryError(parcel.topic, outcome, why))
+    def _fail(self, message: OutgoingMessage, why: str) -> None:
+        outcome: Outcome = "unknown" if message.written else "not sent"
+        self._settle_error(message, DeliveryError(message.topic, outcome, why))
 
-    def _settle_error(self, parcel: Parcel, error: Exception) -> None:
-        if parcel.done():
+    def _settle_error(self, message: OutgoingMessage, error: Exception) -> None:
+        if message.done():
             return
         self.failed_count += 1
         self.count -= 1
-        self.held -= len(parcel.body)
-        parcel.body = b""
+        self.held -= len(message.body)
+        message.body = b""
         events = self._wiring.events
         if events.active:
-            events.emit("publisher.failed", id=parcel.key, topic=parcel.topic, error=str(error))
-        parcel.settle(error)
+            events.emit("publisher.failed", id=message.key, topic=message.topic, error=str(error))
+        message.settle(error)
         self._look_if_idle()
 
     def _look_if_idle(self) -> None:
@@ -404,5 +406,5 @@ class Publisher:
             self._idle.set()
 
     def _emit(self, name: str, batch: Batch, broker: BrokerLink) -> None:
-        for parcel in batch.parcels:
-            self._wiring.events.emit(name, id=parcel.key, topic=parcel.topic, broker=broker.name)
+        for message in batch.messages:
+            self._wiring.events.emit(name, id=message.key, topic=message.topic, broker=broker.name)

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator
 
-__all__ = ["GroupReceipt", "Receipt"]
+__all__ = ["GroupReceipt", "PublishReceipt"]
 
 _log = logging.getLogger("irismq.mailbox")
 
 
-class Receipt:
+class PublishReceipt:
     """Done when the broker has confirmed, or failed with the reason.
 
     It has the reading half of an `asyncio.Future` (`done`, `result`,
@@ -55,7 +55,7 @@ class Receipt:
         if error is not None:
             raise error
 
-    def add_done_callback(self, callback: Callable[[Receipt], None]) -> None:
+    def add_done_callback(self, callback: Callable[[PublishReceipt], None]) -> None:
         """Call `callback(receipt)` when settled; at once if it is already."""
         if self._settled:
             _call(callback, self)
@@ -80,7 +80,7 @@ class Receipt:
         if not self._settled:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-            def wake(_: Receipt) -> None:
+            def wake(_: PublishReceipt) -> None:
                 if not future.done():
                     future.set_result(None)
 
@@ -89,7 +89,7 @@ class Receipt:
         self.result()
 
 
-class GroupReceipt(Receipt):
+class GroupReceipt(PublishReceipt):
     """One receipt for many messages: done with the last, failed with the first error."""
 
     __slots__ = ("_first_error", "_open")
@@ -102,14 +102,14 @@ class GroupReceipt(Receipt):
             self.settle()
 
     @classmethod
-    def of(cls, parts: Collection[Receipt]) -> GroupReceipt:
+    def of(cls, parts: Collection[PublishReceipt]) -> GroupReceipt:
         """Return the one receipt of `parts`."""
         group = cls(len(parts))
         for part in parts:
             part.add_done_callback(group.part_done)
         return group
 
-    def part_done(self, part: Receipt) -> None:
+    def part_done(self, part: PublishReceipt) -> None:
         """Callback of each part."""
         self._open -= 1
         if self._first_error is None:
@@ -118,8 +118,8 @@ class GroupReceipt(Receipt):
             self.settle(self._first_error)
 
 
-def _call(callback: Callable[[Any], None], receipt: Receipt) -> None:
+def _call(callback: Callable[[Any], None], receipt: PublishReceipt) -> None:
     try:
         callback(receipt)
-    except Exception:
+    except Exception:  # a stranger's code; the other receipts of the batch are settled all the same
         _log.exception("a callback of a receipt failed")

@@ -128,7 +128,7 @@ class Stored:
         if callback is not None:
             try:
                 callback()
-            except Exception:
+            except Exception:  # a stranger's code; the lease of the next message is looked at too
                 _log.exception("on_lease_lost of message %s failed", self.id)
         return running
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from actors.clock import Clock, TimerHandle
-    from irismq_runtime.mailbox.receipts import Receipt
+    from irismq_runtime.mailbox.receipts import PublishReceipt
     from irismq_runtime.mailbox.wiring import Network
     from irismq_runtime.ports import StoredMessage
 
@@ -151,7 +151,7 @@ class NsqMailbox:
         timeout: float | None = None,
         key: str = "",
         channel: str = "",
-    ) -> Receipt:
+    ) -> PublishReceipt:
         """See `ports.MailboxTransport.publish`. A delay above `max_delay` is a `ValueError`.
 
         Raises `InvalidName` for a topic or a channel that nsqd would refuse.
@@ -166,13 +166,13 @@ class NsqMailbox:
         timeout: float | None = None,
         keys: Sequence[str] = (),
         channel: str = "",
-    ) -> Sequence[Receipt]:
+    ) -> Sequence[PublishReceipt]:
         """See `ports.MailboxTransport.publish_all`. Raises as `publish`, and for an empty body."""
         return self._publisher.publish_all(topic, bodies, timeout, keys, channel)
 
     def publish_many(
         self, topic: str, bodies: Iterable[bytes], *, timeout: float | None = None
-    ) -> Receipt:
+    ) -> PublishReceipt:
         """Store all of `bodies`; one receipt, done when the last is confirmed.
 
         Raises as `publish` does, and then nothing of it was taken. The receipt
@@ -236,7 +236,7 @@ class NsqMailbox:
         consumer.discover(self._lookupds, self._endpoints)
         return consumer
 
-    def _store(self, topic: str, record: bytes, delay: float, channel: str) -> Receipt:
+    def _store(self, topic: str, record: bytes, delay: float, channel: str) -> PublishReceipt:
         return self._publisher.publish(topic, record, delay, None, "", channel)
 
     # Health ----------------------------------------------------------------

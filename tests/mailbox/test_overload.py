@@ -12,7 +12,7 @@ from actors.errors import Overloaded
 from irismq_runtime.errors import DeliveryError
 from irismq_runtime.mailbox import MailboxConfig, NsqMailbox
 from irismq_runtime.mailbox.admission import Admission, BrokerTooSlow
-from irismq_runtime.mailbox.outbox import Batch, Parcel
+from irismq_runtime.mailbox.outbox import Batch, OutgoingMessage
 from irismq_runtime.mailbox.pace import Pace, Speed
 from irismq_runtime.protocols.nsq.records import Dpub, Mpub, Pub
 from tests.mailbox.fake import World, turns
@@ -257,7 +257,9 @@ async def test_of_two_brokers_that_each_keep_a_copy_the_slower_one_counts():
 
 
 def batch(count: int, *, ahead: int, sent_at: float = 0.0, pressed: bool = True) -> Batch:
-    made = Batch([Parcel("t", bytes(100), 1e9, "", 0, 1) for _ in range(count)], 104 * count)
+    made = Batch(
+        [OutgoingMessage("t", bytes(100), 1e9, "", 0, 1) for _ in range(count)], 104 * count
+    )
     made.ahead, made.ahead_bytes = ahead, 104 * ahead
     made.sent_at, made.pressed = sent_at, pressed
     return made
