@@ -1,8 +1,4 @@
-"""Public bug reports of comparable systems, groups C and D, tried on the actor core.
-
-Cases 66, 74, 75 and 84 are in test_failure.py, 81 in test_timers_and_watch.py,
-91 in test_proxies.py, 96 in test_watching_the_loop.py.
-"""
+"""Ends from every place, order per sender, and what a slow or a crowded system costs."""
 
 from __future__ import annotations
 

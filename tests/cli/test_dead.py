@@ -90,7 +90,7 @@ def malformed() -> bytes:
     return encode_envelope(Envelope(Kind.DEAD, new_id(), "", b"\x81\xa4time\xa4late", {}))
 
 
-async def test_134_all_is_all_and_not_what_one_connection_may_hold(broker: Broker) -> None:
+async def test_all_is_all_and_not_what_one_connection_may_hold(broker: Broker) -> None:
     await broker.bury(*(letter() for _ in range(3000)))
     code, _, said = await broker.dead("replay", ADDRESS, "--all")
     assert code == codes.OK, said
@@ -101,7 +101,7 @@ async def test_134_all_is_all_and_not_what_one_connection_may_hold(broker: Broke
     }
 
 
-async def test_134_what_is_meant_is_found_behind_any_number_of_others(broker: Broker) -> None:
+async def test_what_is_meant_is_found_behind_any_number_of_others(broker: Broker) -> None:
     others = [letter("crashed: KeyError") for _ in range(2700)]
     await broker.bury(*others, letter("decode: cut short"))
     code, _, said = await broker.dead("drop", ADDRESS, "--reason", "decode")
@@ -109,7 +109,7 @@ async def test_134_what_is_meant_is_found_behind_any_number_of_others(broker: Br
     assert (await broker.topics())[dead_topic(ADDRESS)] == {"dead": len(others)}
 
 
-async def test_134_a_list_says_what_it_leaves_out(broker: Broker) -> None:
+async def test_a_list_says_what_it_leaves_out(broker: Broker) -> None:
     await broker.bury(*(letter() for _ in range(30)))
     code, out, said = await broker.dead("list", ADDRESS, "--limit", "10")
     assert (code, len(json.loads(out))) == (codes.OK, 10)
@@ -118,7 +118,7 @@ async def test_134_a_list_says_what_it_leaves_out(broker: Broker) -> None:
     assert (code, len(json.loads(out)), said) == (codes.OK, 30, "")
 
 
-async def test_136_the_others_work_beside_a_malformed_one(broker: Broker) -> None:
+async def test_the_others_work_beside_a_malformed_one(broker: Broker) -> None:
     odd = [malformed(), b"\xff\xfe\x00", letter(time=float("nan")), letter(time=1e300)]
     await broker.bury(letter(), *odd, letter())
     code, out, said = await broker.dead("list", ADDRESS)
@@ -138,7 +138,7 @@ async def test_136_the_others_work_beside_a_malformed_one(broker: Broker) -> Non
     assert await broker.topics() == {ADDRESS: {"mailbox": 5}, dead_topic(ADDRESS): {"dead": 0}}
 
 
-async def test_137_an_event_is_not_given_to_channels_that_handled_it(broker: Broker) -> None:
+async def test_an_event_is_not_given_to_channels_that_handled_it(broker: Broker) -> None:
     topic = "shop.sold"
     await broker.bury(
         letter(body=told(Kind.EVENT), address=topic, channel="billing"), letter(), address=topic
@@ -155,7 +155,7 @@ async def test_137_an_event_is_not_given_to_channels_that_handled_it(broker: Bro
     assert (await broker.topics())[mailbox_topic("shop.billing")] == {"mailbox": 1}
 
 
-async def test_137_every_channel_is_asked_for_by_name(broker: Broker) -> None:
+async def test_every_channel_is_asked_for_by_name(broker: Broker) -> None:
     await broker.bury(letter(body=told(Kind.EVENT)))
     code, _, said = await broker.dead("replay", ADDRESS, "--all", "--every-channel")
     assert (code, said) == (codes.OK, "1 letter replayed\n")
@@ -165,7 +165,7 @@ async def test_137_every_channel_is_asked_for_by_name(broker: Broker) -> None:
 @pytest.mark.parametrize(
     "command", [("list",), ("show", "0d5e"), ("replay", "--all"), ("drop", "--all")]
 )
-async def test_167_an_address_that_never_was_is_said_to_be_so(
+async def test_an_address_that_never_was_is_said_to_be_so(
     broker: Broker, command: tuple[str, ...]
 ) -> None:
     verb, *more = command
@@ -175,7 +175,7 @@ async def test_167_an_address_that_never_was_is_said_to_be_so(
     assert await broker.topics() == {}
 
 
-async def test_167_looking_makes_nothing_where_there_are_no_letters(broker: Broker) -> None:
+async def test_looking_makes_nothing_where_there_are_no_letters(broker: Broker) -> None:
     await broker.mailbox.publish(ADDRESS, told())
     before = await broker.topics()
     code, out, _ = await broker.dead("list", ADDRESS)
@@ -194,7 +194,7 @@ async def test_without_http_nothing_is_no_answer(broker: Broker) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_163_tls_that_a_broker_requires(kind: Any, tmp_path: Any) -> None:
+async def test_tls_that_a_broker_requires(kind: Any, tmp_path: Any) -> None:
     made = make_certificate(tmp_path)
     flags = [f"-tls-cert={made.certificate}", f"-tls-key={made.key}", "-tls-required=tcp-https"]
     options = NsqdOptions(tls=made.server_context(), tls_required=True)
@@ -226,7 +226,7 @@ def config_of(made: Any) -> Any:
 
 @pytest.mark.parametrize("kind", KINDS[1:])
 @pytest.mark.parametrize("command", ["check", "doctor"])
-async def test_163_what_is_checked_is_what_a_node_would_do(
+async def test_what_is_checked_is_what_a_node_would_do(
     kind: Any, command: str, tmp_path: Any
 ) -> None:
     made = make_certificate(tmp_path)
@@ -243,7 +243,7 @@ async def test_163_what_is_checked_is_what_a_node_would_do(
         assert f"{at}: nsqd says" not in out + said
 
 
-async def test_167_no_look_makes_a_topic(broker: Broker) -> None:
+async def test_no_look_makes_a_topic(broker: Broker) -> None:
     await broker.mailbox.publish("shop.known", told())
     before = await broker.topics()
     for command in (

@@ -347,7 +347,7 @@ def texts(snapshot):
     return [problem.text for problem in snapshot.problems]
 
 
-def test_168_messages_for_nobody_are_named_first_and_the_address_that_was_meant(scene):
+def test_messages_for_nobody_are_named_first_and_the_address_that_was_meant(scene):
     waiting = channel("mailbox", 50, 50) | {"client_count": 0}
     consumed = channel("mailbox", 3, 3) | {"client_count": 1}
     for _ in range(4):
@@ -378,7 +378,7 @@ def test_168_messages_for_nobody_are_named_first_and_the_address_that_was_meant(
     assert kinds(snapshot) == []
 
 
-def test_168_a_restart_of_a_moment_is_no_problem_and_what_is_unknown_neither(scene):
+def test_a_restart_of_a_moment_is_no_problem_and_what_is_unknown_neither(scene):
     alone = channel("mailbox", 5, 5)
     for _ in range(4):
         snapshot = scene.step(a_1={})

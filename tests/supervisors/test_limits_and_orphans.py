@@ -1,4 +1,4 @@
-"""Group C of the public bug reports: what broke elsewhere holds here."""
+"""Limits of restarts, children that fail or hang, and supervisors that end in the middle."""
 
 from __future__ import annotations
 
