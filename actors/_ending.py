@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from actors._failure import crashed, meant
 from actors._in_hand import InHand
-from actors._parcels import INTERRUPT
+from actors._items import INTERRUPT
 from actors._states import SlotState
 from actors._stopping import Stop, StopFuture
 from actors.exits import Exit
@@ -116,7 +116,7 @@ class Ending(InHand):
 
     def when_over(self, callback: Callable[[], None]) -> None:
         """Call `callback` once when this incarnation is over, however it ends. Loop thread."""
-        self.company().at_end.append(callback)
+        self.attachments().at_end.append(callback)
 
     async def stop(self, reason: ExitReason = "shutdown", timeout: float | None = None) -> Exit:
         """End the incarnation; the slot is DOWN afterwards and its inbox kept.
@@ -194,7 +194,7 @@ class Ending(InHand):
             return
         exit_ = self.make_exit("crash", error)
         self.state = SlotState.STOPPING
-        crashed(self, self.in_hand, error, exit_, taken=self.taken or self.in_hand is None)
+        crashed(self, self.current, error, exit_, taken=self.taken or self.current is None)
         self.over(exit_)
 
     def over(self, exit_: Exit) -> None:
@@ -211,12 +211,12 @@ class Ending(InHand):
         self.down = True
         self.scheduled = False
         self.exit = exit_
-        self.in_hand = None
+        self.current = None
         self.taken = False
         waiters = self._take_waiters()
         attempt = self.system.attempt
-        if self.bystanders is not None:
-            attempt(self, self.bystanders.put_away, self)
+        if self.attached is not None:
+            attempt(self, self.attached.put_away, self)
         attempt(self, self.retire)
         self.killing = False
         self.actor = None
@@ -311,9 +311,9 @@ class Ending(InHand):
         if self._stopped is not None:
             self._stopped.set()
         self.system.unregister(self)
-        if self.bystanders is not None:
-            attempt(self, self.bystanders.tell_watchers, self.ref, exit_)
-            self.bystanders = None
+        if self.attached is not None:
+            attempt(self, self.attached.tell_watchers, self.ref, exit_)
+            self.attached = None
         if self.system.events.active:
             self.system.events.emit("actor.ended", ref=self.ref, exit=exit_)
 

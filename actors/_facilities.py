@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from actors._fixed import FIXED
-from actors._parcels import INTERRUPT
+from actors._items import INTERRUPT
 from actors.class_options import check_class
 from actors.delivery import Delivery
 from actors.errors import ActorDeadError, Unhandled
@@ -146,12 +146,12 @@ class Facilities:
         """
         slot = self._own_slot()
         ref.add_watcher(slot.ref)
-        slot.company().watching[ref] = None
+        slot.attachments().watching[ref] = None
 
     def unwatch(self, ref: Any) -> None:
         """Take `watch` back. A message that is in the inbox already stays."""
         slot = self._own_slot()
-        slot.company().watching.pop(ref, None)
+        slot.attachments().watching.pop(ref, None)
         ref.remove_watcher(slot.ref)
 
     def send_after(self, delay: float, message: Any) -> Timer:
@@ -173,8 +173,8 @@ class Facilities:
     def unstash_all(self) -> None:
         """Put what is aside before what waits, in the order it was put aside."""
         slot = self._own_slot()
-        if slot.bystanders is not None:
-            slot.bystanders.unstash(slot)
+        if slot.attached is not None:
+            slot.attached.unstash(slot)
             if slot.control:
                 slot.inbox.appendleft(INTERRUPT)
 
@@ -216,7 +216,7 @@ class Facilities:
         """
         self._slot.unhandled(message)
         kind = type(message).__name__
-        if self.context.kind == "ask" or isinstance(self._slot.in_hand, Delivery):
+        if self.context.kind == "ask" or isinstance(self._slot.current, Delivery):
             raise Unhandled(f"{type(self).__name__} does not handle {kind}")
 
     def _own_slot(self) -> LoopSlot | ThreadSlot:

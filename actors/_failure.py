@@ -1,6 +1,6 @@
 """What becomes of a message whose handler failed.
 
-A parcel tells those who wait for it. A plain tell has nobody: a crash puts it
+An item tells those who wait for it. A plain tell has nobody: a crash puts it
 first in the inbox again while the class's `crash_retries` allow, and otherwise
 it becomes a dead letter. `Retry` brings it back after a delay, `Reject` makes
 it a dead letter. Nothing goes away silently.
@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from actors._parcels import Again, Internal, Stamped
+from actors._items import Again, Internal, Stamped
 from actors.ask import Ask
-from actors.delivery import Delivery, Outcome, Parcel, outcome_of
+from actors.delivery import Delivery, InboxItem, Outcome, outcome_of
 from actors.texts import text_of
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def crashed(slot: Ending, item: Any, error: BaseException, exit_: Exit, *, taken
 
 def settle_failed(slot: InHand, item: Any, outcome: Outcome) -> None:
     """Tell whoever waits for `item` how it ended."""
-    if isinstance(item, Parcel):
+    if isinstance(item, InboxItem):
         item.fail(outcome)
     else:
         tell_ended(slot, item, outcome)

@@ -1,7 +1,7 @@
 """The messages that every actor understands without a handler of its own.
 
 Calls, reads and writes through a proxy, Pykka's own stop message, and the
-continuation after the start. The parcels are listed too, with None: they are
+continuation after the start. The items are listed too, with None: they are
 opened before their message is looked up.
 """
 
@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 from pykka import messages
 from pykka._introspection import get_attr_directly
 
-from actors._parcels import Again, Internal, Interrupt, Stamped
+from actors._items import Again, Internal, Interrupt, Stamped
 from actors.ask import Ask, OwnAsk
 from actors.delivery import CallbackDelivery, Delivery
-from actors.inbox import PykkaParcel
+from actors.inbox import PykkaItem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,7 +75,7 @@ FIXED: Final[Mapping[type, Handler | None]] = {
     CallbackDelivery: None,
     Again: None,
     Stamped: None,
-    PykkaParcel: None,
+    PykkaItem: None,
     AfterStart: None,
     Interrupt: None,
     _Continue: _continue,

@@ -195,7 +195,7 @@ class LoopSlot(Pump):
         if self.began is not None and not self.began.done():
             self.began.set_result(ActorDeadError(self.ref, self.make_exit("killed")))
             return
-        self.lose_in_hand()
+        self.fail_current()
         self.over(self.make_exit("killed"))
 
     def stack(self) -> str:

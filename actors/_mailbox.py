@@ -15,9 +15,9 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from actors._parcels import Internal
+from actors._items import Internal
 from actors.ask import Ask
-from actors.delivery import Delivery, Outcome, Parcel
+from actors.delivery import Delivery, InboxItem, Outcome
 from actors.errors import ActorDeadError, AskCycle, MailboxFull, Restarting
 
 if TYPE_CHECKING:
@@ -35,11 +35,11 @@ class Mailbox:
         "_retry_at",
         "_urn",
         "actor_class",
+        "current",
         "delayed",
         "down",
         "ended",
         "exit",
-        "in_hand",
         "inbox",
         "incarnation",
         "limit",
@@ -58,7 +58,7 @@ class Mailbox:
         limit: int | None = getattr(actor_class, "inbox_limit", None)
         self.limit: int = system.inbox_limit if limit is None else limit
         self.scheduled = False
-        self.in_hand: Any = None
+        self.current: Any = None
         self.down = True
         self.ended = False
         self.exit: Exit | None = None
@@ -143,16 +143,16 @@ class Mailbox:
             if isinstance(item, Ask) and item.deadline < retry_at:
                 item.give_up(Restarting(self.ref, seconds))
 
-    def put_parcel(self, parcel: Ask[Any] | Delivery) -> None:
+    def put_forwarded(self, item: Ask[Any] | Delivery) -> None:
         """Let in what another actor forwarded, or tell its asker why not. Any thread."""
         if self.ended:
-            parcel.fail(Outcome("dead", exit=self.exit))
+            item.fail(Outcome("dead", exit=self.exit))
         elif len(self.inbox) >= self.limit:
             self.system.counters.refused += 1
-            parcel.fail(Outcome("refused", error=MailboxFull(self.ref, self.limit)))
+            item.fail(Outcome("refused", error=MailboxFull(self.ref, self.limit)))
         else:
-            parcel.moved(self)  # type: ignore[arg-type]  # as in __init__
-            self.inbox.append(parcel)
+            item.moved(self)  # type: ignore[arg-type]  # as in __init__
+            self.inbox.append(item)
             if not self.scheduled:
                 self.schedule()
 
@@ -185,7 +185,7 @@ class Mailbox:
             return
         if isinstance(item, Internal):
             return
-        message = item.message if isinstance(item, Parcel) else item
+        message = item.message if isinstance(item, InboxItem) else item
         self.system.dead_letters.record(message, self.ref, "dead", self.exit)
 
     def put_system(self, item: Any) -> None:
@@ -197,13 +197,13 @@ class Mailbox:
         if not self.scheduled:
             self.schedule()
 
-    def put_timed(self, parcel: Parcel) -> bool:
+    def put_timed(self, item: InboxItem) -> bool:
         """Let in what a timer sends, if there is room; whether there was. Loop thread."""
         if len(self.inbox) < self.limit:
-            self.put_system(parcel)
+            self.put_system(item)
             return True
         reason = "dead" if self.ended else "mailbox full"
-        self.system.dead_letters.record(parcel.message, self.ref, reason, self.exit)
+        self.system.dead_letters.record(item.message, self.ref, reason, self.exit)
         return False
 
     def put_later(self, item: Any, delay: float) -> None:

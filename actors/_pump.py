@@ -34,10 +34,10 @@ from typing import TYPE_CHECKING, Any, Final
 from actors._current import Frame, current_frame
 from actors._failure import again_later, crashed, endured, meant, settle_failed
 from actors._fixed import AfterStart
-from actors._parcels import INTERRUPT
+from actors._items import INTERRUPT
 from actors._slot import Slot
 from actors._states import SlotState
-from actors.delivery import Outcome, Parcel
+from actors.delivery import InboxItem, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -88,7 +88,7 @@ class Pump(Slot):
         #: When the async handler in hand began.
         self.since: float | None = None
         self._awaiting = False
-        self._cancelling: Parcel | None = None
+        self._cancelling: InboxItem | None = None
         #: The actor's own context as it was before the async handler in hand.
         self._own: Context | None = None
 
@@ -150,7 +150,7 @@ class Pump(Slot):
         system.tasks[task] = self
 
     def _pump_again(self) -> None:
-        self.in_hand = None
+        self.current = None
         self.system.loop.call_soon(self._pump, context=self.ctx)
 
     # -- plain handlers
@@ -167,7 +167,7 @@ class Pump(Slot):
                     if self._rest(taken):
                         return None
                     continue
-                self.in_hand, self.taken = item, False
+                self.current, self.taken = item, False
                 try:
                     try:
                         handler = known[type(item)]
@@ -176,7 +176,7 @@ class Pump(Slot):
                     if handler is not None:
                         result = handler(actor, item)
                     elif item is not INTERRUPT:
-                        result = self._handle_parcel(actor, item)
+                        result = self._handle_wrapped(actor, item)
                     elif (changed := self._interrupted(taken)) is None:
                         return None
                     else:
@@ -220,21 +220,21 @@ class Pump(Slot):
             return None
         # What `after_start` has set is the actor's own, as what `on_start` has.
         self.ctx = ctx.copy() if type(item) is AfterStart else own.copy()
-        self.in_hand = None
+        self.current = None
         return ON
 
-    def _handle_parcel(self, actor: Any, parcel: Parcel) -> Any:
-        if not parcel.admit(self):
+    def _handle_wrapped(self, actor: Any, wrapped: InboxItem) -> Any:
+        if not wrapped.admit(self):
             return None
-        message = parcel.message
-        result = self.lookup[type(message)](actor, message)  # type: ignore[misc]  # parcels are not nested
+        message = wrapped.message
+        result = self.lookup[type(message)](actor, message)  # type: ignore[misc]  # wrapped items are not nested
         if type(result) is not CoroutineType and not self.taken:
-            parcel.reply(result)
+            wrapped.reply(result)
         return result
 
     def _rest(self, taken: int) -> bool:
         """The inbox is empty: True unless a thread has just put something there."""
-        self.in_hand = None
+        self.current = None
         self.scheduled = False
         if self.inbox:
             self.scheduled = True
@@ -245,7 +245,7 @@ class Pump(Slot):
 
     def _interrupted(self, taken: int) -> dict[type, Handler | None] | None:
         """Look at the control lane and the handlers; None when a stop has begun."""
-        self.in_hand = None
+        self.current = None
         if not self.control:
             self.handled -= 1
             return self.lookup.known
@@ -271,11 +271,11 @@ class Pump(Slot):
             while isinstance(coroutine, CoroutineType):
                 if self.killing:
                     # Killed before it began: it never does.
-                    self.lose_in_hand()
+                    self.fail_current()
                     self.over(self.make_exit("killed"))
                     return
                 ctx = self.ctx
-                if not await self._await(coroutine, self.in_hand, me):
+                if not await self._await(coroutine, self.current, me):
                     return
                 budget -= 1
                 if not budget or self.ctx is not ctx or monotonic() > stop_at:
@@ -299,16 +299,16 @@ class Pump(Slot):
         self, coroutine: Coroutine[Any, Any, Any], item: Any, me: asyncio.Task[Any] | None
     ) -> bool:
         """One async handler to its end; False when the incarnation is over."""
-        parcel = item if isinstance(item, Parcel) else None
-        if parcel is not None and self._cancelling is parcel:
+        wrapped = item if isinstance(item, InboxItem) else None
+        if wrapped is not None and self._cancelling is wrapped:
             self._cancelling = None
             coroutine.close()
-            parcel.fail(Outcome("cancelled"))
+            wrapped.fail(Outcome("cancelled"))
             self._awaiting = False
             return True
         ctx: Context = self.ctx  # type: ignore[assignment]  # it lives: it has one
         clean = _same(ctx, self._own)
-        frame = Frame((*parcel.chain(), self.urn) if parcel is not None else (self.urn,))
+        frame = Frame((*wrapped.chain(), self.urn) if wrapped is not None else (self.urn,))
         current_frame.set(frame)
         begun = ctx.copy()
         self._awaiting = True
@@ -331,8 +331,8 @@ class Pump(Slot):
         if self._cancelling is not None:
             self._cancelling = None
             _forget_cancel(me)
-        if parcel is not None and not self.taken:
-            parcel.reply(result)
+        if wrapped is not None and not self.taken:
+            wrapped.reply(result)
         if self.killing:
             self.over(self.make_exit("killed"))
             return False
@@ -355,7 +355,7 @@ class Pump(Slot):
                 item.fail(Outcome("cancelled"))
                 return True
             if self.killing or self.system.task_is_cancelled():
-                self.lose_in_hand()
+                self.fail_current()
                 self.over(self.make_exit("killed"))
                 return False
         return self._failed(item, error)
@@ -391,9 +391,9 @@ class Pump(Slot):
         """The incarnation ends with an error."""
         raise NotImplementedError
 
-    def lose_in_hand(self) -> None:
+    def fail_current(self) -> None:
         """Whoever waits for the message in hand learns that the actor was killed."""
-        item = self.in_hand
+        item = self.current
         if item is not None and not self.taken:
             outcome = Outcome("dead", exit=self.make_exit("killed"))
             self.system.attempt(self, settle_failed, self, item, outcome)
@@ -407,11 +407,11 @@ class Pump(Slot):
             return frame.chain if frame is not None and frame.active else ()
         return super().asking_chain()
 
-    def cancel_in_hand(self, parcel: Parcel) -> bool:
-        """Cancel the async handler of `parcel`."""
-        if self.in_hand is not parcel or not self._awaiting or self.task is None:
+    def cancel_current(self, wrapped: InboxItem) -> bool:
+        """Cancel the async handler of `wrapped`."""
+        if self.current is not wrapped or not self._awaiting or self.task is None:
             return False
-        self._cancelling = parcel
+        self._cancelling = wrapped
         self.interrupt()
         return True
 

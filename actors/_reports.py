@@ -11,7 +11,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from actors.tally import Past
+from actors.counters import EndedCounters
 from actors.texts import class_name, exc_info_of
 
 if TYPE_CHECKING:
@@ -47,13 +47,13 @@ class Reports:
     events: Events
     counters: Counters
     #: What ended slots did, and crashes, by class.
-    past: dict[type, Past]
+    past: dict[type, EndedCounters]
 
-    def past_of(self, actor_class: type) -> Past:
+    def past_of(self, actor_class: type) -> EndedCounters:
         """The sums of one class; made on demand."""
         past = self.past.get(actor_class)
         if past is None:
-            past = self.past[actor_class] = Past()
+            past = self.past[actor_class] = EndedCounters()
         return past
 
     def late_answer(self, ask: Ask[Any]) -> None:

@@ -20,7 +20,7 @@ import pykka
 
 from actors._current import current_slot
 from actors._ending import Ending
-from actors._parcels import INTERRUPT
+from actors._items import INTERRUPT
 from actors._states import SlotState
 from actors.errors import ActorDeadError, Ignore, StartFailed
 from actors.exits import Exit

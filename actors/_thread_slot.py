@@ -29,16 +29,16 @@ from typing import TYPE_CHECKING, Any, Final
 from actors._facilities import Facilities
 from actors._failure import again_later, crashed, meant, settle_failed
 from actors._fixed import FIXED, AfterStart
-from actors._parcels import INTERRUPT
+from actors._items import INTERRUPT
 from actors._slot import Slot
 from actors._states import SlotState
 from actors._stopping import Stop
 from actors.class_options import check_instance
-from actors.delivery import Outcome, Parcel
+from actors.delivery import InboxItem, Outcome
 from actors.errors import ThreadAbandoned
 from actors.handlers import Lookup
 from actors.hooks import Hooks
-from actors.inbox import PykkaParcel
+from actors.inbox import PykkaItem
 
 if TYPE_CHECKING:
     from actors.exits import Exit
@@ -155,7 +155,7 @@ class ThreadSlot(Slot):
 
     def _join(self, envelope: Any) -> None:
         if envelope is not _WAKE:
-            self.inbox.append(PykkaParcel(self, envelope))
+            self.inbox.append(PykkaItem(self, envelope))
 
     def kill(self) -> None:
         """Abandon the thread; report it when something runs on it."""
@@ -165,7 +165,7 @@ class ThreadSlot(Slot):
         self.killing = True
         with run.lock:
             run.abandoned = True
-            item = self.in_hand
+            item = self.current
             busy = item is not None or self.state is not SlotState.RUNNING
         error = None
         if busy and run.thread is not None and run.thread.is_alive():
@@ -269,7 +269,7 @@ class ThreadSlot(Slot):
                     self.scheduled = True
                     continue
                 self.taken = False
-                self.in_hand = item
+                self.current = item
                 self.handled += 1
                 run.since = self.system.handler_began()
                 return item
@@ -280,19 +280,19 @@ class ThreadSlot(Slot):
         with run.lock:
             if run.abandoned:
                 return False
-            self.in_hand = None
+            self.current = None
             run.since = None
             return True
 
     def _handle(self, run: Run, item: Any) -> bool:
-        parcel = item if isinstance(item, Parcel) else None
+        wrapped = item if isinstance(item, InboxItem) else None
         result = None
         try:
-            if parcel is None:
-                self.lookup[type(item)](run.actor, item)  # type: ignore[misc]  # only parcels have none
-            elif parcel.admit(self):
-                message = parcel.message
-                result = self.lookup[type(message)](run.actor, message)  # type: ignore[misc]  # parcels are not nested
+            if wrapped is None:
+                self.lookup[type(item)](run.actor, item)  # type: ignore[misc]  # only wrapped items have none
+            elif wrapped.admit(self):
+                message = wrapped.message
+                result = self.lookup[type(message)](run.actor, message)  # type: ignore[misc]  # wrapped items are not nested
             else:
                 return self._finished(run)
         except BaseException as error:
@@ -301,8 +301,8 @@ class ThreadSlot(Slot):
         taken = self.taken
         if not self._finished(run):
             return False
-        if parcel is not None and not taken:
-            parcel.reply(result)
+        if wrapped is not None and not taken:
+            wrapped.reply(result)
         return True
 
     def _failed(self, run: Run, item: Any, error: BaseException) -> bool:

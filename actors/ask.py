@@ -1,4 +1,4 @@
-"""One ask: the future of the caller and the parcel of the receiver in one.
+"""One ask: the future of the caller and the receiver's inbox item in one.
 
 It is pending in a table of deadlines from its birth, and whoever takes it out
 of there resolves it (see deadlines.py). What comes later is counted as a late
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from actors._current import current_slot
 from actors.context import Context
-from actors.delivery import Outcome, Parcel
+from actors.delivery import InboxItem, Outcome
 from actors.errors import (
     ActorCrashed,
     ActorDeadError,
@@ -39,7 +39,7 @@ T = TypeVar("T")
 LOOP_GRACE: Final = 1.0
 
 
-class Ask(Future[T], Parcel, Generic[T]):
+class Ask(Future[T], InboxItem, Generic[T]):
     """A request to one actor, which ends by its deadline whatever happens."""
 
     __slots__ = (
@@ -90,7 +90,7 @@ class Ask(Future[T], Parcel, Generic[T]):
             return False
         message_type = class_name(self.message)
         if not self.slot.keep_promise(self):
-            self.slot.cancel_in_hand(self)
+            self.slot.cancel_current(self)
         self._resolve(None, AskCancelled(self.slot.ref, message_type))
         return True
 

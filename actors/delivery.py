@@ -2,7 +2,7 @@
 
 A transport gives a message to an actor with `ref.deliver(...)` and learns once,
 on the loop, what came of it. Everything that wraps a message in an inbox is a
-`Parcel`; a plain local tell is not wrapped at all. A parcel is asked whether it
+`InboxItem`; a plain local tell is not wrapped at all. A item is asked whether it
 is still worth handling when its turn comes (`admit`) and is told the end
 (`reply` or `fail`) exactly once.
 """
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 __all__ = [
     "CallbackDelivery",
     "Delivery",
+    "InboxItem",
     "Outcome",
     "OutcomeKind",
-    "Parcel",
     "Scope",
     "Scoped",
     "ScopedDelivery",
-    "ScopedParcel",
+    "ScopedItem",
     "outcome_of",
 ]
 
@@ -92,7 +92,7 @@ def outcome_of(error: BaseException, refuses: tuple[type[BaseException], ...]) -
     return None
 
 
-class Parcel:
+class InboxItem:
     """A message in an inbox together with those who wait for its end."""
 
     __slots__ = ()
@@ -132,7 +132,7 @@ class Parcel:
         raise NotImplementedError
 
 
-class Delivery(Parcel):
+class Delivery(InboxItem):
     """A message given by a transport, and the transport's handle on it.
 
     `ActorRef.deliver` makes one of callbacks. A transport that keeps a record of
@@ -185,7 +185,7 @@ class Delivery(Parcel):
             if self._slot.keep_promise(self):
                 self.fail(Outcome("cancelled"))
                 return True
-            return self._slot.cancel_in_hand(self)
+            return self._slot.cancel_current(self)
         return False
 
     # -- of the actor
@@ -326,10 +326,10 @@ class Scope(Protocol):
         """What came of the message. On the loop, once."""
 
 
-class ScopedParcel(Parcel):
-    """Mixed in before a class of parcels: `scope` is entered and left around the handler.
+class ScopedItem(InboxItem):
+    """Mixed in before a class of items: `scope` is entered and left around the handler.
 
-    Parcels without one are of another class, so it costs them nothing. A handler
+    Items without one are of another class, so it costs them nothing. A handler
     that promises to answer later leaves the scope with the promise.
     """
 
@@ -369,7 +369,7 @@ class ScopedParcel(Parcel):
         self.scope.leave()
 
 
-class Scoped(ScopedParcel, Delivery):
+class Scoped(ScopedItem, Delivery):
     """The same for deliveries, whose scope learns how they end."""
 
     __slots__ = ()

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from actors.ask import error_for_caller
 from actors.context import EMPTY, Context
-from actors.delivery import Outcome, Parcel
+from actors.delivery import InboxItem, Outcome
 
 if TYPE_CHECKING:
     from actors._mailbox import Mailbox
 
-__all__ = ["PykkaInbox", "PykkaParcel"]
+__all__ = ["PykkaInbox", "PykkaItem"]
 
 
-class PykkaParcel(Parcel):
+class PykkaItem(InboxItem):
     """An envelope of Pykka's: a message, and perhaps a future for the answer."""
 
     __slots__ = ("_mailbox", "_reply_to", "message")
@@ -28,7 +28,7 @@ class PykkaParcel(Parcel):
         self.message = envelope.message
         self._reply_to = envelope.reply_to
 
-    def admit(self, slot: Any) -> bool:  # noqa: ARG002  # every parcel has the parameter
+    def admit(self, slot: Any) -> bool:  # noqa: ARG002  # every item has the parameter
         """Always: Pykka's asks have no deadline."""
         return True
 
@@ -60,7 +60,7 @@ class PykkaInbox:
 
     def put(self, envelope: Any) -> None:
         """Add an envelope. Raises what `tell` raises. Any thread."""
-        self._mailbox.ref.tell(PykkaParcel(self._mailbox, envelope))
+        self._mailbox.ref.tell(PykkaItem(self._mailbox, envelope))
 
     def get(self) -> Any:
         """The runtime takes messages itself; nobody else may."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from actors.delivery import Outcome, Parcel
+from actors.delivery import InboxItem, Outcome
 
 if TYPE_CHECKING:
     from actors._in_hand import InHand
@@ -18,22 +18,22 @@ class Reply:
     It ends by itself when the deadline of who asked has passed.
     """
 
-    __slots__ = ("_parcel", "_slot")
+    __slots__ = ("_item", "_slot")
 
-    def __init__(self, slot: InHand, parcel: Parcel | None) -> None:
+    def __init__(self, slot: InHand, item: InboxItem | None) -> None:
         self._slot = slot
-        self._parcel = parcel
+        self._item = item
 
     def __call__(self, value: Any = None, *, error: BaseException | None = None) -> bool:
         """Answer with `value`, or with `error`. False when nobody waits for it any more."""
-        parcel, self._parcel = self._parcel, None
-        if parcel is None:
+        item, self._item = self._item, None
+        if item is None:
             return False
-        if not self._slot.keep_promise(parcel):
-            parcel.late()
+        if not self._slot.keep_promise(item):
+            item.late()
             return False
         if error is None:
-            parcel.reply(value)
+            item.reply(value)
         else:
-            parcel.fail(Outcome("refused", error=error))
+            item.fail(Outcome("refused", error=error))
         return True

@@ -1,6 +1,6 @@
 """A ref through which local tells and asks take along what is in force where they are made.
 
-Used by a system in which something has to be carried (`System.carry`), as the
+Used by a system in which something has to be carried (`System.propagate_context`), as the
 trace of a message. Other systems have plain refs, whose hot paths know nothing of
 it. What is carried is in force while the handler runs; see `Scope`.
 """
@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from actors._parcels import Again
+from actors._items import Again
 from actors.ask import Ask
 from actors.context import EMPTY, Context
-from actors.delivery import ScopedParcel
+from actors.delivery import ScopedItem
 from actors.receipt import ACCEPTED, Receipt
 from actors.ref import ActorRef
 
@@ -27,7 +27,7 @@ A = TypeVar("A")
 T = TypeVar("T")
 
 
-class _ScopedTell(ScopedParcel, Again):
+class _ScopedTell(ScopedItem, Again):
     """A plain tell that carries something."""
 
     __slots__ = ("scope",)
@@ -37,7 +37,7 @@ class _ScopedTell(ScopedParcel, Again):
         return EMPTY if self.attempt == 1 else super().context()
 
 
-class _ScopedAsk(ScopedParcel, Ask[T]):
+class _ScopedAsk(ScopedItem, Ask[T]):
     """An ask that carries something."""
 
     __slots__ = ("scope",)
@@ -74,9 +74,9 @@ class ScopedRef(ActorRef[A]):
         scope = self.scope_here()
         if scope is None:
             return message
-        parcel = _ScopedTell(self._slot, message, 1)
-        parcel.scope = scope
-        return parcel
+        item = _ScopedTell(self._slot, message, 1)
+        item.scope = scope
+        return item
 
     def _make_ask(self, *arguments: Any) -> Ask[Any]:
         scope = self.scope_here()
@@ -90,7 +90,7 @@ class ScopedRef(ActorRef[A]):
 def scoped_ref(
     scope_here: Callable[[], Scope | None], in_force: Collection[object]
 ) -> type[ScopedRef[Any]]:
-    """The class of the refs of one system; see `System.carry`."""
+    """The class of the refs of one system; see `System.propagate_context`."""
     names = {
         "__slots__": (),
         "__module__": ScopedRef.__module__,

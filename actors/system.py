@@ -31,6 +31,7 @@ from actors._slot import Slot
 from actors._system_options import check_options
 from actors.background import BackgroundLoop
 from actors.clock import Clock, LoopClock
+from actors.counters import ClassCounters, EndedCounters, counters_of
 from actors.dead_letters import DeadLetters
 from actors.deadlines import Deadlines
 from actors.errors import BlockingCall
@@ -38,7 +39,6 @@ from actors.events import Events
 from actors.exits import Exit
 from actors.ref import ActorRef
 from actors.slow import SlowHandler, SlowHandlers
-from actors.tally import Past, Tally, tally_of
 from actors.texts import exc_info_of
 from actors.watchdog import Watchdog
 
@@ -128,8 +128,8 @@ class System(Reports):
         self.dead_letters = DeadLetters(dead_letter_limit, self.events, self.clock.monotonic)
         self.deadlines = Deadlines(self, self.ask_timeout)
         self.counters = Counters()
-        self.past: dict[type, Past] = {}
-        #: The class of the refs of actors that start from now on; see `carry`.
+        self.past: dict[type, EndedCounters] = {}
+        #: The class of the refs of actors that start from now on; see `propagate_context`.
         self.ref_class: type[ActorRef[Any]] = ActorRef
         self.slow = SlowHandlers(self, slow_after)
         self.real_time = isinstance(self.clock, LoopClock)
@@ -266,14 +266,14 @@ class System(Reports):
         if owner.ended or owner.incarnation != incarnation or owner.actor is None:
             self.spawn(self._end_owned(owner, slot))
             return
-        owned = owner.company().owned
+        owned = owner.attachments().owned
         owned[slot] = None
         if len(owned) == 1:
             owner.when_over(partial(self._end_all_owned, owner))
 
     def _end_all_owned(self, owner: Ending) -> None:
-        company = owner.company()
-        owned, company.owned = company.owned, {}
+        attached = owner.attachments()
+        owned, attached.owned = attached.owned, {}
         for slot in reversed(owned):
             self.spawn(self._end_owned(owner, slot))
 
@@ -311,7 +311,9 @@ class System(Reports):
         """The refs of all slots that have not ended, oldest first. Any thread."""
         return [slot.ref for slot in self.slots()]
 
-    def carry(self, scope_here: Callable[[], Scope | None], in_force: Collection[object]) -> None:
+    def propagate_context(
+        self, scope_here: Callable[[], Scope | None], in_force: Collection[object]
+    ) -> None:
         """Let local messages take along what `scope_here()` gives where they are sent.
 
         It is in force while they are handled (None: nothing is). `in_force` is empty
@@ -321,9 +323,9 @@ class System(Reports):
 
         self.ref_class = scoped_ref(scope_here, in_force)
 
-    def tally(self) -> dict[type, Tally]:
+    def counters_by_class(self) -> dict[type, ClassCounters]:
         """What the actors of each class have done, and how many there are. Loop thread."""
-        return tally_of(list(self._slots.values()), self.past)
+        return counters_of(list(self._slots.values()), self.past)
 
     def slots(self) -> list[Ending]:
         """The slots that have not ended, oldest first. Any thread."""

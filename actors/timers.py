@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from actors._parcels import Stamped
+from actors._items import Stamped
 from actors.deadlines import check_seconds
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Timer:
         if not self.active or slot.incarnation != self._incarnation:
             self.active = False
             return
-        slot.company().timers.add(self)
+        slot.attachments().timers.add(self)
         clock = slot.system.clock
         self._handle = clock.call_later(max(0.0, self._due - clock.monotonic()), self._fire)
 
@@ -88,8 +88,8 @@ class Timer:
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
-        if self._slot.bystanders is not None:
-            self._slot.bystanders.timers.discard(self)
+        if self._slot.attached is not None:
+            self._slot.attached.timers.discard(self)
 
     def _fire(self) -> None:
         slot = self._slot

@@ -17,8 +17,8 @@ from actors.delivery import Outcome
 from actors.rules import POSITIVE_SECONDS, Rule, count, one_of, value_of
 from actors.texts import repr_of
 from supervisors import _events as ev
-from supervisors._handover import end_with, refuse_waiting, take_in_hand, when_over
-from supervisors._keeper import Keeper, predecessor_ended
+from supervisors._executor import Executor, predecessor_ended
+from supervisors._handover import end_with, refuse_waiting, take_current, when_over
 from supervisors.errors import ChildStartFailed, RestartLimitReached, SpecError
 from supervisors.spec import (
     AUTO_SHUTDOWNS,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actors import ActorRef
-    from actors.delivery import Parcel
+    from actors.delivery import InboxItem
     from supervisors._state import Policy
     from supervisors.backoff import Backoff
     from supervisors.strategies import Strategy
@@ -61,7 +61,7 @@ class Supervising(Actor, Supervises):
     #: Where the jitter of the backoff comes from; a test may give a seeded one.
     rng: random.Random = random.Random()
 
-    _keeper: Keeper | None = None
+    _executor: Executor | None = None
 
     def policy(self) -> Policy:
         """The checked policy. Raises `SpecError`."""
@@ -79,23 +79,25 @@ class Supervising(Actor, Supervises):
         """
         slot = self._slot
         await predecessor_ended(slot.system, self.actor_ref)
-        keeper = Keeper(slot.system, self.actor_ref, self.policy(), self.specs(), self.rng.random)
-        self._keeper = keeper
-        when_over(slot, keeper.kill)
-        keeper.on_fault = slot.crash_soon
-        verdict = await keeper.boot()
+        executor = Executor(
+            slot.system, self.actor_ref, self.policy(), self.specs(), self.rng.random
+        )
+        self._executor = executor
+        when_over(slot, executor.kill)
+        executor.on_fault = slot.crash_soon
+        verdict = await executor.boot()
         if verdict is not None:
             error = ChildStartFailed(
                 self.actor_ref.name, str(verdict.child), verdict.reason, verdict.exit
             )
             raise error from (None if verdict.exit is None else verdict.exit.error)
-        keeper.on_finish = self._children_ended
+        executor.on_finish = self._children_ended
 
     async def on_stop(self, *_reason: str) -> None:
         """Stop the children, each as its `shutdown` says; an own `on_stop` calls this one."""
-        if self._keeper is not None:
+        if self._executor is not None:
             refuse_waiting(self._slot, Order, shutting_down(self.actor_ref.name))
-            await self._keeper.close()
+            await self._executor.close()
 
     def _children_ended(self, verdict: ev.Verdict) -> None:
         # As OTP: reason shutdown, so that a permanent supervisor is restarted by its parent.
@@ -105,24 +107,24 @@ class Supervising(Actor, Supervises):
             end_with(self._slot, "shutdown")
 
     def _gave_up(self, verdict: ev.Verdict) -> RestartLimitReached:
-        limit = "" if self._keeper is None else str(self._keeper.state.policy.intensity)
+        limit = "" if self._executor is None else str(self._executor.state.policy.intensity)
         error = RestartLimitReached(self.actor_ref.name, str(verdict.child), limit, verdict.exit)
         error.__cause__ = None if verdict.exit is None else verdict.exit.error
         return error
 
     @receives(Order)
     def _take_order(self, order: Order) -> None:
-        keeper = self._keeper
-        if keeper is None:
+        executor = self._executor
+        if executor is None:
             raise Refused("the supervisor has no children yet", code="not_started")
-        event = self._event_of(keeper, order)
-        keeper.request(event, _Answer(take_in_hand(self._slot)))
+        event = self._event_of(executor, order)
+        executor.request(event, _Answer(take_current(self._slot)))
 
-    def _event_of(self, keeper: Keeper, order: Order) -> Callable[[int], ev.Event]:
+    def _event_of(self, executor: Executor, order: Order) -> Callable[[int], ev.Event]:
         if order.verb == "start":
-            spec = self._spec_of(keeper, order.child)
+            spec = self._spec_of(executor, order.child)
             return lambda token: ev.StartChild(token, spec)
-        name = _name_of(keeper, order.child)
+        name = _name_of(executor, order.child)
         kinds: dict[str, Callable[[int, str], ev.Event]] = {
             "terminate": ev.TerminateChild,
             "restart": ev.RestartChild,
@@ -131,7 +133,7 @@ class Supervising(Actor, Supervises):
         kind = kinds[order.verb]
         return lambda token: kind(token, name)
 
-    def _spec_of(self, keeper: Keeper, child: object) -> ChildSpec:
+    def _spec_of(self, executor: Executor, child: object) -> ChildSpec:
         if not isinstance(child, ChildSpec):
             raise Refused(
                 f"start_child takes a child(...), not {repr_of(child)}", code="invalid_child"
@@ -139,7 +141,7 @@ class Supervising(Actor, Supervises):
         if child.instances != 1:
             raise Refused("start_child starts one child at a time", code="invalid_instances")
         try:
-            check_significance(child, keeper.state.policy.auto_shutdown)
+            check_significance(child, executor.state.policy.auto_shutdown)
         except SpecError as error:
             raise Refused(str(error), code=error.reason) from error
         return child
@@ -170,18 +172,18 @@ known_option("children", Rule("children", _looks_like_children), alike=0.7, owne
 class _Answer:
     """The answer to one order: given to whoever asked, or to nobody."""
 
-    def __init__(self, parcel: Parcel | None) -> None:
-        self._parcel = parcel
+    def __init__(self, item: InboxItem | None) -> None:
+        self._item = item
 
     def answer(self, ref: ActorRef[Any] | None) -> None:
         """The order is carried out."""
-        if self._parcel is not None:
-            self._parcel.reply(ref)
+        if self._item is not None:
+            self._item.reply(ref)
 
     def refuse(self, error: Refused) -> None:
         """It is not, and `error` says why."""
-        if self._parcel is not None:
-            self._parcel.fail(Outcome("refused", error=error))
+        if self._item is not None:
+            self._item.fail(Outcome("refused", error=error))
 
 
 def shutting_down(name: str) -> Refused:
@@ -189,12 +191,12 @@ def shutting_down(name: str) -> Refused:
     return Refused(f"{name} is shutting down", code="shutting_down")
 
 
-def _name_of(keeper: Keeper, child: object) -> str:
+def _name_of(executor: Executor, child: object) -> str:
     """The name of a child given by name or by ref."""
     if isinstance(child, str):
         return child
     name = getattr(child, "name", None)
-    slot = keeper.slots.get(name) if isinstance(name, str) else None
+    slot = executor.slots.get(name) if isinstance(name, str) else None
     if slot is None or slot.ref != child:
         raise Refused(f"{repr_of(child)} is not a child of this supervisor", code="not_found")
     return str(name)

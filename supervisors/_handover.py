@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from actors.delivery import Outcome, Parcel
+from actors.delivery import InboxItem, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from actors.errors import Refused
     from actors.exits import ExitReason
 
-__all__ = ["end_with", "refuse_waiting", "take_in_hand", "when_over"]
+__all__ = ["end_with", "refuse_waiting", "take_current", "when_over"]
 
 
 def when_over(slot: Any, callback: Callable[[], None]) -> None:
@@ -29,14 +29,14 @@ def end_with(slot: Any, reason: ExitReason, error: BaseException | None = None) 
     slot.exit_soon(reason, error)
 
 
-def take_in_hand(slot: Any) -> Parcel | None:
+def take_current(slot: Any) -> InboxItem | None:
     """The message in hand if somebody waits for its answer; it is ours to answer now."""
-    parcel: Parcel | None = slot.take_in_hand()
-    return parcel
+    item: InboxItem | None = slot.take_current()
+    return item
 
 
 def refuse_waiting(slot: Any, kind: type, error: Refused) -> None:
     """Answer what waits in the inbox of that kind with `error`, before its turn comes."""
     for item in tuple(slot.inbox):
-        if isinstance(item, Parcel) and isinstance(item.message, kind):
+        if isinstance(item, InboxItem) and isinstance(item.message, kind):
             item.fail(Outcome("refused", error=error))

@@ -19,7 +19,7 @@ from supervisors.spec import ChildSpec
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from supervisors._keeper import Keeper
+    from supervisors._executor import Executor
     from supervisors._state import Policy
 
 __all__ = ["DynamicSupervisor"]
@@ -60,14 +60,14 @@ class DynamicSupervisor(Supervising):
         """None: children come later."""
         return ()
 
-    def _spec_of(self, keeper: Keeper, child: object) -> ChildSpec:
-        spec = super()._spec_of(keeper, child)
+    def _spec_of(self, executor: Executor, child: object) -> ChildSpec:
+        spec = super()._spec_of(executor, child)
         if spec.name != spec.actor_class.__name__:
             return spec
         while True:
             self._number += 1
             name = f"{spec.name}-{self._number}"
-            if keeper.state.children.get(name) is None:
+            if executor.state.children.get(name) is None:
                 return replace(spec, name=name)
 
 

@@ -118,8 +118,8 @@ class PartitionSupervisor(Supervising):
 
     def slot_for(self, key: Hashable) -> Slot:
         """The slot of the child for `key`. Raises `Refused` when it has none."""
-        keeper = self._keeper
-        if keeper is None:
+        executor = self._executor
+        if executor is None:
             raise Refused("the partitions have not started", code="not_started")
         try:
             place = (key if isinstance(key, int) else hash(key)) % len(self._names)
@@ -127,7 +127,7 @@ class PartitionSupervisor(Supervising):
             # A key's own `__hash__` may do anything.
             kind = class_name(key)
             raise Refused(f"a key must be hashable, {kind} is not", code="bad_key") from error
-        slot = keeper.slots.get(self._names[place])
+        slot = executor.slots.get(self._names[place])
         if slot is None:
             raise Refused(f"partition {place} has ended", code="partition_down")
         return slot

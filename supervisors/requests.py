@@ -22,7 +22,7 @@ from supervisors.spec import Supervises
 
 if TYPE_CHECKING:
     from actors import ActorRef
-    from supervisors._keeper import Keeper
+    from supervisors._executor import Executor
     from supervisors.spec import ChildSpec
 
 __all__ = [
@@ -108,10 +108,10 @@ def delete_child(
 
 def which_children(supervisor: ActorRef[Any]) -> list[ChildInfo]:
     """The listed children in the order of their start. Any thread; no message."""
-    keeper = keeper_of(supervisor)
-    if keeper is None:
+    executor = executor_of(supervisor)
+    if executor is None:
         return []
-    return [_info(keeper, child) for child in keeper.state.children]
+    return [_info(executor, child) for child in executor.state.children]
 
 
 def count_children(supervisor: ActorRef[Any]) -> ChildCount:
@@ -122,19 +122,19 @@ def count_children(supervisor: ActorRef[Any]) -> ChildCount:
     return ChildCount(len(infos), active, supervisors, len(infos) - supervisors)
 
 
-def keeper_of(supervisor: ActorRef[Any]) -> Keeper | None:
-    """The keeper of the present incarnation; None when there is none now.
+def executor_of(supervisor: ActorRef[Any]) -> Executor | None:
+    """The executor of the present incarnation; None when there is none now.
 
     Raises TypeError when the actor is no supervisor.
     """
     if not issubclass(supervisor.actor_class, Supervises):
         raise TypeError(f"{supervisor} is no supervisor")
     actor = supervisor._slot.actor  # noqa: SLF001  # a supervisor knows slots; see actors._slot
-    return actor._keeper if isinstance(actor, Supervising) else None  # noqa: SLF001  # as above
+    return actor._executor if isinstance(actor, Supervising) else None  # noqa: SLF001  # as above
 
 
-def _info(keeper: Keeper, child: Child) -> ChildInfo:
-    slot = keeper.slots.get(child.name)
+def _info(executor: Executor, child: Child) -> ChildInfo:
+    slot = executor.slots.get(child.name)
     return ChildInfo(
         name=child.name,
         ref=None if slot is None else slot.ref,
@@ -148,8 +148,8 @@ def _info(keeper: Keeper, child: Child) -> ChildInfo:
 def _order(supervisor: ActorRef[Any], order: Order, timeout: float) -> Future[Any]:
     if not issubclass(supervisor.actor_class, Supervises):
         raise TypeError(f"{supervisor} is no supervisor")
-    keeper = keeper_of(supervisor)
-    if keeper is not None and keeper.state.mode in {Mode.CLOSING, Mode.CLOSED}:
+    executor = executor_of(supervisor)
+    if executor is not None and executor.state.mode in {Mode.CLOSING, Mode.CLOSED}:
         # Its inbox is not read any more: the answer must not wait for the end.
         return _refused(supervisor)
     future: Future[Any] = supervisor.ask(order, timeout=timeout)

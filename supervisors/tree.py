@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from actors.system import default_system
 from supervisors.reports import exit_dict
-from supervisors.requests import keeper_of
+from supervisors.requests import executor_of
 from supervisors.spec import ChildSpec, Supervises, as_spec
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from actors import ActorRef, Exit, System
     from supervisors._children import Child
-    from supervisors._keeper import Keeper
+    from supervisors._executor import Executor
 
 __all__ = ["TreeNode", "start", "tree_of"]
 
@@ -125,8 +125,8 @@ def _node(
     most: int | None,
 ) -> TreeNode:
     supervises = issubclass(actor_class, Supervises)
-    keeper = keeper_of(ref) if supervises and ref is not None else None
-    children = () if keeper is None else tuple(_children(keeper, most))
+    executor = executor_of(ref) if supervises and ref is not None else None
+    children = () if executor is None else tuple(_children(executor, most))
     listed = len(children)
     children += _owned(ref, most)
     return TreeNode(
@@ -138,20 +138,20 @@ def _node(
         last_exit=exit_dict(last_exit),
         ref=None if ref is None else ref.actor_urn,
         address=_address(ref, actor_class),
-        strategy=None if keeper is None else keeper.state.policy.strategy,
+        strategy=None if executor is None else executor.state.policy.strategy,
         children=children,
         inbox=0 if ref is None else len(ref._slot.inbox),  # noqa: SLF001  # as in tree_of
         handled=0 if ref is None else ref._slot.handled,  # noqa: SLF001  # as in tree_of
-        hidden=0 if keeper is None else len(keeper.state.children) - listed,
+        hidden=0 if executor is None else len(executor.state.children) - listed,
     )
 
 
 def _owned(ref: ActorRef[Any] | None, most: int | None) -> tuple[TreeNode, ...]:
     """The trees that the actor itself has started."""
-    company = None if ref is None else ref._slot.bystanders  # noqa: SLF001  # as in tree_of
-    if company is None:
+    attached = None if ref is None else ref._slot.attached  # noqa: SLF001  # as in tree_of
+    if attached is None:
         return ()
-    slots = [slot for slot in tuple(company.owned) if not slot.ended]
+    slots = [slot for slot in tuple(attached.owned) if not slot.ended]
     return tuple(tree_of(slot.ref, most=most) for slot in slots[:most])
 
 
@@ -161,14 +161,14 @@ def _address(ref: ActorRef[Any] | None, actor_class: type[Any]) -> str | None:
     return address if isinstance(address, str) else None
 
 
-def _children(keeper: Keeper, most: int | None) -> Iterator[TreeNode]:
-    children = keeper.state.children
+def _children(executor: Executor, most: int | None) -> Iterator[TreeNode]:
+    children = executor.state.children
     for child in children if most is None else children.some(most):
-        yield _child_node(keeper, child, most)
+        yield _child_node(executor, child, most)
 
 
-def _child_node(keeper: Keeper, child: Child, most: int | None) -> TreeNode:
-    slot = keeper.slots.get(child.name)
+def _child_node(executor: Executor, child: Child, most: int | None) -> TreeNode:
+    slot = executor.slots.get(child.name)
     return _node(
         None if slot is None else slot.ref,
         child.name,

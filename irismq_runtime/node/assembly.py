@@ -169,7 +169,7 @@ def assemble(
         publish_timeout=config.publish_timeout,
     )
     if outbound.tracing is not None:
-        system.carry(outbound.tracing.here, outbound.tracing.in_force)
+        system.propagate_context(outbound.tracing.here, outbound.tracing.in_force)
     incoming = _incoming(system, outbound, counters)
     _connect(presence, watchers, outbound)
     return Parts(

@@ -21,7 +21,7 @@ from irismq_runtime.messaging import ReportRequest, RestartRequest, TreeRequest
 from irismq_runtime.observe.logs import shorten
 from irismq_runtime.observe.records import plain
 from irismq_runtime.wire import Fault
-from supervisors.requests import keeper_of
+from supervisors.requests import executor_of
 from supervisors.spec import Supervises
 
 if TYPE_CHECKING:
@@ -105,13 +105,13 @@ class Reports:
         supervisor would not keep on its list).
         """
         ref = self._node.system.find(supervisor)
-        keeper = None
+        executor = None
         if ref is not None and issubclass(ref.actor_class, Supervises):
-            keeper = keeper_of(ref)
-        found = None if keeper is None else keeper.state.children.get(child)
-        if ref is None or keeper is None or found is None:
+            executor = executor_of(ref)
+        found = None if executor is None else executor.state.children.get(child)
+        if ref is None or executor is None or found is None:
             raise Refused(f"no supervisor {supervisor} has a child {child!r}", code="not_found")
-        if keeper.state.policy.dynamic or found.spec.restart == "temporary":
+        if executor.state.policy.dynamic or found.spec.restart == "temporary":
             raise Refused(f"{child!r} would be forgotten by its supervisor", code="forgotten")
         task = self._node.parts.outbound.loop.create_task(_restart(ref, child))
         self._tasks.add(task)

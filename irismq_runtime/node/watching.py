@@ -13,7 +13,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from actors import Exit, Terminated
-from actors._bystanders import Bystanders
+from actors._attachments import Attachments
 from actors.errors import ActorDeadError, ActorError
 from irismq_runtime.errors import ConnectionLost, RuntimeFault
 from irismq_runtime.messaging import NODE_TARGET, Ended, Unwatch, Watch, private_cluster
@@ -103,7 +103,7 @@ class Watchers:
 
     def _ended(self, peer: PeerRef, exit_: Exit) -> None:
         for watcher in self._watched.pop(peer, ()):
-            Bystanders.forget(watcher, peer)
+            Attachments.forget(watcher, peer)
             try:
                 watcher.tell(Terminated(peer, exit_))  # type: ignore[arg-type]  # as given to watch
             except ActorError as error:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from actors import Clock, System, TimerHandle
-    from actors.tally import Tally
+    from actors.counters import ClassCounters
 
 __all__ = ["BOUNDS", "MAX_ADDRESSES", "SPAN", "Asks", "Group", "Latencies", "Meter", "Second"]
 
@@ -172,7 +172,7 @@ class Meter:
         self._last = _Sums()
         self._at = 0.0
         self._due = 0.0
-        self._tally: dict[type, Tally] = {}
+        self._by_class: dict[type, ClassCounters] = {}
         self._rates: dict[type, float] = {}
         #: The last minutes, oldest first.
         self.seconds: deque[Second] = deque(maxlen=span)
@@ -183,7 +183,7 @@ class Meter:
     def start(self) -> None:
         """Begin to look."""
         self._at = self._clock.monotonic()
-        self._last = self._sums(self._system.tally())
+        self._last = self._sums(self._system.counters_by_class())
         self._arm()
 
     def stop(self) -> None:
@@ -221,31 +221,31 @@ class Meter:
 
     # Looking ------------------------------------------------------------------
 
-    def _sums(self, tally: dict[type, Tally]) -> _Sums:
+    def _sums(self, counters: dict[type, ClassCounters]) -> _Sums:
         buckets = [0] * (len(BOUNDS) + 1)
         for asks in self.asked.values():
             buckets = [a + b for a, b in zip(buckets, asks.latencies.buckets, strict=True)]
         asked, served = list(self.asked.values()), list(self.served.values())
         return _Sums(
-            handled=sum(each.handled for each in tally.values()),
-            crashes=sum(each.crashes for each in tally.values()),
-            restarts=sum(each.restarts for each in tally.values()),
+            handled=sum(each.handled for each in counters.values()),
+            crashes=sum(each.crashes for each in counters.values()),
+            restarts=sum(each.restarts for each in counters.values()),
             dead_letters=self._system.dead_letters.total,
             counts=self._counts(),
             asked=sum(buckets),
             served=sum(each.latencies.count for each in served),
             failed=sum(e.latencies.count - e.replied for e in (*asked, *served)),
             buckets=buckets,
-            by_class={cls: each.handled for cls, each in tally.items()},
+            by_class={cls: each.handled for cls, each in counters.items()},
         )
 
     def _look(self) -> None:
         now = self._clock.monotonic()
         lag = max(0.0, now - self._due)
-        tally = self._system.tally()
-        before, sums = self._last, self._sums(tally)
+        counters = self._system.counters_by_class()
+        before, sums = self._last, self._sums(counters)
         passed = max(now - self._at, 1e-3)
-        self._last, self._at, self._tally = sums, now, tally
+        self._last, self._at, self._by_class = sums, now, counters
         then = before.by_class
         self._rates = {
             cls: (count - then.get(cls, 0)) / passed for cls, count in sums.by_class.items()
@@ -262,7 +262,7 @@ class Meter:
             time=self._clock.time(),
             actors=len(self._system),
             handled=(now.handled - before.handled) / passed,
-            waiting=sum(each.waiting for each in self._tally.values()),
+            waiting=sum(each.waiting for each in self._by_class.values()),
             crashes=now.crashes - before.crashes,
             restarts=now.restarts - before.restarts,
             asked=(now.asked - before.asked) / passed,
@@ -292,7 +292,7 @@ class Meter:
                 crashes=each.crashes,
                 rate=self._rates.get(cls, 0.0),
             )
-            for cls, each in self._system.tally().items()
+            for cls, each in self._system.counters_by_class().items()
         ]
         return sorted(found, key=lambda group: group.name)
 

@@ -143,7 +143,7 @@ HARMFUL = [
 async def test_a_harmful_exception_fails_one_actor_and_nothing_else(
     actor_system: System, kind: type[Actor], error: BaseException
 ) -> None:
-    bystanders = [actor_system.start(Counter) for _ in range(50)]
+    attached = [actor_system.start(Counter) for _ in range(50)]
     asked, told = Slot(actor_system, kind), Slot(actor_system, kind)
     await asked.start()
     await told.start()
@@ -155,7 +155,7 @@ async def test_a_harmful_exception_fails_one_actor_and_nothing_else(
     told.ref.tell(error)
     for exit_ in await asyncio.gather(*supervised):
         assert (exit_.reason, exit_.error) == ("crash", error)
-    assert await asyncio.gather(*(_ask(ref) for ref in bystanders)) == [1] * 50
+    assert await asyncio.gather(*(_ask(ref) for ref in attached)) == [1] * 50
     for slot in (asked, told):
         await slot.end(Exit("crash"))
 
@@ -232,7 +232,7 @@ async def test_the_mailbox_survives_restarts_in_order(
         slot.retry_after = delay
         manual_clock.advance(delay)
     await slot.start()
-    while slot.inbox or slot.in_hand is not None:
+    while slot.inbox or slot.current is not None:
         await asyncio.sleep(0)
     assert handled == list(range(1, 101))
     assert actor_system.dead_letters.total == 0

@@ -393,7 +393,7 @@ async def test_a_supervisor_that_cannot_decide_crashes_and_its_parent_restarts_i
         monkeypatch.undo()
         raise SystemExit("of a decision")
 
-    monkeypatch.setattr("supervisors._keeper.decide", fails)
+    monkeypatch.setattr("supervisors._executor.decide", fails)
     assert issubclass(type(await outcome(one.ask("raise"))), Exception)
     while sub._slot.restarts == 0 or sub._slot.down:
         await asyncio.sleep(0)

@@ -41,9 +41,9 @@ class PromiserThread(ThreadActor):
         self.replies[number] = self.reply_later()
 
 
-def owed(ref: ActorRef[Any]) -> int:
-    company = ref._slot.bystanders
-    return 0 if company is None else len(company.owed)
+def promises(ref: ActorRef[Any]) -> int:
+    attached = ref._slot.attached
+    return 0 if attached is None else len(attached.promises)
 
 
 def watched(clock: ManualClock) -> int:
@@ -69,11 +69,11 @@ async def test_local_asks_whose_answers_were_promised_leave_nothing_after_their_
     ref = actor_system.start(Promiser)
     asks = [ref.ask(number, timeout=2.0) for number in range(MANY)]
     await settle(actor_system)
-    assert owed(ref) == MANY
+    assert promises(ref) == MANY
     assert watched(manual_clock) == 0  # the deadlines of asks are known already
     manual_clock.advance(2.0)
     assert {type(end) for end in await ended(*asks)} == {AskTimeout}
-    assert owed(ref) == 0
+    assert promises(ref) == 0
     statistics = actor_system.statistics()
     assert (statistics.expired, statistics.pending_asks) == (MANY, 0)
     assert watched(manual_clock) == 0
@@ -85,13 +85,13 @@ async def test_deliveries_whose_answers_were_promised_leave_nothing_after_their_
     ref = actor_system.start(Promiser)
     ends = [deliver(ref, number, 1.0 + number / MANY) for number in range(MANY)]
     await settle(actor_system)
-    assert owed(ref) == watched(manual_clock) == MANY
+    assert promises(ref) == watched(manual_clock) == MANY
     manual_clock.advance(1.5)
-    assert 0 < owed(ref) < MANY
+    assert 0 < promises(ref) < MANY
     assert not ends[-1]
     manual_clock.advance(0.5)
     assert [[outcome.kind for outcome in each] for each in ends] == [["expired"]] * MANY
-    assert owed(ref) == 0
+    assert promises(ref) == 0
     assert actor_system.statistics().expired == MANY
     assert watched(manual_clock) == 0
 
@@ -112,7 +112,7 @@ async def test_a_promise_kept_in_time_is_not_touched_by_its_deadline(
     assert await ask == "asked"
     assert [outcome.value for outcome in (*delivered, *for_ever)] == ["delivered", "for ever"]
     assert actor_system.statistics().expired == 0
-    assert owed(ref) == 0
+    assert promises(ref) == 0
 
 
 async def test_an_answer_after_the_deadline_reaches_nobody_and_says_so(
@@ -143,7 +143,7 @@ async def test_a_promise_to_who_gave_up_ends_at_once(
     await settle(actor_system)
     assert ask.cancel()
     assert delivery.cancel()
-    assert owed(ref) == 0
+    assert promises(ref) == 0
     assert isinstance((await ended(ask))[0], AskCancelled)
     assert [outcome.kind for outcome in outcomes] == ["cancelled"]
     assert ref._slot.actor.replies[0]("late") is False
@@ -169,7 +169,7 @@ async def test_a_promise_that_comes_after_the_deadline_ends_at_once(
     gate.set()
     assert isinstance((await ended(ask))[0], AskTimeout)
     await settle(actor_system)
-    assert owed(ref) == 0
+    assert promises(ref) == 0
     delivered = deliver(ref, "y", 2.0)
     gate.clear()
     await settle(actor_system)
@@ -178,7 +178,7 @@ async def test_a_promise_that_comes_after_the_deadline_ends_at_once(
     await settle(actor_system)
     manual_clock.advance(0.0)
     assert [outcome.kind for outcome in delivered] == ["expired"]
-    assert owed(ref) == 0
+    assert promises(ref) == 0
 
 
 @pytest.mark.parametrize("kind", [Promiser, PromiserThread])
@@ -188,7 +188,7 @@ async def test_the_end_of_the_actor_takes_the_timers_of_its_promises_along(
     ref = actor_system.start(kind)
     await ref.started()
     ask, delivered = ref.ask(0, timeout=2.0), deliver(ref, 2, 2.0)
-    while owed(ref) < 2 or watched(manual_clock) < 1:
+    while promises(ref) < 2 or watched(manual_clock) < 1:
         await settle(actor_system)
     await ref.stop()
     assert [outcome.kind for outcome in delivered] == ["dead"]
@@ -204,13 +204,13 @@ async def test_the_promise_of_a_thread_ends_with_its_deadline_too(
     ref = actor_system.start(PromiserThread)
     await ref.started()
     ask, delivered, kept = ref.ask(0, timeout=2.0), deliver(ref, 2, 2.0), deliver(ref, 4, 2.0)
-    while owed(ref) < 3 or watched(manual_clock) < 2:
+    while promises(ref) < 3 or watched(manual_clock) < 2:
         await settle(actor_system)
     assert await asyncio.to_thread(ref._slot.actor.replies[4], "kept")
     await settle(actor_system)
     manual_clock.advance(2.0)
     assert isinstance((await ended(ask))[0], AskTimeout)
     assert [outcome.kind for outcome in (*delivered, *kept)] == ["expired", "replied"]
-    assert owed(ref) == 0
+    assert promises(ref) == 0
     assert actor_system.statistics().expired == 2
     assert watched(manual_clock) == 0

@@ -55,7 +55,7 @@ async def test_a_sibling_ask_is_cancelled_on_both_sides(actor_system: System) ->
     assert slow.is_alive()
 
 
-class Tally(Actor):
+class ClassCounters(Actor):
     handled: list[int]
 
     def __init__(self, handled: list[int]) -> None:
@@ -73,7 +73,7 @@ class ThreadTally(ThreadActor):
         super().__init__()
         self.handled = handled
 
-    count = Tally.count
+    count = ClassCounters.count
 
 
 class Senders:
@@ -116,7 +116,7 @@ class Senders:
 
 @pytest.mark.parametrize(
     ("kind", "rounds"),
-    [pytest.param(Tally, 150, id="loop"), pytest.param(ThreadTally, 75, id="thread")],
+    [pytest.param(ClassCounters, 150, id="loop"), pytest.param(ThreadTally, 75, id="thread")],
 )
 @pytest.mark.parametrize("end", ["stop", "kill"])
 def test_sent_is_handled_plus_dead(kind: Callable[[list[int]], Any], rounds: int, end: str) -> None:

@@ -215,7 +215,7 @@ async def test_who_watched_keeps_nothing_of_what_has_ended(actor_system: System)
         assert len(heard) == number + 1
     gc.collect()
     assert [o for o in gc.get_objects() if isinstance(o, Slot) and o.actor_class is Patient] == []
-    assert nurse._slot.company().watching == {}
+    assert nurse._slot.attachments().watching == {}
 
 
 async def test_a_watch_can_be_taken_back(actor_system: System) -> None:

@@ -374,18 +374,18 @@ async def test_promised_answers_that_never_come_leave_nothing_after_their_deadli
         await settle(client.system)
         clock.advance(SETTLE)
         (binding,) = one.parts.binder
-        asked, company = binding.handler.asked, binding.ref._slot.company()
+        asked, attached = binding.handler.asked, binding.ref._slot.attachments()
         ref = client.ref("test.promiser")
         asks = [ref.ask(Do("never"), timeout=2.0) for _ in range(10_000)]
         longer, kept = ref.ask(Do("kept"), timeout=4.0), ref.ask(Do("kept"), timeout=2.0)
         await settle(one.system)
         replies = binding.ref._slot.actor.replies
-        assert len(asked.deliveries) == len(company.owed) == 10_002
+        assert len(asked.deliveries) == len(attached.promises) == 10_002
         assert replies["kept"][1]("in time")
         clock.advance(2.0)
         assert {type(await _outcome(ask)) for ask in asks} == {AskTimeout}
         assert await kept == "in time"
-        assert len(asked.deliveries) == len(company.owed) == 1
+        assert len(asked.deliveries) == len(attached.promises) == 1
         assert one.parts.incoming.counters.late == 10_000
         assert one.system.statistics().expired == 10_000
         assert not any(reply("late") for reply in replies["never"])

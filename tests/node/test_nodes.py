@@ -67,7 +67,7 @@ async def test_a_watcher_hears_of_the_end_of_an_actor_on_another_node(world):
         (terminated,) = log
         assert terminated.ref == peer
         assert terminated.exit.reason == "shutdown"
-        assert watcher._slot.company().watching == {}  # case 130: nothing is kept of it
+        assert watcher._slot.attachments().watching == {}  # case 130: nothing is kept of it
         assert client.parts.watchers._watched == server.parts.watchers._watchers == {}
 
 

@@ -110,9 +110,9 @@ async def test_all_children_are_stopped_at_once_under_one_timer_for_each_patienc
 
 
 async def test_the_time_of_many_children_begins_when_all_have_been_told(world, monkeypatch):
-    import supervisors._keeper as keeper
+    import supervisors._executor as executor
 
-    monkeypatch.setattr(keeper, "AT_ONCE", 10)
+    monkeypatch.setattr(executor, "AT_ONCE", 10)
     system, clock = world
     gate = asyncio.Event()
     ref = await begun(DynamicSupervisor, system)

@@ -226,7 +226,7 @@ async def test_children_that_end_normally_use_up_no_restarts(world):
         brief.tell("end")
     await until(lambda: count_children(ref).specs == 0)
     assert ref.is_alive()
-    assert ref._slot.actor._keeper.state.window.entries == ()
+    assert ref._slot.actor._executor.state.window.entries == ()
 
 
 @pytest.mark.parametrize(("limit", "recovers"), [(3, False), (10, True)])

@@ -8,7 +8,7 @@ import pytest
 
 from actors import Actor, Ignore
 from supervisors import Supervisor, child, start, which_children
-from supervisors.requests import keeper_of
+from supervisors.requests import executor_of
 from tests.supervisors.helpers import manual_system, until
 from tests.supervisors.otp_model import OtpTree
 from tests.supervisors.test_otp_order import random_plans, start_script
@@ -80,8 +80,8 @@ def at_rest(supervisor):
     """No child anywhere is on its way to something else, and no supervisor to its end."""
     if not supervisor.is_alive():
         return True
-    keeper = keeper_of(supervisor)
-    if keeper is None or keeper.state.mode != "up":
+    executor = executor_of(supervisor)
+    if executor is None or executor.state.mode != "up":
         return False
     return all(
         info.state in {"running", "down"}

@@ -1,7 +1,7 @@
 """What the actors of each class have done: counts that only grow, and what is there now.
 
 Nothing is added up while messages are handled: every slot counts its own, and
-`System.tally` reads them. What slots that have ended did is kept by class, so
+`System.counters_by_class` reads them. What slots that have ended did is kept by class, so
 the sums never shrink. There are as many entries as there are classes of actors.
 """
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
     from actors._ending import Ending
 
-__all__ = ["Past", "Tally", "tally_of"]
+__all__ = ["ClassCounters", "EndedCounters", "counters_of"]
 
 
 @dataclass(slots=True)
-class Past:
+class EndedCounters:
     """What the ended slots of one class did, and the crashes of all of them."""
 
     handled: int = 0
@@ -28,7 +28,7 @@ class Past:
 
 
 @dataclass(slots=True)
-class Tally:
+class ClassCounters:
     """The actors of one class. `actors` and `waiting` (messages) are of this moment."""
 
     actors: int = 0
@@ -38,19 +38,21 @@ class Tally:
     crashes: int = 0
 
 
-def tally_of(slots: Iterable[Ending], past: dict[type, Past]) -> dict[type, Tally]:
+def counters_of(
+    slots: Iterable[Ending], past: dict[type, EndedCounters]
+) -> dict[type, ClassCounters]:
     """The counts by class, of living and ended slots."""
     found = {
-        cls: Tally(handled=then.handled, restarts=then.restarts, crashes=then.crashes)
+        cls: ClassCounters(handled=then.handled, restarts=then.restarts, crashes=then.crashes)
         for cls, then in past.items()
     }
     for slot in slots:
-        tally = found.get(slot.actor_class)
-        if tally is None:
-            tally = found[slot.actor_class] = Tally()
-        tally.actors += 1
-        tally.waiting += len(slot.inbox)
-        tally.handled += slot.handled
+        counters = found.get(slot.actor_class)
+        if counters is None:
+            counters = found[slot.actor_class] = ClassCounters()
+        counters.actors += 1
+        counters.waiting += len(slot.inbox)
+        counters.handled += slot.handled
         if slot.incarnation > 1:
-            tally.restarts += slot.incarnation - 1
+            counters.restarts += slot.incarnation - 1
     return found

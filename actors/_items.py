@@ -2,7 +2,7 @@
 
 `Again` is a tell that comes once more (a retry, or a redelivery after a crash).
 `Stamped` belongs to one incarnation: a timer's message, or word of a death that
-this incarnation watched. A later incarnation never sees it. `Internal` parcels
+this incarnation watched. A later incarnation never sees it. `Internal` items
 are nobody's message: `INTERRUPT` stands before what waits when there is
 something in the control lane or the handlers have changed, so that the hot path
 need not look at these for each message.
@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from actors.context import EMPTY, Context
-from actors.delivery import Outcome, Parcel
+from actors.delivery import InboxItem, Outcome
 
 if TYPE_CHECKING:
     from actors._mailbox import Mailbox
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["INTERRUPT", "Again", "Internal", "Interrupt", "Stamped"]
 
 
-class Again(Parcel):
+class Again(InboxItem):
     """A plain tell on its second or later attempt."""
 
     __slots__ = ("_slot", "attempt", "message")
@@ -32,7 +32,7 @@ class Again(Parcel):
         self.message = message
         self.attempt = attempt
 
-    def admit(self, slot: Slot) -> bool:  # noqa: ARG002  # every parcel has the parameter
+    def admit(self, slot: Slot) -> bool:  # noqa: ARG002  # every item has the parameter
         """Always worth it."""
         return True
 
@@ -48,7 +48,7 @@ class Again(Parcel):
         self._slot.tell_failed(self.message, outcome, self.attempt)
 
 
-class Stamped(Parcel):
+class Stamped(InboxItem):
     """A message for one incarnation."""
 
     __slots__ = ("_slot", "incarnation", "message")
@@ -77,14 +77,14 @@ class Stamped(Parcel):
         self._slot.tell_failed(self.message, outcome, None)
 
 
-class Internal(Parcel):
+class Internal(InboxItem):
     """Something that the runtime puts in an inbox for itself."""
 
     __slots__ = ()
 
     message: Any = None
 
-    def admit(self, slot: Slot) -> bool:  # noqa: ARG002  # every parcel has the parameter
+    def admit(self, slot: Slot) -> bool:  # noqa: ARG002  # every item has the parameter
         """There is nothing to handle."""
         return False
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from supervisors._state import Policy
     from supervisors.spec import ChildSpec, Shutdown
 
-__all__ = ["Keeper", "Reply", "predecessor_ended"]
+__all__ = ["Executor", "Reply", "predecessor_ended"]
 
 #: Children that are told to stop before the loop has its turn.
 AT_ONCE = 500
@@ -66,7 +66,7 @@ class Reply(Protocol):
         ...
 
 
-class Keeper:
+class Executor:
     """The children of one incarnation of a supervisor."""
 
     def __init__(
@@ -347,7 +347,7 @@ class Keeper:
         self._finished.set_result(verdict)
         self.on_finish(verdict)
 
-    _CARRY: ClassVar[dict[type, Callable[[Keeper, Any], None]]] = {
+    _CARRY: ClassVar[dict[type, Callable[[Executor, Any], None]]] = {
         ev.Start: _start,
         ev.Stop: _stop,
         ev.StopAll: _stop_all,

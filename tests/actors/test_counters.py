@@ -42,7 +42,7 @@ async def test_what_each_class_handles_is_counted_for_living_and_ended_slots(
     ending.tell(b"")
     with pytest.raises(ActorDeadError):
         await ending.ask(1)
-    tally = actor_system.tally()
+    tally = actor_system.counters_by_class()
     assert tally[Worker].actors == 1
     assert tally[Worker].crashes == 1
     assert tally[Worker].handled == 100 + 1 + 3 + 1

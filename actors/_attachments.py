@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from actors._parcels import Stamped
+from actors._items import Stamped
 from actors.delivery import Outcome
 from actors.exits import Exit, Terminated
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from actors._ending import Ending
     from actors._mailbox import Mailbox
     from actors.clock import TimerHandle
-    from actors.delivery import Parcel
+    from actors.delivery import InboxItem
     from actors.ref import ActorRef
     from actors.timers import Timer
 
-__all__ = ["Bystanders"]
+__all__ = ["Attachments"]
 
 
 def _unanswered(exit_: Exit | None) -> Outcome:
@@ -36,10 +36,10 @@ def _unanswered(exit_: Exit | None) -> Outcome:
     return Outcome("dead", exit=exit_)
 
 
-class Bystanders:
-    """The company of one slot. Loop thread, except for the stash of a thread."""
+class Attachments:
+    """The attachments of one slot. Loop thread, except for the stash of a thread."""
 
-    __slots__ = ("at_end", "owed", "owned", "stash", "timers", "watchers", "watching")
+    __slots__ = ("at_end", "owned", "promises", "stash", "timers", "watchers", "watching")
 
     def __init__(self) -> None:
         #: Who wants to know of the end, and which incarnation of them.
@@ -50,7 +50,7 @@ class Bystanders:
         self.stash: deque[Any] = deque()
         #: Requests that this incarnation has promised to answer later, each with the
         #: timer of its deadline; a local ask has none, for its system knows the deadline.
-        self.owed: dict[Parcel, TimerHandle | None] = {}
+        self.promises: dict[InboxItem, TimerHandle | None] = {}
         #: The supervisors that this incarnation has started, which end with it.
         self.owned: dict[Ending, None] = {}
         #: Called once when this incarnation is over.
@@ -65,11 +65,11 @@ class Bystanders:
         for ref in watching:
             system.attempt(slot, ref.remove_watcher, slot.ref)
         self.unstash(slot)
-        owed, self.owed = self.owed, {}
-        for parcel, due in owed.items():
+        promises, self.promises = self.promises, {}
+        for item, due in promises.items():
             if due is not None:
                 due.cancel()
-            system.attempt(slot, parcel.fail, _unanswered(slot.exit))
+            system.attempt(slot, item.fail, _unanswered(slot.exit))
         at_end, self.at_end = self.at_end, []
         for callback in at_end:
             system.attempt(slot, callback)
@@ -89,13 +89,13 @@ class Bystanders:
     def tell(watcher: ActorRef[Any], ref: ActorRef[Any], exit_: Exit, incarnation: int) -> None:
         """Put `Terminated` in the inbox of the watcher, full or not."""
         slot = watcher._slot  # noqa: SLF001  # refs and slots are one module in two files
-        Bystanders.forget(watcher, ref)
+        Attachments.forget(watcher, ref)
         if not slot.ended:
             slot.put_system(Stamped(slot, Terminated(ref, exit_), incarnation))
 
     @staticmethod
     def forget(watcher: ActorRef[Any], ref: object) -> None:
         """`ref` has ended: `watcher` does not watch it any more, and keeps nothing of it."""
-        company = watcher._slot.bystanders  # noqa: SLF001  # as above
-        if company is not None:
-            company.watching.pop(ref, None)
+        attached = watcher._slot.attached  # noqa: SLF001  # as above
+        if attached is not None:
+            attached.watching.pop(ref, None)
