@@ -10,7 +10,7 @@ DEV := $(VENV)/.dev-installed
 
 # The versions of Python beside the main one, and the parts of the suite that run on them.
 OTHERS ?= 3.12 3.13
-PARTS := actors supervisors wire mailbox node examples docs
+PARTS := actors supervisors wire mailbox node demo examples docs
 
 SECONDS_EACH ?= 480
 SECONDS ?= 1800

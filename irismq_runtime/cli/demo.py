@@ -1,15 +1,12 @@
-"""`irismq demo`: the flights example from start to end; see examples/flights."""
+"""`irismq demo`: runs the demonstration that comes with the package, irismq_runtime.demo."""
 
 from __future__ import annotations
 
-import importlib
-import sys
 from typing import Annotated
 
 import typer
 
-from irismq_runtime.cli import codes
-from irismq_runtime.cli.console import fail
+from irismq_runtime.demo.demonstration import main
 
 __all__ = ["demo"]
 
@@ -21,13 +18,4 @@ def demo(
     ] = False,
 ) -> None:
     """Feed a day of flights to two nodes, crash handlers, kill a node, compare the sums."""
-    if "" not in sys.path:
-        sys.path.insert(0, "")
-    try:
-        module = importlib.import_module("examples.flights.demo")
-    except ImportError as error:
-        fail(
-            f"the example cannot be imported ({error}); run this in a clone of the repository",
-            codes.USAGE,
-        )
-    raise typer.Exit(module.main(full=full, nats=nats))
+    raise typer.Exit(main(full=full, nats=nats))

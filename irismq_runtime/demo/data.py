@@ -14,7 +14,7 @@ import pathlib
 import zipfile
 from typing import TYPE_CHECKING
 
-from examples.flights.messages import Flight
+from irismq_runtime.demo.messages import Flight
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

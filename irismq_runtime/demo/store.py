@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pathlib
 
-    from examples.flights.messages import Flight
+    from irismq_runtime.demo.messages import Flight
 
 __all__ = ["Store"]
 

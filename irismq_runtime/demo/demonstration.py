@@ -1,7 +1,7 @@
 """The demonstration: a broker, a relay, two nodes; crashes, and a SIGKILL in the middle.
 
     this process    the embedded servers, the feeder, a listener for live events
-    node-a, node-b  `irismq run examples.flights.service:Flights`, each a process
+    node-a, node-b  `irismq run irismq_runtime.demo.service:Flights`, each a process
 
 Flights are told to `flights.ledger`; handlers crash on the way; node-b is killed
 with messages in its hands, which come back to node-a when their leases end. At
@@ -28,18 +28,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from actors import Actor, receives
-from examples.flights import data
-from examples.flights.messages import CarrierTotals, Counted, LongDelay, ResetCaches, WorstDelays
-from examples.flights.nats import nats_cluster
-from examples.flights.service import DELAYS, LEDGER, STATS
 from irismq_runtime import ConfigError, Node, live
+from irismq_runtime.demo import data
+from irismq_runtime.demo.messages import CarrierTotals, Counted, LongDelay, ResetCaches, WorstDelays
+from irismq_runtime.demo.nats_servers import nats_cluster
+from irismq_runtime.demo.service import DELAYS, LEDGER, STATS
 from irismq_runtime.loop import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from examples.flights.messages import Flight
-    from examples.flights.nats import Cluster
+    from irismq_runtime.demo.messages import Flight
+    from irismq_runtime.demo.nats_servers import Cluster
 
 __all__ = ["main"]
 
@@ -76,12 +76,11 @@ class Worker:
     async def start(self, nsqd: str, iris: str, environment: dict[str, str]) -> None:
         """Start `irismq run` on the given servers."""
         command = [sys.executable, "-m", "irismq_runtime.cli", "run"]
-        command += ["examples.flights.service:Flights", "--name", self.name]
+        command += ["irismq_runtime.demo.service:Flights", "--name", self.name]
         command += ["--nsqd", nsqd, "--iris", iris, "--lease", str(LEASE)]
         with self.log.open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *command,
-                cwd=pathlib.Path(__file__).parents[2],
                 env=os.environ | environment,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
@@ -297,7 +296,3 @@ def main(*, full: bool = False, nats: bool = False) -> int:
     except (FileNotFoundError, ConfigError) as error:
         console.print(str(error), soft_wrap=True)
         return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main())

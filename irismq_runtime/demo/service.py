@@ -23,7 +23,8 @@ import pathlib
 import zlib
 
 from actors import ThreadActor, receives
-from examples.flights.messages import (
+from irismq_runtime import current_node
+from irismq_runtime.demo.messages import (
     CarrierTotals,
     Counted,
     Flight,
@@ -31,8 +32,7 @@ from examples.flights.messages import (
     ResetCaches,
     WorstDelays,
 )
-from examples.flights.store import Store
-from irismq_runtime import current_node
+from irismq_runtime.demo.store import Store
 from supervisors import Supervisor, child
 
 __all__ = ["DELAYS", "LEDGER", "STATS", "Flights", "Ledger", "Stats"]
