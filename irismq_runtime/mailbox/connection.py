@@ -50,7 +50,7 @@ class ConnectionOwner(Protocol):
 
 
 class Connection(asyncio.Protocol):
-    """The asyncio side of a link. Made fresh for each dial."""
+    """The asyncio side of a dial, made fresh for each."""
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """One consumer of (topic, channel) over every nsqd that has the topic.
 
-It owns one lane per nsqd and the flow that says what each may ask for, counts,
+It owns one connection per nsqd and the flow that says what each may ask for, counts,
 watches that what is held gets done, and stops in order: RDY 0, give back what
 waits, wait for what runs with leases kept, requeue the rest, CLS, and the
 broker's CLOSE_WAIT proves that all of it was read.
@@ -12,8 +12,8 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
+from irismq_runtime.mailbox.consumer_connection import ConsumerConnection
 from irismq_runtime.mailbox.flow import Flow
-from irismq_runtime.mailbox.lane import Lane
 from irismq_runtime.mailbox.lookup import Discovery
 from irismq_runtime.mailbox.patience import Patience
 from irismq_runtime.mailbox.stored import State, Stored
@@ -71,13 +71,13 @@ class Consumer:
         self._delays = delays
         self._limits = limits
         self._on_stopped = on_stopped
-        self._lanes: dict[Endpoint, Lane] = {}
+        self._connections: dict[Endpoint, ConsumerConnection] = {}
         # Lanes of nsqds that are not consumed from any more, until they are closed.
-        self._departing: list[Lane] = []
+        self._departing: list[ConsumerConnection] = []
         self._leaving: set[asyncio.Task[None]] = set()
-        self._flow = Flow(wiring, topic, window, self._lanes.values)
+        self._flow = Flow(wiring, topic, window, self._connections.values)
         self._stuck = False
-        self._dirty: list[Lane] = []
+        self._dirty: list[ConsumerConnection] = []
         self._progress_at = wiring.clock.monotonic()
         #: When a broker was last asked for messages, or there was a reason not to.
         self._asked_at = self._progress_at
@@ -109,10 +109,12 @@ class Consumer:
         if self.stopping:
             return False
         unasked = self._discovery is not None and not self._discovery.asked
-        return unasked or any(lane.link.awaited for lane in self._lanes.values())
+        return unasked or any(
+            connection.managed.awaited for connection in self._connections.values()
+        )
 
     def _connected(self) -> list[Endpoint]:
-        return [endpoint for endpoint, lane in self._lanes.items() if lane.link.ready]
+        return [endpoint for endpoint, connection in self._connections.items() if connection.ready]
 
     def connect(self, endpoints: Iterable[Endpoint]) -> None:
         """Consume from exactly these nsqds; those not named any more are left in order."""
@@ -120,70 +122,70 @@ class Consumer:
         if self.stopping:
             return
         wanted = set(endpoints)
-        for endpoint in [known for known in self._lanes if known not in wanted]:
-            self._leave(self._lanes.pop(endpoint))
-        for endpoint in sorted(wanted - self._lanes.keys()):
-            lane = Lane(
+        for endpoint in [known for known in self._connections if known not in wanted]:
+            self._leave(self._connections.pop(endpoint))
+        for endpoint in sorted(wanted - self._connections.keys()):
+            connection = ConsumerConnection(
                 self._wiring,
                 endpoint,
                 self,
                 limits=self._limits,
                 requeue_after=self._delays.after,
             )
-            self._lanes[endpoint] = lane
-            lane.link.on_dialled = self._first.look
-            lane.link.start()
+            self._connections[endpoint] = connection
+            connection.managed.on_dialled = self._first.look
+            connection.managed.start()
 
-    def _every_lane(self) -> list[Lane]:
-        return [*self._lanes.values(), *self._departing]
+    def _every_connection(self) -> list[ConsumerConnection]:
+        return [*self._connections.values(), *self._departing]
 
     @property
-    def lanes(self) -> Iterator[Lane]:
+    def connections(self) -> Iterator[ConsumerConnection]:
         """One per nsqd."""
-        return iter(self._lanes.values())
+        return iter(self._connections.values())
 
-    def lane_ready(self, lane: Lane, max_rdy: int) -> None:
-        """See `LaneOwner`."""
+    def connection_up(self, connection: ConsumerConnection, max_rdy: int) -> None:
+        """Messages can be asked for from this nsqd, at most `max_rdy` at a time."""
         now = self._wiring.clock.monotonic()
         self._progress_at = now
-        lane.share = self._flow.credit.join(str(lane.link.endpoint), max_rdy, now)
+        connection.share = self._flow.credit.join(str(connection.managed.endpoint), max_rdy, now)
         self.plan_soon()
 
-    def lane_lost(self, lane: Lane) -> None:
-        """See `LaneOwner`."""
-        if lane.share is not None:
-            self._flow.credit.leave(lane.share)
-            lane.share = None
+    def connection_down(self, connection: ConsumerConnection) -> None:
+        """The connection ended; the messages that were in flight on it are lost to us."""
+        if connection.share is not None:
+            self._flow.credit.leave(connection.share)
+            connection.share = None
         self.plan_soon()
 
-    def _leave(self, lane: Lane) -> None:
+    def _leave(self, connection: ConsumerConnection) -> None:
         """Go from a nsqd that has the topic no more: what waits goes back, what runs ends."""
-        if lane.share is not None:
-            self._flow.credit.leave(lane.share)
-            lane.tell_ready(0)
-        self._departing.append(lane)
-        for message in list(lane.leases.all()):
+        if connection.share is not None:
+            self._flow.credit.leave(connection.share)
+            connection.tell_ready(0)
+        self._departing.append(connection)
+        for message in list(connection.leases.all()):
             if message.state is State.HELD:
                 message.requeue(0.0, penalty=False)
-        self._left(lane)
+        self._left(connection)
 
-    def _left(self, lane: Lane) -> None:
-        """Say goodbye to a departing lane once nothing of it runs any more."""
-        if lane in self._departing and not len(lane.leases):
-            self._departing.remove(lane)
-            task = asyncio.get_running_loop().create_task(self._goodbye(lane))
+    def _left(self, connection: ConsumerConnection) -> None:
+        """Say goodbye to a departing connection once nothing of it runs any more."""
+        if connection in self._departing and not len(connection.leases):
+            self._departing.remove(connection)
+            task = asyncio.get_running_loop().create_task(self._goodbye(connection))
             self._leaving.add(task)
             task.add_done_callback(self._leaving.discard)
 
-    async def _goodbye(self, lane: Lane) -> None:
+    async def _goodbye(self, connection: ConsumerConnection) -> None:
         """CLS, its answer, and the end of the connection, all within `GOODBYE`."""
         closed = asyncio.Event()
         timer = self._wiring.clock.call_later(GOODBYE, closed.set)
-        lane.say_goodbye(closed.set)
+        connection.say_goodbye(closed.set)
         await closed.wait()
         timer.cancel()
-        lane.flush()
-        await lane.link.close(GOODBYE)
+        connection.flush()
+        await connection.managed.close(GOODBYE)
 
     # What the holder calls -------------------------------------------------
 
@@ -209,8 +211,8 @@ class Consumer:
         self._flow.plan_now()  # a pause must reach the broker before what it is to give elsewhere
         waiting = [
             message
-            for lane in self._lanes.values()
-            for message in lane.leases.all()
+            for connection in self._connections.values()
+            for message in connection.leases.all()
             if message.state is State.HELD
         ]
         for message in waiting:
@@ -239,23 +241,23 @@ class Consumer:
         self._flow.stop()
         if self._discovery is not None:
             await self._discovery.close()
-        for lane in self._lanes.values():
-            if lane.link.ready:
-                lane.tell_ready(0)
+        for connection in self._connections.values():
+            if connection.ready:
+                connection.tell_ready(0)
         self.give_back()
         if self.in_flight:
             timer = self._wiring.clock.call_later(drain, self._idle.set)
             await self._idle.wait()
             timer.cancel()
-        for lane in self._every_lane():
-            for message in lane.held():
+        for connection in self._every_connection():
+            for message in connection.held():
                 message.requeue(0.0, penalty=False)
-        await asyncio.gather(*map(self._goodbye, self._every_lane()), *self._leaving)
+        await asyncio.gather(*map(self._goodbye, self._every_connection()), *self._leaving)
 
-    # What the lanes report -------------------------------------------------
+    # What the connections report -------------------------------------------------
 
     def finished(self, message: Stored) -> None:
-        """See `LaneOwner`."""
+        """A message left for good. Called after the bookkeeping of its connection."""
         self.in_flight -= 1
         # Renewed at the latest, so no question to the clock for every message.
         if message.renewed_at > self._progress_at:  # noqa: PLR1730  # a call of max costs
@@ -266,7 +268,7 @@ class Consumer:
         self._left_hand(message)
 
     def given_up(self, message: Stored, *, failure: bool) -> None:
-        """See `LaneOwner`."""
+        """A message left to come again. Called after the bookkeeping of its connection."""
         self.in_flight -= 1
         if failure:
             self._flow.failed(message.received_at)
@@ -276,12 +278,12 @@ class Consumer:
         if self._flow.credit.hungry:
             self._flow.plan_soon()
         if self._departing:
-            self._left(message.lane)
+            self._left(message.connection)
         if self.stopping and self.in_flight == 0:
             self._idle.set()
 
     def handler_failed(self, message: Stored, error: Exception) -> None:
-        """See `LaneOwner`."""
+        """`on_message` raised: the message goes back."""
         self._wiring.log.write(
             logging.ERROR,
             f"receiver {self.topic}",
@@ -292,25 +294,25 @@ class Consumer:
         message.requeue()
 
     def move(self, message: Stored, topic: str, record: bytes, delay: float, channel: str) -> None:
-        """See `LaneOwner`."""
+        """Store `record` elsewhere, for `channel`, then call `message.connection.moved`."""
         try:
             receipt = self._store(topic, record, delay, channel)
         except Exception as error:  # too large, no room: the message goes back
             self._not_moved(message, topic, error)
-            message.lane.moved(message, error)
+            message.connection.moved(message, error)
             return
 
         def done(receipt: PublishReceipt) -> None:
             error = receipt.exception()
             if error is not None:
                 self._not_moved(message, topic, error)
-            message.lane.moved(message, error)
+            message.connection.moved(message, error)
 
         receipt.add_done_callback(done)
 
     def _not_moved(self, message: Stored, topic: str, error: BaseException) -> None:
         if topic == self.topic:  # deferred: no handler has begun
-            message.lane.spare(message)
+            message.connection.spare(message)
         self._wiring.log.write(
             logging.ERROR,
             "store",
@@ -321,24 +323,24 @@ class Consumer:
         )
 
     def plan_soon(self) -> None:
-        """See `LaneOwner`."""
+        """What may be asked for has changed: share it out at the end of this loop turn."""
         self._flow.plan_soon()
 
-    def flush_soon(self, lane: Lane) -> None:
-        """See `LaneOwner`."""
+    def flush_soon(self, connection: ConsumerConnection) -> None:
+        """Let `connection.flush` be called at the end of this loop turn."""
         if not self._dirty:
             asyncio.get_running_loop().call_soon(self._flush)
-        self._dirty.append(lane)
+        self._dirty.append(connection)
 
     def _flush(self) -> None:
         dirty, self._dirty = self._dirty, []
-        for lane in dirty:
-            lane.flush()
+        for connection in dirty:
+            connection.flush()
 
     def pulse(self, now: float) -> None:
         """The mailbox's beat: leases and silence."""
-        for lane in self._every_lane():
-            lane.pulse(now)
+        for connection in self._every_connection():
+            connection.pulse(now)
         if self._asks(now):
             self._asked_at = now
         else:
@@ -368,11 +370,14 @@ class Consumer:
     def _why_not(self) -> str:
         if self.stopping:
             return "stopped"
-        if not self._lanes:
+        if not self._connections:
             return self.remark() or "no nsqd has this topic yet"
-        down = [lane for lane in self._lanes.values() if not lane.link.ready]
-        unreached = "; ".join(f"nsqd {lane.link.endpoint}: {lane.link.reason}" for lane in down)
-        if len(down) == len(self._lanes):
+        down = [connection for connection in self._connections.values() if not connection.ready]
+        unreached = "; ".join(
+            f"nsqd {connection.managed.endpoint}: {connection.managed.reason}"
+            for connection in down
+        )
+        if len(down) == len(self._connections):
             return unreached
         now = self._wiring.clock.monotonic()
         return (
@@ -381,7 +386,11 @@ class Consumer:
 
     def _asks(self, now: float) -> bool:
         """Whether messages come, or may, or there is a good reason why not."""
-        shares = [lane.share for lane in self._lanes.values() if lane.link.ready and lane.share]
+        shares = [
+            connection.share
+            for connection in self._connections.values()
+            if connection.ready and connection.share
+        ]
         busy = self.in_flight > 0 or any(share.ready > 0 for share in shares)
         return busy or not shares or self.stopping or bool(self._flow.why_not(now))
 
@@ -396,7 +405,11 @@ class Consumer:
         """The watchdog: all that may be held is held, and none of it gets done."""
         if self.in_flight < self._flow.window:
             return ""
-        held = [message.received_at for lane in self._every_lane() for message in lane.held()]
+        held = [
+            message.received_at
+            for connection in self._every_connection()
+            for message in connection.held()
+        ]
         stuck = now - max(self._progress_at, min(held, default=now))
         if stuck <= self._wiring.config.stuck_after:
             return ""

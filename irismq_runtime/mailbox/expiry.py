@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from actors.clock import Clock, TimerHandle
-    from irismq_runtime.mailbox.broker_link import BrokerLink
     from irismq_runtime.mailbox.outbox import Outbox, OutgoingMessage
+    from irismq_runtime.mailbox.publisher_connection import PublisherConnection
 
 __all__ = ["Expiry"]
 
@@ -30,7 +30,7 @@ class Expiry:
         self,
         clock: Clock,
         outboxes: Sequence[Outbox],
-        brokers: Sequence[BrokerLink],
+        brokers: Sequence[PublisherConnection],
         fail: Callable[[OutgoingMessage], None],
     ) -> None:
         self._clock = clock

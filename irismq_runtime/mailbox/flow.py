@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from actors.clock import TimerHandle
-    from irismq_runtime.mailbox.lane import Lane
+    from irismq_runtime.mailbox.consumer_connection import ConsumerConnection
     from irismq_runtime.mailbox.wiring import Wiring
 
 __all__ = ["Flow"]
@@ -30,7 +30,11 @@ class Flow:
     """See the module. Loop thread only."""
 
     def __init__(
-        self, wiring: Wiring, topic: str, window: int, lanes: Callable[[], Collection[Lane]]
+        self,
+        wiring: Wiring,
+        topic: str,
+        window: int,
+        connections: Callable[[], Collection[ConsumerConnection]],
     ) -> None:
         config = wiring.config
         self.window = window
@@ -41,7 +45,7 @@ class Flow:
         )
         self._wiring = wiring
         self._topic = topic
-        self._lanes = lanes
+        self._connections = connections
         self._stopped = False
         self._planned = False
         self._timer: TimerHandle | None = None
@@ -100,13 +104,13 @@ class Flow:
         if self._stopped:
             return
         now = self._wiring.clock.monotonic()
-        lanes = self._lanes()
+        connections = self._connections()
         limit = self.backoff.limit(0 if self.paused else self.window, now)
-        self.credit.limit = max(0, limit - sum(len(lane.lost) for lane in lanes))
+        self.credit.limit = max(0, limit - sum(len(connection.lost) for connection in connections))
         changed, again = self.credit.plan(now)
-        for lane in lanes:
-            if lane.share is not None and lane.share in changed:
-                lane.tell_ready(lane.share.ready)
+        for connection in connections:
+            if connection.share is not None and connection.share in changed:
+                connection.tell_ready(connection.share.ready)
         if self.backoff.level and now < self.backoff.until:
             pause = self.backoff.until - now
             again = pause if again is None else min(again, pause)

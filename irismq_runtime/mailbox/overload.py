@@ -15,8 +15,8 @@ from irismq_runtime.mailbox.outbox import FRAMING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from irismq_runtime.mailbox.broker_link import BrokerLink
     from irismq_runtime.mailbox.pace import Speed
+    from irismq_runtime.mailbox.publisher_connection import PublisherConnection
     from irismq_runtime.mailbox.wiring import Wiring
 
 __all__ = ["OverloadGuard"]
@@ -27,7 +27,7 @@ class OverloadGuard:
 
     __slots__ = ("_admission", "_brokers", "_wiring")
 
-    def __init__(self, wiring: Wiring, brokers: Sequence[BrokerLink]) -> None:
+    def __init__(self, wiring: Wiring, brokers: Sequence[PublisherConnection]) -> None:
         self._wiring = wiring
         self._brokers = brokers
         self._admission = Admission(wiring.config.publish_timeout)

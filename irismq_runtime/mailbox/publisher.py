@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING
 
 from irismq_runtime.errors import DeliveryError, MessageTooLarge
 from irismq_runtime.mailbox.bodies import OF_BROKER, all_fit, as_bytes
-from irismq_runtime.mailbox.broker_link import BrokerLink, why_slow
 from irismq_runtime.mailbox.expiry import Expiry
 from irismq_runtime.mailbox.limits import BrokerLimits, OutboxFull, limit_in
 from irismq_runtime.mailbox.outbox import Batch, Outbox, OutgoingMessage
 from irismq_runtime.mailbox.overload import OverloadGuard
 from irismq_runtime.mailbox.probe import probe_limits
+from irismq_runtime.mailbox.publisher_connection import PublisherConnection, why_slow
 from irismq_runtime.mailbox.settlement import milliseconds
 from irismq_runtime.protocols.nsq import channel_name, topic_name
 
@@ -72,7 +72,7 @@ class Publisher:
             self._outboxes = [self._outbox() for _ in endpoints]
         spread = self._outboxes * len(endpoints) if self._copies == 1 else self._outboxes
         self.brokers = [
-            BrokerLink(wiring, endpoint, self, outbox)
+            PublisherConnection(wiring, endpoint, self, outbox)
             for endpoint, outbox in zip(endpoints, spread, strict=False)
         ]
         self._flush_planned = False
@@ -145,7 +145,7 @@ class Publisher:
     async def start(self, timeout: float) -> bool:
         """Dial every broker; True when the first is ready and known, False at the timeout."""
         for broker in self.brokers:
-            broker.link.start()
+            broker.managed.start()
         timer = self._wiring.clock.call_later(timeout, self._first_ready.set)
         try:
             await self._first_ready.wait()
@@ -166,7 +166,7 @@ class Publisher:
             task.cancel()
         await asyncio.gather(*self._probes.values(), return_exceptions=True)
         await asyncio.gather(*(broker.channels.close() for broker in self.brokers))
-        await asyncio.gather(*(broker.link.close(0.5) for broker in self.brokers))
+        await asyncio.gather(*(broker.managed.close(0.5) for broker in self.brokers))
         for message in self._expiry.unsettled():
             self._fail(message, "the mailbox was closed")
 
@@ -174,7 +174,7 @@ class Publisher:
         """One line; empty when a broker can be written to."""
         if not self.brokers or any(broker.ready for broker in self.brokers):
             return ""
-        return "; ".join(f"nsqd {broker.name}: {broker.link.reason}" for broker in self.brokers)
+        return "; ".join(f"nsqd {broker.name}: {broker.managed.reason}" for broker in self.brokers)
 
     # Accepting -------------------------------------------------------------
 
@@ -227,13 +227,13 @@ class Publisher:
         if message.deadline < self._expiry.at:
             self._expiry.arm(message.deadline)
 
-    def _choose(self, message: OutgoingMessage, count: int) -> list[BrokerLink]:
+    def _choose(self, message: OutgoingMessage, count: int) -> list[PublisherConnection]:
         """The brokers that get a copy: connected ones first, in the given order."""
         free = [broker for broker in self.brokers if broker.name not in message.seen_at]
         free.sort(key=lambda broker: not broker.ready)
         return free[:count]
 
-    def _assign(self, message: OutgoingMessage, broker: BrokerLink) -> None:
+    def _assign(self, message: OutgoingMessage, broker: PublisherConnection) -> None:
         message.seen_at = (*message.seen_at, broker.name)
         broker.outbox.put(message)
 
@@ -258,7 +258,7 @@ class Publisher:
             most = self._overload.look(pressed=pressed)
             self._limit = min(most, self._wiring.config.outbox_bytes)
 
-    def _write(self, broker: BrokerLink, outbox: Outbox, now: float) -> None:
+    def _write(self, broker: PublisherConnection, outbox: Outbox, now: float) -> None:
         pace = broker.pace
         while broker.room:
             batch = outbox.take(pace.horizon(now, broker.in_count), pace.batch_count)
@@ -277,7 +277,7 @@ class Publisher:
             for message in late:
                 self._fail(message, "the broker could not confirm it in the time that was left")
 
-    def broker_ready(self, broker: BrokerLink, terms: Terms) -> None:
+    def connection_up(self, broker: PublisherConnection, terms: Terms) -> None:
         """Learn the broker's limits, and write to it what waits."""
         self.limits.announced(broker.name, terms)
         if any(self.limits.unknown(broker.name)):
@@ -290,27 +290,29 @@ class Publisher:
                     self._move_away(other)
         self._flush()
 
-    def _probe(self, broker: BrokerLink) -> None:
+    def _probe(self, broker: PublisherConnection) -> None:
         """Ask the broker for its limits, once."""
         if broker.name in self._probes:
             return
         self._probes[broker.name] = asyncio.create_task(self._ask_limits(broker))
 
-    async def _ask_limits(self, broker: BrokerLink) -> None:
-        broker.link.refuse(await probe_limits(self._wiring, broker.link.endpoint, self.limits))
+    async def _ask_limits(self, broker: PublisherConnection) -> None:
+        broker.managed.refuse(
+            await probe_limits(self._wiring, broker.managed.endpoint, self.limits)
+        )
         if broker.ready:
             self._first_ready.set()
             self._flush()
         else:
             del self._probes[broker.name]
 
-    def broker_room(self, broker: BrokerLink) -> None:  # noqa: ARG002  # any broker may have room now
+    def room_made(self, broker: PublisherConnection) -> None:  # noqa: ARG002  # any broker may have room now
         """Write on."""
         self._flush()
 
     # Answers ---------------------------------------------------------------
 
-    def confirmed(self, broker: BrokerLink, batch: Batch) -> None:
+    def confirmed(self, broker: PublisherConnection, batch: Batch) -> None:
         """Settle the receipts of `batch`."""
         if self._wiring.events.active:
             self._emit("publisher.confirmed", batch, broker)
@@ -328,7 +330,7 @@ class Publisher:
             message.settle()
         self._look_if_idle()
 
-    def refused(self, broker: BrokerLink, batch: Batch, error: ErrorFrame) -> None:
+    def refused(self, broker: PublisherConnection, batch: Batch, error: ErrorFrame) -> None:
         """Find out which message is bad, and fail that one alone."""
         text = f"{error.code} {error.text}".rstrip()
         self._wiring.log.write(
@@ -353,8 +355,8 @@ class Publisher:
                 )
             self._settle_error(message, fault)
 
-    def broker_lost(
-        self, broker: BrokerLink, unconfirmed: list[Batch], *, suspect: bool, reason: str
+    def connection_down(
+        self, broker: PublisherConnection, unconfirmed: list[Batch], *, suspect: bool, reason: str
     ) -> None:
         """Write what is unconfirmed again: here after a reconnect, or elsewhere now."""
         for batch in unconfirmed:
@@ -369,7 +371,7 @@ class Publisher:
             self._move_away(broker)
         self._flush()
 
-    def _move_away(self, broker: BrokerLink) -> None:
+    def _move_away(self, broker: PublisherConnection) -> None:
         """Give the copies that wait for `broker` to brokers that are connected."""
         for message in broker.outbox.drain():
             others = [other for other in self._choose(message, 1) if other.ready]
@@ -405,6 +407,6 @@ class Publisher:
         if self.held <= 0:
             self._idle.set()
 
-    def _emit(self, name: str, batch: Batch, broker: BrokerLink) -> None:
+    def _emit(self, name: str, batch: Batch, broker: PublisherConnection) -> None:
         for message in batch.messages:
             self._wiring.events.emit(name, id=message.key, topic=message.topic, broker=broker.name)

@@ -20,10 +20,10 @@ from actors.delays import exponential_delay
 if TYPE_CHECKING:
     import random
 
-__all__ = ["DialBudget", "LinkState", "Reconnect"]
+__all__ = ["DialBudget", "DialState", "Reconnect"]
 
 
-class LinkState(Enum):
+class DialState(Enum):
     """Where a connection is in its life."""
 
     IDLE = "idle"
@@ -34,11 +34,11 @@ class LinkState(Enum):
 
 
 _NEXT = {
-    (LinkState.IDLE, "start"): LinkState.DIALING,
-    (LinkState.DIALING, "ready"): LinkState.READY,
-    (LinkState.DIALING, "failed"): LinkState.WAITING,
-    (LinkState.READY, "lost"): LinkState.WAITING,
-    (LinkState.WAITING, "due"): LinkState.DIALING,
+    (DialState.IDLE, "start"): DialState.DIALING,
+    (DialState.DIALING, "ready"): DialState.READY,
+    (DialState.DIALING, "failed"): DialState.WAITING,
+    (DialState.READY, "lost"): DialState.WAITING,
+    (DialState.WAITING, "due"): DialState.DIALING,
 }
 
 
@@ -48,7 +48,7 @@ class Reconnect:
     __slots__ = ("_base", "_cap", "_ready_at", "_rng", "_stable_after", "failures", "state")
 
     def __init__(self, rng: random.Random, *, base: float, cap: float, stable_after: float) -> None:
-        self.state = LinkState.IDLE
+        self.state = DialState.IDLE
         #: Dials and losses since the connection last was stable.
         self.failures = 0
         self._rng = rng
@@ -84,7 +84,7 @@ class Reconnect:
 
     def close(self) -> None:
         """For good. Idempotent."""
-        self.state = LinkState.CLOSED
+        self.state = DialState.CLOSED
 
     def _move(self, event: str) -> None:
         following = _NEXT.get((self.state, event))

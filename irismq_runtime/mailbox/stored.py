@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from irismq_runtime.mailbox.lane import Lane
+    from irismq_runtime.mailbox.consumer_connection import ConsumerConnection
 
 __all__ = ["State", "Stored"]
 
@@ -43,8 +43,8 @@ class Stored:
     __slots__ = (
         "attempts",
         "body",
+        "connection",
         "id",
-        "lane",
         "lease_lost",
         "on_lease_lost",
         "raw_id",
@@ -56,7 +56,13 @@ class Stored:
     )
 
     def __init__(  # noqa: PLR0917  # one is made for every message: keywords cost
-        self, lane: Lane, stamp: int, attempts: int, raw_id: bytes, body: bytes, received_at: float
+        self,
+        connection: ConsumerConnection,
+        stamp: int,
+        attempts: int,
+        raw_id: bytes,
+        body: bytes,
+        received_at: float,
     ) -> None:
         self.body = body
         self.id = raw_id.decode("latin-1")
@@ -64,7 +70,7 @@ class Stored:
         self.timestamp = stamp / 1e9
         self.lease_lost = False
         self.on_lease_lost: Callable[[], None] | None = None
-        self.lane = lane
+        self.connection = connection
         #: The broker's own time stamp: with the id it names the message for good.
         self.stamp = stamp
         self.raw_id = raw_id
@@ -78,7 +84,7 @@ class Stored:
         if state is _SETTLED:
             return False
         self.state = _SETTLED
-        return self.lane.finish(self, lost=state is _LOST)
+        return self.connection.finish(self, lost=state is _LOST)
 
     def requeue(self, delay: float | None = None, *, penalty: bool = True) -> bool:
         """See `ports.StoredMessage.requeue`."""
@@ -86,9 +92,9 @@ class Stored:
         if state is _SETTLED:
             return False
         if state is _HELD and not penalty:
-            self.lane.spare(self)
+            self.connection.spare(self)
         self.state = _SETTLED
-        return self.lane.requeue(self, delay, penalty=penalty, lost=state is _LOST)
+        return self.connection.requeue(self, delay, penalty=penalty, lost=state is _LOST)
 
     def bury(self, topic: str, record: bytes, *, channel: str = "") -> bool:
         """See `ports.StoredMessage.bury`."""
@@ -102,14 +108,14 @@ class Stored:
         the receiver looks at the due time and defers again. It reaches every
         channel of the topic: for mailboxes, which have one.
         """
-        return self._move(self.lane.topic, self.body, delay, self.lane.channel)
+        return self._move(self.connection.topic, self.body, delay, self.connection.channel)
 
     def _move(self, topic: str, record: bytes, delay: float, channel: str) -> bool:
         state = self.state
         if state is _SETTLED:
             return False
         self.state = _SETTLED
-        self.lane.move(self, topic, record, delay, channel, lost=state is _LOST)
+        self.connection.move(self, topic, record, delay, channel, lost=state is _LOST)
         return state is not _LOST
 
     def claim(self) -> bool:

@@ -101,7 +101,7 @@ class NsqMailbox:
         self._plan_beat()
         if not await self._publisher.start(self._config.start_timeout):
             reason = self._publisher.why_not_ready()
-            said = [broker.link.remedy for broker in self._publisher.brokers]
+            said = [broker.managed.remedy for broker in self._publisher.brokers]
             remedy = "; ".join(dict.fromkeys(filter(None, said))) or _REMEDY
             await self.close(0.0)
             peer = "nsqd " + ", ".join(map(str, self._endpoints))
@@ -135,7 +135,7 @@ class NsqMailbox:
         now = self._wiring.clock.monotonic()
         if self._wiring.pulse.beat(now):
             for broker in self._publisher.brokers:
-                broker.link.pulse(now)
+                broker.managed.pulse(now)
         for consumer in self._consumers:
             consumer.pulse(now)
         self._plan_beat()
@@ -198,7 +198,7 @@ class NsqMailbox:
     @property
     def connects(self) -> int:
         """How many publishing connections were made so far: 1 per broker if all is well."""
-        return sum(broker.link.connects for broker in self._publisher.brokers)
+        return sum(broker.managed.connects for broker in self._publisher.brokers)
 
     # Consuming -------------------------------------------------------------
 

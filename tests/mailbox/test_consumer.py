@@ -666,8 +666,8 @@ async def test_connected_but_never_asking_is_a_fault_that_mends_itself(monkeypat
     assert consumption.health().ok
     flow = consumption._flow  # its plans are lost, as if it had a fault of its own
     plan, flow._plan = flow._plan, lambda: setattr(flow, "_planned", False)
-    for lane in consumption._lanes.values():
-        lane.share.ready = 0
+    for connection in consumption._connections.values():
+        connection.share.ready = 0
     await world.pass_time(2.0, step=0.5)
     assert "RDY 0" in consumption.health().reason
     flow._plan = plan

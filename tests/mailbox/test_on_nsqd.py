@@ -162,8 +162,8 @@ async def test_many_reconnects_of_an_ephemeral_channel(nsqd: NsqdServer):
             await ready(consumption)
             await made.publish(topic, b"%d" % turn)
             await sink.until(lambda turn=turn: b"%d" % turn in sink.bodies)
-            for lane in consumption.lanes:
-                lane.link.drop("for the test")
+            for connection in consumption.connections:
+                connection.managed.drop("for the test")
 
 
 async def test_a_second_consumer_gets_everything_after_the_first_has_stopped(
@@ -261,8 +261,8 @@ async def test_a_killed_consumers_messages_come_back_after_the_lease(nsqd: NsqdS
         for n in range(5):
             made.publish(topic, b"%d" % n)
         await first.count(5)
-        for lane in first.consumption.lanes:
-            lane.link.drop("killed")
+        for connection in first.consumption.connections:
+            connection.managed.drop("killed")
         first.consumption.pause()
         await second.on(made, topic)
         async with promptly("the lease asked for is over, not nsqd's own of 60 s"):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from irismq_runtime.mailbox.reconnect import DialBudget, LinkState, Reconnect
+from irismq_runtime.mailbox.reconnect import DialBudget, DialState, Reconnect
 
 
 def make(seed: int = 1) -> Reconnect:
@@ -81,7 +81,7 @@ def test_nothing_leaves_closed():
     for event in (machine.start, machine.due, machine.failed, lambda: machine.ready(0.0)):
         with pytest.raises(ValueError, match="closed"):
             event()
-    assert machine.state is LinkState.CLOSED
+    assert machine.state is DialState.CLOSED
 
 
 @given(st.lists(st.sampled_from(["start", "ready", "failed", "lost", "due"]), max_size=30))

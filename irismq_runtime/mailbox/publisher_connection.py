@@ -5,7 +5,7 @@ unanswered batch owns the next answer. Batches are pipelined up to a number of
 unconfirmed bytes, and of messages that the broker can confirm soon (`pace`);
 there is never one round trip per message. An answer that
 nobody waits for means that the pairing is broken: the connection is dropped
-before it can confirm the wrong message (case 33).
+before it can confirm the wrong message.
 
 After a connection that confirmed nothing the next one starts with one batch at
 a time and doubles with each answer: a broker that falls over again and again
@@ -15,10 +15,10 @@ gets through what it can, and a batch that it falls over is seen to be the one.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from irismq_runtime.mailbox.channels import Channels
-from irismq_runtime.mailbox.link import Link
+from irismq_runtime.mailbox.managed_connection import ManagedConnection
 from irismq_runtime.mailbox.pace import Pace
 from irismq_runtime.protocols.nsq import OK, ErrorFrame, Heartbeat, Response, nop
 
@@ -29,42 +29,17 @@ if TYPE_CHECKING:
     from irismq_runtime.mailbox.handshake import Terms
     from irismq_runtime.mailbox.outbox import Batch, Outbox
     from irismq_runtime.mailbox.pace import Speed
+    from irismq_runtime.mailbox.publisher import Publisher
     from irismq_runtime.mailbox.wiring import Wiring
     from irismq_runtime.protocols.nsq import Frame
 
-__all__ = ["BrokerLink", "BrokerLinkOwner", "why_slow"]
+__all__ = ["PublisherConnection", "why_slow"]
 
 _NOP = nop()
 _WIDE = 4096
 
 
-class BrokerLinkOwner(Protocol):
-    """The publisher, as its links see it."""
-
-    def broker_ready(self, broker: BrokerLink, terms: Terms) -> None:
-        """Batches may be sent."""
-        ...
-
-    def broker_room(self, broker: BrokerLink) -> None:
-        """Answers came: there may be room for more."""
-        ...
-
-    def confirmed(self, broker: BrokerLink, batch: Batch) -> None:
-        """The broker has `batch`."""
-        ...
-
-    def refused(self, broker: BrokerLink, batch: Batch, error: ErrorFrame) -> None:
-        """The broker refused `batch`, all of it."""
-        ...
-
-    def broker_lost(
-        self, broker: BrokerLink, unconfirmed: list[Batch], *, suspect: bool, reason: str
-    ) -> None:
-        """The connection ended; `suspect`: over the one batch that was on its way."""
-        ...
-
-
-class BrokerLink:
+class PublisherConnection:
     """See the module."""
 
     __slots__ = (
@@ -72,20 +47,20 @@ class BrokerLink:
         "_clock",
         "_in_bytes",
         "_limit",
-        "_owner",
+        "_publisher",
         "_unconfirmed",
         "_window",
         "channels",
         "in_count",
-        "link",
+        "managed",
         "outbox",
         "pace",
     )
 
     def __init__(
-        self, wiring: Wiring, endpoint: Endpoint, owner: BrokerLinkOwner, outbox: Outbox
+        self, wiring: Wiring, endpoint: Endpoint, publisher: Publisher, outbox: Outbox
     ) -> None:
-        self.link = Link(wiring, endpoint, self)
+        self.managed = ManagedConnection(wiring, endpoint, self)
         #: What waits for this broker (shared, unless messages go to several).
         self.outbox = outbox
         #: The channels that messages are meant for.
@@ -93,7 +68,7 @@ class BrokerLink:
         self.pace = Pace(wiring.config.pipeline_bytes)
         #: Messages on their way.
         self.in_count = 0
-        self._owner = owner
+        self._publisher = publisher
         self._clock = wiring.clock
         self._limit = wiring.config.pipeline_bytes
         self._unconfirmed: deque[Batch] = deque()
@@ -105,17 +80,17 @@ class BrokerLink:
     @property
     def name(self) -> str:
         """The broker's address."""
-        return str(self.link.endpoint)
+        return str(self.managed.endpoint)
 
     @property
     def ready(self) -> bool:
         """Whether the broker can be written to."""
-        return self.link.ready
+        return self.managed.ready
 
     @property
     def room(self) -> bool:
         """Whether a batch may be written now."""
-        connection = self.link.connection
+        connection = self.managed.connection
         if connection is None or not connection.writable:
             return False
         return (
@@ -132,7 +107,7 @@ class BrokerLink:
     def _channel_made(self, batches: list[Batch]) -> None:
         """Let go what waited for the channel."""
         self.outbox.give_back(batches)
-        self._owner.broker_room(self)
+        self._publisher.room_made(self)
 
     def speed(self, now: float, patience: float) -> Speed | None:
         """What it confirms; None: it is not known to be slow, or has nothing that waits.
@@ -151,26 +126,26 @@ class BrokerLink:
         batch.ahead = self.in_count = self.in_count + len(batch.messages)
         batch.ahead_bytes = self._in_bytes = self._in_bytes + batch.size
         batch.pressed = not self.outbox.empty
-        self.link.write(batch.encode())
+        self.managed.write(batch.encode())
 
-    # What the link reports -------------------------------------------------
+    # What the managed connection reports -----------------------------------
 
-    def link_ready(self, link: Link, terms: Terms) -> None:  # noqa: ARG002  # the role's signature
+    def connection_up(self, managed: ManagedConnection, terms: Terms) -> None:  # noqa: ARG002  # the role's signature
         """Start afresh."""
         self._barren = True
-        self._owner.broker_ready(self, terms)
+        self._publisher.connection_up(self, terms)
 
     def frames(self, frames: list[Frame]) -> None:
         """Pair answers with batches."""
         answered = False
         for frame in frames:
             if isinstance(frame, Heartbeat):
-                self.link.write(_NOP)
+                self.managed.write(_NOP)
             elif not self._unconfirmed:
                 text = (
                     f"{frame.code} {frame.text}" if isinstance(frame, ErrorFrame) else "an answer"
                 )
-                self.link.drop(f"{text} came that no publish waits for")
+                self.managed.drop(f"{text} came that no publish waits for")
                 return
             elif isinstance(frame, Response) and frame.data == OK:
                 answered = True
@@ -180,20 +155,20 @@ class BrokerLink:
                 self._in_bytes -= batch.size
                 self.in_count -= len(batch.messages)
                 self.pace.answered(batch, self._clock.monotonic())
-                self._owner.confirmed(self, batch)
+                self._publisher.confirmed(self, batch)
             elif isinstance(frame, ErrorFrame):
                 batch = self._unconfirmed.popleft()
                 self._in_bytes -= batch.size
                 self.in_count -= len(batch.messages)
                 self._barren = False  # the error is explained: the next in line is no suspect
-                self._owner.refused(self, batch, frame)
+                self._publisher.refused(self, batch, frame)
             else:
-                self.link.drop(f"unexpected {type(frame).__name__} on a publishing connection")
+                self.managed.drop(f"unexpected {type(frame).__name__} on a publishing connection")
                 return
         if answered:
-            self._owner.broker_room(self)
+            self._publisher.room_made(self)
 
-    def link_lost(self, link: Link, reason: str) -> None:  # noqa: ARG002  # the role's signature
+    def connection_down(self, managed: ManagedConnection, reason: str) -> None:  # noqa: ARG002  # the role's signature
         """Give back what is unconfirmed, and what waits for its channel."""
         self.outbox.give_back(self.channels.forget())
         unconfirmed = list(self._unconfirmed)
@@ -203,10 +178,10 @@ class BrokerLink:
         suspect = self._barren and len(unconfirmed) == 1
         if self._barren and unconfirmed:
             self._window = 1
-        self._owner.broker_lost(self, unconfirmed, suspect=suspect, reason=reason)
+        self._publisher.connection_down(self, unconfirmed, suspect=suspect, reason=reason)
 
 
-def why_slow(brokers: Iterable[BrokerLink]) -> str:
+def why_slow(brokers: Iterable[PublisherConnection]) -> str:
     """Why brokers that are reached have not confirmed in time."""
     missing = [broker.channels.why for broker in brokers if broker.channels.why]
     return "; ".join(missing) or "no confirmation in time"

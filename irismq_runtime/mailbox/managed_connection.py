@@ -1,8 +1,8 @@
-"""One standing connection to one nsqd, in one role: dialled, kept, dialled again.
+"""What keeps a connection to one nsqd up, in one role: it dials, and dials again.
 
 The decisions are in `reconnect`, the bytes in `connection`; this is the glue:
 it owns the dial task, the timers and the current connection, and tells its role
-`link_ready` and `link_lost` in turns. After `close` there is no timer, no task
+`connection_up` and `connection_down` in turns. After `close` there is no timer, no task
 and no connection, and nothing comes back to life (case 19).
 """
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from irismq_runtime.mailbox.connection import Connection
 from irismq_runtime.mailbox.handshake import FOR_TLS, Handshake
-from irismq_runtime.mailbox.reconnect import LinkState
+from irismq_runtime.mailbox.reconnect import DialState
 from irismq_runtime.mailbox.wiring import explain
 
 if TYPE_CHECKING:
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from irismq_runtime.mailbox.wiring import Wiring
     from irismq_runtime.protocols.nsq import Frame
 
-__all__ = ["Link", "LinkRole"]
+__all__ = ["ConnectionRole", "ManagedConnection"]
 
 _NOT_YET: Final = "not connected yet"
 
 
-class LinkRole(Protocol):
-    """What a link is for."""
+class ConnectionRole(Protocol):
+    """What a managed connection is for."""
 
-    def link_ready(self, link: Link, terms: Terms) -> None:
+    def connection_up(self, managed: ManagedConnection, terms: Terms) -> None:
         """The broker can be written to."""
         ...
 
@@ -42,19 +42,19 @@ class LinkRole(Protocol):
         """What the broker sent."""
         ...
 
-    def link_lost(self, link: Link, reason: str) -> None:
-        """The connection of the last `link_ready` ended; the link dials again by itself."""
+    def connection_down(self, managed: ManagedConnection, reason: str) -> None:
+        """The connection of the last `connection_up` ended; it is dialled again by itself."""
         ...
 
 
-class Link:
+class ManagedConnection:
     """See the module. Loop thread only."""
 
     def __init__(
         self,
         wiring: Wiring,
         endpoint: Endpoint,
-        role: LinkRole,
+        role: ConnectionRole,
         subscribe: tuple[str, str] | None = None,
     ) -> None:
         self.endpoint = endpoint
@@ -84,17 +84,17 @@ class Link:
     @property
     def ready(self) -> bool:
         """Whether the broker can be written to."""
-        return self._machine.state is LinkState.READY and not self._refusal
+        return self._machine.state is DialState.READY and not self._refusal
 
     def refuse(self, refusal: str) -> None:
         """What the broker says that takes nothing on this connection; empty: it takes all."""
         self._refusal = refusal
-        if self._machine.state is LinkState.READY:
+        if self._machine.state is DialState.READY:
             self.reason = f"nsqd refused: {refusal} (give an ssl context as tls)" if refusal else ""
             self.remedy = FOR_TLS if refusal else ""
 
     @property
-    def state(self) -> LinkState:
+    def state(self) -> DialState:
         """Where it is in its life."""
         return self._machine.state
 
@@ -109,7 +109,7 @@ class Link:
             self.connection.write(data)
 
     def drop(self, reason: str) -> None:
-        """End the connection of now; the link dials again."""
+        """End the connection of now; it is dialled again."""
         if self.connection is not None:
             self.connection.drop(reason)
 
@@ -141,7 +141,7 @@ class Link:
 
     def connection_ready(self, connection: Connection, terms: Terms) -> None:
         """The handshake is through."""
-        if self.state is not LinkState.DIALING:
+        if self.state is not DialState.DIALING:
             connection.drop("closed by us")
             return
         if self._wiring.lease_learned(self.endpoint, terms) and self._subscribe is not None:
@@ -154,7 +154,7 @@ class Link:
         self.reason = self._refusal
         self.connects += 1
         self.awaited = False
-        self._role.link_ready(self, terms)
+        self._role.connection_up(self, terms)
         self.on_dialled()
 
     def frames(self, frames: list[Frame]) -> None:
@@ -171,14 +171,14 @@ class Link:
         if refused and self._wiring.concede(self.endpoint, refused, self._subscribe):
             self._again = True
         self.remedy = connection.handshake.remedy
-        if self.state is LinkState.CLOSED:
+        if self.state is DialState.CLOSED:
             if was_ready:
-                self._role.link_lost(self, reason)
+                self._role.connection_down(self, reason)
             return
         self.reason = reason
         if was_ready:
             delay = self._machine.lost(self._wiring.clock.monotonic())
-        elif self.state is LinkState.DIALING:
+        elif self.state is DialState.DIALING:
             delay = self._machine.failed()
         else:
             return
@@ -188,7 +188,7 @@ class Link:
         self._again = False
         self._complain(was_ready, reason)
         if was_ready:
-            self._role.link_lost(self, reason)
+            self._role.connection_down(self, reason)
         self.on_dialled()
 
     def start_tls(self, connection: Connection, transport: asyncio.Transport) -> None:
@@ -219,7 +219,7 @@ class Link:
         try:
             async with wiring.dials:
                 await wiring.network.connect(lambda: connection, self.endpoint)
-            if self.state is LinkState.DIALING and self.reason == _NOT_YET:
+            if self.state is DialState.DIALING and self.reason == _NOT_YET:
                 # Said of a first attempt alone: what an earlier one was told says more.
                 self.reason = "something listens there, but has not answered as nsqd does"
         except OSError as error:

@@ -1,16 +1,16 @@
 """One consumer's traffic with one nsqd: messages in, FIN, REQ and TOUCH out.
 
-A lane outlives its connections. What is written in one loop turn is joined into
-one write. Messages pass through `frames` in a loop over local variables: this
-is the hot path of the whole runtime.
+It outlives its TCP connections, which `ManagedConnection` dials. What is written in
+one loop turn is joined into one write. Messages pass through `frames` in a loop over
+local variables: this is the hot path of the whole runtime.
 
 A redelivery (attempts above 1) is looked up before it is handed on:
-- held now by this lane: our lease ran out unnoticed; the holder takes it over;
-- its handler runs, lease lost: the handler takes the new lease over (case 3);
+- held now by this connection: our lease ran out unnoticed; the holder takes it over;
+- its handler runs, lease lost: the handler takes the new lease over, no second run begins;
 - finished here, but the FIN may not have arrived: it is finished again, unseen;
 - else it is new, and deliveries that began no handler are no attempts (`unstarted`).
 The name of a message is the broker's id with the broker's time stamp, because
-ids repeat after a broker has lost its data (case 39).
+ids repeat after a broker has lost its data.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from irismq_runtime.mailbox.appetite import HELD, Appetite
 from irismq_runtime.mailbox.dedupe import Recent
 from irismq_runtime.mailbox.lease import Leases
-from irismq_runtime.mailbox.link import Link
+from irismq_runtime.mailbox.managed_connection import ManagedConnection
 from irismq_runtime.mailbox.settlement import milliseconds
 from irismq_runtime.mailbox.stored import State, Stored
 from irismq_runtime.protocols.nsq import (
@@ -42,47 +42,60 @@ if TYPE_CHECKING:
 
     from actors.clock import TimerHandle
     from irismq_runtime.endpoints import Endpoint
+    from irismq_runtime.mailbox.consumer import Consumer
     from irismq_runtime.mailbox.credit import Share
     from irismq_runtime.mailbox.handshake import Terms
-    from irismq_runtime.mailbox.lane_owner import LaneOwner
     from irismq_runtime.mailbox.limits import BrokerLimits
     from irismq_runtime.mailbox.unstarted import Name
     from irismq_runtime.mailbox.wiring import Wiring
     from irismq_runtime.protocols.nsq import Frame
 
-__all__ = ["Lane"]
+__all__ = ["ConsumerConnection"]
 
-#: FINs remembered per lane, at least.
+#: FINs remembered per connection, at least.
 FINISHED_SIZE = 4096
 #: Without a message for so long a connection asks for one only.
 IDLE = 5.0
 
 
-class Lane:
+class ConsumerConnection:
     """See the module. Loop thread only."""
 
     __slots__ = (
-        "_appetite", "_closed", "_finished", "_held_timer", "_limits", "_out", "_overheld",
-        "_owner", "_requeue_after", "_wiring", "leases", "link", "lost", "share", "topic",
+        "_appetite",
+        "_closed",
+        "_consumer",
+        "_finished",
+        "_held_timer",
+        "_limits",
+        "_out",
+        "_overheld",
+        "_requeue_after",
+        "_wiring",
+        "leases",
+        "lost",
+        "managed",
+        "share",
+        "topic",
     )  # fmt: skip
 
     def __init__(
         self,
         wiring: Wiring,
         endpoint: Endpoint,
-        owner: LaneOwner,
+        consumer: Consumer,
         *,
         limits: BrokerLimits,
         requeue_after: Callable[[int], float],
     ) -> None:
-        self.topic = owner.topic
-        self.link = Link(wiring, endpoint, self, (owner.topic, owner.channel))
+        self.topic = consumer.topic
+        self.managed = ManagedConnection(wiring, endpoint, self, (consumer.topic, consumer.channel))
         self.leases: Leases[Stored] = Leases(1.0, 1.0)
         #: Handlers run for these; the lease is gone.
         self.lost: dict[bytes, Stored] = {}
         self.share: Share | None = None
         self._wiring = wiring
-        self._owner = owner
+        self._consumer = consumer
         self._limits = limits
         self._requeue_after = requeue_after
         self._out: list[bytes] = []
@@ -93,50 +106,55 @@ class Lane:
         self._overheld: set[bytes] = set()
         self._closed: Callable[[], None] | None = None
 
+    @property
+    def ready(self) -> bool:
+        """Whether the broker can be written to."""
+        return self.managed.ready
+
     # From the broker -------------------------------------------------------
 
-    def link_ready(self, link: Link, terms: Terms) -> None:  # noqa: ARG002  # the role's signature
+    def connection_up(self, managed: ManagedConnection, terms: Terms) -> None:  # noqa: ARG002  # the role's signature
         """Start with an empty table; what was held before was lost with its connection."""
         self.leases = Leases(terms.msg_timeout, terms.max_msg_timeout)
         self._overheld.clear()
         self._wiring.quicken(self.leases.period)
-        self._owner.lane_ready(self, terms.max_rdy)
+        self._consumer.connection_up(self, terms.max_rdy)
         if self._wiring.config.adaptive_rdy and self.share is not None:
             self._appetite = Appetite(1)
             self.share.appetite = 1
 
     def frames(self, frames: list[Frame]) -> None:
         """Take what came."""
-        owner, share = self._owner, self.share
+        consumer, share = self._consumer, self.share
         now = self._wiring.clock.monotonic()
         received_at = self._wiring.pulse.arrival(now)
         if share is not None:
             share.last_message = now
             if self._appetite is not None:
                 self._taste(share, now, len(frames))
-        held, on_message = self.leases.held, owner.on_message
+        held, on_message = self.leases.held, consumer.on_message
         events = self._wiring.events
         for frame in frames:
             if type(frame) is not Message:
                 self._other(frame)
-                if not self.link.ready:
+                if not self.managed.ready:
                     return
                 continue
             attempts, raw_id = frame.attempts, frame.id
-            if attempts > 1 or owner.stopping or share is None:
+            if attempts > 1 or consumer.stopping or share is None:
                 if self._known(frame, received_at):
                     continue
                 attempts = self._attempt(frame)
             message = Stored(self, frame.timestamp, attempts, raw_id, frame.body, received_at)
             held[raw_id] = message
-            owner.in_flight += 1
+            consumer.in_flight += 1
             share.in_flight += 1  # type: ignore[union-attr]  # _known took care of None
             if events.active:
                 self._emit("consumer.received", message)
             try:
                 on_message(message)
             except Exception as error:  # whatever the receiver does, the others come
-                owner.handler_failed(message, error)
+                consumer.handler_failed(message, error)
 
     def _taste(self, share: Share, now: float, coming: int) -> None:
         """Let RDY follow the traffic."""
@@ -146,7 +164,7 @@ class Lane:
         in_flight = share.in_flight + coming
         if appetite.chunk(now, share.ready, in_flight):
             share.appetite = appetite.value
-            self._owner.plan_soon()
+            self._consumer.plan_soon()
         elif in_flight >= share.ready and self._held_timer is None:
             self._held_timer = self._wiring.clock.call_later(HELD, self._still_held)
 
@@ -157,7 +175,7 @@ class Lane:
             return
         if appetite.held(share.ready):
             share.appetite = appetite.value
-            self._owner.plan_soon()
+            self._consumer.plan_soon()
             self._held_timer = self._wiring.clock.call_later(HELD, self._still_held)
 
     def _stop_tasting(self) -> None:
@@ -178,12 +196,12 @@ class Lane:
             self._overheld.discard(raw_id)
             self._take_over(running, frame, received_at)
             self.share.in_flight += 1
-            self._owner.plan_soon()
+            self._consumer.plan_soon()
             return True
         if self._finished.get(raw_id) == frame.timestamp:
             self._send(fin(raw_id))
             return True
-        if self._owner.stopping or self.share is None:
+        if self._consumer.stopping or self.share is None:
             self._wiring.unstarted.note(self._name(frame.id, frame.timestamp))
             self._send(req(frame.id, 0))
             return True
@@ -201,32 +219,32 @@ class Lane:
         return self._wiring.unstarted.attempt(name, frame.attempts)
 
     def _name(self, raw_id: bytes, stamp: int) -> Name:
-        return (self.topic, self._owner.channel, raw_id, stamp)
+        return (self.topic, self._consumer.channel, raw_id, stamp)
 
     def _other(self, frame: Frame) -> None:
         if isinstance(frame, Heartbeat):
             self._send(nop())
         elif isinstance(frame, ErrorFrame):
             if frame.fatal:
-                self.link.drop(f"nsqd refused: {frame.code} {frame.text}")
+                self.managed.drop(f"nsqd refused: {frame.code} {frame.text}")
             else:
                 # The lease had run out at the broker; the message comes again.
                 self._wiring.log.write(
                     logging.WARNING,
                     frame.code,
                     "nsqd %s: %s %s (the message was not ours any more)",
-                    self.link.endpoint,
+                    self.managed.endpoint,
                     frame.code,
                     frame.text,
                 )
         elif frame == (CLOSE_WAIT,) and self._closed is not None:
             self._closed()
 
-    def link_lost(self, link: Link, reason: str) -> None:  # noqa: ARG002  # the role's signature
+    def connection_down(self, managed: ManagedConnection, reason: str) -> None:  # noqa: ARG002  # the role's signature
         """Every lease is gone with the connection: nothing can be renewed or finished."""
         self._out.clear()
         self._stop_tasting()
-        self._owner.lane_lost(self)
+        self._consumer.connection_down(self)
         if self._closed is not None:
             self._closed()
         self._lose(self.leases.clear())
@@ -240,9 +258,9 @@ class Lane:
             else:
                 self.lost[message.raw_id] = message  # it runs, or is being moved
             if message.state is not State.SETTLED and not message.lose():
-                self._owner.given_up(message, failure=False)
+                self._consumer.given_up(message, failure=False)
         if messages:
-            self._owner.plan_soon()
+            self._consumer.plan_soon()
 
     # From the holder of a message ------------------------------------------
 
@@ -261,9 +279,9 @@ class Lane:
         if in_time:
             out = self._out
             if not out:
-                self._owner.flush_soon(self)
+                self._consumer.flush_soon(self)
             out.append(b"FIN " + raw_id + b"\n")
-        self._owner.finished(message)
+        self._consumer.finished(message)
         return not lost
 
     def requeue(self, message: Stored, delay: float | None, *, penalty: bool, lost: bool) -> bool:
@@ -273,7 +291,7 @@ class Lane:
         self._release(message, lost=lost)
         if not lost:
             self._send(req(message.raw_id, milliseconds(delay, self._limits.max_delay)))
-        self._owner.given_up(message, failure=penalty)
+        self._consumer.given_up(message, failure=penalty)
         return not lost
 
     def spare(self, message: Stored) -> None:
@@ -286,12 +304,12 @@ class Lane:
         """Keep the lease until the record is stored."""
         if lost:
             self.lost[message.raw_id] = message
-        self._owner.move(message, topic, record, min(delay, self._limits.max_delay), channel)
+        self._consumer.move(message, topic, record, min(delay, self._limits.max_delay), channel)
 
     @property
     def channel(self) -> str:
         """The channel that is consumed."""
-        return self._owner.channel
+        return self._consumer.channel
 
     def moved(self, message: Stored, error: BaseException | None) -> None:
         """The record is stored: finish. It is not: give the message back."""
@@ -322,14 +340,14 @@ class Lane:
 
     def pulse(self, now: float) -> None:
         """Touch what is due, notice what is lost."""
-        self.link.pulse(now)
-        if not self.link.ready:
+        self.managed.pulse(now)
+        if not self.managed.ready:
             return
         share, appetite = self.share, self._appetite
         idle = share is not None and now - share.last_message > IDLE
         if idle and share is not None and appetite is not None and appetite.idle():
             share.appetite = appetite.value
-            self._owner.plan_soon()
+            self._consumer.plan_soon()
         ids, lost = self.leases.due(now)
         for raw_id in ids:
             self._send(touch(raw_id))
@@ -340,14 +358,14 @@ class Lane:
                 "%d messages of %s were held longer than nsqd %s allows and may run elsewhere",
                 len(lost),
                 self.topic,
-                self.link.endpoint,
+                self.managed.endpoint,
             )
             self._overheld.update(m.raw_id for m in lost if m.state is not State.HELD)
             self._lose(lost)
 
     def say_goodbye(self, on_closed: Callable[[], None]) -> None:
         """CLS; `on_closed` is called when the broker has read all that was written."""
-        if not self.link.ready:
+        if not self.managed.ready:
             on_closed()
             return
         self._closed = on_closed
@@ -360,12 +378,12 @@ class Lane:
         if out:
             if self._appetite is not None:
                 self._appetite.freed_at = self._wiring.clock.monotonic()
-            self.link.write(b"".join(out))
+            self.managed.write(b"".join(out))
             out.clear()
 
     def _send(self, command: bytes) -> None:
         if not self._out:
-            self._owner.flush_soon(self)
+            self._consumer.flush_soon(self)
         self._out.append(command)
 
     def _emit(self, name: str, message: Stored) -> None:
@@ -374,7 +392,7 @@ class Lane:
             id="",
             message=message.id,
             topic=self.topic,
-            channel=self._owner.channel,
+            channel=self._consumer.channel,
             attempts=message.attempts,
-            broker=str(self.link.endpoint),
+            broker=str(self.managed.endpoint),
         )
