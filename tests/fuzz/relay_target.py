@@ -2,7 +2,7 @@
 
 Two parts. The decoder: cut or whole, a stream means the same, what it decodes
 encodes to what decodes the same, and only the protocol's one error comes out.
-The relay: sessions on links without sockets under a clock that is moved, with
+The relay: sessions on connections without sockets under a clock that is moved, with
 the faults of a real node or none. Whatever they send, only a violation ends a
 session, what was written reads as packets, bounds hold, and in the end the
 relay holds nothing.
@@ -50,7 +50,7 @@ from tests.fuzz.script import Script, cut
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from irismq_runtime.embedded.relay.outbox import Lane
+    from irismq_runtime.embedded.relay.write_queue import Traffic
 
 FAULTS: Final = (
     Faults(),
@@ -89,8 +89,8 @@ def decoders(script: Script) -> None:
 # -- the relay ---------------------------------------------------------------------------
 
 
-class FakeLink:
-    """A link that keeps what is written and can be told to be congested."""
+class FakeConnection:
+    """A connection that keeps what is written and can be told to be congested."""
 
     def __init__(self) -> None:
         self.congested = False
@@ -99,11 +99,11 @@ class FakeLink:
         self.ended = ""
         self.holds: set[str] = set()
 
-    def push(self, lane: Lane, data: bytes) -> None:
+    def push(self, lane: Traffic, data: bytes) -> None:
         assert self.ended != "finished"
         self.written += data
 
-    def doom(self, why: str) -> None:
+    def schedule_drop(self, why: str) -> None:
         self.ended = "doomed"
 
     def finish(self) -> None:
@@ -138,34 +138,36 @@ class World:
         self.clients = [self._come(cluster) for cluster in ("a", "a", "b", "")]
         self.at = 0
 
-    def _come(self, cluster: str) -> tuple[Session, FakeLink, str]:
-        link: Any = FakeLink()
-        session = Session(self.context, link)
+    def _come(self, cluster: str) -> tuple[Session, FakeConnection, str]:
+        connection: Any = FakeConnection()
+        session = Session(self.context, connection)
         session.feed_untrusted(encode_packet(ClientInit(CLIENT_MAGIC, VERSION, cluster)))
-        return session, link, cluster
+        return session, connection, cluster
 
     def step(self) -> None:
         STEPS[self.script.below(len(STEPS))](self)
-        for at, (session, link, _) in enumerate(self.clients):
+        for at, (session, connection, _) in enumerate(self.clients):
             window = self.context.faults.member_window
             assert not session._held or len(session._inbound) >= window
-            assert link.ended or session.state is not State.DRAINING or session._inbound
-            assert ("calls" in link.holds) == (session.pending > OPTIONS.max_calls) or link.ended
-            if link.ended:
+            assert connection.ended or session.state is not State.DRAINING or session._inbound
+            assert ("calls" in connection.holds) == (
+                session.pending > OPTIONS.max_calls
+            ) or connection.ended
+            if connection.ended:
                 self._leave(at)
 
     def _leave(self, at: int) -> None:
-        session, link, cluster = self.clients[at]
+        session, connection, cluster = self.clients[at]
         session.lost(None)
         assert session.pending == session.tunnel_ends == 0
         decoder = PacketDecoder(Role.RELAY)
-        decoder.decode_untrusted(bytes(link.written))
+        decoder.decode_untrusted(bytes(connection.written))
         assert decoder.buffered == 0
         self.clients[at] = self._come(cluster)
 
     def _say(self, data: bytes) -> None:
-        session, link, _ = self.clients[self.at]
-        if not link.ended and not link.holds:
+        session, connection, _ = self.clients[self.at]
+        if not connection.ended and not connection.holds:
             session.feed_untrusted(data)
 
     # -- steps
@@ -197,18 +199,18 @@ class World:
         self.clock.advance((0.001, 0.005, 0.02, 4.0)[self.script.below(4)])
 
     def congest(self) -> None:
-        session, link, _ = self.clients[self.at]
-        link.congested = not link.congested
-        if not link.congested:
+        session, connection, _ = self.clients[self.at]
+        connection.congested = not connection.congested
+        if not connection.congested:
             session.drained()
 
     def lose(self) -> None:
         self._leave(self.at)
 
     def end(self) -> None:
-        for session, link, _ in self.clients:
+        for session, connection, _ in self.clients:
             session.lost(None)
-            PacketDecoder(Role.RELAY).decode_untrusted(bytes(link.written))
+            PacketDecoder(Role.RELAY).decode_untrusted(bytes(connection.written))
             assert session.pending == session.tunnel_ends == 0
         assert self.back_end.members() == self.back_end.topics() == {}
         assert len(self.context.timeouts) == 0

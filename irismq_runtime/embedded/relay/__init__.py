@@ -4,9 +4,9 @@ from irismq_runtime.embedded.relay.faults import Faults
 from irismq_runtime.embedded.relay.options import RelayOptions
 from irismq_runtime.embedded.relay.router import (
     BackEnd,
-    Endpoint,
     Host,
     InMemoryBackEnd,
+    Recipient,
 )
 from irismq_runtime.embedded.relay.server import EmbeddedRelay
 from irismq_runtime.embedded.relay.stats import RelayStats
@@ -14,10 +14,10 @@ from irismq_runtime.embedded.relay.stats import RelayStats
 __all__ = [
     "BackEnd",
     "EmbeddedRelay",
-    "Endpoint",
     "Faults",
     "Host",
     "InMemoryBackEnd",
+    "Recipient",
     "RelayOptions",
     "RelayStats",
 ]

@@ -1,6 +1,6 @@
 """Requests under way, and the one timer for all of their deadlines.
 
-A `Call` is one request between its caller and (while it is at one) a member.
+A `PendingCall` is one request between its caller and (while it is at one) a member.
 It ends exactly once: by the member's answer, by its deadline, or because the
 caller left; whoever comes second finds it done. Nothing of it stays behind.
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from actors.clock import Clock, TimerHandle
 
-__all__ = ["Call", "Caller", "Expiring", "Place", "Timeouts"]
+__all__ = ["Callee", "Caller", "Expiring", "PendingCall", "Timeouts"]
 
 _TICKS: Final = 1000.0
 #: Part of a tick that floats may be off by.
@@ -44,12 +44,12 @@ class Expiring(Protocol):
 class Caller(Protocol):
     """Who waits for the answer."""
 
-    def answered(self, call: Call, body: bytes | None, fault: str | None) -> None:
+    def answered(self, call: PendingCall, body: bytes | None, fault: str | None) -> None:
         """The call has ended with an answer, or with neither: a timeout."""
         ...
 
 
-class Place(Protocol):
+class Callee(Protocol):
     """Where a call is worked on."""
 
     def forget_call(self, key: int) -> None:
@@ -57,17 +57,17 @@ class Place(Protocol):
         ...
 
 
-class Call:
+class PendingCall:
     """One request under way. Made by the caller's session; identity is its name."""
 
-    __slots__ = ("_caller", "_done", "_key", "_place", "_timeouts", "id", "tick", "timeout_ms")
+    __slots__ = ("_callee", "_caller", "_done", "_key", "_timeouts", "id", "tick", "timeout_ms")
 
     def __init__(self, caller: Caller, call_id: int, timeout_ms: int, timeouts: Timeouts) -> None:
         self.id = call_id
         self.timeout_ms = timeout_ms
         self._caller = caller
         self._timeouts = timeouts
-        self._place: Place | None = None
+        self._callee: Callee | None = None
         self._key = 0
         self._done = False
         self.tick = timeouts.note(self, timeout_ms)
@@ -77,46 +77,46 @@ class Call:
         """True once it has ended."""
         return self._done
 
-    def at(self, place: Place, key: int) -> None:
-        """Note that it was handed to `place`, which knows it as `key`."""
-        self._place = place
+    def at(self, callee: Callee, key: int) -> None:
+        """Note that it was handed to `callee`, which knows it as `key`."""
+        self._callee = callee
         self._key = key
 
     def answer(self, body: bytes | None, fault: str | None) -> None:
-        """The place's answer; does nothing when the call is done."""
+        """The callee's answer; does nothing when the call is done."""
         if not self._done:
             self._done = True
-            self._place = None
+            self._callee = None
             self._timeouts.drop(self)
             self._caller.answered(self, body, fault)
 
     def expire(self) -> None:
         """Its time has passed, or nobody will ever answer: the caller gets a timeout.
 
-        The caller is told first: when it is the place as well and about to close,
+        The caller is told first: when it is the callee as well and about to close,
         the end of its last call closes it, and the answer must come before that.
         """
         if not self._done:
             self._done = True
             self._timeouts.drop(self)
             self._caller.answered(self, None, None)
-            self._leave_place()
+            self._leave_callee()
 
     def cancel(self) -> None:
         """The caller is gone; nobody gets an answer."""
         if not self._done:
             self._done = True
             self._timeouts.drop(self)
-            self._leave_place()
+            self._leave_callee()
 
     def orphan(self) -> None:
-        """The place is gone; the call now waits for its deadline alone."""
-        self._place = None
+        """The callee is gone; the call now waits for its deadline alone."""
+        self._callee = None
 
-    def _leave_place(self) -> None:
-        place, self._place = self._place, None
-        if place is not None:
-            place.forget_call(self._key)
+    def _leave_callee(self) -> None:
+        callee, self._callee = self._callee, None
+        if callee is not None:
+            callee.forget_call(self._key)
 
 
 class Timeouts:

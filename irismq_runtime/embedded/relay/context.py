@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from irismq_runtime.embedded.relay.faults import FaultInjector, Faults
     from irismq_runtime.embedded.relay.options import RelayOptions
     from irismq_runtime.embedded.relay.router import BackEnd
-    from irismq_runtime.embedded.relay.stats import Counters
+    from irismq_runtime.embedded.relay.stats import RelayTotals
     from irismq_runtime.protocols.iris import IrisProtocolError
 
 __all__ = ["RelayContext"]
@@ -32,7 +32,7 @@ class RelayContext:
     options: RelayOptions
     clock: Clock
     back_end: BackEnd
-    counters: Counters
+    counters: RelayTotals
     timeouts: Timeouts
     faults: Faults
     #: None while no fault is switched on, so that nothing is asked on hot paths.

@@ -2,10 +2,10 @@
 
 A `BackEnd` carries the traffic of one relay's connections to whoever it is for.
 The relay hands it what clients send and lets it call the connections back
-(`Endpoint`); it knows nothing of how. `InMemoryBackEnd` serves the connections
+(`Recipient`); it knows nothing of how. `InMemoryBackEnd` serves the connections
 of one relay; a back end over a network joins several relays by the same calls.
 
-`Directory` decides. A request goes to the least busy of the next few members in
+`RoutingTable` decides. A request goes to the least busy of the next few members in
 turn, so members at equal load take turns and a stuck one is passed over; slow
 readers are asked only when there is nobody else. A broadcast goes to every
 member, an event to every subscriber, the sender included.
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from actors.clock import Clock
-    from irismq_runtime.embedded.relay.calls import Call, Timeouts
-    from irismq_runtime.embedded.relay.tunnels import Offer, Tunnel
+    from irismq_runtime.embedded.relay.calls import PendingCall, Timeouts
+    from irismq_runtime.embedded.relay.tunnels import OfferedTunnel, TunnelSetup
 
-__all__ = ["BackEnd", "Directory", "Endpoint", "Host", "InMemoryBackEnd"]
+__all__ = ["BackEnd", "Host", "InMemoryBackEnd", "Recipient", "RoutingTable"]
 
 #: How many members, from the one whose turn it is, are compared for a request.
 _COMPARED: Final = 8
 
 
-class Endpoint(Protocol):
+class Recipient(Protocol):
     """One connection as a back end sees it. No method may raise."""
 
     @property
@@ -51,12 +51,12 @@ class Endpoint(Protocol):
         """Send it an event, given as the bytes of its packet."""
         ...
 
-    def take_request(self, call: Call, body: bytes) -> None:
+    def take_request(self, call: PendingCall, body: bytes) -> None:
         """Send it a request; it answers through `call`, or never."""
         ...
 
-    def take_tunnel(self, tunnel: Offer) -> None:
-        """Offer it a tunnel."""
+    def take_tunnel(self, tunnel: OfferedTunnel) -> None:
+        """OfferedTunnel it a tunnel."""
         ...
 
 
@@ -101,36 +101,36 @@ class BackEnd(Protocol):
         """Carry no more. Idempotent, and bounded in time."""
         ...
 
-    def join(self, cluster: str, member: Endpoint) -> None:
+    def join(self, cluster: str, member: Recipient) -> None:
         """`member` takes part in `cluster` from now on."""
         ...
 
-    def leave(self, cluster: str, member: Endpoint) -> None:
+    def leave(self, cluster: str, member: Recipient) -> None:
         """`member` gets nothing new for `cluster` from now on."""
         ...
 
-    def subscribe(self, topic: str, listener: Endpoint) -> None:
+    def subscribe(self, topic: str, listener: Recipient) -> None:
         """`listener` gets the events of `topic` from now on."""
         ...
 
-    def unsubscribe(self, topic: str, listener: Endpoint) -> None:
+    def unsubscribe(self, topic: str, listener: Recipient) -> None:
         """`listener` gets no more events of `topic`."""
         ...
 
-    def broadcast(self, cluster: str, packet: bytes) -> Iterable[Endpoint]:
+    def broadcast(self, cluster: str, packet: bytes) -> Iterable[Recipient]:
         """Send a broadcast packet to every member; returns the local ones."""
         ...
 
-    def publish(self, topic: str, packet: bytes) -> Iterable[Endpoint]:
+    def publish(self, topic: str, packet: bytes) -> Iterable[Recipient]:
         """Send an event packet to every subscriber; returns the local ones."""
         ...
 
-    def request(self, cluster: str, call: Call, body: bytes) -> bool:
+    def request(self, cluster: str, call: PendingCall, body: bytes) -> bool:
         """Hand a request to one live member; False when there is none."""
         ...
 
-    def open_tunnel(self, cluster: str, tunnel: Tunnel) -> bool:
-        """Offer a tunnel to one live member; False when there is none."""
+    def open_tunnel(self, cluster: str, tunnel: TunnelSetup) -> bool:
+        """OfferedTunnel a tunnel to one live member; False when there is none."""
         ...
 
     def members(self) -> Mapping[str, int]:
@@ -148,22 +148,22 @@ class _Ring:
     __slots__ = ("members", "turn")
 
     def __init__(self) -> None:
-        self.members: list[Endpoint] = []
+        self.members: list[Recipient] = []
         self.turn = 0
 
 
-class Directory:
+class RoutingTable:
     """Members by cluster and subscribers by topic, and the choice among them."""
 
     def __init__(self) -> None:
         self._clusters: dict[str, _Ring] = {}
-        self._topics: dict[str, dict[Endpoint, None]] = {}
+        self._topics: dict[str, dict[Recipient, None]] = {}
 
-    def join(self, cluster: str, member: Endpoint) -> None:
+    def join(self, cluster: str, member: Recipient) -> None:
         """Add a member, last in turn."""
         self._clusters.setdefault(cluster, _Ring()).members.append(member)
 
-    def leave(self, cluster: str, member: Endpoint) -> None:
+    def leave(self, cluster: str, member: Recipient) -> None:
         """Remove a member; does nothing when it is none."""
         ring = self._clusters.get(cluster)
         if ring is not None and member in ring.members:
@@ -171,11 +171,11 @@ class Directory:
             if not ring.members:
                 del self._clusters[cluster]
 
-    def subscribe(self, topic: str, listener: Endpoint) -> None:
+    def subscribe(self, topic: str, listener: Recipient) -> None:
         """Add a subscriber; a second time changes nothing."""
         self._topics.setdefault(topic, {})[listener] = None
 
-    def unsubscribe(self, topic: str, listener: Endpoint) -> None:
+    def unsubscribe(self, topic: str, listener: Recipient) -> None:
         """Remove a subscriber; does nothing when it is none."""
         listeners = self._topics.get(topic)
         if listeners is not None:
@@ -183,7 +183,7 @@ class Directory:
             if not listeners:
                 del self._topics[topic]
 
-    def pick(self, cluster: str) -> Endpoint | None:
+    def pick(self, cluster: str) -> Recipient | None:
         """The member whose turn it is: the least busy of the next few that read."""
         ring = self._clusters.get(cluster)
         if ring is None:
@@ -204,12 +204,12 @@ class Directory:
                 best, least = member, cost
         return best
 
-    def members(self, cluster: str) -> list[Endpoint]:
+    def members(self, cluster: str) -> list[Recipient]:
         """Every member of a cluster; not to be changed."""
         ring = self._clusters.get(cluster)
         return [] if ring is None else ring.members
 
-    def listeners(self, topic: str) -> Iterable[Endpoint]:
+    def listeners(self, topic: str) -> Iterable[Recipient]:
         """Every subscriber of a topic; not to be changed."""
         return self._topics.get(topic, ())
 
@@ -226,13 +226,13 @@ class InMemoryBackEnd:
     """Carries between the connections of one relay."""
 
     def __init__(self) -> None:
-        self._directory = Directory()
-        self.join = self._directory.join
-        self.leave = self._directory.leave
-        self.subscribe = self._directory.subscribe
-        self.unsubscribe = self._directory.unsubscribe
-        self.members = self._directory.cluster_sizes
-        self.topics = self._directory.topic_sizes
+        self._routing = RoutingTable()
+        self.join = self._routing.join
+        self.leave = self._routing.leave
+        self.subscribe = self._routing.subscribe
+        self.unsubscribe = self._routing.unsubscribe
+        self.members = self._routing.cluster_sizes
+        self.topics = self._routing.topic_sizes
 
     async def start(self, host: Host) -> None:
         """Nothing to get ready."""
@@ -248,31 +248,31 @@ class InMemoryBackEnd:
         """It reaches no further than this process, so it always does."""
         return WELL
 
-    def broadcast(self, cluster: str, packet: bytes) -> Iterable[Endpoint]:
+    def broadcast(self, cluster: str, packet: bytes) -> Iterable[Recipient]:
         """Send to every member of this relay."""
-        members = self._directory.members(cluster)
+        members = self._routing.members(cluster)
         for member in members:
             member.take_broadcast(packet)
         return members
 
-    def publish(self, topic: str, packet: bytes) -> Iterable[Endpoint]:
+    def publish(self, topic: str, packet: bytes) -> Iterable[Recipient]:
         """Send to every subscriber of this relay."""
-        listeners = self._directory.listeners(topic)
+        listeners = self._routing.listeners(topic)
         for listener in listeners:
             listener.take_event(topic, packet)
         return listeners
 
-    def request(self, cluster: str, call: Call, body: bytes) -> bool:
+    def request(self, cluster: str, call: PendingCall, body: bytes) -> bool:
         """Hand to the member whose turn it is."""
-        member = self._directory.pick(cluster)
+        member = self._routing.pick(cluster)
         if member is None:
             return False
         member.take_request(call, body)
         return True
 
-    def open_tunnel(self, cluster: str, tunnel: Tunnel) -> bool:
-        """Offer to the member whose turn it is."""
-        member = self._directory.pick(cluster)
+    def open_tunnel(self, cluster: str, tunnel: TunnelSetup) -> bool:
+        """OfferedTunnel to the member whose turn it is."""
+        member = self._routing.pick(cluster)
         if member is None:
             return False
         member.take_tunnel(tunnel)

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Self
 
 from actors.clock import Clock, LoopClock
 from irismq_runtime.embedded.relay.calls import Timeouts
+from irismq_runtime.embedded.relay.client_connection import ClientConnection
 from irismq_runtime.embedded.relay.context import RelayContext
 from irismq_runtime.embedded.relay.faults import FaultInjector, Faults
-from irismq_runtime.embedded.relay.link import Link
 from irismq_runtime.embedded.relay.options import RelayOptions
 from irismq_runtime.embedded.relay.router import BackEnd, InMemoryBackEnd
 from irismq_runtime.embedded.relay.session import Session
-from irismq_runtime.embedded.relay.stats import Counters, RelayStats
+from irismq_runtime.embedded.relay.stats import RelayStats, RelayTotals
 from irismq_runtime.protocols.iris import State
 
 if TYPE_CHECKING:
@@ -76,11 +76,11 @@ class EmbeddedRelay:
         self.overrun = False
         self._port = port
         self._server: asyncio.Server | None = None
-        self._links: dict[Link, Session | None] = {}
-        self._dirty: list[Link] = []
+        self._connections: dict[ClientConnection, Session | None] = {}
+        self._dirty: list[ClientConnection] = []
         self._emptied: asyncio.Event | None = None
         self._back_end = InMemoryBackEnd() if back_end is None else back_end
-        self._counters = Counters()
+        self._counters = RelayTotals()
         self._context = RelayContext(
             options=options,
             clock=self.clock,
@@ -132,7 +132,7 @@ class EmbeddedRelay:
         loop = asyncio.get_running_loop()
         try:
             self._server = await loop.create_server(
-                lambda: Link(self), self.host, self._port, backlog=1024
+                lambda: ClientConnection(self), self.host, self._port, backlog=1024
             )
         except BaseException:
             await self._back_end.stop()
@@ -149,11 +149,11 @@ class EmbeddedRelay:
             await self._back_end.stop()
             return
         server.close()
-        if self._links:
+        if self._connections:
             self._emptied = asyncio.Event()
-            for link, session in list(self._links.items()):
+            for connection, session in list(self._connections.items()):
                 if session is None or session.state in {State.NEW, State.OFFERED}:
-                    link.abort()
+                    connection.abort()
                 else:
                     session.say_goodbye(reason)
             self.end_turn()
@@ -191,43 +191,43 @@ class EmbeddedRelay:
 
     def stats(self) -> RelayStats:
         """What it holds at this moment. Loop thread only."""
-        sessions = [session for session in self._links.values() if session is not None]
+        sessions = [session for session in self._connections.values() if session is not None]
         return RelayStats(
             connections=sum(session.state in {State.OPEN, State.DRAINING} for session in sessions),
             members=dict(self._back_end.members()),
             topics=dict(self._back_end.topics()),
             pending_requests=sum(session.pending for session in sessions),
             tunnel_ends=sum(session.tunnel_ends for session in sessions),
-            bytes_waiting=sum(link.waiting for link in self._links),
-            slow_readers=sum(link.congested for link in self._links),
+            bytes_waiting=sum(connection.waiting for connection in self._connections),
+            slow_readers=sum(connection.congested for connection in self._connections),
             totals=self._counters.copy(),
         )
 
-    # What its links say (Hub)
+    # What its connections say
 
-    def admit(self, link: Link) -> Session | None:
+    def admit(self, connection: ClientConnection) -> Session | None:
         """A session for a new connection."""
-        if self._server is None or len(self._links) >= self.options.max_connections:
+        if self._server is None or len(self._connections) >= self.options.max_connections:
             self._counters.drop("too many connections")
             return None
-        session = Session(self._context, link)
-        self._links[link] = session
+        session = Session(self._context, connection)
+        self._connections[connection] = session
         session.handshake_timer = self.clock.call_later(
             self.options.handshake_seconds, session.handshake_expired
         )
         return session
 
-    def touched(self, link: Link) -> None:
-        """A link has something to do at the end of this turn."""
-        self._dirty.append(link)
+    def touched(self, connection: ClientConnection) -> None:
+        """A connection has something to do at the end of this turn."""
+        self._dirty.append(connection)
 
     def end_turn(self) -> None:
         """Write what this turn has produced."""
         dirty = self._dirty
         while dirty:
             self._dirty = []
-            for link in dirty:
-                link.flush()
+            for connection in dirty:
+                connection.flush()
             dirty = self._dirty
 
     def wrote(self, length: int) -> None:
@@ -241,15 +241,15 @@ class EmbeddedRelay:
     def _overrun(self) -> None:
         self.overrun = True
 
-    def gone(self, link: Link) -> None:
+    def gone(self, connection: ClientConnection) -> None:
         """A connection is over."""
-        self._links.pop(link, None)
-        if not self._links and self._emptied is not None:
+        self._connections.pop(connection, None)
+        if not self._connections and self._emptied is not None:
             self._emptied.set()
 
     def _abort_all(self) -> None:
-        for link in list(self._links):
-            link.abort()
+        for connection in list(self._connections):
+            connection.abort()
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,10 +1,10 @@
 """One connection as the relay sees it: packets in, packets out, by the specification.
 
 A session turns what its client sends into calls on the back end, and is the
-`Endpoint` that the back end calls back. It keeps what the two sides have open
+`Recipient` that the back end calls back. It keeps what the two sides have open
 together (calls, subscriptions, tunnels) and takes all of it along when the
 connection ends. It reads no socket and sets no timer of its own but those of
-tunnels; bytes come from and go to its link.
+tunnels; bytes come from and go to its connection.
 
 Order of a client's close: leave the cluster and the topics, answer what is
 pending, then the relay's close, then the end of the socket.
@@ -15,9 +15,9 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-from irismq_runtime.embedded.relay.calls import Call
-from irismq_runtime.embedded.relay.outbox import Lane
+from irismq_runtime.embedded.relay.calls import PendingCall
 from irismq_runtime.embedded.relay.session_tunnels import SessionTunnels
+from irismq_runtime.embedded.relay.write_queue import Traffic
 from irismq_runtime.ports import RELAY_LIMIT
 from irismq_runtime.protocols.iris import (
     IrisProtocol,
@@ -56,9 +56,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from actors.clock import TimerHandle
+    from irismq_runtime.embedded.relay.client_connection import ClientConnection
     from irismq_runtime.embedded.relay.context import RelayContext
-    from irismq_runtime.embedded.relay.link import Link
-    from irismq_runtime.embedded.relay.tunnels import Offer
+    from irismq_runtime.embedded.relay.tunnels import OfferedTunnel
     from irismq_runtime.protocols.iris.packets import Packet, RelayPacket
 
 __all__ = ["Session"]
@@ -72,9 +72,9 @@ _encode_reply: Final = WRITERS[RelayReply]
 class Session:
     """The relay's half of one connection. Loop thread only."""
 
-    def __init__(self, context: RelayContext, link: Link) -> None:
+    def __init__(self, context: RelayContext, connection: ClientConnection) -> None:
         self._context = context
-        self._link = link
+        self._connection = connection
         self._protocol = IrisProtocol(Role.RELAY, context.options.limits)
         self._counters = context.counters
         self._cluster = ""
@@ -82,12 +82,12 @@ class Session:
         #: Runs from the accept to the client's init; set by the relay.
         self.handshake_timer: TimerHandle | None = None
         #: Requests of this client that wait for their answer.
-        self._calls: set[Call] = set()
+        self._calls: set[PendingCall] = set()
         #: Requests that this member works on, by the id it was given.
-        self._inbound: dict[int, Call] = {}
+        self._inbound: dict[int, PendingCall] = {}
         self._next_id = 0
         #: Requests that wait until this member has answered others (a fault).
-        self._held: deque[tuple[Call, bytes]] = deque()
+        self._held: deque[tuple[PendingCall, bytes]] = deque()
         self._held_bytes = 0
         #: Topic -> when it was subscribed.
         self._topics: dict[str, float] = {}
@@ -155,7 +155,7 @@ class Session:
     def drop(self, why: str) -> None:
         """End the connection without a word, as the real relay does on a violation."""
         self._leave_all()
-        self._link.doom(why)
+        self._connection.schedule_drop(why)
 
     def say_goodbye(self, reason: str) -> None:
         """End the connection with the relay's close."""
@@ -163,8 +163,8 @@ class Session:
             return
         self._leave_all()
         if self._protocol.state in {State.OPEN, State.DRAINING}:
-            self._link.push(Lane.CONTROL, self._protocol.encode(RelayClose(reason)))
-        self._link.finish()
+            self._connection.push(Traffic.CONTROL, self._protocol.encode(RelayClose(reason)))
+        self._connection.finish()
 
     def lost(self, why: str | None) -> None:
         """The socket is gone; `why` when the relay dropped it."""
@@ -218,11 +218,15 @@ class Session:
         refusal = version_refusal(packet.version)
         if refusal is not None:
             self._counters.denied += 1
-            self._link.push(Lane.CONTROL, self._protocol.encode(Deny(RELAY_MAGIC, refusal)))
+            self._connection.push(
+                Traffic.CONTROL, self._protocol.encode(Deny(RELAY_MAGIC, refusal))
+            )
             self._leave_all()
-            self._link.finish()
+            self._connection.finish()
             return
-        self._link.push(Lane.CONTROL, self._protocol.encode(RelayInit(RELAY_MAGIC, VERSION)))
+        self._connection.push(
+            Traffic.CONTROL, self._protocol.encode(RelayInit(RELAY_MAGIC, VERSION))
+        )
         self._counters.accepted += 1
         self._cluster = packet.cluster
         if packet.cluster:
@@ -249,11 +253,11 @@ class Session:
             self._tell_limit(packet.id)
             return
         self._counters.requests += 1
-        call = Call(self, packet.id, timeout_ms, context.timeouts)
+        call = PendingCall(self, packet.id, timeout_ms, context.timeouts)
         calls = self._calls
         calls.add(call)
         if len(calls) > context.options.max_calls:
-            self._link.hold("calls")
+            self._connection.hold("calls")
         if context.injector is not None and context.injector.happens(context.faults.lose_requests):
             return
         found = context.back_end.request(packet.cluster, call, packet.body)
@@ -265,7 +269,7 @@ class Session:
         largest = self._context.options.limits.binary
         carried = self._context.back_end.largest_body()
         body = b"%d" % (largest if carried is None else min(largest, carried))
-        self._link.push(Lane.REPLY, _encode_reply(call_id, False, body, None))
+        self._connection.push(Traffic.REPLY, _encode_reply(call_id, False, body, None))
 
     def _on_reply(self, packet: ClientReply) -> None:
         call = self._inbound.pop(packet.id, None)
@@ -302,7 +306,7 @@ class Session:
         if self._context.faults.drops_double_subscribers:
             raise IrisProtocolError(text)
 
-    # What a back end says (Endpoint), and the ends of calls (Caller, Place)
+    # What a back end says (Recipient), and the ends of calls (Caller, Callee)
 
     @property
     def load(self) -> int:
@@ -312,13 +316,13 @@ class Session:
     @property
     def congested(self) -> bool:
         """True while the client does not read."""
-        return self._link.congested
+        return self._connection.congested
 
     def take_broadcast(self, packet: bytes) -> None:
         """Send a broadcast."""
         injector = self._context.injector
         if injector is None or not injector.happens(self._context.faults.lose_broadcasts):
-            self._link.push(Lane.BROADCAST, packet)
+            self._connection.push(Traffic.BROADCAST, packet)
 
     def take_event(self, topic: str, packet: bytes) -> None:
         """Send an event."""
@@ -330,9 +334,9 @@ class Session:
                 return
             if injector.happens(faults.lose_events):
                 return
-        self._link.push(Lane.EVENT, packet)
+        self._connection.push(Traffic.EVENT, packet)
 
-    def take_request(self, call: Call, body: bytes) -> None:
+    def take_request(self, call: PendingCall, body: bytes) -> None:
         """Send a request."""
         window = self._context.faults.member_window
         if window and len(self._inbound) >= window:
@@ -342,9 +346,9 @@ class Session:
         self._next_id = (key + 1) & _MASK
         self._inbound[key] = call
         call.at(self, key)
-        self._link.push(Lane.REQUEST, _encode_request(key, body, call.timeout_ms))
+        self._connection.push(Traffic.REQUEST, _encode_request(key, body, call.timeout_ms))
 
-    def _hold(self, call: Call, body: bytes) -> None:
+    def _hold(self, call: PendingCall, body: bytes) -> None:
         """Keep a request for later; a member that lets too much gather is a slow reader."""
         self._held.append((call, body))
         self._held_bytes += len(body)
@@ -362,8 +366,8 @@ class Session:
         if not self._inbound and self._protocol.state is State.DRAINING:
             self.say_goodbye("")
 
-    def take_tunnel(self, tunnel: Offer) -> None:
-        """Offer a tunnel."""
+    def take_tunnel(self, tunnel: OfferedTunnel) -> None:
+        """OfferedTunnel a tunnel."""
         self._tunnels.offer(tunnel)
 
     def forget_call(self, key: int) -> None:
@@ -371,7 +375,7 @@ class Session:
         self._inbound.pop(key, None)
         self._call_ended()
 
-    def answered(self, call: Call, body: bytes | None, fault: str | None) -> None:
+    def answered(self, call: PendingCall, body: bytes | None, fault: str | None) -> None:
         """A call of this client has ended."""
         self._calls.discard(call)
         counters = self._counters
@@ -383,13 +387,13 @@ class Session:
         else:
             timeout = True
             counters.timeouts += 1
-        self._link.push(Lane.REPLY, _encode_reply(call.id, timeout, body, fault))
+        self._connection.push(Traffic.REPLY, _encode_reply(call.id, timeout, body, fault))
         if len(self._calls) == self._context.options.max_calls:
-            self._link.release("calls")
+            self._connection.release("calls")
 
     # What its tunnels say
 
     def send_tunnel(self, packet: RelayPacket) -> None:
         """Send a packet of a tunnel."""
         if not self._over:
-            self._link.push(Lane.TUNNEL, encode_packet(packet))
+            self._connection.push(Traffic.TUNNEL, encode_packet(packet))

@@ -11,9 +11,9 @@ asked for times out at once, and one that is taken is closed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from irismq_runtime.embedded.relay.tunnels import Half, Tunnel
+from irismq_runtime.embedded.relay.tunnels import Half, TunnelSetup
 from irismq_runtime.protocols.iris.packets import RelayTunnelInit
 from irismq_runtime.protocols.iris.primitives import IrisProtocolError
 from irismq_runtime.protocols.iris.tunnel import CONFIRM_SECONDS
@@ -21,7 +21,8 @@ from irismq_runtime.protocols.iris.tunnel import CONFIRM_SECONDS
 if TYPE_CHECKING:
     from actors.clock import TimerHandle
     from irismq_runtime.embedded.relay.context import RelayContext
-    from irismq_runtime.embedded.relay.tunnels import Offer
+    from irismq_runtime.embedded.relay.session import Session
+    from irismq_runtime.embedded.relay.tunnels import OfferedTunnel
     from irismq_runtime.protocols.iris.packets import (
         ClientTunnelClose,
         ClientTunnelConfirm,
@@ -31,37 +32,20 @@ if TYPE_CHECKING:
         TunnelTransfer,
     )
 
-__all__ = ["SessionTunnels", "TunnelSession"]
-
-
-class TunnelSession(Protocol):
-    """The session around it."""
-
-    @property
-    def congested(self) -> bool:
-        """True while the client does not read."""
-        ...
-
-    def send_tunnel(self, packet: RelayPacket) -> None:
-        """Send a packet of a tunnel."""
-        ...
-
-    def drop(self, why: str) -> None:
-        """End the connection."""
-        ...
+__all__ = ["SessionTunnels"]
 
 
 class SessionTunnels:
     """All ends of tunnels at one connection. Loop thread only."""
 
-    def __init__(self, context: RelayContext, session: TunnelSession) -> None:
+    def __init__(self, context: RelayContext, session: Session) -> None:
         self._context = context
         self._session = session
         self._ends: dict[int, Half] = {}
         #: Tunnels that this client has asked for, without a result, by its id.
-        self._asked: dict[int, Tunnel] = {}
+        self._asked: dict[int, TunnelSetup] = {}
         #: Tunnels offered to this client, by the id it was given.
-        self._offers: dict[int, tuple[Offer, TimerHandle]] = {}
+        self._offers: dict[int, tuple[OfferedTunnel, TimerHandle]] = {}
         self._next_offer = 0
 
     def __len__(self) -> int:
@@ -88,13 +72,13 @@ class SessionTunnels:
         if self._ends.get(half.id) is half:
             del self._ends[half.id]
 
-    def tunnel_decided(self, tunnel: Tunnel) -> None:
+    def tunnel_decided(self, tunnel: TunnelSetup) -> None:
         """A tunnel that this client asked for has its result."""
         self._asked.pop(tunnel.id, None)
         self._context.timeouts.drop(tunnel)
 
-    def offer(self, tunnel: Offer) -> None:
-        """Offer a tunnel to this client."""
+    def offer(self, tunnel: OfferedTunnel) -> None:
+        """OfferedTunnel a tunnel to this client."""
         key = self._next_offer
         self._next_offer += 1
         timer = self._context.clock.call_later(CONFIRM_SECONDS, self._unconfirmed, key)
@@ -106,7 +90,7 @@ class SessionTunnels:
     def on_init(self, packet: ClientTunnelInit) -> None:
         """The client asks for a tunnel."""
         self._context.counters.tunnels += 1
-        tunnel = Tunnel(self, packet.id, 0)
+        tunnel = TunnelSetup(self, packet.id, 0)
         self._add(tunnel.initiator)
         self._asked[packet.id] = tunnel
         tunnel.tick = self._context.timeouts.note(tunnel, packet.timeout_ms)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-__all__ = ["Counters", "RelayStats"]
+__all__ = ["RelayStats", "RelayTotals"]
 
 
 @dataclass(slots=True)
-class Counters:
+class RelayTotals:
     """Totals since the relay was made; only ever grow."""
 
     accepted: int = 0
@@ -34,7 +34,7 @@ class Counters:
         """Count one connection dropped for the reason `why` (a short fixed word)."""
         self.dropped[why] = self.dropped.get(why, 0) + 1
 
-    def copy(self) -> Counters:
+    def copy(self) -> RelayTotals:
         """The totals as they stand now."""
         return replace(self, dropped=dict(self.dropped))
 
@@ -57,7 +57,7 @@ class RelayStats:
     bytes_waiting: int
     #: Readers that do not keep up now.
     slow_readers: int
-    totals: Counters
+    totals: RelayTotals
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain values, for JSON."""

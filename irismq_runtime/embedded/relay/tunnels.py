@@ -1,6 +1,6 @@
 """Tunnels through a relay: two halves, each the relay's side of one client's end.
 
-Order of events: the initiator's session makes a `Tunnel` and gives it to the
+Order of events: the initiator's session makes a `TunnelSetup` and gives it to the
 back end; a member's session is offered it, and its client confirms, naming its
 end; then both ends are granted the relay's allowance and chunks pass. A half
 forwards a chunk when its client has granted room for it and reads what it is
@@ -30,7 +30,7 @@ from irismq_runtime.protocols.iris.tunnel import CHUNK_LIMIT, RELAY_ALLOWANCE
 if TYPE_CHECKING:
     from irismq_runtime.protocols.iris.packets import RelayPacket
 
-__all__ = ["Acceptor", "Half", "Offer", "Peer", "Tunnel", "TunnelOwner"]
+__all__ = ["Acceptor", "Half", "OfferedTunnel", "Peer", "TunnelOwner", "TunnelSetup"]
 
 #: More than any peer can grant in earnest.
 _ABSURD: int = 1 << 62
@@ -48,7 +48,7 @@ class TunnelOwner(Protocol):
         """Send a packet of a tunnel to its client."""
         ...
 
-    def tunnel_decided(self, tunnel: Tunnel) -> None:
+    def tunnel_decided(self, tunnel: TunnelSetup) -> None:
         """A tunnel that this session asked for has its result."""
         ...
 
@@ -85,7 +85,7 @@ class Acceptor(Peer, Protocol):
         ...
 
 
-class Offer(Protocol):
+class OfferedTunnel(Protocol):
     """A tunnel as a member is offered it."""
 
     @property
@@ -212,7 +212,7 @@ class Half:
         self._owner.tunnel_over(self)
 
 
-class Tunnel:
+class TunnelSetup:
     """A tunnel being built, from the initiator's init to its result.
 
     It has a result exactly once: confirmed, timed out, or given up by the

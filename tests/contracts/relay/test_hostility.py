@@ -9,7 +9,7 @@ import random
 import pytest
 
 from irismq_runtime.embedded.relay import EmbeddedRelay, RelayOptions
-from irismq_runtime.embedded.relay.calls import Call
+from irismq_runtime.embedded.relay.calls import PendingCall
 from irismq_runtime.protocols.iris import encode_packet
 from irismq_runtime.protocols.iris.packets import (
     CLIENT_MAGIC,
@@ -363,7 +363,7 @@ async def test_a_tunnel_to_a_reader_that_stops_holds_the_sender_and_nothing_more
 
 async def test_many_members_and_calls_come_and_go_without_a_trace(connect):
     # What other tests of this process left is theirs.
-    before = [thing for thing in gc.get_objects() if isinstance(thing, Call)]
+    before = [thing for thing in gc.get_objects() if isinstance(thing, PendingCall)]
     async with iris_relay("embedded") as server:
         caller = await connect(server)
         for round_number in range(60):
@@ -386,5 +386,5 @@ async def test_many_members_and_calls_come_and_go_without_a_trace(connect):
             await asyncio.sleep(0)
         assert server.relay.stats().pending_requests == 0
         gc.collect()
-        after = [thing for thing in gc.get_objects() if isinstance(thing, Call)]
+        after = [thing for thing in gc.get_objects() if isinstance(thing, PendingCall)]
         assert {id(call) for call in after} <= {id(call) for call in before}

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.testing import ManualClock
-from irismq_runtime.embedded.relay.calls import Call, Timeouts
+from irismq_runtime.embedded.relay.calls import PendingCall, Timeouts
 from irismq_runtime.embedded.relay.nats.calls_in import CallsIn
 from irismq_runtime.embedded.relay.nats.calls_out import CallsOut
 from irismq_runtime.embedded.relay.nats.frames import (
@@ -32,8 +32,8 @@ from irismq_runtime.embedded.relay.nats.outgoing import Outgoing
 from irismq_runtime.embedded.relay.nats.shared import Shared
 from irismq_runtime.embedded.relay.nats.subjects import RELAY_ID_BYTES, Subjects
 from irismq_runtime.embedded.relay.nats.ways import Ways
-from irismq_runtime.embedded.relay.router import Directory
-from irismq_runtime.embedded.relay.tunnels import Half, Tunnel
+from irismq_runtime.embedded.relay.router import RoutingTable
+from irismq_runtime.embedded.relay.tunnels import Half, TunnelSetup
 from irismq_runtime.observe.logs import RateLimitedLog
 from irismq_runtime.ports import OVERLOADED
 from irismq_runtime.protocols.iris import IrisProtocolError
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from irismq_runtime.embedded.relay.nats.line import Message
-    from irismq_runtime.embedded.relay.tunnels import Offer
+    from irismq_runtime.embedded.relay.tunnels import OfferedTunnel
     from irismq_runtime.protocols.iris.packets import RelayPacket
 
 MAX_PAYLOAD = 2_000
@@ -63,14 +63,14 @@ class Relay:
         relay_id = bytes((number,)) * RELAY_ID_BYTES
         self.id = relay_id
         self.subjects = Subjects("", relay_id)
-        self.directory = Directory()
+        self.routing = RoutingTable()
         self.outgoing = Outgoing(options, lambda: None)
         self.stats = NatsStats()
         self.timeouts = Timeouts(net.clock, lambda: None)
         shared = Shared(
             relay_id,
             self.subjects,
-            self.directory,
+            self.routing,
             self.outgoing,
             options,
             self.stats,
@@ -130,7 +130,7 @@ class Network:
 
     def _taker(self, subject: str) -> Relay | None:
         if subject == self.relays[0].subjects.requests("c"):
-            members = [r for r in self.relays for _ in r.directory.members("c")]
+            members = [r for r in self.relays for _ in r.routing.members("c")]
             return self.random.choice(members) if members else None
         for relay in self.relays:
             mine = (f"{relay.subjects.answers}.", relay.subjects.way(1)[:-1])
@@ -150,18 +150,18 @@ class Client:
         self.says = says
         self.requests: list[bytes] = []
         self.answers: list[tuple[int, bytes | None, str | None]] = []
-        self.offers: list[Offer] = []
+        self.offers: list[OfferedTunnel] = []
         self.packets: list[RelayPacket] = []
 
-    def ask(self, number: int, body: bytes, timeout_ms: int = 1_000) -> Call:
-        call = Call(self, number, timeout_ms, self.relay.timeouts)
+    def ask(self, number: int, body: bytes, timeout_ms: int = 1_000) -> PendingCall:
+        call = PendingCall(self, number, timeout_ms, self.relay.timeouts)
         self.relay.calls_out.request("c", call, body, up=True)
         return call
 
-    def answered(self, call: Call, body: bytes | None, fault: str | None) -> None:
+    def answered(self, call: PendingCall, body: bytes | None, fault: str | None) -> None:
         self.answers.append((call.id, body, fault))
 
-    def take_request(self, call: Call, body: bytes) -> None:
+    def take_request(self, call: PendingCall, body: bytes) -> None:
         self.requests.append(body)
         if self.says == "":
             return
@@ -171,20 +171,20 @@ class Client:
 
     def take_event(self, topic: str, packet: bytes) -> None: ...
 
-    def take_tunnel(self, tunnel: Offer) -> None:
+    def take_tunnel(self, tunnel: OfferedTunnel) -> None:
         self.offers.append(tunnel)
 
     def send_tunnel(self, packet: RelayPacket) -> None:
         self.packets.append(packet)
 
-    def tunnel_decided(self, tunnel: Tunnel) -> None: ...
+    def tunnel_decided(self, tunnel: TunnelSetup) -> None: ...
 
     def tunnel_over(self, half: Half) -> None: ...
 
 
 def member_at(relay: Relay, *, says: str | None = None) -> Client:
     member = Client(relay, says=says)
-    relay.directory.join("c", member)
+    relay.routing.join("c", member)
     return member
 
 
@@ -278,9 +278,9 @@ def test_a_relay_that_is_gone_is_not_asked_again_and_another_is():
         caller.ask(1, b"x")
         net.settle()
     members[0].says = OVERLOADED
-    net.relays[2].directory.leave("c", members[1])  # has no member any more, and says so
+    net.relays[2].routing.leave("c", members[1])  # has no member any more, and says so
     gone = net.relays.pop(3)  # is gone, as NATS says
-    gone.directory.leave("c", members[2])
+    gone.routing.leave("c", members[2])
     caller.answers.clear()
     caller.ask(2, b"y")
     net.settle()
@@ -339,13 +339,13 @@ def test_a_request_that_waited_has_only_what_is_left_of_its_time():
     told: list[int] = []
 
     class Listening(Client):
-        def take_request(self, call: Call, body: bytes) -> None:
+        def take_request(self, call: PendingCall, body: bytes) -> None:
             told.append(call.timeout_ms)
 
-    net.relays[1].directory.join("c", Listening(net.relays[1]))
+    net.relays[1].routing.join("c", Listening(net.relays[1]))
     caller = Client(net.relays[0])
     for up in (True, False):
-        call = Call(caller, 1, 1_000, net.relays[0].timeouts)
+        call = PendingCall(caller, 1, 1_000, net.relays[0].timeouts)
         net.relays[0].calls_out.request("c", call, b"x", up=up)
         net.clock.advance(0.25)
         net.settle()
@@ -378,7 +378,7 @@ class Ends:
         self.net = net
         self.member = member_at(net.relays[1])
         self.caller = Client(net.relays[0])
-        self.tunnel = Tunnel(self.caller, 5)
+        self.tunnel = TunnelSetup(self.caller, 5)
         self.tunnel.tick = net.relays[0].timeouts.note(self.tunnel, 5_000)
         net.relays[0].ways.open_tunnel("c", self.tunnel)
         net.settle()
@@ -465,7 +465,7 @@ def test_a_relay_that_says_nothing_any_more_is_given_up():
 def test_tunnels_that_were_never_confirmed_are_forgotten_at_both_ends():
     net = Network()
     member, caller = member_at(net.relays[1]), Client(net.relays[0])
-    tunnel = Tunnel(caller, 5)
+    tunnel = TunnelSetup(caller, 5)
     tunnel.tick = net.relays[0].timeouts.note(tunnel, 1_000)
     net.relays[0].ways.open_tunnel("c", tunnel)
     net.settle()
@@ -525,7 +525,7 @@ class Chaos:
         self.members: list[Client] = []
         self.callers = [Client(relay) for relay in self.net.relays]
         self.asked = 0
-        self.tunnels: list[tuple[Tunnel, Half]] = []
+        self.tunnels: list[tuple[TunnelSetup, Half]] = []
         self.halves: list[Half] = []
         self.chance = 0.0
         self.net.loses = lambda message: self.random.random() < self.chance
@@ -546,11 +546,11 @@ class Chaos:
     def _leave(self) -> None:
         if self.members:
             member = self.members.pop(self.random.randrange(len(self.members)))
-            member.relay.directory.leave("c", member)
+            member.relay.routing.leave("c", member)
 
     def _open(self) -> None:
         caller = self.random.choice(self.callers)
-        tunnel = Tunnel(caller, len(self.tunnels))
+        tunnel = TunnelSetup(caller, len(self.tunnels))
         tunnel.tick = caller.relay.timeouts.note(tunnel, 1_000)
         self.tunnels.append((tunnel, tunnel.initiator))
         caller.relay.ways.open_tunnel("c", tunnel)

@@ -1,4 +1,4 @@
-"""The pure parts of the embedded relay: routing, deadlines, the outbox, faults."""
+"""The pure parts of the embedded relay: routing, deadlines, the queue, faults."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.testing import ManualClock
-from irismq_runtime.embedded.relay.calls import Call, Timeouts
+from irismq_runtime.embedded.relay.calls import PendingCall, Timeouts
 from irismq_runtime.embedded.relay.faults import FaultInjector, Faults
-from irismq_runtime.embedded.relay.outbox import Lane, Outbox
-from irismq_runtime.embedded.relay.router import Directory, InMemoryBackEnd
-from irismq_runtime.embedded.relay.tunnels import Half, Tunnel
+from irismq_runtime.embedded.relay.router import InMemoryBackEnd, RoutingTable
+from irismq_runtime.embedded.relay.tunnels import Half, TunnelSetup
+from irismq_runtime.embedded.relay.write_queue import Traffic, WriteQueue
 from irismq_runtime.protocols.iris import IrisProtocolError
 from irismq_runtime.protocols.iris.packets import (
     ClientBroadcast,
@@ -41,31 +41,31 @@ class Member:
     def take_event(self, topic: str, packet: bytes) -> None:
         self.taken.append((topic, packet))
 
-    def take_request(self, call: Call, body: bytes) -> None:
+    def take_request(self, call: PendingCall, body: bytes) -> None:
         self.taken.append(body)
 
-    def take_tunnel(self, tunnel: Tunnel) -> None:
+    def take_tunnel(self, tunnel: TunnelSetup) -> None:
         self.taken.append(tunnel)
 
 
-def picks(directory: Directory, count: int) -> Counter[object]:
-    return Counter(directory.pick("c") for _ in range(count))
+def picks(routing: RoutingTable, count: int) -> Counter[object]:
+    return Counter(routing.pick("c") for _ in range(count))
 
 
 @given(st.integers(1, 20), st.integers(1, 5))
 def test_members_at_equal_load_take_turns(count, rounds):
-    directory, members = Directory(), [Member() for _ in range(count)]
+    routing, members = RoutingTable(), [Member() for _ in range(count)]
     for member in members:
-        directory.join("c", member)
-    assert picks(directory, count * rounds) == dict.fromkeys(members, rounds)
+        routing.join("c", member)
+    assert picks(routing, count * rounds) == dict.fromkeys(members, rounds)
 
 
 def test_a_busy_member_is_passed_over_until_the_others_are_as_busy():
-    directory, stuck, free = Directory(), Member(load=50), [Member(), Member()]
+    routing, stuck, free = RoutingTable(), Member(load=50), [Member(), Member()]
     for member in (stuck, *free):
-        directory.join("c", member)
+        routing.join("c", member)
     for _ in range(100):
-        chosen = directory.pick("c")
+        chosen = routing.pick("c")
         assert chosen is not None
         chosen.load += 1  # type: ignore[misc]  # a Member of this test
     assert stuck.load == 50
@@ -73,21 +73,21 @@ def test_a_busy_member_is_passed_over_until_the_others_are_as_busy():
 
 
 def test_a_slow_reader_is_asked_only_when_there_is_nobody_else():
-    directory, slow, busy = Directory(), Member(congested=True), Member(load=1000)
-    directory.join("c", slow)
-    assert directory.pick("c") is slow
-    directory.join("c", busy)
-    assert picks(directory, 10) == {busy: 10}
+    routing, slow, busy = RoutingTable(), Member(congested=True), Member(load=1000)
+    routing.join("c", slow)
+    assert routing.pick("c") is slow
+    routing.join("c", busy)
+    assert picks(routing, 10) == {busy: 10}
 
 
 def test_nobody_is_picked_from_a_cluster_that_was_left_by_all():
-    directory, member = Directory(), Member()
-    assert directory.pick("c") is None
-    directory.join("c", member)
-    directory.leave("c", member)
-    directory.leave("c", member)
-    assert directory.pick("c") is None
-    assert directory.cluster_sizes() == {}
+    routing, member = RoutingTable(), Member()
+    assert routing.pick("c") is None
+    routing.join("c", member)
+    routing.leave("c", member)
+    routing.leave("c", member)
+    assert routing.pick("c") is None
+    assert routing.cluster_sizes() == {}
 
 
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from("ab"), st.integers(0, 3)), max_size=30))
@@ -116,11 +116,11 @@ class Caller:
     def __init__(self) -> None:
         self.results: list[tuple[int, bytes | None, str | None]] = []
 
-    def answered(self, call: Call, body: bytes | None, fault: str | None) -> None:
+    def answered(self, call: PendingCall, body: bytes | None, fault: str | None) -> None:
         self.results.append((call.id, body, fault))
 
 
-class Place:
+class Callee:
     def __init__(self) -> None:
         self.forgotten: list[int] = []
 
@@ -139,7 +139,7 @@ def test_every_call_expires_in_its_millisecond_and_not_before(plan):
     caller, due = Caller(), {}
     for call_id, (wait_ms, timeout_ms) in enumerate(plan):
         clock.advance(wait_ms / 1000)
-        Call(caller, call_id, timeout_ms, timeouts)
+        PendingCall(caller, call_id, timeout_ms, timeouts)
         due[call_id] = clock.monotonic() + timeout_ms / 1000
     for _ in range(400):
         clock.advance(0.0005)
@@ -153,8 +153,8 @@ def test_every_call_expires_in_its_millisecond_and_not_before(plan):
 def test_a_deadline_of_days_or_ages_needs_no_timer_as_long():
     clock, timeouts, _ = make_timeouts()
     caller = Caller()
-    Call(caller, 1, 3 * 86_400_000, timeouts)
-    Call(caller, 2, 2**64 - 1, timeouts)
+    PendingCall(caller, 1, 3 * 86_400_000, timeouts)
+    PendingCall(caller, 2, 2**64 - 1, timeouts)
     clock.advance(2.9 * 86_400)
     assert caller.results == []
     clock.advance(0.2 * 86_400)
@@ -164,14 +164,14 @@ def test_a_deadline_of_days_or_ages_needs_no_timer_as_long():
 
 def test_a_call_ends_once_whoever_comes_first():
     clock, timeouts, turns = make_timeouts()
-    caller, place = Caller(), Place()
-    answered = Call(caller, 1, 100, timeouts)
-    answered.at(place, 10)
+    caller, callee = Caller(), Callee()
+    answered = PendingCall(caller, 1, 100, timeouts)
+    answered.at(callee, 10)
     answered.answer(b"yes", None)
-    expired = Call(caller, 2, 50, timeouts)
-    expired.at(place, 20)
-    cancelled = Call(caller, 3, 50, timeouts)
-    cancelled.at(place, 30)
+    expired = PendingCall(caller, 2, 50, timeouts)
+    expired.at(callee, 20)
+    cancelled = PendingCall(caller, 3, 50, timeouts)
+    cancelled.at(callee, 30)
     cancelled.cancel()
     clock.advance(1.0)
     for call in (answered, expired, cancelled):
@@ -179,7 +179,7 @@ def test_a_call_ends_once_whoever_comes_first():
         call.expire()
         call.cancel()
     assert caller.results == [(1, b"yes", None), (2, None, None)]
-    assert place.forgotten == [30, 20]
+    assert callee.forgotten == [30, 20]
     assert len(turns) == 1
 
 
@@ -188,7 +188,7 @@ def test_a_hundred_thousand_timed_out_calls_leave_nothing():
     clock, timeouts, _ = make_timeouts()
     caller = Caller()
     for call_id in range(100_000):
-        call = Call(caller, call_id, 20, timeouts)
+        call = PendingCall(caller, call_id, 20, timeouts)
         if call_id % 2:
             call.answer(b"x", None)
         if call_id % 100 == 0:
@@ -203,52 +203,52 @@ def test_a_hundred_thousand_timed_out_calls_leave_nothing():
 def test_ticks_left_empty_are_swept_out():
     clock, timeouts, _ = make_timeouts()
     for call_id in range(20_000):
-        Call(Caller(), call_id, 3_600_000, timeouts).answer(b"x", None)
+        PendingCall(Caller(), call_id, 3_600_000, timeouts).answer(b"x", None)
         clock.advance(0.001)
     assert len(timeouts._ticks) <= 2048
 
 
-# The outbox
+# The queue
 
 
-@given(st.lists(st.tuples(st.sampled_from(Lane), st.integers(1, 40_000)), max_size=60))
+@given(st.lists(st.tuples(st.sampled_from(Traffic), st.integers(1, 40_000)), max_size=60))
 def test_congested_lanes_keep_their_order_and_lose_nothing(pushes):
-    outbox = Outbox()
-    outbox.congested = True
-    pushed: dict[Lane, list[bytes]] = {lane: [] for lane in Lane}
+    queue = WriteQueue()
+    queue.congested = True
+    pushed: dict[Traffic, list[bytes]] = {lane: [] for lane in Traffic}
     for number, (lane, size) in enumerate(pushes):
         data = bytes((lane,)) + number.to_bytes(2, "big") + b"x" * size
-        outbox.push(lane, data)
+        queue.push(lane, data)
         pushed[lane].append(data)
-    assert outbox.waiting == sum(len(data) for lane in pushed.values() for data in lane)
+    assert queue.waiting == sum(len(data) for lane in pushed.values() for data in lane)
     taken: list[bytes] = []
-    while outbox.waiting:
-        batch = outbox.pull(10_000)
+    while queue.waiting:
+        batch = queue.pull(10_000)
         assert batch
         taken += batch
-    outbox.pull(1)
-    assert not outbox.congested
-    for lane in Lane:
+    queue.pull(1)
+    assert not queue.congested
+    for lane in Traffic:
         assert [data for data in taken if data[0] == lane] == pushed[lane]
 
 
 def test_a_flood_of_events_does_not_hold_replies_back():
-    outbox = Outbox()
-    outbox.congested = True
+    queue = WriteQueue()
+    queue.congested = True
     for _ in range(10_000):
-        outbox.push(Lane.EVENT, b"e" * 1000)
-    outbox.push(Lane.REPLY, b"reply")
-    assert b"reply" in outbox.pull(64 * 1024)
+        queue.push(Traffic.EVENT, b"e" * 1000)
+    queue.push(Traffic.REPLY, b"reply")
+    assert b"reply" in queue.pull(64 * 1024)
 
 
 def test_lanes_share_the_socket_by_bytes_and_not_by_packets():
-    outbox = Outbox()
-    outbox.congested = True
+    queue = WriteQueue()
+    queue.congested = True
     for _ in range(100):
-        outbox.push(Lane.BROADCAST, b"b" * 100_000)
+        queue.push(Traffic.BROADCAST, b"b" * 100_000)
     for _ in range(10_000):
-        outbox.push(Lane.EVENT, b"e" * 1000)
-    taken = b"".join(outbox.pull(4_000_000))
+        queue.push(Traffic.EVENT, b"e" * 1000)
+    taken = b"".join(queue.pull(4_000_000))
     assert 0.8 < taken.count(b"b") / taken.count(b"e") < 1.25
 
 
@@ -301,7 +301,7 @@ class Owner:
     def send_tunnel(self, packet: object) -> None:
         self.sent.append(packet)
 
-    def tunnel_decided(self, tunnel: Tunnel) -> None:
+    def tunnel_decided(self, tunnel: TunnelSetup) -> None:
         pass
 
     def tunnel_over(self, half: Half) -> None:
@@ -314,7 +314,7 @@ class Owner:
 
 def make_tunnel() -> tuple[Owner, Half, Owner, Half]:
     left, right = Owner(), Owner()
-    tunnel = Tunnel(left, 1)
+    tunnel = TunnelSetup(left, 1)
     acceptor = Half(right, 2)
     assert tunnel.accept(acceptor)
     assert left.take() == [RelayTunnelConfirm(1, False, 65_536), TunnelAllow(1, RELAY_ALLOWANCE)]
@@ -372,7 +372,7 @@ def test_a_client_that_does_not_read_is_sent_no_chunks():
 
 def test_an_acceptor_that_confirms_too_late_gets_a_close():
     left, right = Owner(), Owner()
-    tunnel = Tunnel(left, 1)
+    tunnel = TunnelSetup(left, 1)
     tunnel.expire()
     tunnel.expire()
     assert left.take() == [RelayTunnelConfirm(1, True, None)]

@@ -1,6 +1,6 @@
 """Any packets from any clients in any order, without sockets: no surprise, nothing left over.
 
-Several sessions of one relay talk on fake links under a manual clock. Whatever
+Several sessions of one relay talk on fake connections under a manual clock. Whatever
 they send, only a violation ends a session, every packet written can be read by
 a client, and when all are gone the relay holds nothing.
 """
@@ -20,7 +20,7 @@ from irismq_runtime.embedded.relay.context import RelayContext
 from irismq_runtime.embedded.relay.faults import FaultInjector
 from irismq_runtime.embedded.relay.router import InMemoryBackEnd
 from irismq_runtime.embedded.relay.session import Session
-from irismq_runtime.embedded.relay.stats import Counters
+from irismq_runtime.embedded.relay.stats import RelayTotals
 from irismq_runtime.protocols.iris import PacketDecoder, encode_packet
 from irismq_runtime.protocols.iris.packets import (
     CLIENT_MAGIC,
@@ -45,11 +45,11 @@ from irismq_runtime.protocols.iris.packets import (
 )
 
 if TYPE_CHECKING:
-    from irismq_runtime.embedded.relay.outbox import Lane
+    from irismq_runtime.embedded.relay.write_queue import Traffic
 
 
-class FakeLink:
-    """A link that keeps what is written and can be told to be congested."""
+class FakeConnection:
+    """A connection that keeps what is written and can be told to be congested."""
 
     def __init__(self) -> None:
         self.congested = False
@@ -57,11 +57,11 @@ class FakeLink:
         self.written = bytearray()
         self.ended: str | None = None
 
-    def push(self, lane: Lane, data: bytes) -> None:
+    def push(self, lane: Traffic, data: bytes) -> None:
         assert self.ended is None or self.ended == "doomed"
         self.written += data
 
-    def doom(self, why: str) -> None:
+    def schedule_drop(self, why: str) -> None:
         self.ended = "doomed"
 
     def finish(self) -> None:
@@ -111,7 +111,7 @@ class World:
             options=RelayOptions(max_tunnels=6),
             clock=self.clock,
             back_end=self.back_end,
-            counters=Counters(),
+            counters=RelayTotals(),
             timeouts=Timeouts(self.clock, lambda: None),
             faults=faults,
             injector=FaultInjector(faults) if faults.names else None,
@@ -119,31 +119,31 @@ class World:
             overrun=lambda: None,
         )
         self.clients = [self.come(name) for name in ("a", "a", "b", "")]
-        self.gone: list[FakeLink] = []
+        self.gone: list[FakeConnection] = []
 
-    def come(self, cluster: str) -> tuple[Session, FakeLink]:
-        link = FakeLink()
-        session = Session(self.context, link)  # type: ignore[arg-type]  # a link without a socket
+    def come(self, cluster: str) -> tuple[Session, FakeConnection]:
+        connection = FakeConnection()
+        session = Session(self.context, connection)  # type: ignore[arg-type]  # a connection without a socket
         session.feed_untrusted(encode_packet(ClientInit(CLIENT_MAGIC, VERSION, cluster)))
-        return session, link
+        return session, connection
 
     def lose(self, index: int) -> None:
-        session, link = self.clients[index]
+        session, connection = self.clients[index]
         session.lost(None)
-        self.gone.append(link)
+        self.gone.append(connection)
         self.clients[index] = self.come(session.cluster)
 
     def step(self, what: str, which: int, packet: Packet | bytes | None) -> None:
         if what == "pass":
             self.clock.advance(which / 1000)
             return
-        session, link = self.clients[which]
-        if what == "lose" or link.ended is not None:
+        session, connection = self.clients[which]
+        if what == "lose" or connection.ended is not None:
             self.lose(which)
         elif what == "congest":
-            link.congested = True
+            connection.congested = True
         elif what == "drain":
-            link.congested = False
+            connection.congested = False
             session.drained()
         elif isinstance(packet, bytes):
             session.feed_untrusted(packet)
@@ -160,15 +160,15 @@ def test_whatever_clients_do_the_relay_keeps_its_books(script, faults):
     world = World(faults)
     for what, which, packet in script:
         world.step(what, which, packet)
-    for session, link in world.clients:
+    for session, connection in world.clients:
         session.lost(None)
-        world.gone.append(link)
+        world.gone.append(connection)
     assert world.back_end.members() == world.back_end.topics() == {}
     assert len(world.context.timeouts) == 0
     assert all(session.pending == session.tunnel_ends == 0 for session, _ in world.clients)
-    for link in world.gone:
+    for connection in world.gone:
         decoder = PacketDecoder(Role.RELAY)
-        decoder.decode_untrusted(bytes(link.written))
+        decoder.decode_untrusted(bytes(connection.written))
         assert decoder.buffered == 0
 
 
@@ -180,7 +180,7 @@ def test_whatever_clients_do_the_relay_keeps_its_books(script, faults):
 def test_every_request_gets_exactly_one_answer(plan, rng):
     """However members behave, each of a caller's ids comes back once, by its deadline."""
     world = World(Faults())
-    caller, link = world.clients[3]
+    caller, connection = world.clients[3]
     asked = itertools.count()
     for timeout_ms, fate in plan:
         caller.feed_untrusted(encode_packet(ClientRequest(next(asked), "b", b"x", timeout_ms)))
@@ -193,7 +193,7 @@ def test_every_request_gets_exactly_one_answer(plan, rng):
             world.clients[2][0].feed_untrusted(encode_packet(reply))
         world.clock.advance(rng.choice([0.0, 0.001, 0.01]))
     world.clock.advance(1.0)
-    written = PacketDecoder(Role.RELAY).decode_untrusted(bytes(link.written))
+    written = PacketDecoder(Role.RELAY).decode_untrusted(bytes(connection.written))
     ids = [packet.id for packet in written if isinstance(packet, RelayReply)]
     assert sorted(ids) == list(range(len(plan)))
     assert caller.pending == 0
@@ -202,10 +202,10 @@ def test_every_request_gets_exactly_one_answer(plan, rng):
 def test_a_leaving_members_own_request_is_answered_before_the_close():
     """The end of its last request closes it; the answer must be read before that."""
     world = World(Faults())
-    member, link = world.clients[2]
+    member, connection = world.clients[2]
     member.feed_untrusted(encode_packet(ClientRequest(7, "b", b"x", 50)))
     member.feed_untrusted(encode_packet(ClientClose()))
     world.clock.advance(0.05)
-    written = PacketDecoder(Role.RELAY).decode_untrusted(bytes(link.written))
+    written = PacketDecoder(Role.RELAY).decode_untrusted(bytes(connection.written))
     assert [type(packet) for packet in written][2:] == [RelayReply, RelayClose]
-    assert link.ended == "finished"
+    assert connection.ended == "finished"

@@ -25,7 +25,7 @@ from irismq_runtime.embedded.relay.nats.options import NatsOptions, NatsStats
 from irismq_runtime.embedded.relay.nats.overlay import Overlay
 from irismq_runtime.embedded.relay.nats.shared import Setup
 from irismq_runtime.embedded.relay.nats.trial import try_out
-from irismq_runtime.embedded.relay.router import Directory
+from irismq_runtime.embedded.relay.router import RoutingTable
 from irismq_runtime.ports import TransportHealth
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from actors.clock import Clock
-    from irismq_runtime.embedded.relay.calls import Call
-    from irismq_runtime.embedded.relay.router import Endpoint, Host
-    from irismq_runtime.embedded.relay.tunnels import Tunnel
+    from irismq_runtime.embedded.relay.calls import PendingCall
+    from irismq_runtime.embedded.relay.router import Host, Recipient
+    from irismq_runtime.embedded.relay.tunnels import TunnelSetup
 
 __all__ = ["NatsBackEnd"]
 
@@ -89,12 +89,12 @@ class NatsBackEnd:
         self._name = name
         self._clock = clock
         self._rng = random.SystemRandom() if rng is None else rng
-        self._directory = Directory()
+        self._routing = RoutingTable()
         self._stats = NatsStats()
         self._overlay: Overlay | None = None
         self._smallest: int | None = None
-        self.members = self._directory.cluster_sizes
-        self.topics = self._directory.topic_sizes
+        self.members = self._routing.cluster_sizes
+        self.topics = self._routing.topic_sizes
 
     async def start(self, host: Host) -> None:
         """Connect. Raises `NotConnected`, or `ConfigError` when NATS refuses this relay."""
@@ -102,7 +102,7 @@ class NatsBackEnd:
             self._overlay.restarted()
             return
         clock = host.clock if self._clock is None else self._clock
-        overlay = Overlay(self._setup(clock), self._directory, host)
+        overlay = Overlay(self._setup(clock), self._routing, host)
         await overlay.start()
         self._overlay = overlay
 
@@ -148,57 +148,57 @@ class NatsBackEnd:
         """A copy of its totals."""
         return replace(self._stats)
 
-    def join(self, cluster: str, member: Endpoint) -> None:
+    def join(self, cluster: str, member: Recipient) -> None:
         """`member` takes part in `cluster` from now on; elsewhere a moment later."""
-        self._directory.join(cluster, member)
+        self._routing.join(cluster, member)
         if self._overlay is not None:
             self._overlay.cluster_changed(cluster)
 
-    def leave(self, cluster: str, member: Endpoint) -> None:
+    def leave(self, cluster: str, member: Recipient) -> None:
         """`member` gets nothing new for `cluster` from now on."""
-        self._directory.leave(cluster, member)
+        self._routing.leave(cluster, member)
         if self._overlay is not None:
             self._overlay.cluster_changed(cluster)
 
-    def subscribe(self, topic: str, listener: Endpoint) -> None:
+    def subscribe(self, topic: str, listener: Recipient) -> None:
         """`listener` gets the events of `topic` from now on; those of afar a moment later."""
-        self._directory.subscribe(topic, listener)
+        self._routing.subscribe(topic, listener)
         if self._overlay is not None:
             self._overlay.topic_changed(topic)
 
-    def unsubscribe(self, topic: str, listener: Endpoint) -> None:
+    def unsubscribe(self, topic: str, listener: Recipient) -> None:
         """`listener` gets no more events of `topic`."""
-        self._directory.unsubscribe(topic, listener)
+        self._routing.unsubscribe(topic, listener)
         if self._overlay is not None:
             self._overlay.topic_changed(topic)
 
-    def broadcast(self, cluster: str, packet: bytes) -> Iterable[Endpoint]:
+    def broadcast(self, cluster: str, packet: bytes) -> Iterable[Recipient]:
         """Send to every member, here at once and elsewhere over NATS."""
-        members = self._directory.members(cluster)
+        members = self._routing.members(cluster)
         for member in members:
             member.take_broadcast(packet)
         if self._overlay is not None:
             self._overlay.broadcast(cluster, packet)
         return members
 
-    def publish(self, topic: str, packet: bytes) -> Iterable[Endpoint]:
+    def publish(self, topic: str, packet: bytes) -> Iterable[Recipient]:
         """Send to every subscriber, here at once and elsewhere over NATS."""
-        listeners = self._directory.listeners(topic)
+        listeners = self._routing.listeners(topic)
         for listener in listeners:
             listener.take_event(topic, packet)
         if self._overlay is not None:
             self._overlay.publish(topic, packet)
         return listeners
 
-    def request(self, cluster: str, call: Call, body: bytes) -> bool:
+    def request(self, cluster: str, call: PendingCall, body: bytes) -> bool:
         """Send to one member anywhere; while NATS is away, to one here if there is one."""
         if self._overlay is None:
             return False
         self._overlay.request(cluster, call, body)
         return True
 
-    def open_tunnel(self, cluster: str, tunnel: Tunnel) -> bool:
-        """Offer to one member anywhere; while NATS is away, to one here if there is one."""
+    def open_tunnel(self, cluster: str, tunnel: TunnelSetup) -> bool:
+        """OfferedTunnel to one member anywhere; while NATS is away, to one here if there is one."""
         if self._overlay is None:
             return False
         self._overlay.open_tunnel(cluster, tunnel)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from irismq_runtime.embedded.relay.calls import Call
+from irismq_runtime.embedded.relay.calls import PendingCall
 from irismq_runtime.embedded.relay.nats.frames import (
     ANSWER_OVERHEAD,
     FrameError,
@@ -51,7 +51,7 @@ class _Origin:
         self._calls_in = calls_in
         self._send = send
 
-    def answered(self, call: Call, body: bytes | None, fault: str | None) -> None:
+    def answered(self, call: PendingCall, body: bytes | None, fault: str | None) -> None:
         """A member has answered, or the time is up, of which the other relay knows itself."""
         self._calls_in.in_hand -= 1
         if fault is not None:
@@ -81,7 +81,7 @@ class CallsIn:
         self.in_hand = 0
         self._shared = shared
         self._relay_id = shared.relay_id
-        self._directory = shared.directory
+        self._routing = shared.routing
         self._timeouts = timeouts
         #: Where this relay's own requests, come back to it, have their answers.
         self._calls_out = calls_out
@@ -93,7 +93,7 @@ class CallsIn:
         first, avoid, items = decode_requests_untrusted(data)
         origin = self._origin_untrusted(reply)
         nobody = self._relay_id in avoid
-        pick = self._directory.pick
+        pick = self._routing.pick
         for key, (timeout_ms, body) in enumerate(items, first):
             member = None if nobody else pick(cluster)
             if member is None:
@@ -102,7 +102,7 @@ class CallsIn:
                 origin.add(key, Status.REFUSED, b"")
             else:
                 self.in_hand += 1
-                call = Call(origin, key, min(timeout_ms, _LONGEST_MS), self._timeouts)
+                call = PendingCall(origin, key, min(timeout_ms, _LONGEST_MS), self._timeouts)
                 member.take_request(call, body)
 
     def on_direct_untrusted(self, reply: str, data: bytes) -> None:

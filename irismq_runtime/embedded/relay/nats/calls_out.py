@@ -38,7 +38,7 @@ from irismq_runtime.ports import OVERLOADED
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from irismq_runtime.embedded.relay.calls import Call
+    from irismq_runtime.embedded.relay.calls import PendingCall
     from irismq_runtime.embedded.relay.nats.shared import Shared
 
 __all__ = ["CallsOut"]
@@ -56,7 +56,7 @@ class _Request:
 
     __slots__ = ("avoid", "body", "call", "late", "requests", "to", "turns")
 
-    def __init__(self, call: Call, requests: _Requests, body: bytes, *, late: bool) -> None:
+    def __init__(self, call: PendingCall, requests: _Requests, body: bytes, *, late: bool) -> None:
         self.call = call
         self.requests = requests
         #: None once it is sent and not kept.
@@ -162,7 +162,7 @@ class CallsOut:
         """Bytes of the requests of one message at most, unless one alone has more."""
         return min(_FULL, self._largest() - REQUEST_OVERHEAD)
 
-    def request(self, cluster: str, call: Call, body: bytes, *, up: bool) -> None:
+    def request(self, cluster: str, call: PendingCall, body: bytes, *, up: bool) -> None:
         """Send a request, or answer it when that cannot be; `up` when it goes out at once."""
         size = len(body) + REQUEST_OVERHEAD
         largest = self._largest()
@@ -208,7 +208,7 @@ class CallsOut:
         return timeout_ms, item.body or b""
 
     def forget_call(self, key: int) -> None:
-        """A call is over without its answer (`calls.Place`)."""
+        """A call is over without its answer (`calls.Callee`)."""
         self._taken(key)
 
     def _taken(self, key: int) -> _Request | None:

@@ -1,6 +1,6 @@
 """One relay's part in the network of relays, from a start to a stop.
 
-Wires the parts together: what the directory holds becomes subscriptions, what
+Wires the parts together: what the routing holds becomes subscriptions, what
 NATS brings goes to the calls, the tunnels or the members, and what cannot be read
 is counted and logged. It has a relay id of its own: whatever was meant for an
 earlier run of the relay finds nobody. Loop thread only.
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actors.clock import TimerHandle
-    from irismq_runtime.embedded.relay.calls import Call
+    from irismq_runtime.embedded.relay.calls import PendingCall
     from irismq_runtime.embedded.relay.nats.line import Handler
     from irismq_runtime.embedded.relay.nats.shared import Setup
-    from irismq_runtime.embedded.relay.router import Directory, Host
-    from irismq_runtime.embedded.relay.tunnels import Tunnel
+    from irismq_runtime.embedded.relay.router import Host, RoutingTable
+    from irismq_runtime.embedded.relay.tunnels import TunnelSetup
 
 __all__ = ["Overlay"]
 
@@ -53,9 +53,9 @@ _PACKET: Final = 32
 class Overlay:
     """A relay connected to the others."""
 
-    def __init__(self, setup: Setup, directory: Directory, host: Host) -> None:
+    def __init__(self, setup: Setup, routing: RoutingTable, host: Host) -> None:
         clock, options, stats = setup.clock, setup.options, setup.stats
-        self._directory = directory
+        self._routing = routing
         self._host = host
         self._clock = clock
         self._options = options
@@ -69,7 +69,7 @@ class Overlay:
         shared = Shared(
             relay_id,
             subjects,
-            directory,
+            routing,
             outgoing,
             options,
             stats,
@@ -128,7 +128,7 @@ class Overlay:
 
     def cluster_changed(self, cluster: str) -> None:
         """A member has come or gone."""
-        members = len(self._directory.members(cluster))
+        members = len(self._routing.members(cluster))
         leaving = self._leaving.pop(cluster, None)
         if leaving is not None:
             leaving.cancel()
@@ -165,7 +165,7 @@ class Overlay:
 
     def topic_changed(self, topic: str) -> None:
         """A subscriber has come or gone."""
-        wanted = 1 if self._directory.listeners(topic) else 0
+        wanted = 1 if self._routing.listeners(topic) else 0
         self._line.want(
             Interest(self._subjects.topic(topic)),
             wanted,
@@ -180,18 +180,18 @@ class Overlay:
         """Send an event to the subscribers elsewhere."""
         self._casts.add(self._subjects.topic(topic), packet)
 
-    def request(self, cluster: str, call: Call, body: bytes) -> None:
+    def request(self, cluster: str, call: PendingCall, body: bytes) -> None:
         """Hand a request to one member anywhere."""
         up = self._line.up
-        member = None if up else self._directory.pick(cluster)
+        member = None if up else self._routing.pick(cluster)
         if member is None:
             self._calls_out.request(cluster, call, body, up=up)
         else:
             member.take_request(call, body)
 
-    def open_tunnel(self, cluster: str, tunnel: Tunnel) -> None:
-        """Offer a tunnel to one member anywhere."""
-        member = None if self._line.up else self._directory.pick(cluster)
+    def open_tunnel(self, cluster: str, tunnel: TunnelSetup) -> None:
+        """OfferedTunnel a tunnel to one member anywhere."""
+        member = None if self._line.up else self._routing.pick(cluster)
         if member is None:
             self._ways.open_tunnel(cluster, tunnel)
         else:
@@ -246,7 +246,7 @@ class Overlay:
         self, cluster: str, _subject: str, _reply: str, data: bytes, _nobody: bool
     ) -> None:
         for packet in self._casts.packets_untrusted(data, broadcast_reader):
-            for member in self._directory.members(cluster):
+            for member in self._routing.members(cluster):
                 member.take_broadcast(packet)
 
     def _on_events(
@@ -259,7 +259,7 @@ class Overlay:
         _nobody: bool,
     ) -> None:
         for packet in self._casts.packets_untrusted(data, reader):
-            for listener in self._directory.listeners(topic):
+            for listener in self._routing.listeners(topic):
                 listener.take_event(topic, packet)
 
     # The line, and time

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from irismq_runtime.embedded.relay.nats.options import NatsOptions, NatsStats
     from irismq_runtime.embedded.relay.nats.outgoing import Outgoing
     from irismq_runtime.embedded.relay.nats.subjects import Subjects
-    from irismq_runtime.embedded.relay.router import Directory
+    from irismq_runtime.embedded.relay.router import RoutingTable
     from irismq_runtime.observe.logs import RateLimitedLog
 
 __all__ = ["Setup", "Shared"]
@@ -40,7 +40,7 @@ class Shared:
 
     relay_id: bytes
     subjects: Subjects
-    directory: Directory
+    routing: RoutingTable
     outgoing: Outgoing
     options: NatsOptions
     stats: NatsStats

@@ -29,7 +29,7 @@ from irismq_runtime.protocols.iris.tunnel import CHUNK_LIMIT
 
 if TYPE_CHECKING:
     from irismq_runtime.embedded.relay.nats.shared import Shared
-    from irismq_runtime.embedded.relay.tunnels import Half, Tunnel
+    from irismq_runtime.embedded.relay.tunnels import Half, TunnelSetup
 
 __all__ = ["Ways"]
 
@@ -65,7 +65,7 @@ class _Role(Protocol):
 class _Asking:
     """The end whose client asked for the tunnel; `tunnel` waits for its result."""
 
-    def __init__(self, ways: Ways, cluster: str, tunnel: Tunnel) -> None:
+    def __init__(self, ways: Ways, cluster: str, tunnel: TunnelSetup) -> None:
         self._ways = ways
         self._cluster = cluster
         self._tunnel = tunnel
@@ -102,7 +102,7 @@ class _Asking:
 
 
 class _Offering:
-    """The end whose member is offered the tunnel (`tunnels.Offer`)."""
+    """The end whose member is offered the tunnel (`tunnels.OfferedTunnel`)."""
 
     def __init__(self, ways: Ways, end: End, timeout_ms: int, chunk_limit: int) -> None:
         self.chunk_limit = chunk_limit
@@ -146,7 +146,7 @@ class Ways:
         self.outgoing = shared.outgoing
         self.stats = shared.stats
         self.now = shared.now
-        self._directory = shared.directory
+        self._routing = shared.routing
         self._options = shared.options
         self._largest = shared.largest
         self._ends: dict[int, End] = {}
@@ -186,7 +186,7 @@ class Ways:
         message = Message(subject, self.subjects.way(number), payload)
         self.outgoing.add(_Single(message), len(payload))
 
-    def open_tunnel(self, cluster: str, tunnel: Tunnel) -> None:
+    def open_tunnel(self, cluster: str, tunnel: TunnelSetup) -> None:
         """A local client asks for a tunnel to a member of `cluster`, anywhere."""
         end = self._new_end("")
         role = _Asking(self, cluster, tunnel)
@@ -199,7 +199,7 @@ class Ways:
         """Another relay's client asks for a tunnel to a member of `cluster` here."""
         if not self.subjects.is_way_untrusted(reply):
             raise FrameError(f"an opening comes from {reply!r}, which is no end of a tunnel")
-        member = self._directory.pick(cluster)
+        member = self._routing.pick(cluster)
         if member is None:
             self._answer(reply, StepKind.REFUSE)
             return

@@ -1,8 +1,8 @@
-"""One socket of a relay: bytes to its session, and its session's bytes out.
+"""A connection that the relay has accepted: bytes to its session, its session's bytes out.
 
-The I/O of a connection and nothing else. What a turn of the loop produced for a
-client goes out in one write. When the socket is full, bytes are kept in the
-outbox and go out by turns (outbox.py); past the limit the client is dropped. A
+The socket and nothing else. What a turn of the loop produced for a client goes
+out in one write. When the socket is full, bytes are kept in the write queue and go
+out by turns (write_queue.py); past the limit the client is dropped. A
 drop that is decided while others are being served is carried out at the end of
 the turn, so nobody's list changes while it is walked. All on the loop's thread.
 """
@@ -10,96 +10,63 @@ the turn, so nobody's list changes while it is walked. All on the loop's thread.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
-from irismq_runtime.embedded.relay.outbox import Outbox
+from irismq_runtime.embedded.relay.write_queue import WriteQueue
 
 if TYPE_CHECKING:
-    from actors.clock import Clock, TimerHandle
-    from irismq_runtime.embedded.relay.options import RelayOptions
-    from irismq_runtime.embedded.relay.outbox import Lane
+    from actors.clock import TimerHandle
+    from irismq_runtime.embedded.relay.server import EmbeddedRelay
     from irismq_runtime.embedded.relay.session import Session
+    from irismq_runtime.embedded.relay.write_queue import Traffic
 
-__all__ = ["Hub", "Link"]
-
-
-class Hub(Protocol):
-    """What a link wants of its relay."""
-
-    options: RelayOptions
-    clock: Clock
-    #: Set by a link whose slow reader has fallen far behind in this turn.
-    overrun: bool
-
-    def admit(self, link: Link) -> Session | None:
-        """A session for a new connection; None when there are too many."""
-        ...
-
-    def touched(self, link: Link) -> None:
-        """The link has bytes to write at the end of this turn."""
-        ...
-
-    def end_turn(self) -> None:
-        """Write what this turn has produced."""
-        ...
-
-    def wrote(self, length: int) -> None:
-        """Count bytes written."""
-        ...
-
-    def stalled(self) -> None:
-        """Count a sender held back for a slow reader's sake."""
-        ...
-
-    def gone(self, link: Link) -> None:
-        """The connection is over."""
-        ...
+__all__ = ["ClientConnection"]
 
 
-class Link(asyncio.Protocol):
+class ClientConnection(asyncio.Protocol):
     """One accepted connection."""
 
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
-        self._outbox = Outbox()
+    def __init__(self, relay: EmbeddedRelay) -> None:
+        self._relay = relay
+        self._queue = WriteQueue()
         self._transport: asyncio.Transport | None = None
         self._session: Session | None = None
         self._full = False
         self._finishing = False
-        self._doom: str | None = None
+        self._drop_reason: str | None = None
         self._holds: set[str] = set()
         self._linger: TimerHandle | None = None
 
     @property
     def congested(self) -> bool:
         """True while bytes are kept because the client does not read."""
-        return self._outbox.congested
+        return self._queue.congested
 
     @property
     def waiting(self) -> int:
         """Bytes kept for this client outside the socket."""
-        return self._outbox.waiting
+        return self._queue.waiting
 
-    def push(self, lane: Lane, data: bytes) -> None:
+    def push(self, kind: Traffic, data: bytes) -> None:
         """Add a packet's bytes; they go out at the end of the turn."""
-        outbox = self._outbox
-        if outbox.congested:
-            outbox.push(lane, data)
-            if outbox.waiting > self._hub.options.stall_mark:
-                self._hub.overrun = True
-            if outbox.waiting > self._hub.options.slow_reader_limit:
-                self.doom("slow reader")
+        queue = self._queue
+        if queue.congested:
+            queue.push(kind, data)
+            if queue.waiting > self._relay.options.stall_mark:
+                self._relay.overrun = True
+            if queue.waiting > self._relay.options.slow_reader_limit:
+                self.schedule_drop("slow reader")
         elif self._transport is not None:
-            if not outbox.ready:
-                self._hub.touched(self)
-            outbox.ready.append(data)
+            if not queue.ready:
+                self._relay.touched(self)
+            queue.ready.append(data)
 
     def flush(self) -> None:
         """End of the turn: write what is ready, or carry a drop out."""
-        if self._doom is not None:
+        if self._drop_reason is not None:
             self._drop()
             return
-        ready = self._outbox.ready
+        ready = self._queue.ready
         if ready:
             data = ready[0] if len(ready) == 1 else b"".join(ready)
             ready.clear()
@@ -108,14 +75,14 @@ class Link(asyncio.Protocol):
             self._close_when_empty()
 
     def _close_when_empty(self) -> None:
-        if not self._outbox.congested and self._transport is not None:
+        if not self._queue.congested and self._transport is not None:
             self._transport.close()
 
-    def doom(self, why: str) -> None:
+    def schedule_drop(self, why: str) -> None:
         """Drop this connection at the end of the turn; `why` is a short fixed word."""
-        if self._doom is None:
-            self._doom = why
-            self._hub.touched(self)
+        if self._drop_reason is None:
+            self._drop_reason = why
+            self._relay.touched(self)
 
     def finish(self) -> None:
         """Close when everything pushed so far is written; read no more."""
@@ -123,8 +90,8 @@ class Link(asyncio.Protocol):
             return
         self._finishing = True
         self.hold("finishing")
-        self._linger = self._hub.clock.call_later(self._hub.options.linger_seconds, self.abort)
-        self._hub.touched(self)
+        self._linger = self._relay.clock.call_later(self._relay.options.linger_seconds, self.abort)
+        self._relay.touched(self)
 
     def abort(self) -> None:
         """Cut the connection now."""
@@ -148,35 +115,35 @@ class Link(asyncio.Protocol):
         """Start a session, unless there are too many."""
         # A listener gives no other kind; uvloop's is no subclass of asyncio's.
         self._transport = cast("asyncio.Transport", transport)
-        self._transport.set_write_buffer_limits(high=self._hub.options.high_water)
-        self._session = self._hub.admit(self)
+        self._transport.set_write_buffer_limits(high=self._relay.options.high_water)
+        self._session = self._relay.admit(self)
         if self._session is None:
             self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Serve what came, and write what that produced for anyone."""
-        if self._session is not None and self._doom is None:
+        if self._session is not None and self._drop_reason is None:
             self._session.feed_untrusted(data)
-            if self._hub.overrun:
+            if self._relay.overrun:
                 self._stall()
-        self._hub.end_turn()
+        self._relay.end_turn()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's signature
         """The connection is over, whoever ended it."""
         self._transport = None
-        self._outbox.clear()
+        self._queue.clear()
         if self._linger is not None:
             self._linger.cancel()
         session, self._session = self._session, None
         if session is not None:
-            session.lost(self._doom)
-        self._hub.gone(self)
-        self._hub.end_turn()
+            session.lost(self._drop_reason)
+        self._relay.gone(self)
+        self._relay.end_turn()
 
     def pause_writing(self) -> None:
         """The socket is full: keep what comes."""
         self._full = True
-        self._outbox.congested = True
+        self._queue.congested = True
 
     def resume_writing(self) -> None:
         """The socket has room: write what was kept, by turns."""
@@ -186,31 +153,31 @@ class Link(asyncio.Protocol):
     def _drain(self) -> None:
         if self._full or self._transport is None:
             return
-        data = b"".join(self._outbox.pull(self._hub.options.high_water))
+        data = b"".join(self._queue.pull(self._relay.options.high_water))
         if data:
             self._write(data)
-        if self._outbox.congested:
+        if self._queue.congested:
             if not self._full:
                 asyncio.get_running_loop().call_soon(self._drain)
             return
         if self._session is not None:
             self._session.drained()
         self.flush()
-        self._hub.end_turn()
+        self._relay.end_turn()
 
     def _write(self, data: bytes) -> None:
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        self._hub.wrote(len(data))
+        self._relay.wrote(len(data))
         transport.write(data)
 
     def _stall(self) -> None:
         """This client's traffic overran a slow reader: read it again in a moment."""
-        self._hub.overrun = False
-        self._hub.stalled()
+        self._relay.overrun = False
+        self._relay.stalled()
         self.hold("stall")
-        self._hub.clock.call_later(self._hub.options.stall_seconds, self.release, "stall")
+        self._relay.clock.call_later(self._relay.options.stall_seconds, self.release, "stall")
 
     def _drop(self) -> None:
         if self._transport is not None:

@@ -4,7 +4,7 @@ While the client reads, bytes pass straight through in the order they came. Once
 its socket is full they are kept in one lane a kind, and when room comes back the
 lanes take turns, each the same number of bytes, so that a flood of events does
 not hold replies back. The order within a lane is kept. Pure bookkeeping: who
-writes, and what to do past the limit, is the link's affair.
+writes, and what to do past the limit, is the connection's affair.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from collections import deque
 from enum import IntEnum
 from typing import Final
 
-__all__ = ["Lane", "Outbox"]
+__all__ = ["Traffic", "WriteQueue"]
 
 #: Bytes that a lane may send before the next one's turn.
 _QUANTUM: Final = 16 * 1024
 
 
-class Lane(IntEnum):
+class Traffic(IntEnum):
     """The kinds of traffic that must not starve each other."""
 
     CONTROL = 0
@@ -30,7 +30,7 @@ class Lane(IntEnum):
     TUNNEL = 5
 
 
-class Outbox:
+class WriteQueue:
     """Bytes for one client.
 
     Attributes:
@@ -45,11 +45,11 @@ class Outbox:
         self.ready: list[bytes] = []
         self.congested = False
         self.waiting = 0
-        self._lanes: list[deque[bytes]] = [deque() for _ in Lane]
+        self._lanes: list[deque[bytes]] = [deque() for _ in Traffic]
         self._turn = 0
-        self._credit = [0] * len(Lane)
+        self._credit = [0] * len(Traffic)
 
-    def push(self, lane: Lane, data: bytes) -> None:
+    def push(self, lane: Traffic, data: bytes) -> None:
         """Add one packet's bytes."""
         if self.congested:
             self._lanes[lane].append(data)
