@@ -94,7 +94,7 @@ class MailboxConfig:
     output_buffer_size: int = 4096
     #: nsqd's floor is 25 ms.
     output_buffer_timeout: float = 0.025
-    #: Whether RDY follows the traffic (see `appetite`); False: always the whole share.
+    #: Whether RDY follows the traffic (see `adaptive_rdy`); False: always the whole share.
     adaptive_rdy: bool = True
     #: Requeue delay of attempt n: base * 2**(n-1), capped; half to all of it.
     requeue_base: float = 1.0

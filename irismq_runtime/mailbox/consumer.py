@@ -1,8 +1,8 @@
 """One consumer of (topic, channel) over every nsqd that has the topic.
 
-It owns one connection per nsqd and the flow that says what each may ask for, counts,
-watches that what is held gets done, and stops in order: RDY 0, give back what
-waits, wait for what runs with leases kept, requeue the rest, CLS, and the
+It owns one connection per nsqd and the RDY control that says what each may ask for,
+counts, watches that what is held gets done, and stops in order: RDY 0, give back
+what waits, wait for what runs with leases kept, requeue the rest, CLS, and the
 broker's CLOSE_WAIT proves that all of it was read.
 """
 
@@ -13,9 +13,9 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from irismq_runtime.mailbox.consumer_connection import ConsumerConnection
-from irismq_runtime.mailbox.flow import Flow
 from irismq_runtime.mailbox.lookup import Discovery
 from irismq_runtime.mailbox.patience import Patience
+from irismq_runtime.mailbox.rdy import RdyControl
 from irismq_runtime.mailbox.stored import State, Stored
 from irismq_runtime.ports import WELL, TransportHealth
 
@@ -75,7 +75,7 @@ class Consumer:
         # Lanes of nsqds that are not consumed from any more, until they are closed.
         self._departing: list[ConsumerConnection] = []
         self._leaving: set[asyncio.Task[None]] = set()
-        self._flow = Flow(wiring, topic, window, self._connections.values)
+        self._rdy = RdyControl(wiring, topic, window, self._connections.values)
         self._stuck = False
         self._dirty: list[ConsumerConnection] = []
         self._progress_at = wiring.clock.monotonic()
@@ -148,20 +148,21 @@ class Consumer:
         """Messages can be asked for from this nsqd, at most `max_rdy` at a time."""
         now = self._wiring.clock.monotonic()
         self._progress_at = now
-        connection.share = self._flow.credit.join(str(connection.managed.endpoint), max_rdy, now)
+        name = str(connection.managed.endpoint)
+        connection.share = self._rdy.distribution.join(name, max_rdy, now)
         self.plan_soon()
 
     def connection_down(self, connection: ConsumerConnection) -> None:
         """The connection ended; the messages that were in flight on it are lost to us."""
         if connection.share is not None:
-            self._flow.credit.leave(connection.share)
+            self._rdy.distribution.leave(connection.share)
             connection.share = None
         self.plan_soon()
 
     def _leave(self, connection: ConsumerConnection) -> None:
         """Go from a nsqd that has the topic no more: what waits goes back, what runs ends."""
         if connection.share is not None:
-            self._flow.credit.leave(connection.share)
+            self._rdy.distribution.leave(connection.share)
             connection.tell_ready(0)
         self._departing.append(connection)
         for message in list(connection.leases.all()):
@@ -191,24 +192,24 @@ class Consumer:
 
     def pause(self) -> None:
         """See `ports.Consumption.pause`."""
-        self._flow.paused = True
+        self._rdy.paused = True
         self.plan_soon()
 
     def resume(self) -> None:
         """See `ports.Consumption.resume`."""
-        self._flow.paused = False
+        self._rdy.paused = False
         self._progress_at = self._wiring.clock.monotonic()
         self.plan_soon()
 
     def set_window(self, size: int) -> None:
         """See `ports.Consumption.set_window`."""
-        if size != self._flow.window:
-            self._flow.window = size
+        if size != self._rdy.window:
+            self._rdy.window = size
             self.plan_soon()
 
     def give_back(self) -> int:
         """See `ports.Consumption.give_back`."""
-        self._flow.plan_now()  # a pause must reach the broker before what it is to give elsewhere
+        self._rdy.plan_now()  # a pause must reach the broker before what it is to give elsewhere
         waiting = [
             message
             for connection in self._connections.values()
@@ -238,7 +239,7 @@ class Consumer:
     async def _stop(self, drain: float) -> None:
         self.stopping = True
         self._first.look()
-        self._flow.stop()
+        self._rdy.stop()
         if self._discovery is not None:
             await self._discovery.close()
         for connection in self._connections.values():
@@ -262,21 +263,21 @@ class Consumer:
         # Renewed at the latest, so no question to the clock for every message.
         if message.renewed_at > self._progress_at:  # noqa: PLR1730  # a call of max costs
             self._progress_at = message.renewed_at
-        flow = self._flow
-        if not flow.backoff.calm and flow.backoff.succeeded():
-            flow.plan_soon()
+        rdy = self._rdy
+        if not rdy.backoff.calm and rdy.backoff.succeeded():
+            rdy.plan_soon()
         self._left_hand(message)
 
     def given_up(self, message: Stored, *, failure: bool) -> None:
         """A message left to come again. Called after the bookkeeping of its connection."""
         self.in_flight -= 1
         if failure:
-            self._flow.failed(message.received_at)
+            self._rdy.failed(message.received_at)
         self._left_hand(message)
 
     def _left_hand(self, message: Stored) -> None:
-        if self._flow.credit.hungry:
-            self._flow.plan_soon()
+        if self._rdy.distribution.waiting:
+            self._rdy.plan_soon()
         if self._departing:
             self._left(message.connection)
         if self.stopping and self.in_flight == 0:
@@ -324,7 +325,7 @@ class Consumer:
 
     def plan_soon(self) -> None:
         """What may be asked for has changed: share it out at the end of this loop turn."""
-        self._flow.plan_soon()
+        self._rdy.plan_soon()
 
     def flush_soon(self, connection: ConsumerConnection) -> None:
         """Let `connection.flush` be called at the end of this loop turn."""
@@ -344,7 +345,7 @@ class Consumer:
         if self._asks(now):
             self._asked_at = now
         else:
-            self._flow.plan_soon()
+            self._rdy.plan_soon()
         stuck = self._why_stuck(now)
         if stuck and not self._stuck:
             self._wiring.log.write(logging.ERROR, "stuck", "%s is stuck: %s", self.topic, stuck)
@@ -363,7 +364,7 @@ class Consumer:
         """See `ports.Consumption.health`."""
         if reason := self._why_not():
             return TransportHealth(ok=False, reason=f"{self.topic}: {reason}")
-        if slow := self._flow.why_slow(self._wiring.clock.monotonic()):
+        if slow := self._rdy.why_slow(self._wiring.clock.monotonic()):
             return TransportHealth(ok=False, reason=f"{self.topic}: {slow}", advisory=True)
         return WELL
 
@@ -380,9 +381,7 @@ class Consumer:
         if len(down) == len(self._connections):
             return unreached
         now = self._wiring.clock.monotonic()
-        return (
-            self._flow.why_paused() or self._why_starved(now) or self._why_stuck(now) or unreached
-        )
+        return self._rdy.why_paused() or self._why_starved(now) or self._why_stuck(now) or unreached
 
     def _asks(self, now: float) -> bool:
         """Whether messages come, or may, or there is a good reason why not."""
@@ -392,7 +391,7 @@ class Consumer:
             if connection.ready and connection.share
         ]
         busy = self.in_flight > 0 or any(share.ready > 0 for share in shares)
-        return busy or not shares or self.stopping or bool(self._flow.why_not(now))
+        return busy or not shares or self.stopping or bool(self._rdy.why_not(now))
 
     def _why_starved(self, now: float) -> str:
         """The other watchdog: all stands, and no broker has been asked for anything."""
@@ -403,7 +402,7 @@ class Consumer:
 
     def _why_stuck(self, now: float) -> str:
         """The watchdog: all that may be held is held, and none of it gets done."""
-        if self.in_flight < self._flow.window:
+        if self.in_flight < self._rdy.window:
             return ""
         held = [
             message.received_at

@@ -18,7 +18,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from irismq_runtime.mailbox.appetite import HELD, Appetite
+from irismq_runtime.mailbox.adaptive_rdy import HELD, AdaptiveRdy
 from irismq_runtime.mailbox.dedupe import Recent
 from irismq_runtime.mailbox.lease import Leases
 from irismq_runtime.mailbox.managed_connection import ManagedConnection
@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     from actors.clock import TimerHandle
     from irismq_runtime.endpoints import Endpoint
     from irismq_runtime.mailbox.consumer import Consumer
-    from irismq_runtime.mailbox.credit import Share
     from irismq_runtime.mailbox.handshake import Terms
     from irismq_runtime.mailbox.limits import BrokerLimits
+    from irismq_runtime.mailbox.rdy_distribution import Share
     from irismq_runtime.mailbox.unstarted import Name
     from irismq_runtime.mailbox.wiring import Wiring
     from irismq_runtime.protocols.nsq import Frame
@@ -62,7 +62,7 @@ class ConsumerConnection:
     """See the module. Loop thread only."""
 
     __slots__ = (
-        "_appetite",
+        "_adaptive_rdy",
         "_closed",
         "_consumer",
         "_finished",
@@ -99,7 +99,7 @@ class ConsumerConnection:
         self._limits = limits
         self._requeue_after = requeue_after
         self._out: list[bytes] = []
-        self._appetite: Appetite | None = None
+        self._adaptive_rdy: AdaptiveRdy | None = None
         self._held_timer: TimerHandle | None = None
         self._finished: Recent[bytes] = Recent(FINISHED_SIZE)
         # Lost while their connection stands: a late FIN may still be in time.
@@ -120,8 +120,8 @@ class ConsumerConnection:
         self._wiring.quicken(self.leases.period)
         self._consumer.connection_up(self, terms.max_rdy)
         if self._wiring.config.adaptive_rdy and self.share is not None:
-            self._appetite = Appetite(1)
-            self.share.appetite = 1
+            self._adaptive_rdy = AdaptiveRdy(1)
+            self.share.wanted = 1
 
     def frames(self, frames: list[Frame]) -> None:
         """Take what came."""
@@ -130,8 +130,8 @@ class ConsumerConnection:
         received_at = self._wiring.pulse.arrival(now)
         if share is not None:
             share.last_message = now
-            if self._appetite is not None:
-                self._taste(share, now, len(frames))
+            if self._adaptive_rdy is not None:
+                self._adapt(share, now, len(frames))
         held, on_message = self.leases.held, consumer.on_message
         events = self._wiring.events
         for frame in frames:
@@ -156,29 +156,29 @@ class ConsumerConnection:
             except Exception as error:  # whatever the receiver does, the others come
                 consumer.handler_failed(message, error)
 
-    def _taste(self, share: Share, now: float, coming: int) -> None:
+    def _adapt(self, share: Share, now: float, coming: int) -> None:
         """Let RDY follow the traffic."""
-        appetite = self._appetite
-        if appetite is None:
+        adaptive = self._adaptive_rdy
+        if adaptive is None:
             return
         in_flight = share.in_flight + coming
-        if appetite.chunk(now, share.ready, in_flight):
-            share.appetite = appetite.value
+        if adaptive.received(now, share.ready, in_flight):
+            share.wanted = adaptive.value
             self._consumer.plan_soon()
         elif in_flight >= share.ready and self._held_timer is None:
             self._held_timer = self._wiring.clock.call_later(HELD, self._still_held)
 
     def _still_held(self) -> None:
         self._held_timer = None
-        share, appetite = self.share, self._appetite
-        if share is None or appetite is None or share.in_flight < share.ready:
+        share, adaptive = self.share, self._adaptive_rdy
+        if share is None or adaptive is None or share.in_flight < share.ready:
             return
-        if appetite.held(share.ready):
-            share.appetite = appetite.value
+        if adaptive.held(share.ready):
+            share.wanted = adaptive.value
             self._consumer.plan_soon()
             self._held_timer = self._wiring.clock.call_later(HELD, self._still_held)
 
-    def _stop_tasting(self) -> None:
+    def _stop_adapting(self) -> None:
         if self._held_timer is not None:
             self._held_timer.cancel()
             self._held_timer = None
@@ -243,7 +243,7 @@ class ConsumerConnection:
     def connection_down(self, managed: ManagedConnection, reason: str) -> None:  # noqa: ARG002  # the role's signature
         """Every lease is gone with the connection: nothing can be renewed or finished."""
         self._out.clear()
-        self._stop_tasting()
+        self._stop_adapting()
         self._consumer.connection_down(self)
         if self._closed is not None:
             self._closed()
@@ -343,10 +343,10 @@ class ConsumerConnection:
         self.managed.pulse(now)
         if not self.managed.ready:
             return
-        share, appetite = self.share, self._appetite
+        share, adaptive = self.share, self._adaptive_rdy
         idle = share is not None and now - share.last_message > IDLE
-        if idle and share is not None and appetite is not None and appetite.idle():
-            share.appetite = appetite.value
+        if idle and share is not None and adaptive is not None and adaptive.idle():
+            share.wanted = adaptive.value
             self._consumer.plan_soon()
         ids, lost = self.leases.due(now)
         for raw_id in ids:
@@ -369,15 +369,15 @@ class ConsumerConnection:
             on_closed()
             return
         self._closed = on_closed
-        self._stop_tasting()
+        self._stop_adapting()
         self._send(cls())
 
     def flush(self) -> None:
         """Write what this loop turn has gathered."""
         out = self._out
         if out:
-            if self._appetite is not None:
-                self._appetite.freed_at = self._wiring.clock.monotonic()
+            if self._adaptive_rdy is not None:
+                self._adaptive_rdy.freed_at = self._wiring.clock.monotonic()
             self.managed.write(b"".join(out))
             out.clear()
 

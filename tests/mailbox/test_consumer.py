@@ -664,13 +664,13 @@ async def test_connected_but_never_asking_is_a_fault_that_mends_itself(monkeypat
     world, consumption, peer = await consuming()
     await world.pass_time(5.0, step=1.0)
     assert consumption.health().ok
-    flow = consumption._flow  # its plans are lost, as if it had a fault of its own
-    plan, flow._plan = flow._plan, lambda: setattr(flow, "_planned", False)
+    rdy = consumption._rdy  # its plans are lost, as if it had a fault of its own
+    plan, rdy._plan = rdy._plan, lambda: setattr(rdy, "_planned", False)
     for connection in consumption._connections.values():
         connection.share.ready = 0
     await world.pass_time(2.0, step=0.5)
     assert "RDY 0" in consumption.health().reason
-    flow._plan = plan
+    rdy._plan = plan
     await world.pass_time(2.0, step=0.5)
     assert consumption.health().ok
     peer.push(1)

@@ -7,7 +7,7 @@ surely gone. Until `SETTLE` seconds have passed the old ceiling still counts
 (nsqd may have pushed before it read the new one), and messages in flight count
 until they are settled (cases 16 and 21).
 
-With room for all, everybody has an even share, up to its appetite; what the idle
+With room for all, everybody has an even share, up to what it wants; what the idle
 do not want goes to the busy. With fewer places than connections, places rotate:
 a turn lasts at most `MAX_TURN`, less when nothing comes, and is so short that
 everybody has had one within `ROUND` seconds.
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 
-__all__ = ["Credit", "Share"]
+__all__ = ["RdyDistribution", "Share"]
 
 #: Seconds after which a lowered RDY has surely been read by the broker.
 SETTLE = 0.1
@@ -36,8 +36,8 @@ class Share:
     name: str
     max_rdy: int
     joined_at: float
-    #: RDY that is worth giving to it (see `appetite`).
-    appetite: int = 1 << 16
+    #: RDY that is worth giving to it (see `adaptive_rdy`).
+    wanted: int = 1 << 16
     #: The RDY that was told last.
     ready: int = 0
     in_flight: int = 0
@@ -53,14 +53,14 @@ class Share:
         return max(most, self.cooling) if now < self.cooling_until else most
 
 
-class Credit:
+class RdyDistribution:
     """The shares of one consumer."""
 
-    __slots__ = ("_queue", "hungry", "limit", "shares")
+    __slots__ = ("_queue", "limit", "shares", "waiting")
 
     def __init__(self) -> None:
         #: A share waits for what others still hold: plan again when they settle.
-        self.hungry = False
+        self.waiting = False
         #: Messages that may be in flight in all, as of now.
         self.limit = 0
         self.shares: list[Share] = []
@@ -87,8 +87,8 @@ class Credit:
         targets, again = self._targets(now)
         changed = self._lower(targets, now)
         changed += [share for share in self._raise(targets, now) if share not in changed]
-        self.hungry = any(share.ready < target for share, target in targets.items())
-        if self.hungry:
+        self.waiting = any(share.ready < target for share, target in targets.items())
+        if self.waiting:
             for share in self.shares:
                 if share.cooling_until > now:
                     again = _sooner(again, share.cooling_until - now)
@@ -137,11 +137,11 @@ class Credit:
         while left > 0 and takers:
             part, extra = divmod(left, len(takers))
             for index, share in enumerate(takers):
-                most = min(share.max_rdy, share.appetite)
+                most = min(share.max_rdy, share.wanted)
                 more = max(0, min(part + (index < extra), most - targets[share]))
                 targets[share] += more
                 left -= more
-            takers = [s for s in takers if targets[s] < min(s.max_rdy, s.appetite)]
+            takers = [s for s in takers if targets[s] < min(s.max_rdy, s.wanted)]
         return targets
 
     def _rotating(self, now: float) -> tuple[dict[Share, int], float | None]:

@@ -8,79 +8,79 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from irismq_runtime.mailbox.credit import SETTLE, Credit, Share
+from irismq_runtime.mailbox.rdy_distribution import SETTLE, RdyDistribution, Share
 
 
-def ready_of(credit: Credit) -> dict[str, int]:
-    return {share.name: share.ready for share in credit.shares}
+def ready_of(rdy: RdyDistribution) -> dict[str, int]:
+    return {share.name: share.ready for share in rdy.shares}
 
 
 def test_one_connection_gets_the_window():
-    credit = Credit()
-    credit.limit = 100
-    share = credit.join("a", 2500, 0.0)
-    assert credit.plan(0.0) == ([share], None)
+    rdy = RdyDistribution()
+    rdy.limit = 100
+    share = rdy.join("a", 2500, 0.0)
+    assert rdy.plan(0.0) == ([share], None)
     assert share.ready == 100
-    assert credit.plan(1.0) == ([], None)
+    assert rdy.plan(1.0) == ([], None)
 
 
 def test_rdy_stays_below_what_the_broker_allows():
-    credit = Credit()
-    credit.limit = 10_000
+    rdy = RdyDistribution()
+    rdy.limit = 10_000
     for name in "ab":
-        credit.join(name, 2500, 0.0)
-    credit.plan(0.0)
-    assert ready_of(credit) == {"a": 2500, "b": 2500}
+        rdy.join(name, 2500, 0.0)
+    rdy.plan(0.0)
+    assert ready_of(rdy) == {"a": 2500, "b": 2500}
 
 
 def test_the_window_is_shared_evenly_and_the_rest_is_not_lost():
-    credit = Credit()
-    credit.limit = 11
+    rdy = RdyDistribution()
+    rdy.limit = 11
     for name in "abcd":
-        credit.join(name, 2500, 0.0)
-    credit.plan(0.0)
-    assert sorted(ready_of(credit).values()) == [2, 3, 3, 3]
+        rdy.join(name, 2500, 0.0)
+    rdy.plan(0.0)
+    assert sorted(ready_of(rdy).values()) == [2, 3, 3, 3]
 
 
 def test_a_newcomer_is_not_starved_and_the_window_is_kept():
-    credit = Credit()
-    credit.limit = 10
-    old = credit.join("old", 2500, 0.0)
-    credit.plan(0.0)
+    rdy = RdyDistribution()
+    rdy.limit = 10
+    old = rdy.join("old", 2500, 0.0)
+    rdy.plan(0.0)
     old.in_flight, old.last_message = 10, 5.0
-    new = credit.join("new", 2500, 5.0)
-    changed, again = credit.plan(5.0)
+    new = rdy.join("new", 2500, 5.0)
+    changed, again = rdy.plan(5.0)
     assert old.ready < 10
     assert new.ready == 0  # ten are in flight on the old one
     assert again is not None
     old.in_flight = old.ready  # settled; but nsqd may have pushed before it read the new RDY
-    credit.plan(5.0 + SETTLE / 2)
+    rdy.plan(5.0 + SETTLE / 2)
     assert new.ready == 0
-    changed, _ = credit.plan(5.0 + SETTLE)
+    changed, _ = rdy.plan(5.0 + SETTLE)
     assert changed == [new]
     assert new.ready + old.ready == 10
 
 
 def test_the_idle_lend_to_the_busy():
-    credit = Credit()
-    credit.limit = 100
-    idle, busy = credit.join("idle", 2500, 0.0), credit.join("busy", 2500, 0.0)
-    credit.plan(99.0)
-    assert ready_of(credit) == {"idle": 50, "busy": 50}
-    idle.appetite = 1
-    credit.plan(100.0)
-    credit.plan(100.0 + SETTLE)
+    rdy = RdyDistribution()
+    rdy.limit = 100
+    idle, busy = rdy.join("idle", 2500, 0.0), rdy.join("busy", 2500, 0.0)
+    rdy.plan(99.0)
+    assert ready_of(rdy) == {"idle": 50, "busy": 50}
+    idle.wanted = 1
+    rdy.plan(100.0)
+    rdy.plan(100.0 + SETTLE)
     assert (idle.ready, busy.ready) == (1, 99)
 
 
 def test_a_limit_of_zero_asks_for_nothing():
-    credit = Credit()
-    credit.limit = 5
-    credit.join("a", 2500, 0.0)
-    credit.plan(0.0)
-    credit.limit = 0
-    credit.plan(1.0)
-    assert ready_of(credit) == {"a": 0}
+    rdy = RdyDistribution()
+    rdy.limit = 5
+    rdy.join("a", 2500, 0.0)
+    rdy.plan(0.0)
+    rdy.limit = 0
+    rdy.plan(1.0)
+    assert ready_of(rdy) == {"a": 0}
 
 
 class Broker:
@@ -109,15 +109,13 @@ class Broker:
 def simulate(window: int, servers: int, backlog: int, seed: int, seconds: float) -> list[Broker]:
     """Run a consumer over slow brokers; asserts the window at every instant."""
     rng = random.Random(seed)
-    credit = Credit()
-    credit.limit = window
-    brokers = [
-        Broker(credit.join(f"n{number}", 2500, 0.0), backlog, rng) for number in range(servers)
-    ]
+    rdy = RdyDistribution()
+    rdy.limit = window
+    brokers = [Broker(rdy.join(f"n{number}", 2500, 0.0), backlog, rng) for number in range(servers)]
     now, plan_at = 0.0, 0.0
     while now < seconds and any(broker.backlog or broker.share.in_flight for broker in brokers):
-        if now >= plan_at or credit.hungry:
-            changed, again = credit.plan(now)
+        if now >= plan_at or rdy.waiting:
+            changed, again = rdy.plan(now)
             plan_at = now + (again or 1e9)
             for broker in brokers:
                 if broker.share in changed:
@@ -152,20 +150,20 @@ def test_whatever_the_numbers_the_window_is_kept_and_nobody_starves(
 
 @pytest.mark.parametrize("window", [1, 4])
 def test_connections_come_and_go(window: int):
-    credit = Credit()
-    credit.limit = window
+    rdy = RdyDistribution()
+    rdy.limit = window
     rng = random.Random(5)
     now = 0.0
     for _ in range(300):
         now += 0.05
-        if rng.random() < 0.1 or not credit.shares:
-            credit.join(f"n{now}", 2500, now)
+        if rng.random() < 0.1 or not rdy.shares:
+            rdy.join(f"n{now}", 2500, now)
         elif rng.random() < 0.1:
-            credit.leave(rng.choice(credit.shares))
-        credit.plan(now)
-        assert sum(share.ready for share in credit.shares) <= window
-    credit.plan(now + 1)
-    credit.plan(now + 2)
-    assert sum(share.ready for share in credit.shares) == min(window, len(credit.shares)) or (
-        window > len(credit.shares)
+            rdy.leave(rng.choice(rdy.shares))
+        rdy.plan(now)
+        assert sum(share.ready for share in rdy.shares) <= window
+    rdy.plan(now + 1)
+    rdy.plan(now + 2)
+    assert sum(share.ready for share in rdy.shares) == min(window, len(rdy.shares)) or (
+        window > len(rdy.shares)
     )

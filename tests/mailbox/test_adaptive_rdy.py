@@ -2,53 +2,53 @@
 
 from __future__ import annotations
 
-from irismq_runtime.mailbox.appetite import Appetite
+from irismq_runtime.mailbox.adaptive_rdy import AdaptiveRdy
 from irismq_runtime.protocols.nsq.records import Rdy
 from tests.mailbox.fake import World, turns
 
 
 def test_a_trickle_keeps_it_at_one():
-    appetite = Appetite(1)
+    adaptive = AdaptiveRdy(1)
     for second in range(100):
-        assert not appetite.chunk(float(second), ready=1, in_flight=1)
-        appetite.freed_at = second + 0.001
-    assert appetite.value == 1
+        assert not adaptive.received(float(second), ready=1, in_flight=1)
+        adaptive.freed_at = second + 0.001
+    assert adaptive.value == 1
 
 
 def test_a_backlog_doubles_it_with_every_round_trip():
-    appetite = Appetite(1)
+    adaptive = AdaptiveRdy(1)
     now = 0.0
     for _ in range(16):
-        appetite.freed_at = now
+        adaptive.freed_at = now
         now += 0.0002
-        appetite.chunk(now, ready=appetite.value, in_flight=appetite.value)
-    assert appetite.value >= 2**13
+        adaptive.received(now, ready=adaptive.value, in_flight=adaptive.value)
+    assert adaptive.value >= 2**13
 
 
 def test_what_is_not_granted_does_not_make_it_grow_without_end():
-    appetite = Appetite(1)
+    adaptive = AdaptiveRdy(1)
     now = 0.0
     for _ in range(100):
-        appetite.freed_at = now
+        adaptive.freed_at = now
         now += 0.0002
-        appetite.chunk(now, ready=min(appetite.value, 10), in_flight=10)
-    assert appetite.value <= 16
+        adaptive.received(now, ready=min(adaptive.value, 10), in_flight=10)
+    assert adaptive.value <= 16
 
 
 def test_slow_handlers_that_hold_everything_double_it():
-    appetite = Appetite(1)
-    assert appetite.held(1)
-    assert appetite.held(2)
-    assert appetite.value == 4
+    adaptive = AdaptiveRdy(1)
+    assert adaptive.held(1)
+    assert adaptive.held(2)
+    assert adaptive.value == 4
 
 
 def test_a_late_chunk_that_is_not_full_lets_it_fall_to_what_is_used():
-    appetite = Appetite(64)
-    appetite.chunk(0.0, ready=64, in_flight=64)
-    assert appetite.chunk(0.025, ready=64, in_flight=3)
-    assert appetite.value == 3
-    assert appetite.idle()
-    assert appetite.value == 1
+    adaptive = AdaptiveRdy(64)
+    adaptive.received(0.0, ready=64, in_flight=64)
+    assert adaptive.received(0.025, ready=64, in_flight=3)
+    assert adaptive.value == 3
+    assert adaptive.idle()
+    assert adaptive.value == 1
 
 
 async def test_a_new_connection_asks_for_one_and_then_for_as_many_as_handlers_hold():

@@ -4,50 +4,50 @@ nsqd collects messages for a client in a buffer and sends it when it is full,
 every 25 ms at best, or at once when the client has as many in flight as it
 asked for. A client that asks for 1 therefore gets a lone message in a fraction
 of a millisecond, one that asks for 1000 waits for the 25 ms; but one that asks
-for 1 gets one message per round trip. So the appetite follows the traffic:
+for 1 gets one message per round trip. So what is asked for follows the traffic:
 
-- it doubles when room that was just given back is filled within `HUNGRY`
-  seconds, `SURE` times in a row: the broker has more waiting;
+- it doubles when room that was just given back is filled within `REFILL`
+  seconds, `REFILLS` times in a row: the broker has more waiting;
 - it doubles when all that was asked for is held for `HELD` seconds: handlers are
   slow, or many run at once, and the buffer's delay no longer matters;
-- it falls to what is really used when a chunk comes late and not full.
+- it falls to what is really used when messages come late and do not fill it.
 """
 
 from __future__ import annotations
 
-__all__ = ["HELD", "Appetite"]
+__all__ = ["HELD", "AdaptiveRdy"]
 
-HUNGRY = 0.001
-SURE = 3
+REFILL = 0.001
+REFILLS = 3
 HELD = 0.05
-#: A chunk this long after the one before was waited for.
+#: Messages that come this long after the ones before were waited for.
 LATE = 0.005
 LARGEST = 1 << 16
 
 
-class Appetite:
-    """The appetite of one connection. Times are monotonic seconds."""
+class AdaptiveRdy:
+    """What one connection is worth asking for. Times are monotonic seconds."""
 
-    __slots__ = ("_chunk_at", "_streak", "freed_at", "value")
+    __slots__ = ("_received_at", "_streak", "freed_at", "value")
 
     def __init__(self, value: int) -> None:
         #: RDY that is worth asking for.
         self.value = value
         #: When room was last given back to the broker.
         self.freed_at = float("-inf")
-        self._chunk_at = float("-inf")
+        self._received_at = float("-inf")
         self._streak = 0
 
-    def chunk(self, now: float, ready: int, in_flight: int) -> bool:
+    def received(self, now: float, ready: int, in_flight: int) -> bool:
         """Messages came, and now `in_flight` of `ready` are; True when `value` changed."""
-        late = now - self._chunk_at >= LATE
-        self._chunk_at = now
-        if now - self.freed_at < HUNGRY:
+        late = now - self._received_at >= LATE
+        self._received_at = now
+        if now - self.freed_at < REFILL:
             self._streak += 1
         else:
             self._streak = 0
         if in_flight >= ready:
-            if self._streak >= SURE:
+            if self._streak >= REFILLS:
                 return self._grow(ready)
         elif late:
             return self._fall(max(1, in_flight))

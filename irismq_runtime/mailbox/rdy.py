@@ -2,7 +2,7 @@
 
 What may be in flight is the window, nothing while paused, cut by the backoff,
 less what handlers hold without a lease (the broker does not count those any
-more). `credit` shares it out over the connections; this tells them, at most
+more). `rdy_distribution` shares it out over the connections; this tells them, at most
 once per loop turn, and looks again when time alone changes the answer. After
 `stop` nothing is told any more.
 """
@@ -14,7 +14,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from irismq_runtime.mailbox.backoff import Backoff
-from irismq_runtime.mailbox.credit import Credit
+from irismq_runtime.mailbox.rdy_distribution import RdyDistribution
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from irismq_runtime.mailbox.consumer_connection import ConsumerConnection
     from irismq_runtime.mailbox.wiring import Wiring
 
-__all__ = ["Flow"]
+__all__ = ["RdyControl"]
 
 
-class Flow:
+class RdyControl:
     """See the module. Loop thread only."""
 
     def __init__(
@@ -39,7 +39,7 @@ class Flow:
         config = wiring.config
         self.window = window
         self.paused = False
-        self.credit = Credit()
+        self.distribution = RdyDistribution()
         self.backoff = Backoff(
             wiring.rng, after=config.backoff_after, base=config.backoff_base, cap=config.backoff_max
         )
@@ -106,8 +106,9 @@ class Flow:
         now = self._wiring.clock.monotonic()
         connections = self._connections()
         limit = self.backoff.limit(0 if self.paused else self.window, now)
-        self.credit.limit = max(0, limit - sum(len(connection.lost) for connection in connections))
-        changed, again = self.credit.plan(now)
+        lost = sum(len(connection.lost) for connection in connections)
+        self.distribution.limit = max(0, limit - lost)
+        changed, again = self.distribution.plan(now)
         for connection in connections:
             if connection.share is not None and connection.share in changed:
                 connection.tell_ready(connection.share.ready)
