@@ -21,10 +21,10 @@ from irismq_runtime.errors import ConfigError
 from irismq_runtime.observer import Gatherer, Point
 from tests.cli.systems import Scripted, crash, node, place, problem, service
 from tests.integration.processes import Process, irismq, running
-from tests.integration.waiting import until
 from tests.observer.service import Begin
 from tests.support.iris_relay import iris_relay
 from tests.support.nsqd_server import nsqd_server
+from tests.support.until import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

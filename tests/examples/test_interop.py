@@ -16,9 +16,9 @@ import pytest
 from examples.interop.service import Desk
 from irismq_runtime import Node
 from supervisors import Supervisor, child
-from tests.integration.waiting import until
 from tests.support.iris_relay import iris_relay
 from tests.support.nsqd_server import nsqd_server
+from tests.support.until import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

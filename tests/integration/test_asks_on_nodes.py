@@ -18,9 +18,9 @@ from irismq_runtime.refs.asking import RemoteAsk
 from irismq_runtime.wire import Kind
 from supervisors import Backoff, Supervisor, child
 from tests.integration.asking import ON_RELAYS, Do, Holder, outcome, seen
-from tests.integration.waiting import until
 from tests.support.iris_relay import unique
 from tests.support.promptly import promptly
+from tests.support.until import until
 
 pytestmark = ON_RELAYS
 

@@ -12,9 +12,9 @@ from irismq_runtime.cli import codes
 from supervisors import Supervisor, child
 from tests.integration.processes import irismq, running
 from tests.integration.service import Crash, Inventory, Put
-from tests.integration.waiting import until
 from tests.support.iris_relay import iris_relay
 from tests.support.nsqd_server import nsqd_server
+from tests.support.until import until
 
 
 async def test_ask_prints_the_answer_as_json(servers):

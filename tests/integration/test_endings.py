@@ -20,7 +20,7 @@ import pytest
 from irismq_runtime.cli import codes
 from tests.cli.fakes import black_hole
 from tests.integration.processes import IRISMQ, ROOT, Process, irismq, running
-from tests.integration.waiting import until
+from tests.support.until import until
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager

@@ -11,8 +11,8 @@ from irismq_runtime import Node
 from irismq_runtime.errors import MessageTooLarge
 from supervisors import child
 from tests.integration.service import CountTo, Put
-from tests.integration.waiting import until
 from tests.support.nats_cluster import nats_cluster
+from tests.support.until import until
 
 LIMIT = 65_536
 BODY = "x" * 100_000

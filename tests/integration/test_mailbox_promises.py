@@ -19,8 +19,8 @@ import pytest
 from irismq_runtime.cli import codes
 from tests.integration.load import ADDRESS, Job, runs
 from tests.integration.processes import running
-from tests.integration.waiting import until
 from tests.support.promptly import OUTER
+from tests.support.until import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

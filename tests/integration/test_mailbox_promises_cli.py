@@ -30,9 +30,9 @@ from supervisors import Supervisor, child
 from tests.faults.proxy import Fault, NsqdProxy
 from tests.integration.processes import irismq, running
 from tests.integration.service import Inventory, Put, Slow
-from tests.integration.waiting import until
 from tests.mailbox.on_nsqd import Collector, mailbox
 from tests.support.nsqd_http import channel_stats
+from tests.support.until import until
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

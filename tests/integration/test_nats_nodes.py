@@ -18,10 +18,10 @@ from tests.integration.asking import outcome
 from tests.integration.processes import irismq, running
 from tests.integration.service import Put, Who
 from tests.integration.two_relays_node import expected, tree, try_everything, watch
-from tests.integration.waiting import until
 from tests.support.certificates import make_certificate
 from tests.support.nats_cluster import nats_cluster
 from tests.support.nsqd_server import nsqd_server
+from tests.support.until import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

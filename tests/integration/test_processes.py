@@ -12,9 +12,9 @@ import pytest
 from irismq_runtime.cli import codes
 from tests.integration.processes import irismq, running
 from tests.integration.service import Crash, Put, Slow, Who
-from tests.integration.waiting import until
 from tests.support.iris_relay import iris_relay
 from tests.support.nsqd_server import nsqd_server
+from tests.support.until import until
 
 
 def lines(path):

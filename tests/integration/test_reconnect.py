@@ -9,8 +9,8 @@ import pytest
 from irismq_runtime import ConnectionLost
 from supervisors import Supervisor, child
 from tests.integration.service import Inventory, Put, Slow
-from tests.integration.waiting import until
 from tests.support.promptly import promptly
+from tests.support.until import until
 
 
 async def test_a_mailbox_consumes_again_after_its_broker_restarted(servers):

@@ -23,11 +23,11 @@ from tests.integration.asking import ON_RELAYS, Do, Holder, outcome, seen
 from tests.integration.processes import running
 from tests.integration.service import Put
 from tests.integration.test_service import needs_interface
-from tests.integration.waiting import until
 from tests.pyiris.scripted import ScriptedRelay
 from tests.support.iris_relay import unique
 from tests.support.nsqd_server import nsqd_server
 from tests.support.promptly import promptly
+from tests.support.until import until
 
 #: Longer than a real relay takes to boot, twice.
 BOOTS = pytest.mark.timeout(90)

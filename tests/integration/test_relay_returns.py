@@ -21,8 +21,8 @@ from irismq_runtime.pyiris.connector import tcp_dialler
 from irismq_runtime.refs import PeerRef
 from supervisors import Supervisor, child
 from tests.integration.asking import ON_RELAYS, Do, Holder, outcome
-from tests.integration.waiting import until
 from tests.support.iris_relay import unique
+from tests.support.until import until
 
 pytestmark = [ON_RELAYS, pytest.mark.timeout(90)]
 

@@ -12,7 +12,7 @@ import pytest
 from irismq_runtime.cli import codes
 from tests.integration.load import ADDRESS, Job, Question, runs
 from tests.integration.processes import running
-from tests.integration.waiting import until
+from tests.support.until import until
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager

@@ -22,7 +22,7 @@ from tests.integration.service import (
     Till,
     Who,
 )
-from tests.integration.waiting import until
+from tests.support.until import until
 
 
 async def test_tell_ask_and_tell_all_between_two_nodes(servers):

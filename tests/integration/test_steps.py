@@ -6,7 +6,7 @@ from actors import Events
 from irismq_runtime.observe import EVENTS, STEPS
 from supervisors import Supervisor, child
 from tests.integration.service import Inventory, Put
-from tests.integration.waiting import until
+from tests.support.until import until
 
 
 async def test_one_durable_message_goes_through_all_steps_in_order(servers):

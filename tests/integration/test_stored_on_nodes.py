@@ -18,10 +18,10 @@ from actors import Actor, Retry, ThreadActor, message, receives
 from irismq_runtime import Node
 from irismq_runtime.messaging import MAILBOX_CHANNEL, mailbox_topic
 from supervisors import Supervisor, child
-from tests.integration.waiting import until
 from tests.support.iris_relay import iris_relay
 from tests.support.nsqd_http import channel_stats, topic_stats
 from tests.support.nsqd_server import nsqd_server
+from tests.support.until import until
 
 KINDS = ["embedded", pytest.param("real", marks=pytest.mark.real_nsqd)]
 

@@ -10,7 +10,7 @@ from irismq_runtime.pyiris import Allowance
 from irismq_runtime.wire import Envelope, Kind, encode_envelope
 from supervisors import child
 from tests.integration.service import Inventory, Put
-from tests.integration.waiting import until
+from tests.support.until import until
 
 ABSURD = 2**53
 numbers = itertools.count()

@@ -15,7 +15,7 @@ from irismq_runtime import RemoteError, RuntimeFault, TunnelClosed, pyiris
 from supervisors import Supervisor, child
 from tests.integration.processes import running
 from tests.integration.service import Crash, Put, Reset, Who
-from tests.integration.waiting import until
+from tests.support.until import until
 
 HERE = Path(__file__).parent
 

@@ -10,7 +10,7 @@ import pytest
 from irismq_runtime.errors import Refused
 from tests.integration.processes import running
 from tests.integration.versions import ADDRESS, Colour, Cut, Move, Paint, Pay, Unheard, Wrap
-from tests.integration.waiting import until
+from tests.support.until import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,7 @@ import pytest
 
 from actors import Actor, System, receives
 from supervisors import Supervisor, child, start
-from tests.integration.waiting import until
+from tests.support.until import until
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process

@@ -19,7 +19,7 @@ from irismq_runtime import Node, NoSuchService, live
 from irismq_runtime.embedded import EmbeddedNsqd
 from supervisors import Supervisor, child
 from tests.integration.service import CountTo, Put, Reset, Sold, Who
-from tests.integration.waiting import until
+from tests.support.until import until
 
 NEWS = "pair.news"
 BROADCASTS = 200

@@ -28,6 +28,7 @@ from irismq_runtime.node.presence import SETTLE
 from supervisors import Backoff, Supervisor, child
 from tests.node.helpers import Add, Counter, Fail, Total, World
 from tests.support.transports import MemoryBroker
+from tests.support.until import until
 
 
 @message("test.do")
@@ -46,11 +47,6 @@ async def client(world):
     async with world.node("client") as node:
         await node.settled()
         yield node
-
-
-async def until(condition):
-    while not condition():
-        await asyncio.sleep(0)
 
 
 def service(at, handler, **attributes):

@@ -20,6 +20,7 @@ from irismq_runtime.wire import decode_dead_untrusted
 from supervisors import PartitionSupervisor, Supervisor, child, tree_of, which_children
 from tests.node.helpers import World
 from tests.support.hostile import ALL, ANSWERS, CRASHES
+from tests.support.until import until
 
 ADDRESS = "test.hostile"
 
@@ -98,12 +99,6 @@ class Streaming(Actor):
 
 
 KINDS = [Service, AsyncService, ThreadService]
-
-
-async def until(condition):
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0)
 
 
 @pytest.fixture

@@ -18,16 +18,12 @@ from supervisors import Supervisor, child
 from tests.node.helpers import Add, Counter, Total, World
 from tests.node.test_asks import Do, service
 from tests.support.transports import MemoryBroker
+from tests.support.until import until
 
 
 @pytest.fixture
 def world():
     return World()
-
-
-async def until(condition):
-    while not condition():
-        await asyncio.sleep(0)
 
 
 class Watcher(Actor):

@@ -14,7 +14,7 @@ import pytest
 
 from irismq_runtime.loop import counts_again
 from irismq_runtime.node.running import EXIT_FORCED
-from tests.integration.waiting import until
+from tests.support.until import until
 
 PROGRAM = """
 import asyncio, sys

@@ -31,17 +31,13 @@ from irismq_runtime.wire import (
 )
 from supervisors import Supervisor, child
 from tests.node.helpers import Add, Counter, Total, World
+from tests.support.until import until
 
 if TYPE_CHECKING:
     from actors import Actor
     from irismq_runtime.ports import InboundRequest
 
 KEYS = {"k1": b"sixteen bytes or more"}
-
-
-async def until(condition: Any) -> None:
-    while not condition():
-        await asyncio.sleep(0)
 
 
 class Vault(Counter):

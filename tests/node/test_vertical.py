@@ -8,19 +8,12 @@ from actors import Refused
 from irismq_runtime.errors import NoSuchService, RemoteError
 from supervisors import Supervisor, child
 from tests.node.helpers import Add, Counter, Fail, Total, World
+from tests.support.until import until
 
 
 @pytest.fixture
 def world() -> World:
     return World()
-
-
-async def until(condition) -> None:
-    """Turn the loop until `condition()` holds; the test's time limit ends the wait."""
-    import asyncio
-
-    while not condition():
-        await asyncio.sleep(0)
 
 
 async def test_tell_ask_and_tell_all_reach_an_actor_of_another_node(world):

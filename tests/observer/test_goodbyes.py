@@ -13,7 +13,7 @@ from irismq_runtime.observe.events import PresenceGone
 from irismq_runtime.observer import Gatherer
 from irismq_runtime.observer.page import ObserverPage, new_token
 from supervisors import Supervisor, child
-from tests.integration.waiting import until
+from tests.support.until import until
 
 
 class Brittle(Actor):

@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from tests.supervisors.helpers import Script, manual_system, own_timers, rest, until
+from tests.supervisors.helpers import Script, manual_system, own_timers, rest
+from tests.support.until import until
 
 
 @pytest.fixture

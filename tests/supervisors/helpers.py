@@ -8,6 +8,7 @@ from collections import defaultdict
 from actors import Actor, Ignore, System
 from actors.testing import ManualClock
 from supervisors import start, which_children
+from tests.support.until import until
 
 
 class Log(list):
@@ -64,15 +65,6 @@ class Worker(Actor):
         if isinstance(message, BaseException):
             raise message
         return (self.tag, message)
-
-
-async def until(condition, what="what the test waits for", turns=20_000):
-    """Let the loop turn until `condition()` holds."""
-    for _ in range(turns):
-        if condition():
-            return
-        await asyncio.sleep(0)
-    raise AssertionError(f"it never came: {what}")
 
 
 async def rest(turns=30):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from actors import Actor, ThreadActor
 from supervisors import Supervisor, child, start, tree_of, which_children
+from tests.support.until import until
 
 ALIVE: list[object] = []
 
@@ -37,12 +36,6 @@ class ThreadOwner(_Owner, ThreadActor):
 @pytest.fixture(autouse=True)
 def _none():
     ALIVE.clear()
-
-
-async def until(condition):
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("kind", [Owner, ThreadOwner])

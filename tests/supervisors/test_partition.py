@@ -11,7 +11,8 @@ import pytest
 
 from actors import Actor, AskTimeout, MailboxFull, Refused
 from supervisors import PartitionSupervisor, SpecError, child, partition, tree_of, which_children
-from tests.supervisors.helpers import begun, crash, until
+from tests.supervisors.helpers import begun, crash
+from tests.support.until import until
 
 
 class Entry(NamedTuple):

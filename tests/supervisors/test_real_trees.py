@@ -9,9 +9,10 @@ import pytest
 from actors import Actor, Ignore
 from supervisors import Supervisor, child, start, which_children
 from supervisors.requests import executor_of
-from tests.supervisors.helpers import manual_system, until
+from tests.supervisors.helpers import manual_system
 from tests.supervisors.otp_model import OtpTree
 from tests.supervisors.test_otp_order import random_plans, start_script
+from tests.support.until import until
 
 TREES = 300
 BATCHES = 3

@@ -14,7 +14,8 @@ import pytest
 from actors import Actor, ActorDeadError, MailboxFull, System
 from actors.testing import ManualClock
 from supervisors import Supervisor, child, which_children
-from tests.supervisors.helpers import begun, rest, until
+from tests.supervisors.helpers import begun, rest
+from tests.support.until import until
 
 LEAVES = 24
 
@@ -104,7 +105,7 @@ async def run(total, seed):
             continue
         else:
             sent += 1
-    await until(lambda: is_whole(root), "the population is whole again", turns=10**6)
+    await until(lambda: is_whole(root), "the population is whole again")
     await system.shutdown()
     assert handled.total() + letters.total() == sent
     assert not handled.keys() & letters.keys(), "a message was both handled and buried"

@@ -9,7 +9,8 @@ import pytest
 
 from actors import ActorDeadError, ThreadActor
 from supervisors import Supervisor, child, count_children, tree_of
-from tests.supervisors.helpers import begun, child_ref, ended, states, until
+from tests.supervisors.helpers import begun, child_ref, ended, states
+from tests.support.until import until
 
 
 class Ours(ThreadActor):

@@ -7,6 +7,8 @@ import json
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from tests.support.until import until
+
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Callable
@@ -14,12 +16,6 @@ if TYPE_CHECKING:
 __all__ = ["NatsStub", "nats_stub", "until"]
 
 HOST = "127.0.0.1"
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    """Turn the loop until `condition()` holds; the test's time limit ends the wait."""
-    while not condition():
-        await asyncio.sleep(0)
 
 
 class NatsStub:

@@ -28,7 +28,6 @@ from irismq_runtime.protocols.iris.packets import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import TracebackType
 
     from tests.support.iris_relay import IrisRelay
@@ -177,13 +176,6 @@ class Client(asyncio.Protocol):
     ) -> None:
         self.cut()
         await self.closed.wait()
-
-
-async def until(condition: Callable[[], bool], patience: float = 2 * PATIENCE) -> None:
-    """Let the loop turn until the condition holds."""
-    async with asyncio.timeout(patience):
-        while not condition():
-            await asyncio.sleep(0)
 
 
 async def settle_subscription(client: Client, topic: str) -> None:

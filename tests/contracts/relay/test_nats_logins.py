@@ -16,7 +16,8 @@ from irismq_runtime.errors import ConfigError, NotConnected
 from irismq_runtime.node.overlay import nats_back_end
 from tests.support.certificates import Certificate, make_certificate
 from tests.support.nats_cluster import nats_cluster
-from tests.support.nats_stub import NatsStub, nats_stub, until
+from tests.support.nats_stub import NatsStub, nats_stub
+from tests.support.until import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

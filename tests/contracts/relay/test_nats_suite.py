@@ -14,9 +14,10 @@ import pytest
 
 from irismq_runtime.embedded.relay.nats import NatsBackEnd, NatsOptions
 from tests.contracts.relay import test_conformance
-from tests.contracts.relay.client import Client, until
+from tests.contracts.relay.client import Client
 from tests.support.iris_relay import EmbeddedServer
 from tests.support.nats_cluster import NatsCluster, nats_cluster
+from tests.support.until import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

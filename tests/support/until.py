@@ -1,0 +1,44 @@
+"""Waiting for a condition: the one way in which a test does it.
+
+The loop is turned; after a while with pauses in which sockets, processes and files
+get their time. Nobody sleeps for a guessed time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["until"]
+
+#: Turns of the loop before it pauses between them: enough for what needs no I/O.
+_TURNS = 2_000
+#: Seconds of one pause.
+_PAUSE = 0.002
+
+
+async def until(
+    condition: Callable[[], Any], what: str = "what the test waits for", *, seconds: float = 60.0
+) -> Any:
+    """Return what `condition()` gives as soon as that is true.
+
+    Raises `AssertionError` with `what` after `seconds`: far more than any machine needs.
+    """
+    loop = asyncio.get_running_loop()
+    turns = 0
+    try:
+        async with asyncio.timeout(seconds):
+            while not (found := condition()):
+                turns += 1
+                if turns < _TURNS:
+                    await asyncio.sleep(0)
+                else:
+                    turned = loop.create_future()
+                    loop.call_later(_PAUSE, turned.set_result, None)
+                    await turned
+    except TimeoutError:
+        raise AssertionError(f"it never came: {what}") from None
+    return found
