@@ -11,7 +11,6 @@ from typing import Annotated
 import typer
 
 from irismq_runtime.cli import codes
-from irismq_runtime.cli.answers import Answer, Level, judge
 from irismq_runtime.cli.brokers import Brokers, takes_brokers
 from irismq_runtime.cli.console import execute, out
 from irismq_runtime.cli.options import (
@@ -20,6 +19,7 @@ from irismq_runtime.cli.options import (
     Iris,
 )
 from irismq_runtime.cli.probes import LIMIT, Limit, Target, examine_all
+from irismq_runtime.cli.server_identification import Answer, Level, judge
 
 __all__ = ["check"]
 

@@ -53,9 +53,9 @@ def _explain_names() -> None:
     error that says nothing of it.
     """
     from irismq_runtime.cli import codes
-    from irismq_runtime.cli.answers import Level
     from irismq_runtime.cli.doctor.judgement import judge_names
     from irismq_runtime.cli.doctor.machine import look_at_names
+    from irismq_runtime.cli.server_identification import Level
     from irismq_runtime.safe_text import safe
 
     bad = [finding for finding in judge_names(look_at_names()) if finding.level is Level.BAD]

@@ -10,8 +10,8 @@ import typer
 
 from irismq_runtime.cli.console import execute
 from irismq_runtime.cli.dashboard import Moment
+from irismq_runtime.cli.foreground import serve
 from irismq_runtime.cli.options import PORTS
-from irismq_runtime.cli.serving import serve
 from irismq_runtime.config import (
     DEFAULT_IRIS_PORT,
     DEFAULT_NSQD_HTTP_PORT,

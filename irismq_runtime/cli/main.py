@@ -53,13 +53,13 @@ class Commands(DeferredGroup):
             f"{_CLI}.runner:run_tree",
             "Run a supervision tree as a node; SIGTERM drains it and ends with code 0.",
         ),
-        "ask": (f"{_CLI}.talk:ask", "Ask one member (or all) and print the answer as JSON."),
+        "ask": (f"{_CLI}.messages:ask", "Ask one member (or all) and print the answer as JSON."),
         "tell": (
-            f"{_CLI}.talk:tell",
+            f"{_CLI}.messages:tell",
             "Store a message in the mailbox of an address; done when the broker has it.",
         ),
         "tell-all": (
-            f"{_CLI}.talk:tell_all",
+            f"{_CLI}.messages:tell_all",
             "Send a message to every live member of an address, best effort.",
         ),
         "tree": (

@@ -15,7 +15,7 @@ from irismq_runtime.errors import ConfigError, NotConnected
 from irismq_runtime.messaging.names import PRESENCE_CLUSTER, private_cluster
 
 if TYPE_CHECKING:
-    from irismq_runtime.cli.answers import Answer
+    from irismq_runtime.cli.server_identification import Answer
     from irismq_runtime.config import Endpoint, NatsOverlay
 
 __all__ = ["each_server", "with_login"]

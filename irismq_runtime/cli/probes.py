@@ -22,7 +22,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 import typer
 
 from irismq_runtime.cli.advice import START_DEV
-from irismq_runtime.cli.answers import (
+from irismq_runtime.cli.http import get_json
+from irismq_runtime.cli.nats_login import each_server, with_login
+from irismq_runtime.cli.options import SecureEndpoint, a_number, http_of
+from irismq_runtime.cli.server_identification import (
     Answer,
     Kind,
     Openings,
@@ -30,9 +33,6 @@ from irismq_runtime.cli.answers import (
     recognize_untrusted,
     sentence,
 )
-from irismq_runtime.cli.http import get_json
-from irismq_runtime.cli.nats_login import each_server, with_login
-from irismq_runtime.cli.options import SecureEndpoint, a_number, http_of
 from irismq_runtime.config import (
     DEFAULT_LOOKUPD_HTTP_PORT,
     DEFAULT_NSQD_PORT,

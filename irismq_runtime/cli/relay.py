@@ -15,8 +15,8 @@ from irismq_runtime.cli import codes
 from irismq_runtime.cli.advice import START_NATS
 from irismq_runtime.cli.console import execute, fail
 from irismq_runtime.cli.dashboard import Moment
+from irismq_runtime.cli.foreground import serve
 from irismq_runtime.cli.options import PORTS, SECONDS, naming_wrong_servers
-from irismq_runtime.cli.serving import serve
 from irismq_runtime.config import DEFAULT_IRIS_PORT, NatsOverlay
 from irismq_runtime.errors import ConfigError
 from irismq_runtime.node import OwnRelay, Servers

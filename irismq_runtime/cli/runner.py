@@ -13,9 +13,7 @@ from actors.texts import line_of
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.advice import OR_EMBEDDED
 from irismq_runtime.cli.brokers import Brokers, takes_brokers
-from irismq_runtime.cli.connecting import watching_the_start
 from irismq_runtime.cli.console import err, execute, fail, verdict
-from irismq_runtime.cli.leaving import leave_within_grace, signals_mean_nothing_begun
 from irismq_runtime.cli.options import (
     IRIS_DEFAULT,
     NSQD_HTTP_DEFAULT,
@@ -27,6 +25,8 @@ from irismq_runtime.cli.options import (
     naming_wrong_servers,
     quiet_while_connecting,
 )
+from irismq_runtime.cli.process_exit import leave_within_grace, signals_mean_nothing_begun
+from irismq_runtime.cli.startup_progress import watching_the_start
 from irismq_runtime.config import DEFAULT_CONNECT_TIMEOUT, parse_endpoint
 from irismq_runtime.errors import ConfigError
 from irismq_runtime.observe import Check, Endpoint, Health, JsonLines, require_metrics

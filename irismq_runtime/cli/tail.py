@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from irismq_runtime.cli import codes
-from irismq_runtime.cli.answers import Kind, judge, sentence
 from irismq_runtime.cli.brokers import Brokers, takes_brokers
 from irismq_runtime.cli.completion import topics
 from irismq_runtime.cli.console import err, execute, fail
 from irismq_runtime.cli.http import get_json, post
-from irismq_runtime.cli.lines import as_frame, as_json, as_raw, as_text
+from irismq_runtime.cli.message_format import as_frame, as_json, as_raw, as_text
 from irismq_runtime.cli.options import quiet_while_connecting
 from irismq_runtime.cli.pipe import Pipe
 from irismq_runtime.cli.probes import Target, examine_all
+from irismq_runtime.cli.server_identification import Kind, judge, sentence
 from irismq_runtime.cli.stock import broker_pairs
 from irismq_runtime.config import need_address
 from irismq_runtime.errors import ConfigError, NotConnected

@@ -10,7 +10,7 @@ import pytest
 
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.advice import OR_EMBEDDED, START_DEV, START_NATS
-from irismq_runtime.cli.answers import Answer, Kind, judge, sentence
+from irismq_runtime.cli.server_identification import Answer, Kind, judge, sentence
 from tests.cli.fakes import nowhere, saying, web
 from tests.integration.processes import irismq
 from tests.support.nsqd_server import nsqd_server

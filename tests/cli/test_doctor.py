@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from irismq_runtime.cli import codes
-from irismq_runtime.cli.answers import Kind
 from irismq_runtime.cli.probes import LIMIT, examine, targets
+from irismq_runtime.cli.server_identification import Kind
 from irismq_runtime.config import Endpoint
 from irismq_runtime.embedded.nsqd import EmbeddedNsqd
 from irismq_runtime.embedded.relay import EmbeddedRelay

@@ -10,7 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from irismq_runtime.cli import codes
-from irismq_runtime.cli.answers import (
+from irismq_runtime.cli.doctor.command import exit_code
+from irismq_runtime.cli.doctor.directory import producers_untrusted
+from irismq_runtime.cli.doctor.judgement import judge_machine
+from irismq_runtime.cli.doctor.machine import Machine
+from irismq_runtime.cli.server_identification import (
     Answer,
     Finding,
     Kind,
@@ -20,10 +24,6 @@ from irismq_runtime.cli.answers import (
     judge_clock,
     recognize_untrusted,
 )
-from irismq_runtime.cli.doctor.command import exit_code
-from irismq_runtime.cli.doctor.directory import producers_untrusted
-from irismq_runtime.cli.doctor.judgement import judge_machine
-from irismq_runtime.cli.doctor.machine import Machine
 from irismq_runtime.config import Endpoint
 from irismq_runtime.protocols.iris import encode_packet
 from irismq_runtime.protocols.iris.packets import RELAY_MAGIC, Deny, RelayInit

@@ -18,7 +18,7 @@ from actors import Actor, receives
 from actors.errors import ActorCrashed
 from irismq_runtime import Node
 from irismq_runtime.cli import codes
-from irismq_runtime.cli.talk import ask, tell, tell_all
+from irismq_runtime.cli.messages import ask, tell, tell_all
 from supervisors import Supervisor, child
 from tests.cli.terminals import at_terminal
 from tests.integration.processes import IRISMQ, ROOT, irismq, running

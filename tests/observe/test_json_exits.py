@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from irismq_runtime.cli import console
-from irismq_runtime.cli.lines import as_json, escaped_json
+from irismq_runtime.cli.message_format import as_json, escaped_json
 from irismq_runtime.json_text import json_text
 from irismq_runtime.observe import Check, Endpoint, Health, JsonLines
 from irismq_runtime.observer.desk import _text

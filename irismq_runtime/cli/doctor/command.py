@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from irismq_runtime.cli import codes
-from irismq_runtime.cli.answers import Finding, Kind, Level, judge, judge_clock
 from irismq_runtime.cli.brokers import Brokers, takes_brokers
 from irismq_runtime.cli.console import execute, out, print_json
 from irismq_runtime.cli.doctor.directory import judge_producers, look_at_producers
@@ -24,6 +23,7 @@ from irismq_runtime.cli.options import (
     Iris,
 )
 from irismq_runtime.cli.probes import LIMIT, Limit, Target, examine_all
+from irismq_runtime.cli.server_identification import Finding, Kind, Level, judge, judge_clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

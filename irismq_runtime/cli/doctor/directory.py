@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from irismq_runtime.cli.answers import Finding, Kind, Level
 from irismq_runtime.cli.http import get_json
 from irismq_runtime.cli.probes import examine
+from irismq_runtime.cli.server_identification import Finding, Kind, Level
 from irismq_runtime.config import Endpoint
 from irismq_runtime.errors import NotConnected
 
 if TYPE_CHECKING:
-    from irismq_runtime.cli.answers import Answer
+    from irismq_runtime.cli.server_identification import Answer
 
 __all__ = ["judge_producers", "look_at_producers", "pairs_untrusted", "producers_untrusted"]
 

@@ -10,7 +10,7 @@ import re
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
-from irismq_runtime.cli.answers import Finding, Level
+from irismq_runtime.cli.server_identification import Finding, Level
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,16 +14,16 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
-from irismq_runtime.cli.answers import Kind, judge, sentence
 from irismq_runtime.cli.console import err
 from irismq_runtime.cli.probes import examine_all, targets_of
+from irismq_runtime.cli.server_identification import Kind, judge, sentence
 from irismq_runtime.errors import NotConnected
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable
 
-    from irismq_runtime.cli.answers import Answer, Finding
     from irismq_runtime.cli.probes import Target
+    from irismq_runtime.cli.server_identification import Answer, Finding
     from irismq_runtime.node import Node
 
 __all__ = ["hopeless", "watching_the_start"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from irismq_runtime.cli.answers import Answer, Kind
-from irismq_runtime.cli.connecting import hopeless
 from irismq_runtime.cli.probes import Target
+from irismq_runtime.cli.server_identification import Answer, Kind
+from irismq_runtime.cli.startup_progress import hopeless
 from irismq_runtime.config import Endpoint
 
 ONE = Target(Kind.NSQD, Endpoint("a", 1))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from actors import message
-from irismq_runtime.cli.talk import _read
+from irismq_runtime.cli.messages import _read
 from irismq_runtime.errors import ConfigError, DecodeError
 from irismq_runtime.wire import Serializer
 

@@ -10,7 +10,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from irismq_runtime.cli.lines import as_frame, as_json, as_raw, as_text, escaped, escaped_json
+from irismq_runtime.cli.message_format import (
+    as_frame,
+    as_json,
+    as_raw,
+    as_text,
+    escaped,
+    escaped_json,
+)
 from irismq_runtime.wire import Envelope, Kind, Serializer, encode_envelope
 
 
