@@ -21,16 +21,16 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from irismq_runtime.mailbox.connection import Connection
+from irismq_runtime.mailbox.context import explain
 from irismq_runtime.mailbox.handshake import Handshake
-from irismq_runtime.mailbox.wiring import explain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from irismq_runtime.endpoints import Endpoint
+    from irismq_runtime.mailbox.context import MailboxContext
     from irismq_runtime.mailbox.handshake import Terms
     from irismq_runtime.mailbox.outbox import Batch, OutgoingMessage
-    from irismq_runtime.mailbox.wiring import Wiring
     from irismq_runtime.protocols.nsq import ErrorFrame, Frame
 
 __all__ = ["Channels"]
@@ -48,15 +48,15 @@ _NOT_NOW: Final = "E_AUTH_FAILED"
 class Channels:
     """See the module. One per broker; loop thread only."""
 
-    __slots__ = ("_gate", "_given_back", "_held", "_known", "_tasks", "_wiring", "endpoint", "why")
+    __slots__ = ("_context", "_gate", "_given_back", "_held", "_known", "_tasks", "endpoint", "why")
 
     def __init__(
-        self, wiring: Wiring, endpoint: Endpoint, given_back: Callable[[list[Batch]], None]
+        self, context: MailboxContext, endpoint: Endpoint, given_back: Callable[[list[Batch]], None]
     ) -> None:
         self.endpoint = endpoint
         #: Why the last channel could not be made; empty when it was.
         self.why = ""
-        self._wiring = wiring
+        self._context = context
         self._given_back = given_back
         self._known: set[tuple[str, str]] = set()
         self._held: dict[tuple[str, str], list[Batch]] = {}
@@ -106,11 +106,11 @@ class Channels:
 
     async def _make(self, name: tuple[str, str]) -> None:
         """Make the channel, however often it takes, and let go what waited for it."""
-        machine = self._wiring.reconnect()
+        machine = self._context.reconnect()
         machine.start()
         while True:
             async with self._gate:
-                attempt = _Attempt(self._wiring, self.endpoint, name)
+                attempt = _Attempt(self._context, self.endpoint, name)
                 await attempt.run()
             if attempt.made or attempt.refusal is not None:
                 break
@@ -127,7 +127,7 @@ class Channels:
 
     async def _pause(self, seconds: float) -> None:
         over = asyncio.Event()
-        timer = self._wiring.clock.call_later(seconds, over.set)
+        timer = self._context.clock.call_later(seconds, over.set)
         try:
             await over.wait()
         finally:
@@ -136,7 +136,7 @@ class Channels:
     def _refused(self, name: tuple[str, str], refusal: ErrorFrame) -> None:
         if _FULL in refusal.text:
             return
-        self._wiring.log.write(
+        self._context.log.write(
             logging.WARNING,
             f"channel {self.endpoint}",
             "nsqd %s does not let us make the channel %s of %s (%s %s): what is stored there "
@@ -152,18 +152,18 @@ class Channels:
 class _Attempt:
     """One connection that subscribes and ends (a `ConnectionOwner`)."""
 
-    __slots__ = ("_connection", "_over", "_task", "_wiring", "made", "reason")
+    __slots__ = ("_connection", "_context", "_over", "_task", "made", "reason")
 
-    def __init__(self, wiring: Wiring, endpoint: Endpoint, name: tuple[str, str]) -> None:
+    def __init__(self, context: MailboxContext, endpoint: Endpoint, name: tuple[str, str]) -> None:
         self.made = False
         self.reason = ""
-        self._wiring = wiring
+        self._context = context
         self._over = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         # Asked for what the broker has granted to the publishing connection.
-        wishes = dataclasses.replace(wiring.wishes(endpoint, None), subscribe=name)
+        wishes = dataclasses.replace(context.wishes(endpoint, None), subscribe=name)
         self._connection = Connection(
-            self, endpoint, Handshake(wishes), clock=wiring.clock, silence=float("inf")
+            self, endpoint, Handshake(wishes), clock=context.clock, silence=float("inf")
         )
 
     @property
@@ -177,9 +177,9 @@ class _Attempt:
 
     async def run(self) -> None:
         """Connect, subscribe, end. Returns when the connection has ended."""
-        connection, wiring = self._connection, self._wiring
-        patience = wiring.config.connect_timeout
-        timer = wiring.clock.call_later(patience, connection.drop, "no answer to a subscription")
+        connection, context = self._connection, self._context
+        patience = context.config.connect_timeout
+        timer = context.clock.call_later(patience, connection.drop, "no answer to a subscription")
         dialling = asyncio.ensure_future(self._dial())
         try:
             await self._over.wait()
@@ -190,10 +190,10 @@ class _Attempt:
             connection.drop("the channel is made")
 
     async def _dial(self) -> None:
-        connection, wiring = self._connection, self._wiring
+        connection, context = self._connection, self._context
         try:
-            async with wiring.dials:
-                await wiring.network.connect(lambda: connection, connection.endpoint)
+            async with context.dials:
+                await context.network.connect(lambda: connection, connection.endpoint)
         except OSError as error:
             connection.drop(explain(error))
 
@@ -214,4 +214,4 @@ class _Attempt:
 
     def start_tls(self, connection: Connection, transport: asyncio.Transport) -> None:
         """Upgrade in a task of its own."""
-        self._task = asyncio.create_task(self._wiring.upgrade(connection, transport))
+        self._task = asyncio.create_task(self._context.upgrade(connection, transport))

@@ -13,20 +13,20 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from irismq_runtime.mailbox.consumer_connection import ConsumerConnection
+from irismq_runtime.mailbox.in_flight import InFlightMessage, State
 from irismq_runtime.mailbox.lookup import Discovery
 from irismq_runtime.mailbox.patience import Patience
 from irismq_runtime.mailbox.rdy import RdyControl
-from irismq_runtime.mailbox.stored import State, Stored
 from irismq_runtime.ports import WELL, TransportHealth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from irismq_runtime.endpoints import Endpoint
+    from irismq_runtime.mailbox.context import MailboxContext
     from irismq_runtime.mailbox.limits import BrokerLimits
     from irismq_runtime.mailbox.receipts import PublishReceipt
-    from irismq_runtime.mailbox.settlement import RequeueDelays
-    from irismq_runtime.mailbox.wiring import Wiring
+    from irismq_runtime.mailbox.requeue_delays import RequeueDelays
     from irismq_runtime.ports import StoredMessage
 
 __all__ = ["Consumer", "Store"]
@@ -49,7 +49,7 @@ class Consumer:
 
     def __init__(
         self,
-        wiring: Wiring,
+        context: MailboxContext,
         topic: str,
         channel: str,
         on_message: Callable[[StoredMessage], None],
@@ -66,7 +66,7 @@ class Consumer:
         self.in_flight = 0
         self.stopping = False
         self._discovery: Discovery | None = None
-        self._wiring = wiring
+        self._context = context
         self._store = store
         self._delays = delays
         self._limits = limits
@@ -75,14 +75,14 @@ class Consumer:
         # Lanes of nsqds that are not consumed from any more, until they are closed.
         self._departing: list[ConsumerConnection] = []
         self._leaving: set[asyncio.Task[None]] = set()
-        self._rdy = RdyControl(wiring, topic, window, self._connections.values)
+        self._rdy = RdyControl(context, topic, window, self._connections.values)
         self._stuck = False
         self._dirty: list[ConsumerConnection] = []
-        self._progress_at = wiring.clock.monotonic()
+        self._progress_at = context.clock.monotonic()
         #: When a broker was last asked for messages, or there was a reason not to.
         self._asked_at = self._progress_at
         self._idle: asyncio.Event = asyncio.Event()
-        self._first = Patience(wiring.clock)
+        self._first = Patience(context.clock)
         self._stopped: asyncio.Future[None] | None = None
 
     # Connections -----------------------------------------------------------
@@ -92,7 +92,7 @@ class Consumer:
         self.connect(always)
         if lookupds:
             self._discovery = Discovery(
-                self._wiring,
+                self._context,
                 lookupds,
                 self.topic,
                 connected=self._connected,
@@ -102,7 +102,7 @@ class Consumer:
 
     async def established(self) -> None:
         """See `ports.Consumption.established`."""
-        await self._first.over(self._awaits, self._wiring.config.start_timeout)
+        await self._first.over(self._awaits, self._context.config.start_timeout)
 
     def _awaits(self) -> bool:
         """Whether a directory or a broker has yet to answer for the first time."""
@@ -126,7 +126,7 @@ class Consumer:
             self._leave(self._connections.pop(endpoint))
         for endpoint in sorted(wanted - self._connections.keys()):
             connection = ConsumerConnection(
-                self._wiring,
+                self._context,
                 endpoint,
                 self,
                 limits=self._limits,
@@ -146,7 +146,7 @@ class Consumer:
 
     def connection_up(self, connection: ConsumerConnection, max_rdy: int) -> None:
         """Messages can be asked for from this nsqd, at most `max_rdy` at a time."""
-        now = self._wiring.clock.monotonic()
+        now = self._context.clock.monotonic()
         self._progress_at = now
         name = str(connection.managed.endpoint)
         connection.share = self._rdy.distribution.join(name, max_rdy, now)
@@ -181,7 +181,7 @@ class Consumer:
     async def _goodbye(self, connection: ConsumerConnection) -> None:
         """CLS, its answer, and the end of the connection, all within `GOODBYE`."""
         closed = asyncio.Event()
-        timer = self._wiring.clock.call_later(GOODBYE, closed.set)
+        timer = self._context.clock.call_later(GOODBYE, closed.set)
         connection.say_goodbye(closed.set)
         await closed.wait()
         timer.cancel()
@@ -198,7 +198,7 @@ class Consumer:
     def resume(self) -> None:
         """See `ports.Consumption.resume`."""
         self._rdy.paused = False
-        self._progress_at = self._wiring.clock.monotonic()
+        self._progress_at = self._context.clock.monotonic()
         self.plan_soon()
 
     def set_window(self, size: int) -> None:
@@ -222,7 +222,7 @@ class Consumer:
 
     def claim(self, message: StoredMessage) -> bool:
         """See `ports.Consumption.claim`."""
-        return isinstance(message, Stored) and message.claim()
+        return isinstance(message, InFlightMessage) and message.claim()
 
     async def stop(self, drain: float) -> None:
         """See `ports.Consumption.stop`."""
@@ -247,7 +247,7 @@ class Consumer:
                 connection.tell_ready(0)
         self.give_back()
         if self.in_flight:
-            timer = self._wiring.clock.call_later(drain, self._idle.set)
+            timer = self._context.clock.call_later(drain, self._idle.set)
             await self._idle.wait()
             timer.cancel()
         for connection in self._every_connection():
@@ -257,7 +257,7 @@ class Consumer:
 
     # What the connections report -------------------------------------------------
 
-    def finished(self, message: Stored) -> None:
+    def finished(self, message: InFlightMessage) -> None:
         """A message left for good. Called after the bookkeeping of its connection."""
         self.in_flight -= 1
         # Renewed at the latest, so no question to the clock for every message.
@@ -268,14 +268,14 @@ class Consumer:
             rdy.plan_soon()
         self._left_hand(message)
 
-    def given_up(self, message: Stored, *, failure: bool) -> None:
+    def given_up(self, message: InFlightMessage, *, failure: bool) -> None:
         """A message left to come again. Called after the bookkeeping of its connection."""
         self.in_flight -= 1
         if failure:
             self._rdy.failed(message.received_at)
         self._left_hand(message)
 
-    def _left_hand(self, message: Stored) -> None:
+    def _left_hand(self, message: InFlightMessage) -> None:
         if self._rdy.distribution.waiting:
             self._rdy.plan_soon()
         if self._departing:
@@ -283,9 +283,9 @@ class Consumer:
         if self.stopping and self.in_flight == 0:
             self._idle.set()
 
-    def handler_failed(self, message: Stored, error: Exception) -> None:
+    def handler_failed(self, message: InFlightMessage, error: Exception) -> None:
         """`on_message` raised: the message goes back."""
-        self._wiring.log.write(
+        self._context.log.write(
             logging.ERROR,
             f"receiver {self.topic}",
             "the receiver of %s failed; the message is requeued",
@@ -294,7 +294,9 @@ class Consumer:
         )
         message.requeue()
 
-    def move(self, message: Stored, topic: str, record: bytes, delay: float, channel: str) -> None:
+    def move(
+        self, message: InFlightMessage, topic: str, record: bytes, delay: float, channel: str
+    ) -> None:
         """Store `record` elsewhere, for `channel`, then call `message.connection.moved`."""
         try:
             receipt = self._store(topic, record, delay, channel)
@@ -311,10 +313,10 @@ class Consumer:
 
         receipt.add_done_callback(done)
 
-    def _not_moved(self, message: Stored, topic: str, error: BaseException) -> None:
+    def _not_moved(self, message: InFlightMessage, topic: str, error: BaseException) -> None:
         if topic == self.topic:  # deferred: no handler has begun
-            message.connection.spare(message)
-        self._wiring.log.write(
+            message.connection.discount(message)
+        self._context.log.write(
             logging.ERROR,
             "store",
             "a message of %s could not be stored in %s and is requeued: %s",
@@ -338,18 +340,18 @@ class Consumer:
         for connection in dirty:
             connection.flush()
 
-    def pulse(self, now: float) -> None:
+    def tick(self, now: float) -> None:
         """The mailbox's beat: leases and silence."""
         for connection in self._every_connection():
-            connection.pulse(now)
+            connection.tick(now)
         if self._asks(now):
             self._asked_at = now
         else:
             self._rdy.plan_soon()
         stuck = self._why_stuck(now)
         if stuck and not self._stuck:
-            self._wiring.log.write(logging.ERROR, "stuck", "%s is stuck: %s", self.topic, stuck)
-            self._wiring.events.emit(
+            self._context.log.write(logging.ERROR, "stuck", "%s is stuck: %s", self.topic, stuck)
+            self._context.events.emit(
                 "consumer.stuck", topic=self.topic, channel=self.channel, reason=stuck
             )
         self._stuck = bool(stuck)
@@ -364,7 +366,7 @@ class Consumer:
         """See `ports.Consumption.health`."""
         if reason := self._why_not():
             return TransportHealth(ok=False, reason=f"{self.topic}: {reason}")
-        if slow := self._rdy.why_slow(self._wiring.clock.monotonic()):
+        if slow := self._rdy.why_slow(self._context.clock.monotonic()):
             return TransportHealth(ok=False, reason=f"{self.topic}: {slow}", advisory=True)
         return WELL
 
@@ -380,7 +382,7 @@ class Consumer:
         )
         if len(down) == len(self._connections):
             return unreached
-        now = self._wiring.clock.monotonic()
+        now = self._context.clock.monotonic()
         return self._rdy.why_paused() or self._why_starved(now) or self._why_stuck(now) or unreached
 
     def _asks(self, now: float) -> bool:
@@ -410,6 +412,6 @@ class Consumer:
             for message in connection.held()
         ]
         stuck = now - max(self._progress_at, min(held, default=now))
-        if stuck <= self._wiring.config.stuck_after:
+        if stuck <= self._context.config.stuck_after:
             return ""
         return f"{self.in_flight} messages are held, none was finished for {stuck:.0f} s"

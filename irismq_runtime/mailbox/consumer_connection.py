@@ -8,7 +8,7 @@ A redelivery (attempts above 1) is looked up before it is handed on:
 - held now by this connection: our lease ran out unnoticed; the holder takes it over;
 - its handler runs, lease lost: the handler takes the new lease over, no second run begins;
 - finished here, but the FIN may not have arrived: it is finished again, unseen;
-- else it is new, and deliveries that began no handler are no attempts (`unstarted`).
+- else it is new, and deliveries that began no handler are no attempts (`attempts`).
 The name of a message is the broker's id with the broker's time stamp, because
 ids repeat after a broker has lost its data.
 """
@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 
 from irismq_runtime.mailbox.adaptive_rdy import HELD, AdaptiveRdy
 from irismq_runtime.mailbox.dedupe import Recent
+from irismq_runtime.mailbox.in_flight import InFlightMessage, State
 from irismq_runtime.mailbox.lease import Leases
 from irismq_runtime.mailbox.managed_connection import ManagedConnection
-from irismq_runtime.mailbox.settlement import milliseconds
-from irismq_runtime.mailbox.stored import State, Stored
+from irismq_runtime.mailbox.requeue_delays import milliseconds
 from irismq_runtime.protocols.nsq import (
     CLOSE_WAIT,
     ErrorFrame,
@@ -42,12 +42,12 @@ if TYPE_CHECKING:
 
     from actors.clock import TimerHandle
     from irismq_runtime.endpoints import Endpoint
+    from irismq_runtime.mailbox.attempts import Name
     from irismq_runtime.mailbox.consumer import Consumer
+    from irismq_runtime.mailbox.context import MailboxContext
     from irismq_runtime.mailbox.handshake import Terms
     from irismq_runtime.mailbox.limits import BrokerLimits
     from irismq_runtime.mailbox.rdy_distribution import Share
-    from irismq_runtime.mailbox.unstarted import Name
-    from irismq_runtime.mailbox.wiring import Wiring
     from irismq_runtime.protocols.nsq import Frame
 
 __all__ = ["ConsumerConnection"]
@@ -65,13 +65,13 @@ class ConsumerConnection:
         "_adaptive_rdy",
         "_closed",
         "_consumer",
+        "_context",
         "_finished",
         "_held_timer",
         "_limits",
         "_out",
         "_overheld",
         "_requeue_after",
-        "_wiring",
         "leases",
         "lost",
         "managed",
@@ -81,7 +81,7 @@ class ConsumerConnection:
 
     def __init__(
         self,
-        wiring: Wiring,
+        context: MailboxContext,
         endpoint: Endpoint,
         consumer: Consumer,
         *,
@@ -89,12 +89,14 @@ class ConsumerConnection:
         requeue_after: Callable[[int], float],
     ) -> None:
         self.topic = consumer.topic
-        self.managed = ManagedConnection(wiring, endpoint, self, (consumer.topic, consumer.channel))
-        self.leases: Leases[Stored] = Leases(1.0, 1.0)
+        self.managed = ManagedConnection(
+            context, endpoint, self, (consumer.topic, consumer.channel)
+        )
+        self.leases: Leases[InFlightMessage] = Leases(1.0, 1.0)
         #: Handlers run for these; the lease is gone.
-        self.lost: dict[bytes, Stored] = {}
+        self.lost: dict[bytes, InFlightMessage] = {}
         self.share: Share | None = None
-        self._wiring = wiring
+        self._context = context
         self._consumer = consumer
         self._limits = limits
         self._requeue_after = requeue_after
@@ -117,23 +119,23 @@ class ConsumerConnection:
         """Start with an empty table; what was held before was lost with its connection."""
         self.leases = Leases(terms.msg_timeout, terms.max_msg_timeout)
         self._overheld.clear()
-        self._wiring.quicken(self.leases.period)
+        self._context.quicken(self.leases.period)
         self._consumer.connection_up(self, terms.max_rdy)
-        if self._wiring.config.adaptive_rdy and self.share is not None:
+        if self._context.config.adaptive_rdy and self.share is not None:
             self._adaptive_rdy = AdaptiveRdy(1)
             self.share.wanted = 1
 
     def frames(self, frames: list[Frame]) -> None:
         """Take what came."""
         consumer, share = self._consumer, self.share
-        now = self._wiring.clock.monotonic()
-        received_at = self._wiring.pulse.arrival(now)
+        now = self._context.clock.monotonic()
+        received_at = self._context.stalls.earliest_push(now)
         if share is not None:
             share.last_message = now
             if self._adaptive_rdy is not None:
                 self._adapt(share, now, len(frames))
         held, on_message = self.leases.held, consumer.on_message
-        events = self._wiring.events
+        events = self._context.events
         for frame in frames:
             if type(frame) is not Message:
                 self._other(frame)
@@ -145,7 +147,9 @@ class ConsumerConnection:
                 if self._known(frame, received_at):
                     continue
                 attempts = self._attempt(frame)
-            message = Stored(self, frame.timestamp, attempts, raw_id, frame.body, received_at)
+            message = InFlightMessage(
+                self, frame.timestamp, attempts, raw_id, frame.body, received_at
+            )
             held[raw_id] = message
             consumer.in_flight += 1
             share.in_flight += 1  # type: ignore[union-attr]  # _known took care of None
@@ -166,7 +170,7 @@ class ConsumerConnection:
             share.wanted = adaptive.value
             self._consumer.plan_soon()
         elif in_flight >= share.ready and self._held_timer is None:
-            self._held_timer = self._wiring.clock.call_later(HELD, self._still_held)
+            self._held_timer = self._context.clock.call_later(HELD, self._still_held)
 
     def _still_held(self) -> None:
         self._held_timer = None
@@ -176,7 +180,7 @@ class ConsumerConnection:
         if adaptive.held(share.ready):
             share.wanted = adaptive.value
             self._consumer.plan_soon()
-            self._held_timer = self._wiring.clock.call_later(HELD, self._still_held)
+            self._held_timer = self._context.clock.call_later(HELD, self._still_held)
 
     def _stop_adapting(self) -> None:
         if self._held_timer is not None:
@@ -202,21 +206,21 @@ class ConsumerConnection:
             self._send(fin(raw_id))
             return True
         if self._consumer.stopping or self.share is None:
-            self._wiring.unstarted.note(self._name(frame.id, frame.timestamp))
+            self._context.attempts.discount(self._name(frame.id, frame.timestamp))
             self._send(req(frame.id, 0))
             return True
         return False
 
-    def _take_over(self, holder: Stored, frame: Message, received_at: float) -> None:
+    def _take_over(self, holder: InFlightMessage, frame: Message, received_at: float) -> None:
         """Give `holder` the new lease. What it began, or will begin, is one attempt."""
-        self.spare(holder)
+        self.discount(holder)
         holder.take_over(self._attempt(frame), received_at)
         self.leases.renew(frame.id, holder)
 
     def _attempt(self, frame: Message) -> int:
-        """Which attempt this delivery is; see `unstarted`."""
+        """Which attempt this delivery is; see `attempts`."""
         name = self._name(frame.id, frame.timestamp)
-        return self._wiring.unstarted.attempt(name, frame.attempts)
+        return self._context.attempts.attempt(name, frame.attempts)
 
     def _name(self, raw_id: bytes, stamp: int) -> Name:
         return (self.topic, self._consumer.channel, raw_id, stamp)
@@ -229,7 +233,7 @@ class ConsumerConnection:
                 self.managed.drop(f"nsqd refused: {frame.code} {frame.text}")
             else:
                 # The lease had run out at the broker; the message comes again.
-                self._wiring.log.write(
+                self._context.log.write(
                     logging.WARNING,
                     frame.code,
                     "nsqd %s: %s %s (the message was not ours any more)",
@@ -249,12 +253,12 @@ class ConsumerConnection:
             self._closed()
         self._lose(self.leases.clear())
 
-    def _lose(self, messages: list[Stored]) -> None:
+    def _lose(self, messages: list[InFlightMessage]) -> None:
         for message in messages:
             if self.share is not None:
                 self.share.in_flight -= 1
             if message.state is State.HELD:
-                self.spare(message)
+                self.discount(message)
             else:
                 self.lost[message.raw_id] = message  # it runs, or is being moved
             if message.state is not State.SETTLED and not message.lose():
@@ -264,11 +268,11 @@ class ConsumerConnection:
 
     # From the holder of a message ------------------------------------------
 
-    def finish(self, message: Stored, *, lost: bool) -> bool:
+    def finish(self, message: InFlightMessage, *, lost: bool) -> bool:
         """FIN. Also for a lost lease, in case the broker has not noticed."""
         raw_id = message.raw_id
         self._finished.put(raw_id, message.stamp)
-        if self._wiring.events.active:
+        if self._context.events.active:
             self._emit("consumer.finished", message)
         in_time = not lost or raw_id in self._overheld
         share = self.share
@@ -284,7 +288,9 @@ class ConsumerConnection:
         self._consumer.finished(message)
         return not lost
 
-    def requeue(self, message: Stored, delay: float | None, *, penalty: bool, lost: bool) -> bool:
+    def requeue(
+        self, message: InFlightMessage, delay: float | None, *, penalty: bool, lost: bool
+    ) -> bool:
         """REQ, with the policy's delay when None."""
         if delay is None:
             delay = self._requeue_after(message.attempts)
@@ -294,12 +300,19 @@ class ConsumerConnection:
         self._consumer.given_up(message, failure=penalty)
         return not lost
 
-    def spare(self, message: Stored) -> None:
+    def discount(self, message: InFlightMessage) -> None:
         """One delivery of this message began no handler; it costs no attempt."""
-        self._wiring.unstarted.note(self._name(message.raw_id, message.stamp))
+        self._context.attempts.discount(self._name(message.raw_id, message.stamp))
 
     def move(
-        self, message: Stored, topic: str, record: bytes, delay: float, channel: str, *, lost: bool
+        self,
+        message: InFlightMessage,
+        topic: str,
+        record: bytes,
+        delay: float,
+        channel: str,
+        *,
+        lost: bool,
     ) -> None:
         """Keep the lease until the record is stored."""
         if lost:
@@ -311,7 +324,7 @@ class ConsumerConnection:
         """The channel that is consumed."""
         return self._consumer.channel
 
-    def moved(self, message: Stored, error: BaseException | None) -> None:
+    def moved(self, message: InFlightMessage, error: BaseException | None) -> None:
         """The record is stored: finish. It is not: give the message back."""
         lost = message.raw_id in self.lost and self.lost[message.raw_id] is message
         if error is None:
@@ -319,7 +332,7 @@ class ConsumerConnection:
         else:
             self.requeue(message, None, penalty=False, lost=lost)
 
-    def _release(self, message: Stored, *, lost: bool) -> None:
+    def _release(self, message: InFlightMessage, *, lost: bool) -> None:
         if lost:
             self.lost.pop(message.raw_id, None)
             self._overheld.discard(message.raw_id)
@@ -328,7 +341,7 @@ class ConsumerConnection:
         if self.share is not None:
             self.share.in_flight -= 1
 
-    def held(self) -> list[Stored]:
+    def held(self) -> list[InFlightMessage]:
         """Every message that somebody here still holds."""
         return [*self.leases.all(), *self.lost.values()]
 
@@ -338,9 +351,9 @@ class ConsumerConnection:
         """RDY."""
         self._send(rdy(count))
 
-    def pulse(self, now: float) -> None:
+    def tick(self, now: float) -> None:
         """Touch what is due, notice what is lost."""
-        self.managed.pulse(now)
+        self.managed.tick(now)
         if not self.managed.ready:
             return
         share, adaptive = self.share, self._adaptive_rdy
@@ -352,7 +365,7 @@ class ConsumerConnection:
         for raw_id in ids:
             self._send(touch(raw_id))
         if lost:
-            self._wiring.log.write(
+            self._context.log.write(
                 logging.WARNING,
                 f"lease {self.topic}",
                 "%d messages of %s were held longer than nsqd %s allows and may run elsewhere",
@@ -377,7 +390,7 @@ class ConsumerConnection:
         out = self._out
         if out:
             if self._adaptive_rdy is not None:
-                self._adaptive_rdy.freed_at = self._wiring.clock.monotonic()
+                self._adaptive_rdy.freed_at = self._context.clock.monotonic()
             self.managed.write(b"".join(out))
             out.clear()
 
@@ -386,8 +399,8 @@ class ConsumerConnection:
             self._consumer.flush_soon(self)
         self._out.append(command)
 
-    def _emit(self, name: str, message: Stored) -> None:
-        self._wiring.events.emit(
+    def _emit(self, name: str, message: InFlightMessage) -> None:
+        self._context.events.emit(
             name,
             id="",
             message=message.id,

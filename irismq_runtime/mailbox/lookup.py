@@ -18,13 +18,13 @@ from urllib.parse import quote
 
 from actors.delays import exponential_delay
 from irismq_runtime.endpoints import Endpoint
-from irismq_runtime.mailbox.wiring import explain
+from irismq_runtime.mailbox.context import explain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from actors.clock import TimerHandle
-    from irismq_runtime.mailbox.wiring import Wiring
+    from irismq_runtime.mailbox.context import MailboxContext
 
 __all__ = ["Discovery", "LookupFault", "Producers", "choose", "producers_untrusted"]
 
@@ -122,7 +122,7 @@ class Discovery:
 
     def __init__(
         self,
-        wiring: Wiring,
+        context: MailboxContext,
         lookupds: Sequence[Endpoint],
         topic: str,
         *,
@@ -133,7 +133,7 @@ class Discovery:
         self.fault = ""
         #: Whether the first round is over.
         self.asked = False
-        self._wiring = wiring
+        self._context = context
         self._lookupds = lookupds
         self._path = f"/lookup?topic={quote(topic, safe='')}"
         self._connected = connected
@@ -166,15 +166,15 @@ class Discovery:
         self._failures = self._failures + 1 if faults else 0
         self._known = choose(named, self._known, self._connected(), complete=not faults)
         if faults:
-            self._wiring.log.write(logging.WARNING, "lookup", "discovery: %s", self.fault)
-        self._timer = self._wiring.clock.call_later(self._pause(empty=not named), self._ask)
+            self._context.log.write(logging.WARNING, "lookup", "discovery: %s", self.fault)
+        self._timer = self._context.clock.call_later(self._pause(empty=not named), self._ask)
         self.asked = True
         self._on_found(set(self._known))
 
     async def _one(self, lookupd: Endpoint) -> Producers:
         try:
-            status, body = await self._wiring.network.get(
-                lookupd, self._path, self._wiring.config.lookup_timeout
+            status, body = await self._context.network.get(
+                lookupd, self._path, self._context.config.lookup_timeout
             )
             found, fault = producers_untrusted(status, body)
         except LookupFault as error:
@@ -185,7 +185,7 @@ class Discovery:
 
     def _pause(self, *, empty: bool) -> float:
         """Seconds to the next round: soon after a failure, or while nobody has the topic."""
-        config, chance = self._wiring.config, self._wiring.rng.random()
+        config, chance = self._context.config, self._context.rng.random()
         spread = (1.0, 1.0 + config.lookup_jitter)
         interval = config.lookup_interval
         if self._failures:

@@ -13,17 +13,17 @@ import logging
 from typing import TYPE_CHECKING, Final, Protocol
 
 from irismq_runtime.mailbox.connection import Connection
+from irismq_runtime.mailbox.context import explain
 from irismq_runtime.mailbox.handshake import FOR_TLS, Handshake
 from irismq_runtime.mailbox.reconnect import DialState
-from irismq_runtime.mailbox.wiring import explain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actors.clock import TimerHandle
     from irismq_runtime.endpoints import Endpoint
+    from irismq_runtime.mailbox.context import MailboxContext
     from irismq_runtime.mailbox.handshake import Terms
-    from irismq_runtime.mailbox.wiring import Wiring
     from irismq_runtime.protocols.nsq import Frame
 
 __all__ = ["ConnectionRole", "ManagedConnection"]
@@ -52,7 +52,7 @@ class ManagedConnection:
 
     def __init__(
         self,
-        wiring: Wiring,
+        context: MailboxContext,
         endpoint: Endpoint,
         role: ConnectionRole,
         subscribe: tuple[str, str] | None = None,
@@ -71,10 +71,10 @@ class ManagedConnection:
         self.awaited = True
         #: Called when a dial has come to its end.
         self.on_dialled: Callable[[], None] = _nothing
-        self._wiring = wiring
+        self._context = context
         self._role = role
         self._subscribe = subscribe
-        self._machine = wiring.reconnect()
+        self._machine = context.reconnect()
         self._timer: TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._dialled: Connection | None = None
@@ -113,7 +113,7 @@ class ManagedConnection:
         if self.connection is not None:
             self.connection.drop(reason)
 
-    def pulse(self, now: float) -> None:
+    def tick(self, now: float) -> None:
         """Look whether the broker has gone silent."""
         if self.connection is not None and self.connection.too_silent(now):
             self.connection.drop("no heartbeat from the broker")
@@ -129,7 +129,7 @@ class ManagedConnection:
         connection = self.connection or self._dialled
         if connection is None:
             return
-        timer = self._wiring.clock.call_later(timeout, connection.drop, "not closed in time")
+        timer = self._context.clock.call_later(timeout, connection.drop, "not closed in time")
         connection.close()
         try:
             await self._ended.wait()
@@ -144,12 +144,12 @@ class ManagedConnection:
         if self.state is not DialState.DIALING:
             connection.drop("closed by us")
             return
-        if self._wiring.lease_learned(self.endpoint, terms) and self._subscribe is not None:
+        if self._context.lease_learned(self.endpoint, terms) and self._subscribe is not None:
             self._again = True
             connection.drop("asking again for a lease that the broker grants")
             return
         self._cancel_timer()
-        self._machine.ready(self._wiring.clock.monotonic())
+        self._machine.ready(self._context.clock.monotonic())
         self.connection = connection
         self.reason = self._refusal
         self.connects += 1
@@ -168,7 +168,7 @@ class ManagedConnection:
         self.connection = self._dialled = None
         self._ended.set()
         refused = connection.handshake.refused_wish
-        if refused and self._wiring.concede(self.endpoint, refused, self._subscribe):
+        if refused and self._context.concede(self.endpoint, refused, self._subscribe):
             self._again = True
         self.remedy = connection.handshake.remedy
         if self.state is DialState.CLOSED:
@@ -177,7 +177,7 @@ class ManagedConnection:
             return
         self.reason = reason
         if was_ready:
-            delay = self._machine.lost(self._wiring.clock.monotonic())
+            delay = self._machine.lost(self._context.clock.monotonic())
         elif self.state is DialState.DIALING:
             delay = self._machine.failed()
         else:
@@ -193,32 +193,32 @@ class ManagedConnection:
 
     def start_tls(self, connection: Connection, transport: asyncio.Transport) -> None:
         """Upgrade in a task of its own."""
-        self._task = asyncio.create_task(self._wiring.upgrade(connection, transport))
+        self._task = asyncio.create_task(self._context.upgrade(connection, transport))
 
     # Dialling --------------------------------------------------------------
 
     def _dial(self) -> None:
-        wiring = self._wiring
-        handshake = Handshake(wiring.wishes(self.endpoint, self._subscribe))
+        context = self._context
+        handshake = Handshake(context.wishes(self.endpoint, self._subscribe))
         connection = Connection(
             self,
             self.endpoint,
             handshake,
-            clock=wiring.clock,
-            silence=2.5 * wiring.heartbeat(self.endpoint, self._subscribe),
+            clock=context.clock,
+            silence=2.5 * context.heartbeat(self.endpoint, self._subscribe),
         )
         self._ended.clear()
         self._dialled = connection
-        timeout = wiring.config.connect_timeout
+        timeout = context.config.connect_timeout
         self._cancel_timer()
-        self._timer = wiring.clock.call_later(timeout, self._too_slow, connection)
+        self._timer = context.clock.call_later(timeout, self._too_slow, connection)
         self._task = asyncio.create_task(self._connect(connection))
 
     async def _connect(self, connection: Connection) -> None:
-        wiring = self._wiring
+        context = self._context
         try:
-            async with wiring.dials:
-                await wiring.network.connect(lambda: connection, self.endpoint)
+            async with context.dials:
+                await context.network.connect(lambda: connection, self.endpoint)
             if self.state is DialState.DIALING and self.reason == _NOT_YET:
                 # Said of a first attempt alone: what an earlier one was told says more.
                 self.reason = "something listens there, but has not answered as nsqd does"
@@ -230,7 +230,7 @@ class ManagedConnection:
 
     def _too_slow(self, connection: Connection) -> None:
         self._timer = None
-        seconds = self._wiring.config.connect_timeout
+        seconds = self._context.config.connect_timeout
         connection.drop(
             f"no complete handshake within {seconds:g} s: what listens there is slow, "
             "or is not nsqd's TCP port (4150)"
@@ -240,14 +240,14 @@ class ManagedConnection:
 
     def _wait(self, delay: float) -> None:
         self._cancel_timer()
-        self._timer = self._wiring.clock.call_later(delay, self._due)
+        self._timer = self._context.clock.call_later(delay, self._due)
 
     def _due(self) -> None:
         """Dial, or wait for a place among all who dial."""
         self._timer = None
-        wait = self._wiring.budget.take(self._wiring.clock.monotonic())
+        wait = self._context.budget.take(self._context.clock.monotonic())
         if wait > 0:
-            self._timer = self._wiring.clock.call_later(wait, self._redial)
+            self._timer = self._context.clock.call_later(wait, self._redial)
         else:
             self._redial()
 
@@ -264,7 +264,7 @@ class ManagedConnection:
     def _complain(self, was_ready: bool, reason: str) -> None:
         what = "lost" if was_ready else "not made"
         text = "connection to nsqd %s %s: %s; dialling again"
-        self._wiring.log.write(
+        self._context.log.write(
             logging.WARNING, f"{what} {self.endpoint}", text, self.endpoint, what, reason
         )
 

@@ -15,9 +15,9 @@ from irismq_runtime.mailbox.outbox import FRAMING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from irismq_runtime.mailbox.context import MailboxContext
     from irismq_runtime.mailbox.pace import Speed
     from irismq_runtime.mailbox.publisher_connection import PublisherConnection
-    from irismq_runtime.mailbox.wiring import Wiring
 
 __all__ = ["OverloadGuard"]
 
@@ -25,12 +25,12 @@ __all__ = ["OverloadGuard"]
 class OverloadGuard:
     """See the module. Loop thread only."""
 
-    __slots__ = ("_admission", "_brokers", "_wiring")
+    __slots__ = ("_admission", "_brokers", "_context")
 
-    def __init__(self, wiring: Wiring, brokers: Sequence[PublisherConnection]) -> None:
-        self._wiring = wiring
+    def __init__(self, context: MailboxContext, brokers: Sequence[PublisherConnection]) -> None:
+        self._context = context
         self._brokers = brokers
-        self._admission = Admission(wiring.config.publish_timeout)
+        self._admission = Admission(context.config.publish_timeout)
 
     @property
     def pressed(self) -> bool:
@@ -42,7 +42,7 @@ class OverloadGuard:
 
         `waiting`: messages and bytes that are accepted and not settled.
         """
-        now = self._wiring.clock.monotonic()
+        now = self._context.clock.monotonic()
         speed = self._speed(now)
         if speed is None:
             return
@@ -51,12 +51,12 @@ class OverloadGuard:
         ahead = (messages, waiting[1] + FRAMING * messages)
         more = (count, total + FRAMING * count)
         if refusal := self._admission.refusal(speed, ahead, more, timeout, now):
-            self._wiring.log.write(logging.WARNING, "too slow", "refused to publish: %s", refusal)
+            self._context.log.write(logging.WARNING, "too slow", "refused to publish: %s", refusal)
             raise refusal
 
     def look(self, *, pressed: bool) -> float:
         """Note whether something waits for a broker; returns how many bytes need no `check`."""
-        now = self._wiring.clock.monotonic()
+        now = self._context.clock.monotonic()
         if self._admission.look(now, pressed=pressed):
             for broker in self._brokers:
                 broker.pace.forget(now)

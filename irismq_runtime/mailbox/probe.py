@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 from actors.clock import LoopClock
 from actors.events import Events
 from irismq_runtime.mailbox.connection import Connection
+from irismq_runtime.mailbox.context import AsyncioNetwork, MailboxContext
 from irismq_runtime.mailbox.handshake import Handshake
 from irismq_runtime.mailbox.limits import limit_in
-from irismq_runtime.mailbox.wiring import AsyncioNetwork, Wiring
 from irismq_runtime.protocols.nsq import ErrorFrame
 
 if TYPE_CHECKING:
@@ -41,12 +41,12 @@ _DELAY_QUESTION = b"DPUB irismq.limit-probe 999999999999999\n"
 class _Question:
     """One question on one connection (a `ConnectionOwner`)."""
 
-    def __init__(self, wiring: Wiring, question: bytes) -> None:
+    def __init__(self, context: MailboxContext, question: bytes) -> None:
         self.answer = ""
         #: Why the connection ended before it could be asked.
         self.reason = ""
         self.over = asyncio.Event()
-        self._wiring = wiring
+        self._context = context
         self._question = question
         self._task: asyncio.Task[None] | None = None
 
@@ -67,10 +67,10 @@ class _Question:
 
     def start_tls(self, connection: Connection, transport: asyncio.Transport) -> None:
         """Upgrade in a task of its own."""
-        self._task = asyncio.create_task(self._wiring.upgrade(connection, transport))
+        self._task = asyncio.create_task(self._context.upgrade(connection, transport))
 
 
-async def probe_limits(wiring: Wiring, endpoint: Endpoint, limits: BrokerLimits) -> str:
+async def probe_limits(context: MailboxContext, endpoint: Endpoint, limits: BrokerLimits) -> str:
     """Learn the limits of one broker; gives up quietly when it does not answer.
 
     Returns why it takes nothing from us, where it says so: one that requires TLS takes
@@ -79,7 +79,7 @@ async def probe_limits(wiring: Wiring, endpoint: Endpoint, limits: BrokerLimits)
     questions = zip((_BODY_QUESTION, _DELAY_QUESTION), limits.unknown(str(endpoint)), strict=True)
     for question, unknown in questions:
         if unknown:
-            answer = await _ask(wiring, endpoint, question)
+            answer = await _ask(context, endpoint, question)
             if "TLS required" in answer:
                 return answer
             body, delay = limit_in(answer)
@@ -93,37 +93,37 @@ async def why_refused(config: MailboxConfig, endpoint: Endpoint) -> str:
     It is greeted as a node does it, with TLS and AUTH, and asked for something that it
     must refuse, so nothing is made. `config.connect_timeout` bounds it, in seconds.
     """
-    wiring = Wiring(
+    context = MailboxContext(
         config, clock=LoopClock(), rng=random.Random(), events=Events(), network=AsyncioNetwork()
     )
     try:
-        owner = await _asked(wiring, endpoint, _STATE_QUESTION)
+        owner = await _asked(context, endpoint, _STATE_QUESTION)
     except OSError as error:
         return error.strerror or str(error)
     finally:
-        wiring.log.close()
+        context.log.close()
     if "CLS" in owner.answer and "TLS required" not in owner.answer:
         return ""
     return owner.answer or owner.reason or "it does not answer"
 
 
-async def _ask(wiring: Wiring, endpoint: Endpoint, question: bytes) -> str:
+async def _ask(context: MailboxContext, endpoint: Endpoint, question: bytes) -> str:
     """The broker's refusal of `question`; empty when it gave none."""
     try:
-        return (await _asked(wiring, endpoint, question)).answer
+        return (await _asked(context, endpoint, question)).answer
     except OSError:
         return ""
 
 
-async def _asked(wiring: Wiring, endpoint: Endpoint, question: bytes) -> _Question:
+async def _asked(context: MailboxContext, endpoint: Endpoint, question: bytes) -> _Question:
     """Ask, and wait for the end of the connection. Raises `OSError` when there is none."""
-    owner = _Question(wiring, question)
-    handshake = Handshake(wiring.wishes(endpoint, None))
-    connection = Connection(owner, endpoint, handshake, clock=wiring.clock, silence=float("inf"))
-    patience = wiring.config.connect_timeout
-    timer = wiring.clock.call_later(patience, connection.drop, "no answer to a question")
+    owner = _Question(context, question)
+    handshake = Handshake(context.wishes(endpoint, None))
+    connection = Connection(owner, endpoint, handshake, clock=context.clock, silence=float("inf"))
+    patience = context.config.connect_timeout
+    timer = context.clock.call_later(patience, connection.drop, "no answer to a question")
     try:
-        await wiring.network.connect(lambda: connection, endpoint)
+        await context.network.connect(lambda: connection, endpoint)
         await owner.over.wait()
     finally:
         timer.cancel()

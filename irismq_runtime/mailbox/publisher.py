@@ -29,7 +29,7 @@ from irismq_runtime.mailbox.outbox import Batch, Outbox, OutgoingMessage
 from irismq_runtime.mailbox.overload import OverloadGuard
 from irismq_runtime.mailbox.probe import probe_limits
 from irismq_runtime.mailbox.publisher_connection import PublisherConnection, why_slow
-from irismq_runtime.mailbox.settlement import milliseconds
+from irismq_runtime.mailbox.requeue_delays import milliseconds
 from irismq_runtime.protocols.nsq import channel_name, topic_name
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
     from irismq_runtime.endpoints import Endpoint
     from irismq_runtime.errors import Outcome
+    from irismq_runtime.mailbox.context import MailboxContext
     from irismq_runtime.mailbox.handshake import Terms
-    from irismq_runtime.mailbox.wiring import Wiring
     from irismq_runtime.protocols.nsq import ErrorFrame
 
 __all__ = ["Publisher"]
@@ -51,8 +51,8 @@ _TRY_AGAIN = frozenset({"E_PUB_FAILED", "E_MPUB_FAILED", "E_DPUB_FAILED"})
 class Publisher:
     """See the module. Loop thread only."""
 
-    def __init__(self, wiring: Wiring, endpoints: Sequence[Endpoint]) -> None:
-        config = wiring.config
+    def __init__(self, context: MailboxContext, endpoints: Sequence[Endpoint]) -> None:
+        config = context.config
         self.limits = BrokerLimits(config)
         #: Bytes accepted and not settled.
         self.held = 0
@@ -60,8 +60,8 @@ class Publisher:
         self.count = 0
         self.confirmed_count = 0
         self.failed_count = 0
-        self._wiring = wiring
-        self._now = wiring.clock.monotonic
+        self._context = context
+        self._now = context.clock.monotonic
         self._timeout = config.publish_timeout
         # Bytes that need no closer look: all that may be held, less for a slow broker.
         self._limit: float = config.outbox_bytes
@@ -72,12 +72,12 @@ class Publisher:
             self._outboxes = [self._outbox() for _ in endpoints]
         spread = self._outboxes * len(endpoints) if self._copies == 1 else self._outboxes
         self.brokers = [
-            PublisherConnection(wiring, endpoint, self, outbox)
+            PublisherConnection(context, endpoint, self, outbox)
             for endpoint, outbox in zip(endpoints, spread, strict=False)
         ]
         self._flush_planned = False
-        self._overload = OverloadGuard(wiring, self.brokers)
-        self._expiry = Expiry(wiring.clock, self._outboxes, self.brokers, self._expired)
+        self._overload = OverloadGuard(context, self.brokers)
+        self._expiry = Expiry(context.clock, self._outboxes, self.brokers, self._expired)
         self._idle: asyncio.Event = asyncio.Event()
         self._idle.set()
         self._first_ready: asyncio.Event = asyncio.Event()
@@ -87,7 +87,7 @@ class Publisher:
         self._channel = ""
 
     def _outbox(self) -> Outbox:
-        config = self._wiring.config
+        config = self._context.config
         return Outbox(batch_bytes=config.batch_bytes, batch_count=config.batch_count)
 
     # What users call -------------------------------------------------------
@@ -146,7 +146,7 @@ class Publisher:
         """Dial every broker; True when the first is ready and known, False at the timeout."""
         for broker in self.brokers:
             broker.managed.start()
-        timer = self._wiring.clock.call_later(timeout, self._first_ready.set)
+        timer = self._context.clock.call_later(timeout, self._first_ready.set)
         try:
             await self._first_ready.wait()
         finally:
@@ -158,7 +158,7 @@ class Publisher:
         self._closed = True
         self._flush()
         if not self._idle.is_set():
-            timer = self._wiring.clock.call_later(drain, self._idle.set)
+            timer = self._context.clock.call_later(drain, self._idle.set)
             await self._idle.wait()
             timer.cancel()
         self._expiry.cancel()
@@ -191,7 +191,7 @@ class Publisher:
 
     def _look_closer(self, count: int, total: int, timeout: float) -> None:
         """Raise `OutboxFull`, or `BrokerTooSlow` for what cannot be confirmed in its time."""
-        most = self._wiring.config.outbox_bytes
+        most = self._context.config.outbox_bytes
         if self.held + total > most:
             raise OutboxFull(total, most, self.why_not_ready())
         self._overload.check((self.count, self.held), count, total, timeout)
@@ -216,7 +216,7 @@ class Publisher:
         else:
             for broker in self._choose(message, self._copies):
                 self._assign(message, broker)
-        events = self._wiring.events
+        events = self._context.events
         if events.active:
             events.emit(
                 "outbox.queued", id=message.key, topic=message.topic, size=len(message.body)
@@ -256,7 +256,7 @@ class Publisher:
             self._idle.clear()
         if pressed or self._overload.pressed:
             most = self._overload.look(pressed=pressed)
-            self._limit = min(most, self._wiring.config.outbox_bytes)
+            self._limit = min(most, self._context.config.outbox_bytes)
 
     def _write(self, broker: PublisherConnection, outbox: Outbox, now: float) -> None:
         pace = broker.pace
@@ -270,7 +270,7 @@ class Publisher:
             if self._copies > 1:
                 for message in batch.messages:
                     message.written = True
-            if self._wiring.events.active:
+            if self._context.events.active:
                 self._emit("publisher.written", batch, broker)
         if outbox.late:
             late, outbox.late = outbox.late, []
@@ -298,7 +298,7 @@ class Publisher:
 
     async def _ask_limits(self, broker: PublisherConnection) -> None:
         broker.managed.refuse(
-            await probe_limits(self._wiring, broker.managed.endpoint, self.limits)
+            await probe_limits(self._context, broker.managed.endpoint, self.limits)
         )
         if broker.ready:
             self._first_ready.set()
@@ -314,7 +314,7 @@ class Publisher:
 
     def confirmed(self, broker: PublisherConnection, batch: Batch) -> None:
         """Settle the receipts of `batch`."""
-        if self._wiring.events.active:
+        if self._context.events.active:
             self._emit("publisher.confirmed", batch, broker)
         done = []
         for message in batch.messages:
@@ -333,7 +333,7 @@ class Publisher:
     def refused(self, broker: PublisherConnection, batch: Batch, error: ErrorFrame) -> None:
         """Find out which message is bad, and fail that one alone."""
         text = f"{error.code} {error.text}".rstrip()
-        self._wiring.log.write(
+        self._context.log.write(
             logging.WARNING,
             f"refused {error.code}",
             "nsqd %s refused a publish: %s",
@@ -397,7 +397,7 @@ class Publisher:
         self.count -= 1
         self.held -= len(message.body)
         message.body = b""
-        events = self._wiring.events
+        events = self._context.events
         if events.active:
             events.emit("publisher.failed", id=message.key, topic=message.topic, error=str(error))
         message.settle(error)
@@ -409,4 +409,4 @@ class Publisher:
 
     def _emit(self, name: str, batch: Batch, broker: PublisherConnection) -> None:
         for message in batch.messages:
-            self._wiring.events.emit(name, id=message.key, topic=message.topic, broker=broker.name)
+            self._context.events.emit(name, id=message.key, topic=message.topic, broker=broker.name)

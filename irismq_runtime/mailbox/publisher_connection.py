@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from irismq_runtime.endpoints import Endpoint
+    from irismq_runtime.mailbox.context import MailboxContext
     from irismq_runtime.mailbox.handshake import Terms
     from irismq_runtime.mailbox.outbox import Batch, Outbox
     from irismq_runtime.mailbox.pace import Speed
     from irismq_runtime.mailbox.publisher import Publisher
-    from irismq_runtime.mailbox.wiring import Wiring
     from irismq_runtime.protocols.nsq import Frame
 
 __all__ = ["PublisherConnection", "why_slow"]
@@ -58,19 +58,19 @@ class PublisherConnection:
     )
 
     def __init__(
-        self, wiring: Wiring, endpoint: Endpoint, publisher: Publisher, outbox: Outbox
+        self, context: MailboxContext, endpoint: Endpoint, publisher: Publisher, outbox: Outbox
     ) -> None:
-        self.managed = ManagedConnection(wiring, endpoint, self)
+        self.managed = ManagedConnection(context, endpoint, self)
         #: What waits for this broker (shared, unless messages go to several).
         self.outbox = outbox
         #: The channels that messages are meant for.
-        self.channels = Channels(wiring, endpoint, self._channel_made)
-        self.pace = Pace(wiring.config.pipeline_bytes)
+        self.channels = Channels(context, endpoint, self._channel_made)
+        self.pace = Pace(context.config.pipeline_bytes)
         #: Messages on their way.
         self.in_count = 0
         self._publisher = publisher
-        self._clock = wiring.clock
-        self._limit = wiring.config.pipeline_bytes
+        self._clock = context.clock
+        self._limit = context.config.pipeline_bytes
         self._unconfirmed: deque[Batch] = deque()
         self._in_bytes = 0
         self._barren = True

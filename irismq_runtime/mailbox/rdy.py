@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from actors.clock import TimerHandle
     from irismq_runtime.mailbox.consumer_connection import ConsumerConnection
-    from irismq_runtime.mailbox.wiring import Wiring
+    from irismq_runtime.mailbox.context import MailboxContext
 
 __all__ = ["RdyControl"]
 
@@ -31,19 +31,22 @@ class RdyControl:
 
     def __init__(
         self,
-        wiring: Wiring,
+        context: MailboxContext,
         topic: str,
         window: int,
         connections: Callable[[], Collection[ConsumerConnection]],
     ) -> None:
-        config = wiring.config
+        config = context.config
         self.window = window
         self.paused = False
         self.distribution = RdyDistribution()
         self.backoff = Backoff(
-            wiring.rng, after=config.backoff_after, base=config.backoff_base, cap=config.backoff_max
+            context.rng,
+            after=config.backoff_after,
+            base=config.backoff_base,
+            cap=config.backoff_max,
         )
-        self._wiring = wiring
+        self._context = context
         self._topic = topic
         self._connections = connections
         self._stopped = False
@@ -68,9 +71,9 @@ class RdyControl:
 
     def failed(self, received_at: float) -> None:
         """A message failed, with penalty, that came at `received_at`."""
-        now = self._wiring.clock.monotonic()
+        now = self._context.clock.monotonic()
         if self.backoff.failed(received_at, now):
-            self._wiring.log.write(
+            self._context.log.write(
                 logging.WARNING,
                 "backoff",
                 "%s slows down: failures in a row, step %d, next message in %.2f s",
@@ -103,7 +106,7 @@ class RdyControl:
         self._cancel_timer()
         if self._stopped:
             return
-        now = self._wiring.clock.monotonic()
+        now = self._context.clock.monotonic()
         connections = self._connections()
         limit = self.backoff.limit(0 if self.paused else self.window, now)
         lost = sum(len(connection.lost) for connection in connections)
@@ -116,7 +119,7 @@ class RdyControl:
             pause = self.backoff.until - now
             again = pause if again is None else min(again, pause)
         if again is not None:
-            self._timer = self._wiring.clock.call_later(again, self._plan)
+            self._timer = self._context.clock.call_later(again, self._plan)
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:

@@ -3,7 +3,7 @@
 Order of a life: `start` dials every nsqd for publishing and waits for the first;
 consumers come and go; `close` first stops the consumers (their dead letters may
 still need the publisher), then flushes the outbox, then ends the connections.
-One timer, the pulse, drives leases and silence checks of all of them.
+One timer, the beat, drives leases and silence checks of all of them.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from irismq_runtime.endpoints import (
 from irismq_runtime.errors import ConfigError, DeliveryError, NotConnected
 from irismq_runtime.mailbox.config import MailboxConfig
 from irismq_runtime.mailbox.consumer import Consumer
+from irismq_runtime.mailbox.context import AsyncioNetwork, MailboxContext
 from irismq_runtime.mailbox.publisher import Publisher
 from irismq_runtime.mailbox.receipts import GroupReceipt
-from irismq_runtime.mailbox.settlement import RequeueDelays
-from irismq_runtime.mailbox.wiring import AsyncioNetwork, Wiring
+from irismq_runtime.mailbox.requeue_delays import RequeueDelays
 from irismq_runtime.ports import WELL, TransportHealth
 from irismq_runtime.protocols.nsq import channel_name, topic_name
 
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from actors.clock import Clock, TimerHandle
+    from irismq_runtime.mailbox.context import Network
     from irismq_runtime.mailbox.receipts import PublishReceipt
-    from irismq_runtime.mailbox.wiring import Network
     from irismq_runtime.ports import StoredMessage
 
 __all__ = ["NsqMailbox"]
@@ -75,7 +75,7 @@ class NsqMailbox:
                 "copies",
                 f"{self._config.copies} copies need as many brokers, {len(self._endpoints)} given",
             )
-        self._wiring = Wiring(
+        self._context = MailboxContext(
             self._config,
             clock=clock or LoopClock(),
             rng=rng or random.Random(),
@@ -83,9 +83,9 @@ class NsqMailbox:
             network=network or AsyncioNetwork(),
         )
         self._delays = RequeueDelays(
-            self._wiring.rng, base=self._config.requeue_base, cap=self._config.requeue_max
+            self._context.rng, base=self._config.requeue_base, cap=self._config.requeue_max
         )
-        self._publisher = Publisher(self._wiring, self._endpoints)
+        self._publisher = Publisher(self._context, self._endpoints)
         self._consumers: list[Consumer] = []
         self._beat: TimerHandle | None = None
         self._closed: asyncio.Future[None] | None = None
@@ -97,7 +97,7 @@ class NsqMailbox:
 
         The error says what answered at each address. The mailbox is closed then.
         """
-        self._wiring.on_quicker = self._plan_beat
+        self._context.on_quicker = self._plan_beat
         self._plan_beat()
         if not await self._publisher.start(self._config.start_timeout):
             reason = self._publisher.why_not_ready()
@@ -114,30 +114,30 @@ class NsqMailbox:
             return
         self._closed = asyncio.get_running_loop().create_future()
         try:
-            started = self._wiring.clock.monotonic()
+            started = self._context.clock.monotonic()
             await asyncio.gather(*(consumer.stop(drain) for consumer in list(self._consumers)))
-            left = drain - (self._wiring.clock.monotonic() - started)
+            left = drain - (self._context.clock.monotonic() - started)
             await self._publisher.close(max(left, 0.0))
         finally:
-            self._wiring.on_quicker = lambda: None
+            self._context.on_quicker = lambda: None
             if self._beat is not None:
                 self._beat.cancel()
-            self._wiring.log.close()
+            self._context.log.close()
             self._closed.set_result(None)
 
     def _plan_beat(self) -> None:
         if self._beat is not None:
             self._beat.cancel()
-        pulse = self._wiring.pulse
-        self._beat = self._wiring.clock.call_later(pulse.period, self._on_beat)
+        stalls = self._context.stalls
+        self._beat = self._context.clock.call_later(stalls.period, self._on_beat)
 
     def _on_beat(self) -> None:
-        now = self._wiring.clock.monotonic()
-        if self._wiring.pulse.beat(now):
+        now = self._context.clock.monotonic()
+        if self._context.stalls.beat(now):
             for broker in self._publisher.brokers:
-                broker.managed.pulse(now)
+                broker.managed.tick(now)
         for consumer in self._consumers:
-            consumer.pulse(now)
+            consumer.tick(now)
         self._plan_beat()
 
     # Publishing ------------------------------------------------------------
@@ -220,7 +220,7 @@ class NsqMailbox:
         topic_name(topic)
         channel_name(channel)
         consumer = Consumer(
-            self._wiring,
+            self._context,
             topic,
             channel,
             on_message,

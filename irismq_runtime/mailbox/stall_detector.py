@@ -9,10 +9,10 @@ before the stall, so that an old message is not taken for a fresh one.
 
 from __future__ import annotations
 
-__all__ = ["Pulse"]
+__all__ = ["StallDetector"]
 
 
-class Pulse:
+class StallDetector:
     """Beats, and what they say about arrivals."""
 
     __slots__ = ("_before", "_last", "_stale_until", "period")
@@ -33,7 +33,7 @@ class Pulse:
         self._last = now
         return not late
 
-    def arrival(self, now: float) -> float:
+    def earliest_push(self, now: float) -> float:
         """The earliest time at which the broker may have pushed what is read now."""
         if self._stalled(now):
             return self._last

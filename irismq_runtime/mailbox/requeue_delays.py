@@ -3,7 +3,7 @@
 Delay of attempt n: `base * 2**(n-1)`, at most `cap`, drawn from half to all of
 that. Whatever was asked for is clamped below the broker's own maximum before it
 is written: older nsqd close the connection over one bad REQ, and with it every
-message in flight (case 28). On the wire a delay is whole milliseconds, rounded
+message in flight. On the wire a delay is whole milliseconds, rounded
 up, so that a message never comes before its time.
 """
 

@@ -6,7 +6,7 @@
 A message whose handler has not begun is given up with its lease: it comes again
 as a new delivery, and this one costs no attempt. One whose handler runs is kept
 as LOST: when it comes again to this consumer, no second run begins, the running
-one takes the new lease over and finishes that (case 3).
+one takes the new lease over and finishes that.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from irismq_runtime.mailbox.consumer_connection import ConsumerConnection
 
-__all__ = ["State", "Stored"]
+__all__ = ["InFlightMessage", "State"]
 
 _log = logging.getLogger("irismq.mailbox")
 
@@ -37,7 +37,7 @@ class State(IntEnum):
 _HELD, _CLAIMED, _LOST, _SETTLED = State.HELD, State.CLAIMED, State.LOST, State.SETTLED
 
 
-class Stored:
+class InFlightMessage:
     """Fills `ports.StoredMessage`."""
 
     __slots__ = (
@@ -92,7 +92,7 @@ class Stored:
         if state is _SETTLED:
             return False
         if state is _HELD and not penalty:
-            self.connection.spare(self)
+            self.connection.discount(self)
         self.state = _SETTLED
         return self.connection.requeue(self, delay, penalty=penalty, lost=state is _LOST)
 

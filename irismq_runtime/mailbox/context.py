@@ -1,7 +1,7 @@
 """What every part of one mailbox shares: clock, chance, network, numbers, limits.
 
 Made once by the transport and passed down whole, so that no part reaches for a
-global. The network is an interface of two calls: tests put a fake broker there.
+global. The network is an interface of three calls: tests put a fake broker there.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import logging
 import socket
 from typing import TYPE_CHECKING, Protocol
 
+from irismq_runtime.mailbox.attempts import AttemptCounter
 from irismq_runtime.mailbox.handshake import Wishes
-from irismq_runtime.mailbox.pulse import Pulse
 from irismq_runtime.mailbox.reconnect import DialBudget, Reconnect
-from irismq_runtime.mailbox.unstarted import Unstarted
+from irismq_runtime.mailbox.stall_detector import StallDetector
 from irismq_runtime.observe.logs import RateLimitedLog
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from irismq_runtime.mailbox.connection import Connection
     from irismq_runtime.mailbox.handshake import Terms
 
-__all__ = ["AsyncioNetwork", "Network", "Wiring", "explain"]
+__all__ = ["AsyncioNetwork", "MailboxContext", "Network", "explain"]
 
 _log = logging.getLogger("irismq.mailbox")
 #: Seconds between beats of an nsqd that was asked for none (half its --client-timeout).
@@ -116,7 +116,7 @@ class AsyncioNetwork:
         return int(words[1][:3]), body
 
 
-class Wiring:
+class MailboxContext:
     """See the module. One per mailbox."""
 
     def __init__(
@@ -134,8 +134,8 @@ class Wiring:
         self.events = events
         self.network = network
         self.log = RateLimitedLog("irismq.mailbox", clock)
-        self.pulse = Pulse(clock.monotonic())
-        self.unstarted = Unstarted()
+        self.stalls = StallDetector(clock.monotonic())
+        self.attempts = AttemptCounter()
         self.dials = asyncio.Semaphore(config.concurrent_dials)
         self.budget = DialBudget(config.dials_per_second)
         #: Called when the beats must come more often.
@@ -233,8 +233,8 @@ class Wiring:
 
     def quicken(self, period: float) -> None:
         """Beat at least this often from now on, in seconds."""
-        if period < self.pulse.period:
-            self.pulse.period = period
+        if period < self.stalls.period:
+            self.stalls.period = period
             self.on_quicker()
 
     def lease_learned(self, endpoint: Endpoint, terms: Terms) -> bool:

@@ -13,7 +13,7 @@ given up after a few cuts. What is noted here is taken off the broker's count:
   forgotten costs attempts again.
 
 It knows of this process alone. Looked at for redeliveries only, written to only
-when something left unstarted.
+when something left before its handler began.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ if TYPE_CHECKING:
     #: Topic, channel, id, time stamp.
     Name: TypeAlias = tuple[str, str, bytes, int]
 
-__all__ = ["Unstarted"]
+__all__ = ["AttemptCounter"]
 
 #: 128 full windows of 256; 13 MB (measured) when all of it is used.
 SIZE: Final = 32_768
 
 
-class Unstarted:
-    """The memory of one mailbox, shared by all its consumers."""
+class AttemptCounter:
+    """What one mailbox takes off the broker's counts; all its consumers share it."""
 
     __slots__ = ("_noted",)
 
     def __init__(self, size: int = SIZE) -> None:
         self._noted: Recent[Name] = Recent(size)
 
-    def note(self, name: Name) -> None:
+    def discount(self, name: Name) -> None:
         """One more delivery of this message began no handler."""
         self._noted.put(name, (self._noted.get(name) or 0) + 1)
 

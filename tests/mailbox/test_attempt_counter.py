@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from irismq_runtime.mailbox.unstarted import Unstarted
+from irismq_runtime.mailbox.attempts import AttemptCounter
 
 
 def name(number: int) -> tuple[str, str, bytes, int]:
@@ -18,13 +18,13 @@ ONE = name(1)
 
 @given(st.lists(st.booleans(), max_size=40))
 def test_an_attempt_is_a_delivery_that_began_its_handler(life: list[bool]):
-    memory, begun = Unstarted(), 0
+    memory, begun = AttemptCounter(), 0
     for before, begins in enumerate(life):
         assert memory.attempt(ONE, before + 1) == begun + 1
         if begins:
             begun += 1
         else:
-            memory.note(ONE)
+            memory.discount(ONE)
     assert memory.attempt(ONE, len(life) + 1) == begun + 1
 
 
@@ -33,9 +33,9 @@ def test_after_the_broker_lost_its_count_what_begins_counts_again(
     noted: int, count: int, more: int
 ):
     """Deliveries noted beyond the broker's count must not pay for those that begin later."""
-    memory = Unstarted()
+    memory = AttemptCounter()
     for _ in range(noted):
-        memory.note(ONE)
+        memory.discount(ONE)
     first = memory.attempt(ONE, count)
     assert first == max(1, count - noted)
     for later in range(1, more + 1):
@@ -44,9 +44,9 @@ def test_after_the_broker_lost_its_count_what_begins_counts_again(
 
 @given(st.integers(1, 8), st.lists(st.integers(0, 30), max_size=100))
 def test_the_latest_are_known_and_twice_as_many_at_most(size: int, numbers: list[int]):
-    memory, notes = Unstarted(size), dict.fromkeys(range(31), 0)
+    memory, notes = AttemptCounter(size), dict.fromkeys(range(31), 0)
     for number in numbers:
-        memory.note(name(number))
+        memory.discount(name(number))
         notes[number] += 1
     latest = list(dict.fromkeys(reversed(numbers)))
     known = [n for n in latest if memory.attempt(name(n), 1000) < 1000]
@@ -61,7 +61,7 @@ def test_the_latest_are_known_and_twice_as_many_at_most(size: int, numbers: list
     ids=["topic", "channel", "id", "stamp"],
 )
 def test_another_message_is_another_message(other: tuple[str, str, bytes, int]):
-    memory = Unstarted()
-    memory.note(ONE)
+    memory = AttemptCounter()
+    memory.discount(ONE)
     assert memory.attempt(other, 2) == 2
     assert memory.attempt(ONE, 2) == 1
