@@ -25,8 +25,8 @@ from tests.supervisors.helpers import (
     own_timers,
     rest,
     states,
-    until,
 )
+from tests.support.until import until
 
 
 class Slow(Actor):

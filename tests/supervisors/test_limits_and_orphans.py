@@ -31,8 +31,8 @@ from tests.supervisors.helpers import (
     own_timers,
     rest,
     states,
-    until,
 )
+from tests.support.until import until
 
 
 class Stubborn(Actor):

@@ -31,8 +31,8 @@ from tests.supervisors.helpers import (
     ended,
     rest,
     states,
-    until,
 )
+from tests.support.until import until
 
 
 def abc(script, **options):

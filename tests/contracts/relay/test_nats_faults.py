@@ -37,11 +37,11 @@ from tests.contracts.relay.client import (
     open_tunnel,
     settle_event,
     settle_member,
-    until,
 )
 from tests.support.certificates import make_certificate
 from tests.support.iris_relay import EmbeddedServer
 from tests.support.nats_cluster import HOST, nats_cluster
+from tests.support.until import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
