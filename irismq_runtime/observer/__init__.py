@@ -5,32 +5,32 @@ from __future__ import annotations
 from irismq_runtime.observer.changes import changes
 from irismq_runtime.observer.gatherer import Gatherer
 from irismq_runtime.observer.model import (
-    Broker,
+    BrokerView,
     Crash,
-    Member,
+    MemberView,
     NodeView,
-    Place,
+    PlaceView,
     Point,
     Problem,
-    Service,
+    ServiceView,
     Snapshot,
     to_json,
 )
 from irismq_runtime.observer.problems import places
-from irismq_runtime.observer.watch import Watch
+from irismq_runtime.observer.system_state import SystemState
 
 __all__ = [
-    "Broker",
+    "BrokerView",
     "Crash",
     "Gatherer",
-    "Member",
+    "MemberView",
     "NodeView",
-    "Place",
+    "PlaceView",
     "Point",
     "Problem",
-    "Service",
+    "ServiceView",
     "Snapshot",
-    "Watch",
+    "SystemState",
     "changes",
     "places",
     "to_json",

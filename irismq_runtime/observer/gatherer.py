@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from actors.errors import ActorError, AskTimeout
 from irismq_runtime.errors import RuntimeFault
 from irismq_runtime.observer.reports import broker_stats_untrusted, node_report_untrusted
-from irismq_runtime.observer.watch import Watch
+from irismq_runtime.observer.system_state import SystemState
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
@@ -65,7 +65,7 @@ class Gatherer:
         self._itself = itself
         self._period = period
         self._clock = node.system.clock
-        self._watch = Watch()
+        self._state = SystemState()
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._turning: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
@@ -76,23 +76,23 @@ class Gatherer:
     @property
     def latest(self) -> Snapshot:
         """The latest snapshot; its version is 0 before the first."""
-        return self._watch.latest
+        return self._state.latest
 
     @property
     def history(self) -> tuple[Point, ...]:
         """The points of the last ten minutes, oldest first."""
-        return self._watch.history
+        return self._state.history
 
     def holding(self, address: str) -> tuple[bool, ...]:
         """Which of the brokers, in their order, have dead letters of `address`."""
-        holders = self._watch.holding(address)
+        holders = self._state.holding(address)
         return tuple(endpoint in holders for endpoint in self._brokers)
 
     async def changed(self, version: int) -> Snapshot:
         """Wait for a snapshot that is newer than `version`."""
-        while self._watch.latest.version <= version:
+        while self._state.latest.version <= version:
             await self._news.wait()
-        return self._watch.latest
+        return self._state.latest
 
     # Acting -------------------------------------------------------------------
 
@@ -138,7 +138,7 @@ class Gatherer:
             await self._until(due)
             late = self._clock.monotonic() - due
             if late > self._period:
-                self._watch.overslept(late)
+                self._state.overslept(late)
 
     async def _turn(self) -> None:
         self._hear()
@@ -147,7 +147,7 @@ class Gatherer:
         for endpoint in self._brokers:
             self._begin(f"nsqd {endpoint}", self._look_at(endpoint))
         await self._answers()
-        self._watch.look(self._clock.monotonic(), self._clock.time())
+        self._state.look(self._clock.monotonic(), self._clock.time())
         self._news.set()
         self._news = asyncio.Event()
 
@@ -163,9 +163,9 @@ class Gatherer:
     def _hear(self) -> None:
         overview = self._node.overview
         relay = overview.relay()
-        self._watch.cut_off("" if relay.ok else relay.reason or "no reason known")
+        self._state.cut_off("" if relay.ok else relay.reason or "no reason known")
         now, wall = self._clock.monotonic(), self._clock.time()
-        self._watch.present(self._shown(), overview.services(), now, wall, overview.goodbyes())
+        self._state.present(self._shown(), overview.services(), now, wall, overview.goodbyes())
 
     def _begin(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         if name in self._asking:
@@ -200,20 +200,20 @@ class Gatherer:
             timer.cancel()
 
     async def _ask(self, node_id: str) -> None:
-        since = self._watch.since(node_id)
+        since = self._state.since(node_id)
         try:
             value = await self._node.overview.report(node_id, since, timeout=PATIENCE)
             report = node_report_untrusted(value)
         except AskTimeout:
-            self._watch.unanswered(node_id, f"no answer within {PATIENCE:g} s")
+            self._state.unanswered(node_id, f"no answer within {PATIENCE:g} s")
         except (ActorError, RuntimeFault) as error:
-            self._watch.unanswered(node_id, str(error))
+            self._state.unanswered(node_id, str(error))
         except Exception as error:  # its own bug must not stop the look at the others
             _LOG.exception("The answer of %s", node_id)
-            self._watch.unanswered(node_id, f"{type(error).__name__}: {error}")
+            self._state.unanswered(node_id, f"{type(error).__name__}: {error}")
         else:
             now, wall = self._clock.monotonic(), self._clock.time()
-            self._watch.reported(node_id, report, now, wall)
+            self._state.reported(node_id, report, now, wall)
 
     async def _look_at(self, endpoint: str) -> None:
         if self._stats is None:
@@ -221,6 +221,6 @@ class Gatherer:
         try:
             stats = broker_stats_untrusted(await self._stats(endpoint))
         except Exception as error:  # whatever the caller's way to fetch it raises
-            self._watch.broker_failed(endpoint, str(error) or type(error).__name__)
+            self._state.broker_failed(endpoint, str(error) or type(error).__name__)
         else:
-            self._watch.broker_told(endpoint, stats, self._clock.monotonic())
+            self._state.broker_told(endpoint, stats, self._clock.monotonic())

@@ -30,12 +30,12 @@ from irismq_runtime.observer.model import to_json
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from irismq_runtime.observer.desk import Desk
+    from irismq_runtime.observer.dead_letter_service import DeadLetterService
     from irismq_runtime.observer.gatherer import Gatherer
     from irismq_runtime.observer.guard import Guard
-    from irismq_runtime.observer.model import Service
+    from irismq_runtime.observer.model import ServiceView
 
-__all__ = ["TOKEN_HEADER", "Shared", "routes"]
+__all__ = ["TOKEN_HEADER", "PageContext", "routes"]
 
 TOKEN_HEADER: Final = "X-Irismq-Token"  # noqa: S105  # the header's name
 #: Streams at the same time; one more is refused.
@@ -60,14 +60,18 @@ _HEADERS: Final = {
 }
 
 
-class Shared:
+class PageContext:
     """What all handlers of one server share."""
 
     def __init__(
-        self, gatherer: Gatherer, desk: Desk, guard: Guard, files: dict[str, tuple[str, bytes]]
+        self,
+        gatherer: Gatherer,
+        dead_letters: DeadLetterService,
+        guard: Guard,
+        files: dict[str, tuple[str, bytes]],
     ) -> None:
         self.gatherer = gatherer
-        self.desk = desk
+        self.dead_letters = dead_letters
         self.guard = guard
         #: Path to content type and content.
         self.files = files
@@ -86,8 +90,8 @@ class _Refusal(HTTPError):
 class _Handler(RequestHandler):
     """Guard, headers, errors."""
 
-    def initialize(self, shared: Shared) -> None:
-        self.shared = shared
+    def initialize(self, context: PageContext) -> None:
+        self.context = context
 
     def set_default_headers(self) -> None:
         for name, value in _HEADERS.items():
@@ -95,7 +99,7 @@ class _Handler(RequestHandler):
 
     def prepare(self) -> None:
         headers = self.request.headers
-        refusal = self.shared.guard.refusal(
+        refusal = self.context.guard.refusal(
             self.request.host, headers.get("Origin"), headers.get("Sec-Fetch-Site")
         )
         if refusal:
@@ -114,8 +118,8 @@ class _Handler(RequestHandler):
         if not isinstance(value, HTTPError | StreamClosedError):
             super().log_exception(typ, value, tb)
 
-    def known(self, address: str) -> Service:
-        found = self.shared.gatherer.latest.service(address)
+    def known(self, address: str) -> ServiceView:
+        found = self.context.gatherer.latest.service(address)
         if found is None:
             raise _Refusal(404, "no such address is known")
         return found
@@ -123,7 +127,7 @@ class _Handler(RequestHandler):
 
 class _File(_Handler):
     def get(self) -> None:
-        found = self.shared.files.get(self.request.path)
+        found = self.context.files.get(self.request.path)
         if found is None:
             raise _Refusal(404, "there is no such page")
         self.set_header("Content-Type", found[0])
@@ -132,7 +136,7 @@ class _File(_Handler):
 
 class _Snapshot(_Handler):
     def get(self) -> None:
-        gatherer = self.shared.gatherer
+        gatherer = self.context.gatherer
         self.send_json({**changes(None, gatherer.latest), "history": gatherer.history})
 
 
@@ -140,19 +144,19 @@ class _Stream(_Handler):
     """Server-sent events, until one side goes."""
 
     async def get(self) -> None:
-        shared = self.shared
+        context = self.context
         task = asyncio.current_task()
-        if task is None or len(shared.streams) >= MOST_STREAMS:
+        if task is None or len(context.streams) >= MOST_STREAMS:
             raise _Refusal(503, "too many look at this already")
         self.set_header("Content-Type", "text/event-stream; charset=utf-8")
-        shared.streams.add(task)
+        context.streams.add(task)
         self._gone = asyncio.Event()
         try:
             await self._tell()
         except StreamClosedError:
             return
         finally:
-            shared.streams.discard(task)
+            context.streams.discard(task)
 
     def on_connection_close(self) -> None:
         super().on_connection_close()
@@ -160,12 +164,12 @@ class _Stream(_Handler):
             self._gone.set()
 
     async def _tell(self) -> None:
-        gatherer = self.shared.gatherer
+        gatherer = self.context.gatherer
         had = gatherer.latest
         await self._event("all", {**changes(None, had), "history": gatherer.history})
         while True:
             news = await self._news(had.version)
-            if self._gone.is_set() or self.shared.closing.is_set():
+            if self._gone.is_set() or self.context.closing.is_set():
                 return
             if news is None:
                 self.write(b": still here\n\n")
@@ -177,9 +181,9 @@ class _Stream(_Handler):
     async def _news(self, version: int) -> Any:
         """The next snapshot; None when nothing happened for long, or it is over."""
         work: list[asyncio.Future[Any]] = [
-            asyncio.ensure_future(self.shared.gatherer.changed(version)),
+            asyncio.ensure_future(self.context.gatherer.changed(version)),
             asyncio.ensure_future(self._gone.wait()),
-            asyncio.ensure_future(self.shared.closing.wait()),
+            asyncio.ensure_future(self.context.closing.wait()),
         ]
         try:
             await asyncio.wait(work, timeout=_QUIET, return_when=asyncio.FIRST_COMPLETED)
@@ -197,14 +201,14 @@ class _Stream(_Handler):
 class _Letters(_Handler):
     async def get(self) -> None:
         service = self.known(self.get_query_argument("address", ""))
-        self.send_json(await _done(self.shared.desk.listed(service.address, service.dead)))
+        self.send_json(await _done(self.context.dead_letters.listed(service.address, service.dead)))
 
 
 class _Letter(_Handler):
     async def get(self) -> None:
         service = self.known(self.get_query_argument("address", ""))
         wanted = self.get_query_argument("id", "")
-        found = await _done(self.shared.desk.show(service.address, wanted, service.dead))
+        found = await _done(self.context.dead_letters.show(service.address, wanted, service.dead))
         if found is None:
             raise _Refusal(404, "this letter is not there any more")
         self.send_json(found)
@@ -238,7 +242,7 @@ _read_order: Final = msgspec.json.Decoder(_Restart | _Replay | _Drop).decode
 class _Act(_Handler):
     def prepare(self) -> None:
         super().prepare()
-        if not self.shared.guard.may_act(self.request.headers.get(TOKEN_HEADER)):
+        if not self.context.guard.may_act(self.request.headers.get(TOKEN_HEADER)):
             raise _Refusal(401, "acting needs the token that was printed at the start")
         if not self.request.headers.get("Content-Type", "").startswith("application/json"):
             raise _Refusal(415, "an order is application/json")
@@ -248,14 +252,14 @@ class _Act(_Handler):
             order = _read_order(self.request.body)
         except msgspec.MsgspecError as error:
             raise _Refusal(400, f"no order: {error}") from error
-        shared = self.shared
+        context = self.context
         if isinstance(order, _Restart):
-            await _done(shared.gatherer.restart(order.node, order.supervisor, order.child))
+            await _done(context.gatherer.restart(order.node, order.supervisor, order.child))
             self.send_json({"done": 1, "back": 0})
             return
         service = self.known(order.address)
         verb: Callable[..., Awaitable[Any]] = (
-            shared.desk.replay if isinstance(order, _Replay) else shared.desk.drop
+            context.dead_letters.replay if isinstance(order, _Replay) else context.dead_letters.drop
         )
         self.send_json(await _done(verb(service.address, order.ids, service.dead)))
 
@@ -268,9 +272,9 @@ async def _done(work: Awaitable[Any]) -> Any:
         raise _Refusal(502, f"{type(error).__name__}: {error}") from error
 
 
-def routes(shared: Shared) -> list[tuple[str, type[RequestHandler], dict[str, Any]]]:
+def routes(context: PageContext) -> list[tuple[str, type[RequestHandler], dict[str, Any]]]:
     """The table of the server."""
-    own = {"shared": shared}
+    own = {"context": context}
     return [
         (r"/api/snapshot", _Snapshot, own),
         (r"/api/stream", _Stream, own),

@@ -16,17 +16,17 @@ from irismq_runtime.json_text import json_text
 from irismq_runtime.safe_text import visible_json, without_logins
 
 __all__ = [
-    "Broker",
+    "BrokerView",
     "Crash",
     "LocalLetter",
-    "Member",
+    "MemberView",
     "NodeState",
     "NodeView",
-    "Place",
+    "PlaceView",
     "Point",
     "Problem",
     "ProblemKind",
-    "Service",
+    "ServiceView",
     "Snapshot",
     "to_json",
 ]
@@ -59,7 +59,7 @@ class Crash(msgspec.Struct, frozen=True, kw_only=True):
     traceback: str = ""
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True):
+class PlaceView(msgspec.Struct, frozen=True, kw_only=True):
     """One place in a supervision tree.
 
     `path`: the names from the root down, unique in its node. `ref`: the urn of its
@@ -82,7 +82,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     last: Crash | None = None
     loops: bool = False
     grows: bool = False
-    children: tuple[Place, ...] = ()
+    children: tuple[PlaceView, ...] = ()
 
 
 class LocalLetter(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,10 +120,10 @@ class NodeView(msgspec.Struct, frozen=True, kw_only=True):
     restarts: int = 0
     letters: int = 0
     latest: tuple[LocalLetter, ...] = ()
-    trees: tuple[Place, ...] = ()
+    trees: tuple[PlaceView, ...] = ()
 
 
-class Member(msgspec.Struct, frozen=True, kw_only=True):
+class MemberView(msgspec.Struct, frozen=True, kw_only=True):
     """One actor that serves an address: the id and name of its node, its urn."""
 
     node: str
@@ -131,7 +131,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     urn: str
 
 
-class Service(msgspec.Struct, frozen=True, kw_only=True):
+class ServiceView(msgspec.Struct, frozen=True, kw_only=True):
     """One address, or one topic that nobody serves now.
 
     `waiting`, `in_flight`, `deferred`: in the brokers; `dead`: letters in
@@ -142,7 +142,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
 
     address: str
     served: bool
-    members: tuple[Member, ...] = ()
+    members: tuple[MemberView, ...] = ()
     waiting: int | None = None
     in_flight: int | None = None
     deferred: int | None = None
@@ -156,7 +156,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     grows: bool = False
 
 
-class Broker(msgspec.Struct, frozen=True, kw_only=True):
+class BrokerView(msgspec.Struct, frozen=True, kw_only=True):
     """One nsqd, as its HTTP side answers. `error` is "" when it does."""
 
     endpoint: str
@@ -202,16 +202,16 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     time: float
     nodes: tuple[NodeView, ...] = ()
-    services: tuple[Service, ...] = ()
+    services: tuple[ServiceView, ...] = ()
     problems: tuple[Problem, ...] = ()
-    brokers: tuple[Broker, ...] = ()
+    brokers: tuple[BrokerView, ...] = ()
     point: Point | None = None
 
     def node(self, node_id: str) -> NodeView | None:
         """The node of that id, or None."""
         return next((node for node in self.nodes if node.id == node_id), None)
 
-    def service(self, address: str) -> Service | None:
+    def service(self, address: str) -> ServiceView | None:
         """The service of that address, or None."""
         return next((one for one in self.services if one.address == address), None)
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from irismq_runtime.observer.model import Crash, LocalLetter, NodeView, Place
-from irismq_runtime.observer.trails import Restarts, Trail
+from irismq_runtime.observer.model import Crash, LocalLetter, NodeView, PlaceView
+from irismq_runtime.observer.time_series import RestartHistory, TimeSeries
 
 if TYPE_CHECKING:
     from irismq_runtime.observer.model import NodeState
@@ -27,15 +27,15 @@ PATIENCE: Final = 1.0
 _MOST_TRACES: Final = 200
 
 
-class _Trails:
+class _PlaceSeries:
     """The numbers of one place, while it is listed."""
 
     __slots__ = ("handled", "inbox", "restarts")
 
     def __init__(self) -> None:
-        self.restarts = Restarts()
-        self.inbox = Trail()
-        self.handled = Trail()
+        self.restarts = RestartHistory()
+        self.inbox = TimeSeries()
+        self.handled = TimeSeries()
 
 
 class WatchedNode:
@@ -54,7 +54,7 @@ class WatchedNode:
         self._state: NodeState = "new"
         self._since = wall
         self._unready: float | None = None
-        self._places: dict[tuple[str, ...], _Trails] = {}
+        self._places: dict[tuple[str, ...], _PlaceSeries] = {}
         self._tracebacks: dict[str, str] = {}
         self._answered_wall = wall
 
@@ -73,7 +73,7 @@ class WatchedNode:
             self._unready = None
         elif self._unready is None:
             self._unready = now
-        seen: dict[tuple[str, ...], _Trails] = {}
+        seen: dict[tuple[str, ...], _PlaceSeries] = {}
         for tree in report.trees:
             self._note(tree, (), now, seen)
         self._places = seen
@@ -83,13 +83,13 @@ class WatchedNode:
         place: PlaceReport,
         above: tuple[str, ...],
         now: float,
-        seen: dict[tuple[str, ...], _Trails],
+        seen: dict[tuple[str, ...], _PlaceSeries],
     ) -> None:
         path = (*above, place.name)
-        trails = seen[path] = self._places.get(path) or _Trails()
-        trails.restarts.add(now, place.restarts)
-        trails.inbox.add(now, place.inbox)
-        trails.handled.add(now, place.handled)
+        series = seen[path] = self._places.get(path) or _PlaceSeries()
+        series.restarts.add(now, place.restarts)
+        series.inbox.add(now, place.inbox)
+        series.handled.add(now, place.handled)
         for below in place.children:
             self._note(below, path, now, seen)
 
@@ -190,10 +190,10 @@ class WatchedNode:
             trees=trees,
         )
 
-    def _place(self, place: PlaceReport, above: tuple[str, ...], now: float) -> Place:
+    def _place(self, place: PlaceReport, above: tuple[str, ...], now: float) -> PlaceView:
         path = (*above, place.name)
-        trails = self._places[path]
-        return Place(
+        series = self._places[path]
+        return PlaceView(
             path=path,
             name=place.name,
             actor_class=place.actor_class,
@@ -201,14 +201,14 @@ class WatchedNode:
             state=place.state,
             restarts=place.restarts,
             inbox=place.inbox,
-            rate=_rounded(trails.handled.rate(now) or 0.0),
+            rate=_rounded(series.handled.rate(now) or 0.0),
             ref=place.ref,
             address=place.address,
             strategy=place.strategy,
             hidden=place.hidden,
             last=None if place.last_exit is None else self._crash(place.last_exit, place.ref),
-            loops=trails.restarts.loops(now),
-            grows=trails.inbox.grows(now),
+            loops=series.restarts.loops(now),
+            grows=series.inbox.grows(now),
             children=tuple(self._place(below, path, now) for below in place.children),
         )
 
@@ -227,7 +227,7 @@ def _rounded(rate: float) -> float:
     return round(rate, 1)
 
 
-def _handled(place: Place) -> float:
+def _handled(place: PlaceView) -> float:
     return place.rate + sum(map(_handled, place.children))
 
 

@@ -17,9 +17,9 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application
 
 from irismq_runtime.observe.http_server import bounded
-from irismq_runtime.observer.desk import Desk
+from irismq_runtime.observer.dead_letter_service import DeadLetterService
 from irismq_runtime.observer.guard import Guard
-from irismq_runtime.observer.handlers import Shared, routes
+from irismq_runtime.observer.handlers import PageContext, routes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -75,13 +75,15 @@ class ObserverPage:
     ) -> None:
         self._gatherer = gatherer
         self._nsqd = tuple(nsqd)
-        self._desk = Desk(self._nsqd, config=config, holding=self._holding, renewed=self._renewed)
+        self._dead_letters = DeadLetterService(
+            self._nsqd, config=config, holding=self._holding, renewed=self._renewed
+        )
         self._guard = Guard(token, host)
         self._token = token
         self._host = host
         self.port = port
         self._server: BoundedServer | None = None
-        self._shared: Shared | None = None
+        self._context: PageContext | None = None
 
     def _renewed(self, data: bytes, topic: str, to: str) -> bytes:
         return self._gatherer.renewed(data, topic, to)
@@ -106,8 +108,8 @@ class ObserverPage:
 
     async def __aenter__(self) -> Self:
         files = await asyncio.to_thread(_files)
-        self._shared = Shared(self._gatherer, self._desk, self._guard, files)
-        application = Application(routes(self._shared), log_function=_log, compress_response=False)
+        self._context = PageContext(self._gatherer, self._dead_letters, self._guard, files)
+        application = Application(routes(self._context), log_function=_log, compress_response=False)
         sockets = await asyncio.to_thread(bind_sockets, self.port, self._host)
         self._server = bounded(
             application,
@@ -127,12 +129,12 @@ class ObserverPage:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._server is None or self._shared is None:
+        if self._server is None or self._context is None:
             return
-        self._shared.closing.set()
+        self._context.closing.set()
         self._server.stop()
-        if self._shared.streams:
-            await asyncio.wait(self._shared.streams, timeout=_GRACE)
+        if self._context.streams:
+            await asyncio.wait(self._context.streams, timeout=_GRACE)
         await self._server.close_all_connections()
 
 

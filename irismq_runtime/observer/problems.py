@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from irismq_runtime.messaging import MAILBOX_CHANNEL
-from irismq_runtime.observer.model import Place, Problem
+from irismq_runtime.observer.model import PlaceView, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from irismq_runtime.observer.model import Broker, NodeView, ProblemKind, Service
+    from irismq_runtime.observer.model import BrokerView, NodeView, ProblemKind, ServiceView
 
 __all__ = ["kept_since", "places", "problems"]
 
@@ -29,7 +29,7 @@ _ERRORS: Final = frozenset({"relay", "dead-node", "gave-up", "crash-loop", "unse
 _ALIKE: Final = 0.7
 
 
-def places(trees: Iterable[Place]) -> Iterator[Place]:
+def places(trees: Iterable[PlaceView]) -> Iterator[PlaceView]:
     """All places of some trees, each before those below it."""
     for place in trees:
         yield place
@@ -38,8 +38,8 @@ def places(trees: Iterable[Place]) -> Iterator[Place]:
 
 def problems(
     nodes: Sequence[NodeView],
-    services: Sequence[Service],
-    brokers: Sequence[Broker],
+    services: Sequence[ServiceView],
+    brokers: Sequence[BrokerView],
     *,
     arrived: Mapping[str, int],
     unready: Mapping[str, bool],
@@ -113,7 +113,7 @@ def _of_node(node: NodeView, nodes: Sequence[NodeView]) -> Iterator[Problem]:
         yield _problem("gave-up", node.name, text, node.since, node)
 
 
-def _of_place(node: NodeView, place: Place, now: float) -> Iterator[Problem]:
+def _of_place(node: NodeView, place: PlaceView, now: float) -> Iterator[Problem]:
     subject = "/".join(place.path)
     if place.loops:
         last = place.last
@@ -126,7 +126,7 @@ def _of_place(node: NodeView, place: Place, now: float) -> Iterator[Problem]:
 
 
 def _of_unattended(
-    services: Sequence[Service], unattended: Mapping[tuple[str, str], int], now: float
+    services: Sequence[ServiceView], unattended: Mapping[tuple[str, str], int], now: float
 ) -> Iterator[Problem]:
     """The commonest: a worker that was not started, an address that was mistyped."""
     served = [service.address for service in services if service.members]
@@ -145,7 +145,7 @@ def _of_unattended(
 
 
 def _of_services(
-    services: Sequence[Service],
+    services: Sequence[ServiceView],
     arrived: Mapping[str, int],
     letters: Mapping[str, int],
     now: float,
@@ -167,7 +167,7 @@ def _letters(count: int) -> str:
     return "a dead letter" if count == 1 else f"{count:,} dead letters"
 
 
-def _of_brokers(brokers: Sequence[Broker], now: float) -> Iterator[Problem]:
+def _of_brokers(brokers: Sequence[BrokerView], now: float) -> Iterator[Problem]:
     for broker in brokers:
         if broker.error:
             text = f"nsqd at {broker.endpoint} does not answer HTTP: {broker.error}"

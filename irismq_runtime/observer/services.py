@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from irismq_runtime.messaging import dead_topic, mailbox_topic
 from irismq_runtime.observe.meter import BOUNDS, quantile
-from irismq_runtime.observer.model import Broker, Member, Service
-from irismq_runtime.observer.trails import MOST, Trail
+from irismq_runtime.observer.model import BrokerView, MemberView, ServiceView
+from irismq_runtime.observer.time_series import MOST, TimeSeries
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -42,9 +42,9 @@ class _Topic:
 
     def __init__(self) -> None:
         self.waiting = self.in_flight = self.deferred = 0
-        self.told = Trail()
-        self.done = Trail()
-        self.waits = Trail()
+        self.told = TimeSeries()
+        self.done = TimeSeries()
+        self.waits = TimeSeries()
 
 
 class _Use:
@@ -53,8 +53,8 @@ class _Use:
     __slots__ = ("_answers", "asked", "failed")
 
     def __init__(self) -> None:
-        self.asked = Trail()
-        self.failed = Trail()
+        self.asked = TimeSeries()
+        self.failed = TimeSeries()
         #: When there were how many answers in each bucket of latency.
         self._answers: deque[tuple[float, list[int]]] = deque(maxlen=MOST)
 
@@ -85,11 +85,11 @@ class WatchedServices:
     """See the module."""
 
     def __init__(self) -> None:
-        self._brokers: dict[str, Broker] = {}
+        self._brokers: dict[str, BrokerView] = {}
         self._stats: dict[str, BrokerStats] = {}
         self._topics: dict[str, _Topic] = {}
         self._known: dict[str, None] = {}
-        self._members: dict[str, tuple[Member, ...]] = {}
+        self._members: dict[str, tuple[MemberView, ...]] = {}
         self._uses: dict[str, _Use] = {}
         #: Address and channel -> since when its messages wait for nobody, and how many do.
         self._alone: dict[tuple[str, str], tuple[float, int]] = {}
@@ -104,7 +104,7 @@ class WatchedServices:
         """Presence: who serves which address now."""
         self._members = {
             address: tuple(
-                Member(node=one.node, name=one.name, urn=one.urn)
+                MemberView(node=one.node, name=one.name, urn=one.urn)
                 for one in sorted(infos, key=lambda info: (info.name, info.node, info.urn))
             )
             for address, infos in members.items()
@@ -115,13 +115,13 @@ class WatchedServices:
 
     def broker_told(self, endpoint: str, stats: BrokerStats, now: float) -> None:
         """A broker has answered with its statistics."""
-        self._brokers[endpoint] = Broker(endpoint=endpoint, version=stats.version)
+        self._brokers[endpoint] = BrokerView(endpoint=endpoint, version=stats.version)
         self._stats[endpoint] = stats
         self._sum_up(now)
 
     def broker_failed(self, endpoint: str, error: str) -> None:
         """A broker did not answer."""
-        self._brokers[endpoint] = Broker(endpoint=endpoint, error=error[:300])
+        self._brokers[endpoint] = BrokerView(endpoint=endpoint, error=error[:300])
         self._stats.pop(endpoint, None)
 
     def _sum_up(self, now: float) -> None:
@@ -142,8 +142,8 @@ class WatchedServices:
             if topic is None:
                 topic = self._topics[name] = _Topic()
                 if self._looked is not None:  # it was not there then
-                    for trail in (topic.told, topic.done, topic.waits):
-                        trail.add(self._looked, 0)
+                    for series in (topic.told, topic.done, topic.waits):
+                        series.add(self._looked, 0)
             topic.waiting, topic.in_flight, topic.deferred = waiting, in_flight, deferred
             topic.told.add(now, stored)
             topic.done.add(now, done)
@@ -190,7 +190,7 @@ class WatchedServices:
     # What it means ------------------------------------------------------------
 
     @property
-    def brokers(self) -> tuple[Broker, ...]:
+    def brokers(self) -> tuple[BrokerView, ...]:
         """The brokers that are asked, by endpoint."""
         return tuple(self._brokers[endpoint] for endpoint in sorted(self._brokers))
 
@@ -234,7 +234,7 @@ class WatchedServices:
             if name in by_topic or name.endswith(_DEAD)
         }
 
-    def views(self, now: float) -> tuple[Service, ...]:
+    def views(self, now: float) -> tuple[ServiceView, ...]:
         """All addresses and topics, by name."""
         dead = self._dead()
         by_topic = {mailbox_topic(address): address for address in self._known}
@@ -248,10 +248,12 @@ class WatchedServices:
         names = sorted(served | topics.keys() | dead.keys())
         return tuple(self._view(name, topics.get(name), dead.get(name), now) for name in names)
 
-    def _view(self, address: str, topic: _Topic | None, dead: _Topic | None, now: float) -> Service:
+    def _view(
+        self, address: str, topic: _Topic | None, dead: _Topic | None, now: float
+    ) -> ServiceView:
         use = self._uses.get(address)
         known = bool(self._stats)
-        return Service(
+        return ServiceView(
             address=address,
             served=address in self._known,
             members=self._members.get(address, ()),
@@ -273,6 +275,6 @@ def _held(topic: _Topic) -> int:
     return topic.waiting + topic.in_flight + topic.deferred
 
 
-def _rate(trail: Trail, now: float) -> float | None:
-    rate = trail.rate(now)
+def _rate(series: TimeSeries, now: float) -> float | None:
+    rate = series.rate(now)
     return None if rate is None else round(rate, 1)

@@ -8,14 +8,14 @@ from typing import Any
 import msgspec
 
 from irismq_runtime.observer import (
-    Broker,
+    BrokerView,
     Crash,
-    Member,
+    MemberView,
     NodeView,
-    Place,
+    PlaceView,
     Point,
     Problem,
-    Service,
+    ServiceView,
     Snapshot,
 )
 
@@ -24,19 +24,19 @@ __all__ = ["NOW", "Scripted", "crash", "node", "place", "problem", "service", "s
 NOW = 1_000_000.0
 
 
-def place(name: str, *children: Place, above: tuple[str, ...] = (), **facts: Any) -> Place:
+def place(name: str, *children: PlaceView, above: tuple[str, ...] = (), **facts: Any) -> PlaceView:
     """A place; the paths of those below it are made right."""
     path = (*above, name)
     plain = {"actor_class": "shop.Worker", "state": "running", "restarts": 0, "inbox": 0}
     below = tuple(_below(one, path) for one in children)
     kind = "supervisor" if children else "worker"
-    return Place(
+    return PlaceView(
         **{"path": path, "name": name, "kind": kind, "rate": 0.0, "children": below, **plain}
         | facts
     )
 
 
-def _below(one: Place, above: tuple[str, ...]) -> Place:
+def _below(one: PlaceView, above: tuple[str, ...]) -> PlaceView:
     path = (*above, one.name)
     children = tuple(_below(child, path) for child in one.children)
     return msgspec.structs.replace(one, path=path, children=children)
@@ -50,16 +50,16 @@ def crash(text: str = "no luck", *, ago: float = 5.0, **facts: Any) -> Crash:
     )
 
 
-def node(name: str, *trees: Place, **facts: Any) -> NodeView:
+def node(name: str, *trees: PlaceView, **facts: Any) -> NodeView:
     """A node that is well."""
     plain = {"id": f"{name}-1", "state": "up", "since": NOW - 60, "ready": True}
     return NodeView(**{"name": name, "trees": trees, **plain} | facts)
 
 
-def service(address: str, *members: str, **facts: Any) -> Service:
+def service(address: str, *members: str, **facts: Any) -> ServiceView:
     """An address with members on the nodes of these names."""
-    found = tuple(Member(node=f"{name}-1", name=name, urn="u") for name in members)
-    return Service(**{"address": address, "served": True, "members": found} | facts)
+    found = tuple(MemberView(node=f"{name}-1", name=name, urn="u") for name in members)
+    return ServiceView(**{"address": address, "served": True, "members": found} | facts)
 
 
 def problem(key: str, text: str, *, ago: float = 3.0, severity: str = "error") -> Problem:
@@ -102,4 +102,4 @@ class Scripted:
         self.restarted.append((node_id, supervisor, child))
 
 
-BROKER = Broker(endpoint="127.0.0.1:4151", error="it answers 500")
+BROKER = BrokerView(endpoint="127.0.0.1:4151", error="it answers 500")

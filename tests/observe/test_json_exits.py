@@ -17,7 +17,7 @@ from irismq_runtime.cli import console
 from irismq_runtime.cli.message_format import as_json, escaped_json
 from irismq_runtime.json_text import json_text
 from irismq_runtime.observe import Check, Endpoint, Health, JsonLines
-from irismq_runtime.observer.desk import _text
+from irismq_runtime.observer.dead_letter_service import _text
 from irismq_runtime.observer.model import to_json
 from irismq_runtime.wire import Envelope, Kind, Serializer, encode_envelope
 

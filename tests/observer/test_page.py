@@ -12,14 +12,14 @@ from tornado.httpclient import AsyncHTTPClient
 
 from actors import Refused
 from irismq_runtime import Node
-from irismq_runtime.observer import Gatherer, Watch
+from irismq_runtime.observer import Gatherer, SystemState
 from irismq_runtime.observer.handlers import MOST_STREAMS, TOKEN_HEADER
 from irismq_runtime.observer.page import ObserverPage, new_token
 from irismq_runtime.observer.reports import broker_stats_untrusted, node_report_untrusted
 from irismq_runtime.wire import Envelope, Kind, encode_envelope, new_id
 from supervisors import Supervisor, child
 from tests.observer.service import Desk, Hostile
-from tests.observer.test_watch import report, topic
+from tests.observer.test_system_state import report, topic
 from tests.support.iris_relay import iris_relay
 from tests.support.nsqd_server import nsqd_server
 
@@ -32,7 +32,7 @@ class Seen:
     """A gatherer that a test moves by hand."""
 
     def __init__(self):
-        self.watch = Watch()
+        self.state = SystemState()
         self.now = 10.0
         self.news = asyncio.Event()
         self.restarted = []
@@ -40,22 +40,22 @@ class Seen:
 
     def step(self, **more):
         self.now += 0.5
-        self.watch.present({"a-1": "a"}, {}, self.now, self.now)
+        self.state.present({"a-1": "a"}, {}, self.now, self.now)
         value = report("a-1", "a", self.now, error=MARKUP, **more)
-        self.watch.reported("a-1", node_report_untrusted(value), self.now, self.now)
+        self.state.reported("a-1", node_report_untrusted(value), self.now, self.now)
         stats = broker_stats_untrusted({"topics": [topic("shop", 3, 3)]})
-        self.watch.broker_told("nsqd:4151", stats, self.now)
-        self.watch.look(self.now, self.now)
+        self.state.broker_told("nsqd:4151", stats, self.now)
+        self.state.look(self.now, self.now)
         self.news.set()
         self.news = asyncio.Event()
 
     @property
     def latest(self):
-        return self.watch.latest
+        return self.state.latest
 
     @property
     def history(self):
-        return self.watch.history
+        return self.state.history
 
     async def changed(self, version):
         while self.latest.version <= version:

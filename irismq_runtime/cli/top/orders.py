@@ -13,7 +13,7 @@ from irismq_runtime.observer import places
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from irismq_runtime.observer import NodeView, Place, Service
+    from irismq_runtime.observer import NodeView, PlaceView, ServiceView
 
 __all__ = ["NODE_ORDERS", "PLACE_ORDERS", "SERVICE_ORDERS"]
 
@@ -32,18 +32,18 @@ NODE_ORDERS: Final[dict[int, Callable[[NodeView], Key]]] = {
 }
 
 
-def _worst(place: Place, number: Callable[[Place], float]) -> float:
+def _worst(place: PlaceView, number: Callable[[PlaceView], float]) -> float:
     """The largest below and at a place, so that what is searched for comes up with it."""
     return max(number(one) for one in places((place,)))
 
 
-PLACE_ORDERS: Final[dict[int, Callable[[Place], Key]]] = {
+PLACE_ORDERS: Final[dict[int, Callable[[PlaceView], Key]]] = {
     0: lambda place: place.name,
     2: lambda place: _falling(_worst(place, lambda one: one.restarts)),
     3: lambda place: _falling(_worst(place, lambda one: one.inbox)),
     4: lambda place: _falling(_worst(place, lambda one: one.rate)),
 }
-SERVICE_ORDERS: Final[dict[int, Callable[[Service], Key]]] = {
+SERVICE_ORDERS: Final[dict[int, Callable[[ServiceView], Key]]] = {
     0: lambda service: service.address,
     1: lambda service: _falling(len(service.members)),
     2: lambda service: _falling(service.waiting),

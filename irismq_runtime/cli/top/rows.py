@@ -18,7 +18,7 @@ from irismq_runtime.observer import places
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from irismq_runtime.observer import NodeView, Place, Service, Snapshot
+    from irismq_runtime.observer import NodeView, PlaceView, ServiceView, Snapshot
 
 __all__ = [
     "SERVICE_COLUMNS",
@@ -217,7 +217,12 @@ def _node_detail(node: NodeView) -> str:
 
 
 def _place_rows(
-    node: NodeView, place: Place, view: View, now: float, depth: int = 1, above: str | None = None
+    node: NodeView,
+    place: PlaceView,
+    view: View,
+    now: float,
+    depth: int = 1,
+    above: str | None = None,
 ) -> Iterator[Row]:
     """Rows of a place and of what is below it. `above`: the urn of its supervisor."""
     below = [
@@ -258,7 +263,7 @@ def _mark(opens: bool, is_open: bool) -> str:
     return "  " if not opens else "▾ " if is_open else "▸ "
 
 
-def _crash(place: Place, now: float) -> str:
+def _crash(place: PlaceView, now: float) -> str:
     last = place.last
     if last is None or not last.error:
         return ""
@@ -266,7 +271,7 @@ def _crash(place: Place, now: float) -> str:
     return one_line(f"{age(now - last.wall)} ago {name}: {last.text or ''}")
 
 
-def _place_tone(place: Place) -> Tone:
+def _place_tone(place: PlaceView) -> Tone:
     if place.loops:
         return "bad"
     if place.grows or place.state != "running":
@@ -274,7 +279,7 @@ def _place_tone(place: Place) -> Tone:
     return "plain"
 
 
-def _place_detail(place: Place, now: float) -> str:
+def _place_detail(place: PlaceView, now: float) -> str:
     lines = [
         f"{' / '.join(place.path)}: {place.kind} {place.actor_class}, {place.state}",
         f"address {place.address}" if place.address else "no address",
@@ -295,7 +300,7 @@ def _indented(line: str) -> str:
     return " " * (len(line) - len(body)) + one_line(body)
 
 
-def _ordered(found: Sequence[Place], view: View) -> Sequence[Place]:
+def _ordered(found: Sequence[PlaceView], view: View) -> Sequence[PlaceView]:
     order = None if view.sort is None else PLACE_ORDERS.get(view.sort)
     return found if order is None else sorted(found, key=order)
 
@@ -333,7 +338,7 @@ def _service_rows(snapshot: Snapshot, view: View) -> Iterator[Row]:
         )
 
 
-def _service_tone(service: Service) -> Tone:
+def _service_tone(service: ServiceView) -> Tone:
     if service.served and not service.members:
         return "bad"
     return "warning" if service.grows or service.dead else "plain"

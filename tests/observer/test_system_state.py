@@ -9,7 +9,7 @@ import pytest
 from irismq_runtime.cli.top.plain import plain
 from irismq_runtime.cli.top.rows import View
 from irismq_runtime.errors import DecodeError
-from irismq_runtime.observer import Watch, changes, places, to_json
+from irismq_runtime.observer import SystemState, changes, places, to_json
 from irismq_runtime.observer.reports import broker_stats_untrusted, node_report_untrusted
 from irismq_runtime.refs import MemberInfo
 
@@ -20,7 +20,7 @@ class Scene:
     """A watch with a clock of its own: one node, one broker, half a second a step."""
 
     def __init__(self):
-        self.watch = Watch()
+        self.state = SystemState()
         self.now = 50.0
         self.nodes = {"a-1": "a"}
         self.goodbyes = {}
@@ -33,19 +33,19 @@ class Scene:
     def step(self, seconds=0.5, **reports):
         """Let time pass; the nodes with a report answer, the others do not."""
         self.now += seconds
-        self.watch.present(self.nodes, self.members, self.now, self.wall, self.goodbyes)
+        self.state.present(self.nodes, self.members, self.now, self.wall, self.goodbyes)
         for node_id in self.nodes:
             name = node_id.replace("-", "_")
             if name in reports:
                 value = report(node_id, self.nodes[node_id], self.now, **reports[name])
-                self.watch.reported(node_id, node_report_untrusted(value), self.now, self.wall)
+                self.state.reported(node_id, node_report_untrusted(value), self.now, self.wall)
             else:
-                self.watch.unanswered(node_id, "no answer within 1 s")
-        return self.watch.look(self.now, self.wall)
+                self.state.unanswered(node_id, "no answer within 1 s")
+        return self.state.look(self.now, self.wall)
 
     def broker(self, topics):
         stats = broker_stats_untrusted({"version": "1.3.0", "topics": topics})
-        self.watch.broker_told("nsqd:4151", stats, self.now)
+        self.state.broker_told("nsqd:4151", stats, self.now)
 
 
 def report(node_id, name, now, *, restarts=0, inbox=0, handled=0, error=None, **more):
@@ -176,7 +176,7 @@ def test_a_silent_node_is_a_problem_within_two_seconds_and_when_it_is_lost(scene
 
 def test_time_in_which_nobody_looked_is_no_silence(scene):
     scene.step(a_1={})
-    scene.watch.overslept(30.0)
+    scene.state.overslept(30.0)
     assert scene.step(30.5).node("a-1").state == "up"
     assert scene.step(1.0).node("a-1").state == "silent"
 
@@ -214,8 +214,8 @@ def test_a_late_answer_takes_no_goodbye_back(scene):
     scene.nodes, scene.goodbyes = {}, {"a-1": "tree gave up: shutdown"}
     scene.step()
     value = node_report_untrusted(report("a-1", "a", scene.now))
-    scene.watch.reported("a-1", value, scene.now, scene.wall)
-    seen = scene.watch.look(scene.now, scene.wall).node("a-1")
+    scene.state.reported("a-1", value, scene.now, scene.wall)
+    seen = scene.state.look(scene.now, scene.wall).node("a-1")
     assert (seen.state, seen.why) == ("left", "tree gave up: shutdown")
 
 
@@ -259,7 +259,7 @@ def test_services_join_presence_brokers_and_nodes(scene):
     assert (orders.served, orders.members, orders.waiting) == (False, (), 3)
     assert snapshot.service("shop.dead") is None
     assert snapshot.point.waiting == 24
-    scene.watch.broker_failed("nsqd:4151", "refused")
+    scene.state.broker_failed("nsqd:4151", "refused")
     snapshot = scene.step(a_1={})
     assert kinds(snapshot) == ["broker"]
     assert snapshot.brokers[0].error == "refused"
@@ -274,7 +274,7 @@ def test_a_growing_mailbox_and_dead_letters_that_arrive_are_problems(scene):
                 topic("shop.dead", step, step),
             ]
         )
-    snapshot = scene.watch.look(scene.now, scene.wall)
+    snapshot = scene.state.look(scene.now, scene.wall)
     assert sorted(kinds(snapshot)) == ["dead-letters", "growing-mailbox"]
     assert {problem.subject for problem in snapshot.problems} == {"shop"}
     texts = " ".join(problem.text for problem in snapshot.problems)
@@ -287,7 +287,7 @@ def test_a_topic_that_comes_is_new_and_one_that_was_there_is_not(scene):
     scene.broker([topic("old.dead", 7, 7)])
     scene.step(a_1={})
     scene.broker([topic("old.dead", 7, 7), topic("new.dead", 2, 2)])
-    snapshot = scene.watch.look(scene.now, scene.wall)
+    snapshot = scene.state.look(scene.now, scene.wall)
     assert [problem.text for problem in snapshot.problems] == ["2 dead letters for new lately"]
     assert snapshot.service("old").dead == 7
 
@@ -322,7 +322,7 @@ def test_changes_hold_what_differs_and_merge_to_the_whole(scene):
 def test_the_history_is_bounded(scene):
     for _ in range(1300):
         scene.step(a_1={})
-    assert len(scene.watch.history) == 1200
+    assert len(scene.state.history) == 1200
 
 
 @pytest.mark.parametrize(

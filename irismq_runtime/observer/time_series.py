@@ -1,6 +1,6 @@
 """Numbers over the last seconds, and what they mean: pure.
 
-A trail keeps what was seen, when (seconds on any clock that only grows; the time
+A time series keeps what was seen, when (seconds on any clock that only grows; the time
 is always an argument), and forgets what is old. The questions asked of it decide
 what an observer calls wrong, so their thresholds stand here, side by side.
 """
@@ -11,9 +11,9 @@ from collections import deque
 from itertools import pairwise
 from typing import Final
 
-__all__ = ["Restarts", "Trail"]
+__all__ = ["RestartHistory", "TimeSeries"]
 
-#: How far back a trail goes, in seconds, and how many values it holds at most.
+#: How far back a series goes, in seconds, and how many values it holds at most.
 KEPT: Final = 30.0
 MOST: Final = 200
 #: Rates are taken over the latest so many seconds.
@@ -28,7 +28,7 @@ GROWTH_SHARE: Final = 0.05
 LOOPS: Final = ((2, 3.0), (3, 15.0))
 
 
-class Trail:
+class TimeSeries:
     """One number over time. Values that only grow may start again at 0."""
 
     __slots__ = ("_values",)
@@ -82,7 +82,7 @@ class Trail:
         return last - first >= max(GROWTH_LEAST, first * GROWTH_SHARE) and last >= 0.95 * most
 
 
-class Restarts:
+class RestartHistory:
     """The restarts of one place: a count that was seen to grow, and when."""
 
     __slots__ = ("_count", "_times")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from irismq_runtime.mailbox import MailboxConfig
     from irismq_runtime.observer.letters import Letter, Look, Renewed
 
-__all__ = ["Desk"]
+__all__ = ["DeadLetterService"]
 
 #: Letters listed at most.
 MOST_LISTED: Final = 200
@@ -32,7 +32,7 @@ MOST_SHOWN: Final = 20_000
 _MOST_AT_ONCE: Final = 8
 
 
-class Desk:
+class DeadLetterService:
     """See the module. Loop thread only.
 
     `nsqd`: brokers, "host:port". `config`: how they are reached. `renewed`: see

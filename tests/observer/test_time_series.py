@@ -5,33 +5,33 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from irismq_runtime.observer.trails import Restarts, Trail
+from irismq_runtime.observer.time_series import RestartHistory, TimeSeries
 
 
-def trail(*values, step=0.5, start=100.0):
-    made = Trail()
+def series(*values, step=0.5, start=100.0):
+    made = TimeSeries()
     for number, value in enumerate(values):
         made.add(start + number * step, value)
     return made, start + (len(values) - 1) * step
 
 
 def test_a_rate_is_what_came_in_the_last_seconds():
-    counted, now = trail(0, 5, 10, 15, 20)
+    counted, now = series(0, 5, 10, 15, 20)
     assert counted.rate(now) == 10.0
     assert counted.rate(now + 10) is None
-    assert Trail().rate(now) is None
-    assert trail(7)[0].rate(100.0) is None
+    assert TimeSeries().rate(now) is None
+    assert series(7)[0].rate(100.0) is None
 
 
 def test_a_counter_that_starts_again_is_no_negative_rate():
-    counted, now = trail(1000, 1010, 4, 8)
+    counted, now = series(1000, 1010, 4, 8)
     assert counted.grown(now, 30.0) == 10 + 4 + 4
-    jitter, now = trail(1000, 999, 1001)
+    jitter, now = series(1000, 999, 1001)
     assert jitter.grown(now, 30.0) == 2
 
 
 def test_a_queue_grows_when_more_comes_than_is_taken():
-    growing, now = trail(0, 20, 40)
+    growing, now = series(0, 20, 40)
     assert growing.grows(now)
     assert not growing.grows(now + 60), "it is long ago"
 
@@ -44,26 +44,26 @@ def test_a_queue_that_is_long_falls_or_trembles_does_not_grow():
         (3, 5, 4, 9),
         (0, 0, 0, 900),
     ):
-        calm, now = trail(*values)
+        calm, now = series(*values)
         assert not calm.grows(now), values
 
 
 def test_two_values_or_a_moment_are_no_trend():
-    short, now = trail(0, 500)
+    short, now = series(0, 500)
     assert not short.grows(now)
-    quick, now = trail(0, 500, 1000, step=0.1)
+    quick, now = series(0, 500, 1000, step=0.1)
     assert not quick.grows(now)
 
 
 @given(st.lists(st.integers(0, 10**9), max_size=400))
-def test_a_trail_is_bounded_and_its_growth_never_negative(values):
-    made, now = trail(*values, step=0.01) if values else (Trail(), 0.0)
+def test_a_series_is_bounded_and_its_growth_never_negative(values):
+    made, now = series(*values, step=0.01) if values else (TimeSeries(), 0.0)
     assert made.grown(now, 1e9) >= 0
     assert len(made._values) <= 200
 
 
 def test_restarts_in_a_row_are_a_loop_and_stop_being_one():
-    restarts = Restarts()
+    restarts = RestartHistory()
     restarts.add(100.0, 7)
     assert not restarts.loops(100.0), "what was before is not known"
     restarts.add(101.0, 8)
@@ -77,7 +77,7 @@ def test_restarts_in_a_row_are_a_loop_and_stop_being_one():
 
 
 def test_a_count_that_falls_is_of_a_new_slot():
-    restarts = Restarts()
+    restarts = RestartHistory()
     restarts.add(1.0, 3)
     restarts.add(2.0, 0)
     assert restarts.within(2.0, 10.0) == 0

@@ -19,11 +19,11 @@ from irismq_runtime.observer.services import WatchedServices
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from irismq_runtime.observer.model import NodeView, Service
+    from irismq_runtime.observer.model import NodeView, ServiceView
     from irismq_runtime.observer.reports import BrokerStats, MeterReport, NodeReport
     from irismq_runtime.refs import MemberInfo
 
-__all__ = ["Watch"]
+__all__ = ["SystemState"]
 
 #: Points kept: ten minutes of two a second.
 MOST_POINTS: Final = 1200
@@ -34,7 +34,7 @@ MOST_DEAD: Final = 50
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-class Watch:
+class SystemState:
     """See the module."""
 
     def __init__(self) -> None:
@@ -171,7 +171,7 @@ class Watch:
             del self._nodes[node_id]
 
 
-def _point(nodes: Sequence[NodeView], services: Sequence[Service], wall: float) -> Point:
+def _point(nodes: Sequence[NodeView], services: Sequence[ServiceView], wall: float) -> Point:
     up = [node for node in nodes if node.state == "up"]
     latencies = [service for service in services if service.p50 is not None]
     return Point(
