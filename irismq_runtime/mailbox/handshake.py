@@ -33,7 +33,7 @@ from irismq_runtime.protocols.nsq import (
 if TYPE_CHECKING:
     from irismq_runtime.protocols.nsq import Frame
 
-__all__ = ["FOR_TLS", "Handshake", "Step", "Terms", "Wishes"]
+__all__ = ["FOR_TLS", "TLS_REQUIRED", "Handshake", "Step", "Terms", "Wishes"]
 
 Kind = Literal["send", "tls", "compress", "ready", "failed"]
 
@@ -112,6 +112,8 @@ _NAMED: Final = (
     ("output buffer timeout", "output_buffer_timeout"),
     ("msg timeout", "msg_timeout"),
 )
+#: In the refusal of every command but IDENTIFY.
+TLS_REQUIRED: Final = "TLS required"
 FOR_TLS: Final = "give the broker's TLS settings, or the address of one that asks for none"
 _FOR_AUTH: Final = "give the secret that its authorization server knows"
 
@@ -206,7 +208,7 @@ class Handshake:
         if frame.code in {"E_AUTH_FAILED", "E_UNAUTHORIZED", "E_AUTH_ERROR"}:
             reason += " (see auth_secret)"
             self.remedy = _FOR_AUTH
-        elif "TLS required" in frame.text or "cannot AUTH" in frame.text:
+        elif TLS_REQUIRED in frame.text or "cannot AUTH" in frame.text:
             reason += " (give an ssl context as tls)"
             self.remedy = FOR_TLS
         else:

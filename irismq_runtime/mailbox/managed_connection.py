@@ -86,6 +86,11 @@ class ManagedConnection:
         """Whether the broker can be written to."""
         return self._machine.state is DialState.READY and not self._refusal
 
+    @property
+    def refused(self) -> bool:
+        """Whether the broker lets it in and takes nothing from it."""
+        return bool(self._refusal)
+
     def refuse(self, refusal: str) -> None:
         """What the broker says that takes nothing on this connection; empty: it takes all."""
         self._refusal = refusal

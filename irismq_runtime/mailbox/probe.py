@@ -11,6 +11,7 @@ writes a line to its log for each. A value that is configured is not asked for.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from actors.clock import LoopClock
 from actors.events import Events
 from irismq_runtime.mailbox.connection import Connection
 from irismq_runtime.mailbox.context import AsyncioNetwork, MailboxContext
-from irismq_runtime.mailbox.handshake import Handshake
+from irismq_runtime.mailbox.handshake import TLS_REQUIRED, Handshake
 from irismq_runtime.mailbox.limits import limit_in
 from irismq_runtime.protocols.nsq import ErrorFrame
 
@@ -76,14 +77,14 @@ async def probe_limits(context: MailboxContext, endpoint: Endpoint, limits: Brok
     Returns why it takes nothing from us, where it says so: one that requires TLS takes
     an IDENTIFY without it, and refuses what comes next.
     """
-    questions = zip((_BODY_QUESTION, _DELAY_QUESTION), limits.unknown(str(endpoint)), strict=True)
-    for question, unknown in questions:
-        if unknown:
-            answer = await _ask(context, endpoint, question)
-            if "TLS required" in answer:
-                return answer
-            body, delay = limit_in(answer)
-            limits.learn(str(endpoint), max_body=body, max_delay=delay)
+    unknown = limits.unknown(str(endpoint))
+    questions = list(itertools.compress((_BODY_QUESTION, _DELAY_QUESTION), unknown))
+    for question in questions or [_STATE_QUESTION]:
+        answer = await _ask(context, endpoint, question)
+        if TLS_REQUIRED in answer:
+            return answer
+        body, delay = limit_in(answer)
+        limits.learn(str(endpoint), max_body=body, max_delay=delay)
     return ""
 
 
@@ -102,7 +103,7 @@ async def why_refused(config: MailboxConfig, endpoint: Endpoint) -> str:
         return error.strerror or str(error)
     finally:
         context.log.close()
-    if "CLS" in owner.answer and "TLS required" not in owner.answer:
+    if "CLS" in owner.answer and TLS_REQUIRED not in owner.answer:
         return ""
     return owner.answer or owner.reason or "it does not answer"
 

@@ -280,7 +280,8 @@ class Publisher:
     def connection_up(self, broker: PublisherConnection, terms: Terms) -> None:
         """Learn the broker's limits, and write to it what waits."""
         self.limits.announced(broker.name, terms)
-        if any(self.limits.unknown(broker.name)):
+        unsure = broker.managed.refused or self._context.config.tls is None
+        if unsure or any(self.limits.unknown(broker.name)):
             self._probe(broker)
         else:
             self._first_ready.set()
@@ -291,8 +292,9 @@ class Publisher:
         self._flush()
 
     def _probe(self, broker: PublisherConnection) -> None:
-        """Ask the broker for its limits, once."""
-        if broker.name in self._probes:
+        """Ask the broker for its limits and whether it takes anything: until it does."""
+        asked = self._probes.get(broker.name)
+        if asked is not None and not (asked.done() and broker.managed.refused):
             return
         self._probes[broker.name] = asyncio.create_task(self._ask_limits(broker))
 

@@ -5,7 +5,8 @@ unanswered batch owns the next answer. Batches are pipelined up to a number of
 unconfirmed bytes, and of messages that the broker can confirm soon (`pace`);
 there is never one round trip per message. An answer that
 nobody waits for means that the pairing is broken: the connection is dropped
-before it can confirm the wrong message.
+before it can confirm the wrong message. A broker that has come to require
+TLS took nothing: what was written waits, and the connection is not ready.
 
 After a connection that confirmed nothing the next one starts with one batch at
 a time and doubles with each answer: a broker that falls over again and again
@@ -18,6 +19,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from irismq_runtime.mailbox.channels import Channels
+from irismq_runtime.mailbox.handshake import TLS_REQUIRED
 from irismq_runtime.mailbox.managed_connection import ManagedConnection
 from irismq_runtime.mailbox.pace import Pace
 from irismq_runtime.protocols.nsq import OK, ErrorFrame, Heartbeat, Response, nop
@@ -141,6 +143,11 @@ class PublisherConnection:
         for frame in frames:
             if isinstance(frame, Heartbeat):
                 self.managed.write(_NOP)
+            elif isinstance(frame, ErrorFrame) and TLS_REQUIRED in frame.text:
+                self.managed.refuse(f"{frame.code} {frame.text}")
+                self.outbox.give_back(list(self._unconfirmed))
+                self._unconfirmed.clear()
+                return  # it closes the connection now
             elif not self._unconfirmed:
                 text = (
                     f"{frame.code} {frame.text}" if isinstance(frame, ErrorFrame) else "an answer"

@@ -224,7 +224,7 @@ def config_of(made: Any) -> Any:
     return MailboxConfig(tls=made.client_context())
 
 
-@pytest.mark.parametrize("kind", KINDS[1:])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("command", ["check", "doctor"])
 async def test_what_is_checked_is_what_a_node_would_do(
     kind: Any, command: str, tmp_path: Any

@@ -161,16 +161,42 @@ async def test_tls_and_deflate_inside_it_on_the_embedded_server(certificate):
         await round_trip(client, BODIES)
 
 
-async def test_tls_required_refuses_every_command_without_it(certificate):
+@pytest.fixture(params=KINDS)
+async def strict(
+    request: pytest.FixtureRequest, certificate: Certificate
+) -> AsyncIterator[NsqdServer]:
+    """One that requires TLS."""
     options = NsqdOptions(tls=certificate.server_context(), tls_required=True)
-    async with nsqd_server("embedded", options=options) as server:
-        async with nsq_client(server.port) as client:
-            client.send(nsq.pub("t", b"x"))
-            assert "TLS required" in (await client.error()).text
-            assert await client.closed()
-        async with nsq_client(server.port) as client:
-            await to_tls(client, certificate)
-            await round_trip(client, [b"x"])
+    flags = [f"-tls-cert={certificate.certificate}", f"-tls-key={certificate.key}"]
+    flags += ["-tls-required=tcp-https"]
+    async with nsqd_server(request.param, options=options, flags=flags) as running:
+        yield running
+
+
+@pytest.mark.parametrize("asks", [False, True], ids=["unasked", "after-identify"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("AUTH", "CLS", "DPUB t 1", "FIN", "FIN 0123456789abcdef", "MPUB t", "NOP", "PUB t"),
+        *("PUB", "PUB $bad", "RDY 1", "REQ", "SUB", "SUB t c", "TOUCH x", "WHAT", "identify"),
+    ],
+)
+async def test_what_requires_tls_refuses_every_command_without_it(strict, command, asks):
+    async with nsq_client(strict.port) as client:
+        if asks:
+            await client.identify()
+        client.send(command.encode() + b"\n")
+        refusal = await client.error()
+        verb = command.split(" ")[0]
+        assert refusal.code == "E_INVALID"
+        assert refusal.text == f"cannot {verb} in current state (TLS required)"
+        assert await client.closed()
+
+
+async def test_what_requires_tls_takes_every_command_within_it(strict, certificate):
+    async with nsq_client(strict.port) as client:
+        await to_tls(client, certificate)
+        await round_trip(client, [b"x"])
 
 
 @given(st.lists(st.binary(min_size=1, max_size=5000), max_size=10), st.integers(1, 9))

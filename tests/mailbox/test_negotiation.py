@@ -91,5 +91,5 @@ async def test_a_heartbeat_is_lowered_until_it_is_allowed_and_then_left_to_the_b
         for command in peer.of(Identify)
     ]
     assert asked[0] == heartbeat * 1000
-    assert asked[-2:] == [1000, None]
+    assert list(dict.fromkeys(asked))[-2:] == [1000, None]
     await world.close()

@@ -12,7 +12,7 @@ from irismq_runtime.embedded.nsqd import NsqdOptions
 from irismq_runtime.errors import ConfigError, NotConnected
 from irismq_runtime.mailbox import MailboxConfig
 from irismq_runtime.protocols.nsq import encode_response
-from tests.mailbox.on_nsqd import Collector, fresh_topic, mailbox
+from tests.mailbox.on_nsqd import Collector, eventually, fresh_topic, mailbox
 from tests.support.certificates import Certificate, make_certificate
 from tests.support.nsqd_server import nsqd_server
 
@@ -178,3 +178,37 @@ def test_options_without_meaning_are_refused_by_name(options: Any):
 
 def test_secrets_are_not_shown():
     assert "opensesame" not in repr(MailboxConfig(auth_secret="opensesame"))  # noqa: S106  # as above
+
+
+@pytest.mark.parametrize("known", [{}, {"max_body": 1024 * 1024, "max_delay": 3600.0}])
+async def test_a_broker_that_requires_tls_is_not_ready_without_it(
+    kind: Any, certificate: Certificate, known: Any
+):
+    flags = [f"-tls-cert={certificate.certificate}", f"-tls-key={certificate.key}"]
+    flags += ["-tls-required=tcp-https"]
+    options = NsqdOptions(tls=certificate.server_context(), tls_required=True)
+    async with nsqd_server(kind, options=options, flags=flags) as server:
+        with pytest.raises(NotConnected, match="TLS required") as caught:
+            await round_trip(server.port, **known, start_timeout=1.0)
+        assert "TLS settings" in caught.value.remedy
+        await round_trip(server.port, **known, tls=certificate.client_context())
+
+
+async def test_what_was_published_waits_while_a_broker_has_come_to_require_tls(
+    certificate: Certificate,
+):
+    async with nsqd_server("embedded") as server, mailbox(server.port) as made:
+        await made.publish("t", b"before")
+        await server.stop()
+        plain, server._options = (  # type: ignore[attr-defined]  # the embedded one's
+            server._options,  # type: ignore[attr-defined]  # as above
+            NsqdOptions(tls=certificate.server_context(), tls_required=True),
+        )
+        receipt = made.publish("t", b"meanwhile")
+        await server.start()
+        await eventually(lambda: "TLS required" in made.health().reason)
+        await server.stop()
+        server._options = plain  # type: ignore[attr-defined]  # as above
+        await server.start()
+        await receipt
+        assert made.health().ok

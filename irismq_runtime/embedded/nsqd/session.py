@@ -86,7 +86,9 @@ class Session:
     ) -> None:
         self.client_id = client_id
         self.grant = Grant.default(context.options, "")
-        self.decoder = CommandDecoder(context.options.limits)
+        self.decoder = CommandDecoder(
+            context.options.limits, needs_tls=context.options.tls_required
+        )
         self.consumer: Consumer | None = None
         self.channel: Channel | None = None
         self.topic_name = ""
@@ -174,7 +176,6 @@ class Session:
                     self._hold(commands[index:])
                     complete = False
                     break
-                self._check_encryption(command)
                 _HANDLERS[type(command)](self, command)
             except NsqProtocolError as fault:
                 self.refuse(fault)
@@ -183,15 +184,6 @@ class Session:
         if freed and channel is not None and consumer is not None and channel.queue:
             channel.pump_one(consumer)
         return complete
-
-    def _check_encryption(self, command: Command) -> None:
-        if (
-            self._context.options.tls_required
-            and type(command) is not Identify
-            and not self._port.encryption()[0]
-        ):
-            verb = type(command).__name__.upper()
-            raise NsqProtocolError(f"cannot {verb} in current state (TLS required)")
 
     def _hold(self, commands: Sequence[Command]) -> None:
         """Keep these until the authorization has been renewed."""
@@ -249,6 +241,8 @@ class Session:
         """IDENTIFY."""
         self.grant = grant = negotiate_untrusted(command.body, self._context.options)
         if grant.negotiated:
+            if grant.tls:  # what is decoded from here on has come through it
+                self.decoder.needs_tls = False
             self._outlet.answer(frames.encode_response(grant.answer(self._context.options)))
         else:
             self._outlet.answer(frames.OK_FRAME)

@@ -1,9 +1,9 @@
 """Commands as the server reads them: bytes in, records out, nsqd's refusals.
 
-The order of checks is nsqd's: the verb, the state, the words, then the size of
-the body as soon as its four bytes are there, and the body itself last. Every
-fault found here is fatal; `NsqProtocolError.records` are the commands before
-it. The decoder keeps the state that the commands lead to (a command that the
+The order of checks is nsqd's: whether TLS is required, the verb, the state, the
+words, then the size of the body as soon as its four bytes are there, and the
+body itself last. Every fault found here is fatal; `NsqProtocolError.records` are
+the commands before it. The decoder keeps the state that the commands lead to (a command that the
 server itself refuses is fatal or leaves the state as it is).
 
 After IDENTIFY and AUTH the decoder pauses: what follows may be in another
@@ -58,14 +58,16 @@ class CommandDecoder:
     when the coding changes; meanwhile it should read no more from the socket.
     """
 
-    __slots__ = ("_gather", "_limits", "_looks", "_paused", "state")
+    __slots__ = ("_gather", "_limits", "_looks", "_paused", "needs_tls", "state")
 
-    def __init__(self, limits: CommandLimits) -> None:
+    def __init__(self, limits: CommandLimits, *, needs_tls: bool = False) -> None:
         self._gather = Gather()
         self._limits = limits
         self._paused = False
         # Looks at the lengths in an MPUB that has not come whole.
         self._looks = 0
+        #: Whether everything but IDENTIFY is refused, known or not: TLS has to come first.
+        self.needs_tls = needs_tls
         #: The state that the commands decoded so far lead to.
         self.state = ConnectionState.INIT
 
@@ -131,9 +133,7 @@ class CommandDecoder:
         self._gather.keep(buffer[position:] if position else buffer, need)
         return commands
 
-    def _one(  # noqa: C901  # one command is one path from its line to its body
-        self, buffer: bytes, position: int, end: int
-    ) -> int | tuple[Command, int]:
+    def _one(self, buffer: bytes, position: int, end: int) -> int | tuple[Command, int]:
         """One command and the position after it, or how many bytes are needed."""
         newline = buffer.find(b"\n", position, position + self._limits.max_line)
         if newline < 0:
@@ -145,17 +145,8 @@ class CommandDecoder:
         line = buffer[position:newline]
         words = line.removesuffix(b"\r").split(b" ")
         verb = words[0]
-        rule = COMMANDS.get(verb)
-        if rule is None:
-            raise NsqProtocolError(f"invalid command {verb[:64].decode('latin-1')}")
+        rule = self._rule(verb, words)
         name = verb.decode()
-        if self.state not in rule.allowed:
-            raise NsqProtocolError(f"cannot {name} in current state")
-        if len(words) <= rule.required:
-            said = "params" if verb in _SETTLING else "parameters"  # nsqd's words
-            raise NsqProtocolError(f"{name} insufficient number of {said}")
-        if verb == pynsq.AUTH and len(words) != 1:
-            raise NsqProtocolError("AUTH invalid number of parameters")
         build = _BUILDERS[verb]
         command = build(words, self._limits, b"") if rule.body is Body.NONE else None
         position = newline + 1
@@ -174,6 +165,23 @@ class CommandDecoder:
             self.state = rule.then
         self._paused = verb in _PAUSING
         return command, position
+
+    def _rule(self, verb: bytes, words: list[bytes]) -> CommandRule:
+        """The rule of a command that may come now, with as many words as it needs."""
+        rule = COMMANDS.get(verb)
+        shown = verb[:64].decode("latin-1")
+        if self.needs_tls and verb != pynsq.IDENTIFY:
+            raise NsqProtocolError(f"cannot {shown} in current state (TLS required)")
+        if rule is None:
+            raise NsqProtocolError(f"invalid command {shown}")
+        if self.state not in rule.allowed:
+            raise NsqProtocolError(f"cannot {shown} in current state")
+        if len(words) <= rule.required:
+            said = "params" if verb in _SETTLING else "parameters"  # nsqd's words
+            raise NsqProtocolError(f"{shown} insufficient number of {said}")
+        if verb == pynsq.AUTH and len(words) != 1:
+            raise NsqProtocolError("AUTH invalid number of parameters")
+        return rule
 
     def _next_look(self, buffer: bytes, start: int, size: int) -> int:
         """How much of an MPUB's body must be there for the next look at its lengths.
