@@ -23,7 +23,7 @@ from actors.errors import Overloaded
 from irismq_runtime.mailbox.outbox import FRAMING
 
 if TYPE_CHECKING:
-    from irismq_runtime.mailbox.pace import Speed
+    from irismq_runtime.mailbox.throughput import Throughput
 
 __all__ = ["Admission", "BrokerTooSlow"]
 
@@ -62,40 +62,40 @@ class Admission:
         "_longest",
         "_looked_at",
         "_stood",
-        "patience",
-        "pressed",
+        "saturated",
+        "silence",
     )
 
     def __init__(self, timeout: float) -> None:
         #: Something waits because the broker has enough to do.
-        self.pressed = False
+        self.saturated = False
         #: A broker that has not answered for so many seconds is as slow as that.
-        self.patience = timeout / 6
+        self.silence = timeout / 6
         # Seconds for which it has, less those for which it has not.
         self._stood = 0.0
         self._longest = timeout
         self._looked_at = 0.0
         self._asked_at = 0.0
 
-    def look(self, now: float, *, pressed: bool) -> bool:
+    def observe(self, now: float, *, saturated: bool) -> bool:
         """Note whether something waits from now on; True when a rest has ended.
 
         After a rest as long as the overload before it, what was measured then is old.
         """
         gone = now - self._looked_at
-        stood = self._stood + (gone if self.pressed else -gone)
+        stood = self._stood + (gone if self.saturated else -gone)
         self._stood = min(max(stood, 0.0), self._longest)
-        begins = pressed and not self.pressed and not self._stood
-        self.pressed = pressed
+        begins = saturated and not self.saturated and not self._stood
+        self.saturated = saturated
         self._looked_at = now
         return begins
 
-    def longest(self, timeout: float) -> float:
+    def longest_wait(self, timeout: float) -> float:
         """How many seconds of work may be ahead of one of many with `timeout` seconds."""
         half = timeout / 2
         return min(half, max(_SHORTEST, half - self._stood / 2))
 
-    def most_bytes(self, speed: Speed | None) -> float:
+    def unchecked_bytes(self, speed: Throughput | None) -> float:
         """Up to so many waiting bytes the usual timeout suffices, and nothing is to be asked.
 
         Less than `refusal` would take, for bodies without their framing. None:
@@ -104,11 +104,11 @@ class Admission:
         if speed is None:
             return _UNBOUND
         framing = FRAMING * speed.messages / speed.bytes
-        return speed.bytes * self.longest(self._longest) * max(1.0 - framing, 0.0)
+        return speed.bytes * self.longest_wait(self._longest) * max(1.0 - framing, 0.0)
 
     def refusal(
         self,
-        speed: Speed,
+        speed: Throughput,
         waiting: tuple[int, int],
         more: tuple[int, int],
         timeout: float,
@@ -118,7 +118,7 @@ class Admission:
         lone = (now - self._asked_at) * speed.messages >= 2 * more[0]
         self._asked_at = now
         wait = speed.seconds(*waiting)
-        if wait > (timeout / 2 if lone else self.longest(timeout)):
+        if wait > (timeout / 2 if lone else self.longest_wait(timeout)):
             return BrokerTooSlow(waiting[0], wait, speed.messages, timeout)
         if more[0] > 1:
             wait = speed.seconds(waiting[0] + more[0], waiting[1] + more[1])

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from actors.clock import Clock
     from irismq_runtime.endpoints import Endpoint
     from irismq_runtime.mailbox.compression import Coding
-    from irismq_runtime.mailbox.handshake import Handshake, Step, Terms
+    from irismq_runtime.mailbox.handshake import Handshake, HandshakeStep, Terms
     from irismq_runtime.protocols.nsq import Frame
 
 __all__ = ["Connection", "ConnectionOwner"]
@@ -190,7 +190,7 @@ class Connection(asyncio.Protocol):
         if raw and not self._ended:
             self._owner.frames(self._feed(raw))
 
-    def _take(self, step: Step, rest: bytes) -> bytes:
+    def _take(self, step: HandshakeStep, rest: bytes) -> bytes:
         """Do one step; returns the bytes that follow, in the coding they now have."""
         if step.kind == "send":
             self.write(step.data)

@@ -12,10 +12,10 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
+from irismq_runtime.mailbox.condition import TimedCondition
 from irismq_runtime.mailbox.consumer_connection import ConsumerConnection
-from irismq_runtime.mailbox.in_flight import InFlightMessage, State
+from irismq_runtime.mailbox.in_flight import InFlightMessage, InFlightState
 from irismq_runtime.mailbox.lookup import Discovery
-from irismq_runtime.mailbox.patience import Patience
 from irismq_runtime.mailbox.rdy import RdyControl
 from irismq_runtime.ports import WELL, TransportHealth
 
@@ -82,7 +82,7 @@ class Consumer:
         #: When a broker was last asked for messages, or there was a reason not to.
         self._asked_at = self._progress_at
         self._idle: asyncio.Event = asyncio.Event()
-        self._first = Patience(context.clock)
+        self._first = TimedCondition(context.clock)
         self._stopped: asyncio.Future[None] | None = None
 
     # Connections -----------------------------------------------------------
@@ -102,7 +102,7 @@ class Consumer:
 
     async def established(self) -> None:
         """See `ports.Consumption.established`."""
-        await self._first.over(self._awaits, self._context.config.start_timeout)
+        await self._first.wait_while(self._awaits, self._context.config.start_timeout)
 
     def _awaits(self) -> bool:
         """Whether a directory or a broker has yet to answer for the first time."""
@@ -118,7 +118,7 @@ class Consumer:
 
     def connect(self, endpoints: Iterable[Endpoint]) -> None:
         """Consume from exactly these nsqds; those not named any more are left in order."""
-        self._first.look()
+        self._first.notify()
         if self.stopping:
             return
         wanted = set(endpoints)
@@ -133,7 +133,7 @@ class Consumer:
                 requeue_after=self._delays.after,
             )
             self._connections[endpoint] = connection
-            connection.managed.on_dialled = self._first.look
+            connection.managed.on_dialled = self._first.notify
             connection.managed.start()
 
     def _every_connection(self) -> list[ConsumerConnection]:
@@ -166,7 +166,7 @@ class Consumer:
             connection.tell_ready(0)
         self._departing.append(connection)
         for message in list(connection.leases.all()):
-            if message.state is State.HELD:
+            if message.state is InFlightState.HELD:
                 message.requeue(0.0, penalty=False)
         self._left(connection)
 
@@ -214,7 +214,7 @@ class Consumer:
             message
             for connection in self._connections.values()
             for message in connection.leases.all()
-            if message.state is State.HELD
+            if message.state is InFlightState.HELD
         ]
         for message in waiting:
             message.requeue(0.0, penalty=False)
@@ -238,7 +238,7 @@ class Consumer:
 
     async def _stop(self, drain: float) -> None:
         self.stopping = True
-        self._first.look()
+        self._first.notify()
         self._rdy.stop()
         if self._discovery is not None:
             await self._discovery.close()

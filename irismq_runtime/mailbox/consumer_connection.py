@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from irismq_runtime.mailbox.adaptive_rdy import HELD, AdaptiveRdy
 from irismq_runtime.mailbox.dedupe import Recent
-from irismq_runtime.mailbox.in_flight import InFlightMessage, State
+from irismq_runtime.mailbox.in_flight import InFlightMessage, InFlightState
 from irismq_runtime.mailbox.lease import Leases
 from irismq_runtime.mailbox.managed_connection import ManagedConnection
 from irismq_runtime.mailbox.requeue_delays import milliseconds
@@ -257,11 +257,11 @@ class ConsumerConnection:
         for message in messages:
             if self.share is not None:
                 self.share.in_flight -= 1
-            if message.state is State.HELD:
+            if message.state is InFlightState.HELD:
                 self.discount(message)
             else:
                 self.lost[message.raw_id] = message  # it runs, or is being moved
-            if message.state is not State.SETTLED and not message.lose():
+            if message.state is not InFlightState.SETTLED and not message.lose():
                 self._consumer.given_up(message, failure=False)
         if messages:
             self._consumer.plan_soon()
@@ -373,7 +373,7 @@ class ConsumerConnection:
                 self.topic,
                 self.managed.endpoint,
             )
-            self._overheld.update(m.raw_id for m in lost if m.state is not State.HELD)
+            self._overheld.update(m.raw_id for m in lost if m.state is not InFlightState.HELD)
             self._lose(lost)
 
     def say_goodbye(self, on_closed: Callable[[], None]) -> None:

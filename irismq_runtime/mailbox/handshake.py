@@ -33,7 +33,7 @@ from irismq_runtime.protocols.nsq import (
 if TYPE_CHECKING:
     from irismq_runtime.protocols.nsq import Frame
 
-__all__ = ["FOR_TLS", "TLS_REQUIRED", "Handshake", "Step", "Terms", "Wishes"]
+__all__ = ["FOR_TLS", "TLS_REQUIRED", "Handshake", "HandshakeStep", "Terms", "Wishes"]
 
 Kind = Literal["send", "tls", "compress", "ready", "failed"]
 
@@ -95,7 +95,7 @@ class Terms:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Step:
+class HandshakeStep:
     """What to do next: send `data`, upgrade, go to work, or give up with `reason`."""
 
     kind: Kind
@@ -126,7 +126,7 @@ class Handshake:
     def __init__(self, wishes: Wishes) -> None:
         self._wishes = wishes
         self._answered = False
-        self._stages: deque[Step] = deque()
+        self._stages: deque[HandshakeStep] = deque()
         self.terms: Terms | None = None
         #: The wish that nsqd does not allow, by its name in `Wishes`.
         self.refused_wish = ""
@@ -145,14 +145,14 @@ class Handshake:
         """The first bytes of the connection."""
         return MAGIC + identify(self._wishes.fields())
 
-    def feed(self, frame: Frame) -> list[Step]:
+    def feed(self, frame: Frame) -> list[HandshakeStep]:
         """Take the next frame of the broker."""
         if isinstance(frame, Heartbeat):
-            return [Step("send", nop())]
+            return [HandshakeStep("send", nop())]
         if isinstance(frame, ErrorFrame):
             return [self._refused(frame)]
         if isinstance(frame, Message):
-            return [Step("failed", reason="a message came before RDY")]
+            return [HandshakeStep("failed", reason="a message came before RDY")]
         if self.terms is None:
             try:
                 self.terms = _terms_untrusted(frame.data)
@@ -160,9 +160,9 @@ class Handshake:
             except _Unfit as fault:
                 self.terms = None
                 self.remedy = fault.remedy
-                return [Step("failed", reason=str(fault))]
+                return [HandshakeStep("failed", reason=str(fault))]
         elif self._stages and not self._expected(frame.data):
-            return [Step("failed", reason=f"unexpected answer {frame.data[:60]!r}")]
+            return [HandshakeStep("failed", reason=f"unexpected answer {frame.data[:60]!r}")]
         return self._advance()
 
     def _expected(self, data: bytes) -> bool:
@@ -170,8 +170,8 @@ class Handshake:
         # AUTH is answered with JSON, everything else with OK.
         return data == OK or (done.kind == "send" and done.data.startswith(b"AUTH"))
 
-    def _advance(self) -> list[Step]:
-        return [self._stages[0]] if self._stages else [Step("ready")]
+    def _advance(self) -> list[HandshakeStep]:
+        return [self._stages[0]] if self._stages else [HandshakeStep("ready")]
 
     def _plan(self, granted: dict[str, Any]) -> None:
         """The stages after IDENTIFY, each followed by one answer."""
@@ -182,7 +182,7 @@ class Handshake:
                     "nsqd offers no TLS (start it with -tls-cert and -tls-key)",
                     "start nsqd with a certificate, or do not ask for TLS",
                 )
-            self._stages.append(Step("tls"))
+            self._stages.append(HandshakeStep("tls"))
         if wishes.compression != "none":
             if not granted.get(wishes.compression):
                 raise _Unfit(
@@ -191,15 +191,17 @@ class Handshake:
                 )
             level = granted.get("deflate_level")
             level = level if isinstance(level, int) and 1 <= level <= 9 else wishes.deflate_level
-            self._stages.append(Step("compress", compression=wishes.compression, level=level))
+            self._stages.append(
+                HandshakeStep("compress", compression=wishes.compression, level=level)
+            )
         if granted.get("auth_required"):
             if not wishes.auth_secret:
                 raise _Unfit("nsqd requires AUTH: give auth_secret", _FOR_AUTH)
-            self._stages.append(Step("send", auth(wishes.auth_secret)))
+            self._stages.append(HandshakeStep("send", auth(wishes.auth_secret)))
         if wishes.subscribe is not None:
-            self._stages.append(Step("send", sub(*wishes.subscribe)))
+            self._stages.append(HandshakeStep("send", sub(*wishes.subscribe)))
 
-    def _refused(self, frame: ErrorFrame) -> Step:
+    def _refused(self, frame: ErrorFrame) -> HandshakeStep:
         self.refusal = frame
         if self.terms is None:
             found = [wish for words, wish in _NAMED if words in frame.text]
@@ -213,7 +215,7 @@ class Handshake:
             self.remedy = FOR_TLS
         else:
             self.remedy = "look at nsqd's log, and at its version and options"
-        return Step("failed", reason=f"nsqd refused: {reason}")
+        return HandshakeStep("failed", reason=f"nsqd refused: {reason}")
 
 
 class _Unfit(Exception):

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
     from irismq_runtime.mailbox.consumer_connection import ConsumerConnection
 
-__all__ = ["InFlightMessage", "State"]
+__all__ = ["InFlightMessage", "InFlightState"]
 
 _log = logging.getLogger("irismq.mailbox")
 
 
-class State(IntEnum):
+class InFlightState(IntEnum):
     """Where a delivery is in its life."""
 
     HELD = 0
@@ -34,7 +34,7 @@ class State(IntEnum):
     SETTLED = 3
 
 
-_HELD, _CLAIMED, _LOST, _SETTLED = State.HELD, State.CLAIMED, State.LOST, State.SETTLED
+_HELD, _CLAIMED, _LOST, _SETTLED = InFlightState
 
 
 class InFlightMessage:

@@ -77,7 +77,7 @@ class Batch:
         "deadline",
         "losses",
         "messages",
-        "pressed",
+        "saturated",
         "sent_at",
         "size",
     )
@@ -90,13 +90,13 @@ class Batch:
         self.losses = losses
         #: The first of its deadlines.
         self.deadline = min([message.deadline for message in messages])
-        # What `pace` measures by, set when it is written.
+        # What `throughput` measures by, set when it is written.
         self.sent_at = 0.0
         #: Messages and bytes on their way then, its own among them.
         self.ahead = 0
         self.ahead_bytes = 0
         #: More waited behind it.
-        self.pressed = False
+        self.saturated = False
 
     def encode(self) -> bytes:
         """The command: MPUB, or PUB or DPUB for one."""

@@ -1,4 +1,6 @@
-"""Puts the decisions of `admission` and `pace` to work for all brokers of a publisher.
+"""Refuses what cannot be confirmed in its time, over all brokers of a publisher.
+
+The decisions are in `admission`, the figures in `throughput`.
 
 Where copies go to several brokers the slowest counts. Who is refused learns it at
 the call; the operator reads it in the log, once a second.
@@ -16,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from irismq_runtime.mailbox.context import MailboxContext
-    from irismq_runtime.mailbox.pace import Speed
     from irismq_runtime.mailbox.publisher_connection import PublisherConnection
+    from irismq_runtime.mailbox.throughput import Throughput
 
 __all__ = ["OverloadGuard"]
 
@@ -33,9 +35,9 @@ class OverloadGuard:
         self._admission = Admission(context.config.publish_timeout)
 
     @property
-    def pressed(self) -> bool:
+    def saturated(self) -> bool:
         """Whether something waits because a broker has enough to do."""
-        return self._admission.pressed
+        return self._admission.saturated
 
     def check(self, waiting: tuple[int, int], count: int, total: int, timeout: float) -> None:
         """Raise `BrokerTooSlow` if so many messages more cannot be confirmed in their time.
@@ -43,7 +45,7 @@ class OverloadGuard:
         `waiting`: messages and bytes that are accepted and not settled.
         """
         now = self._context.clock.monotonic()
-        speed = self._speed(now)
+        speed = self._slowest(now)
         if speed is None:
             return
         # What failed on its way to the broker occupies it all the same.
@@ -54,15 +56,15 @@ class OverloadGuard:
             self._context.log.write(logging.WARNING, "too slow", "refused to publish: %s", refusal)
             raise refusal
 
-    def look(self, *, pressed: bool) -> float:
+    def observe(self, *, saturated: bool) -> float:
         """Note whether something waits for a broker; returns how many bytes need no `check`."""
         now = self._context.clock.monotonic()
-        if self._admission.look(now, pressed=pressed):
+        if self._admission.observe(now, saturated=saturated):
             for broker in self._brokers:
-                broker.pace.forget(now)
-        return self._admission.most_bytes(self._speed(now))
+                broker.estimator.forget(now)
+        return self._admission.unchecked_bytes(self._slowest(now))
 
-    def _speed(self, now: float) -> Speed | None:
+    def _slowest(self, now: float) -> Throughput | None:
         """What the slowest of the brokers that have enough to do confirms."""
-        speeds = [broker.speed(now, self._admission.patience) for broker in self._brokers]
+        speeds = [broker.throughput(now, self._admission.silence) for broker in self._brokers]
         return min(filter(None, speeds), default=None)

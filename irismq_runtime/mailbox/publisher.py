@@ -11,8 +11,8 @@ written again, at least once being the promise, until its deadline; then the
 error says "unknown". What was never written fails as "not sent".
 
 What cannot be confirmed in its time is refused before it is taken (`admission`),
-by what the broker confirms (`pace`); what is too old by then is not written. Deadlines
-cost one timer (`expiry`). Nobody is called back before the bookkeeping is done.
+by what the broker confirms (`throughput`); what is too old by then is not written. Deadlines
+cost one timer (`deadline_timer`). Nobody is called back before the bookkeeping is done.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from irismq_runtime.errors import DeliveryError, MessageTooLarge
 from irismq_runtime.mailbox.bodies import OF_BROKER, all_fit, as_bytes
-from irismq_runtime.mailbox.expiry import Expiry
+from irismq_runtime.mailbox.deadline_timer import DeadlineTimer
 from irismq_runtime.mailbox.limits import BrokerLimits, OutboxFull, limit_in
 from irismq_runtime.mailbox.outbox import Batch, Outbox, OutgoingMessage
 from irismq_runtime.mailbox.overload import OverloadGuard
@@ -77,7 +77,7 @@ class Publisher:
         ]
         self._flush_planned = False
         self._overload = OverloadGuard(context, self.brokers)
-        self._expiry = Expiry(context.clock, self._outboxes, self.brokers, self._expired)
+        self._deadlines = DeadlineTimer(context.clock, self._outboxes, self.brokers, self._expired)
         self._idle: asyncio.Event = asyncio.Event()
         self._idle.set()
         self._first_ready: asyncio.Event = asyncio.Event()
@@ -161,13 +161,13 @@ class Publisher:
             timer = self._context.clock.call_later(drain, self._idle.set)
             await self._idle.wait()
             timer.cancel()
-        self._expiry.cancel()
+        self._deadlines.cancel()
         for task in self._probes.values():
             task.cancel()
         await asyncio.gather(*self._probes.values(), return_exceptions=True)
-        await asyncio.gather(*(broker.channels.close() for broker in self.brokers))
+        await asyncio.gather(*(broker.channel_creator.close() for broker in self.brokers))
         await asyncio.gather(*(broker.managed.close(0.5) for broker in self.brokers))
-        for message in self._expiry.unsettled():
+        for message in self._deadlines.unsettled():
             self._fail(message, "the mailbox was closed")
 
     def why_not_ready(self) -> str:
@@ -224,8 +224,8 @@ class Publisher:
         if not self._flush_planned:
             self._flush_planned = True
             asyncio.get_running_loop().call_soon(self._flush)
-        if message.deadline < self._expiry.at:
-            self._expiry.arm(message.deadline)
+        if message.deadline < self._deadlines.at:
+            self._deadlines.arm(message.deadline)
 
     def _choose(self, message: OutgoingMessage, count: int) -> list[PublisherConnection]:
         """The brokers that get a copy: connected ones first, in the given order."""
@@ -242,29 +242,29 @@ class Publisher:
     def _flush(self) -> None:
         """Write what waits, as far as the brokers' pipelines have room."""
         self._flush_planned = False
-        pressed = False
+        saturated = False
         for broker in self.brokers:
             if not broker.ready:
                 continue
             outbox = broker.outbox
             if not outbox.empty:
                 self._write(broker, outbox, self._now())
-                pressed = pressed or not outbox.empty
+                saturated = saturated or not outbox.empty
             if self._copies == 1:
                 break
         if self.held:
             self._idle.clear()
-        if pressed or self._overload.pressed:
-            most = self._overload.look(pressed=pressed)
+        if saturated or self._overload.saturated:
+            most = self._overload.observe(saturated=saturated)
             self._limit = min(most, self._context.config.outbox_bytes)
 
     def _write(self, broker: PublisherConnection, outbox: Outbox, now: float) -> None:
-        pace = broker.pace
+        estimator = broker.estimator
         while broker.room:
-            batch = outbox.take(pace.horizon(now, broker.in_count), pace.batch_count)
+            batch = outbox.take(estimator.horizon(now, broker.in_count), estimator.batch_count)
             if batch is None:
                 break
-            if not broker.channels.admit(batch):
+            if not broker.channel_creator.ensure(batch):
                 continue
             broker.send(batch, now)
             if self._copies > 1:

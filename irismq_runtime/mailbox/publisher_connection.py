@@ -2,7 +2,7 @@
 
 nsqd answers PUB, MPUB and DPUB in order and without ids, so the oldest
 unanswered batch owns the next answer. Batches are pipelined up to a number of
-unconfirmed bytes, and of messages that the broker can confirm soon (`pace`);
+unconfirmed bytes, and of messages that the broker can confirm soon (`throughput`);
 there is never one round trip per message. An answer that
 nobody waits for means that the pairing is broken: the connection is dropped
 before it can confirm the wrong message. A broker that has come to require
@@ -18,10 +18,10 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from irismq_runtime.mailbox.channels import Channels
+from irismq_runtime.mailbox.channel_creator import ChannelCreator
 from irismq_runtime.mailbox.handshake import TLS_REQUIRED
 from irismq_runtime.mailbox.managed_connection import ManagedConnection
-from irismq_runtime.mailbox.pace import Pace
+from irismq_runtime.mailbox.throughput import ThroughputEstimator
 from irismq_runtime.protocols.nsq import OK, ErrorFrame, Heartbeat, Response, nop
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from irismq_runtime.mailbox.context import MailboxContext
     from irismq_runtime.mailbox.handshake import Terms
     from irismq_runtime.mailbox.outbox import Batch, Outbox
-    from irismq_runtime.mailbox.pace import Speed
     from irismq_runtime.mailbox.publisher import Publisher
+    from irismq_runtime.mailbox.throughput import Throughput
     from irismq_runtime.protocols.nsq import Frame
 
 __all__ = ["PublisherConnection", "why_slow"]
@@ -52,11 +52,11 @@ class PublisherConnection:
         "_publisher",
         "_unconfirmed",
         "_window",
-        "channels",
+        "channel_creator",
+        "estimator",
         "in_count",
         "managed",
         "outbox",
-        "pace",
     )
 
     def __init__(
@@ -66,8 +66,8 @@ class PublisherConnection:
         #: What waits for this broker (shared, unless messages go to several).
         self.outbox = outbox
         #: The channels that messages are meant for.
-        self.channels = Channels(context, endpoint, self._channel_made)
-        self.pace = Pace(context.config.pipeline_bytes)
+        self.channel_creator = ChannelCreator(context, endpoint, self._channel_made)
+        self.estimator = ThroughputEstimator(context.config.pipeline_bytes)
         #: Messages on their way.
         self.in_count = 0
         self._publisher = publisher
@@ -97,7 +97,7 @@ class PublisherConnection:
             return False
         return (
             self._in_bytes < self._limit
-            and self.in_count < self.pace.window
+            and self.in_count < self.estimator.window
             and len(self._unconfirmed) < self._window
         )
 
@@ -111,15 +111,15 @@ class PublisherConnection:
         self.outbox.give_back(batches)
         self._publisher.room_made(self)
 
-    def speed(self, now: float, patience: float) -> Speed | None:
+    def throughput(self, now: float, silence: float) -> Throughput | None:
         """What it confirms; None: it is not known to be slow, or has nothing that waits.
 
-        A broker that has not answered for `patience` seconds is as slow as that.
+        A broker that has not answered for `silence` seconds is as slow as that.
         """
         if not self.ready or self.outbox.empty:
             return None
         oldest = self._unconfirmed[0] if self._unconfirmed else None
-        return self.pace.at_most(oldest, now, patience)
+        return self.estimator.at_most(oldest, now, silence)
 
     def send(self, batch: Batch, now: float) -> None:
         """Write `batch` at `now`; the caller has asked `room`."""
@@ -127,7 +127,7 @@ class PublisherConnection:
         batch.sent_at = now
         batch.ahead = self.in_count = self.in_count + len(batch.messages)
         batch.ahead_bytes = self._in_bytes = self._in_bytes + batch.size
-        batch.pressed = not self.outbox.empty
+        batch.saturated = not self.outbox.empty
         self.managed.write(batch.encode())
 
     # What the managed connection reports -----------------------------------
@@ -161,7 +161,7 @@ class PublisherConnection:
                 batch = self._unconfirmed.popleft()
                 self._in_bytes -= batch.size
                 self.in_count -= len(batch.messages)
-                self.pace.answered(batch, self._clock.monotonic())
+                self.estimator.answered(batch, self._clock.monotonic())
                 self._publisher.confirmed(self, batch)
             elif isinstance(frame, ErrorFrame):
                 batch = self._unconfirmed.popleft()
@@ -177,10 +177,10 @@ class PublisherConnection:
 
     def connection_down(self, managed: ManagedConnection, reason: str) -> None:  # noqa: ARG002  # the role's signature
         """Give back what is unconfirmed, and what waits for its channel."""
-        self.outbox.give_back(self.channels.forget())
+        self.outbox.give_back(self.channel_creator.forget())
         unconfirmed = list(self._unconfirmed)
         self._unconfirmed.clear()
-        self.pace.lost(self.in_count)
+        self.estimator.lost(self.in_count)
         self._in_bytes = self.in_count = 0
         suspect = self._barren and len(unconfirmed) == 1
         if self._barren and unconfirmed:
@@ -190,5 +190,5 @@ class PublisherConnection:
 
 def why_slow(brokers: Iterable[PublisherConnection]) -> str:
     """Why brokers that are reached have not confirmed in time."""
-    missing = [broker.channels.why for broker in brokers if broker.channels.why]
+    missing = [broker.channel_creator.why for broker in brokers if broker.channel_creator.why]
     return "; ".join(missing) or "no confirmation in time"

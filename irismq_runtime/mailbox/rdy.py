@@ -13,7 +13,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from irismq_runtime.mailbox.backoff import Backoff
+from irismq_runtime.mailbox.failure_backoff import FailureBackoff
 from irismq_runtime.mailbox.rdy_distribution import RdyDistribution
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class RdyControl:
         self.window = window
         self.paused = False
         self.distribution = RdyDistribution()
-        self.backoff = Backoff(
+        self.backoff = FailureBackoff(
             context.rng,
             after=config.backoff_after,
             base=config.backoff_base,

@@ -13,7 +13,7 @@ from irismq_runtime.errors import DeliveryError
 from irismq_runtime.mailbox import MailboxConfig, NsqMailbox
 from irismq_runtime.mailbox.admission import Admission, BrokerTooSlow
 from irismq_runtime.mailbox.outbox import Batch, OutgoingMessage
-from irismq_runtime.mailbox.pace import Pace, Speed
+from irismq_runtime.mailbox.throughput import Throughput, ThroughputEstimator
 from irismq_runtime.protocols.nsq.records import Dpub, Mpub, Pub
 from tests.mailbox.fake import World, turns
 from tests.support.nsqd_server import nsqd_server
@@ -256,85 +256,85 @@ async def test_of_two_brokers_that_each_keep_a_copy_the_slower_one_counts():
 # The decisions alone -------------------------------------------------------------
 
 
-def batch(count: int, *, ahead: int, sent_at: float = 0.0, pressed: bool = True) -> Batch:
+def batch(count: int, *, ahead: int, sent_at: float = 0.0, saturated: bool = True) -> Batch:
     made = Batch(
         [OutgoingMessage("t", bytes(100), 1e9, "", 0, 1) for _ in range(count)], 104 * count
     )
     made.ahead, made.ahead_bytes = ahead, 104 * ahead
-    made.sent_at, made.pressed = sent_at, pressed
+    made.sent_at, made.saturated = sent_at, saturated
     return made
 
 
 def test_the_speed_is_what_was_on_its_way_by_the_time_that_it_took():
-    pace = Pace(4 * 1024 * 1024)
-    pace.answered(batch(1, ahead=1, pressed=False), 0.001)
-    assert pace.speed is None
-    pace.answered(batch(100, ahead=1000), 0.5)
-    assert pace.speed == Speed(2000.0, 208_000.0)
-    assert pace.window == 1000
-    assert pace.horizon(10.0, 500) == 10.5
+    estimator = ThroughputEstimator(4 * 1024 * 1024)
+    estimator.answered(batch(1, ahead=1, saturated=False), 0.001)
+    assert estimator.estimate is None
+    estimator.answered(batch(100, ahead=1000), 0.5)
+    assert estimator.estimate == Throughput(2000.0, 208_000.0)
+    assert estimator.window == 1000
+    assert estimator.horizon(10.0, 500) == 10.5
 
 
 def test_one_lone_slow_answer_says_nothing():
-    pace = Pace(4 * 1024 * 1024)
-    pace.answered(batch(1, ahead=1, pressed=False), 0.001)
-    pace.answered(batch(1, ahead=1, pressed=False), 3.0)
-    assert pace.speed is None
+    estimator = ThroughputEstimator(4 * 1024 * 1024)
+    estimator.answered(batch(1, ahead=1, saturated=False), 0.001)
+    estimator.answered(batch(1, ahead=1, saturated=False), 3.0)
+    assert estimator.estimate is None
 
 
 def test_a_far_broker_is_not_taken_for_a_slow_one():
-    pace = Pace(4 * 1024 * 1024)
+    estimator = ThroughputEstimator(4 * 1024 * 1024)
     for _ in range(20):
-        pace.answered(batch(pace.batch_count, ahead=pace.window), 0.3)
-    assert pace.speed is None
-    assert pace.window > 8000
+        estimator.answered(batch(estimator.batch_count, ahead=estimator.window), 0.3)
+    assert estimator.estimate is None
+    assert estimator.window > 8000
 
 
 def test_a_broker_that_gets_faster_is_given_more():
-    pace = Pace(4 * 1024 * 1024)
-    pace.answered(batch(1, ahead=1), 0.001)
-    pace.answered(batch(10, ahead=10), 1.0)
-    assert pace.window == 5
+    estimator = ThroughputEstimator(4 * 1024 * 1024)
+    estimator.answered(batch(1, ahead=1), 0.001)
+    estimator.answered(batch(10, ahead=10), 1.0)
+    assert estimator.window == 5
     for _ in range(20):
-        pace.answered(batch(pace.batch_count, ahead=pace.window), 0.01)
-    assert pace.speed.messages >= 10_000
-    assert pace.window > 5000
+        estimator.answered(batch(estimator.batch_count, ahead=estimator.window), 0.01)
+    assert estimator.estimate.messages >= 10_000
+    assert estimator.window > 5000
 
 
 def test_what_is_not_answered_is_as_slow_as_that():
-    pace = Pace(4 * 1024 * 1024)
-    assert pace.at_most(None, 100.0, 2.0) is None
-    assert pace.at_most(batch(10, ahead=10), 1.9, 2.0) is None
-    assert pace.at_most(batch(10, ahead=10), 4.0, 2.0).messages == 2.5
+    estimator = ThroughputEstimator(4 * 1024 * 1024)
+    assert estimator.at_most(None, 100.0, 2.0) is None
+    assert estimator.at_most(batch(10, ahead=10), 1.9, 2.0) is None
+    assert estimator.at_most(batch(10, ahead=10), 4.0, 2.0).messages == 2.5
 
 
 def test_the_speed_that_promises_more_counts():
-    small = Speed(messages=1000.0, bytes=100_000.0)
+    small = Throughput(messages=1000.0, bytes=100_000.0)
     assert small.seconds(10, 10_000_000) == 0.01
     assert small.seconds(1000, 1) == 0.00001
 
 
 def test_a_standing_queue_is_shortened_and_recovers_by_as_much():
     admission = Admission(30.0)
-    assert admission.look(100.0, pressed=True)
-    assert admission.longest(30.0) == 15.0
-    admission.look(110.0, pressed=True)
-    assert admission.longest(30.0) == 10.0
-    admission.look(200.0, pressed=True)
-    assert admission.longest(30.0) == 1.0
-    assert admission.longest(1.0) == 0.5
-    admission.look(210.0, pressed=False)
-    assert not admission.look(220.0, pressed=True)
-    assert admission.longest(30.0) == 5.0
-    admission.look(221.0, pressed=False)
-    assert admission.look(300.0, pressed=True)
-    assert admission.longest(30.0) == 15.0
+    assert admission.observe(100.0, saturated=True)
+    assert admission.longest_wait(30.0) == 15.0
+    admission.observe(110.0, saturated=True)
+    assert admission.longest_wait(30.0) == 10.0
+    admission.observe(200.0, saturated=True)
+    assert admission.longest_wait(30.0) == 1.0
+    assert admission.longest_wait(1.0) == 0.5
+    admission.observe(210.0, saturated=False)
+    assert not admission.observe(220.0, saturated=True)
+    assert admission.longest_wait(30.0) == 5.0
+    admission.observe(221.0, saturated=False)
+    assert admission.observe(300.0, saturated=True)
+    assert admission.longest_wait(30.0) == 15.0
 
 
 def test_one_that_comes_after_the_flood_is_taken_and_one_within_it_is_not():
-    admission, speed = Admission(30.0), Speed(100.0, 10_000.0)
-    admission.look(0.0, pressed=True)
-    admission.look(60.0, pressed=True)
+    admission, speed = Admission(30.0), Throughput(100.0, 10_000.0)
+    admission.observe(0.0, saturated=True)
+    admission.observe(60.0, saturated=True)
     waiting, one = (150, 15_000), (1, 100)
     assert admission.refusal(speed, waiting, one, 30.0, 60.0) is None
     refused = admission.refusal(speed, waiting, one, 30.0, 60.005)

@@ -21,10 +21,10 @@ from actors.delays import exponential_delay
 if TYPE_CHECKING:
     import random
 
-__all__ = ["Backoff"]
+__all__ = ["FailureBackoff"]
 
 
-class Backoff:
+class FailureBackoff:
     """The policy of one consumer."""
 
     __slots__ = ("_after", "_base", "_cap", "_raised_at", "_rng", "_row", "level", "until")

@@ -1,4 +1,4 @@
-"""The channels of one broker that must exist before something is stored for them.
+"""Makes the channels of one broker that must exist before something is stored for them.
 
 nsqd gives a channel what is published after the channel was made; only the first
 channel of a topic also gets what waited before. So what is stored for a reader who
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from irismq_runtime.mailbox.outbox import Batch, OutgoingMessage
     from irismq_runtime.protocols.nsq import ErrorFrame, Frame
 
-__all__ = ["Channels"]
+__all__ = ["ChannelCreator"]
 
 #: Connections for this at the same time, to one broker.
 _AT_ONCE: Final = 8
-#: Channels remembered; beyond, all are forgotten and made again as they are needed.
+#: ChannelCreator remembered; beyond, all are forgotten and made again as they are needed.
 _REMEMBERED: Final = 16_384
 #: nsqd's words for a channel that has all the consumers it may have: so it exists.
 _FULL: Final = "exceeds limit"
@@ -45,10 +45,19 @@ _FULL: Final = "exceeds limit"
 _NOT_NOW: Final = "E_AUTH_FAILED"
 
 
-class Channels:
+class ChannelCreator:
     """See the module. One per broker; loop thread only."""
 
-    __slots__ = ("_context", "_gate", "_given_back", "_held", "_known", "_tasks", "endpoint", "why")
+    __slots__ = (
+        "_concurrent",
+        "_context",
+        "_given_back",
+        "_held",
+        "_known",
+        "_tasks",
+        "endpoint",
+        "why",
+    )
 
     def __init__(
         self, context: MailboxContext, endpoint: Endpoint, given_back: Callable[[list[Batch]], None]
@@ -61,9 +70,9 @@ class Channels:
         self._known: set[tuple[str, str]] = set()
         self._held: dict[tuple[str, str], list[Batch]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._gate = asyncio.Semaphore(_AT_ONCE)
+        self._concurrent = asyncio.Semaphore(_AT_ONCE)
 
-    def admit(self, batch: Batch) -> bool:
+    def ensure(self, batch: Batch) -> bool:
         """Whether `batch` may be written now; False: it is kept until its channel exists."""
         first = batch.messages[0]
         if not first.channel:
@@ -109,7 +118,7 @@ class Channels:
         machine = self._context.reconnect()
         machine.start()
         while True:
-            async with self._gate:
+            async with self._concurrent:
                 attempt = _Attempt(self._context, self.endpoint, name)
                 await attempt.run()
             if attempt.made or attempt.refusal is not None:

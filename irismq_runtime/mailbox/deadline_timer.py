@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from irismq_runtime.mailbox.outbox import Outbox, OutgoingMessage
     from irismq_runtime.mailbox.publisher_connection import PublisherConnection
 
-__all__ = ["Expiry"]
+__all__ = ["DeadlineTimer"]
 
 _NEVER: Final = float("inf")
 
 
-class Expiry:
+class DeadlineTimer:
     """Calls `fail(message)` for each message at its deadline, soon after it. Loop thread only."""
 
     __slots__ = ("_brokers", "_clock", "_fail", "_outboxes", "_timer", "at")
@@ -77,7 +77,7 @@ class Expiry:
         """Every message, wherever it is; of batches without one that is `due` only the first."""
         waiting = [message for outbox in self._outboxes for message in outbox.waiting()]
         for broker in self._brokers:
-            waiting.extend(broker.channels.waiting())
+            waiting.extend(broker.channel_creator.waiting())
             for batch in broker.unconfirmed:
                 if batch.deadline <= due:
                     waiting.extend(batch.messages)

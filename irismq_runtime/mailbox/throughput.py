@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from irismq_runtime.mailbox.outbox import Batch
 
-__all__ = ["Pace", "Speed"]
+__all__ = ["Throughput", "ThroughputEstimator"]
 
 #: What may be on its way to a broker whose speed is known: so many seconds of it.
 _SPAN: Final = 0.5
@@ -41,7 +41,7 @@ _MANY: Final = 16
 _FRESH: Final = 2.0
 
 
-class Speed(NamedTuple):
+class Throughput(NamedTuple):
     """What a broker confirms in a second."""
 
     messages: float
@@ -52,15 +52,15 @@ class Speed(NamedTuple):
         return min(messages / self.messages, size / self.bytes)
 
 
-class Pace:
-    """What is known of one broker, from its answers. Times are given, none is read."""
+class ThroughputEstimator:
+    """What is known of one broker, from its answers. Times are given, none is read (seconds)."""
 
-    __slots__ = ("_measured_at", "_pipeline", "_way", "speed", "window")
+    __slots__ = ("_measured_at", "_pipeline", "_way", "estimate", "window")
 
     def __init__(self, pipeline_bytes: int) -> None:
         self._pipeline = pipeline_bytes
         #: None: not known, and nothing says that it is slow.
-        self.speed: Speed | None = None
+        self.estimate: Throughput | None = None
         #: Messages that may be on their way.
         self.window = _FIRST
         # The quickest answer so far, in seconds.
@@ -69,8 +69,8 @@ class Pace:
 
     def forget(self, now: float) -> None:
         """Enough has been quiet: what was measured some time before `now` is old."""
-        if self.speed is not None and now - self._measured_at > _FRESH:
-            self.speed = None
+        if self.estimate is not None and now - self._measured_at > _FRESH:
+            self.estimate = None
             self.window = max(self.window, _FIRST)
 
     def lost(self, on_the_way: int) -> None:
@@ -78,36 +78,36 @@ class Pace:
 
         What was on its way is so again.
         """
-        self.speed = None
+        self.estimate = None
         self.window = max(_AGAIN, on_the_way)
         self._way = _LONGEST_WAY
 
     @property
     def batch_count(self) -> int:
         """Messages of one batch, at most: half of a window, and less while nothing is known."""
-        return max(self.window // (8 if self.speed is None else 2), 1)
+        return max(self.window // (8 if self.estimate is None else 2), 1)
 
     def answered(self, batch: Batch, now: float) -> None:
         """`batch` was confirmed at `now`."""
         took = max(now - batch.sent_at, 1e-6)
         self._way = min(self._way, took)
-        measured = Speed(batch.ahead / took, max(batch.ahead_bytes, 1) / took)
-        known = self.speed
+        measured = Throughput(batch.ahead / took, max(batch.ahead_bytes, 1) / took)
+        known = self.estimate
         slow = took - self._way >= _QUEUED
-        if not batch.pressed and not (slow and batch.ahead >= _MANY):
+        if not batch.saturated and not (slow and batch.ahead >= _MANY):
             return
         if slow or batch.ahead_bytes >= self._pipeline:
             if known is not None:
-                measured = Speed(
+                measured = Throughput(
                     *[(old + new) / 2 for old, new in zip(known, measured, strict=True)]
                 )
-            self.speed = measured
+            self.estimate = measured
             self._measured_at = now
             self.window = max(2, int(measured.messages * _SPAN))
             return
         self.window = min(self.window + len(batch.messages), _WIDEST)
         if known is not None:
-            self.speed = Speed(*map(max, known, measured))
+            self.estimate = Throughput(*map(max, known, measured))
 
     def horizon(self, now: float, on_the_way: int) -> float:
         """What has a deadline before this is too old to be written now.
@@ -115,14 +115,14 @@ class Pace:
         Twice the time that the messages on their way still take, since a speed is
         an estimate.
         """
-        return now if self.speed is None else now + 2 * on_the_way / self.speed.messages
+        return now if self.estimate is None else now + 2 * on_the_way / self.estimate.messages
 
-    def at_most(self, oldest: Batch | None, now: float, patience: float) -> Speed | None:
-        """The speed, or less when the oldest unanswered batch has waited for `patience` seconds.
+    def at_most(self, oldest: Batch | None, now: float, silence: float) -> Throughput | None:
+        """The speed, or less when the oldest unanswered batch has waited for `silence` seconds.
 
         Answered now, it would have been served at this speed.
         """
-        if oldest is None or (waited := now - oldest.sent_at) < patience:
-            return self.speed
-        bound = Speed(oldest.ahead / waited, max(oldest.ahead_bytes, 1) / waited)
-        return bound if self.speed is None else Speed(*map(min, self.speed, bound))
+        if oldest is None or (waited := now - oldest.sent_at) < silence:
+            return self.estimate
+        bound = Throughput(oldest.ahead / waited, max(oldest.ahead_bytes, 1) / waited)
+        return bound if self.estimate is None else Throughput(*map(min, self.estimate, bound))

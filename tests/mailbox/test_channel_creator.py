@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from irismq_runtime.errors import DeliveryError
-from irismq_runtime.mailbox import channels
 from irismq_runtime.protocols.nsq import InvalidName
 from irismq_runtime.protocols.nsq.records import Dpub, Mpub, Pub, Sub
 from tests.mailbox.fake import World, turns
@@ -215,7 +214,7 @@ async def test_an_authorization_that_cannot_be_asked_for_is_tried_again():
 
 
 async def test_many_topics_are_made_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(channels, "_REMEMBERED", 50)
+    monkeypatch.setattr("irismq_runtime.mailbox.channel_creator._REMEMBERED", 50)
     world = await started()
     receipts = [world.mailbox.publish(f"t{n}", b"x", channel="mailbox") for n in range(100)]
     most = 0

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from irismq_runtime.mailbox.backoff import Backoff
+from irismq_runtime.mailbox.failure_backoff import FailureBackoff
 
 
-def make(after: int = 3) -> Backoff:
-    return Backoff(random.Random(7), after=after, base=0.25, cap=5.0)
+def make(after: int = 3) -> FailureBackoff:
+    return FailureBackoff(random.Random(7), after=after, base=0.25, cap=5.0)
 
 
-def slowed(now: float = 10.0) -> Backoff:
+def slowed(now: float = 10.0) -> FailureBackoff:
     backoff = make()
     for _ in range(3):
         backoff.failed(received_at=now - 1, now=now)
@@ -78,7 +78,7 @@ def test_a_trial_given_back_without_penalty_leaves_room_for_the_next():
 
 @given(st.lists(st.booleans(), max_size=60), st.integers(0, 2**32))
 def test_it_is_never_silent_for_long_and_always_left(outcomes: list[bool], seed: int):
-    backoff = Backoff(random.Random(seed), after=3, base=0.25, cap=5.0)
+    backoff = FailureBackoff(random.Random(seed), after=3, base=0.25, cap=5.0)
     now = 0.0
     for success in outcomes:
         now = max(now, backoff.until) + 0.001

@@ -1,7 +1,9 @@
-"""Waiting for several things at once, each of which says when it has changed.
+"""A condition variable with a time limit, on the clock of the mailbox.
 
-What is waited for is asked again after each change; the wait ends when there is
-nothing left to wait for, or the time is over.
+For waiting for several things at once, each of which says when it has changed: what is
+waited for is asked again after each change. The wait ends when there is nothing left to
+wait for, or the time is over. (asyncio.Condition waits by the loop's clock, which no
+test can turn.)
 """
 
 from __future__ import annotations
@@ -14,10 +16,10 @@ if TYPE_CHECKING:
 
     from actors.clock import Clock
 
-__all__ = ["Patience"]
+__all__ = ["TimedCondition"]
 
 
-class Patience:
+class TimedCondition:
     """See the module. Loop thread only."""
 
     __slots__ = ("_changed", "_clock")
@@ -26,11 +28,11 @@ class Patience:
         self._clock = clock
         self._changed = asyncio.Event()
 
-    def look(self) -> None:
+    def notify(self) -> None:
         """Something has changed."""
         self._changed.set()
 
-    async def over(self, waiting: Callable[[], bool], seconds: float) -> bool:
+    async def wait_while(self, waiting: Callable[[], bool], seconds: float) -> bool:
         """Wait while `waiting()`, at most `seconds`; False when the time was over first."""
         until = self._clock.monotonic() + seconds
         timer = self._clock.call_later(seconds, self._changed.set)
