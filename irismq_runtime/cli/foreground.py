@@ -18,8 +18,8 @@ from rich.live import Live
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.console import TABLE_WIDTH, err, fail, out
 from irismq_runtime.cli.dashboard import change_line, rows_between, table
-from irismq_runtime.node.signals import Signals
-from irismq_runtime.node.systemd import ServiceManager
+from irismq_runtime.node.process.signals import Signals
+from irismq_runtime.node.process.systemd import ServiceManager
 from irismq_runtime.observe.health import Health
 
 if TYPE_CHECKING:

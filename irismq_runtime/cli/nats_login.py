@@ -45,7 +45,7 @@ async def with_login(answer: Answer, overlay: NatsOverlay, *, limit: float) -> A
 
 
 async def _tried(overlay: NatsOverlay, limit: float) -> str:
-    from irismq_runtime.node.overlay import nats_back_end
+    from irismq_runtime.node.own_servers.nats_overlay import nats_back_end
 
     back_end = await asyncio.to_thread(
         nats_back_end, overlay, limit * _CONNECT, stop_seconds=limit * _HANG_UP

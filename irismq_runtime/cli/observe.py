@@ -26,7 +26,7 @@ from irismq_runtime.cli.options import (
     Iris,
     client_node,
 )
-from irismq_runtime.node.signals import Signals
+from irismq_runtime.node.process.signals import Signals
 from irismq_runtime.observer import Gatherer
 from irismq_runtime.observer.page import ObserverPage, new_token
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.main import PROCESS
-from irismq_runtime.node.signals import say_and_exit
+from irismq_runtime.node.process.signals import say_and_exit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

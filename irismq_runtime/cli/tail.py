@@ -30,7 +30,7 @@ from irismq_runtime.config import need_address
 from irismq_runtime.errors import ConfigError, NotConnected
 from irismq_runtime.mailbox import NsqMailbox
 from irismq_runtime.messaging import DEAD_CHANNEL, MAILBOX_CHANNEL, mailbox_topic
-from irismq_runtime.node.signals import Signals
+from irismq_runtime.node.process.signals import Signals
 from irismq_runtime.protocols.nsq import InvalidName, channel_name
 
 if TYPE_CHECKING:

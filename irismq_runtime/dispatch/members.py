@@ -40,7 +40,7 @@ _ASK: Final = Kind.ASK
 class MemberDispatch:
     """The living end of `address`: one actor's membership of its cluster.
 
-    `ref` is None for a cluster that is no single actor's (see node.peers).
+    `ref` is None for a cluster that is no single actor's (see node.membership.peers).
     """
 
     __slots__ = ("_foreign", "_heard", "_in", "_ref", "address", "asked", "stands", "tunnels")
@@ -64,7 +64,7 @@ class MemberDispatch:
         #: Called with whether the membership stands when that changes.
         self.stands: Callable[[bool], None] | None = None
 
-    def target(self, envelope: Envelope) -> ActorRef[Any]:  # noqa: ARG002  # node.peers needs it
+    def target(self, envelope: Envelope) -> ActorRef[Any]:  # noqa: ARG002  # node.membership.peers needs it
         """Return the actor that `envelope` is for. Raises `ActorDeadError`."""
         if self._ref is None:
             raise ActorDeadError(self.address)

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Final
 from actors import Context, ThreadActor
 from actors.ask import error_for_caller
 from actors.errors import Refused
-from actors.texts import line_of
+from actors.texts import class_name, line_of
 from irismq_runtime.dispatch.calls import as_call
 from irismq_runtime.dispatch.incoming import chain_of
 from irismq_runtime.errors import DecodeError, RuntimeFault, TunnelClosed
@@ -281,7 +281,7 @@ class TunnelDispatch:
             "%s: a tunnel ended with %s",
             self.address,
             line_of(error),
-            like=(self.address, type(error).__name__),
+            like=(self.address, class_name(error)),
         )
 
 

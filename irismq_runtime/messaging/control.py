@@ -74,7 +74,7 @@ class TreeRequest:
 @message("irismq.report")
 @dataclass(frozen=True, slots=True)
 class ReportRequest:
-    """Ask a node how it is: trees, mailboxes, counts (see node.report).
+    """Ask a node how it is: trees, mailboxes, counts (see `Node.overview`).
 
     Tracebacks are told of crashes after `since`, a time on that node's own clock.
     """

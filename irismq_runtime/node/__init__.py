@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from irismq_runtime.node.binding.subscriptions import Subscription, durable, live
 from irismq_runtime.node.current import current_node
 from irismq_runtime.node.node import EXIT_FORCED, EXIT_GAVE_UP, Node
-from irismq_runtime.node.servers import OwnBroker, OwnRelay, Servers
-from irismq_runtime.node.topics import Subscription, durable, live
+from irismq_runtime.node.own_servers.servers import OwnBroker, OwnRelay, Servers
 
 __all__ = [
     "EXIT_FORCED",

@@ -17,10 +17,10 @@ from irismq_runtime.dispatch import Counters, Incoming
 from irismq_runtime.errors import ConfigError
 from irismq_runtime.messaging import NODE_TARGET, Packer, Unwatch, Watch
 from irismq_runtime.messaging.control import Ended
-from irismq_runtime.node.binding import Binder, Ports
-from irismq_runtime.node.peers import PeerDispatch
-from irismq_runtime.node.presence import Presence
-from irismq_runtime.node.watching import Watchers
+from irismq_runtime.node.binding.binder import Binder, Ports
+from irismq_runtime.node.membership.death_watch import DeathWatch
+from irismq_runtime.node.membership.peers import PeerDispatch
+from irismq_runtime.node.membership.presence import Presence
 from irismq_runtime.observe.logs import RateLimitedLog
 from irismq_runtime.observe.meter import Meter
 from irismq_runtime.observe.tracing import tracing_of
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from actors import Clock, System
     from irismq_runtime.config import NodeConfig
     from irismq_runtime.mailbox import MailboxConfig
-    from irismq_runtime.node.members import Change
+    from irismq_runtime.node.membership.member_table import Change
     from irismq_runtime.ports import AddressTransport, MailboxTransport, Member
     from irismq_runtime.wire import Codec
 
@@ -52,7 +52,7 @@ class Parts:
     presence: Presence
     outbound: Outbound
     incoming: Incoming
-    watchers: Watchers
+    death_watch: DeathWatch
     binder: Binder
     peers: PeerDispatch
     meter: Meter
@@ -153,14 +153,14 @@ def assemble(
     """Return the parts, not connected yet. `control`: see `PeerDispatch`."""
     packer = _packer(config, node_id, Serializer(codecs=codecs), system.clock)
     presence = _presence(config, packer, addresses, system)
-    watchers = Watchers(system.find)
+    death_watch = DeathWatch(system.find)
     counters = Counters()
     outbound = Outbound(
         packer=packer,
         mailbox=mailbox,
         addresses=addresses,
         directory=presence,
-        watching=watchers,
+        watching=death_watch,
         clock=system.clock,
         events=system.events,
         meter=Meter(system, counters.to_dict),
@@ -171,7 +171,7 @@ def assemble(
     if outbound.tracing is not None:
         system.propagate_context(outbound.tracing.here, outbound.tracing.in_force)
     incoming = _incoming(system, outbound, counters)
-    _connect(presence, watchers, outbound)
+    _connect(presence, death_watch, outbound)
     return Parts(
         node_id=node_id,
         config=config,
@@ -181,9 +181,9 @@ def assemble(
         presence=presence,
         outbound=outbound,
         incoming=incoming,
-        watchers=watchers,
-        binder=Binder(Ports(mailbox, addresses, presence, incoming, config), watchers),
-        peers=_peers(incoming, outbound, watchers, system, control),
+        death_watch=death_watch,
+        binder=Binder(Ports(mailbox, addresses, presence, incoming, config), death_watch),
+        peers=_peers(incoming, outbound, death_watch, system, control),
         meter=outbound.meter,
     )
 
@@ -202,9 +202,9 @@ def _presence(
     )
 
 
-def _connect(presence: Presence, watchers: Watchers, outbound: Outbound) -> None:
-    watchers.attach(outbound)
-    presence.on_change(watchers.changed)
+def _connect(presence: Presence, death_watch: DeathWatch, outbound: Outbound) -> None:
+    death_watch.attach(outbound)
+    presence.on_change(death_watch.changed)
     presence.on_change(lambda change: _tell_gathers(outbound, change))
 
 
@@ -228,14 +228,14 @@ def _incoming(system: System, outbound: Outbound, counters: Counters) -> Incomin
 def _peers(
     incoming: Incoming,
     outbound: Outbound,
-    watchers: Watchers,
+    death_watch: DeathWatch,
     system: System,
     control: Mapping[type, Callable[[Any], object]],
 ) -> PeerDispatch:
     answers: dict[type, Callable[[Any], object]] = {
-        Watch: watchers.watch_from,
-        Unwatch: watchers.unwatch_from,
-        Ended: watchers.heard_end,
+        Watch: death_watch.watch_from,
+        Unwatch: death_watch.unwatch_from,
+        Ended: death_watch.heard_end,
         **control,
     }
     return PeerDispatch(incoming, outbound, system.find, answers)

@@ -19,7 +19,6 @@ import supervisors
 from actors import System
 from irismq_runtime.config import DEFAULT_IRIS_PORT, DEFAULT_NSQD_PORT, need_address
 from irismq_runtime.errors import NodeStopped
-from irismq_runtime.node import running
 from irismq_runtime.node.arguments import check_parts, config_of, folder, refuse_servers
 from irismq_runtime.node.assembly import (
     Parts,
@@ -29,15 +28,15 @@ from irismq_runtime.node.assembly import (
     new_node_id,
 )
 from irismq_runtime.node.current import RUNNING
-from irismq_runtime.node.ending import Ending
-from irismq_runtime.node.measures import samples_of
-from irismq_runtime.node.overview import Overview
-from irismq_runtime.node.report import Reports
-from irismq_runtime.node.running import EXIT_FORCED, EXIT_GAVE_UP
-from irismq_runtime.node.servers import servers_of
+from irismq_runtime.node.inspection.health import health_of
+from irismq_runtime.node.inspection.health_monitor import HealthMonitor
+from irismq_runtime.node.inspection.metrics import samples_of
+from irismq_runtime.node.inspection.overview import Overview
+from irismq_runtime.node.inspection.report import Reports
+from irismq_runtime.node.own_servers.servers import servers_of
+from irismq_runtime.node.process.run import EXIT_FORCED, EXIT_GAVE_UP, run, run_until_signal
+from irismq_runtime.node.process.stop_reason import StopReason
 from irismq_runtime.node.shutdown import shut_down
-from irismq_runtime.node.status import health_of
-from irismq_runtime.node.vigil import Vigil
 from irismq_runtime.observe.events import watch
 from irismq_runtime.observe.metrics import prometheus_text
 from irismq_runtime.refs import ServiceRef
@@ -96,10 +95,10 @@ class Node:
         self._servers = servers_of(self._config)
         self._parts: Parts | None = None
         self._refs: dict[tuple[str, str | None, str | None], ServiceRef] = {}
-        self._ending = Ending()
-        self._reports = Reports(self, self._ending.roots)
+        self._stop_reason = StopReason()
+        self._reports = Reports(self, self._stop_reason.roots)
         self._overview = Overview(self._running_parts, self._reports)
-        self._vigil: Vigil | None = None
+        self._health_monitor: HealthMonitor | None = None
         self._stopped: asyncio.Task[None] | None = None
 
     @classmethod
@@ -153,9 +152,9 @@ class Node:
         except BaseException:
             await system.shutdown(0.0)
             raise
-        system.lifecycle.append(self._ending)
-        self._vigil = Vigil(self.health, system.clock, system.events)
-        self._vigil.start()
+        system.lifecycle.append(self._stop_reason)
+        self._health_monitor = HealthMonitor(self.health, system.clock, system.events)
+        self._health_monitor.start()
         RUNNING[system] = self
         if system.events.active:
             system.events.emit("node.started", node=node_id, name=self._config.name)
@@ -175,9 +174,9 @@ class Node:
         if parts is None:
             return
         if self._stopped is None:
-            self._ending.decide(reason)
-            if self._vigil is not None:
-                self._vigil.stop()
+            self._stop_reason.decide(reason)
+            if self._health_monitor is not None:
+                self._health_monitor.stop()
             if parts.incoming.events.active:
                 parts.incoming.events.emit("node.draining", node=parts.node_id, reason=reason)
             self._stopped = asyncio.ensure_future(self._stop(parts))
@@ -185,7 +184,9 @@ class Node:
 
     async def _stop(self, parts: Parts) -> None:
         try:
-            await shut_down(parts, self._servers, drain=self._config.drain, why=self._ending.why)
+            await shut_down(
+                parts, self._servers, drain=self._config.drain, why=self._stop_reason.why
+            )
         finally:
             RUNNING.pop(parts.system, None)
 
@@ -197,7 +198,7 @@ class Node:
         process at once with `EXIT_FORCED`. systemd is told where it asks for that.
         Main thread only.
         """
-        return await running.run_until_signal(self, self._ending)
+        return await run_until_signal(self, self._stop_reason)
 
     async def run(self, tree: Any, *, on_phase: Callable[[Node, str], None] = _unsaid) -> int:
         """Enter the node, start `tree`, and go on as `run_until_signal`.
@@ -207,7 +208,7 @@ class Node:
         `on_phase` is called with "connected", "runs", and why it is ending. Raises
         what entering and `start` raise. Main thread only.
         """
-        return await running.run(self, self._ending, tree, on_phase)
+        return await run(self, self._stop_reason, tree, on_phase)
 
     def forked(self, gone: Any) -> None:
         """This is a forked child: `gone`, which raises, stands for the parts of the parent."""
@@ -225,7 +226,7 @@ class Node:
         # As a root, whoever calls: what an actor starts by itself belongs to it.
         ref = contextvars.Context().run(supervisors.start, tree, parts.system, name=name)
         await ref.started()
-        self._ending.roots[ref] = None
+        self._stop_reason.roots[ref] = None
         return ref
 
     def tree(self) -> dict[str, Any]:
@@ -316,9 +317,12 @@ class Node:
 
     def health(self) -> Health:
         """Return liveness and readiness, with the reasons."""
-        ending = self._ending
+        stop_reason = self._stop_reason
         return health_of(
-            self._open_parts(), self._servers, gave_up=ending.gave_up, draining=ending.reason
+            self._open_parts(),
+            self._servers,
+            gave_up=stop_reason.gave_up,
+            draining=stop_reason.reason,
         )
 
     def watch(self, callback: Callable[[Any], None]) -> Callable[[], None]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from irismq_runtime.node.assembly import Parts
-    from irismq_runtime.node.servers import Servers
+    from irismq_runtime.node.own_servers.servers import Servers
 
 __all__ = ["shut_down"]
 
@@ -45,7 +45,7 @@ async def shut_down(parts: Parts, servers: Servers, *, drain: float, why: str = 
     if parts.membership is not None:
         await _phase("leaving the private cluster", parts.membership.leave(SHORT), SHORT + GRACE)
     await _phase("stopping the tree", parts.system.shutdown(drain), drain + GRACE)
-    parts.watchers.close()
+    parts.death_watch.close()
     parts.outbound.stopped = parts.config.name
     await _phase("flushing the outbox", parts.mailbox.close(drain), drain + GRACE)
     await _phase("closing the relay connections", parts.addresses.close(SHORT), SHORT + GRACE)

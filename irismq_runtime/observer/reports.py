@@ -93,7 +93,7 @@ class MeterReport(msgspec.Struct, frozen=True):
 
 
 class NodeReport(msgspec.Struct, frozen=True):
-    """See `node.report`. `time`: the node's own clock."""
+    """See `Overview.report`. `time`: the node's own clock."""
 
     node: _Text
     name: _Text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from irismq_runtime.refs.directory import Directory, MemberInfo, Watching
+from irismq_runtime.refs.directory import MemberInfo, ServiceDirectory, Watching
 from irismq_runtime.refs.gather import Gather, Gathered, MemberError, MemberReply
 from irismq_runtime.refs.outbound import Outbound
 from irismq_runtime.refs.packing import RefPacking
@@ -11,7 +11,6 @@ from irismq_runtime.refs.receipt import TellReceipt
 from irismq_runtime.refs.service import ServiceRef
 
 __all__ = [
-    "Directory",
     "Gather",
     "Gathered",
     "MemberError",
@@ -20,6 +19,7 @@ __all__ = [
     "Outbound",
     "PeerRef",
     "RefPacking",
+    "ServiceDirectory",
     "ServiceRef",
     "TellReceipt",
     "Watching",

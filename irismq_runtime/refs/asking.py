@@ -159,7 +159,7 @@ class RemoteAsk(Future[T]):
         """Send when somebody is known to serve the target, fail when clearly nobody does."""
         if self._done:
             return
-        if self._outbound.directory.awaits(self._cluster):
+        if self._outbound.directory.is_expected(self._cluster):
             self._data = data
             self._send_once_heard()
         else:
@@ -379,7 +379,7 @@ class RemoteAsk(Future[T]):
 
     def _timed_out(self, waited: float | None) -> AskTimeout:
         directory = self._outbound.directory
-        if directory.awaits(self._cluster):
+        if directory.is_expected(self._cluster):
             state = "its members have not come back since the relay was away"
         elif not directory.trusted:
             state = "nothing is known of its members"

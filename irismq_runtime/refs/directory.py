@@ -1,4 +1,4 @@
-"""What refs ask of presence: who serves an address, and whether to believe it."""
+"""What refs ask of presence: who serves an address, and whether that can be trusted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from actors import ActorRef
     from irismq_runtime.refs.peer import PeerRef
 
-__all__ = ["Directory", "MemberInfo", "Watching"]
+__all__ = ["MemberInfo", "ServiceDirectory", "Watching"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class MemberInfo:
     urn: str
 
 
-class Directory(Protocol):
+class ServiceDirectory(Protocol):
     """Presence as refs see it. An aid: when not `trusted`, deadlines decide."""
 
     @property
@@ -42,20 +42,20 @@ class Directory(Protocol):
         ...
 
     def when_known(self, address: str, callback: Callable[[], None]) -> None:
-        """Call `callback` when somebody who serves `address` is heard.
+        """Call `callback` when somebody who serves `address` is confirmed.
 
         At the latest once it is clear that nobody is: after settling, or after all
-        nodes have been asked to announce themselves once more. Those who are awaited
+        nodes have been asked to announce themselves once more. Those who are expected
         get longer; while the relay is away it is called at once.
         """
         ...
 
-    def hears(self, cluster: str) -> bool:
-        """Whether a member of `cluster` is known, and has spoken since the relay was away."""
+    def is_confirmed(self, cluster: str) -> bool:
+        """Whether a member of `cluster` is known, and was heard since the relay was away."""
         ...
 
-    def awaits(self, cluster: str) -> bool:
-        """Whether a member of `cluster` was known, and has yet to speak."""
+    def is_expected(self, cluster: str) -> bool:
+        """Whether a member of `cluster` was known, and is yet to be heard again."""
         ...
 
     def serves(self, address: str) -> bool:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from irismq_runtime.observe.meter import Meter
     from irismq_runtime.observe.tracing import Sending, Tracing
     from irismq_runtime.ports import AddressTransport, MailboxTransport
-    from irismq_runtime.refs.directory import Directory, Watching
+    from irismq_runtime.refs.directory import ServiceDirectory, Watching
     from irismq_runtime.refs.foreign import Form
     from irismq_runtime.refs.gather import Gather
     from irismq_runtime.wire import Verb
@@ -79,7 +79,7 @@ class Outbound:
         packer: Packer,
         mailbox: MailboxTransport,
         addresses: AddressTransport,
-        directory: Directory,
+        directory: ServiceDirectory,
         watching: Watching,
         clock: Clock,
         events: Events,

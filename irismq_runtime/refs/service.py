@@ -146,7 +146,7 @@ class ServiceRef:
                 )
             ask = RemoteAsk(outbound, address, address, ask_id, name, timeout)
             ask.sending = sending
-            heard = outbound.directory.hears(address)
+            heard = outbound.directory.is_confirmed(address)
             outbound.call(ask.send if heard else ask.send_once_known, data)
         return ask.get() if block else ask
 

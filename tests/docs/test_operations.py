@@ -25,7 +25,7 @@ from irismq_runtime import Node, NodeConfig, pyiris
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.main import app
 from irismq_runtime.node import shutdown
-from irismq_runtime.node.binding import DOWN, DRAINING
+from irismq_runtime.node.binding.binder import DOWN, DRAINING
 from supervisors import Supervisor
 
 ROOT = pathlib.Path(__file__).parents[2]

@@ -15,7 +15,7 @@ import pytest
 from actors.errors import AskTimeout
 from irismq_runtime.mailbox import NsqMailbox
 from irismq_runtime.messaging import PRESENCE_CLUSTER, private_cluster
-from irismq_runtime.node import lookout
+from irismq_runtime.node.membership import service_waiter
 from irismq_runtime.pyiris import IrisAddresses, Options
 from irismq_runtime.pyiris.connector import tcp_dialler
 from irismq_runtime.refs import PeerRef
@@ -32,7 +32,7 @@ PERIOD = 60.0
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch):
-    monkeypatch.setattr(lookout, "RETURN_AT_MOST", 600.0)
+    monkeypatch.setattr(service_waiter, "RETURN_AT_MOST", 600.0)
 
 
 class Gates:
@@ -113,7 +113,9 @@ async def test_asks_wait_for_a_member_that_returns_after_the_relay(servers, kill
         await servers.relay.restart()
         await until(lambda: two.client.health().ready)
         if gate == two.address:
-            await until(lambda: two.client.parts.presence.hears(private_cluster(two.shop.id)))
+            await until(
+                lambda: two.client.parts.presence.is_confirmed(private_cluster(two.shop.id))
+            )
         asks += [two.ref.ask(Do(f"back {i}"), timeout=60.0) for i in range(10)]
         hasty = await outcome(two.ref.ask(Do("hasty"), timeout=0.05))
         assert isinstance(hasty, AskTimeout)
@@ -134,7 +136,9 @@ async def test_an_ask_of_one_actor_waits_for_its_node(servers, kills_relay):
         asks = [peer.ask(Do("away"), timeout=60.0)]
         await servers.relay.restart()
         await until(
-            lambda: two.client.health().ready and two.client.parts.presence.hears(two.address)
+            lambda: (
+                two.client.health().ready and two.client.parts.presence.is_confirmed(two.address)
+            )
         )
         asks.append(peer.ask(Do("back"), timeout=60.0))
         assert await two.ref.ask(Do("meanwhile"), timeout=60.0) == "meanwhile"

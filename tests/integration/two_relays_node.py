@@ -168,7 +168,7 @@ async def watch(node: Node, peer: Any) -> asyncio.Event:
     await watcher.started()
     ended: asyncio.Event = watcher._slot.actor.ended
     watcher.tell(peer)
-    await until(lambda: peer in node.parts.watchers._watched or ended.is_set())
+    await until(lambda: peer in node.parts.death_watch._watched or ended.is_set())
     return ended
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import pytest
 
 from actors import Actor, ThreadActor, message, receives
-from irismq_runtime.node.topics import durable, live
+from irismq_runtime.node.binding.subscriptions import durable, live
 from irismq_runtime.observe.json_lines import JsonLines
 from irismq_runtime.wire import decode_dead_untrusted
 from supervisors import PartitionSupervisor, Supervisor, child, tree_of, which_children
@@ -142,7 +142,7 @@ async def test_asks_fail_and_stored_messages_are_settled(world, kind, name):
         assert await ref.ask(Hello()) == "well"
         assert one.health().live
         assert json.dumps(one.tree())
-        assert one.report()
+        assert await one.overview.report(one.id, timeout=1.0)
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from irismq_runtime.errors import DecodeError
-from irismq_runtime.node.members import (
+from irismq_runtime.node.membership.announcements import (
     Announcement,
-    MemberTable,
     announcement_fields,
     announcement_untrusted,
 )
+from irismq_runtime.node.membership.member_table import MemberTable
 
 
 def up(node="n1", version=1, serves=(("a", "u1"),), **more):
@@ -21,52 +21,52 @@ def up(node="n1", version=1, serves=(("a", "u1"),), **more):
 
 def test_an_announcement_brings_its_members_and_a_goodbye_takes_them():
     table = MemberTable()
-    changes, incomplete = table.heard(up(serves=(("a", "u1"), ("b", "u2"))), 0.0)
+    changes, incomplete = table.take(up(serves=(("a", "u1"), ("b", "u2"))), 0.0)
     assert [c.kind for c in changes] == ["joined", "joined"]
     assert not incomplete
     assert table.serves("a")
     assert [m.urn for m in table.members("b")] == ["u2"]
     bye = Announcement("n1", "name", "bye", 1, 1.0)
-    assert [c.kind for c in table.heard(bye, 1.0)[0]] == ["left", "left", "gone"]
+    assert [c.kind for c in table.take(bye, 1.0)[0]] == ["left", "left", "gone"]
     assert not table.serves("a")
 
 
 def test_a_newer_version_replaces_the_list_and_an_older_one_changes_nothing():
     table = MemberTable()
-    table.heard(up(version=1), 0.0)
-    changes, _ = table.heard(up(version=2, serves=(("a", "u9"),)), 0.0)
+    table.take(up(version=1), 0.0)
+    changes, _ = table.take(up(version=2, serves=(("a", "u9"),)), 0.0)
     assert [(c.kind, c.member.urn) for c in changes] == [("left", "u1"), ("joined", "u9")]
-    assert table.heard(up(version=1), 0.0) == ([], False)
+    assert table.take(up(version=1), 0.0) == ([], False)
     assert [m.urn for m in table.members("a")] == ["u9"]
 
 
 def test_a_heartbeat_of_an_unknown_version_asks_for_the_list():
     table = MemberTable()
-    assert table.heard(up(version=3, serves=None), 0.0) == ([], True)
+    assert table.take(up(version=3, serves=None), 0.0) == ([], True)
     assert table.knows("n1")
-    table.heard(up(version=3), 0.0)
-    assert table.heard(up(version=3, serves=None), 0.5) == ([], False)
+    table.take(up(version=3), 0.0)
+    assert table.take(up(version=3, serves=None), 0.5) == ([], False)
 
 
 def test_a_silent_node_is_forgotten_and_may_come_back():
     table = MemberTable(misses=3)
-    table.heard(up(), 0.0)
+    table.take(up(), 0.0)
     assert table.expire(3.4) == []
     assert [c.kind for c in table.expire(3.6)] == ["left", "gone"]
-    assert [c.kind for c in table.heard(up(), 5.0)[0]] == ["joined"]
+    assert [c.kind for c in table.take(up(), 5.0)[0]] == ["joined"]
 
 
 def test_a_node_that_said_goodbye_does_not_come_back_by_a_late_heartbeat():
     table = MemberTable()
-    table.heard(up(), 0.0)
-    table.heard(Announcement("n1", "name", "bye", 1, 1.0), 0.1)
-    assert table.heard(up(), 0.2) == ([], False)
+    table.take(up(), 0.0)
+    table.take(Announcement("n1", "name", "bye", 1, 1.0), 0.1)
+    assert table.take(up(), 0.2) == ([], False)
     assert not table.serves("a")
 
 
 def test_time_in_which_we_could_not_hear_is_given_to_everybody():
     table = MemberTable(misses=3)
-    table.heard(up(), 0.0)
+    table.take(up(), 0.0)
     table.extend(60.0)
     assert table.expire(60.0) == []
 
@@ -121,7 +121,7 @@ def test_the_index_by_address_always_agrees_with_the_nodes(steps):
         if leaves:
             table.expire(float(now * 10))
         serves = tuple((f"addr{i}", f"{node}{i}") for i in range(version))
-        table.heard(up(node, version=now * 4 + version, serves=serves), float(now * 10))
+        table.take(up(node, version=now * 4 + version, serves=serves), float(now * 10))
     by_node = sorted((m.node, m.address) for a in table.addresses() for m in table.members(a))
     expected = sorted((n, m.address) for n in table.nodes() for m in _members(table, n))
     assert by_node == expected
@@ -133,13 +133,13 @@ def _members(table, node):
 
 def test_a_goodbye_says_why_and_is_remembered():
     table = MemberTable()
-    table.heard(up("asked"), 0.0)
-    table.heard(up("broken"), 0.0)
-    table.heard(Announcement("asked", "name", "bye", 2, 1.0), 1.0)
+    table.take(up("asked"), 0.0)
+    table.take(up("broken"), 0.0)
+    table.take(Announcement("asked", "name", "bye", 2, 1.0), 1.0)
     why = "tree gave up: shutdown"
-    changes, _ = table.heard(Announcement("broken", "name", "bye", 2, 1.0, why=why), 1.0)
+    changes, _ = table.take(Announcement("broken", "name", "bye", 2, 1.0, why=why), 1.0)
     assert [(change.kind, change.why) for change in changes][-1] == ("gone", why)
-    table.heard(up("silent"), 1.0)
+    table.take(up("silent"), 1.0)
     assert [(change.kind, change.why) for change in table.expire(100.0)][-1] == ("gone", "")
     assert table.goodbyes() == {"asked": "", "broken": why}
 
@@ -163,59 +163,59 @@ def test_too_long_a_period_is_refused():
 
 def test_after_a_doubt_a_member_is_awaited_until_its_node_speaks():
     table = MemberTable()
-    table.heard(up(version=1), 0.0)
-    assert table.hears("a")
-    assert table.hears("irismq.node.n1")
-    table.doubt()
+    table.take(up(version=1), 0.0)
+    assert table.is_confirmed("a")
+    assert table.is_confirmed("irismq.node.n1")
+    table.mark_stale()
     assert table.serves("a")
-    assert table.awaits("a")
-    assert table.awaits("irismq.node.n1")
-    assert not table.hears("a")
-    assert table.heard(up(version=1, serves=None), 1.0) == ([], False)  # it serves what it did
-    assert table.hears("a")
-    assert not table.awaits("a")
-    assert not table.awaits("irismq.node.n1")
+    assert table.is_expected("a")
+    assert table.is_expected("irismq.node.n1")
+    assert not table.is_confirmed("a")
+    assert table.take(up(version=1, serves=None), 1.0) == ([], False)  # it serves what it did
+    assert table.is_confirmed("a")
+    assert not table.is_expected("a")
+    assert not table.is_expected("irismq.node.n1")
 
 
 def test_a_membership_that_is_cut_off_is_awaited_and_the_others_are_heard():
     table = MemberTable()
     two = (("a", "u1"), ("b", "u2"))
-    table.heard(up(version=1, serves=two, away=(("b", "u2"), ("irismq.node.n1", "@node"))), 0.0)
-    assert table.hears("a")
-    assert table.awaits("b")
-    assert table.awaits("irismq.node.n1")
-    table.heard(up("n2", serves=(("b", "u9"),)), 0.0)
-    assert table.hears("b")  # another member is there
-    table.heard(Announcement("n2", "name", "bye", 2, 1.0), 0.0)
-    assert not table.hears("b")
-    table.heard(up(version=2, serves=two), 0.0)
-    assert table.hears("b")
-    assert table.hears("irismq.node.n1")
+    table.take(up(version=1, serves=two, away=(("b", "u2"), ("irismq.node.n1", "@node"))), 0.0)
+    assert table.is_confirmed("a")
+    assert table.is_expected("b")
+    assert table.is_expected("irismq.node.n1")
+    table.take(up("n2", serves=(("b", "u9"),)), 0.0)
+    assert table.is_confirmed("b")  # another member is there
+    table.take(Announcement("n2", "name", "bye", 2, 1.0), 0.0)
+    assert not table.is_confirmed("b")
+    table.take(up(version=2, serves=two), 0.0)
+    assert table.is_confirmed("b")
+    assert table.is_confirmed("irismq.node.n1")
 
 
 def test_who_leaves_is_not_awaited_unless_the_relay_was_away():
     table = MemberTable()
-    table.heard(up(), 0.0)
-    table.heard(Announcement("n1", "name", "bye", 2, 1.0), 0.0)
-    assert not table.awaits("a")
-    table.heard(up("n2"), 0.0)
-    table.doubt()
+    table.take(up(), 0.0)
+    table.take(Announcement("n1", "name", "bye", 2, 1.0), 0.0)
+    assert not table.is_expected("a")
+    table.take(up("n2"), 0.0)
+    table.mark_stale()
     table.expire(1000.0)  # silent, for it could not be heard
     assert not table.serves("a")
-    assert table.awaits("a")
-    table.believe()
-    assert not table.awaits("a")
-    assert not table.hears("a")
+    assert table.is_expected("a")
+    table.accept_stale()
+    assert not table.is_expected("a")
+    assert not table.is_confirmed("a")
 
 
 def test_who_is_known_when_patience_ends_is_believed_to_be_there():
     table = MemberTable()
-    table.heard(up(away=(("a", "u1"),)), 0.0)
-    assert table.awaits("a")
-    table.believe()
-    assert table.hears("a")
-    table.heard(up(version=1), 0.0)
-    assert table.hears("a")
+    table.take(up(away=(("a", "u1"),)), 0.0)
+    assert table.is_expected("a")
+    table.accept_stale()
+    assert table.is_confirmed("a")
+    table.take(up(version=1), 0.0)
+    assert table.is_confirmed("a")
 
 
 nodes = st.sampled_from("xyz")
@@ -231,19 +231,19 @@ def test_what_is_heard_is_known_and_is_never_awaited(steps):
     for now, step in enumerate(steps):
         match step:
             case "DOUBT":
-                table.doubt()
+                table.mark_stale()
             case "BELIEVE":
-                table.believe()
+                table.accept_stale()
             case "EXPIRE":
                 table.expire(now + 1000.0)
             case str():
-                table.heard(up(step, version=99, serves=None), float(now))
+                table.take(up(step, version=99, serves=None), float(now))
             case node, version, serves, away:
                 pairs = tuple((address, node + address) for address in serves)
                 cut = tuple((address, node + address) for address in away)
-                table.heard(up(node, version=version, serves=pairs, away=cut), float(now))
+                table.take(up(node, version=version, serves=pairs, away=cut), float(now))
         for address in "abc":
-            assert not (table.hears(address) and table.awaits(address))
-            assert table.serves(address) or not table.hears(address)
+            assert not (table.is_confirmed(address) and table.is_expected(address))
+            assert table.serves(address) or not table.is_confirmed(address)
         for node in "xyz":
-            assert table.knows(node) or not table.hears(f"irismq.node.{node}")
+            assert table.knows(node) or not table.is_confirmed(f"irismq.node.{node}")

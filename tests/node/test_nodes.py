@@ -12,8 +12,8 @@ from actors.errors import Refused, Restarting, Retry
 from actors.testing import ManualClock, settle
 from irismq_runtime import ConfigError, ConnectionLost, Node, RemoteError, durable, live
 from irismq_runtime.errors import NoSuchService, RemoteFault
-from irismq_runtime.node.lookout import ALONE, LOOK
-from irismq_runtime.node.presence import SETTLE, SETTLE_AT_MOST
+from irismq_runtime.node.membership.presence import SETTLE, SETTLE_AT_MOST
+from irismq_runtime.node.membership.service_waiter import SEARCH, SEARCH_ALONE
 from supervisors import Supervisor, child
 from tests.node.helpers import Add, Counter, Total, World
 from tests.node.test_asks import Do, service
@@ -57,14 +57,14 @@ async def test_a_watcher_hears_of_the_end_of_an_actor_on_another_node(world):
         log = []
         watcher = client.system.start(Watcher, log)
         watcher.tell(peer)
-        await until(lambda: server.parts.watchers._watchers)
+        await until(lambda: server.parts.death_watch._watchers)
         await root.stop()
         await until(lambda: log)
         (terminated,) = log
         assert terminated.ref == peer
         assert terminated.exit.reason == "shutdown"
         assert watcher._slot.attachments().watching == {}  # case 130: nothing is kept of it
-        assert client.parts.watchers._watched == server.parts.watchers._watchers == {}
+        assert client.parts.death_watch._watched == server.parts.death_watch._watchers == {}
 
 
 async def test_watching_the_dead_answers_at_once(world):
@@ -83,8 +83,8 @@ async def test_a_node_that_goes_takes_the_watched_with_it(world):
         async with world.node("server") as server:
             _, peer = await peer_of(client, server)
             client.system.start(Watcher, log).tell(peer)
-            await until(lambda: server.parts.watchers._watchers)
-            server.parts.watchers._watchers.clear()  # it dies without a word
+            await until(lambda: server.parts.death_watch._watchers)
+            server.parts.death_watch._watchers.clear()  # it dies without a word
         await until(lambda: log)
         assert log[0].exit.reason == "noproc"
         with pytest.raises(ActorDeadError):
@@ -149,13 +149,13 @@ async def test_a_node_that_knows_no_other_yet_gives_a_slow_one_time_before_it_sa
             await server.start(Supervisor.of(child(Counter)))
             assert await early == 0
         # Later, silence means what it says.
-        for _ in range(round(ALONE / 0.1)):
+        for _ in range(round(SEARCH_ALONE / 0.1)):
             clock.advance(0.1)
             await settle(client.system)
         assert client.parts.presence.trusted
         late = client.ref("test.nobody").ask(Total())
         await settle(client.system)
-        clock.advance(LOOK)
+        clock.advance(SEARCH)
         with pytest.raises(NoSuchService):
             await late
 

@@ -10,8 +10,8 @@ import irismq_runtime.embedded  # noqa: F401  # read from disk before a loop run
 from irismq_runtime import ConfigError, NatsOverlay, Node, NodeConfig
 from irismq_runtime.config import Endpoint
 from irismq_runtime.node import OwnBroker, OwnRelay, Servers
-from irismq_runtime.node.overlay import nats_back_end
-from irismq_runtime.node.servers import servers_of
+from irismq_runtime.node.own_servers.nats_overlay import nats_back_end
+from irismq_runtime.node.own_servers.servers import servers_of
 
 if TYPE_CHECKING:
     from pathlib import Path

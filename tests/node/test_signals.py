@@ -13,12 +13,12 @@ import termios
 import pytest
 
 from irismq_runtime.loop import counts_again
-from irismq_runtime.node.running import EXIT_FORCED
+from irismq_runtime.node.process.run import EXIT_FORCED
 from tests.support.until import until
 
 PROGRAM = """
 import asyncio, sys
-from irismq_runtime.node.signals import Signals
+from irismq_runtime.node.process.signals import Signals
 
 with Signals(asyncio.new_event_loop(), print, 130):
     while True:
@@ -57,7 +57,7 @@ async def test_a_second_signal_in_the_middle_of_a_write_that_nobody_reads():
 
 PAIR = """
 import asyncio, os, signal, sys
-from irismq_runtime.node.signals import Signals
+from irismq_runtime.node.process.signals import Signals
 
 now = 0.0
 loop = asyncio.new_event_loop()

@@ -9,7 +9,7 @@ import pytest
 
 from actors.testing import ManualClock
 from irismq_runtime.errors import ConfigError
-from irismq_runtime.node.systemd import ServiceManager, socket_address, watchdog_seconds
+from irismq_runtime.node.process.systemd import ServiceManager, socket_address, watchdog_seconds
 from irismq_runtime.observe import Check, Health
 
 if TYPE_CHECKING:

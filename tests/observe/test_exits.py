@@ -32,7 +32,7 @@ from irismq_runtime.cli import console
 from irismq_runtime.cli.main import _Lines
 from irismq_runtime.dispatch.dead import dead_record
 from irismq_runtime.errors import NotConnected
-from irismq_runtime.node.systemd import ServiceManager
+from irismq_runtime.node.process.systemd import ServiceManager
 from irismq_runtime.observe import Check, Health, JsonLines, RateLimitedLog, Sample, prometheus_text
 from irismq_runtime.observe.logs import shorten
 from irismq_runtime.observe.records import plain

@@ -29,7 +29,7 @@ from irismq_runtime.cli.options import (
 from irismq_runtime.cli.top.plain import plain
 from irismq_runtime.cli.top.rows import View
 from irismq_runtime.errors import ConfigError
-from irismq_runtime.node.signals import Signals
+from irismq_runtime.node.process.signals import Signals
 from irismq_runtime.observer import Gatherer, to_json
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from irismq_runtime.config import NatsOverlay
 from irismq_runtime.embedded.relay import EmbeddedRelay
 from irismq_runtime.embedded.relay.nats import NatsBackEnd, NatsOptions
 from irismq_runtime.errors import ConfigError, NotConnected
-from irismq_runtime.node.overlay import nats_back_end
+from irismq_runtime.node.own_servers.nats_overlay import nats_back_end
 from tests.support.certificates import Certificate, make_certificate
 from tests.support.nats_cluster import nats_cluster
 from tests.support.nats_stub import NatsStub, nats_stub

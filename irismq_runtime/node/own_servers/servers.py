@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from irismq_runtime.config import DEFAULT_TUNNEL_BYTES, Endpoint
 from irismq_runtime.errors import ConfigError
-from irismq_runtime.node.overlay import nats_back_end
+from irismq_runtime.node.own_servers.nats_overlay import nats_back_end
 from irismq_runtime.observe.health import Check
 
 if TYPE_CHECKING:

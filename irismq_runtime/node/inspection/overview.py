@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from irismq_runtime.node.assembly import Parts
-    from irismq_runtime.node.report import Reports
+    from irismq_runtime.node.inspection.report import Reports
     from irismq_runtime.ports import TransportHealth
     from irismq_runtime.refs import MemberInfo
 

@@ -1,7 +1,7 @@
-"""Why and when a node ends: a signal, a root that gave up, or its own caller.
+"""Why and when a node stops: a signal, a root that gave up, or its own caller.
 
-One value, told from three sides, waited for by one. The first reason counts. As
-an `actors.Lifecycle` it sees the roots of the tree end.
+One value, set from three sides, waited for by one (`process.run`). The first reason
+counts. As an `actors.Lifecycle` it sees the roots of the tree end.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from irismq_runtime.observe.logs import shorten
 if TYPE_CHECKING:
     from actors import ActorRef, Exit
 
-__all__ = ["Ending"]
+__all__ = ["StopReason"]
 
 
-class Ending:
-    """The end of one node, as far as it is known."""
+class StopReason:
+    """Why one node stops; empty while it does not."""
 
     def __init__(self) -> None:
         #: The roots that run, in the order of their start.
         self.roots: dict[ActorRef[Any], None] = {}
         #: How a root ended by itself; None while none did.
         self.gave_up: Exit | None = None
-        #: Why the node ends; empty while it does not.
+        #: What made it stop, for people.
         self.reason = ""
         #: What the others are told of an end that nobody asked for; else empty.
         self.why = ""
         self._decided = asyncio.Event()
 
     def decide(self, reason: str) -> None:
-        """The node is to end. Later reasons change nothing."""
+        """The node is to stop. Later reasons change nothing."""
         if not self.reason:
             self.reason = reason
         self._decided.set()

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
     from actors import ActorRef
     from actors.exits import ExitReason
-    from irismq_runtime.node.members import Change
+    from irismq_runtime.node.membership.member_table import Change
     from irismq_runtime.refs import Outbound
 
-__all__ = ["Watchers"]
+__all__ = ["DeathWatch"]
 
 _LOG = logging.getLogger("irismq.watch")
 
@@ -36,8 +36,11 @@ _LOG = logging.getLogger("irismq.watch")
 RECHECK = 10.0
 
 
-class Watchers:
-    """Both tables of one node. `outbound` is set before anything is watched."""
+class DeathWatch:
+    """Both tables of one node: what it watches elsewhere, and who watches its actors.
+
+    `attach` names the outbound half of the node before anything is watched.
+    """
 
     def __init__(self, find: Callable[[str], ActorRef[Any] | None]) -> None:
         self._find = find

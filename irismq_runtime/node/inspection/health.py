@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from irismq_runtime.node.binding import DOWN
+from irismq_runtime.node.binding.binder import DOWN
 from irismq_runtime.observe.health import Check, Health
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from actors import Exit
     from irismq_runtime.node.assembly import Parts
-    from irismq_runtime.node.binding import Binding
-    from irismq_runtime.node.servers import Servers
+    from irismq_runtime.node.binding.binder import Binding
+    from irismq_runtime.node.own_servers.servers import Servers
     from irismq_runtime.ports import TransportHealth
 
 __all__ = ["health_of"]

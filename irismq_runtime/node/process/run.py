@@ -1,4 +1,4 @@
-"""Running a node until it is to end: signals, systemd, the exit code.
+"""Runs a node until it is to stop: signals, systemd, the exit code.
 
 The first signal counts from the first moment on: one that comes while the servers
 are being connected, or the tree starts, ends that in order with code 0. A second
@@ -11,14 +11,14 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
-from irismq_runtime.node.signals import Signals
-from irismq_runtime.node.systemd import ServiceManager
+from irismq_runtime.node.process.signals import Signals
+from irismq_runtime.node.process.systemd import ServiceManager
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from irismq_runtime.node.ending import Ending
     from irismq_runtime.node.node import Node
+    from irismq_runtime.node.process.stop_reason import StopReason
 
 __all__ = ["EXIT_FORCED", "EXIT_GAVE_UP", "run", "run_until_signal"]
 
@@ -30,18 +30,20 @@ EXIT_GAVE_UP: Final = 4
 EXIT_FORCED: Final = 130
 
 
-async def run_until_signal(node: Node, ending: Ending) -> int:
+async def run_until_signal(node: Node, stop_reason: StopReason) -> int:
     """See `Node.run_until_signal`."""
     loop = asyncio.get_running_loop()
-    with Signals(loop, ending.decide, EXIT_FORCED), _service_manager(node) as manager:
+    with Signals(loop, stop_reason.decide, EXIT_FORCED), _service_manager(node) as manager:
         manager.ready()
-        await ending.decided()
-        manager.stopping(ending.reason)
+        await stop_reason.decided()
+        manager.stopping(stop_reason.reason)
         await node.stop()
-    return _code(ending)
+    return _code(stop_reason)
 
 
-async def run(node: Node, ending: Ending, tree: Any, on_phase: Callable[[Node, str], None]) -> int:
+async def run(
+    node: Node, stop_reason: StopReason, tree: Any, on_phase: Callable[[Node, str], None]
+) -> int:
     """See `Node.run`."""
     loop = asyncio.get_running_loop()
 
@@ -49,8 +51,8 @@ async def run(node: Node, ending: Ending, tree: Any, on_phase: Callable[[Node, s
         manager.say(phase)
         on_phase(node, phase)
 
-    with Signals(loop, ending.decide, EXIT_FORCED), _service_manager(node) as manager:
-        decided = loop.create_task(ending.decided())
+    with Signals(loop, stop_reason.decide, EXIT_FORCED), _service_manager(node) as manager:
+        decided = loop.create_task(stop_reason.decided())
         starting = loop.create_task(_enter_and_start(node, tree, say))
         try:
             await asyncio.wait({starting, decided}, return_when=asyncio.FIRST_COMPLETED)
@@ -59,13 +61,13 @@ async def run(node: Node, ending: Ending, tree: Any, on_phase: Callable[[Node, s
                 manager.ready()
                 on_phase(node, "runs")
                 await decided
-            on_phase(node, ending.reason)
+            on_phase(node, stop_reason.reason)
         finally:
             decided.cancel()
-            manager.stopping(ending.reason or "given up")
+            manager.stopping(stop_reason.reason or "given up")
             await _given_up(starting)
             await node.stop()
-    return _code(ending)
+    return _code(stop_reason)
 
 
 async def _enter_and_start(node: Node, tree: Any, say: Callable[[str], None]) -> None:
@@ -87,5 +89,5 @@ def _service_manager(node: Node) -> ServiceManager:
     return ServiceManager.of_this_process(lambda: node.health() if node.is_open else None)
 
 
-def _code(ending: Ending) -> int:
-    return 0 if ending.gave_up is None else EXIT_GAVE_UP
+def _code(stop_reason: StopReason) -> int:
+    return 0 if stop_reason.gave_up is None else EXIT_GAVE_UP

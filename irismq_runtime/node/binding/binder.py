@@ -24,7 +24,7 @@ from irismq_runtime.dispatch import (
 )
 from irismq_runtime.errors import ConfigError, RuntimeFault
 from irismq_runtime.messaging import MAILBOX_CHANNEL, dead_topic, mailbox_topic
-from irismq_runtime.node.topics import subscriptions_of
+from irismq_runtime.node.binding.subscriptions import subscriptions_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from actors.rules import Rule
     from irismq_runtime.config import NodeConfig
     from irismq_runtime.dispatch import ForeignRule, Incoming
-    from irismq_runtime.node.presence import Presence
-    from irismq_runtime.node.topics import Subscription
-    from irismq_runtime.node.watching import Watchers
+    from irismq_runtime.node.binding.subscriptions import Subscription
+    from irismq_runtime.node.membership.death_watch import DeathWatch
+    from irismq_runtime.node.membership.presence import Presence
     from irismq_runtime.ports import (
         AddressTransport,
         Consumption,
@@ -212,9 +212,9 @@ class Binding:
 class Binder:
     """The node's `actors.Lifecycle`: binds, pauses, resumes and unbinds."""
 
-    def __init__(self, ports: Ports, watchers: Watchers) -> None:
+    def __init__(self, ports: Ports, death_watch: DeathWatch) -> None:
         self._ports = ports
-        self._watchers = watchers
+        self._death_watch = death_watch
         self._bindings: dict[ActorRef[Any], Binding] = {}
 
     def __iter__(self) -> Iterator[Binding]:
@@ -244,7 +244,7 @@ class Binder:
 
     async def ended(self, ref: ActorRef[Any], exit: Exit) -> None:  # noqa: A002  # Lifecycle's name
         """Unbind it, and tell the nodes that watch it."""
-        self._watchers.local_end(ref, exit)
+        self._death_watch.local_end(ref, exit)
         binding = self._bindings.pop(ref, None)
         if binding is not None:
             await binding.close(0.0, f"its actor ended: {exit}")

@@ -1,4 +1,4 @@
-"""Who waits to hear of a cluster, and what ends it: time is a manual clock."""
+"""Waiting for members of a cluster, and what ends it: time is a manual clock."""
 
 from __future__ import annotations
 
@@ -11,9 +11,15 @@ from actors.errors import AskTimeout
 from actors.testing import ManualClock, settle
 from irismq_runtime.errors import NoSuchService
 from irismq_runtime.messaging import PRESENCE_CLUSTER
-from irismq_runtime.node.lookout import ALONE, LOOK, RETURN_AT_MOST, Lookout
-from irismq_runtime.node.members import Announcement, MemberTable
-from irismq_runtime.node.presence import SETTLE
+from irismq_runtime.node.membership.announcements import Announcement
+from irismq_runtime.node.membership.member_table import MemberTable
+from irismq_runtime.node.membership.presence import SETTLE
+from irismq_runtime.node.membership.service_waiter import (
+    RETURN_AT_MOST,
+    SEARCH,
+    SEARCH_ALONE,
+    ServiceWaiter,
+)
 from supervisors import Supervisor, child
 from tests.node.helpers import Counter, Total, World
 from tests.support.transports import MemoryBroker
@@ -21,7 +27,7 @@ from tests.support.transports import MemoryBroker
 
 @dataclass
 class Scene:
-    """A lookout over a table in which n1 serves "a", the time, and what was called."""
+    """A `ServiceWaiter` over a table in which n1 serves "a", the time, and what was called."""
 
     trusted: bool = True
     settling: bool = False
@@ -31,21 +37,21 @@ class Scene:
     table: MemberTable = field(default_factory=MemberTable)
 
     def __post_init__(self):
-        self.lookout = Lookout(self.table, self, self.clock, self.ask)
+        self.waiter = ServiceWaiter(self.table, self, self.clock, self.ask_all)
         self.says("n0")
         self.says("n1", "a")
 
-    def ask(self):
+    def ask_all(self):
         self.asked += 1
 
     def says(self, node, *serves, version=1, away=()):
         pairs, cut = (tuple((each, node) for each in names) for names in (serves, away))
         said = Announcement(node, node, "up", version, 1.0, serves=pairs, away=cut)
-        self.table.heard(said, self.clock.monotonic())
-        self.lookout.heard()
+        self.table.take(said, self.clock.monotonic())
+        self.waiter.table_changed()
 
     def wait(self, cluster):
-        self.lookout.when_known(cluster, lambda: self.called.append(cluster))
+        self.waiter.when_known(cluster, lambda: self.called.append(cluster))
 
 
 def test_who_is_heard_is_not_waited_for():
@@ -56,7 +62,7 @@ def test_who_is_heard_is_not_waited_for():
 
 def test_while_the_relay_is_away_nobody_waits_here():
     scene = Scene()
-    scene.lookout.lost()
+    scene.waiter.disconnected()
     scene.wait("a")
     assert scene.called == ["a"]
     assert not scene.asked
@@ -64,22 +70,22 @@ def test_while_the_relay_is_away_nobody_waits_here():
 
 def test_who_waits_when_the_relay_goes_is_let_go():
     scene = Scene()
-    scene.lookout.joined()
+    scene.waiter.reconnected()
     scene.wait("a")
     assert not scene.called
-    scene.lookout.lost()
+    scene.waiter.disconnected()
     assert scene.called == ["a"]
 
 
 @pytest.mark.parametrize("ahead", [True, False], ids=["sending first", "hearing first"])
 def test_when_the_relay_is_back_one_waits_for_a_word_of_the_members(ahead):
     scene = Scene()
-    scene.lookout.lost()
+    scene.waiter.disconnected()
     if ahead:
-        scene.lookout.sending_again()
+        scene.waiter.can_send()
         scene.wait("a")
         scene.clock.advance(1.0)
-    scene.lookout.joined()
+    scene.waiter.reconnected()
     if not ahead:
         scene.wait("a")
     scene.says("n1", "a", version=2, away=["a"])
@@ -90,9 +96,9 @@ def test_when_the_relay_is_back_one_waits_for_a_word_of_the_members(ahead):
 
 def test_a_node_that_stays_deaf_after_the_return_waits_no_longer_than_it_must():
     scene = Scene()
-    scene.lookout.lost()
+    scene.waiter.disconnected()
     scene.trusted = False
-    scene.lookout.sending_again()
+    scene.waiter.can_send()
     scene.wait("a")
     scene.clock.advance(RETURN_AT_MOST)
     assert scene.called == ["a"]
@@ -110,17 +116,17 @@ def test_a_node_that_hears_no_announcements_asks_at_once():
 
 def test_a_member_that_never_returns_is_waited_for_only_so_long():
     scene = Scene()
-    scene.lookout.lost()
-    scene.lookout.joined()
+    scene.waiter.disconnected()
+    scene.waiter.reconnected()
     scene.wait("a")
     scene.clock.advance(RETURN_AT_MOST / 2)
     assert [change.kind for change in scene.table.expire(1000.0)]
-    scene.lookout.heard()
-    scene.clock.advance(LOOK)
+    scene.waiter.table_changed()
+    scene.clock.advance(SEARCH)
     assert not scene.called  # it may be dialling still
     scene.clock.advance(RETURN_AT_MOST / 2)
     assert scene.asked
-    scene.clock.advance(ALONE)
+    scene.clock.advance(SEARCH_ALONE)
     assert scene.called == ["a"]
 
 
@@ -129,15 +135,15 @@ def test_who_was_never_known_is_looked_for_once_more_also_after_a_return():
     scene.wait("b")
     scene.wait("b")
     assert scene.asked == 1
-    scene.clock.advance(LOOK)
+    scene.clock.advance(SEARCH)
     assert scene.called == ["b", "b"]
-    scene.lookout.lost()
-    scene.lookout.sending_again()
+    scene.waiter.disconnected()
+    scene.waiter.can_send()
     scene.wait("b")
-    scene.clock.advance(LOOK)
+    scene.clock.advance(SEARCH)
     assert scene.called == ["b", "b"]
-    scene.lookout.joined()
-    scene.clock.advance(LOOK)
+    scene.waiter.reconnected()
+    scene.clock.advance(SEARCH)
     assert scene.called == ["b", "b", "b"]
 
 
@@ -191,6 +197,6 @@ async def test_a_member_that_says_goodbye_after_the_return_is_not_waited_for():
         client.parts.presence._heard(client.parts.presence._said(full=True))
         ask = client.ref("test.counter").ask(Total(), timeout=60.0)
         await settle(client.system)
-        clock.advance(ALONE)
+        clock.advance(SEARCH_ALONE)
         with pytest.raises(NoSuchService):
             await ask

@@ -1,13 +1,13 @@
-"""Announces this node, and listens to the others: the directory of refs.
+"""Presence: announces this node, and listens to the others; the directory of refs.
 
-Drives `members` with the clock and broadcasts in the cluster `irismq.nodes`, which
+Drives `MemberTable` with the clock and broadcasts in the cluster `irismq.nodes`, which
 every node joins. (Not a topic: between two real Iris nodes one event in ten is
 lost, and a broadcast hardly ever.) Order at the start: join, announce this node
 in full and ask all others to do the same, hear oneself (the way works), wait a
 moment for the answers: settled. From then on the directory is *trusted* while
 this node keeps hearing itself; when the relay is cut it stops being trusted, and
 refs go by deadlines alone. When the relay is back all introduce each other again,
-each with those of its memberships that stand again; asks wait for that (lookout.py).
+each with those of its memberships that stand again; asks wait for that (service_waiter.py).
 
 Nothing is removed because this process was stopped for a while: time in which
 the timer could not run is given to everybody.
@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING
 
 from irismq_runtime.errors import DecodeError, RuntimeFault
 from irismq_runtime.messaging import PRESENCE_CLUSTER
-from irismq_runtime.node.lookout import Lookout
-from irismq_runtime.node.members import (
+from irismq_runtime.node.membership.announcements import (
     Announcement,
-    MemberTable,
     announcement_fields,
     announcement_untrusted,
 )
+from irismq_runtime.node.membership.member_table import MemberTable
+from irismq_runtime.node.membership.service_waiter import ServiceWaiter
 from irismq_runtime.wire import Envelope, Kind
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from actors import Clock, Events, TimerHandle
     from irismq_runtime.messaging import Packer
-    from irismq_runtime.node.members import Change
+    from irismq_runtime.node.membership.member_table import Change
     from irismq_runtime.ports import (
         AddressTransport,
         InboundRequest,
@@ -82,7 +82,7 @@ class Presence:
         self._period = period
         self._misses = misses
         self._table = MemberTable(misses=misses)
-        self._lookout = Lookout(
+        self._waiter = ServiceWaiter(
             self._table, self, clock, lambda: self._announce(full=False, want="*")
         )
         self._own: dict[tuple[str, str], None] = {}
@@ -118,16 +118,16 @@ class Presence:
             callback()
 
     def when_known(self, address: str, callback: Callable[[], None]) -> None:
-        """Call `callback` when `address` is heard, or nothing is to be waited for."""
-        self._lookout.when_known(address, callback)
+        """Call `callback` when `address` is confirmed, or nothing is to be waited for."""
+        self._waiter.when_known(address, callback)
 
-    def hears(self, cluster: str) -> bool:
-        """Whether a member of `cluster` is known, and has spoken since the relay was away."""
-        return self._table.hears(cluster)
+    def is_confirmed(self, cluster: str) -> bool:
+        """Whether a member of `cluster` is known, and was heard since the relay was away."""
+        return self._table.is_confirmed(cluster)
 
-    def awaits(self, cluster: str) -> bool:
-        """Whether a member of `cluster` was known, and has yet to speak."""
-        return self._table.awaits(cluster)
+    def is_expected(self, cluster: str) -> bool:
+        """Whether a member of `cluster` was known, and is yet to be heard again."""
+        return self._table.is_expected(cluster)
 
     def serves(self, address: str) -> bool:
         """Whether anybody is known to serve `address`."""
@@ -163,7 +163,7 @@ class Presence:
         """Listen and announce. Raises `NotConnected` when the relay is away."""
         self._member = await self._addresses.join(PRESENCE_CLUSTER, self)
         self._addresses.on_back = self._sending_again
-        self._lookout.began()
+        self._waiter.connected()
         self._announce(full=True, want="*")
         self._settle_timer = self._clock.call_later(SETTLE_AT_MOST, self._settled)
         self._plan()
@@ -178,7 +178,7 @@ class Presence:
             self._settle_timer.cancel()
         self._settled()
         self._addresses.on_back = None
-        self._lookout.close()
+        self._waiter.close()
         if self._member is not None:
             member, self._member = self._member, None
             await member.leave(0.0)
@@ -268,7 +268,7 @@ class Presence:
             self._heard_self += late
         for change in self._table.expire(now):
             self._tell(change)
-        self._lookout.heard()
+        self._waiter.table_changed()
         self._announce(full=False)
         self._plan()
 
@@ -277,7 +277,7 @@ class Presence:
         waiting, self._waiting = self._waiting, []
         for callback in waiting:
             callback()
-        self._lookout.looked()
+        self._waiter.search_over()
 
     # The others ---------------------------------------------------------------
 
@@ -299,17 +299,17 @@ class Presence:
 
     def on_lost(self, reason: str) -> None:  # noqa: ARG002  # the port's signature
         """The relay is away, and with it what is known of who is there."""
-        self._lookout.lost()
+        self._waiter.disconnected()
 
     def on_joined(self) -> None:
         """The relay is back: introduce each other again."""
         if self._timer is not None:
-            self._lookout.joined()
+            self._waiter.reconnected()
             self._announce(full=True, want="*")
 
     def _sending_again(self) -> None:
         """Requests, and so announcements, can be sent again."""
-        self._lookout.sending_again()
+        self._waiter.can_send()
         self._announce_soon()
 
     def _read_untrusted(self, data: bytes) -> Announcement:
@@ -334,10 +334,10 @@ class Presence:
 
     def _take(self, said: Announcement) -> bool:
         """Put it in the table, tell what is new; whether the list must be asked for."""
-        changes, incomplete = self._table.heard(said, self._clock.monotonic())
+        changes, incomplete = self._table.take(said, self._clock.monotonic())
         for change in changes:
             self._tell(change)
-        self._lookout.heard()
+        self._waiter.table_changed()
         return incomplete
 
     def _heard_ourselves(self, now: float) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from actors import Clock, Events, TimerHandle
     from irismq_runtime.observe.health import Health
 
-__all__ = ["Vigil"]
+__all__ = ["HealthMonitor"]
 
 _LOG = logging.getLogger("irismq.node")
 
@@ -26,7 +26,7 @@ _LOG = logging.getLogger("irismq.node")
 PERIOD = 1.0
 
 
-class Vigil:
+class HealthMonitor:
     """Watches `health` on `clock` between `start` and `stop`."""
 
     def __init__(self, health: Callable[[], Health], clock: Clock, events: Events) -> None:

@@ -1,0 +1,1 @@
+"""What a node tells of itself and of others: health, numbers, reports."""

@@ -1,0 +1,1 @@
+"""Who is there: announcements of nodes, their table, waiting for services, and peers."""

@@ -1,0 +1,1 @@
+"""The process around a node: signals, systemd, why it stops, and its exit code."""
