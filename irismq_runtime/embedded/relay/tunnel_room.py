@@ -13,7 +13,7 @@ from irismq_runtime.protocols.iris.tunnel import CHUNK_LIMIT, RELAY_ALLOWANCE
 __all__ = ["TunnelRoom"]
 
 #: Half of all is kept for small allowances; of the rest one sender gets this part at most.
-_PART: Final = 32
+_PART: Final = 16
 
 
 class TunnelRoom:
