@@ -1,6 +1,6 @@
 """`irismq dead list|show|replay|drop ADDRESS`: messages that were given up.
 
-All letters means all, in bounded memory (see observer.letters); where something is cut
+All letters means all, in bounded memory (see dead_letters.reader); where something is cut
 or left, it is said. Looking makes nothing at the broker: whether the address has
 letters is asked over HTTP, and where there are none nobody subscribes.
 """
@@ -18,16 +18,16 @@ from irismq_runtime.cli.brokers import Brokers, takes_brokers
 from irismq_runtime.cli.completion import addresses
 from irismq_runtime.cli.console import err, execute, fail, out, print_json, print_rows
 from irismq_runtime.cli.options import signing_anew
-from irismq_runtime.cli.stock import take_stock
+from irismq_runtime.cli.topic_stats import dead_letter_stats
 from irismq_runtime.config import need_address
+from irismq_runtime.dead_letters import reader as dead
+from irismq_runtime.dead_letters.reader import Filter, Tally, open_reader
 from irismq_runtime.messaging import dead_topic
-from irismq_runtime.observer import letters as dead
-from irismq_runtime.observer.letters import Filter, Tally, looking
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from irismq_runtime.observer.letters import Letter, Look
+    from irismq_runtime.dead_letters.reader import DeadLetterReader, Letter
 
 __all__ = ["app"]
 
@@ -52,7 +52,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done,
 All = Annotated[bool, typer.Option("--all", help="Every letter, when no filter is given.")]
 
 #: Seconds between two lines that say how far it is.
-_NEWS: Final = 2.0
+_PERIOD: Final = 2.0
 _PLAIN: Final[dict[str, Any]] = {"highlight": False, "markup": False, "soft_wrap": True}
 
 
@@ -92,23 +92,23 @@ async def _rows(
 ) -> tuple[list[tuple[float, dict[str, Any]]], str, str]:
     """The rows with the times of their letters, and what is to be said of the rest."""
     rows: list[tuple[float, dict[str, Any]]] = []
-    async with _look(brokers, address) as look:
-        if look is None:
+    async with _reader(brokers, address) as reader:
+        if reader is None:
             return rows, "", ""
-        news = _News("looked at", look)
-        async for letter in look:
-            news.tell()
+        progress = _Progress("looked at", reader)
+        async for letter in reader:
+            progress.tell()
             if wanted.takes(letter):
                 rows.append((letter.when, letter.row()))
                 if len(rows) >= limit:
                     break
-            look.keep(letter)
-        return rows, _cut(look, limit=len(rows) >= limit), _blind(look, address)
+            reader.keep(letter)
+        return rows, _cut(reader, limit=len(rows) >= limit), _blind(reader, address)
 
 
-def _blind(look: Look, address: str) -> str:
+def _blind(reader: DeadLetterReader, address: str) -> str:
     """Why nothing is known where nothing came, "" otherwise."""
-    if look.expected is not None or look.seen:
+    if reader.expected is not None or reader.seen:
         return ""
     return (
         f"no letter of {address} came, and whether there are any is not known: nsqd's HTTP is not "
@@ -116,21 +116,21 @@ def _blind(look: Look, address: str) -> str:
     )
 
 
-def _cut(look: Look, *, limit: bool) -> str:
+def _cut(reader: DeadLetterReader, *, limit: bool) -> str:
     """What is to be said of letters that were not looked at, "" when all were."""
-    if look.expected is None:
+    if reader.expected is None:
         return "there may be more: give --limit" if limit else ""
-    if not look.missing:
+    if not reader.missing:
         return ""
     if limit:
-        return f"{look.missing:,} of {look.expected:,} letters were not looked at: give --limit"
-    return _away(look)
+        return f"{reader.missing:,} of {reader.expected:,} letters were not looked at: give --limit"
+    return _away(reader)
 
 
-def _away(look: Look) -> str:
+def _away(reader: DeadLetterReader) -> str:
     return (
-        f"{look.missing:,} of {look.expected:,} letters are held by somebody else now, or were put "
-        "aside by a look that was cut off; repeat the command"
+        f"{reader.missing:,} of {reader.expected:,} letters are held by somebody else now, or were "
+        "put aside by a look that was cut off; repeat the command"
     )
 
 
@@ -145,19 +145,19 @@ def show(
     wanted = Filter((letter_id,))
 
     async def work() -> tuple[dict[str, Any] | None, str]:
-        async with _look(brokers, address) as look:
-            if look is None:
+        async with _reader(brokers, address) as reader:
+            if reader is None:
                 return None, ""
-            news = _News("looked at", look)
-            async for letter in look:
-                news.tell()
+            progress = _Progress("looked at", reader)
+            async for letter in reader:
+                progress.tell()
                 if wanted.takes(letter):
                     return letter.full(), ""
-                look.keep(letter)
-            unknown = _blind(look, address)
+                reader.keep(letter)
+            unknown = _blind(reader, address)
             if unknown:
                 fail(unknown, codes.UNREACHABLE)
-            return None, f" ({_away(look)})" if look.missing else ""
+            return None, f" ({_away(reader)})" if reader.missing else ""
 
     row, why = execute(work())
     if row is None:
@@ -192,29 +192,15 @@ def replay(
     wanted = _needed(ids, reason, type_name, every=every)
     if to and every_channel:
         fail("--to and --every-channel exclude each other", codes.USAGE)
+    sign = signing_anew()
 
-    renewed = signing_anew()
-
-    async def one(look: Look, letter: Letter, tally: Tally) -> bool:
+    async def one(reader: DeadLetterReader, letter: Letter, tally: Tally) -> bool:
         return await dead.replay(
-            look,
-            address,
-            letter,
-            tally,
-            to=to,
-            every_channel=every_channel,
-            renewed=renewed,
+            reader, address, letter, tally, to=to, every_channel=every_channel, sign_anew=sign
         )
 
     act = None if dry_run else one
-    tally, missing = execute(_each(brokers, address, wanted, limit, "replayed", act))
-    _said(tally.done, "replayed", dry_run=dry_run)
-    for left in tally.left:
-        err.print(f"left: {left}", **_PLAIN)
-    _said_back(tally.back, "are listed still, though replayed")
-    _said_missing(missing)
-    if tally.events or tally.large:
-        fail("not all could be replayed, see above")
+    _change("replayed", "are listed still, though replayed", brokers, address, wanted, limit, act)
 
 
 @app.command()
@@ -232,15 +218,42 @@ def drop(
     """Give letters up for good."""
     wanted = _needed(ids, reason, type_name, every=every)
 
-    async def one(_look: Look, letter: Letter, tally: Tally) -> bool:
+    async def one(_reader: DeadLetterReader, letter: Letter, tally: Tally) -> bool:
         dead.drop(letter, tally)
         return True
 
     act = None if dry_run else one
-    tally, missing = execute(_each(brokers, address, wanted, limit, "dropped", act))
-    _said(tally.done, "dropped", dry_run=dry_run)
-    _said_back(tally.back, "were not dropped")
-    _said_missing(missing)
+    _change("dropped", "were not dropped", brokers, address, wanted, limit, act)
+
+
+def _change(
+    verb: str,
+    taken_back: str,
+    brokers: Brokers,
+    address: str,
+    wanted: Filter,
+    limit: int | None,
+    act: Callable[[DeadLetterReader, Letter, Tally], Awaitable[bool]] | None,
+) -> None:
+    """Do `act` to all letters that are meant (None: count them), and say what became of them.
+
+    `taken_back`: what is so of letters that the broker took back before they were finished.
+    """
+    tally, missing = execute(_each(brokers, address, wanted, limit, verb, act))
+    would = "would be " if act is None else ""
+    letters = f"{tally.done} letter{'' if tally.done == 1 else 's'}"
+    err.print(f"{letters} {would}{verb}", highlight=False)
+    for left in tally.left:
+        err.print(f"left: {left}", **_PLAIN)
+    if tally.back:
+        fail(
+            f"{tally.back} of the letters {taken_back}: the connection to nsqd was lost "
+            "meanwhile; repeat the command"
+        )
+    if missing:
+        fail(missing)
+    if tally.events or tally.large:
+        fail("not all could be replayed, see above")
 
 
 async def _each(
@@ -249,33 +262,33 @@ async def _each(
     wanted: Filter,
     limit: int | None,
     what: str,
-    act: Callable[[Look, Letter, Tally], Awaitable[bool]] | None,
+    act: Callable[[DeadLetterReader, Letter, Tally], Awaitable[bool]] | None,
 ) -> tuple[Tally, str]:
     """Do `act` to all letters that are meant, or count them; and what was not reached."""
     tally = Tally()
-    async with _look(brokers, address) as look:
-        if look is None:
+    async with _reader(brokers, address) as reader:
+        if reader is None:
             return tally, ""
-        news = _News(what, look)
+        progress = _Progress(what, reader)
         meant = 0
-        async for letter in look:
+        async for letter in reader:
             if not wanted.takes(letter):
-                look.keep(letter)
+                reader.keep(letter)
             elif act is None:
                 tally.done += 1
-                look.keep(letter)
-            elif not await act(look, letter, tally):
-                look.keep(letter)
+                reader.keep(letter)
+            elif not await act(reader, letter, tally):
+                reader.keep(letter)
             meant += wanted.takes(letter)
             if limit is not None and meant >= limit:
                 return tally, ""
-            news.tell(tally.done)
-        if look.again:
+            progress.tell(tally.done)
+        if reader.again:
             err.print(
-                f"{look.again:,} came again, or are copies of what was replayed: still listed",
+                f"{reader.again:,} came again, or are copies of what was replayed: still listed",
                 **_PLAIN,
             )
-        return tally, _away(look) if look.missing else _blind(look, address)
+        return tally, _away(reader) if reader.missing else _blind(reader, address)
 
 
 def _needed(ids: list[str], reason: str, type_name: str, *, every: bool) -> Filter:
@@ -284,64 +297,44 @@ def _needed(ids: list[str], reason: str, type_name: str, *, every: bool) -> Filt
     return Filter(tuple(ids), reason, type_name)
 
 
-class _News:
+class _Progress:
     """Says on standard error how far a long look is."""
 
-    def __init__(self, what: str, look: Look) -> None:
+    def __init__(self, what: str, reader: DeadLetterReader) -> None:
         self._what = what
-        self._look = look
-        self._due = time.monotonic() + _NEWS
+        self._reader = reader
+        self._due = time.monotonic() + _PERIOD
 
     def tell(self, done: int | None = None) -> None:
         """Say it, if it is time."""
         if time.monotonic() < self._due:
             return
-        self._due = time.monotonic() + _NEWS
-        look = self._look
-        of = "" if look.expected is None else f" of {look.expected:,}"
-        count = look.seen if done is None else done
-        aside = f", {look.aside:,} put aside for {look.delay:.0f} s" if look.aside else ""
+        self._due = time.monotonic() + _PERIOD
+        reader = self._reader
+        of = "" if reader.expected is None else f" of {reader.expected:,}"
+        count = reader.seen if done is None else done
+        aside = f", {reader.aside:,} put aside for {reader.delay:.0f} s" if reader.aside else ""
         err.print(f"{count:,}{of} letters {self._what}{aside}", **_PLAIN)
 
 
-def _said(count: int, what: str, *, dry_run: bool) -> None:
-    would = "would be " if dry_run else ""
-    err.print(f"{count} letter{'' if count == 1 else 's'} {would}{what}", highlight=False)
-
-
-def _said_back(count: int, what: str) -> None:
-    """Tell of letters that the broker took back before they were finished."""
-    if count:
-        fail(
-            f"{count} of the letters {what}: the connection to nsqd was lost meanwhile; "
-            "repeat the command"
-        )
-
-
-def _said_missing(missing: str) -> None:
-    """Tell of letters that did not come."""
-    if missing:
-        fail(missing)
-
-
 @contextlib.asynccontextmanager
-async def _look(brokers: Brokers, address: str) -> AsyncIterator[Look | None]:
-    """Look at the letters of `address`: None where there are none.
+async def _reader(brokers: Brokers, address: str) -> AsyncIterator[DeadLetterReader | None]:
+    """Read the letters of `address`: None where there are none.
 
     Ends the command when no broker knows the address, or when nsqd says nothing of it.
     """
     need_address(address)
     topic = dead_topic(address)
-    stock = await take_stock(brokers, address)
-    if stock is not None and not stock.holding:
-        if not stock.known:
+    stats = await dead_letter_stats(brokers, address)
+    if stats is not None and not stats.holding:
+        if not stats.known:
             fail(f"no broker knows {address!r}: nothing was ever told to it, and it has no letters")
-        if stock.elsewhere:
-            channels = ", ".join(sorted(stock.elsewhere))
+        if stats.elsewhere:
+            channels = ", ".join(sorted(stats.elsewhere))
             fail(f"the letters of {address} went to other channels of {topic}: {channels}")
         yield None
         return
-    where = stock.holding if stock is not None else [str(one) for one in brokers.endpoints]
-    held = stock.held if stock is not None else None
-    async with looking(where, address, held, config=brokers.config()) as look:
-        yield look
+    where = stats.holding if stats is not None else [str(one) for one in brokers.endpoints]
+    held = stats.held if stats is not None else None
+    async with open_reader(where, address, held, config=brokers.config()) as reader:
+        yield reader

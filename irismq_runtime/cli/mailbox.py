@@ -10,7 +10,7 @@ from irismq_runtime.cli.brokers import Brokers, takes_brokers
 from irismq_runtime.cli.completion import addresses
 from irismq_runtime.cli.console import execute, fail, out, print_json, print_rows
 from irismq_runtime.cli.http import get_json
-from irismq_runtime.cli.stock import broker_pairs
+from irismq_runtime.cli.topic_stats import broker_pairs
 from irismq_runtime.config import need_address
 from irismq_runtime.errors import NotConnected
 from irismq_runtime.messaging import dead_topic, mailbox_topic

@@ -25,7 +25,7 @@ from irismq_runtime.cli.options import quiet_while_connecting
 from irismq_runtime.cli.pipe import Pipe
 from irismq_runtime.cli.probes import Target, examine_all
 from irismq_runtime.cli.server_identification import Kind, judge, sentence
-from irismq_runtime.cli.stock import broker_pairs
+from irismq_runtime.cli.topic_stats import broker_pairs
 from irismq_runtime.config import need_address
 from irismq_runtime.errors import ConfigError, NotConnected
 from irismq_runtime.mailbox import NsqMailbox

@@ -1,6 +1,6 @@
 """Dead letters for the page: listed, shown, replayed, dropped, one address at a time.
 
-Looking takes the letters from the broker for a moment (see letters), so that two who
+Looking takes the letters from the broker for a moment (see dead_letters.reader), so that two who
 look at the same address take turns. Only brokers that have such letters are looked at,
 so that looking makes nothing there. Messages are shown one by one, as text of limited
 length. What a list leaves out is counted, and what is chosen is looked for in all.
@@ -13,15 +13,22 @@ import contextlib
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
+from irismq_runtime.dead_letters.reader import (
+    LetterCount,
+    Tally,
+    drop,
+    open_reader,
+    replay,
+    unchanged,
+)
 from irismq_runtime.errors import NotConnected
 from irismq_runtime.json_text import json_text
-from irismq_runtime.observer.letters import Held, Tally, drop, looking, replay, unchanged
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 
+    from irismq_runtime.dead_letters.reader import DeadLetterReader, Letter, SignAnew
     from irismq_runtime.mailbox import MailboxConfig
-    from irismq_runtime.observer.letters import Letter, Look, Renewed
 
 __all__ = ["DeadLetterService"]
 
@@ -35,7 +42,7 @@ _MOST_AT_ONCE: Final = 8
 class DeadLetterService:
     """See the module. Loop thread only.
 
-    `nsqd`: brokers, "host:port". `config`: how they are reached. `renewed`: see
+    `nsqd`: brokers, "host:port". `config`: how they are reached. `sign_anew`: see
     `replay`. `holding`: which of
     them have letters of an address; by default all, where some are known to be.
     """
@@ -45,12 +52,12 @@ class DeadLetterService:
         nsqd: Iterable[str],
         *,
         config: MailboxConfig | None = None,
-        renewed: Renewed = unchanged,
+        sign_anew: SignAnew = unchanged,
         holding: Callable[[str], Iterable[str]] | None = None,
     ) -> None:
         self._nsqd = tuple(nsqd)
         self._config = config
-        self._renewed = renewed
+        self._sign_anew = sign_anew
         self._holding = holding or (lambda _: self._nsqd)
         self._locks = tuple(asyncio.Lock() for _ in range(_MOST_AT_ONCE))
 
@@ -62,15 +69,15 @@ class DeadLetterService:
         {"letters": [...], "more": how many others there are}. Raises `NotConnected`.
         """
         found: list[Letter] = []
-        async with self._look(address, expected) as look:
-            if look is None:
+        async with self._reader(address, expected) as reader:
+            if reader is None:
                 return {"letters": [], "more": 0}
-            async for letter in look:
+            async for letter in reader:
                 found.append(letter)
-                look.keep(letter)
+                reader.keep(letter)
                 if len(found) >= MOST_LISTED:
                     break
-            more = look.missing
+            more = reader.missing
         found.sort(key=lambda letter: letter.when, reverse=True)
         return {"letters": [letter.row() for letter in found], "more": more}
 
@@ -99,9 +106,9 @@ class DeadLetterService:
         """
         tally = Tally()
         async with aclosing(self._meant(address, ids, expected)) as found:
-            async for look, letter in found:
-                if not await replay(look, address, letter, tally, renewed=self._renewed):
-                    look.keep(letter)
+            async for reader, letter in found:
+                if not await replay(reader, address, letter, tally, sign_anew=self._sign_anew):
+                    reader.keep(letter)
         return _result(tally)
 
     async def drop(self, address: str, ids: Iterable[str], expected: int | None) -> dict[str, Any]:
@@ -114,38 +121,40 @@ class DeadLetterService:
 
     async def _meant(
         self, address: str, ids: Iterable[str], expected: int | None
-    ) -> AsyncGenerator[tuple[Look, Letter], None]:
-        """The letters with these ids, each held; the look ends when all were here."""
+    ) -> AsyncGenerator[tuple[DeadLetterReader, Letter], None]:
+        """The letters with these ids, each held; the reading ends when all were here."""
         wanted = set(ids)
         # Some may have come since the brokers were asked.
         most = expected + MOST_LISTED if expected else expected
-        async with self._look(address, most) as look:
-            if look is None or not wanted:
+        async with self._reader(address, most) as reader:
+            if reader is None or not wanted:
                 return
-            async for letter in look:
+            async for letter in reader:
                 if letter.id not in wanted:
-                    look.keep(letter)
+                    reader.keep(letter)
                     continue
-                yield look, letter
+                yield reader, letter
                 wanted.discard(letter.id)
                 if not wanted:
                     return
 
     @contextlib.asynccontextmanager
-    async def _look(self, address: str, expected: int | None) -> AsyncIterator[Look | None]:
-        """Look at the letters of `address`; None where the brokers say there are none."""
+    async def _reader(
+        self, address: str, expected: int | None
+    ) -> AsyncIterator[DeadLetterReader | None]:
+        """Read the letters of `address`; None where the brokers say there are none."""
         if expected is None:
             raise NotConnected("the brokers", "none answers over HTTP", remedy="see --nsqd-http")
         brokers = tuple(self._holding(address))
         if not expected or not brokers:
             yield None
             return
-        held = Held(expected)
+        held = LetterCount(expected)
         async with (
             self._turn(address),
-            looking(brokers, address, held, config=self._config) as look,
+            open_reader(brokers, address, held, config=self._config) as reader,
         ):
-            yield look
+            yield reader
 
     def _turn(self, address: str) -> asyncio.Lock:
         """The lock of `address`; some others have the same, which bounds the looks at once."""

@@ -76,7 +76,7 @@ class ObserverPage:
         self._gatherer = gatherer
         self._nsqd = tuple(nsqd)
         self._dead_letters = DeadLetterService(
-            self._nsqd, config=config, holding=self._holding, renewed=self._renewed
+            self._nsqd, config=config, holding=self._holding, sign_anew=self._sign_anew
         )
         self._guard = Guard(token, host)
         self._token = token
@@ -85,7 +85,7 @@ class ObserverPage:
         self._server: BoundedServer | None = None
         self._context: PageContext | None = None
 
-    def _renewed(self, data: bytes, topic: str, to: str) -> bytes:
+    def _sign_anew(self, data: bytes, topic: str, to: str) -> bytes:
         return self._gatherer.renewed(data, topic, to)
 
     def _holding(self, address: str) -> Iterable[str]:

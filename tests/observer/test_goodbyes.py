@@ -123,4 +123,6 @@ async def test_an_end_that_was_asked_for_is_no_more_than_that(sight):
 
 async def test_an_error_without_a_text_ends_the_node_all_the_same(sight):
     _, why = await given_up(sight, Mute, "seen.mute")
-    assert why.startswith("tree gave up: crash (Unspeakable: its text cannot be had: RuntimeError)")
+    assert why.startswith(
+        "tree gave up: crash (Unspeakable: (its text cannot be had: RuntimeError))"
+    )

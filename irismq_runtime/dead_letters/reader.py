@@ -1,14 +1,14 @@
 """Reading the dead letters of an address: all of them, in bounded memory, losing none.
 
 The letters are consumed through the channel `dead` and held under leases while
-somebody looks; what is not finished goes back. When the look is interrupted, even
+somebody looks; what is not finished goes back. When the reading is interrupted, even
 killed, the broker gives everything out again, after `LEASE` at the latest. A replay
 is stored in the mailbox, confirmed, and only then finished here: cut in between, a
 letter may be replayed twice but never lost.
 
-At most `HELD` letters are held at once. Those beyond, of a look that goes on, are put
-aside: given back with a delay that outlasts the look, so that the next ones come.
-A look is over when as many have come as the brokers said there are, so that letters
+At most `HELD` letters are held at once. Those beyond, of a reading that goes on, are put
+aside: given back with a delay that outlasts the reading, so that the next ones come.
+A reading is over when as many have come as the brokers said there are, so that letters
 which come meanwhile (of a replay that fails again) do not make it endless.
 
 A durable event is not replayed as a stored message is: nsqd has no way to publish to
@@ -23,10 +23,10 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, Self, TypeAlias
 
+from irismq_runtime.dead_letters.letter import Filter, Letter, letter_untrusted
 from irismq_runtime.errors import MessageTooLarge, NotConnected
 from irismq_runtime.mailbox import MailboxConfig, NsqMailbox
 from irismq_runtime.messaging import DEAD_CHANNEL, MAILBOX_CHANNEL, dead_topic, mailbox_topic
-from irismq_runtime.observer.letter import Filter, Letter, letter_untrusted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -35,20 +35,20 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LEASE",
+    "DeadLetterReader",
     "Filter",
-    "Held",
     "Letter",
-    "Look",
-    "Renewed",
+    "LetterCount",
+    "SignAnew",
     "Tally",
     "drop",
-    "looking",
+    "open_reader",
     "replay",
     "unchanged",
 ]
 
 #: Signs a message that was stored in one topic anew for another one: (bytes, from, to).
-Renewed: TypeAlias = "Callable[[bytes, str, str], bytes]"
+SignAnew: TypeAlias = "Callable[[bytes, str, str], bytes]"
 
 #: Seconds without a letter after which no more are taken to come, where nobody knows
 #: how many there are.
@@ -64,12 +64,12 @@ _CONNECT: Final = 5.0
 #: What is put aside stays away for so many seconds, and one more for so many letters.
 _ASIDE: Final = 30.0
 _PER_SECOND: Final = 500
-#: Ids of replayed letters that a look remembers.
+#: Ids of replayed letters that a reading remembers.
 _REMEMBERED: Final = 100_000
 _REMEDY: Final = "give the broker what it asks for, e.g. --nsqd-tls-ca or IRISMQ_NSQD_AUTH_SECRET"
 
 
-class Held(NamedTuple):
+class LetterCount(NamedTuple):
     """How many letters the brokers have: all, and those that somebody holds now."""
 
     total: int
@@ -115,19 +115,19 @@ def _letters(count: int) -> str:
     return f"{count:,} {'letter is' if count == 1 else 'letters are'}"
 
 
-class Look:
-    """Letters one after another: `async for letter in look`. Made by `looking`.
+class DeadLetterReader:
+    """Letters one after another: `async for letter in reader`. Made by `open_reader`.
 
     `expected`: how many there are, None where nobody knows. `seen`: how many came.
-    `again`: how many came of which another has been replayed in this look: it has failed
-    again, or is a copy. They are left, so that a look does not chase its own replays.
+    `again`: how many came of which another has been replayed by this reader: it has failed
+    again, or is a copy. They are left, so that a reading does not chase its own replays.
     """
 
     def __init__(
         self,
         mailbox: MailboxTransport,
         arrived: asyncio.Queue[StoredMessage],
-        held: Held | None,
+        held: LetterCount | None,
     ) -> None:
         self.mailbox = mailbox
         self.seen = 0
@@ -180,7 +180,7 @@ class Look:
             self._replayed.add(letter.record.id)
 
     def keep(self, letter: Letter) -> None:
-        """Let `letter` be: it is held until the end of the look, or put aside."""
+        """Let `letter` be: it is held until the end of the reading, or put aside."""
         if self._kept < HELD // 2:
             self._kept += 1
         else:
@@ -189,16 +189,16 @@ class Look:
 
 
 @contextlib.asynccontextmanager
-async def looking(
+async def open_reader(
     nsqd: Iterable[str],
     address: str,
-    held: Held | None,
+    held: LetterCount | None,
     *,
     config: MailboxConfig | None = None,
-) -> AsyncIterator[Look]:
+) -> AsyncIterator[DeadLetterReader]:
     """Look at the letters of `address`; those that are not finished go back.
 
-    `nsqd`: the brokers that have such letters: at another one the look would make the
+    `nsqd`: the brokers that have such letters: at another one the reading would make the
     topic. `held`: how many there are, None where nobody knows. `config`: how the
     brokers are reached.
     Raises `NotConnected` when one of the brokers does not let us consume.
@@ -213,7 +213,7 @@ async def looking(
         )
         try:
             await _connected(consumption, ", ".join(brokers))
-            yield Look(mailbox, arrived, held)
+            yield DeadLetterReader(mailbox, arrived, held)
         finally:
             await consumption.stop(0.0)
     finally:
@@ -221,7 +221,7 @@ async def looking(
 
 
 def _reading(config: MailboxConfig) -> MailboxConfig:
-    """Return `config` as a look takes it: impatient, with a short lease."""
+    """Return `config` as a reading takes it: impatient, with a short lease."""
     return dataclasses.replace(
         config, client_id=config.client_id or "cli", start_timeout=2.5, msg_timeout=LEASE, copies=1
     )
@@ -243,21 +243,21 @@ def unchanged(data: bytes, _topic: str, _to: str) -> bytes:
 
 
 async def replay(
-    look: Look,
+    reader: DeadLetterReader,
     address: str,
     letter: Letter,
     tally: Tally,
     *,
     to: str = "",
     every_channel: bool = False,
-    renewed: Renewed = unchanged,
+    sign_anew: SignAnew = unchanged,
 ) -> bool:
     """Put a letter back into the mailbox of `address`, byte for byte as it was told.
 
     False: it was left where it is, and `tally` says why: there is no message inside, or
     it is a durable event, which all channels of its topic would get, also those that
     have handled it. `to`: store it in the mailbox of that address instead.
-    `every_channel`: publish an event to all of them nevertheless. `renewed`: signs a message
+    `every_channel`: publish an event to all of them nevertheless. `sign_anew`: signs a message
     anew, where there are keys: a signature is good for a while. Raises `DeliveryError`.
     """
     if letter.malformed:
@@ -270,12 +270,12 @@ async def replay(
     try:
         kept_for = "" if letter.is_event and not to else MAILBOX_CHANNEL
         topic = mailbox_topic(to or address)
-        body = renewed(letter.record.body, mailbox_topic(address), topic)
-        await look.mailbox.publish(topic, body, channel=kept_for)
+        body = sign_anew(letter.record.body, mailbox_topic(address), topic)
+        await reader.mailbox.publish(topic, body, channel=kept_for)
     except MessageTooLarge:
         tally.large += 1
         return False
-    look.replayed(letter)
+    reader.replayed(letter)
     tally.done += 1
     tally.back += not letter.stored.finish()
     return True

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from irismq_runtime.dead_letters.letter import Filter, Letter, letter_untrusted
 from irismq_runtime.json_text import json_text
-from irismq_runtime.observer.letter import Filter, Letter, letter_untrusted
 from irismq_runtime.wire import DeadRecord, Envelope, Kind, encode_dead, encode_envelope
 
 ID = bytes(range(16))

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from irismq_runtime.cli.doctor.directory import pairs_untrusted
 from irismq_runtime.cli.http import get_json
 from irismq_runtime.config import DEFAULT_LOOKUPD_HTTP_PORT, parse_endpoints
+from irismq_runtime.dead_letters.reader import LetterCount
 from irismq_runtime.errors import DecodeError, NotConnected
 from irismq_runtime.messaging import DEAD_CHANNEL, dead_topic, mailbox_topic
-from irismq_runtime.observer.letters import Held
 from irismq_runtime.observer.reports import broker_stats_untrusted
 
 if TYPE_CHECKING:
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from irismq_runtime.config import Endpoint
     from irismq_runtime.observer.reports import TopicStats
 
-__all__ = ["Stock", "broker_pairs", "take_stock", "topic_at"]
+__all__ = ["DeadLetterStats", "broker_pairs", "dead_letter_stats", "topic_at"]
 
 
 @dataclass(frozen=True, slots=True)
-class Stock:
+class DeadLetterStats:
     """The dead letters of an address.
 
     `known`: whether any broker has its mailbox or its letters. `holding`: the brokers
@@ -38,7 +38,7 @@ class Stock:
 
     known: bool
     holding: tuple[str, ...]
-    held: Held
+    held: LetterCount
     elsewhere: frozenset[str]
 
 
@@ -57,7 +57,7 @@ async def broker_pairs(brokers: Brokers) -> list[tuple[Endpoint, Endpoint]]:
     return list(dict.fromkeys(pairs))
 
 
-async def take_stock(brokers: Brokers, address: str) -> Stock | None:
+async def dead_letter_stats(brokers: Brokers, address: str) -> DeadLetterStats | None:
     """Ask all brokers for the letters of `address`.
 
     None when HTTP is not where it usually is, and nobody said where. Raises
@@ -83,10 +83,10 @@ async def take_stock(brokers: Brokers, address: str) -> Stock | None:
         for channel in letters.channels
         if not _has_ours(letters)
     }
-    return Stock(
+    return DeadLetterStats(
         known=any(mailbox or letters for mailbox, letters in looks),
         holding=holding,
-        held=Held(sum(one.total for one in counts), sum(one.away for one in counts)),
+        held=LetterCount(sum(one.total for one in counts), sum(one.away for one in counts)),
         elsewhere=frozenset(others),
     )
 
@@ -130,13 +130,13 @@ def _has_ours(letters: TopicStats) -> bool:
     return any(channel.channel_name == DEAD_CHANNEL for channel in letters.channels)
 
 
-def _held(letters: TopicStats) -> Held:
+def _held(letters: TopicStats) -> LetterCount:
     """How many letters the channel of the letters has, or will have when it is made."""
     if letters.channels and not _has_ours(letters):
-        return Held(0)
+        return LetterCount(0)
     total, away = letters.depth, 0
     for channel in letters.channels:
         if channel.channel_name == DEAD_CHANNEL:
             away = channel.in_flight_count + channel.deferred_count
             total += channel.depth + away
-    return Held(total, away)
+    return LetterCount(total, away)
