@@ -1,7 +1,7 @@
 """What every part of one mailbox shares: clock, chance, network, numbers, limits.
 
 Made once by the transport and passed down whole, so that no part reaches for a
-global. The network is an interface of three calls: tests put a fake broker there.
+global.
 """
 
 from __future__ import annotations
@@ -9,111 +9,32 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from irismq_runtime.mailbox.attempts import AttemptCounter
-from irismq_runtime.mailbox.handshake import Wishes
-from irismq_runtime.mailbox.reconnect import DialBudget, Reconnect
+from irismq_runtime.mailbox.connect.handshake import Wishes
+from irismq_runtime.mailbox.connect.network import explain
+from irismq_runtime.mailbox.connect.reconnect import DialBudget, Reconnect
 from irismq_runtime.mailbox.stall_detector import StallDetector
 from irismq_runtime.observe.logs import RateLimitedLog
 
 if TYPE_CHECKING:
     import random
-    import ssl
     from collections.abc import Callable
 
     from actors.clock import Clock
     from actors.events import Events
     from irismq_runtime.endpoints import Endpoint
     from irismq_runtime.mailbox.config import MailboxConfig
-    from irismq_runtime.mailbox.connection import Connection
-    from irismq_runtime.mailbox.handshake import Terms
+    from irismq_runtime.mailbox.connect.connection import Connection
+    from irismq_runtime.mailbox.connect.handshake import Terms
+    from irismq_runtime.mailbox.connect.network import Network
 
-__all__ = ["AsyncioNetwork", "MailboxContext", "Network", "explain"]
+__all__ = ["MailboxContext"]
 
 _log = logging.getLogger("irismq.mailbox")
 #: Seconds between beats of an nsqd that was asked for none (half its --client-timeout).
 _USUAL_HEARTBEAT = 30.0
-#: Bytes of an HTTP answer.
-MAX_ANSWER = 1024 * 1024
-_ACCEPT = "application/vnd.nsq; version=1.0"
-
-
-class Network(Protocol):
-    """How a connection comes about."""
-
-    async def connect(
-        self, factory: Callable[[], asyncio.Protocol], endpoint: Endpoint
-    ) -> asyncio.Protocol:
-        """Connect `factory()` to `endpoint`; raises `OSError`, also for what is not a host."""
-        ...
-
-    async def start_tls(
-        self,
-        transport: asyncio.Transport,
-        protocol: asyncio.Protocol,
-        context: ssl.SSLContext,
-        hostname: str,
-    ) -> asyncio.Transport:
-        """Upgrade `transport`; raises `OSError` (of which `ssl.SSLError` is one)."""
-        ...
-
-    async def get(self, endpoint: Endpoint, path: str, timeout: float) -> tuple[int, bytes]:
-        """HTTP GET: status and body; raises `OSError`, of which `TimeoutError` is one."""
-        ...
-
-
-class AsyncioNetwork:
-    """The running loop's own network."""
-
-    async def connect(
-        self, factory: Callable[[], asyncio.Protocol], endpoint: Endpoint
-    ) -> asyncio.Protocol:
-        """Connect by TCP."""
-        loop = asyncio.get_running_loop()
-        try:
-            transport, protocol = await loop.create_connection(factory, *endpoint)
-        except UnicodeError as error:  # a label that is empty or too long
-            raise ConnectionAbortedError(f"not a host name: {error}") from None
-        raw = transport.get_extra_info("socket")
-        if raw is not None:
-            # A FIN must not wait for the next one.
-            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return protocol
-
-    async def start_tls(
-        self,
-        transport: asyncio.Transport,
-        protocol: asyncio.Protocol,
-        context: ssl.SSLContext,
-        hostname: str,
-    ) -> asyncio.Transport:
-        """Upgrade by the running loop."""
-        loop = asyncio.get_running_loop()
-        upgraded = await loop.start_tls(transport, protocol, context, server_hostname=hostname)
-        if upgraded is None:
-            raise ConnectionResetError("the connection ended during the TLS handshake")
-        return upgraded
-
-    async def get(self, endpoint: Endpoint, path: str, timeout: float) -> tuple[int, bytes]:
-        """One request over a connection of its own, at most `MAX_ANSWER` bytes back."""
-        async with asyncio.timeout(timeout):
-            reader, writer = await asyncio.open_connection(*endpoint)
-            try:
-                request = f"GET {path} HTTP/1.0\r\nHost: {endpoint}\r\nAccept: {_ACCEPT}\r\n\r\n"
-                writer.write(request.encode("ascii"))
-                answer = b""
-                while chunk := await reader.read(64 * 1024):
-                    answer += chunk
-                    if len(answer) > MAX_ANSWER:
-                        raise ConnectionAbortedError("the answer is too long")
-            finally:
-                writer.close()
-        head, _, body = answer.partition(b"\r\n\r\n")
-        words = head.split(None, 2)
-        if len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].isdigit():
-            raise ConnectionAbortedError(f"not an HTTP answer: {answer[:40]!r}")
-        return int(words[1][:3]), body
 
 
 class MailboxContext:
@@ -247,12 +168,3 @@ class MailboxContext:
 
 def _nothing() -> None:
     return
-
-
-def explain(error: OSError) -> str:
-    """What an `OSError` of a connection means to a person."""
-    if isinstance(error, ConnectionRefusedError):
-        return "connection refused: nothing listens there"
-    if isinstance(error, socket.gaierror):
-        return f"unknown host: {error.strerror}"
-    return str(error) or type(error).__name__

@@ -9,6 +9,7 @@ the configuration is taken as it is.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING
 
@@ -16,9 +17,9 @@ from actors.errors import Overloaded
 
 if TYPE_CHECKING:
     from irismq_runtime.mailbox.config import MailboxConfig
-    from irismq_runtime.mailbox.handshake import Terms
+    from irismq_runtime.mailbox.connect.handshake import Terms
 
-__all__ = ["BrokerLimits", "OutboxFull", "limit_in"]
+__all__ = ["BrokerLimits", "OutboxFull", "limit_in", "milliseconds"]
 
 #: nsqd's defaults, until the broker says otherwise.
 DEFAULT_MAX_BODY = 1024 * 1024
@@ -89,3 +90,14 @@ def limit_in(text: str) -> tuple[int | None, float | None]:
         int(body.group(1)) if body is not None else None,
         int(delay.group(1)) / 1000 if delay is not None else None,
     )
+
+
+def milliseconds(delay: float, longest: float) -> int:
+    """Return a delay as it is written to the broker: 0 to `longest`, in seconds both.
+
+    Rounded up, so that a message never comes before its time. Cut, since older nsqd close
+    the connection over one bad REQ, and with it every message in flight is lost to us.
+    """
+    if not delay > 0.0:  # also what is not a number
+        return 0
+    return math.ceil(min(delay, longest) * 1000)

@@ -21,11 +21,12 @@ from irismq_runtime.endpoints import (
 )
 from irismq_runtime.errors import ConfigError, DeliveryError, NotConnected
 from irismq_runtime.mailbox.config import MailboxConfig
-from irismq_runtime.mailbox.consumer import Consumer
-from irismq_runtime.mailbox.context import AsyncioNetwork, MailboxContext
-from irismq_runtime.mailbox.publisher import Publisher
+from irismq_runtime.mailbox.connect.network import AsyncioNetwork
+from irismq_runtime.mailbox.consume.consumer import Consumer
+from irismq_runtime.mailbox.consume.requeue_delays import RequeueDelays
+from irismq_runtime.mailbox.context import MailboxContext
+from irismq_runtime.mailbox.publish.publisher import Publisher
 from irismq_runtime.mailbox.receipts import GroupReceipt
-from irismq_runtime.mailbox.requeue_delays import RequeueDelays
 from irismq_runtime.ports import WELL, TransportHealth
 from irismq_runtime.protocols.nsq import channel_name, topic_name
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from actors.clock import Clock, TimerHandle
-    from irismq_runtime.mailbox.context import Network
+    from irismq_runtime.mailbox.connect.network import Network
     from irismq_runtime.mailbox.receipts import PublishReceipt
     from irismq_runtime.ports import StoredMessage
 

@@ -24,7 +24,7 @@ from irismq_runtime.embedded.nsqd.negotiation import negotiate_untrusted
 from irismq_runtime.embedded.nsqd.options import NsqdOptions
 from irismq_runtime.embedded.relay.nats import frames
 from irismq_runtime.errors import DecodeError
-from irismq_runtime.mailbox.lookup import LookupFault, producers_untrusted
+from irismq_runtime.mailbox.consume.lookup import LookupFault, producers_untrusted
 from irismq_runtime.node.membership.announcements import announcement_untrusted
 from irismq_runtime.observer.reports import broker_stats_untrusted, node_report_untrusted
 from irismq_runtime.protocols.iris import IrisProtocolError, PacketDecoder

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from irismq_runtime.mailbox.adaptive_rdy import AdaptiveRdy
+from irismq_runtime.mailbox.consume.adaptive_rdy import AdaptiveRdy
 from irismq_runtime.protocols.nsq.records import Rdy
 from tests.mailbox.fake import World, turns
 

@@ -214,7 +214,7 @@ async def test_an_authorization_that_cannot_be_asked_for_is_tried_again():
 
 
 async def test_many_topics_are_made_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("irismq_runtime.mailbox.channel_creator._REMEMBERED", 50)
+    monkeypatch.setattr("irismq_runtime.mailbox.publish.channel_creator._REMEMBERED", 50)
     world = await started()
     receipts = [world.mailbox.publish(f"t{n}", b"x", channel="mailbox") for n in range(100)]
     most = 0

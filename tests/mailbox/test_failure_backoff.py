@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from irismq_runtime.mailbox.failure_backoff import FailureBackoff
+from irismq_runtime.mailbox.consume.failure_backoff import FailureBackoff
 
 
 def make(after: int = 3) -> FailureBackoff:

@@ -7,7 +7,7 @@ import dataclasses
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from irismq_runtime.mailbox.lease import Leases
+from irismq_runtime.mailbox.consume.lease import Leases
 
 
 @dataclasses.dataclass

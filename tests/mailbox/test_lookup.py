@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from irismq_runtime.endpoints import Endpoint
-from irismq_runtime.mailbox.lookup import LookupFault, choose, producers_untrusted
+from irismq_runtime.mailbox.consume.lookup import LookupFault, choose, producers_untrusted
 from tests.mailbox.fake import World, turns
 
 A, B, C = (Endpoint("127.0.0.1", port) for port in (4150, 4250, 4350))

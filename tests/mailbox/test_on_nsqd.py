@@ -15,7 +15,7 @@ from irismq_runtime.embedded.nsqd import NsqdOptions
 from irismq_runtime.endpoints import Endpoint
 from irismq_runtime.errors import DeliveryError, MessageTooLarge, NotConnected
 from irismq_runtime.mailbox import MailboxConfig, NsqMailbox
-from irismq_runtime.mailbox.context import AsyncioNetwork
+from irismq_runtime.mailbox.connect.network import AsyncioNetwork
 from tests.mailbox.on_nsqd import Collector, eventually, fresh_topic, mailbox, ready
 from tests.support.nsqd_server import NsqdServer, nsqd_server
 from tests.support.promptly import promptly

@@ -11,9 +11,9 @@ import pytest
 from actors.errors import Overloaded
 from irismq_runtime.errors import DeliveryError
 from irismq_runtime.mailbox import MailboxConfig, NsqMailbox
-from irismq_runtime.mailbox.admission import Admission, BrokerTooSlow
-from irismq_runtime.mailbox.outbox import Batch, OutgoingMessage
-from irismq_runtime.mailbox.throughput import Throughput, ThroughputEstimator
+from irismq_runtime.mailbox.publish.admission import Admission, BrokerTooSlow
+from irismq_runtime.mailbox.publish.outbox import Batch, OutgoingMessage
+from irismq_runtime.mailbox.publish.throughput import Throughput, ThroughputEstimator
 from irismq_runtime.protocols.nsq.records import Dpub, Mpub, Pub
 from tests.mailbox.fake import World, turns
 from tests.support.nsqd_server import nsqd_server

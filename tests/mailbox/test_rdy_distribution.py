@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from irismq_runtime.mailbox.rdy_distribution import SETTLE, RdyDistribution, Share
+from irismq_runtime.mailbox.consume.rdy_distribution import SETTLE, RdyDistribution, Share
 
 
 def ready_of(rdy: RdyDistribution) -> dict[str, int]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from irismq_runtime.mailbox.reconnect import DialBudget, DialState, Reconnect
+from irismq_runtime.mailbox.connect.reconnect import DialBudget, DialState, Reconnect
 
 
 def make(seed: int = 1) -> Reconnect:

@@ -7,7 +7,8 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from irismq_runtime.mailbox.requeue_delays import RequeueDelays, milliseconds
+from irismq_runtime.mailbox.consume.requeue_delays import RequeueDelays
+from irismq_runtime.mailbox.limits import milliseconds
 
 
 def test_delays_grow_and_stay_below_the_cap():

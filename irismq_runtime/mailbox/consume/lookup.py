@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from actors.delays import exponential_delay
 from irismq_runtime.endpoints import Endpoint
-from irismq_runtime.mailbox.context import explain
+from irismq_runtime.mailbox.connect.network import explain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence

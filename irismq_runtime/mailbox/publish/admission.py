@@ -20,10 +20,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from actors.errors import Overloaded
-from irismq_runtime.mailbox.outbox import FRAMING
+from irismq_runtime.mailbox.publish.outbox import FRAMING
 
 if TYPE_CHECKING:
-    from irismq_runtime.mailbox.throughput import Throughput
+    from irismq_runtime.mailbox.publish.throughput import Throughput
 
 __all__ = ["Admission", "BrokerTooSlow"]
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from actors.clock import Clock, TimerHandle
-    from irismq_runtime.mailbox.outbox import Outbox, OutgoingMessage
-    from irismq_runtime.mailbox.publisher_connection import PublisherConnection
+    from irismq_runtime.mailbox.publish.outbox import Outbox, OutgoingMessage
+    from irismq_runtime.mailbox.publish.publisher_connection import PublisherConnection
 
 __all__ = ["DeadlineTimer"]
 

@@ -18,21 +18,21 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from irismq_runtime.mailbox.channel_creator import ChannelCreator
-from irismq_runtime.mailbox.handshake import TLS_REQUIRED
-from irismq_runtime.mailbox.managed_connection import ManagedConnection
-from irismq_runtime.mailbox.throughput import ThroughputEstimator
+from irismq_runtime.mailbox.connect.handshake import TLS_REQUIRED
+from irismq_runtime.mailbox.connect.managed_connection import ManagedConnection
+from irismq_runtime.mailbox.publish.channel_creator import ChannelCreator
+from irismq_runtime.mailbox.publish.throughput import ThroughputEstimator
 from irismq_runtime.protocols.nsq import OK, ErrorFrame, Heartbeat, Response, nop
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from irismq_runtime.endpoints import Endpoint
+    from irismq_runtime.mailbox.connect.handshake import Terms
     from irismq_runtime.mailbox.context import MailboxContext
-    from irismq_runtime.mailbox.handshake import Terms
-    from irismq_runtime.mailbox.outbox import Batch, Outbox
-    from irismq_runtime.mailbox.publisher import Publisher
-    from irismq_runtime.mailbox.throughput import Throughput
+    from irismq_runtime.mailbox.publish.outbox import Batch, Outbox
+    from irismq_runtime.mailbox.publish.publisher import Publisher
+    from irismq_runtime.mailbox.publish.throughput import Throughput
     from irismq_runtime.protocols.nsq import Frame
 
 __all__ = ["PublisherConnection", "why_slow"]

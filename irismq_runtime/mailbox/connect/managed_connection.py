@@ -12,18 +12,18 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final, Protocol
 
-from irismq_runtime.mailbox.connection import Connection
-from irismq_runtime.mailbox.context import explain
-from irismq_runtime.mailbox.handshake import FOR_TLS, Handshake
-from irismq_runtime.mailbox.reconnect import DialState
+from irismq_runtime.mailbox.connect.connection import Connection
+from irismq_runtime.mailbox.connect.handshake import FOR_TLS, Handshake
+from irismq_runtime.mailbox.connect.network import explain
+from irismq_runtime.mailbox.connect.reconnect import DialState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actors.clock import TimerHandle
     from irismq_runtime.endpoints import Endpoint
+    from irismq_runtime.mailbox.connect.handshake import Terms
     from irismq_runtime.mailbox.context import MailboxContext
-    from irismq_runtime.mailbox.handshake import Terms
     from irismq_runtime.protocols.nsq import Frame
 
 __all__ = ["ConnectionRole", "ManagedConnection"]

@@ -20,17 +20,17 @@ import dataclasses
 import logging
 from typing import TYPE_CHECKING, Final
 
-from irismq_runtime.mailbox.connection import Connection
-from irismq_runtime.mailbox.context import explain
-from irismq_runtime.mailbox.handshake import Handshake
+from irismq_runtime.mailbox.connect.connection import Connection
+from irismq_runtime.mailbox.connect.handshake import Handshake
+from irismq_runtime.mailbox.connect.network import explain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from irismq_runtime.endpoints import Endpoint
+    from irismq_runtime.mailbox.connect.handshake import Terms
     from irismq_runtime.mailbox.context import MailboxContext
-    from irismq_runtime.mailbox.handshake import Terms
-    from irismq_runtime.mailbox.outbox import Batch, OutgoingMessage
+    from irismq_runtime.mailbox.publish.outbox import Batch, OutgoingMessage
     from irismq_runtime.protocols.nsq import ErrorFrame, Frame
 
 __all__ = ["ChannelCreator"]

@@ -1,15 +1,11 @@
 """How long a failed message waits before it comes again. Pure.
 
 Delay of attempt n: `base * 2**(n-1)`, at most `cap`, drawn from half to all of
-that. Whatever was asked for is clamped below the broker's own maximum before it
-is written: older nsqd close the connection over one bad REQ, and with it every
-message in flight. On the wire a delay is whole milliseconds, rounded
-up, so that a message never comes before its time.
+that. A delay that a handler asked for takes its place.
 """
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from actors.delays import exponential_delay
@@ -17,7 +13,7 @@ from actors.delays import exponential_delay
 if TYPE_CHECKING:
     import random
 
-__all__ = ["RequeueDelays", "milliseconds"]
+__all__ = ["RequeueDelays"]
 
 
 class RequeueDelays:
@@ -34,10 +30,3 @@ class RequeueDelays:
         """Seconds to wait after delivery number `attempts` (from 1) failed."""
         failed = max(attempts - 1, 0)
         return exponential_delay(failed, self._base, self._cap, self._rng.random())
-
-
-def milliseconds(delay: float, longest: float) -> int:
-    """`delay` seconds as the broker takes them: 0 to `longest`, rounded up."""
-    if not delay > 0.0:  # also what is not a number
-        return 0
-    return math.ceil(min(delay, longest) * 1000)

@@ -20,7 +20,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from irismq_runtime.mailbox.outbox import Batch
+    from irismq_runtime.mailbox.publish.outbox import Batch
 
 __all__ = ["Throughput", "ThroughputEstimator"]
 

@@ -12,21 +12,21 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
-from irismq_runtime.mailbox.condition import TimedCondition
-from irismq_runtime.mailbox.consumer_connection import ConsumerConnection
-from irismq_runtime.mailbox.in_flight import InFlightMessage, InFlightState
-from irismq_runtime.mailbox.lookup import Discovery
-from irismq_runtime.mailbox.rdy import RdyControl
+from irismq_runtime.mailbox.consume.condition import TimedCondition
+from irismq_runtime.mailbox.consume.consumer_connection import ConsumerConnection
+from irismq_runtime.mailbox.consume.in_flight import InFlightMessage, InFlightState
+from irismq_runtime.mailbox.consume.lookup import Discovery
+from irismq_runtime.mailbox.consume.rdy import RdyControl
 from irismq_runtime.ports import WELL, TransportHealth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from irismq_runtime.endpoints import Endpoint
+    from irismq_runtime.mailbox.consume.requeue_delays import RequeueDelays
     from irismq_runtime.mailbox.context import MailboxContext
     from irismq_runtime.mailbox.limits import BrokerLimits
     from irismq_runtime.mailbox.receipts import PublishReceipt
-    from irismq_runtime.mailbox.requeue_delays import RequeueDelays
     from irismq_runtime.ports import StoredMessage
 
 __all__ = ["Consumer", "Store"]

@@ -22,14 +22,13 @@ import logging
 from typing import TYPE_CHECKING
 
 from irismq_runtime.errors import DeliveryError, MessageTooLarge
-from irismq_runtime.mailbox.bodies import OF_BROKER, all_fit, as_bytes
-from irismq_runtime.mailbox.deadline_timer import DeadlineTimer
-from irismq_runtime.mailbox.limits import BrokerLimits, OutboxFull, limit_in
-from irismq_runtime.mailbox.outbox import Batch, Outbox, OutgoingMessage
-from irismq_runtime.mailbox.overload import OverloadGuard
-from irismq_runtime.mailbox.probe import probe_limits
-from irismq_runtime.mailbox.publisher_connection import PublisherConnection, why_slow
-from irismq_runtime.mailbox.requeue_delays import milliseconds
+from irismq_runtime.mailbox.connect.probe import probe_limits
+from irismq_runtime.mailbox.limits import BrokerLimits, OutboxFull, limit_in, milliseconds
+from irismq_runtime.mailbox.publish.bodies import OF_BROKER, all_fit, as_bytes
+from irismq_runtime.mailbox.publish.deadline_timer import DeadlineTimer
+from irismq_runtime.mailbox.publish.outbox import Batch, Outbox, OutgoingMessage
+from irismq_runtime.mailbox.publish.overload import OverloadGuard
+from irismq_runtime.mailbox.publish.publisher_connection import PublisherConnection, why_slow
 from irismq_runtime.protocols.nsq import channel_name, topic_name
 
 if TYPE_CHECKING:
@@ -37,8 +36,8 @@ if TYPE_CHECKING:
 
     from irismq_runtime.endpoints import Endpoint
     from irismq_runtime.errors import Outcome
+    from irismq_runtime.mailbox.connect.handshake import Terms
     from irismq_runtime.mailbox.context import MailboxContext
-    from irismq_runtime.mailbox.handshake import Terms
     from irismq_runtime.protocols.nsq import ErrorFrame
 
 __all__ = ["Publisher"]

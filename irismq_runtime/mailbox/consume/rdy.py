@@ -13,14 +13,14 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from irismq_runtime.mailbox.failure_backoff import FailureBackoff
-from irismq_runtime.mailbox.rdy_distribution import RdyDistribution
+from irismq_runtime.mailbox.consume.failure_backoff import FailureBackoff
+from irismq_runtime.mailbox.consume.rdy_distribution import RdyDistribution
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from actors.clock import TimerHandle
-    from irismq_runtime.mailbox.consumer_connection import ConsumerConnection
+    from irismq_runtime.mailbox.consume.consumer_connection import ConsumerConnection
     from irismq_runtime.mailbox.context import MailboxContext
 
 __all__ = ["RdyControl"]

@@ -18,12 +18,12 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from irismq_runtime.mailbox.adaptive_rdy import HELD, AdaptiveRdy
+from irismq_runtime.mailbox.connect.managed_connection import ManagedConnection
+from irismq_runtime.mailbox.consume.adaptive_rdy import HELD, AdaptiveRdy
+from irismq_runtime.mailbox.consume.in_flight import InFlightMessage, InFlightState
+from irismq_runtime.mailbox.consume.lease import Leases
 from irismq_runtime.mailbox.dedupe import Recent
-from irismq_runtime.mailbox.in_flight import InFlightMessage, InFlightState
-from irismq_runtime.mailbox.lease import Leases
-from irismq_runtime.mailbox.managed_connection import ManagedConnection
-from irismq_runtime.mailbox.requeue_delays import milliseconds
+from irismq_runtime.mailbox.limits import milliseconds
 from irismq_runtime.protocols.nsq import (
     CLOSE_WAIT,
     ErrorFrame,
@@ -43,11 +43,11 @@ if TYPE_CHECKING:
     from actors.clock import TimerHandle
     from irismq_runtime.endpoints import Endpoint
     from irismq_runtime.mailbox.attempts import Name
-    from irismq_runtime.mailbox.consumer import Consumer
+    from irismq_runtime.mailbox.connect.handshake import Terms
+    from irismq_runtime.mailbox.consume.consumer import Consumer
+    from irismq_runtime.mailbox.consume.rdy_distribution import Share
     from irismq_runtime.mailbox.context import MailboxContext
-    from irismq_runtime.mailbox.handshake import Terms
     from irismq_runtime.mailbox.limits import BrokerLimits
-    from irismq_runtime.mailbox.rdy_distribution import Share
     from irismq_runtime.protocols.nsq import Frame
 
 __all__ = ["ConsumerConnection"]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from irismq_runtime.mailbox.consumer_connection import ConsumerConnection
+    from irismq_runtime.mailbox.consume.consumer_connection import ConsumerConnection
 
 __all__ = ["InFlightMessage", "InFlightState"]
 

@@ -17,16 +17,17 @@ from typing import TYPE_CHECKING
 
 from actors.clock import LoopClock
 from actors.events import Events
-from irismq_runtime.mailbox.connection import Connection
-from irismq_runtime.mailbox.context import AsyncioNetwork, MailboxContext
-from irismq_runtime.mailbox.handshake import TLS_REQUIRED, Handshake
+from irismq_runtime.mailbox.connect.connection import Connection
+from irismq_runtime.mailbox.connect.handshake import TLS_REQUIRED, Handshake
+from irismq_runtime.mailbox.connect.network import AsyncioNetwork
+from irismq_runtime.mailbox.context import MailboxContext
 from irismq_runtime.mailbox.limits import limit_in
 from irismq_runtime.protocols.nsq import ErrorFrame
 
 if TYPE_CHECKING:
     from irismq_runtime.endpoints import Endpoint
     from irismq_runtime.mailbox.config import MailboxConfig
-    from irismq_runtime.mailbox.handshake import Terms
+    from irismq_runtime.mailbox.connect.handshake import Terms
     from irismq_runtime.mailbox.limits import BrokerLimits
     from irismq_runtime.protocols.nsq import Frame
 

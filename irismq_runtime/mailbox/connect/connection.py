@@ -14,14 +14,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol
 
-from irismq_runtime.mailbox.compression import coding
+from irismq_runtime.mailbox.connect.compression import coding
 from irismq_runtime.protocols.nsq import FrameDecoder, NsqProtocolError
 
 if TYPE_CHECKING:
     from actors.clock import Clock
     from irismq_runtime.endpoints import Endpoint
-    from irismq_runtime.mailbox.compression import Coding
-    from irismq_runtime.mailbox.handshake import Handshake, HandshakeStep, Terms
+    from irismq_runtime.mailbox.connect.compression import Coding
+    from irismq_runtime.mailbox.connect.handshake import Handshake, HandshakeStep, Terms
     from irismq_runtime.protocols.nsq import Frame
 
 __all__ = ["Connection", "ConnectionOwner"]

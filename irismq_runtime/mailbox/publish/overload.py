@@ -11,15 +11,15 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from irismq_runtime.mailbox.admission import Admission
-from irismq_runtime.mailbox.outbox import FRAMING
+from irismq_runtime.mailbox.publish.admission import Admission
+from irismq_runtime.mailbox.publish.outbox import FRAMING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from irismq_runtime.mailbox.context import MailboxContext
-    from irismq_runtime.mailbox.publisher_connection import PublisherConnection
-    from irismq_runtime.mailbox.throughput import Throughput
+    from irismq_runtime.mailbox.publish.publisher_connection import PublisherConnection
+    from irismq_runtime.mailbox.publish.throughput import Throughput
 
 __all__ = ["OverloadGuard"]
 

@@ -1,0 +1,1 @@
+"""Connections to nsqd: TCP, handshake, upgrades, dialling again."""

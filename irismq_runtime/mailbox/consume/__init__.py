@@ -1,0 +1,1 @@
+"""Consuming: which nsqds, how many messages (RDY), leases, the end of each message."""

@@ -1,0 +1,1 @@
+"""Publishing: accept or refuse, batch, write, confirm."""
