@@ -53,6 +53,6 @@ async def _tried(overlay: NatsOverlay, limit: float) -> str:
     own = private_cluster(f"check-{secrets.token_hex(6)}")
     try:
         async with asyncio.timeout(limit):
-            return await back_end.try_out((PRESENCE_CLUSTER, own))
+            return await back_end.check_permissions((PRESENCE_CLUSTER, own))
     except TimeoutError:
         return "nothing to a login in time"

@@ -316,9 +316,11 @@ MESSAGES: dict[str, Make] = {
     "answers": lambda size: frames.answers_message(
         _RELAY, [frames.answer_item(1, frames.Status.REPLY, b"")] * (size // 13)
     ),
-    "broadcasts": lambda size: frames.casts_message(_RELAY, [frames.cast_item(b"x")] * (size // 5)),
-    "steps": lambda size: frames.way_message(
-        1, [frames.step_item(frames.StepKind.KEEP, 0, b"")] * (size // 13)
+    "broadcasts": lambda size: frames.broadcasts_message(
+        _RELAY, [frames.broadcast_item(b"x")] * (size // 5)
+    ),
+    "steps": lambda size: frames.tunnel_message(
+        1, [frames.tunnel_item(frames.TunnelItemKind.KEEP, 0, b"")] * (size // 13)
     ),
     **BYTES,
 }
@@ -327,9 +329,9 @@ FRAMES: dict[str, Read] = {
     "requests over NATS": frames.decode_requests_untrusted,
     "a direct request over NATS": frames.decode_direct_untrusted,
     "answers over NATS": frames.decode_answers_untrusted,
-    "broadcasts over NATS": frames.decode_casts_untrusted,
+    "broadcasts over NATS": frames.decode_broadcasts_untrusted,
     "an opening over NATS": frames.decode_opening_untrusted,
-    "a way over NATS": frames.decode_way_untrusted,
+    "a way over NATS": frames.decode_tunnel_untrusted,
 }
 
 

@@ -15,23 +15,23 @@ from actors.testing import ManualClock
 from irismq_runtime.embedded.relay.calls import PendingCall, Timeouts
 from irismq_runtime.embedded.relay.nats.calls_in import CallsIn
 from irismq_runtime.embedded.relay.nats.calls_out import CallsOut
+from irismq_runtime.embedded.relay.nats.context import NatsContext
 from irismq_runtime.embedded.relay.nats.frames import (
     FrameError,
     Status,
-    StepKind,
+    TunnelItemKind,
     answer_item,
     answers_message,
-    casts_message,
+    broadcasts_message,
     decode_opening_untrusted,
     requests_message,
-    step_item,
-    way_message,
+    tunnel_item,
+    tunnel_message,
 )
 from irismq_runtime.embedded.relay.nats.options import NatsOptions, NatsStats
 from irismq_runtime.embedded.relay.nats.outgoing import Outgoing
-from irismq_runtime.embedded.relay.nats.shared import Shared
 from irismq_runtime.embedded.relay.nats.subjects import RELAY_ID_BYTES, Subjects
-from irismq_runtime.embedded.relay.nats.ways import Ways
+from irismq_runtime.embedded.relay.nats.tunnels import NatsTunnels
 from irismq_runtime.embedded.relay.router import RoutingTable
 from irismq_runtime.embedded.relay.tunnels import Half, TunnelSetup
 from irismq_runtime.observe.logs import RateLimitedLog
@@ -48,7 +48,7 @@ from irismq_runtime.protocols.iris.tunnel import RELAY_ALLOWANCE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from irismq_runtime.embedded.relay.nats.line import Message
+    from irismq_runtime.embedded.relay.nats.connection import NatsMessage
     from irismq_runtime.embedded.relay.tunnels import OfferedTunnel
     from irismq_runtime.protocols.iris.packets import RelayPacket
 
@@ -67,7 +67,7 @@ class Relay:
         self.outgoing = Outgoing(options, lambda: None)
         self.stats = NatsStats()
         self.timeouts = Timeouts(net.clock, lambda: None)
-        shared = Shared(
+        context = NatsContext(
             relay_id,
             self.subjects,
             self.routing,
@@ -78,9 +78,9 @@ class Relay:
             now=net.clock.monotonic,
             largest=lambda: MAX_PAYLOAD,
         )
-        self.calls_out = CallsOut(shared)
-        self.calls_in = CallsIn(shared, self.timeouts, self.calls_out)
-        self.ways = Ways(shared)
+        self.calls_out = CallsOut(context)
+        self.calls_in = CallsIn(context, self.timeouts, self.calls_out)
+        self.tunnels = NatsTunnels(context)
 
     def take(self, subject: str, reply: str, data: bytes, *, nobody: bool) -> None:
         if subject.startswith(f"{self.subjects.answers}."):
@@ -90,14 +90,14 @@ class Relay:
                 self.calls_in.on_direct_untrusted(reply, data)
             else:
                 self.calls_out.on_answers_untrusted(data)
-        elif self.subjects.way_of_untrusted(subject) is not None:
-            self.ways.on_message_untrusted(subject, reply, data, nobody=nobody)
+        elif self.subjects.tunnel_end_of_untrusted(subject) is not None:
+            self.tunnels.on_message_untrusted(subject, reply, data, nobody=nobody)
         else:
             opening = decode_opening_untrusted(data)
             if opening is None:
                 self.calls_in.on_requests_untrusted("c", reply, data)
             else:
-                self.ways.on_opening_untrusted("c", reply, *opening)
+                self.tunnels.on_opening_untrusted("c", reply, *opening)
 
 
 class Network:
@@ -107,7 +107,7 @@ class Network:
         self.clock = ManualClock()
         self.relays = [Relay(self, number + 1, options) for number in range(relays)]
         self.random = random.Random(seed)
-        self.loses: Callable[[Message], bool] = lambda message: False
+        self.loses: Callable[[NatsMessage], bool] = lambda message: False
         self.lost = 0
 
     def settle(self) -> None:
@@ -120,7 +120,7 @@ class Network:
                 else:
                     self._carry(sender, message)
 
-    def _carry(self, sender: Relay, message: Message) -> None:
+    def _carry(self, sender: Relay, message: NatsMessage) -> None:
         subject, reply, payload = message
         taker = self._taker(subject)
         if taker is not None:
@@ -133,7 +133,7 @@ class Network:
             members = [r for r in self.relays for _ in r.routing.members("c")]
             return self.random.choice(members) if members else None
         for relay in self.relays:
-            mine = (f"{relay.subjects.answers}.", relay.subjects.way(1)[:-1])
+            mine = (f"{relay.subjects.answers}.", relay.subjects.tunnel_end(1)[:-1])
             if subject.startswith(mine):
                 return relay
         return None
@@ -365,7 +365,7 @@ def test_answers_and_words_of_nobody_that_mean_nothing_here_are_passed_over():
     with pytest.raises(FrameError):
         relay.calls_in.on_requests_untrusted("c", "elsewhere", requests_message(0, [], []))
     with pytest.raises(FrameError):
-        relay.calls_out.on_answers_untrusted(casts_message(relay.id, []))
+        relay.calls_out.on_answers_untrusted(broadcasts_message(relay.id, []))
 
 
 # Tunnels
@@ -380,7 +380,7 @@ class Ends:
         self.caller = Client(net.relays[0])
         self.tunnel = TunnelSetup(self.caller, 5)
         self.tunnel.tick = net.relays[0].timeouts.note(self.tunnel, 5_000)
-        net.relays[0].ways.open_tunnel("c", self.tunnel)
+        net.relays[0].tunnels.open_tunnel("c", self.tunnel)
         net.settle()
         self.near = self.tunnel.initiator
         self.far = Half(self.member, 7)
@@ -414,7 +414,7 @@ def test_a_tunnel_brings_everything_in_order_and_grants_it_again(sent, one_turn)
     ends.near.close()
     net.settle()
     assert ends.closed(ends.member)
-    assert len(net.relays[0].ways) == len(net.relays[1].ways) == 0
+    assert len(net.relays[0].tunnels) == len(net.relays[1].tunnels) == 0
 
 
 @given(chunks, st.integers(0, 1_000), st.floats(0.05, 0.5))
@@ -430,7 +430,7 @@ def test_a_tunnel_over_a_network_that_loses_brings_a_beginning_and_closes(sent, 
     for _ in range(5):  # the ends say that they are there, and learn what is missing
         net.clock.advance(1.0)
         for relay in net.relays:
-            relay.ways.keep()
+            relay.tunnels.keep()
         net.settle()
     whole = b"".join(sent)
     assert whole.startswith(ends.received())
@@ -445,10 +445,10 @@ def test_a_relay_that_is_gone_closes_the_tunnel_with_the_next_word():
     ends = Ends(net)
     gone = net.relays.pop(1)
     net.clock.advance(1.0)
-    net.relays[0].ways.keep()
+    net.relays[0].tunnels.keep()
     net.settle()
     assert ends.closed(ends.caller)
-    assert len(gone.ways) == 1  # it has not heard of it yet
+    assert len(gone.tunnels) == 1  # it has not heard of it yet
 
 
 def test_a_relay_that_says_nothing_any_more_is_given_up():
@@ -457,7 +457,7 @@ def test_a_relay_that_says_nothing_any_more_is_given_up():
     net.loses = lambda message: True
     for _ in range(5):
         net.clock.advance(1.0)
-        net.relays[0].ways.keep()
+        net.relays[0].tunnels.keep()
         net.settle()
     assert ends.closed(ends.caller)
 
@@ -467,15 +467,15 @@ def test_tunnels_that_were_never_confirmed_are_forgotten_at_both_ends():
     member, caller = member_at(net.relays[1]), Client(net.relays[0])
     tunnel = TunnelSetup(caller, 5)
     tunnel.tick = net.relays[0].timeouts.note(tunnel, 1_000)
-    net.relays[0].ways.open_tunnel("c", tunnel)
+    net.relays[0].tunnels.open_tunnel("c", tunnel)
     net.settle()
     net.clock.advance(1.1)
     assert caller.packets[0] == RelayTunnelConfirm(5, True, None)
     net.clock.advance(20.0)
     for relay in net.relays:
-        relay.ways.keep()
+        relay.tunnels.keep()
     net.settle()
-    assert len(net.relays[0].ways) == len(net.relays[1].ways) == 0
+    assert len(net.relays[0].tunnels) == len(net.relays[1].tunnels) == 0
     late = Half(member, 7)
     assert not member.offers[0].accept(late)
     assert isinstance(member.packets[-1], RelayTunnelClose)
@@ -484,18 +484,20 @@ def test_tunnels_that_were_never_confirmed_are_forgotten_at_both_ends():
 @pytest.mark.parametrize(
     "step",
     [
-        step_item(StepKind.TRANSFER, 1, b"x" * (RELAY_ALLOWANCE + 1)),
-        step_item(StepKind.ALLOW, 1, b""),
-        step_item(StepKind.CONFIRM, 1, b""),
-        step_item(StepKind.REFUSE, 1, b""),
+        tunnel_item(TunnelItemKind.TRANSFER, 1, b"x" * (RELAY_ALLOWANCE + 1)),
+        tunnel_item(TunnelItemKind.ALLOW, 1, b""),
+        tunnel_item(TunnelItemKind.CONFIRM, 1, b""),
+        tunnel_item(TunnelItemKind.REFUSE, 1, b""),
     ],
 )
 def test_what_a_tunnel_may_not_say_closes_it_at_both_ends(step):
     net = Network()
     ends = Ends(net)
-    near, far = net.relays[0].subjects.way(1), net.relays[1].subjects.way(1)
+    near, far = net.relays[0].subjects.tunnel_end(1), net.relays[1].subjects.tunnel_end(1)
     with pytest.raises(FrameError):
-        net.relays[1].ways.on_message_untrusted(far, near, way_message(0, [step]), nobody=False)
+        net.relays[1].tunnels.on_message_untrusted(
+            far, near, tunnel_message(0, [step]), nobody=False
+        )
     net.settle()
     assert ends.closed(ends.caller)
     assert ends.closed(ends.member)
@@ -504,13 +506,13 @@ def test_what_a_tunnel_may_not_say_closes_it_at_both_ends(step):
 def test_strangers_cannot_speak_on_a_way():
     net = Network(3)
     ends = Ends(net)
-    far = net.relays[1].subjects.way(1)
-    hello = way_message(0, [step_item(StepKind.TRANSFER, 1, b"x")])
-    for reply in ("", "elsewhere", net.relays[2].subjects.way(1)):
+    far = net.relays[1].subjects.tunnel_end(1)
+    hello = tunnel_message(0, [tunnel_item(TunnelItemKind.TRANSFER, 1, b"x")])
+    for reply in ("", "elsewhere", net.relays[2].subjects.tunnel_end(1)):
         with pytest.raises(FrameError):
-            net.relays[1].ways.on_message_untrusted(far, reply, hello, nobody=False)
+            net.relays[1].tunnels.on_message_untrusted(far, reply, hello, nobody=False)
     with pytest.raises(FrameError):
-        net.relays[1].ways.on_opening_untrusted("c", "elsewhere", 1, 1)
+        net.relays[1].tunnels.on_opening_untrusted("c", "elsewhere", 1, 1)
     assert ends.received() == b""
 
 
@@ -553,7 +555,7 @@ class Chaos:
         tunnel = TunnelSetup(caller, len(self.tunnels))
         tunnel.tick = caller.relay.timeouts.note(tunnel, 1_000)
         self.tunnels.append((tunnel, tunnel.initiator))
-        caller.relay.ways.open_tunnel("c", tunnel)
+        caller.relay.tunnels.open_tunnel("c", tunnel)
 
     def _accept(self) -> None:
         for member in self.members:
@@ -589,7 +591,7 @@ class Chaos:
     def _tick(self) -> None:
         self.net.clock.advance(self.random.choice([0.1, 0.6, 2.0]))
         for relay in self.net.relays:
-            relay.ways.keep()
+            relay.tunnels.keep()
 
     def end(self) -> None:
         self.chance = 0.0
@@ -601,7 +603,7 @@ class Chaos:
             self.net.settle()
             self.net.clock.advance(1.0)
             for relay in self.net.relays:
-                relay.ways.keep()
+                relay.tunnels.keep()
         self.net.settle()
 
 
@@ -618,5 +620,5 @@ def test_whatever_happens_nothing_is_left_in_the_end(actions, seed):
         assert len(relay.calls_out) == 0
         assert relay.calls_out.kept == 0
         assert relay.calls_in.in_hand == 0
-        assert len(relay.ways) == 0
+        assert len(relay.tunnels) == 0
         assert relay.outgoing.waiting == 0

@@ -354,7 +354,7 @@ async def test_messages_thrown_away_by_the_client_library_are_counted_and_close_
 
 async def test_more_than_may_wait_for_nats_is_refused_and_counted(connect):
     little = NatsOptions(
-        waiting_limit=100_000, stall_mark=50_000, cast_patience=0.5, keep_interval=0.05
+        waiting_limit=100_000, stall_mark=50_000, broadcast_patience=0.5, keep_interval=0.05
     )
     async with nats_cluster(1) as cluster, relay(*cluster.urls, options=little) as one:
         caller = await connect(one)
@@ -375,7 +375,7 @@ async def test_more_than_may_wait_for_nats_is_refused_and_counted(connect):
 
 
 async def test_events_that_waited_too_long_for_nats_are_dropped_and_counted(connect):
-    hasty = NatsOptions(cast_patience=0.0, reconnect_pause=0.02)
+    hasty = NatsOptions(broadcast_patience=0.0, reconnect_pause=0.02)
     async with nats_cluster(1) as cluster, relay(*cluster.urls, options=hasty) as one:
         caller = await connect(one)
         await cluster.kill(0)

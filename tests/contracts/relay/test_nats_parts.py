@@ -11,8 +11,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from irismq_runtime.embedded.relay.nats import frames
-from irismq_runtime.embedded.relay.nats.casts import broadcast_reader, event_reader
-from irismq_runtime.embedded.relay.nats.frames import Answer, FrameError, Status, Step, StepKind
+from irismq_runtime.embedded.relay.nats.broadcasts import broadcast_reader, event_reader
+from irismq_runtime.embedded.relay.nats.frames import (
+    FrameError,
+    RemoteAnswer,
+    Status,
+    TunnelItem,
+    TunnelItemKind,
+)
 from irismq_runtime.embedded.relay.nats.outgoing import portions
 from irismq_runtime.embedded.relay.nats.subjects import (
     RELAY_ID_BYTES,
@@ -65,8 +71,11 @@ def test_readable_names_stay_readable():
 def test_two_nets_share_no_subject(one, other, mine, theirs):
     here, there = Subjects(one, RELAY), Subjects(other, RELAY)
     kinds = ("requests", "broadcasts", "topic")
-    mines = {getattr(here, kind)(mine) for kind in kinds} | {here.way(1), here.batch(1, 1)}
-    others = {getattr(there, kind)(theirs) for kind in kinds} | {there.way(1), there.batch(1, 1)}
+    mines = {getattr(here, kind)(mine) for kind in kinds} | {here.tunnel_end(1), here.batch(1, 1)}
+    others = {getattr(there, kind)(theirs) for kind in kinds} | {
+        there.tunnel_end(1),
+        there.batch(1, 1),
+    }
     assert len(mines) == 5
     assert bool(mines & others) == (one == other)
 
@@ -89,9 +98,9 @@ def test_what_stands_for_no_name_is_none(text):
 def test_a_relay_knows_its_own_subjects_and_other_relays(net, number, count, relay_id):
     mine, other = Subjects(net, RELAY), Subjects(net, relay_id)
     assert mine.batch_of_untrusted(mine.batch(number, count)) == (number, count)
-    assert mine.way_of_untrusted(mine.way(number)) == number
+    assert mine.tunnel_end_of_untrusted(mine.tunnel_end(number)) == number
     assert mine.answers_to_untrusted(other.batch(number, count)) == other.answers
-    assert mine.is_way_untrusted(other.way(number))
+    assert mine.is_tunnel_end_untrusted(other.tunnel_end(number))
 
 
 @given(names, st.text(max_size=60))
@@ -101,14 +110,14 @@ def test_any_other_reply_subject_is_nobodys(net, text):
     for reply in (
         text,
         stranger.batch(1, 1),
-        stranger.way(1),
+        stranger.tunnel_end(1),
         subjects.answers,
-        subjects.way(1) + "\n",
+        subjects.tunnel_end(1) + "\n",
     ):
         assert subjects.answers_to_untrusted(reply) is None
-        assert not subjects.is_way_untrusted(reply)
+        assert not subjects.is_tunnel_end_untrusted(reply)
     assert subjects.batch_of_untrusted(f"{subjects.answers}.r") is None
-    assert subjects.way_of_untrusted(f"{subjects.way(1)}x") is None
+    assert subjects.tunnel_end_of_untrusted(f"{subjects.tunnel_end(1)}x") is None
 
 
 # Frames
@@ -132,7 +141,9 @@ def test_a_direct_message_comes_back(name, rest):
     assert frames.decode_direct_untrusted(data) == (cluster, rest)
 
 
-@given(relay_ids, st.lists(st.builds(Answer, ids, st.sampled_from(Status), bodies), max_size=20))
+@given(
+    relay_ids, st.lists(st.builds(RemoteAnswer, ids, st.sampled_from(Status), bodies), max_size=20)
+)
 def test_answers_come_back(relay_id, answers):
     data = frames.answers_message(relay_id, [frames.answer_item(*answer) for answer in answers])
     assert frames.decode_answers_untrusted(data) == (relay_id, answers)
@@ -140,17 +151,17 @@ def test_answers_come_back(relay_id, answers):
 
 @given(relay_ids, st.lists(bodies, max_size=20))
 def test_casts_come_back(relay_id, packets):
-    data = frames.casts_message(relay_id, map(frames.cast_item, packets))
-    assert frames.decode_casts_untrusted(data) == (relay_id, packets)
+    data = frames.broadcasts_message(relay_id, map(frames.broadcast_item, packets))
+    assert frames.decode_broadcasts_untrusted(data) == (relay_id, packets)
 
 
 @given(
     st.integers(0, 2**32 - 1),
-    st.lists(st.builds(Step, st.sampled_from(StepKind), ids, bodies), max_size=20),
+    st.lists(st.builds(TunnelItem, st.sampled_from(TunnelItemKind), ids, bodies), max_size=20),
 )
-def test_steps_come_back(number, steps):
-    data = frames.way_message(number, [frames.step_item(*step) for step in steps])
-    assert frames.decode_way_untrusted(data) == (number, steps)
+def test_steps_come_back(number, items):
+    data = frames.tunnel_message(number, [frames.tunnel_item(*item) for item in items])
+    assert frames.decode_tunnel_untrusted(data) == (number, items)
 
 
 @given(st.integers(0, 2**40), st.integers(1, 2**32 - 1))
@@ -162,17 +173,17 @@ def test_an_opening_comes_back(timeout_ms, chunk_limit):
 DECODERS: list[Any] = [
     frames.decode_requests_untrusted,
     frames.decode_answers_untrusted,
-    frames.decode_casts_untrusted,
+    frames.decode_broadcasts_untrusted,
     frames.decode_opening_untrusted,
-    frames.decode_way_untrusted,
+    frames.decode_tunnel_untrusted,
     frames.decode_direct_untrusted,
 ]
 MESSAGES = [
     frames.requests_message(7, [RELAY], [(1, b"a"), (2, b"bc")]),
     frames.answers_message(RELAY, [frames.answer_item(3, Status.FAULT, b"no")]),
-    frames.casts_message(RELAY, [frames.cast_item(b"packet")]),
+    frames.broadcasts_message(RELAY, [frames.broadcast_item(b"packet")]),
     frames.opening_message(5, 6),
-    frames.way_message(9, [frames.step_item(StepKind.TRANSFER, 4, b"data")]),
+    frames.tunnel_message(9, [frames.tunnel_item(TunnelItemKind.TRANSFER, 4, b"data")]),
     frames.direct_message(b"name", b"requests"),
 ]
 

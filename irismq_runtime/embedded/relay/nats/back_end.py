@@ -9,7 +9,7 @@ one sender. What local clients do with each other goes on while NATS is away; wh
 has to travel waits for it within its deadline. `net` keeps networks apart.
 
 Order of events: what sessions say in a turn of the loop is gathered
-(outgoing.py) and goes out in few messages (line.py); what comes in is handed to
+(outgoing.py) and goes out in few messages (connection.py); what comes in is handed to
 the sessions, and what that made them write goes out in one go at the turn's end.
 """
 
@@ -20,11 +20,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from actors.clock import LoopClock
-from irismq_runtime.embedded.relay.nats.dialling import Login
+from irismq_runtime.embedded.relay.nats.connect import Login
+from irismq_runtime.embedded.relay.nats.context import NatsSetup
 from irismq_runtime.embedded.relay.nats.options import NatsOptions, NatsStats
 from irismq_runtime.embedded.relay.nats.overlay import Overlay
-from irismq_runtime.embedded.relay.nats.shared import Setup
-from irismq_runtime.embedded.relay.nats.trial import try_out
+from irismq_runtime.embedded.relay.nats.permission_check import check_permissions
 from irismq_runtime.embedded.relay.router import RoutingTable
 from irismq_runtime.ports import TransportHealth
 
@@ -106,15 +106,15 @@ class NatsBackEnd:
         await overlay.start()
         self._overlay = overlay
 
-    async def try_out(self, clusters: Iterable[str]) -> str:
+    async def check_permissions(self, clusters: Iterable[str]) -> str:
         """Return what NATS forbids a relay with members in `clusters`; "" for nothing.
 
         On a connection of its own, that is ended. Raises as `start`.
         """
-        return await try_out(self._setup(self._clock or LoopClock()), clusters)
+        return await check_permissions(self._setup(self._clock or LoopClock()), clusters)
 
-    def _setup(self, clock: Clock) -> Setup:
-        return Setup(
+    def _setup(self, clock: Clock) -> NatsSetup:
+        return NatsSetup(
             self._servers,
             self._login,
             self.net,

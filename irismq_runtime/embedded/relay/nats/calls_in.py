@@ -21,7 +21,7 @@ from irismq_runtime.embedded.relay.nats.frames import (
     decode_direct_untrusted,
     decode_requests_untrusted,
 )
-from irismq_runtime.embedded.relay.nats.outgoing import Answers, too_large
+from irismq_runtime.embedded.relay.nats.outgoing import AnswerQueue, too_large
 from irismq_runtime.ports import LEAVING, OVERLOADED
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from irismq_runtime.embedded.relay.calls import Timeouts
     from irismq_runtime.embedded.relay.nats.calls_out import CallsOut
-    from irismq_runtime.embedded.relay.nats.shared import Shared
+    from irismq_runtime.embedded.relay.nats.context import NatsContext
 
 __all__ = ["CallsIn"]
 
@@ -74,18 +74,18 @@ class _Origin:
 class CallsIn:
     """What the network has asked of this relay's members. Loop thread only."""
 
-    def __init__(self, shared: Shared, timeouts: Timeouts, calls_out: CallsOut) -> None:
-        self.stats = shared.stats
-        self.largest = shared.largest
+    def __init__(self, context: NatsContext, timeouts: Timeouts, calls_out: CallsOut) -> None:
+        self.stats = context.stats
+        self.largest = context.largest
         #: Requests that members have and have not answered.
         self.in_hand = 0
-        self._shared = shared
-        self._relay_id = shared.relay_id
-        self._routing = shared.routing
+        self._context = context
+        self._relay_id = context.relay_id
+        self._routing = context.routing
         self._timeouts = timeouts
         #: Where this relay's own requests, come back to it, have their answers.
         self._calls_out = calls_out
-        self._most = shared.options.max_remote_calls
+        self._most = context.options.max_remote_calls
         self._origins: dict[str, _Origin] = {}
 
     def on_requests_untrusted(self, cluster: str, reply: str, data: bytes) -> None:
@@ -113,7 +113,7 @@ class CallsIn:
 
     def _origin_untrusted(self, reply: str) -> _Origin:
         """Who asks; found again by where the answers go."""
-        subject = self._shared.subjects.answers_to_untrusted(reply)
+        subject = self._context.subjects.answers_to_untrusted(reply)
         if subject is None:
             raise FrameError(f"requests want their answers at {reply!r}, which is no relay's")
         origin = self._origins.get(subject)
@@ -125,9 +125,9 @@ class CallsIn:
 
     def _way_back(self, subject: str) -> Callable[[int, Status, bytes], None]:
         """Where answers go: to another relay over NATS, to this one straight away."""
-        if subject == self._shared.subjects.answers:
+        if subject == self._context.subjects.answers:
             return partial(_settle, self._calls_out, self._relay_id)
-        return Answers(f"{subject}.r", self._shared).send
+        return AnswerQueue(f"{subject}.r", self._context).send
 
 
 def _settle(calls_out: CallsOut, relay_id: bytes, key: int, status: Status, data: bytes) -> None:

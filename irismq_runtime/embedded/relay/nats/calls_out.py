@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
+from irismq_runtime.embedded.relay.nats.connection import NatsMessage
 from irismq_runtime.embedded.relay.nats.frames import (
     MAX_AVOID,
     MAX_NAME,
@@ -31,7 +32,6 @@ from irismq_runtime.embedded.relay.nats.frames import (
     direct_message,
     requests_message,
 )
-from irismq_runtime.embedded.relay.nats.line import Message
 from irismq_runtime.embedded.relay.nats.outgoing import too_large
 from irismq_runtime.ports import OVERLOADED
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from irismq_runtime.embedded.relay.calls import PendingCall
-    from irismq_runtime.embedded.relay.nats.shared import Shared
+    from irismq_runtime.embedded.relay.nats.context import NatsContext
 
 __all__ = ["CallsOut"]
 
@@ -51,12 +51,14 @@ _TURNS: Final = 8
 _MAX_CLUSTERS: Final = 4_096
 
 
-class _Request:
+class _OutgoingRequest:
     """A request that waits for its answer, or to be sent."""
 
     __slots__ = ("avoid", "body", "call", "late", "requests", "to", "turns")
 
-    def __init__(self, call: PendingCall, requests: _Requests, body: bytes, *, late: bool) -> None:
+    def __init__(
+        self, call: PendingCall, requests: _ClusterRequests, body: bytes, *, late: bool
+    ) -> None:
         self.call = call
         self.requests = requests
         #: None once it is sent and not kept.
@@ -70,8 +72,8 @@ class _Request:
         self.to: bytes | None = None
 
 
-class _Requests:
-    """The requests that go to one cluster (`outgoing.Source`)."""
+class _ClusterRequests:
+    """The requests that go to one cluster (`outgoing.MessageSource`)."""
 
     __slots__ = ("_out", "items", "known", "name", "straight_until", "subject")
 
@@ -79,7 +81,7 @@ class _Requests:
         self._out = out
         self.name = cluster.encode("utf-8", "surrogateescape")
         self.subject = subject
-        self.items: list[_Request] = []
+        self.items: list[_OutgoingRequest] = []
         #: Relays that have answered for this cluster, the one that was asked last at the end.
         self.known: dict[bytes, None] = {}
         #: Until then requests go straight to relays that have answered: one is leaving.
@@ -101,11 +103,11 @@ class _Requests:
                 return relay_id
         return None
 
-    def take(self) -> Iterator[Message]:
+    def take(self) -> Iterator[NatsMessage]:
         """The messages of this turn."""
         items, self.items = self.items, []
-        fresh: list[_Request] = []
-        again: list[_Request] = []
+        fresh: list[_OutgoingRequest] = []
+        again: list[_OutgoingRequest] = []
         for item in items:
             if not item.call.done:
                 (again if item.turns or item.to else fresh).append(item)
@@ -123,7 +125,7 @@ class _Requests:
         for item in again:
             yield self._out.message(self, [item])
 
-    def _some(self, items: list[_Request]) -> Message:
+    def _some(self, items: list[_OutgoingRequest]) -> NatsMessage:
         """A message of requests that go out for the first time."""
         if self.straight_until > self._out.now():
             to = self.another_than([])
@@ -140,15 +142,15 @@ class _Requests:
 class CallsOut:
     """What the callers of this relay have asked of the network. Loop thread only."""
 
-    def __init__(self, shared: Shared) -> None:
-        self._subjects = shared.subjects
-        self._outgoing = shared.outgoing
-        self.now = shared.now
-        self._largest = shared.largest
-        self._options = shared.options
-        self._stats = shared.stats
-        self._clusters: dict[str, _Requests] = {}
-        self._calls: dict[int, _Request] = {}
+    def __init__(self, context: NatsContext) -> None:
+        self._subjects = context.subjects
+        self._outgoing = context.outgoing
+        self.now = context.now
+        self._largest = context.largest
+        self._options = context.options
+        self._stats = context.stats
+        self._clusters: dict[str, _ClusterRequests] = {}
+        self._calls: dict[int, _OutgoingRequest] = {}
         self._next = 0
         #: Bytes of requests that can be sent to another member.
         self.kept = 0
@@ -176,12 +178,12 @@ class CallsOut:
         requests = self._clusters.get(cluster)
         if requests is None:
             self._forget_idle()
-            requests = _Requests(self, cluster, self._subjects.requests(cluster))
+            requests = _ClusterRequests(self, cluster, self._subjects.requests(cluster))
             self._clusters[cluster] = requests
-        requests.items.append(_Request(call, requests, body, late=not up))
+        requests.items.append(_OutgoingRequest(call, requests, body, late=not up))
         self._outgoing.add(requests, size)
 
-    def message(self, requests: _Requests, items: list[_Request]) -> Message:
+    def message(self, requests: _ClusterRequests, items: list[_OutgoingRequest]) -> NatsMessage:
         """The message of these requests, which are under way from now on."""
         first = self._next
         self._next = first + len(items)
@@ -197,10 +199,10 @@ class CallsOut:
         to = items[0].to
         back = self._subjects.batch(first, len(items))
         if to is None:
-            return Message(requests.subject, back, payload)
-        return Message(self._subjects.direct(to), back, direct_message(requests.name, payload))
+            return NatsMessage(requests.subject, back, payload)
+        return NatsMessage(self._subjects.direct(to), back, direct_message(requests.name, payload))
 
-    def _item(self, item: _Request) -> tuple[int, bytes]:
+    def _item(self, item: _OutgoingRequest) -> tuple[int, bytes]:
         timeout_ms = item.call.timeout_ms
         if item.late:
             left = math.ceil(item.call.tick - self.now() * 1000.0)
@@ -211,7 +213,7 @@ class CallsOut:
         """A call is over without its answer (`calls.Callee`)."""
         self._taken(key)
 
-    def _taken(self, key: int) -> _Request | None:
+    def _taken(self, key: int) -> _OutgoingRequest | None:
         item = self._calls.pop(key, None)
         if item is not None and item.body is not None:
             self.kept -= len(item.body)
@@ -237,7 +239,7 @@ class CallsOut:
         else:
             self._not_done(item, status, relay_id)
 
-    def _not_done(self, item: _Request, status: Status, relay_id: bytes) -> None:
+    def _not_done(self, item: _OutgoingRequest, status: Status, relay_id: bytes) -> None:
         if status is Status.NOBODY and relay_id not in item.avoid:
             item.requests.known.pop(relay_id, None)
             item.requests.straight_until = self.now() + 3 * self._options.linger
@@ -245,7 +247,7 @@ class CallsOut:
             item.avoid.append(relay_id)
         self._ask_another(item)
 
-    def _ask_another(self, item: _Request) -> None:
+    def _ask_another(self, item: _OutgoingRequest) -> None:
         """Send it to a relay that may do something about it, or give it up."""
         body, avoid = item.body, item.avoid
         item.to = item.requests.another_than(avoid)
@@ -280,7 +282,7 @@ class CallsOut:
                 item.requests.known.pop(item.to, None)
                 self._ask_another(item)
 
-    def _nobody(self, item: _Request) -> None:
+    def _nobody(self, item: _OutgoingRequest) -> None:
         if item.avoid:
             item.call.answer(None, OVERLOADED)
         else:

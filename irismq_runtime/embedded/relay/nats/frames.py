@@ -7,9 +7,9 @@ A message is two bytes "I1", a letter, a head, and items without end mark:
     d  direct     length (2) and name of a cluster; then a whole message of requests
     a  answers    the answering relay's id (12);
                   items: id (8), status (1), length (4), body or text
-    b  casts      the sending relay's id (12); items: length (4), Iris packet
+    b  broadcasts the sending relay's id (12); items: length (4), Iris packet
     o  opening    timeout ms (4), chunk limit (4)
-    w  way        number of the message on its way (4);
+    w  tunnel     number of the message to its end (4);
                   items: kind (1), value (8), length (4), chunk or reason
 
 Numbers are big-endian. The requests of a message have consecutive ids. Whatever
@@ -30,42 +30,42 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ANSWER_OVERHEAD",
-    "CAST_OVERHEAD",
+    "BROADCAST_OVERHEAD",
     "MAX_AVOID",
     "MAX_NAME",
     "REQUEST_HEAD",
     "REQUEST_OVERHEAD",
-    "WAY_OVERHEAD",
-    "Answer",
+    "TUNNEL_OVERHEAD",
     "FrameError",
-    "Requests",
+    "RemoteAnswer",
+    "RequestBatch",
     "Status",
-    "Step",
-    "StepKind",
+    "TunnelItem",
+    "TunnelItemKind",
     "answer_item",
     "answers_message",
-    "cast_item",
-    "casts_message",
+    "broadcast_item",
+    "broadcasts_message",
     "decode_answers_untrusted",
-    "decode_casts_untrusted",
+    "decode_broadcasts_untrusted",
     "decode_direct_untrusted",
     "decode_opening_untrusted",
     "decode_requests_untrusted",
-    "decode_way_untrusted",
+    "decode_tunnel_untrusted",
     "direct_message",
     "opening_message",
     "requests_message",
-    "step_item",
-    "way_message",
+    "tunnel_item",
+    "tunnel_message",
 ]
 
 _MARK: Final = b"I1"
 _REQUESTS: Final = _MARK + b"q"
 _DIRECT: Final = _MARK + b"d"
 _ANSWERS: Final = _MARK + b"a"
-_CASTS: Final = _MARK + b"b"
+_BROADCASTS: Final = _MARK + b"b"
 _OPENING: Final = _MARK + b"o"
-_WAY: Final = _MARK + b"w"
+_TUNNEL: Final = _MARK + b"w"
 _BODY_AT: Final = 3
 
 _REQUESTS_HEAD: Final = struct.Struct("!QB")
@@ -74,8 +74,8 @@ _ANSWER: Final = struct.Struct("!QBI")
 _LENGTH: Final = struct.Struct("!I")
 _NAME: Final = struct.Struct("!H")
 _OPENING_BODY: Final = struct.Struct("!II")
-_WAY_HEAD: Final = struct.Struct("!I")
-_STEP: Final = struct.Struct("!BQI")
+_TUNNEL_HEAD: Final = struct.Struct("!I")
+_TUNNEL_ITEM: Final = struct.Struct("!BQI")
 
 #: Relays that a request can leave out.
 MAX_AVOID: Final = 32
@@ -94,8 +94,8 @@ REQUEST_OVERHEAD: Final = (
     + _REQUEST.size
 )
 ANSWER_OVERHEAD: Final = _BODY_AT + RELAY_ID_BYTES + _ANSWER.size
-CAST_OVERHEAD: Final = _BODY_AT + RELAY_ID_BYTES + _LENGTH.size
-WAY_OVERHEAD: Final = _BODY_AT + _WAY_HEAD.size + _STEP.size
+BROADCAST_OVERHEAD: Final = _BODY_AT + RELAY_ID_BYTES + _LENGTH.size
+TUNNEL_OVERHEAD: Final = _BODY_AT + _TUNNEL_HEAD.size + _TUNNEL_ITEM.size
 
 
 class FrameError(Exception):
@@ -115,7 +115,7 @@ class Status(IntEnum):
     NOBODY = 3
 
 
-class StepKind(IntEnum):
+class TunnelItemKind(IntEnum):
     """What one end of a tunnel says to the other."""
 
     #: The tunnel was accepted; the value is the chunk limit.
@@ -132,7 +132,7 @@ class StepKind(IntEnum):
     KEEP = 5
 
 
-class Requests(NamedTuple):
+class RequestBatch(NamedTuple):
     """A message of requests."""
 
     first: int
@@ -141,7 +141,7 @@ class Requests(NamedTuple):
     items: list[tuple[int, bytes]]
 
 
-class Answer(NamedTuple):
+class RemoteAnswer(NamedTuple):
     """One answer."""
 
     id: int
@@ -149,10 +149,10 @@ class Answer(NamedTuple):
     data: bytes
 
 
-class Step(NamedTuple):
+class TunnelItem(NamedTuple):
     """One thing that an end of a tunnel says."""
 
-    kind: StepKind
+    kind: TunnelItemKind
     value: int
     data: bytes
 
@@ -168,7 +168,7 @@ def requests_message(
     return b"".join(parts)
 
 
-def decode_requests_untrusted(data: bytes) -> Requests:
+def decode_requests_untrusted(data: bytes) -> RequestBatch:
     """The inverse of `requests_message`."""
     try:
         _expect(data, _REQUESTS)
@@ -191,7 +191,7 @@ def decode_requests_untrusted(data: bytes) -> Requests:
         raise FrameError(f"a message of requests ends too early: {error}") from error
     if at != size or first + len(items) > 1 << 64:
         raise FrameError("a message of requests is cut off, or counts too far")
-    return Requests(first, avoid, items)
+    return RequestBatch(first, avoid, items)
 
 
 def direct_message(cluster: bytes, requests: bytes) -> bytes:
@@ -223,7 +223,7 @@ def answers_message(relay_id: bytes, items: Iterable[bytes]) -> bytes:
     return b"".join((_ANSWERS, relay_id, *items))
 
 
-def decode_answers_untrusted(data: bytes) -> tuple[bytes, list[Answer]]:
+def decode_answers_untrusted(data: bytes) -> tuple[bytes, list[RemoteAnswer]]:
     """The answering relay's id, and its answers."""
     try:
         _expect(data, _ANSWERS)
@@ -234,7 +234,7 @@ def decode_answers_untrusted(data: bytes) -> tuple[bytes, list[Answer]]:
         while at < size:
             call_id, status, length = unpack(data, at)
             at += head
-            items.append(Answer(call_id, _STATUSES[status], data[at : at + length]))
+            items.append(RemoteAnswer(call_id, _STATUSES[status], data[at : at + length]))
             at += length
     except (struct.error, KeyError) as error:
         raise FrameError(f"a message of answers cannot be read: {error}") from error
@@ -243,20 +243,20 @@ def decode_answers_untrusted(data: bytes) -> tuple[bytes, list[Answer]]:
     return data[_BODY_AT : _BODY_AT + RELAY_ID_BYTES], items
 
 
-def cast_item(packet: bytes) -> bytes:
+def broadcast_item(packet: bytes) -> bytes:
     """One broadcast or event, to be put into a message."""
     return _LENGTH.pack(len(packet)) + packet
 
 
-def casts_message(relay_id: bytes, items: Iterable[bytes]) -> bytes:
+def broadcasts_message(relay_id: bytes, items: Iterable[bytes]) -> bytes:
     """Broadcasts or events from the relay `relay_id`."""
-    return b"".join((_CASTS, relay_id, *items))
+    return b"".join((_BROADCASTS, relay_id, *items))
 
 
-def decode_casts_untrusted(data: bytes) -> tuple[bytes, list[bytes]]:
+def decode_broadcasts_untrusted(data: bytes) -> tuple[bytes, list[bytes]]:
     """The sending relay's id, and its packets; what those are is not looked at."""
     try:
-        _expect(data, _CASTS)
+        _expect(data, _BROADCASTS)
         at = _BODY_AT + RELAY_ID_BYTES
         items = []
         size = len(data)
@@ -267,9 +267,9 @@ def decode_casts_untrusted(data: bytes) -> tuple[bytes, list[bytes]]:
             items.append(data[at : at + length])
             at += length
     except struct.error as error:
-        raise FrameError(f"a message of casts cannot be read: {error}") from error
+        raise FrameError(f"a message of broadcasts cannot be read: {error}") from error
     if at != size:
-        raise FrameError("a message of casts is cut off")
+        raise FrameError("a message of broadcasts is cut off")
     return data[_BODY_AT : _BODY_AT + RELAY_ID_BYTES], items
 
 
@@ -291,28 +291,28 @@ def decode_opening_untrusted(data: bytes) -> tuple[int, int] | None:
     return timeout_ms, chunk_limit
 
 
-def step_item(kind: StepKind, value: int, data: bytes) -> bytes:
+def tunnel_item(kind: TunnelItemKind, value: int, data: bytes) -> bytes:
     """One thing that an end says, to be put into a message."""
-    return _STEP.pack(kind, value, len(data)) + data
+    return _TUNNEL_ITEM.pack(kind, value, len(data)) + data
 
 
-def way_message(number: int, items: Iterable[bytes]) -> bytes:
-    """The message with this number on its way; numbers start at 0 and wrap at 32 bits."""
-    return b"".join((_WAY, _WAY_HEAD.pack(number), *items))
+def tunnel_message(number: int, items: Iterable[bytes]) -> bytes:
+    """The message with this number to its end; numbers start at 0 and wrap at 32 bits."""
+    return b"".join((_TUNNEL, _TUNNEL_HEAD.pack(number), *items))
 
 
-def decode_way_untrusted(data: bytes) -> tuple[int, list[Step]]:
+def decode_tunnel_untrusted(data: bytes) -> tuple[int, list[TunnelItem]]:
     """The message's number, and what the other end says."""
     try:
-        _expect(data, _WAY)
-        (number,) = _WAY_HEAD.unpack_from(data, _BODY_AT)
-        at = _BODY_AT + _WAY_HEAD.size
+        _expect(data, _TUNNEL)
+        (number,) = _TUNNEL_HEAD.unpack_from(data, _BODY_AT)
+        at = _BODY_AT + _TUNNEL_HEAD.size
         items = []
         size = len(data)
         while at < size:
-            kind, value, length = _STEP.unpack_from(data, at)
-            at += _STEP.size
-            items.append(Step(_STEP_KINDS[kind], value, data[at : at + length]))
+            kind, value, length = _TUNNEL_ITEM.unpack_from(data, at)
+            at += _TUNNEL_ITEM.size
+            items.append(TunnelItem(_ITEM_KINDS[kind], value, data[at : at + length]))
             at += length
     except (struct.error, KeyError) as error:
         raise FrameError(f"a message of a tunnel cannot be read: {error}") from error
@@ -322,7 +322,7 @@ def decode_way_untrusted(data: bytes) -> tuple[int, list[Step]]:
 
 
 _STATUSES: Final = {int(status): status for status in Status}
-_STEP_KINDS: Final = {int(kind): kind for kind in StepKind}
+_ITEM_KINDS: Final = {int(kind): kind for kind in TunnelItemKind}
 
 
 def _expect(data: bytes, mark: bytes) -> None:

@@ -34,7 +34,7 @@ class NatsOptions:
     #: Requests from other relays in hand at once; more are answered "overloaded".
     max_remote_calls: int = 200_000
     #: How long broadcasts and events wait for a lost connection before they are dropped.
-    cast_patience: float = 2.0
+    broadcast_patience: float = 2.0
     #: How long a relay keeps its place in a cluster whose last member here has left, and
     #: sends back what comes: NATS loses what is under way to a place that is given up, and
     #: the other relays have sent nothing to it for a while by then.

@@ -1,6 +1,6 @@
 """What a turn produced for NATS, by where it goes: few large messages instead of many. Pure.
 
-Sources keep what they have for one place until the line takes it all, once a
+Sources keep what they have for one place until the connection takes it all, once a
 turn. What waits is counted in bytes, so that senders can be slowed down before
 the limit and nothing is taken past it. Order within a source is kept; between
 sources there is none.
@@ -10,30 +10,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
+from irismq_runtime.embedded.relay.nats.connection import NatsMessage
 from irismq_runtime.embedded.relay.nats.frames import (
     ANSWER_OVERHEAD,
     answer_item,
     answers_message,
 )
-from irismq_runtime.embedded.relay.nats.line import Message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from irismq_runtime.embedded.relay.nats.context import NatsContext
     from irismq_runtime.embedded.relay.nats.frames import Status
     from irismq_runtime.embedded.relay.nats.options import NatsOptions
-    from irismq_runtime.embedded.relay.nats.shared import Shared
 
-__all__ = ["Answers", "Outgoing", "Source", "portions", "too_large"]
+__all__ = ["AnswerQueue", "MessageSource", "Outgoing", "portions", "too_large"]
 
 #: Bytes from which on a message takes no further item.
 _FULL: Final = 64 * 1024
 
 
-class Source(Protocol):
+class MessageSource(Protocol):
     """Has something to send to one place."""
 
-    def take(self) -> Iterable[Message]:
+    def take(self) -> Iterable[NatsMessage]:
         """All that it has, as messages; it keeps nothing of it."""
         ...
 
@@ -43,15 +43,15 @@ class Source(Protocol):
 
 
 class Outgoing:
-    """Everything that waits for the line. Loop thread only."""
+    """Everything that waits for the connection. Loop thread only."""
 
     def __init__(self, options: NatsOptions, overrun: Callable[[], None]) -> None:
         self._options = options
         self._overrun = overrun
-        self._sources: dict[Source, None] = {}
+        self._sources: dict[MessageSource, None] = {}
         #: Bytes that wait.
         self.waiting = 0
-        #: Called when something has come to be taken; set by the line's owner.
+        #: Called when something has come to be taken; set by the overlay.
         self.wake: Callable[[], None] = _nothing
 
     def has_room(self, size: int) -> bool:
@@ -61,7 +61,7 @@ class Outgoing:
             self._overrun()
         return waiting <= self._options.waiting_limit
 
-    def add(self, source: Source, size: int) -> None:
+    def add(self, source: MessageSource, size: int) -> None:
         """`source` has `size` bytes more."""
         self.waiting += size
         if not self._sources:
@@ -72,26 +72,26 @@ class Outgoing:
         """Forget what nobody waits for any more: there has been nobody to take it."""
         self.waiting = sum(source.trim() for source in self._sources)
 
-    def take(self) -> list[Message]:
+    def take(self) -> list[NatsMessage]:
         """All that waits, as messages."""
         sources, self._sources = self._sources, {}
         self.waiting = 0
-        messages: list[Message] = []
+        messages: list[NatsMessage] = []
         for source in sources:
             messages += source.take()
         return messages
 
 
-class Answers:
+class AnswerQueue:
     """The answers that go to one relay."""
 
-    def __init__(self, subject: str, shared: Shared) -> None:
+    def __init__(self, subject: str, context: NatsContext) -> None:
         self._subject = subject
-        self._relay_id = shared.relay_id
-        self._outgoing = shared.outgoing
-        self._stats = shared.stats
-        self._largest = shared.largest
-        self._log = shared.log
+        self._relay_id = context.relay_id
+        self._outgoing = context.outgoing
+        self._stats = context.stats
+        self._largest = context.largest
+        self._log = context.log
         self._items: list[bytes] = []
 
     def send(self, call_id: int, status: Status, data: bytes) -> None:
@@ -105,11 +105,11 @@ class Answers:
         self._items.append(item)
         self._outgoing.add(self, size)
 
-    def take(self) -> Iterator[Message]:
+    def take(self) -> Iterator[NatsMessage]:
         """The messages."""
         items, self._items = self._items, []
         for portion in portions(items, min(_FULL, self._largest() - ANSWER_OVERHEAD)):
-            yield Message(self._subject, "", answers_message(self._relay_id, portion))
+            yield NatsMessage(self._subject, "", answers_message(self._relay_id, portion))
 
     def trim(self) -> int:
         """The bytes of all answers: their callers are elsewhere and may wait."""

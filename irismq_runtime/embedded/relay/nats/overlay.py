@@ -1,6 +1,6 @@
 """One relay's part in the network of relays, from a start to a stop.
 
-Wires the parts together: what the routing holds becomes subscriptions, what
+Wires the parts together: what the routing table holds becomes subscriptions, what
 NATS brings goes to the calls, the tunnels or the members, and what cannot be read
 is counted and logged. It has a relay id of its own: whatever was meant for an
 earlier run of the relay finds nobody. Loop thread only.
@@ -13,20 +13,20 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from irismq_runtime.embedded.relay.nats.broadcasts import Broadcasts, broadcast_reader, event_reader
 from irismq_runtime.embedded.relay.nats.calls_in import CallsIn
 from irismq_runtime.embedded.relay.nats.calls_out import CallsOut
-from irismq_runtime.embedded.relay.nats.casts import Casts, broadcast_reader, event_reader
+from irismq_runtime.embedded.relay.nats.connection import Interest, NatsConnection
+from irismq_runtime.embedded.relay.nats.context import NatsContext
 from irismq_runtime.embedded.relay.nats.frames import (
     MAX_NAME,
     REQUEST_OVERHEAD,
     FrameError,
     decode_opening_untrusted,
 )
-from irismq_runtime.embedded.relay.nats.line import Interest, Line
 from irismq_runtime.embedded.relay.nats.outgoing import Outgoing
-from irismq_runtime.embedded.relay.nats.shared import Shared
 from irismq_runtime.embedded.relay.nats.subjects import GROUP, RELAY_ID_BYTES, Subjects
-from irismq_runtime.embedded.relay.nats.ways import Ways
+from irismq_runtime.embedded.relay.nats.tunnels import NatsTunnels
 from irismq_runtime.observe.logs import RateLimitedLog
 from irismq_runtime.ports import WELL, TransportHealth
 
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from actors.clock import TimerHandle
     from irismq_runtime.embedded.relay.calls import PendingCall
-    from irismq_runtime.embedded.relay.nats.line import Handler
-    from irismq_runtime.embedded.relay.nats.shared import Setup
+    from irismq_runtime.embedded.relay.nats.connection import Handler
+    from irismq_runtime.embedded.relay.nats.context import NatsSetup
     from irismq_runtime.embedded.relay.router import Host, RoutingTable
     from irismq_runtime.embedded.relay.tunnels import TunnelSetup
 
@@ -53,7 +53,7 @@ _PACKET: Final = 32
 class Overlay:
     """A relay connected to the others."""
 
-    def __init__(self, setup: Setup, routing: RoutingTable, host: Host) -> None:
+    def __init__(self, setup: NatsSetup, routing: RoutingTable, host: Host) -> None:
         clock, options, stats = setup.clock, setup.options, setup.stats
         self._routing = routing
         self._host = host
@@ -64,9 +64,9 @@ class Overlay:
         self._subjects = subjects = Subjects(setup.net, relay_id)
         self._outgoing = outgoing = Outgoing(options, host.overrun)
         self._log = log = RateLimitedLog(_LOG, clock)
-        self._line = Line(setup, take=outgoing.take, on_up=self._on_up, log=log)
-        outgoing.wake = self._line.wake
-        shared = Shared(
+        self._connection = NatsConnection(setup, take=outgoing.take, on_up=self._on_up, log=log)
+        outgoing.wake = self._connection.wake
+        context = NatsContext(
             relay_id,
             subjects,
             routing,
@@ -77,12 +77,12 @@ class Overlay:
             now=clock.monotonic,
             largest=self._largest,
         )
-        self._calls_out = CallsOut(shared)
-        self._calls_in = CallsIn(shared, host.timeouts, self._calls_out)
-        self._ways = Ways(shared)
-        self._casts = Casts(shared)
+        self._calls_out = CallsOut(context)
+        self._calls_in = CallsIn(context, host.timeouts, self._calls_out)
+        self._tunnels = NatsTunnels(context)
+        self._broadcasts = Broadcasts(context)
         self._turn_ends = False
-        self._keeper: TimerHandle | None = None
+        self._keepalive: TimerHandle | None = None
         #: Clusters whose last member here has left, until their places are given up.
         self._leaving: dict[str, TimerHandle] = {}
         #: Clusters in which this relay has places.
@@ -90,23 +90,23 @@ class Overlay:
 
     async def start(self) -> None:
         """Connect. Raises `NotConnected`, or `ConfigError` when NATS refuses this relay."""
-        line, subjects = self._line, self._subjects
-        line.want(Interest(subjects.all_answers), 1, self._safely(self._on_answers))
-        line.want(Interest(subjects.all_ways), 1, self._safely(self._on_way))
-        await line.start()
+        connection, subjects = self._connection, self._subjects
+        connection.want(Interest(subjects.all_answers), 1, self._safely(self._on_answers))
+        connection.want(Interest(subjects.all_tunnel_ends), 1, self._safely(self._on_tunnel))
+        await connection.start()
         self._keep()
 
     async def stop(self) -> None:
         """Close the tunnels, send what is to be sent, and disconnect."""
-        if self._keeper is not None:
-            self._keeper.cancel()
-        self._ways.close_all("the relay of the other end stops")
-        if self._leaving and self._line.up:
-            await self._line.pause(min(self._options.linger, self._options.stop_seconds))
+        if self._keepalive is not None:
+            self._keepalive.cancel()
+        self._tunnels.close_all("the relay of the other end stops")
+        if self._leaving and self._connection.up:
+            await self._connection.pause(min(self._options.linger, self._options.stop_seconds))
         for cluster, timer in list(self._leaving.items()):
             timer.cancel()
             self._give_up_place(cluster)
-        await self._line.stop()
+        await self._connection.stop()
         self._log.close()
 
     def restarted(self) -> None:
@@ -115,11 +115,11 @@ class Overlay:
 
     def health(self) -> TransportHealth:
         """Whether the other relays can be reached now."""
-        if not self._line.up:
-            why = self._line.trouble or "the connection was lost"
-            reason = f"no connection to NATS at {self._line.where}: {why}"
-        elif self._line.forbidden:
-            reason = f"NATS refuses a subject: {self._line.forbidden}"
+        if not self._connection.up:
+            why = self._connection.trouble or "the connection was lost"
+            reason = f"no connection to NATS at {self._connection.where}: {why}"
+        elif self._connection.forbidden:
+            reason = f"NATS refuses a subject: {self._connection.forbidden}"
         else:
             return WELL
         return TransportHealth(ok=False, reason=reason)
@@ -140,7 +140,7 @@ class Overlay:
             self._take_places(cluster, 1)
             timer = self._clock.call_later(self._options.linger, self._give_up_place, cluster)
             self._leaving[cluster] = timer
-        self._line.want(
+        self._connection.want(
             Interest(self._subjects.broadcasts(cluster)),
             min(members, 1),
             self._safely(partial(self._on_broadcasts, cluster)),
@@ -152,7 +152,7 @@ class Overlay:
             self._joined.add(cluster)
         else:
             self._joined.discard(cluster)
-        self._line.want(
+        self._connection.want(
             Interest(self._subjects.requests(cluster), GROUP),
             count,
             self._safely(partial(self._on_requests, cluster)),
@@ -166,7 +166,7 @@ class Overlay:
     def topic_changed(self, topic: str) -> None:
         """A subscriber has come or gone."""
         wanted = 1 if self._routing.listeners(topic) else 0
-        self._line.want(
+        self._connection.want(
             Interest(self._subjects.topic(topic)),
             wanted,
             self._safely(partial(self._on_events, topic, event_reader(topic))),
@@ -174,15 +174,15 @@ class Overlay:
 
     def broadcast(self, cluster: str, packet: bytes) -> None:
         """Send a broadcast to the members elsewhere."""
-        self._casts.add(self._subjects.broadcasts(cluster), packet)
+        self._broadcasts.add(self._subjects.broadcasts(cluster), packet)
 
     def publish(self, topic: str, packet: bytes) -> None:
         """Send an event to the subscribers elsewhere."""
-        self._casts.add(self._subjects.topic(topic), packet)
+        self._broadcasts.add(self._subjects.topic(topic), packet)
 
     def request(self, cluster: str, call: PendingCall, body: bytes) -> None:
         """Hand a request to one member anywhere."""
-        up = self._line.up
+        up = self._connection.up
         member = None if up else self._routing.pick(cluster)
         if member is None:
             self._calls_out.request(cluster, call, body, up=up)
@@ -191,9 +191,9 @@ class Overlay:
 
     def open_tunnel(self, cluster: str, tunnel: TunnelSetup) -> None:
         """OfferedTunnel a tunnel to one member anywhere."""
-        member = None if self._line.up else self._routing.pick(cluster)
+        member = None if self._connection.up else self._routing.pick(cluster)
         if member is None:
-            self._ways.open_tunnel(cluster, tunnel)
+            self._tunnels.open_tunnel(cluster, tunnel)
         else:
             member.take_tunnel(tunnel)
 
@@ -229,7 +229,7 @@ class Overlay:
         if opening is None:
             self._calls_in.on_requests_untrusted(cluster, reply, data)
         else:
-            self._ways.on_opening_untrusted(cluster, reply, *opening)
+            self._tunnels.on_opening_untrusted(cluster, reply, *opening)
 
     def _on_answers(self, subject: str, reply: str, data: bytes, nobody: bool) -> None:
         if nobody:
@@ -239,13 +239,13 @@ class Overlay:
         else:
             self._calls_out.on_answers_untrusted(data)
 
-    def _on_way(self, subject: str, reply: str, data: bytes, nobody: bool) -> None:
-        self._ways.on_message_untrusted(subject, reply, data, nobody=nobody)
+    def _on_tunnel(self, subject: str, reply: str, data: bytes, nobody: bool) -> None:
+        self._tunnels.on_message_untrusted(subject, reply, data, nobody=nobody)
 
     def _on_broadcasts(
         self, cluster: str, _subject: str, _reply: str, data: bytes, _nobody: bool
     ) -> None:
-        for packet in self._casts.packets_untrusted(data, broadcast_reader):
+        for packet in self._broadcasts.packets_untrusted(data, broadcast_reader):
             for member in self._routing.members(cluster):
                 member.take_broadcast(packet)
 
@@ -258,27 +258,27 @@ class Overlay:
         data: bytes,
         _nobody: bool,
     ) -> None:
-        for packet in self._casts.packets_untrusted(data, reader):
+        for packet in self._broadcasts.packets_untrusted(data, reader):
             for listener in self._routing.listeners(topic):
                 listener.take_event(topic, packet)
 
-    # The line, and time
+    # The connection, and time
 
     def largest_body(self) -> int:
         """Bytes of the largest body that fits one message of NATS, whatever it is."""
         return max(1, self._largest() - REQUEST_OVERHEAD - MAX_NAME - _PACKET)
 
     def _largest(self) -> int:
-        return self._line.max_payload
+        return self._connection.max_payload
 
     def _on_up(self) -> None:
         """Connected, perhaps again: find out at once which tunnels have suffered."""
-        self._ways.keep(at_once=True)
+        self._tunnels.keep(at_once=True)
 
     def _keep(self) -> None:
-        self._line.check()
-        if not self._line.up:
+        self._connection.check()
+        if not self._connection.up:
             self._outgoing.trim()
-        self._ways.keep()
-        self._keeper = self._clock.call_later(self._options.keep_interval, self._keep)
+        self._tunnels.keep()
+        self._keepalive = self._clock.call_later(self._options.keep_interval, self._keep)
         self._host.end_turn()

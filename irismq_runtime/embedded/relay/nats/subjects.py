@@ -75,13 +75,15 @@ class Subjects:
     def __init__(self, net: str, relay_id: bytes) -> None:
         self._root = f"iris.{encode_name(net, dots=False)}"
         self._answers_root = f"{self._root}.a."
-        self._ways_root = f"{self._root}.w."
+        self._tunnel_ends_root = f"{self._root}.w."
         #: Whatever comes back to this relay begins so.
         self.answers = f"{self._answers_root}{relay_id.hex()}"
-        self._ways = f"{self._ways_root}{relay_id.hex()}"
+        self._tunnel_ends = f"{self._tunnel_ends_root}{relay_id.hex()}"
         token = f"[0-9a-f]{{{2 * RELAY_ID_BYTES}}}"
         self._answers_form = re.compile(rf"({re.escape(self._answers_root)}{token})\.[0-9.]+\Z")
-        self._way_form = re.compile(rf"{re.escape(self._ways_root)}{token}\.[0-9]{{1,20}}\Z")
+        self._tunnel_end_form = re.compile(
+            rf"{re.escape(self._tunnel_ends_root)}{token}\.[0-9]{{1,20}}\Z"
+        )
 
     def requests(self, cluster: str) -> str:
         """Where the requests to a cluster go."""
@@ -103,9 +105,9 @@ class Subjects:
         """Where NATS answers when nobody took the requests `first` and following."""
         return f"{self.answers}.{first}.{count}"
 
-    def way(self, number: int) -> str:
+    def tunnel_end(self, number: int) -> str:
         """Where this relay's end of a tunnel is written to."""
-        return f"{self._ways}.{number}"
+        return f"{self._tunnel_ends}.{number}"
 
     @property
     def all_answers(self) -> str:
@@ -113,9 +115,9 @@ class Subjects:
         return f"{self.answers}.>"
 
     @property
-    def all_ways(self) -> str:
+    def all_tunnel_ends(self) -> str:
         """What to subscribe to for all tunnels."""
-        return f"{self._ways}.*"
+        return f"{self._tunnel_ends}.*"
 
     def batch_of_untrusted(self, subject: str) -> tuple[int, int] | None:
         """The (first, count) that `batch` was made of; None for anything else."""
@@ -124,9 +126,9 @@ class Subjects:
             return int(tail[0]), int(tail[1])
         return None
 
-    def way_of_untrusted(self, subject: str) -> int | None:
+    def tunnel_end_of_untrusted(self, subject: str) -> int | None:
         """The number of this relay's end that `subject` names."""
-        tail = subject[len(self._ways) + 1 :]
+        tail = subject[len(self._tunnel_ends) + 1 :]
         return int(tail) if tail.isdecimal() and len(tail) <= 20 else None
 
     def answers_to_untrusted(self, reply: str) -> str | None:
@@ -134,6 +136,6 @@ class Subjects:
         form = self._answers_form.match(reply)
         return None if form is None else form[1]
 
-    def is_way_untrusted(self, reply: str) -> bool:
+    def is_tunnel_end_untrusted(self, reply: str) -> bool:
         """Whether `reply` is some relay's end of a tunnel, in this net."""
-        return self._way_form.match(reply) is not None
+        return self._tunnel_end_form.match(reply) is not None

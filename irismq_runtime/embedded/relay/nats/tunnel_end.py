@@ -1,66 +1,43 @@
-"""One relay's end of a tunnel to another relay, in place of the client there. No socket, no loop.
+"""One relay's end of a tunnel to another relay: stands for the client there. No socket, no loop.
 
-To the half of the local client an `End` is the other half (`tunnels.Peer`): what
-it is told there it says on its way to the far end, and what that says it tells
-the half. The allowance goes from end to end: a client is granted again what the
-far client has taken, so a tunnel holds no more than the relay's allowance in each
-direction, wherever it is. Chunks that NATS would not carry are cut. Messages of a
-way are numbered; who meets them out of order closes the tunnel (ways.py).
+To the half of the local client a `TunnelEnd` is the other half (`tunnels.Peer`): what
+it is told there it says to the far end, and what that says it tells the half. The
+allowance goes from end to end: a client is granted again what the far client has
+taken, so a tunnel holds no more than the relay's allowance in each direction,
+wherever it is. Chunks that NATS would not carry are cut. Messages to an end are
+numbered; a relay that gets one out of order closes the tunnel (tunnels.py).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
+from irismq_runtime.embedded.relay.nats.connection import NatsMessage
 from irismq_runtime.embedded.relay.nats.frames import (
-    WAY_OVERHEAD,
+    TUNNEL_OVERHEAD,
     FrameError,
-    Step,
-    StepKind,
-    step_item,
-    way_message,
+    TunnelItem,
+    TunnelItemKind,
+    tunnel_item,
+    tunnel_message,
 )
-from irismq_runtime.embedded.relay.nats.line import Message
 from irismq_runtime.embedded.relay.nats.outgoing import portions
 from irismq_runtime.protocols.iris.tunnel import RELAY_ALLOWANCE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from irismq_runtime.embedded.relay.nats.outgoing import Outgoing
-    from irismq_runtime.embedded.relay.nats.subjects import Subjects
+    from irismq_runtime.embedded.relay.nats.tunnels import NatsTunnels
     from irismq_runtime.embedded.relay.tunnels import Peer
 
-__all__ = ["End", "Road"]
+__all__ = ["TunnelEnd"]
 
 _WRAP: Final = 1 << 32
 #: A reason for a close is cut to so many characters.
 _LONGEST_REASON: Final = 1_000
 
 
-class Road(Protocol):
-    """What an end wants of all the ways of its relay."""
-
-    subjects: Subjects
-    outgoing: Outgoing
-    now: Callable[[], float]
-
-    @property
-    def largest_chunk(self) -> int:
-        """Bytes of a chunk that a message has room for."""
-        ...
-
-    @property
-    def full(self) -> int:
-        """Bytes of the items of one message at most."""
-        ...
-
-    def forget(self, end: End) -> None:
-        """This end is over."""
-        ...
-
-
-class End:
+class TunnelEnd:
     """One end, here, of a tunnel to another relay; stands for the client there."""
 
     __slots__ = (
@@ -70,20 +47,20 @@ class End:
         "_near",
         "_number",
         "_owed",
-        "_ways",
+        "_tunnels",
         "heard",
         "number",
         "said",
         "to",
     )
 
-    def __init__(self, ways: Road, number: int, to: str, now: float) -> None:
+    def __init__(self, tunnels: NatsTunnels, number: int, to: str, now: float) -> None:
         self.number = number
         #: The subject of the other end; empty until that is known.
         self.to = to
         #: When the other end was last heard of, and last spoken to.
         self.heard = self.said = now
-        self._ways = ways
+        self._tunnels = tunnels
         self._near: Peer | None = None
         #: Numbers of the next message out and in.
         self._number = 0
@@ -107,17 +84,17 @@ class End:
     def forward(self, size: int, chunk: bytes) -> None:
         """Bring a chunk of the local client to the far one."""
         self._owed += len(chunk)
-        largest = self._ways.largest_chunk
+        largest = self._tunnels.largest_chunk
         if len(chunk) <= largest:
-            self._say(StepKind.TRANSFER, size, chunk)
+            self._say(TunnelItemKind.TRANSFER, size, chunk)
             return
         for at in range(0, len(chunk), largest):
-            self._say(StepKind.TRANSFER, 0 if at else size, chunk[at : at + largest])
+            self._say(TunnelItemKind.TRANSFER, 0 if at else size, chunk[at : at + largest])
 
     def grant_again(self, length: int) -> None:
         """The local client has taken what the far one sent."""
         self._granted += length
-        self._say(StepKind.ALLOW, length)
+        self._say(TunnelItemKind.ALLOW, length)
 
     def peer_closed(self, reason: str, *, at_once: bool) -> None:
         """The local client's end is over; what it sent before arrives before that."""
@@ -126,25 +103,27 @@ class End:
     def close(self, reason: str = "", *, at_once: bool = False) -> None:  # noqa: ARG002  # as Half
         """Close the far end after what was said before."""
         self._near = None
-        self._say(StepKind.CLOSE, 0, reason[:_LONGEST_REASON].encode("utf-8", "surrogateescape"))
-        self._ways.forget(self)
+        self._say(
+            TunnelItemKind.CLOSE, 0, reason[:_LONGEST_REASON].encode("utf-8", "surrogateescape")
+        )
+        self._tunnels.forget(self)
 
-    def say(self, kind: StepKind, value: int = 0) -> None:
+    def say(self, kind: TunnelItemKind, value: int = 0) -> None:
         """Say something without a chunk."""
         self._say(kind, value)
 
-    def _say(self, kind: StepKind, value: int, data: bytes = b"") -> None:
-        item = step_item(kind, value, data)
+    def _say(self, kind: TunnelItemKind, value: int, data: bytes = b"") -> None:
+        item = tunnel_item(kind, value, data)
         self._items.append(item)
-        self._ways.outgoing.add(self, len(item) + WAY_OVERHEAD)
+        self._tunnels.outgoing.add(self, len(item) + TUNNEL_OVERHEAD)
 
-    def take(self) -> Iterator[Message]:
-        """What this turn said (`outgoing.Source`)."""
+    def take(self) -> Iterator[NatsMessage]:
+        """What this turn said (`outgoing.MessageSource`)."""
         items, self._items = self._items, []
-        self.said = self._ways.now()
-        back = self._ways.subjects.way(self.number)
-        for portion in portions(items, self._ways.full):
-            yield Message(self.to, back, way_message(self._number, portion))
+        self.said = self._tunnels.now()
+        back = self._tunnels.subjects.tunnel_end(self.number)
+        for portion in portions(items, self._tunnels.full):
+            yield NatsMessage(self.to, back, tunnel_message(self._number, portion))
             self._number = (self._number + 1) % _WRAP
 
     def trim(self) -> int:
@@ -160,23 +139,23 @@ class End:
         self._expected = (number + 1) % _WRAP
         return True
 
-    def on_step_untrusted(self, step: Step) -> None:
+    def on_item_untrusted(self, item: TunnelItem) -> None:
         """Carry out what the far end says of an open tunnel."""
-        kind, value, data = step
+        kind, value, data = item
         near = self._near
-        if near is None or kind is StepKind.KEEP:
+        if near is None or kind is TunnelItemKind.KEEP:
             return
-        if kind is StepKind.TRANSFER:
+        if kind is TunnelItemKind.TRANSFER:
             if len(data) > self._granted:
                 raise FrameError(f"a chunk of {len(data)} bytes, with {self._granted} granted")
             self._granted -= len(data)
             near.forward(value, data)
-        elif kind is StepKind.ALLOW:
+        elif kind is TunnelItemKind.ALLOW:
             if value > self._owed:
                 raise FrameError(f"{value} bytes granted again, of {self._owed}")
             self._owed -= value
             near.grant_again(value)
-        elif kind is StepKind.CLOSE:
+        elif kind is TunnelItemKind.CLOSE:
             self.lost(data.decode("utf-8", "replace"))
         else:
             raise FrameError(f"{kind.name} for a tunnel that is open")
@@ -184,6 +163,6 @@ class End:
     def lost(self, reason: str) -> None:
         """The far end is over: close the local one, and say nothing more."""
         near, self._near = self._near, None
-        self._ways.forget(self)
+        self._tunnels.forget(self)
         if near is not None:
             near.peer_closed(reason, at_once=False)

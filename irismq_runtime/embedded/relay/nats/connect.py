@@ -1,7 +1,7 @@
-"""How a connection to NATS is made, and ended: who we are, what we are told, how long it takes.
+"""Makes and ends connections to NATS: the login, the servers, TLS, and how long it takes.
 
-With line.py and client.py the one place that knows nats-py. A dialler makes clients
-that stand, one at a time; what goes wrong on the way is an error with a text for a
+With connection.py and client.py the one place that knows nats-py. A connector makes
+clients that are connected, one at a time; what goes wrong on the way is an error with a text for a
 person: `ConfigError` when a server will not have us, or has no TLS where that was
 asked for, which no trying again changes, and `NotConnected` when none answers in
 time. Nothing is left behind then.
@@ -36,21 +36,21 @@ if TYPE_CHECKING:
 
     from nats.aio.subscription import Subscription
 
-    from irismq_runtime.embedded.relay.nats.shared import Setup
+    from irismq_runtime.embedded.relay.nats.context import NatsSetup
 
 __all__ = [
     "Client",
-    "Dialler",
-    "Events",
+    "ConnectionEvents",
     "Login",
-    "cut",
-    "end_task",
+    "NatsConnector",
+    "abort_socket",
+    "cancel_task",
+    "drain_subscription",
+    "error_text",
     "errors",
-    "retire",
-    "words",
 ]
 
-#: Words of a server that will not have us, whatever we try again.
+#: Words with which a server refuses this relay, however often it is tried again.
 _REFUSALS: Final = ("authorization", "authentication", "nkey")
 #: A task that is cancelled ends within so many turns: nats-py swallows one now and then.
 _TURNS_TO_END: Final = 20
@@ -58,7 +58,7 @@ _TURNS_TO_END: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Who we are to NATS. All of it optional; a URL may have a user and a password too."""
+    """What the relay tells NATS of itself. All of it optional; a URL may have a login, too."""
 
     credentials: Path | None = None
     user: str | None = None
@@ -89,8 +89,8 @@ class Login:
         return {name: value for name, value in given.items() if value is not None}
 
 
-class Events(Protocol):
-    """Who is told what becomes of a client once it stands."""
+class ConnectionEvents(Protocol):
+    """Who is told what becomes of a client once it is connected."""
 
     async def on_error(self, error: Exception) -> None:
         """Something went wrong that need not be the end."""
@@ -109,10 +109,12 @@ class Events(Protocol):
         ...
 
 
-class _Call:
+class _Attempt:
     """One attempt to make a client, and the client's events once it stands."""
 
-    def __init__(self, events: Events, refused: asyncio.Future[None], servers: int) -> None:
+    def __init__(
+        self, events: ConnectionEvents, refused: asyncio.Future[None], servers: int
+    ) -> None:
         self.refused = refused
         self.trouble = ""
         self.stands = False
@@ -130,7 +132,7 @@ class _Call:
         if self.stands:
             await self._events.on_error(error)
             return
-        self.trouble = words(error)
+        self.trouble = error_text(error)
         if isinstance(error, NoTlsError):  # another one may have it
             self._bare.add(error.server)
         lost = _is_refusal(error) or self.only_bare
@@ -150,10 +152,10 @@ class _Call:
             await self._events.on_closed()
 
 
-class Dialler:
+class NatsConnector:
     """Makes connected clients. Loop thread only."""
 
-    def __init__(self, setup: Setup, *, events: Events) -> None:
+    def __init__(self, setup: NatsSetup, *, events: ConnectionEvents) -> None:
         self._servers = tuple(dict.fromkeys(map(parse_nats_server, setup.servers)))
         self._login = setup.login
         self._name = setup.name
@@ -170,10 +172,10 @@ class Dialler:
         return ", ".join(server.url for server in self._servers)
 
     async def dial(self) -> Client:
-        """A client that stands. Raises `NotConnected` or `ConfigError`."""
+        """Return a connected client. Raises `NotConnected` or `ConfigError`."""
         await self._login.check()
         loop = asyncio.get_running_loop()
-        call = _Call(self._events, loop.create_future(), len({one.url for one in self._servers}))
+        call = _Attempt(self._events, loop.create_future(), len({one.url for one in self._servers}))
         by_url = not self._login.options().keys() & {"user", "token", "user_credentials"}
         client = Client(self._servers, encrypted=self._encrypted, by_url=by_url)
         attempt = loop.create_task(self._connect(client, call))
@@ -188,7 +190,7 @@ class Dialler:
                 call.stands = True
                 return client
         except (errors.Error, OSError, ValueError) as error:
-            call.trouble = words(error)
+            call.trouble = error_text(error)
         except ImportError as error:
             await self._give_up(attempt, client)
             raise ConfigError(
@@ -207,16 +209,16 @@ class Dialler:
         closing = asyncio.create_task(client.close())
         await asyncio.wait([closing], timeout=self._options.stop_seconds)
         if not closing.done():
-            cut(client)
+            abort_socket(client)
             await asyncio.wait([closing], timeout=self._options.stop_seconds)
-        await end_task(closing)
+        await cancel_task(closing)
         await asyncio.sleep(0)  # its tasks, cancelled by now, end in the next turn
 
     async def _give_up(self, attempt: asyncio.Task[None], client: Client) -> None:
-        await end_task(attempt)
+        await cancel_task(attempt)
         await self.discard(client)
 
-    def _failure(self, call: _Call) -> ConfigError | NotConnected:
+    def _failure(self, call: _Attempt) -> ConfigError | NotConnected:
         if call.refused.done() and call.only_bare:
             return ConfigError(
                 "nats",
@@ -235,7 +237,7 @@ class Dialler:
             remedy="is nats-server running there, and is the address right?",
         )
 
-    def _connect(self, client: Client, call: _Call) -> Coroutine[Any, Any, None]:
+    def _connect(self, client: Client, call: _Attempt) -> Coroutine[Any, Any, None]:
         options, pause = self._options, self._options.reconnect_pause
         # Said to be whole seconds there, but only ever slept for.
         pauses: dict[str, Any] = {
@@ -256,7 +258,7 @@ class Dialler:
         )
 
 
-def cut(client: Client) -> None:
+def abort_socket(client: Client) -> None:
     """End the socket of a client, whatever is still to be written to it.
 
     nats-py waits until the server has read everything, which one that hangs never
@@ -267,7 +269,7 @@ def cut(client: Client) -> None:
         writer.transport.abort()
 
 
-async def retire(client: Client, subscription: Subscription) -> None:
+async def drain_subscription(client: Client, subscription: Subscription) -> None:
     """End a subscription when all that the server had sent for it by then is handled."""
     try:
         await subscription.drain()  # type: ignore[no-untyped-call]  # it has no annotations
@@ -277,7 +279,7 @@ async def retire(client: Client, subscription: Subscription) -> None:
         subscription._stop_processing()  # noqa: SLF001  # as the line above
 
 
-async def end_task(task: asyncio.Task[Any]) -> None:
+async def cancel_task(task: asyncio.Task[Any]) -> None:
     """Cancel a task until it has ended, and take what it ended with."""
     for _ in range(_TURNS_TO_END):
         if task.done():
@@ -289,7 +291,7 @@ async def end_task(task: asyncio.Task[Any]) -> None:
             task.result()
 
 
-def words(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """What an error of nats-py says, without its decoration."""
     text = str(error).removeprefix("nats: ").strip("'\" ")
     return text or type(error).__name__

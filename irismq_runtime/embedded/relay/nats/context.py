@@ -1,4 +1,4 @@
-"""What a back end is set up with, and what the parts of one overlay share."""
+"""The context of the NATS back end: its setup, and what the parts of one overlay share."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from actors.clock import Clock
-    from irismq_runtime.embedded.relay.nats.dialling import Login
+    from irismq_runtime.embedded.relay.nats.connect import Login
     from irismq_runtime.embedded.relay.nats.options import NatsOptions, NatsStats
     from irismq_runtime.embedded.relay.nats.outgoing import Outgoing
     from irismq_runtime.embedded.relay.nats.subjects import Subjects
     from irismq_runtime.embedded.relay.router import RoutingTable
     from irismq_runtime.observe.logs import RateLimitedLog
 
-__all__ = ["Setup", "Shared"]
+__all__ = ["NatsContext", "NatsSetup"]
 
 
 @dataclass(frozen=True, slots=True)
-class Setup:
+class NatsSetup:
     """Where to connect, as whom, and within which bounds; `NatsBackEnd` says what each is."""
 
     servers: Sequence[str]
@@ -35,7 +35,7 @@ class Setup:
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
+class NatsContext:
     """Made once for each start. Loop thread only."""
 
     relay_id: bytes

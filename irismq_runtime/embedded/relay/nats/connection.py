@@ -1,9 +1,9 @@
 """The connection to NATS: kept up, subscribed, and written to by one task.
 
-With dialling.py the one place that knows nats-py. A line says what it wants to hear (`want`) and
-is asked by nobody whether it hears it yet: after every connection, the first or
-a later one, the wanted subscriptions are made before anything else goes out, so
-a request never overtakes the membership it was sent after. What is to be sent is
+With connect.py and client.py the one place that knows nats-py. The overlay says what
+it wants to hear (`want`) and nobody asks whether it is heard yet: after every connect,
+the first or a later one, the wanted subscriptions are made before anything else goes
+out, so a request never overtakes the membership it was sent after. What is to be sent is
 taken (`take`) once a turn, when the connection stands, and waits where it is
 until then. nats-py finds its way back to a server by itself; where it gives up
 for good (the server refused a login that held before) a new client is made.
@@ -18,14 +18,14 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from actors.delays import exponential_delay
-from irismq_runtime.embedded.relay.nats.dialling import (
+from irismq_runtime.embedded.relay.nats.connect import (
     Client,
-    Dialler,
-    cut,
-    end_task,
+    NatsConnector,
+    abort_socket,
+    cancel_task,
+    drain_subscription,
+    error_text,
     errors,
-    retire,
-    words,
 )
 from irismq_runtime.errors import ConfigError, NotConnected
 
@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from nats.aio.msg import Msg
     from nats.aio.subscription import Subscription
 
-    from irismq_runtime.embedded.relay.nats.shared import Setup
+    from irismq_runtime.embedded.relay.nats.context import NatsSetup
     from irismq_runtime.observe.logs import RateLimitedLog
 
-__all__ = ["Handler", "Interest", "Line", "Message"]
+__all__ = ["Handler", "Interest", "NatsConnection", "NatsMessage"]
 
 #: The status with which a server says that nobody is subscribed.
 _NO_RESPONDERS: Final = "503"
@@ -50,7 +50,7 @@ _BREATH: Final = 0.02
 _FORBIDDEN: Final = "permissions violation"
 
 
-class Message(NamedTuple):
+class NatsMessage(NamedTuple):
     """One NATS message to be sent; an empty reply is none."""
 
     subject: str
@@ -69,18 +69,18 @@ class Interest(NamedTuple):
 Handler: TypeAlias = "Callable[[str, str, bytes, bool], None]"
 
 
-class Line:
+class NatsConnection:
     """A connection to a NATS cluster. Loop thread only."""
 
     def __init__(
         self,
-        setup: Setup,
+        setup: NatsSetup,
         *,
-        take: Callable[[], list[Message]],
+        take: Callable[[], list[NatsMessage]],
         on_up: Callable[[], None],
         log: RateLimitedLog,
     ) -> None:
-        self._dialler = Dialler(setup, events=self)
+        self._connector = NatsConnector(setup, events=self)
         self._clock = setup.clock
         self._rng = setup.rng
         self._options = setup.options
@@ -97,7 +97,7 @@ class Line:
         self._wanted: dict[Interest, tuple[int, Handler]] = {}
         self._held: dict[Interest, list[Subscription]] = {}
         self._changed: dict[Interest, None] = {}
-        self._ready: deque[Message] = deque()
+        self._ready: deque[NatsMessage] = deque()
         #: Subscriptions that are about to end.
         self._going: set[asyncio.Task[None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
@@ -119,7 +119,7 @@ class Line:
     @property
     def where(self) -> str:
         """The servers' addresses, without logins."""
-        return self._dialler.where
+        return self._connector.where
 
     def want(self, interest: Interest, count: int, handler: Handler) -> None:
         """Hold `count` subscriptions of this kind from now on; 0 ends them.
@@ -139,7 +139,7 @@ class Line:
 
     async def start(self) -> None:
         """Connect. Raises `NotConnected`, or `ConfigError` when the server refuses us."""
-        self._connected(await self._dialler.dial())
+        self._connected(await self._connector.dial())
         self._tasks = [asyncio.create_task(self._write()), asyncio.create_task(self._keep())]
 
     async def stop(self) -> None:
@@ -155,10 +155,10 @@ class Line:
         self._client = None
         self._halted = True
         for task in (writer, keeper, *self._going):
-            await end_task(task)
+            await cancel_task(task)
         self._tasks = []
         if client is not None:
-            await self._dialler.discard(client)
+            await self._connector.discard(client)
         self._up.clear()
         self._stats.connected = False
         self._held.clear()
@@ -172,7 +172,7 @@ class Line:
             await asyncio.wait(self._going, timeout=patience)
             answering = asyncio.create_task(self._publish(client))
             await asyncio.wait([answering], timeout=patience)
-            await end_task(answering)
+            await cancel_task(answering)
 
     # Connecting
 
@@ -203,7 +203,7 @@ class Line:
             longest = max(first, _LONGEST_PAUSE)
             await self.pause(exponential_delay(failed, first, longest, self._rng.random()))
             try:
-                client = await self._dialler.dial()
+                client = await self._connector.dial()
             except (NotConnected, ConfigError) as error:
                 self._log.note("connect", "a new connection to NATS: %s", error)
                 failed += 1
@@ -225,24 +225,24 @@ class Line:
         """Cut a connection off that nats-py has given up and waits to be read to its end."""
         client = self._client
         if client is not None and client.is_reconnecting and self._up.is_set():
-            cut(client)
+            abort_socket(client)
 
     # What nats-py reports
 
     async def on_error(self, error: Exception) -> None:
-        """Count what was thrown away; log the rest (`dialling.Events`)."""
+        """Count what was thrown away; log the rest (`connect.ConnectionEvents`)."""
         if isinstance(error, errors.SlowConsumerError):
             self._stats.slow_consumer += 1
             text = "messages for %s were thrown away: too many wait"
             self._log.note("slow", text, error.subject)
             return
-        self.trouble = words(error)
+        self.trouble = error_text(error)
         if _FORBIDDEN in self.trouble.lower():
             self.forbidden = self.trouble
         self._log.note("nats", "NATS: %s", self.trouble)
         client = self._client
         if client is not None and not client.is_connected:
-            cut(client)
+            abort_socket(client)
 
     async def on_disconnected(self) -> None:
         """What is to be sent waits from now on."""
@@ -279,7 +279,7 @@ class Line:
                 self._unsubscribe(client)
             except errors.Error as error:
                 # The connection went in the middle: the rest goes out on the next one.
-                self.trouble = words(error)
+                self.trouble = error_text(error)
                 self._wake.set()
                 if not client.is_connected:
                     self._up.clear()
@@ -308,7 +308,7 @@ class Line:
             count = self._wanted.get(interest, (0, None))[0]
             held = self._held.get(interest, [])
             while len(held) > count:
-                going = asyncio.create_task(retire(client, held.pop()))
+                going = asyncio.create_task(drain_subscription(client, held.pop()))
                 self._going.add(going)
                 going.add_done_callback(self._going.discard)
             if not held:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from irismq_runtime.embedded.relay.nats.connection import NatsMessage
 from irismq_runtime.embedded.relay.nats.frames import (
-    CAST_OVERHEAD,
+    BROADCAST_OVERHEAD,
     FrameError,
-    cast_item,
-    casts_message,
-    decode_casts_untrusted,
+    broadcast_item,
+    broadcasts_message,
+    decode_broadcasts_untrusted,
 )
-from irismq_runtime.embedded.relay.nats.line import Message
 from irismq_runtime.embedded.relay.nats.outgoing import portions, too_large
 from irismq_runtime.protocols.iris.packets import Op
 from irismq_runtime.protocols.iris.primitives import (
@@ -28,9 +28,9 @@ from irismq_runtime.protocols.iris.primitives import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from irismq_runtime.embedded.relay.nats.shared import Shared
+    from irismq_runtime.embedded.relay.nats.context import NatsContext
 
-__all__ = ["Casts", "broadcast_reader", "event_reader"]
+__all__ = ["Broadcasts", "broadcast_reader", "event_reader"]
 
 #: Bytes from which on a message takes no further packet.
 _FULL: Final = 64 * 1024
@@ -38,25 +38,25 @@ _FULL: Final = 64 * 1024
 _MAX_SUBJECTS: Final = 4_096
 
 
-class Casts:
+class Broadcasts:
     """The broadcasts and events that this relay sends, and reads. Loop thread only."""
 
-    def __init__(self, shared: Shared) -> None:
-        self.relay_id = shared.relay_id
-        self.outgoing = shared.outgoing
-        self.stats = shared.stats
-        self.patience = shared.options.cast_patience
-        self.now = shared.now
-        self.largest = shared.largest
-        self._log = shared.log
+    def __init__(self, context: NatsContext) -> None:
+        self.relay_id = context.relay_id
+        self.outgoing = context.outgoing
+        self.stats = context.stats
+        self.patience = context.options.broadcast_patience
+        self.now = context.now
+        self.largest = context.largest
+        self._log = context.log
         self._subjects: dict[str, _Subject] = {}
 
     def add(self, subject: str, packet: bytes) -> None:
         """Send a packet; what is too large, or too much, is dropped and counted."""
-        size = len(packet) + CAST_OVERHEAD
+        size = len(packet) + BROADCAST_OVERHEAD
         if size > self.largest():
             self.stats.too_large += 1
-            text = too_large("message", len(packet), self.largest() - CAST_OVERHEAD)
+            text = too_large("message", len(packet), self.largest() - BROADCAST_OVERHEAD)
             self._log.note("too large", "%s; it reaches this relay's clients alone", text)
             return
         if not self.outgoing.has_room(size):
@@ -79,7 +79,7 @@ class Casts:
 
     def packets_untrusted(self, data: bytes, reader: Callable[[bytes], None]) -> Sequence[bytes]:
         """The packets of another relay's message; none of this one's own."""
-        relay_id, packets = decode_casts_untrusted(data)
+        relay_id, packets = decode_broadcasts_untrusted(data)
         if relay_id == self.relay_id:
             return ()
         for packet in packets:
@@ -88,36 +88,36 @@ class Casts:
 
 
 class _Subject:
-    """What goes to one subject (`outgoing.Source`)."""
+    """What goes to one subject (`outgoing.MessageSource`)."""
 
-    __slots__ = ("_casts", "_items", "_since", "_subject")
+    __slots__ = ("_broadcasts", "_items", "_since", "_subject")
 
-    def __init__(self, casts: Casts, subject: str) -> None:
-        self._casts = casts
+    def __init__(self, broadcasts: Broadcasts, subject: str) -> None:
+        self._broadcasts = broadcasts
         self._subject = subject
         self._items: list[bytes] = []
         self._since = 0.0
 
     def add(self, packet: bytes) -> None:
         if not self._items:
-            self._since = self._casts.now()
-        self._items.append(cast_item(packet))
+            self._since = self._broadcasts.now()
+        self._items.append(broadcast_item(packet))
 
-    def take(self) -> Iterator[Message]:
+    def take(self) -> Iterator[NatsMessage]:
         """The messages; none when they have waited for a connection for too long."""
         items, self._items = self._items, []
-        casts = self._casts
-        if casts.now() - self._since > casts.patience:
-            casts.dropped(len(items))
+        broadcasts = self._broadcasts
+        if broadcasts.now() - self._since > broadcasts.patience:
+            broadcasts.dropped(len(items))
             return
-        for portion in portions(items, min(_FULL, casts.largest() - CAST_OVERHEAD)):
-            yield Message(self._subject, "", casts_message(casts.relay_id, portion))
+        for portion in portions(items, min(_FULL, broadcasts.largest() - BROADCAST_OVERHEAD)):
+            yield NatsMessage(self._subject, "", broadcasts_message(broadcasts.relay_id, portion))
 
     def trim(self) -> int:
         """Drop what is too old by now."""
-        casts = self._casts
-        if casts.now() - self._since > casts.patience:
-            casts.dropped(len(self._items))
+        broadcasts = self._broadcasts
+        if broadcasts.now() - self._since > broadcasts.patience:
+            broadcasts.dropped(len(self._items))
             self._items.clear()
         return sum(map(len, self._items))
 
