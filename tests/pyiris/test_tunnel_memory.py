@@ -220,3 +220,9 @@ def test_a_relay_lends_what_it_has_and_no_more() -> None:
     assert len(lent) > 60
     room.give_back(lent.pop())
     assert room.lend() == CHUNK
+
+
+def test_the_first_senders_have_the_allowance_of_a_real_relay() -> None:
+    room = TunnelRoom(256 * MIB)
+    assert [room.lend() for _ in range(17)] == [4 * MIB] * 17
+    assert room.lend() < 4 * MIB

@@ -13,6 +13,7 @@ from irismq_runtime.protocols.iris.tunnel import CHUNK_LIMIT, RELAY_ALLOWANCE
 __all__ = ["TunnelRoom"]
 
 #: Half of all is kept for small allowances; of the rest one sender gets this part at most.
+#: So of 256 MiB the first seventeen senders get the allowance of a real relay, 4 MiB each.
 _PART: Final = 16
 
 
