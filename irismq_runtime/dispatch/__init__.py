@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from irismq_runtime.dispatch.answers import Answer
-from irismq_runtime.dispatch.counters import Counters
-from irismq_runtime.dispatch.foreign import ForeignRule, foreign_rule
-from irismq_runtime.dispatch.gate import Gate
-from irismq_runtime.dispatch.incoming import Incoming
-from irismq_runtime.dispatch.live import LiveDispatch
+from irismq_runtime.dispatch.answers import AskDelivery
+from irismq_runtime.dispatch.best_effort import LiveDispatch
+from irismq_runtime.dispatch.consumer_pause import ConsumerPause
+from irismq_runtime.dispatch.context import DispatchContext, DispatchCounters
 from irismq_runtime.dispatch.members import MemberDispatch
-from irismq_runtime.dispatch.settlement import Limits
+from irismq_runtime.dispatch.settlement import AttemptLimits
 from irismq_runtime.dispatch.stored import StoredDispatch
+from irismq_runtime.messaging.foreign import ForeignRule, foreign_rule
 
 __all__ = [
-    "Answer",
-    "Counters",
+    "AskDelivery",
+    "AttemptLimits",
+    "ConsumerPause",
+    "DispatchContext",
+    "DispatchCounters",
     "ForeignRule",
-    "Gate",
-    "Incoming",
-    "Limits",
     "LiveDispatch",
     "MemberDispatch",
     "StoredDispatch",

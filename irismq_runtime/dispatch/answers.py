@@ -1,6 +1,6 @@
 """From the end of a handler to the answer of its asker.
 
-`Answer` serves askers that speak envelopes: a REPLY, or an ERROR that carries
+`AskDelivery` serves askers that speak envelopes: a REPLY, or an ERROR that carries
 type, text and traceback as text. `ForeignAnswer` serves the others: bare JSON or
 bytes, or the plain fault text that Iris carries. Each answers exactly once; what
 comes too late is counted. A value that cannot be encoded is an error for the
@@ -17,11 +17,11 @@ from actors.ask import error_for_caller
 from actors.delivery import Scoped
 from actors.errors import ActorError, Restarting
 from actors.texts import class_name, line_of
-from irismq_runtime.dispatch.carried import Carried
-from irismq_runtime.dispatch.foreign import foreign_reply
-from irismq_runtime.dispatch.incoming import LONGEST_ASK, chain_of
+from irismq_runtime.dispatch.context import LONGEST_ASK, chain_of
+from irismq_runtime.dispatch.delivery import RemoteDelivery
 from irismq_runtime.errors import MessageTooLarge, RuntimeFault
 from irismq_runtime.messaging import peer_name
+from irismq_runtime.messaging.foreign import foreign_reply
 from irismq_runtime.observe.logs import shorten
 from irismq_runtime.observe.tracing import TRACEPARENT
 from irismq_runtime.wire import Envelope, Fault, Kind, encode_fault, is_unread
@@ -30,21 +30,21 @@ if TYPE_CHECKING:
     import asyncio
 
     from actors import ActorRef, Outcome
-    from irismq_runtime.dispatch.foreign import ForeignRule
-    from irismq_runtime.dispatch.incoming import Incoming
+    from irismq_runtime.dispatch.context import DispatchContext
+    from irismq_runtime.messaging.foreign import ForeignRule
     from irismq_runtime.observe.tracing import Tracing
     from irismq_runtime.ports import InboundRequest
 
 __all__ = [
-    "Answer",
-    "Asked",
+    "AskDelivery",
     "BroadcastRequest",
     "ForeignAnswer",
-    "ScopedAnswer",
+    "PendingRequests",
+    "ScopedAskDelivery",
     "packed_error",
 ]
 
-A = TypeVar("A", bound="Answer")
+A = TypeVar("A", bound="AskDelivery")
 
 _REPLY: Final = Kind.REPLY
 #: What a handler that makes a stream returns.
@@ -55,29 +55,25 @@ _ACKNOWLEDGED: Final = 2.0
 LATE: Final = "late"
 
 
-class Asked:
+class PendingRequests:
     """The requests in hand of one member, by envelope id, for their cancellation."""
 
-    __slots__ = ("_in", "address", "called", "codec", "deliveries")
+    __slots__ = ("address", "called", "codec", "context", "deliveries")
 
-    def __init__(self, incoming: Incoming, address: str, codec: str | None) -> None:
-        self._in = incoming
+    def __init__(self, context: DispatchContext, address: str, codec: str | None) -> None:
+        #: What dispatch shares.
+        self.context = context
         self.address = address
         #: How it is called in numbers and spans: a name of which there are few.
         self.called = address
         self.codec = codec
         self.deliveries: dict[bytes, Delivery] = {}
 
-    @property
-    def incoming(self) -> Incoming:
-        """What dispatch shares."""
-        return self._in
-
     def cancel(self, envelope_id: bytes) -> None:
         """The asker gave up: its request is not worth handling any more."""
         delivery = self.deliveries.get(envelope_id)
         if delivery is not None:
-            self._in.counters.cancelled += 1
+            self.context.counters.cancelled += 1
             delivery.cancel()
 
     def ended(self, envelope_id: bytes | None, arrived: float, outcome: str) -> None:
@@ -87,19 +83,19 @@ class Asked:
         """
         if envelope_id is not None:
             self.deliveries.pop(envelope_id, None)
-        took = self._in.clock.monotonic() - arrived
-        self._in.meter.request_ended(self.called, took, outcome)
+        took = self.context.clock.monotonic() - arrived
+        self.context.meter.request_ended(self.called, took, outcome)
         if outcome is not LATE:
-            self._in.counters.answered += 1
+            self.context.counters.answered += 1
             return
-        self._in.counters.late += 1
-        if self._in.events.active:
+        self.context.counters.late += 1
+        if self.context.events.active:
             name = envelope_id.hex() if envelope_id is not None else ""
-            self._in.events.emit("dispatch.late", id=name, address=self.address)
+            self.context.events.emit("dispatch.late", id=name, address=self.address)
 
 
 def packed_error(
-    incoming: Incoming,
+    context: DispatchContext,
     envelope_id: bytes,
     error: BaseException,
     headers: dict[str, object],
@@ -111,13 +107,13 @@ def packed_error(
 
     `crashed`: it left a handler.
     """
-    incoming.counters.failed += 1
+    context.counters.failed += 1
     body = encode_fault(Fault.of(error, crashed=crashed))
-    return incoming.packer.raw(Envelope(Kind.ERROR, envelope_id, "", body, headers), "reply", name)
+    return context.packer.raw(Envelope(Kind.ERROR, envelope_id, "", body, headers), "reply", name)
 
 
-class Answer(Carried):
-    """Answers one request of an asker that speaks envelopes, and is its parcel in the inbox.
+class AskDelivery(RemoteDelivery):
+    """Answers one request of an asker that speaks envelopes, and is its item in the inbox.
 
     `sender`: the peer's name of who answers, where the asker cannot tell.
     """
@@ -136,7 +132,11 @@ class Answer(Carried):
     ref: ActorRef[Any] | None
 
     def __init__(
-        self, asked: Asked, request: InboundRequest, envelope: Envelope, sender: str | None = None
+        self,
+        asked: PendingRequests,
+        request: InboundRequest,
+        envelope: Envelope,
+        sender: str | None = None,
     ) -> None:
         self._state = "waiting"
         self._asked = asked
@@ -146,7 +146,7 @@ class Answer(Carried):
         self._attempt = 1
         self._context = None
         self.ref = None
-        self._arrived = now = asked.incoming.clock.monotonic()
+        self._arrived = now = asked.context.clock.monotonic()
         left = min(request.timeout, LONGEST_ASK)
         headers = envelope.headers
         if "d" in headers:
@@ -157,13 +157,13 @@ class Answer(Carried):
         """Have `ref` handle the request. Raises as `ActorRef.put_ask`."""
         self.ref, self.message = ref, message
         asked, envelope = self._asked, self._envelope
-        tracing = asked.incoming.tracing
-        parcel = self if tracing is None else self._traced(tracing)
+        tracing = asked.context.tracing
+        delivery = self if tracing is None else self._traced(tracing)
         headers = envelope.headers
-        ref.put_ask(parcel, chain_of(headers) if "a" in headers else ())
-        asked.deliveries[envelope.id] = parcel
+        ref.put_ask(delivery, chain_of(headers) if "a" in headers else ())
+        asked.deliveries[envelope.id] = delivery
 
-    def _traced(self, tracing: Tracing) -> Answer:
+    def _traced(self, tracing: Tracing) -> AskDelivery:
         """This, or if it is traced one with its span."""
         headers = self._envelope.headers
         if TRACEPARENT not in headers:
@@ -171,7 +171,7 @@ class Answer(Carried):
         scope = tracing.server(headers, self._asked.called, self.message, self._described)
         if scope is None:
             return self
-        scoped = self._copied(ScopedAnswer)
+        scoped = self._copied(ScopedAskDelivery)
         scoped.scope = scope
         return scoped
 
@@ -191,7 +191,7 @@ class Answer(Carried):
         return Context(
             kind="ask",
             id=self._envelope.id,
-            sender=self._asked.incoming.sender(headers),
+            sender=self._asked.context.sender(headers),
             deadline=self.deadline,
             attempt=self._attempt,
             headers=headers,
@@ -204,7 +204,7 @@ class Answer(Carried):
 
     def _again(self, after: float) -> None:
         """The handler raised `Retry`: it is handled again, if that is in time."""
-        clock = self._asked.incoming.clock
+        clock = self._asked.context.clock
         if clock.monotonic() + after >= self.deadline:
             self.refuse(Restarting(self._asked.address, after))
             return
@@ -214,7 +214,7 @@ class Answer(Carried):
         ref = self.ref
         if ref is None:
             return  # never: it has been delivered once
-        again = self._copied(Answer)
+        again = self._copied(AskDelivery)
         again._attempt += 1  # noqa: SLF001  # one of its own kind
         try:
             again.deliver(ref, self.message)
@@ -232,7 +232,7 @@ class Answer(Carried):
         """Called with the end of the handler; once, unless it is handled again."""
         kind = outcome.kind
         if kind == "replied":
-            Answer.returned(self, outcome.value)  # not a scope's, which has called this
+            AskDelivery.returned(self, outcome.value)  # not a scope's, which has called this
         elif kind == "retry":
             self._again(outcome.retry_after or 0.0)
         elif kind == "expired":
@@ -254,7 +254,7 @@ class Answer(Carried):
         asked = self._asked
         envelope_id = self._envelope.id
         try:
-            data = asked.incoming.packer.answer(
+            data = asked.context.packer.answer(
                 _REPLY, envelope_id, value, self._headers(), asked.codec, "reply", self._cluster
             )
         except RuntimeFault as error:
@@ -273,9 +273,9 @@ class Answer(Carried):
         headers = self._headers()
         if not crashed and self.ref is not None and is_unread(error):
             # So that the asker does not come back to this member.
-            headers["s"] = peer_name(asked.incoming.packer.node_id, self.ref.actor_urn)
+            headers["s"] = peer_name(asked.context.packer.node_id, self.ref.actor_urn)
         data = packed_error(
-            asked.incoming, self._envelope.id, error, headers, self._cluster, crashed=crashed
+            asked.context, self._envelope.id, error, headers, self._cluster, crashed=crashed
         )
         outcome = class_name(error) if self._request.reply(data) else LATE
         asked.ended(self._envelope.id, self._arrived, outcome)
@@ -289,7 +289,7 @@ class Answer(Carried):
         asked = self._asked
         body = encode_fault(Fault.of(error))
         envelope = Envelope(Kind.ERROR, self._envelope.id, "", body, self._headers())
-        self._request.reply(asked.incoming.packer.raw(envelope, "reply", self._cluster))
+        self._request.reply(asked.context.packer.raw(envelope, "reply", self._cluster))
         asked.ended(self._envelope.id, self._arrived, LATE)
 
     @property
@@ -302,7 +302,7 @@ class Answer(Carried):
         return {} if self._sender is None else {"s": self._sender}
 
 
-class ScopedAnswer(Scoped, Answer):
+class ScopedAskDelivery(Scoped, AskDelivery):
     """An answer of whose request tracing knows."""
 
     __slots__ = ("scope",)
@@ -313,8 +313,8 @@ class ForeignAnswer:
 
     __slots__ = ("_arrived", "_asked", "_request", "_rule")
 
-    def __init__(self, asked: Asked, request: InboundRequest, rule: ForeignRule) -> None:
-        self._arrived = asked.incoming.clock.monotonic()
+    def __init__(self, asked: PendingRequests, request: InboundRequest, rule: ForeignRule) -> None:
+        self._arrived = asked.context.clock.monotonic()
         self._asked = asked
         self._request = request
         self._rule: ForeignRule = rule
@@ -336,7 +336,7 @@ class ForeignAnswer:
 
     def fail(self, error: BaseException) -> None:
         """Answer with the fault as Iris carries it: a text."""
-        self._asked.incoming.counters.failed += 1
+        self._asked.context.counters.failed += 1
         text = shorten(line_of(error))
         outcome = class_name(error) if self._request.fail(text) else LATE
         self._asked.ended(None, self._arrived, outcome)
@@ -355,10 +355,10 @@ class BroadcastRequest:
     node keep their room. What is over the share is dropped and reported.
     """
 
-    __slots__ = ("_in", "body", "cluster", "timeout")
+    __slots__ = ("_context", "body", "cluster", "timeout")
 
-    def __init__(self, incoming: Incoming, cluster: str, timeout: float) -> None:
-        self._in = incoming
+    def __init__(self, context: DispatchContext, cluster: str, timeout: float) -> None:
+        self._context = context
         self.cluster = cluster
         self.body = b""
         self.timeout = timeout
@@ -368,17 +368,17 @@ class BroadcastRequest:
 
         Raises `MessageTooLarge` over what the relay carries.
         """
-        limit = self._in.addresses.max_body
+        limit = self._context.addresses.max_body
         if len(body) > limit:
             raise MessageTooLarge(len(body), limit, limit_of="the relay")
-        waiting = self._in.acknowledging
+        waiting = self._context.acknowledging
         if not waiting.take(len(body)):
             text = f"an answer to {self.cluster} was dropped: {waiting.count} others wait"
-            self._in.log.note("gather", text)
+            self._context.log.note("gather", text)
             return False
         try:
             timeout = min(self.timeout / 3, _ACKNOWLEDGED)
-            sent = self._in.addresses.request(self.cluster, body, timeout)
+            sent = self._context.addresses.request(self.cluster, body, timeout)
         except (RuntimeFault, ActorError, ValueError):
             waiting.give(len(body))
             return False
@@ -393,9 +393,11 @@ class BroadcastRequest:
 
     def _again(self, body: bytes) -> None:
         try:
-            self._in.addresses.broadcast(self.cluster, body)
+            self._context.addresses.broadcast(self.cluster, body)
         except RuntimeFault as error:
-            self._in.log.note("gather", "an answer to %s was not sent: %s", self.cluster, error)
+            self._context.log.note(
+                "gather", "an answer to %s was not sent: %s", self.cluster, error
+            )
 
     def fail(self, fault: str) -> bool:
         """A gather takes envelopes alone; its deadline ends the wait."""

@@ -15,7 +15,7 @@ from irismq_runtime.safe_text import safe
 from irismq_runtime.wire import DeadRecord
 
 if TYPE_CHECKING:
-    from irismq_runtime.dispatch.incoming import Incoming
+    from irismq_runtime.dispatch.context import DispatchContext
     from irismq_runtime.ports import StoredMessage
     from irismq_runtime.wire import Envelope
 
@@ -25,7 +25,7 @@ _MAX_TEXT: Final = 4_000
 
 
 def dead_record(
-    incoming: Incoming,
+    context: DispatchContext,
     address: str,
     stored: StoredMessage,
     envelope: Envelope | None,
@@ -43,11 +43,11 @@ def dead_record(
         reason=safe(reason, "\n\t"),
         error="" if error is None else f"{class_name(error)}: {shorten(error)}",
         traceback="" if error is None else _trace(error),
-        time=incoming.clock.time(),
-        node=incoming.packer.node_id,
+        time=context.clock.time(),
+        node=context.packer.node_id,
         channel=channel,
     )
-    return incoming.packer.dead(record)
+    return context.packer.dead(record)
 
 
 def _trace(error: BaseException) -> str:

@@ -14,22 +14,27 @@ from typing import TYPE_CHECKING, Any, Final
 
 from actors import Context
 from actors.errors import ActorDeadError, ActorError
-from irismq_runtime.dispatch.answers import Answer, Asked, BroadcastRequest, ForeignAnswer
+from irismq_runtime.dispatch.answers import (
+    AskDelivery,
+    BroadcastRequest,
+    ForeignAnswer,
+    PendingRequests,
+)
+from irismq_runtime.dispatch.best_effort import best_effort_delivery, deliver_best_effort
 from irismq_runtime.dispatch.calls import as_call
-from irismq_runtime.dispatch.foreign import foreign_value_untrusted
-from irismq_runtime.dispatch.heard import hear, parcel
-from irismq_runtime.dispatch.incoming import LONGEST_ASK
+from irismq_runtime.dispatch.context import LONGEST_ASK
 from irismq_runtime.dispatch.tunnels import TunnelDispatch
 from irismq_runtime.errors import DecodeError, RuntimeFault
 from irismq_runtime.messaging import peer_name, private_cluster
+from irismq_runtime.messaging.foreign import foreign_value_untrusted
 from irismq_runtime.wire import Envelope, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actors import ActorRef
-    from irismq_runtime.dispatch.foreign import ForeignRule
-    from irismq_runtime.dispatch.incoming import Incoming
+    from irismq_runtime.dispatch.context import DispatchContext
+    from irismq_runtime.messaging.foreign import ForeignRule
     from irismq_runtime.ports import InboundRequest, InboundTunnel
 
 __all__ = ["MemberDispatch"]
@@ -43,24 +48,33 @@ class MemberDispatch:
     `ref` is None for a cluster that is no single actor's (see node.membership.peers).
     """
 
-    __slots__ = ("_foreign", "_heard", "_in", "_ref", "address", "asked", "stands", "tunnels")
+    __slots__ = (
+        "_context",
+        "_foreign",
+        "_ref",
+        "_signatures",
+        "address",
+        "asked",
+        "stands",
+        "tunnels",
+    )
 
     def __init__(
         self,
-        incoming: Incoming,
+        context: DispatchContext,
         ref: ActorRef[Any] | None,
         address: str,
         *,
         foreign: ForeignRule = "json",
         codec: str | None = None,
     ) -> None:
-        self._in = incoming
+        self._context = context
         self._ref = ref
         self._foreign: ForeignRule = foreign
-        self._heard = incoming.packer.memory()
+        self._signatures = context.packer.signature_memory()
         self.address = address
-        self.asked = Asked(incoming, address, codec)
-        self.tunnels = TunnelDispatch(incoming, address)
+        self.asked = PendingRequests(context, address, codec)
+        self.tunnels = TunnelDispatch(context, address)
         #: Called with whether the membership stands when that changes.
         self.stands: Callable[[bool], None] | None = None
 
@@ -74,14 +88,14 @@ class MemberDispatch:
 
     def on_request(self, request: InboundRequest) -> None:
         """Take a request. Raises nothing."""
-        incoming = self._in
-        incoming.counters.requests += 1
+        context = self._context
+        context.counters.requests += 1
         try:
-            envelope = incoming.packer.open_untrusted(
-                request.body, "request", self.address, self._heard
+            envelope = context.packer.open_untrusted(
+                request.body, "request", self.address, self._signatures
             )
         except DecodeError as error:
-            incoming.refused(self.address, error)
+            context.refused(self.address, error)
             request.fail(str(error))
             return
         if type(envelope) is Envelope:
@@ -96,10 +110,10 @@ class MemberDispatch:
 
         `sender`: the peer's name of who answers, where the asker cannot tell.
         """
-        answer = Answer(self.asked, request, envelope, sender)
+        answer = AskDelivery(self.asked, request, envelope, sender)
         try:
             ref = answer.ref = self.target(envelope)
-            message = as_call(self._in.packer.load_untrusted(envelope), ref)
+            message = as_call(self._context.packer.load_untrusted(envelope), ref)
             if envelope.kind is _ASK:
                 answer.deliver(ref, message)
             elif envelope.kind is Kind.TELL:
@@ -117,10 +131,14 @@ class MemberDispatch:
         self, ref: ActorRef[Any], message: object, envelope: Envelope, deadline: float
     ) -> None:
         called = self.asked.called
-        ref.put(parcel(self._in, "tell", called, message, envelope, deadline=deadline))
+        ref.put(
+            best_effort_delivery(
+                self._context, "tell", called, message, envelope, deadline=deadline
+            )
+        )
 
-    def _not_read(self, answer: Answer, error: DecodeError) -> None:
-        self._in.refused(self.address, error)
+    def _not_read(self, answer: AskDelivery, error: DecodeError) -> None:
+        self._context.refused(self.address, error)
         answer.refuse(error)
 
     def _take_foreign(self, request: InboundRequest, data: bytes) -> None:
@@ -129,7 +147,7 @@ class MemberDispatch:
             message = foreign_value_untrusted(data, self._foreign)
             if self._ref is None:
                 raise ActorDeadError(self.address)
-            deadline = self._in.clock.monotonic() + min(request.timeout, LONGEST_ASK)
+            deadline = self._context.clock.monotonic() + min(request.timeout, LONGEST_ASK)
             context = Context(kind="ask", deadline=deadline)
             self._ref.deliver(message, context=context, on_done=answer.done)
         except (RuntimeFault, ActorError) as error:
@@ -139,16 +157,18 @@ class MemberDispatch:
 
     def on_broadcast(self, body: bytes) -> None:
         """Take a broadcast. Raises nothing."""
-        self._in.counters.broadcasts += 1
+        self._context.counters.broadcasts += 1
         try:
-            envelope = self._in.packer.open_untrusted(body, "broadcast", self.address, self._heard)
+            envelope = self._context.packer.open_untrusted(
+                body, "broadcast", self.address, self._signatures
+            )
             if isinstance(envelope, Envelope):
                 self.take_broadcast(envelope)
             elif self._ref is not None:
                 message = foreign_value_untrusted(envelope.data, self._foreign)
-                self._hear(self._ref, message, None)
+                self._deliver(self._ref, message, None)
         except DecodeError as error:
-            self._in.refused(self.address, error)
+            self._context.refused(self.address, error)
 
     def take_broadcast(self, envelope: Envelope) -> None:
         """Handle an envelope that came to every member. Raises `DecodeError`."""
@@ -165,12 +185,14 @@ class MemberDispatch:
     def _told_all(self, envelope: Envelope) -> None:
         if self._ref is None:
             return
-        message = self._in.packer.load_untrusted(envelope)
-        self._hear(self._ref, message, envelope)
+        message = self._context.packer.load_untrusted(envelope)
+        self._deliver(self._ref, message, envelope)
 
-    def _hear(self, ref: ActorRef[Any], message: object, envelope: Envelope | None) -> None:
-        heard = parcel(self._in, "tell_all", self.asked.called, message, envelope)
-        hear(self._in, ref, self.address, heard)
+    def _deliver(self, ref: ActorRef[Any], message: object, envelope: Envelope | None) -> None:
+        delivery = best_effort_delivery(
+            self._context, "tell_all", self.asked.called, message, envelope
+        )
+        deliver_best_effort(self._context, ref, self.address, delivery)
 
     def _asked_all(self, envelope: Envelope) -> None:
         node = envelope.headers.get("n")
@@ -178,17 +200,17 @@ class MemberDispatch:
             raise DecodeError("an ask of everybody names the node that asks")
         if self._ref is None:
             return
-        self._in.counters.requests += 1
+        self._context.counters.requests += 1
         timeout = envelope.headers.get("d", 5000) / 1000
-        request = BroadcastRequest(self._in, private_cluster(node), timeout)
-        name = peer_name(self._in.packer.node_id, self._ref.actor_urn)
+        request = BroadcastRequest(self._context, private_cluster(node), timeout)
+        name = peer_name(self._context.packer.node_id, self._ref.actor_urn)
         self.take_request(request, envelope, name)
 
     # Tunnels and the membership -----------------------------------------------
 
     def on_tunnel(self, tunnel: InboundTunnel) -> None:
         """Take an inbound tunnel."""
-        self._in.counters.tunnels += 1
+        self._context.counters.tunnels += 1
         if self._ref is not None:
             self.tunnels.take(tunnel, self._ref)
 

@@ -33,7 +33,7 @@ __all__ = [
     "HANDLE",
     "UNREAD",
     "Admission",
-    "Limits",
+    "AttemptLimits",
     "Settlement",
     "admission",
     "hops",
@@ -69,7 +69,7 @@ class Admission:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class AttemptLimits:
     """`max_attempts` deliveries; the broker defers up to `max_delay` seconds."""
 
     max_attempts: int = 5
@@ -102,7 +102,7 @@ def admission(
     stored: float,
     due: float | None,
     expires: float | None,
-    limits: Limits,
+    limits: AttemptLimits,
     counts_hops: bool = False,
 ) -> Admission:
     """Decide before the handler. All times are wall time in seconds.
@@ -126,7 +126,7 @@ def settlement(outcome: Outcome, *, attempts: int, allowed: int) -> Settlement:
     """Decide after the handler.
 
     `attempts`: deliveries so far, this one included. `allowed`: the most a
-    message may have (`Limits.max_attempts`, and its hops).
+    message may have (`AttemptLimits.max_attempts`, and its hops).
     """
     match outcome.kind:
         case "replied":

@@ -4,16 +4,15 @@ One `StoredDispatch` stands between a consumer and an actor. In this order:
 
     envelope read and signature checked     else buried at once, the actor untouched
     attempts, due time, expiry              `settlement.admission`
-    already finished, or in hand            finished as a copy, or joined to the run
+    already finished, or in hand            finished as a copy, or joined to that delivery
     message read and validated              else back, as newer code may read it; or buried
     `ref.deliver`                           full inbox: given back, consumer paused
     handler starts                          only if the broker's lease still stands
     outcome                                 `settlement.settlement`
 
-Each stored message is settled exactly once, whatever happens. A second run of
-one envelope never starts beside the first here: its new delivery replaces the
-old one under the same run, or is settled with it (`run`). No task is made per
-message.
+Each stored message is settled exactly once, whatever happens. A second handling
+of one envelope never starts beside the first here: its new lease replaces the old
+one, or it is settled as a copy (`DurableDelivery.again`). No task is made per message.
 """
 
 from __future__ import annotations
@@ -22,17 +21,15 @@ from typing import TYPE_CHECKING, Any
 
 from actors.delivery import NOTHING
 from actors.errors import ActorDeadError, MailboxFull
-from irismq_runtime.dispatch.counters import Settled
+from irismq_runtime.dispatch.consumer_pause import ConsumerPause
+from irismq_runtime.dispatch.context import SettledCounts
 from irismq_runtime.dispatch.dead import dead_record
-from irismq_runtime.dispatch.dedupe import DedupeWindow
-from irismq_runtime.dispatch.foreign import foreign_value_untrusted
-from irismq_runtime.dispatch.gate import Gate
-from irismq_runtime.dispatch.run import Run, ScopedRun
+from irismq_runtime.dispatch.delivery import DurableDelivery, ScopedDurableDelivery
 from irismq_runtime.dispatch.settlement import (
     FINISH,
     GIVE_BACK,
     UNREAD,
-    Limits,
+    AttemptLimits,
     Settlement,
     admission,
     hops,
@@ -40,15 +37,17 @@ from irismq_runtime.dispatch.settlement import (
 )
 from irismq_runtime.errors import DecodeError
 from irismq_runtime.messaging import DEAD_CHANNEL, mailbox_topic
+from irismq_runtime.messaging.foreign import foreign_value_untrusted
 from irismq_runtime.observe.tracing import TRACEPARENT
+from irismq_runtime.recent import Recent
 from irismq_runtime.wire import Envelope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from actors import ActorRef, Outcome
-    from irismq_runtime.dispatch.foreign import ForeignRule
-    from irismq_runtime.dispatch.incoming import Incoming
+    from irismq_runtime.dispatch.context import DispatchContext
+    from irismq_runtime.messaging.foreign import ForeignRule
     from irismq_runtime.observe.tracing import Tracing
     from irismq_runtime.ports import Consumption, StoredMessage
 
@@ -66,10 +65,10 @@ class StoredDispatch:
     """
 
     __slots__ = (
+        "_context",
         "_done",
         "_foreign",
         "_held",
-        "_in",
         "_limits",
         "_ref",
         "_settled",
@@ -78,55 +77,55 @@ class StoredDispatch:
         "channel",
         "claim",
         "dead_topic",
-        "gate",
         "kind",
+        "pause",
     )
 
     def __init__(
         self,
-        incoming: Incoming,
+        context: DispatchContext,
         ref: ActorRef[Any],
         *,
         address: str,
         dead_topic: str,
-        limits: Limits,
+        limits: AttemptLimits,
         foreign: ForeignRule = "json",
         dedupe: int = 10_000,
         kind: Any = "tell",
         channel: str = "",
     ) -> None:
-        self._in = incoming
+        self._context = context
         self._ref = ref
         self.address = address
         self._topic = mailbox_topic(address)
         self.dead_topic = dead_topic
         self._limits = limits
         self._foreign: ForeignRule = foreign
-        self._done = DedupeWindow(dedupe)
-        self._held: dict[bytes, Run] = {}
-        self._settled = incoming.mailboxes.setdefault(address, Settled())
+        self._done: Recent[bytes, None] = Recent(dedupe)
+        self._held: dict[bytes, DurableDelivery] = {}
+        self._settled = context.mailboxes.setdefault(address, SettledCounts())
         self.kind = kind
         self.channel = channel
         #: Tells the transport that the handler starts; False: it must not.
         self.claim: Callable[[StoredMessage], bool] = _claim_without_lease
-        self.gate = Gate()
+        self.pause = ConsumerPause()
 
     def attach(self, consumption: Consumption) -> None:
         """Name the consumer that feeds this."""
         self.claim = consumption.claim
-        self.gate.attach(consumption)
+        self.pause.attach(consumption)
 
     @property
     def held(self) -> int:
-        """Messages that wait in the inbox or run."""
+        """Messages that wait in the inbox, or whose handler runs."""
         return len(self._held)
 
     def on_message(self, stored: StoredMessage) -> None:
         """Take one delivery; see the order above. Raises nothing."""
-        incoming = self._in
-        incoming.counters.stored += 1
+        context = self._context
+        context.counters.stored += 1
         try:
-            envelope = incoming.packer.open_untrusted(
+            envelope = context.packer.open_untrusted(
                 stored.body, "store", self._topic, None, stored.timestamp
             )
             if not isinstance(envelope, Envelope):
@@ -151,7 +150,7 @@ class StoredDispatch:
             self._finish_copy(stored, envelope_id)
             return
         try:
-            message = incoming.packer.load_untrusted(envelope)
+            message = context.packer.load_untrusted(envelope)
         except DecodeError as error:
             self._not_read(stored, envelope, error, allowed)
             return
@@ -161,7 +160,7 @@ class StoredDispatch:
         self, stored: StoredMessage, envelope: Envelope | None, error: DecodeError, allowed: int
     ) -> None:
         """The message cannot be read here. Newer code may: it comes again, for a while."""
-        self._in.refused(self.address, error)
+        self._context.refused(self.address, error)
         if not error.unknown_here or stored.attempts >= allowed:
             self._bury(stored, envelope, f"decode: {error.reason}")
             return
@@ -174,7 +173,7 @@ class StoredDispatch:
         due, expires = envelope.headers.get("t"), envelope.headers.get("x")
         verdict = admission(
             attempts=stored.attempts,
-            now=self._in.clock.time(),
+            now=self._context.clock.time(),
             stored=stored.timestamp,
             due=None if due is None else due / 1000,
             expires=None if expires is None else expires / 1000,
@@ -185,7 +184,7 @@ class StoredDispatch:
             case "handle":
                 return True
             case "requeue":
-                self._in.counters.deferred += 1
+                self._context.counters.deferred += 1
                 if self.kind == "tell":
                     stored.defer(verdict.delay or 0.0)
                 else:  # a copy would reach the other channels of the topic too
@@ -209,15 +208,17 @@ class StoredDispatch:
         stored.finish()
 
     def _said_copy(self, envelope_id: bytes) -> None:
-        self._in.counters.duplicates += 1
-        if self._in.events.active:
-            self._in.events.emit("dispatch.duplicate", id=envelope_id.hex(), address=self.address)
+        self._context.counters.duplicates += 1
+        if self._context.events.active:
+            self._context.events.emit(
+                "dispatch.duplicate", id=envelope_id.hex(), address=self.address
+            )
 
     def _expired(self, stored: StoredMessage, envelope_id: bytes, what: object) -> None:
-        self._in.counters.expired += 1
-        self._in.lost(what, self._ref, "expired")
-        if self._in.events.active:
-            self._in.events.emit(
+        self._context.counters.expired += 1
+        self._context.lost(what, self._ref, "expired")
+        if self._context.events.active:
+            self._context.events.emit(
                 "settlement.finished", id=envelope_id.hex(), address=self.address, reason="expired"
             )
         stored.finish()
@@ -228,19 +229,21 @@ class StoredDispatch:
             self._bury(stored, None, f"given out {stored.attempts} times, never finished")
             return
         message = foreign_value_untrusted(foreign.data, self._foreign)
-        self._hand_over(Run(self, stored, None, message, self._limits.max_attempts))
+        self._hand_over(DurableDelivery(self, stored, None, message, self._limits.max_attempts))
 
     def _deliver(
         self, stored: StoredMessage, envelope: Envelope, message: object, allowed: int
     ) -> None:
-        tracing = self._in.tracing
+        tracing = self._context.tracing
         if tracing is None or TRACEPARENT not in envelope.headers:
-            run = Run(self, stored, envelope, message, allowed)
+            delivery = DurableDelivery(self, stored, envelope, message, allowed)
         else:
-            run = self._traced(tracing, ScopedRun(self, stored, envelope, message, allowed))
-        self._held[envelope.id] = run
-        if self._in.events.active:
-            self._in.events.emit(
+            delivery = self._traced(
+                tracing, ScopedDurableDelivery(self, stored, envelope, message, allowed)
+            )
+        self._held[envelope.id] = delivery
+        if self._context.events.active:
+            self._context.events.emit(
                 "dispatch.decoded",
                 id=envelope.id.hex(),
                 address=self.address,
@@ -248,120 +251,124 @@ class StoredDispatch:
                 attempts=stored.attempts,
                 broker_id=stored.id,
             )
-        self._hand_over(run)
+        self._hand_over(delivery)
 
-    def _traced(self, tracing: Tracing, run: ScopedRun) -> Run:
-        headers = {} if run.envelope is None else run.envelope.headers
-        scope = tracing.consumer(headers, self.address, system="nsq", about=run.described)
+    def _traced(self, tracing: Tracing, delivery: ScopedDurableDelivery) -> DurableDelivery:
+        headers = {} if delivery.envelope is None else delivery.envelope.headers
+        scope = tracing.consumer(headers, self.address, system="nsq", about=delivery.described)
         if scope is None:  # the header names no span
-            return Run(self, run.stored, run.envelope, run.message, run.allowed)
-        run.scope = scope
-        return run
+            return DurableDelivery(
+                self, delivery.stored, delivery.envelope, delivery.message, delivery.allowed
+            )
+        delivery.scope = scope
+        return delivery
 
-    def _hand_over(self, run: Run) -> None:
-        stored = run.stored
+    def _hand_over(self, delivery: DurableDelivery) -> None:
+        stored = delivery.stored
         try:
-            self._ref.put(run)
+            self._ref.put(delivery)
         except (MailboxFull, ActorDeadError) as error:
-            if run.envelope is not None:
-                self._held.pop(run.envelope.id, None)
+            if delivery.envelope is not None:
+                self._held.pop(delivery.envelope.id, None)
             full = isinstance(error, MailboxFull)
             stored.requeue(_ROOM_CHECK if full else 0.0, penalty=False)
             if full:
                 self._wait_for_room()
         else:
-            stored.on_lease_lost = run.lease_lost
+            stored.on_lease_lost = delivery.lease_lost
 
     # Room ---------------------------------------------------------------------
 
     def _wait_for_room(self) -> None:
-        if "full" not in self.gate.holders:
-            self.gate.hold("full")
-            self._in.clock.call_later(_ROOM_CHECK, self._look_for_room)
+        if "full" not in self.pause.reasons:
+            self.pause.add("full")
+            self._context.clock.call_later(_ROOM_CHECK, self._look_for_room)
 
     def _look_for_room(self) -> None:
         if self._ref.room > 0 or not self._ref.is_alive():
-            self.gate.release("full")
+            self.pause.remove("full")
         else:
-            self._in.clock.call_later(_ROOM_CHECK, self._look_for_room)
+            self._context.clock.call_later(_ROOM_CHECK, self._look_for_room)
 
     def sender(self, headers: Mapping[str, Any]) -> object | None:
-        """See `Incoming.sender`."""
-        return self._in.sender(headers)
+        """See `DispatchContext.sender`."""
+        return self._context.sender(headers)
 
     # After the handler --------------------------------------------------------
 
-    def handled(self, run: Run) -> None:
+    def handled(self, delivery: DurableDelivery) -> None:
         """The handler has returned: `settle`, for nearly all messages the short way."""
-        envelope = run.envelope
-        if run.copies or envelope is None:
-            self.settle(run, NOTHING)
+        envelope = delivery.envelope
+        if delivery.copies or envelope is None:
+            self.settle(delivery, NOTHING)
             return
         envelope_id = envelope.id
         del self._held[envelope_id]
-        self._done.add(envelope_id)
-        run.stored.finish()
+        self._done.put(envelope_id, None)
+        delivery.stored.finish()
         self._said_finished(envelope_id)
 
-    def settle(self, run: Run, outcome: Outcome) -> None:
+    def settle(self, delivery: DurableDelivery, outcome: Outcome) -> None:
         """Carry out what the table says of `outcome`."""
-        stored, envelope = run.stored, run.envelope
+        stored, envelope = delivery.stored, delivery.envelope
         if outcome.kind == "replied":
             verdict = FINISH
-        elif run.gone:
+        elif delivery.gone:
             verdict = GIVE_BACK
         else:
-            verdict = settlement(outcome, attempts=stored.attempts, allowed=run.allowed)
+            verdict = settlement(outcome, attempts=stored.attempts, allowed=delivery.allowed)
         if envelope is not None:
             self._held.pop(envelope.id, None)
             if verdict.action == "finish":  # what is buried may be replayed
-                self._done.add(envelope.id)
-        for copy in run.copies:
+                self._done.put(envelope.id, None)
+        for copy in delivery.copies:
             if verdict.action == "requeue":
                 copy.requeue(verdict.delay, penalty=False)
             else:
                 copy.finish()
         if verdict.action == "finish":
-            self._finish(run, verdict)
+            self._finish(delivery, verdict)
         elif verdict.action == "bury":
             self._bury(stored, envelope, verdict.reason, outcome.error)
         else:
-            self._requeue(run, verdict, outcome)
+            self._requeue(delivery, verdict, outcome)
 
-    def give_back(self, run: Run) -> None:
+    def give_back(self, delivery: DurableDelivery) -> None:
         """Let go of a message whose outcome could not be carried out."""
-        if run.envelope is not None:
-            self._held.pop(run.envelope.id, None)
-        for stored in (run.stored, *run.copies):
+        if delivery.envelope is not None:
+            self._held.pop(delivery.envelope.id, None)
+        for stored in (delivery.stored, *delivery.copies):
             stored.requeue()
-        self._in.counters.requeued += 1
+        self._context.counters.requeued += 1
         self._settled.requeued += 1
 
-    def _finish(self, run: Run, verdict: Settlement) -> None:
-        envelope = run.envelope
+    def _finish(self, delivery: DurableDelivery, verdict: Settlement) -> None:
+        envelope = delivery.envelope
         if verdict.reason:
-            self._expired(run.stored, envelope.id if envelope else b"", self.address)
+            self._expired(delivery.stored, envelope.id if envelope else b"", self.address)
             return
-        run.stored.finish()
+        delivery.stored.finish()
         self._said_finished(envelope.id if envelope else b"")
 
     def _said_finished(self, envelope_id: bytes) -> None:
-        self._in.counters.finished += 1
+        self._context.counters.finished += 1
         self._settled.finished += 1
-        if self._in.events.active:
-            self._in.events.emit("settlement.finished", id=envelope_id.hex(), address=self.address)
+        if self._context.events.active:
+            self._context.events.emit(
+                "settlement.finished", id=envelope_id.hex(), address=self.address
+            )
 
-    def _requeue(self, run: Run, verdict: Settlement, outcome: Outcome) -> None:
-        self._went_back(run.stored, run.envelope, verdict, outcome.kind)
+    def _requeue(self, delivery: DurableDelivery, verdict: Settlement, outcome: Outcome) -> None:
+        self._went_back(delivery.stored, delivery.envelope, verdict, outcome.kind)
 
     def _went_back(
         self, stored: StoredMessage, envelope: Envelope | None, verdict: Settlement, why: str
     ) -> None:
         stored.requeue(verdict.delay, penalty=verdict.penalty)
-        self._in.counters.requeued += 1
+        self._context.counters.requeued += 1
         self._settled.requeued += 1
-        if self._in.events.active:
-            self._in.events.emit(
+        if self._context.events.active:
+            self._context.events.emit(
                 "settlement.requeued",
                 id=envelope.id.hex() if envelope else "",
                 address=self.address,
@@ -377,7 +384,7 @@ class StoredDispatch:
         error: BaseException | None = None,
     ) -> None:
         record = dead_record(
-            self._in,
+            self._context,
             self.address,
             stored,
             envelope,
@@ -386,9 +393,9 @@ class StoredDispatch:
             channel=self.channel,
         )
         stored.bury(self.dead_topic, record, channel=DEAD_CHANNEL)
-        self._in.counters.buried += 1
+        self._context.counters.buried += 1
         self._settled.buried += 1
-        self._in.log.fault(
+        self._context.log.fault(
             "buried",
             "%s: a message%s went to %s after %d attempts: %s",
             self.address,
@@ -398,28 +405,28 @@ class StoredDispatch:
             reason,
             like=(self.address, envelope.type if envelope else "", reason),
         )
-        if self._in.events.active:
-            self._in.events.emit(
+        if self._context.events.active:
+            self._context.events.emit(
                 "settlement.buried",
                 id=envelope.id.hex() if envelope else "",
                 address=self.address,
                 reason=reason,
             )
 
-    def lease_lost(self, run: Run) -> None:
-        """The broker may have given the message of `run`, which has begun, to somebody else."""
-        self._in.counters.leases_lost += 1
-        self._in.log.note(
+    def lease_lost(self, delivery: DurableDelivery) -> None:
+        """The broker may have given a message whose handler has begun to somebody else."""
+        self._context.counters.leases_lost += 1
+        self._context.log.note(
             "lease",
             "%s: a message went back to the broker while its handler runs (the "
             "connection broke, or the broker's limit is over); another may run it again",
             self.address,
             like=(self.address,),
         )
-        if self._in.events.active:
-            self._in.events.emit(
+        if self._context.events.active:
+            self._context.events.emit(
                 "dispatch.lease_lost",
-                id=run.envelope.id.hex() if run.envelope else "",
+                id=delivery.envelope.id.hex() if delivery.envelope else "",
                 address=self.address,
             )
 

@@ -31,7 +31,7 @@ from actors.ask import error_for_caller
 from actors.errors import Refused
 from actors.texts import class_name, line_of
 from irismq_runtime.dispatch.calls import as_call
-from irismq_runtime.dispatch.incoming import chain_of
+from irismq_runtime.dispatch.context import chain_of
 from irismq_runtime.errors import DecodeError, RuntimeFault, TunnelClosed
 from irismq_runtime.messaging import Tunnel
 from irismq_runtime.wire import Envelope, Kind
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from actors import ActorRef, Outcome
-    from irismq_runtime.dispatch.incoming import Incoming
+    from irismq_runtime.dispatch.context import DispatchContext
     from irismq_runtime.ports import InboundTunnel
 
 __all__ = ["FIRST_MESSAGE", "TunnelDispatch"]
@@ -78,11 +78,11 @@ def _is_cancelled(error: BaseException) -> bool:
 class TunnelDispatch:
     """The tunnels open to one actor at `address`."""
 
-    __slots__ = ("_heard", "_in", "_left", "_tasks", "address")
+    __slots__ = ("_context", "_left", "_signatures", "_tasks", "address")
 
-    def __init__(self, incoming: Incoming, address: str) -> None:
-        self._in = incoming
-        self._heard = incoming.packer.memory()
+    def __init__(self, context: DispatchContext, address: str) -> None:
+        self._context = context
+        self._signatures = context.packer.signature_memory()
         self.address = address
         self._tasks: dict[asyncio.Task[None], str] = {}
         #: Why no more tunnels are taken; empty while they are.
@@ -123,7 +123,7 @@ class TunnelDispatch:
         except RuntimeFault as error:
             self._report(error)
             return
-        tunnel = Tunnel(port, self._in.packer, self.address, heard=self._heard)
+        tunnel = Tunnel(port, self._context.packer, self.address, signatures=self._signatures)
         actor = ref._slot.actor  # noqa: SLF001  # what is served belongs to the instance
         try:
             await self._converse(tunnel, await self._first(tunnel), ref)
@@ -153,7 +153,7 @@ class TunnelDispatch:
         if self._left:
             raise TunnelClosed(self._left)
         waiting = asyncio.ensure_future(tunnel.first())
-        timer = self._in.clock.call_later(FIRST_MESSAGE, waiting.cancel)
+        timer = self._context.clock.call_later(FIRST_MESSAGE, waiting.cancel)
         try:
             await asyncio.wait({waiting})
         finally:
@@ -188,7 +188,7 @@ class TunnelDispatch:
                 raise _Failed(error, crashed=True) from error
 
     def _traced(self, first: Envelope | Any, method: str) -> AbstractContextManager[object]:
-        tracing = self._in.tracing
+        tracing = self._context.tracing
         if tracing is None or not isinstance(first, Envelope):
             return nullcontext()
         return tracing.conversation(first.headers, self.address, method)
@@ -245,13 +245,13 @@ class TunnelDispatch:
 
     async def _first_result(self, first: Envelope, ref: ActorRef[Any]) -> AsyncGenerator[Any, None]:
         """Have the request handled; return the generator that the handler is."""
-        message = as_call(self._in.packer.load_untrusted(first), ref)
+        message = as_call(self._context.packer.load_untrusted(first), ref)
         headers = first.headers
         done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         context = Context(
             kind="ask",
             id=first.id,
-            sender=self._in.sender(headers),
+            sender=self._context.sender(headers),
             headers=headers,
             chain=chain_of(headers),
         )
@@ -276,7 +276,7 @@ class TunnelDispatch:
         return items
 
     def _report(self, error: BaseException) -> None:
-        self._in.log.note(
+        self._context.log.note(
             "tunnel",
             "%s: a tunnel ended with %s",
             self.address,

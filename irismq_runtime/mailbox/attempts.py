@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from irismq_runtime.mailbox.dedupe import Recent
+from irismq_runtime.recent import Recent
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -40,7 +40,7 @@ class AttemptCounter:
     __slots__ = ("_noted",)
 
     def __init__(self, size: int = SIZE) -> None:
-        self._noted: Recent[Name] = Recent(size)
+        self._noted: Recent[Name, int] = Recent(size)
 
     def discount(self, name: Name) -> None:
         """One more delivery of this message began no handler."""

@@ -12,7 +12,7 @@ from typing import Final
 
 from irismq_runtime.errors import NotFresh
 
-__all__ = ["REMEMBERED", "Heard", "check_age"]
+__all__ = ["REMEMBERED", "SignatureMemory", "check_age"]
 
 #: Signatures that one membership remembers twice over. With more within two windows,
 #: what was signed before the oldest of them is refused.
@@ -31,7 +31,7 @@ def check_age(signed: int, at: float, window: float) -> None:
         raise NotFresh(f"it was signed {-age:,.0f} s ahead of the time here: a clock is wrong")
 
 
-class Heard:
+class SignatureMemory:
     """The signatures that one membership has heard. `window` in seconds."""
 
     __slots__ = ("_floor", "_most", "_newest", "_old", "_turned", "_window", "_young")

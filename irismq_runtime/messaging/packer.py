@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from irismq_runtime.errors import DecodeError, NotSigned, RuntimeFault, UnknownType
-from irismq_runtime.messaging.freshness import Heard, check_age
+from irismq_runtime.messaging.freshness import SignatureMemory, check_age
 from irismq_runtime.messaging.names import dead_topic
 from irismq_runtime.wire import (
     DEFAULT_LIMITS,
@@ -98,9 +98,9 @@ class Packer:
         """Whether there are keys."""
         return self._keys is not None
 
-    def memory(self) -> Heard | None:
+    def signature_memory(self) -> SignatureMemory | None:
         """What one membership remembers of signatures; None without keys."""
-        return None if self._keys is None else Heard(self._window)
+        return None if self._keys is None else SignatureMemory(self._window)
 
     def new(  # noqa: PLR0917  # on every tell and ask, where keywords cost
         self,
@@ -219,12 +219,12 @@ class Packer:
         data: bytes,
         verb: Verb = "request",
         name: str = "",
-        heard: Heard | None = None,
+        signatures: SignatureMemory | None = None,
         stored: float | None = None,
     ) -> Envelope | Foreign:
         """Read the envelope of `data`. Raises `DecodeError` (also when not signed).
 
-        `heard`: what the membership has heard. `stored`: when the broker took it, in
+        `signatures`: those that the membership has taken. `stored`: when the broker took it, in
         seconds since 1970. Without both, its age does not matter: an answer is for one ask.
         """
         envelope = decode_envelope_untrusted(data, self._limits)
@@ -237,8 +237,8 @@ class Packer:
         headers = envelope.headers
         seal = verify_sealed_untrusted(data, headers, self._keys, place)
         if seal is not None and not answers:
-            if heard is not None:
-                heard.check(seal, headers["w"], self._now())
+            if signatures is not None:
+                signatures.check(seal, headers["w"], self._now())
             elif stored is not None:
                 # A message that is due later is stored again, in hops, until it is due.
                 due = headers.get("t", 0)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from types import TracebackType
 
-    from irismq_runtime.messaging.freshness import Heard
+    from irismq_runtime.messaging.freshness import SignatureMemory
     from irismq_runtime.messaging.packer import Packer
     from irismq_runtime.ports import TunnelPort
     from irismq_runtime.wire import Verb
@@ -60,7 +60,6 @@ class Tunnel:
     """
 
     __slots__ = (
-        "_heard",
         "_hears_end",
         "_mine",
         "_opening",
@@ -72,6 +71,7 @@ class Tunnel:
         "_said_last",
         "_says_end",
         "_sent",
+        "_signatures",
         "_theirs",
         "_verified",
         "address",
@@ -84,7 +84,7 @@ class Tunnel:
         address: str,
         *,
         opening: bytes | None = None,
-        heard: Heard | None = None,
+        signatures: SignatureMemory | None = None,
         says_end: bool = False,
         hears_end: bool = False,
     ) -> None:
@@ -95,7 +95,7 @@ class Tunnel:
         self._opening = opening
         self._mine: Verb = "accept" if opening is None else "open"
         self._theirs: Verb = "open" if opening is None else "accept"
-        self._heard = heard
+        self._signatures = signatures
         #: Signed messages sent, and read, since the opening: none is left out or comes twice.
         self._sent = self._read = 0
         self._says_end = says_end
@@ -130,7 +130,7 @@ class Tunnel:
     async def first(self) -> Envelope | Foreign:
         """Return the envelope that says what the tunnel is for. For dispatch."""
         first = self._packer.open_untrusted(
-            await self._port.receive(), self._theirs, self.address, self._heard
+            await self._port.receive(), self._theirs, self.address, self._signatures
         )
         self._verified()
         if isinstance(first, Envelope):

@@ -13,7 +13,7 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from irismq_runtime.dispatch import Counters, Incoming
+from irismq_runtime.dispatch import DispatchContext, DispatchCounters
 from irismq_runtime.errors import ConfigError
 from irismq_runtime.messaging import NODE_TARGET, Packer, Unwatch, Watch
 from irismq_runtime.messaging.control import Ended
@@ -51,7 +51,7 @@ class Parts:
     addresses: AddressTransport
     presence: Presence
     outbound: Outbound
-    incoming: Incoming
+    dispatch: DispatchContext
     death_watch: DeathWatch
     binder: Binder
     peers: PeerDispatch
@@ -154,7 +154,7 @@ def assemble(
     packer = _packer(config, node_id, Serializer(codecs=codecs), system.clock)
     presence = _presence(config, packer, addresses, system)
     death_watch = DeathWatch(system.find)
-    counters = Counters()
+    counters = DispatchCounters()
     outbound = Outbound(
         packer=packer,
         mailbox=mailbox,
@@ -170,7 +170,7 @@ def assemble(
     )
     if outbound.tracing is not None:
         system.propagate_context(outbound.tracing.here, outbound.tracing.in_force)
-    incoming = _incoming(system, outbound, counters)
+    dispatch = _dispatch(system, outbound, counters)
     _connect(presence, death_watch, outbound)
     return Parts(
         node_id=node_id,
@@ -180,10 +180,10 @@ def assemble(
         addresses=addresses,
         presence=presence,
         outbound=outbound,
-        incoming=incoming,
+        dispatch=dispatch,
         death_watch=death_watch,
-        binder=Binder(Ports(mailbox, addresses, presence, incoming, config), death_watch),
-        peers=_peers(incoming, outbound, death_watch, system, control),
+        binder=Binder(Ports(mailbox, addresses, presence, dispatch, config), death_watch),
+        peers=_peers(dispatch, outbound, death_watch, system, control),
         meter=outbound.meter,
     )
 
@@ -208,10 +208,10 @@ def _connect(presence: Presence, death_watch: DeathWatch, outbound: Outbound) ->
     presence.on_change(lambda change: _tell_gathers(outbound, change))
 
 
-def _incoming(system: System, outbound: Outbound, counters: Counters) -> Incoming:
+def _dispatch(system: System, outbound: Outbound, counters: DispatchCounters) -> DispatchContext:
     packing = RefPacking(outbound, system.find)
     outbound.packer.serializer.registry.register_ref(packing.pack, packing.unpack)
-    return Incoming(
+    return DispatchContext(
         packer=outbound.packer,
         clock=system.clock,
         events=system.events,
@@ -226,7 +226,7 @@ def _incoming(system: System, outbound: Outbound, counters: Counters) -> Incomin
 
 
 def _peers(
-    incoming: Incoming,
+    dispatch: DispatchContext,
     outbound: Outbound,
     death_watch: DeathWatch,
     system: System,
@@ -238,7 +238,7 @@ def _peers(
         Ended: death_watch.heard_end,
         **control,
     }
-    return PeerDispatch(incoming, outbound, system.find, answers)
+    return PeerDispatch(dispatch, outbound, system.find, answers)
 
 
 def _packer(config: NodeConfig, node_id: str, serializer: Serializer, clock: Clock) -> Packer:

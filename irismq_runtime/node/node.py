@@ -48,10 +48,10 @@ if TYPE_CHECKING:
 
     from actors import ActorRef, Clock, Events
     from irismq_runtime.config import Endpoint, NatsOverlay, NodeConfig
+    from irismq_runtime.messaging.foreign import Form
     from irismq_runtime.observe.health import Health
     from irismq_runtime.observe.meter import Meter
     from irismq_runtime.refs import MemberInfo, TellReceipt
-    from irismq_runtime.refs.foreign import Form
     from irismq_runtime.wire import Codec
 
 __all__ = ["EXIT_FORCED", "EXIT_GAVE_UP", "Node"]
@@ -177,8 +177,8 @@ class Node:
             self._stop_reason.decide(reason)
             if self._health_monitor is not None:
                 self._health_monitor.stop()
-            if parts.incoming.events.active:
-                parts.incoming.events.emit("node.draining", node=parts.node_id, reason=reason)
+            if parts.dispatch.events.active:
+                parts.dispatch.events.emit("node.draining", node=parts.node_id, reason=reason)
             self._stopped = asyncio.ensure_future(self._stop(parts))
         await asyncio.shield(self._stopped)
 

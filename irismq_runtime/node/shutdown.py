@@ -53,10 +53,10 @@ async def shut_down(parts: Parts, servers: Servers, *, drain: float, why: str = 
         gather.cut()
     await _phase("stopping the embedded servers", servers.stop(), SHORT + GRACE)
     parts.meter.stop()
-    parts.incoming.log.close()
-    if parts.incoming.events.active:
+    parts.dispatch.log.close()
+    if parts.dispatch.events.active:
         seconds = parts.system.clock.monotonic() - began
-        parts.incoming.events.emit("node.stopped", node=parts.node_id, seconds=seconds)
+        parts.dispatch.events.emit("node.stopped", node=parts.node_id, seconds=seconds)
 
 
 async def _phase(what: str, work: Awaitable[None], limit: float) -> None:

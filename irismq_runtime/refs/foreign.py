@@ -1,29 +1,22 @@
-"""Talking to programs that know nothing of envelopes: bare JSON, or raw bytes.
+"""Asks of programs that know nothing of envelopes (see messaging.foreign).
 
-Nothing of the runtime travels to them: no id, no sender, no deadline, no
-signature. Their answers are values as they are, their faults `RemoteFault`.
+Their answers are values as they are, their faults `RemoteFault`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from irismq_runtime.errors import EncodeError, RemoteFault
+from irismq_runtime.errors import RemoteFault
+from irismq_runtime.messaging.foreign import foreign_value_untrusted
 from irismq_runtime.refs.asking import RemoteAsk
-from irismq_runtime.wire import (
-    DEFAULT_LIMITS,
-    decode_plain_json_untrusted,
-    encode_plain_json,
-    new_id,
-)
+from irismq_runtime.wire import new_id
 
 if TYPE_CHECKING:
+    from irismq_runtime.messaging.foreign import Form
     from irismq_runtime.refs.outbound import Outbound
 
-__all__ = ["ForeignAsk", "Form", "foreign_bytes", "foreign_value_untrusted"]
-
-#: How to write to a service that knows nothing of envelopes.
-Form = Literal["json", "raw"]
+__all__ = ["ForeignAsk"]
 
 
 class ForeignAsk(RemoteAsk[Any]):
@@ -57,23 +50,3 @@ class ForeignAsk(RemoteAsk[Any]):
 
     def _cancel_there(self) -> None:
         """A foreign service knows no cancellation."""
-
-
-def foreign_bytes(message: object, form: Form) -> bytes:
-    """Return what goes on the wire. Raises `EncodeError`; nothing is converted."""
-    if form == "raw":
-        if not isinstance(message, bytes | bytearray | memoryview):
-            raise EncodeError("$", f"a raw service takes bytes, not {type(message).__name__}")
-        data = bytes(message)
-    else:
-        data = encode_plain_json(message)
-    if not data:
-        raise EncodeError("$", "an empty message cannot be sent")
-    return data
-
-
-def foreign_value_untrusted(data: bytes, form: Form) -> Any:
-    """Return the value of an answer. Raises `DecodeError`."""
-    if form == "raw":
-        return data
-    return decode_plain_json_untrusted(data, DEFAULT_LIMITS)

@@ -20,7 +20,7 @@ from actors.deadlines import check_seconds
 from actors.errors import AskCycle, AskTimeout
 from irismq_runtime.errors import MessageTooLarge, NodeStopped
 from irismq_runtime.messaging import mailbox_topic, peer_name
-from irismq_runtime.refs.foreign import foreign_bytes
+from irismq_runtime.messaging.foreign import foreign_bytes
 from irismq_runtime.refs.receipt import TellReceipt, copy_to
 from irismq_runtime.refs.spans import packing, spanning
 from irismq_runtime.wire import Kind, new_id
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
     from actors import Clock, Events
     from irismq_runtime.messaging import Packer
+    from irismq_runtime.messaging.foreign import Form
     from irismq_runtime.observe.meter import Meter
     from irismq_runtime.observe.tracing import Sending, Tracing
     from irismq_runtime.ports import AddressTransport, MailboxTransport
     from irismq_runtime.refs.directory import ServiceDirectory, Watching
-    from irismq_runtime.refs.foreign import Form
     from irismq_runtime.refs.gather import Gather
     from irismq_runtime.wire import Verb
 

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, Final
 from actors.deadlines import check_seconds
 from irismq_runtime.errors import NoSuchService
 from irismq_runtime.messaging import MAILBOX_CHANNEL
+from irismq_runtime.messaging.foreign import foreign_bytes
 from irismq_runtime.refs.asking import RemoteAsk
-from irismq_runtime.refs.foreign import ForeignAsk, foreign_bytes
+from irismq_runtime.refs.foreign import ForeignAsk
 from irismq_runtime.refs.gather import Gather
 from irismq_runtime.refs.proxy import RemoteProxy
 from irismq_runtime.refs.together import tell_many
@@ -29,7 +30,7 @@ from irismq_runtime.wire import Kind
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable
 
-    from irismq_runtime.refs.foreign import Form
+    from irismq_runtime.messaging.foreign import Form
     from irismq_runtime.refs.outbound import Outbound
     from irismq_runtime.refs.receipt import TellReceipt
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from irismq_runtime.errors import EncodeError, MessageTooLarge, NodeStopped
 from irismq_runtime.messaging import MAILBOX_CHANNEL
-from irismq_runtime.refs.foreign import foreign_bytes
+from irismq_runtime.messaging.foreign import foreign_bytes
 from irismq_runtime.refs.receipt import TellReceipt, copy_to
 from irismq_runtime.refs.spans import packing
 from irismq_runtime.wire import Kind, new_id
@@ -23,9 +23,9 @@ from irismq_runtime.wire import Kind, new_id
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from irismq_runtime.messaging.foreign import Form
     from irismq_runtime.observe.tracing import Sending, Tracing
     from irismq_runtime.ports import Confirmation
-    from irismq_runtime.refs.foreign import Form
     from irismq_runtime.refs.outbound import Outbound
 
 __all__ = ["tell_many"]

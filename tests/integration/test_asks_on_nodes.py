@@ -274,7 +274,7 @@ async def test_asks_that_were_given_up_do_not_keep_the_places_of_others(servers)
             for number, ask in enumerate(given_up, 1):
                 assert ask.cancel()
                 count = 15 * (turn - 1) + number
-                await until(lambda n=count: shop.parts.incoming.counters.cancelled == n)
+                await until(lambda n=count: shop.parts.dispatch.counters.cancelled == n)
         assert await ref.ask(Do("next"), timeout=5.0) == "next"
         (binding,) = shop.parts.binder
         assert not binding.handler.asked.deliveries
@@ -296,10 +296,10 @@ async def test_over_the_allowance_asks_are_answered_and_tells_counted(servers, c
         assert {type(task.result()) for task in done} == {Overloaded}
         caplog.set_level(logging.WARNING)
         caplog.clear()
-        refused = shop.parts.incoming.counters.refused
+        refused = shop.parts.dispatch.counters.refused
         for _ in range(200):
             ref.tell_all(Do("y"))
-        await until(lambda: shop.parts.incoming.counters.refused == refused + 200)
+        await until(lambda: shop.parts.dispatch.counters.refused == refused + 200)
         lines = [r for r in caplog.records if "a broadcast was not taken" in r.getMessage()]
         assert 1 <= len(lines) <= 3
         gate.set()

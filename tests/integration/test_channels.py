@@ -184,7 +184,7 @@ async def test_a_replayed_letter_waits_for_a_service_that_is_gone(servers: Any):
     async with servers.node() as node:
         await node.start(child(Keeper, log, address))
         await node.ref(address).tell(Note("no"))
-        await eventually(lambda: node.parts.incoming.counters.to_dict()["buried"] == 1)
+        await eventually(lambda: node.parts.dispatch.counters.to_dict()["buried"] == 1)
     async with archived(servers, address):
         gone = f"/channel/delete?topic={address}&channel={MAILBOX_CHANNEL}"
         assert (await call(servers.nsqd, "POST", gone))[0] == 200

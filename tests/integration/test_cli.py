@@ -74,7 +74,7 @@ async def test_dead_letters_are_listed_shown_replayed_and_dropped(servers):
         await shop.start(Supervisor.of(child(Inventory, log), max_restarts=100))
         for _ in range(2):
             await shop.ref("shop.inventory").tell(Crash("no luck"))
-        await until(lambda: shop.parts.incoming.counters.buried == 2)
+        await until(lambda: shop.parts.dispatch.counters.buried == 2)
         _, out, _ = await irismq("dead", "list", "shop.inventory", *nsqd)
         listed = json.loads(out)
         assert [row["reason"] for row in listed] == ["crashed: ValueError: no luck"] * 2
@@ -92,7 +92,7 @@ async def test_dead_letters_are_listed_shown_replayed_and_dropped(servers):
             "dead", "replay", "shop.inventory", "--id", listed[0]["id"], *nsqd
         )
         assert "1 letter replayed" in said
-        await until(lambda: shop.parts.incoming.counters.buried == 3)
+        await until(lambda: shop.parts.dispatch.counters.buried == 3)
     _, _, said = await irismq("dead", "drop", "shop.inventory", "--reason", "no luck", *nsqd)
     assert "2 letters dropped" in said
     _, out, _ = await irismq("dead", "list", "shop.inventory", *nsqd)

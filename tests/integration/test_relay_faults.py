@@ -234,7 +234,7 @@ async def test_tunnels_torn_down_at_once_leave_nothing(servers):
         (binding,) = shop.parts.binder
         await until(lambda: not binding.handler.tunnels)
         assert client.parts.addresses._out.statistics().tunnels == 0
-        assert shop.parts.incoming.counters.tunnels == 200
+        assert shop.parts.dispatch.counters.tunnels == 200
 
 
 @BOOTS
@@ -248,7 +248,7 @@ async def test_a_relay_killed_while_tunnels_open_leaves_nothing(servers, kills_r
         ref = client.ref(address)
         (binding,) = shop.parts.binder
         openings = [asyncio.ensure_future(outcome(_open(ref))) for _ in range(30)]
-        await until(lambda: shop.parts.incoming.counters.tunnels > 3)
+        await until(lambda: shop.parts.dispatch.counters.tunnels > 3)
         async with promptly("all tunnels that were being opened have failed"):
             await servers.relay.kill()
             found = await asyncio.gather(*openings)

@@ -71,7 +71,7 @@ async def test_a_stored_message_whose_handler_crashes_comes_again_and_is_buried_
         log = []
         await shop.start(Supervisor.of(child(Inventory, log), max_restarts=10))
         await client.ref("shop.inventory").tell(Crash())
-        await until(lambda: shop.parts.incoming.counters.buried == 1)
+        await until(lambda: shop.parts.dispatch.counters.buried == 1)
         assert [entry for entry in log if entry[0] == "crash"] == [("crash", 1), ("crash", 2)]
         assert await client.ref("shop.inventory").ask(Put("tea")) == 1
 

@@ -232,5 +232,5 @@ async def test_copies_of_two_brokers_are_run_once(servers):
                 await receipt
             for nsqd in (servers.nsqd, second):
                 await until_finished(nsqd, "case.recorder")
-            assert node.parts.incoming.counters.duplicates == 100
+            assert node.parts.dispatch.counters.duplicates == 100
     assert sorted(value for value, _, _ in log) == list(range(100))

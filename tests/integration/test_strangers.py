@@ -31,7 +31,7 @@ async def test_asks_of_everybody_by_nobody_leave_room_for_the_nodes_own(servers)
         own.allowance = Allowance(2_000, own.allowance.size)
         host, port = servers.relay.host, servers.relay.port
         async with pyiris.connect(host, port) as stranger:
-            counters = one.parts.incoming.counters
+            counters = one.parts.dispatch.counters
             for at in range(3_000):
                 stranger.broadcast("shop.inventory", ask_of_everybody(f"nobody-{at % 7}"))
                 if at % 200 == 0:
@@ -39,7 +39,7 @@ async def test_asks_of_everybody_by_nobody_leave_room_for_the_nodes_own(servers)
             await until(lambda: counters.answered + counters.late >= 2_900)
             assert own.count <= 1_100
             assert await one.ref("shop.inventory").ask(Put("tea", 3)) == 3
-        share = one.parts.incoming.acknowledging
+        share = one.parts.dispatch.acknowledging
         assert share.refused
         await until(lambda: share.count == 0)  # by its own deadline, not by theirs
         assert one.health().ready
@@ -48,7 +48,7 @@ async def test_asks_of_everybody_by_nobody_leave_room_for_the_nodes_own(servers)
 async def test_health_says_when_the_share_of_answers_or_of_own_asks_is_full(servers):
     async with servers.node("one") as one:
         await one.settled()
-        share = one.parts.incoming.acknowledging
+        share = one.parts.dispatch.acknowledging
         share.count = share.most
         assert any("acknowledged" in reason for reason in one.health().reasons)
         share.count = 0

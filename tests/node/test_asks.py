@@ -201,7 +201,7 @@ async def test_a_late_answer_is_counted_and_reaches_nobody(world, client):
         assert caught.value.message_type == "test.do"
         gate.set()
         assert [await ref.ask(Do(f"{n}")) for n in range(4)] == ["0", "1", "2", "3"]
-        await until(lambda: one.parts.incoming.counters.late == 1)
+        await until(lambda: one.parts.dispatch.counters.late == 1)
 
 
 async def test_asks_that_time_out_leave_nothing_behind(world, client):
@@ -382,10 +382,10 @@ async def test_promised_answers_that_never_come_leave_nothing_after_their_deadli
         assert {type(await _outcome(ask)) for ask in asks} == {AskTimeout}
         assert await kept == "in time"
         assert len(asked.deliveries) == len(attached.promises) == 1
-        assert one.parts.incoming.counters.late == 10_000
+        assert one.parts.dispatch.counters.late == 10_000
         assert one.system.statistics().expired == 10_000
         assert not any(reply("late") for reply in replies["never"])
-        assert one.parts.incoming.counters.late == 10_000  # each counts once
+        assert one.parts.dispatch.counters.late == 10_000  # each counts once
         assert replies["kept"][0]("in time as well")
         assert await longer == "in time as well"
         assert not asked.deliveries

@@ -188,7 +188,7 @@ async def test_a_message_that_cannot_be_made_fails_alone(world, name):
         ref.tell_all(made)
         await until(lambda: len(world.broker.bodies(f"{ADDRESS}.dead")) == 1)
         assert await ref.ask(Hello()) == "well"
-        assert one.parts.incoming.counters.undecodable >= 4
+        assert one.parts.dispatch.counters.undecodable >= 4
 
 
 @pytest.mark.parametrize("name", CRASHES)

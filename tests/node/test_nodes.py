@@ -175,8 +175,8 @@ async def test_a_node_with_keys_refuses_what_is_not_signed_with_one_of_them(worl
         assert stranger.id != server_id
         await until(lambda: friend.members("test.counter") or server.parts.presence.trusted)
         stranger.ref("test.counter").tell(Add(1))
-        await until(lambda: server.parts.incoming.counters.buried == 1)
-        assert server.parts.incoming.counters.unsigned >= 1
+        await until(lambda: server.parts.dispatch.counters.buried == 1)
+        assert server.parts.dispatch.counters.unsigned >= 1
         stranger.ref("test.counter").tell_all(Add(1))
         friend.ref("test.counter").tell(Add(5))
         await until(lambda: log)
@@ -404,9 +404,9 @@ async def test_a_stored_message_that_no_handler_takes_is_buried(world):
     async with world.node("one", max_attempts=1) as one:
         await one.start(Supervisor.of(child(Deaf)))
         await one.ref("test.deaf").tell(Do())
-        await until(lambda: one.parts.incoming.counters.buried == 1)
+        await until(lambda: one.parts.dispatch.counters.buried == 1)
         world.broker.store("test.deaf", b'{"foreign": true}', 0)
-        await until(lambda: one.parts.incoming.counters.buried == 2)
+        await until(lambda: one.parts.dispatch.counters.buried == 2)
         assert len(world.broker.bodies("test.deaf.dead")) == 2
 
 

@@ -12,14 +12,14 @@ from irismq_runtime.dispatch.settlement import (
     FINISH,
     GIVE_BACK,
     HANDLE,
-    Limits,
+    AttemptLimits,
     Settlement,
     admission,
     hops,
     settlement,
 )
 
-LIMITS = Limits(max_attempts=3, max_delay=3600.0)
+LIMITS = AttemptLimits(max_attempts=3, max_delay=3600.0)
 BOOM = ValueError("boom")
 
 
@@ -132,7 +132,7 @@ def test_an_expired_message_is_finished_without_a_handler():
 @given(span=st.floats(0.001, 1e5), max_delay=st.floats(600.0, 3600.0))
 def test_hops_never_take_the_attempts_of_a_deferred_event(span, max_delay):
     """Sent away by REQ until due, it is still handled `max_attempts` times."""
-    limits = Limits(max_attempts=2, max_delay=max_delay)
+    limits = AttemptLimits(max_attempts=2, max_delay=max_delay)
     due, now, attempts = 1000.0 + span, 1000.0 + min(span, max_delay), 1
     for _ in range(hops(due, 1000.0, max_delay)):
         verdict = admission(

@@ -18,7 +18,7 @@ from irismq_runtime.errors import (
     SignatureError,
 )
 from irismq_runtime.messaging import Packer
-from irismq_runtime.messaging.freshness import Heard
+from irismq_runtime.messaging.freshness import SignatureMemory
 from irismq_runtime.node import assembly
 from irismq_runtime.wire import (
     DEFAULT_LIMITS,
@@ -121,7 +121,7 @@ async def test_a_recorded_ask_is_refused_when_it_comes_again(world):
         with pytest.raises(RemoteFault, match="before"):
             await stranger.parts.addresses.request("test.counter", recorded[0], 2.0)
         stranger.parts.addresses.broadcast("test.counter", recorded[0])
-        unsigned = server.parts.incoming.counters
+        unsigned = server.parts.dispatch.counters
         await until(lambda: unsigned.unsigned == 2)
         assert await asker.ref("test.counter").ask(Total()) == 5
 
@@ -168,25 +168,25 @@ def test_an_envelope_is_good_for_its_verb_and_its_place_alone(made):
 
 
 def test_what_was_heard_is_refused_for_as_long_as_its_signature_is_good():
-    heard = Heard(60.0)
-    heard.check(b"a", 1000_000, 1000.0)
+    signatures = SignatureMemory(60.0)
+    signatures.check(b"a", 1000_000, 1000.0)
     for now in (1000.0, 1030.0, 1060.0):
         with pytest.raises(NotFresh, match="before"):
-            heard.check(b"a", 1000_000, now)
+            signatures.check(b"a", 1000_000, now)
     with pytest.raises(NotFresh, match="61 s"):
-        heard.check(b"a", 1000_000, 1061.0)
+        signatures.check(b"a", 1000_000, 1061.0)
     with pytest.raises(NotFresh, match="ahead"):
-        heard.check(b"b", 1100_000, 1000.0)
+        signatures.check(b"b", 1100_000, 1000.0)
 
 
 def test_a_memory_that_is_full_refuses_what_it_might_have_forgotten():
-    heard = Heard(60.0, most=10)
+    signatures = SignatureMemory(60.0, most=10)
     for number in range(35):
-        heard.check(b"%d" % number, 1000_000 + number, 1000.0)
+        signatures.check(b"%d" % number, 1000_000 + number, 1000.0)
     for number in range(35):
         with pytest.raises(NotFresh, match="before"):
-            heard.check(b"%d" % number, 1000_000 + number, 1000.0)
-    heard.check(b"new", 1000_100, 1000.0)
+            signatures.check(b"%d" % number, 1000_000 + number, 1000.0)
+    signatures.check(b"new", 1000_100, 1000.0)
 
 
 @pytest.mark.parametrize("late", [0.0, 299.0, 301.0, 1e6])
@@ -274,7 +274,7 @@ async def test_nodes_of_both_versions_talk_while_the_newer_ones_are_told_to(worl
             await new.ref("test.counter").tell(Add(4))
             await until(lambda: 4 in log)
             await old.ref("test.vault").tell(Add(8))
-            await until(lambda: new.parts.incoming.counters.finished == 1)
+            await until(lambda: new.parts.dispatch.counters.finished == 1)
             assert (await new.ref("test.counter").ask_all(Total())).values == [5]
             assert (await old.ref("test.vault").ask_all(Total())).values == [10]
 
@@ -286,8 +286,8 @@ async def test_nodes_that_are_not_told_to_refuse_the_older_version(world, monkey
         async with world.node("new", keys=KEYS) as new:
             await new.start(members(Vault))
             await old.ref("test.vault").tell(Add(8))
-            await until(lambda: new.parts.incoming.counters.buried == 1)
-            assert new.parts.incoming.counters.unsigned >= 1
+            await until(lambda: new.parts.dispatch.counters.buried == 1)
+            assert new.parts.dispatch.counters.unsigned >= 1
 
 
 def test_the_options_are_checked():

@@ -159,7 +159,7 @@ async def test_the_same_envelope_is_handled_once_whatever_the_brokers_say(node, 
     world.broker.store(ADDRESS, body, 0)
     await pump(node, clock)
     assert log == [1]
-    assert node.parts.incoming.counters.duplicates == 1
+    assert node.parts.dispatch.counters.duplicates == 1
     assert [m.settled for m in consumption(node).history] == [("finish",), ("finish",)]
 
 
@@ -192,7 +192,7 @@ async def test_a_redelivery_joins_the_run_in_hand(world, clock):
         first, second = consumption(node).history
         assert first.settled is None
         assert second.settled == ("finish",)
-        assert node.parts.incoming.counters.leases_lost == 1
+        assert node.parts.dispatch.counters.leases_lost == 1
 
 
 async def test_a_message_whose_lease_is_lost_while_it_waits_is_told_nothing_of_it(world, clock):
@@ -221,8 +221,8 @@ async def test_a_message_whose_lease_is_lost_while_it_waits_is_told_nothing_of_i
             ("end", "waits", False),
         ]
         assert attempts == [1, 1]
-        assert node.parts.incoming.counters.leases_lost == 0
-        assert node.parts.incoming.counters.buried == 0
+        assert node.parts.dispatch.counters.leases_lost == 0
+        assert node.parts.dispatch.counters.buried == 0
 
 
 async def test_an_event_that_was_sent_away_early_is_tried_as_often_as_any_other(world, clock):
@@ -279,7 +279,7 @@ async def test_an_expired_tell_is_not_handled_and_not_buried_but_counted(node, w
     await pump(node, clock)
     assert log == []
     assert buried(world) == []
-    assert node.parts.incoming.counters.expired == 1
+    assert node.parts.dispatch.counters.expired == 1
     assert [letter.reason for letter in node.system.dead_letters] == ["expired"]
 
 
@@ -298,7 +298,7 @@ async def test_foreign_json_is_handled_as_a_plain_value(world, clock):
         world.broker.store("test.plain", b"not json", 0)
         await settle(node.system)
         assert log == [{"a": [1, 2]}]
-        assert node.parts.incoming.counters.buried == 1
+        assert node.parts.dispatch.counters.buried == 1
 
 
 async def test_a_full_inbox_gives_back_and_pauses_until_there_is_room(world, clock):
@@ -319,7 +319,7 @@ async def test_a_full_inbox_gives_back_and_pauses_until_there_is_room(world, clo
         node.ref("test.small").tell(Hold("remote"))
         await settle(node.system)
         dispatch, consumer = binding.stored[0]
-        assert "full" in dispatch.gate.holders
+        assert "full" in dispatch.pause.reasons
         assert consumer.paused
         assert consumer.history[0].settled == ("requeue", 0.1, False)
         gate.set()

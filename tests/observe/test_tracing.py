@@ -421,7 +421,7 @@ async def test_a_node_begins_so_many_traces_a_second_and_no_more(spans):
 async def test_without_a_provider_or_the_extra_there_is_no_tracing(world, monkeypatch):
     async with world.node("alone") as node:
         assert node.parts.outbound.tracing is None
-        assert node.parts.incoming.tracing is None
+        assert node.parts.dispatch.tracing is None
     provide(monkeypatch)
     monkeypatch.setitem(sys.modules, "irismq_runtime.observe.otel", None)
     assert tracing_of(LoopClock(), 100) is None

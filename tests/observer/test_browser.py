@@ -144,7 +144,7 @@ async def test_dead_letters_are_shown_replayed_and_dropped_with_the_token_alone(
         await replay.click()
         await replay.click()
         await page.wait_for_selector("dialog[open] [role=alert]:has-text('needs the token')")
-        assert shop.parts.incoming.counters.buried == 2, "nothing was replayed"
+        assert shop.parts.dispatch.counters.buried == 2, "nothing was replayed"
         assert len(visit.complaints) == 1
         assert "401" in visit.complaints.pop()
 

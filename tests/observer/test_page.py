@@ -326,7 +326,7 @@ async def test_dead_letters_are_listed_shown_replayed_and_dropped():
             order = {"address": "seen.desk", "ids": [hostile]}
             answer = await client.act({"act": "replay", **order})
             assert json.loads(answer.body) == {"done": 1, "back": 0}
-            while shop.parts.incoming.counters.buried < 3:
+            while shop.parts.dispatch.counters.buried < 3:
                 version = (await gatherer.changed(version)).version
             order["ids"] = [letter["id"] for letter in listed["letters"]]
             answer = await client.act({"act": "drop", **order})

@@ -260,7 +260,7 @@ async def main(role: str, nsqd: str, iris: str, period: str) -> int:
     async with node:
         if role == "service":
             await node.start(service())
-            async with Sampling(float(period), counts=node.parts.incoming.counters.to_dict):
+            async with Sampling(float(period), counts=node.parts.dispatch.counters.to_dict):
                 return await node.run_until_signal()
         client = Client(node)
         work = asyncio.create_task(client.run())

@@ -22,7 +22,6 @@ from irismq_runtime.mailbox.connect.managed_connection import ManagedConnection
 from irismq_runtime.mailbox.consume.adaptive_rdy import HELD, AdaptiveRdy
 from irismq_runtime.mailbox.consume.in_flight import InFlightMessage, InFlightState
 from irismq_runtime.mailbox.consume.lease import Leases
-from irismq_runtime.mailbox.dedupe import Recent
 from irismq_runtime.mailbox.limits import milliseconds
 from irismq_runtime.protocols.nsq import (
     CLOSE_WAIT,
@@ -36,6 +35,7 @@ from irismq_runtime.protocols.nsq import (
     req,
     touch,
 )
+from irismq_runtime.recent import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,7 +103,7 @@ class ConsumerConnection:
         self._out: list[bytes] = []
         self._adaptive_rdy: AdaptiveRdy | None = None
         self._held_timer: TimerHandle | None = None
-        self._finished: Recent[bytes] = Recent(FINISHED_SIZE)
+        self._finished: Recent[bytes, int] = Recent(FINISHED_SIZE)
         # Lost while their connection stands: a late FIN may still be in time.
         self._overheld: set[bytes] = set()
         self._closed: Callable[[], None] | None = None

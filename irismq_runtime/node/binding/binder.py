@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from actors.rules import count, optional, text
 from irismq_runtime.dispatch import (
-    Limits,
+    AttemptLimits,
     LiveDispatch,
     MemberDispatch,
     StoredDispatch,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from actors import ActorRef, Exit
     from actors.rules import Rule
     from irismq_runtime.config import NodeConfig
-    from irismq_runtime.dispatch import ForeignRule, Incoming
+    from irismq_runtime.dispatch import DispatchContext, ForeignRule
     from irismq_runtime.node.binding.subscriptions import Subscription
     from irismq_runtime.node.membership.death_watch import DeathWatch
     from irismq_runtime.node.membership.presence import Presence
@@ -48,9 +48,9 @@ __all__ = ["Binder", "Binding"]
 
 _LOG = logging.getLogger("irismq.node")
 
-#: Why the gates of a binding are held while its actor is down.
+#: Why the consumers of a binding are paused while its actor is down.
 DOWN = "restarting"
-#: Why they are held for good.
+#: Why they are paused for good.
 DRAINING = "draining"
 
 
@@ -69,7 +69,7 @@ class Ports:
     mailbox: MailboxTransport
     addresses: AddressTransport
     presence: Presence
-    incoming: Incoming
+    dispatch: DispatchContext
     config: NodeConfig
 
 
@@ -120,7 +120,7 @@ class Binding:
     async def _open_address(self) -> None:
         ports = self._ports
         self.handler = MemberDispatch(
-            ports.incoming, self.ref, self.address, foreign=self._foreign, codec=self._codec
+            ports.dispatch, self.ref, self.address, foreign=self._foreign, codec=self._codec
         )
         self.handler.stands = ports.presence.standing(self.address, self.ref.actor_urn)
         self.member = await ports.addresses.join(self.address, self.handler)
@@ -132,8 +132,8 @@ class Binding:
         if not self.address or self._closed:
             return
         ports.presence.bind(self.address, self.ref.actor_urn)
-        if ports.incoming.events.active:
-            ports.incoming.events.emit("node.bound", address=self.address, urn=self.ref.actor_urn)
+        if ports.dispatch.events.active:
+            ports.dispatch.events.emit("node.bound", address=self.address, urn=self.ref.actor_urn)
 
     async def _subscribe(self, subscription: Subscription) -> None:
         topic = subscription.topic
@@ -141,18 +141,18 @@ class Binding:
             channel = subscription.channel or self._own_channel
             await self._consume(mailbox_topic(topic), channel, topic, "event")
             return
-        live = LiveDispatch(self._ports.incoming, self.ref, topic, foreign=self._foreign)
+        live = LiveDispatch(self._ports.dispatch, self.ref, topic, foreign=self._foreign)
         self._listening.append(await self._ports.addresses.subscribe(topic, live.on_event))
 
     async def _consume(self, topic: str, channel: str, name: str, kind: str) -> None:
         ports = self._ports
         mailbox = ports.mailbox
         dispatch = StoredDispatch(
-            ports.incoming,
+            ports.dispatch,
             self.ref,
             address=name,
             dead_topic=dead_topic(name),
-            limits=Limits(mailbox.max_attempts, mailbox.max_delay),
+            limits=AttemptLimits(mailbox.max_attempts, mailbox.max_delay),
             foreign=self._foreign,
             dedupe=ports.config.dedupe_window,
             kind=kind,
@@ -167,14 +167,14 @@ class Binding:
     def pause(self, exit: Exit) -> None:  # noqa: A002  # OTP's word
         """The actor is down for a while."""
         for dispatch, _ in self.stored:
-            dispatch.gate.hold(DOWN)
+            dispatch.pause.add(DOWN)
         if self.handler is not None:
             self.handler.cut(f"its actor ended: {exit}")
 
     def resume(self) -> None:
         """The actor is up again."""
         for dispatch, _ in self.stored:
-            dispatch.gate.release(DOWN)
+            dispatch.pause.remove(DOWN)
 
     async def close(self, drain: float, why: str = "its node is leaving") -> None:
         """Leave and stop consuming, within `drain` seconds. Idempotent.
@@ -189,7 +189,7 @@ class Binding:
             self.handler.stands = None
             ports.presence.unbind(self.address, self.ref.actor_urn)
         for dispatch, _ in self.stored:
-            dispatch.gate.hold(DRAINING)
+            dispatch.pause.add(DRAINING)
         ending = [handle.close() for handle in self._listening]
         ending += [consumption.stop(drain) for _, consumption in self.stored]
         ending.append(self._leave(drain, why))
@@ -198,8 +198,8 @@ class Binding:
                 _LOG.info("Closing %s: %s", self.address, problem)
             elif isinstance(problem, BaseException):
                 _LOG.error("Closing %s failed", self.address, exc_info=problem)
-        if self.address and ports.incoming.events.active:
-            ports.incoming.events.emit("node.unbound", address=self.address, urn=self.ref.actor_urn)
+        if self.address and ports.dispatch.events.active:
+            ports.dispatch.events.emit("node.unbound", address=self.address, urn=self.ref.actor_urn)
 
     async def _leave(self, drain: float, why: str) -> None:
         """Leave the cluster, once its tunnels have been told why they are cut."""

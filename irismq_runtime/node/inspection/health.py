@@ -63,7 +63,7 @@ def _presence(parts: Parts) -> Check:
 
 def _relay(parts: Parts) -> Check:
     said = _of("relay", parts.addresses.health())
-    waiting = parts.incoming.acknowledging
+    waiting = parts.dispatch.acknowledging
     if not said.ok or not waiting.full:
         return said
     reason = (
@@ -103,9 +103,9 @@ def _binding_checks(binding: Binding) -> Iterator[Check]:
         yield _of(f"member {binding.address}", binding.member.health())
     for dispatch, consumption in binding.stored:
         name = f"consumer {dispatch.address}"
-        holders = dispatch.gate.holders
-        if holders:
-            reason = f"paused: {', '.join(sorted(holders))}"
-            yield Check(name, ok=False, reason=reason, advisory=holders == {DOWN})
+        reasons = dispatch.pause.reasons
+        if reasons:
+            reason = f"paused: {', '.join(sorted(reasons))}"
+            yield Check(name, ok=False, reason=reason, advisory=reasons == {DOWN})
         else:
             yield _of(name, consumption.health())

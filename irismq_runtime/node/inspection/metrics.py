@@ -49,7 +49,7 @@ _LAG_SECONDS: Final = 60
 
 def samples_of(parts: Parts, health: Health) -> Iterator[Sample]:
     """Return all numbers of the node now."""
-    for name, count in parts.incoming.counters.to_dict().items():
+    for name, count in parts.dispatch.counters.to_dict().items():
         yield Sample(f"{name}_total", count, "counter", _HELP.get(name, ""))
     yield Sample("late_answers_total", parts.outbound.late, "counter", "answers to ended asks")
     yield Sample("live", health.live, help="1 unless restarting the process would help")
@@ -122,7 +122,7 @@ def _of_mailboxes(parts: Parts) -> Iterator[Sample]:
     for binding in parts.binder:
         for dispatch, consumption in binding.stored:
             held[dispatch.address] += consumption.in_flight
-    for address, counts in parts.incoming.mailboxes.items():
+    for address, counts in parts.dispatch.mailboxes.items():
         labels = {"address": address}
         yield Sample("in_flight", held[address], "gauge", "stored messages held", labels)
         for name, count in counts.to_dict().items():

@@ -95,7 +95,7 @@ class Reports:
             "name": self._node.name,
             "trees": [_shown(tree.to_dict()) for tree in trees],
             "health": health,
-            "counters": parts.incoming.counters.to_dict(),
+            "counters": parts.dispatch.counters.to_dict(),
         }
 
     def restart(self, supervisor: str, child: str) -> bool:

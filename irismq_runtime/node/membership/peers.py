@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from actors import Exit
 from actors.errors import ActorDeadError, ActorError
-from irismq_runtime.dispatch import Answer, MemberDispatch
+from irismq_runtime.dispatch import AskDelivery, MemberDispatch
 from irismq_runtime.errors import DecodeError, RuntimeFault
 from irismq_runtime.messaging import NODE_TARGET, private_cluster
 from irismq_runtime.wire import Kind
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from actors import ActorRef
-    from irismq_runtime.dispatch import Incoming
+    from irismq_runtime.dispatch import DispatchContext
     from irismq_runtime.ports import InboundRequest
     from irismq_runtime.refs import Outbound
     from irismq_runtime.wire import Envelope
@@ -42,12 +42,12 @@ class PeerDispatch(MemberDispatch):
 
     def __init__(
         self,
-        incoming: Incoming,
+        context: DispatchContext,
         outbound: Outbound,
         find: Callable[[str], ActorRef[Any] | None],
         control: dict[type, Callable[[Any], object]],
     ) -> None:
-        super().__init__(incoming, None, private_cluster(incoming.packer.node_id), foreign="reject")
+        super().__init__(context, None, private_cluster(context.packer.node_id), foreign="reject")
         self._out = outbound
         self._find = find
         self._control = control
@@ -72,7 +72,7 @@ class PeerDispatch(MemberDispatch):
         if envelope.headers.get("to") != NODE_TARGET:
             super().take_request(request, envelope, sender)
             return
-        answer = Answer(self.asked, request, envelope)
+        answer = AskDelivery(self.asked, request, envelope)
         try:
             answer.answer(self._controlled(envelope))
         except (RuntimeFault, ActorError) as error:
@@ -97,7 +97,7 @@ class PeerDispatch(MemberDispatch):
             gather.answered(envelope)
 
     def _controlled(self, envelope: Envelope) -> object:
-        message = self._in.packer.load_untrusted(envelope)
+        message = self._context.packer.load_untrusted(envelope)
         handler = self._control.get(type(message))
         if handler is None:
             raise DecodeError(f"a node takes no {envelope.type or 'plain'} message")

@@ -74,7 +74,7 @@ class Presence:
         misses: int = 3,
     ) -> None:
         self._packer = packer
-        self._remembered = packer.memory()
+        self._signatures = packer.signature_memory()
         self._addresses = addresses
         self._name = name
         self._clock = clock
@@ -314,7 +314,7 @@ class Presence:
 
     def _read_untrusted(self, data: bytes) -> Announcement:
         envelope = self._packer.open_untrusted(
-            data, "broadcast", PRESENCE_CLUSTER, self._remembered
+            data, "broadcast", PRESENCE_CLUSTER, self._signatures
         )
         if not isinstance(envelope, Envelope) or envelope.kind != Kind.PRESENCE:
             raise DecodeError("not an announcement")

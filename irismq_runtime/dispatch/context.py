@@ -1,14 +1,13 @@
-"""What dispatch works with: one small bag of things that all its parts share.
+"""What all parts of dispatch work with, made once by the node: `DispatchContext`.
 
-Made once by the node. Also the reading steps that every way in has in common.
+Also what they count, and the reading steps that every way in has in common.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from irismq_runtime.dispatch.counters import Counters, Settled
 from irismq_runtime.errors import SignatureError
 
 if TYPE_CHECKING:
@@ -22,7 +21,14 @@ if TYPE_CHECKING:
     from irismq_runtime.observe.tracing import Tracing
     from irismq_runtime.ports import AddressTransport
 
-__all__ = ["LONGEST_ASK", "Incoming", "Share", "chain_of"]
+__all__ = [
+    "LONGEST_ASK",
+    "DispatchContext",
+    "DispatchCounters",
+    "SettledCounts",
+    "Share",
+    "chain_of",
+]
 
 #: Seconds that an ask is worth handling at most, whatever deadline it names.
 LONGEST_ASK: Final = 86_400.0
@@ -61,7 +67,49 @@ class Share:
 
 
 @dataclass(slots=True)
-class Incoming:
+class SettledCounts:
+    """What became of the stored messages of one address."""
+
+    finished: int = 0
+    requeued: int = 0
+    buried: int = 0
+
+    def to_dict(self) -> dict[str, int]:
+        """All counts by name."""
+        return asdict(self)
+
+
+@dataclass(slots=True)
+class DispatchCounters:
+    """Plain numbers, changed on the loop alone."""
+
+    stored: int = 0
+    finished: int = 0
+    requeued: int = 0
+    buried: int = 0
+    duplicates: int = 0
+    expired: int = 0
+    deferred: int = 0
+    leases_lost: int = 0
+    undecodable: int = 0
+    unsigned: int = 0
+    requests: int = 0
+    answered: int = 0
+    failed: int = 0
+    late: int = 0
+    cancelled: int = 0
+    broadcasts: int = 0
+    refused: int = 0
+    tunnels: int = 0
+    events: int = 0
+
+    def to_dict(self) -> dict[str, int]:
+        """All counts by name."""
+        return asdict(self)
+
+
+@dataclass(slots=True)
+class DispatchContext:
     """Shared by all dispatchers of a node.
 
     `unpack` turns a peer's name into a ref. `lost` takes what no actor got:
@@ -78,11 +126,11 @@ class Incoming:
     meter: Meter
     #: None unless the program has set up tracing.
     tracing: Tracing | None
-    counters: Counters = field(default_factory=Counters)
+    counters: DispatchCounters = field(default_factory=DispatchCounters)
     #: Answers to asks of everybody that their askers have not acknowledged.
     acknowledging: Share = field(default_factory=lambda: Share(1_000, 16 * 1024 * 1024))
     #: What became of stored messages, by address; kept when an actor has ended.
-    mailboxes: dict[str, Settled] = field(default_factory=dict)
+    mailboxes: dict[str, SettledCounts] = field(default_factory=dict)
 
     def sender(self, headers: Mapping[str, Any]) -> object | None:
         """Return a ref to who sent it; None when the envelope does not say."""

@@ -1,34 +1,117 @@
-"""One message in the inbox or in its handler, and the deliveries it came by.
+"""What came over the wire, as it stands in an actor's inbox.
 
-A message may come again while it is here. When the lease of the delivery it came
-by is lost, the new one takes its place. When it is not, there are copies: the
-message is kept by several brokers, and each of them gave it out. All copies are
-claimed with the first and end as it does, so that none is held for ever.
+`RemoteDelivery` is what all kinds have in common. `BestEffortDelivery` is a broadcast, a
+live event or what is told to a peer: nobody waits for its outcome. `DurableDelivery` is
+a stored message, whose outcome settles it. An ask is `answers.AskDelivery`.
+
+A stored message may come again while it is here. When the lease of the delivery it came
+by is lost, the new one takes its place. When it is not, there are copies: the message is
+kept by several brokers, and each of them gave it out. All copies are claimed with the
+first and end as it does, so that none is held for ever. Loop thread only.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from actors import Context
+from actors import Context, Delivery
 from actors.delivery import Scoped
-from irismq_runtime.dispatch.carried import Carried
+from irismq_runtime.dispatch.context import chain_of
 from irismq_runtime.wire import Kind
 
 if TYPE_CHECKING:
     from actors import Outcome
+    from actors.context import Kind as ContextKind
+    from irismq_runtime.dispatch.context import DispatchContext
     from irismq_runtime.dispatch.stored import StoredDispatch
     from irismq_runtime.ports import StoredMessage
     from irismq_runtime.wire import Envelope
 
-__all__ = ["Run", "ScopedRun"]
+__all__ = [
+    "BestEffortDelivery",
+    "DurableDelivery",
+    "RemoteDelivery",
+    "ScopedBestEffortDelivery",
+    "ScopedDurableDelivery",
+]
 
 
-class Run(Carried):
-    """See the module. `allowed`: deliveries after which a failure is the last.
+class RemoteDelivery(Delivery):
+    """A delivery whose context is made when its handler looks at it: most never do."""
 
-    One is made for every durable message: it is at once the parcel in the inbox
-    and dispatch's record.
+    __slots__ = ("_context",)
+
+    #: None until a handler has looked.
+    _context: Context | None
+
+    def context(self) -> Context:
+        """What the handler sees as `self.context`."""
+        context = self._context
+        if context is None:
+            context = self._context = self._made()
+        return context
+
+    def _made(self) -> Context:
+        raise NotImplementedError
+
+
+class BestEffortDelivery(RemoteDelivery):
+    """A broadcast, a live event, or a tell to a peer. `envelope`: None when it came in none."""
+
+    __slots__ = ("_dispatch_context", "_envelope", "kind")
+
+    def __init__(
+        self,
+        dispatch_context: DispatchContext,
+        kind: ContextKind,
+        message: object,
+        envelope: Envelope | None,
+        deadline: float | None = None,
+    ) -> None:
+        self._state = "waiting"
+        self._context = None
+        self._envelope = envelope
+        self._dispatch_context = dispatch_context
+        self.kind: ContextKind = kind
+        self.message = message
+        self.deadline = deadline
+
+    def _made(self) -> Context:
+        envelope = self._envelope
+        if envelope is None:
+            return Context(kind=self.kind, deadline=self.deadline)
+        headers = envelope.headers
+        return Context(
+            kind=self.kind,
+            id=envelope.id,
+            sender=self._dispatch_context.sender(headers),
+            deadline=self.deadline,
+            headers=headers,
+            chain=chain_of(headers),
+        )
+
+    def chain(self) -> tuple[str, ...]:
+        """The asks in hand that the message names."""
+        return () if self._envelope is None else chain_of(self._envelope.headers)
+
+    def returned(self, value: object) -> None:
+        """Nobody waits for it."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """Nobody waits for it."""
+
+
+class ScopedBestEffortDelivery(Scoped, BestEffortDelivery):
+    """A best-effort delivery that belongs to a trace."""
+
+    __slots__ = ("scope",)
+
+
+class DurableDelivery(RemoteDelivery):
+    """A stored message. `allowed`: deliveries after which a failure is the last.
+
+    One is made for every durable message: it is at once the item in the inbox and
+    dispatch's record.
     """
 
     __slots__ = ("allowed", "begun", "copies", "dispatch", "envelope", "gone", "stored")
@@ -131,7 +214,7 @@ class Run(Carried):
             self.dispatch.lease_lost(self)
 
 
-class ScopedRun(Scoped, Run):
-    """A run of which tracing knows."""
+class ScopedDurableDelivery(Scoped, DurableDelivery):
+    """A durable delivery that belongs to a trace."""
 
     __slots__ = ("scope",)
