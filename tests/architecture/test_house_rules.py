@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import io
 import pathlib
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 ROOT = pathlib.Path(__file__).parents[2]
 PACKAGES = ("actors", "supervisors", "irismq_runtime")
@@ -25,12 +26,23 @@ MAX_MODULE_LINES = 400  # of code: see _code_lines
 MAX_FUNCTION_LINES = 40
 
 
-def _relative(path: pathlib.Path) -> str:
-    return str(path.relative_to(ROOT))
+@functools.cache
+def _text(path: pathlib.Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+@functools.cache
+def _tree(path: pathlib.Path) -> ast.Module:
+    return ast.parse(_text(path))
+
+
+def _offences(paths: list[pathlib.Path], rule: Callable[[pathlib.Path], Iterable[object]]) -> str:
+    """What a rule finds, a line each with its file; empty when it is kept."""
+    return "\n".join(f"{path.relative_to(ROOT)}: {found}" for path in paths for found in rule(path))
 
 
 def _functions(path: pathlib.Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(_tree(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node
 
@@ -73,45 +85,49 @@ def test_the_ruler_counts_code_and_no_prose() -> None:
     assert _code_lines(text) == 5
 
 
-@pytest.mark.parametrize("path", PRODUCT, ids=_relative)
-def test_a_module_fits_on_a_few_screens(path: pathlib.Path) -> None:
-    assert _code_lines(path.read_text()) <= MAX_MODULE_LINES
+def test_a_module_fits_on_a_few_screens() -> None:
+    def long(path: pathlib.Path) -> Iterator[str]:
+        if (lines := _code_lines(_text(path))) > MAX_MODULE_LINES:
+            yield f"{lines} lines"
+
+    assert _offences(PRODUCT, long) == ""
 
 
-@pytest.mark.parametrize("path", PRODUCT, ids=_relative)
-def test_a_function_fits_on_one_screen(path: pathlib.Path) -> None:
-    long = [
-        f"{node.name}:{node.lineno} has {_body_lines(node)} lines"
-        for node in _functions(path)
-        if _body_lines(node) > MAX_FUNCTION_LINES
-    ]
-    assert long == []
+def test_a_function_fits_on_one_screen() -> None:
+    def long(path: pathlib.Path) -> Iterator[str]:
+        for node in _functions(path):
+            if (lines := _body_lines(node)) > MAX_FUNCTION_LINES:
+                yield f"{node.name}:{node.lineno} has {lines} lines"
+
+    assert _offences(PRODUCT, long) == ""
 
 
-@pytest.mark.parametrize("path", PRODUCT, ids=_relative)
-def test_a_module_opens_with_its_rules(path: pathlib.Path) -> None:
-    assert ast.get_docstring(ast.parse(path.read_text()))
+def test_a_module_opens_with_its_rules() -> None:
+    def silent(path: pathlib.Path) -> Iterator[str]:
+        if not ast.get_docstring(_tree(path)):
+            yield "no docstring"
+
+    assert _offences(PRODUCT, silent) == ""
 
 
-@pytest.mark.parametrize("path", PRODUCT, ids=_relative)
-def test_product_code_has_no_assert_and_no_unfinished_business(path: pathlib.Path) -> None:
-    text = path.read_text()
-    asserts = [n.lineno for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Assert)]
-    words = re.findall(r"\b(?:TODO|FIXME|XXX|pickle\.(?:loads?|dumps?))\b", text)
-    assert asserts == []
-    assert words == []
+def test_product_code_has_no_assert_and_no_unfinished_business() -> None:
+    def unfinished(path: pathlib.Path) -> Iterator[object]:
+        yield from (n.lineno for n in ast.walk(_tree(path)) if isinstance(n, ast.Assert))
+        yield from re.findall(r"\b(?:TODO|FIXME|XXX|pickle\.(?:loads?|dumps?))\b", _text(path))
+
+    assert _offences(PRODUCT, unfinished) == ""
 
 
-@pytest.mark.parametrize("path", PRODUCT + TESTS, ids=_relative)
-def test_every_silenced_check_has_a_reason(path: pathlib.Path) -> None:
-    bare = [
-        f"{number}: {line.strip()}"
-        for number, line in enumerate(path.read_text().splitlines(), 1)
-        if re.search(r"# type: ignore(?!\[[^\]]+\]\s+# \S)", line)
-        or re.search(r"# noqa(?!: [A-Z0-9, ]+\s+# \S)", line)
-    ]
-    if path != pathlib.Path(__file__):
-        assert bare == []
+def test_every_silenced_check_has_a_reason() -> None:
+    def bare(path: pathlib.Path) -> Iterator[str]:
+        for number, line in enumerate(_text(path).splitlines(), 1):
+            if re.search(r"# type: ignore(?!\[[^\]]+\]\s+# \S)", line) or re.search(
+                r"# noqa(?!: [A-Z0-9, ]+\s+# \S)", line
+            ):
+                yield f"{number}: {line.strip()}"
+
+    others = [path for path in PRODUCT + TESTS if path != pathlib.Path(__file__)]
+    assert _offences(others, bare) == ""
 
 
 _TOOLS = sorted(
@@ -119,29 +135,31 @@ _TOOLS = sorted(
 )
 
 
-@pytest.mark.parametrize("path", _TOOLS, ids=_relative)
-def test_commands_and_pages_use_the_verbs_of_a_node_and_not_its_parts(path: pathlib.Path) -> None:
-    inside = [
-        node.lineno
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Attribute) and node.attr in {"parts", "_parts"}
-    ]
-    assert inside == []
+def test_commands_and_pages_use_the_verbs_of_a_node_and_not_its_parts() -> None:
+    def inside(path: pathlib.Path) -> Iterator[int]:
+        for node in ast.walk(_tree(path)):
+            if isinstance(node, ast.Attribute) and node.attr in {"parts", "_parts"}:
+                yield node.lineno
+
+    assert _offences(_TOOLS, inside) == ""
 
 
-@pytest.mark.parametrize("path", TESTS, ids=_relative)
-def test_no_test_sleeps(path: pathlib.Path) -> None:
-    sleeps = [
-        node.lineno
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and node.func.attr == "sleep"
-        and isinstance(node.func.value, ast.Name)
-        and node.func.value.id in {"asyncio", "time"}
-        and not (node.args and isinstance(node.args[0], ast.Constant) and node.args[0].value == 0)
-    ]
-    assert sleeps == []
+def test_no_test_sleeps() -> None:
+    def sleeps(path: pathlib.Path) -> Iterator[int]:
+        for node in ast.walk(_tree(path)):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr == "sleep"
+                and isinstance(node.func.value, ast.Name)
+                and node.func.value.id in {"asyncio", "time"}
+                and not (
+                    node.args and isinstance(node.args[0], ast.Constant) and node.args[0].value == 0
+                )
+            ):
+                yield node.lineno
+
+    assert _offences(TESTS, sleeps) == ""
 
 
 def _reads_a_clock(node: ast.AST) -> bool:
@@ -164,17 +182,18 @@ def _bounds(asserted: ast.expr) -> list[tuple[ast.expr, ast.expr]]:
     ]
 
 
-@pytest.mark.parametrize("path", TESTS, ids=_relative)
-def test_no_test_judges_a_stopwatch(path: pathlib.Path) -> None:
+def test_no_test_judges_a_stopwatch() -> None:
     """How long something takes says how busy the machine is: see tests/support/promptly.py."""
-    tight = [
-        node.lineno
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Assert)
-        for left, right in _bounds(node.test)
-        if _reads_a_clock(left) and isinstance(right, ast.Constant)
-    ]
-    assert tight == []
+
+    def tight(path: pathlib.Path) -> Iterator[int]:
+        for node in ast.walk(_tree(path)):
+            if isinstance(node, ast.Assert) and any(
+                _reads_a_clock(left) and isinstance(right, ast.Constant)
+                for left, right in _bounds(node.test)
+            ):
+                yield node.lineno
+
+    assert _offences(TESTS, tight) == ""
 
 
 def test_imports_point_down() -> None:
