@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import warnings
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import supervisors
@@ -37,7 +38,7 @@ from irismq_runtime.node.own_servers.servers import servers_of
 from irismq_runtime.node.process.run import EXIT_FORCED, EXIT_GAVE_UP, run, run_until_signal
 from irismq_runtime.node.process.stop_reason import StopReason
 from irismq_runtime.node.shutdown import shut_down
-from irismq_runtime.observe.events import watch
+from irismq_runtime.observe.events import on_event
 from irismq_runtime.observe.metrics import prometheus_text
 from irismq_runtime.refs import ServiceRef
 
@@ -325,12 +326,23 @@ class Node:
             draining=stop_reason.reason,
         )
 
-    def watch(self, callback: Callable[[Any], None]) -> Callable[[], None]:
-        """Call `callback` with every event's record (`observe.events`); returns how to end that.
+    def on_event(self, callback: Callable[[Any], None]) -> Callable[[], None]:
+        """Call `callback` with the record of every event (`observe.events`) from now on.
 
-        In the emitter's thread, and quick; one that raises is logged and called no more.
+        Args:
+            callback: Called in the thread of whoever emits, so it must be quick. One that
+                raises is logged and called no more.
+
+        Returns:
+            What ends it when it is called; later calls do nothing.
         """
-        return watch(self._open_parts().system.events, callback)
+        return on_event(self._open_parts().system.events, callback)
+
+    def watch(self, callback: Callable[[Any], None]) -> Callable[[], None]:
+        """Do as `on_event`, whose old name this is, until 1.0: `Actor.watch` is the death watch."""
+        text = "Node.watch is called Node.on_event; the old name goes with version 1.0"
+        warnings.warn(text, DeprecationWarning, stacklevel=2)
+        return self.on_event(callback)
 
     def metrics(self) -> str:
         """Return the node's numbers in the text format of Prometheus."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from irismq_runtime.observe.endpoint import Endpoint
-from irismq_runtime.observe.events import EVENTS, STEPS, Record, record_of, watch
+from irismq_runtime.observe.events import EVENTS, STEPS, Record, on_event, record_of
 from irismq_runtime.observe.health import Check, Health
 from irismq_runtime.observe.json_lines import JsonLines
 from irismq_runtime.observe.logs import RateLimitedLog, shorten
@@ -22,9 +22,9 @@ __all__ = [
     "Record",
     "Sample",
     "Second",
+    "on_event",
     "prometheus_text",
     "record_of",
     "require_metrics",
     "shorten",
-    "watch",
 ]

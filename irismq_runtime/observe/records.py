@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from actors import Event, Events
 
-__all__ = ["EVENTS", "Record", "event", "plain", "record_of", "watch"]
+__all__ = ["EVENTS", "Record", "event", "on_event", "plain", "record_of"]
 
 R = TypeVar("R", bound="type[Record]")
 
@@ -76,7 +76,7 @@ def record_of(happened: Event) -> Record:
         raise LookupError(f"the event {happened.name!r} has other fields: {error}") from error
 
 
-def watch(events: Events, callback: Callable[[Any], None]) -> Callable[[], None]:
+def on_event(events: Events, callback: Callable[[Any], None]) -> Callable[[], None]:
     """Call `callback` with the record of every event; returns how to end that.
 
     In the emitter's thread, and quick: see `actors.Events.subscribe`.

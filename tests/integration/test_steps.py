@@ -15,7 +15,7 @@ async def test_one_durable_message_goes_through_all_steps_in_order(servers):
         await shop.start(Supervisor.of(child(Inventory)))
         events.subscribe(seen.append)
         records = []
-        shop.watch(records.append)
+        shop.on_event(records.append)
         receipt = shop.ref("shop.inventory").tell(Put("tea"))
         await receipt
         await until(lambda: any(e.name == "settlement.finished" for e in seen))

@@ -238,7 +238,7 @@ async def test_who_watches_a_node_may_raise(world, name):
             error = ALL[name]()
             raise error
 
-        one.watch(raises)
+        one.on_event(raises)
         await one.start(Supervisor.of(child(Service)))
         assert await one.ref(ADDRESS).ask(Hello()) == "well"
 

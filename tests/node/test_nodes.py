@@ -274,6 +274,17 @@ async def test_a_node_is_used_inside_its_context_alone(world):
     assert caught.value.option == "nonsense"
 
 
+async def test_the_old_name_of_on_event_says_so_and_does_the_same(world):
+    async with world.node("one") as one:
+        seen = []
+        with pytest.warns(DeprecationWarning, match=r"Node\.on_event"):
+            end = one.watch(seen.append)
+        one.system.events.emit("health.changed", ready=True, reasons=())
+        end()
+        one.system.events.emit("health.changed", ready=False, reasons=())
+        assert [record.ready for record in seen] == [True]
+
+
 async def test_a_relay_that_is_away_at_the_start_leaves_nothing_open(world):
     world.relay.cut = True
     with pytest.raises(ConnectionLost):
@@ -286,14 +297,14 @@ async def test_health_names_what_does_not_work(world):
         await one.start(Supervisor.of(child(Counter)))
         await until(lambda: one.health().ready)
         (binding,) = one.parts.binder
-        binding.stored[0][0].gate.hold("full")
+        binding.stored[0][0].pause.add("full")
         world.relay.cut = True
         health = one.health()
         assert not health.ready
         assert health.live
         assert any(reason.startswith("consumer test.counter: paused") for reason in health.reasons)
         assert "relay: cut" in health.reasons
-        binding.stored[0][0].gate.release("full")
+        binding.stored[0][0].pause.remove("full")
         world.relay.cut = False
         await until(lambda: one.health().ready)
         assert one.health().to_dict()["ready"] is True

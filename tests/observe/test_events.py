@@ -13,7 +13,7 @@ import pytest
 
 from actors import Actor, Events, System, receives
 from actors.testing import ManualClock, settle
-from irismq_runtime.observe import EVENTS, STEPS, Record, record_of, watch
+from irismq_runtime.observe import EVENTS, STEPS, Record, on_event, record_of
 from irismq_runtime.observe.records import event, required_fields
 from supervisors import Supervisor, child, start
 
@@ -115,7 +115,7 @@ async def test_the_events_of_actors_and_trees_are_records_and_json():
     system = System(clock=ManualClock(), blocked_after=None)
     system.attach()
     records = []
-    end = watch(system.events, records.append)
+    end = on_event(system.events, records.append)
     tree = Supervisor.of(child(Fragile, name="fragile"), max_restarts=1)
     ref = start(tree, system)
     await ref.started()

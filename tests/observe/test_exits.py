@@ -274,7 +274,7 @@ async def test_what_a_node_tells_others_of_a_crash_is_clean():
         await node.start(Supervisor.of(child(Crashing, restart="temporary", significant=False)))
         (actor,) = [each for each in node.system.actors() if each.actor_class is Crashing]
         crashed = asyncio.Event()
-        node.watch(lambda event: crashed.set() if event.NAME == "actor.crashed" else None)
+        node.on_event(lambda event: crashed.set() if event.NAME == "actor.crashed" else None)
         actor.tell("go")
         await crashed.wait()
         told = json.dumps(node.tree(), ensure_ascii=False)

@@ -55,7 +55,7 @@ class Sight:
         self.gatherer = gatherer
         self.page = page
         self.gone = []
-        self.unsubscribe = eye.watch(self._take)
+        self.unsubscribe = eye.on_event(self._take)
 
     def _take(self, record):
         if isinstance(record, PresenceGone):

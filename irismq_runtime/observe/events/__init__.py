@@ -4,7 +4,7 @@ Each class says when the event comes and who emits it; its fields are the
 event's, and `time` (monotonic seconds) is in all of them. Events are for people,
 tests and metrics: nothing in the runtime depends on one.
 
-    node.watch(callback)        calls back with every record
+    node.on_event(callback)     calls back with every record
     record_of(event)            the record of an `actors.Event`
     EVENTS                      every class by the event's name
 """
@@ -64,7 +64,7 @@ from irismq_runtime.observe.events.messages import (
     SettlementRequeued,
     TellEncoded,
 )
-from irismq_runtime.observe.records import EVENTS, Record, record_of, watch
+from irismq_runtime.observe.records import EVENTS, Record, on_event, record_of
 
 __all__ = [
     "EVENTS",
@@ -118,6 +118,6 @@ __all__ = [
     "SupervisorStartError",
     "TellEncoded",
     "TellRefused",
+    "on_event",
     "record_of",
-    "watch",
 ]
