@@ -24,7 +24,7 @@ from irismq_runtime.messaging import peer_name
 from irismq_runtime.messaging.foreign import foreign_reply
 from irismq_runtime.observe.logs import shorten
 from irismq_runtime.observe.tracing import TRACEPARENT
-from irismq_runtime.wire import Envelope, Fault, Kind, encode_fault, is_unread
+from irismq_runtime.wire import Envelope, FaultBody, Kind, encode_fault, is_unread
 
 if TYPE_CHECKING:
     import asyncio
@@ -108,7 +108,7 @@ def packed_error(
     `crashed`: it left a handler.
     """
     context.counters.failed += 1
-    body = encode_fault(Fault.of(error, crashed=crashed))
+    body = encode_fault(FaultBody.of(error, crashed=crashed))
     return context.packer.raw(Envelope(Kind.ERROR, envelope_id, "", body, headers), "reply", name)
 
 
@@ -287,7 +287,7 @@ class AskDelivery(RemoteDelivery):
         leaving member waits for those in hand.
         """
         asked = self._asked
-        body = encode_fault(Fault.of(error))
+        body = encode_fault(FaultBody.of(error))
         envelope = Envelope(Kind.ERROR, self._envelope.id, "", body, self._headers())
         self._request.reply(asked.context.packer.raw(envelope, "reply", self._cluster))
         asked.ended(self._envelope.id, self._arrived, LATE)

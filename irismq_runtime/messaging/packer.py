@@ -37,7 +37,7 @@ from irismq_runtime.wire import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from irismq_runtime.wire import DeadRecord, Foreign, KeyRing, Limits, Serializer, Verb
+    from irismq_runtime.wire import DeadRecord, Foreign, KeyRing, Serializer, Verb, WireLimits
 
 __all__ = ["Packer"]
 
@@ -74,7 +74,7 @@ class Packer:
         node_id: str,
         serializer: Serializer,
         *,
-        limits: Limits = DEFAULT_LIMITS,
+        limits: WireLimits = DEFAULT_LIMITS,
         keys: KeyRing | None = None,
         window: float = 300.0,
         unknown_as_plain: bool = False,
@@ -153,7 +153,7 @@ class Packer:
         return self._signed(envelope, verb, name)
 
     def _signed(
-        self, envelope: Envelope, verb: Verb, name: str, limits: Limits | None = None
+        self, envelope: Envelope, verb: Verb, name: str, limits: WireLimits | None = None
     ) -> bytes:
         keys = self._keys
         limits = limits or self._limits
@@ -209,7 +209,7 @@ class Packer:
             return encode_dead(record, max_size=self.dead_size)
         place = dead_topic(record.address)
 
-        def sealed(envelope: Envelope, limits: Limits) -> bytes:
+        def sealed(envelope: Envelope, limits: WireLimits) -> bytes:
             return self._signed(envelope, "store", place, limits)
 
         return encode_dead(record, max_size=self.dead_size, sealed=sealed)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from irismq_runtime.errors import NotFresh, RuntimeFault, TunnelClosed
 from irismq_runtime.wire import (
     Envelope,
-    Fault,
+    FaultBody,
     Foreign,
     Kind,
     decode_fault_untrusted,
@@ -122,7 +122,7 @@ class Tunnel:
         if error is None:
             await self._port.send(self._packed(Kind.END, None))
         else:
-            body = encode_fault(Fault.of(error, crashed=crashed))
+            body = encode_fault(FaultBody.of(error, crashed=crashed))
             envelope = Envelope(Kind.ERROR, self._id, "", body, self._numbered({}))
             await self._port.send(self._packer.raw(envelope, self._mine, self.address))
         self._said_last = True

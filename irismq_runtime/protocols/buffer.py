@@ -8,10 +8,10 @@ the size of a record against its cap before it asks for that many bytes.
 
 from __future__ import annotations
 
-__all__ = ["Gather"]
+__all__ = ["ByteBuffer"]
 
 
-class Gather:
+class ByteBuffer:
     """Bytes of a stream that are not yet a whole record.
 
     One turn is: `push` what came; when it returns a buffer, take the whole

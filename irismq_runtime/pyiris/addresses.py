@@ -220,7 +220,7 @@ class IrisAddresses:
 
     def _room(self) -> TransportHealth:
         """Whether there is room for another request."""
-        waiting = None if self._out is None else self._out.requests.meter
+        waiting = None if self._out is None else self._out.requests.quota
         if waiting is None or not waiting.full:
             return WELL
         reason = f"{waiting.count:,} requests wait for their answers: more are refused"

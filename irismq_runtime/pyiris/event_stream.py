@@ -12,7 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Self
 
 from irismq_runtime.observe.throttle import Throttle
-from irismq_runtime.pyiris.limits import Meter
+from irismq_runtime.pyiris.limits import Quota
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -38,7 +38,7 @@ class EventStream:
         self.topic = topic
         self._connection = connection
         self._clock = clock
-        self._meter = Meter(connection.options.limits.events)
+        self._meter = Quota(connection.options.limits.events)
         self._throttle = Throttle()
         self._waiting: deque[bytes] = deque()
         self._arrived = asyncio.Event()

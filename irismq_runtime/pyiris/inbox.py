@@ -19,7 +19,7 @@ from irismq_runtime.ports import LEAVING, OVERLOADED
 from irismq_runtime.protocols.iris.encoders import WRITERS
 from irismq_runtime.protocols.iris.packets import ClientReply
 from irismq_runtime.pyiris.deadlines import Expiry
-from irismq_runtime.pyiris.limits import Meter
+from irismq_runtime.pyiris.limits import Quota
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from irismq_runtime.pyiris.current_connection import CurrentConnection
     from irismq_runtime.pyiris.limits import Limits
 
-__all__ = ["Inbox", "Request"]
+__all__ = ["Inbox", "ReceivedRequest"]
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ _LONGEST: Final = 86_400.0
 _LONGEST_FAULT: Final = 64 * 1024
 
 
-class Request:
+class ReceivedRequest:
     """A request in hand (`ports.InboundRequest`). Loop thread only."""
 
     __slots__ = ("_bucket", "_connection", "_id", "_inbox", "_key", "body", "deadline", "timeout")
@@ -97,7 +97,7 @@ class Inbox:
     def __init__(
         self, current: CurrentConnection, limits: Limits, clock: Clock, handler: MemberHandler
     ) -> None:
-        self.requests = Meter(limits.requests)
+        self.requests = Quota(limits.requests)
         self.largest = limits.body
         #: True once the member is about to leave: new requests are refused.
         self.leaving = False
@@ -114,7 +114,7 @@ class Inbox:
         self.expiry = Expiry(clock, self._expire)
         self._current = current
         self._handler = handler
-        self._in_hand: dict[int, Request] = {}
+        self._in_hand: dict[int, ReceivedRequest] = {}
         self._next_key = 0
         self._throttle = Throttle()
 
@@ -135,7 +135,7 @@ class Inbox:
             return
         key = self._next_key
         self._next_key = key + 1
-        request = self._in_hand[key] = Request(self, connection, key, packet)
+        request = self._in_hand[key] = ReceivedRequest(self, connection, key, packet)
         try:
             self._handler.on_request(request)
         except BaseException as error:  # the user's: it must not end the connection for all others
@@ -152,7 +152,7 @@ class Inbox:
         except BaseException as error:  # as above
             logger.exception("the handler of broadcasts failed", exc_info=exc_info_of(error))
 
-    def answer(self, request: Request, reply: bytes) -> bool:
+    def answer(self, request: ReceivedRequest, reply: bytes) -> bool:
         """Send the answer to a request in hand, encoded."""
         connection = request._connection  # noqa: SLF001  # one thing in two classes
         in_time = self.clock.monotonic() < request.deadline
@@ -173,7 +173,7 @@ class Inbox:
         self.disconnected()
         self.expiry.stop()
 
-    def _release(self, request: Request) -> None:
+    def _release(self, request: ReceivedRequest) -> None:
         key = request._key  # noqa: SLF001  # one thing in two classes
         if self._in_hand.pop(key, None) is None:
             return

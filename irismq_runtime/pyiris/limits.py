@@ -13,7 +13,7 @@ from typing import Final
 
 from actors.rules import count, need, optional, value_of
 
-__all__ = ["Allowance", "Limits", "Meter"]
+__all__ = ["Allowance", "Limits", "Quota"]
 
 _MIB: Final = 1024 * 1024
 #: Less would let nothing pass.
@@ -78,7 +78,7 @@ class Limits:
             need(rule, each.name, getattr(self, each.name))
 
 
-class Meter:
+class Quota:
     """What is in use of one allowance, and how often it did not suffice."""
 
     __slots__ = ("allowance", "count", "refused", "size")
@@ -92,7 +92,7 @@ class Meter:
     def take(self, size: int) -> bool:
         """Take room for one message of `size` bytes; False, and counted, if there is none.
 
-        An empty meter takes one message of any size: what passed the limit of a
+        An empty quota takes one message of any size: what passed the limit of a
         single body must not be refused for ever.
         """
         allowance = self.allowance

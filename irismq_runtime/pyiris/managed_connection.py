@@ -45,7 +45,7 @@ from irismq_runtime.pyiris.current_connection import CurrentConnection
 from irismq_runtime.pyiris.graceful_close import PING, close_gracefully
 from irismq_runtime.pyiris.heartbeat import Heartbeat
 from irismq_runtime.pyiris.inbox import Inbox
-from irismq_runtime.pyiris.limits import Meter
+from irismq_runtime.pyiris.limits import Quota
 from irismq_runtime.pyiris.options import (
     DEFAULT_PORT,
     LONGEST_NAME,
@@ -54,7 +54,7 @@ from irismq_runtime.pyiris.options import (
     complaint,
     milliseconds,
 )
-from irismq_runtime.pyiris.requests import UNSENT, Requests, failed
+from irismq_runtime.pyiris.requests import UNSENT, PendingRequests, failed
 from irismq_runtime.pyiris.statistics import Statistics
 from irismq_runtime.pyiris.subscriptions import Subscriptions
 from irismq_runtime.pyiris.topics import Topics
@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     from irismq_runtime.protocols.iris.packets import Packet
     from irismq_runtime.pyiris.connection import PacketHandlers
     from irismq_runtime.pyiris.connector import Dial
-    from irismq_runtime.pyiris.requests import Reply
+    from irismq_runtime.pyiris.requests import ReplyFuture
     from irismq_runtime.pyiris.topics import Listener
     from irismq_runtime.pyiris.tunnel import Tunnel
     from irismq_runtime.pyiris.tunnel_memory import TunnelMemory
@@ -116,7 +116,7 @@ class ManagedConnection:
         self._current = current = CurrentConnection(
             f"iris relay {f'[{host}]' if ':' in host else host}:{port}"
         )
-        self.requests = Requests(clock, Meter(limits.calls), current.peer)
+        self.requests = PendingRequests(clock, Quota(limits.calls), current.peer)
         self.topics = Topics(
             current,
             clock,
@@ -157,8 +157,8 @@ class ManagedConnection:
         requests, inbox, tunnels = self.requests, self.inbox, self.tunnels
         return Statistics(
             pending=len(requests),
-            pending_bytes=requests.meter.size,
-            overloaded=requests.meter.refused,
+            pending_bytes=requests.quota.size,
+            overloaded=requests.quota.refused,
             timed_out=requests.timed_out,
             late_replies=requests.late,
             unwanted_replies=requests.unwanted,
@@ -206,8 +206,8 @@ class ManagedConnection:
         cluster: str,
         body: bytes,
         timeout: float,
-        on_done: Callable[[Reply], None] | None = None,
-    ) -> Reply:
+        on_done: Callable[[ReplyFuture], None] | None = None,
+    ) -> ReplyFuture:
         """Send a request to one live member of `cluster`.
 
         Returns a future of the reply. It fails with `AskTimeout` after
@@ -271,7 +271,7 @@ class ManagedConnection:
 
     # Inside: sending --------------------------------------------------------------
 
-    def _put(self, connection: Connection, reply: Reply, timeout: float) -> None:
+    def _put(self, connection: Connection, reply: ReplyFuture, timeout: float) -> None:
         if connection.waiting > self._limits.unsent:
             self.requests.end(reply, self._backlog(connection))
             return

@@ -28,20 +28,20 @@ if TYPE_CHECKING:
     from actors.clock import Clock
     from irismq_runtime.errors import Outcome
     from irismq_runtime.protocols.iris.packets import RelayReply
-    from irismq_runtime.pyiris.limits import Meter
+    from irismq_runtime.pyiris.limits import Quota
 
-__all__ = ["UNSENT", "Reply", "Requests", "failed"]
+__all__ = ["UNSENT", "PendingRequests", "ReplyFuture", "failed"]
 
 logger = logging.getLogger(__name__)
 
-#: `Reply.turn` of a request that has not been handed to a connection.
+#: `ReplyFuture.turn` of a request that has not been handed to a connection.
 UNSENT: Final = sys.maxsize
 
 #: Ended requests that are remembered to name a late answer.
 _REMEMBERED: Final = 1024
 
 
-class Reply(asyncio.Future[bytes]):
+class ReplyFuture(asyncio.Future[bytes]):
     """The answer to one request, as a future. Cancelling it forgets the request.
 
     An error that nobody awaits is not warned about.
@@ -67,9 +67,9 @@ class Reply(asyncio.Future[bytes]):
     deadline: float
     turn: int
     bucket: set[int]
-    on_cancel: Callable[[Reply], None] | None
+    on_cancel: Callable[[ReplyFuture], None] | None
     #: Called with this when it is done, at once: a done callback comes a loop turn later.
-    on_done: Callable[[Reply], None] | None
+    on_done: Callable[[ReplyFuture], None] | None
 
     def cancel(self, msg: str | None = None) -> bool:
         """Forget the request; the relay and the member are not told (Iris has no word for it)."""
@@ -97,19 +97,19 @@ class Reply(asyncio.Future[bytes]):
             logger.exception("who waited for request %d failed to take its end", self.id)
 
 
-def failed(error: Exception) -> Reply:
+def failed(error: Exception) -> ReplyFuture:
     """A request that has ended before it began."""
-    reply = Reply()
+    reply = ReplyFuture()
     reply.on_cancel = reply.on_done = None
     reply.fail(error)
     return reply
 
 
-class Requests:
+class PendingRequests:
     """The requests of one connection. Loop thread only."""
 
-    def __init__(self, clock: Clock, meter: Meter, peer: str) -> None:
-        self.meter = meter
+    def __init__(self, clock: Clock, quota: Quota, peer: str) -> None:
+        self.quota = quota
         #: Answers that came after their request had timed out.
         self.late = 0
         #: Answers to what was forgotten by its caller, or never asked.
@@ -121,7 +121,7 @@ class Requests:
         self._clock = clock
         self._peer = peer
         self._loop = asyncio.get_running_loop()
-        self._pending: dict[int, Reply] = {}
+        self._pending: dict[int, ReplyFuture] = {}
         self._expiry = Expiry(clock, self._expire)
         self._last_id = 0
         self._ended: dict[int, tuple[str, float]] = {}
@@ -130,12 +130,12 @@ class Requests:
     def __len__(self) -> int:
         return len(self._pending)
 
-    def open(self, cluster: str, body: bytes, timeout: float) -> Reply:
+    def open(self, cluster: str, body: bytes, timeout: float) -> ReplyFuture:
         """A new pending request; already failed with `Overloaded` when there is no room."""
-        if not self.meter.take(len(body)):
-            busy = f"{self.meter.count:,} requests to {self._peer} wait already"
+        if not self.quota.take(len(body)):
+            busy = f"{self.quota.count:,} requests to {self._peer} wait already"
             return failed(Overloaded(busy))
-        reply = Reply(loop=self._loop)
+        reply = ReplyFuture(loop=self._loop)
         reply.cluster = cluster
         reply.body = body
         reply.timeout = timeout
@@ -172,20 +172,20 @@ class Requests:
         else:  # inside Iris an empty reply, or fault, cannot be told from none
             self._time_out(reply, "an empty reply, which Iris cannot tell from none")
 
-    def unsent(self, turn: int = UNSENT) -> list[Reply]:
+    def unsent(self, turn: int = UNSENT) -> list[ReplyFuture]:
         """The requests that had not left this process after `turn` flushes, oldest first."""
         return [reply for reply in self._pending.values() if reply.turn >= turn]
 
-    def sent(self, turn: int) -> list[Reply]:
+    def sent(self, turn: int) -> list[ReplyFuture]:
         """The requests that had left by then, oldest first."""
         return [reply for reply in self._pending.values() if reply.turn < turn]
 
-    def cut(self, replies: Iterable[Reply], outcome: Outcome, reason: str) -> None:
+    def cut(self, replies: Iterable[ReplyFuture], outcome: Outcome, reason: str) -> None:
         """End `replies` with `ConnectionLost`."""
         for reply in replies:
             self.end(reply, ConnectionLost(self._peer, outcome, reason))
 
-    def end(self, reply: Reply, error: Exception) -> None:
+    def end(self, reply: ReplyFuture, error: Exception) -> None:
         """End one request in `error`."""
         self._remove(reply)
         reply.fail(error)
@@ -194,16 +194,16 @@ class Requests:
         """Cancel the timer; for a connection that is closed and has nothing pending."""
         self._expiry.stop()
 
-    def _remove(self, reply: Reply) -> None:
+    def _remove(self, reply: ReplyFuture) -> None:
         request_id = reply.id
         if self._pending.pop(request_id, None) is not None:
             reply.bucket.discard(request_id)
             reply.on_cancel = None
-            self.meter.give(len(reply.body))
+            self.quota.give(len(reply.body))
             if self.on_empty is not None and not self._pending:
                 self.on_empty()
 
-    def _forget(self, reply: Reply) -> None:
+    def _forget(self, reply: ReplyFuture) -> None:
         self._remove(reply)
         self._remember(reply, cancelled=True)
 
@@ -218,11 +218,11 @@ class Requests:
                 self._remember(reply, cancelled=False)
                 self._time_out(reply, "no word from the relay by the deadline")
 
-    def _time_out(self, reply: Reply, state: str) -> None:
+    def _time_out(self, reply: ReplyFuture, state: str) -> None:
         self.timed_out += 1
         reply.fail(AskTimeout(reply.cluster, "bytes", reply.timeout, state))
 
-    def _remember(self, reply: Reply, *, cancelled: bool) -> None:
+    def _remember(self, reply: ReplyFuture, *, cancelled: bool) -> None:
         if len(self._ended) >= _REMEMBERED:
             del self._ended[next(iter(self._ended))]
         self._ended[reply.id] = ("" if cancelled else reply.cluster, reply.deadline)

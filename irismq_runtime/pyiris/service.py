@@ -24,7 +24,7 @@ from actors.texts import class_name, sendable, text_of, trace_of
 from irismq_runtime.errors import TunnelClosed
 from irismq_runtime.observe.throttle import Throttle
 from irismq_runtime.pyiris.client import Iris
-from irismq_runtime.pyiris.limits import Meter
+from irismq_runtime.pyiris.limits import Quota
 from irismq_runtime.pyiris.options import DEFAULT_PORT, Options
 
 if TYPE_CHECKING:
@@ -83,13 +83,13 @@ class _Function(Handler):
         return await self._function(request)
 
 
-class _Runner:
+class _HandlerRunner:
     """Runs a `Handler` for the connection (`ports.MemberHandler`)."""
 
     def __init__(
         self, handler: Handler, workers: int, limits: Limits, cluster: str, clock: Clock
     ) -> None:
-        self.broadcasts = Meter(limits.broadcasts)
+        self.broadcasts = Quota(limits.broadcasts)
         self._handler = handler
         self._free = workers
         self._cluster = cluster
@@ -231,7 +231,7 @@ class Service(Iris):
         options = options or Options()
         clock = clock or LoopClock()
         given = handler if isinstance(handler, Handler) else _Function(handler)
-        self._runner = _Runner(given, workers, options.limits, cluster, clock)
+        self._runner = _HandlerRunner(given, workers, options.limits, cluster, clock)
         super().__init__(
             host,
             port,

@@ -27,12 +27,12 @@ __all__ = [
     "SendSubscribe",
     "SendUnsubscribe",
     "StartTimer",
-    "Step",
+    "SubscriptionState",
     "Subscriptions",
 ]
 
 
-class Step(Enum):
+class SubscriptionState(Enum):
     """Where one topic stands on the wire."""
 
     OFF = "off"
@@ -72,9 +72,9 @@ Action: TypeAlias = SendSubscribe | SendUnsubscribe | StartTimer | Ready
 
 
 @dataclass(slots=True)
-class _Topic:
+class _TopicState:
     listeners: int = 0
-    step: Step = Step.OFF
+    step: SubscriptionState = SubscriptionState.OFF
     number: int = 0
 
 
@@ -85,18 +85,18 @@ class Subscriptions:
     linger: float = 1.0
     settle: float = 0.05
     up: bool = False
-    _topics: dict[str, _Topic] = field(default_factory=dict)
+    _topics: dict[str, _TopicState] = field(default_factory=dict)
     _steps: int = 0
 
     def listen(self, topic: str) -> list[Action]:
         """One more listener of `topic`."""
-        state = self._topics.setdefault(topic, _Topic())
+        state = self._topics.setdefault(topic, _TopicState())
         state.listeners += 1
-        if state.step is Step.LINGERING:
-            self._enter(state, Step.ON)
-        if state.step is Step.OFF and self.up:
+        if state.step is SubscriptionState.LINGERING:
+            self._enter(state, SubscriptionState.ON)
+        if state.step is SubscriptionState.OFF and self.up:
             return self._subscribe(topic, state)
-        return [Ready(topic)] if state.step is Step.ON else []
+        return [Ready(topic)] if state.step is SubscriptionState.ON else []
 
     def leave(self, topic: str) -> list[Action]:
         """One listener less."""
@@ -104,9 +104,9 @@ class Subscriptions:
         state.listeners -= 1
         if state.listeners:
             return []
-        if state.step is Step.ON:
-            return self._wait(topic, state, Step.LINGERING, self.linger)
-        if state.step is Step.OFF:
+        if state.step is SubscriptionState.ON:
+            return self._wait(topic, state, SubscriptionState.LINGERING, self.linger)
+        if state.step is SubscriptionState.OFF:
             del self._topics[topic]
         return []
 
@@ -115,12 +115,12 @@ class Subscriptions:
         state = self._topics.get(topic)
         if state is None or state.number != step:
             return []
-        if state.step is Step.JOINING:
+        if state.step is SubscriptionState.JOINING:
             return self._joined(topic, state)
-        if state.step is Step.LINGERING:
+        if state.step is SubscriptionState.LINGERING:
             return [
                 SendUnsubscribe(topic),
-                *self._wait(topic, state, Step.LEAVING, self.settle),
+                *self._wait(topic, state, SubscriptionState.LEAVING, self.settle),
             ]
         if state.listeners:  # LEAVING, and somebody came back meanwhile
             return self._subscribe(topic, state)
@@ -140,32 +140,37 @@ class Subscriptions:
         """The connection is gone, and every subscription with it."""
         self.up = False
         for name, state in list(self._topics.items()):
-            self._enter(state, Step.OFF)
+            self._enter(state, SubscriptionState.OFF)
             if not state.listeners:
                 del self._topics[name]
 
-    def step(self, topic: str) -> Step:
+    def step(self, topic: str) -> SubscriptionState:
         """Where `topic` stands."""
         state = self._topics.get(topic)
-        return Step.OFF if state is None else state.step
+        return SubscriptionState.OFF if state is None else state.step
 
     def __len__(self) -> int:
         return len(self._topics)
 
-    def _enter(self, state: _Topic, step: Step) -> None:
+    def _enter(self, state: _TopicState, step: SubscriptionState) -> None:
         self._steps += 1
         state.step = step
         state.number = self._steps
 
-    def _wait(self, topic: str, state: _Topic, step: Step, delay: float) -> list[Action]:
+    def _wait(
+        self, topic: str, state: _TopicState, step: SubscriptionState, delay: float
+    ) -> list[Action]:
         self._enter(state, step)
         return [StartTimer(topic, delay, state.number)]
 
-    def _subscribe(self, topic: str, state: _Topic) -> list[Action]:
-        return [SendSubscribe(topic), *self._wait(topic, state, Step.JOINING, self.settle)]
+    def _subscribe(self, topic: str, state: _TopicState) -> list[Action]:
+        return [
+            SendSubscribe(topic),
+            *self._wait(topic, state, SubscriptionState.JOINING, self.settle),
+        ]
 
-    def _joined(self, topic: str, state: _Topic) -> list[Action]:
-        self._enter(state, Step.ON)
+    def _joined(self, topic: str, state: _TopicState) -> list[Action]:
+        self._enter(state, SubscriptionState.ON)
         if state.listeners:
             return [Ready(topic)]
-        return self._wait(topic, state, Step.LINGERING, self.linger)
+        return self._wait(topic, state, SubscriptionState.LINGERING, self.linger)

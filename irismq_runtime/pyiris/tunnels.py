@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from irismq_runtime.pyiris.current_connection import CurrentConnection
     from irismq_runtime.pyiris.limits import Limits
 
-__all__ = ["Offer", "Tunnels"]
+__all__ = ["TunnelOffer", "Tunnels"]
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ logger = logging.getLogger(__name__)
 _ACCEPT_SECONDS: Final = CONFIRM_SECONDS - 0.5
 
 
-class _Opening:
+class _PendingTunnel:
     """A tunnel that we asked for and the relay has not confirmed yet."""
 
     __slots__ = ("cluster", "granted", "made", "timeout", "window")
@@ -68,7 +68,7 @@ class _Opening:
             self.made.set_exception(error)
 
 
-class Offer:
+class TunnelOffer:
     """A tunnel that somebody asks this member for (`ports.InboundTunnel`)."""
 
     __slots__ = (
@@ -140,7 +140,7 @@ class Tunnels:
         current: CurrentConnection,
         limits: Limits,
         clock: Clock,
-        take: Callable[[Offer], None] | None,
+        take: Callable[[TunnelOffer], None] | None,
         memory: TunnelMemory | None = None,
     ) -> None:
         self._memory = memory or TunnelMemory.of(limits)
@@ -148,12 +148,12 @@ class Tunnels:
         self.declined = 0
         #: Confirmations whose caller had gone; each was closed again.
         self.orphans = 0
-        self.offers: set[Offer] = set()
+        self.offers: set[TunnelOffer] = set()
         self._current = current
         self._limits = limits
         self._clock = clock
         self._take = take
-        self._opening: dict[int, _Opening] = {}
+        self._opening: dict[int, _PendingTunnel] = {}
         self._open: dict[int, Tunnel] = {}
         self._next_id = 0
         self._closing = False
@@ -173,7 +173,7 @@ class Tunnels:
                 f"open tunnels hold all of the {self._memory.total:,} bytes that they may: close "
                 "some, or allow more (tunnel_bytes)"
             )
-        opening = _Opening(cluster, timeout, window)
+        opening = _PendingTunnel(cluster, timeout, window)
         tunnel_id = self._new_id()
         self._opening[tunnel_id] = opening
         late = self._clock.call_later(timeout, opening.fail, TunnelTimeout(cluster, timeout))
@@ -205,7 +205,7 @@ class Tunnels:
         """Somebody asks this member for a tunnel."""
         full = len(self) >= self._limits.tunnels
         window = None if full else self._memory.open()
-        offer = Offer(self, self._current.require(), init, self._clock, window)
+        offer = TunnelOffer(self, self._current.require(), init, self._clock, window)
         self.offers.add(offer)
         if window is None or self._take is None or self._closing:
             offer.decline()

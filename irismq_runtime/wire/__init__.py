@@ -16,7 +16,7 @@ from irismq_runtime.wire.envelope import (
     verify_sealed_untrusted,
 )
 from irismq_runtime.wire.faults import (
-    Fault,
+    FaultBody,
     FaultKind,
     decode_fault_untrusted,
     encode_fault,
@@ -28,7 +28,7 @@ from irismq_runtime.wire.json_codec import (
     decode_plain_json_untrusted,
     encode_plain_json,
 )
-from irismq_runtime.wire.limits import DEFAULT_LIMITS, Limits
+from irismq_runtime.wire.limits import DEFAULT_LIMITS, WireLimits
 from irismq_runtime.wire.registry import Registry
 from irismq_runtime.wire.serializer import Serializer
 from irismq_runtime.wire.signing import Key, KeyRing, Verb, place_of
@@ -40,19 +40,19 @@ __all__ = [
     "Codec",
     "DeadRecord",
     "Envelope",
-    "Fault",
+    "FaultBody",
     "FaultKind",
     "Foreign",
     "JsonCodec",
     "Key",
     "KeyRing",
     "Kind",
-    "Limits",
     "MsgpackCodec",
     "Registry",
     "Serializer",
     "Tagged",
     "Verb",
+    "WireLimits",
     "check_headers",
     "decode_dead_untrusted",
     "decode_envelope_untrusted",

@@ -25,7 +25,7 @@ from irismq_runtime.wire.values import MARKED, REF, SCALARS, Tagged
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from irismq_runtime.wire.limits import Limits
+    from irismq_runtime.wire.limits import WireLimits
 
 __all__ = ["Codec", "Lift", "Lower", "MsgpackCodec"]
 
@@ -48,11 +48,11 @@ class Codec(Protocol):
         """
         ...
 
-    def decode_untrusted(self, data: bytes, lift: Lift, limits: Limits) -> object:
+    def decode_untrusted(self, data: bytes, lift: Lift, limits: WireLimits) -> object:
         """The value of `data`. Raises `DecodeError` alone."""
         ...
 
-    def may_exceed(self, data: bytes, limits: Limits) -> bool:
+    def may_exceed(self, data: bytes, limits: WireLimits) -> bool:
         """False when `data` cannot be too deep or have too many elements."""
         ...
 
@@ -156,7 +156,7 @@ class MsgpackCodec:
         self,
         data: bytes,
         lift: Lift,
-        limits: Limits,  # noqa: ARG002  # of the interface; depth is bounded by msgpack itself
+        limits: WireLimits,  # noqa: ARG002  # of the interface; depth is bounded by msgpack itself
     ) -> object:
         """See `Codec`. Nothing may follow the value."""
         try:
@@ -182,7 +182,7 @@ class MsgpackCodec:
             msgspec.msgpack.decode(data, type=msgspec.Raw)
         return lifting.finish(msgpack.unpackb(data, **options))
 
-    def may_exceed(self, data: bytes, limits: Limits) -> bool:
+    def may_exceed(self, data: bytes, limits: WireLimits) -> bool:
         """See `Codec`: counts the bytes that might begin a container."""
         size = len(data)
         if size > limits.items:

@@ -22,7 +22,7 @@ from irismq_runtime.wire.envelope import (
     encode_envelope,
 )
 from irismq_runtime.wire.ids import ID_SIZE, new_id
-from irismq_runtime.wire.limits import DEFAULT_LIMITS, Limits
+from irismq_runtime.wire.limits import DEFAULT_LIMITS, WireLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +60,7 @@ class DeadRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     node: str = ""
     channel: str = ""
 
-    def message(self, limits: Limits = DEFAULT_LIMITS) -> Envelope | Foreign:
+    def message(self, limits: WireLimits = DEFAULT_LIMITS) -> Envelope | Foreign:
         """The message in `body`, with its headers. Raises `DecodeError`."""
         return decode_envelope_untrusted(self.body, limits=limits)
 
@@ -76,7 +76,7 @@ def encode_dead(
     *,
     max_size: int,
     signer: Key | None = None,
-    sealed: Callable[[Envelope, Limits], bytes] | None = None,
+    sealed: Callable[[Envelope, WireLimits], bytes] | None = None,
 ) -> bytes:
     """The bytes to store for `record`, at most `max_size` where that can be.
 
@@ -91,7 +91,7 @@ def encode_dead(
     record = msgspec.structs.replace(
         record, **{name: sendable(getattr(record, name)) for name in texts}
     )
-    limits = Limits(size=max(max_size, 1024))
+    limits = WireLimits(size=max(max_size, 1024))
     short = msgspec.structs.replace(
         record,
         traceback="",
@@ -116,7 +116,7 @@ def decode_dead_untrusted(data: bytes, *, max_size: int) -> DeadRecord:
     Raises `DecodeError` for an envelope of kind DEAD that is malformed.
     """
     try:
-        stored = decode_envelope_untrusted(data, limits=Limits(size=max(max_size, 1024)))
+        stored = decode_envelope_untrusted(data, limits=WireLimits(size=max(max_size, 1024)))
     except DecodeError:
         return DeadRecord(body=data)
     if isinstance(stored, Foreign):

@@ -32,7 +32,7 @@ from irismq_runtime.wire.headers import (
     read_headers_untrusted,
 )
 from irismq_runtime.wire.ids import ID_SIZE
-from irismq_runtime.wire.limits import DEFAULT_LIMITS, Limits
+from irismq_runtime.wire.limits import DEFAULT_LIMITS, WireLimits
 from irismq_runtime.wire.signing import MAC_SIZE
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ _decode_wire: Final = msgspec.msgpack.Decoder(_Wire).decode
 
 
 def encode_envelope(
-    envelope: Envelope, *, limits: Limits = DEFAULT_LIMITS, signer: Key | None = None
+    envelope: Envelope, *, limits: WireLimits = DEFAULT_LIMITS, signer: Key | None = None
 ) -> bytes:
     """The bytes of `envelope`, signed when a `signer` is given.
 
@@ -148,7 +148,7 @@ def check_headers(headers: dict[str, Any]) -> None:
         raise EncodeError(f"$.headers.{problem[0]}", f"must be {problem[1]}")
 
 
-def encode_checked(envelope: Envelope, limits: Limits, signer: Key | None) -> bytes:
+def encode_checked(envelope: Envelope, limits: WireLimits, signer: Key | None) -> bytes:
     """As `encode_envelope`, for what is known to be as an envelope must be.
 
     Its headers have been checked (`check_headers`), its id is one of `new_id` or
@@ -172,7 +172,7 @@ def encode_checked(envelope: Envelope, limits: Limits, signer: Key | None) -> by
 
 
 def encode_sealed(
-    envelope: Envelope, limits: Limits, key: Key, place: bytes, *, now: int, old: bool
+    envelope: Envelope, limits: WireLimits, key: Key, place: bytes, *, now: int, old: bool
 ) -> bytes:
     """As `encode_checked`, signed in version 2 for `place` at `now` (ms since 1970).
 
@@ -218,7 +218,7 @@ def verify_sealed_untrusted(
 
 
 def decode_envelope_untrusted(
-    data: bytes, limits: Limits = DEFAULT_LIMITS, keys: KeyRing | None = None
+    data: bytes, limits: WireLimits = DEFAULT_LIMITS, keys: KeyRing | None = None
 ) -> Envelope | Foreign:
     """The envelope in `data`, or `Foreign` when it does not claim to be one.
 

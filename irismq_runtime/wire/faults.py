@@ -44,7 +44,7 @@ from irismq_runtime.wire.entries import refuse_twice_untrusted
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Fault", "FaultKind", "decode_fault_untrusted", "encode_fault", "is_unread"]
+__all__ = ["FaultBody", "FaultKind", "decode_fault_untrusted", "encode_fault", "is_unread"]
 
 #: What became of a request, in the words of the protocol document.
 FaultKind: TypeAlias = Literal[
@@ -66,7 +66,7 @@ _MAX_NAME: Final = 200
 _MAX_CHAIN: Final = 100
 
 
-class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class FaultBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The body of an envelope of kind ERROR.
 
     `kind` decides what the asker gets. `type`: qualified name of the exception.
@@ -100,7 +100,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         crashed: bool = False,
         message_type: str = "",
         traceback: bool = True,
-    ) -> Fault:
+    ) -> FaultBody:
         """The fault that tells of `error`. Never raises, whatever `error` is.
 
         `crashed`: the error left a handler, so it is a crash even if it is of a
@@ -186,7 +186,7 @@ def _fields_of(error: BaseException) -> _Fields:
         return {}
 
 
-def _crashed(fault: Fault, address: str) -> Exception:
+def _crashed(fault: FaultBody, address: str) -> Exception:
     return RemoteError(
         fault.type,
         fault.text,
@@ -197,11 +197,11 @@ def _crashed(fault: Fault, address: str) -> Exception:
     )
 
 
-def _refused(fault: Fault, _address: str) -> Exception:
+def _refused(fault: FaultBody, _address: str) -> Exception:
     return TunnelClosed(fault.cut) if fault.cut else Refused(fault.text, code=fault.code)
 
 
-def _dead(fault: Fault, address: str) -> Exception:
+def _dead(fault: FaultBody, address: str) -> Exception:
     if fault.exit is None:
         return ActorDeadError(address)
     message_type = fault.message_type or None
@@ -210,11 +210,11 @@ def _dead(fault: Fault, address: str) -> Exception:
     )
 
 
-def _expired(fault: Fault, address: str) -> Exception:
+def _expired(fault: FaultBody, address: str) -> Exception:
     return AskTimeout(address, fault.message_type, fault.waited, "expired before its turn came")
 
 
-_EXCEPTIONS: Final[dict[FaultKind, Callable[[Fault, str], Exception]]] = {
+_EXCEPTIONS: Final[dict[FaultKind, Callable[[FaultBody, str], Exception]]] = {
     "crashed": _crashed,
     "refused": _refused,
     "expired": _expired,
@@ -228,15 +228,15 @@ _EXCEPTIONS: Final[dict[FaultKind, Callable[[Fault, str], Exception]]] = {
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode
-_decode: Final = msgspec.msgpack.Decoder(Fault).decode
+_decode: Final = msgspec.msgpack.Decoder(FaultBody).decode
 
 
-def encode_fault(fault: Fault) -> bytes:
+def encode_fault(fault: FaultBody) -> bytes:
     """The body for `fault`: less than 64 KiB."""
     return _encode(fault)
 
 
-def decode_fault_untrusted(body: bytes) -> Fault:
+def decode_fault_untrusted(body: bytes) -> FaultBody:
     """The fault of a body. Raises `DecodeError` alone."""
     try:
         refuse_twice_untrusted(body)

@@ -21,7 +21,7 @@ ID_SIZE: Final = 16
 _PREFIX_SIZE: Final = 10
 
 
-class _Source:
+class _IdSource:
     """The prefix and the count of this process; `next` is atomic in CPython."""
 
     __slots__ = ("count", "prefix")
@@ -37,7 +37,7 @@ class _Source:
         self.count = itertools.count(1).__next__
 
 
-_source: Final = _Source()
+_source: Final = _IdSource()
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
     os.register_at_fork(after_in_child=_source.reseed)
 

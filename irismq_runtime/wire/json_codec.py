@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from irismq_runtime.wire.codecs import Lift, Lower
-    from irismq_runtime.wire.limits import Limits
+    from irismq_runtime.wire.limits import WireLimits
 
 __all__ = ["JsonCodec", "decode_plain_json_untrusted", "encode_plain_json"]
 
@@ -55,7 +55,7 @@ class JsonCodec:
         """See `Codec`."""
         return msgspec.json.encode(_lowered(value, lower))
 
-    def decode_untrusted(self, data: bytes, lift: Lift, limits: Limits) -> object:
+    def decode_untrusted(self, data: bytes, lift: Lift, limits: WireLimits) -> object:
         """See `Codec`."""
         value = _decode_untrusted(data, _LEVELS * limits.depth)
         if b'"$"' not in data and b"\\u0024" not in data:
@@ -67,12 +67,12 @@ class JsonCodec:
         except Exception as error:  # TypeError of a list as a key, and the like
             raise DecodeError(f"malformed tagged value ({type(error).__name__})") from error
 
-    def may_exceed(self, data: bytes, limits: Limits) -> bool:
+    def may_exceed(self, data: bytes, limits: WireLimits) -> bool:
         """See `Codec`: counts the brackets, those inside of texts as well."""
         return len(data) > limits.items or data.count(b"[") + data.count(b"{") > limits.depth
 
 
-def decode_plain_json_untrusted(data: bytes, limits: Limits) -> object:
+def decode_plain_json_untrusted(data: bytes, limits: WireLimits) -> object:
     """The value of a JSON text in UTF-8, without any meaning of "$".
 
     Raises `DecodeError` alone: for what is no JSON, lone surrogates, NaN, and

@@ -11,7 +11,7 @@ from typing import Final
 
 from irismq_runtime.errors import ConfigError
 
-__all__ = ["DEFAULT_LIMITS", "MAX_DEPTH", "Limits"]
+__all__ = ["DEFAULT_LIMITS", "MAX_DEPTH", "WireLimits"]
 
 #: Deeper values would need more C stack in msgpack's packer than a thread with a
 #: small stack has (measured: 128 levels fit in 64 KiB, 500 do not fit in 256 KiB).
@@ -19,7 +19,7 @@ MAX_DEPTH: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class WireLimits:
     """Limits of one envelope.
 
     `size`: bytes of the whole envelope. The default leaves 8 KiB below nsqd's
@@ -49,4 +49,4 @@ class Limits:
 
 
 #: What nodes use unless told otherwise.
-DEFAULT_LIMITS: Final = Limits()
+DEFAULT_LIMITS: Final = WireLimits()

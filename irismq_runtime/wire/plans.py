@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     import enum
     from collections.abc import Callable
 
-    from irismq_runtime.wire.limits import Limits
+    from irismq_runtime.wire.limits import WireLimits
 
-__all__ = ["Budget", "Plan", "make_plan"]
+__all__ = ["Budget", "TypePlan", "make_plan"]
 
 _Record: TypeAlias = "ms.DataclassType | ms.StructType"
 
@@ -35,7 +35,7 @@ class Budget:
 
     __slots__ = ("depth", "items")
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: WireLimits) -> None:
         self.depth = limits.depth
         self.items = limits.items
 
@@ -57,7 +57,7 @@ class Budget:
 _Lower: TypeAlias = "Callable[[Any, Budget], Any]"
 
 
-class Plan:
+class TypePlan:
     """How instances of one class are laid out.
 
     `kind`: the class. `name`: what it is registered as, "" for those that are
@@ -102,7 +102,7 @@ class Plan:
         """How many fields there are."""
         return len(self._names)
 
-    def lower(self, value: Any, limits: Limits) -> dict[str, Any] | list[Any]:
+    def lower(self, value: Any, limits: WireLimits) -> dict[str, Any] | list[Any]:
         """The fields of `value`: a dict by wire name, or a list (`array_like`)."""
         if self.plain:
             return dict(zip(self._names, self._get(value), strict=True))
@@ -133,7 +133,7 @@ def _getter(names: list[str]) -> Callable[[Any], tuple[Any, ...]]:
     return attrgetter(*names)
 
 
-def make_plan(kind: type, name: str, is_named: Callable[[type], bool]) -> Plan:
+def make_plan(kind: type, name: str, is_named: Callable[[type], bool]) -> TypePlan:
     """The plan of `kind`, registered as `name`.
 
     `is_named` tells the classes that name themselves on the wire.
@@ -150,7 +150,7 @@ def make_plan(kind: type, name: str, is_named: Callable[[type], bool]) -> Plan:
         ) from error
     if not isinstance(record, (ms.DataclassType, ms.StructType)):
         raise NotEncodable(f"{kind.__qualname__} has no declared fields")
-    plan = Plan(kind, name)
+    plan = TypePlan(kind, name)
     plan.fill(record, _Compiler(is_named, {kind: plan}))
     return plan
 
@@ -163,7 +163,7 @@ def _origin(kind: Any) -> type:
 class _Compiler:
     """Makes a lowering of each hint, or None where values go out as they are."""
 
-    def __init__(self, is_named: Callable[[type], bool], plans: dict[type, Plan]) -> None:
+    def __init__(self, is_named: Callable[[type], bool], plans: dict[type, TypePlan]) -> None:
         self._is_named = is_named
         self._plans = plans
 
@@ -209,7 +209,7 @@ class _Compiler:
         cls = _origin(record.cls)
         plan = self._plans.get(record.cls)
         if plan is None:
-            plan = self._plans[record.cls] = Plan(cls)
+            plan = self._plans[record.cls] = TypePlan(cls)
             plan.fill(record, self)
         kind, lower = plan.kind, plan.lower_within
 

@@ -19,14 +19,14 @@ from actors.texts import class_name, line_of, text_of
 from irismq_runtime.errors import DecodeError, UnknownFormat, UnknownType, ValidationError
 from irismq_runtime.wire.direct import Direct, direct_reading
 from irismq_runtime.wire.naive import has_datetimes, naive_place
-from irismq_runtime.wire.plans import Plan, make_plan
+from irismq_runtime.wire.plans import TypePlan, make_plan
 from irismq_runtime.wire.shape import refuse_crafted_untrusted
 from irismq_runtime.wire.values import MARKED, REF, SCALARS, NotEncodable, Tagged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from irismq_runtime.wire.limits import Limits
+    from irismq_runtime.wire.limits import WireLimits
 
 __all__ = ["Registry"]
 
@@ -51,11 +51,11 @@ class Registry:
     any thread, and while another call is under way.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: WireLimits) -> None:
         self._limits = limits
-        self._plans: dict[type, Plan] = {}
+        self._plans: dict[type, TypePlan] = {}
         #: The plans seen so far whose `encode` serves, by class.
-        self.plain: dict[type, Plan] = {}
+        self.plain: dict[type, TypePlan] = {}
         self._readings: dict[type, Direct | None] = {}
         #: Whether the fields of a class hold datetimes.
         self._timed: dict[type, bool] = {}
@@ -71,7 +71,7 @@ class Registry:
         """
         self._refs.append((pack, unpack))
 
-    def plan(self, kind: type) -> Plan | None:
+    def plan(self, kind: type) -> TypePlan | None:
         """The plan of a registered class, None for any other.
 
         Raises `NotEncodable` when the fields of the class cannot be resolved.

@@ -23,7 +23,7 @@ from irismq_runtime.errors import (
 from irismq_runtime.wire.codecs import Codec, MsgpackCodec
 from irismq_runtime.wire.flat import LONGEST, NOT_FLAT, decode_flat_untrusted, encode_flat
 from irismq_runtime.wire.json_codec import JsonCodec
-from irismq_runtime.wire.limits import DEFAULT_LIMITS, Limits
+from irismq_runtime.wire.limits import DEFAULT_LIMITS, WireLimits
 from irismq_runtime.wire.registry import Registry
 from irismq_runtime.wire.shape import CONTAINERS, find_refusal, is_flat, shape_problem, too_many
 from irismq_runtime.wire.values import LEAVES, NotEncodable
@@ -53,7 +53,7 @@ class Serializer:
         self,
         registry: Registry | None = None,
         codecs: Iterable[Codec] = (),
-        limits: Limits = DEFAULT_LIMITS,
+        limits: WireLimits = DEFAULT_LIMITS,
     ) -> None:
         self.limits = limits
         self._limit_body = limits.body

@@ -18,7 +18,7 @@ from irismq_runtime.wire.values import LEAVES, NotEncodable
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
 
-    from irismq_runtime.wire.limits import Limits
+    from irismq_runtime.wire.limits import WireLimits
 
 __all__ = [
     "CONTAINERS",
@@ -50,7 +50,7 @@ _LONGEST: Final = 160
 CONTAINERS: Final = frozenset({dict, list, tuple, set, frozenset})
 
 
-def shape_problem(root: object, limits: Limits, expand: Expand) -> str | None:
+def shape_problem(root: object, limits: WireLimits, expand: Expand) -> str | None:
     """What is wrong with the shape of `root`, or None.
 
     Looks at every container once for each place where it stands; a level of
@@ -103,7 +103,7 @@ def _elements(
     return [found], sum(map(len, found))
 
 
-def too_many(limits: Limits) -> str:
+def too_many(limits: WireLimits) -> str:
     """What is said of a value with more elements than the limits allow."""
     return f"more than {limits.items:,} elements"
 
@@ -114,7 +114,7 @@ def _not_leaves(groups: list[Collection[Any]]) -> list[Any]:
     return [part for part in chain.from_iterable(groups) if type(part) not in LEAVES]
 
 
-def is_flat(value: Any, limits: Limits, *, named: bool = False) -> bool:
+def is_flat(value: Any, limits: WireLimits, *, named: bool = False) -> bool:
     """True for a dict of few enough scalars: the shape that most messages have.
 
     `named`: the keys are known to be the names of fields.
@@ -137,7 +137,7 @@ def refuse_crafted_untrusted(keys: Collection[Any]) -> None:
 
 
 def find_refusal(
-    root: object, limits: Limits, refuse: Refuse, expand: Expand
+    root: object, limits: WireLimits, refuse: Refuse, expand: Expand
 ) -> tuple[str, str] | None:
     """The first part that `refuse` has a reason against: (path, reason).
 

@@ -35,7 +35,7 @@ SUPERVISORS = (ROOT / "docs" / "guide" / "supervisors.md").read_text()
 OWNERS: dict[str, Any] = {
     "NodeConfig": NodeConfig,
     "MailboxConfig": irismq_runtime.mailbox.MailboxConfig,
-    "wire.Limits": irismq_runtime.wire.Limits,
+    "wire.WireLimits": irismq_runtime.wire.WireLimits,
     "pyiris.Options": pyiris.Options,
     "pyiris.Backoff": pyiris.Backoff,
     "pyiris.Limits": pyiris.Limits,

@@ -21,9 +21,9 @@ from irismq_runtime.embedded.relay.router import InMemoryBackEnd
 from irismq_runtime.embedded.relay.session import Session
 from irismq_runtime.embedded.relay.stats import Counters
 from irismq_runtime.protocols.iris import (
+    ConnectionState,
     IrisProtocolError,
     PacketDecoder,
-    State,
     encode_packet,
 )
 from irismq_runtime.protocols.iris.packets import (
@@ -149,7 +149,11 @@ class World:
         for at, (session, connection, _) in enumerate(self.clients):
             window = self.context.faults.member_window
             assert not session._held or len(session._inbound) >= window
-            assert connection.ended or session.state is not State.DRAINING or session._inbound
+            assert (
+                connection.ended
+                or session.state is not ConnectionState.DRAINING
+                or session._inbound
+            )
             assert ("calls" in connection.holds) == (
                 session.pending > OPTIONS.max_calls
             ) or connection.ended

@@ -38,7 +38,7 @@ from irismq_runtime.observe.logs import shorten
 from irismq_runtime.observe.records import plain
 from irismq_runtime.observer.model import to_json
 from irismq_runtime.safe_text import safe, safe_lines, visible, visible_json, without_logins
-from irismq_runtime.wire.faults import Fault
+from irismq_runtime.wire.faults import FaultBody
 from supervisors import Supervisor, child
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def metrics() -> str:
 
 
 def fault() -> str:
-    made = Fault.of(Told(HOSTILE), crashed=True)
+    made = FaultBody.of(Told(HOSTILE), crashed=True)
     return f"{made.text}\n{made.traceback}"
 
 

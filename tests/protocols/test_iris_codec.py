@@ -8,8 +8,8 @@ from msgspec.structs import astuple
 from irismq_runtime.protocols.iris import (
     DEFAULT_LIMITS,
     IrisProtocolError,
-    Limits,
     PacketDecoder,
+    PacketLimits,
     encode_packet,
 )
 from irismq_runtime.protocols.iris.encoders import WRITERS
@@ -194,9 +194,9 @@ def test_a_length_over_its_limit_is_refused_from_its_own_bytes(packet: Packet, c
     """At the cap it is taken; one over it is refused before a byte of it has come."""
     data = encode_packet(packet)
     limits = {"binary": 200, "chunk": 200, "name": 200, "text": 200}
-    exact = PacketDecoder(Role.CLIENT, Limits(**{**limits, cap: 100}))
+    exact = PacketDecoder(Role.CLIENT, PacketLimits(**{**limits, cap: 100}))
     assert exact.decode_untrusted(data) == [packet]
-    under = PacketDecoder(Role.CLIENT, Limits(**{**limits, cap: 99}))
+    under = PacketDecoder(Role.CLIENT, PacketLimits(**{**limits, cap: 99}))
     with pytest.raises(IrisProtocolError, match="over the limit of 99"):
         under.decode_untrusted(data[:-100])
 
@@ -329,7 +329,7 @@ def test_every_decoder_function_equals_a_walk_through_the_table(data, role):
     stream = bytearray(b"".join(map(encode_packet, good)) + data.draw(st.binary(max_size=3)))
     if stream and data.draw(st.booleans()):
         stream[data.draw(st.integers(0, len(stream) - 1))] = data.draw(st.integers(0, 255))
-    decoder, reason = PacketDecoder(role, Limits(2**64, 2**64, 2**64, 2**64)), ""
+    decoder, reason = PacketDecoder(role, PacketLimits(2**64, 2**64, 2**64, 2**64)), ""
     try:
         packets = decoder.decode_untrusted(bytes(stream))
     except IrisProtocolError as error:

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from irismq_runtime.protocols.iris import (
+    ConnectionState,
     IrisProtocol,
     IrisProtocolError,
-    State,
     encode_packet,
     version_refusal,
 )
@@ -43,7 +43,7 @@ class ConnectionPair:
             seen += peer.feed_untrusted(data[at : at + self.piece])
         return seen
 
-    def states(self) -> set[State]:
+    def states(self) -> set[ConnectionState]:
         return {end.state for end in self.ends.values()}
 
     @classmethod
@@ -57,16 +57,16 @@ class ConnectionPair:
 def test_both_ends_agree_on_the_state_through_a_whole_life():
     pair = ConnectionPair(piece=1)
     steps = [
-        (Role.CLIENT, HELLO, State.OFFERED),
-        (Role.RELAY, WELCOME, State.OPEN),
-        (Role.CLIENT, Subscribe("t"), State.OPEN),
-        (Role.RELAY, Publish("t", b"e"), State.OPEN),
-        (Role.CLIENT, ClientClose(), State.DRAINING),
-        (Role.RELAY, RelayRequest(1, b"late", 10), State.DRAINING),
-        (Role.CLIENT, ClientReply(1, b"still here", None), State.DRAINING),
-        (Role.RELAY, RelayClose(""), State.CLOSED),
+        (Role.CLIENT, HELLO, ConnectionState.OFFERED),
+        (Role.RELAY, WELCOME, ConnectionState.OPEN),
+        (Role.CLIENT, Subscribe("t"), ConnectionState.OPEN),
+        (Role.RELAY, Publish("t", b"e"), ConnectionState.OPEN),
+        (Role.CLIENT, ClientClose(), ConnectionState.DRAINING),
+        (Role.RELAY, RelayRequest(1, b"late", 10), ConnectionState.DRAINING),
+        (Role.CLIENT, ClientReply(1, b"still here", None), ConnectionState.DRAINING),
+        (Role.RELAY, RelayClose(""), ConnectionState.CLOSED),
     ]
-    assert pair.states() == {State.NEW}
+    assert pair.states() == {ConnectionState.NEW}
     for role, packet, after in steps:
         assert pair.send(role, packet) == [packet]
         assert pair.states() == {after}
@@ -80,7 +80,7 @@ def test_a_denied_client_is_closed_on_both_ends():
     assert "v0.9" in reason
     assert "v1.0-draft2" in reason
     assert pair.send(Role.RELAY, Deny(RELAY_MAGIC, reason)) == [Deny(RELAY_MAGIC, reason)]
-    assert pair.states() == {State.CLOSED}
+    assert pair.states() == {ConnectionState.CLOSED}
 
 
 def test_the_version_of_this_protocol_is_not_refused():
@@ -93,7 +93,7 @@ def test_in_an_open_connection_each_side_reads_what_the_other_says(data, role, p
     pair = ConnectionPair.open(piece)
     for packet in packets:
         assert pair.send(role, packet) == [packet]
-    assert pair.states() == {State.OPEN}
+    assert pair.states() == {ConnectionState.OPEN}
 
 
 @pytest.mark.parametrize("packet", [WELCOME, RelayClose(""), Publish("t", b"x")])
@@ -102,7 +102,7 @@ def test_what_may_not_be_sent_now_is_our_error_and_changes_nothing(packet: Packe
     with pytest.raises(IrisProtocolError, match="may not come in state new") as caught:
         relay.encode(packet)
     assert caught.value.ours
-    assert relay.state is State.NEW
+    assert relay.state is ConnectionState.NEW
 
 
 def test_a_client_of_ours_says_nothing_between_init_and_the_answer():
@@ -118,7 +118,7 @@ def test_a_relay_takes_what_an_eager_client_sends_with_its_init():
     eager = encode_packet(HELLO) + encode_packet(Subscribe("t"))
     assert relay.feed_untrusted(eager) == [HELLO, Subscribe("t")]
     relay.encode(WELCOME)
-    assert relay.state is State.OPEN
+    assert relay.state is ConnectionState.OPEN
 
 
 @pytest.mark.parametrize("early", [Publish("t", b"x"), RelayClose("")])
@@ -127,7 +127,7 @@ def test_a_client_takes_nothing_but_the_answer_to_its_init(early: Packet):
     client.encode(HELLO)
     with pytest.raises(IrisProtocolError):
         client.feed_untrusted(encode_packet(early))
-    assert client.state is State.CLOSED
+    assert client.state is ConnectionState.CLOSED
 
 
 @pytest.mark.parametrize("again", [HELLO, ClientClose()])
@@ -197,7 +197,7 @@ def test_what_was_under_way_when_the_connection_closed_is_passed_over():
     client = pair.ends[Role.CLIENT]
     late = encode_packet(RelayClose("bye")) + encode_packet(Publish("t", b"x"))
     assert client.feed_untrusted(late) == [RelayClose("bye")]
-    assert client.state is State.CLOSED
+    assert client.state is ConnectionState.CLOSED
 
 
 @given(garbage=st.binary(max_size=100), role=st.sampled_from(Role))
@@ -209,5 +209,5 @@ def test_garbage_at_any_time_raises_the_one_error(garbage, role):
         except IrisProtocolError as error:
             violation = error
         if violation is not None:
-            assert end.state is State.CLOSED
+            assert end.state is ConnectionState.CLOSED
             assert not violation.ours

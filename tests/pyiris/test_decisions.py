@@ -13,7 +13,7 @@ from actors.testing import ManualClock
 from irismq_runtime.observe.throttle import Throttle
 from irismq_runtime.pyiris import Allowance, Backoff, Limits, Options
 from irismq_runtime.pyiris.deadlines import Deadlines, Expiry
-from irismq_runtime.pyiris.limits import Meter
+from irismq_runtime.pyiris.limits import Quota
 from irismq_runtime.pyiris.options import milliseconds
 from irismq_runtime.pyiris.reconnect import Attempts
 
@@ -104,14 +104,14 @@ def test_options_without_meaning_are_refused(wrong: object) -> None:
 
 @given(st.lists(st.integers(1, 400), max_size=60))
 def test_a_meter_never_goes_over_and_comes_back_to_zero(sizes: list[int]) -> None:
-    meter = Meter(Allowance(count=5, size=1000))
-    taken = [size for size in sizes if meter.take(size)]
-    assert len(taken) == meter.count <= 5
-    assert sum(taken) == meter.size <= 1000
-    assert meter.refused == len(sizes) - len(taken)
+    quota = Quota(Allowance(count=5, size=1000))
+    taken = [size for size in sizes if quota.take(size)]
+    assert len(taken) == quota.count <= 5
+    assert sum(taken) == quota.size <= 1000
+    assert quota.refused == len(sizes) - len(taken)
     for size in taken:
-        meter.give(size)
-    assert meter.count == meter.size == 0
+        quota.give(size)
+    assert quota.count == quota.size == 0
 
 
 def test_a_throttle_reports_once_a_second_and_loses_no_count() -> None:

@@ -28,7 +28,7 @@ async def test_a_reply_goes_to_its_request(connect: Any, relay: ScriptedRelay) -
         RelayReply(two.id, False, b"two", None), RelayReply(one.id, False, b"one", None)
     )
     assert (await first, await second) == (b"one", b"two")
-    assert len(iris.requests) == iris.requests.meter.count == iris.requests.meter.size == 0
+    assert len(iris.requests) == iris.requests.quota.count == iris.requests.quota.size == 0
 
 
 async def test_a_burst_is_two_writes(connect: Any, relay: ScriptedRelay) -> None:
@@ -179,7 +179,7 @@ async def test_timed_out_requests_leave_nothing(
     grown = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     assert iris.requests.timed_out == 27_000
-    assert len(iris.requests) == iris.requests.meter.size == 0
+    assert len(iris.requests) == iris.requests.quota.size == 0
     assert grown < 100_000, f"{grown} bytes for 20,000 requests"
 
 
@@ -195,7 +195,7 @@ async def test_a_cancelled_request_is_forgotten(connect: Any, relay: ScriptedRel
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert len(iris.requests) == iris.requests.meter.count == 0
+    assert len(iris.requests) == iris.requests.quota.count == 0
     relay.wire.send(RelayReply(request.id, False, b"too late", None))
     assert (iris.requests.late, iris.requests.unwanted) == (0, 1)
 

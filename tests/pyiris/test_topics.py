@@ -14,8 +14,8 @@ from irismq_runtime.pyiris.subscriptions import (
     SendSubscribe,
     SendUnsubscribe,
     StartTimer,
-    Step,
     Subscriptions,
+    SubscriptionState,
 )
 from tests.pyiris.scripted import ends, turns
 
@@ -179,7 +179,7 @@ class WatchedRelay:
     def fire(self, _: str = "") -> None:
         if self.timers:
             name, step = self.timers.pop(0)
-            if self.subs.step(name) in {Step.JOINING, Step.LEAVING}:
+            if self.subs.step(name) in {SubscriptionState.JOINING, SubscriptionState.LEAVING}:
                 self.settling.discard(name)
             self.carry_out(self.subs.timer(name, step))
 

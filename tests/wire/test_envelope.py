@@ -30,7 +30,7 @@ from irismq_runtime.wire import (
     Key,
     KeyRing,
     Kind,
-    Limits,
+    WireLimits,
     decode_envelope_untrusted,
     encode_checked,
     encode_envelope,
@@ -203,7 +203,7 @@ def test_what_an_envelope_cannot_hold_is_refused(fields: dict[str, Any], path: s
 
 
 def test_the_size_is_limited_alike_in_both_directions() -> None:
-    limits = Limits(size=1024)
+    limits = WireLimits(size=1024)
     overhead = len(encode_envelope(tell(body=b"x" * 300))) - 300
     largest = tell(body=b"x" * (1024 - overhead))
     data = encode_envelope(largest, limits=limits)
@@ -220,7 +220,7 @@ def test_the_size_is_limited_alike_in_both_directions() -> None:
 @pytest.mark.parametrize("bad", [{"depth": 129}, {"depth": 0}, {"size": 10}, {"items": 0}])
 def test_limits_that_cannot_be_kept_are_refused(bad: dict[str, int]) -> None:
     with pytest.raises(ConfigError):
-        Limits(**bad)
+        WireLimits(**bad)
     assert DEFAULT_LIMITS.size < 1024 * 1024
 
 

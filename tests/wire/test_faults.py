@@ -32,17 +32,17 @@ from irismq_runtime.errors import (
     UnknownType,
     ValidationError,
 )
-from irismq_runtime.wire import Fault, decode_fault_untrusted, encode_fault
+from irismq_runtime.wire import FaultBody, decode_fault_untrusted, encode_fault
 
 
-def carried(fault: Fault) -> Fault:
+def carried(fault: FaultBody) -> FaultBody:
     body = encode_fault(fault)
     assert len(body) < 48 * 1024  # bytes, whatever characters the texts are of
     return decode_fault_untrusted(body)
 
 
 def arrives_as(error: BaseException, **options: Any) -> Any:
-    return carried(Fault.of(error, **options)).to_exception("shop.cart")
+    return carried(FaultBody.of(error, **options)).to_exception("shop.cart")
 
 
 def raised(error: BaseException) -> BaseException:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from actors import message
 from irismq_runtime.errors import DecodeError, EncodeError, MessageTooLarge
-from irismq_runtime.wire import Limits, Serializer
+from irismq_runtime.wire import Serializer, WireLimits
 from irismq_runtime.wire.flat import NOT_FLAT, decode_flat_untrusted, encode_flat
 from tests.wire.samples import exact, serializer, values
 
@@ -87,7 +87,7 @@ def test_extension_values_lists_and_garbage_are_not_read_here(data: bytes) -> No
 
 
 def test_limits_hold_on_the_short_way_too() -> None:
-    small = Serializer(limits=Limits(items=2, size=1024))
+    small = Serializer(limits=WireLimits(items=2, size=1024))
     assert small.dump({"a": 1})[1] == msgpack.packb({"a": 1})
     with pytest.raises(EncodeError, match="more than 2 elements"):
         small.dump({"a": 1, "b": 2})
@@ -119,10 +119,10 @@ def test_another_codec_of_the_same_name_does_everything_itself() -> None:
         def encode(self, value: object, lower: Any) -> bytes:
             return b"encoded"
 
-        def decode_untrusted(self, data: bytes, lift: Any, limits: Limits) -> object:
+        def decode_untrusted(self, data: bytes, lift: Any, limits: WireLimits) -> object:
             return "decoded"
 
-        def may_exceed(self, data: bytes, limits: Limits) -> bool:
+        def may_exceed(self, data: bytes, limits: WireLimits) -> bool:
             return False
 
     own = Serializer(codecs=[Shout()])

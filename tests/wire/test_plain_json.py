@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from irismq_runtime.errors import DecodeError, EncodeError
 from irismq_runtime.wire import (
     DEFAULT_LIMITS,
-    Limits,
+    WireLimits,
     decode_plain_json_untrusted,
     encode_plain_json,
 )
@@ -106,6 +106,6 @@ def test_deep_garbage_is_one_error(depth: int) -> None:
 def test_a_long_flat_document_is_not_deep() -> None:
     rows = [{"n": [n], "text": '[[[[{{{{"]]}\\\\'} for n in range(1000)]
     assert decode(json.dumps(rows).encode()) == rows
-    assert decode_plain_json_untrusted(b"[[1]]", Limits(depth=2)) == [[1]]
+    assert decode_plain_json_untrusted(b"[[1]]", WireLimits(depth=2)) == [[1]]
     with pytest.raises(DecodeError):
-        decode_plain_json_untrusted(b"[[[1]]]", Limits(depth=2))
+        decode_plain_json_untrusted(b"[[[1]]]", WireLimits(depth=2))

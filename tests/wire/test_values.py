@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from irismq_runtime.errors import DecodeError, EncodeError, MessageTooLarge
-from irismq_runtime.wire import DEFAULT_LIMITS, Limits, MsgpackCodec
+from irismq_runtime.wire import DEFAULT_LIMITS, MsgpackCodec, WireLimits
 from tests.wire.samples import Colour, Line, Point, Ref, Status, exact, serializer, values
 
 wire = serializer()
@@ -475,7 +475,7 @@ def test_in_a_thread_with_a_small_stack() -> None:
 
 
 def test_the_count_of_elements_is_limited_both_ways() -> None:
-    small = serializer(limits=Limits(items=100))
+    small = serializer(limits=WireLimits(items=100))
     fits, over = [{"a": 1}] * 33, [{"a": 1}] * 34
     type_name, body, _ = small.dump(fits)
     assert small.load(type_name, body) == fits
@@ -488,7 +488,7 @@ def test_the_count_of_elements_is_limited_both_ways() -> None:
 
 
 def test_a_body_over_the_limit_is_refused_both_ways() -> None:
-    small = serializer(limits=Limits(size=2000))
+    small = serializer(limits=WireLimits(size=2000))
     with pytest.raises(MessageTooLarge) as caught:
         small.dump(b"x" * 2000)
     assert (caught.value.size, caught.value.limit) == (2003, 2000)
@@ -618,10 +618,10 @@ class Yaml:
     def encode(self, value: object, lower: Any) -> bytes:
         return b"%" + msgspec.json.encode(value)
 
-    def decode_untrusted(self, data: bytes, lift: Any, limits: Limits) -> object:
+    def decode_untrusted(self, data: bytes, lift: Any, limits: WireLimits) -> object:
         return msgspec.json.decode(data[1:])
 
-    def may_exceed(self, data: bytes, limits: Limits) -> bool:
+    def may_exceed(self, data: bytes, limits: WireLimits) -> bool:
         return True
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from irismq_runtime.protocols.iris import Limits
+from irismq_runtime.protocols.iris import PacketLimits
 
 __all__ = ["RelayOptions"]
 
@@ -19,7 +19,7 @@ class RelayOptions:
     """Bounds of one relay. The defaults suit a development machine."""
 
     #: The longest field that a client may send.
-    limits: Limits = field(default_factory=Limits)
+    limits: PacketLimits = field(default_factory=PacketLimits)
     #: Connections at once; one more is closed as it comes.
     max_connections: int = 10_000
     #: A connection that has not sent its init by then is dropped.

@@ -24,7 +24,7 @@ from irismq_runtime.embedded.relay.options import RelayOptions
 from irismq_runtime.embedded.relay.router import BackEnd, InMemoryBackEnd
 from irismq_runtime.embedded.relay.session import Session
 from irismq_runtime.embedded.relay.stats import RelayStats, RelayTotals
-from irismq_runtime.protocols.iris import State
+from irismq_runtime.protocols.iris import ConnectionState
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -152,7 +152,10 @@ class EmbeddedRelay:
         if self._connections:
             self._emptied = asyncio.Event()
             for connection, session in list(self._connections.items()):
-                if session is None or session.state in {State.NEW, State.OFFERED}:
+                if session is None or session.state in {
+                    ConnectionState.NEW,
+                    ConnectionState.OFFERED,
+                }:
                     connection.abort()
                 else:
                     session.say_goodbye(reason)
@@ -193,7 +196,10 @@ class EmbeddedRelay:
         """What it holds at this moment. Loop thread only."""
         sessions = [session for session in self._connections.values() if session is not None]
         return RelayStats(
-            connections=sum(session.state in {State.OPEN, State.DRAINING} for session in sessions),
+            connections=sum(
+                session.state in {ConnectionState.OPEN, ConnectionState.DRAINING}
+                for session in sessions
+            ),
             members=dict(self._back_end.members()),
             topics=dict(self._back_end.topics()),
             pending_requests=sum(session.pending for session in sessions),

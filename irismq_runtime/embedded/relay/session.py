@@ -20,9 +20,9 @@ from irismq_runtime.embedded.relay.session_tunnels import SessionTunnels
 from irismq_runtime.embedded.relay.write_queue import Traffic
 from irismq_runtime.ports import RELAY_LIMIT
 from irismq_runtime.protocols.iris import (
+    ConnectionState,
     IrisProtocol,
     IrisProtocolError,
-    State,
     encode_packet,
     version_refusal,
 )
@@ -111,7 +111,7 @@ class Session:
     # What the relay asks of it
 
     @property
-    def state(self) -> State:
+    def state(self) -> ConnectionState:
         """Where the connection stands."""
         return self._protocol.state
 
@@ -162,7 +162,7 @@ class Session:
         if self._over:
             return
         self._leave_all()
-        if self._protocol.state in {State.OPEN, State.DRAINING}:
+        if self._protocol.state in {ConnectionState.OPEN, ConnectionState.DRAINING}:
             self._connection.push(Traffic.CONTROL, self._protocol.encode(RelayClose(reason)))
         self._connection.finish()
 
@@ -363,7 +363,7 @@ class Session:
             if not call.done:
                 self.take_request(call, body)
                 return
-        if not self._inbound and self._protocol.state is State.DRAINING:
+        if not self._inbound and self._protocol.state is ConnectionState.DRAINING:
             self.say_goodbye("")
 
     def take_tunnel(self, tunnel: OfferedTunnel) -> None:

@@ -20,7 +20,7 @@ from actors.errors import ActorError
 from irismq_runtime.messaging import ReportRequest, RestartRequest, TreeRequest
 from irismq_runtime.observe.logs import shorten
 from irismq_runtime.observe.records import plain
-from irismq_runtime.wire import Fault
+from irismq_runtime.wire import FaultBody
 from supervisors.requests import executor_of
 from supervisors.spec import Supervises
 
@@ -189,5 +189,5 @@ def _tracebacks(parts: Parts, trees: list[TreeNode], since: float) -> dict[str, 
 
 
 def _traceback(error: BaseException) -> str:
-    text = Fault.of(error, crashed=True).traceback
+    text = FaultBody.of(error, crashed=True).traceback
     return text if len(text) <= _TRACE_SIZE else f"...\n{text[-_TRACE_SIZE:]}"

@@ -2,16 +2,16 @@
 
 from irismq_runtime.protocols.iris.codec import PacketDecoder
 from irismq_runtime.protocols.iris.encoders import encode_packet
-from irismq_runtime.protocols.iris.primitives import DEFAULT_LIMITS, IrisProtocolError, Limits
-from irismq_runtime.protocols.iris.states import IrisProtocol, State, version_refusal
+from irismq_runtime.protocols.iris.primitives import DEFAULT_LIMITS, IrisProtocolError, PacketLimits
+from irismq_runtime.protocols.iris.states import ConnectionState, IrisProtocol, version_refusal
 
 __all__ = [
     "DEFAULT_LIMITS",
+    "ConnectionState",
     "IrisProtocol",
     "IrisProtocolError",
-    "Limits",
     "PacketDecoder",
-    "State",
+    "PacketLimits",
     "encode_packet",
     "version_refusal",
 ]

@@ -19,7 +19,7 @@ from irismq_runtime.protocols.iris.packets import Field, Role
 from irismq_runtime.protocols.iris.primitives import (
     DEFAULT_LIMITS,
     IrisProtocolError,
-    Limits,
+    PacketLimits,
     ShortInput,
 )
 
@@ -37,7 +37,7 @@ class PacketDecoder:
 
     __slots__ = ("_caps", "_decoders", "_have", "_need", "_parts")
 
-    def __init__(self, sender: Role, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(self, sender: Role, limits: PacketLimits = DEFAULT_LIMITS) -> None:
         self._decoders = DECODERS[sender]
         self._caps = _caps_of(limits)
         self._parts: list[bytes] = []
@@ -84,7 +84,7 @@ class PacketDecoder:
         return packets
 
 
-def _caps_of(limits: Limits) -> tuple[int, ...]:
+def _caps_of(limits: PacketLimits) -> tuple[int, ...]:
     """The limit of each field with a length, by its number."""
     caps = {
         Field.BINARY: limits.binary,

@@ -32,8 +32,8 @@ __all__ = [
     "Field",
     "Op",
     "Packet",
+    "PacketRecord",
     "Publish",
-    "Record",
     "RelayBroadcast",
     "RelayClose",
     "RelayInit",
@@ -111,11 +111,11 @@ class Field(IntEnum):
         return {Field.RESULT: 2, Field.TIMED_RESULT: 3, Field.TIMED_VARINT: 2}.get(self, 1)
 
 
-class Record(msgspec.Struct, frozen=True, gc=False):
+class PacketRecord(msgspec.Struct, frozen=True, gc=False):
     """One packet: plain values, in the order in which they stand on the wire."""
 
 
-class ClientInit(Record, frozen=True):
+class ClientInit(PacketRecord, frozen=True):
     """Opens a connection; an empty cluster makes a client that is no member."""
 
     magic: str
@@ -123,44 +123,44 @@ class ClientInit(Record, frozen=True):
     cluster: str
 
 
-class RelayInit(Record, frozen=True):
+class RelayInit(PacketRecord, frozen=True):
     """Accepts a connection."""
 
     magic: str
     version: str
 
 
-class Deny(Record, frozen=True):
+class Deny(PacketRecord, frozen=True):
     """Refuses a connection, which the relay then closes."""
 
     magic: str
     reason: str
 
 
-class ClientClose(Record, frozen=True):
+class ClientClose(PacketRecord, frozen=True):
     """Asks for an orderly end; requests are answered until `RelayClose` comes."""
 
 
-class RelayClose(Record, frozen=True):
+class RelayClose(PacketRecord, frozen=True):
     """Ends the connection; an empty reason is a graceful end."""
 
     reason: str
 
 
-class ClientBroadcast(Record, frozen=True):
+class ClientBroadcast(PacketRecord, frozen=True):
     """A message to every member of a cluster."""
 
     cluster: str
     body: bytes
 
 
-class RelayBroadcast(Record, frozen=True):
+class RelayBroadcast(PacketRecord, frozen=True):
     """A broadcast for this member."""
 
     body: bytes
 
 
-class ClientRequest(Record, frozen=True):
+class ClientRequest(PacketRecord, frozen=True):
     """A request to one member of a cluster; `id` is the client's own."""
 
     id: int
@@ -169,7 +169,7 @@ class ClientRequest(Record, frozen=True):
     timeout_ms: int
 
 
-class RelayRequest(Record, frozen=True):
+class RelayRequest(PacketRecord, frozen=True):
     """A request for this member; `id` is the relay's own."""
 
     id: int
@@ -177,7 +177,7 @@ class RelayRequest(Record, frozen=True):
     timeout_ms: int
 
 
-class ClientReply(Record, frozen=True):
+class ClientReply(PacketRecord, frozen=True):
     """A member's answer: either `body` or `fault` is set, the other is None."""
 
     id: int
@@ -185,7 +185,7 @@ class ClientReply(Record, frozen=True):
     fault: str | None
 
 
-class RelayReply(Record, frozen=True):
+class RelayReply(PacketRecord, frozen=True):
     """The result of a request: `timeout`, or `body`, or `fault`."""
 
     id: int
@@ -194,26 +194,26 @@ class RelayReply(Record, frozen=True):
     fault: str | None
 
 
-class Subscribe(Record, frozen=True):
+class Subscribe(PacketRecord, frozen=True):
     """Listen to a topic."""
 
     topic: str
 
 
-class Unsubscribe(Record, frozen=True):
+class Unsubscribe(PacketRecord, frozen=True):
     """Listen to a topic no more."""
 
     topic: str
 
 
-class Publish(Record, frozen=True):
+class Publish(PacketRecord, frozen=True):
     """An event, to the relay and from it alike."""
 
     topic: str
     body: bytes
 
 
-class ClientTunnelInit(Record, frozen=True):
+class ClientTunnelInit(PacketRecord, frozen=True):
     """Asks for a tunnel to one member of a cluster; `id` names the client's end."""
 
     id: int
@@ -221,21 +221,21 @@ class ClientTunnelInit(Record, frozen=True):
     timeout_ms: int
 
 
-class RelayTunnelInit(Record, frozen=True):
+class RelayTunnelInit(PacketRecord, frozen=True):
     """An inbound tunnel for this member, to be confirmed within 3 s."""
 
     init_id: int
     chunk_limit: int
 
 
-class ClientTunnelConfirm(Record, frozen=True):
+class ClientTunnelConfirm(PacketRecord, frozen=True):
     """Takes the inbound tunnel `init_id`; `tunnel_id` names the acceptor's end."""
 
     init_id: int
     tunnel_id: int
 
 
-class RelayTunnelConfirm(Record, frozen=True):
+class RelayTunnelConfirm(PacketRecord, frozen=True):
     """The result of a tunnel init: `timeout`, or the chunk limit in bytes."""
 
     tunnel_id: int
@@ -243,14 +243,14 @@ class RelayTunnelConfirm(Record, frozen=True):
     chunk_limit: int | None
 
 
-class TunnelAllow(Record, frozen=True):
+class TunnelAllow(PacketRecord, frozen=True):
     """Grants the peer `granted` more payload bytes."""
 
     tunnel_id: int
     granted: int
 
 
-class TunnelTransfer(Record, frozen=True):
+class TunnelTransfer(PacketRecord, frozen=True):
     """A chunk; `size` is the whole message's on its first chunk, 0 on the others."""
 
     tunnel_id: int
@@ -258,13 +258,13 @@ class TunnelTransfer(Record, frozen=True):
     chunk: bytes
 
 
-class ClientTunnelClose(Record, frozen=True):
+class ClientTunnelClose(PacketRecord, frozen=True):
     """Closes a tunnel, both ends of it."""
 
     tunnel_id: int
 
 
-class RelayTunnelClose(Record, frozen=True):
+class RelayTunnelClose(PacketRecord, frozen=True):
     """A tunnel was closed; an empty reason is a graceful end."""
 
     tunnel_id: int

@@ -24,7 +24,7 @@ __all__ = [
     "ONE_BYTE",
     "SHORT",
     "IrisProtocolError",
-    "Limits",
+    "PacketLimits",
     "ShortInput",
     "encode_binary",
     "encode_string",
@@ -76,7 +76,7 @@ class ShortInput(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class PacketLimits:
     """The longest that a peer may send, in bytes; checked before allocation.
 
     The real relay has no limits of its own, so these guard our memory alone.
@@ -94,7 +94,7 @@ class Limits:
     text: int = 1024 * 1024
 
 
-DEFAULT_LIMITS: Final = Limits()
+DEFAULT_LIMITS: Final = PacketLimits()
 
 
 def encode_varint(value: int) -> bytes:

@@ -37,15 +37,15 @@ from irismq_runtime.protocols.iris.packets import (
     RelayInit,
     Role,
 )
-from irismq_runtime.protocols.iris.primitives import DEFAULT_LIMITS, IrisProtocolError, Limits
+from irismq_runtime.protocols.iris.primitives import DEFAULT_LIMITS, IrisProtocolError, PacketLimits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["TRANSITIONS", "IrisProtocol", "State", "version_refusal"]
+__all__ = ["TRANSITIONS", "ConnectionState", "IrisProtocol", "version_refusal"]
 
 
-class State(Enum):
+class ConnectionState(Enum):
     """Where a connection stands."""
 
     NEW = "new"
@@ -56,20 +56,20 @@ class State(Enum):
 
 
 #: (state, record that was sent) -> next state.
-TRANSITIONS: Final[dict[tuple[State, type[Packet]], State]] = {
-    (State.NEW, ClientInit): State.OFFERED,
-    (State.OFFERED, RelayInit): State.OPEN,
-    (State.OFFERED, Deny): State.CLOSED,
-    (State.OPEN, ClientClose): State.DRAINING,
-    (State.OPEN, RelayClose): State.CLOSED,
-    (State.DRAINING, RelayClose): State.CLOSED,
+TRANSITIONS: Final[dict[tuple[ConnectionState, type[Packet]], ConnectionState]] = {
+    (ConnectionState.NEW, ClientInit): ConnectionState.OFFERED,
+    (ConnectionState.OFFERED, RelayInit): ConnectionState.OPEN,
+    (ConnectionState.OFFERED, Deny): ConnectionState.CLOSED,
+    (ConnectionState.OPEN, ClientClose): ConnectionState.DRAINING,
+    (ConnectionState.OPEN, RelayClose): ConnectionState.CLOSED,
+    (ConnectionState.DRAINING, RelayClose): ConnectionState.CLOSED,
 }
 #: Records that mean a transition; in a state without a row for them they are a violation.
 _CONTROL: Final = frozenset(record for _, record in TRANSITIONS)
-_TALKING: Final = frozenset((State.OPEN, State.DRAINING))
+_TALKING: Final = frozenset((ConnectionState.OPEN, ConnectionState.DRAINING))
 #: (who receives, state) where packets that mean no transition are taken.
 _PASSING: Final = frozenset(
-    {(role, state) for role in Role for state in _TALKING} | {(Role.RELAY, State.OFFERED)}
+    {(role, state) for role in Role for state in _TALKING} | {(Role.RELAY, ConnectionState.OFFERED)}
 )
 
 _MAGIC: Final = {Role.CLIENT: CLIENT_MAGIC, Role.RELAY: RELAY_MAGIC}
@@ -111,9 +111,9 @@ class IrisProtocol:
 
     __slots__ = ("_decoder", "_first", "_talking", "role", "state")
 
-    def __init__(self, role: Role, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(self, role: Role, limits: PacketLimits = DEFAULT_LIMITS) -> None:
         self.role = role
-        self.state = State.NEW
+        self.state = ConnectionState.NEW
         #: Packets that mean no transition are taken: they need no look at the table.
         self._talking = False
         self._decoder = PacketDecoder(role.peer, limits)
@@ -138,7 +138,7 @@ class IrisProtocol:
         Raises `IrisProtocolError`, with what came whole before in `decoded`.
         """
         if not self._talking:
-            if self.state is State.CLOSED:
+            if self.state is ConnectionState.CLOSED:
                 return []
             self._first = (self._first + data[:_LONGEST_HELLO])[:_LONGEST_HELLO]
         try:
@@ -159,7 +159,7 @@ class IrisProtocol:
             for packet in packets:
                 record = type(packet)
                 if record in _CONTROL or not self._talking:
-                    if self.state is State.CLOSED:
+                    if self.state is ConnectionState.CLOSED:
                         return list(packets[:taken])
                     self._check_magic(packet)
                     self._enter(self._next(record, ours=False))
@@ -170,11 +170,11 @@ class IrisProtocol:
             raise self._fatal(violation, packets[:taken])
         return list(packets)
 
-    def _enter(self, state: State) -> None:
+    def _enter(self, state: ConnectionState) -> None:
         self.state = state
         self._talking = state in _TALKING
 
-    def _next(self, record: type[Packet], *, ours: bool) -> State:
+    def _next(self, record: type[Packet], *, ours: bool) -> ConnectionState:
         """The state after `record`; raises `IrisProtocolError` when it may not come now."""
         after = TRANSITIONS.get((self.state, record))
         if after is not None:
@@ -196,7 +196,7 @@ class IrisProtocol:
     def _fatal(self, error: IrisProtocolError, decoded: Sequence[Packet]) -> IrisProtocolError:
         """Close, and say which stranger this probably is."""
         hint = "" if self._talking else _stranger(self.role, self._first)
-        self._enter(State.CLOSED)
+        self._enter(ConnectionState.CLOSED)
         return IrisProtocolError(error.reason, hint=hint, decoded=decoded)
 
 

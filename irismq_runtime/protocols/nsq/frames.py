@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 import msgspec
 from nsq import protocol as pynsq
 
-from irismq_runtime.protocols.buffer import Gather
+from irismq_runtime.protocols.buffer import ByteBuffer
 from irismq_runtime.protocols.nsq.errors import NON_FATAL_CODES, NsqProtocolError
 
 __all__ = [
@@ -106,25 +106,25 @@ class FrameDecoder:
     further `feed` raises the same error, without the records of the first.
     """
 
-    __slots__ = ("_fault", "_gather", "_max_frame")
+    __slots__ = ("_buffer", "_fault", "_max_frame")
 
     def __init__(self, max_frame: int = DEFAULT_MAX_FRAME) -> None:
-        self._gather = Gather(_HEAD.size)
+        self._buffer = ByteBuffer(_HEAD.size)
         self._max_frame = max_frame
         self._fault: NsqProtocolError | None = None
 
     @property
     def pending(self) -> int:
         """Bytes that wait for the rest of their frame."""
-        return len(self._gather)
+        return len(self._buffer)
 
     def take_rest(self) -> bytes:
         """The bytes after the last whole frame, given up by the decoder.
 
         For the moment of an upgrade (TLS, deflate): they are in the new coding.
         """
-        rest = self._gather.take()
-        self._gather.keep(b"", _HEAD.size)
+        rest = self._buffer.take()
+        self._buffer.keep(b"", _HEAD.size)
         return rest
 
     def feed(self, data: bytes, most: int = sys.maxsize) -> list[Frame]:
@@ -136,7 +136,7 @@ class FrameDecoder:
         """
         if self._fault is not None:
             raise NsqProtocolError(self._fault.reason, code="", hint=self._fault.hint)
-        buffer = self._gather.push(data)
+        buffer = self._buffer.push(data)
         if buffer is None:
             return []
         return self._decode_untrusted(buffer, most)
@@ -170,7 +170,7 @@ class FrameDecoder:
             position = following
             if most <= len(frames):
                 break
-        self._gather.keep(buffer[position:] if position else buffer, need)
+        self._buffer.keep(buffer[position:] if position else buffer, need)
         return frames
 
     def _broken(self, rest: bytes, size: int, kind: int, frames: list[Frame]) -> NsqProtocolError:

@@ -19,7 +19,7 @@ from functools import lru_cache
 
 from nsq import protocol as pynsq
 
-from irismq_runtime.protocols.buffer import Gather
+from irismq_runtime.protocols.buffer import ByteBuffer
 from irismq_runtime.protocols.nsq.batch import check_batch_untrusted, decode_batch_untrusted
 from irismq_runtime.protocols.nsq.commands import MESSAGE_ID_LENGTH
 from irismq_runtime.protocols.nsq.errors import NsqProtocolError
@@ -58,10 +58,10 @@ class CommandDecoder:
     when the coding changes; meanwhile it should read no more from the socket.
     """
 
-    __slots__ = ("_gather", "_limits", "_looks", "_paused", "needs_tls", "state")
+    __slots__ = ("_buffer", "_limits", "_looks", "_paused", "needs_tls", "state")
 
     def __init__(self, limits: CommandLimits, *, needs_tls: bool = False) -> None:
-        self._gather = Gather()
+        self._buffer = ByteBuffer()
         self._limits = limits
         self._paused = False
         # Looks at the lengths in an MPUB that has not come whole.
@@ -74,7 +74,7 @@ class CommandDecoder:
     @property
     def pending(self) -> int:
         """Bytes that wait for the rest of their command, or for `resume`."""
-        return len(self._gather)
+        return len(self._buffer)
 
     @property
     def paused(self) -> bool:
@@ -83,21 +83,21 @@ class CommandDecoder:
 
     def feed(self, data: bytes) -> list[Command]:
         """The commands that `data` completes. Raises `NsqProtocolError` (fatal)."""
-        buffer = self._gather.push(data)
+        buffer = self._buffer.push(data)
         return [] if buffer is None else self._decode_untrusted(buffer)
 
     def resume(self) -> list[Command]:
         """Go on after a pause; the commands that waited. Raises as `feed`."""
         self._paused = False
-        rest = self._gather.take()
-        self._gather.keep(b"", 1)
+        rest = self._buffer.take()
+        self._buffer.keep(b"", 1)
         return self._decode_untrusted(rest) if rest else []
 
     def take_rest(self) -> bytes:
         """End the pause and hand over the bytes that waited, undecoded."""
         self._paused = False
-        rest = self._gather.take()
-        self._gather.keep(b"", 1)
+        rest = self._buffer.take()
+        self._buffer.keep(b"", 1)
         return rest
 
     def _decode_untrusted(self, buffer: bytes) -> list[Command]:
@@ -130,7 +130,7 @@ class CommandDecoder:
         except NsqProtocolError as fault:
             fault.records = list(commands)
             raise
-        self._gather.keep(buffer[position:] if position else buffer, need)
+        self._buffer.keep(buffer[position:] if position else buffer, need)
         return commands
 
     def _one(self, buffer: bytes, position: int, end: int) -> int | tuple[Command, int]:

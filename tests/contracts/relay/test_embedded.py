@@ -16,7 +16,7 @@ from irismq_runtime.embedded.relay import (
     RelayOptions,
 )
 from irismq_runtime.ports import WELL, TransportHealth
-from irismq_runtime.protocols.iris import State
+from irismq_runtime.protocols.iris import ConnectionState
 from irismq_runtime.protocols.iris.packets import (
     CLIENT_MAGIC,
     ClientBroadcast,
@@ -407,7 +407,7 @@ async def test_the_state_of_a_denied_client_is_closed_and_it_joins_nothing():
         await client.expect_end()
         stats = server.relay.stats()
         assert (stats.members, stats.topics, stats.totals.denied) == ({}, {}, 1)
-        assert client._protocol.state is State.CLOSED
+        assert client._protocol.state is ConnectionState.CLOSED
 
 
 async def test_what_waits_for_a_full_member_is_bounded_in_bytes(make):
