@@ -146,6 +146,7 @@ _NSQD_REFUSAL: Final = b"\x00\x00\x00\x01E_BAD_PROTOCOL"
 _LOOKUPD_REFUSAL: Final = b"\x00\x00\x00\x0eE_BAD_PROTOCOL"
 _TLS_ALERT: Final = b"\x15\x03"
 _FIRST: Final = 32
+_HTTPS_ADVICE: Final = "give --nsqd-http https://HOST:4152"
 
 
 def recognize_untrusted(answers: Openings) -> Answer:
@@ -187,6 +188,8 @@ def _http_untrusted(answers: Openings) -> Answer:
     ping, info = answers.ping, answers.info
     skew = _skew(answers)
     _, _, body = ping.partition(b"\r\n\r\n")
+    if b"TLS_REQUIRED" in body[:1000]:
+        return Answer(Kind.NSQD_HTTP, "TLS_REQUIRED", skew=skew, advice=_HTTPS_ADVICE)
     if body.strip() == b"OK" or body.startswith(b"NOK"):
         reason = "" if body.strip() == b"OK" else _text(body)
         if not info or b'"tcp_port"' in info:  # no answer to the second question is no verdict

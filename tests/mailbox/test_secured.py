@@ -13,6 +13,7 @@ from irismq_runtime.errors import ConfigError, NotConnected
 from irismq_runtime.mailbox import MailboxConfig
 from irismq_runtime.protocols.nsq import encode_response
 from tests.mailbox.on_nsqd import Collector, eventually, fresh_topic, mailbox
+from tests.support.authorizer import authorization_server
 from tests.support.certificates import Certificate, make_certificate
 from tests.support.nsqd_server import nsqd_server
 
@@ -122,30 +123,10 @@ async def test_snappy_that_the_broker_has_not_is_named():
             await round_trip(server.port, compression="snappy", start_timeout=0.3)
 
 
-async def authorize(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """An authorization server that knows one secret."""
-    request = await reader.readuntil(b"\r\n\r\n")
-    granted = b"secret=opensesame" in request
-    permissions = {"permissions": ["subscribe", "publish"], "topic": ".*", "channels": [".*"]}
-    answer = {
-        "ttl": 3600, "identity": "me", "identity_url": "http://x",
-        "authorizations": [permissions] if granted else [],
-    }  # fmt: skip
-    body = json.dumps(answer).encode()
-    status = b"200 OK" if granted else b"403 Forbidden"
-    writer.write(
-        b"HTTP/1.1 " + status + b"\r\nConnection: close\r\nContent-Type: application/json\r\n"
-        b"X-NSQ-Content-Type: nsq; version=1.0\r\nContent-Length: %d\r\n\r\n" % len(body) + body
-    )
-    await writer.drain()
-    writer.close()
-
-
 @pytest.fixture
 async def authorizer() -> AsyncIterator[str]:
-    listener = await asyncio.start_server(authorize, "127.0.0.1", 0)
-    async with listener:
-        yield f"127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+    async with authorization_server() as address:
+        yield address
 
 
 async def test_auth_with_the_right_the_wrong_and_no_secret(kind: Any, authorizer: str):

@@ -31,7 +31,7 @@ __all__ = ["EmbeddedServer", "NsqdServer", "RealServer", "find_nsqd", "nsqd_serv
 
 Kind = Literal["embedded", "real"]
 
-_LISTENING = re.compile(rb" (TCP|HTTP): listening on 127\.0\.0\.1:(\d+)")
+_LISTENING = re.compile(rb" (TCP|HTTPS?): listening on 127\.0\.0\.1:(\d+)")
 _FLAGS = {
     "msg_timeout": "msg-timeout",
     "max_msg_timeout": "max-msg-timeout",
@@ -124,7 +124,7 @@ class RealServer:
         self._flags = [*_flags(options), *flags]
         self._process: asyncio.subprocess.Process | None = None
         self._log: asyncio.Task[None] | None = None
-        self.port = self.http_port = 0
+        self.port = self.http_port = self.https_port = 0
 
     async def start(self) -> None:
         self._process = await asyncio.create_subprocess_exec(
@@ -133,6 +133,7 @@ class RealServer:
             f"-http-address={self.host}:{self.http_port}",
             f"-data-path={self._data}",
             "-broadcast-address=127.0.0.1",
+            f"-https-address={self.host}:0",  # with a certificate it listens there as well
             *self._flags,
             stderr=asyncio.subprocess.PIPE,
         )
@@ -140,7 +141,8 @@ class RealServer:
         assert lines is not None
         said: list[bytes] = []
         found: dict[bytes, int] = {}
-        while len(found) < 2:
+        expected = 2 + any(flag.startswith("-tls-cert") for flag in self._flags)
+        while len(found) < expected:
             line = await asyncio.wait_for(lines.readline(), 60)
             if not line:
                 raise RuntimeError(f"nsqd did not start: {b''.join(said).decode()}")
@@ -148,6 +150,7 @@ class RealServer:
             if match := _LISTENING.search(line):
                 found[match[1]] = int(match[2])
         self.port, self.http_port = found[b"TCP"], found[b"HTTP"]
+        self.https_port = found.get(b"HTTPS", 0)
         self._log = asyncio.create_task(_drain(lines))
 
     async def stop(self) -> None:
