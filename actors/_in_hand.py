@@ -85,7 +85,7 @@ class InHand(Mailbox):
         """Stash the message in hand. Raises `StashFull`, or RuntimeError without one."""
         item = self.current
         if item is None or self.taken:
-            raise RuntimeError("stash() puts the message in hand aside, and there is none in hand")
+            raise RuntimeError("stash() puts the message in hand aside, and no message is in hand")
         stash = self.attachments().stash
         limit = getattr(self.actor_class, "stash_limit", 1000)
         if len(stash) >= limit:
@@ -99,7 +99,7 @@ class InHand(Mailbox):
         """Give the message in hand to `ref`, with whoever waits for its answer."""
         item = self.current
         if item is None or self.taken:
-            raise RuntimeError("forward() passes the message in hand on, and there is none in hand")
+            raise RuntimeError("forward() passes the message in hand on, and no message is in hand")
         self.taken = True
         if isinstance(item, Ask | Delivery):
             ref._slot.put_forwarded(item)  # noqa: SLF001  # refs and slots are one module in two files

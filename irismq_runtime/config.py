@@ -116,7 +116,7 @@ class NatsOverlay:
             parse_nats_server(server)
         if not _NAME.match(self.net):
             raise ConfigError(
-                "net", f"{self.net!r} is no name of a network", "use 1 to 32 of A-Z a-z 0-9 _ -"
+                "net", f"{self.net!r} is not a name of a network", "use 1 to 32 of A-Z a-z 0-9 _ -"
             )
         if bool(self.tls_cert) != bool(self.tls_key):
             raise ConfigError("tls_cert", "a certificate and its key go together", "give both")

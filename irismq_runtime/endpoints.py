@@ -93,11 +93,11 @@ def parse_endpoint(text: str, *, option: str, default_port: int) -> Endpoint:
         raise ConfigError(option, problem, "write HOST:PORT")
     host, port = _split(rest, option, text)
     if not _HOST.fullmatch(host or "127.0.0.1"):
-        raise ConfigError(option, f"{text!r} is no host name", "write HOST:PORT")
+        raise ConfigError(option, f"{text!r} is not a host name", "write HOST:PORT")
     if port is None:
         return Endpoint(host or "127.0.0.1", default_port)
     if not _PORT.fullmatch(port) or not 0 < int(port) < 65536:
-        raise ConfigError(option, f"{port!r} is no port", "write HOST:PORT, port 1 to 65535")
+        raise ConfigError(option, f"{port!r} is not a port", "write HOST:PORT, port 1 to 65535")
     return Endpoint(host or "127.0.0.1", int(port))
 
 

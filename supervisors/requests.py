@@ -125,10 +125,10 @@ def count_children(supervisor: ActorRef[Any]) -> ChildCount:
 def executor_of(supervisor: ActorRef[Any]) -> Executor | None:
     """The executor of the present incarnation; None when there is none now.
 
-    Raises TypeError when the actor is no supervisor.
+    Raises TypeError when the actor is not a supervisor.
     """
     if not issubclass(supervisor.actor_class, Supervises):
-        raise TypeError(f"{supervisor} is no supervisor")
+        raise TypeError(f"{supervisor} is not a supervisor")
     actor = supervisor._slot.actor  # noqa: SLF001  # a supervisor knows slots; see actors._slot
     return actor._executor if isinstance(actor, Supervising) else None  # noqa: SLF001  # as above
 
@@ -147,7 +147,7 @@ def _info(executor: Executor, child: Child) -> ChildInfo:
 
 def _order(supervisor: ActorRef[Any], order: Order, timeout: float) -> Future[Any]:
     if not issubclass(supervisor.actor_class, Supervises):
-        raise TypeError(f"{supervisor} is no supervisor")
+        raise TypeError(f"{supervisor} is not a supervisor")
     executor = executor_of(supervisor)
     if executor is not None and executor.state.mode in {Mode.CLOSING, Mode.CLOSED}:
         # Its inbox is not read any more: the answer must not wait for the end.

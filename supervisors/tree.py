@@ -98,7 +98,7 @@ def _branches(node: TreeNode) -> Iterator[str]:
 
 
 def tree_of(ref: ActorRef[Any], *, most: int | None = None) -> TreeNode:
-    """The tree below `ref` as it is now; a single node when it is no supervisor.
+    """The tree below `ref` as it is now; a single node when it is not a supervisor.
 
     `most`: of each supervisor's children so many are shown, see `Children.some`.
     """

@@ -93,7 +93,7 @@ def _call(
     except http.client.RemoteDisconnected as error:
         raise NotConnected(peer, "it hangs up on HTTP", remedy=_REMEDY) from error
     except http.client.HTTPException as error:
-        raise NotConnected(peer, "what it says is no HTTP", remedy=_REMEDY) from error
+        raise NotConnected(peer, "what it says is not HTTP", remedy=_REMEDY) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         text = getattr(reason, "strerror", None) or str(reason)

@@ -148,7 +148,8 @@ def _read(type_name: str, body: str | None, imports: list[str]) -> Any:
     try:
         value = _parsed(body) if body else ({} if type_name != "-" else None)
     except (ValueError, RecursionError) as error:
-        raise ConfigError("JSON", f"it is none: {error}", """quote it: '{"sku": 1}'""") from None
+        reason = f"it is not JSON: {error}"
+        raise ConfigError("JSON", reason, """quote it: '{"sku": 1}'""") from None
     message = value if type_name == "-" else _typed(type_name, value)
     try:  # what a program could not send, a command does not either
         Serializer().dump(message)
@@ -179,7 +180,7 @@ def _typed(type_name: str, value: Any) -> Any:
         try:
             return msgspec.convert(value, known, str_keys=True)
         except (msgspec.ValidationError, UnicodeError, RecursionError) as error:
-            raise ConfigError("JSON", f"it is no {type_name}: {error}") from None
+            raise ConfigError("JSON", f"it is not a {type_name}: {error}") from None
     if not isinstance(value, dict):
         raise ConfigError("JSON", "the fields of a message are an object", "write {...}")
     return _declare(type_name, value)

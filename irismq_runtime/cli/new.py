@@ -60,7 +60,7 @@ def new(
     """
     problem = name_problem(name)
     if problem:
-        fail(f"{name!r} is no name for a service: {problem}", codes.USAGE)
+        fail(f"{name!r} is not a name for a service: {problem}", codes.USAGE)
     target = into / name
     if target.is_symlink() or target.exists():
         fail(f"{target} exists already, and nothing is overwritten; give another name", codes.USAGE)

@@ -314,7 +314,7 @@ def _keys_from_environment() -> dict[str, bytes]:
         except ValueError:
             equals = ""
         if not equals:
-            raise ConfigError("IRISMQ_KEYS", "a part of it is no id=hex", "write id=hex,id=hex")
+            raise ConfigError("IRISMQ_KEYS", "a part of it is not id=hex", "write id=hex,id=hex")
     return keys
 
 

@@ -43,7 +43,7 @@ class Kind(StrEnum):
     LOOKUPD_TCP = "nsqlookupd's TCP"
     IRIS = "an Iris relay"
     NATS = "a NATS server"
-    HTTP = "an HTTP server that is no nsqd"
+    HTTP = "an HTTP server that is not nsqd"
     SILENT = "something that says nothing to nsqd's, Iris's or HTTP's opening"
     OTHER = "something else"
     NOTHING = "nothing"

@@ -65,7 +65,7 @@ class Letter:
     @property
     def reason(self) -> str:
         """Why it was given up; of a malformed one, what is the matter with it."""
-        return f"(no letter: {self.malformed})" if self.malformed else self.record.reason
+        return f"(not a letter: {self.malformed})" if self.malformed else self.record.reason
 
     @property
     def is_event(self) -> bool:

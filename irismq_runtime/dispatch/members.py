@@ -120,7 +120,7 @@ class MemberDispatch:
                 self._told(ref, message, envelope, answer.deadline)
                 answer.answer(None)
             else:
-                wrong = DecodeError(f"a {envelope.kind.name} envelope is no request")
+                wrong = DecodeError(f"a {envelope.kind.name} envelope is not a request")
                 self._not_read(answer, wrong)
         except DecodeError as error:
             self._not_read(answer, error)
@@ -180,7 +180,7 @@ class MemberDispatch:
             case Kind.CANCEL:
                 self.asked.cancel(envelope.id)
             case _:
-                raise DecodeError(f"a {envelope.kind.name} envelope is no broadcast")
+                raise DecodeError(f"a {envelope.kind.name} envelope is not a broadcast")
 
     def _told_all(self, envelope: Envelope) -> None:
         if self._ref is None:

@@ -251,7 +251,7 @@ class _Act(_Handler):
         try:
             order = _read_order(self.request.body)
         except msgspec.MsgspecError as error:
-            raise _Refusal(400, f"no order: {error}") from error
+            raise _Refusal(400, f"this is not an order: {error}") from error
         context = self.context
         if isinstance(order, _Restart):
             await _done(context.gatherer.restart(order.node, order.supervisor, order.child))

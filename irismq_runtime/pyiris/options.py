@@ -76,7 +76,7 @@ def check_name(name: str) -> None:
     try:
         name.encode()
     except UnicodeEncodeError as error:
-        raise ValueError(f"{name!r} is no text that UTF-8 can carry") from error
+        raise ValueError(f"{name!r} is not a text that UTF-8 can carry") from error
 
 
 def complaint(name: str, body: bytes, timeout: float) -> ValueError:
@@ -87,4 +87,4 @@ def complaint(name: str, body: bytes, timeout: float) -> ValueError:
         return ValueError(f"a name of {len(name):,} characters; give at most {LONGEST_NAME:,}")
     if not body:
         return ValueError("Iris cannot carry an empty message; send at least one byte")
-    return ValueError(f"timeout={timeout!r} is no span of time; give seconds, e.g. 1.0")
+    return ValueError(f"timeout={timeout!r} is not a span of time; give seconds, e.g. 1.0")

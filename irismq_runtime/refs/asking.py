@@ -331,7 +331,7 @@ class RemoteAsk(Future[T]):
         packer = self._outbound.packer
         envelope = packer.open_untrusted(data, "reply", self._cluster)
         if not isinstance(envelope, Envelope):
-            raise DecodeError(f"{self.target} answered with bytes that are no envelope")
+            raise DecodeError(f"{self.target} answered with bytes that are not an envelope")
         if envelope.id != self.id:
             self._outbound.late += 1
             raise DecodeError(f"{self.target} answered another ask than this one")
@@ -342,7 +342,7 @@ class RemoteAsk(Future[T]):
             if fault.unread and "s" in envelope.headers:
                 raise _Unread(fault.to_exception(self.target), envelope.headers["s"])
             raise fault.to_exception(self.target)
-        raise DecodeError(f"{self.target} answered with an envelope that is no answer")
+        raise DecodeError(f"{self.target} answered with an envelope that is not an answer")
 
     def _ask_untried(self, unread: _Unread) -> None:
         """Ask a member that has not refused yet, at its node; fail when all have."""

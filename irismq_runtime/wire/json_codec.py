@@ -179,7 +179,7 @@ def _lifted_tagged(value: dict[str, Any], lift: Lift) -> Any:
         raise DecodeError('a tagged value must have the keys "$" and "v" alone')
     name, payload = value[_TAG], value[_VALUE]
     if type(name) is not str:
-        raise DecodeError("a tag that is no name")
+        raise DecodeError("a tag that is not a name")
     if name == "bytes":
         return base64.b64decode(payload, validate=True)
     if name == "float":

@@ -500,7 +500,7 @@ async def test_stash_needs_a_message_in_hand(actor_system: System) -> None:
             self.stash()
 
     ref = actor_system.start(Odd)
-    with pytest.raises(Exception, match="none in hand"):
+    with pytest.raises(Exception, match="no message is in hand"):
         await ref.started()
 
 

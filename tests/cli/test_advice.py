@@ -109,9 +109,9 @@ async def test_a_relay_names_what_is_in_the_place_of_nats() -> None:
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (b"\0\0\0\x12\0\0\0\1E_BAD_PROTOCOL\r\n", "what it says is no HTTP"),
+        (b"\0\0\0\x12\0\0\0\1E_BAD_PROTOCOL\r\n", "what it says is not HTTP"),
         (b"", "it hangs up on HTTP"),
-        (b"HTTP/1.0 200 OK\r\nContent-Length: 9\r\n\r\nshort", "what it says is no HTTP"),
+        (b"HTTP/1.0 200 OK\r\nContent-Length: 9\r\n\r\nshort", "what it says is not HTTP"),
         (web({}), "it answers 404"),
         (None, "Connection refused"),
     ],

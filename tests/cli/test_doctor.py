@@ -147,7 +147,7 @@ async def test_each_planted_fault_is_named_in_its_own_line(tmp_path: Path) -> No
         f"{host} should be nsqd, but there is nothing: the host 'no.such.host.invalid' is not",
         f"{closed} should be nsqd, but there is nothing: Connection refused; start one",
         f"{nsqd} should be nsqd's HTTP, but there is nsqd; give nsqd's HTTP port here",
-        f"{shop} should be nsqd's HTTP, but there is an HTTP server that is no nsqd",
+        f"{shop} should be nsqd's HTTP, but there is an HTTP server that is not nsqd",
         f"{ill}: nsqd's HTTP says NOK - no space left on device; look at",
         f"the clock of {slow} is 3,",  # 3,600 s less what the answer took
         f"{lookupd} lists a broker at {listed}, but there is nothing: Connection refused",
@@ -224,7 +224,7 @@ async def test_a_server_that_accepts_and_says_nothing_holds_nobody_up() -> None:
 async def test_an_address_without_meaning_is_one_line(tmp_path: Path) -> None:
     code, out = await doctor("--nsqd", "broker:port", folder=tmp_path, site=tmp_path)
     assert code == codes.USAGE
-    assert "'port' is no port" in out
+    assert "'port' is not a port" in out
     assert len(out.splitlines()) == 1
 
 
@@ -237,5 +237,5 @@ def test_every_option_is_checked(option: str) -> None:
         "a:4161",
         "a:55555",
     ]
-    with pytest.raises(ConfigError, match="is no port"):
+    with pytest.raises(ConfigError, match="is not a port"):
         targets(**{**right, option: "a:b" if option == "iris" else ["a:b"]})

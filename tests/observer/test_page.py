@@ -197,7 +197,7 @@ async def test_acting_needs_the_token(client, seen):
 async def test_what_is_no_order_is_refused(client, order):
     answer = await client.act(order)
     assert answer.code == 400
-    assert error_of(answer).startswith("no order: ")
+    assert error_of(answer).startswith("this is not an order: ")
 
 
 async def test_what_the_system_refuses_is_said_without_a_traceback(client):

@@ -240,7 +240,7 @@ class StoreWriter:
                 self._store.make_room()
                 self._store.write(part)
             except Exception as error:
-                _log.debug("the store has no room for what is no publish: %s", error)
+                _log.debug("the store has no room for what is not a publish: %s", error)
             else:
                 return rest
         return whole

@@ -66,7 +66,7 @@ def subscriptions_of(actor: object) -> tuple[Subscription, ...]:
     if not _are_subscriptions(listed):
         raise ConfigError(
             f"{type(actor).__name__}.subscribes",
-            f"{shown(listed)} is no list of subscriptions",
+            f"{shown(listed)} is not a list of subscriptions",
             'write subscribes = (live("topic"), durable("topic", channel="name"))',
         )
     return tuple(listed)

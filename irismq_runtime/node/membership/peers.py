@@ -87,7 +87,7 @@ class PeerDispatch(MemberDispatch):
         elif envelope.kind == Kind.TELL and envelope.headers.get("to") == NODE_TARGET:
             self._controlled(envelope)
         else:
-            raise DecodeError(f"a {envelope.kind.name} envelope is no broadcast to a node")
+            raise DecodeError(f"a {envelope.kind.name} envelope is not a broadcast to a node")
 
     def _gathered(self, envelope: Envelope) -> None:
         gather = self._out.gathers.get(envelope.id)

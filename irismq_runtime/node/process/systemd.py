@@ -42,13 +42,13 @@ _STATUS: Final = 200
 def socket_address(text: str) -> str:
     """Return `NOTIFY_SOCKET` as an address for a socket; "@name" is an abstract one.
 
-    Raises `ConfigError` for what is no unix socket.
+    Raises `ConfigError` for what is not a unix socket.
     """
     if text.startswith("@") and len(text) > 1:
         return "\0" + text[1:]
     if text.startswith("/"):
         return text
-    raise ConfigError("NOTIFY_SOCKET", f"{text!r} is no unix socket", "unset it, or give a path")
+    raise ConfigError("NOTIFY_SOCKET", f"{text!r} is not a unix socket", "unset it, or give a path")
 
 
 def watchdog_seconds(environment: Mapping[str, str], pid: int) -> float | None:

@@ -115,7 +115,7 @@ class CallsIn:
         """Who asks; found again by where the answers go."""
         subject = self._context.subjects.answers_to_untrusted(reply)
         if subject is None:
-            raise FrameError(f"requests want their answers at {reply!r}, which is no relay's")
+            raise FrameError(f"requests want their answers at {reply!r}, which is not a relay's")
         origin = self._origins.get(subject)
         if origin is None:
             if len(self._origins) >= _MAX_ORIGINS:
