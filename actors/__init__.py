@@ -43,6 +43,7 @@ from actors.proxies import ProxyCall
 from actors.receipt import Receipt
 from actors.ref import ActorRef
 from actors.reply import Reply
+from actors.request import Request
 from actors.slow import SlowHandler
 from actors.system import Counters, Lifecycle, Statistics, System, default_system
 from actors.thread_actor import ThreadActor
@@ -85,6 +86,7 @@ __all__ = [
     "Refused",
     "Reject",
     "Reply",
+    "Request",
     "Restarting",
     "Retry",
     "SlowHandler",

@@ -8,7 +8,7 @@ code: call them in its handlers and hooks, not from outside.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, ParamSpec, TypeVar, overload
 
 from actors._fixed import FIXED
 from actors._items import INTERRUPT
@@ -21,6 +21,7 @@ from actors.hooks import Hooks
 from actors.reply import Reply
 from actors.rules import POSITIVE_SECONDS, need
 from actors.timers import Timer
+from actors.type_variables import M_contra
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Facilities"]
 
+A = TypeVar("A")
+P = ParamSpec("P")
+
 
 class _NotStarted:
     """Stands for the slot of an instance that nobody started.
@@ -50,8 +54,10 @@ class _NotStarted:
         )
 
 
-class Facilities:
+class Facilities(Generic[M_contra]):
     """What every actor may call, in its own handlers and hooks, and set on its class.
+
+    `M_contra` is for the type checker: the messages that it takes, as in `Actor[Greet | Count]`.
 
     A node reads some more attributes of the class: `subscribes`, `foreign`, `codec`
     and `mailbox_window`.
@@ -92,8 +98,20 @@ class Facilities:
     def __str__(self) -> str:
         return _describe(self)
 
+    if TYPE_CHECKING:
+
+        def __takes__(self, message: M_contra) -> None: ...
+
+    @overload
     @classmethod
-    def start(cls, *args: Any, **kwargs: Any) -> ActorRef[Self]:
+    def start(cls, *args: Any, name: str | None, **kwargs: Any) -> ActorRef[Self]: ...
+
+    @overload
+    @classmethod
+    def start(cls: Callable[P, A], *args: P.args, **kwargs: P.kwargs) -> ActorRef[A]: ...
+
+    @classmethod
+    def start(cls, *args: Any, **kwargs: Any) -> ActorRef[Any]:
         """Start an actor in the current system and return its ref at once.
 
         Inside an actor that is the actor's system; else the system of the

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pykka
 
 from actors._facilities import Facilities
+from actors.type_variables import M_contra
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -29,7 +30,7 @@ else:
     _PykkaActor = pykka.Actor
 
 
-class Actor(Facilities, _PykkaActor):
+class Actor(Facilities[M_contra], _PykkaActor):
     """Base class of actors that run on the loop. Subclass it, then `start()`.
 
         class Counter(Actor):

@@ -14,28 +14,54 @@ from __future__ import annotations
 import inspect
 import sys
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar, overload
 
 from actors.errors import HandlerTableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Coroutine, Iterator, Mapping
+
+    from actors.request import RequestOf
 
 __all__ = ["Handler", "HandlerTable", "Lookup", "exposed", "exposed_methods", "receives"]
 
 Handler: TypeAlias = "Callable[[Any, Any], Any]"
 F = TypeVar("F", bound="Callable[..., Any]")
+S = TypeVar("S")
+Q = TypeVar("Q")
+R = TypeVar("R")
 
 _RECEIVES: Final = "__actors_receives__"
 _EXPOSED: Final = "__actors_exposed__"
 _NOTED: Final = "__actors_noted__"
 
 
-def receives(*types: type) -> Callable[[F], F]:
+class _HandlerOf(Protocol[Q, R]):
+    """What `@receives(Greet)` wants of a method, where `Greet` names its answer."""
+
+    @overload
+    def __call__(
+        self, function: Callable[[S, Q], Coroutine[Any, Any, R]], /
+    ) -> Callable[[S, Q], Coroutine[Any, Any, R]]: ...
+
+    @overload
+    def __call__(self, function: Callable[[S, Q], R], /) -> Callable[[S, Q], R]: ...
+
+
+@overload
+def receives(kind: type[RequestOf[Q, R]], /) -> _HandlerOf[Q, R]: ...
+
+
+@overload
+def receives(*types: type) -> Callable[[F], F]: ...
+
+
+def receives(*types: type) -> Any:
     """Bind a method to the message classes `types` (and their subclasses).
 
     The method takes `self` and the message, and may be `async def`. What it
-    returns answers an ask.
+    returns answers an ask. For one class that is a `Request[R]` a type checker
+    sees to it that the method takes that class and returns an `R`.
     """
     for kind in types:
         if not isinstance(kind, type):

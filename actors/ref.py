@@ -23,26 +23,36 @@ from actors.delivery import CallbackDelivery, ScopedDelivery
 from actors.errors import ActorDeadError, AskCycle, BlockingCall
 from actors.receipt import ACCEPTED, Receipt
 from actors.rules import SECONDS, need
+from actors.type_variables import A_co
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
 
+    from actors._facilities import Facilities
     from actors._slot import Slot
     from actors._stopping import StopFuture
     from actors.context import Context
     from actors.delivery import Delivery, Outcome, Scope
     from actors.exits import Exit
+    from actors.future import Future
+    from actors.request import Plain, RequestOf
 
 __all__ = ["ActorRef"]
 
-A = TypeVar("A")
+Q = TypeVar("Q")
+R = TypeVar("R")
+T = TypeVar("T")
 
 PROXY_MESSAGES = (ProxyCall, ProxyGetAttr, ProxySetAttr)
 
 
-class ActorRef(pykka.ActorRef[Any], Generic[A]):
-    """A reference to the slot of an actor. Made by the runtime alone."""
+class ActorRef(pykka.ActorRef[Any], Generic[A_co]):
+    """A reference to the slot of an actor. Made by the runtime alone.
+
+    `A_co` is for the type checker: the class of the actor, or of any that takes some
+    messages, as in `ActorRef[Actor[Greet | Count]]`.
+    """
 
     __slots__ = ("_slot",)
 
@@ -53,9 +63,9 @@ class ActorRef(pykka.ActorRef[Any], Generic[A]):
         self._slot = slot
 
     @property
-    def actor_class(self) -> type[A]:  # type: ignore[override]  # Pykka's is a plain attribute
+    def actor_class(self) -> type[A_co]:  # type: ignore[override]  # Pykka's is a plain attribute
         """The class of the actor."""
-        actor_class: type[A] = self._slot.actor_class
+        actor_class: type[A_co] = self._slot.actor_class
         return actor_class
 
     @property
@@ -74,7 +84,7 @@ class ActorRef(pykka.ActorRef[Any], Generic[A]):
         return self._slot.stopped_event()
 
     @property
-    def _actor_weakref(self) -> Callable[[], A | None]:  # type: ignore[override]  # as Pykka's proxy calls it
+    def _actor_weakref(self) -> Callable[[], A_co | None]:  # type: ignore[override]  # as Pykka's proxy calls it
         return lambda: self._slot.actor
 
     @property
@@ -106,7 +116,14 @@ class ActorRef(pykka.ActorRef[Any], Generic[A]):
         """
         await self._slot.started()
 
-    def tell(self, message: Any) -> Receipt:  # type: ignore[override]  # Pykka's gives None
+    # Receipts and `StopFuture` may be left alone: `| Any` keeps mypy's unused-awaitable quiet.
+    @overload  # type: ignore[override]  # Pykka's gives None
+    def tell(self: ActorRef[Facilities[Q]], message: Q) -> Receipt | Any: ...
+
+    @overload
+    def tell(self: ActorRef[pykka.Actor], message: Any) -> Receipt | Any: ...
+
+    def tell(self, message: Any) -> Receipt | Any:
         """Put `message` in the inbox and return at once. Any thread.
 
         Raises `MailboxFull` when there is no room and `ActorDeadError` when the
@@ -120,6 +137,42 @@ class ActorRef(pykka.ActorRef[Any], Generic[A]):
         if not slot.scheduled:
             slot.schedule()
         return ACCEPTED
+
+    @overload  # type: ignore[override]  # Pykka's blocks by default
+    def ask(
+        self: ActorRef[Facilities[Q]],
+        message: RequestOf[Q, R],
+        *,
+        timeout: float | None = None,
+        block: Literal[False] = False,
+    ) -> Future[R]: ...
+
+    @overload
+    def ask(
+        self: ActorRef[Facilities[Q]],
+        message: RequestOf[Q, R],
+        *,
+        timeout: float | None = None,
+        block: Literal[True],
+    ) -> R: ...
+
+    @overload
+    def ask(
+        self: ActorRef[Facilities[object] | pykka.Actor],
+        message: Plain,
+        *,
+        timeout: float | None = None,
+        block: Literal[False] = False,
+    ) -> Future[Any]: ...
+
+    @overload
+    def ask(
+        self: ActorRef[Facilities[object] | pykka.Actor],
+        message: Any,
+        *,
+        timeout: float | None = None,
+        block: bool,
+    ) -> Any: ...
 
     def ask(self, message: Any, *, timeout: float | None = None, block: bool = False) -> Any:
         """Ask for an answer; returns a `Future` (or the answer, with `block`).
@@ -228,7 +281,7 @@ class ActorRef(pykka.ActorRef[Any], Generic[A]):
     @overload  # type: ignore[override]  # Pykka's blocks by default; the docs name the difference
     def stop(
         self, *, block: Literal[False] = False, timeout: float | None = None
-    ) -> StopFuture: ...
+    ) -> StopFuture | Any: ...
 
     @overload
     def stop(self, *, block: Literal[True], timeout: float | None = None) -> bool: ...
@@ -250,13 +303,23 @@ class ActorRef(pykka.ActorRef[Any], Generic[A]):
         future = self._slot.request_stop()
         return future.get(timeout=timeout) if block else future
 
-    def proxy(self) -> Any:
+    @overload
+    def proxy(self) -> Any: ...
+
+    @overload
+    def proxy(self, interface: type[T]) -> T: ...
+
+    def proxy(self, interface: type[Any] | None = None) -> Any:
         """A proxy to the actor's methods and attributes.
+
+        `interface` is for the type checker: a class, the actor's own for one, whose
+        `async def` methods the proxy has.
 
         Raises `ActorDeadError` when the slot has ended.
         """
         from actors.proxies import Proxy
 
+        del interface
         if not self.is_alive():
             raise ActorDeadError(self, self._slot.exit)
         return Proxy(actor_ref=self)
@@ -274,10 +337,10 @@ class ActorRef(pykka.ActorRef[Any], Generic[A]):
         """Take `add_watcher` back. Any thread."""
         self._slot.system.call_on_loop(self._slot.remove_watcher, watcher)
 
-    def __copy__(self) -> ActorRef[A]:
+    def __copy__(self) -> ActorRef[A_co]:
         return self
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> ActorRef[A]:
+    def __deepcopy__(self, memo: dict[int, Any]) -> ActorRef[A_co]:
         return self
 
     def __reduce__(self) -> Any:

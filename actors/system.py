@@ -23,7 +23,7 @@ from asyncio import _get_running_loop as running_loop
 from dataclasses import dataclass
 from functools import partial
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, Protocol, TypeVar, overload
 
 from actors._current import current_slot, current_system
 from actors._reports import Counters, Reports
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 __all__ = ["Counters", "Lifecycle", "Statistics", "System", "default_system"]
 
 A = TypeVar("A")
+P = ParamSpec("P")
 T = TypeVar("T")
 
 logger = logging.getLogger("actors")
@@ -239,9 +240,19 @@ class System(Reports):
 
     # -- the registry
 
+    @overload
     def start(
-        self, actor_class: type[A], *args: Any, name: str | None = None, **kwargs: Any
-    ) -> ActorRef[A]:
+        self, actor_class: type[A], /, *args: Any, name: str | None, **kwargs: Any
+    ) -> ActorRef[A]: ...
+
+    @overload
+    def start(
+        self, actor_class: Callable[P, A], /, *args: P.args, **kwargs: P.kwargs
+    ) -> ActorRef[A]: ...
+
+    def start(  # type: ignore[misc]  # a constructor's own `name` is not reached
+        self, actor_class: Any, /, *args: Any, name: str | None = None, **kwargs: Any
+    ) -> ActorRef[Any]:
         """Start an actor outside of any supervisor; returns its ref at once.
 
         The constructor runs here and now, and what it raises is raised;

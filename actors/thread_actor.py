@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pykka
 
 from actors._facilities import Facilities
+from actors.type_variables import M_contra
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -26,7 +27,7 @@ else:
     _PykkaActor = pykka.ThreadingActor
 
 
-class ThreadActor(Facilities, _PykkaActor):
+class ThreadActor(Facilities[M_contra], _PykkaActor):
     """Base class of actors that run on a thread each, so that handlers may block.
 
     Otherwise as `Actor`: the same slot, mailbox, facilities and failure rules.

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, overload
 
 from actors.rules import SECONDS, count, one_of, shown
 from supervisors.errors import SpecError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 __all__ = [
     "AutoShutdown",
@@ -27,6 +27,8 @@ __all__ = [
     "check_children",
     "child",
 ]
+
+P = ParamSpec("P")
 
 #: When a child that has ended is started again: always, after a failure, or never.
 Restart = Literal["permanent", "transient", "temporary"]
@@ -85,6 +87,32 @@ class ChildSpec:
         """`shutdown` with its default filled in."""
         return "infinity" if self.shutdown is None else self.shutdown
 
+    def with_options(
+        self,
+        *,
+        name: str | None = None,
+        restart: Restart | None = None,
+        shutdown: Shutdown | None = None,
+        significant: bool | None = None,
+        instances: int | None = None,
+    ) -> ChildSpec:
+        """The same child with these options, which are those of `child`.
+
+        As `child(Clerk, "desk").with_options(restart="transient")`: so written, a type
+        checker looks at the constructor's arguments and at the options. None: as it was.
+
+        Raises:
+            SpecError: as `child`.
+        """
+        given = _given(
+            name=name,
+            restart=restart,
+            shutdown=shutdown,
+            significant=significant,
+            instances=instances,
+        )
+        return replace(self, **given)
+
     def expanded(self) -> tuple[ChildSpec, ...]:
         """One specification per instance: itself, or `name-1` to `name-N`."""
         if self.instances == 1:
@@ -95,8 +123,88 @@ class ChildSpec:
         )
 
 
+@overload
 def child(
-    actor_class: type[Any] | ChildSpec,
+    spec: ChildSpec,
+    /,
+    *,
+    name: str | None = None,
+    restart: Restart | None = None,
+    shutdown: Shutdown | None = None,
+    significant: bool | None = None,
+    instances: int | None = None,
+) -> ChildSpec: ...
+
+
+# No signature can have both the constructor's arguments, checked, and options of its own:
+# where one of the five is given the arguments are not looked at (`with_options` is the way).
+@overload
+def child(
+    actor_class: Callable[..., Any],
+    /,
+    *args: Any,
+    name: str,
+    restart: Restart | None = None,
+    shutdown: Shutdown | None = None,
+    significant: bool | None = None,
+    instances: int | None = None,
+    **kwargs: Any,
+) -> ChildSpec: ...
+
+
+@overload
+def child(
+    actor_class: Callable[..., Any],
+    /,
+    *args: Any,
+    restart: Restart,
+    shutdown: Shutdown | None = None,
+    significant: bool | None = None,
+    instances: int | None = None,
+    **kwargs: Any,
+) -> ChildSpec: ...
+
+
+@overload
+def child(
+    actor_class: Callable[..., Any],
+    /,
+    *args: Any,
+    shutdown: Shutdown,
+    significant: bool | None = None,
+    instances: int | None = None,
+    **kwargs: Any,
+) -> ChildSpec: ...
+
+
+@overload
+def child(
+    actor_class: Callable[..., Any],
+    /,
+    *args: Any,
+    significant: bool,
+    instances: int | None = None,
+    **kwargs: Any,
+) -> ChildSpec: ...
+
+
+@overload
+def child(
+    actor_class: Callable[..., Any],
+    /,
+    *args: Any,
+    instances: int,
+    **kwargs: Any,
+) -> ChildSpec: ...
+
+
+@overload
+def child(actor_class: Callable[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> ChildSpec: ...
+
+
+def child(  # type: ignore[misc]  # a constructor's own `name` and the like are not reached
+    actor_class: Any,
+    /,
     *args: Any,
     name: str | None = None,
     restart: Restart | None = None,
@@ -123,19 +231,23 @@ def child(
     Raises:
         SpecError: with OTP's tag as `reason`, where one of these is not so.
     """
-    given: dict[str, Any] = {
-        "name": name,
-        "restart": restart,
-        "shutdown": shutdown,
-        "significant": significant,
-        "instances": instances,
-    }
-    given = {key: value for key, value in given.items() if value is not None}
+    given = _given(
+        name=name,
+        restart=restart,
+        shutdown=shutdown,
+        significant=significant,
+        instances=instances,
+    )
     if isinstance(actor_class, ChildSpec):
         if args or kwargs:
             raise SpecError("invalid_arguments", args or kwargs, "the value has its arguments")
         return replace(actor_class, **given)
     return ChildSpec(actor_class, args, kwargs, **given)
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """The options that somebody gave."""
+    return {key: value for key, value in options.items() if value is not None}
 
 
 def as_spec(entry: ChildSpec | type[Any]) -> ChildSpec:

@@ -8,7 +8,7 @@ no waiting, any thread. What it returns holds no actor, compares by value, and
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from actors.system import default_system
 from supervisors.reports import exit_dict
@@ -16,13 +16,15 @@ from supervisors.requests import executor_of
 from supervisors.spec import ChildSpec, Supervises, as_spec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from actors import ActorRef, Exit, System
     from supervisors._children import Child
     from supervisors._executor import Executor
 
 __all__ = ["TreeNode", "start", "tree_of"]
+
+A = TypeVar("A")
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,9 +182,19 @@ def _child_node(executor: Executor, child: Child, most: int | None) -> TreeNode:
     )
 
 
+@overload
 def start(
-    tree: type[Any] | ChildSpec, system: System | None = None, *, name: str | None = None
-) -> ActorRef[Any]:
+    tree: ChildSpec, system: System | None = None, *, name: str | None = None
+) -> ActorRef[Any]: ...
+
+
+@overload
+def start(
+    tree: Callable[[], A], system: System | None = None, *, name: str | None = None
+) -> ActorRef[A]: ...
+
+
+def start(tree: Any, system: System | None = None, *, name: str | None = None) -> ActorRef[Any]:
     """Start a tree at its root; `await ref.started()` for the end of the first start.
 
     `tree` is a supervisor's class, a value made with `Supervisor.of(...)`, or any

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import warnings
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 import supervisors
 from actors import System
@@ -54,8 +54,11 @@ if TYPE_CHECKING:
     from irismq_runtime.observe.meter import Meter
     from irismq_runtime.refs import MemberInfo, TellReceipt
     from irismq_runtime.wire import Codec
+    from supervisors import ChildSpec
 
 __all__ = ["EXIT_FORCED", "EXIT_GAVE_UP", "Node"]
+
+A = TypeVar("A")
 
 
 def _unsaid(node: Node, phase: str) -> None:
@@ -95,7 +98,7 @@ class Node:
             check_mailbox_options(self._config)
         self._servers = servers_of(self._config)
         self._parts: Parts | None = None
-        self._refs: dict[tuple[str, str | None, str | None], ServiceRef] = {}
+        self._refs: dict[tuple[str, str | None, str | None], ServiceRef[Any]] = {}
         self._stop_reason = StopReason()
         self._reports = Reports(self, self._stop_reason.roots)
         self._overview = Overview(self._running_parts, self._reports)
@@ -201,7 +204,12 @@ class Node:
         """
         return await run_until_signal(self, self._stop_reason)
 
-    async def run(self, tree: Any, *, on_phase: Callable[[Node, str], None] = _unsaid) -> int:
+    async def run(
+        self,
+        tree: ChildSpec | Callable[[], object],
+        *,
+        on_phase: Callable[[Node, str], None] = _unsaid,
+    ) -> int:
         """Enter the node, start `tree`, and go on as `run_until_signal`.
 
         A signal counts from the first moment on: one that comes while the servers
@@ -216,6 +224,12 @@ class Node:
         self._parts = gone
 
     # The tree -----------------------------------------------------------------
+
+    @overload
+    async def start(self, tree: ChildSpec, *, name: str | None = None) -> ActorRef[Any]: ...
+
+    @overload
+    async def start(self, tree: Callable[[], A], *, name: str | None = None) -> ActorRef[A]: ...
 
     async def start(self, tree: Any, *, name: str | None = None) -> ActorRef[Any]:
         """Start a supervisor class or value (or an actor class) as a root.
@@ -247,8 +261,12 @@ class Node:
 
     def ref(
         self, address: str, *, codec: str | None = None, foreign: Form | None = None
-    ) -> ServiceRef:
-        """Return the ref of an address; see `ServiceRef`. Any thread."""
+    ) -> ServiceRef[Any]:
+        """Return the ref of an address; see `ServiceRef`. Any thread.
+
+        A type checker holds messages against what the variable says:
+        `greeter: ServiceRef[Greet | Count] = node.ref("greeter")`.
+        """
         need_address(address)
         key = (address, codec, foreign)
         ref = self._refs.get(key)
@@ -260,12 +278,12 @@ class Node:
     @overload
     def publish(
         self, topic: str, event: object, *, durable: Literal[True] = True, **options: Any
-    ) -> TellReceipt: ...
+    ) -> TellReceipt | Any: ...
 
     @overload
     def publish(
         self, topic: str, event: object, *, durable: bool, **options: Any
-    ) -> TellReceipt | None: ...
+    ) -> TellReceipt | Any | None: ...
 
     def publish(  # type: ignore[misc]  # the overloads spare the options that both have
         self,

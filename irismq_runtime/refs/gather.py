@@ -10,9 +10,10 @@ answer. Loop thread only, apart from waiting for the result.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic
 
 from actors import Future
+from actors.type_variables import R
 from irismq_runtime.errors import DecodeError, RuntimeFault
 from irismq_runtime.messaging import peer_name
 from irismq_runtime.wire import Kind, decode_fault_untrusted
@@ -29,11 +30,11 @@ __all__ = ["Gather", "Gathered", "MemberError", "MemberReply"]
 
 
 @dataclass(frozen=True, slots=True)
-class MemberReply:
+class MemberReply(Generic[R]):
     """What one member answered. `member` is "node/urn"."""
 
     member: str
-    value: Any
+    value: R
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +46,18 @@ class MemberError:
 
 
 @dataclass(frozen=True, slots=True)
-class Gathered:
+class Gathered(Generic[R]):
     """The outcome of `ask_all`, in the order in which the answers came.
 
     `missing`: members that presence knew of and that did not answer in time.
     """
 
-    replies: tuple[MemberReply, ...]
+    replies: tuple[MemberReply[R], ...]
     errors: tuple[MemberError, ...]
     missing: tuple[str, ...]
 
     @property
-    def values(self) -> list[Any]:
+    def values(self) -> list[R]:
         """The values of the replies alone."""
         return [reply.value for reply in self.replies]
 
@@ -66,7 +67,7 @@ class Gathered:
         return not self.errors and not self.missing
 
 
-class Gather(Future[Gathered]):
+class Gather(Future[Gathered[R]]):
     """The future of an `ask_all`."""
 
     __slots__ = (
@@ -93,7 +94,7 @@ class Gather(Future[Gathered]):
         self._outbound = outbound
         self._expected: dict[str, None] = {}
         self._heard: set[str] = set()
-        self._replies: list[MemberReply] = []
+        self._replies: list[MemberReply[R]] = []
         self._errors: list[MemberError] = []
         self._timer: TimerHandle | None = None
         self.address = address
@@ -123,7 +124,7 @@ class Gather(Future[Gathered]):
                 error = decode_fault_untrusted(envelope.body).to_exception(self.address)
                 self._errors.append(MemberError(member, error))
             else:
-                value = self._outbound.packer.load_untrusted(envelope)
+                value: Any = self._outbound.packer.load_untrusted(envelope)
                 self._replies.append(MemberReply(member, value))
         except DecodeError as unreadable:
             self._errors.append(MemberError(member, unreadable))
@@ -144,7 +145,7 @@ class Gather(Future[Gathered]):
         gathered = Gathered(tuple(self._replies), tuple(self._errors), tuple(self._expected))
         self._end(gathered, None)
 
-    def _end(self, gathered: Gathered | None, error: BaseException | None) -> None:
+    def _end(self, gathered: Gathered[R] | None, error: BaseException | None) -> None:
         if self._done:
             return
         self._outbound.gathers.pop(self.id, None)

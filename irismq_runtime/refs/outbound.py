@@ -106,7 +106,7 @@ class Outbound:
         #: The thread of the loop.
         self.thread = threading.get_ident()
         #: Asks to everybody that wait for answers, by envelope id.
-        self.gathers: dict[bytes, Gather] = {}
+        self.gathers: dict[bytes, Gather[Any]] = {}
         #: Answers that came after their ask had ended.
         self.late = 0
 

@@ -9,7 +9,7 @@ answer is `ActorDeadError` at once.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from actors import Exit, Receipt
 from actors.deadlines import check_seconds
@@ -22,10 +22,14 @@ from irismq_runtime.wire import Kind
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from actors import ActorRef
+    from actors import ActorRef, Future
+    from actors.request import Plain, RequestOf
     from irismq_runtime.refs.outbound import Outbound
 
 __all__ = ["PeerRef"]
+
+R = TypeVar("R")
+T = TypeVar("T")
 
 
 class PeerRef:
@@ -54,7 +58,8 @@ class PeerRef:
     def __hash__(self) -> int:
         return hash((PeerRef, self.node_id, self.actor_urn))
 
-    def tell(self, message: object, *, timeout: float | None = None) -> Receipt:
+    # A receipt may be left alone: `| Any` keeps mypy's unused-awaitable quiet about it.
+    def tell(self, message: object, *, timeout: float | None = None) -> Receipt | Any:
         """Send `message`; the receipt is done when the actor's inbox has taken it.
 
         It fails with `ActorDeadError`, `Overloaded`, `AskTimeout` (not answered
@@ -68,7 +73,29 @@ class PeerRef:
             check_seconds("timeout", timeout)
         return Receipt(self._send(Kind.TELL, message, outbound.headers(), timeout))
 
-    def ask(self, message: object, *, timeout: float | None = None, block: bool = False) -> Any:
+    @overload
+    def ask(
+        self,
+        message: RequestOf[Any, R],
+        *,
+        timeout: float | None = None,
+        block: Literal[False] = False,
+    ) -> Future[R]: ...
+
+    @overload
+    def ask(
+        self, message: RequestOf[Any, R], *, timeout: float | None = None, block: Literal[True]
+    ) -> R: ...
+
+    @overload
+    def ask(
+        self, message: Plain, *, timeout: float | None = None, block: Literal[False] = False
+    ) -> Future[Any]: ...
+
+    @overload
+    def ask(self, message: Any, *, timeout: float | None = None, block: bool) -> Any: ...
+
+    def ask(self, message: Any, *, timeout: float | None = None, block: bool = False) -> Any:
         """Ask this actor; as `ServiceRef.ask`, and `ActorDeadError` when it is gone."""
         headers, timeout = self._outbound.asking(self.actor_urn, message, timeout)
         ask = self._send(Kind.ASK, message, headers, timeout)
@@ -96,9 +123,15 @@ class PeerRef:
         outbound.call(ask.send_once_known, data)
         return ask
 
-    def proxy(self) -> RemoteProxy:
+    @overload
+    def proxy(self) -> RemoteProxy: ...
+
+    @overload
+    def proxy(self, interface: type[T]) -> T: ...
+
+    def proxy(self, interface: type[Any] | None = None) -> Any:
         """Return an object whose methods ask this actor; see `ServiceRef.proxy`."""
-        return RemoteProxy(self.ask)
+        return RemoteProxy(self.ask, interface)
 
     def add_watcher(self, watcher: ActorRef[Any]) -> None:
         """Send `Terminated` to `watcher` when the actor, or its node, is gone."""

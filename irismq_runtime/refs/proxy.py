@@ -17,16 +17,22 @@ __all__ = ["RemoteProxy"]
 
 
 class RemoteProxy:
-    """`await proxy.name(...)` calls the exposed method `name` of one member."""
+    """`await proxy.name(...)` calls the exposed method `name` of one member.
 
-    __slots__ = ("_ask",)
+    `interface`: a class that has all methods one may call; None: any name goes.
+    """
 
-    def __init__(self, ask: Callable[..., Any]) -> None:
+    __slots__ = ("_ask", "_interface")
+
+    def __init__(self, ask: Callable[..., Any], interface: type | None = None) -> None:
         self._ask = ask
+        self._interface = interface
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("_"):
             raise AttributeError(f"{name}: a name that starts with _ is private")
+        if self._interface is not None and not hasattr(self._interface, name):
+            raise AttributeError(f"{self._interface.__qualname__} has no method {name}")
         ask = self._ask
 
         def call(*args: Any, **kwargs: Any) -> Any:

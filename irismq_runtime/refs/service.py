@@ -13,9 +13,10 @@ A ref is a value: equal when the address is, cheap to make, safe in every thread
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, overload
 
 from actors.deadlines import check_seconds
+from actors.type_variables import M_contra
 from irismq_runtime.errors import NoSuchService
 from irismq_runtime.messaging import MAILBOX_CHANNEL
 from irismq_runtime.messaging.foreign import foreign_bytes
@@ -28,8 +29,10 @@ from irismq_runtime.refs.tunnels import Opening, stream
 from irismq_runtime.wire import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 
+    from actors import Future
+    from actors.request import Plain, RequestOf
     from irismq_runtime.messaging.foreign import Form
     from irismq_runtime.refs.outbound import Outbound
     from irismq_runtime.refs.receipt import TellReceipt
@@ -38,14 +41,18 @@ __all__ = ["ServiceRef"]
 
 
 _ASK: Final = Kind.ASK
+R = TypeVar("R")
+T = TypeVar("T")
 
 
-class ServiceRef:
+class ServiceRef(Generic[M_contra]):
     """The actors, anywhere, that serve `address`. Made by `Node.ref`.
 
     `codec`: how bodies are written when a message does not say (None: msgpack).
     `foreign`: the service is a program that knows nothing of irismq; messages
     are sent as bare JSON, or as the bytes they are, and presence is not asked.
+    `M_contra` is for the type checker: the messages that the service takes, as in
+    `greeter: ServiceRef[Greet | Count] = node.ref("greeter")`; anything unless said.
     """
 
     __slots__ = ("_outbound", "_topic", "address", "codec", "foreign")
@@ -73,9 +80,10 @@ class ServiceRef:
     def __hash__(self) -> int:
         return hash((ServiceRef, self.address))
 
+    # A receipt may be left alone: `| Any` keeps mypy's unused-awaitable quiet about it.
     def tell(
-        self, message: object, *, delay: float = 0.0, expires: float | None = None
-    ) -> TellReceipt:
+        self, message: M_contra, *, delay: float = 0.0, expires: float | None = None
+    ) -> TellReceipt | Any:
         """Store `message` in the mailbox of the address and return at once.
 
         `delay`: not before so many seconds from now, any length. `expires`: not
@@ -101,7 +109,7 @@ class ServiceRef:
             self.address, self._topic, message, self.foreign, delay, MAILBOX_CHANNEL
         )
 
-    def tell_many(self, messages: Iterable[object]) -> list[TellReceipt]:
+    def tell_many(self, messages: Iterable[M_contra]) -> list[TellReceipt]:
         """Store each message; they leave together, all of them or none. Any thread.
 
         Raises as `tell`, with nothing sent: `EncodeError` whose path begins with the
@@ -117,7 +125,39 @@ class ServiceRef:
             foreign=self.foreign,
         )
 
-    def ask(self, message: object, *, timeout: float | None = None, block: bool = False) -> Any:
+    @overload
+    def ask(
+        self,
+        message: RequestOf[M_contra, R],
+        *,
+        timeout: float | None = None,
+        block: Literal[False] = False,
+    ) -> Future[R]: ...
+
+    @overload
+    def ask(
+        self,
+        message: RequestOf[M_contra, R],
+        *,
+        timeout: float | None = None,
+        block: Literal[True],
+    ) -> R: ...
+
+    @overload
+    def ask(
+        self: ServiceRef[object],
+        message: Plain,
+        *,
+        timeout: float | None = None,
+        block: Literal[False] = False,
+    ) -> Future[Any]: ...
+
+    @overload
+    def ask(
+        self: ServiceRef[object], message: Any, *, timeout: float | None = None, block: bool
+    ) -> Any: ...
+
+    def ask(self, message: Any, *, timeout: float | None = None, block: bool = False) -> Any:
         """Ask one live member; returns a future (or the answer, with `block`).
 
         `timeout` in seconds (None: the node's `ask_timeout`), cut to what is left
@@ -151,7 +191,7 @@ class ServiceRef:
             outbound.call(ask.send if heard else ask.send_once_known, data)
         return ask.get() if block else ask
 
-    def tell_all(self, message: object) -> None:
+    def tell_all(self, message: M_contra) -> None:
         """Send to every live member, best effort.
 
         Raises `ConnectionLost`, `MessageTooLarge`, `EncodeError`. Any thread.
@@ -167,7 +207,17 @@ class ServiceRef:
                 data = foreign_bytes(message, self.foreign)
             outbound.broadcast(self.address, data)
 
-    def ask_all(self, message: object, *, timeout: float | None = None) -> Gather:
+    @overload
+    def ask_all(
+        self, message: RequestOf[M_contra, R], *, timeout: float | None = None
+    ) -> Gather[R]: ...
+
+    @overload
+    def ask_all(
+        self: ServiceRef[object], message: Plain, *, timeout: float | None = None
+    ) -> Gather[Any]: ...
+
+    def ask_all(self, message: Any, *, timeout: float | None = None) -> Gather[Any]:
         """Ask every live member; the future gives a `Gathered`.
 
         It ends when every member that presence knows of has answered, or by
@@ -182,7 +232,7 @@ class ServiceRef:
         ask_id, data, _, sending = outbound.pack_ask(
             self.address, message, headers, codec=self.codec, verb="broadcast"
         )
-        gather = Gather(outbound, self.address, ask_id, sending)
+        gather: Gather[Any] = Gather(outbound, self.address, ask_id, sending)
 
         def start() -> None:
             directory = outbound.directory
@@ -202,7 +252,20 @@ class ServiceRef:
         """
         return Opening(self._outbound, self.address, check_seconds("timeout", timeout))
 
-    def stream(self, message: object, *, timeout: float = 5.0) -> AsyncGenerator[Any, None]:
+    @overload
+    def stream(
+        self,
+        message: RequestOf[M_contra, AsyncIterator[R] | Iterator[R]],
+        *,
+        timeout: float = 5.0,
+    ) -> AsyncGenerator[R, None]: ...
+
+    @overload
+    def stream(
+        self: ServiceRef[object], message: Plain, *, timeout: float = 5.0
+    ) -> AsyncGenerator[Any, None]: ...
+
+    def stream(self, message: Any, *, timeout: float = 5.0) -> AsyncGenerator[Any, None]:
         """Ask one member whose handler is an async generator: `async for item in ...`.
 
         `timeout` bounds the opening, not the stream. The member makes the next
@@ -212,9 +275,17 @@ class ServiceRef:
         check_seconds("timeout", timeout)  # here: what `stream` raises comes with the first item
         return stream(self._outbound, self.address, message, timeout, self.codec)
 
-    def proxy(self) -> RemoteProxy:
+    @overload
+    def proxy(self) -> RemoteProxy: ...
+
+    @overload
+    def proxy(self, interface: type[T]) -> T: ...
+
+    def proxy(self, interface: type[Any] | None = None) -> Any:
         """Return an object whose methods ask one live member: `await proxy.method(1)`.
 
-        Reaches methods that are marked `@exposed`, and nothing else.
+        Reaches methods that are marked `@exposed`, and nothing else. `interface` is a
+        class with these methods as `async def`, the actor's own for one: a type checker
+        takes the proxy for one of it, and other names are an `AttributeError`.
         """
-        return RemoteProxy(self.ask)
+        return RemoteProxy(self.ask, interface)
