@@ -11,7 +11,7 @@ import hmac
 import os
 import time
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgpack
 
@@ -69,7 +69,7 @@ def pack(
         headers = {**headers, "k": key.id, "w": int(time.time() * 1000), "m2": bytes(32)}
     value = msgpack.packb(body, default=_special)
     fields = (kind, id or os.urandom(16), type, value, headers)
-    data: bytes = b"\xc1\x01" + msgpack.packb(fields)
+    data = b"\xc1\x01" + cast("bytes", msgpack.packb(fields))
     return data if key is None else data[:-32] + _signature(key, place, data[:-32])
 
 

@@ -1,7 +1,7 @@
 """Mistakes of a user, each of which both type checkers must find; see test_checkers.py.
 
-A line with a mistake ends with `# wrong: ` and what is wrong with it. Where only mypy can
-find it the comment begins with `# wrong (mypy): `.
+A line with a mistake ends with a comment that says what is wrong with it, and so where
+something must be found: by both, or with "(mypy)" by mypy alone.
 """
 
 from __future__ import annotations
@@ -85,12 +85,12 @@ async def addresses(node: Node) -> None:
     async for item in greeter.stream(Follow("x")):
         item.encode()  # wrong: the items are bytes
     async for item in greeter.stream(Greet("x")):  # wrong: its answer is no stream
-        print(item)
+        del item
     proxy = greeter.proxy(Greeter)
     await proxy.greetd("Ada")  # wrong: there is no such method
     await proxy.greeted(1)  # wrong: a number for a text
     more: ServiceRef[Greet | Other] = greeter  # wrong: it does not take Other
-    print(number, numbers, text, more)
+    del number, numbers, text, more
 
 
 async def local(node: Node, system: System) -> None:
@@ -101,7 +101,7 @@ async def local(node: Node, system: System) -> None:
     number: int = await ref.ask(Greet("Ada"))  # wrong: the answer is a text
     text: str = ref.ask(Greet("Ada"))  # wrong: no await
     ref.ask(Greet("Ada"))  # wrong (mypy): no await
-    print(number, text)
+    del number, text
     Greeter.start()  # wrong: an argument is missing
     Greeter.start(1)  # wrong: a number for a text
     Greeter.start("Hello", loud=True)  # wrong: there is no such argument
@@ -112,7 +112,7 @@ async def local(node: Node, system: System) -> None:
     await node.start(Greeter("Hello"))  # wrong: an instance, not a class
     untyped = node.ref("x")
     other: int = await untyped.ask(Greet("Ada"))  # wrong: the answer is a text
-    print(other)
+    del other
 
 
 class Tree(Supervisor):

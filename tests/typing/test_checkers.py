@@ -1,0 +1,171 @@
+"""What mypy and pyright find in a user's code: every mistake, and nothing in right code.
+
+`wrong.py` has a mistake on each line that says so, `right.py` has none, nor have the
+examples, the files of the README and what `irismq new` writes. Pyright is run as
+basedpyright, the same engine: its wheel has all that it needs, node included, where the
+`pyright` on PyPI fetches itself from a second registry at its first run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from irismq_runtime.cli.new import render
+
+ROOT = Path(__file__).parents[2]
+HERE = Path(__file__).parent
+EXAMPLES = [path for path in (ROOT / "examples").rglob("*.py") if path.stem != "setup"]
+SERVICE = "typed-service"
+#: What a checker that is to find a forgotten `await` of an `ask` has to be told; the docs say so.
+UNUSED = ("--enable-error-code", "unused-awaitable")
+
+_WRONG = re.compile(r"  # wrong( \(mypy\))?: ")
+_MYPY = re.compile(r"^(.+?):(\d+)(?::\d+)?: error: (.*)$", re.MULTILINE)
+_FILE = re.compile(r'^```python title="(\w+\.py)"\n(.*?)^```$', re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """An error that a checker shows."""
+
+    path: Path
+    line: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Written:
+    """Folders with code for a user: what `irismq new` writes, and the files of the README."""
+
+    service: Path
+    readme: Path
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
+    service = tmp_path_factory.mktemp("service")
+    for place, text in render(SERVICE).items():
+        path = service / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    readme = tmp_path_factory.mktemp("readme")
+    files = _FILE.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+    assert [name for name, _ in files] == ["greeter.py", "client.py"]
+    for name, text in files:
+        (readme / name).write_text(text, encoding="utf-8")
+    return Written(service, readme)
+
+
+@pytest.fixture(scope="module")
+def found(written: Written) -> dict[str, list[Finding]]:
+    """What each checker finds in all of it; they run side by side."""
+    with ThreadPoolExecutor() as pool:
+        mypy = pool.submit(_mypy, written)
+        pyright = pool.submit(_pyright, written)
+        return {"mypy": mypy.result(), "pyright": pyright.result()}
+
+
+def _mypy(written: Written) -> list[Finding]:
+    """Strict, as our settings and the scaffold's say; one run for each root of imports."""
+    ours = str(ROOT / "pyproject.toml")
+    runs = [
+        (ROOT, ours, [HERE / "right.py", HERE / "wrong.py", *EXAMPLES]),
+        (written.service, "pyproject.toml", [*written.service.rglob("*.py")]),
+        (written.readme, ours, [*written.readme.glob("*.py")]),
+    ]
+    found = []
+    for root, settings, paths in runs:
+        command = [sys.executable, "-m", "mypy", "--strict", *UNUSED, "--no-error-summary"]
+        command += ["--config-file", settings, "--cache-dir", str(ROOT / ".mypy_cache" / "users")]
+        done = subprocess.run(
+            [*command, "--explicit-package-bases", *map(str, paths)],
+            cwd=root,
+            env=os.environ | {"MYPYPATH": f"{root}{os.pathsep}{ROOT}"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode in {0, 1}, done.stdout + done.stderr
+        errors = _MYPY.findall(done.stdout)
+        assert bool(errors) == bool(done.returncode), done.stdout + done.stderr
+        found += [Finding((root / path).resolve(), int(line), text) for path, line, text in errors]
+    return found
+
+
+def _pyright(written: Written) -> list[Finding]:
+    """In its standard mode; all folders in one run."""
+    settings = {
+        "include": [str(HERE), *map(str, EXAMPLES), str(written.service), str(written.readme)],
+        "exclude": [str(Path(__file__))],
+        "pythonVersion": "3.11",
+        "typeCheckingMode": "standard",
+        "extraPaths": [str(ROOT)],
+        "executionEnvironments": [
+            {"root": str(root), "extraPaths": [str(ROOT)]}
+            for root in (written.service, written.readme, ROOT)
+        ],
+    }
+    project = written.service.parent / "pyrightconfig.json"
+    project.write_text(json.dumps(settings), encoding="utf-8")
+    command = [sys.executable, "-m", "basedpyright", "--outputjson", "--project", str(project)]
+    done = subprocess.run(
+        [*command, "--pythonpath", sys.executable], capture_output=True, text=True, check=False
+    )
+    assert done.returncode in {0, 1}, done.stdout + done.stderr
+    report = json.loads(done.stdout)
+    assert report["summary"]["filesAnalyzed"] >= len(EXAMPLES) + 2
+    return [
+        Finding(Path(each["file"]), each["range"]["start"]["line"] + 1, each["message"])
+        for each in report["generalDiagnostics"]
+        if each["severity"] == "error"
+    ]
+
+
+def _mistakes(checker: str) -> dict[int, str]:
+    """Line and text of every line of `wrong.py` on which `checker` has to find something."""
+    lines = (HERE / "wrong.py").read_text(encoding="utf-8").splitlines()
+    marks = {number: (line, _WRONG.search(line)) for number, line in enumerate(lines, 1)}
+    return {
+        number: line.strip()
+        for number, (line, mark) in marks.items()
+        if mark is not None and (checker == "mypy" or mark[1] is None)
+    }
+
+
+@pytest.mark.parametrize("checker", ["mypy", "pyright"])
+def test_every_mistake_is_found_and_nothing_else(
+    found: dict[str, list[Finding]], checker: str
+) -> None:
+    wanted = _mistakes(checker)
+    lines = {each.line for each in found[checker] if each.path == HERE / "wrong.py"}
+    assert [text for line, text in wanted.items() if line not in lines] == []
+    assert sorted(lines - set(wanted)) == []
+
+
+@pytest.mark.parametrize("checker", ["mypy", "pyright"])
+def test_nothing_is_found_in_right_code(found: dict[str, list[Finding]], checker: str) -> None:
+    """Nor in the examples, in the README, and in what `irismq new` writes."""
+    assert [each for each in found[checker] if each.path != HERE / "wrong.py"] == []
+
+
+def test_mistakes_of_each_kind_are_among_them() -> None:
+    for checker in ("mypy", "pyright"):
+        said = {_WRONG.split(text)[-1] for text in _mistakes(checker).values()}
+        assert said >= {
+            "no handler takes it",
+            "the answer is a text",
+            "no await",
+            "a class, not an instance",
+            "an argument is missing",
+            "a text",
+            "there is no such method",
+        }
