@@ -278,8 +278,8 @@ def test_every_reason_of_a_consumer_is_in_the_table():
     table = rows(PAGE, "reason | ready")
     listed = [row[0].strip("`").replace("HOST:PORT", "N").replace("...", "N") for row in table]
     said = []
-    for module in ("consumer", "flow"):
-        tree = ast.parse((ROOT / "irismq_runtime" / "mailbox" / f"{module}.py").read_text())
+    for module in ("consumer", "rdy"):
+        tree = ast.parse((ROOT / f"irismq_runtime/mailbox/consume/{module}.py").read_text())
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef) and node.name.lstrip("_").startswith("why_"):
                 said += _said(node)
