@@ -13,12 +13,12 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from actors.texts import exc_info_of, line_of, sendable
+from irismq_runtime.deadline_table import ExpiryTimer
 from irismq_runtime.errors import MessageTooLarge
 from irismq_runtime.observe.throttle import Throttle
 from irismq_runtime.ports import LEAVING, OVERLOADED
 from irismq_runtime.protocols.iris.encoders import WRITERS
 from irismq_runtime.protocols.iris.packets import ClientReply
-from irismq_runtime.pyiris.deadlines import Expiry
 from irismq_runtime.pyiris.limits import Quota
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class ReceivedRequest:
         self._key = key
         self._connection = connection
         self._inbox: Inbox | None = inbox
-        self._bucket: set[int] = inbox.expiry.add(key, self.deadline)
+        self._bucket: dict[int, None] = inbox.expiry.add(key, self.deadline)
 
     def reply(self, body: bytes) -> bool:
         """Answer with `body`. False when it was too late or already answered.
@@ -111,7 +111,7 @@ class Inbox:
         self.on_empty: Callable[[], None] | None = None
         self.clock = clock
         #: When the callers give up.
-        self.expiry = Expiry(clock, self._expire)
+        self.expiry = ExpiryTimer(clock, self._expire)
         self._current = current
         self._handler = handler
         self._in_hand: dict[int, ReceivedRequest] = {}
@@ -178,7 +178,7 @@ class Inbox:
         if self._in_hand.pop(key, None) is None:
             return
         request._inbox = None  # noqa: SLF001  # as above
-        request._bucket.discard(key)  # noqa: SLF001  # as above
+        request._bucket.pop(key, None)  # noqa: SLF001  # as above
         self.requests.give(len(request.body))
         if self.on_empty is not None and not self._in_hand:
             self.on_empty()

@@ -18,9 +18,9 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from actors.errors import AskTimeout, Overloaded
+from irismq_runtime.deadline_table import ExpiryTimer
 from irismq_runtime.errors import ConnectionLost, RemoteFault
 from irismq_runtime.observe.throttle import Throttle
-from irismq_runtime.pyiris.deadlines import Expiry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -66,7 +66,7 @@ class ReplyFuture(asyncio.Future[bytes]):
     timeout: float
     deadline: float
     turn: int
-    bucket: set[int]
+    bucket: dict[int, None]
     on_cancel: Callable[[ReplyFuture], None] | None
     #: Called with this when it is done, at once: a done callback comes a loop turn later.
     on_done: Callable[[ReplyFuture], None] | None
@@ -122,7 +122,7 @@ class PendingRequests:
         self._peer = peer
         self._loop = asyncio.get_running_loop()
         self._pending: dict[int, ReplyFuture] = {}
-        self._expiry = Expiry(clock, self._expire)
+        self._expiry = ExpiryTimer(clock, self._expire)
         self._last_id = 0
         self._ended: dict[int, tuple[str, float]] = {}
         self._throttle = Throttle()
@@ -197,7 +197,7 @@ class PendingRequests:
     def _remove(self, reply: ReplyFuture) -> None:
         request_id = reply.id
         if self._pending.pop(request_id, None) is not None:
-            reply.bucket.discard(request_id)
+            reply.bucket.pop(request_id, None)
             reply.on_cancel = None
             self.quota.give(len(reply.body))
             if self.on_empty is not None and not self._pending:

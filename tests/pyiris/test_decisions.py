@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.testing import ManualClock
+from irismq_runtime.deadline_table import DeadlineTable, ExpiryTimer
 from irismq_runtime.observe.throttle import Throttle
 from irismq_runtime.pyiris import Allowance, Backoff, Limits, Options
-from irismq_runtime.pyiris.deadlines import Deadlines, Expiry
 from irismq_runtime.pyiris.limits import Quota
 from irismq_runtime.pyiris.options import milliseconds
 from irismq_runtime.pyiris.reconnect import Attempts
@@ -25,13 +25,13 @@ def test_nothing_expires_early_late_or_twice(
     added: list[tuple[float, bool]], looks: list[float]
 ) -> None:
     grain = 0.005
-    deadlines = Deadlines(grain)
+    deadlines = DeadlineTable[int](grain)
     due_at = {}
     for key, (at, taken_back) in enumerate(added):
         bucket = deadlines.add(key, at)
         due_at[key] = at
         if taken_back:
-            bucket.discard(key)
+            bucket.pop(key)
             del due_at[key]
     for now in sorted(looks):
         upcoming = deadlines.next()
@@ -46,13 +46,13 @@ def test_nothing_expires_early_late_or_twice(
 def test_one_timer_serves_many_deadlines() -> None:
     clock = ManualClock()
     expired: list[int] = []
-    expiry = Expiry(clock, expired.extend)
+    expiry = ExpiryTimer(clock, expired.extend)
     for key in range(1000):
         expiry.add(key, clock.monotonic() + 1.0)
     assert clock.pending == 1
     bucket = expiry.add(5000, clock.monotonic() + 0.5)
     assert clock.pending == 1
-    bucket.discard(5000)
+    bucket.pop(5000)
     clock.advance(0.9)
     assert expired == []
     clock.advance(0.11)

@@ -2,39 +2,29 @@
 
 A `PendingCall` is one request between its caller and (while it is at one) a member.
 It ends exactly once: by the member's answer, by its deadline, or because the
-caller left; whoever comes second finds it done. Nothing of it stays behind.
-
-Deadlines are kept in ticks of one millisecond, rounded up, so nothing expires
-too early. A call that ends takes its note out again; ticks left empty are swept
-out each time their number has doubled.
+caller left; whoever comes second finds it done. Nothing of it stays behind: a call
+that ends takes its note out of the relay's deadlines again.
 """
 
 from __future__ import annotations
 
-import heapq
-from math import ceil
 from typing import TYPE_CHECKING, Final, Protocol
+
+from irismq_runtime.deadline_table import ExpiryTimer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from actors.clock import Clock, TimerHandle
+    from actors.clock import Clock
 
 __all__ = ["Callee", "Caller", "Expiring", "PendingCall", "Timeouts"]
 
-_TICKS: Final = 1000.0
-#: Part of a tick that floats may be off by.
-_SLACK: Final = 1e-6
-#: Seconds for which the timer is set at most: a loop's timers know no longer ones.
-_LONGEST_WAIT: Final = 86_400.0
-#: Ticks from which on a sweep is worth its while.
-_SWEEP: Final = 1024
+#: Seconds by which a deadline may be rounded up: timeouts of Iris are milliseconds.
+_GRAIN: Final = 0.001
 
 
 class Expiring(Protocol):
     """What has a deadline: a call, or a tunnel being built."""
-
-    tick: int
 
     def expire(self) -> None:
         """Its time has passed. Does nothing when it is done."""
@@ -60,17 +50,18 @@ class Callee(Protocol):
 class PendingCall:
     """One request under way. Made by the caller's session; identity is its name."""
 
-    __slots__ = ("_callee", "_caller", "_done", "_key", "_timeouts", "id", "tick", "timeout_ms")
+    __slots__ = ("_bucket", "_callee", "_caller", "_done", "_key", "deadline", "id", "timeout_ms")
 
     def __init__(self, caller: Caller, call_id: int, timeout_ms: int, timeouts: Timeouts) -> None:
         self.id = call_id
         self.timeout_ms = timeout_ms
         self._caller = caller
-        self._timeouts = timeouts
         self._callee: Callee | None = None
         self._key = 0
         self._done = False
-        self.tick = timeouts.note(self, timeout_ms)
+        #: Seconds on the relay's clock.
+        self.deadline = deadline = timeouts.clock.monotonic() + timeout_ms / 1000
+        self._bucket = timeouts.add(self, deadline)
 
     @property
     def done(self) -> bool:
@@ -87,7 +78,7 @@ class PendingCall:
         if not self._done:
             self._done = True
             self._callee = None
-            self._timeouts.drop(self)
+            self._bucket.pop(self, None)
             self._caller.answered(self, body, fault)
 
     def expire(self) -> None:
@@ -98,7 +89,7 @@ class PendingCall:
         """
         if not self._done:
             self._done = True
-            self._timeouts.drop(self)
+            self._bucket.pop(self, None)
             self._caller.answered(self, None, None)
             self._leave_callee()
 
@@ -106,7 +97,7 @@ class PendingCall:
         """The caller is gone; nobody gets an answer."""
         if not self._done:
             self._done = True
-            self._timeouts.drop(self)
+            self._bucket.pop(self, None)
             self._leave_callee()
 
     def orphan(self) -> None:
@@ -119,79 +110,23 @@ class PendingCall:
             callee.forget_call(self._key)
 
 
-class Timeouts:
+class Timeouts(ExpiryTimer[Expiring]):
     """The deadlines of a relay. Loop thread only.
 
-    `after` is called when something has expired, so that what it caused to be
-    written goes out.
+    Args:
+        clock: the relay's.
+        after: called when something has expired, so that what it caused to be
+            written goes out.
     """
 
+    __slots__ = ("_after", "clock")
+
     def __init__(self, clock: Clock, after: Callable[[], None]) -> None:
-        self._clock = clock
+        super().__init__(clock, self._expire, grain=_GRAIN)
+        self.clock = clock
         self._after = after
-        self._at: dict[int, set[Expiring]] = {}
-        self._ticks: list[int] = []
-        self._armed: int | None = None
-        self._timer: TimerHandle | None = None
-        self._sweep_at = _SWEEP
 
-    def __len__(self) -> int:
-        return sum(map(len, self._at.values()))
-
-    def note(self, item: Expiring, timeout_ms: int) -> int:
-        """Let `item` expire in `timeout_ms`, not before; returns its tick."""
-        tick = ceil(self._clock.monotonic() * _TICKS) + timeout_ms
-        items = self._at.get(tick)
-        if items is None:
-            items = self._at[tick] = set()
-            heapq.heappush(self._ticks, tick)
-            if len(self._ticks) > self._sweep_at:
-                self._sweep(tick)
-            if self._armed is None or tick < self._armed:
-                self._arm(tick)
-        items.add(item)
-        return tick
-
-    def drop(self, item: Expiring) -> None:
-        """Take a note back."""
-        items = self._at.get(item.tick)
-        if items is not None:
-            items.discard(item)
-
-    def clear(self) -> None:
-        """Forget every note and the timer."""
-        self._at.clear()
-        self._ticks.clear()
-        self._armed = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _sweep(self, new: int) -> None:
-        """Forget ticks without notes, all but the one being filled."""
-        self._at = {tick: items for tick, items in self._at.items() if items or tick == new}
-        self._ticks = sorted(self._at)
-        self._sweep_at = max(_SWEEP, 2 * len(self._ticks))
-
-    def _arm(self, tick: int) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._armed = tick
-        left = tick / _TICKS - self._clock.monotonic()
-        self._timer = self._clock.call_later(min(max(0.0, left), _LONGEST_WAIT), self._fire)
-
-    def _fire(self) -> None:
-        self._timer = self._armed = None
-        now = self._clock.monotonic() * _TICKS + _SLACK
-        expired = False
-        while self._ticks and self._ticks[0] <= now:
-            for item in self._at.pop(heapq.heappop(self._ticks)):
-                item.expire()
-                expired = True
-        # What is empty by now needs no wake-up: pass over it.
-        while self._ticks and not self._at[self._ticks[0]]:
-            del self._at[heapq.heappop(self._ticks)]
-        if self._ticks and self._armed is None:
-            self._arm(self._ticks[0])
-        if expired:
-            self._after()
+    def _expire(self, due: list[Expiring]) -> None:
+        for item in due:
+            item.expire()
+        self._after()

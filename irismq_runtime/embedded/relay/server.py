@@ -164,7 +164,7 @@ class EmbeddedRelay:
             await self._emptied.wait()
             give_up.cancel()
             self._emptied = None
-        self._context.timeouts.clear()
+        self._context.timeouts.stop()
         await self._back_end.stop()
         await server.wait_closed()
 
@@ -174,7 +174,7 @@ class EmbeddedRelay:
         if server is not None:
             server.close()
         self._abort_all()
-        self._context.timeouts.clear()
+        self._context.timeouts.stop()
 
     async def __aenter__(self) -> Self:
         await self.start()

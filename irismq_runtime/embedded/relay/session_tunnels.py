@@ -75,10 +75,9 @@ class SessionTunnels:
     def tunnel_decided(self, tunnel: TunnelSetup) -> None:
         """A tunnel that this client asked for has its result."""
         self._asked.pop(tunnel.id, None)
-        self._context.timeouts.drop(tunnel)
 
     def offer(self, tunnel: OfferedTunnel) -> None:
-        """OfferedTunnel a tunnel to this client."""
+        """Offer a tunnel to this client."""
         key = self._next_offer
         self._next_offer += 1
         timer = self._context.clock.call_later(CONFIRM_SECONDS, self._unconfirmed, key)
@@ -93,7 +92,7 @@ class SessionTunnels:
         tunnel = TunnelSetup(self, packet.id, 0)
         self._add(tunnel.initiator)
         self._asked[packet.id] = tunnel
-        tunnel.tick = self._context.timeouts.note(tunnel, packet.timeout_ms)
+        tunnel.expire_in(packet.timeout_ms, self._context.timeouts)
         if not tunnel.initiator.lent:
             tunnel.expire()
             return

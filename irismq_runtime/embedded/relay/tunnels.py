@@ -15,6 +15,7 @@ the real relay does. Records out through `TunnelOwner`, no socket, no clock.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
@@ -28,6 +29,7 @@ from irismq_runtime.protocols.iris.primitives import IrisProtocolError
 from irismq_runtime.protocols.iris.tunnel import CHUNK_LIMIT, RELAY_ALLOWANCE
 
 if TYPE_CHECKING:
+    from irismq_runtime.embedded.relay.calls import Expiring, Timeouts
     from irismq_runtime.protocols.iris.packets import RelayPacket
 
 __all__ = ["Acceptor", "Half", "OfferedTunnel", "Peer", "TunnelOwner", "TunnelSetup"]
@@ -219,17 +221,23 @@ class TunnelSetup:
     initiator. An acceptor that confirms after that gets a close.
     """
 
-    __slots__ = ("_owner", "_told", "chunk_limit", "done", "id", "initiator", "tick")
+    __slots__ = ("_bucket", "_owner", "_told", "chunk_limit", "deadline", "done", "id", "initiator")
 
     def __init__(self, owner: TunnelOwner, tunnel_id: int, lent: int = RELAY_ALLOWANCE) -> None:
         self.id = tunnel_id
         self.initiator = Half(owner, tunnel_id, lent)
         self.chunk_limit = CHUNK_LIMIT
         self.done = False
-        #: Its place among the relay's deadlines.
-        self.tick = 0
+        #: Seconds on the relay's clock; set by `expire_in`.
+        self.deadline = math.inf
+        self._bucket: dict[Expiring, None] = {}
         self._owner = owner
         self._told = False
+
+    def expire_in(self, timeout_ms: int, timeouts: Timeouts) -> None:
+        """Let it expire after `timeout_ms`, unless it has its result by then."""
+        self.deadline = timeouts.clock.monotonic() + timeout_ms / 1000
+        self._bucket = timeouts.add(self, self.deadline)
 
     def confirm_early(self) -> None:
         """Tell the initiator of success before the acceptor has confirmed (a fault)."""
@@ -268,4 +276,5 @@ class TunnelSetup:
 
     def _decide(self) -> None:
         self.done = True
+        self._bucket.pop(self, None)
         self._owner.tunnel_decided(self)

@@ -379,7 +379,7 @@ class Ends:
         self.member = member_at(net.relays[1])
         self.caller = Client(net.relays[0])
         self.tunnel = TunnelSetup(self.caller, 5)
-        self.tunnel.tick = net.relays[0].timeouts.note(self.tunnel, 5_000)
+        self.tunnel.expire_in(5_000, net.relays[0].timeouts)
         net.relays[0].tunnels.open_tunnel("c", self.tunnel)
         net.settle()
         self.near = self.tunnel.initiator
@@ -466,7 +466,7 @@ def test_tunnels_that_were_never_confirmed_are_forgotten_at_both_ends():
     net = Network()
     member, caller = member_at(net.relays[1]), Client(net.relays[0])
     tunnel = TunnelSetup(caller, 5)
-    tunnel.tick = net.relays[0].timeouts.note(tunnel, 1_000)
+    tunnel.expire_in(1_000, net.relays[0].timeouts)
     net.relays[0].tunnels.open_tunnel("c", tunnel)
     net.settle()
     net.clock.advance(1.1)
@@ -553,7 +553,7 @@ class Chaos:
     def _open(self) -> None:
         caller = self.random.choice(self.callers)
         tunnel = TunnelSetup(caller, len(self.tunnels))
-        tunnel.tick = caller.relay.timeouts.note(tunnel, 1_000)
+        tunnel.expire_in(1_000, caller.relay.timeouts)
         self.tunnels.append((tunnel, tunnel.initiator))
         caller.relay.tunnels.open_tunnel("c", tunnel)
 

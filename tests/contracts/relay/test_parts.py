@@ -196,11 +196,11 @@ def test_a_hundred_thousand_timed_out_calls_leave_nothing():
     clock.advance(1.0)
     assert len(caller.results) == 100_000
     assert len(timeouts) == 0
-    assert timeouts._at == {}
+    assert timeouts._buckets == {}
     assert timeouts._ticks == []
 
 
-def test_ticks_left_empty_are_swept_out():
+def test_buckets_left_empty_are_swept_out():
     clock, timeouts, _ = make_timeouts()
     for call_id in range(20_000):
         PendingCall(Caller(), call_id, 3_600_000, timeouts).answer(b"x", None)

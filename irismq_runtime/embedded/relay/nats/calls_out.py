@@ -205,7 +205,7 @@ class CallsOut:
     def _item(self, item: _OutgoingRequest) -> tuple[int, bytes]:
         timeout_ms = item.call.timeout_ms
         if item.late:
-            left = math.ceil(item.call.tick - self.now() * 1000.0)
+            left = math.ceil((item.call.deadline - self.now()) * 1000.0)
             timeout_ms = min(timeout_ms, max(1, left))
         return timeout_ms, item.body or b""
 

@@ -78,7 +78,7 @@ class _AskingRole:
     def ask(self, number: int) -> None:
         """Send the opening to one of the relays that have members."""
         self._turns += 1
-        left = math.ceil(self._tunnel.tick - self._tunnels.now() * 1000.0)
+        left = math.ceil((self._tunnel.deadline - self._tunnels.now()) * 1000.0)
         self._tunnels.send(
             self._tunnels.subjects.requests(self._cluster),
             number,
