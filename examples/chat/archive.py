@@ -29,7 +29,7 @@ __all__ = ["ARCHIVE", "Archive", "Keeping"]
 ARCHIVE = "chat.archive"
 
 
-class Archive(Actor):
+class Archive(Actor[Said | History]):
     """One line of JSON for each thing that was said, in a file."""
 
     address = ARCHIVE

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from actors import message
+from actors import Request, message
 
 __all__ = ["History", "Notice", "Said", "Who"]
 
@@ -28,11 +29,11 @@ class Notice:
 
 @message("chat.who")
 @dataclass(frozen=True, slots=True)
-class Who:
+class Who(Request[str]):
     """Ask everybody for their name."""
 
 
 @message("chat.history")
 @dataclass(frozen=True, slots=True)
-class History:
+class History(Request[AsyncIterator[Said]]):
     """Ask the archive for a stream of what was said."""

@@ -23,7 +23,7 @@ PEOPLE = "chat.people"
 SAID = "chat.said"
 
 
-class Person(Actor):
+class Person(Actor[Said | Notice | Who]):
     """Shows what happens; `show` is called with one line at a time."""
 
     address = PEOPLE

@@ -11,7 +11,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from irismq_runtime import Node, NoSuchService, run
+from irismq_runtime import Node, NoSuchService, ServiceRef, run
 from supervisors import child
 
 from .archive import ARCHIVE
@@ -29,7 +29,7 @@ async def talk(
 ) -> None:
     """Take part as `name` until `lines` end."""
     await node.start(child(Person, name, show))
-    people = node.ref(PEOPLE)
+    people: ServiceRef[Notice | Who] = node.ref(PEOPLE)
     await node.settled()
     people.tell_all(Notice(f"{name} is here"))
     async for line in lines:

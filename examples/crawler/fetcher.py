@@ -30,7 +30,7 @@ PAGES = "crawler.pages"
 PATIENCE = 20.0
 
 
-class Fetcher(Actor):
+class Fetcher(Actor[Fetch]):
     """Fetches one page at a time, `pace` seconds apart."""
 
     def __init__(self, pace: float) -> None:
@@ -48,7 +48,7 @@ class Fetcher(Actor):
     @receives(Fetch)
     async def fetch(self, order: Fetch) -> None:
         """Fetch a page, tell of its links, save it."""
-        library: ServiceRef = current_node().ref(LIBRARY)
+        library: ServiceRef[Known | Save] = current_node().ref(LIBRARY)
         if await library.ask(Known(order.url)):
             return
         page = await self._get(order.url)

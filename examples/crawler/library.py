@@ -17,7 +17,7 @@ __all__ = ["LIBRARY", "Library"]
 LIBRARY = "crawler.library"
 
 
-class Library(ThreadActor):
+class Library(ThreadActor[Known | Save | Listing]):
     """Knows each page once, however often it is saved."""
 
     address = LIBRARY

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from actors import message
+from actors import Request, message
 
 __all__ = ["Fetch", "Known", "Listing", "Save"]
 
@@ -20,7 +20,7 @@ class Fetch:
 
 @message("crawler.known")
 @dataclass(frozen=True, slots=True)
-class Known:
+class Known(Request[bool]):
     """Ask whether a page is in the library."""
 
     url: str
@@ -28,7 +28,7 @@ class Known:
 
 @message("crawler.save")
 @dataclass(frozen=True, slots=True)
-class Save:
+class Save(Request[None]):
     """Ask to put a page into the library."""
 
     url: str
@@ -37,5 +37,5 @@ class Save:
 
 @message("crawler.listing")
 @dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(Request[dict[str, str]]):
     """Ask for all pages: their titles, by URL."""

@@ -8,17 +8,16 @@ other addresses when it is told to. What it was told is in `Desk.log`.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from actors import Actor, Refused, Reject, exposed, message, receives
+from actors import Actor, Refused, Reject, Request, exposed, message, receives
 from irismq_runtime import RemoteFault, current_node, durable, live
 from supervisors import Supervisor, child
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from irismq_runtime import Tunnel
 
 __all__ = ["CountTo", "Desk", "DeskTree", "Order", "Receipt"]
@@ -26,15 +25,6 @@ __all__ = ["CountTo", "Desk", "DeskTree", "Order", "Receipt"]
 NEWS = "interop.news"
 SOLD = "interop.sold"
 SOLD_JSON = "interop.sold.json"
-
-
-@message("desk.order")
-@dataclass(frozen=True)
-class Order:
-    """Some of an item."""
-
-    item: str
-    count: int = 1
 
 
 @message("desk.receipt")
@@ -47,9 +37,18 @@ class Receipt:
     price: Decimal
 
 
+@message("desk.order")
+@dataclass(frozen=True)
+class Order(Request[Receipt]):
+    """Some of an item."""
+
+    item: str
+    count: int = 1
+
+
 @message("desk.do")
 @dataclass(frozen=True)
-class Do:
+class Do(Request[object]):
     """Something that shows one way in which a message can end."""
 
     what: str
@@ -57,7 +56,7 @@ class Do:
 
 @message("desk.count")
 @dataclass(frozen=True)
-class CountTo:
+class CountTo(Request[AsyncIterator[int]]):
     """Ask for a stream of the numbers below `last`."""
 
     last: int

@@ -12,7 +12,7 @@ from .messages import LowStock
 _LOG = logging.getLogger("shop.buyer")
 
 
-class Buyer(Actor):
+class Buyer(Actor[LowStock]):
     """Writes down what is to be bought."""
 
     address = "shop.buyer"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from irismq_runtime import Node, run
+from irismq_runtime import Node, ServiceRef, run
 
 from .messages import Order, Statement
 
@@ -20,7 +20,7 @@ async def main() -> None:
     nsqd = os.environ.get("IRISMQ_NSQD_ADDRESS", "127.0.0.1:4150")
     iris = os.environ.get("IRISMQ_IRIS_ADDRESS", "127.0.0.1:55555")
     async with Node(name="customer", nsqd=nsqd, iris=iris) as node:
-        orders = node.ref("shop.orders")
+        orders: ServiceRef[Order | Statement] = node.ref("shop.orders")
         placed = await orders.ask(Order("6", "tea", 1, "FR"))
         print(f"order {placed.order}: {placed.shipping} cents for shipping")
         await orders.tell(Order("7", "tea", 1000, "FR"))  # the broker has it; the rest is theirs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from actors import Refused, ThreadActor, receives
 
@@ -12,6 +12,9 @@ from .store import Store
 
 if TYPE_CHECKING:
     import pathlib
+
+    from actors import ActorRef
+    from irismq_runtime import ServiceRef
 
 #: The buyer hears of a sku when fewer are left,
 LOW = 5
@@ -28,15 +31,15 @@ class _Forget:
     sku: str
 
 
-class Inventory(ThreadActor):
+class Inventory(ThreadActor[Stock | Restock | Reserve | Page]):
     """Keeps the stock in SQLite, which blocks: so it has a thread of its own."""
 
     address = "shop.inventory"
 
-    def __init__(self, path: pathlib.Path | str, buyer: Any) -> None:
+    def __init__(self, path: pathlib.Path | str, buyer: ServiceRef[LowStock] | ActorRef) -> None:
         super().__init__()
         self._path = path
-        self._buyer = buyer  # anything that can be told: a ref
+        self._buyer = buyer
         self._warned: set[str] = set()
 
     def on_start(self) -> None:

@@ -1,19 +1,21 @@
 """What the shop's services say to each other: one dataclass a message.
 
 The names given to `@message` are the contract with every other program, in any
-language. A field of a wrong type is refused before it reaches an actor.
+language. A field of a wrong type is refused before it reaches an actor. `Request[int]`
+says what the answer is; only a type checker looks at it.
 """
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from actors import message
+from actors import Request, message
 
 
 @message("shop.restock")
 @dataclass(frozen=True, slots=True)
-class Restock:
+class Restock(Request[int]):
     """Ask to add `count` of `sku`; the answer is how many there are now."""
 
     sku: str
@@ -22,7 +24,7 @@ class Restock:
 
 @message("shop.stock")
 @dataclass(frozen=True, slots=True)
-class Stock:
+class Stock(Request[int]):
     """Ask how many of `sku` are left."""
 
     sku: str
@@ -30,7 +32,7 @@ class Stock:
 
 @message("shop.reserve")
 @dataclass(frozen=True, slots=True)
-class Reserve:
+class Reserve(Request[int]):
     """Ask to set `count` of `sku` aside for `order`; the answer is how many are left."""
 
     order: str
@@ -47,17 +49,6 @@ class LowStock:
     left: int
 
 
-@message("shop.order")
-@dataclass(frozen=True, slots=True)
-class Order:
-    """Tell, or ask, to place an order. `order` is its number, chosen by the customer's side."""
-
-    order: str
-    sku: str
-    count: int
-    country: str
-
-
 @message("shop.placed")
 @dataclass(frozen=True, slots=True)
 class Placed:
@@ -67,6 +58,17 @@ class Placed:
     accepted: bool
     shipping: int = 0
     reason: str = ""
+
+
+@message("shop.order")
+@dataclass(frozen=True, slots=True)
+class Order(Request[Placed]):
+    """Tell, or ask, to place an order. `order` is its number, chosen by the customer's side."""
+
+    order: str
+    sku: str
+    count: int
+    country: str
 
 
 @message("shop.reload")
@@ -87,7 +89,7 @@ class Reservation:
 
 @message("shop.page")
 @dataclass(frozen=True, slots=True)
-class Page:
+class Page(Request[list[Reservation]]):
     """Ask for some reservations behind the one of the order `after`."""
 
     after: str = ""
@@ -95,5 +97,5 @@ class Page:
 
 @message("shop.statement")
 @dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(Request[AsyncIterator[Reservation]]):
     """Ask for a stream of all reservations."""

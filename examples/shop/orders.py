@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from actors import Actor, AskTimeout, Refused, Retry, receives
 from irismq_runtime import ConnectionLost, NoSuchService
@@ -14,16 +14,21 @@ if TYPE_CHECKING:
     import pathlib
     from collections.abc import AsyncIterator
 
+    from actors import ActorRef
+    from irismq_runtime import ServiceRef
 
-class Orders(Actor):
+
+class Orders(Actor[Order | Reload | Statement]):
     """Takes orders, and has the goods set aside by the inventory."""
 
     address = "shop.orders"
 
-    def __init__(self, rates: pathlib.Path, inventory: Any) -> None:
+    def __init__(
+        self, rates: pathlib.Path, inventory: ServiceRef[Reserve | Page] | ActorRef
+    ) -> None:
         super().__init__()
         self._path = rates
-        self._inventory = inventory  # anything that can be asked: a ref
+        self._inventory = inventory
 
     def on_start(self) -> None:
         """Read what shipping costs in each country, in cents."""

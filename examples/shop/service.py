@@ -38,4 +38,4 @@ class Counter(Supervisor):
     def children(self) -> list[ChildSpec]:
         """Both ask the inventory, wherever it runs."""
         inventory = current_node().ref("shop.inventory")
-        return [child(Orders, RATES, inventory, instances=2)]
+        return [child(Orders, RATES, inventory).with_options(instances=2)]

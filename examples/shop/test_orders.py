@@ -72,7 +72,9 @@ class Shop(Supervisor):
         ref = current_node().ref
         return [
             child(Inventory, self.folder / "stock.sqlite", buyer=ref("shop.buyer")),
-            child(Orders, self.folder / "shipping.json", ref("shop.inventory"), instances=2),
+            child(Orders, self.folder / "shipping.json", ref("shop.inventory")).with_options(
+                instances=2
+            ),
         ]
 
 
