@@ -134,7 +134,7 @@ async def test_a_reader_that_loses_its_connection_ends_the_generator(reached):
         await until(lambda: two.members("test.feed"))
         stream = two.ref("test.feed").stream(Put("x"), timeout=10.0)
         await anext(stream)
-        two.parts.addresses._out._line.link.abort("cut by the test")
+        two.parts.addresses._out._current.require().abort("cut by the test")
         with pytest.raises(TunnelClosed, match="cut by the test"):
             await anext(stream)
         await until(lambda: (feed.closed, feed.open) == (1, 0))
