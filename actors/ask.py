@@ -7,8 +7,6 @@ answer. An ask whose only waiter is cancelled is cancelled too, on both sides.
 
 from __future__ import annotations
 
-from asyncio import CancelledError
-from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from actors._current import current_slot
@@ -22,11 +20,10 @@ from actors.errors import (
     AskTimeout,
     Refused,
 )
-from actors.future import Future
+from actors.future import LoopFuture
 from actors.texts import class_name, text_of
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Generator
 
     from actors._slot import Slot
@@ -39,14 +36,13 @@ T = TypeVar("T")
 LOOP_GRACE: Final = 1.0
 
 
-class Ask(Future[T], InboxItem, Generic[T]):
+class Ask(LoopFuture[T], InboxItem, Generic[T]):
     """A request to one actor, which ends by its deadline whatever happens."""
 
     __slots__ = (
         "_asked_by",
         "_chain",
         "_pending",
-        "_waiter",
         "deadline",
         "message",
         "slot",
@@ -71,8 +67,8 @@ class Ask(Future[T], InboxItem, Generic[T]):
         self._value = None
         self._error = None
         self._waiters = []
-        #: The first task that awaits this on the loop of the system; others in `_waiters`.
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter = None
+        self._home = slot.system
         self.slot = slot
         self.message = message
         self.timeout = timeout
@@ -178,45 +174,6 @@ class Ask(Future[T], InboxItem, Generic[T]):
         """It was forwarded: another actor answers."""
         self.slot = slot
 
-    def __await__(self) -> Generator[Any, None, T]:
-        # The hot path of `await ref.ask(...)`: one waiter, on the system's own loop.
-        system = self.slot.system
-        if not self._done:
-            if self._waiter is not None or get_ident() != system.thread_id:
-                return (yield from super().__await__())
-            waiter = self._waiter = system.loop.create_future()
-            if not self._done:
-                try:
-                    yield from waiter
-                except CancelledError:
-                    self._waiter = None
-                    if not self._waiters:
-                        self.cancel()
-                    raise
-        if self._error is not None:
-            raise self._error
-        value: T = self._value
-        return value
-
-    __iter__ = __await__
-
-    def _resolve(self, value: Any, error: BaseException | None) -> None:
-        super()._resolve(value, error)
-        if self._waiter is not None:
-            self._wake_first(self._waiter)
-
-    def _wake_first(self, waiter: asyncio.Future[None]) -> None:
-        system = self.slot.system
-        if get_ident() != system.thread_id:
-            system.call_on_loop(self._wake_first, waiter)
-        elif not waiter.done():
-            waiter.set_result(None)
-
-    def _waiter_left(self, waiter: asyncio.Future[None]) -> None:
-        super()._waiter_left(waiter)
-        if not self._waiters and self._waiter is None:
-            self.slot.system.call_on_loop(self.cancel)
-
     def get_by_deadline(self) -> T:
         """Wait in a thread until the deadline, and no longer: then give up by oneself."""
         if not self.slot.system.real_time:
@@ -227,9 +184,6 @@ class Ask(Future[T], InboxItem, Generic[T]):
             if self.give_up(error):
                 raise
             return self.get()
-
-    def _loop_thread(self) -> int:
-        return self.slot.system.thread_id
 
     def _block(self, timeout: float | None) -> None:
         # A loop that is blocked, or gone, fires no deadline: the thread has its own.

@@ -18,7 +18,8 @@ import queue
 import sys
 import threading
 from asyncio import _get_running_loop as running_loop
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeAlias, TypeVar
 
 import pykka
 
@@ -29,7 +30,7 @@ from actors.texts import exc_info_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
-__all__ = ["Future"]
+__all__ = ["Future", "LoopFuture"]
 
 logger = logging.getLogger("actors")
 
@@ -201,7 +202,7 @@ class Future(pykka.Future[T], Generic[T]):
                 "get() on a thread that runs an event loop would block that loop; "
                 "write `await future` there"
             )
-        if threading.get_ident() == self._loop_thread():
+        if get_ident() == self._loop_thread():
             raise BlockingCall(
                 "get() would wait for ever: the loop that brings the value belongs to this "
                 "thread and stands still; write `loop.run_until_complete(future)`, or `await "
@@ -218,6 +219,78 @@ class Future(pykka.Future[T], Generic[T]):
 
     def _timed_out(self, waited: float) -> AskTimeout:
         return AskTimeout("a future", "its value", waited, "not resolved")
+
+
+class Home(Protocol):
+    """Where a `LoopFuture` is resolved: a system."""
+
+    loop: asyncio.AbstractEventLoop
+    #: The thread of `loop`.
+    thread_id: int
+
+    def call_on_loop(self, callback: Callable[..., Any], /, *args: Any) -> bool:
+        """See `System.call_on_loop`."""
+        ...
+
+
+class LoopFuture(Future[T]):
+    """A future that one loop resolves and, as a rule, one task of that loop awaits.
+
+    The hot path of `await ref.ask(...)`: the asyncio future of that task stands apart,
+    in `_waiter`; whoever else waits is among `_waiters`. When nobody waits any more
+    because all were cancelled, this is cancelled too. Whoever makes one sets the
+    fields: there are too many of them for a call more.
+    """
+
+    __slots__ = ("_home", "_waiter")
+
+    _home: Home
+    _waiter: asyncio.Future[None] | None
+
+    def __await__(self) -> Generator[Any, None, T]:
+        if not self._done:
+            home = self._home
+            if self._waiter is not None or get_ident() != home.thread_id:
+                return (yield from super().__await__())
+            waiter = self._waiter = home.loop.create_future()
+            if not self._done:
+                try:
+                    yield from waiter
+                except asyncio.CancelledError:
+                    self._waiter = None
+                    if not self._waiters:
+                        self.cancel()
+                    raise
+        if self._error is not None:
+            raise self._error
+        value: T = self._value
+        return value
+
+    __iter__ = __await__
+
+    def _resolve(self, value: Any, error: BaseException | None) -> None:
+        self._value = value
+        self._error = error
+        self._done = True
+        if self._waiter is not None:
+            self._wake_first(self._waiter)
+        if self._waiters:
+            self._wake_all()
+
+    def _wake_first(self, waiter: asyncio.Future[None]) -> None:
+        home = self._home
+        if get_ident() != home.thread_id:
+            home.call_on_loop(self._wake_first, waiter)
+        elif not waiter.done():
+            waiter.set_result(None)
+
+    def _waiter_left(self, waiter: asyncio.Future[None]) -> None:
+        super()._waiter_left(waiter)
+        if not self._waiters and self._waiter is None:
+            self._home.call_on_loop(self.cancel)
+
+    def _loop_thread(self) -> int:
+        return self._home.thread_id
 
 
 def _derived(hook: Callable[[float | None], M], *sources: pykka.Future[Any]) -> Future[M]:

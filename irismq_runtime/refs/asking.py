@@ -13,11 +13,10 @@ nothing: those that have not said so yet are asked one by one.
 from __future__ import annotations
 
 from asyncio import CancelledError
-from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from actors import Future
 from actors.errors import AskCancelled, AskTimeout, Overloaded
+from actors.future import LoopFuture
 from irismq_runtime.errors import (
     ConnectionLost,
     DecodeError,
@@ -33,7 +32,7 @@ from irismq_runtime.wire import Envelope, Kind, decode_fault_untrusted
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
 
     from irismq_runtime.observe.tracing import Sending
     from irismq_runtime.refs.outbound import Outbound
@@ -50,7 +49,7 @@ _REPLY: Final = Kind.REPLY
 _SHORTEST = 0.001
 
 
-class RemoteAsk(Future[T]):
+class RemoteAsk(LoopFuture[T]):
     """The answer of one member of `cluster`, when it comes.
 
     `target` is what the caller asked (an address, or a peer's name). Awaited on
@@ -65,7 +64,6 @@ class RemoteAsk(Future[T]):
         "_request",
         "_turns",
         "_unread",
-        "_waiter",
         "id",
         "message_type",
         "sending",
@@ -89,8 +87,8 @@ class RemoteAsk(Future[T]):
         self._value = None
         self._error = None
         self._waiters = []
-        #: The first task that awaits this on the loop of the node; others in `_waiters`.
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter = None
+        self._home = outbound.system
         self._outbound = outbound
         self._cluster = cluster
         self._request: asyncio.Future[bytes] | None = None
@@ -205,9 +203,6 @@ class RemoteAsk(Future[T]):
             return NoSuchService(self.target)
         return None
 
-    def _loop_thread(self) -> int:
-        return self._outbound.thread
-
     def cancel(self) -> bool:
         """Give up: the request is forgotten, and its handler cancelled. Any thread.
 
@@ -240,50 +235,14 @@ class RemoteAsk(Future[T]):
                 "ask.failed", id=self.id.hex(), address=self.target, error=str(error)
             )
 
-    def __await__(self) -> Generator[Any, None, T]:
-        # The hot path of `await ref.ask(...)`: one waiter, on the node's own loop.
-        if not self._done:
-            outbound = self._outbound
-            if self._waiter is not None or get_ident() != outbound.thread:
-                return (yield from super().__await__())
-            waiter = self._waiter = outbound.loop.create_future()
-            if not self._done:
-                try:
-                    yield from waiter
-                except CancelledError:
-                    self._waiter = None
-                    self._nobody_left()
-                    raise
-        if self._error is not None:
-            raise self._error
-        value: T = self._value
-        return value
-
-    __iter__ = __await__
-
     def _resolve(self, value: Any, error: BaseException | None) -> None:
-        self._value = value
-        self._error = error
-        self._done = True
+        super()._resolve(value, error)
         outbound = self._outbound
         took = outbound.clock.monotonic() - self._deadline + self.timeout
         ended = "replied" if error is None else type(error).__name__
         outbound.meter.ask_ended(self.metered or self.target, took, ended)
         if self.sending is not None:
             self.sending.end(error)
-        waiter = self._waiter
-        if waiter is not None:
-            outbound.call(_wake, waiter)
-        if self._waiters:
-            self._wake_all()
-
-    def _waiter_left(self, waiter: asyncio.Future[None]) -> None:
-        super()._waiter_left(waiter)
-        self._nobody_left()
-
-    def _nobody_left(self) -> None:
-        if not self._waiters and self._waiter is None:
-            self._outbound.call(self._cancel)
 
     def _answered(self, request: asyncio.Future[bytes]) -> None:
         if self._done:
@@ -402,8 +361,3 @@ class _Unread(Exception):
         self.error = error
         self.member = member
         super().__init__(str(error))
-
-
-def _wake(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)

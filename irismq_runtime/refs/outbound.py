@@ -8,12 +8,12 @@ check the size -> outbox of the transport -> receipt.
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 import threading
 from asyncio import _get_running_loop as running_loop
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from actors._current import current_slot
 from actors.deadlines import check_seconds
@@ -26,10 +26,9 @@ from irismq_runtime.refs.spans import packing, spanning
 from irismq_runtime.wire import Kind, new_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from actors import Clock, Events
+    from actors import System
     from irismq_runtime.messaging import Packer
     from irismq_runtime.messaging.foreign import Form
     from irismq_runtime.observe.meter import Meter
@@ -40,8 +39,6 @@ if TYPE_CHECKING:
     from irismq_runtime.wire import Verb
 
 __all__ = ["Asking", "Outbound"]
-
-T = TypeVar("T")
 
 _NOT_TRACED: Final = nullcontext()
 
@@ -57,6 +54,7 @@ class Outbound:
     __slots__ = (
         "addresses",
         "ask_timeout",
+        "call",
         "clock",
         "directory",
         "events",
@@ -68,6 +66,7 @@ class Outbound:
         "packer",
         "publish_timeout",
         "stopped",
+        "system",
         "thread",
         "tracing",
         "watching",
@@ -81,8 +80,7 @@ class Outbound:
         addresses: AddressTransport,
         directory: ServiceDirectory,
         watching: Watching,
-        clock: Clock,
-        events: Events,
+        system: System,
         meter: Meter,
         tracing: Tracing | None,
         ask_timeout: float = 5.0,
@@ -93,8 +91,12 @@ class Outbound:
         self.addresses = addresses
         self.directory = directory
         self.watching = watching
-        self.clock = clock
-        self.events = events
+        self.system = system
+        #: Calls a function on the loop: now when it runs on this thread, else soon; False
+        #: when it is closed.
+        self.call = system.call_on_loop
+        self.clock = system.clock
+        self.events = system.events
         self.meter = meter
         #: None unless the program has set up tracing.
         self.tracing = tracing
@@ -102,9 +104,9 @@ class Outbound:
         self.publish_timeout = publish_timeout
         #: The name of the node once that has stopped.
         self.stopped: str | None = None
-        self.loop = asyncio.get_running_loop()
+        self.loop = system.loop
         #: The thread of the loop.
-        self.thread = threading.get_ident()
+        self.thread = system.thread_id
         #: Asks to everybody that wait for answers, by envelope id.
         self.gathers: dict[bytes, Gather[Any]] = {}
         #: Answers that came after their ask had ended.
@@ -120,27 +122,9 @@ class Outbound:
         self.thread = -1
         self.loop = self.mailbox = self.addresses = self.directory = gone
 
-    def call(self, function: Callable[..., Any], *args: Any) -> None:
-        """Call on the loop: now when it runs on this thread, else soon."""
-        if threading.get_ident() == self.thread and running_loop() is not None:
-            function(*args)
-        else:
-            self.loop.call_soon_threadsafe(function, *args)
-
-    def wait_for(self, function: Callable[..., T], *args: Any) -> T:
-        """Call on the loop and return its result; a thread waits for it."""
-        if threading.get_ident() == self.thread:
-            return function(*args)
-        done: concurrent.futures.Future[T] = concurrent.futures.Future()
-
-        def run() -> None:
-            try:
-                done.set_result(function(*args))
-            except Exception as error:  # the error belongs to the thread that waits
-                done.set_exception(error)
-
-        self.loop.call_soon_threadsafe(run)
-        return done.result()
+    def loop_closed(self) -> NodeStopped:
+        """Return the error of what is sent through a node whose loop has been closed."""
+        return NodeStopped(self.stopped or self.packer.node_id)
 
     # What the sender is -------------------------------------------------------
 
@@ -317,7 +301,8 @@ class Outbound:
         if len(data) > self.mailbox.max_body:
             raise MessageTooLarge(len(data), self.mailbox.max_body, limit_of="the broker")
         done: concurrent.futures.Future[None] = concurrent.futures.Future()
-        self.loop.call_soon_threadsafe(self._publish_for, done, topic, data, delay, key, channel)
+        if not self.call(self._publish_for, done, topic, data, delay, key, channel):
+            raise self.loop_closed()
         return TellReceipt(envelope_id, done, self.loop, self.thread)
 
     def _publish_for(  # noqa: PLR0917  # as `store_bytes`
@@ -349,7 +334,7 @@ class Outbound:
         limit = self.addresses.max_body
         if len(data) > limit:
             raise MessageTooLarge(len(data), limit, limit_of="the relay")
-        self.wait_for(self.addresses.broadcast, cluster, data)
+        self.system.run_on_loop(partial(self.addresses.broadcast, cluster, data))
 
     def publish_live(
         self, topic: str, message: object, codec: str | None, foreign: Form | None = None
@@ -364,7 +349,7 @@ class Outbound:
             limit = self.addresses.max_body
             if len(data) > limit:
                 raise MessageTooLarge(len(data), limit, limit_of="the relay")
-            self.wait_for(self.addresses.publish, topic, data)
+            self.system.run_on_loop(partial(self.addresses.publish, topic, data))
 
     def telling(
         self, headers: dict[str, object], address: str, message: object

@@ -120,7 +120,8 @@ class PeerRef:
         ask = _PeerAsk(outbound, target, cluster, ask_id, name, timeout)
         ask.sending = sending
         ask.node_id = self.node_id
-        outbound.call(ask.send_once_known, data)
+        if not outbound.call(ask.send_once_known, data):
+            raise outbound.loop_closed()
         return ask
 
     @overload

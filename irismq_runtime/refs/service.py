@@ -174,7 +174,7 @@ class ServiceRef(Generic[M_contra]):
         if self.foreign is not None:
             data = foreign_bytes(message, self.foreign)
             ask = ForeignAsk(outbound, address, message, self.foreign, timeout)
-            outbound.call(ask.send, data)
+            sent = outbound.call(ask.send, data)
         else:
             sending = None
             if outbound.tracing is None:
@@ -187,8 +187,10 @@ class ServiceRef(Generic[M_contra]):
                 )
             ask = RemoteAsk(outbound, address, address, ask_id, name, timeout)
             ask.sending = sending
-            heard = outbound.directory.is_confirmed(address)
-            outbound.call(ask.send if heard else ask.send_once_known, data)
+            confirmed = outbound.directory.is_confirmed(address)
+            sent = outbound.call(ask.send if confirmed else ask.send_once_known, data)
+        if not sent:
+            raise outbound.loop_closed()
         return ask.get() if block else ask
 
     def tell_all(self, message: M_contra) -> None:
@@ -241,7 +243,8 @@ class ServiceRef(Generic[M_contra]):
             else:
                 gather.start(data, timeout)
 
-        outbound.call(outbound.directory.when_settled, start)
+        if not outbound.call(outbound.directory.when_settled, start):
+            raise outbound.loop_closed()
         return gather
 
     def tunnel(self, *, timeout: float = 5.0) -> Opening:

@@ -147,3 +147,23 @@ async def test_what_an_actor_tells_as_its_node_stops_still_goes_out():
         await two.start(child(Counter, log))
         while log != [7]:
             await asyncio.sleep(0)
+
+
+SENDS = ("ask", "ask that blocks", "ask_all", "peer", "receipt", "event")
+
+
+@pytest.mark.parametrize("verb", SENDS)
+def test_a_loop_that_was_closed_under_its_node_is_an_error_and_no_wait(verb):
+    loop = asyncio.new_event_loop()
+    context = World().node()
+    node = loop.run_until_complete(context.__aenter__())
+    try:
+        loop.run_until_complete(node.settled())
+        ref = node.ref("test.counter")
+        peer = PeerRef(node.parts.outbound, "nobody-1", "urn:actor:1")
+    finally:
+        loop.run_until_complete(context.__aexit__(None, None, None))
+        loop.close()
+    node.parts.outbound.stopped = None  # as if nobody had ended it
+    with pytest.raises(NodeStopped):
+        WAITS[verb](node, None, ref, peer)
