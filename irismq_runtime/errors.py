@@ -46,13 +46,13 @@ __all__ = [
     "NotConnected",
     "NotFresh",
     "NotSigned",
-    "Outcome",
     "Overloaded",
     "Refused",
     "RemoteError",
     "RemoteFault",
     "Restarting",
     "RuntimeFault",
+    "SendOutcome",
     "SignatureError",
     "TunnelClosed",
     "TunnelTimeout",
@@ -69,15 +69,15 @@ Blame = Literal["caller", "peer", "network", "configuration"]
 
 #: "not sent": nothing left this process, so trying again is safe. "unknown": it
 #: may have been carried out, so only what is idempotent may be tried again.
-Outcome = Literal["not sent", "unknown"]
+SendOutcome = Literal["not sent", "unknown"]
 
-_ADVICE: dict[Outcome, str] = {
+_ADVICE: dict[SendOutcome, str] = {
     "not sent": "nothing left this process: it is safe to try again",
     "unknown": "it may have been carried out: try again only what is idempotent",
 }
 
 #: The same of a node that has stopped: trying again there is of no use.
-_STATES: dict[Outcome, str] = {
+_STATES: dict[SendOutcome, str] = {
     "not sent": "nothing was sent",
     "unknown": "what was under way may have been carried out",
 }
@@ -108,13 +108,13 @@ class NodeStopped(RuntimeFault):
     """The node has stopped: nothing goes out of it any more, and nothing can be started.
 
     `node`: its name. `state`: what became of what was to be sent. `outcome`: the same,
-    as `Outcome`.
+    as `SendOutcome`.
     """
 
     blame = "caller"
     fatal = True
 
-    def __init__(self, node: str, outcome: Outcome = "not sent") -> None:
+    def __init__(self, node: str, outcome: SendOutcome = "not sent") -> None:
         self.node = node
         self.state = _STATES[outcome]
         super().__init__(
@@ -123,7 +123,7 @@ class NodeStopped(RuntimeFault):
         )
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> SendOutcome:
         """Whether this may have been carried out."""
         return "not sent" if self.state == _STATES["not sent"] else "unknown"
 
@@ -134,13 +134,13 @@ class NodeStopped(RuntimeFault):
 class DeliveryError(RuntimeFault):
     """A durable message was not confirmed by the broker in time.
 
-    `topic`: where it was told to. `outcome`: see `Outcome`. `cause`: what the
+    `topic`: where it was told to. `outcome`: see `SendOutcome`. `cause`: what the
     broker or the connection said.
     """
 
-    def __init__(self, topic: str, outcome: Outcome, cause: str | BaseException = "") -> None:
+    def __init__(self, topic: str, outcome: SendOutcome, cause: str | BaseException = "") -> None:
         self.topic = topic
-        self.outcome: Outcome = outcome
+        self.outcome: SendOutcome = outcome
         self.cause = cause
         why = f" ({cause})" if str(cause) else ""
         super().__init__(f"tell to {topic!r} was not confirmed{why}; {_ADVICE[outcome]}")
@@ -373,14 +373,14 @@ class NotConnected(RuntimeFault):
 class ConnectionLost(RuntimeFault):
     """The connection to `peer` ended while something was under way.
 
-    `outcome`: see `Outcome`. `reason`: why it ended, as far as known.
+    `outcome`: see `SendOutcome`. `reason`: why it ended, as far as known.
     """
 
     fatal = True
 
-    def __init__(self, peer: str, outcome: Outcome, reason: str = "") -> None:
+    def __init__(self, peer: str, outcome: SendOutcome, reason: str = "") -> None:
         self.peer = peer
-        self.outcome: Outcome = outcome
+        self.outcome: SendOutcome = outcome
         self.reason = reason
         why = f" ({reason})" if reason else ""
         super().__init__(f"connection to {peer} lost{why}; {_ADVICE[outcome]}")

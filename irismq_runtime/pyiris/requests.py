@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from actors.clock import Clock
-    from irismq_runtime.errors import Outcome
+    from irismq_runtime.errors import SendOutcome
     from irismq_runtime.protocols.iris.packets import RelayReply
     from irismq_runtime.pyiris.limits import Quota
 
@@ -180,7 +180,7 @@ class PendingRequests:
         """The requests that had left by then, oldest first."""
         return [reply for reply in self._pending.values() if reply.turn < turn]
 
-    def cut(self, replies: Iterable[ReplyFuture], outcome: Outcome, reason: str) -> None:
+    def cut(self, replies: Iterable[ReplyFuture], outcome: SendOutcome, reason: str) -> None:
         """End `replies` with `ConnectionLost`."""
         for reply in replies:
             self.end(reply, ConnectionLost(self._peer, outcome, reason))

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from irismq_runtime.endpoints import Endpoint
-    from irismq_runtime.errors import Outcome
+    from irismq_runtime.errors import SendOutcome
     from irismq_runtime.mailbox.connect.handshake import Terms
     from irismq_runtime.mailbox.context import MailboxContext
     from irismq_runtime.protocols.nsq import ErrorFrame
@@ -388,7 +388,7 @@ class Publisher:
         self._fail(message, self.why_not_ready() or why_slow(self.brokers))
 
     def _fail(self, message: OutgoingMessage, why: str) -> None:
-        outcome: Outcome = "unknown" if message.written else "not sent"
+        outcome: SendOutcome = "unknown" if message.written else "not sent"
         self._settle_error(message, DeliveryError(message.topic, outcome, why))
 
     def _settle_error(self, message: OutgoingMessage, error: Exception) -> None:
