@@ -61,15 +61,23 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 
 
 def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
-    """Run `main` on a new loop to its end and return what it returns.
+    """Run `main` on a new loop to its end.
 
-    Tasks that are left over are cancelled and asynchronous generators closed, as
-    with `asyncio.run`. A second Ctrl-C within `AGAIN_AFTER` seconds of the first is
-    the same one. Raises what `main` raises, `RuntimeError` when a loop
-    already runs in this thread.
-
-    What exists when it begins is not looked through for garbage until it ends
+    Tasks that are left over are cancelled and asynchronous generators closed, as with
+    `asyncio.run`. A second Ctrl-C within `AGAIN_AFTER` seconds of the first is the same
+    one. What exists when it begins is not looked through for garbage until it ends
     (`gc.freeze`).
+
+    Args:
+        main: The coroutine of the program.
+        debug: asyncio's debug mode; None is asyncio's default.
+
+    Returns:
+        What `main` returns.
+
+    Raises:
+        RuntimeError: A loop already runs in this thread.
+        BaseException: What `main` raises.
     """
     gc.freeze()
     try:

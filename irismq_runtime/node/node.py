@@ -66,13 +66,27 @@ def _unsaid(node: Node, phase: str) -> None:
 
 
 class Node:
-    """One process, entered with `async with` on one loop; arguments as in `NodeConfig`.
+    """One process of the runtime, entered with `async with` on one loop.
 
-    `nsqd`, `lookupd`: "host:port", or several. `iris`: "host:port" of the relay, or
-    "nats://host:port,..." (or a `NatsOverlay`): then the node runs a relay of its own.
-    `codecs`: further body codecs. `transports`: instead of NSQ and Iris.
-    Raises `ConfigError`. Entering raises `NotConnected` when a server does not
-    answer within `connect_timeout`.
+    Entering it connects; leaving it ends it in order, as `stop` does. Everything but
+    refs belongs to the loop that entered it.
+
+    Args:
+        nsqd: "host:port" of the brokers, or several; the first that answers is
+            published to, all are consumed from.
+        lookupd: "host:port" of nsqlookupds (HTTP), or several.
+        iris: "host:port" of the relay, or "nats://host:port,..." (or a `NatsOverlay`):
+            then the node runs a relay of its own.
+        name: A name for people, 1 to 32 of letters, digits, `_` and `-`.
+        clock: The time; that of the machine by default.
+        events: Where events go; to those who listen by default.
+        codecs: Further codecs of message bodies.
+        transports: Makes other transports than NSQ and Iris, for tests.
+        **options: The other options of `NodeConfig`, by name.
+
+    Raises:
+        ConfigError: An option has no meaning.
+        NotConnected: At entering: a server did not answer within `connect_timeout`.
     """
 
     def __init__(
@@ -111,9 +125,16 @@ class Node:
     ) -> Node:
         """Return a node that runs a broker and a relay of its own on loopback.
 
-        `data`: a folder in which the broker keeps messages. Other processes reach
-        the servers at `node.endpoints`. Raises `ConfigError`, also for brokers and
-        relays that it would not use.
+        Other processes reach the servers at `node.endpoints`.
+
+        Args:
+            data: A folder in which the broker keeps messages; in memory by default.
+            name: As of `Node`.
+            **options: As of `Node`, but for `nsqd`, `lookupd`, and an `iris` that is not
+                over NATS: it would not use them.
+
+        Raises:
+            ConfigError: An option has no meaning, or would not be used.
         """
         refuse_servers(options)
         node = cls(name=name, **options)
@@ -173,7 +194,11 @@ class Node:
         await self.stop()
 
     async def stop(self, *, reason: str = "stopped") -> None:
-        """End in order; see shutdown. Idempotent: all callers wait for the one end."""
+        """End in order (see node.shutdown). Idempotent: all callers wait for the one end.
+
+        Args:
+            reason: Why, for the log, for events and for health.
+        """
         parts = self._parts
         if parts is None:
             return
@@ -197,10 +222,12 @@ class Node:
     async def run_until_signal(self) -> int:
         """Run until SIGTERM or SIGINT, or until a root supervisor gives up.
 
-        Ends the node in order and returns the exit code for the process: 0 after a
-        signal, `EXIT_GAVE_UP` when the tree gave up. A second signal ends the
-        process at once with `EXIT_FORCED`. systemd is told where it asks for that.
-        Main thread only.
+        Ends the node in order. A second signal ends the process at once with
+        `EXIT_FORCED`. systemd is told where it asks for that. Main thread only.
+
+        Returns:
+            The exit code for the process: 0 after a signal, `EXIT_GAVE_UP` when the tree
+            gave up.
         """
         return await run_until_signal(self, self._stop_reason)
 
@@ -212,10 +239,20 @@ class Node:
     ) -> int:
         """Enter the node, start `tree`, and go on as `run_until_signal`.
 
-        A signal counts from the first moment on: one that comes while the servers
-        are being connected, or the tree starts, ends that in order with code 0.
-        `on_phase` is called with "connected", "runs", and why it is ending. Raises
-        what entering and `start` raise. Main thread only.
+        A signal counts from the first moment on: one that comes while the servers are
+        being connected, or the tree starts, ends that in order with code 0. Main thread
+        only.
+
+        Args:
+            tree: As of `start`.
+            on_phase: Called with the node and "connected", "runs", or why it is ending.
+
+        Returns:
+            The exit code for the process, as `run_until_signal`.
+
+        Raises:
+            NotConnected: A server did not answer within `connect_timeout`.
+            Exception: What the start of the tree failed with.
         """
         return await run(self, self._stop_reason, tree, on_phase)
 
@@ -234,8 +271,19 @@ class Node:
     async def start(self, tree: Any, *, name: str | None = None) -> ActorRef[Any]:
         """Start a supervisor class or value (or an actor class) as a root.
 
-        Returns when all of it has started. Raises what the start failed with. A
-        root that ends by itself later ends `run_until_signal`.
+        A root that ends by itself later ends `run_until_signal`.
+
+        Args:
+            tree: A `Supervisor` class, what `Supervisor.of(...)` or `child(...)` made, or
+                an actor class.
+            name: A name for the root, for texts and the tree.
+
+        Returns:
+            The ref of the root, when all of it has started.
+
+        Raises:
+            NodeStopped: The node has stopped.
+            Exception: What the start failed with.
         """
         parts = self._running_parts()
         # As a root, whoever calls: what an actor starts by itself belongs to it.
@@ -251,8 +299,15 @@ class Node:
     async def trees(self, *, timeout: float = 3.0) -> dict[str, dict[str, Any]]:
         """Return the reports of all nodes by id, as `tree` makes them.
 
-        Each node that presence hears is asked; one that does not answer in time
-        has a report with "error" and no trees.
+        Args:
+            timeout: Seconds to wait for the others.
+
+        Returns:
+            One for each node that presence hears; one that did not answer in time has
+            "error" and no trees.
+
+        Raises:
+            NodeStopped: The node has stopped.
         """
         await self.settled()
         return await self._overview.trees(timeout=timeout)
@@ -266,6 +321,15 @@ class Node:
 
         A type checker holds messages against what the variable says:
         `greeter: ServiceRef[Greet | Count] = node.ref("greeter")`.
+
+        Args:
+            address: Any text that is not empty, e.g. "shop.inventory".
+            codec: The codec of messages that are sent through it; the default one if None.
+            foreign: "json" or "raw" for a service that knows nothing of irismq.
+
+        Raises:
+            ConfigError: The address is empty.
+            NodeStopped: The node has stopped.
         """
         need_address(address)
         key = (address, codec, foreign)
@@ -295,12 +359,27 @@ class Node:
         codec: str | None = None,
         foreign: Form | None = None,
     ) -> TellReceipt | None:
-        """Publish an event: durable to every channel of `topic`, or live.
+        """Publish an event: durable to every channel of `topic`, or live. Any thread.
 
-        `foreign`: for listeners that know nothing of irismq; the event goes out as
-        bare JSON, or as the bytes it is. Durable: returns the receipt of
-        `ServiceRef.tell`, with its errors. Live: returns None; raises
-        `ConnectionLost`, `MessageTooLarge`. Any thread.
+        Args:
+            topic: The name of the topic.
+            event: Any message.
+            durable: Whether the broker keeps it for every channel; otherwise it reaches
+                whoever listens now.
+            delay: Seconds by which a durable event is deferred.
+            codec: The codec of the event; the default one if None.
+            foreign: "json" or "raw" for listeners that know nothing of irismq.
+
+        Returns:
+            A receipt as of `ServiceRef.tell` when it is durable, otherwise None.
+
+        Raises:
+            EncodeError: The event cannot be written.
+            MessageTooLarge: It is larger than what the broker, or the relay, takes.
+            Overloaded: The outbox is full.
+            ConnectionLost: Live: the relay is away, and nothing was sent.
+            NodeStopped: The node has stopped.
+            ValueError: A live event with a delay, or a foreign one with a long one.
         """
         outbound = self._running_parts().outbound
         if durable:
@@ -311,15 +390,18 @@ class Node:
         return None
 
     def members(self, address: str) -> tuple[MemberInfo, ...]:
-        """Return who serves `address`, as far as presence tells."""
+        """Return who serves `address`, as far as presence tells. Raises `NodeStopped`."""
         return self._running_parts().presence.members(address)
 
     def nodes(self) -> Mapping[str, str]:
-        """Return id and name of every node that presence hears, this one included."""
+        """Return id and name of each node that presence hears, itself too. Raises `NodeStopped`."""
         return self._running_parts().presence.nodes()
 
     async def settled(self) -> None:
-        """Wait until presence has settled: other nodes have introduced themselves."""
+        """Wait until other nodes have introduced themselves: a second at most after entering.
+
+        Raises `NodeStopped`.
+        """
         done = asyncio.Event()
         self._running_parts().presence.when_settled(done.set)
         await done.wait()
@@ -335,7 +417,7 @@ class Node:
     # About this node ----------------------------------------------------------
 
     def health(self) -> Health:
-        """Return liveness and readiness, with the reasons."""
+        """Return liveness and readiness with the reasons, as they are now."""
         stop_reason = self._stop_reason
         return health_of(
             self._open_parts(),

@@ -16,7 +16,14 @@ __all__ = ["MemberInfo", "ServiceDirectory", "Watching"]
 
 @dataclass(frozen=True, slots=True)
 class MemberInfo:
-    """One bound actor: the node it is on, its address and its urn there."""
+    """One actor that serves an address.
+
+    Attributes:
+        node: The id of its node.
+        name: The name of its node, for people.
+        address: What it serves.
+        urn: Its urn on that node.
+    """
 
     node: str
     name: str

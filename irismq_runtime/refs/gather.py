@@ -31,7 +31,12 @@ __all__ = ["Gather", "Gathered", "MemberError", "MemberReply"]
 
 @dataclass(frozen=True, slots=True)
 class MemberReply(Generic[R]):
-    """What one member answered. `member` is "node/urn"."""
+    """What one member answered.
+
+    Attributes:
+        member: "node/urn".
+        value: The answer.
+    """
 
     member: str
     value: R
@@ -39,7 +44,12 @@ class MemberReply(Generic[R]):
 
 @dataclass(frozen=True, slots=True)
 class MemberError:
-    """The error that one member answered with."""
+    """The error that one member answered with.
+
+    Attributes:
+        member: "node/urn".
+        error: What a single ask of it would have raised.
+    """
 
     member: str
     error: BaseException
@@ -47,9 +57,12 @@ class MemberError:
 
 @dataclass(frozen=True, slots=True)
 class Gathered(Generic[R]):
-    """The outcome of `ask_all`, in the order in which the answers came.
+    """What an `ask_all` brought, in the order in which the answers came.
 
-    `missing`: members that presence knew of and that did not answer in time.
+    Attributes:
+        replies: The values.
+        errors: The errors.
+        missing: Members ("node/urn") that presence knew of and that did not answer in time.
     """
 
     replies: tuple[MemberReply[R], ...]
@@ -68,7 +81,7 @@ class Gathered(Generic[R]):
 
 
 class Gather(Future[Gathered[R]]):
-    """The future of an `ask_all`."""
+    """The future of an `ask_all`: resolved on the loop, awaited or fetched anywhere."""
 
     __slots__ = (
         "_errors",

@@ -1,4 +1,4 @@
-"""`PeerRef`: one actor on another node, reached through that node alone.
+"""`PeerRef`: the ref of one actor on another node, reached through that node alone.
 
 Made when an `ActorRef` crosses the wire. Iris cannot address a single member, so
 each node is the only member of a private cluster, and what goes there names its
@@ -33,7 +33,12 @@ T = TypeVar("T")
 
 
 class PeerRef:
-    """The actor `actor_urn` on the node `node_id`. A value: equal by both."""
+    """The actor `actor_urn` on the node `node_id`. A value: equal by both. Any thread.
+
+    Attributes:
+        node_id: The id of the node, which is of one run of its process.
+        actor_urn: The urn of the actor there.
+    """
 
     __slots__ = ("_outbound", "actor_urn", "node_id")
 
@@ -60,11 +65,21 @@ class PeerRef:
 
     # A receipt may be left alone: `| Any` keeps mypy's unused-awaitable quiet about it.
     def tell(self, message: object, *, timeout: float | None = None) -> Receipt | Any:
-        """Send `message`; the receipt is done when the actor's inbox has taken it.
+        """Send `message` to this actor, at most once; nothing is stored. Any thread.
 
-        It fails with `ActorDeadError`, `Overloaded`, `AskTimeout` (not answered
-        within `timeout` seconds, outcome unknown) or `ConnectionLost`. Raises
-        `EncodeError`. Any thread.
+        Args:
+            message: Any message.
+            timeout: Seconds in which its node has to say that the inbox has taken it; None
+                is the node's `ask_timeout`.
+
+        Returns:
+            A receipt, done when the actor's inbox has taken the message. It raises
+            `ActorDeadError`, `Overloaded`, `AskTimeout` (whether it was taken is not known)
+            or `ConnectionLost`.
+
+        Raises:
+            EncodeError: The message cannot be written.
+            NodeStopped: The node has stopped.
         """
         outbound = self._outbound
         if timeout is None:
@@ -96,7 +111,20 @@ class PeerRef:
     def ask(self, message: Any, *, timeout: float | None = None, block: bool) -> Any: ...
 
     def ask(self, message: Any, *, timeout: float | None = None, block: bool = False) -> Any:
-        """Ask this actor; as `ServiceRef.ask`, and `ActorDeadError` when it is gone."""
+        """Ask this actor, as `ServiceRef.ask` does one of a service. Any thread.
+
+        Args:
+            message: Any message.
+            timeout: Seconds, as of `ServiceRef.ask`.
+            block: Wait for the answer; from a thread without a loop only.
+
+        Returns:
+            A future, as of `ServiceRef.ask`; it raises `ActorDeadError` when the actor, or
+            its node, is gone.
+
+        Raises:
+            AskCycle, AskTimeout, EncodeError, BlockingCall, NodeStopped: As `ServiceRef.ask`.
+        """
         headers, timeout = self._outbound.asking(self.actor_urn, message, timeout)
         ask = self._send(Kind.ASK, message, headers, timeout)
         return ask.get() if block else ask

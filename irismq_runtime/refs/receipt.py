@@ -24,9 +24,13 @@ __all__ = ["TellReceipt", "copy_to"]
 
 
 class TellReceipt(Receipt):
-    """Awaitable; gives None, or raises `DeliveryError` or `Overloaded`.
+    """What becomes of a durable tell: awaitable, and may be left alone.
 
-    `id`: the envelope id (16 bytes) under which the message travels.
+    Awaiting it gives None when the broker has stored the message, and raises
+    `DeliveryError` when that was not confirmed in time, or `Overloaded`.
+
+    Attributes:
+        id: The envelope id (16 bytes) under which the message travels.
     """
 
     __slots__ = ("_future", "_loop", "_thread", "id")
@@ -79,10 +83,15 @@ class TellReceipt(Receipt):
         return future.__await__()
 
     def wait(self, timeout: float | None = None) -> None:
-        """Wait in a thread, at most `timeout` seconds (`TimeoutError`).
+        """Wait in a thread until it is known what became of the tell.
 
-        Raises what awaiting raises, and `BlockingCall` on a thread that runs a
-        loop, or that the node's loop belongs to.
+        Args:
+            timeout: Seconds to wait at most; None is for ever.
+
+        Raises:
+            TimeoutError: It was not known in time.
+            DeliveryError, Overloaded: As awaiting it.
+            BlockingCall: On a thread that runs a loop, or that the node's loop belongs to.
         """
         try:
             asyncio.get_running_loop()

@@ -48,9 +48,14 @@ T = TypeVar("T")
 class ServiceRef(Generic[M_contra]):
     """The actors, anywhere, that serve `address`. Made by `Node.ref`.
 
-    `codec`: how bodies are written when a message does not say (None: msgpack).
-    `foreign`: the service is a program that knows nothing of irismq; messages
-    are sent as bare JSON, or as the bytes they are, and presence is not asked.
+    Any thread, but for tunnels and streams.
+
+    Attributes:
+        address: The name of the service.
+        codec: How bodies are written; None is msgpack.
+        foreign: Not None for a program that knows nothing of irismq: messages are sent as
+            bare JSON ("json"), or as the bytes they are ("raw"), and presence is not asked.
+
     `M_contra` is for the type checker: the messages that the service takes, as in
     `greeter: ServiceRef[Greet | Count] = node.ref("greeter")`; anything unless said.
     """
@@ -84,12 +89,25 @@ class ServiceRef(Generic[M_contra]):
     def tell(
         self, message: M_contra, *, delay: float = 0.0, expires: float | None = None
     ) -> TellReceipt | Any:
-        """Store `message` in the mailbox of the address and return at once.
+        """Store `message` in the mailbox of the address and return at once. Any thread.
 
-        `delay`: not before so many seconds from now, any length. `expires`: not
-        after so many seconds from now. Await the receipt to know that the broker
-        has stored it (`DeliveryError` when not in time). Raises `EncodeError`,
-        `MessageTooLarge` and `Overloaded` before anything is sent. Any thread.
+        It is delivered at least once, in no certain order.
+
+        Args:
+            message: Any message; one that the service does not take ends as a dead letter.
+            delay: Seconds from now before which it is not handled, any number of them.
+            expires: Seconds from now after which it is not handled; None is never.
+
+        Returns:
+            A receipt. Await it to know that the broker has stored the message: it raises
+            `DeliveryError` when that was not confirmed within the node's `publish_timeout`.
+
+        Raises:
+            EncodeError: The message cannot be written; nothing was sent, as below.
+            MessageTooLarge: It is larger than what the broker takes.
+            Overloaded: The outbox is full (on the loop; from a thread the receipt says so).
+            NodeStopped: The node has stopped.
+            ValueError: A foreign message that expires, or with a delay beyond the broker's.
         """
         outbound = self._outbound
         if self.foreign is None:
@@ -112,9 +130,18 @@ class ServiceRef(Generic[M_contra]):
     def tell_many(self, messages: Iterable[M_contra]) -> list[TellReceipt]:
         """Store each message; they leave together, all of them or none. Any thread.
 
-        Raises as `tell`, with nothing sent: `EncodeError` whose path begins with the
-        index (`$[57].name`), `MessageTooLarge` with `index`, `Overloaded` when there is
-        no room for all.
+        Args:
+            messages: Any number of them.
+
+        Returns:
+            A receipt for each, in their order; see `tell`.
+
+        Raises:
+            EncodeError: One cannot be written; the path begins with its index
+                (`$[57].name`). Nothing was sent, as below.
+            MessageTooLarge: One is larger than what the broker takes; it has the `index`.
+            Overloaded: There is no room for all.
+            NodeStopped: The node has stopped.
         """
         return tell_many(
             self._outbound,
@@ -158,14 +185,29 @@ class ServiceRef(Generic[M_contra]):
     ) -> Any: ...
 
     def ask(self, message: Any, *, timeout: float | None = None, block: bool = False) -> Any:
-        """Ask one live member; returns a future (or the answer, with `block`).
+        """Ask one live member, at most once. Any thread.
 
-        `timeout` in seconds (None: the node's `ask_timeout`), cut to what is left
-        of the deadline of the message in hand. The future fails with what the
-        member answered (`Refused`, `ActorCrashed`, `RemoteError`, `Restarting`,
-        `Overloaded`, ...), `AskTimeout`, `ConnectionLost`, or `NoSuchService`.
-        Raises `AskCycle`, `EncodeError`. Cancelling what awaits it cancels the
-        handler. Any thread; `block=True` raises `BlockingCall` on a loop.
+        Cancelling what awaits the answer cancels the handler.
+
+        Args:
+            message: Any message.
+            timeout: Seconds until the answer has to be there; None is the node's
+                `ask_timeout`. It is cut to what is left of the deadline of the message in
+                hand.
+            block: Wait for the answer; from a thread without a loop only.
+
+        Returns:
+            A future of the answer, or the answer with `block`. The future raises what the
+            member answered (`Refused`, `ActorCrashed`, `RemoteError`, `Restarting`,
+            `Overloaded`, ...), `AskTimeout`, `ConnectionLost` (its `outcome` says whether
+            the request may have run) or `NoSuchService`.
+
+        Raises:
+            AskCycle: The service waits for who asks.
+            AskTimeout: The deadline of the message in hand is over.
+            EncodeError: The message cannot be written; nothing was sent.
+            BlockingCall: `block` on a thread that runs a loop.
+            NodeStopped: The node has stopped.
         """
         outbound = self._outbound
         headers, timeout = outbound.asking(self.address, message, timeout)
@@ -194,9 +236,16 @@ class ServiceRef(Generic[M_contra]):
         return ask.get() if block else ask
 
     def tell_all(self, message: M_contra) -> None:
-        """Send to every live member, best effort.
+        """Send to every live member, best effort. Any thread.
 
-        Raises `ConnectionLost`, `MessageTooLarge`, `EncodeError`. Any thread.
+        Args:
+            message: Any message.
+
+        Raises:
+            ConnectionLost: The relay is away; nothing was sent, as below.
+            MessageTooLarge: It is larger than what the relay carries.
+            EncodeError: It cannot be written.
+            NodeStopped: The node has stopped.
         """
         outbound = self._outbound
         headers = outbound.headers()
@@ -220,11 +269,21 @@ class ServiceRef(Generic[M_contra]):
     ) -> Gather[Any]: ...
 
     def ask_all(self, message: Any, *, timeout: float | None = None) -> Gather[Any]:
-        """Ask every live member; the future gives a `Gathered`.
+        """Ask every live member. Any thread.
 
-        It ends when every member that presence knows of has answered, or by
-        `timeout`. Fails with `NoSuchService` when there is certainly nobody, with
-        `ConnectionLost` when the relay is away. Raises as `ask`. Any thread.
+        It ends when every member that presence knows of has answered, or by `timeout`.
+
+        Args:
+            message: Any message.
+            timeout: Seconds, as of `ask`.
+
+        Returns:
+            A future of a `Gathered`. It raises `NoSuchService` when there is certainly
+            nobody, and `ConnectionLost` when the relay is away.
+
+        Raises:
+            TypeError: The service is foreign.
+            AskCycle, AskTimeout, EncodeError, NodeStopped: As `ask`.
         """
         if self.foreign is not None:
             raise TypeError(f"{self!r} is foreign: its members cannot answer an ask of everybody")
@@ -250,8 +309,15 @@ class ServiceRef(Generic[M_contra]):
     def tunnel(self, *, timeout: float = 5.0) -> Opening:
         """Open a tunnel to one live member: `async with ref.tunnel() as tunnel`.
 
-        Raises `TunnelTimeout` when nobody accepts within `timeout` seconds. Loop
-        thread only.
+        Loop thread only.
+
+        Args:
+            timeout: Seconds in which a member has to accept it.
+
+        Returns:
+            What is awaited, or entered, for the `Tunnel`. That raises `TunnelTimeout` when
+            nobody accepts in time, `ConnectionLost`, and `Overloaded` when there is no room
+            for one more.
         """
         return Opening(self._outbound, self.address, check_seconds("timeout", timeout))
 
@@ -271,9 +337,16 @@ class ServiceRef(Generic[M_contra]):
     def stream(self, message: Any, *, timeout: float = 5.0) -> AsyncGenerator[Any, None]:
         """Ask one member whose handler is an async generator: `async for item in ...`.
 
-        `timeout` bounds the opening, not the stream. The member makes the next
-        item when there is room for it. Raises as `tunnel`, and what the handler
-        raised. Loop thread only.
+        The member makes the next item when there is room for it. Loop thread only.
+
+        Args:
+            message: Any message.
+            timeout: Seconds in which a member has to accept; the stream may take longer.
+
+        Returns:
+            What yields what the handler yields, and ends the handler when it is closed.
+            Reading it raises what the handler raised, `TunnelTimeout`, and `TunnelClosed`
+            when the stream was cut short.
         """
         check_seconds("timeout", timeout)  # here: what `stream` raises comes with the first item
         return stream(self._outbound, self.address, message, timeout, self.codec)

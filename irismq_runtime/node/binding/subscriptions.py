@@ -1,4 +1,4 @@
-"""What an actor class listens to, besides its address.
+"""Subscriptions: the topics that an actor class listens to, besides its address.
 
     class Board(Actor):
         subscribes = (live("flights.late"), durable("orders.placed", channel="board"))
@@ -23,7 +23,16 @@ __all__ = ["Subscription", "durable", "live", "subscriptions_of"]
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """One topic listened to. Make it with `live` or `durable`. Raises `ConfigError`."""
+    """One topic listened to. Make it with `live` or `durable`.
+
+    Attributes:
+        topic: The name of the topic.
+        is_durable: Whether the broker keeps events for the channel.
+        channel: Who shares the events of a durable topic; "" for the default.
+
+    Raises:
+        ConfigError: The topic has no name, or one that looks like a pattern.
+    """
 
     topic: str
     is_durable: bool
@@ -45,15 +54,27 @@ _WILDCARDS: Final = frozenset({"#", "+", ">"})
 
 
 def live(topic: str) -> Subscription:
-    """Listen to the live topic `topic`: best effort, from now on."""
+    """Listen to a live topic: best effort, what is published while the actor lives.
+
+    Args:
+        topic: The name of the topic.
+
+    Raises:
+        ConfigError: As `Subscription`.
+    """
     return Subscription(topic, is_durable=False)
 
 
 def durable(topic: str, *, channel: str = "") -> Subscription:
-    """Consume the durable topic `topic` through `channel`, at least once each.
+    """Consume a durable topic, each event at least once.
 
-    `channel` names those who share the events; by default the actor's address,
-    or else the name of its class.
+    Args:
+        topic: The name of the topic.
+        channel: The name of those who share the events, each of which goes to one of them;
+            by default the actor's address, or else the name of its class.
+
+    Raises:
+        ConfigError: As `Subscription`.
     """
     return Subscription(topic, is_durable=True, channel=channel)
 
