@@ -45,7 +45,7 @@ _ASK: Final = Kind.ASK
 class MemberDispatch:
     """The living end of `address`: one actor's membership of its cluster.
 
-    `ref` is None for a cluster that is no single actor's (see node.membership.peers).
+    `ref` is None for a cluster that does not belong to one actor (see node.membership.peers).
     """
 
     __slots__ = (

@@ -45,7 +45,7 @@ class Watch:
 @message("irismq.unwatch")
 @dataclass(frozen=True, slots=True)
 class Unwatch:
-    """The node `watcher` has no watcher of `urn` any more."""
+    """The node `watcher` no longer wants to be told of the end of `urn`."""
 
     urn: str
     watcher: str

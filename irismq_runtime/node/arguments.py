@@ -1,4 +1,4 @@
-"""The arguments of a `Node` that are no options of its config: checked, or read.
+"""The arguments of a `Node` that are not options of its config: checked, or read.
 
 Whatever is given, what comes out is what the node needs, or a `ConfigError` that
 names the argument.

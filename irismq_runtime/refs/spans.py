@@ -1,6 +1,6 @@
 """The span of something that is sent: around its packing, and to its end.
 
-Used only when tracing is on; a `sending` of None (not sampled) is no case apart.
+Used only when tracing is on; a `sending` of None (not sampled) needs no case of its own.
 What cannot be packed or is refused at the call ends its span there.
 """
 

@@ -2,13 +2,12 @@
 
 Ready means: the broker and the relay are reached, and by a relay of this process
 the servers it routes over; every bound actor is a member and its consumers get
-messages; presence is heard. What fails because of its own messages is shown and is no
-failure of the node: a consumer that backs off, one whose actor restarts. The
-transport's own watchdog says when
-messages are held and nothing happens to them, or none are asked for. A directory
-(nsqlookupd) at fault is shown and is no failure: brokers known are kept. A handler that
-takes very long is a failure while others wait for their turn. Live means: no root of
-the tree has given up, and the loop turns.
+messages; presence is heard. What fails because of its own messages is shown and is not a
+failure of the node: a consumer that backs off, one whose actor restarts. The transport's
+own stall detector says when messages are held and nothing happens to them, or none are
+asked for. A directory (nsqlookupd) at fault is shown and is not a failure: brokers known
+are kept. A handler that takes very long is a failure while messages wait for its actor.
+Live means: no root of the tree has given up, and the loop turns.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Looks at the node's health from time to time and says when it changes.
+"""The health monitor: looks at the node's health every second, and reports changes.
 
-Alive but not working is an error that nobody reports by himself: a consumer that
-gets nothing, a membership that is gone, presence that is not heard. The log has
+A node that is alive but does not work raises no error anywhere: a consumer that gets
+nothing, a membership that is gone, presence that is not heard. The log has
 one line when the node stops being ready, with the reasons, and one when it is
 ready again; an event has the same. Both are quiet while nothing changes.
 """
@@ -22,12 +22,12 @@ __all__ = ["HealthMonitor"]
 _LOG = logging.getLogger("irismq.node")
 
 #: Seconds between two looks. A failure is reported when it is seen twice, so
-#: that a restart or a reconnect of a moment is no news.
+#: that a restart or a reconnect of a moment is not reported.
 PERIOD = 1.0
 
 
 class HealthMonitor:
-    """Watches `health` on `clock` between `start` and `stop`."""
+    """Looks at `health` on `clock` between `start` and `stop`. Loop thread only."""
 
     def __init__(self, health: Callable[[], Health], clock: Clock, events: Events) -> None:
         self._health = health
