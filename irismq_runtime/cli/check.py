@@ -19,7 +19,7 @@ from irismq_runtime.cli.options import (
     Iris,
 )
 from irismq_runtime.cli.probes import LIMIT, Limit, Target, examine_all
-from irismq_runtime.cli.server_identification import Answer, Level, judge
+from irismq_runtime.cli.server_identification import Level, ServerIdentity, judge
 
 __all__ = ["check"]
 
@@ -33,7 +33,7 @@ def check(
 ) -> None:
     """See what answers at each address; code 3 when something else does, or nothing."""
 
-    async def look() -> list[tuple[Target, Answer]]:
+    async def look() -> list[tuple[Target, ServerIdentity]]:
         return await examine_all(brokers.targets(iris), limit=limit, brokers=brokers)
 
     answers = execute(look())

@@ -25,11 +25,12 @@ from irismq_runtime.cli.streams import (
     settle_stderr,
 )
 
-__all__ = ["PROCESS", "app", "main"]
+__all__ = ["OWN_PROCESS", "app", "main"]
 
 _CLI = "irismq_runtime.cli"
-#: Whether the process is the command's own, which may then end it from below.
-PROCESS: Final = {"is ours": False}
+#: The context object (`typer.Context.obj`) of a command that has the process for itself, and
+#: may end it from below. A program that calls `app` gives none.
+OWN_PROCESS: Final = object()
 #: codes.FAILED and codes.BUG, which import the runtime.
 _FAILED: Final = 1
 _BUG: Final = 5
@@ -162,7 +163,6 @@ class _Lines(logging.Formatter):
 
 def main() -> None:
     """The entry point of the `irismq` program."""
-    PROCESS["is ours"] = True
     prepare_streams()
     if os.getpid() == 1:
         # Of a container: what PID 1 has no handler for does nothing at all.
@@ -183,7 +183,7 @@ def main() -> None:
 
 def _run() -> None:
     try:
-        app()
+        app(obj=OWN_PROCESS)
     except OSError as error:
         if not is_of_the_output(error):
             if error.errno not in _OF_THE_MACHINE:

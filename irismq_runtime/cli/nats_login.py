@@ -15,7 +15,7 @@ from irismq_runtime.errors import ConfigError, NotConnected
 from irismq_runtime.messaging.names import PRESENCE_CLUSTER, private_cluster
 
 if TYPE_CHECKING:
-    from irismq_runtime.cli.server_identification import Answer
+    from irismq_runtime.cli.server_identification import ServerIdentity
     from irismq_runtime.config import Endpoint, NatsOverlay
 
 __all__ = ["each_server", "with_login"]
@@ -33,7 +33,9 @@ def each_server(overlay: NatsOverlay) -> list[tuple[Endpoint, NatsOverlay]]:
     ]
 
 
-async def with_login(answer: Answer, overlay: NatsOverlay, *, limit: float) -> Answer:
+async def with_login(
+    answer: ServerIdentity, overlay: NatsOverlay, *, limit: float
+) -> ServerIdentity:
     """Return `answer` with what the one server of `overlay` objects to, within `limit` seconds."""
     try:
         reason, advice = await _tried(overlay, limit), "give this user the rights to iris.>"

@@ -26,9 +26,9 @@ from irismq_runtime.cli.http import get_json
 from irismq_runtime.cli.nats_login import each_server, with_login
 from irismq_runtime.cli.options import SecureEndpoint, a_number, http_of
 from irismq_runtime.cli.server_identification import (
-    Answer,
-    Kind,
     Openings,
+    ServerIdentity,
+    ServerKind,
     judge,
     recognize_untrusted,
     sentence,
@@ -64,7 +64,7 @@ __all__ = [
 ]
 
 #: Seconds for one address, all of it: a third each for the name, for the connection,
-#: and for the answers. Case 127 allows 3.
+#: and for the answers. A person waits no longer than 3 s to be told what is wrong.
 LIMIT: Final = 2.4
 
 #: Of the time for a NATS server: to find out who it is; the rest is for the login.
@@ -89,7 +89,7 @@ Limit = Annotated[
 class Target(NamedTuple):
     """A server that is meant to be at an address."""
 
-    role: Kind
+    role: ServerKind
     endpoint: Endpoint
     #: NATS as a node will use it, this server alone; None: only who it is matters.
     overlay: NatsOverlay | None = None
@@ -97,7 +97,7 @@ class Target(NamedTuple):
 
 async def examine(
     endpoint: Endpoint, *, limit: float = LIMIT, resolver: Resolver = socket.getaddrinfo
-) -> Answer:
+) -> ServerIdentity:
     """Find out who answers at an address, within `limit` seconds."""
     step = limit / 3
     try:
@@ -105,10 +105,10 @@ async def examine(
             host = await resolve(endpoint.host, endpoint.port, resolver)
     except TimeoutError:
         reason = f"the host {endpoint.host!r} is not resolved: the name server does not answer"
-        return Answer(Kind.NOTHING, reason, late=True)
+        return ServerIdentity(ServerKind.NOTHING, reason, late=True)
     except OSError as error:
         reason = f"the host {endpoint.host!r} is not known ({error.strerror or error})"
-        return Answer(Kind.NOTHING, reason)
+        return ServerIdentity(ServerKind.NOTHING, reason)
     problem = await _reach(host, endpoint.port, step)
     if problem is not None:
         return problem
@@ -137,15 +137,17 @@ async def resolve(host: str, port: int, resolver: Resolver = socket.getaddrinfo)
     return await found
 
 
-async def _reach(host: str, port: int, limit: float) -> Answer | None:
+async def _reach(host: str, port: int, limit: float) -> ServerIdentity | None:
     """Return why no connection stands; None when one does."""
     try:
         async with asyncio.timeout(limit):
             _, writer = await asyncio.open_connection(host, port)
     except TimeoutError:
-        return Answer(Kind.NOTHING, "the connection is not answered", late=True)
+        return ServerIdentity(ServerKind.NOTHING, "the connection is not answered", late=True)
     except OSError as error:
-        return Answer(Kind.NOTHING, os.strerror(error.errno) if error.errno else str(error))
+        return ServerIdentity(
+            ServerKind.NOTHING, os.strerror(error.errno) if error.errno else str(error)
+        )
     writer.close()
     return None
 
@@ -191,18 +193,18 @@ def targets(
     """Read the options of a command. Raises `ConfigError`."""
     brokers = parse_endpoints(nsqd, option="nsqd", default_port=DEFAULT_NSQD_PORT)
     directories = parse_endpoints(lookupd, option="lookupd", default_port=DEFAULT_LOOKUPD_HTTP_PORT)
-    found = [Target(Kind.NSQD, endpoint) for endpoint in brokers]
-    found += [Target(Kind.NSQD_HTTP, at) for at in http_of(nsqd, nsqd_http)]
-    found += [Target(Kind.LOOKUPD, endpoint) for endpoint in directories]
+    found = [Target(ServerKind.NSQD, endpoint) for endpoint in brokers]
+    found += [Target(ServerKind.NSQD_HTTP, at) for at in http_of(nsqd, nsqd_http)]
+    found += [Target(ServerKind.LOOKUPD, endpoint) for endpoint in directories]
     relay = parse_relay(iris)
     if "nats" in relay:
-        return found + [Target(Kind.NATS, *one) for one in each_server(relay["nats"])]
-    return [*found, Target(Kind.IRIS, relay["iris"])]
+        return found + [Target(ServerKind.NATS, *one) for one in each_server(relay["nats"])]
+    return [*found, Target(ServerKind.IRIS, relay["iris"])]
 
 
 async def examine_all(
     wanted: Iterable[Target], *, limit: float = LIMIT, brokers: Brokers | None = None
-) -> list[tuple[Target, Answer]]:
+) -> list[tuple[Target, ServerIdentity]]:
     """Examine every target at the same time, each within `limit` seconds.
 
     `brokers`: a broker is greeted as a node with these options does it as well, with
@@ -211,11 +213,11 @@ async def examine_all(
     config = None if brokers is None else brokers.config(connect_timeout=limit)
     tls = None if config is None else config.tls
 
-    async def one(place: Target) -> Answer:
+    async def one(place: Target) -> ServerIdentity:
         if isinstance(place.endpoint, SecureEndpoint):
             return await _secured(place.endpoint, limit, tls)
         answer = await _examine(place, limit)
-        if config is None or not place.role is Kind.NSQD is answer.kind:
+        if config is None or not place.role is ServerKind.NSQD is answer.kind:
             return answer
         reason = await why_refused(config, place.endpoint)
         return dataclasses.replace(answer, reason=reason) if reason else answer
@@ -224,28 +226,28 @@ async def examine_all(
     return list(zip(places, await asyncio.gather(*map(one, places)), strict=True))
 
 
-async def _secured(endpoint: Endpoint, limit: float, tls: Any) -> Answer:
+async def _secured(endpoint: Endpoint, limit: float, tls: Any) -> ServerIdentity:
     """What answers HTTP inside TLS."""
     try:
         said = await get_json(str(endpoint), "/info", timeout=limit, tls=tls)
     except NotConnected as error:
-        return Answer(Kind.NOTHING, error.reason)
+        return ServerIdentity(ServerKind.NOTHING, error.reason)
     version = said.get("version") if isinstance(said, dict) else None
-    return Answer(Kind.NSQD_HTTP, version=str(version or "?")[:40])
+    return ServerIdentity(ServerKind.NSQD_HTTP, version=str(version or "?")[:40])
 
 
-async def _examine(place: Target, limit: float) -> Answer:
+async def _examine(place: Target, limit: float) -> ServerIdentity:
     """Find out who is there and, where that is NATS, whether it would have a node."""
     if place.overlay is None:
         return await examine(place.endpoint, limit=limit)
     answer = await examine(place.endpoint, limit=limit * _SHARE)
-    if answer.kind is not Kind.NATS:
+    if answer.kind is not ServerKind.NATS:
         return answer
     return await with_login(answer, place.overlay, limit=limit * (1 - _SHARE))
 
 
 #: What a node calls the servers that it dials.
-_ROLES: Final = {"nsqd": Kind.NSQD, "iris": Kind.IRIS, "nats": Kind.NATS}
+_ROLES: Final = {"nsqd": ServerKind.NSQD, "iris": ServerKind.IRIS, "nats": ServerKind.NATS}
 
 
 def targets_of(dialled: Mapping[str, Iterable[Endpoint]]) -> list[Target]:

@@ -19,7 +19,6 @@ import threading
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from irismq_runtime.cli import codes
-from irismq_runtime.cli.main import PROCESS
 from irismq_runtime.node.process.signals import say_and_exit
 
 if TYPE_CHECKING:
@@ -56,10 +55,8 @@ def leave_within_grace(code: int, text: str = "") -> None:
     """Have the process end with `code` within `GRACE` seconds from now. Main thread only.
 
     `text` is what would have been said as its last line, and is said if it is cut.
-    Does nothing where the command was called inside another program.
+    For a process that is the command's own: see `main.OWN_PROCESS`.
     """
-    if not PROCESS["is ours"]:
-        return
     for number in _STOPPING:
         signal.signal(number, signal.SIG_IGN)
     timer = threading.Timer(GRACE, _cut, (code, text))

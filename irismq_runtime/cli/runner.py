@@ -14,6 +14,7 @@ from irismq_runtime.cli import codes
 from irismq_runtime.cli.advice import OR_EMBEDDED
 from irismq_runtime.cli.brokers import Brokers, takes_brokers
 from irismq_runtime.cli.console import err, execute, fail, verdict
+from irismq_runtime.cli.main import OWN_PROCESS
 from irismq_runtime.cli.options import (
     IRIS_DEFAULT,
     NSQD_HTTP_DEFAULT,
@@ -44,6 +45,7 @@ NOT_STARTED = Health((Check("start", ok=False, reason="the servers are being con
 
 @takes_brokers
 def run_tree(
+    context: typer.Context,
     tree: Annotated[str, typer.Argument(metavar="MODULE:TREE", help="What to run.")],
     brokers: Brokers = Brokers(nsqd_http=NSQD_HTTP_DEFAULT),
     lookup_interval: Annotated[
@@ -98,6 +100,7 @@ def run_tree(
     code = execute(
         _run(
             root,
+            own_process=context.obj is OWN_PROCESS,
             name=name,
             brokers=brokers,
             mailbox_options={"lookup_interval": lookup_interval},
@@ -143,7 +146,12 @@ def _loaded(tree: str) -> Any:
 
 
 async def _run(
-    root: Any, *, status: str, observer: tuple[int, Brokers] | None, **options: Any
+    root: Any,
+    *,
+    own_process: bool,
+    status: str,
+    observer: tuple[int, Brokers] | None,
+    **options: Any,
 ) -> int:
     quiet_while_connecting(True)
     node = make_node(**options)
@@ -156,9 +164,11 @@ async def _run(
             code = await watching_the_start(node, node.run(root, on_phase=on_phase))
     except Exception as error:
         text, code = verdict(error) or (line_of(error), codes.BUG)
-        leave_within_grace(code, f"irismq: {text}")
+        if own_process:
+            leave_within_grace(code, f"irismq: {text}")
         raise
-    leave_within_grace(code)
+    if own_process:
+        leave_within_grace(code)
     return code
 
 
@@ -209,16 +219,18 @@ async def _observer_page(
 
 
 def _say(node: Node, phase: str) -> None:
-    args: tuple[object, ...] = (node.id,)
+    # A node that is stopped while it connects has no id yet.
+    name = node.id if node.is_open else node.config.name
+    args: tuple[object, ...] = (name,)
     if phase == "connected":
         quiet_while_connecting(False)
         ends = ", ".join(f"{what} {where}" for what, where in node.endpoints.items())
-        text, args = "%s is connected (%s)", (node.id, ends)
+        text, args = "%s is connected (%s)", (name, ends)
     elif phase == "runs":
         text = "%s runs"
     else:
         text, args = "%s: draining", (phase,)
     if any(isinstance(handler.formatter, JsonLines) for handler in logging.getLogger().handlers):
-        _LOG.info(text, *args, extra={"node": node.id, "phase": phase})
+        _LOG.info(text, *args, extra={"node": name, "phase": phase})
     else:
         err.print(text % args, soft_wrap=True, highlight=False, markup=False)

@@ -1,7 +1,7 @@
 """What a server's first bytes say it is, and what is to be said of it. Pure.
 
 `recognize_untrusted` turns the answers to the openings of three protocols into an
-`Answer`; `judge` compares it with what the address was given for and makes one
+`ServerIdentity`; `judge` compares it with what the address was given for and makes one
 line of it, advice included. Nothing here connects, waits or prints. The bytes are
 anybody's: they are cut, escaped, and never fail.
 """
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 __all__ = [
-    "Answer",
     "Finding",
-    "Kind",
     "Level",
     "Openings",
+    "ServerIdentity",
+    "ServerKind",
     "judge",
     "judge_clock",
     "recognize_untrusted",
@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 
-class Kind(StrEnum):
+class ServerKind(StrEnum):
     """What may answer at an address; the value is how a sentence calls it."""
 
     NSQD = "nsqd"
@@ -102,10 +102,10 @@ class Openings:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ServerIdentity:
     """What is at an address. `reason`: why there is nothing, or what is ill about it."""
 
-    kind: Kind
+    kind: ServerKind
     reason: str = ""
     version: str = ""
     #: The first bytes of something unknown, escaped.
@@ -120,16 +120,16 @@ class Answer:
     @property
     def is_certain(self) -> bool:
         """Whether more patience would find the same."""
-        return not self.late and self.kind is not Kind.SILENT
+        return not self.late and self.kind is not ServerKind.SILENT
 
     @property
     def words(self) -> str:
         """What is there, as a sentence goes on after "there is"."""
-        if self.kind is Kind.NOTHING:
+        if self.kind is ServerKind.NOTHING:
             return f"nothing: {self.reason}"
-        if self.kind is Kind.OTHER:
+        if self.kind is ServerKind.OTHER:
             return f"something else, which says {self.first}"
-        if self.kind is Kind.HTTP and self.first:
+        if self.kind is ServerKind.HTTP and self.first:
             return f"{self.kind.value} (it says {self.first})"
         return self.kind.value
 
@@ -149,7 +149,7 @@ _FIRST: Final = 32
 _HTTPS_ADVICE: Final = "give --nsqd-http https://HOST:4152"
 
 
-def recognize_untrusted(answers: Openings) -> Answer:
+def recognize_untrusted(answers: Openings) -> ServerIdentity:
     """Tell who it is."""
     known = _broker_untrusted(answers) or _relay_untrusted(answers)
     if known is not None:
@@ -158,45 +158,47 @@ def recognize_untrusted(answers: Openings) -> Answer:
         return _http_untrusted(answers)
     said = next(filter(None, (answers.nsq, answers.iris, answers.ping)), b"")
     if not said:
-        return Answer(Kind.SILENT)
-    return Answer(Kind.OTHER, first="it wants TLS" if said.startswith(_TLS_ALERT) else _text(said))
+        return ServerIdentity(ServerKind.SILENT)
+    return ServerIdentity(
+        ServerKind.OTHER, first="it wants TLS" if said.startswith(_TLS_ALERT) else _text(said)
+    )
 
 
-def _broker_untrusted(answers: Openings) -> Answer | None:
+def _broker_untrusted(answers: Openings) -> ServerIdentity | None:
     nsq = answers.nsq
     if b'"max_rdy_count"' in nsq or nsq[4:8] == b"\x00\x00\x00\x00":
-        return Answer(Kind.NSQD, version=_version(nsq))
+        return ServerIdentity(ServerKind.NSQD, version=_version(nsq))
     # A slow one may have answered the others' openings only, with its refusal.
     if any(said[4:].startswith(_NSQD_REFUSAL) for said in (answers.iris, answers.ping)):
-        return Answer(Kind.NSQD)
-    return Answer(Kind.LOOKUPD_TCP) if nsq.startswith(_LOOKUPD_REFUSAL) else None
+        return ServerIdentity(ServerKind.NSQD)
+    return ServerIdentity(ServerKind.LOOKUPD_TCP) if nsq.startswith(_LOOKUPD_REFUSAL) else None
 
 
-def _relay_untrusted(answers: Openings) -> Answer | None:
+def _relay_untrusted(answers: Openings) -> ServerIdentity | None:
     if found := _RELAY.search(answers.iris):
-        return Answer(Kind.IRIS, version=_text(found[1]))
+        return ServerIdentity(ServerKind.IRIS, version=_text(found[1]))
     _, magic, refusal = answers.iris.partition(RELAY_MAGIC.encode())
     if magic:  # a Deny: the reason, after its length
-        return Answer(Kind.IRIS, f"that it refuses: {_text(refusal[1:])}")
+        return ServerIdentity(ServerKind.IRIS, f"that it refuses: {_text(refusal[1:])}")
     for said in (answers.nsq, answers.iris, answers.ping):
         if said.startswith(b"INFO {"):
-            return Answer(Kind.NATS, version=_version(said))
+            return ServerIdentity(ServerKind.NATS, version=_version(said))
     return None
 
 
-def _http_untrusted(answers: Openings) -> Answer:
+def _http_untrusted(answers: Openings) -> ServerIdentity:
     ping, info = answers.ping, answers.info
     skew = _skew(answers)
     _, _, body = ping.partition(b"\r\n\r\n")
     if b"TLS_REQUIRED" in body[:1000]:
-        return Answer(Kind.NSQD_HTTP, "TLS_REQUIRED", skew=skew, advice=_HTTPS_ADVICE)
+        return ServerIdentity(ServerKind.NSQD_HTTP, "TLS_REQUIRED", skew=skew, advice=_HTTPS_ADVICE)
     if body.strip() == b"OK" or body.startswith(b"NOK"):
         reason = "" if body.strip() == b"OK" else _text(body)
         if not info or b'"tcp_port"' in info:  # no answer to the second question is no verdict
-            return Answer(Kind.NSQD_HTTP, reason, _version(info), skew=skew)
+            return ServerIdentity(ServerKind.NSQD_HTTP, reason, _version(info), skew=skew)
         if version := _version(info):
-            return Answer(Kind.LOOKUPD, reason, version, skew=skew)
-    return Answer(Kind.HTTP, first=_text(ping.partition(b"\r\n")[0]), skew=skew)
+            return ServerIdentity(ServerKind.LOOKUPD, reason, version, skew=skew)
+    return ServerIdentity(ServerKind.HTTP, first=_text(ping.partition(b"\r\n")[0]), skew=skew)
 
 
 def _version(data: bytes) -> str:
@@ -232,25 +234,30 @@ _LOOKUPD_ADVICE: Final = "give nsqlookupd's HTTP port (4161 by default)"
 _RELAY_ADVICE: Final = "this is the relay, give it with --iris"
 _BROKER_ADVICE: Final = "this is the broker, give it with --nsqd"
 #: What to do when something else answers: (what was wanted, what is there) -> advice.
-_REMEDIES: Final[Mapping[tuple[Kind, Kind], str]] = {
-    (Kind.NSQD, Kind.NSQD_HTTP): "give nsqd's TCP port here (4150 by default)",
-    (Kind.NSQD, Kind.IRIS): _RELAY_ADVICE,
-    (Kind.NSQD, Kind.LOOKUPD): "this is the directory, give it with --lookupd",
-    (Kind.NSQD, Kind.LOOKUPD_TCP): "this is the directory, give its HTTP port with --lookupd",
-    (Kind.NSQD_HTTP, Kind.NSQD): "give nsqd's HTTP port here (4151 by default)",
-    (Kind.NSQD_HTTP, Kind.IRIS): _RELAY_ADVICE,
-    (Kind.NSQD_HTTP, Kind.LOOKUPD): "give nsqd's HTTP port here (4151 by default)",
-    (Kind.LOOKUPD, Kind.LOOKUPD_TCP): _LOOKUPD_ADVICE,
-    (Kind.LOOKUPD, Kind.NSQD): _LOOKUPD_ADVICE,
-    (Kind.LOOKUPD, Kind.NSQD_HTTP): _LOOKUPD_ADVICE,
-    (Kind.IRIS, Kind.NSQD): _BROKER_ADVICE,
-    (Kind.IRIS, Kind.NSQD_HTTP): _BROKER_ADVICE + ", by its TCP port",
-    (Kind.IRIS, Kind.NATS): "a relay over NATS is written --iris nats://HOST:PORT",
-    (Kind.NATS, Kind.IRIS): "write --iris HOST:PORT, without nats://",
+_REMEDIES: Final[Mapping[tuple[ServerKind, ServerKind], str]] = {
+    (ServerKind.NSQD, ServerKind.NSQD_HTTP): "give nsqd's TCP port here (4150 by default)",
+    (ServerKind.NSQD, ServerKind.IRIS): _RELAY_ADVICE,
+    (ServerKind.NSQD, ServerKind.LOOKUPD): "this is the directory, give it with --lookupd",
+    (
+        ServerKind.NSQD,
+        ServerKind.LOOKUPD_TCP,
+    ): "this is the directory, give its HTTP port with --lookupd",
+    (ServerKind.NSQD_HTTP, ServerKind.NSQD): "give nsqd's HTTP port here (4151 by default)",
+    (ServerKind.NSQD_HTTP, ServerKind.IRIS): _RELAY_ADVICE,
+    (ServerKind.NSQD_HTTP, ServerKind.LOOKUPD): "give nsqd's HTTP port here (4151 by default)",
+    (ServerKind.LOOKUPD, ServerKind.LOOKUPD_TCP): _LOOKUPD_ADVICE,
+    (ServerKind.LOOKUPD, ServerKind.NSQD): _LOOKUPD_ADVICE,
+    (ServerKind.LOOKUPD, ServerKind.NSQD_HTTP): _LOOKUPD_ADVICE,
+    (ServerKind.IRIS, ServerKind.NSQD): _BROKER_ADVICE,
+    (ServerKind.IRIS, ServerKind.NSQD_HTTP): _BROKER_ADVICE + ", by its TCP port",
+    (ServerKind.IRIS, ServerKind.NATS): "a relay over NATS is written --iris nats://HOST:PORT",
+    (ServerKind.NATS, ServerKind.IRIS): "write --iris HOST:PORT, without nats://",
 }
 
 
-def judge(role: Kind, endpoint: str, answer: Answer, *, start: str = START_DEV) -> Finding:
+def judge(
+    role: ServerKind, endpoint: str, answer: ServerIdentity, *, start: str = START_DEV
+) -> Finding:
     """One line about the server that was meant to be a `role`.
 
     `start`: what to do where there is nothing, and `irismq dev` would do.
@@ -263,8 +270,8 @@ def judge(role: Kind, endpoint: str, answer: Answer, *, start: str = START_DEV) 
         advice = answer.advice or "look at the server's log, at its disk and its version"
         return Finding(Level.BAD, endpoint, text, advice, "server")
     text = f"{endpoint} should be {role.value}, but there is {answer.words}"
-    if answer.kind is Kind.NOTHING:
-        advice = START_NATS if role is Kind.NATS else start
+    if answer.kind is ServerKind.NOTHING:
+        advice = START_NATS if role is ServerKind.NATS else start
     else:
         advice = _REMEDIES.get((role, answer.kind), "give another address")
     return Finding(Level.BAD, endpoint, text, advice, "server")
@@ -283,7 +290,7 @@ def sentence(findings: Iterable[Finding]) -> str:
 _SKEW_LIMIT: Final = 2.0
 
 
-def judge_clock(endpoint: str, answer: Answer) -> Finding | None:
+def judge_clock(endpoint: str, answer: ServerIdentity) -> Finding | None:
     """One line about a server's clock; None when it told no time."""
     if answer.skew is None:
         return None

@@ -5,7 +5,8 @@ waits for those that do not answer yet; but a person must not wait to be told, a
 where another server answers nothing will come of waiting. So half a second after
 the start every server is looked at once: one line for each that is not there, or
 the end (`NotConnected`) when for the broker, or for the relay, every address given
-has something else. With the time that a look takes this stays below 3 s (case 127).
+has something else. So a person reads within 3 s why it waits: half a second, and the
+time that a look takes.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from irismq_runtime.cli.console import err
 from irismq_runtime.cli.probes import examine_all, targets_of
-from irismq_runtime.cli.server_identification import Kind, judge, sentence
+from irismq_runtime.cli.server_identification import ServerKind, judge, sentence
 from irismq_runtime.errors import NotConnected
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable
 
     from irismq_runtime.cli.probes import Target
-    from irismq_runtime.cli.server_identification import Answer, Finding
+    from irismq_runtime.cli.server_identification import Finding, ServerIdentity
     from irismq_runtime.node import Node
 
 __all__ = ["hopeless", "watching_the_start"]
@@ -33,16 +34,16 @@ _PATIENCE: Final = 0.5
 #: An end that comes so soon says all there is to say (seconds).
 _SOON: Final = 3.0
 #: What may become the right server when it has started.
-_NOT_YET: Final = (Kind.NOTHING, Kind.SILENT)
+_NOT_YET: Final = (ServerKind.NOTHING, ServerKind.SILENT)
 
 
-def hopeless(found: Iterable[tuple[Target, Answer]]) -> list[Finding]:
+def hopeless(found: Iterable[tuple[Target, ServerIdentity]]) -> list[Finding]:
     """Return what is at each address of a role that no server will ever fill.
 
     A role with one address that is right, or silent, or has nothing yet, is not lost.
     """
-    wrong: dict[Kind, list[Finding]] = {}
-    open_roles: set[Kind] = set()
+    wrong: dict[ServerKind, list[Finding]] = {}
+    open_roles: set[ServerKind] = set()
     for place, answer in found:
         if answer.kind is place.role or answer.kind in _NOT_YET:
             open_roles.add(place.role)

@@ -24,7 +24,7 @@ from irismq_runtime.cli.message_format import as_frame, as_json, as_raw, as_text
 from irismq_runtime.cli.options import quiet_while_connecting
 from irismq_runtime.cli.pipe import Pipe
 from irismq_runtime.cli.probes import Target, examine_all
-from irismq_runtime.cli.server_identification import Kind, judge, sentence
+from irismq_runtime.cli.server_identification import ServerKind, judge, sentence
 from irismq_runtime.cli.topic_stats import broker_pairs
 from irismq_runtime.config import need_address
 from irismq_runtime.errors import ConfigError, NotConnected
@@ -228,8 +228,8 @@ async def _started(mailbox: NsqMailbox, brokers: tuple[Endpoint, ...]) -> None:
 
 async def _instead(brokers: tuple[Endpoint, ...]) -> str:
     """Return what is in the places of the brokers, "" when one may be there."""
-    found = await examine_all(Target(Kind.NSQD, broker) for broker in brokers)
-    if any(answer.kind is Kind.NSQD or not answer.is_certain for _, answer in found):
+    found = await examine_all(Target(ServerKind.NSQD, broker) for broker in brokers)
+    if any(answer.kind is ServerKind.NSQD or not answer.is_certain for _, answer in found):
         return ""
     return sentence(judge(place.role, str(place.endpoint), one) for place, one in found)
 

@@ -10,7 +10,7 @@ import pytest
 
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.advice import OR_EMBEDDED, START_DEV, START_NATS
-from irismq_runtime.cli.server_identification import Answer, Kind, judge, sentence
+from irismq_runtime.cli.server_identification import ServerIdentity, ServerKind, judge, sentence
 from tests.cli.fakes import nowhere, saying, web
 from tests.integration.processes import irismq
 from tests.support.nsqd_server import nsqd_server
@@ -29,24 +29,29 @@ async def broker() -> AsyncIterator[str]:
         yield f"{nsqd.host}:{nsqd.port}"
 
 
-def refusing(role: Kind, where: str, start: str = START_DEV) -> str:
+def refusing(role: ServerKind, where: str, start: str = START_DEV) -> str:
     """What is said of an address where a `role` should be and nothing is."""
-    return judge(role, where, Answer(Kind.NOTHING, "Connection refused"), start=start).line
+    return judge(
+        role, where, ServerIdentity(ServerKind.NOTHING, "Connection refused"), start=start
+    ).line
 
 
-@pytest.mark.parametrize("role", [Kind.NSQD, Kind.NSQD_HTTP, Kind.IRIS, Kind.LOOKUPD, Kind.NATS])
-def test_dev_is_advised_for_what_it_runs(role: Kind) -> None:
+@pytest.mark.parametrize(
+    "role",
+    [ServerKind.NSQD, ServerKind.NSQD_HTTP, ServerKind.IRIS, ServerKind.LOOKUPD, ServerKind.NATS],
+)
+def test_dev_is_advised_for_what_it_runs(role: ServerKind) -> None:
     said = refusing(role, "a:1", OR_EMBEDDED)
-    assert said.endswith(START_NATS if role is Kind.NATS else OR_EMBEDDED)
+    assert said.endswith(START_NATS if role is ServerKind.NATS else OR_EMBEDDED)
 
 
 def test_an_advice_for_several_is_given_once() -> None:
-    nothing = Answer(Kind.NOTHING, "refused")
+    nothing = ServerIdentity(ServerKind.NOTHING, "refused")
     found = [
-        judge(Kind.NSQD, "a:1", nothing),
-        judge(Kind.NATS, "b:2", nothing),
-        judge(Kind.IRIS, "c:3", nothing),
-        judge(Kind.NSQD, "d:4", Answer(Kind.NSQD)),
+        judge(ServerKind.NSQD, "a:1", nothing),
+        judge(ServerKind.NATS, "b:2", nothing),
+        judge(ServerKind.IRIS, "c:3", nothing),
+        judge(ServerKind.NSQD, "d:4", ServerIdentity(ServerKind.NSQD)),
     ]
     assert sentence(found) == (
         "a:1 should be nsqd, but there is nothing: refused; "
@@ -65,8 +70,8 @@ async def test_run_advises_what_fits_each_server() -> None:
         irismq("run", TREE, "--embedded", *over),
         irismq("run", TREE, "--nsqd", nsqd, "--iris", nats, "--connect-timeout", "0.3"),
     )
-    absent = refusing(Kind.NATS, nats)
-    broken = refusing(Kind.NSQD, nsqd, OR_EMBEDDED)
+    absent = refusing(ServerKind.NATS, nats)
+    broken = refusing(ServerKind.NSQD, nsqd, OR_EMBEDDED)
     assert both == (codes.UNREACHABLE, "", f"irismq: {broken}; {absent}\n")
     assert embedded == (codes.UNREACHABLE, "", f"irismq: {absent}\n")
     assert plain[2].count(OR_EMBEDDED) == 1
@@ -79,8 +84,8 @@ async def test_who_looks_at_servers_advises_what_fits_each(command: str) -> None
     flags = ("--nsqd", nsqd, "--nsqd-http", nsqd, "--iris", f"nats://{nats}")
     code, out, _ = await irismq(command, *flags)
     assert code == codes.UNREACHABLE
-    assert refusing(Kind.NATS, nats) in out
-    assert refusing(Kind.NSQD, nsqd) in out
+    assert refusing(ServerKind.NATS, nats) in out
+    assert refusing(ServerKind.NSQD, nsqd) in out
 
 
 @pytest.mark.parametrize("command", [("ask", "shop"), ("tree",), ("observe",), ("top", "--once")])
@@ -101,7 +106,7 @@ async def test_a_relay_names_what_is_in_the_place_of_nats() -> None:
             irismq("relay", "--nats", f"nats://{nats}", *flags),
             irismq("relay", "--nats", f"nats://{nsqd}", *flags),
         )
-    assert absent == (codes.UNREACHABLE, "", f"irismq: {refusing(Kind.NATS, nats)}\n")
+    assert absent == (codes.UNREACHABLE, "", f"irismq: {refusing(ServerKind.NATS, nats)}\n")
     line = f"{nsqd} should be a NATS server, but there is nsqd; give another address"
     assert other == (codes.UNREACHABLE, "", f"irismq: {line}\n")
 

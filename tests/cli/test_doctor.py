@@ -17,7 +17,7 @@ import pytest
 
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.probes import LIMIT, examine, targets
-from irismq_runtime.cli.server_identification import Kind
+from irismq_runtime.cli.server_identification import ServerKind
 from irismq_runtime.config import Endpoint
 from irismq_runtime.embedded.nsqd import EmbeddedNsqd
 from irismq_runtime.embedded.relay import EmbeddedRelay
@@ -208,7 +208,7 @@ async def test_a_name_server_that_hangs_holds_nobody_up() -> None:
     hangs.set()
     seconds = time.monotonic() - began
     print(f"given up after {seconds:.1f} s of {LIMIT:.1f}")  # noqa: T201  # measured: -rP
-    assert answer.kind is Kind.NOTHING
+    assert answer.kind is ServerKind.NOTHING
     assert "the name server does not answer" in answer.reason
 
 
@@ -217,7 +217,7 @@ async def test_a_server_that_accepts_and_says_nothing_holds_nobody_up() -> None:
         mute.bind(("127.0.0.1", 0))
         mute.listen()
         answer = await examine(Endpoint(*mute.getsockname()))
-    assert answer.kind is Kind.SILENT
+    assert answer.kind is ServerKind.SILENT
     assert LIMIT < 3.0
 
 

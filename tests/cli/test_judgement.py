@@ -15,11 +15,11 @@ from irismq_runtime.cli.doctor.directory import producers_untrusted
 from irismq_runtime.cli.doctor.judgement import judge_machine
 from irismq_runtime.cli.doctor.machine import Machine
 from irismq_runtime.cli.server_identification import (
-    Answer,
     Finding,
-    Kind,
     Level,
     Openings,
+    ServerIdentity,
+    ServerKind,
     judge,
     judge_clock,
     recognize_untrusted,
@@ -111,44 +111,44 @@ def http(body: str, *, date: float | None = None) -> bytes:
     [
         (
             Openings(nsq=b'\0\0\0\x40\0\0\0\0{"max_rdy_count":2500,"version":"1.3.0"}'),
-            Answer(Kind.NSQD, version="1.3.0"),
+            ServerIdentity(ServerKind.NSQD, version="1.3.0"),
         ),
         (
             Openings(iris=encode_packet(RelayInit(RELAY_MAGIC, "v1.0-draft2"))),
-            Answer(Kind.IRIS, version="v1.0-draft2"),
+            ServerIdentity(ServerKind.IRIS, version="v1.0-draft2"),
         ),
         (
             Openings(iris=encode_packet(Deny(RELAY_MAGIC, "v1.0 is too new"))),
-            Answer(Kind.IRIS, "that it refuses: v1.0 is too new"),
+            ServerIdentity(ServerKind.IRIS, "that it refuses: v1.0 is too new"),
         ),
         (
             Openings(ping=http("OK"), info=http('{"version":"1.3.0","tcp_port":4150}')),
-            Answer(Kind.NSQD_HTTP, version="1.3.0"),
+            ServerIdentity(ServerKind.NSQD_HTTP, version="1.3.0"),
         ),
         (
             Openings(ping=http("OK"), info=http('{"version":"1.2.1"}')),
-            Answer(Kind.LOOKUPD, version="1.2.1"),
+            ServerIdentity(ServerKind.LOOKUPD, version="1.2.1"),
         ),
-        (Openings(ping=http("OK")), Answer(Kind.NSQD_HTTP)),
+        (Openings(ping=http("OK")), ServerIdentity(ServerKind.NSQD_HTTP)),
         (
             Openings(ping=http("OK"), info=b"HTTP/1.0 404 Not Found\r\n\r\nno such page"),
-            Answer(Kind.HTTP, first="HTTP/1.1 200 OK"),
+            ServerIdentity(ServerKind.HTTP, first="HTTP/1.1 200 OK"),
         ),
-        (Openings(ping=http("hello")), Answer(Kind.HTTP, first="HTTP/1.1 200 OK")),
-        (Openings(nsq=b"\0\0\0\x0eE_BAD_PROTOCOL"), Answer(Kind.LOOKUPD_TCP)),
-        (Openings(ping=b"\0\0\0\x12\0\0\0\x01E_BAD_PROTOCOL"), Answer(Kind.NSQD)),
-        (Openings(nsq=b'INFO {"version":"2.10"}'), Answer(Kind.NATS, version="2.10")),
-        (Openings(), Answer(Kind.SILENT)),
-        (Openings(iris=b"-ERR\x1b[2J"), Answer(Kind.OTHER, first=r"'-ERR\x1b[2J'")),
+        (Openings(ping=http("hello")), ServerIdentity(ServerKind.HTTP, first="HTTP/1.1 200 OK")),
+        (Openings(nsq=b"\0\0\0\x0eE_BAD_PROTOCOL"), ServerIdentity(ServerKind.LOOKUPD_TCP)),
+        (Openings(ping=b"\0\0\0\x12\0\0\0\x01E_BAD_PROTOCOL"), ServerIdentity(ServerKind.NSQD)),
+        (Openings(nsq=b'INFO {"version":"2.10"}'), ServerIdentity(ServerKind.NATS, version="2.10")),
+        (Openings(), ServerIdentity(ServerKind.SILENT)),
+        (Openings(iris=b"-ERR\x1b[2J"), ServerIdentity(ServerKind.OTHER, first=r"'-ERR\x1b[2J'")),
     ],
 )
-def test_who_answers(answers: Openings, answer: Answer) -> None:
+def test_who_answers(answers: Openings, answer: ServerIdentity) -> None:
     assert recognize_untrusted(answers) == answer
 
 
 @given(st.builds(Openings, *[st.binary(max_size=80)] * 4))
 def test_any_bytes_make_one_printable_line(answers: Openings) -> None:
-    for role in (Kind.NSQD, Kind.IRIS):
+    for role in (ServerKind.NSQD, ServerKind.IRIS):
         line = judge(role, "a:1", recognize_untrusted(answers)).line
         assert line.isprintable()
         assert line.isascii()

@@ -94,8 +94,9 @@ async def test_a_missing_extra_is_one_line_that_names_it(tmp_path):
     [
         ("relay", "--port", "0", "--nats"),
         ("run", "tests.integration.service:Inventory", "--embedded", "--iris"),
+        ("run", "tests.integration.service:Inventory", "--embedded", "--log-json", "--iris"),
     ],
-    ids=["relay", "run"],
+    ids=["relay", "run", "run with JSON"],
 )
 async def test_a_signal_ends_the_wait_for_nats_in_order(command):
     """Something takes the connection and says nothing."""

@@ -23,7 +23,7 @@ from irismq_runtime.cli.options import (
     Iris,
 )
 from irismq_runtime.cli.probes import LIMIT, Limit, Target, examine_all
-from irismq_runtime.cli.server_identification import Finding, Kind, Level, judge, judge_clock
+from irismq_runtime.cli.server_identification import Finding, Level, ServerKind, judge, judge_clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -56,7 +56,7 @@ def doctor(
 
     async def look() -> list[Finding]:
         wanted = brokers.targets(iris)
-        over_nats = any(place.role is Kind.NATS for place in wanted)
+        over_nats = any(place.role is ServerKind.NATS for place in wanted)
         return [*judge_machine(machine, nats=over_nats), *await _servers(wanted, limit, brokers)]
 
     found = sorted(execute(look()), key=lambda finding: finding.level)
@@ -89,7 +89,9 @@ async def _servers(wanted: list[Target], limit: float, brokers: Brokers) -> list
         found.append(judge(place.role, name, answer))
         if place.role is answer.kind and (clock := judge_clock(name, answer)) is not None:
             found.append(clock)
-    directories = [p.endpoint for p, answer in examined if p.role is answer.kind is Kind.LOOKUPD]
+    directories = [
+        p.endpoint for p, answer in examined if p.role is answer.kind is ServerKind.LOOKUPD
+    ]
     listed = await asyncio.gather(*(look_at_producers(one, limit) for one in directories))
     for directory, producers in zip(directories, listed, strict=True):
         found += judge_producers(directory, producers)

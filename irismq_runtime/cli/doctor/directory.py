@@ -1,4 +1,4 @@
-"""What an nsqlookupd hands out, and whether it can be dialled from here (case 127).
+"""What an nsqlookupd hands out, and whether it can be reached from here.
 
 A broker registers under its broadcast address. One that only its own host can
 resolve makes consumers wait for messages that they never get.
@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from irismq_runtime.cli.http import get_json
 from irismq_runtime.cli.probes import examine
-from irismq_runtime.cli.server_identification import Finding, Kind, Level
+from irismq_runtime.cli.server_identification import Finding, Level, ServerKind
 from irismq_runtime.config import Endpoint
 from irismq_runtime.errors import NotConnected
 
 if TYPE_CHECKING:
-    from irismq_runtime.cli.server_identification import Answer
+    from irismq_runtime.cli.server_identification import ServerIdentity
 
 __all__ = ["judge_producers", "look_at_producers", "pairs_untrusted", "producers_untrusted"]
 
@@ -59,7 +59,7 @@ def _entries(listing: Any) -> list[dict[str, Any]]:
 
 async def look_at_producers(
     lookupd: Endpoint, limit: float
-) -> list[tuple[Endpoint, Answer]] | None:
+) -> list[tuple[Endpoint, ServerIdentity]] | None:
     """Dial every broker that a directory lists, each within `limit`; None when it does not say."""
     try:
         listing = await get_json(str(lookupd), "/nodes", timeout=limit)
@@ -71,7 +71,7 @@ async def look_at_producers(
 
 
 def judge_producers(
-    lookupd: Endpoint, producers: list[tuple[Endpoint, Answer]] | None
+    lookupd: Endpoint, producers: list[tuple[Endpoint, ServerIdentity]] | None
 ) -> list[Finding]:
     """One line for each broker that a directory lists and that is not there."""
     about = f"producers {lookupd}"
@@ -91,5 +91,5 @@ def judge_producers(
             "server",
         )
         for endpoint, answer in producers
-        if answer.kind is not Kind.NSQD
+        if answer.kind is not ServerKind.NSQD
     ]
