@@ -53,7 +53,7 @@ __all__ = [
 T = TypeVar("T")
 
 
-class _Shown(Console):
+class _VisibleConsole(Console):
     """Renders what is not printable as escapes, whoever put it where: rich's own codes stay."""
 
     def render(
@@ -67,7 +67,7 @@ class _Shown(Console):
                 yield Segment(visible(segment.text), segment.style)
 
 
-class _Results(_Shown):
+class _ResultConsole(_VisibleConsole):
     """Raises `BrokenPipeError` when its reader is gone, and so ends the command."""
 
     def on_broken_pipe(self) -> None:
@@ -75,7 +75,7 @@ class _Results(_Shown):
         raise  # noqa: PLE0704  # called where it is handled
 
 
-class _Remarks(_Shown):
+class _MessageConsole(_VisibleConsole):
     """Falls silent when its reader is gone: a node goes on without one."""
 
     def on_broken_pipe(self) -> None:
@@ -84,13 +84,13 @@ class _Remarks(_Shown):
 
 
 #: For results.
-out = _Results(emoji=False)  # a channel `a:mailbox` is no picture
+out = _ResultConsole(emoji=False)  # a channel `a:mailbox` is not a picture
 #: Columns of a terminal on which a table is a table, if need be with shortened cells.
 TABLE_WIDTH: Final = 80
 #: Columns of a table that nothing would be cut from.
 _WIDEST: Final = 10_000
 #: For everything else.
-err = _Remarks(stderr=True, emoji=False)
+err = _MessageConsole(stderr=True, emoji=False)
 
 
 def fail(text: str, code: int = codes.FAILED) -> NoReturn:

@@ -15,11 +15,11 @@ from rich.table import Table
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Moment", "Row", "change_line", "rows_between", "table"]
+__all__ = ["DashboardRow", "Moment", "change_line", "rows_between", "table"]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class DashboardRow:
     """One line of the table. Numbers that a kind of place has not are None."""
 
     kind: str
@@ -52,28 +52,35 @@ class Moment:
 _TRAFFIC = (("requests", "requests"), ("broadcasts", "broadcasts"), ("events", "events"))
 
 
-def rows_between(before: Moment, now: Moment) -> list[Row]:
+def rows_between(before: Moment, now: Moment) -> list[DashboardRow]:
     """The rows of `now`, with rates since `before`."""
     seconds = max(now.time - before.time, 1e-3)
     then = {topic["topic_name"]: topic for topic in before.nsqd["topics"]}
-    rows: list[Row] = []
+    rows: list[DashboardRow] = []
     for topic in now.nsqd["topics"]:
         rows += _topic_rows(topic, then.get(topic["topic_name"], {}), seconds)
-    rows += [Row("cluster", name, members=n) for name, n in sorted(now.relay["members"].items())]
-    rows += [Row("live topic", name, members=n) for name, n in sorted(now.relay["topics"].items())]
+    rows += [
+        DashboardRow("cluster", name, members=n) for name, n in sorted(now.relay["members"].items())
+    ]
+    rows += [
+        DashboardRow("live topic", name, members=n)
+        for name, n in sorted(now.relay["topics"].items())
+    ]
     totals, earlier = now.relay["totals"], before.relay["totals"]
     for field, name in _TRAFFIC:
         if totals[field]:
             rate = (totals[field] - earlier[field]) / seconds
-            rows.append(Row("relay", name, taken_per_second=rate))
+            rows.append(DashboardRow("relay", name, taken_per_second=rate))
     return rows
 
 
-def _topic_rows(topic: Mapping[str, Any], then: Mapping[str, Any], seconds: float) -> list[Row]:
+def _topic_rows(
+    topic: Mapping[str, Any], then: Mapping[str, Any], seconds: float
+) -> list[DashboardRow]:
     taken = topic["message_count"] - then.get("message_count", 0)
     name = topic["topic_name"]
     rows = [
-        Row(
+        DashboardRow(
             "topic",
             name,
             depth=topic["depth"],
@@ -86,7 +93,7 @@ def _topic_rows(topic: Mapping[str, Any], then: Mapping[str, Any], seconds: floa
         was = earlier.get(channel["channel_name"], {})
         taken = channel["message_count"] - was.get("message_count", 0)
         rows.append(
-            Row(
+            DashboardRow(
                 "channel",
                 f"{name}:{channel['channel_name']}",
                 depth=channel["depth"],
@@ -107,7 +114,7 @@ def _settled(channel: Mapping[str, Any]) -> int:
     return int(channel.get("message_count", 0)) - sum(int(channel.get(key, 0)) for key in held)
 
 
-def table(rows: list[Row], title: str) -> Table:
+def table(rows: list[DashboardRow], title: str) -> Table:
     """The rows for a terminal."""
     shown = Table(title=title, title_justify="left", expand=False)
     shown.add_column("what")
@@ -124,7 +131,7 @@ def table(rows: list[Row], title: str) -> Table:
     return shown
 
 
-def change_line(before: list[Row], now: list[Row]) -> str:
+def change_line(before: list[DashboardRow], now: list[DashboardRow]) -> str:
     """What changed, as one line; empty when nothing did."""
     then = {(row.kind, row.name): row for row in before}
     parts = [
@@ -137,7 +144,7 @@ def change_line(before: list[Row], now: list[Row]) -> str:
     return "; ".join(parts)
 
 
-def _words(row: Row) -> str:
+def _words(row: DashboardRow) -> str:
     counts = (
         ("depth", row.depth),
         ("in flight", row.in_flight),

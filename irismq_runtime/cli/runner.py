@@ -30,7 +30,7 @@ from irismq_runtime.cli.process_exit import leave_within_grace, signals_mean_not
 from irismq_runtime.cli.startup_progress import watching_the_start
 from irismq_runtime.config import DEFAULT_CONNECT_TIMEOUT, parse_endpoint
 from irismq_runtime.errors import ConfigError
-from irismq_runtime.observe import Check, Endpoint, Health, JsonLines, require_metrics
+from irismq_runtime.observe import Check, Health, JsonLines, StatusServer, require_metrics
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -179,7 +179,7 @@ async def _status_page(status: str, node: Node) -> AsyncIterator[None]:
         yield
         return
     where = parse_endpoint(status, option="--status", default_port=8150)
-    page = Endpoint(
+    page = StatusServer(
         health=lambda: node.health() if node.is_open else NOT_STARTED,
         metrics=lambda: node.metrics() if node.is_open else "",
         host=where.host,

@@ -28,7 +28,7 @@ _PATIENCE: Final = 1.0
 _UNWRITABLE: Final = frozenset({errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT, errno.EBADF})
 
 
-class _Remarks(io.RawIOBase):
+class _RawStderr(io.RawIOBase):
     """Writes to standard error; what it does not take is dropped. For any thread."""
 
     def fileno(self) -> int:
@@ -64,7 +64,7 @@ def prepare_streams() -> None:
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115  # it is the stream
     if isinstance(sys.stderr, io.TextIOWrapper):
         encoding = sys.stderr.encoding
-        remarks = io.BufferedWriter(_Remarks())  # type: ignore[type-var]  # it is a raw stream
+        remarks = io.BufferedWriter(_RawStderr())  # type: ignore[type-var]  # it is a raw stream
         sys.stderr = io.TextIOWrapper(remarks, encoding, line_buffering=True)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):  # it was replaced by some object

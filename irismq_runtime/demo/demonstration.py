@@ -53,7 +53,7 @@ PATIENCE = 45.0
 STARTED_WITHIN = 30.0
 
 
-class Listener(Actor):
+class DelayCounter(Actor):
     """Counts the live events of long delays."""
 
     subscribes = (live(DELAYS),)
@@ -62,7 +62,7 @@ class Listener(Actor):
     @receives(LongDelay)
     def late(self, _: LongDelay) -> None:
         """One more flight was very late."""
-        Listener.heard += 1
+        DelayCounter.heard += 1
 
 
 class Worker:
@@ -135,7 +135,7 @@ class Demonstration:
                 options["iris"] = self._cluster.url
             workers = [Worker("node-a", folder), Worker("node-b", folder)]
             node = await stack.enter_async_context(Node.embedded(name="demo", **options))
-            await node.start(Listener)
+            await node.start(DelayCounter)
             try:
                 return await self._with_workers(node, workers, folder)
             except TimeoutError as error:
@@ -165,7 +165,7 @@ class Demonstration:
         code = await workers[0].stop()
         self._show_trees(trees)
         right = self._show_table(answers)
-        self._console.print(f"live events of delays heard: {Listener.heard}")
+        self._console.print(f"live events of delays heard: {DelayCounter.heard}")
         if code != 0:
             self._console.print(f"[red]node-a ended with exit code {code}[/]")
         return 0 if right and code == 0 else 1

@@ -28,7 +28,7 @@ STARTED_WITHIN = 30.0
 
 
 @dataclass
-class Server:
+class NatsProcess:
     """One server process, and where it listens."""
 
     process: asyncio.subprocess.Process
@@ -50,7 +50,7 @@ class Cluster:
     """The servers that run."""
 
     def __init__(self) -> None:
-        self.servers: list[Server] = []
+        self.servers: list[NatsProcess] = []
 
     @property
     def url(self) -> str:
@@ -99,7 +99,7 @@ def _program() -> str:
     return program
 
 
-async def _joined(server: Server) -> None:
+async def _joined(server: NatsProcess) -> None:
     """Wait until a server knows all the others."""
     known: set[str] = set()
     while len(known) < SERVERS - 1:
@@ -118,7 +118,7 @@ async def _spawn(program: str, folder: Path, first: str) -> asyncio.subprocess.P
     return await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL)
 
 
-async def _ready(process: asyncio.subprocess.Process, folder: Path) -> Server:
+async def _ready(process: asyncio.subprocess.Process, folder: Path) -> NatsProcess:
     """Wait for the file in which a server says where it listens."""
     file = folder / f"nats-server_{process.pid}.ports"
     while True:
@@ -130,4 +130,4 @@ async def _ready(process: asyncio.subprocess.Process, folder: Path) -> Server:
             await asyncio.sleep(0.02)
         else:
             client, route, monitor = (ports[what][0] for what in ("nats", "cluster", "monitoring"))
-            return Server(process, client, route, monitor)
+            return NatsProcess(process, client, route, monitor)

@@ -32,7 +32,7 @@ from irismq_runtime.demo.messages import (
     ResetCaches,
     WorstDelays,
 )
-from irismq_runtime.demo.store import Store
+from irismq_runtime.demo.store import FlightStore
 from supervisors import Supervisor, child
 
 __all__ = ["DELAYS", "LEDGER", "STATS", "Flights", "Ledger", "Stats"]
@@ -57,7 +57,7 @@ class Ledger(ThreadActor):
 
     def on_start(self) -> None:
         """Open the store, in the actor's own thread."""
-        self._store = Store(self._path)
+        self._store = FlightStore(self._path)
 
     def on_stop(self) -> None:
         """Close it."""
@@ -97,7 +97,7 @@ class Stats(ThreadActor):
 
     def on_start(self) -> None:
         """Open the store, in the actor's own thread."""
-        self._store = Store(self._path)
+        self._store = FlightStore(self._path)
 
     def on_stop(self) -> None:
         """Close it."""

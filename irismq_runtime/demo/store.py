@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from irismq_runtime.demo.messages import Flight
 
-__all__ = ["Store"]
+__all__ = ["FlightStore"]
 
 SCHEMA = """
 create table if not exists flight (
@@ -26,7 +26,7 @@ create table if not exists flight (
 """
 
 
-class Store:
+class FlightStore:
     """A connection to the ledger; used from the thread that opened it alone."""
 
     def __init__(self, path: pathlib.Path) -> None:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from irismq_runtime.observe.endpoint import Endpoint
 from irismq_runtime.observe.events import EVENTS, STEPS, Record, on_event, record_of
 from irismq_runtime.observe.health import Check, Health
 from irismq_runtime.observe.json_lines import JsonLines
 from irismq_runtime.observe.logs import RateLimitedLog, shorten
 from irismq_runtime.observe.meter import Meter, Second
 from irismq_runtime.observe.metrics import Sample, prometheus_text, require_metrics
+from irismq_runtime.observe.status_server import StatusServer
 
 __all__ = [
     "EVENTS",
     "STEPS",
     "Check",
-    "Endpoint",
     "Health",
     "JsonLines",
     "Meter",
@@ -22,6 +21,7 @@ __all__ = [
     "Record",
     "Sample",
     "Second",
+    "StatusServer",
     "on_event",
     "prometheus_text",
     "record_of",

@@ -79,7 +79,7 @@ class PageContext:
         self.closing = asyncio.Event()
 
 
-class _Refusal(HTTPError):
+class _PageRefusal(HTTPError):
     """An answer other than 200, with a text for whoever asked."""
 
     def __init__(self, status: int, text: str) -> None:
@@ -87,7 +87,7 @@ class _Refusal(HTTPError):
         self.text = text
 
 
-class _Handler(RequestHandler):
+class _PageHandler(RequestHandler):
     """Guard, headers, errors."""
 
     def initialize(self, context: PageContext) -> None:
@@ -103,7 +103,7 @@ class _Handler(RequestHandler):
             self.request.host, headers.get("Origin"), headers.get("Sec-Fetch-Site")
         )
         if refusal:
-            raise _Refusal(403, refusal)
+            raise _PageRefusal(403, refusal)
 
     def send_json(self, value: Any) -> None:
         self.set_header("Content-Type", "application/json; charset=utf-8")
@@ -111,7 +111,7 @@ class _Handler(RequestHandler):
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = kwargs.get("exc_info", (None, None, None))[1]
-        text = error.text if isinstance(error, _Refusal) else f"{status_code} {self._reason}"
+        text = error.text if isinstance(error, _PageRefusal) else f"{status_code} {self._reason}"
         self.send_json({"error": text})
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
@@ -121,33 +121,33 @@ class _Handler(RequestHandler):
     def known(self, address: str) -> ServiceView:
         found = self.context.gatherer.latest.service(address)
         if found is None:
-            raise _Refusal(404, "no such address is known")
+            raise _PageRefusal(404, "no such address is known")
         return found
 
 
-class _File(_Handler):
+class _File(_PageHandler):
     def get(self) -> None:
         found = self.context.files.get(self.request.path)
         if found is None:
-            raise _Refusal(404, "there is no such page")
+            raise _PageRefusal(404, "there is no such page")
         self.set_header("Content-Type", found[0])
         self.finish(found[1])
 
 
-class _Snapshot(_Handler):
+class _Snapshot(_PageHandler):
     def get(self) -> None:
         gatherer = self.context.gatherer
         self.send_json({**changes(None, gatherer.latest), "history": gatherer.history})
 
 
-class _Stream(_Handler):
+class _Stream(_PageHandler):
     """Server-sent events, until one side goes."""
 
     async def get(self) -> None:
         context = self.context
         task = asyncio.current_task()
         if task is None or len(context.streams) >= MOST_STREAMS:
-            raise _Refusal(503, "too many look at this already")
+            raise _PageRefusal(503, "too many look at this already")
         self.set_header("Content-Type", "text/event-stream; charset=utf-8")
         context.streams.add(task)
         self._gone = asyncio.Event()
@@ -198,19 +198,19 @@ class _Stream(_Handler):
         await self.flush()
 
 
-class _Letters(_Handler):
+class _Letters(_PageHandler):
     async def get(self) -> None:
         service = self.known(self.get_query_argument("address", ""))
         self.send_json(await _done(self.context.dead_letters.listed(service.address, service.dead)))
 
 
-class _Letter(_Handler):
+class _Letter(_PageHandler):
     async def get(self) -> None:
         service = self.known(self.get_query_argument("address", ""))
         wanted = self.get_query_argument("id", "")
         found = await _done(self.context.dead_letters.show(service.address, wanted, service.dead))
         if found is None:
-            raise _Refusal(404, "this letter is not there any more")
+            raise _PageRefusal(404, "this letter is not there any more")
         self.send_json(found)
 
 
@@ -239,19 +239,19 @@ class _Drop(msgspec.Struct, tag="drop", tag_field="act"):
 _read_order: Final = msgspec.json.Decoder(_Restart | _Replay | _Drop).decode
 
 
-class _Act(_Handler):
+class _Act(_PageHandler):
     def prepare(self) -> None:
         super().prepare()
         if not self.context.guard.may_act(self.request.headers.get(TOKEN_HEADER)):
-            raise _Refusal(401, "acting needs the token that was printed at the start")
+            raise _PageRefusal(401, "acting needs the token that was printed at the start")
         if not self.request.headers.get("Content-Type", "").startswith("application/json"):
-            raise _Refusal(415, "an order is application/json")
+            raise _PageRefusal(415, "an order is application/json")
 
     async def post(self) -> None:
         try:
             order = _read_order(self.request.body)
         except msgspec.MsgspecError as error:
-            raise _Refusal(400, f"this is not an order: {error}") from error
+            raise _PageRefusal(400, f"this is not an order: {error}") from error
         context = self.context
         if isinstance(order, _Restart):
             await _done(context.gatherer.restart(order.node, order.supervisor, order.child))
@@ -269,7 +269,7 @@ async def _done(work: Awaitable[Any]) -> Any:
     try:
         return await work
     except (RuntimeFault, ActorError) as error:
-        raise _Refusal(502, f"{type(error).__name__}: {error}") from error
+        raise _PageRefusal(502, f"{type(error).__name__}: {error}") from error
 
 
 def routes(context: PageContext) -> list[tuple[str, type[RequestHandler], dict[str, Any]]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from irismq_runtime.demo import data
-from irismq_runtime.demo.store import Store
+from irismq_runtime.demo.store import FlightStore
 from tests.support.nats_cluster import find_nats_server
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +30,7 @@ def test_one_day_of_flights_comes_with_the_package() -> None:
 
 
 def test_a_flight_told_twice_is_kept_once(tmp_path: Path) -> None:
-    store = Store(tmp_path / "ledger.sqlite")
+    store = FlightStore(tmp_path / "ledger.sqlite")
     flight, other = list(data.day())[:2]
     assert [store.write(flight), store.write(flight), store.write(other)] == [True, False, True]
     assert store.count() == 2

@@ -13,7 +13,7 @@ import pytest
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler
 
-from irismq_runtime.observe import Endpoint, Health
+from irismq_runtime.observe import Health, StatusServer
 from irismq_runtime.observe.http_server import BoundedServer, bounded
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ async def test_who_says_too_little_is_closed(said: bytes):
 
 
 async def test_ready_is_answered_while_another_holds_all_it_can():
-    endpoint = Endpoint(health=Health, metrics=str)
+    endpoint = StatusServer(health=Health, metrics=str)
     await endpoint.start()
     try:
         held = [await Client.to(endpoint.port) for _ in range(200)]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from irismq_runtime.cli import console
 from irismq_runtime.cli.message_format import as_json, escaped_json
 from irismq_runtime.json_text import json_text
-from irismq_runtime.observe import Check, Endpoint, Health, JsonLines
+from irismq_runtime.observe import Check, Health, JsonLines, StatusServer
 from irismq_runtime.observer.dead_letter_service import _text
 from irismq_runtime.observer.model import to_json
 from irismq_runtime.wire import Envelope, Kind, Serializer, encode_envelope
@@ -75,7 +75,7 @@ def logged(value: Any) -> str:
 
 def probed(value: Any) -> str:
     health = Health((Check("c", ok=False, reason=json_text(value) + "\ud800"),))
-    return Endpoint(health=lambda: health, metrics=lambda: "")._answer("/ready")[2]
+    return StatusServer(health=lambda: health, metrics=lambda: "")._answer("/ready")[2]
 
 
 EXITS: dict[str, Any] = {

@@ -13,10 +13,10 @@ from actors.testing import ManualClock
 from irismq_runtime.errors import ConfigError
 from irismq_runtime.observe import (
     Check,
-    Endpoint,
     Health,
     RateLimitedLog,
     Sample,
+    StatusServer,
     prometheus_text,
     shorten,
 )
@@ -101,7 +101,7 @@ def test_metrics_without_their_extra_say_what_to_install(monkeypatch):
 @pytest.fixture
 async def page():
     state = {"health": Health(())}
-    page = Endpoint(health=lambda: state["health"], metrics=lambda: "irismq_x 1\n")
+    page = StatusServer(health=lambda: state["health"], metrics=lambda: "irismq_x 1\n")
     await page.start()
     page.state = state
     yield page

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from irismq_runtime.observe.health import Health
     from irismq_runtime.observe.http_server import BoundedServer
 
-__all__ = ["Endpoint"]
+__all__ = ["StatusServer"]
 
 #: Seconds that a client has for its request, or stays silent.
 _LIMIT: Final = 5
@@ -32,7 +32,7 @@ _MAX_REQUEST: Final = 8192
 _MOST: Final = 64
 
 
-class Endpoint:
+class StatusServer:
     """Serves on `host`:`port` (0: chosen freely) between `start` and `stop`."""
 
     def __init__(
@@ -53,13 +53,13 @@ class Endpoint:
     def port(self) -> int:
         """The port it listens on."""
         if self._server is None:
-            raise RuntimeError("the endpoint has not been started")
+            raise RuntimeError("the server has not been started")
         return self._port
 
     async def start(self) -> None:
         """Listen. Raises `OSError` when the port is taken."""
         application = Application(
-            [(r".*", _Answering, {"answer": self._answer})],
+            [(r".*", _StatusHandler, {"answer": self._answer})],
             log_function=_say_nothing,
         )
         sockets = await asyncio.to_thread(bind_sockets, self._port, self._host)
@@ -97,7 +97,7 @@ class Endpoint:
         return (200 if good else 503), "application/json", body
 
 
-class _Answering(RequestHandler):
+class _StatusHandler(RequestHandler):
     """Answers GET and HEAD, nothing else."""
 
     def initialize(self, answer: Callable[[str], tuple[int, str, str]]) -> None:
