@@ -18,13 +18,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from actors.testing import ManualClock
 from irismq_runtime.embedded.nsqd.broker import Broker
-from irismq_runtime.embedded.nsqd.consumer import Consumer
 from irismq_runtime.embedded.nsqd.context import ServerContext
 from irismq_runtime.embedded.nsqd.journal import MemoryJournal
-from irismq_runtime.embedded.nsqd.messages import IdSource, StoredMessage
+from irismq_runtime.embedded.nsqd.messages import BrokerMessage, IdSource
 from irismq_runtime.embedded.nsqd.options import NsqdOptions
-from irismq_runtime.embedded.nsqd.outlet import Outlet
-from irismq_runtime.embedded.nsqd.session import Session
+from irismq_runtime.embedded.nsqd.reply_queue import ReplyQueue
+from irismq_runtime.embedded.nsqd.session import ClientSession
+from irismq_runtime.embedded.nsqd.subscriber import Subscriber
 from irismq_runtime.protocols import nsq
 from irismq_runtime.protocols.nsq import FrameDecoder
 
@@ -38,7 +38,7 @@ class Port:
     """A connection that only notes what it was given."""
 
     def __init__(self) -> None:
-        self.got: list[StoredMessage] = []
+        self.got: list[BrokerMessage] = []
         self.closed = False
 
     def deliver(self, messages: Any) -> None:
@@ -56,24 +56,24 @@ def done(error: Exception | None) -> None:
     assert error is None
 
 
-def subscribe(broker: Broker, number: int, ready: int) -> tuple[Consumer, Channel, Port]:
+def subscribe(broker: Broker, number: int, ready: int) -> tuple[Subscriber, Channel, Port]:
     port = Port()
-    consumer = Consumer(number, port, timeout=10.0, max_timeout=25.0)
-    channel = broker.subscribe("t", "c", consumer)
-    consumer.ready = ready
-    channel.pump_one(consumer)
-    return consumer, channel, port
+    subscriber = Subscriber(number, port, timeout=10.0, max_timeout=25.0)
+    channel = broker.subscribe("t", "c", subscriber)
+    subscriber.ready = ready
+    channel.pump_one(subscriber)
+    return subscriber, channel, port
 
 
 def test_a_lease_ends_at_its_time_and_touch_restarts_it_up_to_the_longest():
     clock = ManualClock()
     broker = new_broker(clock)
-    consumer, channel, port = subscribe(broker, 1, 1)
+    subscriber, channel, port = subscribe(broker, 1, 1)
     broker.publish("t", [b"x"], 0.0, done)
     message_id = port.got[0].id
     for _ in range(2):
         clock.advance(9.0)
-        assert channel.touch(consumer, message_id)
+        assert channel.touch(subscriber, message_id)
     clock.advance(6.9)
     assert len(port.got) == 1
     clock.advance(0.2)
@@ -84,15 +84,15 @@ def test_a_lease_ends_at_its_time_and_touch_restarts_it_up_to_the_longest():
 def test_leases_end_in_their_own_order_when_some_are_capped():
     clock = ManualClock()
     broker = new_broker(clock)
-    consumer, channel, port = subscribe(broker, 1, 3)
+    subscriber, channel, port = subscribe(broker, 1, 3)
     broker.publish("t", [b"capped"], 0.0, done)
     capped = port.got[0].id
     for _ in range(2):
         clock.advance(9.0)
-        channel.touch(consumer, capped)
+        channel.touch(subscriber, capped)
     broker.publish("t", [b"fresh"], 0.0, done)
     clock.advance(6.5)
-    channel.touch(consumer, capped)
+    channel.touch(subscriber, capped)
     clock.advance(0.6)
     assert [message.body for message in port.got] == [b"capped", b"fresh", b"capped"]
     clock.advance(3.0)
@@ -164,33 +164,33 @@ def test_ids_only_go_up(wall, counts):
 
 
 class Places(RuleBasedStateMachine):
-    """Random deeds of publishers, consumers and time."""
+    """Random deeds of publishers, subscribers and time."""
 
     @initialize()
     def begin(self) -> None:
         self.clock = ManualClock()
         self.broker = new_broker(self.clock)
         self.channel = self.broker.channel("t", "c")
-        self.consumers: dict[int, Consumer] = {}
+        self.subscribers: dict[int, Subscriber] = {}
         self.number = 0
         self.published = 0
         self.finished: set[bytes] = set()
 
-    def _some(self, choice: int) -> Consumer | None:
-        names = sorted(self.consumers)
-        return self.consumers[names[choice % len(names)]] if names else None
+    def _some(self, choice: int) -> Subscriber | None:
+        names = sorted(self.subscribers)
+        return self.subscribers[names[choice % len(names)]] if names else None
 
     @rule(ready=st.integers(0, 5))
     def join(self, ready: int) -> None:
         self.number += 1
-        consumer, _, _ = subscribe(self.broker, self.number, ready)
-        self.consumers[self.number] = consumer
+        subscriber, _, _ = subscribe(self.broker, self.number, ready)
+        self.subscribers[self.number] = subscriber
 
     @rule(choice=st.integers(0, 9))
     def leave(self, choice: int) -> None:
-        if (consumer := self._some(choice)) is not None:
-            del self.consumers[consumer.client_id]
-            self.broker.unsubscribe("t", self.channel, consumer)
+        if (subscriber := self._some(choice)) is not None:
+            del self.subscribers[subscriber.client_id]
+            self.broker.unsubscribe("t", self.channel, subscriber)
 
     @rule(count=st.integers(1, 8), delay=st.sampled_from([0.0, 0.0, 3.0, 40.0]))
     def publish(self, count: int, delay: float) -> None:
@@ -199,32 +199,32 @@ class Places(RuleBasedStateMachine):
 
     @rule(choice=st.integers(0, 9), pick=st.integers(0, 9), deed=st.sampled_from("frtd"))
     def settle(self, choice: int, pick: int, deed: str) -> None:
-        consumer = self._some(choice)
-        if consumer is None or not consumer.in_flight:
+        subscriber = self._some(choice)
+        if subscriber is None or not subscriber.in_flight:
             return
-        message_id = list(consumer.in_flight)[pick % len(consumer.in_flight)]
+        message_id = list(subscriber.in_flight)[pick % len(subscriber.in_flight)]
         if deed == "f":
-            assert self.channel.finish(consumer, message_id)
+            assert self.channel.finish(subscriber, message_id)
             self.finished.add(message_id)
-            assert not self.channel.finish(consumer, message_id)
-            self.channel.pump_one(consumer)
+            assert not self.channel.finish(subscriber, message_id)
+            self.channel.pump_one(subscriber)
         elif deed == "t":
-            assert self.channel.touch(consumer, message_id)
+            assert self.channel.touch(subscriber, message_id)
         else:
-            assert self.channel.requeue(consumer, message_id, 0.0 if deed == "r" else 5.0)
+            assert self.channel.requeue(subscriber, message_id, 0.0 if deed == "r" else 5.0)
             self.channel.pump()
 
     @rule(choice=st.integers(0, 9), ready=st.integers(0, 5))
     def change_ready(self, choice: int, ready: int) -> None:
-        if (consumer := self._some(choice)) is not None:
-            consumer.ready = ready
-            self.channel.pump_one(consumer)
+        if (subscriber := self._some(choice)) is not None:
+            subscriber.ready = ready
+            self.channel.pump_one(subscriber)
 
     @rule(choice=st.integers(0, 9), blocked=st.booleans())
     def block(self, choice: int, blocked: bool) -> None:
-        if (consumer := self._some(choice)) is not None:
-            consumer.blocked = blocked
-            self.channel.pump_one(consumer)
+        if (subscriber := self._some(choice)) is not None:
+            subscriber.blocked = blocked
+            self.channel.pump_one(subscriber)
 
     @rule(seconds=st.sampled_from([0.5, 4.0, 11.0, 30.0]))
     def wait(self, seconds: float) -> None:
@@ -249,15 +249,15 @@ class Places(RuleBasedStateMachine):
     @invariant()
     def nothing_waits_while_somebody_has_room(self) -> None:
         if not self.channel.paused and self.channel.depth:
-            assert all(consumer.room <= 0 for consumer in self.consumers.values())
+            assert all(subscriber.room <= 0 for subscriber in self.subscribers.values())
 
     @invariant()
     def nobody_holds_more_than_ready_allows_to_grow(self) -> None:
-        for consumer in self.consumers.values():
-            deadline = consumer.next_deadline()
-            assert (deadline is None) == (not consumer.in_flight)
+        for subscriber in self.subscribers.values():
+            deadline = subscriber.next_deadline()
+            assert (deadline is None) == (not subscriber.in_flight)
             if deadline is not None:
-                assert deadline == min(m.deadline for m in consumer.in_flight.values())
+                assert deadline == min(m.deadline for m in subscriber.in_flight.values())
                 assert deadline >= self.clock.monotonic()
 
 
@@ -272,7 +272,7 @@ class SilentPort:
     """A connection that notes that it was refused."""
 
     def __init__(self) -> None:
-        self.session: Session | None = None
+        self.session: ClientSession | None = None
         self.refused = False
 
     congested = False
@@ -328,15 +328,15 @@ def feed(pieces: list[bytes], cuts: list[int]) -> None:
     loop = asyncio.new_event_loop()
     context = ServerContext(broker, OPTIONS, clock, loop, 0.0, "127.0.0.1", 0)
     port, said = SilentPort(), []
-    outlet = Outlet(said.append, lambda _call: None)
-    session = port.session = Session(context, 1, port, outlet)
+    replies = ReplyQueue(said.append, lambda _call: None)
+    session = port.session = ClientSession(context, 1, port, replies)
     data = nsq.MAGIC + b"".join(pieces)
     edges = [0, *sorted({cut % (len(data) + 1) for cut in cuts}), len(data)]
     for start, end in pairwise(edges):
         if not session.refused:
             session.feed(data[start:end])
         clock.advance(1.0)
-    outlet.flush()
+    replies.flush()
     frames = FrameDecoder().feed(b"".join(said))
     errors = [f for f in frames if isinstance(f, nsq.ErrorFrame) and f.fatal]
     assert len(errors) <= 1

@@ -21,9 +21,9 @@ from irismq_runtime.embedded.nsqd import (
     EmbeddedNsqd,
     NsqdOptions,
 )
-from irismq_runtime.embedded.nsqd.journal import Record
+from irismq_runtime.embedded.nsqd.journal import JournalRecord
 from irismq_runtime.embedded.nsqd.reserve import Reserve
-from irismq_runtime.embedded.nsqd.store import Batch, Store, runs
+from irismq_runtime.embedded.nsqd.store import Store, WriteBatch, runs
 from irismq_runtime.protocols import nsq
 from tests.support.nsq_client import nsq_client
 from tests.support.nsqd_http import call, channel_stats, stats, topic_stats
@@ -271,14 +271,14 @@ async def test_one_channel_s_attempts_are_not_another_s(tmp_path):
 
 def test_a_store_of_the_first_format_is_taken_over(tmp_path):
     store = Store(tmp_path, sync=False)
-    store.write(Batch(records=[record(1)]))
+    store.write(WriteBatch(records=[record(1)]))
     store._connection.execute("DROP TABLE attempt")
     store._connection.execute("PRAGMA user_version = 1")
     store.close()
     store = Store(tmp_path, sync=False)
-    store.write(Batch(deliveries=[(1, 3)]))
+    store.write(WriteBatch(deliveries=[(1, 3)]))
     assert [(row.row, row.attempts) for row in store.rows()] == [(1, 3)]
-    store.write(Batch(forgotten=[1]))
+    store.write(WriteBatch(forgotten=[1]))
     assert list(store.rows()) == []
     store.close()
 
@@ -465,14 +465,14 @@ async def test_a_file_that_is_no_store_is_refused_and_the_folder_given_up(tmp_pa
 # -- the file itself -------------------------------------------------------------------------
 
 
-def record(row: int) -> Record:
-    return Record(row, 1, b"%016d" % row, row, 0, b"body %d" % row)
+def record(row: int) -> JournalRecord:
+    return JournalRecord(row, 1, b"%016d" % row, row, 0, b"body %d" % row)
 
 
 def test_a_file_cut_at_any_byte_opens_with_what_came_before(tmp_path):
     store = Store(tmp_path, sync=False)
     for row in range(1, 41):
-        store.write(Batch(records=[record(row)]))
+        store.write(WriteBatch(records=[record(row)]))
     log = (tmp_path / "nsqd.sqlite-wal").read_bytes()
     main = (tmp_path / "nsqd.sqlite").read_bytes()
     cuts = [*range(0, len(log), 4111), *range(len(log) - 200, len(log) + 1)]
@@ -495,9 +495,9 @@ def test_a_file_cut_at_any_byte_opens_with_what_came_before(tmp_path):
 
 def test_a_batch_is_written_whole_or_not_at_all(tmp_path):
     store = Store(tmp_path, sync=False)
-    store.write(Batch(records=[record(1)]))
+    store.write(WriteBatch(records=[record(1)]))
     with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
-        store.write(Batch(records=[record(2), record(1)]))
+        store.write(WriteBatch(records=[record(2), record(1)]))
     assert [row.row for row in store.rows()] == [1]
     store.close()
 

@@ -17,10 +17,10 @@ from actors.testing import ManualClock
 from irismq_runtime.embedded.nsqd.broker import Broker
 from irismq_runtime.embedded.nsqd.codings import CodingError, DeflateCoding
 from irismq_runtime.embedded.nsqd.context import ServerContext
-from irismq_runtime.embedded.nsqd.journal import MemoryJournal, Record
+from irismq_runtime.embedded.nsqd.journal import JournalRecord, MemoryJournal
 from irismq_runtime.embedded.nsqd.options import NsqdOptions
-from irismq_runtime.embedded.nsqd.outlet import Outlet
-from irismq_runtime.embedded.nsqd.session import Session
+from irismq_runtime.embedded.nsqd.reply_queue import ReplyQueue
+from irismq_runtime.embedded.nsqd.session import ClientSession
 from irismq_runtime.protocols import nsq
 from irismq_runtime.protocols.nsq import CommandDecoder, FrameDecoder, NsqProtocolError
 from tests.fuzz.script import Script, cut
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from irismq_runtime.embedded.nsqd.channel import Channel
-    from irismq_runtime.embedded.nsqd.consumer import Consumer
-    from irismq_runtime.embedded.nsqd.messages import StoredMessage
+    from irismq_runtime.embedded.nsqd.messages import BrokerMessage
+    from irismq_runtime.embedded.nsqd.subscriber import Subscriber
 
 OPTIONS: Final = NsqdOptions(
     msg_timeout=10.0,
@@ -141,9 +141,11 @@ class LateJournal(MemoryJournal):
     def __init__(self, *, durable: bool) -> None:
         self.durable = durable
         self.rows: dict[int, int] = {}
-        self._waiting: list[tuple[Sequence[Record], Callable[[Exception | None], None]]] = []
+        self._waiting: list[tuple[Sequence[JournalRecord], Callable[[Exception | None], None]]] = []
 
-    def append(self, records: Sequence[Record], done: Callable[[Exception | None], None]) -> None:
+    def append(
+        self, records: Sequence[JournalRecord], done: Callable[[Exception | None], None]
+    ) -> None:
         self._waiting.append((list(records), done))
 
     def commit(self, *, error: Exception | None = None) -> None:
@@ -153,7 +155,7 @@ class LateJournal(MemoryJournal):
                 self.rows.update((record.row, record.place) for record in records)
             done(error)
 
-    def copy(self, records: Sequence[Record]) -> None:
+    def copy(self, records: Sequence[JournalRecord]) -> None:
         self.rows.update((record.row, record.place) for record in records)
 
     def forget(self, row: int) -> None:
@@ -182,8 +184,8 @@ class Client:
     def __init__(self, context: ServerContext, number: int) -> None:
         self.said = bytearray()
         self.refused = self.closed = False
-        self._outlet = Outlet(self.said.extend, lambda _call: None)
-        self.session = Session(context, number, self, self._outlet)
+        self._replies = ReplyQueue(self.said.extend, lambda _call: None)
+        self.session = ClientSession(context, number, self, self._replies)
 
     def refuse(self) -> None:
         self.refused = True
@@ -209,7 +211,7 @@ class Client:
 
         Each publish that could not be made safe has an answer of its own.
         """
-        self._outlet.flush()
+        self._replies.flush()
         decoder = FrameDecoder()
         frames = decoder.feed(bytes(self.said))
         fatal = [f for f in frames if isinstance(f, nsq.ErrorFrame) and f.fatal]
@@ -285,11 +287,11 @@ class World:
 
     def settle(self) -> None:
         client = self.clients[self.at]
-        consumer = client.session.consumer
+        subscriber = client.session.subscriber
         verb, pick = self.script.byte(), self.script.byte()
-        if consumer is None or not consumer.in_flight:
+        if subscriber is None or not subscriber.in_flight:
             return
-        held = list(consumer.in_flight)
+        held = list(subscriber.in_flight)
         message_id = held[pick % len(held)]
         commands = (
             nsq.fin(message_id),
@@ -309,9 +311,9 @@ class World:
         client = self.clients[self.at]
         client.congested = not client.congested
         session = client.session
-        if session.consumer is not None and session.channel is not None:
-            session.consumer.blocked = client.congested
-            session.channel.pump_one(session.consumer)
+        if session.subscriber is not None and session.channel is not None:
+            session.subscriber.blocked = client.congested
+            session.channel.pump_one(session.subscriber)
 
     def commit(self) -> None:
         self.journal.commit()
@@ -362,27 +364,27 @@ class World:
         self.broker.close()
 
 
-def holders(channel: Channel) -> list[Consumer]:
-    return [*channel.consumers.values(), *channel._departed.values()]
+def holders(channel: Channel) -> list[Subscriber]:
+    return [*channel.subscribers.values(), *channel._departed.values()]
 
 
-def held_by(channel: Channel) -> Iterator[StoredMessage]:
+def held_by(channel: Channel) -> Iterator[BrokerMessage]:
     yield from channel.queue
     yield from (message for _, _, message in channel._deferred)
-    for consumer in holders(channel):
-        yield from consumer.in_flight.values()
+    for subscriber in holders(channel):
+        yield from subscriber.in_flight.values()
 
 
 def check_channel(channel: Channel) -> None:
     ids = Counter(message.id for message in held_by(channel))
     assert all(count == 1 for count in ids.values())
     assert not channel.ephemeral or len(channel.queue) <= OPTIONS.mem_queue_size
-    assert len(channel.consumers) <= OPTIONS.max_channel_consumers
+    assert len(channel.subscribers) <= OPTIONS.max_channel_consumers
     if channel.queue and not channel.paused:
-        assert all(consumer.room <= 0 for consumer in channel.consumers.values())
-    for consumer in holders(channel):
-        assert (consumer.timer is not None) or not consumer.in_flight
-        for message in consumer.in_flight.values():
+        assert all(subscriber.room <= 0 for subscriber in channel.subscribers.values())
+    for subscriber in holders(channel):
+        assert (subscriber.timer is not None) or not subscriber.in_flight
+        for message in subscriber.in_flight.values():
             assert message.attempts >= 1
 
 

@@ -16,9 +16,9 @@ from nsq import protocol as pynsq
 
 from irismq_runtime.protocols import nsq
 from irismq_runtime.protocols.nsq import (
+    ClientState,
     CommandDecoder,
     CommandLimits,
-    ConnectionState,
     NsqProtocolError,
     records,
 )
@@ -82,7 +82,7 @@ def test_commands_come_out_as_they_went_in_however_the_stream_is_cut(commands, p
     decoder = CommandDecoder(limits)
     assert feed_cut(decoder, b"".join(map(encoded, story)), places) == story
     assert decoder.pending == 0
-    assert decoder.state is ConnectionState.CLOSING
+    assert decoder.state is ClientState.CLOSING
 
 
 @given(st.lists(consuming, max_size=6))

@@ -11,8 +11,8 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from irismq_runtime.embedded.nsqd.channel import Channel
-from irismq_runtime.embedded.nsqd.journal import Record
-from irismq_runtime.embedded.nsqd.messages import IdSource, StoredMessage
+from irismq_runtime.embedded.nsqd.journal import JournalRecord
+from irismq_runtime.embedded.nsqd.messages import BrokerMessage, IdSource
 from irismq_runtime.embedded.nsqd.topic import Topic
 
 if TYPE_CHECKING:
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from random import Random
 
     from actors.clock import Clock
-    from irismq_runtime.embedded.nsqd.consumer import Consumer
     from irismq_runtime.embedded.nsqd.journal import Journal
     from irismq_runtime.embedded.nsqd.options import NsqdOptions
     from irismq_runtime.embedded.nsqd.store import Store
+    from irismq_runtime.embedded.nsqd.subscriber import Subscriber
 
     Done = Callable[[Exception | None], None]
 
@@ -39,7 +39,7 @@ class TopicGone(Exception):
 
 
 class TooManyConsumers(Exception):
-    """A channel has as many consumers as `max_channel_consumers` allows."""
+    """A channel has as many subscribers as `max_channel_consumers` allows."""
 
     def __init__(self, topic: str, channel: str, limit: int) -> None:
         super().__init__(f"consumers for {topic}:{channel} exceeds limit of {limit}")
@@ -61,7 +61,7 @@ class Broker:
         # length of a row, and does not write its body again.
         self._places = count(2)
         self._rows = count(1)
-        self._restored: list[tuple[Topic | tuple[Topic, Channel] | None, StoredMessage]] = []
+        self._restored: list[tuple[Topic | tuple[Topic, Channel] | None, BrokerMessage]] = []
 
     def recover(self, store: Store) -> None:
         """Take over what a store holds, before anybody is connected.
@@ -82,7 +82,7 @@ class Broker:
                 places[stored.place] = (topic, channel)
         wall, now = self._clock.time(), self._clock.monotonic()
         for row in store.rows():
-            message = StoredMessage(row.id, row.timestamp, row.body, row=row.row)
+            message = BrokerMessage(row.id, row.timestamp, row.body, row=row.row)
             message.attempts = row.attempts
             message.due = max(0.0, now + row.due / 1e9 - wall) if row.due else 0.0
             self._restored.append((places.get(row.place), message))
@@ -158,7 +158,7 @@ class Broker:
         return channel
 
     def delete_topic(self, name: str) -> bool:
-        """Delete a topic with its channels; their consumers are closed."""
+        """Delete a topic with its channels; their subscribers are closed."""
         topic = self.topics.pop(name, None)
         if topic is None:
             return False
@@ -171,7 +171,7 @@ class Broker:
         return True
 
     def delete_channel(self, topic: Topic, name: str) -> bool:
-        """Delete a channel; its consumers are closed."""
+        """Delete a channel; its subscribers are closed."""
         channel = topic.channels.pop(name, None)
         if channel is None:
             return False
@@ -181,14 +181,14 @@ class Broker:
         return True
 
     def _end(self, channel: Channel) -> None:
-        consumers = list(channel.consumers.values())
+        subscribers = list(channel.subscribers.values())
         channel.empty()
         channel.close()
-        channel.consumers.clear()
+        channel.subscribers.clear()
         if not channel.ephemeral:
             self.journal.remove(channel.place)
-        for consumer in consumers:
-            consumer.port.close()
+        for subscriber in subscribers:
+            subscriber.session.close()
 
     def pause_topic(self, topic: Topic, *, paused: bool) -> None:
         """Hold what is published, or hand it on again."""
@@ -203,24 +203,24 @@ class Broker:
             self.journal.define(channel.place, topic.name, channel.name, paused=paused)
         channel.set_paused(paused=paused)
 
-    # -- consumers ----------------------------------------------------------
+    # -- subscribers ----------------------------------------------------------
 
-    def subscribe(self, topic_name: str, channel_name: str, consumer: Consumer) -> Channel:
-        """Add a consumer. Raises `TooManyConsumers`."""
+    def subscribe(self, topic_name: str, channel_name: str, subscriber: Subscriber) -> Channel:
+        """Add a subscriber. Raises `TooManyConsumers`."""
         channel = self.channel(topic_name, channel_name)
         limit = self._options.max_channel_consumers
-        if limit and len(channel.consumers) >= limit:
+        if limit and len(channel.subscribers) >= limit:
             raise TooManyConsumers(topic_name, channel_name, limit)
-        channel.add(consumer)
+        channel.add(subscriber)
         return channel
 
-    def unsubscribe(self, topic_name: str, channel: Channel, consumer: Consumer) -> None:
-        """A consumer has gone. The last one of an ephemeral channel takes it along."""
-        channel.leave(consumer)
+    def unsubscribe(self, topic_name: str, channel: Channel, subscriber: Subscriber) -> None:
+        """A subscriber has gone. The last one of an ephemeral channel takes it along."""
+        channel.leave(subscriber)
         topic = self.topics.get(topic_name)
         if (
             channel.ephemeral
-            and not channel.consumers
+            and not channel.subscribers
             and topic is not None
             and topic.channels.get(channel.name) is channel
         ):
@@ -247,10 +247,10 @@ class Broker:
         timestamp: int,
         due: float,
     ) -> None:
-        targets: list[tuple[int, list[StoredMessage]]] = []
+        targets: list[tuple[int, list[BrokerMessage]]] = []
         for place in self._targets(topic):
             copies = [
-                StoredMessage(message_id, timestamp, body, due) for message_id, body in messages
+                BrokerMessage(message_id, timestamp, body, due) for message_id, body in messages
             ]
             targets.append((place, copies))
         topic.put(targets)
@@ -271,16 +271,16 @@ class Broker:
     ) -> None:
         unstored = {c.place for c in topic.channels.values() if c.ephemeral}
         wall_due = self._wall_ns(due)
-        records: list[Record] = []
-        targets: list[tuple[int, list[StoredMessage]]] = []
+        records: list[JournalRecord] = []
+        targets: list[tuple[int, list[BrokerMessage]]] = []
         for place in self._targets(topic):
-            copies: list[StoredMessage] = []
+            copies: list[BrokerMessage] = []
             stored = place not in unstored
             for message_id, body in messages:
                 row = next(self._rows) if stored else 0
-                copies.append(StoredMessage(message_id, timestamp, body, due, row))
+                copies.append(BrokerMessage(message_id, timestamp, body, due, row))
                 if stored:
-                    records.append(Record(row, place, message_id, timestamp, wall_due, body))
+                    records.append(JournalRecord(row, place, message_id, timestamp, wall_due, body))
             targets.append((place, copies))
 
         def committed(error: Exception | None) -> None:
@@ -297,14 +297,16 @@ class Broker:
         else:
             committed(None)
 
-    def _copy(self, messages: Sequence[StoredMessage], channel: Channel) -> Sequence[StoredMessage]:
+    def _copy(self, messages: Sequence[BrokerMessage], channel: Channel) -> Sequence[BrokerMessage]:
         """Copies for one more channel, stored in the commit that moves the originals."""
         stored = self.journal.durable and not channel.ephemeral
         copies = [message.copy(next(self._rows) if stored else 0) for message in messages]
         if stored:
             self.journal.copy(
                 [
-                    Record(m.row, channel.place, m.id, m.timestamp, self._wall_ns(m.due), m.body)
+                    JournalRecord(
+                        m.row, channel.place, m.id, m.timestamp, self._wall_ns(m.due), m.body
+                    )
                     for m in copies
                 ]
             )

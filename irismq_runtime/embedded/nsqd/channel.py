@@ -1,6 +1,6 @@
-"""A channel: a queue whose messages go to one of its consumers each.
+"""A channel: a queue whose messages go to one of its subscribers each.
 
-It knows consumers by their credit and nothing of sockets; time comes from the
+It knows subscribers by their credit and nothing of sockets; time comes from the
 clock it was given. Messages leave in the order they came, and those that come
 back (timeout, REQ, due) go to the end, as in nsqd. Every change that must
 survive a restart is told to the journal at the moment it is decided.
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from random import Random
 
     from actors.clock import Clock, TimerHandle
-    from irismq_runtime.embedded.nsqd.consumer import Consumer
     from irismq_runtime.embedded.nsqd.journal import Journal
-    from irismq_runtime.embedded.nsqd.messages import StoredMessage
+    from irismq_runtime.embedded.nsqd.messages import BrokerMessage
+    from irismq_runtime.embedded.nsqd.subscriber import Subscriber
 
 __all__ = ["Channel"]
 
@@ -47,14 +47,14 @@ class Channel:
         self.place = place
         self.ephemeral = name.endswith(EPHEMERAL)
         self.paused = False
-        self.queue: deque[StoredMessage] = deque()
-        self.consumers: dict[int, Consumer] = {}
+        self.queue: deque[BrokerMessage] = deque()
+        self.subscribers: dict[int, Subscriber] = {}
         self.message_count = 0
         self.requeue_count = 0
         self.timeout_count = 0
         self.dropped_count = 0
-        self._departed: dict[int, Consumer] = {}
-        self._deferred: list[tuple[float, int, StoredMessage]] = []
+        self._departed: dict[int, Subscriber] = {}
+        self._deferred: list[tuple[float, int, BrokerMessage]] = []
         self._sequence = 0
         self._timer: TimerHandle | None = None
         self._clock = clock
@@ -75,11 +75,11 @@ class Channel:
 
     @property
     def in_flight_count(self) -> int:
-        """Messages that some consumer holds, those of departed ones included."""
-        holders = (*self.consumers.values(), *self._departed.values())
-        return sum(len(consumer.in_flight) for consumer in holders)
+        """Messages that some subscriber holds, those of departed ones included."""
+        holders = (*self.subscribers.values(), *self._departed.values())
+        return sum(len(subscriber.in_flight) for subscriber in holders)
 
-    def put(self, messages: Iterable[StoredMessage]) -> None:
+    def put(self, messages: Iterable[BrokerMessage]) -> None:
         """Take published messages; those that are not due wait."""
         count = 0
         now: float | None = None
@@ -96,7 +96,7 @@ class Channel:
         self._shed()
         self.pump()
 
-    def restore(self, message: StoredMessage) -> None:
+    def restore(self, message: BrokerMessage) -> None:
         """Take a message back from the store, at start."""
         self.message_count += 1
         if message.due:
@@ -113,40 +113,40 @@ class Channel:
     # -- delivery ---------------------------------------------------------
 
     def pump(self) -> None:
-        """Give waiting messages to consumers with room, each in turn.
+        """Give waiting messages to subscribers with room, each in turn.
 
         Who is first is drawn, as in nsqd: with a fixed turn, a steady flow and a lease
-        can fall into step, and a message goes to the same stopped consumer for ever.
+        can fall into step, and a message goes to the same stopped subscriber for ever.
         """
         if not self.queue or self.paused:
             return
-        if len(self.consumers) == 1:
-            self.pump_one(next(iter(self.consumers.values())))
+        if len(self.subscribers) == 1:
+            self.pump_one(next(iter(self.subscribers.values())))
             return
-        ready = [consumer for consumer in self.consumers.values() if consumer.room > 0]
+        ready = [subscriber for subscriber in self.subscribers.values() if subscriber.room > 0]
         while ready and self.queue:
             first = self._rng.randrange(len(ready))
             share = max(1, len(self.queue) // len(ready))
-            for consumer in (*ready[first:], *ready[:first]):
-                if consumer.room > 0:
-                    self._give(consumer, share)
-            ready = [consumer for consumer in ready if consumer.room > 0]
+            for subscriber in (*ready[first:], *ready[:first]):
+                if subscriber.room > 0:
+                    self._give(subscriber, share)
+            ready = [subscriber for subscriber in ready if subscriber.room > 0]
 
-    def pump_one(self, consumer: Consumer) -> None:
-        """Give waiting messages to this consumer, which has got room."""
+    def pump_one(self, subscriber: Subscriber) -> None:
+        """Give waiting messages to this subscriber, which has got room."""
         if self.paused:
             return
-        while self.queue and consumer.room > 0:
-            self._give(consumer, consumer.room)
+        while self.queue and subscriber.room > 0:
+            self._give(subscriber, subscriber.room)
 
-    def _give(self, consumer: Consumer, most: int) -> None:
+    def _give(self, subscriber: Subscriber, most: int) -> None:
         queue, now = self.queue, self._clock.monotonic()
-        popleft, lease = queue.popleft, consumer.lease
-        batch: list[StoredMessage] = []
+        popleft, lease = queue.popleft, subscriber.lease
+        batch: list[BrokerMessage] = []
         size = 0
-        for _ in range(min(most, consumer.room, len(queue))):
+        for _ in range(min(most, subscriber.room, len(queue))):
             message = popleft()
-            if consumer.sample_rate and self._rng.randrange(100) > consumer.sample_rate:
+            if subscriber.sample_rate and self._rng.randrange(100) > subscriber.sample_rate:
                 self._journal.forget(message.row)
                 continue
             lease(message, now)
@@ -156,19 +156,21 @@ class Channel:
                 break
         if not batch:
             return
-        consumer.message_count += len(batch)
-        if consumer.timer is None:
-            self._arm(consumer, now)
+        subscriber.message_count += len(batch)
+        if subscriber.timer is None:
+            self._arm(subscriber, now)
         stored = [(m.row, m.attempts) for m in batch if m.row] if self._journal.durable else []
         if stored:
             attempts = [message.attempts for message in batch]
-            self._journal.deliver(stored, lambda: self._send(consumer, batch, attempts))
+            self._journal.deliver(stored, lambda: self._send(subscriber, batch, attempts))
         else:
-            consumer.port.deliver(batch)
+            subscriber.session.deliver(batch)
 
-    def _send(self, consumer: Consumer, batch: list[StoredMessage], attempts: list[int]) -> None:
-        """The attempts are noted: send what is still this consumer's, with a whole lease."""
-        held, now = consumer.in_flight, self._clock.monotonic()
+    def _send(
+        self, subscriber: Subscriber, batch: list[BrokerMessage], attempts: list[int]
+    ) -> None:
+        """The attempts are noted: send what is still this subscriber's, with a whole lease."""
+        held, now = subscriber.in_flight, self._clock.monotonic()
         going = [
             message
             for message, attempt in zip(batch, attempts, strict=True)
@@ -176,28 +178,28 @@ class Channel:
         ]
         for message in going:
             message.delivered = now
-            message.deadline = now + consumer.timeout
-        if going and consumer.client_id in self.consumers:
-            consumer.port.deliver(going)
+            message.deadline = now + subscriber.timeout
+        if going and subscriber.client_id in self.subscribers:
+            subscriber.session.deliver(going)
 
     # -- settlement -------------------------------------------------------
 
-    def finish(self, consumer: Consumer, message_id: bytes) -> bool:
-        """FIN. False: not in flight to this consumer."""
-        message = consumer.in_flight.pop(message_id, None)
+    def finish(self, subscriber: Subscriber, message_id: bytes) -> bool:
+        """FIN. False: not in flight to this subscriber."""
+        message = subscriber.in_flight.pop(message_id, None)
         if message is None:
             return False
-        consumer.finish_count += 1
+        subscriber.finish_count += 1
         if message.row:
             self._journal.forget(message.row)
         return True
 
-    def requeue(self, consumer: Consumer, message_id: bytes, delay: float) -> bool:
-        """REQ with a delay within the limits. False: not in flight to this consumer."""
-        message = consumer.in_flight.pop(message_id, None)
+    def requeue(self, subscriber: Subscriber, message_id: bytes, delay: float) -> bool:
+        """REQ with a delay within the limits. False: not in flight to this subscriber."""
+        message = subscriber.in_flight.pop(message_id, None)
         if message is None:
             return False
-        consumer.requeue_count += 1
+        subscriber.requeue_count += 1
         self.requeue_count += 1
         if message.row:  # first: what the queue has no room for is forgotten below
             due = int((self._clock.time() + delay) * 1e9) if delay > 0 else 0
@@ -209,40 +211,40 @@ class Channel:
             self._shed()
         return True
 
-    def touch(self, consumer: Consumer, message_id: bytes) -> bool:
-        """TOUCH. False: not in flight to this consumer."""
+    def touch(self, subscriber: Subscriber, message_id: bytes) -> bool:
+        """TOUCH. False: not in flight to this subscriber."""
         now = self._clock.monotonic()
-        if not consumer.touch(message_id, now):
+        if not subscriber.touch(message_id, now):
             return False
-        if consumer.in_flight[message_id].capped:
-            self._arm(consumer, now)
+        if subscriber.in_flight[message_id].capped:
+            self._arm(subscriber, now)
         return True
 
     def why_not(self, message_id: bytes) -> str:
         """Nsqd's words for an id that its sender does not hold."""
-        holders = (*self.consumers.values(), *self._departed.values())
-        held = any(message_id in consumer.in_flight for consumer in holders)
+        holders = (*self.subscribers.values(), *self._departed.values())
+        held = any(message_id in subscriber.in_flight for subscriber in holders)
         return "client does not own message" if held else "ID not in flight"
 
     # -- time -------------------------------------------------------------
 
-    def _arm(self, consumer: Consumer, now: float) -> None:
-        if consumer.timer is not None:
-            consumer.timer.cancel()
-            consumer.timer = None
-        deadline = consumer.next_deadline()
+    def _arm(self, subscriber: Subscriber, now: float) -> None:
+        if subscriber.timer is not None:
+            subscriber.timer.cancel()
+            subscriber.timer = None
+        deadline = subscriber.next_deadline()
         if deadline is not None:
-            consumer.timer = self._clock.call_later(
-                max(0.0, deadline - now), self._expire, consumer
+            subscriber.timer = self._clock.call_later(
+                max(0.0, deadline - now), self._expire, subscriber
             )
 
-    def _expire(self, consumer: Consumer) -> None:
-        consumer.timer = None
+    def _expire(self, subscriber: Subscriber) -> None:
+        subscriber.timer = None
         now = self._clock.monotonic()
-        over = consumer.expired(now)
-        self._arm(consumer, now)
-        if not consumer.in_flight:
-            self._departed.pop(consumer.client_id, None)
+        over = subscriber.expired(now)
+        self._arm(subscriber, now)
+        if not subscriber.in_flight:
+            self._departed.pop(subscriber.client_id, None)
         if not over:
             return
         self.timeout_count += len(over)
@@ -253,7 +255,7 @@ class Channel:
         self._shed()
         self.pump()
 
-    def _defer(self, message: StoredMessage, due: float) -> None:
+    def _defer(self, message: BrokerMessage, due: float) -> None:
         message.due = due
         self._sequence += 1
         heappush(self._deferred, (due, self._sequence, message))
@@ -279,16 +281,16 @@ class Channel:
         self._shed()
         self.pump()
 
-    # -- consumers and administration --------------------------------------
+    # -- subscribers and administration --------------------------------------
 
-    def add(self, consumer: Consumer) -> None:
-        """A consumer subscribed."""
-        self.consumers[consumer.client_id] = consumer
+    def add(self, subscriber: Subscriber) -> None:
+        """A subscriber subscribed."""
+        self.subscribers[subscriber.client_id] = subscriber
 
-    def leave(self, consumer: Consumer) -> None:
-        """A consumer has gone; what it held comes back when it times out."""
-        if self.consumers.pop(consumer.client_id, None) is not None and consumer.in_flight:
-            self._departed[consumer.client_id] = consumer
+    def leave(self, subscriber: Subscriber) -> None:
+        """A subscriber has gone; what it held comes back when it times out."""
+        if self.subscribers.pop(subscriber.client_id, None) is not None and subscriber.in_flight:
+            self._departed[subscriber.client_id] = subscriber
 
     def set_paused(self, *, paused: bool) -> None:
         """Stop or go on delivering."""
@@ -297,8 +299,8 @@ class Channel:
 
     def empty(self) -> None:
         """Throw away what waits, is deferred and is in flight."""
-        holders = (*self.consumers.values(), *self._departed.values())
-        held = [message for consumer in holders for message in consumer.in_flight.values()]
+        holders = (*self.subscribers.values(), *self._departed.values())
+        held = [message for subscriber in holders for message in subscriber.in_flight.values()]
         held.extend(message for _, _, message in self._deferred)
         held.extend(self.queue)
         for message in held:
@@ -306,25 +308,25 @@ class Channel:
         self.queue.clear()
         self._deferred.clear()
         self._arm_deferred()
-        for consumer in holders:
-            consumer.drop_all()
-            if consumer.timer is not None:
-                consumer.timer.cancel()
-                consumer.timer = None
+        for subscriber in holders:
+            subscriber.drop_all()
+            if subscriber.timer is not None:
+                subscriber.timer.cancel()
+                subscriber.timer = None
         self._departed.clear()
-        for consumer in self.consumers.values():
-            self.pump_one(consumer)
+        for subscriber in self.subscribers.values():
+            self.pump_one(subscriber)
 
     def close(self) -> None:
         """Stop every timer: nothing happens here any more."""
-        for consumer in (*self.consumers.values(), *self._departed.values()):
-            if consumer.timer is not None:
-                consumer.timer.cancel()
-                consumer.timer = None
+        for subscriber in (*self.subscribers.values(), *self._departed.values()):
+            if subscriber.timer is not None:
+                subscriber.timer.cancel()
+                subscriber.timer = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def waiting(self) -> Iterable[StoredMessage]:
+    def waiting(self) -> Iterable[BrokerMessage]:
         """What waits for delivery, in order, for inspection."""
         return islice(self.queue, len(self.queue))

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from actors.clock import Clock
     from irismq_runtime.embedded.nsqd.broker import Broker
-    from irismq_runtime.embedded.nsqd.connection import Connection
+    from irismq_runtime.embedded.nsqd.client_connection import ClientConnection
     from irismq_runtime.embedded.nsqd.options import NsqdOptions
 
 __all__ = ["ServerContext"]
@@ -29,7 +29,7 @@ class ServerContext:
     host: str
     tcp_port: int
     http_port: int = 0
-    connections: dict[int, Connection] = field(default_factory=dict)
+    connections: dict[int, ClientConnection] = field(default_factory=dict)
     #: Clients dropped because they did not read.
     slow_dropped: int = 0
     #: The server has ended: who was accepted at its last moment is cut off.

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["Journal", "MemoryJournal", "Record"]
+__all__ = ["Journal", "JournalRecord", "MemoryJournal"]
 
 
-class Record(NamedTuple):
+class JournalRecord(NamedTuple):
     """One stored copy: its row, the place that holds it, and the message."""
 
     row: int
@@ -35,11 +35,13 @@ class Journal(Protocol):
     #: Why the last write failed, for a person; empty while writing works.
     fault: str
 
-    def append(self, records: Sequence[Record], done: Callable[[Exception | None], None]) -> None:
+    def append(
+        self, records: Sequence[JournalRecord], done: Callable[[Exception | None], None]
+    ) -> None:
         """Make `records` safe, then call `done(None)`, or `done(error)` if refused."""
         ...
 
-    def copy(self, records: Sequence[Record]) -> None:
+    def copy(self, records: Sequence[JournalRecord]) -> None:
         """Copies of messages that are safe already; tried until it works."""
         ...
 
@@ -78,12 +80,14 @@ class MemoryJournal:
     durable = False
     fault = ""
 
-    def append(self, records: Sequence[Record], done: Callable[[Exception | None], None]) -> None:
+    def append(
+        self, records: Sequence[JournalRecord], done: Callable[[Exception | None], None]
+    ) -> None:
         """Nothing to write."""
         del records
         done(None)
 
-    def copy(self, records: Sequence[Record]) -> None:
+    def copy(self, records: Sequence[JournalRecord]) -> None:
         """Nothing to write."""
 
     def forget(self, row: int) -> None:

@@ -8,7 +8,7 @@ until the time has caught up).
 
 from __future__ import annotations
 
-__all__ = ["IdSource", "StoredMessage"]
+__all__ = ["BrokerMessage", "IdSource"]
 
 #: As in nsqd: 22 bits below the (pseudo) millisecond.
 _TIME_SHIFT = 22
@@ -17,7 +17,7 @@ _EPOCH = 1_288_834_974_288
 _LATEST = 1 << 62
 
 
-class StoredMessage:
+class BrokerMessage:
     """One copy of a published message, held by a topic or by one channel.
 
     `deadline` (monotonic) is when its lease ends while it is in flight and when
@@ -51,9 +51,9 @@ class StoredMessage:
         self.capped = False
         self.row = row
 
-    def copy(self, row: int) -> StoredMessage:
+    def copy(self, row: int) -> BrokerMessage:
         """The same message for another channel."""
-        return StoredMessage(self.id, self.timestamp, self.body, self.due, row)
+        return BrokerMessage(self.id, self.timestamp, self.body, self.due, row)
 
 
 class IdSource:

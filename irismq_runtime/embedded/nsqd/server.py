@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from actors.clock import Clock, LoopClock
 from irismq_runtime.embedded.nsqd.broker import Broker
-from irismq_runtime.embedded.nsqd.connection import Connection
+from irismq_runtime.embedded.nsqd.client_connection import ClientConnection
 from irismq_runtime.embedded.nsqd.context import ServerContext
 from irismq_runtime.embedded.nsqd.directory import DataDirectoryError, DirectoryLock
 from irismq_runtime.embedded.nsqd.http_api import HttpApi
@@ -104,7 +104,7 @@ class EmbeddedNsqd:
             http_port=self.http_port,
         )
         self._server = await loop.create_server(
-            lambda: Connection(context, next(self._client_ids)), sock=listeners[0]
+            lambda: ClientConnection(context, next(self._client_ids)), sock=listeners[0]
         )
         self._http = HttpApi(context, listeners[1])
         self._http.start()

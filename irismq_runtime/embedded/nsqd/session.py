@@ -1,7 +1,7 @@
 """What one client says, carried out on the broker. It knows no socket.
 
 A session reads the magic, decodes commands and carries each one out; answers
-go to its outlet in the order of the commands. A fault refuses the client for
+go to its reply queue in the order of the commands. A fault refuses the client for
 good unless its code is one of the three that do not. Each command has a method
 of its name.
 """
@@ -12,9 +12,9 @@ import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
 from irismq_runtime.embedded.nsqd.broker import TooManyConsumers
-from irismq_runtime.embedded.nsqd.consumer import Consumer
-from irismq_runtime.embedded.nsqd.gate import Gate
+from irismq_runtime.embedded.nsqd.client_authorization import ClientAuthorization
 from irismq_runtime.embedded.nsqd.negotiation import Grant, negotiate_untrusted
+from irismq_runtime.embedded.nsqd.subscriber import Subscriber
 from irismq_runtime.protocols.nsq import frames
 from irismq_runtime.protocols.nsq.commands import MAGIC
 from irismq_runtime.protocols.nsq.errors import NsqProtocolError
@@ -41,15 +41,15 @@ if TYPE_CHECKING:
 
     from irismq_runtime.embedded.nsqd.channel import Channel
     from irismq_runtime.embedded.nsqd.context import ServerContext
-    from irismq_runtime.embedded.nsqd.messages import StoredMessage
-    from irismq_runtime.embedded.nsqd.outlet import Outlet
+    from irismq_runtime.embedded.nsqd.messages import BrokerMessage
+    from irismq_runtime.embedded.nsqd.reply_queue import ReplyQueue
 
-__all__ = ["Session", "SessionPort"]
+__all__ = ["ClientSession", "SessionConnection"]
 
 _log = logging.getLogger("irismq.embedded.nsqd")
 
 
-class SessionPort(Protocol):
+class SessionConnection(Protocol):
     """The connection that a session speaks through."""
 
     @property
@@ -70,7 +70,7 @@ class SessionPort(Protocol):
         ...
 
     def settled(self) -> None:
-        """A publish was made safe or refused; its answer is in the outlet."""
+        """A publish was made safe or refused; its answer is in the reply queue."""
         ...
 
     def close(self) -> None:
@@ -78,18 +78,22 @@ class SessionPort(Protocol):
         ...
 
 
-class Session:
+class ClientSession:
     """One client. Loop thread only."""
 
     def __init__(
-        self, context: ServerContext, client_id: int, port: SessionPort, outlet: Outlet
+        self,
+        context: ServerContext,
+        client_id: int,
+        connection: SessionConnection,
+        replies: ReplyQueue,
     ) -> None:
         self.client_id = client_id
         self.grant = Grant.default(context.options, "")
         self.decoder = CommandDecoder(
             context.options.limits, needs_tls=context.options.tls_required
         )
-        self.consumer: Consumer | None = None
+        self.subscriber: Subscriber | None = None
         self.channel: Channel | None = None
         self.topic_name = ""
         self.publish_counts: dict[str, int] = {}
@@ -99,14 +103,14 @@ class Session:
         #: Whether the magic has been read.
         self.opened = False
         self._start = b""
-        self._gate = Gate(context, self._who)
+        self._authorization = ClientAuthorization(context, self._who)
         self._asking: asyncio.Task[None] | None = None
         self._held: list[Command] | None = None
         self._held_fault: NsqProtocolError | None = None
         self._context = context
         self._broker = context.broker
-        self._port = port
-        self._outlet = outlet
+        self._connection = connection
+        self._replies = replies
 
     # -- in -----------------------------------------------------------------
 
@@ -160,19 +164,19 @@ class Session:
     def _run(self, commands: Sequence[Command]) -> bool:
         """Carry commands out; False when the rest waits for an authorization."""
         freed, complete = False, True
-        gate = self._gate if self._gate.enabled else None
-        channel, consumer = self.channel, self.consumer
+        authorization = self._authorization if self._authorization.enabled else None
+        channel, subscriber = self.channel, self.subscriber
         for index, command in enumerate(commands):
             if self.refused:
                 return True
-            if type(command) is Fin and channel is not None and consumer is not None:
-                if channel.finish(consumer, command.id):
+            if type(command) is Fin and channel is not None and subscriber is not None:
+                if channel.finish(subscriber, command.id):
                     freed = True
                 else:
                     self._not_in_flight("FIN", command.id)
                 continue
             try:
-                if gate is not None and not gate.passes(command):
+                if authorization is not None and not authorization.passes(command):
                     self._hold(commands[index:])
                     complete = False
                     break
@@ -180,9 +184,9 @@ class Session:
             except NsqProtocolError as fault:
                 self.refuse(fault)
                 return True
-            channel, consumer = self.channel, self.consumer
-        if freed and channel is not None and consumer is not None and channel.queue:
-            channel.pump_one(consumer)
+            channel, subscriber = self.channel, self.subscriber
+        if freed and channel is not None and subscriber is not None and channel.queue:
+            channel.pump_one(subscriber)
         return complete
 
     def _hold(self, commands: Sequence[Command]) -> None:
@@ -198,7 +202,7 @@ class Session:
     def _ask(self, then: Callable[[bytes], None]) -> None:
         async def ask() -> None:
             try:
-                answer = await self._gate.ask()
+                answer = await self._authorization.ask()
             except NsqProtocolError as fault:
                 self.refuse(fault)
             else:
@@ -213,16 +217,16 @@ class Session:
             return
         self.refused = True
         if fault.code:
-            self._outlet.answer(frames.encode_error(fault.code, fault.reason))
-        self._port.refuse()
+            self._replies.answer(frames.encode_error(fault.code, fault.reason))
+        self._connection.refuse()
 
     def _who(self) -> tuple[str, bool, str]:
-        encrypted, common_name = self._port.encryption()
+        encrypted, common_name = self._connection.encryption()
         return self.remote_address.rpartition(":")[0], encrypted, common_name
 
     def auth_facts(self) -> dict[str, Any]:
         """What the statistics say of the client's authorization."""
-        return self._gate.facts()
+        return self._authorization.facts()
 
     def end(self) -> None:
         """The client is heard no more; what it held in flight waits for its timeout."""
@@ -232,8 +236,8 @@ class Session:
         self._ended = True
         if self._asking is not None:
             self._asking.cancel()
-        if self.consumer is not None and self.channel is not None:
-            self._broker.unsubscribe(self.topic_name, self.channel, self.consumer)
+        if self.subscriber is not None and self.channel is not None:
+            self._broker.unsubscribe(self.topic_name, self.channel, self.subscriber)
 
     # -- commands ---------------------------------------------------------------
 
@@ -243,25 +247,25 @@ class Session:
         if grant.negotiated:
             if grant.tls:  # what is decoded from here on has come through it
                 self.decoder.needs_tls = False
-            self._outlet.answer(frames.encode_response(grant.answer(self._context.options)))
+            self._replies.answer(frames.encode_response(grant.answer(self._context.options)))
         else:
-            self._outlet.answer(frames.OK_FRAME)
-        self._port.identified(grant)
+            self._replies.answer(frames.OK_FRAME)
+        self._connection.identified(grant)
 
     def auth(self, command: Auth) -> None:
         """AUTH. The decoder stays paused until the answer is known."""
-        self._gate.open(command.secret)
+        self._authorization.open(command.secret)
         self._ask(self._authorized)
 
     def _authorized(self, answer: bytes) -> None:
-        self._outlet.answer(frames.encode_response(answer))
+        self._replies.answer(frames.encode_response(answer))
         self.resume()
 
     def sub(self, command: Sub) -> None:
         """SUB."""
         if not self.grant.heartbeat_interval:
             raise NsqProtocolError("cannot SUB with heartbeats disabled")
-        consumer = Consumer(
+        subscriber = Subscriber(
             self.client_id,
             self,
             timeout=self.grant.msg_timeout,
@@ -269,50 +273,50 @@ class Session:
             sample_rate=self.grant.sample_rate,
         )
         try:
-            channel = self._broker.subscribe(command.topic, command.channel, consumer)
+            channel = self._broker.subscribe(command.topic, command.channel, subscriber)
         except TooManyConsumers as error:
             raise NsqProtocolError(f"SUB failed {error}", code="E_SUB_FAILED") from error
-        consumer.blocked = self._port.congested
+        subscriber.blocked = self._connection.congested
         self.topic_name = command.topic
         self.channel = channel
-        self.consumer = consumer
-        self._outlet.answer(frames.OK_FRAME)
+        self.subscriber = subscriber
+        self._replies.answer(frames.OK_FRAME)
 
     def rdy(self, command: Rdy) -> None:
         """RDY. After CLS it is ignored."""
-        consumer, channel = self._subscription()
+        subscriber, channel = self._subscription()
         # Not by the decoder's state: it has read on, to a CLS that came in the same chunk.
-        if not consumer.leaving:
-            consumer.ready = command.ready
-            channel.pump_one(consumer)
+        if not subscriber.leaving:
+            subscriber.ready = command.ready
+            channel.pump_one(subscriber)
 
     def fin(self, command: Fin) -> None:
         """FIN."""
-        consumer, channel = self._subscription()
-        if not channel.finish(consumer, command.id):
+        subscriber, channel = self._subscription()
+        if not channel.finish(subscriber, command.id):
             self._not_in_flight("FIN", command.id)
 
     def req(self, command: Req) -> None:
         """REQ; a delay beyond the limit is cut to it."""
-        consumer, channel = self._subscription()
+        subscriber, channel = self._subscription()
         delay = min(command.delay_ms / 1000, self._context.options.max_req_timeout)
-        if channel.requeue(consumer, command.id, delay):
+        if channel.requeue(subscriber, command.id, delay):
             channel.pump()
         else:
             self._not_in_flight("REQ", command.id)
 
     def touch(self, command: Touch) -> None:
         """TOUCH."""
-        consumer, channel = self._subscription()
-        if not channel.touch(consumer, command.id):
+        subscriber, channel = self._subscription()
+        if not channel.touch(subscriber, command.id):
             self._not_in_flight("TOUCH", command.id)
 
     def cls(self, _: Cls) -> None:
         """CLS: no more messages; what is in flight may still be settled."""
-        consumer, _channel = self._subscription()
-        consumer.leaving = True
-        consumer.ready = 0
-        self._outlet.answer(frames.encode_response(frames.CLOSE_WAIT))
+        subscriber, _channel = self._subscription()
+        subscriber.leaving = True
+        subscriber.ready = 0
+        self._replies.answer(frames.encode_response(frames.CLOSE_WAIT))
 
     def nop(self, _: Nop) -> None:
         """NOP: it was read, that is all."""
@@ -333,61 +337,63 @@ class Session:
         counts = self.publish_counts
         counts[topic] = counts.get(topic, 0) + len(bodies)
         if not self._broker.journal.durable:
-            self._outlet.answer(frames.OK_FRAME)
+            self._replies.answer(frames.OK_FRAME)
             self._broker.publish(topic, bodies, delay, _nothing)
             return
-        slot = self._outlet.reserve(sum(map(len, bodies)))
+        pending = self._replies.reserve(sum(map(len, bodies)))
 
         def done(error: Exception | None) -> None:
             if error is None:
-                self._outlet.fill(slot, frames.OK_FRAME)
+                self._replies.fill(pending, frames.OK_FRAME)
             else:
                 code = f"E_{verb}_FAILED"
-                self._outlet.fill(slot, frames.encode_error(code, f"{verb} failed {error}"))
+                self._replies.fill(pending, frames.encode_error(code, f"{verb} failed {error}"))
                 self.refused = True
-                self._port.refuse()
-            self._port.settled()
+                self._connection.refuse()
+            self._connection.settled()
 
         self._broker.publish(topic, bodies, delay, done)
 
-    def _subscription(self) -> tuple[Consumer, Channel]:
-        if self.consumer is None or self.channel is None:
+    def _subscription(self) -> tuple[Subscriber, Channel]:
+        if self.subscriber is None or self.channel is None:
             raise NsqProtocolError("not subscribed")
-        return self.consumer, self.channel
+        return self.subscriber, self.channel
 
     # -- for the channel ----------------------------------------------------------
 
-    def deliver(self, messages: Sequence[StoredMessage]) -> None:
+    def deliver(self, messages: Sequence[BrokerMessage]) -> None:
         """Send messages to the client."""
-        send, encode = self._outlet.send, frames.encode_message
+        send, encode = self._replies.send, frames.encode_message
         for message in messages:
             send(encode(message.timestamp, message.attempts, message.id, message.body))
 
     def close(self) -> None:
         """The channel was deleted: close the connection, as nsqd does."""
-        self._port.close()
+        self._connection.close()
 
     def _not_in_flight(self, verb: str, message_id: bytes) -> None:
         why = self.channel.why_not(message_id) if self.channel is not None else ""
         shown = message_id.decode("latin-1")
-        self._outlet.answer(frames.encode_error(f"E_{verb}_FAILED", f"{verb} {shown} failed {why}"))
+        self._replies.answer(
+            frames.encode_error(f"E_{verb}_FAILED", f"{verb} {shown} failed {why}")
+        )
 
 
 def _nothing(_: Exception | None) -> None:
     """In memory a publish is always done at once."""
 
 
-_HANDLERS: dict[type, Callable[[Session, Any], None]] = {
-    Identify: Session.identify,
-    Auth: Session.auth,
-    Sub: Session.sub,
-    Rdy: Session.rdy,
-    Fin: Session.fin,
-    Req: Session.req,
-    Touch: Session.touch,
-    Cls: Session.cls,
-    Nop: Session.nop,
-    Pub: Session.pub,
-    Mpub: Session.mpub,
-    Dpub: Session.dpub,
+_HANDLERS: dict[type, Callable[[ClientSession, Any], None]] = {
+    Identify: ClientSession.identify,
+    Auth: ClientSession.auth,
+    Sub: ClientSession.sub,
+    Rdy: ClientSession.rdy,
+    Fin: ClientSession.fin,
+    Req: ClientSession.req,
+    Touch: ClientSession.touch,
+    Cls: ClientSession.cls,
+    Nop: ClientSession.nop,
+    Pub: ClientSession.pub,
+    Mpub: ClientSession.mpub,
+    Dpub: ClientSession.dpub,
 }

@@ -15,7 +15,7 @@ from irismq_runtime.embedded.nsqd.options import VERSION
 
 if TYPE_CHECKING:
     from irismq_runtime.embedded.nsqd.channel import Channel
-    from irismq_runtime.embedded.nsqd.connection import Connection
+    from irismq_runtime.embedded.nsqd.client_connection import ClientConnection
     from irismq_runtime.embedded.nsqd.context import ServerContext
     from irismq_runtime.embedded.nsqd.topic import Topic
 
@@ -78,7 +78,7 @@ def _channel(
 ) -> dict[str, Any]:
     connections = [
         context.connections[client_id]
-        for client_id in channel.consumers
+        for client_id in channel.subscribers
         if client_id in context.connections
     ]
     return {
@@ -90,16 +90,16 @@ def _channel(
         "message_count": channel.message_count,
         "requeue_count": channel.requeue_count,
         "timeout_count": channel.timeout_count,
-        "client_count": len(channel.consumers),
+        "client_count": len(channel.subscribers),
         "clients": [_client(c, topic_filter) for c in connections] if clients else None,
         "paused": channel.paused,
         "e2e_processing_latency": {"count": 0, "percentiles": None},
     }
 
 
-def _client(connection: Connection, topic_filter: str) -> dict[str, Any]:
+def _client(connection: ClientConnection, topic_filter: str) -> dict[str, Any]:
     session = connection.session
-    grant, consumer = session.grant, session.consumer
+    grant, subscriber = session.grant, session.subscriber
     counts = [
         {"topic": name, "count": number}
         for name, number in session.publish_counts.items()
@@ -111,11 +111,11 @@ def _client(connection: Connection, topic_filter: str) -> dict[str, Any]:
         "version": "V2",
         "remote_address": session.remote_address,
         "state": int(session.decoder.state),
-        "ready_count": consumer.ready if consumer else 0,
-        "in_flight_count": len(consumer.in_flight) if consumer else 0,
-        "message_count": consumer.message_count if consumer else 0,
-        "finish_count": consumer.finish_count if consumer else 0,
-        "requeue_count": consumer.requeue_count if consumer else 0,
+        "ready_count": subscriber.ready if subscriber else 0,
+        "in_flight_count": len(subscriber.in_flight) if subscriber else 0,
+        "message_count": subscriber.message_count if subscriber else 0,
+        "finish_count": subscriber.finish_count if subscriber else 0,
+        "requeue_count": subscriber.requeue_count if subscriber else 0,
         "connect_ts": int(connection.connected_at),
         "sample_rate": grant.sample_rate,
         "deflate": grant.deflate,

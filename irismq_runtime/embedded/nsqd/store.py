@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from irismq_runtime.embedded.nsqd.journal import Record
+    from irismq_runtime.embedded.nsqd.journal import JournalRecord
 
-__all__ = ["Batch", "Store", "StoredPlace", "StoredRow", "runs"]
+__all__ = ["Store", "StoredPlace", "StoredRow", "WriteBatch", "runs"]
 
 _FILE = "nsqd.sqlite"
 _VERSION = 2
@@ -82,12 +82,12 @@ class StoredRow(NamedTuple):
 
 
 @dataclass(slots=True)
-class Batch:
+class WriteBatch:
     """What is written together."""
 
     places: list[StoredPlace] = field(default_factory=list)
-    records: list[Record] = field(default_factory=list)
-    copies: list[Record] = field(default_factory=list)
+    records: list[JournalRecord] = field(default_factory=list)
+    copies: list[JournalRecord] = field(default_factory=list)
     moves: list[tuple[int, int]] = field(default_factory=list)
     updates: list[tuple[int, int, int]] = field(default_factory=list)
     deliveries: list[tuple[int, int]] = field(default_factory=list)
@@ -113,22 +113,22 @@ class Batch:
             self.records or self.places or self.copies or self.moves or self.updates or self.removed
         )
 
-    def without_records(self) -> Batch:
+    def without_records(self) -> WriteBatch:
         """All but new publishes."""
-        rest = Batch()
+        rest = WriteBatch()
         rest.keep_from(self)
         return rest
 
-    def split(self) -> tuple[Batch, Batch]:
+    def split(self) -> tuple[WriteBatch, WriteBatch]:
         """What was delivered and finished, and what is left of a batch without publishes."""
-        light = Batch(deliveries=self.deliveries, forgotten=self.forgotten)
+        light = WriteBatch(deliveries=self.deliveries, forgotten=self.forgotten)
         left = self.without_records()
         gone = set(self.forgotten)
         left.copies = [record for record in left.copies if record.row not in gone]
         left.deliveries, left.forgotten = [], []
         return light, left
 
-    def keep_from(self, failed: Batch) -> None:
+    def keep_from(self, failed: WriteBatch) -> None:
         """Take over what a failed batch must not lose: all but new publishes."""
         self.places[:0] = failed.places
         self.copies[:0] = failed.copies
@@ -239,7 +239,7 @@ class Store:
 
     # -- writing ------------------------------------------------------------------
 
-    def write(self, batch: Batch) -> None:
+    def write(self, batch: WriteBatch) -> None:
         """Write the batch, all or nothing. Raises sqlite3.Error."""
         connection = self._connection
         if batch.records and self._log_size() > self._log_limit and not self._fold():
@@ -258,7 +258,7 @@ class Store:
         if not self.reserve.size and self._log_size() > self._log_limit // 2:
             self._shrink()  # on a full disk the log must not grow with what is finished
 
-    def _apply(self, batch: Batch) -> None:
+    def _apply(self, batch: WriteBatch) -> None:
         many = self._connection.executemany
         if batch.places:
             many("INSERT OR REPLACE INTO place VALUES (?, ?, ?, ?)", batch.places)

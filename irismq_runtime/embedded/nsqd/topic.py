@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from irismq_runtime.embedded.nsqd.channel import Channel
     from irismq_runtime.embedded.nsqd.journal import Journal
-    from irismq_runtime.embedded.nsqd.messages import StoredMessage
+    from irismq_runtime.embedded.nsqd.messages import BrokerMessage
 
     #: Copies messages for one more channel, in the store too.
-    Copier = Callable[[Sequence[StoredMessage], Channel], Sequence[StoredMessage]]
+    Copier = Callable[[Sequence[BrokerMessage], Channel], Sequence[BrokerMessage]]
 
 __all__ = ["Topic"]
 
@@ -36,7 +36,7 @@ class Topic:
         self.ephemeral = name.endswith(EPHEMERAL)
         self.paused = False
         self.channels: dict[str, Channel] = {}
-        self.backlog: deque[StoredMessage] = deque()
+        self.backlog: deque[BrokerMessage] = deque()
         self.message_count = 0
         self.message_bytes = 0
         self.dropped_count = 0
@@ -54,7 +54,7 @@ class Topic:
         """Whether what is published now stays in the backlog."""
         return self.paused or not self.channels
 
-    def put(self, copies: Sequence[tuple[int, Sequence[StoredMessage]]]) -> None:
+    def put(self, copies: Sequence[tuple[int, Sequence[BrokerMessage]]]) -> None:
         """Take published messages, as (place, its copies); they are safe already.
 
         The places are those that existed when the publish began. One that has

@@ -19,12 +19,12 @@ from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from irismq_runtime.embedded.nsqd.store import Batch, Store, StoredPlace
+from irismq_runtime.embedded.nsqd.store import Store, StoredPlace, WriteBatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from irismq_runtime.embedded.nsqd.journal import Record
+    from irismq_runtime.embedded.nsqd.journal import JournalRecord
 
 __all__ = ["StoreRefused", "StoreWriter"]
 
@@ -52,14 +52,14 @@ class StoreWriter:
         self.fault = ""
         self._store = store
         self._loop = loop
-        self._batch = Batch()
+        self._batch = WriteBatch()
         self._waiters: list[Callable[[Exception | None], None]] = []
         self._busy = False
         self._scheduled = False
         self._lazy: asyncio.TimerHandle | None = None
         self._probe: asyncio.TimerHandle | None = None
-        self._work: SimpleQueue[tuple[Batch, bool] | None] = SimpleQueue()
-        self._in_hand: tuple[Batch, list[Callable[[Exception | None], None]]] | None = None
+        self._work: SimpleQueue[tuple[WriteBatch, bool] | None] = SimpleQueue()
+        self._in_hand: tuple[WriteBatch, list[Callable[[Exception | None], None]]] | None = None
         self._idle = asyncio.Event()
         self._idle.set()
         self._ended = asyncio.Event()
@@ -70,7 +70,9 @@ class StoreWriter:
 
     # -- Journal ---------------------------------------------------------------
 
-    def append(self, records: Sequence[Record], done: Callable[[Exception | None], None]) -> None:
+    def append(
+        self, records: Sequence[JournalRecord], done: Callable[[Exception | None], None]
+    ) -> None:
         """Write `records` with the next batch, then call `done`."""
         if self.fault:
             self._loop.call_soon(done, StoreRefused(self.fault))
@@ -79,7 +81,7 @@ class StoreWriter:
         self._waiters.append(done)
         self._soon()
 
-    def copy(self, records: Sequence[Record]) -> None:
+    def copy(self, records: Sequence[JournalRecord]) -> None:
         """Write copies with the next batch."""
         self._batch.copies.extend(records)
         self._soon()
@@ -141,14 +143,16 @@ class StoreWriter:
             self._send(regain=False)
 
     def _send(self, *, regain: bool) -> None:
-        batch, self._batch = self._batch, Batch()
+        batch, self._batch = self._batch, WriteBatch()
         waiters, self._waiters = self._waiters, []
         self._busy = True
         self._idle.clear()
         self._in_hand = (batch, waiters)
         self._work.put((batch, regain))
 
-    def _written(self, error: Exception | None, *, left: Batch, regained: Exception | bool) -> None:
+    def _written(
+        self, error: Exception | None, *, left: WriteBatch, regained: Exception | bool
+    ) -> None:
         """The thread has done the batch in hand, or failed.
 
         `left`: what is neither written nor refused. `regained`: whether room is kept
@@ -206,7 +210,7 @@ class StoreWriter:
         while (work := self._work.get()) is not None:
             batch, regain = work
             error: Exception | None = None
-            left = Batch()
+            left = WriteBatch()
             regained: Exception | bool = False
             try:
                 self._store.write(batch)
@@ -228,14 +232,14 @@ class StoreWriter:
             return caught
         return True
 
-    def _write_rest(self, batch: Batch) -> Batch:
+    def _write_rest(self, batch: WriteBatch) -> WriteBatch:
         """Write what is no publish of a batch that failed, or of that what is finished.
 
         Returns what is left; it is tried with the next batch.
         """
         whole = batch.without_records()
         light, left = whole.split()
-        for part, rest in ((whole, Batch()), (light, left)):
+        for part, rest in ((whole, WriteBatch()), (light, left)):
             try:
                 self._store.make_room()
                 self._store.write(part)

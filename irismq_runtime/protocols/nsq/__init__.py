@@ -40,7 +40,7 @@ from irismq_runtime.protocols.nsq.names import (
 )
 from irismq_runtime.protocols.nsq.records import Command, CommandLimits
 from irismq_runtime.protocols.nsq.requests import CommandDecoder
-from irismq_runtime.protocols.nsq.states import COMMANDS, Answer, CommandRule, ConnectionState
+from irismq_runtime.protocols.nsq.states import COMMANDS, AnswerKind, ClientState, CommandRule
 
 __all__ = [
     "CLOSE_WAIT",
@@ -49,12 +49,12 @@ __all__ = [
     "HEARTBEAT",
     "MAGIC",
     "OK",
-    "Answer",
+    "AnswerKind",
+    "ClientState",
     "Command",
     "CommandDecoder",
     "CommandLimits",
     "CommandRule",
-    "ConnectionState",
     "ErrorFrame",
     "Frame",
     "FrameDecoder",

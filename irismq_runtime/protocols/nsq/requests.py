@@ -40,7 +40,7 @@ from irismq_runtime.protocols.nsq.records import (
     Sub,
     Touch,
 )
-from irismq_runtime.protocols.nsq.states import CLS, COMMANDS, Body, CommandRule, ConnectionState
+from irismq_runtime.protocols.nsq.states import CLS, COMMANDS, Body, ClientState, CommandRule
 
 __all__ = ["CommandDecoder"]
 
@@ -69,7 +69,7 @@ class CommandDecoder:
         #: Whether everything but IDENTIFY is refused, known or not: TLS has to come first.
         self.needs_tls = needs_tls
         #: The state that the commands decoded so far lead to.
-        self.state = ConnectionState.INIT
+        self.state = ClientState.INIT
 
     @property
     def pending(self) -> int:
@@ -111,7 +111,7 @@ class CommandDecoder:
                     and buffer[position + 20] == 10
                     and buffer[position + 19] != 13
                     and buffer.startswith(b"FIN ", position)
-                    and self.state >= ConnectionState.SUBSCRIBED
+                    and self.state >= ClientState.SUBSCRIBED
                 ):
                     message_id = buffer[position + 4 : position + 20]
                     if b" " not in message_id and b"\n" not in message_id:

@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 from nsq import protocol as pynsq
 
-__all__ = ["COMMANDS", "Answer", "Body", "CommandRule", "ConnectionState"]
+__all__ = ["COMMANDS", "AnswerKind", "Body", "ClientState", "CommandRule"]
 
 
-class ConnectionState(IntEnum):
+class ClientState(IntEnum):
     """Where a connection is; the numbers are those that nsqd's statistics show."""
 
     INIT = 0
@@ -34,7 +34,7 @@ class Body(IntEnum):
     BATCH = 2
 
 
-class Answer(IntEnum):
+class AnswerKind(IntEnum):
     """Which frame nsqd sends for a command that it accepts."""
 
     NONE = 0
@@ -49,36 +49,38 @@ class CommandRule(NamedTuple):
     words: tuple[str, ...]
     required: int
     body: Body
-    answer: Answer
-    allowed: frozenset[ConnectionState]
-    then: ConnectionState | None = None
+    answer: AnswerKind
+    allowed: frozenset[ClientState]
+    then: ClientState | None = None
     #: The code for a body of the wrong size.
     body_code: str = "E_BAD_BODY"
 
 
-_INIT = frozenset({ConnectionState.INIT})
-_SUBSCRIBED = frozenset({ConnectionState.SUBSCRIBED})
-_CONSUMING = frozenset({ConnectionState.SUBSCRIBED, ConnectionState.CLOSING})
-_ANY = frozenset(ConnectionState)
+_INIT = frozenset({ClientState.INIT})
+_SUBSCRIBED = frozenset({ClientState.SUBSCRIBED})
+_CONSUMING = frozenset({ClientState.SUBSCRIBED, ClientState.CLOSING})
+_ANY = frozenset(ClientState)
 
 #: pynsq has no encoder for CLS.
 CLS = b"CLS"
 
 COMMANDS: dict[bytes, CommandRule] = {
-    pynsq.IDENTIFY: CommandRule((), 0, Body.BYTES, Answer.JSON, _INIT),
-    pynsq.AUTH: CommandRule((), 0, Body.BYTES, Answer.JSON, _INIT),
+    pynsq.IDENTIFY: CommandRule((), 0, Body.BYTES, AnswerKind.JSON, _INIT),
+    pynsq.AUTH: CommandRule((), 0, Body.BYTES, AnswerKind.JSON, _INIT),
     pynsq.SUB: CommandRule(
-        ("topic", "channel"), 2, Body.NONE, Answer.OK, _INIT, ConnectionState.SUBSCRIBED
+        ("topic", "channel"), 2, Body.NONE, AnswerKind.OK, _INIT, ClientState.SUBSCRIBED
     ),
-    pynsq.RDY: CommandRule(("count",), 0, Body.NONE, Answer.NONE, _CONSUMING),
-    pynsq.FIN: CommandRule(("id",), 1, Body.NONE, Answer.NONE, _CONSUMING),
-    pynsq.REQ: CommandRule(("id", "timeout"), 2, Body.NONE, Answer.NONE, _CONSUMING),
-    pynsq.TOUCH: CommandRule(("id",), 1, Body.NONE, Answer.NONE, _CONSUMING),
-    pynsq.PUB: CommandRule(("topic",), 1, Body.BYTES, Answer.OK, _ANY, body_code="E_BAD_MESSAGE"),
-    pynsq.MPUB: CommandRule(("topic",), 1, Body.BATCH, Answer.OK, _ANY),
+    pynsq.RDY: CommandRule(("count",), 0, Body.NONE, AnswerKind.NONE, _CONSUMING),
+    pynsq.FIN: CommandRule(("id",), 1, Body.NONE, AnswerKind.NONE, _CONSUMING),
+    pynsq.REQ: CommandRule(("id", "timeout"), 2, Body.NONE, AnswerKind.NONE, _CONSUMING),
+    pynsq.TOUCH: CommandRule(("id",), 1, Body.NONE, AnswerKind.NONE, _CONSUMING),
+    pynsq.PUB: CommandRule(
+        ("topic",), 1, Body.BYTES, AnswerKind.OK, _ANY, body_code="E_BAD_MESSAGE"
+    ),
+    pynsq.MPUB: CommandRule(("topic",), 1, Body.BATCH, AnswerKind.OK, _ANY),
     pynsq.DPUB: CommandRule(
-        ("topic", "timeout"), 2, Body.BYTES, Answer.OK, _ANY, body_code="E_BAD_MESSAGE"
+        ("topic", "timeout"), 2, Body.BYTES, AnswerKind.OK, _ANY, body_code="E_BAD_MESSAGE"
     ),
-    CLS: CommandRule((), 0, Body.NONE, Answer.CLOSE_WAIT, _SUBSCRIBED, ConnectionState.CLOSING),
-    pynsq.NOP: CommandRule((), 0, Body.NONE, Answer.NONE, _ANY),
+    CLS: CommandRule((), 0, Body.NONE, AnswerKind.CLOSE_WAIT, _SUBSCRIBED, ClientState.CLOSING),
+    pynsq.NOP: CommandRule((), 0, Body.NONE, AnswerKind.NONE, _ANY),
 }

@@ -1,10 +1,10 @@
 """One subscriber of a channel: its credit and the messages it holds.
 
-Messages in flight stand in the order of their deadlines, because one consumer
+Messages in flight stand in the order of their deadlines, because one subscriber
 has one message timeout and TOUCH moves a message to the end; so the next one to
 time out is found without a queue of its own. Only a message whose TOUCH met the
 longest lease (`capped`) is out of that order, and is kept in a heap beside it.
-A consumer that has gone keeps its messages until they time out, as in nsqd.
+A subscriber that has gone keeps its messages until they time out, as in nsqd.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from actors.clock import TimerHandle
-    from irismq_runtime.embedded.nsqd.messages import StoredMessage
+    from irismq_runtime.embedded.nsqd.messages import BrokerMessage
 
-__all__ = ["Consumer", "ConsumerPort"]
+__all__ = ["Subscriber", "SubscriberSession"]
 
 
-class ConsumerPort(Protocol):
-    """The connection behind a consumer."""
+class SubscriberSession(Protocol):
+    """The connection behind a subscriber."""
 
-    def deliver(self, messages: Sequence[StoredMessage]) -> None:
-        """Send these now. May set the consumer's `blocked`."""
+    def deliver(self, messages: Sequence[BrokerMessage]) -> None:
+        """Send these now. May set the subscriber's `blocked`."""
         ...
 
     def close(self) -> None:
@@ -33,7 +33,7 @@ class ConsumerPort(Protocol):
         ...
 
 
-class Consumer:
+class Subscriber:
     """The channel's view of one connection. Loop thread only."""
 
     __slots__ = (
@@ -45,10 +45,10 @@ class Consumer:
         "leaving",
         "max_timeout",
         "message_count",
-        "port",
         "ready",
         "requeue_count",
         "sample_rate",
+        "session",
         "timeout",
         "timer",
     )
@@ -56,14 +56,14 @@ class Consumer:
     def __init__(
         self,
         client_id: int,
-        port: ConsumerPort,
+        session: SubscriberSession,
         *,
         timeout: float,
         max_timeout: float,
         sample_rate: int = 0,
     ) -> None:
         self.client_id = client_id
-        self.port = port
+        self.session = session
         self.timeout = timeout
         self.max_timeout = max_timeout
         self.sample_rate = sample_rate
@@ -73,7 +73,7 @@ class Consumer:
         self.leaving = False
         #: True while the connection has more unsent bytes than its high water.
         self.blocked = False
-        self.in_flight: dict[bytes, StoredMessage] = {}
+        self.in_flight: dict[bytes, BrokerMessage] = {}
         self._capped: list[tuple[float, bytes]] = []
         self.timer: TimerHandle | None = None
         self.message_count = 0
@@ -85,7 +85,7 @@ class Consumer:
         """How many more messages it takes now."""
         return 0 if self.blocked else self.ready - len(self.in_flight)
 
-    def lease(self, message: StoredMessage, now: float) -> None:
+    def lease(self, message: BrokerMessage, now: float) -> None:
         """The message is being sent: its lease starts."""
         message.attempts += 1
         message.delivered = now
@@ -124,9 +124,9 @@ class Consumer:
             heappop(self._capped)
         return None
 
-    def expired(self, now: float) -> list[StoredMessage]:
+    def expired(self, now: float) -> list[BrokerMessage]:
         """Take out the messages whose lease is over."""
-        over: list[StoredMessage] = []
+        over: list[BrokerMessage] = []
         for message in self.in_flight.values():
             if message.deadline <= now:
                 over.append(message)

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Outlet", "Slot"]
+__all__ = ["PendingReply", "ReplyQueue"]
 
 #: Bytes after which a turn's frames are written before its end.
 _BURST = 64 * 1024
 
 
-class Slot:
+class PendingReply:
     """The place of one answer that is not known yet."""
 
     __slots__ = ("frame", "size")
@@ -31,7 +31,7 @@ class Slot:
         self.size = size
 
 
-class Outlet:
+class ReplyQueue:
     """Gathers frames and hands them to `write`. Loop thread only."""
 
     __slots__ = ("_call_soon", "_frames", "_scheduled", "_size", "_waiting", "_write", "held")
@@ -44,7 +44,7 @@ class Outlet:
         self._frames: list[bytes] = []
         self._size = 0
         self._scheduled = False
-        self._waiting: deque[Slot | bytes] = deque()
+        self._waiting: deque[PendingReply | bytes] = deque()
         #: Bytes of publishes whose answers are not known yet.
         self.held = 0
 
@@ -70,21 +70,21 @@ class Outlet:
         else:
             self.send(frame)
 
-    def reserve(self, size: int) -> Slot:
+    def reserve(self, size: int) -> PendingReply:
         """Keep the place of an answer that comes later, for `size` bytes held."""
-        slot = Slot(size)
-        self._waiting.append(slot)
+        pending = PendingReply(size)
+        self._waiting.append(pending)
         self.held += size
-        return slot
+        return pending
 
-    def fill(self, slot: Slot, frame: bytes) -> None:
-        """The answer of `slot` is known."""
-        slot.frame = frame
-        self.held -= slot.size
+    def fill(self, pending: PendingReply, frame: bytes) -> None:
+        """The answer of `pending` is known."""
+        pending.frame = frame
+        self.held -= pending.size
         waiting = self._waiting
         while waiting:
             first = waiting[0]
-            if isinstance(first, Slot):
+            if isinstance(first, PendingReply):
                 if first.frame is None:
                     return
                 self.send(first.frame)

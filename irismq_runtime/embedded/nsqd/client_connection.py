@@ -1,6 +1,6 @@
 """One TCP connection of the broker: the socket around a session.
 
-It hands bytes to its session and writes what the session's outlet has gathered.
+It hands bytes to its session and writes what its reply queue has gathered.
 It sends heartbeats and closes a client that was silent for two of them. A
 client that does not read gets no messages above the high water, is not read
 from while its answers pile up, and is dropped when that lasts for a heartbeat
@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from irismq_runtime.embedded.nsqd.codings import CodingError, DeflateCoding, TlsCoding
 from irismq_runtime.embedded.nsqd.negotiation import Grant
-from irismq_runtime.embedded.nsqd.outlet import Outlet
-from irismq_runtime.embedded.nsqd.session import Session
+from irismq_runtime.embedded.nsqd.reply_queue import ReplyQueue
+from irismq_runtime.embedded.nsqd.session import ClientSession
 from irismq_runtime.protocols.nsq import frames
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from actors.clock import TimerHandle
     from irismq_runtime.embedded.nsqd.context import ServerContext
 
-__all__ = ["Connection"]
+__all__ = ["ClientConnection"]
 
 _log = logging.getLogger("irismq.embedded.nsqd")
 #: Seconds for which the input of a refused client is thrown away.
@@ -40,12 +40,12 @@ _PUBLISHES = 8 * 1024 * 1024
 _HANDSHAKE = 5.0
 
 
-class Connection(asyncio.Protocol):
+class ClientConnection(asyncio.Protocol):
     """The server's end of one connection. Loop thread only."""
 
     def __init__(self, context: ServerContext, client_id: int) -> None:
-        self.outlet = Outlet(self._write, context.loop.call_soon)
-        self.session = Session(context, client_id, self, self.outlet)
+        self.replies = ReplyQueue(self._write, context.loop.call_soon)
+        self.session = ClientSession(context, client_id, self, self.replies)
         self.connected_at = context.clock.time()
         self._context = context
         self._clock = context.clock
@@ -87,20 +87,20 @@ class Connection(asyncio.Protocol):
             self.session.feed(data)
         else:
             self._feed_coded(data)
-        if self.outlet.held > _PUBLISHES:
+        if self.replies.held > _PUBLISHES:
             self._read_no_more()
 
     def eof_received(self) -> bool:
         """The client sends no more. Its publishes still get their answers."""
-        self.outlet.flush()
+        self.replies.flush()
         self._ending = True
         self.session.end()
-        return self.outlet.waiting
+        return self.replies.waiting
 
     def pause_writing(self) -> None:
         """More than the high water is unsent: no more messages until the client reads."""
-        if self.session.consumer is not None:
-            self.session.consumer.blocked = True
+        if self.session.subscriber is not None:
+            self.session.subscriber.blocked = True
         patience = self.session.grant.heartbeat_interval or self._context.options.client_timeout
         self._slow_timer = self._clock.call_later(patience, self._drop_slow)
 
@@ -110,10 +110,10 @@ class Connection(asyncio.Protocol):
             self._slow_timer.cancel()
             self._slow_timer = None
         self._read_on()
-        consumer, channel = self.session.consumer, self.session.channel
-        if consumer is not None and channel is not None:
-            consumer.blocked = False
-            channel.pump_one(consumer)
+        subscriber, channel = self.session.subscriber, self.session.channel
+        if subscriber is not None and channel is not None:
+            subscriber.blocked = False
+            channel.pump_one(subscriber)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, whoever ended it (`exc` says no more than that)."""
@@ -182,7 +182,7 @@ class Connection(asyncio.Protocol):
 
     def _begin_codings(self, grant: Grant) -> None:
         self._upgrade = None
-        self.outlet.flush()
+        self.replies.flush()
         rest = self.session.decoder.take_rest()
         if grant.tls and self._context.options.tls is not None:
             self._tls = TlsCoding(self._context.options.tls)
@@ -198,14 +198,14 @@ class Connection(asyncio.Protocol):
             return
         self._handshake_timer.cancel()
         self._handshake_timer = None
-        self.outlet.answer(frames.OK_FRAME)
+        self.replies.answer(frames.OK_FRAME)
         if self.session.grant.deflate:
             self._begin_deflate()
 
     def _begin_deflate(self) -> None:
-        self.outlet.flush()
+        self.replies.flush()
         self._deflate = DeflateCoding(self.session.grant.deflate_level)
-        self.outlet.answer(frames.OK_FRAME)
+        self.replies.answer(frames.OK_FRAME)
 
     # -- for the session ------------------------------------------------------
 
@@ -215,7 +215,7 @@ class Connection(asyncio.Protocol):
         self._watch()
         if not grant.negotiated or not (grant.tls or grant.deflate):
             self.session.resume()
-        elif self.outlet.waiting:
+        elif self.replies.waiting:
             self._upgrade = grant
         else:
             self._begin_codings(grant)
@@ -229,13 +229,13 @@ class Connection(asyncio.Protocol):
     def refuse(self) -> None:
         """Close, once the answers that wait are sent."""
         self._ending = True
-        if not self.outlet.waiting:
+        if not self.replies.waiting:
             self.close()
 
     def settled(self) -> None:
         """A publish is safe or refused: go on, or end what waited for it."""
         self._read_on()
-        if self.outlet.waiting:
+        if self.replies.waiting:
             return
         if self._upgrade is not None:
             self._begin_codings(self._upgrade)
@@ -267,7 +267,7 @@ class Connection(asyncio.Protocol):
             not self._reading
             and transport is not None
             and not transport.is_closing()
-            and self.outlet.held <= _PUBLISHES
+            and self.replies.held <= _PUBLISHES
             and transport.get_write_buffer_size() <= _ANSWERS
         ):
             self._reading = True
@@ -297,7 +297,7 @@ class Connection(asyncio.Protocol):
         if now - self._last_beat >= interval:
             self._last_beat = now
             if self.session.opened and self._handshake_timer is None:
-                self.outlet.send(frames.HEARTBEAT_FRAME)
+                self.replies.send(frames.HEARTBEAT_FRAME)
         self._watch()
 
     def _drop_slow(self) -> None:
@@ -320,7 +320,7 @@ class Connection(asyncio.Protocol):
         self.session.end()
         if transport is None or self._closing or transport.is_closing():
             return
-        self.outlet.flush()
+        self.replies.flush()
         if self._tls is not None:
             transport.write(self._tls.farewell())
         self._closing = True

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from irismq_runtime.embedded.nsqd.context import ServerContext
     from irismq_runtime.protocols.nsq.records import Command
 
-__all__ = ["Gate"]
+__all__ = ["ClientAuthorization"]
 
 _log = logging.getLogger("irismq.embedded.nsqd")
 
 
-class Gate:
+class ClientAuthorization:
     """The authorization of one client. Loop thread only."""
 
     def __init__(self, context: ServerContext, who: Callable[[], tuple[str, bool, str]]) -> None:
@@ -39,11 +39,6 @@ class Gate:
         self._who = who
         self._secret = b""
         self._authorization: Authorization | None = None
-
-    @property
-    def authorized(self) -> bool:
-        """Whether the client has been granted anything."""
-        return self._authorization is not None
 
     def open(self, secret: bytes) -> None:
         """Check that AUTH is possible now, and keep the secret. Raises `NsqProtocolError`."""
