@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from irismq_runtime.config import NatsOverlay, NodeConfig
-    from irismq_runtime.embedded.nsqd import EmbeddedNsqd
+    from irismq_runtime.embedded.nsqd import EmbeddedNsqd, NsqdOptions
     from irismq_runtime.embedded.relay import BackEnd, EmbeddedRelay
 
 __all__ = ["OwnBroker", "OwnRelay", "Server", "Servers", "servers_of"]
@@ -60,14 +60,26 @@ class Server(Protocol):
 class OwnBroker:
     """The embedded broker. Ports of 0 are chosen freely.
 
-    `data`: a folder in which it keeps its messages; None keeps them in memory,
-    and they go with the process.
+    Args:
+        data: A folder in which it keeps its messages; None keeps them in memory, and
+            they go with the process.
+        port: Its TCP port.
+        http_port: The port of its HTTP API.
+        options: Limits, TLS and AUTH; None: nsqd's defaults.
     """
 
     name = "nsqd"
 
-    def __init__(self, *, data: Path | None = None, port: int = 0, http_port: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        data: Path | None = None,
+        port: int = 0,
+        http_port: int = 0,
+        options: NsqdOptions | None = None,
+    ) -> None:
         self._data = data
+        self._options = options
         self._port = port
         self._http_port = http_port
         self._nsqd: EmbeddedNsqd | None = None
@@ -79,7 +91,9 @@ class OwnBroker:
         """
         from irismq_runtime.embedded.nsqd import DataDirectoryError, EmbeddedNsqd
 
-        nsqd = EmbeddedNsqd(port=self._port, http_port=self._http_port, data=self._data)
+        nsqd = EmbeddedNsqd(
+            port=self._port, http_port=self._http_port, data=self._data, options=self._options
+        )
         try:
             await nsqd.start()
         except DataDirectoryError as error:
