@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["Packer"]
 
 
-_ANSWERS: Final = frozenset({Kind.REPLY, Kind.ERROR})
+_REPLY, _ERROR = Kind.REPLY, Kind.ERROR
 #: How the answers to an ask of everybody come.
 _TAKES_ANSWERS: Final = frozenset({"request", "broadcast"})
 
@@ -232,7 +232,8 @@ class Packer:
             return envelope
         if not isinstance(envelope, Envelope):
             raise NotSigned
-        answers = verb == "reply" or (verb in _TAKES_ANSWERS and envelope.kind in _ANSWERS)
+        kind = envelope.kind
+        answers = verb == "reply" or ((kind is _REPLY or kind is _ERROR) and verb in _TAKES_ANSWERS)
         place = place_of("reply" if answers else verb, name)
         headers = envelope.headers
         seal = verify_sealed_untrusted(data, headers, self._keys, place)
@@ -240,9 +241,11 @@ class Packer:
             if signatures is not None:
                 signatures.check(seal, headers["w"], self._now())
             elif stored is not None:
-                # A message that is due later is stored again, in hops, until it is due.
-                due = headers.get("t", 0)
-                check_age(max(headers["w"], min(due, int(stored * 1000))), stored, self._window)
+                signed = headers["w"]
+                if "t" in headers:  # it is stored again, in hops, until it is due
+                    signed = max(signed, min(headers["t"], int(stored * 1000)))
+                if abs(stored - signed / 1000) > self._window:
+                    check_age(signed, stored, self._window)
         return envelope
 
     def load_untrusted(self, envelope: Envelope) -> object:

@@ -17,9 +17,9 @@ import msgspec
 
 from actors.texts import line_of
 from irismq_runtime.errors import DecodeError, UnknownFormat
-from irismq_runtime.wire.entries import unique_pairs_untrusted
+from irismq_runtime.wire.entries import HARMLESS_KEYS, may_have_long_map, unique_pairs_untrusted
 from irismq_runtime.wire.flat import NO_CONTAINER
-from irismq_runtime.wire.shape import HARMLESS_KEYS, refuse_crafted_untrusted
+from irismq_runtime.wire.shape import refuse_crafted_untrusted
 from irismq_runtime.wire.values import MARKED, REF, SCALARS, Tagged
 
 if TYPE_CHECKING:
@@ -134,6 +134,27 @@ _GUARDED: Final = 2048
 _LONG_ARRAYS: Final = 8
 
 
+#: What `_unmarked_untrusted` says of what is not for it.
+_LOST: Final = object()
+_encode_again: Final = msgspec.msgpack.Encoder().encode
+
+
+def _unmarked_untrusted(data: bytes) -> Any:
+    """The value of `data`, of types that msgpack has itself, or `_LOST`.
+
+    Raises anything for what is malformed.
+    """
+    try:
+        value = msgpack.unpackb(data, strict_map_key=False, ext_hook=_no_extension)
+        return value if _encode_again(value) == data else _LOST
+    except Exception:  # the way with all the hooks knows, or has words
+        return _LOST
+
+
+def _no_extension(code: int, data: bytes) -> Any:  # noqa: ARG001  # the hook's signature
+    raise ValueError(code)
+
+
 def _scalar(lift: Lift, code: int, data: bytes) -> object:
     name = _NAMES.get(code)
     if name is None:
@@ -168,7 +189,18 @@ class MsgpackCodec:
             raise DecodeError(reason[:300]) from error
 
     def _decode_guarded(self, data: bytes, lift: Lift) -> object:
-        """Decode with the hooks that are wanted: keys are looked at in every map."""
+        """Decode with the hooks that are wanted.
+
+        Every map is looked at, unless it is plain that none has a key twice or keys to be
+        feared: values without extensions that are written as they came have lost nothing.
+        """
+        if len(data) > _GUARDED and data.count(0xDC) + data.count(0xDD) > _LONG_ARRAYS:
+            msgspec.msgpack.decode(data, type=msgspec.Raw)
+        marked = 0xD4 in data and _MARK_BYTES in data
+        if not marked and not may_have_long_map(data):
+            value = _unmarked_untrusted(data)
+            if value is not _LOST:
+                return value
         dated = 0xFF in data and any(start in data for start in _TIMESTAMPS)
         lifting = _Lifting(lift, dated=dated)
         options: dict[str, Any] = {
@@ -176,10 +208,8 @@ class MsgpackCodec:
             "strict_map_key": False,
             "object_pairs_hook": lifting.pairs,
         }
-        if lifting.dated or _MARK_BYTES in data:
+        if dated or marked:
             options["list_hook"] = lifting.array
-        if len(data) > _GUARDED and data.count(0xDC) + data.count(0xDD) > _LONG_ARRAYS:
-            msgspec.msgpack.decode(data, type=msgspec.Raw)
         return lifting.finish(msgpack.unpackb(data, **options))
 
     def may_exceed(self, data: bytes, limits: WireLimits) -> bool:

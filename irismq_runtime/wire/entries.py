@@ -16,7 +16,19 @@ from irismq_runtime.errors import DecodeError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["TWICE", "entries_untrusted", "refuse_twice_untrusted", "unique_pairs_untrusted"]
+__all__ = [
+    "HARMLESS_KEYS",
+    "TWICE",
+    "entries_untrusted",
+    "may_have_long_map",
+    "refuse_twice_untrusted",
+    "unique_pairs_untrusted",
+]
+
+#: So many keys of one hash are looked up soon enough.
+HARMLESS_KEYS: Final = 32
+#: Bytes that might begin a long map; with more of them each is not looked at.
+_MANY_HEADERS: Final = 64
 
 #: What is said of a map with one key twice.
 TWICE: Final = "a map that has a key twice"
@@ -37,6 +49,25 @@ def entries_untrusted(data: bytes) -> int:
         size = 2 if first == _MAP16 else 4
         return int.from_bytes(data[1 : 1 + size], "big")
     raise DecodeError("malformed: not a map where one must be")
+
+
+def may_have_long_map(data: bytes) -> bool:
+    """False when no map in `data` has so many entries that the hashes of its keys matter.
+
+    Looks at the bytes alone, so that what is in a text may be taken for a map.
+    """
+    if len(data) <= 2 * HARMLESS_KEYS or (_MAP16 not in data and _MAP32 not in data):
+        return False
+    if data.count(_MAP16) + data.count(_MAP32) > _MANY_HEADERS:
+        return True
+    for header, size in ((_MAP16, 2), (_MAP32, 4)):
+        at = data.find(header)
+        while at >= 0:
+            entries = int.from_bytes(data[at + 1 : at + 1 + size], "big")
+            if entries > HARMLESS_KEYS and 2 * entries < len(data) - at:
+                return True
+            at = data.find(header, at + 1)
+    return False
 
 
 def refuse_twice_untrusted(data: bytes) -> None:

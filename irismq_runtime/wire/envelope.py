@@ -178,8 +178,10 @@ def encode_sealed(
 
     `old`: in version 1 as well, behind it.
     """
-    headers = {k: v for k, v in envelope.headers.items() if k not in _SIGNATURES}
-    headers |= {KEY_ID: key.id, SIGNED: now, SEAL: _NO_MAC}
+    headers = envelope.headers
+    if not _SIGNATURES.isdisjoint(headers):
+        headers = {k: v for k, v in headers.items() if k not in _SIGNATURES}
+    headers = {**headers, KEY_ID: key.id, SIGNED: now, SEAL: _NO_MAC}
     if old:
         headers[MAC] = _NO_MAC
     envelope = Envelope(envelope.kind, envelope.id, envelope.type, envelope.body, headers)
@@ -205,13 +207,14 @@ def verify_sealed_untrusted(
             raise NotFresh("it is signed in version 1, which does not say for what or when")
         _verify(data, headers, keys)
         return None
-    end = len(data) - MAC_SIZE
-    if data[end:] != seal:
-        if data[end - len(_MAC_BEGINS) : end] == _MAC_BEGINS:
-            end -= MAC_SIZE + len(_MAC_BEGINS)
-        if data[end : end + MAC_SIZE] != seal:
+    if data.endswith(seal) and len(seal) == MAC_SIZE:
+        end = len(data) - MAC_SIZE
+    else:
+        end = len(data) - 2 * MAC_SIZE - len(_MAC_BEGINS)
+        if data[end + MAC_SIZE : -MAC_SIZE] != _MAC_BEGINS or data[end : end + MAC_SIZE] != seal:
             seal = b""  # it is not where it must be, so it signs nothing
-    keys.verify_seal_untrusted(place, memoryview(data)[: max(end, 0)], headers.get(KEY_ID), seal)
+    signed = data[:end] if 0 <= end < _CHEAP_TO_COPY else memoryview(data)[: max(end, 0)]
+    keys.verify_seal_untrusted(place, signed, headers.get(KEY_ID), seal)
     if SIGNED not in headers:
         raise NotFresh("it does not say when it was signed")
     return seal

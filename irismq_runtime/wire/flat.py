@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from irismq_runtime.wire.entries import entries_untrusted
+from irismq_runtime.wire.entries import entries_untrusted, may_have_long_map
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,10 +33,6 @@ _NATIVE: Final = frozenset({type(None), bool, int, float, str, bytes})
 LONGEST: Final = 2048
 #: Bytes that cannot begin an array or a map: what is left bounds their number.
 NO_CONTAINER: Final = bytes(b for b in range(256) if not (0x80 <= b <= 0x9F or 0xDC <= b <= 0xDF))
-#: Bodies of at most so many bytes, or bytes that might begin a container, are decoded
-#: without a look at what is in them.
-_HARMLESS: Final = 256
-_FEW_CONTAINERS: Final = 64
 #: What `decode_flat_untrusted` says of a body that is not for it.
 NOT_FLAT: Final = object()
 
@@ -82,10 +78,10 @@ def fields_encoder(fields: Sequence[tuple[str, str]]) -> Callable[[Any], bytes |
 def decode_flat_untrusted(data: bytes, items: int) -> Any:
     """The value of `data` if it is as `encode_flat` takes it; else `NOT_FLAT`.
 
-    `data` has at most `LONGEST` bytes. Raises nothing. What might hold many containers
+    `data` has at most `LONGEST` bytes. Raises nothing. What might hold a long map
     is not decoded here: keys that are lists could be made to have one hash.
     """
-    if len(data) > _HARMLESS and len(data.translate(None, NO_CONTAINER)) > _FEW_CONTAINERS:
+    if may_have_long_map(data):
         return NOT_FLAT
     try:
         tree = _decode(data)

@@ -63,6 +63,8 @@ _MAX_MILLISECONDS: Final = 2**53
 
 #: Most messages carry two headers: who sent them, and the sender's count.
 _USUAL: Final = 2
+#: With keys, also which one, when it was signed, and the signature.
+_USUAL_SIGNED: Final = 5
 
 _SCALARS: Final = frozenset({str, int, float, bool, bytes, type(None)})
 
@@ -130,6 +132,15 @@ def header_problem(headers: Mapping[str, object]) -> tuple[str, str] | None:
     if len(headers) == _USUAL and type(headers.get(NODE)) is str:
         number = headers.get(SEQUENCE)
         if type(number) is int and 0 <= number <= _MAX_MILLISECONDS:
+            return None
+    elif len(headers) == _USUAL_SIGNED and type(headers.get(SEAL)) is bytes:
+        number, when = headers.get(SEQUENCE), headers.get(SIGNED)
+        if (
+            type(number) is type(when) is int
+            and 0 <= number <= _MAX_MILLISECONDS
+            and 0 <= when <= _MAX_MILLISECONDS
+            and type(headers.get(NODE)) is type(headers.get(KEY_ID)) is str
+        ):
             return None
     return _first_problem(headers)
 

@@ -42,6 +42,9 @@ _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 #: A text, to its end or to that of the bytes: no quotation mark is looked at twice.
 _TEXTS: Final = re.compile(rb'"(?:[^"\\]|\\.|\\\Z)*(?:"|\Z)', re.DOTALL)
 _NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
+_SQUARE: Final = bytes.maketrans(b"{}", b"[]")
+#: How often the innermost pairs of brackets are taken away before all are counted.
+_PEELED: Final = 4
 #: What each bracket adds to the depth.
 _STEPS: Final = [(byte in b"[{") - (byte in b"]}") for byte in range(256)]
 
@@ -93,17 +96,37 @@ def _decode_untrusted(data: bytes, depth: int) -> object:
 
 
 def _refuse_twice(data: bytes, value: Any) -> None:
-    """Raise `DecodeError` when an object of the text had a key twice: one colon too many."""
+    """Raise `DecodeError` when an object of the text had a key twice: one colon too many.
+
+    Written again, what came out has as many colons as what came in, if nothing was lost:
+    those of its texts and one for each key. An escaped colon is written as it is, so
+    where there might be one the keys are counted, and the texts left out.
+    """
     colons = data.count(b":")
     if colons == 0 or (type(value) is dict and colons == len(value)):
         return
+    escaped = 0x5C in data and (b"\\u003a" in data or b"\\u003A" in data)
+    if escaped or (again := _written(value)) is None:
+        if _TEXTS.sub(b"", data).count(b":") != _keys(value):
+            raise DecodeError(TWICE)
+    elif again.count(b":") != colons:
+        raise DecodeError(TWICE)
+
+
+def _written(value: Any) -> bytes | None:
+    try:
+        return msgspec.json.encode(value)
+    except Exception:  # an integer of more than 64 bits
+        return None
+
+
+def _keys(value: Any) -> int:
     keys, level = 0, [value]
     while level:
         keys += sum(len(node) for node in level if type(node) is dict)
         parts = chain.from_iterable(n.values() if type(n) is dict else n for n in level)
         level = [part for part in parts if type(part) is dict or type(part) is list]
-    if colons != keys and _TEXTS.sub(b"", data).count(b":") != keys:
-        raise DecodeError(TWICE)
+    return keys
 
 
 def _is_deeper(data: bytes, limit: int) -> bool:
@@ -111,6 +134,11 @@ def _is_deeper(data: bytes, limit: int) -> bool:
     if data.count(b"[") + data.count(b"{") <= limit:
         return False
     brackets = _TEXTS.sub(b"", data).translate(None, _NO_BRACKETS)
+    flatter = brackets.translate(_SQUARE)
+    for taken in range(1, _PEELED + 1):  # each time the innermost pairs go: most are wide, not deep
+        flatter = flatter.replace(b"[]", b"")
+        if len(flatter) + taken <= limit:
+            return False
     return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > limit
 
 

@@ -2,28 +2,36 @@
 
 Ours travel as an extension value that has its offset. Text does not: a message from a
 command, or from a program in another language, may hold a time in a text, and msgspec
-makes a naive datetime of one that has no offset. So what was read is looked through, if
-its class has such fields at all.
+makes a naive datetime of one that has no offset. So what was read is looked through
+where its hints say that a datetime may be; what is said of a class is found out once.
 """
 
 from __future__ import annotations
 
-from dataclasses import is_dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-import msgspec
 import msgspec.inspect as ms
 
-__all__ = ["has_datetimes", "naive_place"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+__all__ = ["Find", "naive_finder"]
+
+#: The path of the first datetime without a zone in a value, "" for itself; None: none.
+Find: TypeAlias = "Callable[[Any], str | None]"
+
+_RECORDS: Final = (ms.DataclassType, ms.StructType)
+_ELEMENTS: Final = (ms.ListType, ms.VarTupleType, ms.SetType, ms.FrozenSetType)
 
 
-def has_datetimes(kind: type) -> bool:
-    """Whether a field of the class, or of what is in it, is declared as a datetime."""
+def naive_finder(kind: type) -> Find | None:
+    """What looks into objects of the class; None where no field may hold a datetime."""
     try:
-        return _mentions(ms.type_info(kind), set())
+        hint = ms.type_info(kind)
     except Exception:  # a hint that cannot be resolved; reading a message says so
-        return False
+        return None
+    return _Finders().of(hint) if _mentions(hint, set()) else None
 
 
 def _mentions(hint: Any, seen: set[int]) -> bool:
@@ -37,26 +45,109 @@ def _mentions(hint: Any, seen: set[int]) -> bool:
     return any(_mentions(getattr(hint, name), seen) for name in hint.__struct_fields__)
 
 
-def naive_place(value: Any) -> str | None:
-    """The path of the first datetime without a zone in `value`, "" for itself; None: none."""
-    if isinstance(value, datetime):
-        return "" if value.utcoffset() is None else None
-    for step, part in _parts(value):
-        place = naive_place(part)
+class _Finders:
+    """Makes a search of each hint that mentions a datetime. A class may hold itself."""
+
+    def __init__(self) -> None:
+        self._records: dict[int, Find] = {}
+
+    def of(self, hint: Any) -> Find:
+        """The search of values declared as `hint`."""
+        if isinstance(hint, ms.Metadata):
+            return self.of(hint.type)
+        if isinstance(hint, ms.DateTimeType):
+            return _naive
+        if isinstance(hint, ms.UnionType):
+            return self._union(hint)
+        if isinstance(hint, (*_RECORDS, ms.NamedTupleType, ms.TypedDictType)):
+            return self._record(hint)
+        return self._collection(hint)
+
+    def _union(self, hint: ms.UnionType) -> Find:
+        finds = [(_class_of(each), self.of(each)) for each in hint.types if _mentions(each, set())]
+
+        def find(value: Any) -> str | None:
+            for kind, search in finds:
+                if isinstance(value, kind):
+                    return search(value)
+            return None
+
+        return find
+
+    def _record(self, hint: Any) -> Find:
+        made = self._records.get(id(hint))
+        if made is not None:
+            return made
+        fields: list[tuple[str, str, Find]] = []
+        named = isinstance(hint, ms.TypedDictType)
+
+        def find(value: Any) -> str | None:
+            for name, key, search in fields:
+                part = value.get(key) if named else getattr(value, name, None)
+                if part is not None and (place := search(part)) is not None:
+                    return f".{name}{place}"
+            return None
+
+        self._records[id(hint)] = find
+        timed = [field for field in hint.fields if _mentions(field.type, set())]
+        fields += [(field.name, field.encode_name, self.of(field.type)) for field in timed]
+        return find
+
+    def _collection(self, hint: Any) -> Find:
+        if isinstance(hint, ms.DictType):
+            keys, values = self._or_nothing(hint.key_type), self._or_nothing(hint.value_type)
+            return lambda value: _first(
+                (f"[{key!r}]", search(part))
+                for key, item in value.items()
+                for search, part in ((keys, key), (values, item))
+            )
+        if isinstance(hint, _ELEMENTS):
+            search = self._or_nothing(hint.item_type)
+            return lambda value: _first(
+                (f"[{number}]", search(part)) for number, part in enumerate(value)
+            )
+        if isinstance(hint, ms.TupleType):
+            finds = [self._or_nothing(each) for each in hint.item_types]
+            return lambda value: _first(
+                (f"[{number}]", search(part))
+                for number, (search, part) in enumerate(zip(finds, value, strict=False))
+            )
+        return _nothing
+
+    def _or_nothing(self, hint: Any) -> Find:
+        return self.of(hint) if _mentions(hint, set()) else _nothing
+
+
+def _naive(value: Any) -> str | None:
+    return "" if isinstance(value, datetime) and value.utcoffset() is None else None
+
+
+def _nothing(value: Any) -> str | None:  # noqa: ARG001  # of the kind of a search
+    return None
+
+
+def _first(found: Iterable[tuple[str, str | None]]) -> str | None:
+    for step, place in found:
         if place is not None:
             return f"{step}{place}"
     return None
 
 
-def _parts(value: Any) -> list[tuple[str, Any]]:
-    if isinstance(value, dict):
-        return [(f"[{key!r}]", part) for key, part in value.items()]
-    if isinstance(value, list | tuple | set | frozenset):
-        return [(f"[{number}]", part) for number, part in enumerate(value)]
-    if isinstance(value, msgspec.Struct):
-        names: Any = value.__struct_fields__
-    elif is_dataclass(value) and not isinstance(value, type):
-        names = value.__dataclass_fields__
-    else:
-        names = [field.name for field in getattr(type(value), "__attrs_attrs__", ())]
-    return [(f".{name}", getattr(value, name, None)) for name in names]
+def _class_of(hint: Any) -> Any:
+    """The class of the values of one member of a union."""
+    if isinstance(hint, ms.Metadata):
+        return _class_of(hint.type)
+    cls: Any = _CLASSES.get(type(hint)) or getattr(hint, "cls", object)
+    return getattr(cls, "__origin__", cls)
+
+
+_CLASSES: Final[dict[type, type]] = {
+    ms.DateTimeType: datetime,
+    ms.DictType: dict,
+    ms.TypedDictType: dict,
+    ms.ListType: list,
+    ms.VarTupleType: tuple,
+    ms.TupleType: tuple,
+    ms.SetType: set,
+    ms.FrozenSetType: frozenset,
+}

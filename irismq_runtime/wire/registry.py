@@ -18,7 +18,7 @@ from actors.messages import message_name, message_types
 from actors.texts import class_name, line_of, text_of
 from irismq_runtime.errors import DecodeError, UnknownFormat, UnknownType, ValidationError
 from irismq_runtime.wire.direct import Direct, direct_reading
-from irismq_runtime.wire.naive import has_datetimes, naive_place
+from irismq_runtime.wire.naive import naive_finder
 from irismq_runtime.wire.plans import TypePlan, make_plan
 from irismq_runtime.wire.shape import refuse_crafted_untrusted
 from irismq_runtime.wire.values import MARKED, REF, SCALARS, NotEncodable, Tagged
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from irismq_runtime.wire.limits import WireLimits
+    from irismq_runtime.wire.naive import Find
 
 __all__ = ["Registry"]
 
@@ -57,8 +58,8 @@ class Registry:
         #: The plans seen so far whose `encode` serves, by class.
         self.plain: dict[type, TypePlan] = {}
         self._readings: dict[type, Direct | None] = {}
-        #: Whether the fields of a class hold datetimes.
-        self._timed: dict[type, bool] = {}
+        #: What looks for datetimes without a zone in objects of a class; None: it has none.
+        self._naive: dict[type, Find | None] = {}
         self._refs: list[tuple[Callable[[object], str | None], Callable[[str], object]]] = []
 
     def register_ref(
@@ -174,23 +175,25 @@ class Registry:
             raise UnknownType(str(type_name)[:200])
         try:
             made: object = msgspec.convert(fields, kind)
+            find = self._finder(kind)
+            place = None if find is None else find(made)
         except msgspec.ValidationError as error:
             problem, _, path = text_of(error).partition(" - at `")
             raise ValidationError(path.rstrip("`") or "$", problem, type_name=type_name) from error
         except BaseException as error:  # __post_init__, which may exit; hints without a meaning
             raise ValidationError("$", line_of(error)[:500], type_name=type_name) from error
-        if self._timed.get(kind, True):
-            self._refuse_naive(kind, made, type_name)
-        return made
-
-    def _refuse_naive(self, kind: type, made: object, type_name: str) -> None:
-        """Raise `ValidationError` for a datetime without a zone; see `naive`."""
-        timed = self._timed.get(kind)
-        if timed is None:
-            timed = self._timed[kind] = has_datetimes(kind)
-        if timed and (place := naive_place(made)) is not None:
+        if place is not None:
             problem = "a datetime without a zone names no instant; give it an offset"
             raise ValidationError(f"${place}", problem, type_name=type_name)
+        return made
+
+    def _finder(self, kind: type) -> Find | None:
+        """What finds datetimes without a zone; see `naive`."""
+        try:
+            return self._naive[kind]
+        except KeyError:
+            made = self._naive[kind] = naive_finder(kind)
+            return made
 
 
 _COLLECTIONS: Final = frozenset({tuple, set, frozenset})

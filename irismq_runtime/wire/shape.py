@@ -13,6 +13,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from irismq_runtime.errors import DecodeError
+from irismq_runtime.wire.entries import HARMLESS_KEYS
 from irismq_runtime.wire.values import LEAVES, NotEncodable
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CONTAINERS",
-    "HARMLESS_KEYS",
     "Expand",
     "Refuse",
     "find_refusal",
@@ -40,9 +40,6 @@ Expand: TypeAlias = "Callable[[Any], dict[str, Any] | list[Any] | None]"
 
 #: Why a value cannot be sent, what it contains apart: (path inside of it, reason).
 Refuse: TypeAlias = "Callable[[Any], tuple[str, str] | None]"
-
-#: So many keys of one hash are looked up soon enough.
-HARMLESS_KEYS: Final = 32
 
 #: Characters of a path that are told.
 _LONGEST: Final = 160

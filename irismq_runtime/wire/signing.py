@@ -123,7 +123,9 @@ class KeyRing:
         self, place: bytes, signed: bytes | memoryview, key_id: object, seal: bytes
     ) -> None:
         """The same for version 2: `seal` over `signed` at `place`."""
-        key = self._key_untrusted(key_id, seal)
+        key = self._keys.get(key_id) if type(key_id) is str else None
+        if key is None:
+            key = self._key_untrusted(key_id, seal)
         if not hmac.compare_digest(key.seal(place, signed), seal):
             raise BadSignature(key.id)
 

@@ -61,6 +61,8 @@ def packed(value: object) -> bytes:
         b"\x82\xa1p\xc4\x03abc\xa1q" + TWICE,
         b"\x82\xa1p\xd9\xff" + b"x" * 255 + b"\xa1q" + b"\x91" * 20 + TWICE,
         b"\x82\xa1p\xda\x10\x00" + b"x" * 4096 + b"\xa1p\x01",
+        # Written again, the short float takes as many bytes more as the lost entry had.
+        b"\x92\xca\x3f\x80\x00\x00" + b"\x82\xa1v\x01\xa1v\x02",
     ],
     ids=lambda body: body[:12].hex(),
 )
@@ -92,6 +94,9 @@ def test_in_a_typed_body(type_name: str, body: bytes):
         b'[[{"a":{"v":1,"v":2}}]]',
         b'{"a:b":1,"v":{"x":"{\\"y\\":1}"},"v":2}',
         b'{"a":1,"b":"::","a":1}',
+        b'[{"a":1,"a":"\\u003a"}]',
+        b'[{"a":1,"a":"\\u003A"}]',
+        b'[{"a":"\\n:","a":1},9223372036854775808123]',
     ],
 )
 def test_in_json(text: bytes):
