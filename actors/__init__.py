@@ -5,10 +5,11 @@ and `ThreadActor` are what one subclasses; `ActorRef` is how one reaches them.
 """
 
 from actors import _forked as _forked  # for its hook: systems refuse in forked children
-from actors._current import current_actor, current_chain, current_ref, current_system
 from actors.actor import Actor
 from actors.clock import Clock, LoopClock, TimerHandle
 from actors.context import Context
+from actors.counters import Counters
+from actors.current import current_actor, current_chain, current_ref, current_system
 from actors.dead_letters import DeadLetter, DeadLetters
 from actors.delivery import Delivery, Outcome
 from actors.errors import (
@@ -45,7 +46,7 @@ from actors.ref import ActorRef
 from actors.reply import Reply
 from actors.request import Request
 from actors.slow import SlowHandler
-from actors.system import Counters, Lifecycle, Statistics, System, default_system
+from actors.system import Lifecycle, Statistics, System, default_system
 from actors.thread_actor import ThreadActor
 from actors.timers import Timer
 from actors.watchdog import BlockedLoop

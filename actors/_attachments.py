@@ -1,4 +1,4 @@
-"""What may stand around an actor: watchers, watched, timers, stash, promises.
+"""What a slot keeps beside its inbox: watchers, timers, the stash, promises.
 
 Most actors have none of these, so a slot makes this on demand. What an
 incarnation set up ends with it, in this order: its timers, its watches, the
@@ -19,12 +19,10 @@ from actors.exits import Exit, Terminated
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from actors._ending import Ending
-    from actors._mailbox import Mailbox
+    from actors._slot import Slot
     from actors.clock import TimerHandle
     from actors.delivery import InboxItem
     from actors.ref import ActorRef
-    from actors.timers import Timer
 
 __all__ = ["Attachments"]
 
@@ -46,17 +44,17 @@ class Attachments:
         self.watchers: dict[ActorRef[Any], int] = {}
         #: Whose end this incarnation wants to know.
         self.watching: dict[Any, None] = {}
-        self.timers: set[Timer] = set()
+        self.timers: set[TimerHandle] = set()
         self.stash: deque[Any] = deque()
         #: Requests that this incarnation has promised to answer later, each with the
         #: timer of its deadline; a local ask has none, for its system knows the deadline.
         self.promises: dict[InboxItem, TimerHandle | None] = {}
         #: The supervisors that this incarnation has started, which end with it.
-        self.owned: dict[Ending, None] = {}
+        self.owned: dict[Slot, None] = {}
         #: Called once when this incarnation is over.
         self.at_end: list[Callable[[], None]] = []
 
-    def put_away(self, slot: Ending) -> None:
+    def end_incarnation(self, slot: Slot) -> None:
         """The incarnation is over, as `slot.exit` says."""
         system = slot.system
         for timer in tuple(self.timers):
@@ -74,7 +72,7 @@ class Attachments:
         for callback in at_end:
             system.attempt(slot, callback)
 
-    def unstash(self, slot: Mailbox) -> None:
+    def unstash(self, slot: Slot) -> None:
         """Put what was stashed before what waits, in the order of stashing."""
         while self.stash:
             slot.inbox.appendleft(self.stash.pop())
@@ -88,7 +86,7 @@ class Attachments:
     @staticmethod
     def tell(watcher: ActorRef[Any], ref: ActorRef[Any], exit_: Exit, incarnation: int) -> None:
         """Put `Terminated` in the inbox of the watcher, full or not."""
-        slot = watcher._slot  # noqa: SLF001  # refs and slots are one module in two files
+        slot = watcher._slot  # noqa: SLF001  # a ref is a slot's address, of one package
         Attachments.forget(watcher, ref)
         if not slot.ended:
             slot.put_system(Stamped(slot, Terminated(ref, exit_), incarnation))

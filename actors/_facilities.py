@@ -10,6 +10,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, ParamSpec, TypeVar, overload
 
+from actors._current_message import (
+    forward_current,
+    promise_current,
+    stash_current,
+    unhandled,
+)
 from actors._fixed import FIXED
 from actors._items import INTERRUPT
 from actors.class_options import check_class
@@ -29,8 +35,7 @@ if TYPE_CHECKING:
 
     import pykka
 
-    from actors._loop_slot import LoopSlot
-    from actors._thread_slot import ThreadSlot
+    from actors._slot import Slot
     from actors.context import Context
     from actors.ref import ActorRef
     from actors.system import System
@@ -81,7 +86,7 @@ class Facilities(Generic[M_contra]):
     __owned__: ClassVar[bool] = False
     #: What leaves a handler fails its message and is no crash: of those on whom others depend.
     __enduring__: ClassVar[bool] = False
-    _slot: LoopSlot | ThreadSlot = _NotStarted()  # type: ignore[assignment]  # until the slot sets it
+    _slot: Slot = _NotStarted()  # type: ignore[assignment]  # until the slot sets it
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -135,7 +140,7 @@ class Facilities(Generic[M_contra]):
     @property
     def actor_inbox(self) -> Any:
         """The inbox, with the methods of Pykka's."""
-        return self._slot.pykka_inbox()
+        return self._slot.ref.actor_inbox
 
     @property
     def actor_stopped(self) -> Any:
@@ -145,7 +150,7 @@ class Facilities(Generic[M_contra]):
     @property
     def system(self) -> System:
         """The system in which this actor lives."""
-        return self._slot.system
+        return self._slot.system  # type: ignore[return-value]  # the core of a System is one
 
     @property
     def context(self) -> Context:
@@ -186,7 +191,7 @@ class Facilities(Generic[M_contra]):
         Raises `StashFull`. What is aside when the incarnation ends goes back
         to the front of the inbox.
         """
-        self._own_slot().put_aside()
+        stash_current(self._own_slot())
 
     def unstash_all(self) -> None:
         """Put what is aside before what waits, in the order it was put aside."""
@@ -202,7 +207,7 @@ class Facilities(Generic[M_contra]):
         Sender, deadline and context go with it. When `ref` is full or dead,
         the asker gets that error, and a plain tell becomes a dead letter.
         """
-        self._own_slot().pass_on(ref)
+        forward_current(self._own_slot(), ref)
 
     def reply_later(self) -> Reply:
         """Promise the answer of the message in hand: call the `Reply` when it is there.
@@ -211,7 +216,7 @@ class Facilities(Generic[M_contra]):
         asker's deadline, and the end of this incarnation fails the ask.
         """
         slot = self._own_slot()
-        return Reply(slot, slot.promise())
+        return Reply(slot, promise_current(slot))
 
     def become(self, handler: Callable[[Any], Any] | None) -> None:
         """Give the messages that follow to `handler(message)`; None: as before.
@@ -232,12 +237,12 @@ class Facilities(Generic[M_contra]):
         It is logged and becomes a dead letter with the reason "unhandled". An
         ask, and a message that a transport brought, are refused with the reason.
         """
-        self._slot.unhandled(message)
+        unhandled(self._slot, message)
         kind = type(message).__name__
         if self.context.kind == "ask" or isinstance(self._slot.current, Delivery):
             raise Unhandled(f"{type(self).__name__} does not handle {kind}")
 
-    def _own_slot(self) -> LoopSlot | ThreadSlot:
+    def _own_slot(self) -> Slot:
         """The slot, while it is this instance that lives there.
 
         A thread or task that was abandoned may still run: what it asks for must

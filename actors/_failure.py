@@ -13,17 +13,23 @@ from typing import TYPE_CHECKING, Any
 from actors._items import Again, Internal, Stamped
 from actors.ask import Ask
 from actors.delivery import Delivery, InboxItem, Outcome, outcome_of
-from actors.texts import text_of
 
 if TYPE_CHECKING:
-    from actors._ending import Ending
-    from actors._in_hand import InHand
+    from actors._slot import Slot
     from actors.exits import Exit
 
-__all__ = ["again_later", "crashed", "endured", "meant", "settle_failed", "tell_ended"]
+__all__ = [
+    "again_later",
+    "crashed",
+    "endured",
+    "fail_current",
+    "is_crash",
+    "meant",
+    "settle_failed",
+]
 
 
-def endured(slot: Ending, item: Any, error: BaseException, *, taken: bool) -> None:
+def endured(slot: Slot, item: Any, error: BaseException, *, taken: bool) -> None:
     """The handler of `item` failed, and its actor lives on all the same.
 
     Whoever waits is told of a crash, so that what is stored comes again.
@@ -36,7 +42,7 @@ def endured(slot: Ending, item: Any, error: BaseException, *, taken: bool) -> No
     system.report_hook_failure(slot, f"handling {exit_.message_type}", error)
 
 
-def meant(slot: Ending, actor: Any, error: BaseException, item: Any = None) -> Outcome | None:
+def meant(slot: Slot, actor: Any, error: BaseException, item: Any = None) -> Outcome | None:
     """The outcome that the handler of `item` meant by raising `error`; None for a crash.
 
     Nobody waits for the answer of what the runtime itself put there (`after_start`).
@@ -52,7 +58,7 @@ def meant(slot: Ending, actor: Any, error: BaseException, item: Any = None) -> O
         return None
 
 
-def crashed(slot: Ending, item: Any, error: BaseException, exit_: Exit, *, taken: bool) -> None:
+def crashed(slot: Slot, item: Any, error: BaseException, exit_: Exit, *, taken: bool) -> None:
     """The handler of `item` crashed: tell whoever waits, keep or bury the message."""
     system = slot.system
     if not taken:
@@ -61,34 +67,28 @@ def crashed(slot: Ending, item: Any, error: BaseException, exit_: Exit, *, taken
     system.attempt(slot, system.report_crash, slot, exit_)
 
 
-def settle_failed(slot: InHand, item: Any, outcome: Outcome) -> None:
+def is_crash(slot: Slot, error: BaseException) -> bool:
+    """Whether what left the actor's code is a crash; False: it meant an answer."""
+    return meant(slot, slot.actor, error) is None
+
+
+def settle_failed(slot: Slot, item: Any, outcome: Outcome) -> None:
     """Tell whoever waits for `item` how it ended."""
     if isinstance(item, InboxItem):
         item.fail(outcome)
     else:
-        tell_ended(slot, item, outcome)
+        slot.tell_failed(item, outcome)
 
 
-def tell_ended(slot: InHand, message: Any, outcome: Outcome, attempt: int | None = 1) -> None:
-    """A tell was not handled to its end. `attempt` None: never try it again."""
-    system = slot.system
-    retries = getattr(slot.actor_class, "crash_retries", 0)
-    if outcome.kind == "crashed" and attempt is not None and attempt <= retries:
-        slot.inbox.appendleft(Again(slot, message, attempt + 1))
-    elif outcome.kind == "refused":
-        if system.events.active:
-            system.events.emit("tell.refused", ref=slot.ref, message=message, error=outcome.error)
-    else:
-        system.dead_letters.record(message, slot.ref, _reason(outcome), outcome.exit)
+def fail_current(slot: Slot) -> None:
+    """Whoever waits for the current message learns that the actor was killed."""
+    item = slot.current
+    if item is not None and not slot.taken:
+        outcome = Outcome("dead", exit=slot.make_exit("killed"))
+        slot.system.attempt(slot, settle_failed, slot, item, outcome)
 
 
-def _reason(outcome: Outcome) -> str:
-    if outcome.kind == "reject":
-        return f"rejected: {text_of(outcome.error)}"
-    return "killed" if outcome.kind == "dead" else outcome.kind
-
-
-def again_later(slot: InHand, item: Any, after: float | None) -> bool:
+def again_later(slot: Slot, item: Any, after: float | None) -> bool:
     """Bring `item` back in `after` seconds. False: its transport does that."""
     if isinstance(item, Delivery):
         return False

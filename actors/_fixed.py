@@ -20,7 +20,7 @@ from actors.inbox import PykkaItem
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from actors._slot import Slot
+    from actors._slot_view import SlotView
     from actors.handlers import Handler
 
 __all__ = ["FIXED", "AfterStart"]
@@ -41,7 +41,7 @@ class AfterStart(Internal):
         self._incarnation = incarnation
         self.message = _Continue()
 
-    def admit(self, slot: Slot) -> bool:
+    def admit(self, slot: SlotView) -> bool:
         """Only in the incarnation that has just started."""
         return slot.incarnation == self._incarnation
 
@@ -65,7 +65,7 @@ def _set(actor: Any, message: messages.ProxySetAttr) -> Any:
 
 
 def _stop(actor: Any, _message: Any) -> Any:
-    actor.actor_ref._slot.request_stop()  # noqa: SLF001  # refs and slots are one module in two files
+    actor.actor_ref._slot.request_stop()  # noqa: SLF001  # a ref is a slot's address, of one package
 
 
 FIXED: Final[Mapping[type, Handler | None]] = {

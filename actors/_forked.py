@@ -19,6 +19,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from actors import system as systems
+from actors._system_core import ATTACHED
 from actors._thread_slot import ThreadSlot
 from actors.errors import ForkedProcess
 from actors.system import System
@@ -97,7 +98,7 @@ class ForkedSystem(System):
 
 def _in_child() -> None:
     me = threading.get_ident()
-    for system in list(systems.ATTACHED):
+    for system in list(ATTACHED):
         if not system.thread_id or system.loop.is_closed():
             continue
         forked_on_its_loop = system.thread_id == me and system.loop.is_running()

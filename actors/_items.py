@@ -16,8 +16,7 @@ from actors.context import EMPTY, Context
 from actors.delivery import InboxItem, Outcome
 
 if TYPE_CHECKING:
-    from actors._mailbox import Mailbox
-    from actors._slot import Slot
+    from actors._slot_view import SlotView
 
 __all__ = ["INTERRUPT", "Again", "Internal", "Interrupt", "Stamped"]
 
@@ -27,12 +26,12 @@ class Again(InboxItem):
 
     __slots__ = ("_slot", "attempt", "message")
 
-    def __init__(self, slot: Mailbox, message: Any, attempt: int) -> None:
+    def __init__(self, slot: SlotView, message: Any, attempt: int) -> None:
         self._slot = slot
         self.message = message
         self.attempt = attempt
 
-    def admit(self, slot: Slot) -> bool:  # noqa: ARG002  # every item has the parameter
+    def admit(self, slot: SlotView) -> bool:  # noqa: ARG002  # every item has the parameter
         """Always worth it."""
         return True
 
@@ -53,16 +52,16 @@ class Stamped(InboxItem):
 
     __slots__ = ("_slot", "incarnation", "message")
 
-    def __init__(self, slot: Mailbox, message: Any, incarnation: int) -> None:
+    def __init__(self, slot: SlotView, message: Any, incarnation: int) -> None:
         self._slot = slot
         self.message = message
         self.incarnation = incarnation
 
-    def admit(self, slot: Slot) -> bool:
+    def admit(self, slot: SlotView) -> bool:
         """Only for the incarnation it was meant for; a stale one is recorded."""
         if self.incarnation == slot.incarnation:
             return True
-        slot.system.dead_letters.record(self.message, slot.ref, "of an earlier incarnation")
+        slot.system.bury(self.message, slot.ref, "of an earlier incarnation")
         return False
 
     def context(self) -> Context:
@@ -84,7 +83,7 @@ class Internal(InboxItem):
 
     message: Any = None
 
-    def admit(self, slot: Slot) -> bool:  # noqa: ARG002  # every item has the parameter
+    def admit(self, slot: SlotView) -> bool:  # noqa: ARG002  # every item has the parameter
         """There is nothing to handle."""
         return False
 

@@ -13,7 +13,7 @@ finished" and "abandoned" exclude each other; no handler runs under it.
 
 Each message is handled in a copy of the actor's own `contextvars` context, so what
 a handler sets there is gone with its message; what `on_start` and `after_start`
-set stays. What leaves the code of this file is a crash of the actor, as in _pump.
+set stays. What leaves the code of this file is a crash of the actor, as in _loop_slot.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ from actors._facilities import Facilities
 from actors._failure import again_later, crashed, meant, settle_failed
 from actors._fixed import FIXED, AfterStart
 from actors._items import INTERRUPT
-from actors._slot import Slot
-from actors._states import SlotState
-from actors._stopping import Stop
+from actors._slot import Slot, SlotState
+from actors._starting import launch_soon, wait_began
+from actors._stop_request import Stop
+from actors._stopping import await_stop, break_off, end_incarnation
 from actors.class_options import check_instance
 from actors.delivery import InboxItem, Outcome
 from actors.errors import ThreadAbandoned
@@ -76,9 +77,8 @@ class Run:
 class ThreadSlot(Slot):
     """A slot whose incarnations run on threads."""
 
-    __slots__ = ("_hooks", "lookup", "run")
+    __slots__ = ("_hooks", "run")
 
-    lookup: Lookup
     _hooks: Hooks
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -86,6 +86,15 @@ class ThreadSlot(Slot):
         self.run: Run | None = None
 
     # -- on the loop
+
+    @property
+    def hooks(self) -> Hooks:
+        """Those of the class; a plain Pykka class does not keep them."""
+        return self._hooks
+
+    def launch(self) -> None:
+        """Start the thread soon."""
+        launch_soon(self)
 
     def bind(self, actor: Any) -> None:
         """A plain Pykka class has no use for a slot."""
@@ -119,7 +128,7 @@ class ThreadSlot(Slot):
             name=f"{self.actor_class.__name__}-{next(_numbers)}",
             daemon=True,
         )
-        began = self.wait_began()
+        began = wait_began(self)
         self.system.loop.call_soon(run.thread.start)
         await began
 
@@ -127,18 +136,12 @@ class ThreadSlot(Slot):
         if run is self.run and self.began is not None and not self.began.done():
             self.began.set_result(error)
 
-    def discard_start(self) -> None:
+    def cancel_start(self) -> None:
         """The starter was cancelled: nobody waits for the thread any more."""
         if self.run is not None:
             self.run.abandoned = True
 
-    def running(self) -> None:
-        """Run `after_start` before any message."""
-        if self._hooks.after_start:
-            self.inbox.appendleft(AfterStart(self.incarnation))
-        super().running()
-
-    def retire(self) -> None:
+    def let_go(self) -> None:
         """The thread is ending, or has been abandoned."""
         run, self.run = self.run, None
         if run is None:
@@ -178,7 +181,7 @@ class ThreadSlot(Slot):
         if self.state is SlotState.STARTING:
             self._began(run, error or ThreadAbandoned(self.ref, "not started", ""))
         else:
-            self.over(exit_)
+            end_incarnation(self, exit_)
 
     def handling_since(self) -> float | None:
         """When the handler in hand began."""
@@ -190,11 +193,11 @@ class ThreadSlot(Slot):
 
     def _run_broke(self, run: Run, error: BaseException) -> None:
         if run is self.run and not run.abandoned:
-            self.break_off(error)
+            break_off(self, error)
 
     def _run_over(self, run: Run, exit_: Exit) -> None:
         if run is self.run and not run.abandoned:
-            self.over(exit_)
+            end_incarnation(self, exit_)
 
     # -- waking
 
@@ -207,7 +210,7 @@ class ThreadSlot(Slot):
         if self.ended:
             # Looked at last: the slot may have ended since another thread saw it run.
             self.scheduled = False
-            self.drain()
+            self.bury_waiting()
 
     # -- on the thread
 
@@ -228,7 +231,7 @@ class ThreadSlot(Slot):
                 if self.state is SlotState.RUNNING and not self._work(run):
                     return
         except BaseException as failure:
-            # Not of a handler: see the head of _pump.
+            # Not of a handler: see the head of _loop_slot.
             self.system.call_on_loop(self._run_broke, run, failure)
 
     def _work(self, run: Run) -> bool:
@@ -335,7 +338,7 @@ class ThreadSlot(Slot):
     def _begin_stop(self, run: Run, stop: Stop) -> None:
         exit_ = self.make_exit(stop.reason, stop.error)
         if stop.future is not None:
-            self.system.call_on_loop(self.await_stop, stop.future)
+            self.system.call_on_loop(await_stop, self, stop.future)
         if stop.reason == "crash" and stop.error is not None:
             self.system.attempt(self, self.system.report_crash, self, exit_)
             self._fail(run, stop.error, exit_)

@@ -26,7 +26,7 @@ from actors.texts import class_name, text_of
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from actors._slot import Slot
+    from actors._slot_view import SlotView
 
 __all__ = ["Ask", "OwnAsk", "error_for_caller"]
 
@@ -55,12 +55,12 @@ class Ask(LoopFuture[T], InboxItem, Generic[T]):
 
     def __init__(  # noqa: PLR0917  # made in one place, on the hot path
         self,
-        slot: Slot,
+        slot: SlotView,
         message: Any,
         pending: dict[Ask[Any], float],
         timeout: float,
         deadline: float,
-        asked_by: Slot | None,
+        asked_by: SlotView | None,
         chain: tuple[str, ...],
     ) -> None:
         self._done = False
@@ -90,7 +90,7 @@ class Ask(LoopFuture[T], InboxItem, Generic[T]):
         self._resolve(None, AskCancelled(self.slot.ref, message_type))
         return True
 
-    def admit(self, slot: Slot) -> bool:
+    def admit(self, slot: SlotView) -> bool:
         """Start, unless it is resolved: expired, or given up by its caller."""
         if self._done:
             slot.system.counters.expired += 1
@@ -118,7 +118,7 @@ class Ask(LoopFuture[T], InboxItem, Generic[T]):
     def reply(self, value: Any) -> None:
         """Give the answer to the caller, unless it is too late."""
         if self._pending.pop(self, None) is None:
-            self.slot.system.late_answer(self)
+            self.slot.system.late_answer(self.slot.ref, self.message)
             return
         self._value = value
         self._done = True
@@ -130,7 +130,7 @@ class Ask(LoopFuture[T], InboxItem, Generic[T]):
     def fail(self, outcome: Outcome) -> None:
         """Give the error to the caller, unless it is too late."""
         if self._pending.pop(self, None) is None:
-            self.slot.system.late_answer(self)
+            self.slot.system.late_answer(self.slot.ref, self.message)
             return
         self._resolve(None, error_for_caller(self.slot.ref, outcome))
 
@@ -150,7 +150,7 @@ class Ask(LoopFuture[T], InboxItem, Generic[T]):
     def late(self) -> None:
         """Count the answer, unless it is no answer to a caller who has given up."""
         if self._done:
-            self.slot.system.late_answer(self)
+            self.slot.system.late_answer(self.slot.ref, self.message)
 
     def again(self) -> None:
         """Its handler asked for one more try: the context counts it."""
@@ -158,9 +158,7 @@ class Ask(LoopFuture[T], InboxItem, Generic[T]):
         self._context = None
 
     def _timeout_error(self, waited: float) -> AskTimeout:
-        return AskTimeout(
-            self.slot.ref, class_name(self.message), waited, self.slot.whereabouts(self)
-        )
+        return AskTimeout(self.slot.ref, class_name(self.message), waited, self.slot.where_is(self))
 
     def _timed_out(self, waited: float) -> AskTimeout:
         return self._timeout_error(waited)
@@ -170,7 +168,7 @@ class Ask(LoopFuture[T], InboxItem, Generic[T]):
         self._pending.pop(self, None)
         self.slot.keep_promise(self)
 
-    def moved(self, slot: Slot) -> None:
+    def forwarded(self, slot: SlotView) -> None:
         """It was forwarded: another actor answers."""
         self.slot = slot
 

@@ -11,20 +11,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from actors.rules import SECONDS, need
+from actors.rules import check_seconds
 
 if TYPE_CHECKING:
+    from actors._slot_view import SystemView
     from actors.ask import Ask
     from actors.clock import TimerHandle
-    from actors.system import System
 
-__all__ = ["Deadlines", "check_seconds"]
-
-
-def check_seconds(name: str, value: float) -> float:
-    """`value` when it is a time in seconds that can be waited for; else ValueError."""
-    seconds: float = need(SECONDS, name, value)
-    return seconds
+__all__ = ["Deadlines"]
 
 
 class _Bucket:
@@ -74,7 +68,7 @@ class Deadlines:
 
     __slots__ = ("_buckets", "default", "system")
 
-    def __init__(self, system: System, timeout: float) -> None:
+    def __init__(self, system: SystemView, timeout: float) -> None:
         self.system = system
         #: The bucket of asks that name no timeout; it is never forgotten.
         self.default = _Bucket(self, timeout)

@@ -13,14 +13,14 @@ import logging
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, TypeAlias
 
-from actors.deadlines import check_seconds
 from actors.errors import Refused, Reject, Retry
+from actors.rules import check_seconds
 from actors.texts import exc_info_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from actors._slot import Slot
+    from actors._slot_view import SlotView
     from actors.context import Context
     from actors.exits import Exit
 
@@ -99,7 +99,7 @@ class InboxItem:
 
     message: Any
 
-    def admit(self, slot: Slot) -> bool:
+    def admit(self, slot: SlotView) -> bool:
         """Whether to handle it now; False has settled or dropped it for good."""
         raise NotImplementedError
 
@@ -111,10 +111,10 @@ class InboxItem:
         """The actors whose asks wait for this message."""
         return ()
 
-    def put_aside(self) -> None:
+    def stashed(self) -> None:
         """It stands in the stash."""
 
-    def moved(self, slot: Slot) -> None:
+    def forwarded(self, slot: SlotView) -> None:
         """It stands in the inbox of `slot` now."""
 
     def promised(self) -> None:
@@ -147,7 +147,7 @@ class Delivery(InboxItem):
     #: Whether `starting` is to be asked.
     guarded = False
 
-    _slot: Slot
+    _slot: SlotView
 
     def __init__(self, message: Any, deadline: float | None = None) -> None:
         self.message = message
@@ -190,7 +190,7 @@ class Delivery(InboxItem):
 
     # -- of the actor
 
-    def admit(self, slot: Slot) -> bool:
+    def admit(self, slot: SlotView) -> bool:
         """Start, unless it was cancelled, is too late, or `starting` says no."""
         if self._state == "done":
             return False
@@ -232,17 +232,17 @@ class Delivery(InboxItem):
             self._emit("handler.returned", outcome=outcome.kind)
         self._done(outcome)
 
-    def queued(self, slot: Slot) -> None:
+    def queued(self, slot: SlotView) -> None:
         """It stands in the inbox of `slot`."""
         self._slot = slot
         if slot.system.events.active:
             self._emit("inbox.queued")
 
-    def put_aside(self) -> None:
+    def stashed(self) -> None:
         """The actor stashed it: it waits again."""
         self._state = "waiting"
 
-    def moved(self, slot: Slot) -> None:
+    def forwarded(self, slot: SlotView) -> None:
         """It was forwarded: another actor handles it, and it waits again."""
         self._slot = slot
         self._state = "waiting"
@@ -337,7 +337,7 @@ class ScopedItem(InboxItem):
 
     scope: Scope
 
-    def admit(self, slot: Slot) -> bool:
+    def admit(self, slot: SlotView) -> bool:
         """Enter, if the handler is to run."""
         if not super().admit(slot):
             return False
@@ -354,15 +354,15 @@ class ScopedItem(InboxItem):
         self.scope.leave()
         super().fail(outcome)
 
-    def put_aside(self) -> None:
+    def stashed(self) -> None:
         """Leave; it is entered again when its turn comes again."""
         self.scope.leave()
-        super().put_aside()
+        super().stashed()
 
-    def moved(self, slot: Slot) -> None:
+    def forwarded(self, slot: SlotView) -> None:
         """Leave; another actor enters it."""
         self.scope.leave()
-        super().moved(slot)
+        super().forwarded(slot)
 
     def promised(self) -> None:
         """Leave; the answer ends it."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pykka
 
-from actors.deadlines import check_seconds
+from actors.rules import check_seconds
 from actors.texts import line_of
 
 if TYPE_CHECKING:

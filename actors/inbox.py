@@ -1,4 +1,4 @@
-"""Pykka's view of an inbox, over a slot's mailbox.
+"""Pykka's view of an inbox, over a slot.
 
 Code written for Pykka may hold `ref.actor_inbox` and put envelopes there. They
 join the mailbox like any other message, in order.
@@ -13,7 +13,7 @@ from actors.context import EMPTY, Context
 from actors.delivery import InboxItem, Outcome
 
 if TYPE_CHECKING:
-    from actors._mailbox import Mailbox
+    from actors._slot_view import SlotView
 
 __all__ = ["PykkaInbox", "PykkaItem"]
 
@@ -21,10 +21,10 @@ __all__ = ["PykkaInbox", "PykkaItem"]
 class PykkaItem(InboxItem):
     """An envelope of Pykka's: a message, and perhaps a future for the answer."""
 
-    __slots__ = ("_mailbox", "_reply_to", "message")
+    __slots__ = ("_reply_to", "_slot", "message")
 
-    def __init__(self, mailbox: Mailbox, envelope: Any) -> None:
-        self._mailbox = mailbox
+    def __init__(self, slot: SlotView, envelope: Any) -> None:
+        self._slot = slot
         self.message = envelope.message
         self._reply_to = envelope.reply_to
 
@@ -44,23 +44,23 @@ class PykkaItem(InboxItem):
     def fail(self, outcome: Outcome) -> None:
         """Fail the future, if there is one."""
         if self._reply_to is None:
-            self._mailbox.tell_failed(self.message, outcome, None)
+            self._slot.tell_failed(self.message, outcome, None)
             return
-        error = error_for_caller(self._mailbox.ref, outcome)
+        error = error_for_caller(self._slot.ref, outcome)
         self._reply_to.set_exception((type(error), error, error.__traceback__))
 
 
 class PykkaInbox:
     """`put`, `get` and `empty`, as Pykka's inboxes have them."""
 
-    __slots__ = ("_mailbox",)
+    __slots__ = ("_slot",)
 
-    def __init__(self, mailbox: Mailbox) -> None:
-        self._mailbox = mailbox
+    def __init__(self, slot: SlotView) -> None:
+        self._slot = slot
 
     def put(self, envelope: Any) -> None:
         """Add an envelope. Raises what `tell` raises. Any thread."""
-        self._mailbox.ref.tell(PykkaItem(self._mailbox, envelope))
+        self._slot.ref.tell(PykkaItem(self._slot, envelope))
 
     def get(self) -> Any:
         """The runtime takes messages itself; nobody else may."""
@@ -68,4 +68,4 @@ class PykkaInbox:
 
     def empty(self) -> bool:
         """True when nothing waits."""
-        return not self._mailbox.inbox
+        return not self._slot.inbox

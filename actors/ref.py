@@ -21,6 +21,7 @@ from actors._current import current_slot
 from actors.ask import Ask, OwnAsk
 from actors.delivery import CallbackDelivery, ScopedDelivery
 from actors.errors import ActorDeadError, AskCycle, BlockingCall
+from actors.inbox import PykkaInbox
 from actors.receipt import ACCEPTED, Receipt
 from actors.rules import SECONDS, need
 from actors.type_variables import A_co
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from actors._facilities import Facilities
     from actors._slot import Slot
-    from actors._stopping import StopFuture
+    from actors._stop_request import StopFuture
     from actors.context import Context
     from actors.delivery import Delivery, Outcome, Scope
     from actors.exits import Exit
@@ -76,7 +77,7 @@ class ActorRef(pykka.ActorRef[Any], Generic[A_co]):
     @property
     def actor_inbox(self) -> Any:  # type: ignore[override]  # Pykka's is a plain attribute
         """The slot's inbox, with the methods that Pykka's has."""
-        return self._slot.pykka_inbox()
+        return PykkaInbox(self._slot)
 
     @property
     def actor_stopped(self) -> threading.Event:  # type: ignore[override]  # made on demand here
@@ -114,7 +115,7 @@ class ActorRef(pykka.ActorRef[Any], Generic[A_co]):
         Raises `StartFailed` when it failed, `ActorDeadError` when the slot
         ended before.
         """
-        await self._slot.started()
+        await self._slot.wait_started()
 
     # Receipts and `StopFuture` may be left alone: `| Any` keeps mypy's unused-awaitable quiet.
     @overload  # type: ignore[override]  # Pykka's gives None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from actors.delivery import InboxItem, Outcome
 
 if TYPE_CHECKING:
-    from actors._in_hand import InHand
+    from actors._slot_view import SlotView
 
 __all__ = ["Reply"]
 
@@ -20,7 +20,7 @@ class Reply:
 
     __slots__ = ("_item", "_slot")
 
-    def __init__(self, slot: InHand, item: InboxItem | None) -> None:
+    def __init__(self, slot: SlotView, item: InboxItem | None) -> None:
         self._slot = slot
         self._item = item
 

@@ -149,3 +149,9 @@ def need(rule: Rule, name: str, value: Any) -> Any:
     if complaint:
         raise ValueError(f"{name}={complaint}")
     return value
+
+
+def check_seconds(name: str, value: float) -> float:
+    """Return `value` when it is a time in seconds that can be waited for; else `ValueError`."""
+    seconds_: float = need(SECONDS, name, value)
+    return seconds_

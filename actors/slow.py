@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from actors._system_core import SystemCore
     from actors.ref import ActorRef
-    from actors.system import System
 
 __all__ = ["SlowHandler", "SlowHandlers"]
 
@@ -38,7 +38,7 @@ class SlowHandlers:
 
     __slots__ = ("_armed", "_reported", "_system", "limit")
 
-    def __init__(self, system: System, limit: float) -> None:
+    def __init__(self, system: SystemCore, limit: float) -> None:
         self._system = system
         self._armed = False
         self._reported: set[tuple[int, float]] = set()

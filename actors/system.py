@@ -13,70 +13,31 @@ unless it says otherwise.
 from __future__ import annotations
 
 import asyncio
-import atexit
-import concurrent.futures
-import itertools
-import logging
-import secrets
 import weakref
-from asyncio import _get_running_loop as running_loop
 from dataclasses import dataclass
 from functools import partial
-from threading import get_ident
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
-from actors._current import current_slot, current_system
-from actors._reports import Counters, Reports
-from actors._slot import Slot
-from actors._system_options import check_options
-from actors.background import BackgroundLoop
-from actors.clock import Clock, LoopClock
-from actors.counters import ClassCounters, EndedCounters, counters_of
-from actors.dead_letters import DeadLetters
-from actors.deadlines import Deadlines
-from actors.errors import BlockingCall
-from actors.events import Events
-from actors.exits import Exit
-from actors.ref import ActorRef
-from actors.slow import SlowHandler, SlowHandlers
-from actors.texts import exc_info_of
-from actors.watchdog import Watchdog
+from actors._current import current_slot
+from actors._slot_kinds import new_slot
+from actors._starting import construct
+from actors._stopping import end, on_incarnation_end, stop
+from actors._system_core import Lifecycle, SystemCore
+from actors.counters import ClassCounters, Counters, counters_of
+from actors.current import current_system
 
 if TYPE_CHECKING:
-    import contextvars
-    import threading
-    from collections.abc import Callable, Collection, Coroutine, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
-    from actors._ending import Ending
+    from actors._slot import Slot
     from actors.delivery import Scope
+    from actors.ref import ActorRef
+    from actors.slow import SlowHandler
 
 __all__ = ["Counters", "Lifecycle", "Statistics", "System", "default_system"]
 
 A = TypeVar("A")
 P = ParamSpec("P")
-T = TypeVar("T")
-
-logger = logging.getLogger("actors")
-
-
-class Lifecycle(Protocol):
-    """Hooks that are awaited at the turns of every actor's life, on the loop."""
-
-    async def started(self, ref: ActorRef[Any], actor: Any) -> None:
-        """After `on_start`, before the start is reported. An error fails the start."""
-        ...
-
-    async def restarting(self, ref: ActorRef[Any], exit: Exit) -> None:  # noqa: A002  # OTP's word
-        """An incarnation is over, the slot is not."""
-        ...
-
-    async def restarted(self, ref: ActorRef[Any], actor: Any) -> None:
-        """As `started`, for a later incarnation."""
-        ...
-
-    async def ended(self, ref: ActorRef[Any], exit: Exit) -> None:  # noqa: A002  # OTP's word
-        """The slot has ended."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +56,7 @@ class Statistics:
     refused: int
 
 
-class System(Reports):
+class System(SystemCore):
     """A world of actors on one loop.
 
     `inbox_limit` is in messages, `ask_timeout` in seconds. `loop_factory` makes
@@ -103,140 +64,6 @@ class System(Reports):
     seconds is reported (None: no watchdog), and so is one that runs for `slow_after`
     seconds without blocking it. Raises `ValueError` that names the option.
     """
-
-    def __init__(
-        self,
-        name: str = "local",
-        *,
-        clock: Clock | None = None,
-        events: Events | None = None,
-        inbox_limit: int = 10_000,
-        ask_timeout: float = 5.0,
-        dead_letter_limit: int = 1000,
-        loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
-        blocked_after: float | None = 0.1,
-        slow_after: float = 30.0,
-    ) -> None:
-        check_options(name=name, inbox_limit=inbox_limit, ask_timeout=ask_timeout)
-        check_options(dead_letter_limit=dead_letter_limit)
-        check_options(blocked_after=blocked_after, slow_after=slow_after)
-        self.name = name
-        self.clock: Clock = clock if clock is not None else LoopClock()
-        self.now = self.clock.monotonic
-        self.events = events if events is not None else Events(self.clock.monotonic)
-        self.inbox_limit = inbox_limit
-        self.ask_timeout = ask_timeout
-        self.dead_letters = DeadLetters(dead_letter_limit, self.events, self.clock.monotonic)
-        self.deadlines = Deadlines(self, self.ask_timeout)
-        self.counters = Counters()
-        self.past: dict[type, EndedCounters] = {}
-        #: The class of the refs of actors that start from now on; see `propagate_context`.
-        self.ref_class: type[ActorRef[Any]] = ActorRef
-        self.slow = SlowHandlers(self, slow_after)
-        self.real_time = isinstance(self.clock, LoopClock)
-        self.lifecycle: list[Lifecycle] = []
-        #: The tasks in which async handlers run now, and whose they are.
-        self.tasks: dict[asyncio.Task[Any], Slot] = {}
-        #: The slot whose plain handlers run now, and how many such turns there were.
-        self.busy: Slot | None = None
-        self.turns = 0
-        self.loop: asyncio.AbstractEventLoop = None  # type: ignore[assignment]  # set by attach(), before anything uses it
-        self.thread_id = 0
-        #: The slots that have a thread now (an ordered set).
-        self.threads: dict[Slot, None] = {}
-        #: Abandoned threads, for as long as they hang.
-        self.stuck_threads: list[threading.Thread] = []
-        self._slots: dict[int, Ending] = {}
-        self._serials = itertools.count(1)
-        self.next_serial: Callable[[], int] = self._serials.__next__
-        self._id = secrets.token_hex(8)
-        self._loop_factory = loop_factory
-        self._background: BackgroundLoop | None = None
-        self._spawned: set[asyncio.Task[Any]] = set()
-        self._blocked_after = blocked_after
-        self._watchdog: Watchdog | None = None
-
-    # -- the loop
-
-    def attach(self) -> None:
-        """Bind the system to a loop if it has none yet: the running one, or a new thread's."""
-        if self.thread_id:
-            return
-        ATTACHED.add(self)
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            self._background = BackgroundLoop(self.name, self._loop_factory)
-            self.loop = self._background.start()
-            self.thread_id = self._background.thread_id
-            atexit.register(_close_at_exit, weakref.ref(self))
-        else:
-            self.loop = loop
-            self.thread_id = get_ident()
-        if self._blocked_after is not None:
-            self._watchdog = Watchdog(self, self._blocked_after)
-            self._watchdog.start()
-
-    def call_on_loop(self, callback: Callable[..., Any], *args: Any) -> bool:
-        """Call it now where the loop runs; from elsewhere, soon. False: the loop is closed.
-
-        A loop that stands still takes it up when it runs again.
-        """
-        if get_ident() == self.thread_id and running_loop() is not None:
-            callback(*args)
-            return True
-        try:
-            self.loop.call_soon_threadsafe(callback, *args)
-        except RuntimeError:
-            logger.debug("The loop of system %r is closed: %r is not called", self.name, callback)
-            return False
-        return True
-
-    def run_on_loop(self, callback: Callable[[], T]) -> T:
-        """Call it on the loop thread, now, and give its result. Any thread but another loop's."""
-        if get_ident() == self.thread_id:
-            return callback()
-        done: concurrent.futures.Future[T] = concurrent.futures.Future()
-
-        def run() -> None:
-            try:
-                done.set_result(callback())
-            except BaseException as error:
-                # It belongs to the thread that waits.
-                done.set_exception(error)
-
-        self.loop.call_soon_threadsafe(run)
-        return done.result()
-
-    def handler_began(self) -> float:
-        """The time, for a handler that is not called in place; it is watched from now on."""
-        return self.slow.began()
-
-    def lost(self, slot: Ending) -> None:
-        """The loop is closed: nothing will ever run there, so the slot has ended."""
-        if not slot.ended:
-            slot.finish(Exit("killed", time=self.now(), wall=self.clock.time()))
-
-    def spawn(
-        self, coroutine: Coroutine[Any, Any, Any], context: contextvars.Context | None = None
-    ) -> asyncio.Task[Any]:
-        """Run `coroutine` as a task that is kept until done; an error is logged."""
-        task = self.loop.create_task(coroutine, context=context)
-        self._spawned.add(task)
-        task.add_done_callback(self._spawn_done)
-        return task
-
-    def _spawn_done(self, task: asyncio.Task[Any]) -> None:
-        self._spawned.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            seen = exc_info_of(error)
-            logger.error("A background task of system %r failed", self.name, exc_info=seen)
-
-    @staticmethod
-    def task_is_cancelled() -> bool:
-        """True when somebody cancelled the task that runs this."""
-        task = asyncio.current_task()
-        return task is not None and task.cancelling() > 0
 
     # -- the registry
 
@@ -263,16 +90,16 @@ class System(Reports):
         ends with its incarnation, and is seen below it.
         """
         self.attach()
-        slot = Slot(self, actor_class, args, kwargs, name=name)
-        owner = current_slot.get()
+        slot = new_slot(self, actor_class, args, kwargs, name=name)
+        owner: Slot | None = current_slot.get()  # type: ignore[assignment]  # every view is one of a slot
         if owner is not None and owner.system is self and getattr(actor_class, "__owned__", False):
             slot.parent = owner.ref
             self.call_on_loop(self._own, owner, owner.incarnation, slot)
-        slot.construct()
+        construct(slot)
         slot.launch()
         return slot.ref
 
-    def _own(self, owner: Ending, incarnation: int, slot: Ending) -> None:
+    def _own(self, owner: Slot, incarnation: int, slot: Slot) -> None:
         """`slot` ends with that incarnation of `owner`."""
         if owner.ended or owner.incarnation != incarnation or owner.actor is None:
             self.spawn(self._end_owned(owner, slot))
@@ -280,35 +107,19 @@ class System(Reports):
         owned = owner.attachments().owned
         owned[slot] = None
         if len(owned) == 1:
-            owner.when_over(partial(self._end_all_owned, owner))
+            on_incarnation_end(owner, partial(self._end_all_owned, owner))
 
-    def _end_all_owned(self, owner: Ending) -> None:
+    def _end_all_owned(self, owner: Slot) -> None:
         attached = owner.attachments()
         owned, attached.owned = attached.owned, {}
         for slot in reversed(owned):
             self.spawn(self._end_owned(owner, slot))
 
     @staticmethod
-    async def _end_owned(owner: Ending, slot: Ending) -> None:
+    async def _end_owned(owner: Slot, slot: Slot) -> None:
         """In order with an owner that ends in order, else at once."""
         orderly = owner.exit is not None and not owner.exit.abnormal
-        await slot.end(await slot.stop("shutdown", 5.0 if orderly else 0.0))
-
-    def urn_of(self, serial: int) -> str:
-        """The urn of a slot: unique among all systems."""
-        return f"urn:actor:{self._id}:{serial}"
-
-    def register(self, slot: Ending) -> None:
-        """Know the slot. Any thread."""
-        self._slots[slot.serial] = slot
-
-    def unregister(self, slot: Ending) -> None:
-        """The slot has ended."""
-        self._slots.pop(slot.serial, None)
-        if slot.handled or slot.incarnation > 1:
-            past = self.past_of(slot.actor_class)
-            past.handled += slot.handled
-            past.restarts += slot.restarts
+        await end(slot, await stop(slot, "shutdown", 5.0 if orderly else 0.0))
 
     def find(self, urn: str) -> ActorRef[Any] | None:
         """The ref of the slot with this urn, None when there is none now. Any thread."""
@@ -337,10 +148,6 @@ class System(Reports):
     def counters_by_class(self) -> dict[type, ClassCounters]:
         """What the actors of each class have done, and how many there are. Loop thread."""
         return counters_of(list(self._slots.values()), self.past)
-
-    def slots(self) -> list[Ending]:
-        """The slots that have not ended, oldest first. Any thread."""
-        return list(self._slots.values())
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -373,23 +180,8 @@ class System(Reports):
             self._watchdog.stop()
 
     @staticmethod
-    async def _end_root(slot: Ending, timeout: float | None) -> None:
-        await slot.end(await slot.stop("shutdown", timeout))
-
-    def loop_closed(self) -> bool:
-        """True when the loop can run nothing any more."""
-        return bool(self.thread_id) and self.loop.is_closed()
-
-    def close(self, timeout: float | None = 5.0) -> None:
-        """`shutdown` from a thread, for a system with a background loop. Idempotent.
-
-        Raises `BlockingCall` on the thread of that loop.
-        """
-        if get_ident() == self.thread_id:
-            raise BlockingCall("a loop cannot wait for its own end; await shutdown() instead")
-        if self._background is not None and not self.loop_closed():
-            self._background.run(self.shutdown(timeout))
-            self._background.stop()
+    async def _end_root(slot: Slot, timeout: float | None) -> None:
+        await end(slot, await stop(slot, "shutdown", timeout))
 
     def statistics(self) -> Statistics:
         """What the system holds now, as one value. Loop thread."""
@@ -408,14 +200,6 @@ class System(Reports):
         )
 
 
-def _close_at_exit(reference: weakref.ref[System]) -> None:
-    system = reference()
-    if system is not None:
-        system.close(timeout=1.0)
-
-
-#: Systems that have had a loop, for who has to know of all (a forked child).
-ATTACHED: Final[weakref.WeakSet[System]] = weakref.WeakSet()
 _by_loop: weakref.WeakValueDictionary[int, System] = weakref.WeakValueDictionary()
 _in_background: list[System] = []
 

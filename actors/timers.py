@@ -13,10 +13,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from actors._items import Stamped
-from actors.deadlines import check_seconds
+from actors.rules import check_seconds
 
 if TYPE_CHECKING:
     from actors._slot import Slot
+    from actors._slot_view import SlotView
     from actors.clock import TimerHandle
 
 __all__ = ["Timer"]
@@ -27,16 +28,16 @@ class Tick(Stamped):
 
     __slots__ = ("_timer",)
 
-    def __init__(self, slot: Slot, message: Any, incarnation: int, timer: Timer) -> None:
+    def __init__(self, slot: SlotView, message: Any, incarnation: int, timer: Timer) -> None:
         super().__init__(slot, message, incarnation)
         self._timer = timer
 
-    def admit(self, slot: Slot) -> bool:
+    def admit(self, slot: SlotView) -> bool:
         """Its turn has come: the next one may wait."""
         self._timer.waits = False
         return super().admit(slot)
 
-    def put_aside(self) -> None:
+    def stashed(self) -> None:
         """It stands in the stash: it waits again."""
         self._timer.waits = True
 

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from actors._slot import Slot
+    from actors._system_core import SystemCore
     from actors.ref import ActorRef
-    from actors.system import System
 
 __all__ = ["BlockedLoop", "Watchdog"]
 
@@ -45,7 +45,7 @@ class BlockedLoop:
 class Watchdog:
     """One thread that watches the loop of one system."""
 
-    def __init__(self, system: System, limit: float) -> None:
+    def __init__(self, system: SystemCore, limit: float) -> None:
         self._system = weakref.ref(system)
         self._limit = limit
         self._stopped = threading.Event()
@@ -73,7 +73,7 @@ class Watchdog:
                     return
             del system
 
-    def _ping(self, system: System) -> bool:
+    def _ping(self, system: SystemCore) -> bool:
         """Wait for the loop's answer; False when there will be none."""
         answered = threading.Event()
         turns = system.turns
@@ -91,7 +91,7 @@ class Watchdog:
         return True
 
     @staticmethod
-    def _report(system: System, slot: Slot | None, seconds: float) -> None:
+    def _report(system: SystemCore, slot: Slot | None, seconds: float) -> None:
         frame = sys._current_frames().get(system.thread_id)  # noqa: SLF001  # the documented way to see another thread
         stack = "".join(traceback.format_stack(frame)[-8:]) if frame is not None else ""
         ref = slot.ref if slot is not None else None
@@ -109,7 +109,7 @@ class Watchdog:
             system.events.emit("loop.blocked", blocked=blocked)
 
 
-def blocked_by(system: System) -> Slot | None:
+def blocked_by(system: SystemCore) -> Slot | None:
     """The slot whose handler runs on the loop at this moment."""
     busy = system.busy
     if busy is not None:

@@ -9,16 +9,16 @@ the child has started or ended.
 from __future__ import annotations
 
 import random
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from actors import Actor, Refused, receives
+from actors import Actor, Refused, receives, runtime
 from actors.class_options import known_option
 from actors.delivery import Outcome
 from actors.rules import POSITIVE_SECONDS, Rule, count, one_of, value_of
 from actors.texts import repr_of
 from supervisors import _events as ev
 from supervisors._executor import Executor, predecessor_ended
-from supervisors._handover import end_with, refuse_waiting, take_current, when_over
 from supervisors.errors import ChildStartFailed, RestartLimitReached, SpecError
 from supervisors.spec import (
     AUTO_SHUTDOWNS,
@@ -77,14 +77,14 @@ class Supervising(Actor, Supervises):
         Raises `ChildStartFailed` when one does not start, after the ones before it
         have been stopped in reverse.
         """
-        slot = self._slot
-        await predecessor_ended(slot.system, self.actor_ref)
+        slot = runtime.slot_of(self.actor_ref)
+        await predecessor_ended(self.system, self.actor_ref)
         executor = Executor(
-            slot.system, self.actor_ref, self.policy(), self.specs(), self.rng.random
+            self.system, self.actor_ref, self.policy(), self.specs(), self.rng.random
         )
         self._executor = executor
-        when_over(slot, executor.kill)
-        executor.on_fault = slot.crash_soon
+        runtime.on_incarnation_end(slot, executor.kill)
+        executor.on_fault = partial(runtime.exit_with, slot, "crash")
         verdict = await executor.boot()
         if verdict is not None:
             error = ChildStartFailed(
@@ -96,15 +96,17 @@ class Supervising(Actor, Supervises):
     async def on_stop(self, *_reason: str) -> None:
         """Stop the children, each as its `shutdown` says; an own `on_stop` calls this one."""
         if self._executor is not None:
-            refuse_waiting(self._slot, Order, shutting_down(self.actor_ref.name))
+            slot = runtime.slot_of(self.actor_ref)
+            runtime.refuse_waiting(slot, Order, shutting_down(self.actor_ref.name))
             await self._executor.close()
 
     def _children_ended(self, verdict: ev.Verdict) -> None:
+        slot = runtime.slot_of(self.actor_ref)
         # As OTP: reason shutdown, so that a permanent supervisor is restarted by its parent.
         if verdict.reason == "intensity":
-            end_with(self._slot, "shutdown", self._gave_up(verdict))
+            runtime.exit_with(slot, "shutdown", self._gave_up(verdict))
         elif verdict.reason == "auto_shutdown":
-            end_with(self._slot, "shutdown")
+            runtime.exit_with(slot, "shutdown")
 
     def _gave_up(self, verdict: ev.Verdict) -> RestartLimitReached:
         limit = "" if self._executor is None else str(self._executor.state.policy.intensity)
@@ -118,7 +120,7 @@ class Supervising(Actor, Supervises):
         if executor is None:
             raise Refused("the supervisor has no children yet", code="not_started")
         event = self._event_of(executor, order)
-        executor.request(event, _Answer(take_current(self._slot)))
+        executor.request(event, _Answer(runtime.take_current(runtime.slot_of(self.actor_ref))))
 
     def _event_of(self, executor: Executor, order: Order) -> Callable[[int], ev.Event]:
         if order.verb == "start":

@@ -17,8 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from weakref import WeakKeyDictionary
 
-from actors import Exit, Refused, StartFailed
-from actors._slot import Slot
+from actors import Exit, Refused, StartFailed, runtime
 from supervisors import _events as ev
 from supervisors._children import Phase
 from supervisors._decisions import decide
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 
     from actors import ActorRef, System
     from actors.clock import TimerHandle
+    from actors.runtime import Slot
     from supervisors._state import Policy
     from supervisors.spec import ChildSpec, Shutdown
 
@@ -154,7 +154,7 @@ class Executor:
         slots, self.slots = self.slots, {}
         for slot in slots.values():
             slot.on_down = None
-            self._system.spawn(slot.end(slot.make_exit("killed")))
+            self._system.spawn(runtime.end(slot, slot.make_exit("killed")))
         replies, self._replies = self._replies, {}
         refusal = Refused("the supervisor has crashed", code="shutting_down")
         for reply in replies.values():
@@ -177,7 +177,7 @@ class Executor:
             self._system.spawn(self._run_start(action.name, action.generation, slot))
 
     def _new_slot(self, name: str, spec: ChildSpec) -> Slot:
-        slot = Slot(
+        slot = runtime.new_slot(
             self._system, spec.actor_class, spec.args, spec.kwargs, name=name, parent=self._ref
         )
         slot.on_down = partial(self._down, name)
@@ -189,7 +189,7 @@ class Executor:
             # The slot of the same name before this one: its end must not overtake the start.
             await asyncio.wait([ending])
         try:
-            await slot.start()
+            await runtime.start(slot)
         except BaseException as error:
             # Whatever a start raises is this child's failure; its rules decide what follows.
             if self._system.task_is_cancelled():
@@ -244,11 +244,11 @@ class Executor:
         slot.on_down = None
         exit_ = action.exit or slot.exit or slot.make_exit("shutdown")
         if self._system.lifecycle:
-            task = self._system.spawn(slot.end(exit_))
+            task = self._system.spawn(runtime.end(slot, exit_))
             self._ends[action.name] = task
             task.add_done_callback(partial(self._ended, action.name))
         else:
-            slot.finish(exit_)
+            runtime.end_now(slot, exit_)
 
     def _ended(self, name: str, task: asyncio.Task[None]) -> None:
         if self._ends.get(name) is task:
@@ -275,7 +275,7 @@ class Executor:
             if 0.0 <= number <= 1.0:
                 return float(number)
         except BaseException as error:
-            self._system.report_hook_failure(self._ref._slot, "rng", error)  # noqa: SLF001  # a supervisor knows slots
+            self._system.report_hook_failure(runtime.slot_of(self._ref), "rng", error)
         return 0.0
 
     def _down_with(self, name: str) -> list[str]:

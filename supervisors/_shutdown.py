@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from actors import runtime
+
 if TYPE_CHECKING:
     from actors import Clock, Exit
-    from actors._slot import Slot
     from actors.clock import TimerHandle
+    from actors.runtime import Slot
     from supervisors.spec import Shutdown
 
 __all__ = ["SharedTimers", "stop_slot"]
@@ -21,10 +23,10 @@ __all__ = ["SharedTimers", "stop_slot"]
 async def stop_slot(slot: Slot, shutdown: Shutdown) -> Exit:
     """End the incarnation of `slot`; return how it ended. The slot is kept."""
     if shutdown == "kill":
-        return await slot.stop("shutdown", timeout=0)
+        return await runtime.stop(slot, "shutdown", timeout=0)
     if shutdown == "infinity":
-        return await slot.stop("shutdown", timeout=None)
-    return await slot.stop("shutdown", timeout=float(shutdown))
+        return await runtime.stop(slot, "shutdown", timeout=None)
+    return await runtime.stop(slot, "shutdown", timeout=float(shutdown))
 
 
 class SharedTimers:

@@ -13,7 +13,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from actors import Refused, rules
+from actors import Refused, rules, runtime
 from actors.class_options import known_option
 from actors.texts import class_name
 from supervisors._base import Supervising
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from actors import ActorRef
-    from actors._slot import Slot
+    from actors.runtime import Slot
     from supervisors._state import Policy
 
 __all__ = ["PartitionSupervisor", "partition"]
@@ -143,7 +143,7 @@ def partition(supervisor: ActorRef[Any], key: Hashable) -> ActorRef[Any]:
     The ref stays valid across the child's restarts, not across those of the
     supervisor. Raises `Refused` when the partitions have not started.
     """
-    actor = supervisor._slot.actor  # noqa: SLF001  # a supervisor knows slots; see actors._slot
+    actor = runtime.slot_of(supervisor).actor
     if not isinstance(actor, PartitionSupervisor):
         raise Refused("the partitions have not started", code="not_started")
     return actor.slot_for(key).ref

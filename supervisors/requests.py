@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from actors import Future
+from actors import Future, runtime
 from supervisors._base import Order, Supervising, shutting_down
 from supervisors._children import Child, Phase
 from supervisors._state import Mode
@@ -129,8 +129,8 @@ def executor_of(supervisor: ActorRef[Any]) -> Executor | None:
     """
     if not issubclass(supervisor.actor_class, Supervises):
         raise TypeError(f"{supervisor} is not a supervisor")
-    actor = supervisor._slot.actor  # noqa: SLF001  # a supervisor knows slots; see actors._slot
-    return actor._executor if isinstance(actor, Supervising) else None  # noqa: SLF001  # as above
+    actor = runtime.slot_of(supervisor).actor
+    return actor._executor if isinstance(actor, Supervising) else None  # noqa: SLF001  # of this package
 
 
 def _info(executor: Executor, child: Child) -> ChildInfo:

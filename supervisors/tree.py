@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
+from actors.runtime import owned_by, slot_of
 from actors.system import default_system
 from supervisors.reports import exit_dict
 from supervisors.requests import executor_of
@@ -104,7 +105,7 @@ def tree_of(ref: ActorRef[Any], *, most: int | None = None) -> TreeNode:
 
     `most`: of each supervisor's children so many are shown, see `Children.some`.
     """
-    slot = ref._slot  # noqa: SLF001  # a supervisor knows slots; see actors._slot
+    slot = slot_of(ref)
     return _node(
         ref,
         ref.name,
@@ -142,23 +143,22 @@ def _node(
         address=_address(ref, actor_class),
         strategy=None if executor is None else executor.state.policy.strategy,
         children=children,
-        inbox=0 if ref is None else len(ref._slot.inbox),  # noqa: SLF001  # as in tree_of
-        handled=0 if ref is None else ref._slot.handled,  # noqa: SLF001  # as in tree_of
+        inbox=0 if ref is None else len(slot_of(ref).inbox),
+        handled=0 if ref is None else slot_of(ref).handled,
         hidden=0 if executor is None else len(executor.state.children) - listed,
     )
 
 
 def _owned(ref: ActorRef[Any] | None, most: int | None) -> tuple[TreeNode, ...]:
     """The trees that the actor itself has started."""
-    attached = None if ref is None else ref._slot.attached  # noqa: SLF001  # as in tree_of
-    if attached is None:
+    if ref is None:
         return ()
-    slots = [slot for slot in tuple(attached.owned) if not slot.ended]
+    slots = owned_by(slot_of(ref))
     return tuple(tree_of(slot.ref, most=most) for slot in slots[:most])
 
 
 def _address(ref: ActorRef[Any] | None, actor_class: type[Any]) -> str | None:
-    actor = None if ref is None else ref._slot.actor  # noqa: SLF001  # as in tree_of
+    actor = None if ref is None else slot_of(ref).actor
     address = getattr(actor_class if actor is None else actor, "address", None)
     return address if isinstance(address, str) else None
 

@@ -6,13 +6,12 @@ import asyncio
 
 import uvloop
 
-from actors import Actor, System
-from actors._slot import Slot
+from actors import Actor, System, runtime
 from contestants.ours import Sink, asks, in_flight, stream, tells
 
 
 class Watcher(Actor):
-    def __init__(self, slot: Slot) -> None:
+    def __init__(self, slot: runtime.Slot) -> None:
         super().__init__()
         self.target = slot.ref
 
@@ -31,9 +30,9 @@ async def run(scale: float) -> dict[str, float]:
     system = System("benchmark", inbox_limit=1_000_000)
     system.events.subscribe(lambda event: None)
     system.lifecycle.append(Metrics())
-    slot = Slot(system, Sink)
+    slot = runtime.new_slot(system, Sink)
     slot.on_down = lambda *_: None
-    await slot.start()
+    await runtime.start(slot)
     await system.start(Watcher, slot).started()
     await asyncio.sleep(0)
     await asks(slot.ref, 1000)

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Final
 from actors import Context, ThreadActor
 from actors.ask import error_for_caller
 from actors.errors import Refused
+from actors.runtime import exit_with, is_crash, slot_of
 from actors.texts import class_name, line_of
 from irismq_runtime.dispatch.calls import as_call
 from irismq_runtime.dispatch.context import chain_of
@@ -124,7 +125,7 @@ class TunnelDispatch:
             self._report(error)
             return
         tunnel = Tunnel(port, self._context.packer, self.address, signatures=self._signatures)
-        actor = ref._slot.actor  # noqa: SLF001  # what is served belongs to the instance
+        actor = slot_of(ref).actor  # what is served belongs to the instance
         try:
             await self._converse(tunnel, await self._first(tunnel), ref)
         except asyncio.CancelledError:
@@ -135,8 +136,9 @@ class TunnelDispatch:
         except _Failed as failed:
             self._report(failed.error)
             await tunnel.cut(failed.error, crashed=failed.crashed)
-            if failed.crashed and ref._slot.actor is actor:  # noqa: SLF001  # as above
-                ref._slot.crash_soon(failed.error)  # noqa: SLF001  # as above
+            slot = slot_of(ref)
+            if failed.crashed and slot.actor is actor:
+                exit_with(slot, "crash", failed.error)
         except Exception as error:  # of user code or of the peer: it ends this tunnel alone
             self._report(error)
             await tunnel.cut(error)
@@ -171,7 +173,7 @@ class TunnelDispatch:
             raise DecodeError(f"a tunnel does not begin with a {first.kind.name} envelope")
         if not isinstance(first, Envelope):
             tunnel.push_back(first.data)
-        actor = ref._slot.actor  # noqa: SLF001  # a conversation belongs to the instance
+        actor = slot_of(ref).actor  # a conversation belongs to the instance
         handler = getattr(actor, "on_tunnel", None)
         if handler is None:
             raise Refused(f"{self.address} takes no tunnels: its class has no on_tunnel")
@@ -241,7 +243,7 @@ class TunnelDispatch:
         except BaseException as error:
             if _is_cancelled(error):
                 raise
-            raise _Failed(error, crashed=ref._slot.is_crash(error)) from error  # noqa: SLF001  # what is a crash, the actor's class says
+            raise _Failed(error, crashed=is_crash(slot_of(ref), error)) from error
 
     async def _first_result(self, first: Envelope, ref: ActorRef[Any]) -> AsyncGenerator[Any, None]:
         """Have the request handled; return the generator that the handler is."""

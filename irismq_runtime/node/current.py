@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from actors import current_system
-from actors._forked import Gone
+from actors.runtime import Gone
 
 if TYPE_CHECKING:
     from actors import System

@@ -16,7 +16,7 @@ import logging
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from actors._current import current_ref
+from actors import current_ref
 from actors.texts import trace_of
 from irismq_runtime.json_text import json_text
 from irismq_runtime.observe.records import plain

@@ -15,9 +15,9 @@ from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from actors._current import current_slot
-from actors.deadlines import check_seconds
 from actors.errors import AskCycle, AskTimeout
+from actors.rules import check_seconds
+from actors.runtime import current_slot
 from irismq_runtime.errors import MessageTooLarge, NodeStopped
 from irismq_runtime.messaging import mailbox_topic, peer_name
 from irismq_runtime.messaging.foreign import foreign_bytes

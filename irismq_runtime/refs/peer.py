@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from actors import Exit, Receipt
-from actors.deadlines import check_seconds
 from actors.errors import ActorDeadError
+from actors.rules import check_seconds
 from irismq_runtime.messaging import NODE_TARGET, peer_name, private_cluster
 from irismq_runtime.refs.asking import RemoteAsk
 from irismq_runtime.refs.proxy import RemoteProxy

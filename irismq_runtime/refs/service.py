@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, overload
 
-from actors.deadlines import check_seconds
+from actors.rules import check_seconds
 from actors.type_variables import M_contra
 from irismq_runtime.errors import NoSuchService
 from irismq_runtime.messaging import MAILBOX_CHANNEL

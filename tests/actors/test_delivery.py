@@ -23,8 +23,8 @@ from actors import (
     Retry,
     ThreadActor,
     receives,
+    runtime,
 )
-from actors._slot import Slot
 from actors.testing import ManualClock, settle
 from tests.actors.people import Gate
 
@@ -139,15 +139,15 @@ async def test_dead_and_full_and_circular_are_said_at_once(
     assert (await ended).kind == "dead"
     with pytest.raises(ActorDeadError):
         ref.deliver(1, context=Context(), on_done=nothing)
-    slot = Slot(actor_system, Worker)
+    slot = runtime.new_slot(actor_system, Worker)
     slot.retry_after = 5.0
     with pytest.raises(Restarting):
         slot.ref.deliver(1, context=Context(kind="ask", deadline=4.0), on_done=nothing)
     waits = asyncio.ensure_future(outcome(slot.ref, 4, kind="tell"))
     manual_clock.advance(5.0)
-    await slot.start()
+    await runtime.start(slot)
     assert (await waits).value == 8
-    await slot.end(await slot.stop())
+    await runtime.end(slot, await runtime.stop(slot))
 
 
 async def test_a_delivery_is_cancelled_waiting_or_running(actor_system: System) -> None:
@@ -278,11 +278,11 @@ async def test_a_transport_that_fails_is_not_the_actors_crash(
 
 
 async def test_a_killed_handler_gives_its_message_back(actor_system: System) -> None:
-    slot = Slot(actor_system, Gate)
-    await slot.start()
+    slot = runtime.new_slot(actor_system, Gate)
+    await runtime.start(slot)
     actor = slot.actor
     done = asyncio.ensure_future(outcome(slot.ref, "x"))
     await actor.entered.wait()
-    await slot.stop(timeout=0)
+    await runtime.stop(slot, timeout=0)
     assert (await done).kind == "dead"
-    await slot.end(Exit("killed"))
+    await runtime.end(slot, Exit("killed"))

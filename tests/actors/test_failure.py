@@ -23,13 +23,14 @@ from actors import (
     StashFull,
     ThreadActor,
     receives,
+    runtime,
 )
-from actors._slot import Slot
 from actors.testing import ManualClock, Probe, settle
 from tests.actors.people import AsyncCounter, Counter, Gate, ThreadCounter
 
 if TYPE_CHECKING:
     from actors import ActorRef, System
+    from actors.runtime import Slot
 
 KINDS = [Counter, AsyncCounter, ThreadCounter]
 
@@ -143,10 +144,10 @@ HARMFUL = [
 async def test_a_harmful_exception_fails_one_actor_and_nothing_else(
     actor_system: System, kind: type[Actor], error: BaseException
 ) -> None:
-    attached = [actor_system.start(Counter) for _ in range(50)]
-    asked, told = Slot(actor_system, kind), Slot(actor_system, kind)
-    await asked.start()
-    await told.start()
+    others = [actor_system.start(Counter) for _ in range(50)]
+    asked, told = runtime.new_slot(actor_system, kind), runtime.new_slot(actor_system, kind)
+    await runtime.start(asked)
+    await runtime.start(told)
     supervised = [asyncio.ensure_future(downed(slot)) for slot in (asked, told)]
     await asyncio.sleep(0)
     with pytest.raises(ActorCrashed) as caught:
@@ -155,9 +156,9 @@ async def test_a_harmful_exception_fails_one_actor_and_nothing_else(
     told.ref.tell(error)
     for exit_ in await asyncio.gather(*supervised):
         assert (exit_.reason, exit_.error) == ("crash", error)
-    assert await asyncio.gather(*(_ask(ref) for ref in attached)) == [1] * 50
+    assert await asyncio.gather(*(_ask(ref) for ref in others)) == [1] * 50
     for slot in (asked, told):
-        await slot.end(Exit("crash"))
+        await runtime.end(slot, Exit("crash"))
 
 
 @pytest.mark.parametrize("kind", [Trouble, ThreadTrouble])
@@ -184,8 +185,8 @@ async def _ask(ref: ActorRef[Counter]) -> object:
 @pytest.mark.parametrize("kind", TROUBLES)
 async def test_one_rule_for_ask_and_tell(actor_system: System, kind: type[Actor]) -> None:
     for verb in ("ask", "tell"):
-        slot = Slot(actor_system, kind)
-        await slot.start()
+        slot = runtime.new_slot(actor_system, kind)
+        await runtime.start(slot)
         supervised = asyncio.ensure_future(downed(slot))
         await asyncio.sleep(0)
         first = slot.actor
@@ -196,9 +197,9 @@ async def test_one_rule_for_ask_and_tell(actor_system: System, kind: type[Actor]
             slot.ref.tell(ValueError("same"))
         exit_ = await supervised
         assert exit_.reason == "crash"
-        await slot.start()
+        await runtime.start(slot)
         assert slot.actor is not first, "no state is kept after a crash"
-        await slot.end(await slot.stop())
+        await runtime.end(slot, await runtime.stop(slot))
 
 
 @pytest.mark.parametrize("base", [Actor, ThreadActor])
@@ -221,22 +222,22 @@ async def test_the_mailbox_survives_restarts_in_order(
             handled.append(number)
             assert self.context.attempt == (4 if number == 1 else 1)
 
-    slot = Slot(actor_system, Flaky)
+    slot = runtime.new_slot(actor_system, Flaky)
     for number in range(1, 101):
         slot.ref.tell(number)
     for delay in (1.0, 2.0, 4.0):
         supervised = asyncio.ensure_future(downed(slot))
         await asyncio.sleep(0)
-        await slot.start()
+        await runtime.start(slot)
         assert (await supervised).reason == "crash"
         slot.retry_after = delay
         manual_clock.advance(delay)
-    await slot.start()
+    await runtime.start(slot)
     while slot.inbox or slot.current is not None:
         await asyncio.sleep(0)
     assert handled == list(range(1, 101))
     assert actor_system.dead_letters.total == 0
-    await slot.end(await slot.stop())
+    await runtime.end(slot, await runtime.stop(slot))
 
 
 async def test_a_message_that_crashes_too_often_is_buried(actor_system: System) -> None:
@@ -247,32 +248,32 @@ async def test_a_message_that_crashes_too_often_is_buried(actor_system: System) 
         def handle(self, number: int) -> None:
             raise OSError("never")
 
-    slot = Slot(actor_system, Hopeless)
+    slot = runtime.new_slot(actor_system, Hopeless)
     slot.ref.tell(7)
     for _ in range(3):
         supervised = asyncio.ensure_future(downed(slot))
         await asyncio.sleep(0)
-        await slot.start()
+        await runtime.start(slot)
         await supervised
     assert [(d.message, d.reason) for d in actor_system.dead_letters] == [(7, "crashed")]
     assert not slot.inbox
-    await slot.end(Exit("normal"))
+    await runtime.end(slot, Exit("normal"))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_every_death_has_one_report_and_watchers_are_told_once(
     actor_system: System, probe: Probe, kind: type[Counter]
 ) -> None:
-    slots = [Slot(actor_system, kind) for _ in range(20)]
+    slots = [runtime.new_slot(actor_system, kind) for _ in range(20)]
     reports: list[tuple[str, str | None, str]] = []
 
     def restart(slot: Slot, exit_: Exit) -> None:
         reports.append((slot.urn, exit_.message_type, str(exit_.error)))
-        actor_system.spawn(slot.start())
+        actor_system.spawn(runtime.start(slot))
 
     for slot in slots:
         slot.on_down = restart
-        await slot.start()
+        await runtime.start(slot)
         await probe.watch(slot.ref)
     for turn in range(3):
         for slot in slots[turn::3]:
@@ -282,7 +283,7 @@ async def test_every_death_has_one_report_and_watchers_are_told_once(
     assert sorted(reports) == sorted(expected)
     await probe.expect_none()
     for slot in slots:
-        await slot.end(await slot.stop())
+        await runtime.end(slot, await runtime.stop(slot))
         assert (await probe.expect_terminated(slot.ref)).reason == "shutdown"
     await probe.expect_none()
 
@@ -359,8 +360,8 @@ async def test_reject_is_a_dead_letter_or_a_refusal(
 async def test_an_ask_that_meets_a_restart_waits_or_fails_at_once(
     actor_system: System, manual_clock: ManualClock
 ) -> None:
-    slot = Slot(actor_system, Counter)
-    await slot.start()
+    slot = runtime.new_slot(actor_system, Counter)
+    await runtime.start(slot)
     supervised = asyncio.ensure_future(downed(slot))
     await asyncio.sleep(0)
     slot.ref.tell(b"x")
@@ -382,11 +383,11 @@ async def test_an_ask_that_meets_a_restart_waits_or_fails_at_once(
     in_time = slot.ref.ask(5, timeout=3.1)
     assert not in_time.done()
     manual_clock.advance(3.0)
-    await slot.start()
+    await runtime.start(slot)
     assert slot.retry_after is None
     assert await patient == 2
     assert await in_time == 7
-    await slot.end(await slot.stop())
+    await runtime.end(slot, await runtime.stop(slot))
 
 
 async def test_a_full_slot_that_is_down_refuses_asks() -> None:
@@ -394,11 +395,11 @@ async def test_a_full_slot_that_is_down_refuses_asks() -> None:
 
     system = System(inbox_limit=1)
     system.attach()
-    slot = Slot(system, Counter)
+    slot = runtime.new_slot(system, Counter)
     slot.ref.tell(1)
     with pytest.raises(MailboxFull):
         await slot.ref.ask(2)
-    await slot.end(Exit("normal"))
+    await runtime.end(slot, Exit("normal"))
 
 
 async def test_stash_puts_aside_and_back_in_order(actor_system: System) -> None:
@@ -460,17 +461,17 @@ async def test_the_stash_goes_back_when_the_incarnation_ends(actor_system: Syste
             Lazy.opened = True
             raise ValueError("x")
 
-    slot = Slot(actor_system, Lazy)
-    await slot.start()
+    slot = runtime.new_slot(actor_system, Lazy)
+    await runtime.start(slot)
     supervised = asyncio.ensure_future(downed(slot))
     first, second = slot.ref.ask(1), slot.ref.ask(2)
     slot.ref.tell(b"x")
     third = slot.ref.ask(3)
     await supervised
     assert [item.message for item in slot.inbox] == [1, 2, 3]
-    await slot.start()
+    await runtime.start(slot)
     assert [await first, await second, await third] == [1, 2, 3]
-    await slot.end(await slot.stop())
+    await runtime.end(slot, await runtime.stop(slot))
 
 
 async def test_a_message_that_was_put_aside_before_the_crash_is_not_buried(
@@ -482,15 +483,15 @@ async def test_a_message_that_was_put_aside_before_the_crash_is_not_buried(
             self.stash()
             raise ValueError("after all")
 
-    slot = Slot(actor_system, Odd)
-    await slot.start()
+    slot = runtime.new_slot(actor_system, Odd)
+    await runtime.start(slot)
     supervised = asyncio.ensure_future(downed(slot))
     await asyncio.sleep(0)
     slot.ref.tell(5)
     await supervised
     assert list(slot.inbox) == [5]
     assert actor_system.dead_letters.total == 0
-    await slot.end(Exit("normal"))
+    await runtime.end(slot, Exit("normal"))
     assert actor_system.dead_letters.counts == {"dead": 1}
 
 
@@ -515,17 +516,17 @@ async def test_become_takes_everything_until_the_incarnation_ends(actor_system: 
                 self.become(None)
             return f"grr {message}"
 
-    slot = Slot(actor_system, Moody)
-    await slot.start()
+    slot = runtime.new_slot(actor_system, Moody)
+    await runtime.start(slot)
     await slot.ref.ask([])
     assert await slot.ref.ask(1) == "grr 1"
     assert await slot.ref.ask("calm") == "grr calm"
     assert await slot.ref.ask(1) == 1
     await slot.ref.ask([])
-    await slot.stop()
-    await slot.start()
+    await runtime.stop(slot)
+    await runtime.start(slot)
     assert await slot.ref.ask(1) == 1
-    await slot.end(await slot.stop())
+    await runtime.end(slot, await runtime.stop(slot))
 
 
 async def test_forward_passes_the_asker_on(actor_system: System) -> None:

@@ -12,7 +12,16 @@ import logging
 
 import pytest
 
-from actors import Actor, ActorClassError, ActorError, Refused, Retry, ThreadActor, receives
+from actors import (
+    Actor,
+    ActorClassError,
+    ActorError,
+    Refused,
+    Retry,
+    ThreadActor,
+    receives,
+    runtime,
+)
 from actors.texts import class_name, exc_info_of, line_of, repr_of, text_of, trace_of
 from supervisors import (
     DynamicSupervisor,
@@ -339,7 +348,7 @@ async def test_callbacks_and_subscribers_that_raise_hurt_nobody(actor_system, na
     future = ref.ask("hello")
     future.add_done_callback(raises)
     assert await outcome(future) == "well"
-    ref._slot.when_over(lambda: raises(None))
+    runtime.on_incarnation_end(ref._slot, lambda: raises(None))
     await ref.stop()
     assert ref.exit.reason == "normal"
 
@@ -368,7 +377,7 @@ async def test_a_failure_of_the_runtime_itself_is_a_crash_of_that_actor(
     await root.started()
     one = ref_of(root, "one")
     slot = one._slot
-    broken = "actors._thread_slot.meant" if kind is OnThread else "actors._pump.meant"
+    broken = "actors._thread_slot.meant" if kind is OnThread else "actors._loop_slot.meant"
 
     def fails(*_):
         monkeypatch.undo()

@@ -17,8 +17,9 @@ from actors import (
     ThreadActor,
     default_system,
     receives,
+    runtime,
 )
-from actors._slot import Slot, SlotState
+from actors.runtime import Slot, SlotState
 from actors.testing import ManualClock, settle
 from tests.actors.people import AsyncCounter, Counter, Gate, ThreadCounter
 
@@ -286,7 +287,7 @@ async def test_an_error_in_on_stop_is_reported_and_ends_it_all_the_same(
 async def test_a_slot_restarts_with_its_arguments_and_its_inbox(
     actor_system: System, kind: type[Counter]
 ) -> None:
-    slot = Slot(actor_system, kind, (10,), {})
+    slot = runtime.new_slot(actor_system, kind, (10,), {})
     downs: list[Exit] = []
     down = asyncio.Event()
 
@@ -296,7 +297,7 @@ async def test_a_slot_restarts_with_its_arguments_and_its_inbox(
 
     slot.on_down = on_down
     assert slot.state is SlotState.NEW
-    await slot.start()
+    await runtime.start(slot)
     assert slot.state is SlotState.RUNNING
     assert await slot.ref.ask(1) == 11
     slot.ref.tell(b"boom")
@@ -305,35 +306,35 @@ async def test_a_slot_restarts_with_its_arguments_and_its_inbox(
     assert slot.state is SlotState.DOWN
     assert slot.ref.is_alive()
     assert not waiting.done()
-    await slot.start()
+    await runtime.start(slot)
     assert await waiting == 15
     assert (slot.incarnation, slot.restarts) == (2, 1)
     assert [(e.reason, e.message_type, e.restarts) for e in downs] == [("crash", "bytes", 0)]
-    exit_ = await slot.stop("shutdown", 5.0)
+    exit_ = await runtime.stop(slot, "shutdown", 5.0)
     assert (exit_.reason, exit_.restarts, slot.state) == ("shutdown", 1, SlotState.DOWN)
     assert len(downs) == 1, "a stop that was asked for is not told to on_down"
     slot.ref.tell(6)
-    await slot.end(exit_)
-    await slot.end(exit_)
+    await runtime.end(slot, exit_)
+    await runtime.end(slot, exit_)
     assert slot.state is SlotState.ENDED
     assert actor_system.dead_letters.counts == {"crashed": 1, "dead": 1}
     with pytest.raises(ActorDeadError):
-        await slot.start()
+        await runtime.start(slot)
 
 
 async def test_a_normal_end_of_its_own_is_told_to_on_down(actor_system: System) -> None:
-    slot = Slot(actor_system, Counter)
+    slot = runtime.new_slot(actor_system, Counter)
     exits: list[Exit] = []
     slot.on_down = lambda _, exit_: exits.append(exit_)
-    await slot.start()
+    await runtime.start(slot)
     assert await slot.ref.stop() is True
     assert [e.reason for e in exits] == ["normal"]
     assert slot.ref.is_alive()
-    await slot.start()
-    slot.exit_soon("shutdown")
+    await runtime.start(slot)
+    runtime.exit_with(slot, "shutdown")
     await settle(actor_system)
     assert [e.reason for e in exits] == ["normal", "shutdown"]
-    await slot.end(exits[-1])
+    await runtime.end(slot, exits[-1])
 
 
 async def test_a_start_that_fails_leaves_the_slot_down(actor_system: System) -> None:
@@ -351,20 +352,20 @@ async def test_a_start_that_fails_leaves_the_slot_down(actor_system: System) -> 
         def echo(self, number: int) -> int:
             return number
 
-    slot = Slot(actor_system, Flaky)
+    slot = runtime.new_slot(actor_system, Flaky)
     slot.ref.tell(0)
     waiting = slot.ref.ask(1)
     for _ in range(2):
         with pytest.raises(StartFailed, match="port busy") as caught:
-            await slot.start()
+            await runtime.start(slot)
         assert isinstance(caught.value.__cause__, OSError)
         assert slot.state is SlotState.DOWN
         assert slot.exit is not None
         assert slot.exit.reason == "start_failed"
-    await slot.start()
+    await runtime.start(slot)
     assert await waiting == 1
     assert actor_system.find(slot.urn) is slot.ref
-    await slot.end(await slot.stop())
+    await runtime.end(slot, await runtime.stop(slot))
 
 
 async def test_ignore_leaves_the_slot_down_without_an_error(actor_system: System) -> None:
@@ -372,11 +373,11 @@ async def test_ignore_leaves_the_slot_down_without_an_error(actor_system: System
         def on_start(self) -> None:
             raise Ignore
 
-    slot = Slot(actor_system, Idle)
-    await slot.start()
+    slot = runtime.new_slot(actor_system, Idle)
+    await runtime.start(slot)
     assert slot.ignored
     assert slot.state is SlotState.DOWN
-    await slot.end(Exit("normal"))
+    await runtime.end(slot, Exit("normal"))
 
 
 async def test_a_kill_cancels_the_handler_and_gives_finally_a_moment(
@@ -395,11 +396,11 @@ async def test_a_kill_cancels_the_handler_and_gives_finally_a_moment(
         def on_stop(self) -> None:
             log.append("on_stop")
 
-    slot = Slot(actor_system, Long)
-    await slot.start()
+    slot = runtime.new_slot(actor_system, Long)
+    await runtime.start(slot)
     asked = slot.ref.ask("x")
     await settle(actor_system)
-    stopping = asyncio.ensure_future(slot.stop("shutdown", 3.0))
+    stopping = asyncio.ensure_future(runtime.stop(slot, "shutdown", 3.0))
     await settle(actor_system)
     manual_clock.advance(2.9)
     await settle(actor_system)
@@ -410,7 +411,7 @@ async def test_a_kill_cancels_the_handler_and_gives_finally_a_moment(
     assert log == ["cleaned"]
     with pytest.raises(ActorDeadError, match="killed while handling str"):
         await asked
-    await slot.end(exit_)
+    await runtime.end(slot, exit_)
 
 
 async def test_a_kill_of_an_idle_actor_runs_no_hook(actor_system: System) -> None:
@@ -420,27 +421,27 @@ async def test_a_kill_of_an_idle_actor_runs_no_hook(actor_system: System) -> Non
         def on_stop(self) -> None:
             log.append("on_stop")
 
-    slot = Slot(actor_system, Hooked)
-    await slot.start()
-    assert (await slot.stop(timeout=0)).reason == "killed"
+    slot = runtime.new_slot(actor_system, Hooked)
+    await runtime.start(slot)
+    assert (await runtime.stop(slot, timeout=0)).reason == "killed"
     assert log == []
-    await slot.end(Exit("killed"))
+    await runtime.end(slot, Exit("killed"))
 
 
 async def test_a_handler_that_is_killed_before_it_began_never_begins(
     actor_system: System,
 ) -> None:
-    slot = Slot(actor_system, Gate)
-    await slot.start()
+    slot = runtime.new_slot(actor_system, Gate)
+    await runtime.start(slot)
     actor = slot.actor
     asked = slot.ref.ask("x")
     while slot.handler_task() is None:
         await asyncio.sleep(0)
-    assert (await slot.stop(timeout=0)).reason == "killed"
+    assert (await runtime.stop(slot, timeout=0)).reason == "killed"
     assert not actor.entered.is_set() or actor.cancelled
     with pytest.raises(ActorDeadError):
         await asked
-    await slot.end(Exit("killed"))
+    await runtime.end(slot, Exit("killed"))
 
 
 async def test_a_task_that_swallows_cancellation_is_abandoned_by_name(
@@ -462,11 +463,11 @@ async def test_a_task_that_swallows_cancellation_is_abandoned_by_name(
                 log.append("stale")
             return "too late"
 
-    slot = Slot(actor_system, Stubborn)
-    await slot.start()
+    slot = runtime.new_slot(actor_system, Stubborn)
+    await runtime.start(slot)
     asked = slot.ref.ask("x")
     await settle(actor_system)
-    stopping = asyncio.ensure_future(slot.stop(timeout=0))
+    stopping = asyncio.ensure_future(runtime.stop(slot, timeout=0))
     await settle(actor_system)
     assert not stopping.done()
     manual_clock.advance(0.1)
@@ -476,13 +477,13 @@ async def test_a_task_that_swallows_cancellation_is_abandoned_by_name(
     with pytest.raises(ActorDeadError):
         await asked
     # The slot goes on without it.
-    await slot.start()
+    await runtime.start(slot)
     again = slot.ref.ask("y")
     release.set()
     assert await again == "too late"
     await settle(actor_system)
     assert log == ["swallowed", "stale"]
-    await slot.end(await slot.stop())
+    await runtime.end(slot, await runtime.stop(slot))
 
 
 async def test_a_stop_while_the_start_runs_fails_the_start(
@@ -494,18 +495,18 @@ async def test_a_stop_while_the_start_runs_fails_the_start(
         async def on_start(self) -> None:
             await never.wait()
 
-    slot = Slot(actor_system, Starting)
-    starting = asyncio.ensure_future(slot.start())
+    slot = runtime.new_slot(actor_system, Starting)
+    starting = asyncio.ensure_future(runtime.start(slot))
     await settle(actor_system)
-    patient = asyncio.ensure_future(slot.stop("shutdown", 10.0))
+    patient = asyncio.ensure_future(runtime.stop(slot, "shutdown", 10.0))
     await settle(actor_system)
-    killed = await slot.stop(timeout=0)
+    killed = await runtime.stop(slot, timeout=0)
     assert killed.reason == "killed"
     assert (await patient).reason == "killed"
     with pytest.raises(StartFailed):
         await starting
     assert slot.state is SlotState.DOWN
-    await slot.end(killed)
+    await runtime.end(slot, killed)
 
 
 async def test_a_cancelled_start_cancels_on_start(actor_system: System) -> None:
@@ -518,15 +519,15 @@ async def test_a_cancelled_start_cancels_on_start(actor_system: System) -> None:
             finally:
                 cancelled.set()
 
-    slot = Slot(actor_system, Starting)
-    starting = asyncio.ensure_future(slot.start())
+    slot = runtime.new_slot(actor_system, Starting)
+    starting = asyncio.ensure_future(runtime.start(slot))
     await settle(actor_system)
     starting.cancel()
     await asyncio.wait([starting])
     assert starting.cancelled()
     await cancelled.wait()
     assert slot.state is SlotState.DOWN
-    await slot.end(Exit("killed"))
+    await runtime.end(slot, Exit("killed"))
 
 
 async def test_the_end_calls_back_however_it_comes(actor_system: System) -> None:
@@ -534,24 +535,24 @@ async def test_the_end_calls_back_however_it_comes(actor_system: System) -> None
 
     class Plain(Counter):
         def on_start(self) -> None:
-            self._slot.when_over(lambda: log.append("over"))
+            runtime.on_incarnation_end(self._slot, lambda: log.append("over"))
             if self.total < 0:
                 raise ValueError("negative")
 
-    slot = Slot(actor_system, Plain)
+    slot = runtime.new_slot(actor_system, Plain)
     slot.on_down = lambda *_: log.append("down")
-    await slot.start()
-    await slot.stop("shutdown", 1.0)
-    await slot.start()
-    await slot.stop(timeout=0)
-    await slot.start()
+    await runtime.start(slot)
+    await runtime.stop(slot, "shutdown", 1.0)
+    await runtime.start(slot)
+    await runtime.stop(slot, timeout=0)
+    await runtime.start(slot)
     slot.ref.tell(b"crash")
     await settle(actor_system)
     slot.args = (-1,)
     with pytest.raises(StartFailed):
-        await slot.start()
+        await runtime.start(slot)
     assert log == ["over", "over", "over", "down", "over"]
-    await slot.end(Exit("normal"))
+    await runtime.end(slot, Exit("normal"))
 
 
 async def test_callbacks_at_the_end_that_fail_leave_nobody_waiting(
@@ -560,14 +561,14 @@ async def test_callbacks_at_the_end_that_fail_leave_nobody_waiting(
     def bad(*_: object) -> None:
         raise RuntimeError("broken callback")
 
-    slot = Slot(actor_system, Counter)
+    slot = runtime.new_slot(actor_system, Counter)
     slot.on_down = bad
-    await slot.start()
-    slot.when_over(bad)
+    await runtime.start(slot)
+    runtime.on_incarnation_end(slot, bad)
     assert await slot.ref.stop() is True
     assert slot.state is SlotState.DOWN
     assert len(caplog.records) == 2
-    await slot.end(Exit("normal"))
+    await runtime.end(slot, Exit("normal"))
 
 
 class Recorder:
@@ -606,14 +607,14 @@ async def test_lifecycle_hooks_are_awaited_in_order(actor_system: System) -> Non
     assert await ref.stop() is True
     assert hooks.log == ["started Counter", "ended normal"]
     hooks.log.clear()
-    slot = Slot(actor_system, Counter)
+    slot = runtime.new_slot(actor_system, Counter)
     slot.on_down = lambda *_: hooks.log.append("down")
-    await slot.start()
+    await runtime.start(slot)
     slot.ref.tell(b"x")
     await settle(actor_system)
-    await slot.start()
-    exit_ = await slot.stop()
-    await slot.end(exit_)
+    await runtime.start(slot)
+    exit_ = await runtime.stop(slot)
+    await runtime.end(slot, exit_)
     assert hooks.log == [
         "started Counter",
         "restarting crash",
@@ -633,13 +634,13 @@ async def test_a_lifecycle_hook_that_fails_fails_the_start(
     with pytest.raises(StartFailed, match="cannot bind"):
         await actor_system.start(Counter).started()
     hooks.fail = False
-    slot = Slot(actor_system, Counter)
-    await slot.start()
+    slot = runtime.new_slot(actor_system, Counter)
+    await runtime.start(slot)
     hooks.fail = True
-    exit_ = await slot.stop()
+    exit_ = await runtime.stop(slot)
     assert exit_.reason == "shutdown"
     assert "cannot pause" in caplog.text
-    await slot.end(exit_)
+    await runtime.end(slot, exit_)
 
 
 async def test_shutdown_ends_the_latest_first() -> None:

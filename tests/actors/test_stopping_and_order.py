@@ -20,8 +20,8 @@ from actors import (
     System,
     ThreadActor,
     receives,
+    runtime,
 )
-from actors._slot import Slot
 from actors.testing import settle
 from tests.actors.people import Counter, Gate, ThreadCounter
 
@@ -172,8 +172,8 @@ async def test_a_slow_actor_costs_bounded_memory(actor_system: System) -> None:
     assert size < 5_000_000
     with pytest.raises(Overloaded):
         await ref.ask("x")
-    await ref._slot.stop(timeout=0)
-    await ref._slot.end(ref._slot.make_exit("killed"))
+    await runtime.stop(ref._slot, timeout=0)
+    await runtime.end(ref._slot, ref._slot.make_exit("killed"))
 
 
 async def test_work_that_nobody_waits_for_is_done_or_reported(
@@ -314,8 +314,8 @@ async def test_what_waits_at_an_async_actor_survives_its_restart(
             await asyncio.sleep(0)
             raise ValueError(text.decode())
 
-    slot = Slot(actor_system, Async)
-    await slot.start()
+    slot = runtime.new_slot(actor_system, Async)
+    await runtime.start(slot)
     down = asyncio.Event()
     slot.on_down = lambda *_: down.set()
     crashing = slot.ref.ask(b"x")
@@ -323,9 +323,9 @@ async def test_what_waits_at_an_async_actor_survives_its_restart(
     with pytest.raises(ValueError, match="x"):
         await crashing
     await down.wait()
-    await slot.start()
+    await runtime.start(slot)
     assert [await ask for ask in waiting] == list(range(1, 11))
-    await slot.end(await slot.stop())
+    await runtime.end(slot, await runtime.stop(slot))
 
 
 @pytest.mark.parametrize("kind", [Counter, ThreadCounter])
@@ -381,7 +381,7 @@ async def test_a_stop_for_what_is_no_actor_is_harmless(actor_system: System) -> 
     dead = actor_system.start(Counter)
     await dead.stop()
     assert await dead.stop() is False
-    forged: ActorRef[Any] = ActorRef(Slot(actor_system, Counter))
+    forged: ActorRef[Any] = ActorRef(runtime.new_slot(actor_system, Counter))
     stopped = forged.stop()
     asked = forged.ask(1)
     assert actor_system.find("urn:actor:0000:1") is None
@@ -393,7 +393,7 @@ async def test_a_stop_for_what_is_no_actor_is_harmless(actor_system: System) -> 
     assert not stopped.done()
     assert not asked.done()
     slot = forged._slot
-    await slot.end(slot.make_exit("noproc"))
+    await runtime.end(slot, slot.make_exit("noproc"))
     assert await stopped is True
     with pytest.raises(ActorDeadError, match="noproc"):
         await asked

@@ -21,8 +21,9 @@ from actors import (
     ThreadAbandoned,
     ThreadActor,
     receives,
+    runtime,
 )
-from actors._slot import Slot, SlotState
+from actors.runtime import SlotState
 from actors.testing import ManualClock, settle
 from tests.actors.people import Counter, ThreadCounter, ThreadGate
 
@@ -67,8 +68,8 @@ class Plain(pykka.ThreadingActor):
 
 async def test_a_plain_pykka_class_lives_in_our_slot(actor_system: System) -> None:
     log: list[str] = []
-    slot = Slot(actor_system, Plain, (log,))
-    await slot.start()
+    slot = runtime.new_slot(actor_system, Plain, (log,))
+    await runtime.start(slot)
     assert await slot.ref.ask("x") == ("got", "x")
     assert slot.actor.actor_ref is slot.ref
     downs: list[Exit] = []
@@ -78,28 +79,28 @@ async def test_a_plain_pykka_class_lives_in_our_slot(actor_system: System) -> No
         await slot.ref.ask(ValueError("boom"))
     await down.wait()
     waiting = slot.ref.ask("y")
-    await slot.start()
+    await runtime.start(slot)
     assert await waiting == ("got", "y")
     down.clear()
     assert await slot.ref.ask("stop") == "stopping"
     await down.wait()
     assert [exit_.reason for exit_ in downs] == ["crash", "normal"]
-    await slot.end(downs[-1])
+    await runtime.end(slot, downs[-1])
     assert log == ["start Plain", "failure boom", "start Plain", "stop"]
 
 
 async def test_a_ref_that_pykka_made_reaches_the_slot_too(actor_system: System) -> None:
-    slot = Slot(actor_system, Plain, ([],))
-    await slot.start()
+    slot = runtime.new_slot(actor_system, Plain, ([],))
+    await runtime.start(slot)
     early = slot.actor.early_ref
     assert type(early) is pykka.ActorRef
     future = early.ask("through pykka", block=False)
     assert await asyncio.to_thread(future.get) == ("got", "through pykka")
     actor = slot.actor
-    await slot.stop()
+    await runtime.stop(slot)
     assert not early.is_alive()
     assert actor.actor_stopped.is_set()
-    await slot.end(Exit("normal"))
+    await runtime.end(slot, Exit("normal"))
 
 
 @pytest.mark.parametrize("kind", [Counter, ThreadCounter])
@@ -154,12 +155,12 @@ async def test_a_thread_that_hangs_is_abandoned_by_name(
     events: list[Event] = []
     actor_system.events.subscribe(events.append)
     entered, gate = threading.Event(), threading.Event()
-    slot = Slot(actor_system, ThreadGate, (entered, gate))
-    await slot.start()
+    slot = runtime.new_slot(actor_system, ThreadGate, (entered, gate))
+    await runtime.start(slot)
     first = slot.ref.ask("x")
     second = slot.ref.ask("y", timeout=60.0)
     await asyncio.to_thread(entered.wait)
-    stopping = asyncio.ensure_future(slot.stop("shutdown", 3.0))
+    stopping = asyncio.ensure_future(runtime.stop(slot, "shutdown", 3.0))
     await settle(actor_system)
     manual_clock.advance(3.0)
     exit_ = await stopping
@@ -174,10 +175,10 @@ async def test_a_thread_that_hangs_is_abandoned_by_name(
         await first
     assert actor_system.statistics().stuck_threads == (exit_.error.thread,)
     # The slot goes on with another thread, and the old one hurts nobody.
-    await slot.start()
+    await runtime.start(slot)
     gate.set()
     assert await second == "y"
-    await slot.end(await slot.stop())
+    await runtime.end(slot, await runtime.stop(slot))
 
 
 async def test_an_on_start_that_hangs_is_abandoned(
@@ -189,10 +190,10 @@ async def test_an_on_start_that_hangs_is_abandoned(
         def on_start(self) -> None:
             gate.wait()
 
-    slot = Slot(actor_system, Hanging)
-    starting = asyncio.ensure_future(slot.start())
+    slot = runtime.new_slot(actor_system, Hanging)
+    starting = asyncio.ensure_future(runtime.start(slot))
     await settle(actor_system)
-    stopping = asyncio.ensure_future(slot.stop("shutdown", 1.0))
+    stopping = asyncio.ensure_future(runtime.stop(slot, "shutdown", 1.0))
     await settle(actor_system)
     manual_clock.advance(1.0)
     assert (await stopping).reason == "killed"
@@ -200,16 +201,16 @@ async def test_an_on_start_that_hangs_is_abandoned(
         await starting
     assert slot.state is SlotState.DOWN
     gate.set()
-    await slot.end(Exit("killed"))
+    await runtime.end(slot, Exit("killed"))
 
 
 async def test_killing_an_idle_thread_abandons_nothing(actor_system: System) -> None:
-    slot = Slot(actor_system, ThreadGate, (threading.Event(), threading.Event()))
-    await slot.start()
-    exit_ = await slot.stop(timeout=0)
+    slot = runtime.new_slot(actor_system, ThreadGate, (threading.Event(), threading.Event()))
+    await runtime.start(slot)
+    exit_ = await runtime.stop(slot, timeout=0)
     assert (exit_.reason, exit_.error) == ("killed", None)
     assert actor_system.statistics().stuck_threads == ()
-    await slot.end(exit_)
+    await runtime.end(slot, exit_)
 
 
 async def test_a_thread_cannot_wait_for_its_own_end(actor_system: System) -> None:

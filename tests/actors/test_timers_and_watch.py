@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from actors import Actor, Exit, Terminated, ThreadActor, Timer, receives
-from actors._slot import Slot
+from actors import Actor, Exit, Terminated, ThreadActor, Timer, receives, runtime
+from actors.runtime import Slot
 from actors.testing import ManualClock, Probe, settle
 from tests.actors.people import Counter
 
@@ -83,8 +83,8 @@ async def test_no_tick_of_an_older_incarnation(
     actor_system: System, manual_clock: ManualClock
 ) -> None:
     ticks: list[tuple[int, float]] = []
-    slot = Slot(actor_system, Ticking, (ticks,))
-    await slot.start()
+    slot = runtime.new_slot(actor_system, Ticking, (ticks,))
+    await runtime.start(slot)
     for restart in range(20):
         for _ in range(10):
             manual_clock.advance(0.1)
@@ -95,12 +95,12 @@ async def test_no_tick_of_an_older_incarnation(
         manual_clock.advance(0.1)  # this tick stands behind the crash in the inbox
         await down.wait()
         assert actor_system.dead_letters.counts.get("of an earlier incarnation", 0) == restart
-        await slot.start()
+        await runtime.start(slot)
         await settle(actor_system)
     per_life = {life: [i for i, _ in ticks].count(life) for life in range(1, 21)}
     assert per_life == dict.fromkeys(range(1, 21), 10)
     assert manual_clock.pending == 1
-    await slot.end(await slot.stop())
+    await runtime.end(slot, await runtime.stop(slot))
     assert manual_clock.pending == 0
 
 
@@ -147,15 +147,15 @@ async def test_a_tick_that_finds_a_full_inbox_is_a_dead_letter(
 async def test_watching_tells_once_and_a_restart_is_no_end(
     actor_system: System, probe: Probe
 ) -> None:
-    slot = Slot(actor_system, Counter)
-    await slot.start()
+    slot = runtime.new_slot(actor_system, Counter)
+    await runtime.start(slot)
     await probe.watch(slot.ref)
     await probe.watch(slot.ref)
-    await slot.stop()
-    await slot.start()
+    await runtime.stop(slot)
+    await runtime.start(slot)
     await probe.expect_none()
-    exit_ = await slot.stop()
-    await slot.end(exit_)
+    exit_ = await runtime.stop(slot)
+    await runtime.end(slot, exit_)
     assert await probe.expect_terminated(slot.ref) is exit_
     await probe.expect_none()
 
@@ -232,15 +232,15 @@ async def test_a_watch_can_be_taken_back(actor_system: System) -> None:
 async def test_a_watch_dies_with_the_incarnation(actor_system: System) -> None:
     log: list[Exit] = []
     target = actor_system.start(Counter)
-    slot = Slot(actor_system, Watcher, (target, log))
-    await slot.start()
+    slot = runtime.new_slot(actor_system, Watcher, (target, log))
+    await runtime.start(slot)
     await slot.ref.ask("watch")
-    await slot.stop()
-    await slot.start()
+    await runtime.stop(slot)
+    await runtime.start(slot)
     await target.stop()
     await settle(actor_system)
     assert log == []
-    await slot.end(await slot.stop())
+    await runtime.end(slot, await runtime.stop(slot))
 
 
 async def test_word_of_a_death_gets_into_a_full_inbox(actor_system: System) -> None:

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from actors import Actor, Ignore
+from actors import Actor, Ignore, runtime
 from supervisors import Supervisor, child, start, which_children
 from supervisors.requests import executor_of
 from tests.supervisors.helpers import manual_system
@@ -37,7 +37,7 @@ class Leaf(Actor):
             raise ValueError("boom")
         # Its own end is not a stop by its supervisor: it is not logged as one.
         self.ending = True
-        self._slot.exit_soon(reason)
+        runtime.exit_with(self._slot, reason)
 
     def on_stop(self, reason):
         if not self.ending:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from actors.runtime import slot_of
 from irismq_runtime.node.binding.binder import DOWN
 from irismq_runtime.observe.health import Check, Health
 
@@ -77,7 +78,7 @@ def _handlers(parts: Parts) -> Check:
         f"{slow.ref.name} has been handling {slow.message_type} for {slow.seconds:.0f} s, "
         f"{waiting} wait"
         for slow in parts.system.slow.now()
-        if (waiting := len(slow.ref._slot.inbox))  # noqa: SLF001  # what waits has no other name
+        if (waiting := len(slot_of(slow.ref).inbox))
     ]
     return Check("handlers", not stuck, "; ".join(stuck[:3]))
 

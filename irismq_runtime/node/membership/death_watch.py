@@ -13,8 +13,8 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from actors import Exit, Terminated
-from actors._attachments import Attachments
 from actors.errors import ActorDeadError, ActorError
+from actors.runtime import forget_watched
 from irismq_runtime.errors import ConnectionLost, RuntimeFault
 from irismq_runtime.messaging import NODE_TARGET, Ended, Unwatch, Watch, private_cluster
 from irismq_runtime.refs import PeerRef
@@ -106,7 +106,7 @@ class DeathWatch:
 
     def _ended(self, peer: PeerRef, exit_: Exit) -> None:
         for watcher in self._watched.pop(peer, ()):
-            Attachments.forget(watcher, peer)
+            forget_watched(watcher, peer)
             try:
                 watcher.tell(Terminated(peer, exit_))  # type: ignore[arg-type]  # as given to watch
             except ActorError as error:

@@ -1,0 +1,58 @@
+"""Which kind of slot runs a class of actors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pykka
+
+from actors._loop_slot import LoopSlot
+from actors._thread_slot import ThreadSlot
+from actors.actor import Actor
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from actors._slot import Slot
+    from actors._system_core import SystemCore
+    from actors.ref import ActorRef
+
+__all__ = ["new_slot"]
+
+
+def new_slot(
+    system: SystemCore,
+    actor_class: type,
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    name: str | None = None,
+    parent: ActorRef[Any] | None = None,
+) -> Slot:
+    """Make the slot of an actor, which has not started.
+
+    Args:
+        system: Where it lives.
+        actor_class: A class of actors, ours or Pykka's with threads.
+        args: What the constructor is given, in every incarnation.
+        kwargs: The same, by name.
+        name: Its name; None: that of the class.
+        parent: The ref of its supervisor; None for a root.
+
+    Returns:
+        The slot, in the state NEW.
+
+    Raises:
+        TypeError: nothing here knows how to run that class.
+    """
+    kind: type[Slot]
+    if issubclass(actor_class, Actor):
+        kind = LoopSlot
+    elif issubclass(actor_class, pykka.ThreadingActor):
+        kind = ThreadSlot
+    else:
+        raise TypeError(
+            f"{actor_class!r} is neither an actors.Actor nor a pykka.ThreadingActor: "
+            "no runtime here knows how to run it"
+        )
+    return kind(system, actor_class, args, kwargs or {}, name=name, parent=parent)
