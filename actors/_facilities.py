@@ -8,7 +8,7 @@ code: call them in its handlers and hooks, not from outside.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, ParamSpec, TypeVar, overload
 
 from actors._current_message import (
     forward_current,
@@ -27,7 +27,7 @@ from actors.hooks import Hooks
 from actors.reply import Reply
 from actors.rules import POSITIVE_SECONDS, need
 from actors.timers import Timer
-from actors.type_variables import M_contra
+from actors.type_variables import M_contra, Takes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +59,7 @@ class _NotStarted:
         )
 
 
-class Facilities(Generic[M_contra]):
+class Facilities(Takes[M_contra]):
     """What every actor may call, in its own handlers and hooks, and set on its class.
 
     `M_contra` is for the type checker: the messages that it takes, as in `Actor[Greet | Count]`.

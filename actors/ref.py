@@ -24,13 +24,12 @@ from actors.errors import ActorDeadError, AskCycle, BlockingCall
 from actors.inbox import PykkaInbox
 from actors.receipt import ACCEPTED, Receipt
 from actors.rules import SECONDS, need
-from actors.type_variables import A_co
+from actors.type_variables import A_co, Takes
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
 
-    from actors._facilities import Facilities
     from actors._slot import Slot
     from actors._stop_request import StopFuture
     from actors.context import Context
@@ -119,7 +118,7 @@ class ActorRef(pykka.ActorRef[Any], Generic[A_co]):
 
     # Receipts and `StopFuture` may be left alone: `| Any` keeps mypy's unused-awaitable quiet.
     @overload  # type: ignore[override]  # Pykka's gives None
-    def tell(self: ActorRef[Facilities[Q]], message: Q) -> Receipt | Any: ...
+    def tell(self: ActorRef[Takes[Q]], message: Q) -> Receipt | Any: ...
 
     @overload
     def tell(self: ActorRef[pykka.Actor], message: Any) -> Receipt | Any: ...
@@ -141,7 +140,7 @@ class ActorRef(pykka.ActorRef[Any], Generic[A_co]):
 
     @overload  # type: ignore[override]  # Pykka's blocks by default
     def ask(
-        self: ActorRef[Facilities[Q]],
+        self: ActorRef[Takes[Q]],
         message: RequestOf[Q, R],
         *,
         timeout: float | None = None,
@@ -150,7 +149,7 @@ class ActorRef(pykka.ActorRef[Any], Generic[A_co]):
 
     @overload
     def ask(
-        self: ActorRef[Facilities[Q]],
+        self: ActorRef[Takes[Q]],
         message: RequestOf[Q, R],
         *,
         timeout: float | None = None,
@@ -159,7 +158,7 @@ class ActorRef(pykka.ActorRef[Any], Generic[A_co]):
 
     @overload
     def ask(
-        self: ActorRef[Facilities[object] | pykka.Actor],
+        self: ActorRef[Takes[object] | pykka.Actor],
         message: Plain,
         *,
         timeout: float | None = None,
@@ -168,7 +167,7 @@ class ActorRef(pykka.ActorRef[Any], Generic[A_co]):
 
     @overload
     def ask(
-        self: ActorRef[Facilities[object] | pykka.Actor],
+        self: ActorRef[Takes[object] | pykka.Actor],
         message: Any,
         *,
         timeout: float | None = None,
