@@ -16,7 +16,7 @@ from irismq_runtime.node.membership.presence import SETTLE, SETTLE_AT_MOST
 from irismq_runtime.node.membership.service_waiter import SEARCH, SEARCH_ALONE
 from supervisors import Supervisor, child
 from tests.node.helpers import Add, Counter, Total, World
-from tests.node.test_asks import Do, service
+from tests.refs.test_asks import Do, service
 from tests.support.transports import MemoryBroker
 from tests.support.until import until
 
