@@ -1,4 +1,4 @@
-"""JSON for everybody else: the one writer for whatever a command, a log or a page prints.
+"""The one writer of JSON for people and programs: what commands, logs and pages print.
 
 What it writes every strict parser reads: no NaN and no infinity (their names as texts),
 no lone surrogates (escaped), no bytes (text, or base64), no number beyond a double's

@@ -10,7 +10,7 @@ and a password. Every exit takes its text through one of these:
     visible_json     the same in a JSON document: another spelling of the same value
     without_logins   nats://joe:secret@host as nats://***@host
     safe             both, for texts about what happened
-    safe_lines       `safe` for a log record: a line end in a text is no new record
+    safe_lines       `safe` for a log record: a line end in a text does not begin a record
 
 Data that a person asked for (a reply, a message's body) keeps its URLs: it is `visible`
 alone. Escaping twice changes nothing: what an escape is made of is printable.

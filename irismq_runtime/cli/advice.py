@@ -1,4 +1,4 @@
-"""What to do where no server answers, by what should: the only place that says it.
+"""The advice for an address where no server answers, one text for each kind of server.
 
 What `irismq dev` runs it can stand in for; of NATS it has nothing.
 """

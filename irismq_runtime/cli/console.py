@@ -1,7 +1,7 @@
 """What the command line prints, and how it ends.
 
 Results go to standard output, everything else to standard error. An error is one
-line that says what to do. JSON is printed plain when the output is no terminal,
+line that says what to do. JSON is printed plain when the output is not a terminal,
 so that it can be piped; a reader that goes away ends the command quietly.
 
 Whatever is printed passes `safe_text` here, and nowhere else: nothing that a terminal

@@ -29,7 +29,7 @@ async def get_json(
     """Return the JSON at `path` of `endpoint` ("host:port", or "https://host:port").
 
     `timeout`: seconds. `tls`: for https; None trusts what the system trusts.
-    Raises `NotConnected` when nothing answers there, or something that is no nsqd.
+    Raises `NotConnected` when nothing answers there, or something that is not nsqd.
     """
     answer = await asyncio.to_thread(
         _call, "GET", endpoint, path, {"format": "json", **query}, timeout, tls

@@ -78,7 +78,7 @@ def _as_python(match: re.Match[str]) -> str:
     found = match[0]
     if found == "\\":
         return "\\\\"
-    if "\udc80" <= found <= "\udcff":  # a byte that is no UTF-8
+    if "\udc80" <= found <= "\udcff":  # a byte that is not UTF-8
         return f"\\x{ord(found) - 0xDC00:02x}"
     return found if found.isprintable() else found.encode("unicode_escape").decode()
 

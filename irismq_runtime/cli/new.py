@@ -88,7 +88,7 @@ def name_problem(name: str) -> str:
     if package in sys.stdlib_module_names or package in _TAKEN:
         return f"import {package} means something else already"
     found = importlib.util.find_spec(package)
-    if found is not None and found.origin is not None:  # a mere folder is no package
+    if found is not None and found.origin is not None:  # a mere folder is not a package
         return f"a package {package} can be imported here already, and one would hide the other"
     return ""
 

@@ -1,4 +1,4 @@
-"""What answers at a port: nsqd's TCP or HTTP, a directory, a relay, NATS, something else.
+"""Finds out what answers at a port: nsqd's TCP or HTTP, nsqlookupd, a relay, NATS, or what.
 
 Says the opening words of each protocol on connections of its own, so that one
 line can name the likely mistake (the HTTP port given as the TCP port, the relay's

@@ -1,4 +1,4 @@
-"""What a server's first bytes say it is, and what is to be said of it. Pure.
+"""Tells which server answers at an address, by its first bytes, and says so. Pure.
 
 `recognize_untrusted` turns the answers to the openings of three protocols into an
 `ServerIdentity`; `judge` compares it with what the address was given for and makes one
@@ -194,7 +194,7 @@ def _http_untrusted(answers: Openings) -> ServerIdentity:
         return ServerIdentity(ServerKind.NSQD_HTTP, "TLS_REQUIRED", skew=skew, advice=_HTTPS_ADVICE)
     if body.strip() == b"OK" or body.startswith(b"NOK"):
         reason = "" if body.strip() == b"OK" else _text(body)
-        if not info or b'"tcp_port"' in info:  # no answer to the second question is no verdict
+        if not info or b'"tcp_port"' in info:  # no answer to the second question decides nothing
             return ServerIdentity(ServerKind.NSQD_HTTP, reason, _version(info), skew=skew)
         if version := _version(info):
             return ServerIdentity(ServerKind.LOOKUPD, reason, version, skew=skew)
@@ -218,7 +218,7 @@ def _skew(answers: Openings) -> float | None:
     """Return the server's clock minus ours, from the Date of its HTTP answer.
 
     It told the time, cut to a whole second, at some moment between question and
-    answer: a slow network or machine is no difference.
+    answer: a slow network or machine is not a difference of clocks.
     """
     found = _DATE.search(answers.ping)
     if found is None:

@@ -1,8 +1,9 @@
-"""What the brokers have of an address, asked over HTTP: a look that makes nothing.
+"""Statistics of the topics of an address, asked from the brokers over HTTP.
 
-A subscription would make topic and channel, so who wants to look at an address asks
-here first whether it is known, and which brokers have letters of it. The answers are
-checked field by field; what cannot be read is an error, and never "nothing".
+Asking makes nothing at the broker, unlike a subscription, which would make topic and
+channel. So a command that looks at an address asks here first whether it is known, and
+which brokers have letters of it. The answers are checked field by field; what cannot be
+read is an error, and never "nothing".
 """
 
 from __future__ import annotations

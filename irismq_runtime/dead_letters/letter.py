@@ -2,9 +2,9 @@
 
 `letter_untrusted` takes whatever lies in `<address>.dead` and never fails: a record,
 a message that was stored without one, or something else. A DEAD envelope whose record
-does not fit is *malformed*: it is shown with the reason, it can be dropped, and there
-is no message in it that could be replayed. Every text here is of limited length, and
-a time that is no time is shown as the number that it is. Pure.
+does not fit is *malformed*: it is shown with the reason and can be dropped; it has no
+message that could be replayed. Every text here is of limited length, and
+a number that is not a time is shown as it is. Pure.
 """
 
 from __future__ import annotations

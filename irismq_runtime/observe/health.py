@@ -26,7 +26,7 @@ class Check:
     reason: str = ""
     #: Whether a failure means that the process itself is of no use.
     vital: bool = False
-    #: Whether a failure is no lack of readiness: it is shown, and nothing else.
+    #: Whether a failure leaves the node ready: it is shown, and nothing else.
     advisory: bool = False
 
 

@@ -1,4 +1,4 @@
-"""From an event, a name with fields, to a frozen record of its class, and to JSON.
+"""Records of events: a frozen class for each name of an event, and its form in JSON.
 
 The packages below emit plain `actors.Event`s, because an emitter that nobody
 hears must cost one attribute test and know none of this. Whoever listens may
@@ -95,7 +95,7 @@ def plain(value: Any) -> Any:
         return shorten(line_of(value))
     try:
         return _plain(value)
-    except BaseException:  # a user's object whose `__class__`, which a match asks, is no class
+    except BaseException:  # a match asks a user's object for `__class__`, which may be anything
         return class_name(value)
 
 

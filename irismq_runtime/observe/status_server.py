@@ -1,4 +1,4 @@
-"""An HTTP endpoint for whoever watches the process: /live, /ready, /metrics.
+"""An HTTP server for probes and scrapers: /live, /ready, /metrics.
 
 Answers GET with what the callables say at that moment; 200 or 503 for the two
 probes, with the reasons as JSON. Requests are small and bounded in time and
@@ -120,4 +120,4 @@ class _StatusHandler(RequestHandler):
 
 
 def _say_nothing(handler: RequestHandler) -> None:
-    """A probe a second is no news."""
+    """Log nothing: a probe a second is not worth a line."""

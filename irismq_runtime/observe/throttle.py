@@ -1,7 +1,7 @@
-"""How often something is said: once a period, with the count of what was held back.
+"""A throttle for reports: one a period, with the count of those that were held back.
 
 A decision without a clock and without a log; `logs.RateLimitedLog` is made of it,
-and who counts things by himself uses it alone.
+and code that counts things itself uses it alone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What tracing does for the runtime, in words that know nothing of OpenTelemetry.
+"""The interface between the runtime and tracing; it knows nothing of OpenTelemetry.
 
 `tracing_of` gives the tracing of a node, or None: when the extra `otel` is not
 installed, or the program has set no tracer provider. None is what the hot paths

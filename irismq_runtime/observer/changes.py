@@ -1,4 +1,4 @@
-"""What differs between two snapshots, as plain values for a listener: pure.
+"""The difference between two snapshots, as plain values for a listener. Pure.
 
 A listener starts with everything (`before` None) and merges what follows: nodes by
 id and services by address, whole or None for one that is gone; problems and brokers

@@ -40,7 +40,7 @@ _MOST_AT_ONCE: Final = 8
 
 
 class DeadLetterService:
-    """See the module. Loop thread only.
+    """Lists, shows, replays and drops the letters of one address after another. Loop thread only.
 
     `nsqd`: brokers, "host:port". `config`: how they are reached. `sign_anew`: see
     `replay`. `holding`: which of

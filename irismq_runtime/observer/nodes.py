@@ -1,4 +1,4 @@
-"""What is known of one node, from its reports and its silence: no I/O, time is given.
+"""The state of one node, from its reports and its silence. No I/O; time is an argument.
 
 A node is *up* while it answers, *silent* when it has not for `SILENCE` seconds,
 *lost* when presence gives it up after that, *left* when it said goodbye, or when
@@ -22,7 +22,7 @@ __all__ = ["SILENCE", "WatchedNode"]
 
 #: Seconds without an answer after which a node counts as silent.
 SILENCE: Final = 1.2
-#: Seconds for which a lack of readiness is no news: a restart takes a moment.
+#: Seconds for which a node may be unready without a remark: a restart takes a moment.
 PATIENCE: Final = 1.0
 _MOST_TRACES: Final = 200
 

@@ -1,4 +1,4 @@
-"""What is wrong now, from one moment's views: pure.
+"""Finds what is wrong in the system at one moment. Pure.
 
 Each problem has a key that names it as long as it lasts, and the time since when
 it is so. A dead node stays a problem until a node of the same name has come after

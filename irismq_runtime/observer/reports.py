@@ -1,4 +1,4 @@
-"""What nodes and brokers tell, checked: plain values in, records out.
+"""Reports of nodes and statistics of brokers: plain values in, checked records out.
 
 A report comes over the network from a process that may be of another version, or
 no friend: what does not have the expected shape raises `DecodeError` and nothing

@@ -1,4 +1,4 @@
-"""Addresses and topics, from presence, brokers and nodes: no I/O, time is given.
+"""The state of addresses and topics, from presence, brokers and nodes. No I/O.
 
 A broker that does not answer leaves its last numbers out: what is not known is
 None. An address is mapped to its topic as every node does; a topic that belongs to

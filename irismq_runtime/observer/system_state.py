@@ -1,4 +1,4 @@
-"""The whole system as it is seen: what happened in, snapshots out. No I/O.
+"""The state of the whole system, as an observer knows it: reports in, snapshots out. No I/O.
 
 Fed by the gatherer (or by a test) with what presence, nodes and brokers say, and
 asked for a `Snapshot` every now and then. `now` is monotonic seconds, `wall` the
@@ -35,7 +35,7 @@ _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class SystemState:
-    """See the module."""
+    """Nodes, services and brokers, and the points of the last ten minutes. One loop only."""
 
     def __init__(self) -> None:
         self._nodes: dict[str, WatchedNode] = {}
@@ -79,11 +79,11 @@ class SystemState:
         self._services.serve(members)
 
     def cut_off(self, reason: str) -> None:
-        """Who looks does not reach the relay, because of `reason`; "": he does (again)."""
+        """The observer does not reach the relay, because of `reason`; "": it does (again)."""
         self._cut_off = reason
 
     def overslept(self, seconds: float) -> None:
-        """Who looks did not run for so long: it is no silence of the others."""
+        """The observer did not run for so many seconds: the others were not silent meanwhile."""
         for node in self._nodes.values():
             node.excused(seconds)
 

@@ -1,4 +1,4 @@
-"""Numbers over the last seconds, and what they mean: pure.
+"""Time series of the last seconds: growth, rates, crash loops. Pure.
 
 A time series keeps what was seen, when (seconds on any clock that only grows; the time
 is always an argument), and forgets what is old. The questions asked of it decide
@@ -70,7 +70,7 @@ class TimeSeries:
     def grows(self, now: float) -> bool:
         """Whether a queue's length grows, steadily: more comes than is taken.
 
-        One jump is no growth: much that came at once may be done with soon.
+        One jump does not count: much that came at once may be done with soon.
         """
         window = [entry for entry in self._values if entry[0] >= now - GROWTH_SPAN]
         if len(window) < 3 or window[-1][0] - window[0][0] < GROWTH_LEAST_SPAN:

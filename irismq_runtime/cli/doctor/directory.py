@@ -1,4 +1,4 @@
-"""What an nsqlookupd hands out, and whether it can be reached from here.
+"""Asks an nsqlookupd for its brokers, and whether each can be reached from here.
 
 A broker registers under its broadcast address. One that only its own host can
 resolve makes consumers wait for messages that they never get.

@@ -1,4 +1,4 @@
-"""What is to be said of a machine: facts in, findings out. Pure.
+"""Judges a machine: facts in, findings out. Pure.
 
 One line a finding, with what to do in it. `BAD` is what keeps a node from working,
 `WARN` what will hurt, `NOTE` what is good to know.

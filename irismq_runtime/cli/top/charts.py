@@ -1,4 +1,4 @@
-"""The numbers of the whole system over time, as they are drawn. Pure."""
+"""The charts of `irismq top`: which number each draws, and how it is written. Pure."""
 
 from __future__ import annotations
 

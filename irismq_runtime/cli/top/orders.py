@@ -1,4 +1,4 @@
-"""By what the rows are sorted: column -> key. The largest first, names from a to z. Pure.
+"""Sort keys of the rows, by column: the largest first, names from a to z. Pure.
 
 A place in a tree comes up with what is below it, so that what is searched for is
 found where the tree begins.

@@ -1,4 +1,4 @@
-"""What becomes of nodes, connections, actors and trees."""
+"""Events of nodes, connections, actors and trees: they start, fail, restart, stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of messages: the steps of durable ones, and asks between nodes.
+"""Events of messages: the steps of durable ones, and asks between nodes.
 
 The steps of one durable message carry `id`, the envelope id in hex ("" where it
 is not known), so that a subscriber can follow it; STEPS lists them in the order
