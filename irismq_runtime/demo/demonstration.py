@@ -53,7 +53,7 @@ PATIENCE = 45.0
 STARTED_WITHIN = 30.0
 
 
-class DelayCounter(Actor):
+class DelayCounter(Actor[LongDelay]):
     """Counts the live events of long delays."""
 
     subscribes = (live(DELAYS),)

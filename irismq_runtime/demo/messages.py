@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from actors import message
+from actors import Request, message
 
 __all__ = ["CarrierTotals", "Counted", "Flight", "LongDelay", "ResetCaches", "WorstDelays"]
 
@@ -35,7 +35,7 @@ class Flight:
 
 @message("flights.worst_delays")
 @dataclass(frozen=True, slots=True)
-class WorstDelays:
+class WorstDelays(Request[list[tuple[str, int]]]):
     """Ask for the `count` departures with the longest delay."""
 
     count: int = 3
@@ -43,13 +43,13 @@ class WorstDelays:
 
 @message("flights.carrier_totals")
 @dataclass(frozen=True, slots=True)
-class CarrierTotals:
+class CarrierTotals(Request[dict[str, int]]):
     """Ask for the number of flights of each carrier."""
 
 
 @message("flights.counted")
 @dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(Request[int]):
     """Ask for the number of flights in the ledger."""
 
 

@@ -45,7 +45,7 @@ DELAYS = "flights.delays"
 LONG = 120
 
 
-class Ledger(ThreadActor):
+class Ledger(ThreadActor[Flight]):
     """Writes flights down, each once, and says when one was very late."""
 
     address = LEDGER
@@ -85,7 +85,7 @@ class Ledger(ThreadActor):
             raise RuntimeError(f"a fault made for the demonstration, on {flight.key}")
 
 
-class Stats(ThreadActor):
+class Stats(ThreadActor[CarrierTotals | Counted | WorstDelays | ResetCaches]):
     """Answers questions about the ledger; what it has counted it keeps until told."""
 
     address = STATS
@@ -145,6 +145,6 @@ class Flights(Supervisor):
     def children(self) -> list[object]:
         """One spec a kind of child."""
         return [
-            child(Ledger, _path(), _crash_one_in(), instances=2),
+            child(Ledger, _path(), _crash_one_in()).with_options(instances=2),
             child(Stats, _path()),
         ]

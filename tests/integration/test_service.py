@@ -142,6 +142,22 @@ async def test_a_proxy_calls_what_is_exposed_and_nothing_else(servers):
             await proxy.hidden()
 
 
+async def test_a_proxy_of_a_class_knows_the_methods_of_the_class(servers):
+    class Interface:
+        async def double(self, count: int, *, plus: int = 0) -> int: ...
+
+        async def hidden(self) -> None: ...
+
+    async with servers.node("shop") as shop, servers.node("client") as client:
+        await shop.start(Supervisor.of(child(Inventory)))
+        proxy = client.ref("shop.inventory").proxy(Interface)
+        assert await proxy.double(4, plus=1) == 9
+        with pytest.raises(AttributeError, match="Interface has no method triple"):
+            _ = proxy.triple
+        with pytest.raises(Refused, match="exposes no method 'hidden'"):
+            await proxy.hidden()  # the class that runs says what is exposed
+
+
 async def test_giving_up_an_ask_cancels_its_handler(servers):
     async with servers.node("shop") as shop, servers.node("client") as client:
         log = []

@@ -94,6 +94,19 @@ def test_a_value_can_be_given_another_name():
     assert caught.value.reason == "invalid_arguments"
 
 
+def test_a_value_can_be_given_other_options_and_keeps_the_rest():
+    one = child(FakeWorker, 1, size=2, name="one", shutdown=3.0)
+    other = one.with_options(restart="transient", instances=2)
+    assert other == child(
+        FakeWorker, 1, size=2, name="one", shutdown=3.0, restart="transient", instances=2
+    )
+    assert one.restart == "permanent"
+    assert one.with_options() == one
+    with pytest.raises(SpecError) as caught:
+        one.with_options(restart="never")
+    assert caught.value.reason == "invalid_restart_type"
+
+
 def test_a_long_value_does_not_fill_the_screen():
     with pytest.raises(SpecError) as caught:
         child(FakeWorker, restart="x" * 10_000)

@@ -136,13 +136,14 @@ class Old(Actor):
 class Tree(Supervisor):
     children = [
         child(Greeter, "Hello"),
-        child(Greeter, "Hello", times=2),
+        child(Greeter, "Hello", times=2).with_options(name="twice"),
         child(Greeter, "Hello").with_options(name="transient", restart="transient"),
         child(Greeter, "Hello", name="more", instances=2),
         child(child(Greeter, "Hello"), name="other"),
         child(Old, "x", size=3, restart="temporary"),
         child(Follower, instances=4),
         Follower,
+        Blocking,
     ]
 
 

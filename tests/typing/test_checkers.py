@@ -19,7 +19,9 @@ from pathlib import Path
 
 import pytest
 
+from actors import Request
 from irismq_runtime.cli.new import render
+from tests.typing import right
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
@@ -155,6 +157,17 @@ def test_every_mistake_is_found_and_nothing_else(
 def test_nothing_is_found_in_right_code(found: dict[str, list[Finding]], checker: str) -> None:
     """Nor in the examples, in the README, and in what `irismq new` writes."""
     assert [each for each in found[checker] if each.path != HERE / "wrong.py"] == []
+
+
+async def test_right_code_runs() -> None:
+    greeter = right.Greeter.start("Hello")
+    assert await greeter.ask(right.Greet("Ada")) == "Hello, Ada"
+    assert await greeter.ask(right.Count(1)) == 2
+    assert await greeter.proxy(right.Greeter).greeted("Ada")
+    assert await right.Polite.start("Hello").ask(right.Greet("Ada")) == "Hello, Ada"
+    assert await right.Blocking.start().ask(right.Greet("Ada")) == "Ada"
+    assert isinstance(right.Greet("Ada"), Request)
+    assert right.Greeter.start("x").actor_class is right.Greeter
 
 
 def test_mistakes_of_each_kind_are_among_them() -> None:
