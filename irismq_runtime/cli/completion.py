@@ -10,7 +10,6 @@ Imports nothing that is slow to import.
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import os
 import threading
@@ -21,6 +20,7 @@ import typer  # noqa: TC002  # typer reads the annotations
 
 from irismq_runtime.cli.options import NSQD_DEFAULT, http_of
 from irismq_runtime.errors import ConfigError
+from irismq_runtime.http_client import fetch_blocking
 
 if TYPE_CHECKING:
     from irismq_runtime.config import Endpoint
@@ -30,6 +30,8 @@ __all__ = ["addresses", "topics"]
 #: Seconds for all of it.
 LIMIT: Final = 0.3
 _PATH: Final = "/stats?format=json&include_clients=false&include_mem=false"
+#: Bytes of an answer.
+_LARGEST: Final = 64 * 1024 * 1024
 #: The channel of a mailbox, which is messaging.MAILBOX_CHANNEL: a test compares them.
 MAILBOX: Final = "mailbox"
 
@@ -53,7 +55,7 @@ def _asked(ctx: typer.Context, wanted: Any) -> set[str]:
     found: set[str] = set()
     limit = _limit()
     asking = [
-        threading.Thread(target=_ask, args=((at.host, at.port), wanted, found, limit), daemon=True)
+        threading.Thread(target=_ask, args=(at, wanted, found, limit), daemon=True)
         for at in _brokers(ctx)
     ]
     for thread in asking:
@@ -83,14 +85,10 @@ def _given(ctx: typer.Context, name: str, variable: str) -> list[str]:
     return ctx.params.get(name) or os.environ.get(variable, "").split()
 
 
-def _ask(where: tuple[str, int], wanted: Any, found: set[str], limit: float) -> None:
+def _ask(where: Endpoint, wanted: Any, found: set[str], limit: float) -> None:
     try:
-        connection = http.client.HTTPConnection(*where, timeout=limit)
-        try:
-            connection.request("GET", _PATH)
-            stats = json.loads(connection.getresponse().read())
-        finally:
-            connection.close()
+        answer = fetch_blocking(f"http://{where}{_PATH}", timeout=limit, largest=_LARGEST)
+        stats = json.loads(answer.body)
         for topic in stats["topics"] or ():
             if wanted({channel["channel_name"] for channel in topic["channels"] or ()}):
                 found.add(topic["topic_name"])

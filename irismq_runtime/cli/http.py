@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import http.client
 import json
-import urllib.error
 import urllib.parse
-import urllib.request
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from irismq_runtime.errors import NotConnected
+from irismq_runtime.http_client import NoAnswerError, NotHttpError, fetch
 
 if TYPE_CHECKING:
     import ssl
@@ -31,9 +29,7 @@ async def get_json(
     `timeout`: seconds. `tls`: for https; None trusts what the system trusts.
     Raises `NotConnected` when nothing answers there, or something that is not nsqd.
     """
-    answer = await asyncio.to_thread(
-        _call, "GET", endpoint, path, {"format": "json", **query}, timeout, tls
-    )
+    answer = await _call("GET", endpoint, path, {"format": "json", **query}, timeout, tls)
     try:
         return json.loads(answer)
     except (ValueError, RecursionError) as error:
@@ -55,18 +51,17 @@ async def post(
     **query: str,
 ) -> None:
     """Do what `path` of `endpoint` does, with no body. Raises as `get_json`."""
-    await asyncio.to_thread(_call, "POST", endpoint, path, query, timeout, tls)
+    await _call("POST", endpoint, path, query, timeout, tls)
 
 
 _REMEDY: Final = (
     "give nsqd's HTTP address with --nsqd-http (4151 by default), or start `irismq dev`"
 )
-#: Never through a proxy that the environment names: nsqd is near, and its TCP port goes without.
-_NO_PROXY: Final = urllib.request.ProxyHandler({})
-_DIRECTLY: Final = urllib.request.build_opener(_NO_PROXY)
+#: Bytes of an answer: statistics of many thousand topics.
+_LARGEST: Final = 256 * 1024 * 1024
 
 
-def _call(
+async def _call(
     method: str,
     endpoint: str,
     path: str,
@@ -74,27 +69,25 @@ def _call(
     timeout: float,
     tls: ssl.SSLContext | None,
 ) -> bytes:
-    peer = f"nsqd HTTP {endpoint}"
     where = endpoint if endpoint.startswith("https://") else f"http://{endpoint}"
     url = f"{where}{path}?{urllib.parse.urlencode(query)}"
-    request = urllib.request.Request(url, method=method)  # noqa: S310  # http or https, as above
-    opener = _DIRECTLY
-    if tls is not None:
-        secured = urllib.request.HTTPSHandler(context=tls)
-        opener = urllib.request.build_opener(_NO_PROXY, secured)
     try:
-        with opener.open(request, timeout=timeout) as answer:
-            return bytes(answer.read())
-    except urllib.error.HTTPError as error:
-        secured_only = error.code == 403 and b"TLS_REQUIRED" in error.read(1000)
-        said = "it wants TLS" if secured_only else f"it answers {error.code}"
-        remedy = "give --nsqd-http https://HOST:4152" if secured_only else _REMEDY
-        raise NotConnected(peer, said, remedy=remedy) from error
-    except http.client.RemoteDisconnected as error:
-        raise NotConnected(peer, "it hangs up on HTTP", remedy=_REMEDY) from error
-    except http.client.HTTPException as error:
-        raise NotConnected(peer, "what it says is not HTTP", remedy=_REMEDY) from error
+        answer = await fetch(url, timeout=timeout, method=method, largest=_LARGEST, tls=tls)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        text = getattr(reason, "strerror", None) or str(reason)
-        raise NotConnected(peer, text, remedy=_REMEDY) from error
+        raise NotConnected(f"nsqd HTTP {endpoint}", _reason(error), remedy=_REMEDY) from error
+    if answer.status == HTTPStatus.OK:
+        return answer.body
+    secured_only = answer.status == HTTPStatus.FORBIDDEN and b"TLS_REQUIRED" in answer.body[:1000]
+    said = "it wants TLS" if secured_only else f"it answers {answer.status}"
+    remedy = "give --nsqd-http https://HOST:4152" if secured_only else _REMEDY
+    raise NotConnected(f"nsqd HTTP {endpoint}", said, remedy=remedy)
+
+
+def _reason(error: OSError | ValueError) -> str:
+    if isinstance(error, NoAnswerError):
+        return "it hangs up on HTTP"
+    if isinstance(error, NotHttpError):
+        return "what it says is not HTTP"
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    return getattr(error, "strerror", None) or str(error)

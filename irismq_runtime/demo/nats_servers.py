@@ -11,11 +11,12 @@ import asyncio
 import json
 import shutil
 import sysconfig
-import urllib.request
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from irismq_runtime.http_client import fetch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -38,12 +39,7 @@ class NatsProcess:
 
     async def ask(self, what: str) -> Any:
         """What its monitoring page of that name says."""
-
-        def fetch() -> Any:
-            with urllib.request.urlopen(f"{self.monitor}/{what}", timeout=STARTED_WITHIN) as answer:  # noqa: S310  # our own server's address
-                return json.load(answer)
-
-        return await asyncio.to_thread(fetch)
+        return json.loads((await fetch(f"{self.monitor}/{what}", timeout=STARTED_WITHIN)).body)
 
 
 class Cluster:

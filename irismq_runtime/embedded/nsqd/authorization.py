@@ -10,18 +10,19 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from tornado.httpclient import HTTPRequest
-from tornado.simple_httpclient import SimpleAsyncHTTPClient
+from irismq_runtime.http_client import fetch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["Authorization", "AuthorizationFailed", "ask_untrusted", "parse_untrusted"]
 
-_LARGEST = 1024 * 1024
+#: As nsqd follows them, within reason.
+_REDIRECTS = 5
 
 
 class AuthorizationFailed(Exception):
@@ -96,21 +97,16 @@ async def ask_untrusted(
 
     Raises `AuthorizationFailed` with what each of them said.
     """
-    client = SimpleAsyncHTTPClient(force_instance=True, max_body_size=_LARGEST)
     failures: list[str] = []
-    try:
-        for server in servers:
-            endpoint = server if "://" in server else f"http://{server}/auth"
-            request = HTTPRequest(
-                f"{endpoint}?{urlencode(parameters)}",
-                connect_timeout=timeout,
-                request_timeout=timeout,
-            )
-            try:
-                return (await client.fetch(request)).body
-            except Exception as error:
-                # Whatever the other end or the network does, the next one is asked.
-                failures.append(f"{server}: {error}")
-    finally:
-        client.close()
+    for server in servers:
+        endpoint = server if "://" in server else f"http://{server}/auth"
+        url = f"{endpoint}?{urlencode(parameters)}"
+        try:
+            answer = await fetch(url, timeout=timeout, redirects=_REDIRECTS)
+        except (OSError, ValueError) as error:  # the next one is asked
+            failures.append(f"{server}: {str(error) or type(error).__name__}")
+            continue
+        if answer.status == HTTPStatus.OK:
+            return answer.body
+        failures.append(f"{server}: HTTP {answer.status}")
     raise AuthorizationFailed("; ".join(failures))

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
+
+from irismq_runtime import http_client
 
 if TYPE_CHECKING:
     import ssl
@@ -17,9 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncioNetwork", "Network", "explain"]
 
-#: Bytes of an HTTP answer.
-MAX_ANSWER = 1024 * 1024
-_ACCEPT = "application/vnd.nsq; version=1.0"
+_HEADERS: Final = {"Accept": "application/vnd.nsq; version=1.0"}
 
 
 class Network(Protocol):
@@ -79,24 +79,10 @@ class AsyncioNetwork:
         return upgraded
 
     async def get(self, endpoint: Endpoint, path: str, timeout: float) -> tuple[int, bytes]:
-        """One request over a connection of its own, at most `MAX_ANSWER` bytes back."""
-        async with asyncio.timeout(timeout):
-            reader, writer = await asyncio.open_connection(*endpoint)
-            try:
-                request = f"GET {path} HTTP/1.0\r\nHost: {endpoint}\r\nAccept: {_ACCEPT}\r\n\r\n"
-                writer.write(request.encode("ascii"))
-                answer = b""
-                while chunk := await reader.read(64 * 1024):
-                    answer += chunk
-                    if len(answer) > MAX_ANSWER:
-                        raise ConnectionAbortedError("the answer is too long")
-            finally:
-                writer.close()
-        head, _, body = answer.partition(b"\r\n\r\n")
-        words = head.split(None, 2)
-        if len(words) < 2 or not words[0].startswith(b"HTTP/") or not words[1].isdigit():
-            raise ConnectionAbortedError(f"not an HTTP answer: {answer[:40]!r}")
-        return int(words[1][:3]), body
+        """One request over a connection of its own, at most `http_client.MAX_ANSWER` bytes back."""
+        url = f"http://{endpoint}{path}"
+        answer = await http_client.fetch(url, timeout=timeout, headers=_HEADERS)
+        return answer.status, answer.body
 
 
 def explain(error: OSError) -> str:
