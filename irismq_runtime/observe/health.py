@@ -19,20 +19,30 @@ __all__ = ["Check", "Health"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing looked at. `reason` is empty when `ok`."""
+    """One thing that was looked at, such as "nsqd" or "loop". A value, for any thread.
+
+    Args:
+        name: What was looked at.
+        ok: Whether it is well.
+        reason: Why it is not, for people; "" when `ok`.
+        vital: Whether a failure means that the process itself is of no use.
+        advisory: Whether a failure leaves the node ready: it is shown, and nothing else.
+    """
 
     name: str
     ok: bool
     reason: str = ""
-    #: Whether a failure means that the process itself is of no use.
     vital: bool = False
-    #: Whether a failure leaves the node ready: it is shown, and nothing else.
     advisory: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """All checks of a node at one moment."""
+    """All checks of a node at one moment. A value, for any thread.
+
+    Args:
+        checks: What was looked at, in the order in which reasons are given.
+    """
 
     checks: tuple[Check, ...] = field(default=())
 
@@ -52,7 +62,11 @@ class Health:
         return tuple(safe(f"{each.name}: {each.reason}") for each in self.checks if not each.ok)
 
     def to_dict(self) -> dict[str, object]:
-        """Return the health as a value for JSON."""
+        """Return the health as a value for JSON.
+
+        Returns:
+            `live`, `ready`, `reasons`, and `checks` with the fields of each `Check`.
+        """
         return {
             "live": self.live,
             "ready": self.ready,

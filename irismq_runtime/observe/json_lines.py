@@ -29,10 +29,20 @@ _LONGEST_TRACEBACK: Final = 16_000
 
 
 class JsonLines(logging.Formatter):
-    """Formats a record as one line of JSON. Never raises for a strange extra."""
+    """Formats a log record as one line of JSON. For any thread.
+
+    For `logging.Handler.setFormatter`. What a caller gives as `extra` may be any object.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line, without its end."""
+        """Format one record.
+
+        Args:
+            record: What was logged.
+
+        Returns:
+            The JSON of one object, without a line end.
+        """
         when = datetime.fromtimestamp(record.created, UTC)
         line: dict[str, Any] = {
             "time": f"{when:%Y-%m-%dT%H:%M:%S}.{int(record.msecs):03d}Z",

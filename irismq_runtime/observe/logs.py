@@ -33,7 +33,15 @@ _MAX_TEXT: Final = 300
 
 
 def shorten(value: object, limit: int = _MAX_TEXT) -> str:
-    """Return `value` as text on one line, at most `limit` characters."""
+    """Return a value as text that fits into a line of a log. For any thread.
+
+    Args:
+        value: Any object; one whose `str` fails is shown by its class.
+        limit: Characters, at most; a cut text ends with "…".
+
+    Returns:
+        One line, without what a terminal would obey.
+    """
     text = safe(" ".join(text_of(value).split()))
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
@@ -56,7 +64,13 @@ class _Like:
 
 
 class RateLimitedLog:
-    """Writes to the logger `name`, at most one line per `period` seconds of its like."""
+    """Writes to a logger at most one line a period of those that are alike. Loop thread only.
+
+    Args:
+        name: The name of the logger.
+        clock: Says what time it is, and calls back when a period is over.
+        period: Seconds.
+    """
 
     __slots__ = ("_clock", "_kinds", "_logger", "_period")
 
@@ -67,11 +81,11 @@ class RateLimitedLog:
         self._kinds: dict[str, dict[tuple[str, ...], _Like]] = {}
 
     def note(self, kind: str, text: str, *args: object, like: tuple[str, ...] = ()) -> None:
-        """Something that someone may want to look at; see `write`."""
+        """Write a warning: something that someone may want to look at; see `write`."""
         self.write(logging.WARNING, kind, text, *args, like=like)
 
     def fault(self, kind: str, text: str, *args: object, like: tuple[str, ...] = ()) -> None:
-        """Something that someone has to look at; see `write`."""
+        """Write an error: something that someone has to look at; see `write`."""
         self.write(logging.ERROR, kind, text, *args, like=like)
 
     def write(
@@ -85,8 +99,13 @@ class RateLimitedLog:
     ) -> None:
         """Write `text % args`, or count it when a line of its like was just written.
 
-        `text` is the same for all lines of `kind`. `like`: what must be the same
-        besides. `error`: its traceback follows the line, if the line is written.
+        Args:
+            level: A level of `logging`.
+            kind: A word of ours for such lines; becomes the extra `kind` of the record.
+            text: The template, the same for all lines of `kind`.
+            args: What is put into the template, each shortened.
+            like: What must be the same besides the kind, for lines to be alike.
+            error: Its traceback follows the line, if the line is written.
         """
         now = self._clock.monotonic()
         key, known = self._known(kind, like, now)

@@ -101,14 +101,25 @@ class Asks:
 
 @dataclass(frozen=True, slots=True)
 class Second:
-    """What happened since the `Second` before. Rates are per second.
+    """What happened since the `Second` before. A value, for any thread.
 
-    `time`: seconds since 1970. `handled`: messages that actors took. `waiting`:
-    messages in inboxes now. `asked`, `served`: asks that ended here and requests
-    answered here, per second; `failed`: those of them that got no reply. `p50`,
-    `p99`: seconds that asks of this node took (None: there were none).
-    `finished`, `requeued`, `buried`: stored messages per second. `lag`: seconds
-    by which the loop was late.
+    Args:
+        time: Seconds since 1970.
+        actors: Slots that have not ended.
+        handled: Messages that actors took, per second.
+        waiting: Messages in inboxes now.
+        crashes: Handlers that raised, since the second before.
+        restarts: Starts after the first of a slot, since the second before.
+        asked: Asks of this node that ended, per second.
+        served: Requests to this node that were answered, per second.
+        failed: Asks and requests without a reply, per second.
+        p50: Seconds within which half of the asks ended; None: there were none.
+        p99: Seconds within which 99 of 100 asks ended; None: there were none.
+        finished: Stored messages that were handled, per second.
+        requeued: Stored messages that went back to the broker, per second.
+        buried: Stored messages that became dead letters, per second.
+        dead_letters: Local dead letters, since the second before.
+        lag: Seconds by which the loop was late.
     """
 
     time: float
@@ -160,7 +171,13 @@ class _Sums:
 
 
 class Meter:
-    """See the module. `counts`: what dispatch has counted, by name."""
+    """Measures a node, a `Second` at a time; `Node.meter` is one. Loop thread only.
+
+    Args:
+        system: The actors that are measured.
+        counts: Gives what dispatch has counted so far, by name.
+        span: Seconds that are kept.
+    """
 
     def __init__(
         self, system: System, counts: Callable[[], Mapping[str, int]], *, span: int = SPAN
@@ -181,13 +198,13 @@ class Meter:
         self.served: dict[str, Asks] = {}
 
     def start(self) -> None:
-        """Begin to look."""
+        """Begin to measure."""
         self._at = self._clock.monotonic()
         self._last = self._sums(self._system.counters_by_class())
         self._arm()
 
     def stop(self) -> None:
-        """Look no more. Idempotent."""
+        """End the measuring; what was measured stays. Idempotent."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -201,7 +218,12 @@ class Meter:
 
     @staticmethod
     def of(table: dict[str, Asks], address: str) -> Asks:
-        """The asks of `address` in `asked` or `served`; made on demand, up to the limit."""
+        """Return the asks of `address`; made on demand, up to the limit.
+
+        Args:
+            table: `asked` or `served`.
+            address: Beyond `MAX_ADDRESSES` of them, "other" stands for all that are new.
+        """
         asks = table.get(address)
         if asks is None:
             if len(table) >= MAX_ADDRESSES:
@@ -210,12 +232,12 @@ class Meter:
         return asks
 
     def ask_ended(self, address: str, seconds: float, outcome: str) -> None:
-        """An ask of this node ended after `seconds`."""
+        """Note that an ask of this node ended after `seconds`, and how: see `Asks.outcomes`."""
         asks = self.asked.get(address) or self.of(self.asked, address)
         asks.note(seconds, outcome)
 
     def request_ended(self, address: str, seconds: float, outcome: str) -> None:
-        """A request to this node was answered, or will not be, after `seconds`."""
+        """Note that a request to this node was answered after `seconds`, or will not be."""
         asks = self.served.get(address) or self.of(self.served, address)
         asks.note(seconds, outcome)
 
@@ -297,11 +319,15 @@ class Meter:
         return sorted(found, key=lambda group: group.name)
 
     def to_dict(self, last: int = SPAN) -> dict[str, Any]:
-        """Plain values for JSON: the `last` seconds, the groups, the asks by address.
+        """Return the numbers as plain values for JSON.
 
-        {"bounds": [...], "seconds": [{...}], "groups": [{...}],
-        "asked": {address: {"outcomes": {...}, "buckets": [...], "total": s}},
-        "served": the same}
+        Args:
+            last: How many of the latest seconds.
+
+        Returns:
+            {"bounds": [...], "seconds": [{...}], "groups": [{...}],
+            "asked": {address: {"outcomes": {...}, "buckets": [...], "total": s}},
+            "served": the same}
         """
         seconds = list(self.seconds)[-last:] if last > 0 else []
         return {

@@ -25,9 +25,15 @@ __all__ = ["Sample", "histogram", "prometheus_text", "require_metrics"]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One number. `name` without the prefix "irismq_".
+    """One number of a metric. A value, for any thread.
 
-    `part`: of a histogram, the end of the sample's own name ("_bucket", ...).
+    Args:
+        name: The metric's name without the prefix "irismq_", in base units.
+        value: The number.
+        kind: "counter" for what only grows, "gauge", or "histogram".
+        help: One line about the metric.
+        labels: Name to value: classes, addresses, outcomes; never an id.
+        part: Of a histogram, the end of the sample's own name ("_bucket", ...).
     """
 
     name: str
@@ -63,7 +69,8 @@ def histogram(
 def require_metrics() -> None:
     """Load the extra `metrics` now, before the loop runs: an import reads files.
 
-    Raises `ConfigError` when it is not installed.
+    Raises:
+        ConfigError: It is not installed.
     """
     try:
         import prometheus_client  # noqa: F401  # loaded for later
@@ -76,9 +83,16 @@ def require_metrics() -> None:
 
 
 def prometheus_text(samples: Iterable[Sample]) -> str:
-    """Return the samples in the exposition format, version 0.0.4.
+    """Write samples in Prometheus' exposition format, version 0.0.4. For any thread.
 
-    Raises as `require_metrics`, which the first call includes.
+    Args:
+        samples: The numbers; those of one metric have the same `help` and `kind`.
+
+    Returns:
+        The text of a scrape.
+
+    Raises:
+        ConfigError: The extra `metrics` is not installed.
     """
     require_metrics()
     from prometheus_client import CollectorRegistry, generate_latest

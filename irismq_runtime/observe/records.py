@@ -38,7 +38,11 @@ EVENTS: dict[str, type[Record]] = {}
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One thing that happened. `time` is on the monotonic clock of the system."""
+    """One thing that happened: the base of every class in `EVENTS`. A value.
+
+    Args:
+        time: Seconds on the monotonic clock of the system.
+    """
 
     #: The event's name.
     NAME: ClassVar[str] = ""
@@ -46,7 +50,11 @@ class Record:
     time: float
 
     def to_dict(self) -> dict[str, Any]:
-        """The record as plain values that JSON can carry; its name under "event"."""
+        """Return the record as plain values that JSON can carry.
+
+        Returns:
+            The fields by name, and the event's name under "event".
+        """
         values = {each.name: plain(getattr(self, each.name)) for each in fields(self)}
         return {"event": self.NAME, **values}
 
@@ -66,7 +74,17 @@ def event(name: str) -> Callable[[R], R]:
 
 
 def record_of(happened: Event) -> Record:
-    """The record of an event. Raises `LookupError` when the catalogue has none such."""
+    """Return the record of an event. For any thread.
+
+    Args:
+        happened: What an emitter told.
+
+    Returns:
+        An instance of the class that `EVENTS` has for its name.
+
+    Raises:
+        LookupError: The catalogue has no such event, or one with other fields.
+    """
     cls = EVENTS.get(happened.name)
     if cls is None:
         raise LookupError(f"the event {happened.name!r} is not in the catalogue")
@@ -77,9 +95,15 @@ def record_of(happened: Event) -> Record:
 
 
 def on_event(events: Events, callback: Callable[[Any], None]) -> Callable[[], None]:
-    """Call `callback` with the record of every event; returns how to end that.
+    """Call `callback` with the record of every event.
 
-    In the emitter's thread, and quick: see `actors.Events.subscribe`.
+    Args:
+        events: The events of a system.
+        callback: Called in the thread of the emitter; it must be quick, see
+            `actors.Events.subscribe`.
+
+    Returns:
+        A function that ends the calls.
     """
     return events.subscribe(lambda happened: callback(record_of(happened)))
 

@@ -33,7 +33,18 @@ _MOST: Final = 64
 
 
 class StatusServer:
-    """Serves on `host`:`port` (0: chosen freely) between `start` and `stop`."""
+    """An HTTP server for probes and scrapers. For one loop.
+
+    Listens from `start` to `stop`. `/live` and `/ready` answer 200 or 503 with the checks
+    as JSON, `/metrics` the text for Prometheus (501 without the extra `metrics`). A request
+    has 5 s and 8,192 bytes; of more than 64 connections the oldest is closed.
+
+    Args:
+        health: Gives the health, called for each probe, on the loop.
+        metrics: Gives the text of `/metrics`, called for each scrape, on the loop.
+        host: The name or address to listen at. The default is this machine alone.
+        port: The port to listen at; 0 has the system choose one, see `port`.
+    """
 
     def __init__(
         self,
@@ -51,13 +62,21 @@ class StatusServer:
 
     @property
     def port(self) -> int:
-        """The port it listens on."""
+        """The port it listens on.
+
+        Raises:
+            RuntimeError: It does not listen.
+        """
         if self._server is None:
             raise RuntimeError("the server has not been started")
         return self._port
 
     async def start(self) -> None:
-        """Listen. Raises `OSError` when the port is taken."""
+        """Listen. On the loop that is to answer.
+
+        Raises:
+            OSError: The port is taken, or the host is not of this machine.
+        """
         application = Application(
             [(r".*", _StatusHandler, {"answer": self._answer})],
             log_function=_say_nothing,
