@@ -1,4 +1,7 @@
-"""The durable mailbox: an NSQ client that keeps what it is told to keep."""
+"""A client of NSQ: publishes until the broker confirms, consumes under leases.
+
+The durable half of a node (`ports.MailboxTransport`), usable without actors.
+"""
 
 from irismq_runtime.mailbox.config import MailboxConfig
 from irismq_runtime.mailbox.connect.probe import why_refused

@@ -37,7 +37,13 @@ Compression = Literal["none", "deflate", "snappy"]
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class MailboxConfig:
-    """Options of `NsqMailbox`. Raises `ConfigError` for a value without meaning."""
+    """Options of `NsqMailbox`: seconds, bytes and counts. Frozen.
+
+    Each option says beside it what it bounds; docs/operations.md has them in a table.
+
+    Raises:
+        ConfigError: A value has no meaning, or the least is above the most.
+    """
 
     #: What nsqd shows as the client: a name for people, no identity.
     client_id: str = ""

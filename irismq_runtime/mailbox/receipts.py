@@ -21,11 +21,11 @@ _log = logging.getLogger("irismq.mailbox")
 
 
 class PublishReceipt:
-    """Done when the broker has confirmed, or failed with the reason.
+    """What `publish` returns: done when the broker has confirmed, or failed with the reason.
 
-    It has the reading half of an `asyncio.Future` (`done`, `result`,
-    `exception`, `add_done_callback`). A cancelled await leaves the message on
-    its way: what was published cannot be called back.
+    May be awaited, asked or left alone, on the loop's thread. It has the reading half of
+    an `asyncio.Future` (`done`, `result`, `exception`, `add_done_callback`). A cancelled
+    await leaves the message on its way: what was published cannot be called back.
     """
 
     __slots__ = ("_callbacks", "_error", "_settled")
@@ -36,27 +36,42 @@ class PublishReceipt:
         self._callbacks: list[Callable[[Any], None]] | None = None
 
     def done(self) -> bool:
-        """Whether it is confirmed or failed."""
+        """Return whether it is confirmed or failed."""
         return self._settled
 
     def cancelled(self) -> bool:
-        """Never: see the class."""
+        """Return False: what was published cannot be called back."""
         return False
 
     def exception(self) -> BaseException | None:
-        """Why it failed; None when confirmed. Raises `InvalidStateError` before."""
+        """Return why it failed; None when it is confirmed.
+
+        Raises:
+            asyncio.InvalidStateError: It is not settled yet.
+        """
         if not self._settled:
             raise asyncio.InvalidStateError("the broker has not confirmed yet")
         return self._error
 
     def result(self) -> None:
-        """None when confirmed; raises the reason otherwise."""
+        """Return None when it is confirmed.
+
+        Raises:
+            DeliveryError: It was not sent, or nobody knows (`outcome` says which).
+            MessageTooLarge: The broker refused it.
+            asyncio.InvalidStateError: It is not settled yet.
+        """
         error = self.exception()
         if error is not None:
             raise error
 
     def add_done_callback(self, callback: Callable[[PublishReceipt], None]) -> None:
-        """Call `callback(receipt)` when settled; at once if it is already."""
+        """Call `callback(receipt)` when it is settled, at once if it is already.
+
+        Args:
+            callback: Called on the loop's thread, inside the settlement. What it raises
+                is logged.
+        """
         if self._settled:
             _call(callback, self)
         elif self._callbacks is None:

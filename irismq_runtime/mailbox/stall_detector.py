@@ -1,4 +1,4 @@
-"""The mailbox's own sense of time: has the loop stood still? Pure.
+"""Notices that the loop has stood still, and dates what comes after it back. Pure.
 
 One beat per period drives every lease and every silence check of a mailbox. A
 late beat means that the loop (or the whole process: SIGSTOP) stood still. What

@@ -44,11 +44,23 @@ _REMEDY = "start one with `irismq dev`, or give the right address as nsqd"
 
 
 class NsqMailbox:
-    """Fills `ports.MailboxTransport`. Loop thread only; made inside a running loop.
+    """The mailbox transport on NSQ (`ports.MailboxTransport`).
 
-    `nsqds` are "host:port" of brokers to publish to, in order of preference, and
-    to consume from; `lookupds` are "host:port" (HTTP) of nsqlookupds that know
-    more of them to consume from. Raises `ConfigError`.
+    Made inside a running event loop, and used on its thread alone.
+
+    Args:
+        nsqds: "host:port" of brokers to publish to, in order of preference, and to
+            consume from. At least one.
+        lookupds: "host:port" (HTTP) of nsqlookupds that know more brokers to consume from.
+        clock: Where time comes from; None: the running loop's.
+        rng: Where the chance in delays comes from; None: a new one.
+        events: Where events are reported; None: nowhere.
+        config: Options; None: the defaults.
+        network: How connections come about; None: TCP by the running loop.
+
+    Raises:
+        ConfigError: An address cannot be read, none is given, or there are fewer brokers
+            than `config.copies`.
     """
 
     def __init__(
@@ -94,9 +106,11 @@ class NsqMailbox:
     # Life ------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Dial every nsqd; returns when the first is ready. Raises `NotConnected`.
+        """Dial every nsqd; returns when the first is ready.
 
-        The error says what answered at each address. The mailbox is closed then.
+        Raises:
+            NotConnected: None was within `config.start_timeout` seconds. The error says
+                what answered at each address, and the mailbox is closed.
         """
         self._context.on_quicker = self._plan_beat
         self._plan_beat()
@@ -109,7 +123,13 @@ class NsqMailbox:
             raise NotConnected(peer, reason, remedy=remedy)
 
     async def close(self, drain: float) -> None:
-        """See `ports.MailboxTransport.close`. Takes little more than `drain` seconds."""
+        """Stop the consumers, wait for what is unconfirmed, end the connections. Idempotent.
+
+        Args:
+            drain: Seconds for handlers to finish and brokers to confirm, both together.
+                What runs then is requeued, what is unconfirmed fails. Brokers that do
+                not answer cost up to 2.5 seconds more.
+        """
         if self._closed is not None:
             await asyncio.shield(self._closed)
             return
@@ -153,9 +173,28 @@ class NsqMailbox:
         key: str = "",
         channel: str = "",
     ) -> PublishReceipt:
-        """See `ports.MailboxTransport.publish`. A delay above `max_delay` is a `ValueError`.
+        """Store a message; it leaves with all others of this turn of the loop.
 
-        Raises `InvalidName` for a topic or a channel that nsqd would refuse.
+        Args:
+            topic: A topic of nsqd.
+            body: The message, not empty, at most `max_body` bytes.
+            delay: Seconds until it is delivered, at most `max_delay`; 0: at once.
+            timeout: Seconds until it is confirmed or has failed; None:
+                `config.publish_timeout`.
+            key: How events name it, an envelope's id for example.
+            channel: A channel that must exist before it is stored; empty: none.
+
+        Returns:
+            A receipt that is done when `config.copies` brokers have it. It fails with
+            `DeliveryError` ("not sent" or "unknown") or `MessageTooLarge`.
+
+        Raises:
+            InvalidName: nsqd would refuse the topic or the channel.
+            MessageTooLarge: The body is over `max_body`.
+            Overloaded: No room in the outbox, or the broker could not confirm it in time.
+            DeliveryError: The mailbox is closed.
+            ValueError: The body is empty, or `delay` above `max_delay`.
+            TypeError: The body is not bytes, bytearray or memoryview.
         """
         return self._publisher.publish(topic, body, delay, timeout, key, channel)
 
@@ -168,32 +207,56 @@ class NsqMailbox:
         keys: Sequence[str] = (),
         channel: str = "",
     ) -> Sequence[PublishReceipt]:
-        """See `ports.MailboxTransport.publish_all`. Raises as `publish`, and for an empty body."""
+        """Store several messages of one topic, all or none of which are taken.
+
+        Args:
+            topic: A topic of nsqd.
+            bodies: The messages.
+            timeout: As with `publish`, for each of them.
+            keys: How events name them, one for each body; empty: without names.
+            channel: As with `publish`.
+
+        Returns:
+            One receipt for each, in their order.
+
+        Raises:
+            Exception: As `publish`, with the index of the body at fault; then nothing
+                of it was taken.
+        """
         return self._publisher.publish_all(topic, bodies, timeout, keys, channel)
 
     def publish_many(
         self, topic: str, bodies: Iterable[bytes], *, timeout: float | None = None
     ) -> PublishReceipt:
-        """Store all of `bodies`; one receipt, done when the last is confirmed.
+        """Store several messages of one topic under one receipt.
 
-        Raises as `publish` does, and then nothing of it was taken. The receipt
-        fails with the first error; the others may be stored nevertheless.
+        Args:
+            topic: A topic of nsqd.
+            bodies: The messages.
+            timeout: As with `publish`, for each of them.
+
+        Returns:
+            A receipt that is done when the last is confirmed. It fails with the first
+            error; the others may be stored nevertheless.
+
+        Raises:
+            Exception: As `publish_all`.
         """
         return GroupReceipt.of(self._publisher.publish_all(topic, bodies, timeout))
 
     @property
     def max_body(self) -> int:
-        """See `ports.MailboxTransport.max_body`."""
+        """Bytes of the largest message that every broker takes, as far as they have said so."""
         return self._publisher.limits.max_body
 
     @property
     def max_delay(self) -> float:
-        """See `ports.MailboxTransport.max_delay`."""
+        """Seconds of the longest delay that every broker keeps by itself."""
         return self._publisher.limits.max_delay
 
     @property
     def max_attempts(self) -> int:
-        """See `ports.MailboxTransport.max_attempts`."""
+        """How many deliveries a message gets before its receiver should give it up."""
         return self._config.max_attempts
 
     @property
@@ -211,10 +274,21 @@ class NsqMailbox:
         *,
         window: int,
     ) -> Consumer:
-        """See `ports.MailboxTransport.consume`.
+        """Consume a channel of a topic from every broker that has it.
 
-        Returns at once; `health()` of the consumption says when it is connected.
-        Raises `InvalidName`.
+        Args:
+            topic: A topic of nsqd.
+            channel: Its channel; consumers of one channel share its messages.
+            on_message: Called on the loop for each message. It settles the message, now
+                or later; one that it raises over is requeued.
+            window: Messages that may be held at the same time, over all brokers.
+
+        Returns:
+            The consumption, at once; its `health()` says when it is connected.
+
+        Raises:
+            InvalidName: nsqd would refuse the topic or the channel.
+            DeliveryError: The mailbox is closed.
         """
         if self._closed is not None:
             raise DeliveryError(topic, "not sent", "the mailbox is closed")
@@ -243,7 +317,7 @@ class NsqMailbox:
     # Health ----------------------------------------------------------------
 
     def health(self) -> TransportHealth:
-        """See `ports.MailboxTransport.health`."""
+        """Whether a broker can be published to, or the reason why not."""
         if self._closed is not None:
             return TransportHealth(ok=False, reason="the mailbox is closed")
         reason = self._publisher.why_not_ready()

@@ -11,7 +11,7 @@ import pytest
 from actors.errors import Overloaded
 from irismq_runtime.errors import DeliveryError
 from irismq_runtime.mailbox import MailboxConfig, NsqMailbox
-from irismq_runtime.mailbox.publish.admission import Admission, BrokerTooSlow
+from irismq_runtime.mailbox.publish.admission import AdmissionControl, BrokerTooSlow
 from irismq_runtime.mailbox.publish.outbox import Batch, OutgoingMessage
 from irismq_runtime.mailbox.publish.throughput import Throughput, ThroughputEstimator
 from irismq_runtime.protocols.nsq.records import Dpub, Mpub, Pub
@@ -315,7 +315,7 @@ def test_the_speed_that_promises_more_counts():
 
 
 def test_a_standing_queue_is_shortened_and_recovers_by_as_much():
-    admission = Admission(30.0)
+    admission = AdmissionControl(30.0)
     assert admission.observe(100.0, saturated=True)
     assert admission.longest_wait(30.0) == 15.0
     admission.observe(110.0, saturated=True)
@@ -332,7 +332,7 @@ def test_a_standing_queue_is_shortened_and_recovers_by_as_much():
 
 
 def test_one_that_comes_after_the_flood_is_taken_and_one_within_it_is_not():
-    admission, speed = Admission(30.0), Throughput(100.0, 10_000.0)
+    admission, speed = AdmissionControl(30.0), Throughput(100.0, 10_000.0)
     admission.observe(0.0, saturated=True)
     admission.observe(60.0, saturated=True)
     waiting, one = (150, 15_000), (1, 100)

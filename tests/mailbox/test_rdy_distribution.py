@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from irismq_runtime.mailbox.consume.rdy_distribution import SETTLE, RdyDistribution, Share
+from irismq_runtime.mailbox.consume.rdy_distribution import SETTLE, RdyDistribution, RdyShare
 
 
 def ready_of(rdy: RdyDistribution) -> dict[str, int]:
@@ -86,7 +86,7 @@ def test_a_limit_of_zero_asks_for_nothing():
 class Broker:
     """An nsqd with a backlog: pushes while in flight < RDY, reads a new RDY late."""
 
-    def __init__(self, share: Share, backlog: int, rng: random.Random) -> None:
+    def __init__(self, share: RdyShare, backlog: int, rng: random.Random) -> None:
         self.share = share
         self.backlog = backlog
         self.rng = rng

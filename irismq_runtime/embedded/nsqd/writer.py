@@ -233,7 +233,7 @@ class StoreWriter:
         return True
 
     def _write_rest(self, batch: WriteBatch) -> WriteBatch:
-        """Write what is no publish of a batch that failed, or of that what is finished.
+        """Write what is not a publish of a batch that failed, or of that what is finished.
 
         Returns what is left; it is tried with the next batch.
         """

@@ -1,7 +1,7 @@
 """The codings of an upgraded stream: raw deflate and framed snappy. Pure.
 
 Each written piece is flushed to a byte boundary, so that nothing waits in the
-coder for the next heartbeat (case 44). Decoding gives bounded pieces: a peer
+coder until the next heartbeat is written. Decoding gives bounded pieces: a peer
 that sends a bomb is paid for piece by piece, not all at once.
 """
 

@@ -3,7 +3,7 @@
 The decisions are in `reconnect`, the bytes in `connection`; this is the glue:
 it owns the dial task, the timers and the current connection, and tells its role
 `connection_up` and `connection_down` in turns. After `close` there is no timer, no task
-and no connection, and nothing comes back to life (case 19).
+and no connection, and nothing comes back to life: a late answer to a dial ends it.
 """
 
 from __future__ import annotations

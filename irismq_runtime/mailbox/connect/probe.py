@@ -90,10 +90,17 @@ async def probe_limits(context: MailboxContext, endpoint: Endpoint, limits: Brok
 
 
 async def why_refused(config: MailboxConfig, endpoint: Endpoint) -> str:
-    """Return why a broker would not let a mailbox of `config` publish; "" when it would.
+    """Ask a broker whether it would let a mailbox publish. Makes nothing there.
 
     It is greeted as a node does it, with TLS and AUTH, and asked for something that it
-    must refuse, so nothing is made. `config.connect_timeout` bounds it, in seconds.
+    must refuse. On the running loop.
+
+    Args:
+        config: The options of the mailbox; `connect_timeout` bounds the question (seconds).
+        endpoint: The broker's TCP address.
+
+    Returns:
+        Why it would not; empty when it would.
     """
     context = MailboxContext(
         config, clock=LoopClock(), rng=random.Random(), events=Events(), network=AsyncioNetwork()

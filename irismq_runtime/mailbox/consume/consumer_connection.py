@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from irismq_runtime.mailbox.attempts import Name
     from irismq_runtime.mailbox.connect.handshake import Terms
     from irismq_runtime.mailbox.consume.consumer import Consumer
-    from irismq_runtime.mailbox.consume.rdy_distribution import Share
+    from irismq_runtime.mailbox.consume.rdy_distribution import RdyShare
     from irismq_runtime.mailbox.context import MailboxContext
     from irismq_runtime.mailbox.limits import BrokerLimits
     from irismq_runtime.protocols.nsq import Frame
@@ -95,7 +95,7 @@ class ConsumerConnection:
         self.leases: Leases[InFlightMessage] = Leases(1.0, 1.0)
         #: Handlers run for these; the lease is gone.
         self.lost: dict[bytes, InFlightMessage] = {}
-        self.share: Share | None = None
+        self.share: RdyShare | None = None
         self._context = context
         self._consumer = consumer
         self._limits = limits
@@ -160,7 +160,7 @@ class ConsumerConnection:
             except Exception as error:  # whatever the receiver does, the others come
                 consumer.handler_failed(message, error)
 
-    def _adapt(self, share: Share, now: float, coming: int) -> None:
+    def _adapt(self, share: RdyShare, now: float, coming: int) -> None:
         """Let RDY follow the traffic."""
         adaptive = self._adaptive_rdy
         if adaptive is None:

@@ -1,4 +1,4 @@
-"""How failure slows a mailbox: one step per burst, never silent for long.
+"""Slows a mailbox down while its messages fail: a step per burst, never silent for long.
 
 Level 0 is full speed. After `after` failures with no success between them the
 level rises by one: the mailbox pauses for a jittered `base * 2**(level-1)` (at
@@ -8,8 +8,9 @@ again: fifty messages that fail together are one step. One success ends it all.
 
 No trial message is special and no connection owns it: while the level is above
 0 any next message is the trial, so a trial that is given back or lost with its
-connection is followed by another (cases 7 and 8). A single failing message among good ones slows
-nobody: it is requeued with its own delay. Pure: times and randomness are arguments.
+connection is followed by another, and no lost trial can silence the mailbox. A single
+failing message among good ones slows nobody: it is requeued with its own delay. Pure:
+times and randomness are arguments.
 """
 
 from __future__ import annotations

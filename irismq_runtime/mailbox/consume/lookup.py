@@ -4,8 +4,9 @@ Discovery adds; it hardly ever takes away. A nsqd is left only when every
 nsqlookupd has answered in full, at least one of them named producers, none
 named this one, and our connection to it is down. An error, an empty list, a 404,
 garbage or silence say nothing about connections that stand, and are followed by
-another question soon (cases 37 and 120). Of an answer, what can be read is used:
-a producer that makes no sense is left out alone, and is the fault of that answer.
+another question soon: a restarted nsqlookupd knows nothing for a while. Of an answer,
+what can be read is used: a producer that makes no sense is left out alone, and is the
+fault of that answer.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How many messages one consumer asks for, and of whom: the plan, carried out.
+"""How many messages one consumer asks for, of which brokers, and telling them (RDY).
 
 What may be in flight is the window, nothing while paused, cut by the backoff,
 less what handlers hold without a lease (the broker does not count those any

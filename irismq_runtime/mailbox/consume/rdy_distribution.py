@@ -5,19 +5,19 @@ all connections together must never exceed the window. They are moved in two
 steps: a ceiling is lowered, and what it gave up is handed on only when it is
 surely gone. Until `SETTLE` seconds have passed the old ceiling still counts
 (nsqd may have pushed before it read the new one), and messages in flight count
-until they are settled (cases 16 and 21).
+until they are settled. So a new connection cannot make the sum too large for a moment.
 
-With room for all, everybody has an even share, up to what it wants; what the idle
+With room for all, every connection has an even share, up to what it wants; what the idle
 do not want goes to the busy. With fewer places than connections, places rotate:
 a turn lasts at most `MAX_TURN`, less when nothing comes, and is so short that
-everybody has had one within `ROUND` seconds.
+every one has had one within `ROUND` seconds.
 """
 
 from __future__ import annotations
 
 import dataclasses
 
-__all__ = ["RdyDistribution", "Share"]
+__all__ = ["RdyDistribution", "RdyShare"]
 
 #: Seconds after which a lowered RDY has surely been read by the broker.
 SETTLE = 0.1
@@ -30,7 +30,7 @@ IDLE_TURN = 0.25
 
 
 @dataclasses.dataclass(slots=True, eq=False)
-class Share:
+class RdyShare:
     """One connection's part. `in_flight` and `last_message` are kept by its owner."""
 
     name: str
@@ -63,22 +63,22 @@ class RdyDistribution:
         self.waiting = False
         #: Messages that may be in flight in all, as of now.
         self.limit = 0
-        self.shares: list[Share] = []
+        self.shares: list[RdyShare] = []
         # Who waits for a place, longest first; only with fewer places than shares.
-        self._queue: list[Share] = []
+        self._queue: list[RdyShare] = []
 
-    def join(self, name: str, max_rdy: int, now: float) -> Share:
+    def join(self, name: str, max_rdy: int, now: float) -> RdyShare:
         """A connection has become ready, at RDY 0."""
-        share = Share(name, max_rdy, now)
+        share = RdyShare(name, max_rdy, now)
         self.shares.append(share)
         return share
 
-    def leave(self, share: Share) -> None:
+    def leave(self, share: RdyShare) -> None:
         """A connection is gone, and its messages with it."""
         if share in self.shares:
             self.shares.remove(share)
 
-    def plan(self, now: float) -> tuple[list[Share], float | None]:
+    def plan(self, now: float) -> tuple[list[RdyShare], float | None]:
         """Set `ready` of the shares anew.
 
         Returns the shares whose broker is to be told, and after how many seconds
@@ -94,7 +94,7 @@ class RdyDistribution:
                     again = _sooner(again, share.cooling_until - now)
         return changed, again
 
-    def _lower(self, targets: dict[Share, int], now: float) -> list[Share]:
+    def _lower(self, targets: dict[RdyShare, int], now: float) -> list[RdyShare]:
         changed = []
         for share in self.shares:
             if share.ready > targets[share]:
@@ -104,7 +104,7 @@ class RdyDistribution:
                 changed.append(share)
         return changed
 
-    def _raise(self, targets: dict[Share, int], now: float) -> list[Share]:
+    def _raise(self, targets: dict[RdyShare, int], now: float) -> list[RdyShare]:
         changed = []
         free = self.limit - sum(share.hold(now) for share in self.shares)
         # Who has nothing comes first, so that a newcomer is not starved.
@@ -121,7 +121,7 @@ class RdyDistribution:
                 changed.append(share)
         return changed
 
-    def _targets(self, now: float) -> tuple[dict[Share, int], float | None]:
+    def _targets(self, now: float) -> tuple[dict[RdyShare, int], float | None]:
         if not self.shares or self.limit <= 0:
             return dict.fromkeys(self.shares, 0), None
         if self.limit >= len(self.shares):
@@ -129,7 +129,7 @@ class RdyDistribution:
             return self._even(), None
         return self._rotating(now)
 
-    def _even(self) -> dict[Share, int]:
+    def _even(self) -> dict[RdyShare, int]:
         """A place for everybody, and the rest in even parts to those that want it."""
         targets = dict.fromkeys(self.shares, 1)
         left = self.limit - len(self.shares)
@@ -144,7 +144,7 @@ class RdyDistribution:
             takers = [s for s in takers if targets[s] < min(s.max_rdy, s.wanted)]
         return targets
 
-    def _rotating(self, now: float) -> tuple[dict[Share, int], float | None]:
+    def _rotating(self, now: float) -> tuple[dict[RdyShare, int], float | None]:
         """One place each for as many as there are places, by turns."""
         turn = min(MAX_TURN, max(MIN_TURN, ROUND * self.limit / len(self.shares)))
         holders = [share for share in self.shares if share.ready > 0]
@@ -161,7 +161,7 @@ class RdyDistribution:
         return targets, min([*ends, min(turn, IDLE_TURN)])
 
     @staticmethod
-    def _ends(share: Share, turn: float) -> float:
+    def _ends(share: RdyShare, turn: float) -> float:
         """When the turn of a holder is over."""
         if share.last_message < share.granted_at and share.in_flight == 0:
             return share.granted_at + min(turn, IDLE_TURN)

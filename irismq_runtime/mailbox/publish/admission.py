@@ -1,16 +1,15 @@
 """Whether a message can be confirmed in its time, decided before it is taken. Pure.
 
 A queue takes bursts: as long as what is ahead of a message will be confirmed within
-half of the time that it has, it is taken. A queue that never empties is no burst,
+half of the time that it has, it is taken. A queue that never empties is not a burst,
 its senders are faster than the broker. Each second for which it stands takes half a
 second from its length, until a second's worth is left: the broker is as busy as
-before, who is refused knows it at once, and what is taken is confirmed soon. While
+before, a refused caller knows it at once, and what is taken is confirmed soon. While
 the queue is empty it recovers by as much. (CoDel's thought, RFC 8289: it is not the
 length of a queue that tells a burst from an overload, but how long it stands.)
 
-One that comes longer after the one before than the broker needs for two messages is
-no part of what is too much: it may wait as in a burst, so the first after a flood
-is taken.
+A message that comes longer after the one before than the broker needs for two is not
+part of what is too much: it may wait as in a burst, so the first after a flood is taken.
 
 Half, since the broker may get slower than it was measured to be.
 """
@@ -25,7 +24,7 @@ from irismq_runtime.mailbox.publish.outbox import FRAMING
 if TYPE_CHECKING:
     from irismq_runtime.mailbox.publish.throughput import Throughput
 
-__all__ = ["Admission", "BrokerTooSlow"]
+__all__ = ["AdmissionControl", "BrokerTooSlow"]
 
 _UNBOUND: Final = float("inf")
 #: Seconds of work that a standing queue may always hold.
@@ -54,7 +53,7 @@ class BrokerTooSlow(Overloaded):
         )
 
 
-class Admission:
+class AdmissionControl:
     """How long the queue has stood, and how long it may be. Times are given, none is read."""
 
     __slots__ = (

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from irismq_runtime.mailbox.publish.admission import Admission
+from irismq_runtime.mailbox.publish.admission import AdmissionControl
 from irismq_runtime.mailbox.publish.outbox import FRAMING
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class OverloadGuard:
     def __init__(self, context: MailboxContext, brokers: Sequence[PublisherConnection]) -> None:
         self._context = context
         self._brokers = brokers
-        self._admission = Admission(context.config.publish_timeout)
+        self._admission = AdmissionControl(context.config.publish_timeout)
 
     @property
     def saturated(self) -> bool:

@@ -28,14 +28,14 @@ __all__ = ["Throughput", "ThroughputEstimator"]
 _SPAN: Final = 0.5
 #: An answer that took so much longer than the quickest one waited behind others.
 _QUEUED: Final = 0.1
-#: The way there and back takes no longer than this: a slow first answer is no way.
+#: The way there and back takes no longer than this: a slow first answer is not the way.
 _LONGEST_WAY: Final = 0.5
 #: Messages on their way before anything is known: at first, to a broker that was
 #: away (what waits for it is old, and should not be late for its speed), and at most.
 _FIRST: Final = 1024
 _AGAIN: Final = 64
 _WIDEST: Final = 1 << 20
-#: With so many on their way one slow answer is no accident of a lone message.
+#: With so many on their way one slow answer is not the accident of a lone message.
 _MANY: Final = 16
 #: Seconds for which a speed is not old.
 _FRESH: Final = 2.0
