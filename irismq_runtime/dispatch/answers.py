@@ -39,7 +39,7 @@ __all__ = [
     "AskDelivery",
     "BroadcastRequest",
     "ForeignAnswer",
-    "PendingRequests",
+    "InboundRequests",
     "ScopedAskDelivery",
     "packed_error",
 ]
@@ -55,7 +55,7 @@ _ACKNOWLEDGED: Final = 2.0
 LATE: Final = "late"
 
 
-class PendingRequests:
+class InboundRequests:
     """The requests in hand of one member, by envelope id, for their cancellation."""
 
     __slots__ = ("address", "called", "codec", "context", "deliveries")
@@ -120,10 +120,10 @@ class AskDelivery(RemoteDelivery):
 
     __slots__ = (
         "_arrived",
-        "_asked",
         "_attempt",
         "_envelope",
         "_request",
+        "_requests",
         "_sender",
         "ref",
     )
@@ -133,20 +133,20 @@ class AskDelivery(RemoteDelivery):
 
     def __init__(
         self,
-        asked: PendingRequests,
+        requests: InboundRequests,
         request: InboundRequest,
         envelope: Envelope,
         sender: str | None = None,
     ) -> None:
         self._state = "waiting"
-        self._asked = asked
+        self._requests = requests
         self._request = request
         self._envelope = envelope
         self._sender = sender
         self._attempt = 1
         self._context = None
         self.ref = None
-        self._arrived = now = asked.context.clock.monotonic()
+        self._arrived = now = requests.context.clock.monotonic()
         left = min(request.timeout, LONGEST_ASK)
         headers = envelope.headers
         if "d" in headers:
@@ -156,19 +156,19 @@ class AskDelivery(RemoteDelivery):
     def deliver(self, ref: ActorRef[Any], message: object) -> None:
         """Have `ref` handle the request. Raises as `ActorRef.put_ask`."""
         self.ref, self.message = ref, message
-        asked, envelope = self._asked, self._envelope
-        tracing = asked.context.tracing
+        requests, envelope = self._requests, self._envelope
+        tracing = requests.context.tracing
         delivery = self if tracing is None else self._traced(tracing)
         headers = envelope.headers
         ref.put_ask(delivery, chain_of(headers) if "a" in headers else ())
-        asked.deliveries[envelope.id] = delivery
+        requests.deliveries[envelope.id] = delivery
 
     def _traced(self, tracing: Tracing) -> AskDelivery:
         """This, or if it is traced one with its span."""
         headers = self._envelope.headers
         if TRACEPARENT not in headers:
             return self
-        scope = tracing.server(headers, self._asked.called, self.message, self._described)
+        scope = tracing.server(headers, self._requests.called, self.message, self._described)
         if scope is None:
             return self
         scoped = self._copied(ScopedAskDelivery)
@@ -180,7 +180,7 @@ class AskDelivery(RemoteDelivery):
         return {"irismq.attempt": self._attempt}
 
     def _copied(self, kind: type[A]) -> A:
-        copy = kind(self._asked, self._request, self._envelope, self._sender)
+        copy = kind(self._requests, self._request, self._envelope, self._sender)
         copy.ref, copy.message = self.ref, self.message  # one of its own kind
         copy._arrived, copy.deadline = self._arrived, self.deadline  # noqa: SLF001  # as above
         copy._attempt = self._attempt  # noqa: SLF001  # as above
@@ -191,7 +191,7 @@ class AskDelivery(RemoteDelivery):
         return Context(
             kind="ask",
             id=self._envelope.id,
-            sender=self._asked.context.sender(headers),
+            sender=self._requests.context.sender(headers),
             deadline=self.deadline,
             attempt=self._attempt,
             headers=headers,
@@ -204,9 +204,9 @@ class AskDelivery(RemoteDelivery):
 
     def _again(self, after: float) -> None:
         """The handler raised `Retry`: it is handled again, if that is in time."""
-        clock = self._asked.context.clock
+        clock = self._requests.context.clock
         if clock.monotonic() + after >= self.deadline:
-            self.refuse(Restarting(self._asked.address, after))
+            self.refuse(Restarting(self._requests.address, after))
             return
         clock.call_later(after, self._deliver_again)
 
@@ -237,13 +237,13 @@ class AskDelivery(RemoteDelivery):
             self._again(outcome.retry_after or 0.0)
         elif kind == "expired":
             # Nobody waits any more, and the relay has dropped it by itself.
-            self._asked.ended(self._envelope.id, self._arrived, LATE)
+            self._requests.ended(self._envelope.id, self._arrived, LATE)
         elif kind == "cancelled":
-            self._given_up(error_for_caller(self._asked.address, outcome))
+            self._given_up(error_for_caller(self._requests.address, outcome))
         elif kind == "crashed" and outcome.error is not None:
             self.refuse(outcome.error, crashed=True)
         else:
-            self.refuse(error_for_caller(self._asked.address, outcome))
+            self.refuse(error_for_caller(self._requests.address, outcome))
 
     def not_taken(self, error: BaseException) -> None:
         """A value that exits or the like when it is encoded: its asker learns that."""
@@ -251,11 +251,11 @@ class AskDelivery(RemoteDelivery):
 
     def answer(self, value: object) -> None:
         """Send a value."""
-        asked = self._asked
+        requests = self._requests
         envelope_id = self._envelope.id
         try:
-            data = asked.context.packer.answer(
-                _REPLY, envelope_id, value, self._headers(), asked.codec, "reply", self._cluster
+            data = requests.context.packer.answer(
+                _REPLY, envelope_id, value, self._headers(), requests.codec, "reply", self._cluster
             )
         except RuntimeFault as error:
             self.refuse(error)
@@ -265,20 +265,20 @@ class AskDelivery(RemoteDelivery):
         except RuntimeFault as error:  # larger than what the relay carries
             self.refuse(error)
             return
-        asked.ended(envelope_id, self._arrived, "replied" if in_time else LATE)
+        requests.ended(envelope_id, self._arrived, "replied" if in_time else LATE)
 
     def refuse(self, error: BaseException, *, crashed: bool = False) -> None:
         """Send an error. `crashed`: it left a handler."""
-        asked = self._asked
+        requests = self._requests
         headers = self._headers()
         if not crashed and self.ref is not None and is_unread(error):
             # So that the asker does not come back to this member.
-            headers["s"] = peer_name(asked.context.packer.node_id, self.ref.actor_urn)
+            headers["s"] = peer_name(requests.context.packer.node_id, self.ref.actor_urn)
         data = packed_error(
-            asked.context, self._envelope.id, error, headers, self._cluster, crashed=crashed
+            requests.context, self._envelope.id, error, headers, self._cluster, crashed=crashed
         )
         outcome = class_name(error) if self._request.reply(data) else LATE
-        asked.ended(self._envelope.id, self._arrived, outcome)
+        requests.ended(self._envelope.id, self._arrived, outcome)
 
     def _given_up(self, error: BaseException) -> None:
         """Answer an asker that has gone: it frees a place.
@@ -286,17 +286,17 @@ class AskDelivery(RemoteDelivery):
         A relay hands a member only so many requests that are not answered, and a
         leaving member waits for those in hand.
         """
-        asked = self._asked
+        requests = self._requests
         body = encode_fault(FaultBody.of(error))
         envelope = Envelope(Kind.ERROR, self._envelope.id, "", body, self._headers())
-        self._request.reply(asked.context.packer.raw(envelope, "reply", self._cluster))
-        asked.ended(self._envelope.id, self._arrived, LATE)
+        self._request.reply(requests.context.packer.raw(envelope, "reply", self._cluster))
+        requests.ended(self._envelope.id, self._arrived, LATE)
 
     @property
     def _cluster(self) -> str:
         """Where the answer is for: what was asked, or where an ask of everybody takes answers."""
         request = self._request
-        return request.cluster if isinstance(request, BroadcastRequest) else self._asked.address
+        return request.cluster if isinstance(request, BroadcastRequest) else self._requests.address
 
     def _headers(self) -> dict[str, object]:
         return {} if self._sender is None else {"s": self._sender}
@@ -311,11 +311,13 @@ class ScopedAskDelivery(Scoped, AskDelivery):
 class ForeignAnswer:
     """Answers a request that came without an envelope."""
 
-    __slots__ = ("_arrived", "_asked", "_request", "_rule")
+    __slots__ = ("_arrived", "_request", "_requests", "_rule")
 
-    def __init__(self, asked: PendingRequests, request: InboundRequest, rule: ForeignRule) -> None:
-        self._arrived = asked.context.clock.monotonic()
-        self._asked = asked
+    def __init__(
+        self, requests: InboundRequests, request: InboundRequest, rule: ForeignRule
+    ) -> None:
+        self._arrived = requests.context.clock.monotonic()
+        self._requests = requests
         self._request = request
         self._rule: ForeignRule = rule
 
@@ -328,18 +330,18 @@ class ForeignAnswer:
                 self.fail(error)
             else:
                 in_time = self._request.reply(data)
-                self._asked.ended(None, self._arrived, "replied" if in_time else LATE)
+                self._requests.ended(None, self._arrived, "replied" if in_time else LATE)
         elif outcome.kind == "expired":
-            self._asked.ended(None, self._arrived, LATE)
+            self._requests.ended(None, self._arrived, LATE)
         else:
-            self.fail(error_for_caller(self._asked.address, outcome))
+            self.fail(error_for_caller(self._requests.address, outcome))
 
     def fail(self, error: BaseException) -> None:
         """Answer with the fault as Iris carries it: a text."""
-        self._asked.context.counters.failed += 1
+        self._requests.context.counters.failed += 1
         text = shorten(line_of(error))
         outcome = class_name(error) if self._request.fail(text) else LATE
-        self._asked.ended(None, self._arrived, outcome)
+        self._requests.ended(None, self._arrived, outcome)
 
 
 class BroadcastRequest:

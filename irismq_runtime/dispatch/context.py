@@ -26,7 +26,7 @@ __all__ = [
     "DispatchContext",
     "DispatchCounters",
     "SettledCounts",
-    "Share",
+    "TrafficShare",
     "chain_of",
 ]
 
@@ -34,7 +34,7 @@ __all__ = [
 LONGEST_ASK: Final = 86_400.0
 
 
-class Share:
+class TrafficShare:
     """What one kind of traffic may hold: `most` messages, `most_bytes` of them together."""
 
     __slots__ = ("count", "most", "most_bytes", "refused", "size")
@@ -128,7 +128,9 @@ class DispatchContext:
     tracing: Tracing | None
     counters: DispatchCounters = field(default_factory=DispatchCounters)
     #: Answers to asks of everybody that their askers have not acknowledged.
-    acknowledging: Share = field(default_factory=lambda: Share(1_000, 16 * 1024 * 1024))
+    acknowledging: TrafficShare = field(
+        default_factory=lambda: TrafficShare(1_000, 16 * 1024 * 1024)
+    )
     #: What became of stored messages, by address; kept when an actor has ended.
     mailboxes: dict[str, SettledCounts] = field(default_factory=dict)
 

@@ -18,7 +18,7 @@ from irismq_runtime.dispatch.answers import (
     AskDelivery,
     BroadcastRequest,
     ForeignAnswer,
-    PendingRequests,
+    InboundRequests,
 )
 from irismq_runtime.dispatch.best_effort import best_effort_delivery, deliver_best_effort
 from irismq_runtime.dispatch.calls import as_call
@@ -54,7 +54,7 @@ class MemberDispatch:
         "_ref",
         "_signatures",
         "address",
-        "asked",
+        "requests",
         "stands",
         "tunnels",
     )
@@ -73,7 +73,7 @@ class MemberDispatch:
         self._foreign: ForeignRule = foreign
         self._signatures = context.packer.signature_memory()
         self.address = address
-        self.asked = PendingRequests(context, address, codec)
+        self.requests = InboundRequests(context, address, codec)
         self.tunnels = TunnelDispatch(context, address)
         #: Called with whether the membership stands when that changes.
         self.stands: Callable[[bool], None] | None = None
@@ -110,7 +110,7 @@ class MemberDispatch:
 
         `sender`: the peer's name of who answers, where the asker cannot tell.
         """
-        answer = AskDelivery(self.asked, request, envelope, sender)
+        answer = AskDelivery(self.requests, request, envelope, sender)
         try:
             ref = answer.ref = self.target(envelope)
             message = as_call(self._context.packer.load_untrusted(envelope), ref)
@@ -130,7 +130,7 @@ class MemberDispatch:
     def _told(
         self, ref: ActorRef[Any], message: object, envelope: Envelope, deadline: float
     ) -> None:
-        called = self.asked.called
+        called = self.requests.called
         ref.put(
             best_effort_delivery(
                 self._context, "tell", called, message, envelope, deadline=deadline
@@ -142,7 +142,7 @@ class MemberDispatch:
         answer.refuse(error)
 
     def _take_foreign(self, request: InboundRequest, data: bytes) -> None:
-        answer = ForeignAnswer(self.asked, request, self._foreign)
+        answer = ForeignAnswer(self.requests, request, self._foreign)
         try:
             message = foreign_value_untrusted(data, self._foreign)
             if self._ref is None:
@@ -178,7 +178,7 @@ class MemberDispatch:
             case Kind.ASK:
                 self._asked_all(envelope)
             case Kind.CANCEL:
-                self.asked.cancel(envelope.id)
+                self.requests.cancel(envelope.id)
             case _:
                 raise DecodeError(f"a {envelope.kind.name} envelope is not a broadcast")
 
@@ -190,7 +190,7 @@ class MemberDispatch:
 
     def _deliver(self, ref: ActorRef[Any], message: object, envelope: Envelope | None) -> None:
         delivery = best_effort_delivery(
-            self._context, "tell_all", self.asked.called, message, envelope
+            self._context, "tell_all", self.requests.called, message, envelope
         )
         deliver_best_effort(self._context, ref, self.address, delivery)
 

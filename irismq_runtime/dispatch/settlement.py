@@ -32,7 +32,7 @@ __all__ = [
     "GIVE_BACK",
     "HANDLE",
     "UNREAD",
-    "Admission",
+    "AdmissionDecision",
     "AttemptLimits",
     "Settlement",
     "admission",
@@ -60,7 +60,7 @@ class Settlement:
 
 
 @dataclass(frozen=True, slots=True)
-class Admission:
+class AdmissionDecision:
     """Whether a handler may start: "handle", or settle at once."""
 
     action: Literal["handle", "finish", "requeue", "bury"]
@@ -82,7 +82,7 @@ GIVE_BACK: Final = Settlement("requeue", 0.0, penalty=False)
 #: Back for a member with newer code. It counts as a failure: a member that takes nothing
 #: of what comes slows down, and leaves more to the others.
 UNREAD: Final = Settlement("requeue", None)
-HANDLE: Final = Admission("handle")
+HANDLE: Final = AdmissionDecision("handle")
 
 
 def hops(due: float, stored: float, max_delay: float) -> int:
@@ -104,7 +104,7 @@ def admission(
     expires: float | None,
     limits: AttemptLimits,
     counts_hops: bool = False,
-) -> Admission:
+) -> AdmissionDecision:
     """Decide before the handler. All times are wall time in seconds.
 
     `counts_hops`: being sent away early has cost deliveries.
@@ -112,13 +112,13 @@ def admission(
     allowed = limits.max_attempts
     if due is not None:
         if due - now > EARLY:
-            return Admission("requeue", min(due - now, limits.max_delay), "not due yet")
+            return AdmissionDecision("requeue", min(due - now, limits.max_delay), "not due yet")
         if counts_hops:
             allowed += hops(due, stored, limits.max_delay)
     if attempts > allowed:
-        return Admission("bury", reason=f"given out {attempts} times, never finished")
+        return AdmissionDecision("bury", reason=f"given out {attempts} times, never finished")
     if expires is not None and now >= expires:
-        return Admission("finish", reason="expired")
+        return AdmissionDecision("finish", reason="expired")
     return HANDLE
 
 

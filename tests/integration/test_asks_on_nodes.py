@@ -142,7 +142,7 @@ async def test_asks_that_time_out_leave_nothing_behind(servers):
         def all_done():
             while kept:
                 kept.pop()("too late")
-            return not binding.handler.asked.deliveries
+            return not binding.handler.requests.deliveries
 
         await until(all_done)
         assert client.parts.addresses._out.statistics().pending == 0
@@ -243,7 +243,7 @@ async def test_promised_answers_that_never_come_leave_nothing_behind(servers):
         await shop.start(Supervisor.of(child(Holder, address, held=held)))
         await until(lambda: client.members(address))
         (binding,) = shop.parts.binder
-        asked, company = binding.handler.asked, binding.ref._slot.company()
+        requests, attached = binding.handler.requests, binding.ref._slot.attachments()
         ref = client.ref(address)
         patient = ref.ask(Do("hold"), timeout=60.0)
         await until(lambda: held)
@@ -252,12 +252,12 @@ async def test_promised_answers_that_never_come_leave_nothing_behind(servers):
         assert {type(error) for error in outcomes} == {AskTimeout}
         # They keep no place at the relay; a real one gives them out a few at a time, so late.
         assert await ref.ask(Do("next"), timeout=20.0) == "next"
-        await until(lambda: len(asked.deliveries) == len(company.owed) == 1)
+        await until(lambda: len(requests.deliveries) == len(attached.promises) == 1)
         keep, *broken = held
         assert not any(reply("late") for reply in broken)
         assert keep("patience")
         assert await patient == "patience"
-        await until(lambda: not asked.deliveries and not company.owed)
+        await until(lambda: not requests.deliveries and not attached.promises)
 
 
 async def test_asks_that_were_given_up_do_not_keep_the_places_of_others(servers):
@@ -277,7 +277,7 @@ async def test_asks_that_were_given_up_do_not_keep_the_places_of_others(servers)
                 await until(lambda n=count: shop.parts.dispatch.counters.cancelled == n)
         assert await ref.ask(Do("next"), timeout=5.0) == "next"
         (binding,) = shop.parts.binder
-        assert not binding.handler.asked.deliveries
+        assert not binding.handler.requests.deliveries
 
 
 async def test_over_the_allowance_asks_are_answered_and_tells_counted(servers, caplog):
@@ -300,7 +300,8 @@ async def test_over_the_allowance_asks_are_answered_and_tells_counted(servers, c
         for _ in range(200):
             ref.tell_all(Do("y"))
         await until(lambda: shop.parts.dispatch.counters.refused == refused + 200)
-        lines = [r for r in caplog.records if "a broadcast was not taken" in r.getMessage()]
+        said = "a broadcast of type Do was not taken"
+        lines = [r for r in caplog.records if said in r.getMessage()]
         assert 1 <= len(lines) <= 3
         gate.set()
         await asyncio.gather(*asks)

@@ -166,7 +166,7 @@ async def test_all_that_is_open_fails_within_a_second_and_works_again(servers, k
             reply("nobody waits")
         members = [each.handler for each in shop.parts.binder if each.handler]
         assert len(members) == 8
-        await until(lambda: not any(m.asked.deliveries or m.tunnels for m in members))
+        await until(lambda: not any(m.requests.deliveries or m.tunnels for m in members))
 
 
 def alone(servers):

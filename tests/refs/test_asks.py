@@ -217,10 +217,10 @@ async def test_asks_that_time_out_leave_nothing_behind(world, client):
         outcomes = await asyncio.gather(*map(_outcome, asks))
         assert {type(outcome) for outcome in outcomes} == {AskTimeout}
         # The first runs on; the others have expired when their turn comes.
-        assert len(binding.handler.asked.deliveries) <= 500
-        for delivery in tuple(binding.handler.asked.deliveries.values()):
+        assert len(binding.handler.requests.deliveries) <= 500
+        for delivery in tuple(binding.handler.requests.deliveries.values()):
             delivery.cancel()
-        await until(lambda: not binding.handler.asked.deliveries)
+        await until(lambda: not binding.handler.requests.deliveries)
 
 
 async def _outcome(ask):
@@ -370,23 +370,23 @@ async def test_promised_answers_that_never_come_leave_nothing_after_their_deadli
         await settle(client.system)
         clock.advance(SETTLE)
         (binding,) = one.parts.binder
-        asked, attached = binding.handler.asked, binding.ref._slot.attachments()
+        requests, attached = binding.handler.requests, binding.ref._slot.attachments()
         ref = client.ref("test.promiser")
         asks = [ref.ask(Do("never"), timeout=2.0) for _ in range(10_000)]
         longer, kept = ref.ask(Do("kept"), timeout=4.0), ref.ask(Do("kept"), timeout=2.0)
         await settle(one.system)
         replies = binding.ref._slot.actor.replies
-        assert len(asked.deliveries) == len(attached.promises) == 10_002
+        assert len(requests.deliveries) == len(attached.promises) == 10_002
         assert replies["kept"][1]("in time")
         clock.advance(2.0)
         assert {type(await _outcome(ask)) for ask in asks} == {AskTimeout}
         assert await kept == "in time"
-        assert len(asked.deliveries) == len(attached.promises) == 1
+        assert len(requests.deliveries) == len(attached.promises) == 1
         assert one.parts.dispatch.counters.late == 10_000
         assert one.system.statistics().expired == 10_000
         assert not any(reply("late") for reply in replies["never"])
         assert one.parts.dispatch.counters.late == 10_000  # each counts once
         assert replies["kept"][0]("in time as well")
         assert await longer == "in time as well"
-        assert not asked.deliveries
+        assert not requests.deliveries
         assert root.is_alive()

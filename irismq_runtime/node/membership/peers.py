@@ -51,7 +51,7 @@ class PeerDispatch(MemberDispatch):
         self._out = outbound
         self._find = find
         self._control = control
-        self.asked.called = "peer"
+        self.requests.called = "peer"
 
     def target(self, envelope: Envelope) -> ActorRef[Any]:
         """Return the actor that "to" names."""
@@ -72,7 +72,7 @@ class PeerDispatch(MemberDispatch):
         if envelope.headers.get("to") != NODE_TARGET:
             super().take_request(request, envelope, sender)
             return
-        answer = AskDelivery(self.asked, request, envelope)
+        answer = AskDelivery(self.requests, request, envelope)
         try:
             answer.answer(self._controlled(envelope))
         except (RuntimeFault, ActorError) as error:
@@ -83,7 +83,7 @@ class PeerDispatch(MemberDispatch):
         if envelope.kind in {Kind.REPLY, Kind.ERROR}:
             self._gathered(envelope)
         elif envelope.kind == Kind.CANCEL:
-            self.asked.cancel(envelope.id)
+            self.requests.cancel(envelope.id)
         elif envelope.kind == Kind.TELL and envelope.headers.get("to") == NODE_TARGET:
             self._controlled(envelope)
         else:
