@@ -17,6 +17,7 @@ from actors.rules import check_seconds
 from irismq_runtime.messaging import NODE_TARGET, peer_name, private_cluster
 from irismq_runtime.refs.asking import RemoteAsk
 from irismq_runtime.refs.proxy import RemoteProxy
+from irismq_runtime.refs.receipt import PeerReceipt
 from irismq_runtime.wire import Kind
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class PeerRef:
             timeout = outbound.ask_timeout
         else:
             check_seconds("timeout", timeout)
-        return Receipt(self._send(Kind.TELL, message, outbound.headers(), timeout))
+        return PeerReceipt(self._send(Kind.TELL, message, outbound.headers(), timeout))
 
     @overload
     def ask(

@@ -1,8 +1,9 @@
-"""The receipt of a durable tell: done when the broker has confirmed.
+"""The receipts of what leaves the process: of a durable tell, and of a tell to a peer.
 
-`tell` returns it at once. Awaiting it may be left out: the message goes its way,
-and nothing warns. Made on the loop it costs one small object; it can be awaited
-on the loop and waited for from a thread.
+`tell` returns one at once. Awaiting it may be left out: the message goes its way, and
+nothing warns. That of a durable tell is done when the broker has confirmed. Made on the
+loop it costs one small object; it can be awaited on the loop and waited for from a
+thread. Both are an `actors.Receipt`.
 """
 
 from __future__ import annotations
@@ -12,18 +13,17 @@ import concurrent.futures
 import threading
 from typing import TYPE_CHECKING, Any
 
-from actors import Receipt
 from actors.errors import BlockingCall
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Awaitable, Callable, Generator
 
     from irismq_runtime.ports import Confirmation
 
-__all__ = ["TellReceipt", "copy_to"]
+__all__ = ["PeerReceipt", "TellReceipt", "copy_to"]
 
 
-class TellReceipt(Receipt):
+class TellReceipt:
     """What becomes of a durable tell: awaitable, and may be left alone.
 
     Awaiting it gives None when the broker has stored the message, and raises
@@ -42,7 +42,6 @@ class TellReceipt(Receipt):
         loop: asyncio.AbstractEventLoop,
         thread: int = 0,
     ) -> None:
-        # Not Receipt's constructor: this class keeps its promise another way.
         self.id = id
         self._future = future
         self._loop = loop
@@ -108,6 +107,24 @@ class TellReceipt(Receipt):
         if not isinstance(future, concurrent.futures.Future):
             future = asyncio.run_coroutine_threadsafe(_awaited(self), self._loop)
         future.result(timeout)
+
+
+class PeerReceipt:
+    """What becomes of a tell to an actor on another node: awaitable, and may be left alone.
+
+    Awaiting it gives None when the inbox there has taken the message.
+    """
+
+    __slots__ = ("_taken",)
+
+    def __init__(self, taken: Awaitable[None]) -> None:
+        self._taken = taken
+
+    def __await__(self) -> Generator[Any, None, None]:
+        yield from self._taken.__await__()
+
+    def __repr__(self) -> str:
+        return "<PeerReceipt>"
 
 
 async def _awaited(receipt: TellReceipt) -> None:

@@ -20,12 +20,15 @@ from actors import (
     BlockingCall,
     Future,
     MailboxFull,
+    Receipt,
     Refused,
     System,
     ThreadActor,
     receives,
 )
+from actors.receipt import LocalReceipt
 from actors.testing import ManualClock, settle
+from irismq_runtime.refs.receipt import PeerReceipt, TellReceipt
 from tests.actors.people import AsyncCounter, Counter, Gate, ThreadCounter
 
 KINDS = [Counter, AsyncCounter, ThreadCounter]
@@ -347,3 +350,15 @@ async def test_a_loop_that_is_gone_is_a_death_and_not_a_hang() -> None:
     assert not ref.is_alive()
     with pytest.raises(ActorDeadError):
         await ref.ask(1)
+
+
+async def test_a_receipt_may_be_awaited_as_often_as_one_likes(actor_system: System) -> None:
+    receipt = actor_system.start(Counter).tell(1)
+    assert isinstance(receipt, Receipt)
+    assert [await receipt, await receipt] == [None, None]
+
+
+@pytest.mark.parametrize("kind", [LocalReceipt, PeerReceipt, TellReceipt])
+def test_each_side_has_a_receipt_of_its_own_and_users_know_one(kind: type) -> None:
+    assert issubclass(kind, Receipt)
+    assert Receipt not in kind.__mro__, "what a protocol asks is not inherited"
