@@ -51,7 +51,7 @@ class ClassCounters:
     crashes: int = 0
 
 
-class _Counted(Protocol):
+class _Countable(Protocol):
     """What is read of a slot."""
 
     actor_class: type[Any]
@@ -63,7 +63,7 @@ class _Counted(Protocol):
 
 
 def counters_of(
-    slots: Iterable[_Counted], ended: dict[type, EndedCounters]
+    slots: Iterable[_Countable], ended: dict[type, EndedCounters]
 ) -> dict[type, ClassCounters]:
     """Return the counts by class, of living and ended slots."""
     found = {

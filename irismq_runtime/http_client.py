@@ -47,7 +47,7 @@ class NotHttpError(ConnectionAbortedError):
     """What the server says is not HTTP, or cut off."""
 
 
-class _Target(NamedTuple):
+class _HttpTarget(NamedTuple):
     """Where a URL leads."""
 
     host: str
@@ -93,7 +93,7 @@ async def fetch(
             url = urljoin(url, answer.location)
 
 
-async def _exchange(target: _Target, tls: ssl.SSLContext | None, largest: int) -> bytes:
+async def _exchange(target: _HttpTarget, tls: ssl.SSLContext | None, largest: int) -> bytes:
     try:
         reader, writer = await asyncio.open_connection(target.host, target.port, ssl=tls)
     except UnicodeError as error:  # a label that is empty or too long
@@ -142,7 +142,7 @@ def _check_size(data: bytearray, largest: int) -> None:
         raise ConnectionAbortedError("the answer is too long")
 
 
-def _target(url: str, method: str, headers: Mapping[str, str] | None) -> _Target:
+def _target(url: str, method: str, headers: Mapping[str, str] | None) -> _HttpTarget:
     parts = urlsplit(url)
     if parts.scheme not in _PORTS or not parts.hostname:
         raise ValueError(f"{url!r} is not an http or https URL")
@@ -156,10 +156,10 @@ def _target(url: str, method: str, headers: Mapping[str, str] | None) -> _Target
         raise ValueError(f"{url!r} and its headers may have no line breaks")
     request = "\r\n".join([*lines, "", ""]).encode("ascii")
     port = parts.port or _PORTS[parts.scheme]
-    return _Target(parts.hostname, port, parts.scheme == "https", request)
+    return _HttpTarget(parts.hostname, port, parts.scheme == "https", request)
 
 
-class _Received(io.BytesIO):
+class _BytesSocket(io.BytesIO):
     """Bytes in place of the socket that `http.client` reads an answer from."""
 
     def makefile(self, *_: Any) -> io.BytesIO:
@@ -171,7 +171,7 @@ def _answer_untrusted(data: bytes) -> HttpAnswer:
     if not data:
         raise NoAnswerError("it hangs up on HTTP")
     try:
-        response = http.client.HTTPResponse(cast("socket.socket", _Received(data)))
+        response = http.client.HTTPResponse(cast("socket.socket", _BytesSocket(data)))
         response.begin()
         return HttpAnswer(response.status, response.read(), response.getheader("Location") or "")
     except (http.client.HTTPException, ValueError, OverflowError) as error:

@@ -120,7 +120,7 @@ class Supervising(Actor, Supervises):
         if executor is None:
             raise Refused("the supervisor has no children yet", code="not_started")
         event = self._event_of(executor, order)
-        executor.request(event, _Answer(runtime.take_current(runtime.slot_of(self.actor_ref))))
+        executor.request(event, _OrderAnswer(runtime.take_current(runtime.slot_of(self.actor_ref))))
 
     def _event_of(self, executor: Executor, order: Order) -> Callable[[int], ev.Event]:
         if order.verb == "start":
@@ -171,7 +171,7 @@ for _name, _rule in {
 known_option("children", Rule("children", _looks_like_children), alike=0.7, owner=Supervising)
 
 
-class _Answer:
+class _OrderAnswer:
     """The answer to one order: given to whoever asked, or to nobody."""
 
     def __init__(self, item: InboxItem | None) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["ManualClock"]
 
 
-class _Timer:
+class _ManualTimer:
     __slots__ = ("args", "callback", "cancelled", "due")
 
     def __init__(self, due: float, callback: Callable[..., Any], args: tuple[Any, ...]) -> None:
@@ -37,7 +37,7 @@ class ManualClock:
     def __init__(self, start: float = 0.0, *, wall: float = 1_700_000_000.0) -> None:
         self._now = start
         self.wall = wall
-        self._timers: list[tuple[float, int, _Timer]] = []
+        self._timers: list[tuple[float, int, _ManualTimer]] = []
         self._order = itertools.count()
 
     def monotonic(self) -> float:
@@ -48,9 +48,9 @@ class ManualClock:
         """The wall clock, which `advance` and the test move."""
         return self.wall
 
-    def call_later(self, delay: float, callback: Callable[..., Any], *args: Any) -> _Timer:
+    def call_later(self, delay: float, callback: Callable[..., Any], *args: Any) -> _ManualTimer:
         """Order a call; `advance` makes it."""
-        timer = _Timer(self._now + delay, callback, args)
+        timer = _ManualTimer(self._now + delay, callback, args)
         heapq.heappush(self._timers, (timer.due, next(self._order), timer))
         return timer
 

@@ -42,14 +42,14 @@ class _Recorder(Actor):
         self._probe = probe
 
     def on_receive(self, message: Any) -> None:
-        if isinstance(message, _Watch):
+        if isinstance(message, _WatchedRef):
             self.watch(message.ref)
             return
         self._probe._take(Received(message, self.context, self.reply_later()))  # noqa: SLF001  # its own recorder
 
 
 @dataclass(frozen=True, slots=True)
-class _Watch:
+class _WatchedRef:
     ref: Any
 
 
@@ -114,7 +114,7 @@ class Probe:
 
     async def watch(self, ref: ActorRef[Any]) -> None:
         """Have the end of `ref` reported; see `expect_terminated`."""
-        self.ref.tell(_Watch(ref))
+        self.ref.tell(_WatchedRef(ref))
         await settle(self._system)
 
     async def expect_terminated(self, ref: ActorRef[Any]) -> Exit:

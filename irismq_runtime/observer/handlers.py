@@ -134,7 +134,7 @@ class _File(_PageHandler):
         self.finish(found[1])
 
 
-class _Snapshot(_PageHandler):
+class _SnapshotHandler(_PageHandler):
     def get(self) -> None:
         gatherer = self.context.gatherer
         self.send_json({**changes(None, gatherer.latest), "history": gatherer.history})
@@ -204,7 +204,7 @@ class _Letters(_PageHandler):
         self.send_json(await _done(self.context.dead_letters.listed(service.address, service.dead)))
 
 
-class _Letter(_PageHandler):
+class _LetterHandler(_PageHandler):
     async def get(self) -> None:
         service = self.known(self.get_query_argument("address", ""))
         wanted = self.get_query_argument("id", "")
@@ -214,7 +214,7 @@ class _Letter(_PageHandler):
         self.send_json(found)
 
 
-class _Restart(msgspec.Struct, tag="restart", tag_field="act"):
+class _RestartOrder(msgspec.Struct, tag="restart", tag_field="act"):
     """End a child of a supervisor (its urn) on a node, and start it again."""
 
     node: str
@@ -236,7 +236,7 @@ class _Drop(msgspec.Struct, tag="drop", tag_field="act"):
     ids: list[str]
 
 
-_read_order: Final = msgspec.json.Decoder(_Restart | _Replay | _Drop).decode
+_read_order: Final = msgspec.json.Decoder(_RestartOrder | _Replay | _Drop).decode
 
 
 class _Act(_PageHandler):
@@ -253,7 +253,7 @@ class _Act(_PageHandler):
         except msgspec.MsgspecError as error:
             raise _PageRefusal(400, f"this is not an order: {error}") from error
         context = self.context
-        if isinstance(order, _Restart):
+        if isinstance(order, _RestartOrder):
             await _done(context.gatherer.restart(order.node, order.supervisor, order.child))
             self.send_json({"done": 1, "back": 0})
             return
@@ -276,10 +276,10 @@ def routes(context: PageContext) -> list[tuple[str, type[RequestHandler], dict[s
     """The table of the server."""
     own = {"context": context}
     return [
-        (r"/api/snapshot", _Snapshot, own),
+        (r"/api/snapshot", _SnapshotHandler, own),
         (r"/api/stream", _Stream, own),
         (r"/api/letters", _Letters, own),
-        (r"/api/letter", _Letter, own),
+        (r"/api/letter", _LetterHandler, own),
         (r"/api/act", _Act, own),
         (r"/.*", _File, own),
     ]

@@ -35,7 +35,7 @@ _MOST_KNOWN: Final = 2000
 _DEAD: Final = ".dead"
 
 
-class _Topic:
+class _KnownTopic:
     """One topic over all brokers, as last told."""
 
     __slots__ = ("deferred", "done", "in_flight", "told", "waiting", "waits")
@@ -87,7 +87,7 @@ class WatchedServices:
     def __init__(self) -> None:
         self._brokers: dict[str, BrokerView] = {}
         self._stats: dict[str, BrokerStats] = {}
-        self._topics: dict[str, _Topic] = {}
+        self._topics: dict[str, _KnownTopic] = {}
         self._known: dict[str, None] = {}
         self._members: dict[str, tuple[MemberView, ...]] = {}
         self._uses: dict[str, _Use] = {}
@@ -140,7 +140,7 @@ class WatchedServices:
         for name, (waiting, in_flight, deferred, stored, done) in sums.items():
             topic = self._topics.get(name)
             if topic is None:
-                topic = self._topics[name] = _Topic()
+                topic = self._topics[name] = _KnownTopic()
                 if self._looked is not None:  # it was not there then
                     for series in (topic.told, topic.done, topic.waits):
                         series.add(self._looked, 0)
@@ -225,7 +225,7 @@ class WatchedServices:
             if topic.topic_name == name and topic.held
         }
 
-    def _dead(self) -> dict[str, _Topic]:
+    def _dead(self) -> dict[str, _KnownTopic]:
         """The topics of dead letters by the address they belong to."""
         by_topic = {dead_topic(address): address for address in self._known}
         return {
@@ -249,7 +249,7 @@ class WatchedServices:
         return tuple(self._view(name, topics.get(name), dead.get(name), now) for name in names)
 
     def _view(
-        self, address: str, topic: _Topic | None, dead: _Topic | None, now: float
+        self, address: str, topic: _KnownTopic | None, dead: _KnownTopic | None, now: float
     ) -> ServiceView:
         use = self._uses.get(address)
         known = bool(self._stats)
@@ -271,7 +271,7 @@ class WatchedServices:
         )
 
 
-def _held(topic: _Topic) -> int:
+def _held(topic: _KnownTopic) -> int:
     return topic.waiting + topic.in_flight + topic.deferred
 
 

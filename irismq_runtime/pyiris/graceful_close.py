@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from actors.clock import Clock
     from irismq_runtime.pyiris.current_connection import CurrentConnection
     from irismq_runtime.pyiris.inbox import Inbox
-    from irismq_runtime.pyiris.requests import PendingRequests
+    from irismq_runtime.pyiris.requests import OutgoingRequests
     from irismq_runtime.pyiris.tunnels import Tunnels
 
 __all__ = ["PING", "close_gracefully"]
@@ -38,7 +38,7 @@ _ROUNDS: Final = 200
 
 async def close_gracefully(
     current: CurrentConnection,
-    requests: PendingRequests,
+    requests: OutgoingRequests,
     inbox: Inbox | None,
     tunnels: Tunnels,
     *,
@@ -62,7 +62,7 @@ async def close_gracefully(
 
 
 async def _answered(
-    requests: PendingRequests, inbox: Inbox | None, clock: Clock, seconds: float
+    requests: OutgoingRequests, inbox: Inbox | None, clock: Clock, seconds: float
 ) -> None:
     """Wait until nothing waits for an answer, here or there."""
     done = asyncio.get_running_loop().create_future()
@@ -79,7 +79,7 @@ async def _answered(
 
 
 async def _quiet(
-    current: CurrentConnection, requests: PendingRequests, inbox: Inbox | None, clock: Clock
+    current: CurrentConnection, requests: OutgoingRequests, inbox: Inbox | None, clock: Clock
 ) -> None:
     """Make round trips until no more requests come, as far as that can be awaited."""
     for _ in range(_ROUNDS):
@@ -89,7 +89,7 @@ async def _quiet(
             return
 
 
-async def _round_trip(current: CurrentConnection, requests: PendingRequests, clock: Clock) -> None:
+async def _round_trip(current: CurrentConnection, requests: OutgoingRequests, clock: Clock) -> None:
     """Wait until the relay has answered something sent after everything else."""
     connection = current.connection
     if connection is None:

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from actors.clock import Clock, TimerHandle
     from irismq_runtime.pyiris.connection import Connection
 
-__all__ = ["Heartbeat"]
+__all__ = ["HeartbeatMonitor"]
 
 
-class Heartbeat:
+class HeartbeatMonitor:
     """Watches one connection; `ping` must make a live relay send something."""
 
     def __init__(

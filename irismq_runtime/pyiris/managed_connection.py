@@ -43,7 +43,7 @@ from irismq_runtime.pyiris.connection import Connection
 from irismq_runtime.pyiris.connector import Connector, tcp_dialler
 from irismq_runtime.pyiris.current_connection import CurrentConnection
 from irismq_runtime.pyiris.graceful_close import PING, close_gracefully
-from irismq_runtime.pyiris.heartbeat import Heartbeat
+from irismq_runtime.pyiris.heartbeat import HeartbeatMonitor
 from irismq_runtime.pyiris.inbox import Inbox
 from irismq_runtime.pyiris.limits import Quota
 from irismq_runtime.pyiris.options import (
@@ -54,7 +54,7 @@ from irismq_runtime.pyiris.options import (
     complaint,
     milliseconds,
 )
-from irismq_runtime.pyiris.requests import UNSENT, PendingRequests, failed
+from irismq_runtime.pyiris.requests import UNSENT, OutgoingRequests, failed
 from irismq_runtime.pyiris.statistics import Statistics
 from irismq_runtime.pyiris.subscriptions import Subscriptions
 from irismq_runtime.pyiris.topics import Topics
@@ -116,7 +116,7 @@ class ManagedConnection:
         self._current = current = CurrentConnection(
             f"iris relay {f'[{host}]' if ':' in host else host}:{port}"
         )
-        self.requests = PendingRequests(clock, Quota(limits.calls), current.peer)
+        self.requests = OutgoingRequests(clock, Quota(limits.calls), current.peer)
         self.topics = Topics(
             current,
             clock,
@@ -135,7 +135,7 @@ class ManagedConnection:
         )
         self._started = False
         self._connections = 0
-        self._heartbeat: Heartbeat | None = None
+        self._heartbeat: HeartbeatMonitor | None = None
         self._hold: TimerHandle | None = None
         self._closing: asyncio.Future[None] | None = None
 
@@ -329,7 +329,9 @@ class ManagedConnection:
         """A connection stands: say again what the relay has to know."""
         self._current.connection = connection
         self._connections += 1
-        self._heartbeat = Heartbeat(connection, self.options.heartbeat, self._clock, self._ping)
+        self._heartbeat = HeartbeatMonitor(
+            connection, self.options.heartbeat, self._clock, self._ping
+        )
         self._stop_holding()
         self.topics.connected()
         now = self._clock.monotonic()

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from irismq_runtime.protocols.iris.packets import RelayReply
     from irismq_runtime.pyiris.limits import Quota
 
-__all__ = ["UNSENT", "PendingRequests", "ReplyFuture", "failed"]
+__all__ = ["UNSENT", "OutgoingRequests", "ReplyFuture", "failed"]
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ def failed(error: Exception) -> ReplyFuture:
     return reply
 
 
-class PendingRequests:
+class OutgoingRequests:
     """The requests of one connection. Loop thread only."""
 
     def __init__(self, clock: Clock, quota: Quota, peer: str) -> None:

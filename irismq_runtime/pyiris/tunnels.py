@@ -131,7 +131,7 @@ class TunnelOffer:
 class Tunnels:
     """All ends at this side of one connection. Loop thread only.
 
-    `take` gets what others offer; None on a connection that is no member. `memory`
+    `take` gets what others offer; None on a connection that is not a member. `memory`
     is what these tunnels may hold together, with others that share it; None: their own.
     """
 

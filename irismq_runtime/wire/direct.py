@@ -8,7 +8,7 @@ Where every field is required, as many entries as fields means that none is ther
 twice; where one has a default, the keys are counted first.
 The way by a tree is the rule and this one a short cut: what it refuses for any
 reason goes that way, which accepts it after all or says what is wrong. An entry
-that is no field, in the place of one with a default, is skipped here and not read.
+that is not a field, in the place of one with a default, is skipped here and not read.
 """
 
 from __future__ import annotations

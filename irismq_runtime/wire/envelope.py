@@ -107,7 +107,7 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
 
 
 class Foreign(msgspec.Struct, frozen=True):
-    """Bytes that are no envelope, as they came."""
+    """Bytes that are not an envelope, as they came."""
 
     data: bytes
 

@@ -21,7 +21,7 @@ ID_SIZE: Final = 16
 _PREFIX_SIZE: Final = 10
 
 
-class _IdSource:
+class _IdGenerator:
     """The prefix and the count of this process; `next` is atomic in CPython."""
 
     __slots__ = ("count", "prefix")
@@ -37,7 +37,7 @@ class _IdSource:
         self.count = itertools.count(1).__next__
 
 
-_source: Final = _IdSource()
+_source: Final = _IdGenerator()
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
     os.register_at_fork(after_in_child=_source.reseed)
 

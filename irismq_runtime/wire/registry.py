@@ -67,7 +67,7 @@ class Registry:
     ) -> None:
         """Let refs travel inside messages.
 
-        `pack` gives the text of a ref, or None for what is no ref of its kind.
+        `pack` gives the text of a ref, or None for what is not a ref of its kind.
         `unpack` makes a ref of such a text; it may raise ValueError.
         """
         self._refs.append((pack, unpack))

@@ -30,7 +30,7 @@ class AuthorizationFailed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Rule:
+class _AccessRule:
     topic: re.Pattern[str]
     channels: tuple[re.Pattern[str], ...]
     permissions: frozenset[str]
@@ -50,7 +50,7 @@ class Authorization:
 
     identity: str
     identity_url: str
-    rules: tuple[_Rule, ...]
+    rules: tuple[_AccessRule, ...]
     expires: float
 
     def allows(self, topic: str, channel: str = "") -> bool:
@@ -82,12 +82,12 @@ def parse_untrusted(body: bytes, now: float) -> Authorization:
         raise AuthorizationFailed(f"not an authorization: {error}") from error
 
 
-def _rule(entry: dict[str, Any]) -> _Rule:
+def _rule(entry: dict[str, Any]) -> _AccessRule:
     permissions = frozenset(entry.get("permissions") or ())
     if unknown := permissions - {"subscribe", "publish"}:
         raise AuthorizationFailed(f"unknown permission {min(unknown)}")
     channels = tuple(re.compile(pattern) for pattern in entry.get("channels") or ())
-    return _Rule(re.compile(entry.get("topic") or ""), channels, permissions)
+    return _AccessRule(re.compile(entry.get("topic") or ""), channels, permissions)
 
 
 async def ask_untrusted(

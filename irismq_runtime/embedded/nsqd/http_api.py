@@ -52,7 +52,7 @@ class _Refusal(Exception):
         super().__init__(message)
 
 
-class _Request(NamedTuple):
+class _HttpRequest(NamedTuple):
     context: ServerContext
     arguments: Mapping[str, str]
     body: bytes
@@ -94,14 +94,14 @@ class _Request(NamedTuple):
 # -- handlers: a text, bytes or JSON value for 200, `_Refusal` for the rest -----------
 
 
-async def _ping(request: _Request) -> str:
+async def _ping(request: _HttpRequest) -> str:
     state = health(request.context)
     if state != "OK":
         raise _Refusal(500, state)
     return state
 
 
-async def _info(request: _Request) -> dict[str, Any]:
+async def _info(request: _HttpRequest) -> dict[str, Any]:
     context, options = request.context, request.context.options
     return {
         "version": VERSION,
@@ -119,7 +119,7 @@ async def _info(request: _Request) -> dict[str, Any]:
     }
 
 
-async def _stats(request: _Request) -> dict[str, Any] | str:
+async def _stats(request: _HttpRequest) -> dict[str, Any] | str:
     arguments = request.arguments
     value = stats_value(
         request.context,
@@ -133,7 +133,7 @@ async def _stats(request: _Request) -> dict[str, Any] | str:
     return stats_text(value, now=request.context.clock.time())
 
 
-async def _pub(request: _Request) -> str:
+async def _pub(request: _HttpRequest) -> str:
     options = request.context.options
     if len(request.body) > options.max_msg_size:
         raise _Refusal(413, "MSG_TOO_BIG")
@@ -152,7 +152,7 @@ async def _pub(request: _Request) -> str:
     return await _publish(request.context, topic, [request.body], delay)
 
 
-async def _mpub(request: _Request) -> str:
+async def _mpub(request: _HttpRequest) -> str:
     options = request.context.options
     topic = request.topic_name()
     text = request.arguments.get("binary")
@@ -186,55 +186,55 @@ async def _publish(
     return "OK"
 
 
-async def _create_topic(request: _Request) -> None:
+async def _create_topic(request: _HttpRequest) -> None:
     request.context.broker.topic(request.topic_name())
 
 
-async def _delete_topic(request: _Request) -> None:
+async def _delete_topic(request: _HttpRequest) -> None:
     if "topic" not in request.arguments:
         raise _Refusal(400, "MISSING_ARG_TOPIC")
     if not request.context.broker.delete_topic(request.arguments["topic"]):
         raise _Refusal(404, "TOPIC_NOT_FOUND")
 
 
-async def _empty_topic(request: _Request) -> None:
+async def _empty_topic(request: _HttpRequest) -> None:
     request.topic().empty()
 
 
-async def _pause_topic(request: _Request) -> None:
+async def _pause_topic(request: _HttpRequest) -> None:
     request.context.broker.pause_topic(request.topic(), paused=True)
 
 
-async def _unpause_topic(request: _Request) -> None:
+async def _unpause_topic(request: _HttpRequest) -> None:
     request.context.broker.pause_topic(request.topic(), paused=False)
 
 
-async def _create_channel(request: _Request) -> None:
+async def _create_channel(request: _HttpRequest) -> None:
     topic, name = request.topic_and_channel()
     request.context.broker.channel(topic.name, name)
 
 
-async def _delete_channel(request: _Request) -> None:
+async def _delete_channel(request: _HttpRequest) -> None:
     topic, channel = request.channel()
     request.context.broker.delete_channel(topic, channel.name)
 
 
-async def _empty_channel(request: _Request) -> None:
+async def _empty_channel(request: _HttpRequest) -> None:
     _, channel = request.channel()
     channel.empty()
 
 
-async def _pause_channel(request: _Request) -> None:
+async def _pause_channel(request: _HttpRequest) -> None:
     topic, channel = request.channel()
     request.context.broker.pause_channel(topic, channel, paused=True)
 
 
-async def _unpause_channel(request: _Request) -> None:
+async def _unpause_channel(request: _HttpRequest) -> None:
     topic, channel = request.channel()
     request.context.broker.pause_channel(topic, channel, paused=False)
 
 
-_ROUTES: dict[str, tuple[str, Callable[[_Request], Awaitable[Any]]]] = {
+_ROUTES: dict[str, tuple[str, Callable[[_HttpRequest], Awaitable[Any]]]] = {
     "/ping": ("GET", _ping),
     "/info": ("GET", _info),
     "/stats": ("GET", _stats),
@@ -254,7 +254,7 @@ _ROUTES: dict[str, tuple[str, Callable[[_Request], Awaitable[Any]]]] = {
 
 
 @stream_request_body
-class _Handler(RequestHandler):
+class _RouteHandler(RequestHandler):
     """One request: its route, its body, its answer."""
 
     def initialize(self, context: ServerContext) -> None:
@@ -314,7 +314,7 @@ class _Handler(RequestHandler):
             self._answer_refusal(_Refusal(413, self._too_big))
             return
         try:
-            value = await route(_Request(self._context, arguments, bytes(self._body)))
+            value = await route(_HttpRequest(self._context, arguments, bytes(self._body)))
         except _Refusal as refusal:
             self._answer_refusal(refusal)
         else:
@@ -342,7 +342,7 @@ class HttpApi:
 
     def __init__(self, context: ServerContext, listener: socket.socket) -> None:
         application = Application(
-            [(r"/.*", _Handler, {"context": context})], log_function=lambda _: None
+            [(r"/.*", _RouteHandler, {"context": context})], log_function=lambda _: None
         )
         self._server = bounded(
             application,

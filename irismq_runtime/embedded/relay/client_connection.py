@@ -113,7 +113,7 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start a session, unless there are too many."""
-        # A listener gives no other kind; uvloop's is no subclass of asyncio's.
+        # A listener gives no other kind; uvloop's is not a subclass of asyncio's.
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=self._relay.options.high_water)
         self._session = self._relay.admit(self)

@@ -40,7 +40,7 @@ _STATE_QUESTION = b"CLS\n"
 _DELAY_QUESTION = b"DPUB irismq.limit-probe 999999999999999\n"
 
 
-class _Question:
+class _ProbeConnection:
     """One question on one connection (a `ConnectionOwner`)."""
 
     def __init__(self, context: MailboxContext, question: bytes) -> None:
@@ -124,9 +124,9 @@ async def _ask(context: MailboxContext, endpoint: Endpoint, question: bytes) -> 
         return ""
 
 
-async def _asked(context: MailboxContext, endpoint: Endpoint, question: bytes) -> _Question:
+async def _asked(context: MailboxContext, endpoint: Endpoint, question: bytes) -> _ProbeConnection:
     """Ask, and wait for the end of the connection. Raises `OSError` when there is none."""
-    owner = _Question(context, question)
+    owner = _ProbeConnection(context, question)
     handshake = Handshake(context.wishes(endpoint, None))
     connection = Connection(owner, endpoint, handshake, clock=context.clock, silence=float("inf"))
     patience = context.config.connect_timeout

@@ -49,7 +49,7 @@ class Change:
 
 
 @dataclass(slots=True)
-class _Entry:
+class _MemberEntry:
     name: str
     version: int = -1
     expires: float = 0.0
@@ -63,7 +63,7 @@ class MemberTable:
 
     def __init__(self, *, misses: int = 3) -> None:
         self._misses = misses
-        self._nodes: dict[str, _Entry] = {}
+        self._nodes: dict[str, _MemberEntry] = {}
         self._by_address: dict[str, dict[tuple[str, str], MemberInfo]] = {}
         #: The reasons of goodbyes by node, the latest last.
         self._gone: dict[str, str] = {}
@@ -81,7 +81,7 @@ class MemberTable:
             return self._remove(said.node, said.why), False
         entry = self._nodes.get(said.node)
         if entry is None:
-            entry = self._nodes[said.node] = _Entry(said.name)
+            entry = self._nodes[said.node] = _MemberEntry(said.name)
         entry.expires = now + said.period * (self._misses + 0.5)
         if said.version <= entry.version:
             if said.version == entry.version and not entry.confirmed:
@@ -96,7 +96,7 @@ class MemberTable:
         return changes, False
 
     def _replace(
-        self, node: str, entry: _Entry, serves: tuple[tuple[str, str], ...]
+        self, node: str, entry: _MemberEntry, serves: tuple[tuple[str, str], ...]
     ) -> list[Change]:
         wanted = dict.fromkeys(serves)
         changes = [self._drop(entry, key) for key in [k for k in entry.members if k not in wanted]]
@@ -108,7 +108,7 @@ class MemberTable:
                 changes.append(Change("joined", node, info))
         return changes
 
-    def _drop(self, entry: _Entry, key: tuple[str, str]) -> Change:
+    def _drop(self, entry: _MemberEntry, key: tuple[str, str]) -> Change:
         info = entry.members.pop(key)
         members = self._by_address[info.address]
         del members[info.node, info.urn]
@@ -162,7 +162,7 @@ class MemberTable:
             entry.away = ()
             self._confirm(node, entry)
 
-    def _confirm(self, node: str, entry: _Entry) -> None:
+    def _confirm(self, node: str, entry: _MemberEntry) -> None:
         """`node` was heard: those of its memberships that are not away stand."""
         entry.confirmed = True
         for cluster, urn in (*entry.members, (private_cluster(node), NODE_TARGET)):

@@ -116,7 +116,7 @@ class PacketRecord(msgspec.Struct, frozen=True, gc=False):
 
 
 class ClientInit(PacketRecord, frozen=True):
-    """Opens a connection; an empty cluster makes a client that is no member."""
+    """Opens a connection; an empty cluster makes a client that is not a member."""
 
     magic: str
     version: str

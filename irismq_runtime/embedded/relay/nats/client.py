@@ -7,7 +7,7 @@ connection and at every later one, to the servers given and to those found:
 
 - without TLS, or an offer of it, the connection ends before a byte is sent;
 - which other servers there are is believed only when it came by TLS;
-- logins are no part of a URL, so none shows in one, and every one can be written.
+- logins are not part of a URL, so none shows in one, and every one can be written.
 
 The connection's own state is asked, right before the login leaves, not what anybody
 said of it. A server found by others has the first given one's login. A login that

@@ -109,7 +109,7 @@ class ConnectionEvents(Protocol):
         ...
 
 
-class _Attempt:
+class _ConnectAttempt:
     """One attempt to make a client, and the client's events once it stands."""
 
     def __init__(
@@ -175,7 +175,9 @@ class NatsConnector:
         """Return a connected client. Raises `NotConnected` or `ConfigError`."""
         await self._login.check()
         loop = asyncio.get_running_loop()
-        call = _Attempt(self._events, loop.create_future(), len({one.url for one in self._servers}))
+        call = _ConnectAttempt(
+            self._events, loop.create_future(), len({one.url for one in self._servers})
+        )
         by_url = not self._login.options().keys() & {"user", "token", "user_credentials"}
         client = Client(self._servers, encrypted=self._encrypted, by_url=by_url)
         attempt = loop.create_task(self._connect(client, call))
@@ -218,7 +220,7 @@ class NatsConnector:
         await cancel_task(attempt)
         await self.discard(client)
 
-    def _failure(self, call: _Attempt) -> ConfigError | NotConnected:
+    def _failure(self, call: _ConnectAttempt) -> ConfigError | NotConnected:
         if call.refused.done() and call.only_bare:
             return ConfigError(
                 "nats",
@@ -237,7 +239,7 @@ class NatsConnector:
             remedy="is nats-server running there, and is the address right?",
         )
 
-    def _connect(self, client: Client, call: _Attempt) -> Coroutine[Any, Any, None]:
+    def _connect(self, client: Client, call: _ConnectAttempt) -> Coroutine[Any, Any, None]:
         options, pause = self._options, self._options.reconnect_pause
         # Said to be whole seconds there, but only ever slept for.
         pauses: dict[str, Any] = {
