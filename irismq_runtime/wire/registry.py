@@ -17,6 +17,7 @@ import msgspec
 from actors.messages import message_name, message_types
 from actors.texts import class_name, line_of, text_of
 from irismq_runtime.errors import DecodeError, UnknownFormat, UnknownType, ValidationError
+from irismq_runtime.wire.crafted import key_guard
 from irismq_runtime.wire.direct import Direct, direct_reading
 from irismq_runtime.wire.naive import naive_finder
 from irismq_runtime.wire.plans import TypePlan, make_plan
@@ -26,6 +27,7 @@ from irismq_runtime.wire.values import MARKED, REF, SCALARS, NotEncodable, Tagge
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from irismq_runtime.wire.crafted import KeyGuard
     from irismq_runtime.wire.limits import WireLimits
     from irismq_runtime.wire.naive import Find
 
@@ -58,8 +60,7 @@ class Registry:
         #: The plans seen so far whose `encode` serves, by class.
         self.plain: dict[type, TypePlan] = {}
         self._readings: dict[type, Direct | None] = {}
-        #: What looks for datetimes without a zone in objects of a class; None: it has none.
-        self._naive: dict[type, Find | None] = {}
+        self._looked: dict[type, tuple[KeyGuard | None, Find | None]] = {}
         self._refs: list[tuple[Callable[[object], str | None], Callable[[str], object]]] = []
 
     def register_ref(
@@ -169,13 +170,16 @@ class Registry:
     def convert(self, type_name: object, fields: object) -> object:
         """An instance of the class registered as `type_name`, checked field by field.
 
-        Raises `UnknownType`, or `ValidationError` with the path of what is wrong.
+        Raises `UnknownType`, `ValidationError` with the path of what is wrong, or
+        `DecodeError` for keys made to have one hash.
         """
         if not isinstance(type_name, str) or (kind := _TYPES.get(type_name)) is None:
             raise UnknownType(str(type_name)[:200])
+        guard, find = self._looks(kind)
+        if guard is not None:
+            guard(fields)
         try:
             made: object = msgspec.convert(fields, kind)
-            find = self._finder(kind)
             place = None if find is None else find(made)
         except msgspec.ValidationError as error:
             problem, _, path = text_of(error).partition(" - at `")
@@ -187,12 +191,12 @@ class Registry:
             raise ValidationError(f"${place}", problem, type_name=type_name)
         return made
 
-    def _finder(self, kind: type) -> Find | None:
-        """What finds datetimes without a zone; see `naive`."""
+    def _looks(self, kind: type) -> tuple[KeyGuard | None, Find | None]:
+        """What looks at the fields of a class before (`crafted`) and after (`naive`)."""
         try:
-            return self._naive[kind]
+            return self._looked[kind]
         except KeyError:
-            made = self._naive[kind] = naive_finder(kind)
+            made = self._looked[kind] = key_guard(kind), naive_finder(kind)
             return made
 
 

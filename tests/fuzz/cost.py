@@ -13,9 +13,10 @@ import json
 import struct
 import time
 from dataclasses import dataclass
+from decimal import Decimal  # noqa: TC003  # msgspec reads the hints
 from itertools import islice, product
 from typing import TYPE_CHECKING, Any
-from uuid import UUID  # noqa: TC003  # msgspec reads the hints
+from uuid import UUID
 
 import msgpack
 
@@ -69,6 +70,8 @@ class Seats:
     by_id: dict[UUID, int]
     pairs: set[tuple[int, ...]]
     anything: Any = None
+    sets: set[frozenset[tuple[int, ...]]] | None = None
+    amounts: frozenset[Decimal] | None = None
 
 
 def growth(read: Read, make: Make, full: int = FULL) -> float:
@@ -150,7 +153,33 @@ def repeated(head: bytes, unit: bytes, tail: bytes = b"") -> Make:
     return lambda size: head + unit * (size // len(unit)) + tail
 
 
+def listed(keys: Iterator[bytes], size: int) -> bytes:
+    """A msgpack list of about `size` bytes of them."""
+    body, count = bytearray(), 0
+    for key in keys:
+        body += key
+        count += 1
+        if len(body) >= size:
+            break
+    return b"\xdd" + struct.pack(">I", count) + bytes(body)
+
+
+def one_uuid() -> Iterator[str]:
+    """Texts of different UUIDs of one hash: that of an integer is its rest."""
+    return (str(UUID(int=n * (2**61 - 1) + 7)) for n in range(1, 10**9))
+
+
 VALUES: dict[str, Make] = {
+    "lists of which tuples of one hash are made": lambda size: listed(
+        (packed(list(key)) for key in one_hash()), size
+    ),
+    "lists of such lists": lambda size: listed(
+        (listed((packed(list(key)) for key in one_hash()), size // 2) for _ in range(2)), size
+    ),
+    "texts of which UUIDs of one hash are made": lambda size: map_of(map(packed, one_uuid()), size),
+    "texts of which numbers of one hash are made": lambda size: listed(
+        (packed(f"1e{61 * n}") for n in range(10**9)), size
+    ),
     "keys that are lists of one hash": list_keys,
     "keys that are tuples of one hash": tuple_keys,
     "many maps of such keys": few_tuple_keys,
@@ -230,7 +259,7 @@ def _announced(data: bytes) -> object:
 
 def _field(name: str, value: bytes) -> bytes:
     given = {"by_id": b"\x80", "pairs": b"\x90", "anything": b"\xc0", name: value}
-    return b"\x83" + b"".join(packed(key) + part for key, part in given.items())
+    return bytes([0x80 + len(given)]) + b"".join(packed(key) + part for key, part in given.items())
 
 
 def refusing(read: Read) -> Read:
@@ -252,6 +281,8 @@ MSGPACK: dict[str, Read] = {
     "a plain body": _loaded("", None),
     "a field of a typed body": lambda value: _wire.load("cost.seats", _field("anything", value)),
     "a set in a typed body": lambda value: _wire.load("cost.seats", _field("pairs", value)),
+    "a set of sets in a typed body": lambda value: _wire.load("cost.seats", _field("sets", value)),
+    "numbers in a typed body": lambda value: _wire.load("cost.seats", _field("amounts", value)),
     "a map in a typed body": lambda value: _wire.load("cost.seats", _field("by_id", value)),
     "a fault": decode_fault_untrusted,
     "a dead letter": lambda value: decode_dead_untrusted(
