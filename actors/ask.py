@@ -22,6 +22,7 @@ from actors.errors import (
 )
 from actors.future import LoopFuture
 from actors.texts import class_name, text_of
+from actors.unheard import unheard
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -171,6 +172,11 @@ class Ask(LoopFuture[T], InboxItem, Generic[T]):
     def forwarded(self, slot: SlotView) -> None:
         """It was forwarded: another actor answers."""
         self.slot = slot
+
+    def _resolve(self, value: Any, error: BaseException | None) -> None:
+        if error is not None and self._waiter is None and not self._waiters:
+            self._unheard = unheard(self.slot.ref, class_name(self.message), error)
+        super()._resolve(value, error)
 
     def get_by_deadline(self) -> T:
         """Wait in a thread until the deadline, and no longer: then give up by oneself."""

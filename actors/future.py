@@ -30,6 +30,8 @@ from actors.texts import exc_info_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
+    from actors.unheard import Unheard
+
 __all__ = ["Future", "LoopFuture"]
 
 logger = logging.getLogger("actors")
@@ -49,6 +51,8 @@ class Future(pykka.Future[T], Generic[T]):
     _hook: Callable[[float | None], T] | None = None
     _sources: tuple[pykka.Future[Any], ...] = ()
     _on_cancel: Callable[[], object] | None = None
+    #: Set when it failed while nobody waited for it.
+    _unheard: Unheard | None = None
 
     def __init__(self, on_cancel: Callable[[], object] | None = None) -> None:
         self._done = False
@@ -84,6 +88,7 @@ class Future(pykka.Future[T], Generic[T]):
         waiter = _Callback(self, callback)
         self._waiters.append(waiter)
         if self._done:
+            self._look()
             waiter.set()
 
     def get(self, *, timeout: float | None = None) -> T:
@@ -102,6 +107,7 @@ class Future(pykka.Future[T], Generic[T]):
             else:
                 self._block(timeout)
         if self._error is not None:
+            self._look()
             raise self._error
         value: T = self._value
         return value
@@ -163,6 +169,11 @@ class Future(pykka.Future[T], Generic[T]):
         return self.get()
 
     __iter__ = __await__
+
+    def _look(self) -> None:
+        """Somebody looks at the failure: it need not be said."""
+        if self._unheard is not None:
+            self._unheard.heard = True
 
     def _claim(self) -> None:
         if self._done or self._hook is not None:
@@ -262,6 +273,7 @@ class LoopFuture(Future[T]):
                         self.cancel()
                     raise
         if self._error is not None:
+            self._look()
             raise self._error
         value: T = self._value
         return value

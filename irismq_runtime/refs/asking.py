@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from actors.errors import AskCancelled, AskTimeout, Overloaded
 from actors.future import LoopFuture
+from actors.unheard import unheard
 from irismq_runtime.errors import (
     ConnectionLost,
     DecodeError,
@@ -236,6 +237,8 @@ class RemoteAsk(LoopFuture[T]):
             )
 
     def _resolve(self, value: Any, error: BaseException | None) -> None:
+        if error is not None and self._waiter is None and not self._waiters:
+            self._unheard = unheard(self.target, self.message_type, error)
         super()._resolve(value, error)
         outbound = self._outbound
         took = outbound.clock.monotonic() - self._deadline + self.timeout

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from actors import Future
 from actors.type_variables import R
+from actors.unheard import unheard
 from irismq_runtime.errors import DecodeError, RuntimeFault
 from irismq_runtime.messaging import peer_name
 from irismq_runtime.wire import Kind, decode_fault_untrusted
@@ -166,6 +167,8 @@ class Gather(Future[Gathered[R]]):
             self._timer.cancel()
         if self._sending is not None:
             self._sending.end(error, members=len(self._heard))
+        if error is not None and not self._waiters:
+            self._unheard = unheard(self.address, "ask_all", error)
         self._resolve(gathered, error)
 
     def cut(self) -> None:
