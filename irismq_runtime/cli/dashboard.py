@@ -115,7 +115,7 @@ def _settled(channel: Mapping[str, Any]) -> int:
 
 
 def table(rows: list[DashboardRow], title: str) -> Table:
-    """The rows for a terminal."""
+    """The rows as a table of rich, with the rates of the last second."""
     shown = Table(title=title, title_justify="left", expand=False)
     shown.add_column("what")
     shown.add_column("name", overflow="fold")

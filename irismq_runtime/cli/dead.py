@@ -71,7 +71,7 @@ def list_letters(
 ) -> None:
     """List the letters: id, time, deliveries, type, reason."""
     wanted = Filter(tuple(ids), reason, type_name)
-    letters, cut, blind = execute(_rows(brokers, address, limit, wanted))
+    letters, cut, unknown = execute(_rows(brokers, address, limit, wanted))
     rows = [row for _, row in sorted(letters, key=lambda one: one[0])]
     if as_json or not out.is_terminal:
         print_json(rows)
@@ -79,12 +79,12 @@ def list_letters(
         shown = ("id", "time", "attempts", "type", "reason")
         columns = ("id", "time", "deliveries", "type", "reason")
         print_rows(columns, ([str(row[name]) for name in shown] for row in rows))
-    elif not blind:
+    elif not unknown:
         err.print(f"{address} has no such dead letters", **_PLAIN)
     if cut:
         err.print(cut, **_PLAIN)
-    if blind:
-        fail(blind, codes.UNREACHABLE)
+    if unknown:
+        fail(unknown, codes.UNREACHABLE)
 
 
 async def _rows(
@@ -103,11 +103,11 @@ async def _rows(
                 if len(rows) >= limit:
                     break
             reader.keep(letter)
-        return rows, _cut(reader, limit=len(rows) >= limit), _blind(reader, address)
+        return rows, _cut(reader, limit=len(rows) >= limit), _unknown(reader, address)
 
 
-def _blind(reader: DeadLetterReader, address: str) -> str:
-    """Why nothing is known where nothing came, "" otherwise."""
+def _unknown(reader: DeadLetterReader, address: str) -> str:
+    """Why it is not known whether there are letters; "" where it is."""
     if reader.expected is not None or reader.seen:
         return ""
     return (
@@ -124,10 +124,10 @@ def _cut(reader: DeadLetterReader, *, limit: bool) -> str:
         return ""
     if limit:
         return f"{reader.missing:,} of {reader.expected:,} letters were not looked at: give --limit"
-    return _away(reader)
+    return _missing(reader)
 
 
-def _away(reader: DeadLetterReader) -> str:
+def _missing(reader: DeadLetterReader) -> str:
     return (
         f"{reader.missing:,} of {reader.expected:,} letters are held by somebody else now, or were "
         "put aside by a look that was cut off; repeat the command"
@@ -154,10 +154,10 @@ def show(
                 if wanted.takes(letter):
                     return letter.full(), ""
                 reader.keep(letter)
-            unknown = _blind(reader, address)
+            unknown = _unknown(reader, address)
             if unknown:
                 fail(unknown, codes.UNREACHABLE)
-            return None, f" ({_away(reader)})" if reader.missing else ""
+            return None, f" ({_missing(reader)})" if reader.missing else ""
 
     row, why = execute(work())
     if row is None:
@@ -288,7 +288,7 @@ async def _each(
                 f"{reader.again:,} came again, or are copies of what was replayed: still listed",
                 **_PLAIN,
             )
-        return tally, _away(reader) if reader.missing else _blind(reader, address)
+        return tally, _missing(reader) if reader.missing else _unknown(reader, address)
 
 
 def _needed(ids: list[str], reason: str, type_name: str, *, every: bool) -> Filter:

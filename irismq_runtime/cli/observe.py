@@ -109,7 +109,7 @@ class PageBeside:
         self._serving: asyncio.Task[None] | None = None
 
     def on_phase(self, node: Node, phase: str) -> None:
-        """See `Node.run`."""
+        """Serve from "connected" on, until the node stops: a phase of `Node.run`."""
         if phase == "connected":
             own = node.endpoints.get("nsqd_http")
             brokers = Brokers(nsqd_http=[own]) if own else self._brokers

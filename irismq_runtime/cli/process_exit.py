@@ -24,7 +24,7 @@ from irismq_runtime.node.process.signals import say_and_exit
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["leave_within_grace", "signals_mean_nothing_begun"]
+__all__ = ["exit_cleanly_on_signal", "exit_within_grace"]
 
 #: Seconds for what does not belong to the node.
 GRACE: Final = 1.0
@@ -32,7 +32,7 @@ _STOPPING: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 @contextlib.contextmanager
-def signals_mean_nothing_begun() -> Iterator[None]:
+def exit_cleanly_on_signal() -> Iterator[None]:
     """End with code 0 at the first signal, while this is entered. Main thread only."""
     previous = {number: signal.signal(number, _end) for number in _STOPPING}
     try:
@@ -51,7 +51,7 @@ def _end(*_: object) -> NoReturn:
     raise SystemExit(codes.OK)
 
 
-def leave_within_grace(code: int, text: str = "") -> None:
+def exit_within_grace(code: int, text: str = "") -> None:
     """Have the process end with `code` within `GRACE` seconds from now. Main thread only.
 
     `text` is what would have been said as its last line, and is said if it is cut.
@@ -61,7 +61,7 @@ def leave_within_grace(code: int, text: str = "") -> None:
         signal.signal(number, signal.SIG_IGN)
     timer = threading.Timer(GRACE, _cut, (code, text))
     timer.daemon = True
-    timer.name = "leaving"
+    timer.name = "process-exit"
     timer.start()
 
 

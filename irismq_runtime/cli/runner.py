@@ -26,8 +26,8 @@ from irismq_runtime.cli.options import (
     naming_wrong_servers,
     quiet_while_connecting,
 )
-from irismq_runtime.cli.process_exit import leave_within_grace, signals_mean_nothing_begun
-from irismq_runtime.cli.startup_progress import watching_the_start
+from irismq_runtime.cli.process_exit import exit_cleanly_on_signal, exit_within_grace
+from irismq_runtime.cli.startup_progress import run_with_progress
 from irismq_runtime.config import DEFAULT_CONNECT_TIMEOUT, parse_endpoint
 from irismq_runtime.errors import ConfigError
 from irismq_runtime.observe import Check, Health, JsonLines, StatusServer, require_metrics
@@ -139,7 +139,7 @@ def _http_is_meant(brokers: Brokers) -> None:
 def _loaded(tree: str) -> Any:
     """What to run. Without a loop: a module may run one of its own while it is imported."""
     try:
-        with signals_mean_nothing_begun():
+        with exit_cleanly_on_signal():
             return load_tree(tree)
     except ConfigError as error:
         fail(str(error), codes.USAGE)
@@ -161,14 +161,14 @@ async def _run(
             _status_page(status, node),
             _observer_page(observer) as on_phase,
         ):
-            code = await watching_the_start(node, node.run(root, on_phase=on_phase))
+            code = await run_with_progress(node, node.run(root, on_phase=on_phase))
     except Exception as error:
         text, code = verdict(error) or (line_of(error), codes.BUG)
         if own_process:
-            leave_within_grace(code, f"irismq: {text}")
+            exit_within_grace(code, f"irismq: {text}")
         raise
     if own_process:
-        leave_within_grace(code)
+        exit_within_grace(code)
     return code
 
 

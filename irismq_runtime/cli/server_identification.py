@@ -50,7 +50,7 @@ class ServerKind(StrEnum):
 
 
 class Level(IntEnum):
-    """How bad a finding is."""
+    """How bad a finding is; the worst one decides the exit code of `irismq doctor`."""
 
     OK = 0
     #: Good to know; nothing to do.
@@ -77,12 +77,12 @@ class Finding:
 
     @property
     def line(self) -> str:
-        """The finding without its level."""
+        """The text and the advice, as they are printed behind the level."""
         return f"{self.text}; {self.advice}" if self.advice else self.text
 
     @property
     def record(self) -> dict[str, str]:
-        """The finding for JSON."""
+        """The fields by name, as `--json` prints them."""
         return {**dataclasses.asdict(self), "level": self.level.name.lower()}
 
 
@@ -150,7 +150,7 @@ _HTTPS_ADVICE: Final = "give --nsqd-http https://HOST:4152"
 
 
 def recognize_untrusted(answers: Openings) -> ServerIdentity:
-    """Tell who it is."""
+    """Tell which server gave these answers. Never raises."""
     known = _broker_untrusted(answers) or _relay_untrusted(answers)
     if known is not None:
         return known

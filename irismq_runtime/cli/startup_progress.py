@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from irismq_runtime.cli.server_identification import Finding, ServerIdentity
     from irismq_runtime.node import Node
 
-__all__ = ["hopeless", "watching_the_start"]
+__all__ = ["run_with_progress", "unfillable_roles"]
 
 #: Seconds after the start until the servers are looked at.
 _PATIENCE: Final = 0.5
@@ -37,7 +37,7 @@ _SOON: Final = 3.0
 _NOT_YET: Final = (ServerKind.NOTHING, ServerKind.SILENT)
 
 
-def hopeless(found: Iterable[tuple[Target, ServerIdentity]]) -> list[Finding]:
+def unfillable_roles(found: Iterable[tuple[Target, ServerIdentity]]) -> list[Finding]:
     """Return what is at each address of a role that no server will ever fill.
 
     A role with one address that is right, or silent, or has nothing yet, is not lost.
@@ -53,7 +53,7 @@ def hopeless(found: Iterable[tuple[Target, ServerIdentity]]) -> list[Finding]:
     return [one for role, said in wrong.items() if role not in open_roles for one in said]
 
 
-async def watching_the_start(node: Node, running: Awaitable[int]) -> int:
+async def run_with_progress(node: Node, running: Awaitable[int]) -> int:
     """Await `running`, the run of `node`, and look after its start meanwhile."""
     run = asyncio.ensure_future(running)
     looking = asyncio.create_task(_look(node))
@@ -73,7 +73,7 @@ async def _look(node: Node) -> list[Finding]:
     found = [] if node.is_open else await examine_all(targets_of(node.dialled))
     if node.is_open:
         return []
-    if verdict := hopeless(found):
+    if verdict := unfillable_roles(found):
         return verdict
     if node.config.connect_timeout <= _SOON:
         return []

@@ -163,7 +163,7 @@ class Filter:
     type: str = ""
 
     def takes(self, letter: Letter) -> bool:
-        """Whether `letter` is meant."""
+        """Whether `letter` has one of the ids, the reason and the type."""
         if self.ids and not any(letter.id.startswith(part) for part in self.ids):
             return False
         if self.reason and self.reason.lower() not in letter.reason.lower():

@@ -131,7 +131,7 @@ class RateLimitedLog:
         return like, likes[like]
 
     def _over(self, kind: str, key: tuple[str, ...]) -> None:
-        """The second is over."""
+        """The period is over: write how many more there were, if any."""
         known = self._kinds[kind][key]
         known.timer = None
         self._say_rest(kind, known)

@@ -71,7 +71,7 @@ def parent_of_untrusted(headers: Mapping[str, Any]) -> SpanContext | None:
 
 
 def traceparent(span: SpanContext) -> str:
-    """The header of a span."""
+    """Return a span's identity as a W3C traceparent."""
     return f"00-{span.trace_id:032x}-{span.span_id:016x}-{span.trace_flags:02x}"
 
 

@@ -124,7 +124,7 @@ class _StatusHandler(RequestHandler):
         self._answer = answer
 
     def get(self) -> None:
-        """Answer."""
+        """Answer a GET or a HEAD with what the path stands for."""
         status, kind, body = self._answer(self.request.path)
         self.set_status(status)
         self.set_header("Content-Type", kind)

@@ -147,7 +147,7 @@ class Gatherer:
         for endpoint in self._brokers:
             self._begin(f"nsqd {endpoint}", self._look_at(endpoint))
         await self._answers()
-        self._state.look(self._clock.monotonic(), self._clock.time())
+        self._state.make_snapshot(self._clock.monotonic(), self._clock.time())
         self._news.set()
         self._news = asyncio.Event()
 

@@ -88,7 +88,7 @@ class _PageRefusal(HTTPError):
 
 
 class _PageHandler(RequestHandler):
-    """Guard, headers, errors."""
+    """What every answer has: the guard before it, our headers, errors as JSON."""
 
     def initialize(self, context: PageContext) -> None:
         self.context = context
@@ -273,7 +273,7 @@ async def _done(work: Awaitable[Any]) -> Any:
 
 
 def routes(context: PageContext) -> list[tuple[str, type[RequestHandler], dict[str, Any]]]:
-    """The table of the server."""
+    """Path to handler, for tornado: the first that fits answers."""
     own = {"context": context}
     return [
         (r"/api/snapshot", _SnapshotHandler, own),

@@ -61,7 +61,7 @@ class WatchedNode:
     # What happens -------------------------------------------------------------
 
     def reported(self, report: NodeReport, now: float, wall: float) -> None:
-        """It has answered."""
+        """Take what the node answered at `now` (monotonic) and `wall` (unix seconds)."""
         self.report = report
         self._answered, self._answered_wall = now, wall
         self._gone = None

@@ -51,7 +51,7 @@ _TYPES: Final = {
 
 
 def new_token() -> str:
-    """A token that nobody guesses."""
+    """Return a new token: 18 random bytes as text."""
     return secrets.token_urlsafe(18)
 
 
@@ -97,7 +97,7 @@ class ObserverPage:
 
     @property
     def url(self) -> str:
-        """Where a browser finds it."""
+        """The address for a browser; whoever has it may read, not act."""
         host = "127.0.0.1" if self._host in {"0.0.0.0", "::"} else self._host  # noqa: S104  # for showing
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"
 
@@ -139,7 +139,7 @@ class ObserverPage:
 
 
 def _files() -> dict[str, tuple[str, bytes]]:
-    """The static files by path."""
+    """Return the static files: path to content type and bytes."""
     found = {}
     for entry in resources.files("irismq_runtime.observer").joinpath("static").iterdir():
         kind = _TYPES.get(entry.name.rpartition(".")[2])

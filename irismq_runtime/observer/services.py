@@ -82,7 +82,7 @@ class _Use:
 
 
 class WatchedServices:
-    """See the module."""
+    """All addresses and topics that presence, brokers or nodes have named. One loop only."""
 
     def __init__(self) -> None:
         self._brokers: dict[str, BrokerView] = {}
@@ -120,7 +120,7 @@ class WatchedServices:
         self._sum_up(now)
 
     def broker_failed(self, endpoint: str, error: str) -> None:
-        """A broker did not answer."""
+        """Note that a broker did not answer, and why; what it has is not known then."""
         self._brokers[endpoint] = BrokerView(endpoint=endpoint, error=error[:300])
         self._stats.pop(endpoint, None)
 

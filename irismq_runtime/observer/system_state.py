@@ -88,7 +88,7 @@ class SystemState:
             node.excused(seconds)
 
     def reported(self, node_id: str, report: NodeReport, now: float, wall: float) -> None:
-        """A node has answered."""
+        """Take the report of a node; one that was never present is ignored."""
         node = self._nodes.get(node_id)
         if node is not None:
             node.reported(report, now, wall)
@@ -105,7 +105,7 @@ class SystemState:
         return 0.0 if node is None else node.since
 
     def broker_told(self, endpoint: str, stats: BrokerStats, now: float) -> None:
-        """A broker has answered."""
+        """Take the statistics of a broker."""
         self._services.broker_told(endpoint, stats, now)
 
     def broker_failed(self, endpoint: str, error: str) -> None:
@@ -118,8 +118,8 @@ class SystemState:
         """The brokers, by endpoint, that have dead letters of `address`."""
         return self._services.holding(address)
 
-    def look(self, now: float, wall: float) -> Snapshot:
-        """Make the next snapshot."""
+    def make_snapshot(self, now: float, wall: float) -> Snapshot:
+        """Make the next snapshot, and add its point to the history."""
         self._forget(wall)
         nodes = tuple(
             sorted(

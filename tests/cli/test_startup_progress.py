@@ -6,7 +6,7 @@ import pytest
 
 from irismq_runtime.cli.probes import Target
 from irismq_runtime.cli.server_identification import ServerIdentity, ServerKind
-from irismq_runtime.cli.startup_progress import hopeless
+from irismq_runtime.cli.startup_progress import unfillable_roles
 from irismq_runtime.config import Endpoint
 
 ONE = Target(ServerKind.NSQD, Endpoint("a", 1))
@@ -38,5 +38,5 @@ def found(
     ],
 )
 def test_waiting_is_in_vain_where_every_address_of_a_role_has_another_server(kinds, wrong):
-    said = hopeless(found(*kinds))
+    said = unfillable_roles(found(*kinds))
     assert [finding.about for finding in said] == wrong

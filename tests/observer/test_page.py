@@ -45,7 +45,7 @@ class Seen:
         self.state.reported("a-1", node_report_untrusted(value), self.now, self.now)
         stats = broker_stats_untrusted({"topics": [topic("shop", 3, 3)]})
         self.state.broker_told("nsqd:4151", stats, self.now)
-        self.state.look(self.now, self.now)
+        self.state.make_snapshot(self.now, self.now)
         self.news.set()
         self.news = asyncio.Event()
 

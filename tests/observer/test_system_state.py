@@ -41,7 +41,7 @@ class Scene:
                 self.state.reported(node_id, node_report_untrusted(value), self.now, self.wall)
             else:
                 self.state.unanswered(node_id, "no answer within 1 s")
-        return self.state.look(self.now, self.wall)
+        return self.state.make_snapshot(self.now, self.wall)
 
     def broker(self, topics):
         stats = broker_stats_untrusted({"version": "1.3.0", "topics": topics})
@@ -215,7 +215,7 @@ def test_a_late_answer_takes_no_goodbye_back(scene):
     scene.step()
     value = node_report_untrusted(report("a-1", "a", scene.now))
     scene.state.reported("a-1", value, scene.now, scene.wall)
-    seen = scene.state.look(scene.now, scene.wall).node("a-1")
+    seen = scene.state.make_snapshot(scene.now, scene.wall).node("a-1")
     assert (seen.state, seen.why) == ("left", "tree gave up: shutdown")
 
 
@@ -274,7 +274,7 @@ def test_a_growing_mailbox_and_dead_letters_that_arrive_are_problems(scene):
                 topic("shop.dead", step, step),
             ]
         )
-    snapshot = scene.state.look(scene.now, scene.wall)
+    snapshot = scene.state.make_snapshot(scene.now, scene.wall)
     assert sorted(kinds(snapshot)) == ["dead-letters", "growing-mailbox"]
     assert {problem.subject for problem in snapshot.problems} == {"shop"}
     texts = " ".join(problem.text for problem in snapshot.problems)
@@ -287,7 +287,7 @@ def test_a_topic_that_comes_is_new_and_one_that_was_there_is_not(scene):
     scene.broker([topic("old.dead", 7, 7)])
     scene.step(a_1={})
     scene.broker([topic("old.dead", 7, 7), topic("new.dead", 2, 2)])
-    snapshot = scene.state.look(scene.now, scene.wall)
+    snapshot = scene.state.make_snapshot(scene.now, scene.wall)
     assert [problem.text for problem in snapshot.problems] == ["2 dead letters for new lately"]
     assert snapshot.service("old").dead == 7
 

@@ -106,7 +106,7 @@ class View:
         return replace(self, closed=self.closed ^ {key})
 
     def closing(self, keys: Iterable[str]) -> View:
-        """Exactly these closed."""
+        """The same view, with exactly the rows of these keys closed."""
         return replace(self, closed=frozenset(keys))
 
 
@@ -120,7 +120,7 @@ def rows(snapshot: Snapshot, view: View) -> list[Row]:
 
 
 def headline(snapshot: Snapshot) -> str:
-    """The system in one line."""
+    """The system in one line: nodes, services, rates, and how many things are wrong."""
     up = sum(node.state == "up" for node in snapshot.nodes)
     point = snapshot.point
     parts = [

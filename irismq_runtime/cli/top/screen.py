@@ -110,11 +110,11 @@ class Question(ModalScreen[bool]):
         self._text = text
 
     def compose(self) -> ComposeResult:
-        """The question in one line."""
+        """Compose the question and its two keys, in one line."""
         yield Static(Text(f"{self._text}  y/n"))
 
     def action_answer(self, answer: bool) -> None:
-        """Close with the answer."""
+        """Close the question; its answer goes to whoever asked."""
         self.dismiss(answer)
 
 
@@ -160,7 +160,7 @@ class Top(App[None]):
         self._snapshot = source.latest
 
     def compose(self) -> ComposeResult:
-        """From top to bottom."""
+        """Compose the screen: headline, problems, charts, table, filter."""
         yield Static(id="headline")
         yield Static(id="problems")
         with Horizontal(id="charts"):
@@ -174,7 +174,7 @@ class Top(App[None]):
         yield Footer()
 
     def on_mount(self) -> None:
-        """Begin to follow the snapshots."""
+        """Begin to follow the snapshots, in a task of the screen."""
         self._table.add_column("line")
         self._table.focus()
         self._stands = True
@@ -281,11 +281,11 @@ class Top(App[None]):
         self._show()
 
     def action_turn(self) -> None:
-        """Show the other page."""
+        """Key t: show trees instead of services, or the other way."""
         self._wish(self._view.turned("services" if self._view.page == "trees" else "trees"))
 
     def action_sort(self) -> None:
-        """Sort by the next column."""
+        """Key s: sort by the next column that can be sorted by."""
         self._wish(self._view.sorted_by_next())
 
     def action_fold(self) -> None:
@@ -339,13 +339,13 @@ class Top(App[None]):
         self._show()
 
     def action_filter(self) -> None:
-        """Ask for words."""
+        """Key /: open the line in which the filter is typed."""
         box = self._below.query_one("#filter", Input)
         box.add_class("shown")
         box.focus()
 
     def action_unfilter(self) -> None:
-        """Show everything again."""
+        """Escape: end the filter, and show all rows."""
         self._below.query_one("#filter", Input).value = ""
         self._leave_filter()
         self._wish(self._view.filtered(""))
@@ -355,7 +355,7 @@ class Top(App[None]):
         self._table.focus()
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        """Filter while the reader types."""
+        """Filter at each key that the reader types."""
         self._wish(self._view.filtered(event.value))
 
     def on_input_submitted(self) -> None:
