@@ -92,13 +92,21 @@ def names_overlay(text: str) -> bool:
 class NatsOverlay:
     """A NATS cluster over which relays route, and how it is reached.
 
-    `servers`: URLs, "nats://[user:password@]host:port" or "tls://..."; any one of
-    them is enough; a user and a password are percent-encoded. With one tls://, or
-    with `tls_ca` or `tls_cert`, every server must speak TLS: one that does not is
-    left before a login is sent. `net`: a name, 1 to 32 of letters, digits, `_`, `-`; relays of
-    another one do not see these, on the same NATS. `credentials`: the path of a
-    .creds file. `tls_ca`: of the certificates to trust; `tls_cert`, `tls_key`: of
-    the relay's own. Files are read when a relay starts. Raises `ConfigError`.
+    With one tls:// server, or with `tls_ca` or `tls_cert`, every server must speak TLS:
+    one that does not is left before a login is sent. Files are read when a relay starts.
+
+    Attributes:
+        servers: URLs, "nats://[user:password@]host:port" or "tls://..."; any one of them is
+            enough; a user and a password are percent-encoded.
+        net: A name, 1 to 32 of letters, digits, `_` and `-`; relays of another one do not
+            see these, on the same NATS.
+        credentials: The path of a .creds file.
+        tls_ca: The path of the certificates to trust.
+        tls_cert: The path of the relay's own certificate.
+        tls_key: The path of its key.
+
+    Raises:
+        ConfigError: An option has no meaning.
     """
 
     servers: tuple[str, ...] = field(repr=False)
@@ -215,16 +223,51 @@ def _nats_options(query: str) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeConfig:
-    """Everything a node may be told. Raises `ConfigError` at construction.
+    """Everything a node may be told: frozen, and checked when it is made.
 
-    `name`: a person's name for the node, 1 to 32 of letters, digits, `_`, `-`;
-    the node's id is this and a random part, new for each start.
-    `nsqd`: brokers to publish to, the first that answers is used, the others
-    stand by; all are consumed from. `lookupd`: nsqlookupd HTTP endpoints; the
-    brokers they list are consumed from as well. `iris`: the relay.
-    `nats`: the node runs a relay of its own, over these servers, instead of `iris`.
-    `keys`: signing keys by id; with any, unsigned envelopes are refused.
-    `sign_with`: the id of the key that signs; the first of `keys` by default.
+    Attributes:
+        name: A name for people, 1 to 32 of letters, digits, `_` and `-`; the id of the node
+            is this and a random part, new for each start.
+        nsqd: The brokers to publish to: the first that answers is used, the others stand
+            by. All are consumed from.
+        lookupd: HTTP endpoints of nsqlookupds; the brokers they list are consumed from too.
+        iris: The relay.
+        nats: The node runs a relay of its own, over these servers, instead of `iris`.
+        keys: Signing keys by id, 16 to 64 bytes each; with any, unsigned envelopes are
+            refused.
+        sign_with: The id of the key that signs; the first of `keys` by default.
+        old_signatures: Whether envelopes that are signed in version 1 alone are taken, and
+            both versions written: while nodes run that know version 1 only.
+        signature_window: Seconds that a signature may be old when the message comes, or is
+            stored by the broker: by so much less `publish_timeout` the clocks of the hosts
+            may differ.
+        unknown_as_plain: Whether a message or answer of a type that this process does not
+            know is read as the plain value it holds, and not refused: for tools.
+        mailbox_options: Further options of the broker's client by name, as
+            `mailbox.MailboxConfig` has them: tls, auth_secret, compression, copies, ...
+        ask_timeout: Seconds until the deadline of an ask that names none.
+        publish_timeout: Seconds that a durable tell waits for the broker's confirmation.
+        connect_timeout: Seconds that the node waits for its servers when it starts.
+        lease: Seconds that a broker waits for a sign of life from who holds a message
+            before it gives it to somebody else; renewed by itself while the node lives.
+        mailbox_window: Stored messages that one actor holds at once, waiting and running.
+        dedupe_window: Envelope ids that each mailbox remembers to drop what comes twice; 0:
+            none.
+        max_attempts: Deliveries after which a failing message goes to `<address>.dead`.
+        slow_after: Seconds after which a handler that still runs is reported with its
+            stack; with messages waiting for its actor the node is not ready any more.
+        traces_per_second: Traces a second that the node begins itself (extra `otel`), for messages
+            that are sent outside of any span; a span in force decides for its own. 0: none.
+        tunnel_bytes: Bytes that all tunnels and streams of the node hold for readers that
+            do not read; no more of them open when they are in use. At least 1 MiB.
+        unverified_bytes: Bytes that are held for strangers: of tunnels of which no message
+            has been read and accepted yet. At least 1 MiB.
+        drain: Seconds that running handlers get when the node stops.
+        presence_period: Seconds between two announcements of this node.
+        presence_misses: Announcements in a row that may be missed before a node is gone.
+
+    Raises:
+        ConfigError: An option has no meaning.
     """
 
     name: str = "node"
@@ -234,53 +277,23 @@ class NodeConfig:
     nats: NatsOverlay | None = None
     keys: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     sign_with: str | None = None
-    #: Whether envelopes that are signed in version 1 alone are taken, and both versions
-    #: written: while nodes run that know version 1 only.
     old_signatures: bool = False
-    #: How old a signature may be when the message comes, or is stored by the broker: by
-    #: so much less `publish_timeout` the clocks of the hosts may differ.
     signature_window: float = 300.0
-
-    #: Whether a message or answer of a type that this process does not know is read as
-    #: the plain value it holds (a map, a list, ...), and not refused: for tools.
     unknown_as_plain: bool = False
-
-    #: Further options of the broker's client by name, as `mailbox.MailboxConfig`
-    #: has them: tls, auth_secret, compression, copies, outbox_bytes, ...
     mailbox_options: Mapping[str, object] = field(default_factory=dict, repr=False)
-
-    #: Deadline of an ask that names none.
     ask_timeout: float = 5.0
-    #: How long a durable tell waits for the broker's confirmation.
     publish_timeout: float = 30.0
-    #: How long the node waits for its servers when it starts.
     connect_timeout: float = DEFAULT_CONNECT_TIMEOUT
-    #: How long a broker waits for a sign of life from who holds a message, before
-    #: it gives it to somebody else; renewed by itself while the node lives.
     lease: float = 15.0
-    #: Stored messages that one actor holds at once, waiting and running.
     mailbox_window: int = 256
-    #: Envelope ids remembered by each mailbox to drop what comes twice; 0: none.
     dedupe_window: int = 10_000
-    #: Deliveries after which a failing message goes to `<address>.dead`.
     max_attempts: int = 5
-    #: Seconds after which a handler that still runs is reported with its stack; with
-    #: messages waiting for its actor the node is not ready any more.
     slow_after: float = 30.0
-    #: Traces that the node begins by itself in a second (extra `otel`), for messages
-    #: that are sent outside of any span; a span in force decides for its own. 0: none.
     traces_per_second: int = 100
-    #: Bytes that all tunnels and streams of the node hold for readers that do not read;
-    #: no more of them open when they are in use. At least 1 MiB, the least for one.
     tunnel_bytes: int = DEFAULT_TUNNEL_BYTES
-    #: Bytes that are held for strangers: of tunnels of which no message has been read
-    #: and accepted yet. At least 1 MiB.
     unverified_bytes: int = 16 * 1024 * 1024
-    #: Seconds that running handlers get when the node stops.
     drain: float = 10.0
-    #: Seconds between two announcements of this node.
     presence_period: float = 1.0
-    #: Announcements in a row that may be missed before a node counts as gone.
     presence_misses: int = 3
 
     def __post_init__(self) -> None:

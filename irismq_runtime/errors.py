@@ -90,12 +90,15 @@ def _rebuild(cls: type[RuntimeFault], args: tuple[object, ...]) -> RuntimeFault:
 class RuntimeFault(Exception):
     """Base of every error of irismq_runtime.
 
+    Attributes:
+        blame: Who has to change something; see `Blame`.
+        fatal: Whether the connection, tunnel or node that raised it is finished.
+
     Copies keep text and fields: `copy`, and a process pool that carries the
     error to its parent, do not call the constructor again.
     """
 
     blame: ClassVar[Blame] = "network"
-    #: True when the connection, tunnel or node that raised it is finished.
     fatal: ClassVar[bool] = False
 
     def __reduce__(
@@ -107,8 +110,10 @@ class RuntimeFault(Exception):
 class NodeStopped(RuntimeFault):
     """The node has stopped: nothing goes out of it any more, and nothing can be started.
 
-    `node`: its name. `state`: what became of what was to be sent. `outcome`: the same,
-    as `SendOutcome`.
+    Attributes:
+        node: Its name.
+        state: What became of what was to be sent, for people.
+        outcome: The same as a `SendOutcome`.
     """
 
     blame = "caller"
@@ -134,8 +139,10 @@ class NodeStopped(RuntimeFault):
 class DeliveryError(RuntimeFault):
     """A durable message was not confirmed by the broker in time.
 
-    `topic`: where it was told to. `outcome`: see `SendOutcome`. `cause`: what the
-    broker or the connection said.
+    Attributes:
+        topic: Where it was told to.
+        outcome: Whether it may have been stored; see `SendOutcome`.
+        cause: What the broker or the connection said.
     """
 
     def __init__(self, topic: str, outcome: SendOutcome, cause: str | BaseException = "") -> None:
@@ -149,9 +156,11 @@ class DeliveryError(RuntimeFault):
 class MessageTooLarge(RuntimeFault):
     """A message exceeds a limit; it was refused before anything was written.
 
-    `size` and `limit` in bytes, envelope included. `limit_of` names whose limit
-    it is (a broker's max-msg-size, the wire limits of this node). `index` is its
-    place among those that were sent by one call, from 0; None: it was alone.
+    Attributes:
+        size: Its bytes, envelope included.
+        limit: The bytes that are taken.
+        limit_of: Whose limit it is (a broker's max-msg-size, the wire limits of this node).
+        index: Its place among those that were sent by one call, from 0; None: it was alone.
     """
 
     blame = "caller"
@@ -181,8 +190,9 @@ class MessageTooLarge(RuntimeFault):
 class EncodeError(RuntimeFault):
     """A message holds something that cannot go on the wire; nothing was sent.
 
-    `path` leads to it inside the message (`$.lines[3].price`, `$` is the message
-    itself), `reason` says what stands there.
+    Attributes:
+        path: Leads to it inside the message (`$.lines[3].price`, `$` is the message itself).
+        reason: What stands there.
     """
 
     blame = "caller"
@@ -199,12 +209,13 @@ class EncodeError(RuntimeFault):
 class DecodeError(RuntimeFault):
     """Received bytes are not what the protocol says. The message is not handled.
 
-    `reason`: what is wrong with them, never the bytes themselves.
+    Attributes:
+        reason: What is wrong with them, never the bytes themselves.
+        unknown_here: Whether they are in order as far as can be told, but use what this
+            process does not know: a member that runs newer code may read them.
     """
 
     blame = "peer"
-    #: They are in order as far as can be told, but use what this process does not know:
-    #: a member that runs newer code may read them.
     unknown_here: ClassVar[bool] = False
 
     def __init__(self, reason: str) -> None:
@@ -215,7 +226,8 @@ class DecodeError(RuntimeFault):
 class UnknownType(DecodeError):
     """The message names a type that this process has not registered.
 
-    `type_name`: the name in the envelope.
+    Attributes:
+        type_name: The name in the envelope.
     """
 
     unknown_here = True
@@ -240,8 +252,10 @@ class UnknownFormat(DecodeError):
 class ValidationError(DecodeError):
     """The message is well formed but does not fit its registered type.
 
-    `type_name`: the registered name ("" for plain values). `path` leads to the
-    wrong part, in the form of `EncodeError.path`. `problem` says what is wrong.
+    Attributes:
+        type_name: The registered name; "" for plain values.
+        path: Leads to the wrong part, in the form of `EncodeError.path`.
+        problem: What is wrong.
     """
 
     unknown_here = True
@@ -272,7 +286,8 @@ class NotSigned(SignatureError):
 class UnknownKey(SignatureError):
     """The envelope is signed with a key that this node does not have.
 
-    `key_id`: as the sender named it.
+    Attributes:
+        key_id: As the sender named it.
     """
 
     def __init__(self, key_id: str) -> None:
@@ -283,7 +298,8 @@ class UnknownKey(SignatureError):
 class BadSignature(SignatureError):
     """The signature does not fit: another secret, or bytes changed on the way.
 
-    `key_id`: the key that the sender named.
+    Attributes:
+        key_id: The key that the sender named.
     """
 
     def __init__(self, key_id: str) -> None:
@@ -295,7 +311,11 @@ class BadSignature(SignatureError):
 
 
 class NoSuchService(RuntimeFault):
-    """Nobody serves `address` now, as far as presence and the broker tell."""
+    """Nobody serves an address now, as far as presence and the broker tell.
+
+    Attributes:
+        address: What was asked.
+    """
 
     blame = "configuration"
 
@@ -310,10 +330,13 @@ class NoSuchService(RuntimeFault):
 class RemoteError(RuntimeFault, ActorCrashed):
     """A handler in another process crashed; told in text, nothing is unpickled.
 
-    `type_name`: qualified name of the exception there. `text`: its text,
-    shortened. `traceback_text`: the traceback there, shortened; "" when the
-    peer keeps it to itself. `address`: who was asked, "" when not known. As an
-    `ActorCrashed` it has `target` (the address) and `exit`, whose error is None.
+    As an `ActorCrashed` it has `target` (the address) and `exit`, whose error is None.
+
+    Attributes:
+        type_name: The qualified name of the exception there.
+        text: Its text, shortened.
+        traceback_text: The traceback there, shortened; "" when the peer keeps it to itself.
+        address: Who was asked; "" when that is not known.
     """
 
     blame = "peer"
@@ -341,7 +364,9 @@ class RemoteError(RuntimeFault, ActorCrashed):
 class RemoteFault(RuntimeFault):
     """A member that does not speak our envelope answered with a fault text.
 
-    `text`: the fault as Iris carried it. `cluster`: who was asked.
+    Attributes:
+        text: The fault as Iris carried it.
+        cluster: Who was asked.
     """
 
     blame = "peer"
@@ -359,7 +384,10 @@ class RemoteFault(RuntimeFault):
 class NotConnected(RuntimeFault):
     """Nobody answers at `peer`; nothing was sent.
 
-    `peer`: role and "host:port". `reason`: what the attempt ended with.
+    Attributes:
+        peer: Its role and "host:port".
+        reason: What the attempt ended with.
+        remedy: What to do, where that is known.
     """
 
     def __init__(self, peer: str, reason: str = "", *, remedy: str = "") -> None:
@@ -373,7 +401,10 @@ class NotConnected(RuntimeFault):
 class ConnectionLost(RuntimeFault):
     """The connection to `peer` ended while something was under way.
 
-    `outcome`: see `SendOutcome`. `reason`: why it ended, as far as known.
+    Attributes:
+        peer: Its role and "host:port".
+        outcome: Whether it may have been carried out; see `SendOutcome`.
+        reason: Why the connection ended, as far as known.
     """
 
     fatal = True
@@ -387,7 +418,12 @@ class ConnectionLost(RuntimeFault):
 
 
 class TunnelTimeout(RuntimeFault):
-    """No member of `cluster` accepted a tunnel within `waited` seconds."""
+    """No member of a cluster accepted a tunnel in time.
+
+    Attributes:
+        cluster: Who was asked.
+        waited: Seconds.
+    """
 
     def __init__(self, cluster: str, waited: float) -> None:
         self.cluster = cluster
@@ -401,7 +437,8 @@ class TunnelTimeout(RuntimeFault):
 class TunnelClosed(RuntimeFault):
     """The tunnel is closed: by either end, or with its connection.
 
-    `reason`: "" when it was closed in order.
+    Attributes:
+        reason: What cut it short; "" when it was closed in order.
     """
 
     fatal = True
@@ -414,7 +451,10 @@ class TunnelClosed(RuntimeFault):
 class ConfigError(RuntimeFault):
     """An option of the node has no meaning; found before anything was started.
 
-    `option`: its name. `problem`: what is wrong. `remedy`: what to write instead.
+    Attributes:
+        option: Its name.
+        problem: What is wrong.
+        remedy: What to write instead; may be empty.
     """
 
     blame = "configuration"

@@ -54,9 +54,13 @@ def _nothing_to_tell() -> None:
 class Tunnel:
     """An ordered, flow-controlled conversation with one actor.
 
-    `async with` closes it at the end; `async for` takes messages until the peer
-    ends them. `address` is the one it was opened to. `says_end`: this end tells
-    the other one how its messages end. `hears_end`: the other one does so too.
+    Made by `ServiceRef.tunnel`, and given to an actor's `on_tunnel`. `async with` closes
+    it at the end; `async for` takes messages until the peer ends them. Loop thread only.
+    (`says_end`: this end tells the other one how its messages end; `hears_end`: the other
+    one does so too.)
+
+    Attributes:
+        address: The one that it was opened to.
     """
 
     __slots__ = (
@@ -109,8 +113,13 @@ class Tunnel:
     async def send(self, message: object) -> None:
         """Send one message; waits while the peer has no room.
 
-        Raises `TunnelClosed`, and `EncodeError` or `MessageTooLarge` before
-        anything is sent.
+        Args:
+            message: Any message.
+
+        Raises:
+            TunnelClosed: The tunnel is closed.
+            EncodeError: The message cannot be written; nothing was sent.
+            MessageTooLarge: It is larger than what a tunnel carries; nothing was sent.
         """
         await self._port.send(self._packed(Kind.STREAM, message))
 
@@ -173,11 +182,16 @@ class Tunnel:
         self._pushed_back = data
 
     async def receive(self) -> Any:
-        """Return the next message; bytes from a peer that knows no envelopes.
+        """Wait for the next message.
 
-        Raises `TunnelClosed` when the peer has ended its messages (without a
-        `reason`) or the tunnel was cut (with one), and the error that the peer
-        says cut them short.
+        Returns:
+            The message; bytes from a peer that knows no envelopes.
+
+        Raises:
+            TunnelClosed: The peer has ended its messages (without a `reason`), or the
+                tunnel was cut (with one).
+            DecodeError: What came is not a message that can be read here.
+            Exception: What the peer says cut its messages short.
         """
         if self._pushed_back is not None:
             data, self._pushed_back = self._pushed_back, None

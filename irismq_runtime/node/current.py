@@ -25,7 +25,11 @@ RUNNING: Final[dict[System, Node]] = {}
 def current_node() -> Node:
     """Return the node of the actor whose code calls this.
 
-    Raises `RuntimeError` outside of actors that a node runs.
+    Returns:
+        The node, which runs.
+
+    Raises:
+        RuntimeError: It is called outside of actors that a node runs.
     """
     system = current_system()
     node = None if system is None else RUNNING.get(system)

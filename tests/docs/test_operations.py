@@ -224,9 +224,7 @@ def test_events() -> None:
 
 def _report_events() -> set[str]:
     text = (ROOT / "supervisors" / "reports.py").read_text()
-    match = re.search(r"words = \{(.*?)\}\n", text, re.DOTALL)
-    assert match is not None
-    return set(re.findall(r'"(\w+)": f?"', match.group(1)))
+    return set(re.findall(r'^    "(\w+)": "%s: ', text, re.MULTILINE))
 
 
 def test_exit_reasons() -> None:
