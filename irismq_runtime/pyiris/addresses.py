@@ -84,7 +84,18 @@ class _OutgoingConnection(ManagedConnection):
 
 
 class IrisAddresses:
-    """An address transport over the relay at `host`:`port`. Loop thread only."""
+    """An address transport over a relay (`ports.AddressTransport`). Loop thread only.
+
+    Args:
+        host: where the relay is.
+        port: its TCP port.
+        options: limits, timeouts and delays of each of its connections.
+        clock: tells the time and sets timers; the loop's by default.
+        rng: draws the jitter of reconnects.
+        events: hears `iris.connected` and `iris.lost`.
+        dial: connects a protocol to the relay, in place of TCP.
+        asks_limit: ask the relay at each connect how large a body it carries.
+    """
 
     def __init__(
         self,
@@ -118,7 +129,11 @@ class IrisAddresses:
         self.on_back: Callable[[], None] | None = None
 
     async def start(self) -> None:
-        """Connect. Raises `NotConnected` when nobody answers in time."""
+        """Connect, and stay connected until `close`.
+
+        Raises:
+            NotConnected: nobody answers within `Options.connect_timeout` seconds.
+        """
         out, topics = self._make_outgoing(), self._connection()
         await out.start()
         try:
@@ -146,9 +161,19 @@ class IrisAddresses:
                 member.limit_replies(self.max_body)
 
     async def join(self, cluster: str, handler: MemberHandler) -> IrisMember:
-        """Become a member of `cluster`; returns when the membership stands.
+        """Become a member of a cluster, with a connection of its own.
 
-        Raises `NotConnected` as `start`, `ValueError` for an empty name.
+        Args:
+            cluster: 1 to 1,024 characters.
+            handler: takes what reaches the member, on the loop.
+
+        Returns:
+            The membership, once it stands.
+
+        Raises:
+            NotConnected: as `start`.
+            ConnectionLost: the transport was closed meanwhile.
+            ValueError: the name is empty.
         """
         if not cluster:
             raise ValueError("the name of the cluster is empty; without one nobody can join")
@@ -179,9 +204,18 @@ class IrisAddresses:
         self._outbound().broadcast(cluster, body)
 
     async def subscribe(self, topic: str, on_event: Callable[[bytes], None]) -> Listener:
-        """Listen to `topic`; returns when events are sure to arrive.
+        """Listen to a topic.
 
-        Raises `NotConnected` when the relay is away for too long.
+        Args:
+            topic: 1 to 1,024 characters.
+            on_event: gets the bytes of an event, on the loop; it must return quickly.
+
+        Returns:
+            The listener, once events are sure to arrive.
+
+        Raises:
+            NotConnected: the relay is away for more than 5 seconds.
+            ConnectionLost: not started.
         """
         if self._topics is None:
             raise self._lost("not started")

@@ -59,8 +59,8 @@ class TunnelOpening:
 class Iris:
     """A client of a relay, which connects again by itself. Loop thread only.
 
-    `async with` connects (raises `NotConnected`) and closes in order, giving
-    what is under way up to `drain` seconds.
+    Made by `connect`, which has the arguments. `async with` connects (raises
+    `NotConnected`) and closes in order, giving what is under way up to `drain` seconds.
     """
 
     def __init__(
@@ -102,50 +102,94 @@ class Iris:
         await self.close()
 
     async def start(self) -> None:
-        """Connect. Raises `NotConnected` when no relay takes us in time."""
+        """Connect, and stay connected until `close`.
+
+        Raises:
+            NotConnected: no relay accepts this client within `Options.connect_timeout`.
+        """
         await self._connection.start()
 
     async def close(self) -> None:
-        """Finish what is under way, flush, leave. Idempotent."""
+        """Finish what is under way within `drain` seconds, flush, leave. Idempotent."""
         await self._connection.close(self._drain)
 
     def request(self, cluster: str, body: bytes, *, timeout: float = 5.0) -> asyncio.Future[bytes]:
-        """Send a request to one live member of `cluster`; await the reply.
+        """Send a request to one live member of a cluster; await the reply.
 
-        It fails with `AskTimeout` after `timeout` seconds, `RemoteFault` (the
-        member's fault text), `ConnectionLost` (its `outcome` says whether the
-        request may have run), `Overloaded` or `MessageTooLarge`. Cancelling it
-        forgets the request. Raises `ValueError` for an empty cluster or body.
+        Args:
+            cluster: who is to answer: 1 to 1,024 characters.
+            body: the request, at least one byte: Iris cannot carry an empty one.
+            timeout: seconds until the reply is not waited for any more.
+
+        Returns:
+            A future of the reply's bytes; cancelling it forgets the request. It fails
+            with `AskTimeout`, `RemoteFault` (the member's fault text),
+            `ConnectionLost` (its `outcome` says whether the request may have run),
+            `Overloaded` or `MessageTooLarge`.
+
+        Raises:
+            ValueError: an empty cluster or body, or a timeout that is not positive
+                and finite.
         """
         return self._connection.request(cluster, body, timeout)
 
     def broadcast(self, cluster: str, body: bytes) -> None:
-        """Send to every live member of `cluster`: best effort, in no sure order.
+        """Send to every live member of a cluster: best effort, in no sure order.
 
-        Raises `ConnectionLost`, `Overloaded`, `MessageTooLarge`, `ValueError`.
+        Args:
+            cluster: who gets it: 1 to 1,024 characters.
+            body: at least one byte.
+
+        Raises:
+            ConnectionLost: there is no connection now; nothing was sent.
+            Overloaded: too many bytes wait for the socket (`Limits.unsent`).
+            MessageTooLarge: the body is above `Limits.body`.
+            ValueError: an empty cluster or body.
         """
         self._connection.broadcast(cluster, body)
 
     def publish(self, topic: str, body: bytes) -> None:
-        """Send an event to who listens to `topic` now. Raises as `broadcast`."""
+        """Send an event to who listens now.
+
+        Args:
+            topic: 1 to 1,024 characters.
+            body: at least one byte.
+
+        Raises:
+            Exception: as `broadcast`.
+        """
         self._connection.publish(topic, body)
 
     def subscribe(self, topic: str) -> EventStream:
-        """The events of `topic`, as a stream to be entered with `async with`."""
+        """Return the events of `topic` as a stream, to be entered with `async with`."""
         return EventStream(self._connection, topic, self._clock)
 
     async def listen(self, topic: str, on_event: Callable[[bytes], None]) -> Listener:
-        """Call `on_event` on the loop with each event, until the listener is closed.
+        """Call a function with each event, until the listener is closed.
 
-        Returns when events are sure to arrive. Raises `NotConnected`.
+        Args:
+            topic: 1 to 1,024 characters.
+            on_event: gets the bytes of an event, on the loop; it must return quickly.
+
+        Returns:
+            The listener, once events are sure to arrive.
+
+        Raises:
+            NotConnected: that takes more than 5 seconds.
+            ValueError: the name cannot be one of a topic.
         """
         return await self._connection.listen(topic, on_event)
 
     def tunnel(self, cluster: str, *, timeout: float = 5.0) -> TunnelOpening:
-        """A tunnel to one live member of `cluster`: `async with` it.
+        """Open a tunnel to one live member of a cluster: `async with` what this returns.
 
-        Raises `TunnelTimeout` when no member took it within `timeout` seconds,
-        `ConnectionLost`, `Overloaded`.
+        Args:
+            cluster: 1 to 1,024 characters.
+            timeout: seconds within which a member has to accept it.
+
+        Returns:
+            An opening. Entering or awaiting it raises `TunnelTimeout` when no member
+            accepted, `ConnectionLost`, `Overloaded` over the limit of tunnels.
         """
         return TunnelOpening(self._connection, cluster, timeout)
 
@@ -168,10 +212,20 @@ def connect(
     rng: random.Random | None = None,
     events: Events | None = None,
 ) -> Iris:
-    """A client: it asks, publishes, listens and opens tunnels, and is asked nothing.
+    """Make a client: it asks, publishes, listens and opens tunnels, and is asked nothing.
 
-    `drain`: seconds that closing gives to what is under way. `clock` and `rng`
-    (for the jitter of reconnects) are arguments for tests. Call it in a running
-    loop, and enter the result with `async with`.
+    Call it in a running loop, and enter the result with `async with`.
+
+    Args:
+        host: where the relay is.
+        port: its TCP port.
+        drain: seconds that closing gives to what is under way.
+        options: limits, timeouts and delays.
+        clock: tells the time and sets timers; the loop's by default. For tests.
+        rng: draws the jitter of reconnects. For tests.
+        events: hears `iris.connected` and `iris.lost`.
+
+    Returns:
+        The client, not yet connected.
     """
     return Iris(host, port, drain=drain, options=options, clock=clock, rng=rng, events=events)

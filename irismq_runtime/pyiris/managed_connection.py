@@ -82,11 +82,25 @@ _encode_request: Final = WRITERS[ClientRequest]
 
 
 class ManagedConnection:
-    """A client of the relay at `host`:`port`, or, with `cluster`, one member of it.
+    """A client of a relay, or, with `cluster`, one member of it, that stays connected.
 
     Made on the loop it is used on; connects with `start` and ends with `close`.
-    `handler` takes what reaches the member. `dial` replaces TCP. Those that share
-    `reports` log a line a second for all losses, `tunnel_memory` hold one sum.
+
+    Args:
+        host: where the relay is.
+        port: its TCP port.
+        cluster: of which it is a member; empty for a client.
+        handler: takes what reaches the member, on the loop.
+        options: limits, timeouts and delays.
+        clock: tells the time and sets timers; the loop's by default.
+        rng: draws the jitter of reconnects.
+        events: hears `iris.connected` and `iris.lost`.
+        dial: connects a protocol to the relay, in place of TCP.
+        reports: those that share it log one line a second for all losses.
+        tunnel_memory: those that share it have one sum of bytes for their tunnels.
+
+    Raises:
+        ValueError: `cluster` cannot be the name of one.
     """
 
     def __init__(
@@ -142,7 +156,12 @@ class ManagedConnection:
     # Life -----------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Connect. Raises `NotConnected` when no relay takes us in time."""
+        """Connect, and stay connected until `close`.
+
+        Raises:
+            NotConnected: no relay accepts it within `Options.connect_timeout` seconds.
+            RuntimeError: it was started before.
+        """
         if self._started:
             raise RuntimeError("a managed connection is started once; make another")
         self._started = True
@@ -177,9 +196,11 @@ class ManagedConnection:
     async def close(self, drain: float = 5.0) -> None:
         """Finish and leave: no new requests, answer those at hand, flush, close.
 
-        New requests to this member are refused with the fault "leaving"; those
-        in hand, and our own, get up to `drain` seconds (graceful_close.py has the
-        order). Idempotent: a second call waits for the first.
+        New requests to this member are refused with the fault "leaving"
+        (graceful_close.py has the order). Idempotent: a second call waits for the first.
+
+        Args:
+            drain: seconds for each part of what is under way.
         """
         if self._closing is not None:
             await asyncio.shield(self._closing)
@@ -208,14 +229,22 @@ class ManagedConnection:
         timeout: float,
         on_done: Callable[[ReplyFuture], None] | None = None,
     ) -> ReplyFuture:
-        """Send a request to one live member of `cluster`.
+        """Send a request to one live member of a cluster.
 
-        Returns a future of the reply. It fails with `AskTimeout` after
-        `timeout` seconds, `RemoteFault` (the member's fault text),
-        `ConnectionLost`, `Overloaded` or `MessageTooLarge`; cancelling it
-        forgets the request. `on_done`: see `AddressTransport.request`. Raises
-        `ValueError` for an empty cluster or body (Iris carries neither) or a
-        timeout that is not positive and finite.
+        Args:
+            cluster: 1 to 1,024 characters.
+            body: at least one byte.
+            timeout: seconds until the reply is not waited for any more.
+            on_done: see `AddressTransport.request`.
+
+        Returns:
+            A future of the reply; cancelling it forgets the request. It fails with
+            `AskTimeout`, `RemoteFault` (the member's fault text), `ConnectionLost`,
+            `Overloaded` or `MessageTooLarge`.
+
+        Raises:
+            ValueError: an empty cluster or body (Iris carries neither), or a timeout
+                that is not positive and finite.
         """
         if not (0 < len(cluster) <= LONGEST_NAME and body and 0 < timeout < math.inf):
             raise complaint(cluster, body, timeout)
@@ -232,8 +261,15 @@ class ManagedConnection:
     def broadcast(self, cluster: str, body: bytes) -> None:
         """Send to every live member, this one included.
 
-        Raises `ConnectionLost` when cut off, `Overloaded`, `MessageTooLarge`,
-        and `ValueError` as `request`.
+        Args:
+            cluster: 1 to 1,024 characters.
+            body: at least one byte.
+
+        Raises:
+            ConnectionLost: there is no connection now; nothing was sent.
+            Overloaded: too many bytes wait for the socket (`Limits.unsent`).
+            MessageTooLarge: the body is above `Limits.body`.
+            ValueError: as `request`.
         """
         if not (0 < len(cluster) <= LONGEST_NAME and body):
             raise complaint(cluster, body, 1.0)
@@ -248,21 +284,37 @@ class ManagedConnection:
     async def listen(
         self, topic: str, on_event: Callable[[bytes], None], *, timeout: float = 5.0
     ) -> Listener:
-        """Call `on_event` with each event of `topic`, until the listener is closed.
+        """Call a function with each event of a topic, until the listener is closed.
 
-        Returns when events are sure to arrive; raises `NotConnected` when that
-        takes longer than `timeout`. Comes back by itself after a reconnect;
-        what is published meanwhile is missed.
+        It hears again by itself after a reconnect; what is published meanwhile is missed.
+
+        Args:
+            topic: 1 to 1,024 characters.
+            on_event: gets the bytes of an event, on the loop; it must return quickly.
+            timeout: seconds until events have to be sure to arrive.
+
+        Returns:
+            The listener, once they are.
+
+        Raises:
+            NotConnected: it takes longer.
+            ValueError: the name cannot be one of a topic.
         """
         check_name(topic)
         return await self.topics.listen(topic, on_event, timeout)
 
     async def tunnel(self, cluster: str, timeout: float) -> Tunnel:
-        """Open a tunnel to one live member of `cluster`.
+        """Open a tunnel to one live member of a cluster.
 
-        Raises `TunnelTimeout` when none took it within `timeout` seconds,
-        `ConnectionLost`, `Overloaded` over the limit of tunnels, `ValueError`
-        as `request`.
+        Args:
+            cluster: 1 to 1,024 characters.
+            timeout: seconds within which a member has to accept it.
+
+        Raises:
+            TunnelTimeout: none did.
+            ConnectionLost: there is no connection, or it was lost meanwhile.
+            Overloaded: too many tunnels are open, or they hold too many bytes.
+            ValueError: as `request`.
         """
         check_name(cluster)
         if not 0 < timeout < math.inf:

@@ -30,7 +30,11 @@ LONGEST_NAME: Final = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How one connection behaves."""
+    """How a client or member behaves. Times are seconds.
+
+    Raises:
+        ValueError: an option has no meaning; the text names it and says what to give.
+    """
 
     limits: Limits = field(default_factory=Limits)
     backoff: Backoff = field(default_factory=Backoff)

@@ -23,11 +23,18 @@ __all__ = ["Attempts", "Backoff"]
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Delay before attempt k (from 0): min(longest, first * factor**k), spread.
+    """How long to wait before attempt k (from 0): min(longest, first * factor**k), spread.
 
-    The delay is drawn evenly from [(1 - jitter) * d, d]. `stable` is how long a
-    connection must have stood before the next loss starts again at k = 0. Seconds.
-    Raises `ValueError` when that leaves no positive delay.
+    Args:
+        first: seconds before the first attempt.
+        longest: seconds that no delay exceeds.
+        factor: by how much each delay is longer than the one before.
+        jitter: the delay d is drawn evenly from [(1 - jitter) * d, d].
+        stable: seconds that a connection must have stood before the next loss starts
+            again at k = 0.
+
+    Raises:
+        ValueError: that leaves no positive delay.
     """
 
     first: float = 0.1

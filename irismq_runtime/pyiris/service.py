@@ -57,7 +57,18 @@ class Handler:
     """What a member does with what reaches it. Override what you serve."""
 
     async def on_request(self, request: bytes) -> bytes:  # noqa: ARG002  # for whoever overrides it
-        """Answer a request. The reply must not be empty; raise `Fault` to refuse."""
+        """Answer a request.
+
+        Args:
+            request: its bytes.
+
+        Returns:
+            The reply, at least one byte: Iris cannot carry an empty one.
+
+        Raises:
+            Fault: the caller gets its text as a `RemoteFault`. Any other exception is
+                answered with its type and text, and logged.
+        """
         raise Fault("this member answers no requests")
 
     async def on_broadcast(self, message: bytes) -> None:
@@ -67,7 +78,7 @@ class Handler:
         """Serve a tunnel; it is closed when this returns."""
 
     def on_lost(self, reason: str) -> None:
-        """The relay is gone; this member joins again by itself."""
+        """The relay is gone (`reason`: why); this member joins again by itself."""
 
     def on_joined(self) -> None:
         """The membership stands (again)."""
@@ -270,10 +281,25 @@ def register(
     rng: random.Random | None = None,
     events: Events | None = None,
 ) -> Service:
-    """A member of `cluster` whose requests `handler` answers; enter it with `async with`.
+    """Make a member of a cluster; enter it with `async with`, in a running loop.
 
-    `workers` is how many requests run at once. Raises `ValueError` for an empty
-    cluster or no workers. See `connect` for the rest.
+    Args:
+        cluster: 1 to 1,024 characters.
+        handler: a function from request to reply, or a `Handler`. It runs on the loop.
+        host: where the relay is.
+        port: its TCP port.
+        workers: how many requests run at once; the others wait in order.
+        drain: seconds that closing gives to what is under way.
+        options: limits, timeouts and delays.
+        clock: tells the time and sets timers; the loop's by default. For tests.
+        rng: draws the jitter of reconnects. For tests.
+        events: hears `iris.connected` and `iris.lost`.
+
+    Returns:
+        The member, not yet connected. It is a client as well.
+
+    Raises:
+        ValueError: an empty cluster, or no workers.
     """
     if not cluster:
         raise ValueError("the name of the cluster is empty; without one nobody can join")

@@ -101,10 +101,16 @@ class Tunnel:
     async def send(self, body: bytes) -> None:
         """Send one message; returns when all of it is on its way.
 
-        Waits while the peer has granted no room. Raises `TunnelClosed` once
-        either end has closed, `MessageTooLarge` over the buffer's size, and
-        `ValueError` for an empty message, which Iris cannot carry. When the
-        caller is cancelled the message may still go out.
+        Waits while the peer has granted no room. When the caller is cancelled the
+        message may still go out.
+
+        Args:
+            body: at least one byte: Iris cannot carry an empty message.
+
+        Raises:
+            TunnelClosed: either end has closed.
+            MessageTooLarge: it is above the buffer's size.
+            ValueError: it is empty.
         """
         if not body:
             raise ValueError("Iris cannot carry an empty message; send at least one byte")
@@ -121,12 +127,13 @@ class Tunnel:
         await self._connection.drain()
 
     async def receive(self) -> bytes:
-        """The next message.
+        """Wait for the next message, and return it.
 
-        Raises `TunnelClosed` when there is none and the tunnel has ended, and
-        at once after our own `close`. Its `__cause__` is the `ConnectionLost`
-        when the connection took the tunnel with it. Raises `Overloaded` when a
-        message came for which there is no room.
+        Raises:
+            TunnelClosed: there is none and the tunnel has ended; at once after our own
+                `close`. Its `__cause__` is the `ConnectionLost` when the connection took
+                the tunnel with it.
+            Overloaded: a message came for which there is no room.
         """
         while not self._inbox or self._closing:
             if self._refused is not None and not self._closing:

@@ -78,9 +78,13 @@ def encode_dead(
     signer: Key | None = None,
     sealed: Callable[[Envelope, WireLimits], bytes] | None = None,
 ) -> bytes:
-    """The bytes to store for `record`, at most `max_size` where that can be.
+    """Return the bytes to store for a record.
 
-    `sealed`: encodes and signs an envelope, instead of `signer`.
+    Args:
+        record: what was given up, and why.
+        max_size: bytes that the broker takes in a message; kept where that can be.
+        signer: signs it in version 1.
+        sealed: encodes and signs an envelope within limits, instead of `signer`.
 
     When the whole record is too large, the traceback goes, then the reason is
     shortened; when even that is too large, the message itself is what is
@@ -111,9 +115,14 @@ def encode_dead(
 
 
 def decode_dead_untrusted(data: bytes, *, max_size: int) -> DeadRecord:
-    """The record in `data`; a message stored without one gives a record of it alone.
+    """Return the record in a stored message; one without a record gives one of it alone.
 
-    Raises `DecodeError` for an envelope of kind DEAD that is malformed.
+    Args:
+        data: the message as stored.
+        max_size: bytes that the broker takes in a message.
+
+    Raises:
+        DecodeError: an envelope of kind DEAD that is malformed.
     """
     try:
         stored = decode_envelope_untrusted(data, limits=WireLimits(size=max(max_size, 1024)))

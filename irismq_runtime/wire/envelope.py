@@ -128,10 +128,16 @@ _decode_wire: Final = msgspec.msgpack.Decoder(_Wire).decode
 def encode_envelope(
     envelope: Envelope, *, limits: WireLimits = DEFAULT_LIMITS, signer: Key | None = None
 ) -> bytes:
-    """The bytes of `envelope`, signed when a `signer` is given.
+    """Return the bytes of an envelope. From any thread.
 
-    Raises `EncodeError` (with `$.headers...` and the like as path) for what an
-    envelope cannot hold, and `MessageTooLarge`.
+    Args:
+        envelope: what is to travel.
+        limits: bytes of all of it, and how deep and wide its headers may be.
+        signer: signs it in version 1.
+
+    Raises:
+        EncodeError: an envelope cannot hold this; the path says where (`$.headers...`).
+        MessageTooLarge: it is above the limits.
     """
     check_headers(envelope.headers)
     if len(envelope.id) != ID_SIZE:
@@ -151,8 +157,14 @@ def check_headers(headers: dict[str, Any]) -> None:
 def encode_checked(envelope: Envelope, limits: WireLimits, signer: Key | None) -> bytes:
     """As `encode_envelope`, for what is known to be as an envelope must be.
 
-    Its headers have been checked (`check_headers`), its id is one of `new_id` or
-    has arrived, its type name is a registered one.
+    Args:
+        envelope: its headers have been checked (`check_headers`), its id is one of
+            `new_id` or has arrived, its type name is a registered one.
+        limits: bytes of all of it.
+        signer: signs it in version 1; None leaves it unsigned.
+
+    Raises:
+        MessageTooLarge: it is above the limits.
     """
     if signer is not None:
         headers = envelope.headers
@@ -174,9 +186,18 @@ def encode_checked(envelope: Envelope, limits: WireLimits, signer: Key | None) -
 def encode_sealed(
     envelope: Envelope, limits: WireLimits, key: Key, place: bytes, *, now: int, old: bool
 ) -> bytes:
-    """As `encode_checked`, signed in version 2 for `place` at `now` (ms since 1970).
+    """As `encode_checked`, signed in version 2.
 
-    `old`: in version 1 as well, behind it.
+    Args:
+        envelope: as `encode_checked` takes it.
+        limits: bytes of all of it.
+        key: what signs it.
+        place: for which place, verb and ask the signature holds; see `place_of`.
+        now: milliseconds since 1970.
+        old: sign it in version 1 as well, behind it, for readers that know no other.
+
+    Raises:
+        MessageTooLarge: it is above the limits.
     """
     headers = envelope.headers
     if not _SIGNATURES.isdisjoint(headers):
@@ -197,9 +218,19 @@ def encode_sealed(
 def verify_sealed_untrusted(
     data: bytes, headers: dict[str, Any], keys: KeyRing, place: bytes
 ) -> bytes | None:
-    """The signature of version 2 by which `data` is authentic at `place`.
+    """Return the signature of version 2 by which an envelope is authentic.
 
-    None: it is signed in version 1 alone, and `keys` take that. Raises `SignatureError`.
+    Args:
+        data: the envelope as received.
+        headers: of that envelope, as decoded.
+        keys: which signatures are accepted.
+        place: for which place, verb and ask it must hold; see `place_of`.
+
+    Returns:
+        The 32 bytes of it; None when it is signed in version 1 alone and `keys` take that.
+
+    Raises:
+        SignatureError: it is not authentic there.
     """
     seal: bytes | None = headers.get(SEAL)
     if seal is None:
@@ -223,10 +254,16 @@ def verify_sealed_untrusted(
 def decode_envelope_untrusted(
     data: bytes, limits: WireLimits = DEFAULT_LIMITS, keys: KeyRing | None = None
 ) -> Envelope | Foreign:
-    """The envelope in `data`, or `Foreign` when it does not claim to be one.
+    """Return the envelope in received bytes, or `Foreign` when they do not claim to be one.
 
-    Raises `DecodeError` alone; its subclass `SignatureError` when `keys` are
-    given and do not fit (foreign bytes are never signed).
+    Args:
+        data: whatever came; nothing is allocated for what it claims before that is checked.
+        limits: bytes of all of it, and how deep and wide its headers may be.
+        keys: by which it must be signed; None checks no signature.
+
+    Raises:
+        DecodeError: it cannot be read, and nothing else is raised. Its subclass
+            `SignatureError`: no key fits (foreign bytes are never signed).
     """
     if len(data) > limits.size:
         raise DecodeError(f"{len(data):,} bytes, over the limit of {limits.size:,}")

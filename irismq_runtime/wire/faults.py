@@ -101,11 +101,14 @@ class FaultBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         message_type: str = "",
         traceback: bool = True,
     ) -> FaultBody:
-        """The fault that tells of `error`. Never raises, whatever `error` is.
+        """Return the fault that tells of an error. Never raises, whatever the error is.
 
-        `crashed`: the error left a handler, so it is a crash even if it is of a
-        class that means something else when the runtime raises it.
-        `traceback=False` keeps the traceback to this node.
+        Args:
+            error: what was raised; text and traceback are cut to what is sent.
+            crashed: it left a handler, so it is a crash even if it is of a class that
+                means something else when the runtime raises it.
+            message_type: type name of the message that was handled.
+            traceback: False keeps the traceback to this node.
         """
         kind: FaultKind = "crashed" if crashed else _kind_of(error)
         fields: dict[str, Any] = {} if crashed else _fields_of(error)
@@ -237,7 +240,11 @@ def encode_fault(fault: FaultBody) -> bytes:
 
 
 def decode_fault_untrusted(body: bytes) -> FaultBody:
-    """The fault of a body. Raises `DecodeError` alone."""
+    """Return the fault in the body of an ERROR.
+
+    Raises:
+        DecodeError: it cannot be read, and nothing else is raised.
+    """
     try:
         refuse_twice_untrusted(body)
         return _decode(body)

@@ -76,10 +76,15 @@ class JsonCodec:
 
 
 def decode_plain_json_untrusted(data: bytes, limits: WireLimits) -> object:
-    """The value of a JSON text in UTF-8, without any meaning of "$".
+    """Return the value of a JSON text in UTF-8, without any meaning of "$".
 
-    Raises `DecodeError` alone: for what is no JSON, lone surrogates, NaN, and
-    nesting beyond the limit, which is found before anything is built.
+    Args:
+        data: whatever came.
+        limits: how deep it may be, which is found before anything is built.
+
+    Raises:
+        DecodeError: it is not JSON, has lone surrogates, NaN or a key twice, or is too
+            deep; nothing else is raised.
     """
     return _decode_untrusted(data, limits.depth)
 
@@ -223,11 +228,14 @@ def _lifted_tagged(value: dict[str, Any], lift: Lift) -> Any:
 
 
 def encode_plain_json(value: object) -> bytes:
-    """JSON for programs that know nothing of us, without any "$".
+    """Return JSON for programs that know nothing of us, without any "$".
 
-    Takes what JSON has a form for: None, bool, int, finite float, str, and
-    lists and string-keyed dicts of these. Raises `EncodeError` with the path of
-    anything else.
+    Args:
+        value: what JSON has a form for: None, bool, int, finite float, str, and lists
+            and string-keyed dicts of these.
+
+    Raises:
+        EncodeError: anything else; the path says where.
     """
     problem = _not_plain(value)
     if problem is not None:

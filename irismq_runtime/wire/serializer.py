@@ -83,10 +83,15 @@ class Serializer:
         return MappingProxyType(self._codecs)
 
     def dump(self, message: object, codec: str | None = None) -> tuple[str, bytes, str | None]:
-        """(type name, body, value of the header "c" or None) of `message`.
+        """Return type name, body, and the value of the header "c" (or None) of a message.
 
-        Raises `EncodeError` with the path of what cannot be sent, and
-        `MessageTooLarge`; in both cases nothing else has happened.
+        Args:
+            message: plain values, or an object of a registered class.
+            codec: name of the one that makes the body; None: msgpack.
+
+        Raises:
+            EncodeError: something in it cannot be sent; the path says where.
+            MessageTooLarge: it is above the limits. In both cases nothing has happened.
         """
         if codec is None and self._direct:
             plan = self.registry.plain.get(type(message))
@@ -121,10 +126,17 @@ class Serializer:
         return type_name, body, None if chosen.name == DEFAULT_CODEC else chosen.name
 
     def load(self, type_name: str, body: bytes, codec: str | None = None) -> object:
-        """The message of a body. Raises `DecodeError` and its subclasses alone.
+        """Return the message of a received body.
 
-        `codec` is the header "c" as received. The class of a typed message is
-        made only after all fields have been checked.
+        The class of a typed message is made only after all fields have been checked.
+
+        Args:
+            type_name: as received; "" for plain values.
+            body: as received.
+            codec: the header "c" as received.
+
+        Raises:
+            DecodeError: it cannot be read; nothing else but its subclasses is raised.
         """
         if codec is None and self._direct and 0 < len(body) <= self._limit_body:
             if type_name:
