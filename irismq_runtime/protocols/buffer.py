@@ -1,4 +1,4 @@
-"""Gathers the pieces of a byte stream until enough of them lie in one piece.
+"""A buffer for the pieces of a byte stream, until enough of them are there.
 
 A decoder says how many bytes it needs before it can go on; until they are
 there, pieces are only listed, never joined, so that a large record that comes

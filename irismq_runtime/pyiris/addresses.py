@@ -1,4 +1,4 @@
-"""`ports.AddressTransport` by Iris: reaches who is alive now.
+"""`ports.AddressTransport` over an Iris relay: requests, broadcasts, events, tunnels.
 
 One connection goes out for requests, broadcasts, tunnels and events published;
 each joined cluster has its own, for one Iris connection is one member; and
@@ -241,7 +241,7 @@ class IrisAddresses:
         await asyncio.gather(*(each.close(drain) for each in rest))
 
     def forget(self, member: IrisMember) -> None:
-        """A member has left."""
+        """Take a member that has left out of those that `close` ends."""
         if member in self._members:
             self._members.remove(member)
 

@@ -1,4 +1,4 @@
-"""The library's face: `connect` for a client. service.py adds members.
+"""`connect`, which makes a client of a relay. service.py adds members.
 
 Both are connections with everything Iris has: requests, broadcasts, topics,
 tunnels. Made inside a running loop; begun and ended by `async with`.

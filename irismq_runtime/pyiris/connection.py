@@ -133,7 +133,7 @@ class Connection(asyncio.Protocol):
         self._flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The socket is gone."""
+        """The socket is gone: end what waits for it, and tell `on_lost` if it was up."""
         self.up = False
         reason = self._reason or (str(exc) if exc else "closed by the relay")
         self._reason = reason

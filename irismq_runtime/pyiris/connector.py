@@ -88,7 +88,7 @@ class Connector:
         return NotConnected(self._current.peer, reason, remedy=remedy)
 
     async def stop(self) -> None:
-        """Dial no more."""
+        """End the attempts; a connection that stands is left as it is."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()

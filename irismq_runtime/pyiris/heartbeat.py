@@ -33,7 +33,7 @@ class HeartbeatMonitor:
         self._timer: TimerHandle = clock.call_later(interval, self._beat)
 
     def stop(self) -> None:
-        """Watch no more."""
+        """Cancel the timer: the connection is over."""
         self._timer.cancel()
 
     def _beat(self) -> None:

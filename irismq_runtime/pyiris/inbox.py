@@ -119,11 +119,11 @@ class Inbox:
         self._throttle = Throttle()
 
     def __len__(self) -> int:
-        """Requests in hand."""
+        """Requests that wait for their answer."""
         return len(self._in_hand)
 
     def on_request(self, packet: RelayRequest) -> None:
-        """A request has come."""
+        """Hand a request to the handler, or refuse it at once."""
         connection = self._current.connection or self._current.require()
         if self.leaving:
             self.turned_away += 1
@@ -146,7 +146,7 @@ class Inbox:
             request.fail(line_of(error))
 
     def on_broadcast(self, packet: RelayBroadcast) -> None:
-        """A broadcast has come."""
+        """Hand a broadcast to the handler."""
         try:
             self._handler.on_broadcast(packet.body)
         except BaseException as error:  # as above
@@ -169,7 +169,7 @@ class Inbox:
             self._release(request)
 
     def stop(self) -> None:
-        """The connection ends."""
+        """Release everything, and cancel the timer: the member has left."""
         self.disconnected()
         self.expiry.stop()
 

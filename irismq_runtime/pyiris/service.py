@@ -1,4 +1,4 @@
-"""The library's face for members: `register` a handler in a cluster.
+"""`register`, which makes a member of a cluster with a handler for what reaches it.
 
 A handler is an `async` function from request to reply, or a `Handler` with a
 method for each kind of traffic. Requests run side by side, up to `workers` at
@@ -72,7 +72,7 @@ class Handler:
         raise Fault("this member answers no requests")
 
     async def on_broadcast(self, message: bytes) -> None:
-        """Take a broadcast."""
+        """Take the bytes of a broadcast; there is no answer to one."""
 
     async def on_tunnel(self, tunnel: Tunnel) -> None:
         """Serve a tunnel; it is closed when this returns."""
@@ -148,11 +148,11 @@ class _HandlerRunner:
         self._handler.on_lost(reason)
 
     def on_joined(self) -> None:
-        """Tell the handler."""
+        """Tell the handler that its member is one (again)."""
         self._handler.on_joined()
 
     async def stop(self) -> None:
-        """Cancel what still runs."""
+        """Cancel the handlers that still run, and wait for their end."""
         self._ending = True
         for task in tuple(self._tasks):
             task.cancel()

@@ -1,4 +1,4 @@
-"""What a connection counts, as one frozen value."""
+"""The statistics of a client or member, as one frozen value."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ class Subscriptions:
         return [Ready(topic)] if state.step is SubscriptionState.ON else []
 
     def leave(self, topic: str) -> list[Action]:
-        """One listener less."""
+        """One listener less of `topic`."""
         state = self._topics[topic]
         state.listeners -= 1
         if state.listeners:

@@ -213,7 +213,7 @@ class Tunnel:
         self._wake()
 
     def on_transfer(self, size: int, chunk: bytes) -> None:
-        """A chunk has come."""
+        """Join a chunk to the message that it is a part of."""
         if self._closing or self._refused is not None or not self._has_room_untrusted(size):
             return
         try:

@@ -1,4 +1,4 @@
-"""Keys that a class makes of texts and lists, looked at before there is a set or dict of them.
+"""Refuses dict keys and set members crafted to collide, before a dict or set is made.
 
 A field declared as `set[tuple[int, ...]]` or `dict[UUID, X]` arrives with lists or texts,
 harmless as they stand; the keys are made of them by the hints. Many keys of one hash

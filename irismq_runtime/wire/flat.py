@@ -1,4 +1,4 @@
-"""The short way for what most messages are: a scalar, or a flat dict of scalars.
+"""Encodes what most messages are in one pass: a scalar, or a flat dict of scalars.
 
 For these values, and of types that msgpack has itself, msgspec reads and writes
 the same bytes as msgpack does, several times as fast and with no hook to ask.

@@ -1,4 +1,4 @@
-"""A datetime without a zone names no instant: no sender may send one, no receiver take one.
+"""Refuses datetimes without a zone, at the sender and the receiver: they name no instant.
 
 Ours travel as an extension value that has its offset. Text does not: a message from a
 command, or from a program in another language, may hold a time in a text, and msgspec

@@ -1,4 +1,4 @@
-"""Depth and number of elements, measured level by level, the same both ways.
+"""Measures depth and number of elements of a value, level by level, the same both ways.
 
 The walk is iterative and stops at the limits, so a list that contains itself,
 or one shared a thousandfold, costs no more than the limits allow. Looking for

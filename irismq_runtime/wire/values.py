@@ -1,4 +1,4 @@
-"""Scalars that neither msgpack nor JSON knows: one name, code and text for each.
+"""Scalars that neither msgpack nor JSON knows: the name, code and text of each.
 
 Every codec carries them as their text, so that a peer in any language needs a
 date parser and no bit layout. Texts are ISO 8601 where it has a form. Types are

@@ -24,7 +24,7 @@ __all__ = ["ClientConnection"]
 
 
 class ClientConnection(asyncio.Protocol):
-    """One accepted connection."""
+    """The accepted socket of one client, which a session serves."""
 
     def __init__(self, relay: EmbeddedRelay) -> None:
         self._relay = relay
@@ -94,7 +94,7 @@ class ClientConnection(asyncio.Protocol):
         self._relay.touched(self)
 
     def abort(self) -> None:
-        """Cut the connection now."""
+        """Cut the connection now; what waits is not sent."""
         if self._transport is not None:
             self._transport.abort()
 

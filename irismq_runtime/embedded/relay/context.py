@@ -1,4 +1,4 @@
-"""What the sessions of one relay share. Made by the server, which fills it once."""
+"""The context that the sessions of one relay share. Made and filled once by the server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who gets what: clusters, topics, balancing. No socket, no loop, no clock.
+"""Routing: which member gets a request, and who hears broadcasts and events. Pure.
 
 A `BackEnd` carries the traffic of one relay's connections to whoever it is for.
 The relay hands it what clients send and lets it call the connections back
@@ -56,7 +56,7 @@ class Recipient(Protocol):
         ...
 
     def take_tunnel(self, tunnel: OfferedTunnel) -> None:
-        """OfferedTunnel it a tunnel."""
+        """Offer it a tunnel, which its client accepts within 3 s or is dropped."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""An Iris relay of ours on loopback: start, stop, crash, statistics.
+"""The embedded relay: an Iris relay in this process, on loopback.
 
 It speaks the relay protocol v1.0-draft2 on a real socket, for development and
 tests. Single node by design: it joins no overlay, scans nothing, and listens on
@@ -248,7 +248,7 @@ class EmbeddedRelay:
         self.overrun = True
 
     def gone(self, connection: ClientConnection) -> None:
-        """A connection is over."""
+        """Forget a connection that is over."""
         self._connections.pop(connection, None)
         if not self._connections and self._emptied is not None:
             self._emptied.set()

@@ -112,7 +112,7 @@ class Session:
 
     @property
     def state(self) -> ConnectionState:
-        """Where the connection stands."""
+        """Where the protocol of this connection stands."""
         return self._protocol.state
 
     @property
@@ -367,7 +367,7 @@ class Session:
             self.say_goodbye("")
 
     def take_tunnel(self, tunnel: OfferedTunnel) -> None:
-        """OfferedTunnel a tunnel."""
+        """Offer a tunnel to this client."""
         self._tunnels.offer(tunnel)
 
     def forget_call(self, key: int) -> None:

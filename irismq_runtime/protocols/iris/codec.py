@@ -1,4 +1,4 @@
-"""Bytes to records, by the functions that decoders.py made from the table.
+"""The codec of Iris packets: bytes to records, by the functions of decoders.py.
 
 A `PacketDecoder` reads one direction: it takes input cut anywhere, gives the
 packets that are whole, and keeps the rest.

@@ -1,4 +1,4 @@
-"""Which packet may come when, and one connection as both ends see it.
+"""The states of an Iris connection: which packet may come when, at either end.
 
 `TRANSITIONS` is the whole of it: a connection is in one state, known to both
 ends, and a packet of the role that sends it leads to the next.
@@ -46,7 +46,7 @@ __all__ = ["TRANSITIONS", "ConnectionState", "IrisProtocol", "version_refusal"]
 
 
 class ConnectionState(Enum):
-    """Where a connection stands."""
+    """The states of one connection, in the order in which they are reached."""
 
     NEW = "new"
     OFFERED = "offered"

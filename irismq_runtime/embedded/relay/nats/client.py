@@ -1,4 +1,4 @@
-"""nats-py's client, that keeps TLS and tells a login to nobody but whom it is for.
+"""nats-py's client, hardened: TLS is kept, and a login goes only to whom it is for.
 
 Left to itself nats-py speaks TLS where the server's first line, which anybody on the
 way can write, says so, and sends the login in the clear where it does not, also

@@ -1,4 +1,4 @@
-"""What a turn produced for NATS, by where it goes: few large messages instead of many. Pure.
+"""Gathers what a turn of the loop produced for NATS, so that few large messages go out. Pure.
 
 Sources keep what they have for one place until the connection takes it all, once a
 turn. What waits is counted in bytes, so that senders can be slowed down before
@@ -137,4 +137,4 @@ def too_large(what: str, size: int, limit: int) -> str:
 
 
 def _nothing() -> None:
-    """Nobody takes yet."""
+    """In place of `wake` until the overlay sets it."""

@@ -1,4 +1,4 @@
-"""One relay's part in the network of relays, from a start to a stop.
+"""The overlay: one relay's part in the network of relays, from a start to a stop.
 
 Wires the parts together: what the routing table holds becomes subscriptions, what
 NATS brings goes to the calls, the tunnels or the members, and what cannot be read

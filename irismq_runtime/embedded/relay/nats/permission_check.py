@@ -35,7 +35,7 @@ class _Objections:
         self.objections[error_text(error)] = None
 
     async def on_disconnected(self) -> None:
-        """Of no interest here."""
+        """Nothing: a lost connection is no objection."""
 
     on_reconnected = on_closed = on_disconnected
 
