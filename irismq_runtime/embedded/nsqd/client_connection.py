@@ -101,8 +101,8 @@ class ClientConnection(asyncio.Protocol):
         """More than the high water is unsent: no more messages until the client reads."""
         if self.session.subscriber is not None:
             self.session.subscriber.blocked = True
-        patience = self.session.grant.heartbeat_interval or self._context.options.client_timeout
-        self._slow_timer = self._clock.call_later(patience, self._drop_slow)
+        timeout = self.session.grant.heartbeat_interval or self._context.options.client_timeout
+        self._slow_timer = self._clock.call_later(timeout, self._drop_slow)
 
     def resume_writing(self) -> None:
         """The client reads again."""

@@ -129,8 +129,8 @@ async def _asked(context: MailboxContext, endpoint: Endpoint, question: bytes) -
     owner = _ProbeConnection(context, question)
     handshake = Handshake(context.wishes(endpoint, None))
     connection = Connection(owner, endpoint, handshake, clock=context.clock, silence=float("inf"))
-    patience = context.config.connect_timeout
-    timer = context.clock.call_later(patience, connection.drop, "no answer to a question")
+    timeout = context.config.connect_timeout
+    timer = context.clock.call_later(timeout, connection.drop, "no answer to a question")
     try:
         await context.network.connect(lambda: connection, endpoint)
         await owner.over.wait()

@@ -77,12 +77,12 @@ class Consumer:
         self._leaving: set[asyncio.Task[None]] = set()
         self._rdy = RdyControl(context, topic, window, self._connections.values)
         self._stuck = False
-        self._dirty: list[ConsumerConnection] = []
+        self._to_flush: list[ConsumerConnection] = []
         self._progress_at = context.clock.monotonic()
         #: When a broker was last asked for messages, or there was a reason not to.
         self._asked_at = self._progress_at
         self._idle: asyncio.Event = asyncio.Event()
-        self._first = TimedCondition(context.clock)
+        self._established = TimedCondition(context.clock)
         self._stopped: asyncio.Future[None] | None = None
 
     # Connections -----------------------------------------------------------
@@ -102,7 +102,7 @@ class Consumer:
 
     async def established(self) -> None:
         """See `ports.Consumption.established`."""
-        await self._first.wait_while(self._awaits, self._context.config.start_timeout)
+        await self._established.wait_while(self._awaits, self._context.config.start_timeout)
 
     def _awaits(self) -> bool:
         """Whether a directory or a broker has yet to answer for the first time."""
@@ -118,7 +118,7 @@ class Consumer:
 
     def connect(self, endpoints: Iterable[Endpoint]) -> None:
         """Consume from exactly these nsqds; those not named any more are left in order."""
-        self._first.notify()
+        self._established.notify()
         if self.stopping:
             return
         wanted = set(endpoints)
@@ -133,7 +133,7 @@ class Consumer:
                 requeue_after=self._delays.after,
             )
             self._connections[endpoint] = connection
-            connection.managed.on_dialled = self._first.notify
+            connection.managed.on_dialled = self._established.notify
             connection.managed.start()
 
     def _every_connection(self) -> list[ConsumerConnection]:
@@ -238,7 +238,7 @@ class Consumer:
 
     async def _stop(self, drain: float) -> None:
         self.stopping = True
-        self._first.notify()
+        self._established.notify()
         self._rdy.stop()
         if self._discovery is not None:
             await self._discovery.close()
@@ -331,13 +331,13 @@ class Consumer:
 
     def flush_soon(self, connection: ConsumerConnection) -> None:
         """Let `connection.flush` be called at the end of this loop turn."""
-        if not self._dirty:
+        if not self._to_flush:
             asyncio.get_running_loop().call_soon(self._flush)
-        self._dirty.append(connection)
+        self._to_flush.append(connection)
 
     def _flush(self) -> None:
-        dirty, self._dirty = self._dirty, []
-        for connection in dirty:
+        to_flush, self._to_flush = self._to_flush, []
+        for connection in to_flush:
             connection.flush()
 
     def tick(self, now: float) -> None:

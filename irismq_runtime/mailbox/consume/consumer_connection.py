@@ -143,6 +143,7 @@ class ConsumerConnection:
                     return
                 continue
             attempts, raw_id = frame.attempts, frame.id
+            # First deliveries, nearly all, are looked up nowhere.
             if attempts > 1 or consumer.stopping or share is None:
                 if self._known(frame, received_at):
                     continue
@@ -150,6 +151,7 @@ class ConsumerConnection:
             message = InFlightMessage(
                 self, frame.timestamp, attempts, raw_id, frame.body, received_at
             )
+            # Counted before it is handed on: the receiver may finish it at once.
             held[raw_id] = message
             consumer.in_flight += 1
             share.in_flight += 1  # type: ignore[union-attr]  # _known took care of None
@@ -195,6 +197,7 @@ class ConsumerConnection:
             self._take_over(held, frame, received_at)
             return True
         running = self.lost.get(raw_id)
+        # The stamp as well: a broker that has lost its data gives its ids out anew.
         if running is not None and running.stamp == frame.timestamp and self.share is not None:
             del self.lost[raw_id]
             self._overheld.discard(raw_id)
@@ -271,11 +274,14 @@ class ConsumerConnection:
     def finish(self, message: InFlightMessage, *, lost: bool) -> bool:
         """FIN. Also for a lost lease, in case the broker has not noticed."""
         raw_id = message.raw_id
+        # Whether the FIN arrives is not known (NSQ does not answer it): if the message
+        # comes again, it is finished again and not run again.
         self._finished.put(raw_id, message.stamp)
         if self._context.events.active:
             self._emit("consumer.finished", message)
         in_time = not lost or raw_id in self._overheld
         share = self.share
+        # In place of `_release`, whose two calls would cost on the hot path.
         if share is None or self.leases.held.pop(raw_id, None) is None:
             self._release(message, lost=lost)
         else:  # nearly always
@@ -389,6 +395,7 @@ class ConsumerConnection:
         """Write what this loop turn has gathered."""
         out = self._out
         if out:
+            # From here on the broker has room: what comes at once was waiting for it.
             if self._adaptive_rdy is not None:
                 self._adaptive_rdy.freed_at = self._context.clock.monotonic()
             self.managed.write(b"".join(out))

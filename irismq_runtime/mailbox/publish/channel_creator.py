@@ -187,8 +187,8 @@ class _Attempt:
     async def run(self) -> None:
         """Connect, subscribe, end. Returns when the connection has ended."""
         connection, context = self._connection, self._context
-        patience = context.config.connect_timeout
-        timer = context.clock.call_later(patience, connection.drop, "no answer to a subscription")
+        timeout = context.config.connect_timeout
+        timer = context.clock.call_later(timeout, connection.drop, "no answer to a subscription")
         dialling = asyncio.ensure_future(self._dial())
         try:
             await self._over.wait()

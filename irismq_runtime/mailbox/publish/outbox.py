@@ -213,7 +213,7 @@ class Outbox:
         self._returned.extend(batch.halves() if batch.losses > 1 else [batch])
         return True
 
-    def apart(self, batch: Batch) -> None:
+    def give_back_singly(self, batch: Batch) -> None:
         """Take back a refused batch message by message, to find the bad one."""
         self._returned.extend(
             Batch([message], len(message.body) + FRAMING) for message in batch.messages

@@ -82,7 +82,8 @@ class Publisher:
         self._first_ready: asyncio.Event = asyncio.Event()
         self._probes: dict[str, asyncio.Task[None]] = {}
         self._closed = False
-        # The channel that was named last, and may be named again without a look.
+        # The channel that was named last, and may be named again without a look (`is`,
+        # not `==`: callers pass the same constant, and a comparison of texts costs more).
         self._channel = ""
 
     def _outbox(self) -> Outbox:
@@ -221,6 +222,7 @@ class Publisher:
                 "outbox.queued", id=message.key, topic=message.topic, size=len(message.body)
             )
         if not self._flush_planned:
+            # At the end of the turn: what is published in one turn shares a batch.
             self._flush_planned = True
             asyncio.get_running_loop().call_soon(self._flush)
         if message.deadline < self._deadlines.at:
@@ -346,7 +348,7 @@ class Publisher:
         if error.code in _TRY_AGAIN:
             broker.outbox.give_back([batch])
         elif len(batch.messages) > 1:
-            broker.outbox.apart(batch)
+            broker.outbox.give_back_singly(batch)
         else:
             message = batch.messages[0]
             fault: Exception = DeliveryError(message.topic, "not sent", text)

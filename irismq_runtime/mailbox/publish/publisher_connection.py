@@ -45,10 +45,10 @@ class PublisherConnection:
     """See the module."""
 
     __slots__ = (
-        "_barren",
         "_clock",
         "_in_bytes",
         "_limit",
+        "_nothing_confirmed",
         "_publisher",
         "_unconfirmed",
         "_window",
@@ -75,7 +75,7 @@ class PublisherConnection:
         self._limit = context.config.pipeline_bytes
         self._unconfirmed: deque[Batch] = deque()
         self._in_bytes = 0
-        self._barren = True
+        self._nothing_confirmed = True
         # Batches that may be on their way at once.
         self._window = _WIDE
 
@@ -134,7 +134,7 @@ class PublisherConnection:
 
     def connection_up(self, managed: ManagedConnection, terms: Terms) -> None:  # noqa: ARG002  # the role's signature
         """Start afresh."""
-        self._barren = True
+        self._nothing_confirmed = True
         self._publisher.connection_up(self, terms)
 
     def frames(self, frames: list[Frame]) -> None:
@@ -156,7 +156,7 @@ class PublisherConnection:
                 return
             elif isinstance(frame, Response) and frame.data == OK:
                 answered = True
-                self._barren = False
+                self._nothing_confirmed = False
                 self._window = min(2 * self._window, _WIDE)
                 batch = self._unconfirmed.popleft()
                 self._in_bytes -= batch.size
@@ -167,7 +167,9 @@ class PublisherConnection:
                 batch = self._unconfirmed.popleft()
                 self._in_bytes -= batch.size
                 self.in_count -= len(batch.messages)
-                self._barren = False  # the error is explained: the next in line is no suspect
+                self._nothing_confirmed = (
+                    False  # the error is explained: the next in line is not a suspect
+                )
                 self._publisher.refused(self, batch, frame)
             else:
                 self.managed.drop(f"unexpected {type(frame).__name__} on a publishing connection")
@@ -182,8 +184,8 @@ class PublisherConnection:
         self._unconfirmed.clear()
         self.estimator.lost(self.in_count)
         self._in_bytes = self.in_count = 0
-        suspect = self._barren and len(unconfirmed) == 1
-        if self._barren and unconfirmed:
+        suspect = self._nothing_confirmed and len(unconfirmed) == 1
+        if self._nothing_confirmed and unconfirmed:
             self._window = 1
         self._publisher.connection_down(self, unconfirmed, suspect=suspect, reason=reason)
 
