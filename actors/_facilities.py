@@ -164,32 +164,69 @@ class Facilities(Takes[M_contra]):
     def watch(self, ref: Any) -> None:
         """Get a `Terminated(ref, exit)` when `ref` has ended, at once if it has.
 
-        A restart of it is not an end. The watch dies with this incarnation:
-        set it in `on_start`. Watching twice gives one message.
+        A restart of it is not an end. The watch dies with this incarnation: set it in
+        `on_start`. Watching twice gives one message.
+
+        Args:
+            ref: Whose end is to be told: any ref, also one of another node.
+
+        Raises:
+            ActorDeadError: this incarnation is over.
         """
         slot = self._own_slot()
         ref.add_watcher(slot.ref)
         slot.attachments().watching[ref] = None
 
     def unwatch(self, ref: Any) -> None:
-        """Take `watch` back. A message that is in the inbox already stays."""
+        """Take `watch` back. A message that is in the inbox already stays.
+
+        Args:
+            ref: What was given to `watch`.
+        """
         slot = self._own_slot()
         slot.attachments().watching.pop(ref, None)
         ref.remove_watcher(slot.ref)
 
     def send_after(self, delay: float, message: Any) -> Timer:
-        """Send `message` to oneself in `delay` seconds, in this incarnation."""
+        """Send a message to oneself later, in this incarnation.
+
+        Args:
+            delay: Seconds from now.
+            message: What is sent.
+
+        Returns:
+            The timer, which can be cancelled.
+
+        Raises:
+            ValueError: `delay` is not a time that can be waited for.
+        """
         return Timer(self._own_slot(), delay, message, None)
 
     def send_every(self, period: float, message: Any) -> Timer:
-        """Send `message` to oneself every `period` seconds, in this incarnation."""
+        """Send a message to oneself at a steady rate, in this incarnation.
+
+        At most one waits for its turn, however slow its handler is.
+
+        Args:
+            period: Seconds between two of them, more than 0; the first comes after one period.
+            message: What is sent.
+
+        Returns:
+            The timer, which can be cancelled.
+
+        Raises:
+            ValueError: `period` is not a time that can be waited for.
+        """
         return Timer(self._own_slot(), need(POSITIVE_SECONDS, "period", period), message, period)
 
     def stash(self) -> None:
         """Put the message in hand aside, with whoever waits for its answer.
 
-        Raises `StashFull`. What is aside when the incarnation ends goes back
-        to the front of the inbox.
+        What is aside when the incarnation ends goes back to the front of the inbox.
+
+        Raises:
+            StashFull: as many are aside as `stash_limit` says.
+            RuntimeError: no message is in hand.
         """
         stash_current(self._own_slot())
 
@@ -202,27 +239,37 @@ class Facilities(Takes[M_contra]):
                 slot.inbox.appendleft(INTERRUPT)
 
     def forward(self, ref: ActorRef[Any]) -> None:
-        """Pass the message in hand on to `ref`, which answers in this one's place.
+        """Pass the message in hand on to another actor, which answers in this one's place.
 
-        Sender, deadline and context go with it. When `ref` is full or dead,
-        the asker gets that error, and a plain tell becomes a dead letter.
+        Sender, deadline and context go with it. When `ref` is full or dead, the asker gets
+        that error, and a plain tell becomes a dead letter.
+
+        Args:
+            ref: Who handles it.
+
+        Raises:
+            RuntimeError: no message is in hand.
         """
         forward_current(self._own_slot(), ref)
 
     def reply_later(self) -> Reply:
-        """Promise the answer of the message in hand: call the `Reply` when it is there.
+        """Promise the answer of the message in hand: call what this returns when it is there.
 
-        The handler returns meanwhile and others run. The promise ends with the
-        asker's deadline, and the end of this incarnation fails the ask.
+        The handler returns meanwhile and others run. The promise ends with the asker's
+        deadline, and the end of this incarnation fails the ask.
+
+        Returns:
+            What to call with the answer, on the loop.
         """
         slot = self._own_slot()
         return Reply(slot, promise_current(slot))
 
     def become(self, handler: Callable[[Any], Any] | None) -> None:
-        """Give the messages that follow to `handler(message)`; None: as before.
+        """Give the messages that follow to another handler, until this incarnation ends.
 
-        It takes the place of the handler table and of `on_receive` until this
-        incarnation ends.
+        Args:
+            handler: Called as `handler(message)` in the place of the handler table and of
+                `on_receive`. None: as before.
         """
         slot = self._own_slot()
         if handler is None:
@@ -232,10 +279,13 @@ class Facilities(Takes[M_contra]):
         slot.inbox.appendleft(INTERRUPT)
 
     def unhandled(self, message: Any) -> None:
-        """What happens to a message that no handler takes.
+        """Say that no handler takes a message: it is logged, and a dead letter.
 
-        It is logged and becomes a dead letter with the reason "unhandled". An
-        ask, and a message that a transport brought, are refused with the reason.
+        Args:
+            message: The message.
+
+        Raises:
+            Unhandled: an ask, or what a transport brought; its sender is refused with this.
         """
         unhandled(self._slot, message)
         kind = type(message).__name__

@@ -151,6 +151,7 @@ async def _caught(coroutine: Coroutine[Any, Any, Any], *, begin: bool) -> BaseEx
     try:
         await coroutine
     except BaseException as error:
+        # Not swallowed: who awaits this decides what it means for the actor.
         return error
     return None
 

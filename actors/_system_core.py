@@ -57,19 +57,39 @@ class Lifecycle(Protocol):
     """Hooks that are awaited at the turns of every actor's life, on the loop."""
 
     async def started(self, ref: ActorRef[Any], actor: Any) -> None:
-        """After `on_start`, before the start is reported. An error fails the start."""
+        """After `on_start`, before the start is reported. An error fails the start.
+
+        Args:
+            ref: Who has started.
+            actor: The instance.
+        """
         ...
 
     async def restarting(self, ref: ActorRef[Any], exit: Exit) -> None:  # noqa: A002  # OTP's word
-        """An incarnation is over, the slot is not."""
+        """An incarnation is over, the slot is not: its supervisor decides.
+
+        Args:
+            ref: Whose incarnation it was.
+            exit: How it ended.
+        """
         ...
 
     async def restarted(self, ref: ActorRef[Any], actor: Any) -> None:
-        """As `started`, for a later incarnation."""
+        """As `started`, for a later incarnation.
+
+        Args:
+            ref: Who has started again.
+            actor: The new instance.
+        """
         ...
 
     async def ended(self, ref: ActorRef[Any], exit: Exit) -> None:  # noqa: A002  # OTP's word
-        """The slot has ended."""
+        """The slot has ended, for good.
+
+        Args:
+            ref: Who has ended.
+            exit: How.
+        """
         ...
 
 
@@ -150,9 +170,16 @@ class SystemCore:
             self._watchdog.start()
 
     def call_on_loop(self, callback: Callable[..., Any], *args: Any) -> bool:
-        """Call it now where the loop runs; from elsewhere, soon. False: the loop is closed.
+        """Call `callback(*args)` now where the loop runs; from elsewhere, soon. Any thread.
 
         A loop that stands still takes it up when it runs again.
+
+        Args:
+            callback: What is called.
+            args: What it is given.
+
+        Returns:
+            False when the loop is closed: then nothing is called.
         """
         if get_ident() == self.thread_id and running_loop() is not None:
             callback(*args)
@@ -165,7 +192,16 @@ class SystemCore:
         return True
 
     def run_on_loop(self, callback: Callable[[], T]) -> T:
-        """Call it on the loop thread, now, and give its result. Any thread but another loop's."""
+        """Call `callback()` on the loop thread, now, and wait for it.
+
+        Any thread but one that runs another loop.
+
+        Args:
+            callback: What is called.
+
+        Returns:
+            What it returned. What it raised is raised here.
+        """
         if get_ident() == self.thread_id:
             return callback()
         done: concurrent.futures.Future[T] = concurrent.futures.Future()
@@ -187,7 +223,15 @@ class SystemCore:
     def spawn(
         self, coroutine: Coroutine[Any, Any, Any], context: contextvars.Context | None = None
     ) -> asyncio.Task[Any]:
-        """Run `coroutine` as a task that is kept until done; an error is logged."""
+        """Run a coroutine as a task that is kept until it is done; an error is logged. Loop thread.
+
+        Args:
+            coroutine: What runs.
+            context: The `contextvars` context it runs in; None: a copy of this one.
+
+        Returns:
+            The task.
+        """
         task = self.loop.create_task(coroutine, context=context)
         self._spawned.add(task)
         task.add_done_callback(self._spawn_done)
@@ -215,6 +259,9 @@ class SystemCore:
 
     def close(self, timeout: float | None = 5.0) -> None:
         """`shutdown` from a thread, for a system with a background loop. Idempotent.
+
+        Args:
+            timeout: Seconds for each actor; None: for ever.
 
         Raises:
             BlockingCall: on the thread of that loop.

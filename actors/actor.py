@@ -61,16 +61,31 @@ class Actor(Facilities[M_contra], _PykkaActor):
     def on_stop(self, *args: Any, **kwargs: Any) -> Any:
         """Called as `on_stop(reason)` before an orderly end; may be async.
 
-        `reason` is "normal" or "shutdown". A class may leave the argument out.
-        Not called after a crash (`on_failure` is) nor when killed: do not
-        depend on it for safety.
+        Not called after a crash (`on_failure` is) nor when killed: do not depend on it for
+        safety. A class may leave the argument out.
+
+        Args:
+            args: The reason, "normal" or "shutdown".
+            kwargs: Nothing; so that a class may declare what it likes.
         """
 
     def on_failure(self, *args: Any, **kwargs: Any) -> Any:
-        """Called as `on_failure(type, value, traceback)` after a crash; may be async."""
+        """Called as `on_failure(type, value, traceback)` after a crash; may be async.
+
+        Args:
+            args: The class of the exception, the exception, and its traceback.
+            kwargs: Nothing; so that a class may declare what it likes.
+        """
 
     def on_receive(self, message: Any) -> Any:
-        """Take a message that no `@receives` method takes; may be async."""
+        """Take a message that no `@receives` method takes; may be async.
+
+        Args:
+            message: The message.
+
+        Returns:
+            The answer of an ask. Unless a class says otherwise it is unhandled.
+        """
         return self.unhandled(message)
 
 

@@ -37,7 +37,16 @@ class Clock(Protocol):
         ...
 
     def call_later(self, delay: float, callback: Callable[..., Any], *args: Any) -> TimerHandle:
-        """Call `callback(*args)` on the loop in `delay` seconds. Loop thread only."""
+        """Call `callback(*args)` on the loop later. Loop thread only.
+
+        Args:
+            delay: Seconds from now; 0 is the next turn of the loop.
+            callback: What is called.
+            args: What it is given.
+
+        Returns:
+            A handle with which the call can be taken back.
+        """
         ...
 
 
@@ -50,5 +59,14 @@ class LoopClock:
     time = staticmethod(time.time)
 
     def call_later(self, delay: float, callback: Callable[..., Any], *args: Any) -> TimerHandle:
-        """Order a call from the running loop. Raises RuntimeError when none runs."""
+        """Order a call from the running loop. Loop thread only.
+
+        Args:
+            delay: Seconds from now.
+            callback: What is called.
+            args: What it is given.
+
+        Raises:
+            RuntimeError: no loop runs on this thread.
+        """
         return asyncio.get_running_loop().call_later(delay, callback, *args)

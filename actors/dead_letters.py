@@ -53,7 +53,14 @@ class DeadLetters:
         reason: str,
         exit: Exit | None = None,  # noqa: A002  # OTP's word
     ) -> None:
-        """Keep a letter and tell the observers of `dead_letter`."""
+        """Keep a letter and tell the observers of `dead_letter`. Any thread.
+
+        Args:
+            message: What will not be handled.
+            target: The ref that it was sent to.
+            reason: Why, in words that are counted: "dead", "unhandled", "mailbox full", ...
+            exit: How the actor ended, when that is why.
+        """
         letter = DeadLetter(message, target, reason, self._now(), exit)
         with self._lock:
             self._ring.append(letter)

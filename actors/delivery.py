@@ -161,15 +161,27 @@ class Delivery(InboxItem):
         return True
 
     def ended(self, outcome: Outcome) -> None:
-        """What came of it."""
+        """What came of it. Called once, on the loop; a transport fills it.
+
+        Args:
+            outcome: The end of its handler, or why none ran.
+        """
         raise NotImplementedError
 
     def returned(self, value: Any) -> None:
-        """`ended` with what a handler on the loop returned: what most come to."""
+        """`ended`, when a handler returned: what most come to. Called once, on the loop.
+
+        Args:
+            value: What it returned.
+        """
         self.ended(_replied(value))
 
     def not_taken(self, error: BaseException) -> None:
-        """`ended` or `returned` raised `error`: let nobody wait for this message."""
+        """`ended` or `returned` raised: let nobody wait for this message.
+
+        Args:
+            error: What was raised; it is in the log.
+        """
 
     def cancel(self) -> bool:
         """Take the message back: waiting, promised an answer, or in an async handler.
@@ -191,7 +203,11 @@ class Delivery(InboxItem):
     # -- of the actor
 
     def admit(self, slot: SlotView) -> bool:
-        """Start, unless it was cancelled, is too late, or `starting` says no."""
+        """Start, unless it was cancelled, is too late, or `starting` says no. The actor's thread.
+
+        Args:
+            slot: Where it is handled.
+        """
         if self._state == "done":
             return False
         system = slot.system
@@ -213,7 +229,11 @@ class Delivery(InboxItem):
         return self.context().chain
 
     def reply(self, value: Any) -> None:
-        """The handler returned."""
+        """The handler returned. Any thread.
+
+        Args:
+            value: What it returned.
+        """
         system = self._slot.system
         if system.events.active:
             self._emit("handler.returned", outcome="replied")
@@ -227,13 +247,21 @@ class Delivery(InboxItem):
             self._done(_replied(value))
 
     def fail(self, outcome: Outcome) -> None:
-        """The handler raised, or never ran."""
+        """The handler raised, or never ran. Any thread.
+
+        Args:
+            outcome: Which of the two.
+        """
         if self._state == "running" and self._slot.system.events.active:
             self._emit("handler.returned", outcome=outcome.kind)
         self._done(outcome)
 
     def queued(self, slot: SlotView) -> None:
-        """It stands in the inbox of `slot`."""
+        """It stands in an inbox. Loop thread.
+
+        Args:
+            slot: Whose inbox.
+        """
         self._slot = slot
         if slot.system.events.active:
             self._emit("inbox.queued")
@@ -243,7 +271,11 @@ class Delivery(InboxItem):
         self._state = "waiting"
 
     def forwarded(self, slot: SlotView) -> None:
-        """It was forwarded: another actor handles it, and it waits again."""
+        """Another actor handles it, and it waits again. Any thread.
+
+        Args:
+            slot: Where it waits now.
+        """
         self._slot = slot
         self._state = "waiting"
 

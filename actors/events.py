@@ -49,7 +49,12 @@ class Events:
         self.active = False
 
     def emit(self, name: str, /, **fields: Any) -> None:
-        """Give the event to every subscriber, in the order they came."""
+        """Give an event to every subscriber, in the order they came. Any thread.
+
+        Args:
+            name: The name of the event.
+            fields: What it says, by name.
+        """
         if not self.active:
             return
         event = Event(name, self._now(), fields)
@@ -57,6 +62,8 @@ class Events:
             try:
                 subscriber(event)
             except BaseException as error:
+                # Whatever it was: an emitter is in the middle of a turn, a start or an end,
+                # and a watcher's SystemExit must not be the end of what it watches.
                 self._remove(subscriber)
                 logger.exception(
                     "A subscriber of events failed on %r and was removed: %s",
@@ -66,7 +73,14 @@ class Events:
                 )
 
     def subscribe(self, callback: Subscriber) -> Callable[[], None]:
-        """Call `callback` with every event from now on; returns how to end that."""
+        """Call `callback` with every event from now on, in the thread that emits it.
+
+        Args:
+            callback: It must be quick. When it raises, that is logged once and it is removed.
+
+        Returns:
+            A function without arguments that ends the subscription.
+        """
         with self._lock:
             self._subscribers = (*self._subscribers, callback)
             self.active = True

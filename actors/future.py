@@ -84,7 +84,11 @@ class Future(pykka.Future[T], Generic[T]):
         return True
 
     def add_done_callback(self, callback: Callable[[Any], object]) -> None:
-        """Call `callback(self)` when it is resolved, in the resolver's thread; now if it is."""
+        """Call `callback(self)` once when it is resolved, in the resolver's thread; now if it is.
+
+        Args:
+            callback: What it raises is logged, and no business of who resolves this.
+        """
         waiter = _Callback(self, callback)
         self._waiters.append(waiter)
         if self._done:
@@ -92,11 +96,16 @@ class Future(pykka.Future[T], Generic[T]):
             waiter.set()
 
     def get(self, *, timeout: float | None = None) -> T:
-        """The value; waits at most `timeout` seconds for it.
+        """Return the value; waits for it in this thread.
 
-        Raises what the actor raised, `AskTimeout`, or `BlockingCall` when the
-        value is not there and this thread runs an event loop, or has the one that
-        would bring the value.
+        Args:
+            timeout: Seconds to wait at most; None: as long as it takes.
+
+        Raises:
+            AskTimeout: it was not resolved in time.
+            BlockingCall: the value is not there, and this thread runs an event loop, or has
+                the one that would bring the value.
+            BaseException: what it was resolved with, if that is an exception.
         """
         if timeout is not None:
             need(SECONDS, "timeout", timeout)
@@ -113,12 +122,27 @@ class Future(pykka.Future[T], Generic[T]):
         return value
 
     def set(self, value: T | None = None) -> None:
-        """Resolve with `value`. Raises `queue.Full` when resolved already."""
+        """Resolve it. Any thread.
+
+        Args:
+            value: What who waits gets.
+
+        Raises:
+            queue.Full: it is resolved already.
+        """
         self._claim()
         self._resolve(value, None)
 
     def set_exception(self, exc_info: Any = None) -> None:
-        """Resolve with an exception: an `exc_info` triple, or the current one."""
+        """Resolve it with an exception. Any thread.
+
+        Args:
+            exc_info: A triple as of `sys.exc_info()`; None: the exception that is being handled.
+
+        Raises:
+            queue.Full: it is resolved already.
+            TypeError: there is no exception.
+        """
         kind, error, traceback = exc_info if exc_info is not None else sys.exc_info()
         if error is None:
             if kind is None:
@@ -131,7 +155,14 @@ class Future(pykka.Future[T], Generic[T]):
         self._resolve(None, error)
 
     def set_get_hook(self, func: Callable[[float | None], T]) -> None:
-        """Let `get(timeout)` call `func(timeout)`. Raises `queue.Full` when resolved."""
+        """Let `get(timeout)` call `func(timeout)` for the value.
+
+        Args:
+            func: Gets the seconds to wait at most, or None, and gives the value or raises.
+
+        Raises:
+            queue.Full: it is resolved already.
+        """
         if self._done:
             raise queue.Full
         self._hook = func
@@ -139,22 +170,39 @@ class Future(pykka.Future[T], Generic[T]):
     def filter(
         self: pykka.Future[Iterable[J]], func: Callable[[J], bool]
     ) -> pykka.Future[Iterable[J]]:
-        """A future of the items that `func` accepts."""
+        """Return a future of the items that `func` accepts, as Pykka's.
+
+        Args:
+            func: Called with each item when the value is fetched.
+        """
         return _derived(lambda timeout: list(filter(func, self.get(timeout=timeout))), self)
 
     def join(self: pykka.Future[Any], *futures: pykka.Future[Any]) -> pykka.Future[Iterable[Any]]:
-        """A future of the list of the values of this one and `futures`."""
+        """Return a future of the list of the values of this one and of `futures`, as Pykka's.
+
+        Args:
+            futures: Whose values follow this one's, in their order.
+        """
         sources = (self, *futures)
         return _derived(lambda timeout: [each.get(timeout=timeout) for each in sources], *sources)
 
     def map(self, func: Callable[[T], M]) -> pykka.Future[M]:
-        """A future of `func(value)`."""
+        """Return a future of `func(value)`, as Pykka's.
+
+        Args:
+            func: Called when the value is fetched.
+        """
         return _derived(lambda timeout: func(self.get(timeout=timeout)), self)
 
     def reduce(
         self: pykka.Future[Iterable[J]], func: Callable[[R, J], R], *args: R
     ) -> pykka.Future[R]:
-        """A future of the items folded with `func`, from `args[0]` if given."""
+        """Return a future of the items folded with `func`, as Pykka's.
+
+        Args:
+            func: Gets what came of the items so far, and the next one.
+            args: The value to begin with, if there is one.
+        """
         return _derived(
             lambda timeout: functools.reduce(func, self.get(timeout=timeout), *args), self
         )

@@ -57,11 +57,17 @@ def receives(*types: type) -> Callable[[F], F]: ...
 
 
 def receives(*types: type) -> Any:
-    """Bind a method to the message classes `types` (and their subclasses).
+    """Bind a method to message classes, and to their subclasses.
 
-    The method takes `self` and the message, and may be `async def`. What it
-    returns answers an ask. For one class that is a `Request[R]` a type checker
-    sees to it that the method takes that class and returns an `R`.
+    The method takes `self` and the message, and may be `async def`. What it returns
+    answers an ask. For one class that is a `Request[R]` a type checker sees to it that the
+    method takes that class and returns an `R`.
+
+    Args:
+        types: The classes, at least one.
+
+    Raises:
+        HandlerTableError: there is none, or something is not a class.
     """
     for kind in types:
         if not isinstance(kind, type):
@@ -100,7 +106,14 @@ def _note(body: dict[str, Any], function: Any) -> None:
 
 
 def exposed(function: F) -> F:
-    """Mark a method that may be called over the network through a proxy."""
+    """Mark a method that may be called over the network through a proxy.
+
+    Args:
+        function: The method; its name does not start with `_`.
+
+    Raises:
+        HandlerTableError: it does.
+    """
     name = getattr(function, "__name__", "")
     if name.startswith("_"):
         raise HandlerTableError(f"@exposed {name}: a name that starts with _ is private")
@@ -179,7 +192,11 @@ class HandlerTable:
 
 
 def exposed_methods(actor_class: type) -> frozenset[str]:
-    """The names of the methods of `actor_class` that are marked `@exposed`."""
+    """Return the names of the methods that are marked `@exposed`.
+
+    Args:
+        actor_class: A class of actors; what its bases mark counts too.
+    """
     return frozenset(name for name, _ in _marked(actor_class, _EXPOSED))
 
 

@@ -33,11 +33,17 @@ class MessageNameError(ValueError):
 
 
 def message(name: str) -> Callable[[type[T]], type[T]]:
-    """Register a dataclass, attrs class or msgspec.Struct under `name`.
+    """Register a dataclass, attrs class or msgspec.Struct, so that it can be sent to other nodes.
 
-    Stands above the decorator that makes the class one of these. Raises
-    `MessageNameError` for a malformed name, for a class without declared
-    fields, and for a name that another class has.
+    Stands above the decorator that makes the class one of these.
+
+    Args:
+        name: Its name on the wire, such as "shop.reserve": 1 to 200 of letters, digits and
+            `_ . : / -`.
+
+    Raises:
+        MessageNameError: the name is malformed or another class has it, or the class has no
+            declared fields.
     """
     given: object = name  # whatever a caller without a type checker gave
     if not isinstance(given, str) or _NAME.fullmatch(name) is None:
@@ -65,7 +71,14 @@ def message_types() -> Mapping[str, type]:
 
 
 def message_name(kind: type) -> str | None:
-    """The registered name of exactly this class, or None."""
+    """Return the registered name of exactly this class.
+
+    Args:
+        kind: A class.
+
+    Returns:
+        Its name; None when it is not registered, also if a base of it is.
+    """
     return _names.get(kind)
 
 

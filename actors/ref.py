@@ -111,8 +111,9 @@ class ActorRef(pykka.ActorRef[Any], Generic[A_co]):
     async def started(self) -> None:
         """Wait until `on_start` has finished. Loop thread only.
 
-        Raises `StartFailed` when it failed, `ActorDeadError` when the slot
-        ended before.
+        Raises:
+            StartFailed: `on_start` or a lifecycle hook failed; its cause is what was raised.
+            ActorDeadError: the slot ended before.
         """
         await self._slot.wait_started()
 
@@ -126,8 +127,15 @@ class ActorRef(pykka.ActorRef[Any], Generic[A_co]):
     def tell(self, message: Any) -> Receipt | Any:
         """Put `message` in the inbox and return at once. Any thread.
 
-        Raises `MailboxFull` when there is no room and `ActorDeadError` when the
-        slot has ended.
+        Args:
+            message: Any object; it is not copied.
+
+        Returns:
+            A `Receipt`, done already: the message is in the inbox.
+
+        Raises:
+            MailboxFull: the inbox holds as many messages as it may.
+            ActorDeadError: the slot has ended; the message is among the dead letters.
         """
         slot = self._slot
         inbox = slot.inbox
@@ -175,13 +183,22 @@ class ActorRef(pykka.ActorRef[Any], Generic[A_co]):
     ) -> Any: ...
 
     def ask(self, message: Any, *, timeout: float | None = None, block: bool = False) -> Any:
-        """Ask for an answer; returns a `Future` (or the answer, with `block`).
+        """Ask for an answer. Any thread.
 
-        `timeout` is in seconds (None: the system's `ask_timeout`, 5 s) and is
-        always finite. The future fails with what the handler raised,
-        `AskTimeout`, `ActorDeadError`, `MailboxFull` or `Restarting`. An ask
-        to oneself, or in a circle, raises `AskCycle` at once. Any thread;
-        `block=True` raises `BlockingCall` on a thread that runs a loop.
+        Args:
+            message: Any object; it is not copied.
+            timeout: Seconds in which the answer has to come, always finite; None: the
+                system's `ask_timeout`.
+            block: Wait in this thread and return the answer itself.
+
+        Returns:
+            A `Future`, or the answer with `block`. It fails with what the handler raised, or
+            with `AskTimeout`, `ActorDeadError`, `MailboxFull` or `Restarting`.
+
+        Raises:
+            AskCycle: the actor asks itself, or somebody who waits for its answer.
+            BlockingCall: `block=True` on a thread that runs a loop.
+            ValueError: `timeout` is not a time that can be waited for.
         """
         slot = self._slot
         system = slot.system
@@ -241,13 +258,25 @@ class ActorRef(pykka.ActorRef[Any], Generic[A_co]):
         on_start: Callable[[], bool] | None = None,
         scope: Scope | None = None,
     ) -> Delivery:
-        """Put a transport's message in the inbox; `on_done` is called once, on the loop.
+        """Put a transport's message in the inbox. Loop thread only.
 
-        `on_start` is called right before the handler; when it gives False the
-        handler does not run and the outcome is "cancelled". Both are called on the
-        loop. `scope` is in force while the handler runs. Loop thread only. Raises
-        `MailboxFull`, `ActorDeadError`, and for asks `AskCycle` (this actor is in
-        `context.chain`) and `Restarting`.
+        Args:
+            message: What the handler gets.
+            context: What the handler sees as `self.context`. Its `deadline` is on the system's
+                monotonic clock.
+            on_done: Called once, on the loop, with what came of it.
+            on_start: Called on the loop right before the handler; when it gives False the
+                handler does not run and the outcome is "cancelled".
+            scope: In force while the handler runs.
+
+        Returns:
+            The handle with which the message can be taken back.
+
+        Raises:
+            MailboxFull: the inbox is full; nothing is called.
+            ActorDeadError: the slot has ended; nothing is called.
+            AskCycle: an ask whose `context.chain` has this actor in it.
+            Restarting: an ask whose deadline comes before the next start.
         """
         slot = self._slot
         if context.kind == "ask":
@@ -262,17 +291,29 @@ class ActorRef(pykka.ActorRef[Any], Generic[A_co]):
         return delivery
 
     def put(self, delivery: Delivery) -> None:
-        """Put a transport's own record of a message in the inbox; see `Delivery`.
+        """Put a transport's own record of a message in the inbox. Loop thread only.
 
-        Loop thread only. Raises `MailboxFull` and `ActorDeadError`; nothing of
-        `delivery` is called then.
+        Args:
+            delivery: The record; see `Delivery`. Nothing of it is called when this raises.
+
+        Raises:
+            MailboxFull: the inbox is full.
+            ActorDeadError: the slot has ended.
         """
         self._slot.put(delivery)
 
     def put_ask(self, delivery: Delivery, chain: tuple[str, ...]) -> None:
-        """As `put`, for a message whose answer the actors in `chain` wait for.
+        """As `put`, for a message whose answer somebody waits for. Loop thread only.
 
-        Raises `AskCycle` and `Restarting` as well.
+        Args:
+            delivery: The record; its `deadline` is that of the ask.
+            chain: The urns of the actors that wait for the answer.
+
+        Raises:
+            MailboxFull: the inbox is full.
+            ActorDeadError: the slot has ended.
+            AskCycle: this actor is in `chain`.
+            Restarting: the deadline comes before the next start.
         """
         slot = self._slot
         slot.refuse_ask(chain, delivery.deadline)
@@ -292,9 +333,17 @@ class ActorRef(pykka.ActorRef[Any], Generic[A_co]):
     def stop(self, *, block: bool = False, timeout: float | None = None) -> StopFuture | bool:
         """Ask the actor to stop, ahead of the messages that wait. Any thread.
 
-        The future is True when this stopped it, False when it had ended
-        already. With `block` it waits for that, at most `timeout` seconds;
-        an actor cannot wait for its own end (`BlockingCall`).
+        Args:
+            block: Wait in this thread until it has stopped.
+            timeout: Seconds to wait at most, with `block`; None: for ever.
+
+        Returns:
+            A future (the value itself with `block`): True when this stopped it, False when it
+            had ended already.
+
+        Raises:
+            BlockingCall: an actor would wait for its own end.
+            AskTimeout: with `block`, when it has not stopped in time.
         """
         if timeout is not None:
             need(SECONDS, "timeout", timeout)
@@ -310,12 +359,14 @@ class ActorRef(pykka.ActorRef[Any], Generic[A_co]):
     def proxy(self, interface: type[T]) -> T: ...
 
     def proxy(self, interface: type[Any] | None = None) -> Any:
-        """A proxy to the actor's methods and attributes.
+        """Return a proxy to the actor's methods and attributes. Any thread.
 
-        `interface` is for the type checker: a class, the actor's own for one, whose
-        `async def` methods the proxy has.
+        Args:
+            interface: For the type checker: a class, the actor's own for one, whose
+                `async def` methods the proxy has.
 
-        Raises `ActorDeadError` when the slot has ended.
+        Raises:
+            ActorDeadError: the slot has ended.
         """
         from actors.proxies import Proxy
 
@@ -327,14 +378,21 @@ class ActorRef(pykka.ActorRef[Any], Generic[A_co]):
     def add_watcher(self, watcher: ActorRef[Any]) -> None:
         """Send `Terminated` to `watcher` when this slot ends. Any thread.
 
-        What `Actor.watch` calls; a ref of another kind that can be watched has
-        the same two methods.
+        What `Actor.watch` calls; a ref of another kind that can be watched has the same two
+        methods.
+
+        Args:
+            watcher: Who is told; only its present incarnation is.
         """
         slot = self._slot
         slot.system.call_on_loop(slot.add_watcher, watcher, watcher._slot.incarnation)
 
     def remove_watcher(self, watcher: ActorRef[Any]) -> None:
-        """Take `add_watcher` back. Any thread."""
+        """Take `add_watcher` back. Any thread.
+
+        Args:
+            watcher: Who is not to be told any more.
+        """
         self._slot.system.call_on_loop(self._slot.remove_watcher, watcher)
 
     def __copy__(self) -> ActorRef[A_co]:

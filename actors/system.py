@@ -80,14 +80,25 @@ class System(SystemCore):
     def start(  # type: ignore[misc]  # a constructor's own `name` is not reached
         self, actor_class: Any, /, *args: Any, name: str | None = None, **kwargs: Any
     ) -> ActorRef[Any]:
-        """Start an actor outside of any supervisor; returns its ref at once.
+        """Start an actor outside of any supervisor. Any thread.
 
-        The constructor runs here and now, and what it raises is raised;
-        `on_start` runs soon (`await ref.started()`). When it crashes it has
-        ended. Any thread.
+        The constructor runs here and now, and what it raises is raised; `on_start` runs soon
+        (`await ref.started()`). When the actor crashes it has ended.
 
-        A supervisor that is started by an actor's own code belongs to that actor: it
-        ends with its incarnation, and is seen below it.
+        A supervisor that is started by an actor's own code belongs to that actor: it ends
+        with its incarnation, and is seen below it.
+
+        Args:
+            actor_class: A class of actors, ours or Pykka's with threads.
+            args: What the constructor is given.
+            name: Its name; None: that of the class.
+            kwargs: What the constructor is given by name.
+
+        Returns:
+            Its ref, at once.
+
+        Raises:
+            TypeError: nothing here knows how to run that class.
         """
         self.attach()
         slot = new_slot(self, actor_class, args, kwargs, name=name)
@@ -122,7 +133,14 @@ class System(SystemCore):
         await end(slot, await stop(slot, "shutdown", 5.0 if orderly else 0.0))
 
     def find(self, urn: str) -> ActorRef[Any] | None:
-        """The ref of the slot with this urn, None when there is none now. Any thread."""
+        """Return the ref of the slot with this urn. Any thread.
+
+        Args:
+            urn: As `ref.actor_urn` gives it.
+
+        Returns:
+            The ref; None when the slot has ended, or is not of this system.
+        """
         prefix, _, serial = urn.rpartition(":")
         if prefix != f"urn:actor:{self._id}" or not serial.isascii() or not serial.isdigit():
             return None
@@ -136,10 +154,15 @@ class System(SystemCore):
     def propagate_context(
         self, scope_here: Callable[[], Scope | None], in_force: Collection[object]
     ) -> None:
-        """Let local messages take along what `scope_here()` gives where they are sent.
+        """Let local messages take along what is in force where they are sent, as a trace is.
 
-        It is in force while they are handled (None: nothing is). `in_force` is empty
-        while nothing is in any handler. For the actors that start from now on.
+        For the actors that start from now on.
+
+        Args:
+            scope_here: Called where a message is sent; what it gives is in force while the
+                message is handled. None: nothing is.
+            in_force: Empty while nothing is in any handler. Looked at before `scope_here` is
+                called, for each tell.
         """
         from actors.scoped_ref import scoped_ref
 
@@ -160,8 +183,11 @@ class System(SystemCore):
     async def shutdown(self, timeout: float | None = 5.0) -> None:
         """End every actor, the latest started first. Loop thread.
 
-        Each has `timeout` seconds; those that do not end are abandoned and
-        reported. Actors under a supervisor are ended by it.
+        Actors under a supervisor are ended by it.
+
+        Args:
+            timeout: Seconds for each actor; those that do not end are abandoned and reported.
+                None: for ever.
         """
         if not self.thread_id:
             return

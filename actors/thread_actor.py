@@ -47,13 +47,30 @@ class ThreadActor(Facilities[M_contra], _PykkaActor):
         """Called on the actor's thread after the start is reported."""
 
     def on_stop(self, *args: Any, **kwargs: Any) -> Any:
-        """Called as `on_stop(reason)` on the actor's thread before an orderly end."""
+        """Called as `on_stop(reason)` on the actor's thread before an orderly end.
+
+        Args:
+            args: The reason, "normal" or "shutdown". A class may leave the argument out.
+            kwargs: Nothing; so that a class may declare what it likes.
+        """
 
     def on_failure(self, *args: Any, **kwargs: Any) -> Any:
-        """Called as `on_failure(type, value, traceback)` on the thread after a crash."""
+        """Called as `on_failure(type, value, traceback)` on the thread after a crash.
+
+        Args:
+            args: The class of the exception, the exception, and its traceback.
+            kwargs: Nothing; so that a class may declare what it likes.
+        """
 
     def on_receive(self, message: Any) -> Any:
-        """Take a message that no `@receives` method takes."""
+        """Take a message that no `@receives` method takes.
+
+        Args:
+            message: The message.
+
+        Returns:
+            The answer of an ask. Unless a class says otherwise it is unhandled.
+        """
         return self.unhandled(message)
 
 

@@ -40,9 +40,11 @@ class Backoff(NamedTuple):
         return (self.min + self.max) / 2 if self.reset_after is None else self.reset_after
 
     def delay(self, failures: int, random: Callable[[], float]) -> float:
-        """Seconds to wait after `failures` earlier failures in a row (0 = the first).
+        """Return the seconds to wait before the next try.
 
-        `random` returns a number in [0, 1).
+        Args:
+            failures: How many tries in a row have failed before; 0 before the first.
+            random: Gives a number in [0, 1) for the jitter.
         """
         spread = (1.0, 1.0 + self.jitter)
         return exponential_delay(failures, self.min, self.max, random(), spread=spread)

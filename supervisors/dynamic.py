@@ -48,7 +48,18 @@ class DynamicSupervisor(Supervising):
 
     @classmethod
     def of(cls, *, name: str | None = None, **options: Unpack[DynamicOptions]) -> ChildSpec:
-        """A dynamic supervisor as a value. Raises `SpecError`."""
+        """Make a dynamic supervisor as a value: to be started, or to be a child of another.
+
+        Args:
+            name: Its name; None: that of the class.
+            options: As the attributes of the class.
+
+        Returns:
+            The value.
+
+        Raises:
+            SpecError: an option is not right.
+        """
         cls(**options).policy()
         return ChildSpec(cls, (), dict(options), name or "")
 

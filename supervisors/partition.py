@@ -88,7 +88,21 @@ class PartitionSupervisor(Supervising):
         name: str | None = None,
         **options: Unpack[Options],
     ) -> ChildSpec:
-        """A partitioned supervisor as a value. Raises `SpecError`."""
+        """Make a partitioned supervisor as a value: to be started, or to be a child of another.
+
+        Args:
+            child: What each partition is: a `child(...)` or a class.
+            partitions: How many; None: one for each core.
+            key: Gets a message and gives its key; None: the message's attribute `key`.
+            name: Its name; None: that of the class.
+            options: As the attributes of `Supervisor`.
+
+        Returns:
+            The value.
+
+        Raises:
+            SpecError: the child or an option is not right.
+        """
         made = cls(child, partitions=partitions, key=key, **options)
         made.policy()
         made.specs()
@@ -96,7 +110,17 @@ class PartitionSupervisor(Supervising):
         return ChildSpec(cls, (child,), arguments, name or "")
 
     def key(self, message: Any) -> Hashable:
-        """The key of a message; unless told otherwise its attribute `key`."""
+        """Return the key of a message.
+
+        Args:
+            message: What was sent to the supervisor's ref.
+
+        Returns:
+            What `key=` gives for it, else its attribute `key`.
+
+        Raises:
+            Refused: it has no such attribute. What this raises fails this message alone.
+        """
         if self._key is not None:
             return self._key(message)
         try:
@@ -117,7 +141,14 @@ class PartitionSupervisor(Supervising):
         return specs
 
     def slot_for(self, key: Hashable) -> Slot:
-        """The slot of the child for `key`. Raises `Refused` when it has none."""
+        """Return the slot of the child for a key. Any thread.
+
+        Args:
+            key: An int chooses by remainder, anything else by its hash.
+
+        Raises:
+            Refused: it is not hashable, or the partition has not started or has ended.
+        """
         executor = self._executor
         if executor is None:
             raise Refused("the partitions have not started", code="not_started")
@@ -133,15 +164,27 @@ class PartitionSupervisor(Supervising):
         return slot
 
     def on_receive(self, message: Any) -> None:
-        """Pass the message on to the child for its key."""
+        """Pass a message on to the child for its key.
+
+        Args:
+            message: What was sent to the supervisor's ref.
+        """
         self.forward(self.slot_for(self.key(message)).ref)
 
 
 def partition(supervisor: ActorRef[Any], key: Hashable) -> ActorRef[Any]:
-    """The child for `key` itself: one step less for who tells it much. Any thread.
+    """Return the child for a key itself: one step less for who tells it much. Any thread.
 
-    The ref stays valid across the child's restarts, not across those of the
-    supervisor. Raises `Refused` when the partitions have not started.
+    Args:
+        supervisor: The ref of a `PartitionSupervisor`.
+        key: As `PartitionSupervisor.key` gives it.
+
+    Returns:
+        The child's ref. It stays valid across the child's restarts, not across those of the
+        supervisor.
+
+    Raises:
+        Refused: the partitions have not started, or the key is not hashable.
     """
     actor = runtime.slot_of(supervisor).actor
     if not isinstance(actor, PartitionSupervisor):

@@ -67,11 +67,21 @@ class ChildCount(NamedTuple):
 def start_child(
     supervisor: ActorRef[Any], spec: ChildSpec, *, timeout: float = PATIENCE
 ) -> Future[ActorRef[Any]]:
-    """Add `spec` behind the other children and start it; the answer is its ref.
+    """Add a child behind the other children and start it. Any thread.
 
-    Refused: `already_started`, `already_present`, `max_children`, `start_failed` (its
-    `__cause__` is the child's error; the child is not listed), `shutting_down`. The
-    answer is None when the child said "ignore".
+    Args:
+        supervisor: The ref of the supervisor.
+        spec: What to start: a `child(...)`.
+        timeout: Seconds in which it has to have started.
+
+    Returns:
+        A future of the child's ref; of None when the child said "ignore". It fails with
+        `Refused`, whose `code` is `already_started`, `already_present`, `max_children`,
+        `start_failed` (its `__cause__` is the child's error; the child is not listed) or
+        `shutting_down`; with `AskTimeout`, or `ActorDeadError`.
+
+    Raises:
+        TypeError: `supervisor` is the ref of another actor.
     """
     return _order(supervisor, Order("start", spec), timeout)
 
@@ -79,9 +89,21 @@ def start_child(
 def terminate_child(
     supervisor: ActorRef[Any], child: str | ActorRef[Any], *, timeout: float = PATIENCE
 ) -> Future[None]:
-    """Stop a child as its `shutdown` says; it stays listed unless it is temporary.
+    """Stop a child as its `shutdown` says; it stays listed unless it is temporary. Any thread.
 
-    A child of a `DynamicSupervisor` is forgotten. Refused: `not_found`.
+    A child of a `DynamicSupervisor` is forgotten.
+
+    Args:
+        supervisor: The ref of the supervisor.
+        child: The child's name or ref.
+        timeout: Seconds in which it has to have stopped.
+
+    Returns:
+        A future of None. It fails with `Refused` (`not_found`, `shutting_down`), with
+        `AskTimeout`, or `ActorDeadError`.
+
+    Raises:
+        TypeError: `supervisor` is the ref of another actor.
     """
     return _order(supervisor, Order("terminate", child), timeout)
 
@@ -89,9 +111,19 @@ def terminate_child(
 def restart_child(
     supervisor: ActorRef[Any], child: str, *, timeout: float = PATIENCE
 ) -> Future[ActorRef[Any]]:
-    """Start a child that is listed without an actor; the answer is its new ref.
+    """Start a child that is listed without an actor. Any thread.
 
-    Refused: `not_found`, `running`, `restarting`, `start_failed`.
+    Args:
+        supervisor: The ref of the supervisor.
+        child: The child's name.
+        timeout: Seconds in which it has to have started.
+
+    Returns:
+        A future of the child's new ref. It fails with `Refused` (`not_found`, `running`,
+        `restarting`, `start_failed`, `shutting_down`), with `AskTimeout`, or `ActorDeadError`.
+
+    Raises:
+        TypeError: `supervisor` is the ref of another actor.
     """
     return _order(supervisor, Order("restart", child), timeout)
 
@@ -99,15 +131,35 @@ def restart_child(
 def delete_child(
     supervisor: ActorRef[Any], child: str, *, timeout: float = PATIENCE
 ) -> Future[None]:
-    """Take a child that is listed without an actor off the list.
+    """Take a child that is listed without an actor off the list. Any thread.
 
-    Refused: `not_found`, `running`, `restarting`.
+    Args:
+        supervisor: The ref of the supervisor.
+        child: The child's name.
+        timeout: Seconds to wait for the answer.
+
+    Returns:
+        A future of None. It fails with `Refused` (`not_found`, `running`, `restarting`,
+        `shutting_down`), with `AskTimeout`, or `ActorDeadError`.
+
+    Raises:
+        TypeError: `supervisor` is the ref of another actor.
     """
     return _order(supervisor, Order("delete", child), timeout)
 
 
 def which_children(supervisor: ActorRef[Any]) -> list[ChildInfo]:
-    """The listed children in the order of their start. Any thread; no message."""
+    """List the children in the order of their start. Any thread; no message is sent.
+
+    Args:
+        supervisor: The ref of the supervisor.
+
+    Returns:
+        One `ChildInfo` for each; none while the supervisor itself is down.
+
+    Raises:
+        TypeError: `supervisor` is the ref of another actor.
+    """
     executor = executor_of(supervisor)
     if executor is None:
         return []
@@ -115,7 +167,17 @@ def which_children(supervisor: ActorRef[Any]) -> list[ChildInfo]:
 
 
 def count_children(supervisor: ActorRef[Any]) -> ChildCount:
-    """How many children there are. Any thread; no message."""
+    """Count the children. Any thread; no message is sent.
+
+    Args:
+        supervisor: The ref of the supervisor.
+
+    Returns:
+        How many are listed, have an actor, and are of either kind.
+
+    Raises:
+        TypeError: `supervisor` is the ref of another actor.
+    """
     infos = which_children(supervisor)
     supervisors = sum(info.kind == "supervisor" for info in infos)
     active = sum(info.state == Phase.RUNNING for info in infos)

@@ -96,13 +96,23 @@ class ChildSpec:
         significant: bool | None = None,
         instances: int | None = None,
     ) -> ChildSpec:
-        """The same child with these options, which are those of `child`.
+        """Return the same child with other options, which are those of `child`.
 
         As `child(Clerk, "desk").with_options(restart="transient")`: so written, a type
-        checker looks at the constructor's arguments and at the options. None: as it was.
+        checker looks at the constructor's arguments and at the options.
+
+        Args:
+            name: Its name.
+            restart: "permanent", "transient" or "temporary".
+            shutdown: Seconds to stop in, "infinity" or "kill".
+            significant: Whether its end may end the supervisor; see `auto_shutdown`.
+            instances: How many of it are started.
+
+        Returns:
+            A new value; what is None stays as it is.
 
         Raises:
-            SpecError: as `child`.
+            SpecError: an option is not right.
         """
         given = _given(
             name=name,
@@ -260,7 +270,14 @@ def check_children(
     *,
     auto_shutdown: AutoShutdown = "never",
 ) -> tuple[ChildSpec, ...]:
-    """Check children together without starting them; return them with instances written out.
+    """Check children together without starting them.
+
+    Args:
+        children: A sequence of `child(...)` or classes.
+        auto_shutdown: As the supervisor has it; a significant child needs one.
+
+    Returns:
+        The children with their instances written out, each under its own name.
 
     Raises:
         SpecError: `duplicate_child_name`, or `bad_combination` of `significant` with

@@ -63,9 +63,18 @@ class Supervisor(Supervising):
         name: str | None = None,
         **options: Unpack[Options],
     ) -> ChildSpec:
-        """A supervisor as a value: to be started, or to be a child of another.
+        """Make a supervisor as a value: to be started, or to be a child of another.
 
-        Raises `SpecError` where the children or the options are not right.
+        Args:
+            children: What it starts, in this order: `child(...)` or classes.
+            name: Its name; None: that of the class.
+            options: As the attributes of the class.
+
+        Returns:
+            The value.
+
+        Raises:
+            SpecError: the children or the options are not right.
         """
         made = cls(*children, **options)
         made.policy()

@@ -101,9 +101,15 @@ def _branches(node: TreeNode) -> Iterator[str]:
 
 
 def tree_of(ref: ActorRef[Any], *, most: int | None = None) -> TreeNode:
-    """The tree below `ref` as it is now; a single node when it is not a supervisor.
+    """Return the tree below a ref as it is now. Any thread; no message is sent.
 
-    `most`: of each supervisor's children so many are shown, see `Children.some`.
+    Args:
+        ref: The root of what is shown.
+        most: How many of each supervisor's children are shown at most, those in trouble
+            first; None: all of them.
+
+    Returns:
+        The tree; a single node when `ref` is not a supervisor.
     """
     slot = slot_of(ref)
     return _node(
@@ -197,9 +203,17 @@ def start(
 def start(tree: Any, system: System | None = None, *, name: str | None = None) -> ActorRef[Any]:
     """Start a tree at its root; `await ref.started()` for the end of the first start.
 
-    `tree` is a supervisor's class, a value made with `Supervisor.of(...)`, or any
-    `child(...)`. Its restart kind does not count here: nobody is above the root.
-    Raises `SpecError`.
+    Args:
+        tree: A supervisor's class, a value made with `Supervisor.of(...)`, or any
+            `child(...)`. Its restart kind does not count here: nobody is above the root.
+        system: Where it starts; None: the system of this actor, loop or process.
+        name: Its name; None: as `tree` says.
+
+    Returns:
+        The ref of the root, at once.
+
+    Raises:
+        SpecError: `tree` is none of these.
     """
     spec = as_spec(tree)
     into = default_system() if system is None else system

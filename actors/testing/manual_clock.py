@@ -49,13 +49,29 @@ class ManualClock:
         return self.wall
 
     def call_later(self, delay: float, callback: Callable[..., Any], *args: Any) -> _ManualTimer:
-        """Order a call; `advance` makes it."""
+        """Order a call; `advance` makes it.
+
+        Args:
+            delay: Seconds from the clock's present time.
+            callback: What is called.
+            args: What it is given.
+
+        Returns:
+            A handle with which the call can be taken back.
+        """
         timer = _ManualTimer(self._now + delay, callback, args)
         heapq.heappush(self._timers, (timer.due, next(self._order), timer))
         return timer
 
     def advance(self, seconds: float) -> None:
-        """Let `seconds` pass. Negative: ValueError."""
+        """Let time pass: the calls that are due are made in their order, and their actors settle.
+
+        Args:
+            seconds: How much.
+
+        Raises:
+            ValueError: `seconds` is negative.
+        """
         if seconds < 0:
             raise ValueError(f"time does not go back: {seconds}")
         end = self._now + seconds

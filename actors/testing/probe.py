@@ -75,14 +75,25 @@ class Probe:
     async def expect(self) -> Any: ...
 
     async def expect(self, kind: type | None = None) -> Any:
-        """The next message, which must be a `kind` if one is given.
+        """Wait for the next message and return it.
 
-        Raises AssertionError when another one came, or none in time.
+        Args:
+            kind: The class that it must be of; None: any.
+
+        Raises:
+            AssertionError: another one came, or none within the probe's timeout (real seconds).
         """
         return (await self.expect_received(kind)).message
 
     async def expect_received(self, kind: type | None = None) -> Received:
-        """As `expect`, with the context, and the means to answer."""
+        """As `expect`, with the context, and the means to answer.
+
+        Args:
+            kind: The class that it must be of; None: any.
+
+        Raises:
+            AssertionError: another one came, or none within the probe's timeout (real seconds).
+        """
         try:
             async with asyncio.timeout(self._timeout):
                 while not self._waiting:
@@ -113,12 +124,26 @@ class Probe:
             )
 
     async def watch(self, ref: ActorRef[Any]) -> None:
-        """Have the end of `ref` reported; see `expect_terminated`."""
+        """Have the end of an actor reported; see `expect_terminated`.
+
+        Args:
+            ref: Whose end.
+        """
         self.ref.tell(_WatchedRef(ref))
         await settle(self._system)
 
     async def expect_terminated(self, ref: ActorRef[Any]) -> Exit:
-        """The next message is the end of `ref`, which `watch` was given; gives its cause."""
+        """Wait for the next message, which must be the end of a watched actor.
+
+        Args:
+            ref: What was given to `watch`.
+
+        Returns:
+            How it ended.
+
+        Raises:
+            AssertionError: another message came, or none within the probe's timeout.
+        """
         terminated = await self.expect(Terminated)
         if terminated.ref is not ref:
             raise AssertionError(f"{self.ref.name} expected the end of {ref}, got {terminated!r}")

@@ -15,10 +15,13 @@ REST: Final = 8
 
 
 async def settle(system: System) -> None:
-    """Give the loop turns until the actors of `system` are at rest.
+    """Give the loop turns until the actors of `system` are at rest. Loop thread only.
 
-    At rest: for some turns of the loop no handler has begun or gone on. What
-    waits for a clock, a thread or a socket is at rest too. Loop thread only.
+    At rest: for some turns of the loop no handler has begun or gone on. What waits for a
+    clock, a thread or a socket is at rest too.
+
+    Args:
+        system: Whose actors are to have handled what waits.
     """
     quiet = 0
     while quiet < REST:
