@@ -79,9 +79,15 @@ class NatsServer(NamedTuple):
 
 
 def parse_endpoint(text: str, *, option: str, default_port: int) -> Endpoint:
-    """Read an address in any of the forms above but NATS's.
+    """Read an address in any of the forms at the head of this file but NATS's.
 
-    Raises `ConfigError(option)`; it quotes the text unless a login may be in it.
+    Args:
+        text: The address.
+        option: The name of the option that it was given as, for the error.
+        default_port: The port of an address that has none.
+
+    Raises:
+        ConfigError: It has no meaning. The error quotes the text unless a login may be in it.
     """
     rest = text.strip()
     if "@" in rest:
@@ -121,7 +127,16 @@ def parse_endpoints(
 ) -> tuple[Endpoint, ...]:
     """Read one text, or several, each of which may hold several between commas.
 
-    Order is kept, repetitions are dropped. Raises as `parse_endpoint`.
+    Args:
+        texts: One text, or several.
+        option: The name of the option that they were given as, for the error.
+        default_port: The port of an address that has none.
+
+    Returns:
+        The endpoints in their order, each once.
+
+    Raises:
+        ConfigError: As `parse_endpoint`; also for what is not a text.
     """
     parts = split_addresses(texts, option)
     found = (parse_endpoint(part, option=option, default_port=default_port) for part in parts)

@@ -35,11 +35,17 @@ __all__ = ["EmbeddedNsqd"]
 
 
 class EmbeddedNsqd:
-    """An nsqd of our own. Use it from one loop.
+    """An nsqd inside the process, on real sockets. Used on the thread of one loop.
 
-    `port` and `http_port` of 0 take free ones; the attributes of the same names
-    say which, after `start`. `data` is a folder that keeps what was published;
-    without it everything is in memory.
+    Args:
+        host: Where it listens; an address of this host.
+        port: Its TCP port; 0 takes a free one, and the attribute `port` says which, after
+            `start`.
+        http_port: The port of its HTTP API, likewise.
+        data: A folder that keeps what was published; None: memory, until the process ends.
+        clock: Where time comes from; None: the running loop's.
+        options: Limits, TLS and AUTH; None: nsqd's defaults.
+        rng: Where the choice among subscribers comes from; None: a new one.
     """
 
     def __init__(
@@ -69,7 +75,11 @@ class EmbeddedNsqd:
 
     @property
     def context(self) -> ServerContext:
-        """The running server. Raises RuntimeError when it is not started."""
+        """The running server, for the HTTP API and tests.
+
+        Raises:
+            RuntimeError: It is not started.
+        """
         if self._context is None:
             raise RuntimeError("the embedded nsqd is not started: await start() first")
         return self._context
@@ -77,8 +87,11 @@ class EmbeddedNsqd:
     async def start(self) -> None:
         """Open the data folder, take over what it holds, and listen.
 
-        Raises OSError when a port is taken, `DataDirectoryError` when the folder
-        cannot be used, `DirectoryInUse` when it belongs to another server.
+        Raises:
+            OSError: A port is taken.
+            DataDirectoryError: The folder cannot be used.
+            DirectoryInUse: The folder belongs to another server.
+            RuntimeError: It is started already.
         """
         if self._context is not None:
             raise RuntimeError("the embedded nsqd is started already")
