@@ -1,4 +1,4 @@
-"""165: the messages that commands make: what a program may send, and nothing else."""
+"""Messages that commands make: what a program may send, and nothing else (165)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Case 128: `irismq tail` in real pipes, against an nsqd on real sockets."""
+"""`irismq tail` in real pipes, against an nsqd on real sockets (case 128)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""136: a dead letter is shown whatever was published in its topic; nothing raises."""
+"""A dead letter is shown whatever was published in its topic; nothing raises (136)."""
 
 from __future__ import annotations
 

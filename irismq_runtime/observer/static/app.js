@@ -28,7 +28,7 @@ const state = {
   focus: "",
   sort: { by: "address", down: false },
   span: 300,
-  desk: { address: "", letters: [], chosen: new Set(), busy: false, error: "", more: 0 },
+  deadLetters: { address: "", letters: [], chosen: new Set(), busy: false, error: "", more: 0 },
   detail: null,
   sure: "",
   token: takeToken(),
@@ -164,27 +164,27 @@ const act = {
     changed();
   },
   choose(ids, chosen) {
-    for (const id of ids) if (chosen) state.desk.chosen.add(id); else state.desk.chosen.delete(id);
+    for (const id of ids) if (chosen) state.deadLetters.chosen.add(id); else state.deadLetters.chosen.delete(id);
     state.sure = "";
     changed();
   },
   async letters(address) {
-    const before = state.desk.address === address ? state.desk : { letters: [], chosen: new Set() };
-    const desk = state.desk = { ...before, address, busy: true, error: "", more: 0 };
+    const before = state.deadLetters.address === address ? state.deadLetters : { letters: [], chosen: new Set() };
+    const deadLetters = state.deadLetters = { ...before, address, busy: true, error: "", more: 0 };
     changed();
     try {
       const found = await call(`api/letters?address=${encodeURIComponent(address)}`);
       const ids = new Set(found.letters.map(({ id }) => id));
-      Object.assign(desk, found, { chosen: new Set([...desk.chosen].filter((id) => ids.has(id))) });
+      Object.assign(deadLetters, found, { chosen: new Set([...deadLetters.chosen].filter((id) => ids.has(id))) });
     } catch (error) {
-      desk.error = error.message;
+      deadLetters.error = error.message;
     }
-    desk.busy = false;
+    deadLetters.busy = false;
     changed();
     $("letters-section").scrollIntoView({ block: "nearest" });
   },
   async show(id) {
-    const what = { kind: "letter", address: state.desk.address, letter: null };
+    const what = { kind: "letter", address: state.deadLetters.address, letter: null };
     act.open(what);
     try {
       what.letter = await call(`api/letter?address=${encodeURIComponent(what.address)}&id=${encodeURIComponent(id)}`);
@@ -194,13 +194,13 @@ const act = {
     draw();
   },
   async order(verb, ids) {
-    const desk = state.desk;
+    const deadLetters = state.deadLetters;
     const word = verb === "replay" ? "replayed" : "dropped";
-    const done = await carryOut(verb, { act: verb, address: desk.address, ids }, ({ done: number, back, left }) =>
+    const done = await carryOut(verb, { act: verb, address: deadLetters.address, ids }, ({ done: number, back, left }) =>
       plural(number, `letter ${word}`, `letters ${word}`) + (back ? `; ${count(back)} came back, try again` : "") + (left ? `; left: ${left}` : ""));
     if (!done) return;
-    if (done.left) return act.letters(desk.address);
-    desk.letters = desk.letters.filter(({ id }) => !ids.includes(id));
+    if (done.left) return act.letters(deadLetters.address);
+    deadLetters.letters = deadLetters.letters.filter(({ id }) => !ids.includes(id));
     if (state.detail && state.detail.kind === "letter") act.close();
     changed();
   },

@@ -1,4 +1,4 @@
-"""166: every line of JSON that anything prints is read by a strict parser."""
+"""Every line of JSON that anything prints is read by a strict parser (166)."""
 
 from __future__ import annotations
 

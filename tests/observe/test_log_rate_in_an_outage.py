@@ -1,4 +1,4 @@
-"""Case 125: what an outage of five minutes writes, with two hundred mailboxes."""
+"""What an outage of five minutes writes to the log, with two hundred mailboxes (case 125)."""
 
 from __future__ import annotations
 
