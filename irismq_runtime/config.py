@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final, Self
 from urllib.parse import parse_qsl
 
@@ -236,8 +237,9 @@ class NodeConfig:
         keys: Signing keys by id, 16 to 64 bytes each; with any, unsigned envelopes are
             refused.
         sign_with: The id of the key that signs; the first of `keys` by default.
-        old_signatures: Whether envelopes that are signed in version 1 alone are taken, and
-            both versions written: while nodes run that know version 1 only.
+        old_signatures_until: Until when envelopes that are signed in version 1 alone are
+            taken, and both versions written, for nodes that know version 1 only: a datetime
+            with a zone. None: never.
         signature_window: Seconds that a signature may be old when the message comes, or is
             stored by the broker: by so much less `publish_timeout` the clocks of the hosts
             may differ.
@@ -277,7 +279,7 @@ class NodeConfig:
     nats: NatsOverlay | None = None
     keys: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     sign_with: str | None = None
-    old_signatures: bool = False
+    old_signatures_until: datetime | None = None
     signature_window: float = 300.0
     unknown_as_plain: bool = False
     mailbox_options: Mapping[str, object] = field(default_factory=dict, repr=False)
@@ -340,6 +342,11 @@ _NODE_NAME: Final = Rule(
     lambda value: isinstance(value, str) and _NAME.match(value) is not None,
 )
 
+_INSTANT: Final = Rule(
+    "a datetime with a zone, as datetime(2026, 12, 24, tzinfo=UTC)",
+    lambda value: isinstance(value, datetime) and value.utcoffset() is not None,
+)
+
 #: What each option of a `NodeConfig` may be; a test has it that none is missing.
 _RULES: Final[Mapping[str, Rule]] = {
     "name": _NODE_NAME,
@@ -349,7 +356,7 @@ _RULES: Final[Mapping[str, Rule]] = {
     "nats": optional(value_of(NatsOverlay, "a NatsOverlay")),
     "keys": Rule("a mapping of texts to bytes", _MAPPING.takes, secret=True),
     "sign_with": optional(text(1))._replace(secret=True),
-    "old_signatures": value_of(bool, "True or False"),
+    "old_signatures_until": optional(_INSTANT),
     "signature_window": POSITIVE_SECONDS,
     "unknown_as_plain": value_of(bool, "True or False"),
     "mailbox_options": _MAPPING._replace(secret=True),

@@ -16,6 +16,7 @@ import math
 import os
 import sys
 import traceback
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -280,19 +281,24 @@ def signing_anew() -> Callable[[bytes, str, str], bytes]:
     from irismq_runtime.wire import KeyRing, Serializer
 
     keys = _keys_from_environment()
-    old = bool(_signing_from_environment().get("old_signatures"))
-    ring = KeyRing.of(keys, old=old) if keys else None
+    until = _signing_from_environment().get("old_signatures_until")
+    old_until = 0.0 if until is None else until.timestamp()
+    ring = KeyRing.of(keys, old_until=old_until) if keys else None
     return Packer(CLIENT_NAME, Serializer(), keys=ring).renewed
 
 
 def _signing_from_environment() -> dict[str, Any]:
-    """Read `IRISMQ_OLD_SIGNATURES` (0 or 1) and `IRISMQ_SIGNATURE_WINDOW` (seconds)."""
+    """Read `IRISMQ_OLD_SIGNATURES_UNTIL` (ISO 8601) and `IRISMQ_SIGNATURE_WINDOW` (seconds)."""
     options: dict[str, Any] = {}
-    old = os.environ.get("IRISMQ_OLD_SIGNATURES", "")
-    if old not in {"", "0", "1"}:
-        raise ConfigError("IRISMQ_OLD_SIGNATURES", f"{old!r} is not 0 or 1")
-    if old:
-        options["old_signatures"] = old == "1"
+    until = os.environ.get("IRISMQ_OLD_SIGNATURES_UNTIL", "")
+    if until:
+        try:
+            options["old_signatures_until"] = moment = datetime.fromisoformat(until)
+        except ValueError:
+            moment = None
+        if moment is None or moment.utcoffset() is None:
+            problem = f"{until!r} is not a time with a zone, as 2026-12-24T00:00:00+00:00"
+            raise ConfigError("IRISMQ_OLD_SIGNATURES_UNTIL", problem)
     window = os.environ.get("IRISMQ_SIGNATURE_WINDOW", "")
     if window:
         try:

@@ -159,13 +159,14 @@ class Packer:
         limits = limits or self._limits
         if keys is None:
             return encode_checked(envelope, limits, None)
+        now = self._now()
         return encode_sealed(
             envelope,
             limits,
             keys.signer,
             place_of(verb, name),
-            now=int(self._now() * 1000),
-            old=keys.old,
+            now=int(now * 1000),
+            old=now < keys.old_until,
         )
 
     def directed(self, data: bytes, urn: str, name: str) -> bytes:
@@ -198,7 +199,8 @@ class Packer:
             envelope = decode_envelope_untrusted(data, self._limits)
             if not isinstance(envelope, Envelope):
                 return data
-            verify_sealed_untrusted(data, envelope.headers, keys, place_of("store", topic))
+            place = place_of("store", topic)
+            verify_sealed_untrusted(data, envelope.headers, keys, place, self._now)
             return self.raw(envelope, "store", to)
         except RuntimeFault:
             return data
@@ -236,7 +238,9 @@ class Packer:
         answers = verb == "reply" or ((kind is _REPLY or kind is _ERROR) and verb in _TAKES_ANSWERS)
         place = place_of("reply" if answers else verb, name)
         headers = envelope.headers
-        seal = verify_sealed_untrusted(data, headers, self._keys, place)
+        # What was stored in time is taken in version 1, however late it is handled.
+        at = self._now if stored is None else lambda: stored
+        seal = verify_sealed_untrusted(data, headers, self._keys, place, at)
         if seal is not None and not answers:
             if signatures is not None:
                 signatures.check(seal, headers["w"], self._now())

@@ -9,6 +9,7 @@ Nothing is decided here and nothing is sent: `open` connects, `close` undoes wha
 
 from __future__ import annotations
 
+import logging
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from irismq_runtime.wire import Codec
 
 __all__ = ["Parts", "assemble", "make_transports", "new_node_id"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -241,7 +244,17 @@ def _peers(
 
 
 def _packer(config: NodeConfig, node_id: str, serializer: Serializer, clock: Clock) -> Packer:
-    keys = KeyRing.of(_ordered_keys(config), old=config.old_signatures) if config.keys else None
+    keys = None
+    if config.keys:
+        until = config.old_signatures_until
+        old_until = 0.0 if until is None else until.timestamp()
+        keys = KeyRing.of(_ordered_keys(config), old_until=old_until)
+        if until is not None and clock.time() < old_until:
+            logger.warning(
+                "signatures of version 1, which say neither place nor time, are taken until %s "
+                "(old_signatures_until); take the option away when every node is upgraded",
+                until.isoformat(),
+            )
     return Packer(
         node_id,
         serializer,

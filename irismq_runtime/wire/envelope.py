@@ -36,6 +36,8 @@ from irismq_runtime.wire.limits import DEFAULT_LIMITS, WireLimits
 from irismq_runtime.wire.signing import MAC_SIZE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from irismq_runtime.wire.signing import Key, KeyRing
 
 __all__ = [
@@ -216,7 +218,7 @@ def encode_sealed(
 
 
 def verify_sealed_untrusted(
-    data: bytes, headers: dict[str, Any], keys: KeyRing, place: bytes
+    data: bytes, headers: dict[str, Any], keys: KeyRing, place: bytes, at: Callable[[], float]
 ) -> bytes | None:
     """Return the signature of version 2 by which an envelope is authentic.
 
@@ -225,6 +227,8 @@ def verify_sealed_untrusted(
         headers: of that envelope, as decoded.
         keys: which signatures are accepted.
         place: for which place, verb and ask it must hold; see `place_of`.
+        at: gives when it came or was stored, in seconds since 1970: it decides whether
+            `keys` take version 1.
 
     Returns:
         The 32 bytes of it; None when it is signed in version 1 alone and `keys` take that.
@@ -234,7 +238,7 @@ def verify_sealed_untrusted(
     """
     seal: bytes | None = headers.get(SEAL)
     if seal is None:
-        if MAC in headers and not keys.old:
+        if MAC in headers and at() >= keys.old_until:
             raise NotFresh("it is signed in version 1, which does not say for what or when")
         _verify(data, headers, keys)
         return None

@@ -93,11 +93,12 @@ class KeyRing:
     Raises `ConfigError` when there is none, or two have one id.
     """
 
-    __slots__ = ("_keys", "old", "signer")
+    __slots__ = ("_keys", "old_until", "signer")
 
-    def __init__(self, keys: Iterable[Key], *, old: bool = False) -> None:
-        #: Whether envelopes signed in version 1 alone are taken, and both versions written.
-        self.old = old
+    def __init__(self, keys: Iterable[Key], *, old_until: float = 0.0) -> None:
+        #: Until when (seconds since 1970) envelopes that are signed in version 1 alone are
+        #: taken, and both versions written.
+        self.old_until = old_until
         ordered = list(keys)
         self._keys = {key.id: key for key in ordered}
         if not ordered or len(self._keys) != len(ordered):
@@ -105,9 +106,10 @@ class KeyRing:
         self.signer = ordered[0]
 
     @classmethod
-    def of(cls, secrets: Mapping[str, bytes], *, old: bool = False) -> KeyRing:
+    def of(cls, secrets: Mapping[str, bytes], *, old_until: float = 0.0) -> KeyRing:
         """A ring of secrets by key id; the first one signs."""
-        return cls((Key(key_id, secret) for key_id, secret in secrets.items()), old=old)
+        keys = (Key(key_id, secret) for key_id, secret in secrets.items())
+        return cls(keys, old_until=old_until)
 
     def verify_untrusted(self, signed: bytes | memoryview, key_id: object, mac: object) -> None:
         """Check `mac` over `signed`.

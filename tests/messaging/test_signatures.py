@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from irismq_runtime.ports import InboundRequest
 
 KEYS = {"k1": b"sixteen bytes or more"}
+LATER = datetime(2100, 1, 1, tzinfo=UTC)
 
 
 class Vault(Counter):
@@ -146,9 +148,13 @@ async def test_every_verb_passes_between_nodes_with_keys(world):
 # One packer to another --------------------------------------------------------
 
 
+#: Until when those packers take the older signature that do, in seconds since 1970.
+UNTIL = 5000.0
+
+
 def packer(now: float = 1000.0, **options: Any) -> Packer:
     old = options.pop("old", False)
-    ring = KeyRing.of(KEYS, old=old)
+    ring = KeyRing.of(KEYS, old_until=UNTIL if old else 0.0)
     return Packer("n1", Serializer(), keys=ring, now=lambda: now, **options)
 
 
@@ -242,6 +248,28 @@ def test_the_older_signature_is_refused_unless_it_is_asked_for():
         packer(old=True).open_untrusted(unsigned, "store", "t")
 
 
+def test_the_older_signature_is_taken_and_written_until_a_time():
+    envelope = Envelope(Kind.TELL, bytes(16), "", b"\xc0", {})
+    data = encode_checked(envelope, DEFAULT_LIMITS, KeyRing.of(KEYS).signer)
+    assert packer(UNTIL - 1, old=True).open_untrusted(data, "request", "c")
+    with pytest.raises(NotFresh, match="version 1"):
+        packer(UNTIL, old=True).open_untrusted(data, "request", "c")
+    for now, written in ((UNTIL - 1, True), (UNTIL, False)):
+        _, made, _ = packer(now, old=True).new(Kind.TELL, "x", {}, None, "store", "t")
+        opened = packer(now).open_untrusted(made, "store", "t", None, now)
+        assert isinstance(opened, Envelope)
+        assert ("m" in opened.headers) is written
+
+
+def test_what_was_stored_before_that_time_is_taken_after_it():
+    envelope = Envelope(Kind.TELL, bytes(16), "", b"\xc0", {})
+    data = encode_checked(envelope, DEFAULT_LIMITS, KeyRing.of(KEYS).signer)
+    later = packer(UNTIL + 9000, old=True)
+    assert later.open_untrusted(data, "store", "t", None, UNTIL - 1)
+    with pytest.raises(NotFresh, match="version 1"):
+        later.open_untrusted(data, "store", "t", None, UNTIL)
+
+
 def test_of_both_signatures_the_newer_one_decides():
     _, data, _ = packer(old=True).new(Kind.TELL, "x", {}, None, "store", "t")
     assert decode_envelope_untrusted(data, keys=KeyRing.of(KEYS))  # who knows version 1 alone
@@ -260,12 +288,15 @@ class OldPacker(Packer):
         return decode_envelope_untrusted(data, keys=KeyRing.of(KEYS))
 
 
-async def test_nodes_of_both_versions_talk_while_the_newer_ones_are_told_to(world, monkeypatch):
+async def test_nodes_of_both_versions_talk_until_a_time_that_the_newer_ones_are_told(
+    world, monkeypatch, caplog
+):
     log: list[int] = []
     monkeypatch.setattr(assembly, "Packer", OldPacker)
     async with world.node("old", keys=KEYS) as old:
         monkeypatch.undo()
-        async with world.node("new", keys=KEYS, old_signatures=True) as new:
+        async with world.node("new", keys=KEYS, old_signatures_until=LATER) as new:
+            assert caplog.text.count("are taken until 2100-01-01T00:00:00+00:00") == 1
             await old.start(Supervisor.of(child(Counter, log)))
             await new.start(members(Vault))
             await until(lambda: new.members("test.counter") and old.members("test.vault"))
@@ -293,6 +324,7 @@ async def test_nodes_that_are_not_told_to_refuse_the_older_version(world, monkey
 def test_the_options_are_checked():
     with pytest.raises(ConfigError, match="signature_window"):
         NodeConfig(keys=KEYS, signature_window=30.0, publish_timeout=30.0)
-    with pytest.raises(ConfigError, match="old_signatures"):
-        NodeConfig(old_signatures="yes")  # type: ignore[arg-type]  # on purpose
+    for moment in (True, "2100-01-01", 4e9, LATER.replace(tzinfo=None)):
+        with pytest.raises(ConfigError, match=r"old_signatures_until.*with a zone"):
+            NodeConfig(old_signatures_until=moment)  # type: ignore[arg-type]  # on purpose
     assert issubclass(NotFresh, SignatureError)

@@ -103,9 +103,11 @@ def test_signed_vector_is_authentic_at_its_place() -> None:
     seal, keys = signed.data[-32:], KeyRing.of({"k1": SECRET})
     found = {"k": headers["k"], "w": headers["w"], "m2": seal}
     place = place_of("store", "shop.cart")
-    assert verify_sealed_untrusted(signed.data, found, keys, place) == seal
+    assert verify_sealed_untrusted(signed.data, found, keys, place, lambda: 0.0) == seal
     with pytest.raises(BadSignature):
-        verify_sealed_untrusted(signed.data, found, keys, place_of("store", "shop.desk"))
+        verify_sealed_untrusted(
+            signed.data, found, keys, place_of("store", "shop.desk"), lambda: 0.0
+        )
 
 
 def test_there_are_vectors_of_every_kind_with_a_body_of_its_own() -> None:
