@@ -1,10 +1,10 @@
-"""Who is running here, as two context variables that the hot paths read.
+"""The context variables that say which slot, and which message of it, runs here.
 
 Every slot has a `contextvars.Context` of its own in which `current_slot` is
 set, so code that an actor calls, and tasks that it spawns, know their actor.
-The asks in hand are a different matter: a task may outlive the message that
-spawned it. A `Frame` belongs to one message and says whether that is still in
-hand; a synchronous handler needs none, because nothing runs beside it.
+The chain of asks is a different matter: a task may outlive the message that
+spawned it. A `Frame` belongs to one message and says whether that is still being
+handled; a synchronous handler needs none, because nothing runs beside it.
 
 What users may ask of this is in current.py.
 """

@@ -154,11 +154,11 @@ class Facilities(Takes[M_contra]):
 
     @property
     def context(self) -> Context:
-        """Sender, deadline, attempt, headers of the message in hand."""
+        """Sender, deadline, attempt, headers of the current message."""
         return self._slot.message_context()
 
     def stop(self) -> None:
-        """End this incarnation after the message in hand, before what waits."""
+        """End this incarnation after the current message, before what waits."""
         self._own_slot().request_stop()
 
     def watch(self, ref: Any) -> None:
@@ -220,7 +220,7 @@ class Facilities(Takes[M_contra]):
         return Timer(self._own_slot(), need(POSITIVE_SECONDS, "period", period), message, period)
 
     def stash(self) -> None:
-        """Put the message in hand aside, with whoever waits for its answer.
+        """Put the current message aside, with whoever waits for its answer.
 
         What is aside when the incarnation ends goes back to the front of the inbox.
 
@@ -239,7 +239,7 @@ class Facilities(Takes[M_contra]):
                 slot.inbox.appendleft(INTERRUPT)
 
     def forward(self, ref: ActorRef[Any]) -> None:
-        """Pass the message in hand on to another actor, which answers in this one's place.
+        """Pass the current message on to another actor, which answers in this one's place.
 
         Sender, deadline and context go with it. When `ref` is full or dead, the asker gets
         that error, and a plain tell becomes a dead letter.
@@ -253,7 +253,7 @@ class Facilities(Takes[M_contra]):
         forward_current(self._own_slot(), ref)
 
     def reply_later(self) -> Reply:
-        """Promise the answer of the message in hand: call what this returns when it is there.
+        """Promise the answer of the current message: call what this returns when it is there.
 
         The handler returns meanwhile and others run. The promise ends with the asker's
         deadline, and the end of this incarnation fails the ask.

@@ -1,4 +1,4 @@
-"""What is left of a system in a forked child: something that refuses.
+"""A system in a forked child: it refuses everything, because its loop is the parent's.
 
 A fork copies the loop, its sockets and every actor, but none of the other threads;
 a copy that went on would write into its parent's connections. So in the child

@@ -99,11 +99,11 @@ class LoopSlot(Slot):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.task: asyncio.Task[Any] | None = None
-        #: When the async handler in hand began.
+        #: When the current async handler began.
         self.since: float | None = None
         self.awaiting = False
         self.cancelling: InboxItem | None = None
-        #: The actor's own context as it was before the async handler in hand.
+        #: The actor's own context as it was before the current async handler.
         self._own: Context | None = None
 
     # -- scheduling
@@ -228,7 +228,7 @@ class LoopSlot(Slot):
         return coroutine
 
     def _renew(self, item: Any, ctx: Context | None, own: Context, taken: int) -> _Go | None:
-        """The message in hand has changed its context: the next one has one like `own`."""
+        """The current message has changed its context: the next one has one like `own`."""
         self.handled += taken
         if self.state is not RUNNING or ctx is None or self.ctx is not ctx:
             return None
@@ -273,7 +273,7 @@ class LoopSlot(Slot):
     # -- async handlers
 
     async def _drive(self, coroutine: Coroutine[Any, Any, Any] | _Go | None) -> None:
-        """Await the handler in hand, then go on as `_turn` does."""
+        """Await the current handler, then go on as `_turn` does."""
         me = self.task
         budget = BUDGET
         stop_at = monotonic() + TIME_BUDGET
@@ -493,7 +493,7 @@ class LoopSlot(Slot):
             task.cancel()
 
     def handling_since(self) -> float | None:
-        """When the async handler in hand began."""
+        """When the current async handler began."""
         return self.since if self.awaiting else None
 
     def handler_task(self) -> asyncio.Task[Any] | None:

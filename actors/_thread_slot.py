@@ -61,7 +61,7 @@ class Run:
         self.wakes = wakes
         self.lock = threading.Lock()
         self.abandoned = False
-        #: When the handler in hand began; None between messages.
+        #: When the current handler began; None between messages.
         self.since: float | None = None
         self.thread: threading.Thread | None = None
         #: The actor's own context, as `on_start` has left it.
@@ -184,7 +184,7 @@ class ThreadSlot(Slot):
             end_incarnation(self, exit_)
 
     def handling_since(self) -> float | None:
-        """When the handler in hand began."""
+        """When the current handler began."""
         return self.run.since if self.run is not None else None
 
     def stack(self) -> str:

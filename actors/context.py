@@ -1,4 +1,4 @@
-"""The circumstances of the message in hand.
+"""`Context`: where the current message came from, its deadline, its attempt, its headers.
 
 An actor reads them as `self.context`. For plain local tells it is one shared,
 empty value. Transports fill it for what they deliver; the only field that
@@ -21,12 +21,12 @@ NO_HEADERS: Final[Mapping[str, object]] = MappingProxyType({})
 
 
 class Context:
-    """Where the message in hand came from, and how long it is worth handling.
+    """Where the current message came from, and how long it is worth handling.
 
     `id` is the envelope's (16 bytes), None for local messages. `sender` is a
     ref or None. `deadline` is on the system's monotonic clock. `attempt` counts
     deliveries that may have begun a handler, 1 on the first. `chain` names the
-    actors whose asks are in hand.
+    actors whose asks are pending.
     `lease_lost` turns True when a broker may have given the message to somebody
     else meanwhile.
     """

@@ -1,4 +1,4 @@
-"""The deadlines of asks in hand: one timer for all of the same duration.
+"""The deadlines of pending asks: one timer for all of the same duration.
 
 Asks with one timeout end in the order in which they began, so each duration
 has an ordered table of what is pending and at most one timer, set for the
@@ -92,7 +92,7 @@ class Deadlines:
             self._buckets.pop(bucket.timeout, None)
 
     def pending(self) -> int:
-        """How many asks are in hand now."""
+        """How many asks are pending now."""
         return sum(len(bucket.pending) for bucket in list(self._buckets.values()))
 
     def close(self) -> None:

@@ -92,7 +92,7 @@ class AskCancelled(ActorError):
 class AskCycle(ActorError):
     """An ask that could only be answered by somebody who waits for it.
 
-    `chain` holds the actors whose asks are in hand, the first asker first; the
+    `chain` holds the actors whose asks are pending, the first asker first; the
     target is one of them. Use `tell`, or let the answer travel in a message.
     """
 

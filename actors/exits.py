@@ -1,6 +1,6 @@
 """How an actor ended: `Exit`, and the `Terminated` message that carries it.
 
-A death is reported with its cause, its time, the type of the message in hand
+A death is reported with its cause, its time, the type of the current message
 and the number of restarts before it, wherever it is reported. The words for
 reasons are OTP's where OTP has one. This file knows no actor and no loop.
 """

@@ -1,4 +1,4 @@
-"""A ref through which local tells and asks take along what is in force where they are made.
+"""A ref whose tells and asks carry along what is in force where they are made, as a trace.
 
 Used by a system in which something has to be carried (`System.propagate_context`), as the
 trace of a message. Other systems have plain refs, whose hot paths know nothing of

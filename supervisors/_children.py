@@ -29,7 +29,7 @@ class Phase(StrEnum):
     STARTING = "starting"
     RUNNING = "running"
     STOPPING = "stopping"
-    DEAD = "dead"  # ended on its own; what follows is decided after the sequence in hand
+    DEAD = "dead"  # ended on its own; what follows is decided after the current sequence
     RESTARTING = "restarting"  # its next try is due
     DOWN = "down"  # listed without an actor: ended, terminated by hand, or "ignore"
 
@@ -58,7 +58,7 @@ class Child(NamedTuple):
     """One child as the decisions see it. Times are monotonic seconds.
 
     `generation` grows with each start: news of an older one is stale. `began` is
-    when the restart in hand began, `failures` counts failures in a row for the
+    when the current restart began, `failures` counts failures in a row for the
     backoff. `starters` and `stoppers` are tokens of requests to be answered.
     """
 

@@ -1,4 +1,4 @@
-"""Carries out what `_decisions` decides, with real slots.
+"""The executor of a supervisor: it carries out what `_decisions` decides, with real slots.
 
 Loop thread only. `feed` takes an event, decides, and carries the actions out in
 their order; what takes time (a start, a stop, the end of a slot) runs in a task

@@ -23,7 +23,7 @@ __all__ = ["death", "retry", "start_failed"]
 
 
 def death(turn: Turn, child: Child) -> None:
-    """`child` (phase DEAD) ended on its own and no sequence is in hand: decide."""
+    """`child` (phase DEAD) ended on its own and no sequence is under way: decide."""
     exit_ = child.last_exit
     reason = "normal" if exit_ is None else exit_.reason
     expected = reason in EXPECTED

@@ -51,7 +51,7 @@ EXPECTED = ("normal", "shutdown")
 
 
 def waits(state: State) -> bool:
-    """Whether news must wait: one sequence of several children is in hand.
+    """Whether news must wait: one sequence of several children is under way.
 
     OTP handles a death during a sequence after it; under `one_for_one` children do
     not concern each other and nothing waits.
@@ -64,7 +64,7 @@ def waits(state: State) -> bool:
 
 
 def advance(turn: Turn) -> None:
-    """Take the plan in hand as far as it goes now."""
+    """Take the current plan as far as it goes now."""
     plan = turn.state.plan
     if plan is None:
         if turn.state.mode is Mode.CLOSING and not turn.state.children.count(*ALIVE):
@@ -239,6 +239,6 @@ def _finish(turn: Turn) -> None:
 
 
 def make_way(turn: Turn, plan: Plan) -> None:
-    """Take `plan` in hand."""
+    """Begin with `plan`."""
     turn.state = turn.state._replace(plan=plan)
     advance(turn)

@@ -49,7 +49,7 @@ class Policy(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A sequence in hand: stop these one after another, then start those in order.
+    """The current sequence: stop these one after another, then start those in order.
 
     `stops` are in the order of stopping (the reverse of the start). `retry` names
     the child whose backoff begins when the stops are done.
