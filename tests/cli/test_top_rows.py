@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from irismq_runtime.cli.top.charts import CHARTS
+from irismq_runtime.cli.top.command import plain
 from irismq_runtime.cli.top.layout import layout, line
 from irismq_runtime.cli.top.numbers import age, count, one_line, per_second, seconds
-from irismq_runtime.cli.top.plain import plain
 from irismq_runtime.cli.top.rows import (
     SERVICE_COLUMNS,
     TREE_COLUMNS,

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from irismq_runtime.cli.top.plain import plain
+from irismq_runtime.cli.top.command import plain
 from irismq_runtime.cli.top.rows import View
 from irismq_runtime.errors import DecodeError
 from irismq_runtime.observer import SystemState, changes, places, to_json

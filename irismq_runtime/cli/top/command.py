@@ -26,8 +26,8 @@ from irismq_runtime.cli.options import (
     Iris,
     client_node,
 )
-from irismq_runtime.cli.top.plain import plain
-from irismq_runtime.cli.top.rows import View
+from irismq_runtime.cli.top.layout import layout, line
+from irismq_runtime.cli.top.rows import View, headline, problem_rows, rows
 from irismq_runtime.errors import ConfigError
 from irismq_runtime.node.process.signals import Signals
 from irismq_runtime.observer import Gatherer, to_json
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from irismq_runtime.cli.top.screen import Source, Top
     from irismq_runtime.observer import Snapshot
 
-__all__ = ["top"]
+__all__ = ["plain", "top"]
 
 #: Snapshots until rates are known, and until a node that is there has answered.
 _LOOKS: Final = 4
@@ -123,3 +123,20 @@ def make_screen(source: Source, view: View) -> Top:
 def _gatherer(node: Any, brokers: Brokers) -> Gatherer:
     stats = partial(get_totals, tls=brokers.tls_context())
     return Gatherer(node, brokers=brokers.http, stats=stats, ignore={CLIENT_NAME})
+
+
+def plain(snapshot: Snapshot, view: View, width: int) -> str:
+    """The snapshot in lines of at most `width`: the system, what is wrong, trees, services."""
+    parts = [headline(snapshot), ""]
+    wrong = problem_rows(snapshot, len(snapshot.problems))
+    parts += [f"wrong: {row.cells[0]} (for {row.cells[1]})" for row in wrong]
+    parts += [] if wrong else ["nothing is wrong"]
+    for page in ("trees", "services"):
+        shown = view.turned("services") if page == "services" else view.turned("trees")
+        columns = layout(shown.page, width)
+        parts += ["", line(shown.columns, columns)]
+        parts += [line(row.cells, columns) for row in rows(snapshot, shown)]
+    parts += [
+        f"nsqd {broker.endpoint}: {broker.error}" for broker in snapshot.brokers if broker.error
+    ]
+    return "\n".join(parts)

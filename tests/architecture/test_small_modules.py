@@ -1,0 +1,105 @@
+"""A small module with one user is a file that a reader has to open for nothing, unless it says why.
+
+A module of fewer than 60 lines of code that one other imports belongs into that one, or
+stands here with the reason why it does not. What a package's own `__init__` imports is
+for whoever uses the package, and so are modules that other packages import.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from tests.architecture.test_house_rules import PACKAGES, ROOT, _code_lines
+
+if TYPE_CHECKING:
+    import pathlib
+
+FEWEST_LINES = 60
+
+REASONS = {
+    "actors._system_options": "the rules of the options change with them, not with the system",
+    "actors.background": "a thread with a loop, which a system runs on only where none runs",
+    "actors.calls": "the one place that names Pykka's message for a call of a method",
+    "actors.testing.pytest_plugin": "an entry point: pytest imports it, and nobody of ours",
+    "irismq_runtime.cli.check": "a command of its own; the table in cli.main names it",
+    "irismq_runtime.cli.deferred": "how a command is imported late; main has which ones there are",
+    "irismq_runtime.cli.demo": "a command of its own; the table in cli.main names it",
+    "irismq_runtime.cli.nats_login": "needs the extra nats, which the other probes do without",
+    "irismq_runtime.cli.pipe": "two threads and their locks, which a command should not show",
+    "irismq_runtime.cli.process_exit": "signals and a timer thread outside of any loop",
+    "irismq_runtime.cli.startup_progress": "has a decision of its own: when waiting is in vain",
+    "irismq_runtime.cli.streams": "runs before anything else of ours may be imported",
+    "irismq_runtime.cli.top.charts": "pure, and so tested without Textual, unlike the screen",
+    "irismq_runtime.cli.top.orders": "a table of keys, which the rows are long enough without",
+    "irismq_runtime.demo.data": "an example is read file by file; this one is the input",
+    "irismq_runtime.demo.store": "an example is read file by file; this one is the database",
+    "irismq_runtime.dispatch.dead": "the content of a record that operators and replays read",
+    "irismq_runtime.embedded.nsqd.reserve": "blocking files, which the store is without otherwise",
+    "irismq_runtime.embedded.relay.nats.client": "a subclass that keeps nats-py from trusting",
+    "irismq_runtime.embedded.relay.nats.permission_check": "for `check`; a relay runs without",
+    "irismq_runtime.embedded.relay.tunnel_room": "a decision, pure: what each sender may have",
+    "irismq_runtime.mailbox.connect.compression": "pure codings, which know no connection",
+    "irismq_runtime.mailbox.consume.adaptive_rdy": "a decision, pure, tested without a connection",
+    "irismq_runtime.mailbox.consume.condition": "a primitive of waiting that knows no consumer",
+    "irismq_runtime.mailbox.consume.failure_backoff": "a decision, pure, tested without a broker",
+    "irismq_runtime.mailbox.publish.bodies": "the check of what a caller gives, pure",
+    "irismq_runtime.mailbox.publish.overload": "a decision over all brokers of a publisher",
+    "irismq_runtime.mailbox.stall_detector": "a decision, pure, tested on a made-up clock",
+    "irismq_runtime.node.inspection.health_monitor": "has a timer and a life of its own in a node",
+    "irismq_runtime.node.inspection.overview": "the public `Node.overview`, documented by itself",
+    "irismq_runtime.node.shutdown": "the phases of the end, in order, in one place to read",
+    "irismq_runtime.pyiris.heartbeat": "a timer with rules of its own, for one connection",
+    "irismq_runtime.refs.foreign": "the ask without envelopes, which the usual one need not know",
+    "irismq_runtime.wire.direct": "a short cut for speed that may go without any other change",
+    "supervisors._shutdown": "timers of the end of children, which decisions do without",
+}
+
+
+def module_name(path: pathlib.Path) -> str:
+    """The dotted name of a file of ours; a package has that of its folder."""
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    return name.removesuffix(".__init__")
+
+
+MODULES = {module_name(path): path for name in PACKAGES for path in (ROOT / name).rglob("*.py")}
+
+
+def imported(path: pathlib.Path) -> set[str]:
+    """The modules of ours that a file imports, for types alone as well."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {each.name for each in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for each in node.names:
+                full = f"{node.module}.{each.name}"
+                found.add(full if full in MODULES else node.module)
+    return found & MODULES.keys()
+
+
+def small_modules_of_one_user() -> dict[str, str]:
+    """Module -> its one user; "" where none imports it."""
+    users: dict[str, set[str]] = defaultdict(set)
+    for user, path in MODULES.items():
+        for module in imported(path):
+            users[module].add(user)
+    return {
+        module: "".join(users[module])
+        for module, path in MODULES.items()
+        if path.name not in {"__init__.py", "__main__.py"}
+        and _code_lines(path.read_text()) < FEWEST_LINES
+        and len(users[module]) <= 1
+        and users[module] != {module.rpartition(".")[0]}
+    }
+
+
+def test_a_small_module_with_one_user_has_a_reason() -> None:
+    without = {one: user for one, user in small_modules_of_one_user().items() if one not in REASONS}
+    assert without == {}
+
+
+def test_a_reason_is_for_a_module_that_needs_one() -> None:
+    assert REASONS.keys() - small_modules_of_one_user().keys() == set()
+    assert all(len(reason.split()) >= 4 for reason in REASONS.values())
