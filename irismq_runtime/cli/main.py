@@ -169,9 +169,15 @@ def main() -> None:
         signal.signal(signal.SIGTERM, _end)
     try:
         _run()
-    except Exception:  # what a command did not expect is ours to mend
+    except Exception as error:  # what a command did not expect is ours to mend
+        from irismq_runtime.cli.console import verdict
+        from irismq_runtime.errors import ConfigError
         from irismq_runtime.safe_text import safe
 
+        # A variable without a meaning may be read before the work of a command begins.
+        if isinstance(error, ConfigError) and (said := verdict(error)) is not None:
+            sys.stderr.write(f"irismq: {safe(said[0])}\n")
+            raise SystemExit(said[1]) from None
         sys.stderr.write(safe(traceback.format_exc(), "\n\t"))
         sys.stderr.write(
             "irismq: this is an error of irismq itself; please report it, with the lines above\n"

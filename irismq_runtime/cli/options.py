@@ -199,10 +199,9 @@ def make_node(
     """
     from irismq_runtime.node import Node
 
-    keys = _keys_from_environment()
-    if keys:
+    options |= _signing_from_environment()
+    if keys := _keys_from_environment():
         options["keys"] = keys
-        options |= _signing_from_environment()
     if embedded:
         overlay = {"iris": iris} if names_overlay(iris) else {}
         return Node.embedded(data=data, name=name, **overlay, **options)

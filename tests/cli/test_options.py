@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.main import app
+from tests.integration.processes import irismq
 
 ROOT = typer.main.get_command(app)
 #: What a required argument may be; none of it is looked at before the options.
@@ -105,3 +106,26 @@ async def test_a_module_may_run_a_loop_and_leave_its_folder_while_it_is_imported
     assert code == codes.FAILED
     assert "found in its old folder" in output
     assert "error of irismq itself" not in output
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("IRISMQ_SIGNATURE_WINDOW", "10MB"),
+        ("IRISMQ_OLD_SIGNATURES", "yes"),
+        ("IRISMQ_KEYS", "zz"),
+        ("IRISMQ_KEYS", "a=00"),
+    ],
+)
+@pytest.mark.parametrize(
+    "command", [("dead", "replay", "shop", "--all"), ("ask", "shop", "t.job", "{}")]
+)
+async def test_a_variable_without_meaning_is_said_by_its_name(
+    variable: str, value: str, command: tuple[str, ...]
+) -> None:
+    code, out, said = await irismq(*command, "--nsqd", "127.0.0.1:1", **{variable: value})
+    assert (code, out) == (codes.USAGE, ""), said
+    assert said.startswith("irismq: ")
+    assert variable in said or "keys" in said
+    assert "zz" not in said
+    assert "Traceback" not in said

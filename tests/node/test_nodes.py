@@ -209,7 +209,7 @@ async def test_subscriptions_that_are_none_are_an_error_that_says_so(world):
         subscribes = ("news",)
 
     async with world.node("server") as server:
-        with pytest.raises(Exception, match="no list of subscriptions") as caught:
+        with pytest.raises(Exception, match="not a list of subscriptions") as caught:
             await server.start(Supervisor.of(child(Wrong)))
         causes = []
         error = caught.value

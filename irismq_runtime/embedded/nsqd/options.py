@@ -5,15 +5,28 @@ Times are seconds, sizes are bytes. What has no counterpart in nsqd says so.
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from actors.rules import (
+    FLAG,
+    POSITIVE_SECONDS,
+    SECONDS,
+    Rule,
+    complaints,
+    count,
+    optional,
+    value_of,
+)
 from irismq_runtime.protocols.nsq.records import CommandLimits
 
 if TYPE_CHECKING:
-    import ssl
+    from collections.abc import Mapping
 
 __all__ = ["VERSION", "NsqdOptions"]
+
+_BYTES = count(1, 2**31 - 1)
 
 #: The version whose behaviour this broker has; the part after + says who speaks.
 VERSION = "1.3.0+irismq"
@@ -53,8 +66,8 @@ class NsqdOptions:
     sync: bool = True
 
     def __post_init__(self) -> None:
-        if not 1 <= self.max_deflate_level <= 9:
-            raise ValueError(f"max_deflate_level is {self.max_deflate_level}, 1 to 9 are possible")
+        for option, complaint in complaints(_RULES, self):
+            raise ValueError(f"{option}={complaint}")
         if self.tls_required and self.tls is None:
             raise ValueError("tls_required needs tls, an ssl.SSLContext with a certificate")
         if not 0 < self.msg_timeout <= self.max_msg_timeout:
@@ -72,3 +85,33 @@ class NsqdOptions:
             max_req_timeout_ms=int(self.max_req_timeout * 1000),
             max_rdy_count=self.max_rdy_count,
         )
+
+
+def _are_places(value: object) -> bool:
+    return isinstance(value, tuple) and all(isinstance(one, str) and one for one in value)
+
+
+_RULES: Final[Mapping[str, Rule]] = {
+    "msg_timeout": POSITIVE_SECONDS,
+    "max_msg_timeout": POSITIVE_SECONDS,
+    "max_msg_size": _BYTES,
+    "max_body_size": _BYTES,
+    "max_req_timeout": SECONDS,
+    "client_timeout": POSITIVE_SECONDS,
+    "max_heartbeat_interval": POSITIVE_SECONDS,
+    "max_rdy_count": _BYTES,
+    "output_buffer_timeout": SECONDS,
+    "min_output_buffer_timeout": SECONDS,
+    "max_output_buffer_timeout": SECONDS,
+    "max_output_buffer_size": _BYTES,
+    "max_channel_consumers": count(0, 2**31 - 1),
+    "mem_queue_size": count(0, 2**31 - 1),
+    "deflate": FLAG,
+    "max_deflate_level": count(1, 9),
+    "tls": optional(value_of(ssl.SSLContext, "an ssl.SSLContext")),
+    "tls_required": FLAG,
+    "auth_http_addresses": Rule("a tuple of host:port or URLs", _are_places),
+    "auth_http_timeout": POSITIVE_SECONDS,
+    "high_water": _BYTES,
+    "sync": FLAG,
+}

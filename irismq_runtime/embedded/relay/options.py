@@ -8,15 +8,28 @@ bytes, times are seconds.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
 
+from actors.rules import POSITIVE_SECONDS, SECONDS, complaints, count, value_of
 from irismq_runtime.protocols.iris import PacketLimits
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from actors.rules import Rule
+
 __all__ = ["RelayOptions"]
+
+_MANY = count(1, 2**31 - 1)
+_BYTES = count(0, 2**40)
 
 
 @dataclass(frozen=True, slots=True)
 class RelayOptions:
-    """Bounds of one relay. The defaults suit a development machine."""
+    """Bounds of one relay. The defaults suit a development machine.
+
+    Raises `ValueError` that names the one without a meaning.
+    """
 
     #: The longest field that a client may send.
     limits: PacketLimits = field(default_factory=PacketLimits)
@@ -45,3 +58,24 @@ class RelayOptions:
     linger_seconds: float = 5.0
     #: How long `stop` waits for clients to take the last bytes.
     stop_seconds: float = 0.3
+
+    def __post_init__(self) -> None:
+        for option, complaint in complaints(_RULES, self):
+            raise ValueError(f"{option}={complaint}")
+
+
+_RULES: Final[Mapping[str, Rule]] = {
+    "limits": value_of(PacketLimits, "a PacketLimits"),
+    "max_connections": _MANY,
+    "handshake_seconds": POSITIVE_SECONDS,
+    "high_water": _BYTES,
+    "slow_reader_limit": _BYTES,
+    "stall_mark": _BYTES,
+    "stall_seconds": SECONDS,
+    "max_calls": _MANY,
+    "max_subscriptions": _MANY,
+    "max_tunnels": _MANY,
+    "tunnel_bytes": _BYTES,
+    "linger_seconds": SECONDS,
+    "stop_seconds": SECONDS,
+}
