@@ -18,7 +18,7 @@ from irismq_runtime.dispatch import DispatchContext, DispatchCounters
 from irismq_runtime.errors import ConfigError
 from irismq_runtime.messaging import NODE_TARGET, Packer, Unwatch, Watch
 from irismq_runtime.messaging.control import Ended
-from irismq_runtime.node.binding.binder import Binder, Ports
+from irismq_runtime.node.binding.binder import Binder, BindingContext
 from irismq_runtime.node.membership.death_watch import DeathWatch
 from irismq_runtime.node.membership.peers import PeerDispatch
 from irismq_runtime.node.membership.presence import Presence
@@ -184,7 +184,7 @@ def assemble(
         outbound=outbound,
         dispatch=dispatch,
         death_watch=death_watch,
-        binder=Binder(Ports(mailbox, addresses, presence, dispatch, config), death_watch),
+        binder=Binder(BindingContext(mailbox, addresses, presence, dispatch, config), death_watch),
         peers=_peers(dispatch, outbound, death_watch, system, control),
         meter=outbound.meter,
     )

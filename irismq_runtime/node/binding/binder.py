@@ -63,8 +63,8 @@ _RULES: Final[Mapping[str, Rule]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Ports:
-    """What bindings are made with."""
+class BindingContext:
+    """What all bindings of a node share."""
 
     mailbox: MailboxTransport
     addresses: AddressTransport
@@ -76,8 +76,8 @@ class Ports:
 class Binding:
     """Everything through which one actor is reached from outside its node."""
 
-    def __init__(self, ports: Ports, ref: ActorRef[Any], actor: Any) -> None:
-        self._ports = ports
+    def __init__(self, context: BindingContext, ref: ActorRef[Any], actor: Any) -> None:
+        self._context = context
         self.ref = ref
         cls = type(actor)
         for name, rule in _RULES.items():
@@ -86,7 +86,7 @@ class Binding:
         self.address: str = getattr(actor, "address", None) or ""
         self._foreign: ForeignRule = foreign_rule(getattr(actor, "foreign", "json"), cls.__name__)
         self._codec: str | None = getattr(actor, "codec", None)
-        window = getattr(actor, "mailbox_window", None) or ports.config.mailbox_window
+        window = getattr(actor, "mailbox_window", None) or context.config.mailbox_window
         self._window: int = max(1, min(window, ref.room or 1))
         self._subscriptions = subscriptions_of(actor)
         self._own_channel = mailbox_topic(self.address or cls.__name__)
@@ -118,22 +118,22 @@ class Binding:
             raise
 
     async def _open_address(self) -> None:
-        ports = self._ports
+        context = self._context
         self.handler = MemberDispatch(
-            ports.dispatch, self.ref, self.address, foreign=self._foreign, codec=self._codec
+            context.dispatch, self.ref, self.address, foreign=self._foreign, codec=self._codec
         )
-        self.handler.stands = ports.presence.standing(self.address, self.ref.actor_urn)
-        self.member = await ports.addresses.join(self.address, self.handler)
+        self.handler.stands = context.presence.standing(self.address, self.ref.actor_urn)
+        self.member = await context.addresses.join(self.address, self.handler)
         await self._consume(mailbox_topic(self.address), MAILBOX_CHANNEL, self.address, "tell")
 
     def _announce(self) -> None:
         """Tell the other nodes; what is sent to the actor from now on reaches it."""
-        ports = self._ports
+        context = self._context
         if not self.address or self._closed:
             return
-        ports.presence.bind(self.address, self.ref.actor_urn)
-        if ports.dispatch.events.active:
-            ports.dispatch.events.emit("node.bound", address=self.address, urn=self.ref.actor_urn)
+        context.presence.bind(self.address, self.ref.actor_urn)
+        if context.dispatch.events.active:
+            context.dispatch.events.emit("node.bound", address=self.address, urn=self.ref.actor_urn)
 
     async def _subscribe(self, subscription: Subscription) -> None:
         topic = subscription.topic
@@ -141,20 +141,20 @@ class Binding:
             channel = subscription.channel or self._own_channel
             await self._consume(mailbox_topic(topic), channel, topic, "event")
             return
-        live = LiveDispatch(self._ports.dispatch, self.ref, topic, foreign=self._foreign)
-        self._listening.append(await self._ports.addresses.subscribe(topic, live.on_event))
+        live = LiveDispatch(self._context.dispatch, self.ref, topic, foreign=self._foreign)
+        self._listening.append(await self._context.addresses.subscribe(topic, live.on_event))
 
     async def _consume(self, topic: str, channel: str, name: str, kind: str) -> None:
-        ports = self._ports
-        mailbox = ports.mailbox
+        context = self._context
+        mailbox = context.mailbox
         dispatch = StoredDispatch(
-            ports.dispatch,
+            context.dispatch,
             self.ref,
             address=name,
             dead_topic=dead_topic(name),
             limits=AttemptLimits(mailbox.max_attempts, mailbox.max_delay),
             foreign=self._foreign,
-            dedupe=ports.config.dedupe_window,
+            dedupe=context.config.dedupe_window,
             kind=kind,
             channel=channel if kind == "event" else "",
         )
@@ -184,10 +184,10 @@ class Binding:
         if self._closed:
             return
         self._closed = True
-        ports = self._ports
+        context = self._context
         if self.handler is not None:
             self.handler.stands = None
-            ports.presence.unbind(self.address, self.ref.actor_urn)
+            context.presence.unbind(self.address, self.ref.actor_urn)
         for dispatch, _ in self.stored:
             dispatch.pause.add(DRAINING)
         ending = [handle.close() for handle in self._listening]
@@ -198,8 +198,10 @@ class Binding:
                 _LOG.info("Closing %s: %s", self.address, problem)
             elif isinstance(problem, BaseException):
                 _LOG.error("Closing %s failed", self.address, exc_info=problem)
-        if self.address and ports.dispatch.events.active:
-            ports.dispatch.events.emit("node.unbound", address=self.address, urn=self.ref.actor_urn)
+        if self.address and context.dispatch.events.active:
+            context.dispatch.events.emit(
+                "node.unbound", address=self.address, urn=self.ref.actor_urn
+            )
 
     async def _leave(self, drain: float, why: str) -> None:
         """Leave the cluster, once its tunnels have been told why they are cut."""
@@ -212,8 +214,8 @@ class Binding:
 class Binder:
     """The node's `actors.Lifecycle`: binds, pauses, resumes and unbinds."""
 
-    def __init__(self, ports: Ports, death_watch: DeathWatch) -> None:
-        self._ports = ports
+    def __init__(self, context: BindingContext, death_watch: DeathWatch) -> None:
+        self._context = context
         self._death_watch = death_watch
         self._bindings: dict[ActorRef[Any], Binding] = {}
 
@@ -224,7 +226,7 @@ class Binder:
         """Bind the actor if it is to be reached from outside."""
         if not Binding.wanted(actor):
             return
-        binding = Binding(self._ports, ref, actor)
+        binding = Binding(self._context, ref, actor)
         await binding.open()
         self._bindings[ref] = binding
 
