@@ -112,7 +112,7 @@ async def test_a_module_may_run_a_loop_and_leave_its_folder_while_it_is_imported
     ("variable", "value"),
     [
         ("IRISMQ_SIGNATURE_WINDOW", "10MB"),
-        ("IRISMQ_OLD_SIGNATURES", "yes"),
+        ("IRISMQ_OLD_SIGNATURES_UNTIL", "2026-12-24T00:00:00"),
         ("IRISMQ_KEYS", "zz"),
         ("IRISMQ_KEYS", "a=00"),
     ],
