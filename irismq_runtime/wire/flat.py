@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from irismq_runtime.wire.entries import entries_untrusted, may_have_long_map
+from irismq_runtime.wire.entries import HARMLESS_KEYS, entries_untrusted, may_have_long_map
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,6 +33,9 @@ _NATIVE: Final = frozenset({type(None), bool, int, float, str, bytes})
 LONGEST: Final = 2048
 #: Bytes that cannot begin an array or a map: what is left bounds their number.
 NO_CONTAINER: Final = bytes(b for b in range(256) if not (0x80 <= b <= 0x9F or 0xDC <= b <= 0xDF))
+#: A map of fewer entries than that has their number in its first byte.
+_FIXMAP: Final = 0x80
+_SIZED: Final = 16
 #: What `decode_flat_untrusted` says of a body that is not for it.
 NOT_FLAT: Final = object()
 
@@ -81,7 +84,7 @@ def decode_flat_untrusted(data: bytes, items: int) -> Any:
     `data` has at most `LONGEST` bytes. Raises nothing. What might hold a long map
     is not decoded here: keys that are lists could be made to have one hash.
     """
-    if may_have_long_map(data):
+    if len(data) > 2 * HARMLESS_KEYS and may_have_long_map(data):
         return NOT_FLAT
     try:
         tree = _decode(data)
@@ -89,7 +92,10 @@ def decode_flat_untrusted(data: bytes, items: int) -> Any:
         return NOT_FLAT
     if type(tree) in _NATIVE:
         return tree
-    if _is_flat(tree, items) and len(tree) == entries_untrusted(data):
+    if _is_flat(tree, items) and (
+        (data[0] == _FIXMAP | len(tree) and len(tree) < _SIZED)
+        or len(tree) == entries_untrusted(data)
+    ):
         return tree
     return NOT_FLAT
 

@@ -61,6 +61,8 @@ def packed(value: object) -> bytes:
         b"\x82\xa1p\xc4\x03abc\xa1q" + TWICE,
         b"\x82\xa1p\xd9\xff" + b"x" * 255 + b"\xa1q" + b"\x91" * 20 + TWICE,
         b"\x82\xa1p\xda\x10\x00" + b"x" * 4096 + b"\xa1p\x01",
+        # The first byte of a long map is that of a short one and of 94 entries.
+        b"\xde\x00\x5f" + b"".join(bytes([n, 0]) for n in (*range(94), 0)),
         # Written again, the short float takes as many bytes more as the lost entry had.
         b"\x92\xca\x3f\x80\x00\x00" + b"\x82\xa1v\x01\xa1v\x02",
     ],
