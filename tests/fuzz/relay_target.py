@@ -19,7 +19,7 @@ from irismq_runtime.embedded.relay.context import RelayContext
 from irismq_runtime.embedded.relay.faults import FaultInjector
 from irismq_runtime.embedded.relay.router import InMemoryBackEnd
 from irismq_runtime.embedded.relay.session import Session
-from irismq_runtime.embedded.relay.stats import Counters
+from irismq_runtime.embedded.relay.stats import RelayTotals
 from irismq_runtime.protocols.iris import (
     ConnectionState,
     IrisProtocolError,
@@ -128,7 +128,7 @@ class World:
             options=OPTIONS,
             clock=self.clock,
             back_end=self.back_end,
-            counters=Counters(),
+            counters=RelayTotals(),
             timeouts=Timeouts(self.clock, lambda: None),
             faults=faults,
             injector=FaultInjector(faults) if faults.names else None,
