@@ -37,7 +37,8 @@ _BUG: Final = 5
 #: What a machine refuses, and a person has to see to: rights, room, a folder that is gone.
 _OF_THE_MACHINE: Final = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOENT}
-    | {errno.ENOTDIR, errno.EISDIR, errno.EMFILE, errno.ENFILE}
+    | {errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG, errno.EIO}
+    | {errno.ENXIO, errno.ENODEV, errno.EMFILE, errno.ENFILE}
 )
 
 
@@ -101,6 +102,25 @@ class Commands(DeferredGroup):
             "Feed a day of flights to two nodes, crash handlers, kill a node, compare the sums.",
         ),
     }
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the options; why completion cannot be installed is said in a line.
+
+        A user without a home folder is a RuntimeError, and a start file of a shell that is
+        not in UTF-8 a UnicodeError: both are the machine's.
+        """
+        installs = "--install-completion" in args  # the list is emptied
+        try:
+            return super().parse_args(ctx, args)
+        except (typer.Exit, typer.Abort):  # which are RuntimeErrors, too
+            raise
+        except (RuntimeError, UnicodeError) as error:
+            if not installs:
+                raise
+            from irismq_runtime.safe_text import safe
+
+            sys.stderr.write(safe(f"irismq: completion cannot be installed: {error}") + "\n")
+            raise typer.Exit(_FAILED) from None
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; a reader of its output that goes away ends it quietly."""

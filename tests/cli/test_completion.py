@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from irismq_runtime.cli import completion
+from irismq_runtime.cli import codes, completion
 from irismq_runtime.cli.http import post
 from irismq_runtime.cli.options import http_of
 from irismq_runtime.config import Endpoint
@@ -197,6 +197,81 @@ async def test_the_script_works_in_bash() -> None:
     shown = await run(bash, "--norc", "-c", script)
     assert shown.splitlines()[0] == "doctor"
     assert "_irismq_completion irismq" in shown.splitlines()[1]
+
+
+def _home_is_a_file(folder: Path) -> str:
+    (folder / "home").touch()
+    return str(folder / "home")
+
+
+def _home_is_below_a_file(folder: Path) -> str:
+    return f"{_home_is_a_file(folder)}/below"
+
+
+def _home_is_a_loop(folder: Path) -> str:
+    (folder / "home").symlink_to("home")
+    return str(folder / "home")
+
+
+def _home_is_not_writable(folder: Path) -> str:
+    return "/proc/self"
+
+
+def _home_has_a_start_file_in_another_encoding(folder: Path) -> str:
+    for name in (".bashrc", ".zshrc"):
+        (folder / name).write_bytes(b"# caf\xe9\n")
+    return str(folder)
+
+
+HOMES = [
+    _home_is_a_file,
+    _home_is_below_a_file,
+    _home_is_a_loop,
+    _home_is_not_writable,
+    _home_has_a_start_file_in_another_encoding,
+]
+#: A user of a container, whom its list of users does not name.
+HOMELESS = "import os; os.environ.pop('HOME'); import pwd; pwd.getpwuid = {}.__getitem__; "
+
+
+async def install(shell: str, program: str = PROGRAM, **environment: str) -> tuple[Any, str]:
+    """Exit code and output of `irismq --install-completion`."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", program, "--install-completion", shell),
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1",
+            "PYTHONUTF8": "1",
+            **environment,
+        },
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    out, _ = await process.communicate()
+    return process.returncode, out.decode()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+@pytest.mark.parametrize("home", HOMES)
+async def test_a_home_that_cannot_be_written_is_said_in_a_line(
+    home: Any, shell: str, tmp_path: Path
+) -> None:
+    code, output = await install(shell, HOME=home(tmp_path))
+    if shell == "fish" and home is _home_has_a_start_file_in_another_encoding:
+        assert code == codes.OK  # fish has a folder for completions, and its start file is not read
+        return
+    assert code == codes.FAILED, output
+    (line,) = output.splitlines()
+    assert line.startswith("irismq: ")
+
+
+async def test_a_user_without_a_home_is_told_so_in_a_line() -> None:
+    code, output = await install("bash", HOMELESS + PROGRAM)
+    assert code == codes.FAILED, output
+    (line,) = output.splitlines()
+    assert "completion cannot be installed" in line
+    assert "home" in line
 
 
 def test_the_channel_of_mailboxes_has_one_name() -> None:

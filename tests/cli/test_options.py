@@ -9,6 +9,7 @@ import asyncio
 import os
 import sys
 import typing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -105,6 +106,42 @@ async def test_a_module_may_run_a_loop_and_leave_its_folder_while_it_is_imported
     code, output = await _run(tmp_path, "run", "mine:Tree", "--embedded")
     assert code == codes.FAILED
     assert "found in its old folder" in output
+    assert "error of irismq itself" not in output
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        (("doctor", "--timeout", "2"), codes.UNREACHABLE),
+        (("check", "--timeout", "2"), codes.UNREACHABLE),
+        (("run", "mine:Tree", "--embedded"), codes.USAGE),
+        (("ask", "shop", "t.job", "{}", "--import", "mine"), codes.USAGE),
+        (("new", "shop"), codes.FAILED),
+        (("--help",), codes.OK),
+    ],
+)
+async def test_in_a_folder_that_was_removed_a_command_says_what_is_so(
+    command: tuple[str, ...], code: int, tmp_path: Path
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    process = await asyncio.create_subprocess_exec(
+        *("sh", "-c", 'cd "$0" && rmdir "$0" && exec "$@"', str(gone), sys.executable, "-P", "-m"),
+        *("irismq_runtime.cli", *command),
+        env={
+            **os.environ,
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "IRISMQ_NSQD_ADDRESS": "127.0.0.1:1",
+            "IRISMQ_NSQD_HTTP_ADDRESS": "127.0.0.1:1",
+            "IRISMQ_IRIS_ADDRESS": "127.0.0.1:1",
+        },
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    out, _ = await process.communicate()
+    output = out.decode()
+    assert process.returncode == code, output
+    assert "Traceback" not in output
     assert "error of irismq itself" not in output
 
 
