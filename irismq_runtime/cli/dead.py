@@ -252,7 +252,7 @@ def _change(
         )
     if missing:
         fail(missing)
-    if tally.events or tally.large:
+    if tally.events or tally.large or tally.unsigned:
         fail("not all could be replayed, see above")
 
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, Self, TypeAlias
 
 from irismq_runtime.dead_letters.letter import Filter, Letter, letter_untrusted
-from irismq_runtime.errors import MessageTooLarge, NotConnected
+from irismq_runtime.errors import MessageTooLarge, NotConnected, SignatureError
 from irismq_runtime.mailbox import MailboxConfig, NsqMailbox
 from irismq_runtime.messaging import DEAD_CHANNEL, MAILBOX_CHANNEL, dead_topic, mailbox_topic
 
@@ -81,7 +81,7 @@ class Tally:
     """What became of the letters that were meant.
 
     `back`: listed still, because the broker took them back before they were finished.
-    `events`, `malformed`, `large`: left where they are; see `replay`.
+    `events`, `malformed`, `large`, `unsigned`: left where they are; see `replay`.
     """
 
     done: int = 0
@@ -89,6 +89,9 @@ class Tally:
     events: int = 0
     malformed: int = 0
     large: int = 0
+    unsigned: int = 0
+    #: Of the last one that could not be signed anew: why.
+    unsigned_why: str = ""
     #: Of the last event that was left: its topic, and the channel that gave it up.
     event: tuple[str, str] = ("", "")
 
@@ -108,6 +111,11 @@ class Tally:
             said.append(f"{_letters(self.malformed)} malformed, with no message inside; drop it")
         if self.large:
             said.append(f"{_letters(self.large)} larger than the broker takes")
+        if self.unsigned:
+            said.append(
+                f"{_letters(self.unsigned)} not signed anew ({self.unsigned_why}): nodes with keys "
+                "would refuse it; give IRISMQ_KEYS here as the nodes have it"
+            )
         return said
 
 
@@ -256,9 +264,10 @@ async def replay(
 
     False: it was left where it is, and `tally` says why: there is no message inside, or
     it is a durable event, which all channels of its topic would get, also those that
-    have handled it. `to`: store it in the mailbox of that address instead.
-    `every_channel`: publish an event to all of them nevertheless. `sign_anew`: signs a message
-    anew, where there are keys: a signature is good for a while. Raises `DeliveryError`.
+    have handled it, or nodes with keys would refuse it. `to`: store it in the mailbox of that
+    address instead. `every_channel`: publish an event to all of them nevertheless.
+    `sign_anew`: signs a message anew, where there are keys, as a signature is good for a while;
+    raises `SignatureError` where it cannot. Raises `DeliveryError`.
     """
     if letter.malformed:
         tally.malformed += 1
@@ -274,6 +283,10 @@ async def replay(
         await reader.mailbox.publish(topic, body, channel=kept_for)
     except MessageTooLarge:
         tally.large += 1
+        return False
+    except SignatureError as error:
+        tally.unsigned += 1
+        tally.unsigned_why = error.reason
         return False
     reader.replayed(letter)
     tally.done += 1

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from irismq_runtime.errors import DecodeError, NotSigned, RuntimeFault, UnknownType
+from irismq_runtime.errors import DecodeError, NotSigned, SignatureError, UnknownType
 from irismq_runtime.messaging.freshness import SignatureMemory, check_age
 from irismq_runtime.messaging.names import dead_topic
 from irismq_runtime.wire import (
@@ -29,6 +29,7 @@ from irismq_runtime.wire import (
     encode_dead,
     encode_envelope,
     encode_sealed,
+    is_signed,
     new_id,
     place_of,
     verify_sealed_untrusted,
@@ -190,20 +191,25 @@ class Packer:
     def renewed(self, data: bytes, topic: str, to: str) -> bytes:
         """What was stored in `topic`, to be stored in the topic `to`: with keys, signed anew.
 
-        What is not authentic, or was not for `topic`, stays as it is, and is refused there.
+        What cannot be read stays as it is.
+        Raises `SignatureError` for what a node with the keys that it takes would refuse: it
+        is not authentic in `topic`, or it is signed and there are no keys here.
         """
         keys = self._keys
-        if keys is None:
-            return data
         try:
             envelope = decode_envelope_untrusted(data, self._limits)
-            if not isinstance(envelope, Envelope):
-                return data
-            place = place_of("store", topic)
-            verify_sealed_untrusted(data, envelope.headers, keys, place, self._now)
-            return self.raw(envelope, "store", to)
-        except RuntimeFault:
+        except DecodeError:
             return data
+        inside = envelope if isinstance(envelope, Envelope) else None
+        if keys is None:
+            if inside is not None and is_signed(inside.headers):
+                raise SignatureError("signed, and there is no key here to sign it anew")
+            return data
+        if inside is None:
+            raise NotSigned
+        place = place_of("store", topic)
+        verify_sealed_untrusted(data, inside.headers, keys, place, self._now)
+        return self.raw(inside, "store", to)
 
     def dead(self, record: DeadRecord) -> bytes:
         """Pack a dead-letter record, made smaller until the broker takes it."""

@@ -410,7 +410,11 @@ class Node:
         """Return a message that was stored in `topic`, as it may be stored in the topic `to`.
 
         A node with keys signs it again, as a signature is good for one topic and a while;
-        without keys, and for what is not an envelope of ours, these are the same bytes.
+        without keys, and for what cannot be read, these are the same bytes.
+
+        Raises:
+            SignatureError: It is not authentic in `topic`, or it is signed and there are no keys
+                here.
         """
         return self._open_parts().outbound.packer.renewed(data, topic, to)
 

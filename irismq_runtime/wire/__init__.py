@@ -22,6 +22,7 @@ from irismq_runtime.wire.faults import (
     encode_fault,
     is_unread,
 )
+from irismq_runtime.wire.headers import is_signed
 from irismq_runtime.wire.ids import ID_SIZE, new_id
 from irismq_runtime.wire.json_codec import (
     JsonCodec,
@@ -64,6 +65,7 @@ __all__ = [
     "encode_fault",
     "encode_plain_json",
     "encode_sealed",
+    "is_signed",
     "is_unread",
     "new_id",
     "place_of",

@@ -37,6 +37,7 @@ __all__ = [
     "TARGET",
     "TRACE",
     "header_problem",
+    "is_signed",
     "read_headers_untrusted",
 ]
 
@@ -96,6 +97,11 @@ _decode_scalar: Final = msgspec.msgpack.Decoder().decode
 _decode_chain: Final = msgspec.msgpack.Decoder(
     Annotated[list[str], msgspec.Meta(max_length=_MAX_CHAIN)]
 ).decode
+
+
+def is_signed(headers: Mapping[str, object]) -> bool:
+    """Whether there is a signature, of whichever version, right or wrong."""
+    return SEAL in headers or MAC in headers
 
 
 def read_headers_untrusted(data: bytes) -> dict[str, Any]:

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from actors import Actor
+from irismq_runtime import Node
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.http import get_json
 from irismq_runtime.embedded.nsqd import NsqdOptions
+from irismq_runtime.embedded.relay import EmbeddedRelay
 from irismq_runtime.mailbox import NsqMailbox
-from irismq_runtime.messaging import dead_topic, mailbox_topic
+from irismq_runtime.messaging import Packer, dead_topic, mailbox_topic
 from irismq_runtime.wire import (
     DeadRecord,
     Envelope,
+    KeyRing,
     Kind,
+    Serializer,
     encode_dead,
     encode_envelope,
     new_id,
 )
+from supervisors import child
 from tests.integration.processes import irismq
 from tests.support.certificates import make_certificate
 from tests.support.nsqd_server import nsqd_server
+from tests.support.until import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -153,6 +161,75 @@ async def test_an_event_is_not_given_to_channels_that_handled_it(broker: Broker)
     code, _, said = await broker.dead("replay", topic, "--all", "--to", "shop.billing")
     assert (code, said) == (codes.OK, "1 letter replayed\n")
     assert (await broker.topics())[mailbox_topic("shop.billing")] == {"mailbox": 1}
+
+
+KEYS = {"one": bytes(range(16))}
+SECRET = KEYS["one"].hex()
+
+
+class Taking(Actor):
+    """Says what it has got."""
+
+    def __init__(self, address: str, got: list[str]) -> None:
+        self.address = address
+        self.got = got
+
+    def on_receive(self, message: Any) -> None:
+        self.got.append(message)
+
+
+def signed(text: str, keys: dict[str, bytes] | None = None, age: float = 10_000.0) -> bytes:
+    """The letter of a message that a node with keys told so many seconds ago."""
+    ring = KeyRing.of(keys or KEYS)
+    packer = Packer("n1", Serializer(), keys=ring, now=lambda: time.time() - age)
+    _, body, _ = packer.new(Kind.TELL, text, {}, None, "store", mailbox_topic(ADDRESS))
+    return letter(body=body)
+
+
+async def test_signed_letters_are_signed_anew_and_taken_by_nodes_with_keys(broker: Broker) -> None:
+    await broker.bury(signed("plain"))
+    there: list[str] = []
+    other: list[str] = []
+    nsqd = broker.flags[1]
+    async with EmbeddedRelay() as relay:
+        iris = f"127.0.0.1:{relay.port}"
+        async with Node(nsqd=nsqd, iris=iris, keys=KEYS, drain=1.0) as node:
+            await node.start(child(Taking, ADDRESS, there))
+            await node.start(child(Taking, "shop.other", other))
+            code, _, said = await irismq(
+                "dead", "replay", ADDRESS, *broker.flags, "--all", IRISMQ_KEYS=f"one={SECRET}"
+            )
+            assert (code, said) == (codes.OK, "1 letter replayed\n")
+            await until(lambda: there == ["plain"])
+            await broker.bury(signed("elsewhere", age=1.0))
+            code, _, said = await irismq(
+                *("dead", "replay", ADDRESS, *broker.flags, "--all", "--to", "shop.other"),
+                IRISMQ_KEYS=f"one={SECRET}",
+            )
+            assert (code, said) == (codes.OK, "1 letter replayed\n")
+            await until(lambda: other == ["elsewhere"])
+    assert there == ["plain"]
+    assert (await broker.topics())[dead_topic(ADDRESS)] == {"dead": 0}
+
+
+@pytest.mark.parametrize(
+    ("keys", "why"),
+    [("", "no key here"), (f"two={SECRET}", "the key 'one', which"), (f"one=00{SECRET}", "wrong")],
+)
+@pytest.mark.parametrize("to", [(), ("--to", "shop.other")])
+async def test_what_nodes_with_keys_would_refuse_is_left_and_it_is_said_what_to_do(
+    broker: Broker, keys: str, why: str, to: tuple[str, ...]
+) -> None:
+    await broker.bury(signed("a"), signed("b"))
+    code, _, said = await irismq(
+        "dead", "replay", ADDRESS, *broker.flags, "--all", *to, IRISMQ_KEYS=keys
+    )
+    assert code == codes.FAILED
+    assert "0 letters replayed" in said
+    assert "2 letters are not signed anew" in said
+    assert why in said
+    assert "give IRISMQ_KEYS here as the nodes have it" in said
+    assert await broker.topics() == {dead_topic(ADDRESS): {"dead": 2}}
 
 
 async def test_every_channel_is_asked_for_by_name(broker: Broker) -> None:

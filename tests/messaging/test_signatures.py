@@ -214,15 +214,24 @@ def test_what_is_due_later_may_be_stored_again_until_then():
         packer().open_untrusted(data, "store", "t", None, 10_301.0)
 
 
-def test_a_replay_with_keys_signs_anew_and_without_them_does_not():
+def test_a_replay_signs_anew_what_is_authentic_and_refuses_what_would_be_refused():
     envelope_id, data, _ = packer().new(Kind.TELL, "x", {}, None, "store", "t")
     renewed = packer(now=9000.0).renewed(data, "t", "u")
     again = packer().open_untrusted(renewed, "store", "u", None, 9000.0)
     assert isinstance(again, Envelope)
     assert again.id == envelope_id
-    assert packer(now=9000.0).renewed(data, "other", "t") == data
-    assert Packer("n", Serializer()).renewed(data, "t", "t") == data
-    assert packer().renewed(b"foreign", "t", "t") == b"foreign"
+    with pytest.raises(BadSignature):
+        packer(now=9000.0).renewed(data, "other", "t")
+    with pytest.raises(NotSigned):
+        packer().renewed(b"foreign", "t", "t")
+    plain = Packer("n", Serializer())
+    with pytest.raises(SignatureError, match="no key here"):
+        plain.renewed(data, "t", "t")
+    _, unsigned, _ = plain.new(Kind.TELL, "x", {}, None, "store", "t")
+    for body in (unsigned, b"foreign", b"\xc1\x01 cut"):
+        assert plain.renewed(body, "t", "t") == body
+    with pytest.raises(NotSigned):
+        packer().renewed(unsigned, "t", "t")
 
 
 @pytest.mark.parametrize("old", [False, True])
