@@ -6,12 +6,15 @@ drains); messages are asked for again when the last of them is gone. Loop thread
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from irismq_runtime.ports import Consumption
 
-__all__ = ["ConsumerPause"]
+__all__ = ["FULL", "ConsumerPause"]
+
+#: The reason while the inbox of the actor has no room.
+FULL: Final = "full"
 
 
 class ConsumerPause:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from actors.delivery import NOTHING
 from actors.errors import ActorDeadError, MailboxFull
-from irismq_runtime.dispatch.consumer_pause import ConsumerPause
+from irismq_runtime.dispatch.consumer_pause import FULL, ConsumerPause
 from irismq_runtime.dispatch.context import SettledCounts
 from irismq_runtime.dispatch.dead import dead_record
 from irismq_runtime.dispatch.delivery import DurableDelivery, ScopedDurableDelivery
@@ -280,13 +280,13 @@ class StoredDispatch:
     # Room ---------------------------------------------------------------------
 
     def _wait_for_room(self) -> None:
-        if "full" not in self.pause.reasons:
-            self.pause.add("full")
+        if FULL not in self.pause.reasons:
+            self.pause.add(FULL)
             self._context.clock.call_later(_ROOM_CHECK, self._look_for_room)
 
     def _look_for_room(self) -> None:
         if self._ref.room > 0 or not self._ref.is_alive():
-            self.pause.remove("full")
+            self.pause.remove(FULL)
         else:
             self._context.clock.call_later(_ROOM_CHECK, self._look_for_room)
 

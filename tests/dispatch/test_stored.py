@@ -322,6 +322,13 @@ async def test_a_full_inbox_gives_back_and_pauses_until_there_is_room(world, clo
         assert "full" in dispatch.pause.reasons
         assert consumer.paused
         assert consumer.history[0].settled == ("requeue", 0.1, False)
+        health = node.health()  # 149: it has enough to do, and its other addresses are served
+        assert health.ready
+        assert "consumer test.small: paused: full" in health.reasons
+        clock.advance(node.config.slow_after + 1.0)
+        (handlers,) = [check for check in node.health().checks if check.name == "handlers"]
+        assert "Small has been handling" in handlers.reason  # nothing of it gets done
+        assert not handlers.advisory
         gate.set()
         await settle(node.system)
         clock.advance(0.2)

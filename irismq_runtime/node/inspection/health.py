@@ -12,9 +12,10 @@ Live means: no root of the tree has given up, and the loop turns.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from actors.runtime import slot_of
+from irismq_runtime.dispatch.consumer_pause import FULL
 from irismq_runtime.node.binding.binder import DOWN
 from irismq_runtime.observe.health import Check, Health
 
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from irismq_runtime.ports import TransportHealth
 
 __all__ = ["health_of"]
+
+#: Pauses of an address that say nothing of what else the node does. Whether the handlers behind
+#: a full inbox get anything done is a check of its own.
+_OF_ITS_MESSAGES: Final = frozenset({DOWN, FULL})
 
 
 def health_of(parts: Parts, servers: Servers, *, gave_up: Exit | None, draining: str) -> Health:
@@ -106,6 +111,6 @@ def _binding_checks(binding: Binding) -> Iterator[Check]:
         reasons = dispatch.pause.reasons
         if reasons:
             reason = f"paused: {', '.join(sorted(reasons))}"
-            yield Check(name, ok=False, reason=reason, advisory=reasons == {DOWN})
+            yield Check(name, ok=False, reason=reason, advisory=reasons <= _OF_ITS_MESSAGES)
         else:
             yield _of(name, consumption.health())
