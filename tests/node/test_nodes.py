@@ -14,7 +14,7 @@ from irismq_runtime import ConfigError, ConnectionLost, Node, RemoteError, durab
 from irismq_runtime.errors import NoSuchService, RemoteFault
 from irismq_runtime.node.membership.presence import SETTLE, SETTLE_AT_MOST
 from irismq_runtime.node.membership.service_waiter import SEARCH, SEARCH_ALONE
-from supervisors import Supervisor, child
+from supervisors import Supervisor, child, which_children
 from tests.node.helpers import Add, Counter, Total, World
 from tests.refs.test_asks import Do, service
 from tests.support.transports import MemoryBroker
@@ -369,6 +369,44 @@ async def test_a_stuck_handler_is_a_fault_while_others_wait_and_no_longer():
         ref._slot.actor.open.set()
         await settle(one.system)
         assert one.health().ready
+
+
+class Job(Actor):
+    """Does what somebody wants done beside the rest."""
+
+    def on_receive(self, message: object) -> object:
+        return message
+
+
+class Starter(Actor):
+    """Starts actors of its own, and crashes on demand."""
+
+    def on_receive(self, message: object) -> object:
+        if message == "crash":
+            raise ValueError(message)
+        return Job.start(name="job")
+
+
+async def test_every_actor_is_in_the_tree_also_what_a_handler_starts(world):
+    """150."""
+    async with world.node("one") as one:
+        root = await one.start(Supervisor.of(child(Starter), name="shop"))
+        assert [tree["name"] for tree in one.tree()["trees"]] == ["shop"]
+        starter = which_children(root)[0].ref
+        jobs = [await starter.ask("start") for _ in range(150)]
+        starter.tell("crash")
+        await until(lambda: which_children(root)[0].restarts == 1)
+        for report in (one.tree(), await one.overview.report(one.id, timeout=5.0)):
+            shop, alone = report["trees"]
+            assert [place["name"] for place in shop["children"]] == ["Starter"]
+            assert alone["name"] == "(in no tree)"
+            assert len({place["name"] for place in alone["children"]}) == len(alone["children"])
+            assert len(alone["children"]) + alone["hidden"] == 150
+        urns = {place["ref"] for place in one.tree()["trees"][1]["children"]}
+        assert urns == {job.actor_urn for job in jobs}
+        for job in jobs:
+            await job.stop()
+        assert [tree["name"] for tree in one.tree()["trees"]] == ["shop"]
 
 
 async def test_the_tree_of_every_node_is_gathered(world):

@@ -9,6 +9,7 @@ since the asker's last report. Plain values, for any codec.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import socket
@@ -21,19 +22,19 @@ from irismq_runtime.messaging import ReportRequest, RestartRequest, TreeRequest
 from irismq_runtime.observe.logs import shorten
 from irismq_runtime.observe.records import plain
 from irismq_runtime.wire import FaultBody
+from supervisors import TreeNode
 from supervisors.requests import executor_of
 from supervisors.spec import Supervises
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from actors import ActorRef, DeadLetter
     from irismq_runtime.node.assembly import Parts
     from irismq_runtime.node.node import Node
     from irismq_runtime.observe.health import Health
     from irismq_runtime.observe.meter import Asks
-    from supervisors import TreeNode
 
 __all__ = ["Reports"]
 
@@ -48,6 +49,8 @@ _MOST_TRACES: Final = 20
 _TRACE_SIZE: Final = 4000
 #: A crash may show in the tree a moment after it happened; so far tracebacks overlap.
 _OVERLAP: Final = 1.0
+#: The name of the place above actors that no tree holds.
+_IN_NO_TREE: Final = "(in no tree)"
 
 
 class Reports:
@@ -68,12 +71,12 @@ class Reports:
 
     def tree(self) -> dict[str, Any]:
         """See `Node.tree`."""
-        return self._with_trees([supervisors.tree_of(ref) for ref in self._roots])
+        return self._with_trees(self._trees())
 
     def report(self, since: float = 0.0) -> dict[str, Any]:
         """The report now. `since`: see `ReportRequest`."""
         parts = self._node.parts
-        trees = _capped_trees(self._roots)
+        trees = self._capped_trees()
         return {
             **self._with_trees(trees),
             "health": _short(self._node.health()),
@@ -86,6 +89,30 @@ class Reports:
             "meters": {name: _asks(asks) for name, asks in parts.meter.served.items()},
             "tracebacks": _tracebacks(parts, trees, since - _OVERLAP),
         }
+
+    def _trees(self, most: int | None = None) -> list[TreeNode]:
+        """The tree of each root, and one more with the actors that no tree holds, if any.
+
+        Those are what was started with `Actor.start` by a handler or by the program, roots
+        that `Node.start` waits for, and what outlives its supervisor.
+        """
+        trees = [supervisors.tree_of(ref, most=most) for ref in self._roots]
+        alone = [
+            slot.ref
+            for slot in self._node.system.slots()
+            if slot.ref not in self._roots and (slot.parent is None or not slot.parent.is_alive())
+        ]
+        if alone:
+            trees.append(_in_no_tree(alone, most))
+        return trees
+
+    def _capped_trees(self) -> list[TreeNode]:
+        trees: list[TreeNode] = []
+        for most in _MOST_CHILDREN:
+            trees = self._trees(most)
+            if sum(1 for tree in trees for _ in tree.walk()) <= _MOST_PLACES:
+                break
+        return trees
 
     def _with_trees(self, trees: list[TreeNode]) -> dict[str, Any]:
         parts = self._node.parts
@@ -127,13 +154,26 @@ async def _restart(supervisor: ActorRef[Any], child: str) -> None:
         _LOG.error("Restarting %s of %s, as asked: %s", child, supervisor, error)
 
 
-def _capped_trees(roots: dict[ActorRef[Any], None]) -> list[TreeNode]:
-    trees: list[TreeNode] = []
-    for most in _MOST_CHILDREN:
-        trees = [supervisors.tree_of(ref, most=most) for ref in roots]
-        if sum(1 for tree in trees for _ in tree.walk()) <= _MOST_PLACES:
-            break
-    return trees
+def _in_no_tree(alone: Sequence[ActorRef[Any]], most: int | None) -> TreeNode:
+    """The heading of actors without a supervisor; each has a name of its own below it."""
+    names: set[str] = set()
+    places: list[TreeNode] = []
+    for ref in alone[:most]:
+        place = supervisors.tree_of(ref, most=most)
+        if place.name in names:
+            place = dataclasses.replace(
+                place, name=f"{place.name} {ref.actor_urn.rpartition(':')[2]}"
+            )
+        names.add(place.name)
+        places.append(place)
+    return TreeNode(
+        name=_IN_NO_TREE,
+        actor_class="",
+        kind="worker",
+        state="running",
+        children=tuple(places),
+        hidden=len(alone) - len(places),
+    )
 
 
 def _shown(place: dict[str, Any]) -> dict[str, Any]:
