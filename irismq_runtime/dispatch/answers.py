@@ -396,7 +396,7 @@ class BroadcastRequest:
     def _again(self, body: bytes) -> None:
         try:
             self._context.addresses.broadcast(self.cluster, body)
-        except RuntimeFault as error:
+        except (RuntimeFault, ActorError) as error:
             self._context.log.note(
                 "gather", "an answer to %s was not sent: %s", self.cluster, error
             )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic
 from actors import Future
 from actors.type_variables import R
 from actors.unheard import unheard
-from irismq_runtime.errors import DecodeError, RuntimeFault
+from irismq_runtime.errors import DecodeError, Overloaded, RuntimeFault
 from irismq_runtime.messaging import peer_name
 from irismq_runtime.wire import Kind, decode_fault_untrusted
 
@@ -123,7 +123,7 @@ class Gather(Future[Gathered[R]]):
         self._timer = outbound.clock.call_later(timeout, self._finish)
         try:
             outbound.broadcast(self.address, data)
-        except RuntimeFault as error:
+        except (RuntimeFault, Overloaded) as error:
             self._end(None, error)
 
     def answered(self, envelope: Envelope) -> None:

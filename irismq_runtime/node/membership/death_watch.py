@@ -13,7 +13,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from actors import Exit, Terminated
-from actors.errors import ActorDeadError, ActorError
+from actors.errors import ActorDeadError, ActorError, Overloaded
 from actors.runtime import forget_watched
 from irismq_runtime.errors import ConnectionLost, RuntimeFault
 from irismq_runtime.messaging import NODE_TARGET, Ended, Unwatch, Watch, private_cluster
@@ -199,7 +199,7 @@ class DeathWatch:
         )
         try:
             self.outbound.addresses.broadcast(cluster, data)
-        except RuntimeFault as error:
+        except (RuntimeFault, Overloaded) as error:
             # The other side asks again.
             _LOG.debug("Node %s was not told: %s", node, error)
 

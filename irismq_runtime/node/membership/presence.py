@@ -19,7 +19,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from irismq_runtime.errors import DecodeError, RuntimeFault
+from irismq_runtime.errors import DecodeError, Overloaded, RuntimeFault
 from irismq_runtime.messaging import PRESENCE_CLUSTER
 from irismq_runtime.node.membership.announcements import (
     Announcement,
@@ -247,7 +247,7 @@ class Presence:
         )
         try:
             self._addresses.broadcast(PRESENCE_CLUSTER, data)
-        except RuntimeFault as error:
+        except (RuntimeFault, Overloaded) as error:
             # Not being heard shows by itself: nobody hears us, and we do not either.
             _LOG.debug("Presence was not announced: %s", error)
             self._unasked |= said.want == "*"
