@@ -20,6 +20,7 @@ from irismq_runtime.errors import (
 )
 from irismq_runtime.ports import LEAVING, OVERLOADED
 from irismq_runtime.pyiris.addresses import IrisAddresses, IrisMember
+from irismq_runtime.pyiris.backlog import RelayTooSlow
 from irismq_runtime.pyiris.client import Iris, TunnelOpening, connect
 from irismq_runtime.pyiris.event_stream import EventStream
 from irismq_runtime.pyiris.limits import Allowance, Limits
@@ -50,6 +51,7 @@ __all__ = [
     "NotConnected",
     "Options",
     "Overloaded",
+    "RelayTooSlow",
     "RemoteFault",
     "Service",
     "Statistics",

@@ -6,7 +6,8 @@ after a single packet came in, is written at once and the others of a loop turn
 together, at its end: so a burst costs a few writes, and wakes nobody for its
 first part alone, and who asks or answers one thing at a time neither waits nor
 has the loop turn for it. While the socket is full nothing more is handed to it:
-what still waits here has provably not left this process.
+what still waits here has provably not left this process, and what has waited for too
+long is not written (backlog.py).
 
 Order of a life: made by the connector, `opened` (init answered), packets, then
 `on_lost` exactly once, with the reason. One that has ended is never used again: the
@@ -16,7 +17,9 @@ connector makes another.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import socket
 from typing import TYPE_CHECKING, Final, cast
 
 from irismq_runtime.errors import ConnectionLost, NotConnected
@@ -32,12 +35,15 @@ from irismq_runtime.protocols.iris.packets import (
 )
 from irismq_runtime.protocols.iris.primitives import IrisProtocolError
 from irismq_runtime.protocols.iris.states import IrisProtocol
+from irismq_runtime.pyiris.backlog import Backlog, Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
+    from actors.clock import Clock
     from irismq_runtime.protocols.iris.packets import Packet
+    from irismq_runtime.pyiris.backlog import RelayTooSlow
 
 __all__ = ["Connection", "PacketHandlers"]
 
@@ -51,6 +57,10 @@ PacketHandlers = dict[type, "Callable[[Any], None]"]
 #: the transport is full, and we keep bytes to ourselves.
 _PIECE: Final = 16 * 1024
 
+#: Bytes that the kernel holds for a relay that does not read. Without this it holds
+#: megabytes, which are too late when they are read, and cannot be taken back.
+_KERNEL: Final = 128 * 1024
+
 
 class Connection(asyncio.Protocol):
     """A TCP connection as client (`cluster` empty) or as one member of `cluster`.
@@ -58,7 +68,7 @@ class Connection(asyncio.Protocol):
     `handlers` takes the packets. `on_up(connection)` is called when the relay has
     accepted us, before any other packet; `on_lost(connection, reason)` once, when one
     that was up has ended for whatever reason. One that never opened tells it by
-    `opened`, which then fails with `NotConnected`.
+    `opened`, which then fails with `NotConnected`. `clock` says how old is what waits.
     """
 
     def __init__(
@@ -68,6 +78,8 @@ class Connection(asyncio.Protocol):
         handlers: Mapping[type, Callable[[Any], None]],
         on_up: Callable[[Connection], None],
         on_lost: Callable[[Connection, str], None],
+        *,
+        clock: Clock,
     ) -> None:
         self.peer = peer
         #: Flushes so far: bytes sent in turn `n` have left once `turn > n`.
@@ -90,7 +102,13 @@ class Connection(asyncio.Protocol):
         self._flush_due = False
         #: What goes out next is likely to be alone: it is written at once.
         self._fresh = True
+        #: The socket is full, or was, and what waited since is not all written.
+        self.backed_up = False
         self._full = False
+        # Bytes handed to the socket so far.
+        self._handed = 0
+        self._clock = clock
+        self._backlog = Backlog(peer)
         self._drained: asyncio.Future[None] | None = None
         #: Done when the connection is gone.
         self.ended: asyncio.Future[None] = self._loop.create_future()
@@ -106,6 +124,7 @@ class Connection(asyncio.Protocol):
         """Introduce ourselves; nothing else is sent until the relay has answered."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=_PIECE)
+        _hold_little(self._transport.get_extra_info("socket"))
         self._transport.write(
             self._protocol.encode(ClientInit(CLIENT_MAGIC, VERSION, self._cluster))
         )
@@ -126,20 +145,25 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The socket is full: keep what comes."""
         self._full = True
+        if not self.backed_up:
+            self.backed_up = True
+            self._backlog.begin(self._clock.monotonic(), self._handed - self._buffered())
 
     def resume_writing(self) -> None:
-        """The socket has room again."""
+        """The socket has room again: write what waits and is not too late."""
         self._full = False
+        self._backlog.room(self._clock.monotonic(), self._handed - self._buffered())
         self._flush()
+        self._catch_up()
+        self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone: end what waits for it, and tell `on_lost` if it was up."""
         self.up = False
         reason = self._reason or (str(exc) if exc else "closed by the relay")
         self._reason = reason
-        if self._drained is not None:
-            self._drained.set_result(None)
-            self._drained = None
+        self._backlog.drop_all()
+        self._wake()
         if not self.opened.done():
             self.opened.set_exception(NotConnected(self.peer, reason))
             self.opened.exception()  # whoever waits sees it; nobody has to
@@ -160,11 +184,18 @@ class Connection(asyncio.Protocol):
             raise ConnectionLost(self.peer, "not sent", self._reason)
         self.write(self._protocol.encode(packet))
 
+    def encode(self, packet: Packet) -> bytes:
+        """The bytes of `packet`. Raises `IrisProtocolError` for a value that has none."""
+        return self._protocol.encode(packet)
+
     def write(self, data: bytes) -> None:
         """Write an encoded packet that changes no state (`WRITERS`), as `send` does.
 
         Only while the connection is `up`.
         """
+        if self.backed_up:
+            self.enqueue(Waiting(len(data), lambda: data))
+            return
         self._out.append(data)
         self.waiting += len(data)
         if self._fresh:
@@ -176,10 +207,32 @@ class Connection(asyncio.Protocol):
         elif self.waiting >= _PIECE:
             self._flush()
 
+    def enqueue(self, waiting: Waiting) -> None:
+        """Write it when its turn comes. Only while the connection is `up` and `backed_up`."""
+        self._backlog.add(waiting)
+        self.waiting += waiting.size
+
+    def refusal(self, size: int, timeout: float, kind: str = "") -> RelayTooSlow | None:
+        """Why so many bytes would be too late after `timeout` seconds; while `backed_up`."""
+        now = self._clock.monotonic()
+        self.waiting -= self._backlog.sweep(now)
+        return self._backlog.refusal(
+            now,
+            ahead=self.waiting + self._buffered(),
+            handed=self._handed,
+            size=size,
+            timeout=timeout,
+            kind=kind,
+        )
+
     def flush(self) -> None:
         """Hand everything to the socket now, full or not: before a close."""
         self._full = False
         self._flush()
+        while len(self._backlog):
+            self._write_piece()
+        self.backed_up = False
+        self._wake()
 
     async def drain(self) -> None:
         """Wait until the socket takes bytes; return at once when the connection is gone."""
@@ -200,10 +253,36 @@ class Connection(asyncio.Protocol):
         if out:
             data = out[0] if len(out) == 1 else b"".join(out)
             out.clear()
-            self.waiting = 0
+            self.waiting -= len(data)
+            self._handed += len(data)
             self.turn += 1
             transport.write(data)
-        if self._drained is not None and not self._full:
+
+    def _catch_up(self) -> None:
+        """Write what waits, until the socket is full again or nothing does."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        while len(self._backlog) and not self._full:
+            self._write_piece()
+        if not self._full:
+            self.backed_up = False
+            self._backlog.end(self._clock.monotonic())
+
+    def _write_piece(self) -> None:
+        data, gone = self._backlog.piece(self._clock.monotonic())
+        self.waiting -= gone
+        if data and self._transport is not None:
+            self._handed += len(data)
+            self.turn += 1
+            self._transport.write(data)
+
+    def _buffered(self) -> int:
+        """Bytes that the transport holds for the socket."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
+    def _wake(self) -> None:
+        """Whoever waits for room may write."""
+        if self._drained is not None:
             self._drained.set_result(None)
             self._drained = None
 
@@ -250,3 +329,12 @@ class Connection(asyncio.Protocol):
                 self._transport.close()
         else:
             logger.warning("%s sent a packet for no one here: %s", self.peer, type(packet).__name__)
+
+
+def _hold_little(stream: Any) -> None:
+    """Let the kernel hold few bytes that it has not sent, where it can be told."""
+    option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+    if stream is None or option is None or stream.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    with contextlib.suppress(OSError):  # it then holds more, as without it
+        stream.setsockopt(socket.IPPROTO_TCP, option, _KERNEL)

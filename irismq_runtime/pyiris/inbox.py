@@ -19,6 +19,7 @@ from irismq_runtime.observe.throttle import Throttle
 from irismq_runtime.ports import LEAVING, OVERLOADED
 from irismq_runtime.protocols.iris.encoders import WRITERS
 from irismq_runtime.protocols.iris.packets import ClientReply
+from irismq_runtime.pyiris.backlog import Waiting
 from irismq_runtime.pyiris.limits import Quota
 
 if TYPE_CHECKING:
@@ -160,8 +161,16 @@ class Inbox:
         if not (in_time and connection.up):
             self.too_late += 1
             return False
-        connection.write(reply)
+        if connection.backed_up:
+            connection.enqueue(
+                Waiting(len(reply), lambda: reply, request.deadline, drop=self._too_late)
+            )
+        else:
+            connection.write(reply)
         return True
+
+    def _too_late(self) -> None:
+        self.too_late += 1
 
     def disconnected(self) -> None:
         """The connection is gone: nothing in hand can be answered any more."""

@@ -39,6 +39,7 @@ from irismq_runtime.protocols.iris.packets import (
     TunnelTransfer,
 )
 from irismq_runtime.protocols.iris.primitives import IrisProtocolError
+from irismq_runtime.pyiris.backlog import Waiting
 from irismq_runtime.pyiris.connection import Connection
 from irismq_runtime.pyiris.connector import Connector, tcp_dialler
 from irismq_runtime.pyiris.current_connection import CurrentConnection
@@ -54,7 +55,7 @@ from irismq_runtime.pyiris.options import (
     complaint,
     milliseconds,
 )
-from irismq_runtime.pyiris.requests import UNSENT, OutgoingRequests, failed
+from irismq_runtime.pyiris.requests import QUEUED, UNSENT, OutgoingRequests, failed
 from irismq_runtime.pyiris.statistics import Statistics
 from irismq_runtime.pyiris.subscriptions import Subscriptions
 from irismq_runtime.pyiris.topics import Topics
@@ -79,6 +80,9 @@ logger = logging.getLogger(__name__)
 
 #: On every request: values are written, a record is not made.
 _encode_request: Final = WRITERS[ClientRequest]
+
+#: Seconds for which a broadcast or an event waits for a relay that does not read.
+_PATIENCE: Final = 5.0
 
 
 class ManagedConnection:
@@ -147,6 +151,9 @@ class ManagedConnection:
             clock=clock,
             rng=rng or random.Random(),
         )
+        #: Broadcasts and events that were not written in their time.
+        self.dropped = 0
+        self._drops = Throttle()
         self._started = False
         self._connections = 0
         self._heartbeat: HeartbeatMonitor | None = None
@@ -178,6 +185,7 @@ class ManagedConnection:
             pending=len(requests),
             pending_bytes=requests.quota.size,
             overloaded=requests.quota.refused,
+            dropped=self.dropped,
             timed_out=requests.timed_out,
             late_replies=requests.late,
             unwanted_replies=requests.unwanted,
@@ -240,7 +248,7 @@ class ManagedConnection:
         Returns:
             A future of the reply; cancelling it forgets the request. It fails with
             `AskTimeout`, `RemoteFault` (the member's fault text), `ConnectionLost`,
-            `Overloaded` or `MessageTooLarge`.
+            `Overloaded` (`RelayTooSlow`: it would be too late) or `MessageTooLarge`.
 
         Raises:
             ValueError: an empty cluster or body (Iris carries neither), or a timeout
@@ -267,19 +275,21 @@ class ManagedConnection:
 
         Raises:
             ConnectionLost: there is no connection now; nothing was sent.
-            Overloaded: too many bytes wait for the socket (`Limits.unsent`).
+            Overloaded: too many bytes wait for the socket (`Limits.unsent`), or they would
+                be read too late (`RelayTooSlow`). What is accepted waits for 5 s at most; it
+                is then dropped, counted and told in the log.
             MessageTooLarge: the body is above `Limits.body`.
             ValueError: as `request`.
         """
         if not (0 < len(cluster) <= LONGEST_NAME and body):
             raise complaint(cluster, body, 1.0)
-        self._send(ClientBroadcast(cluster, body), body)
+        self._send(ClientBroadcast(cluster, body), cluster, body)
 
     def publish(self, topic: str, body: bytes) -> None:
         """Send an event to who listens now. Raises as `broadcast`."""
         if not (0 < len(topic) <= LONGEST_NAME and body):
             raise complaint(topic, body, 1.0)
-        self._send(Publish(topic, body), body)
+        self._send(Publish(topic, body), topic, body)
 
     async def listen(
         self, topic: str, on_event: Callable[[bytes], None], *, timeout: float = 5.0
@@ -324,29 +334,58 @@ class ManagedConnection:
     # Inside: sending --------------------------------------------------------------
 
     def _put(self, connection: Connection, reply: ReplyFuture, timeout: float) -> None:
-        if connection.waiting > self._limits.unsent:
-            self.requests.end(reply, self._backlog(connection))
-            return
         if not connection.up:
             return  # its loss is about to be told: unsent, and so for the next connection
+        backed_up = connection.backed_up
+        if backed_up and (refusal := self._refusal(connection, len(reply.body), timeout)):
+            self.requests.quota.refused += 1
+            self.requests.end(reply, refusal)
+            return
         try:
             data = _encode_request(reply.id, reply.cluster, reply.body, milliseconds(timeout))
         except (IrisProtocolError, TypeError) as error:
             self.requests.end(reply, error)
             raise ValueError(f"Iris cannot carry this: {error}") from error
+        if backed_up:
+            self._put_behind(connection, reply, len(data))
+            return
         reply.turn = connection.turn
         connection.write(data)
 
-    def _send(self, packet: Packet, body: bytes) -> None:
+    def _put_behind(self, connection: Connection, reply: ReplyFuture, size: int) -> None:
+        """Send a request when its turn has come, with the time that is left to it then."""
+
+        def encode() -> bytes:
+            reply.turn = connection.turn
+            left = max(0.001, reply.deadline - self._clock.monotonic())
+            return _encode_request(reply.id, reply.cluster, reply.body, milliseconds(left))
+
+        reply.turn = QUEUED
+        connection.enqueue(Waiting(size, encode, reply.deadline, ended=reply.done))
+
+    def _send(self, packet: Packet, name: str, body: bytes) -> None:
         connection = self._current.require()
         if len(body) > self._limits.body:
             raise self._too_large(body)
-        if connection.waiting > self._limits.unsent:
-            raise self._backlog(connection)
+        backed_up = connection.up and connection.backed_up
+        if backed_up and (refusal := self._refusal(connection, len(body), _PATIENCE, name)):
+            raise refusal
         try:
-            connection.send(packet)
+            if backed_up:
+                data = connection.encode(packet)
+                until = self._clock.monotonic() + _PATIENCE
+                connection.enqueue(Waiting(len(data), lambda: data, until, drop=self._dropped))
+            else:
+                connection.send(packet)
         except (IrisProtocolError, TypeError) as error:
             raise ValueError(f"Iris cannot carry this: {error}") from error
+
+    def _dropped(self) -> None:
+        """A broadcast or event was not written: its time was over, or the connection was."""
+        self.dropped += 1
+        if count := self._drops.note(self._clock.monotonic()):
+            text = "%d broadcasts and events were not sent: %s read too slowly for %g s, or went"
+            logger.warning(text, count, self._current.peer, _PATIENCE)
 
     def _ping(self) -> None:
         """Make a live relay say something; nobody waits for it."""
@@ -355,10 +394,15 @@ class ManagedConnection:
     def _too_large(self, body: bytes) -> MessageTooLarge:
         return MessageTooLarge(len(body), self._limits.body, limit_of="an Iris message")
 
-    def _backlog(self, connection: Connection) -> Overloaded:
-        return Overloaded(
-            f"{connection.waiting:,} bytes wait for {self._current.peer}; nothing was sent"
-        )
+    def _refusal(
+        self, connection: Connection, size: int, timeout: float, kind: str = ""
+    ) -> Overloaded | None:
+        """Why nothing more may wait for the socket."""
+        if connection.waiting > self._limits.unsent:
+            return Overloaded(
+                f"{connection.waiting:,} bytes wait for {self._current.peer}; nothing was sent"
+            )
+        return connection.refusal(size, timeout, kind)
 
     # Inside: connections come and go ----------------------------------------------------
 
@@ -375,7 +419,9 @@ class ManagedConnection:
         if self.inbox is not None:
             handlers[RelayRequest] = self.inbox.on_request
             handlers[RelayBroadcast] = self.inbox.on_broadcast
-        return Connection(self._current.peer, self.cluster, handlers, self._up, self._down)
+        return Connection(
+            self._current.peer, self.cluster, handlers, self._up, self._down, clock=self._clock
+        )
 
     def _up(self, connection: Connection) -> None:
         """A connection stands: say again what the relay has to know."""
@@ -454,7 +500,7 @@ class ManagedConnection:
         self._stop_holding()
         unsent = self.requests.unsent()
         self.requests.cut(unsent, "not sent", reason)
-        self.requests.cut(self.requests.sent(UNSENT), "unknown", reason)
+        self.requests.cut(self.requests.sent(QUEUED), "unknown", reason)
         self.requests.stop()
         self.topics.close()
         self.tunnels.disconnected(self._current.peer, reason)

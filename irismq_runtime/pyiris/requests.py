@@ -30,12 +30,14 @@ if TYPE_CHECKING:
     from irismq_runtime.protocols.iris.packets import RelayReply
     from irismq_runtime.pyiris.limits import Quota
 
-__all__ = ["UNSENT", "OutgoingRequests", "ReplyFuture", "failed"]
+__all__ = ["QUEUED", "UNSENT", "OutgoingRequests", "ReplyFuture", "failed"]
 
 logger = logging.getLogger(__name__)
 
 #: `ReplyFuture.turn` of a request that has not been handed to a connection.
 UNSENT: Final = sys.maxsize
+#: The same of one that waits because the relay reads too slowly.
+QUEUED: Final = UNSENT - 1
 
 #: Ended requests that are remembered to name a late answer.
 _REMEMBERED: Final = 1024
@@ -172,7 +174,7 @@ class OutgoingRequests:
         else:  # inside Iris an empty reply, or fault, cannot be told from none
             self._time_out(reply, "an empty reply, which Iris cannot tell from none")
 
-    def unsent(self, turn: int = UNSENT) -> list[ReplyFuture]:
+    def unsent(self, turn: int = QUEUED) -> list[ReplyFuture]:
         """The requests that had not left this process after `turn` flushes, oldest first."""
         return [reply for reply in self._pending.values() if reply.turn >= turn]
 
@@ -214,6 +216,9 @@ class OutgoingRequests:
                 self._remove(reply)
                 if reply.turn == UNSENT:
                     reply.fail(ConnectionLost(self._peer, "not sent", "no relay in time"))
+                    continue
+                if reply.turn == QUEUED:
+                    self._time_out(reply, "not sent: the relay reads too slowly")
                     continue
                 self._remember(reply, cancelled=False)
                 self._time_out(reply, "no word from the relay by the deadline")

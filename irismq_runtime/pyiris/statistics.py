@@ -17,6 +17,8 @@ class Statistics:
     #: Our requests that were refused for lack of room, and that timed out.
     overloaded: int
     timed_out: int
+    #: Broadcasts and events that were not sent, since the relay did not read them in time.
+    dropped: int
     #: Answers after the deadline; answers that nobody here waits for.
     late_replies: int
     unwanted_replies: int

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from actors.testing import ManualClock
 
+#: Bytes that a transport holds before it says that it is full.
+FULL = 16 * 1024
+
 P = TypeVar("P")
 T = TypeVar("T")
 
@@ -30,6 +33,9 @@ class Wire(asyncio.Transport):
         self.received: list[p.Packet] = []
         self.writes = 0
         self.lost = False
+        #: Bytes that are written and not read, while the relay is slow.
+        self.unread = bytearray()
+        self._slow = self._full = False
         self._relay = relay
         self._client = client
         self._protocol = IrisProtocol(p.Role.RELAY)
@@ -43,7 +49,19 @@ class Wire(asyncio.Transport):
 
     def write(self, data: Any) -> None:
         self.writes += 1
-        for packet in self._protocol.feed_untrusted(bytes(data)):
+        if not self._slow:
+            self._read(bytes(data))
+            return
+        self.unread += data
+        if not self._full and len(self.unread) > FULL:
+            self._full = True
+            self._client.pause_writing()
+
+    def get_write_buffer_size(self) -> int:
+        return len(self.unread)
+
+    def _read(self, data: bytes) -> None:
+        for packet in self._protocol.feed_untrusted(data):
             self.received.append(packet)
             if isinstance(packet, p.ClientInit) and self._relay.greets:
                 self._loop.call_soon(self.send, p.RelayInit(p.RELAY_MAGIC, p.VERSION))
@@ -83,6 +101,21 @@ class Wire(asyncio.Transport):
         """As `cut`, within this turn of the loop."""
         self.lost = True
         self._client.connection_lost(None)
+
+    def slow(self) -> None:
+        """Read nothing from now on but what `read` says."""
+        self._slow = True
+
+    def read(self, count: int) -> None:
+        """Read so many bytes, as a transport between a client and a slow relay would."""
+        while count > 0 and self.unread and not self.lost:
+            taken = bytes(self.unread[:count])
+            del self.unread[:count]
+            count -= len(taken)
+            self._read(taken)
+            if self._full and len(self.unread) <= FULL // 4:
+                self._full = False
+                self._client.resume_writing()
 
     def stall(self) -> None:
         self._client.pause_writing()
