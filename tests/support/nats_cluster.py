@@ -179,8 +179,13 @@ class NatsCluster:
         """SIGKILL one server, and wait until the others know that it is gone."""
         await asyncio.wait_for(asyncio.to_thread(self._kill, index), _BOOT_SECONDS)
 
-    async def restart(self, index: int) -> None:
-        """Start a killed server on its ports; it is back in the cluster when this returns."""
+    async def restart(self, index: int, extra: str | None = None) -> None:
+        """Start a killed server on its ports; it is back in the cluster when this returns.
+
+        `extra`: another one for this server from now on.
+        """
+        if extra is not None:
+            self.servers[index].configure(self._routes, extra)
         await asyncio.wait_for(asyncio.to_thread(self._restart, index), _BOOT_SECONDS)
 
     def pause(self, index: int) -> None:
