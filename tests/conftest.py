@@ -8,6 +8,7 @@ its kind at the end, and a kind that nobody has listed fails the run.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -50,6 +51,19 @@ def no_blocking_calls(request: pytest.FixtureRequest) -> Iterator[BlockBuster | 
         return
     with blockbuster_ctx(["actors", "supervisors", "irismq_runtime"]) as detector:
         yield detector
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """Undo what a command that ran in this process did to the loggers: it owns its own."""
+    loggers = [logging.getLogger(name) for name in ("", "irismq.mailbox", "irismq_runtime.pyiris")]
+    levels = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
+    for handler in list(loggers[0].handlers):
+        if type(handler.formatter).__module__.startswith("irismq_runtime."):
+            loggers[0].removeHandler(handler)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -139,7 +139,7 @@ async def test_a_folder_that_cannot_be_used_is_one_line(
     code, _, said = await irismq(*command, "--data", str(file), *flags)
     assert code == codes.USAGE
     assert one_line(said) == (
-        f"data: cannot keep data in {file}: File exists; give a folder that can be written"
+        f"data: cannot keep data in {file}: Not a directory; give a folder that can be written"
     )
 
 
@@ -261,7 +261,7 @@ async def test_an_encoding_that_lacks_a_letter_gets_it_escaped() -> None:
         code, out, said = await irismq("tree", *flags, PYTHONIOENCODING="ascii")
     assert (code, said) == (codes.OK, "")
     (report,) = json.loads(out)
-    assert report["trees"][0]["children"][0]["last_exit"]["text"] == "[/] [bold] \x1b[31m \\udc80"
+    assert report["trees"][0]["children"][0]["last_exit"]["text"] == "[/] [bold] \\x1b[31m \\udc80"
 
 
 @pytest.mark.parametrize("command", [ask, tell, tell_all])

@@ -27,7 +27,7 @@ async def test_asks_of_everybody_by_nobody_leave_room_for_the_nodes_own(servers)
         await one.start(child(Inventory, name="stock"))
         await two.start(child(Inventory, name="stock"))
         await until(lambda: len(one.members("shop.inventory")) == 2)
-        own = one.parts.addresses._out.requests.meter
+        own = one.parts.addresses._out.requests.quota
         own.allowance = Allowance(2_000, own.allowance.size)
         host, port = servers.relay.host, servers.relay.port
         async with pyiris.connect(host, port) as stranger:
@@ -52,7 +52,7 @@ async def test_health_says_when_the_share_of_answers_or_of_own_asks_is_full(serv
         share.count = share.most
         assert any("acknowledged" in reason for reason in one.health().reasons)
         share.count = 0
-        own = one.parts.addresses._out.requests.meter
+        own = one.parts.addresses._out.requests.quota
         own.count, count = own.allowance.count, own.count
         assert any("wait for their answers" in reason for reason in one.health().reasons)
         own.count = count
