@@ -55,15 +55,12 @@ def no_blocking_calls(request: pytest.FixtureRequest) -> Iterator[BlockBuster | 
 
 @pytest.fixture(autouse=True)
 def logging_as_before() -> Iterator[None]:
-    """Undo what a command that ran in this process did to the loggers: it owns its own."""
+    """Undo what a command that ran in this process did to the levels: it owns its own."""
     loggers = [logging.getLogger(name) for name in ("", "irismq.mailbox", "irismq_runtime.pyiris")]
     levels = [logger.level for logger in loggers]
     yield
     for logger, level in zip(loggers, levels, strict=True):
         logger.setLevel(level)
-    for handler in list(loggers[0].handlers):
-        if type(handler.formatter).__module__.startswith("irismq_runtime."):
-            loggers[0].removeHandler(handler)
 
 
 @pytest.hookimpl(wrapper=True)
