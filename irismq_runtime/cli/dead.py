@@ -21,7 +21,7 @@ from irismq_runtime.cli.options import signing_anew
 from irismq_runtime.cli.topic_stats import dead_letter_stats
 from irismq_runtime.config import need_address
 from irismq_runtime.dead_letters import reader as dead
-from irismq_runtime.dead_letters.reader import Filter, Tally, open_reader
+from irismq_runtime.dead_letters.reader import Filter, LetterOutcomes, open_reader
 from irismq_runtime.messaging import dead_topic
 
 if TYPE_CHECKING:
@@ -194,9 +194,9 @@ def replay(
         fail("--to and --every-channel exclude each other", codes.USAGE)
     sign = signing_anew()
 
-    async def one(reader: DeadLetterReader, letter: Letter, tally: Tally) -> bool:
+    async def one(reader: DeadLetterReader, letter: Letter, counts: LetterOutcomes) -> bool:
         return await dead.replay(
-            reader, address, letter, tally, to=to, every_channel=every_channel, sign_anew=sign
+            reader, address, letter, counts, to=to, every_channel=every_channel, sign_anew=sign
         )
 
     act = None if dry_run else one
@@ -218,8 +218,8 @@ def drop(
     """Give letters up for good."""
     wanted = _needed(ids, reason, type_name, every=every)
 
-    async def one(_reader: DeadLetterReader, letter: Letter, tally: Tally) -> bool:
-        dead.drop(letter, tally)
+    async def one(_reader: DeadLetterReader, letter: Letter, counts: LetterOutcomes) -> bool:
+        dead.drop(letter, counts)
         return True
 
     act = None if dry_run else one
@@ -233,26 +233,26 @@ def _change(
     address: str,
     wanted: Filter,
     limit: int | None,
-    act: Callable[[DeadLetterReader, Letter, Tally], Awaitable[bool]] | None,
+    act: Callable[[DeadLetterReader, Letter, LetterOutcomes], Awaitable[bool]] | None,
 ) -> None:
     """Do `act` to all letters that are meant (None: count them), and say what became of them.
 
     `taken_back`: what is so of letters that the broker took back before they were finished.
     """
-    tally, missing = execute(_each(brokers, address, wanted, limit, verb, act))
+    counts, missing = execute(_each(brokers, address, wanted, limit, verb, act))
     would = "would be " if act is None else ""
-    letters = f"{tally.done} letter{'' if tally.done == 1 else 's'}"
+    letters = f"{counts.done} letter{'' if counts.done == 1 else 's'}"
     err.print(f"{letters} {would}{verb}", highlight=False)
-    for left in tally.left:
+    for left in counts.left:
         err.print(f"left: {left}", **_PLAIN)
-    if tally.back:
+    if counts.back:
         fail(
-            f"{tally.back} of the letters {taken_back}: the connection to nsqd was lost "
+            f"{counts.back} of the letters {taken_back}: the connection to nsqd was lost "
             "meanwhile; repeat the command"
         )
     if missing:
         fail(missing)
-    if tally.events or tally.large or tally.unsigned:
+    if counts.events or counts.large or counts.unsigned:
         fail("not all could be replayed, see above")
 
 
@@ -262,33 +262,33 @@ async def _each(
     wanted: Filter,
     limit: int | None,
     what: str,
-    act: Callable[[DeadLetterReader, Letter, Tally], Awaitable[bool]] | None,
-) -> tuple[Tally, str]:
+    act: Callable[[DeadLetterReader, Letter, LetterOutcomes], Awaitable[bool]] | None,
+) -> tuple[LetterOutcomes, str]:
     """Do `act` to all letters that are meant, or count them; and what was not reached."""
-    tally = Tally()
+    counts = LetterOutcomes()
     async with _reader(brokers, address) as reader:
         if reader is None:
-            return tally, ""
+            return counts, ""
         progress = _Progress(what, reader)
         meant = 0
         async for letter in reader:
             if not wanted.takes(letter):
                 reader.keep(letter)
             elif act is None:
-                tally.done += 1
+                counts.done += 1
                 reader.keep(letter)
-            elif not await act(reader, letter, tally):
+            elif not await act(reader, letter, counts):
                 reader.keep(letter)
             meant += wanted.takes(letter)
             if limit is not None and meant >= limit:
-                return tally, ""
-            progress.tell(tally.done)
+                return counts, ""
+            progress.tell(counts.done)
         if reader.again:
             err.print(
                 f"{reader.again:,} came again, or are copies of what was replayed: still listed",
                 **_PLAIN,
             )
-        return tally, _missing(reader) if reader.missing else _unknown(reader, address)
+        return counts, _missing(reader) if reader.missing else _unknown(reader, address)
 
 
 def _needed(ids: list[str], reason: str, type_name: str, *, every: bool) -> Filter:

@@ -39,8 +39,8 @@ __all__ = [
     "Filter",
     "Letter",
     "LetterCount",
+    "LetterOutcomes",
     "SignAnew",
-    "Tally",
     "drop",
     "open_reader",
     "replay",
@@ -77,7 +77,7 @@ class LetterCount(NamedTuple):
 
 
 @dataclass(slots=True)
-class Tally:
+class LetterOutcomes:
     """What became of the letters that were meant.
 
     `back`: listed still, because the broker took them back before they were finished.
@@ -254,7 +254,7 @@ async def replay(
     reader: DeadLetterReader,
     address: str,
     letter: Letter,
-    tally: Tally,
+    counts: LetterOutcomes,
     *,
     to: str = "",
     every_channel: bool = False,
@@ -262,7 +262,7 @@ async def replay(
 ) -> bool:
     """Put a letter back into the mailbox of `address`, byte for byte as it was told.
 
-    False: it was left where it is, and `tally` says why: there is no message inside, or
+    False: it was left where it is, and `counts` says why: there is no message inside, or
     it is a durable event, which all channels of its topic would get, also those that
     have handled it, or nodes with keys would refuse it. `to`: store it in the mailbox of that
     address instead. `every_channel`: publish an event to all of them nevertheless.
@@ -270,11 +270,11 @@ async def replay(
     raises `SignatureError` where it cannot. Raises `DeliveryError`.
     """
     if letter.malformed:
-        tally.malformed += 1
+        counts.malformed += 1
         return False
     if letter.is_event and not (to or every_channel):
-        tally.events += 1
-        tally.event = (address, letter.record.channel)
+        counts.events += 1
+        counts.event = (address, letter.record.channel)
         return False
     try:
         kept_for = "" if letter.is_event and not to else MAILBOX_CHANNEL
@@ -282,20 +282,20 @@ async def replay(
         body = sign_anew(letter.record.body, mailbox_topic(address), topic)
         await reader.mailbox.publish(topic, body, channel=kept_for)
     except MessageTooLarge:
-        tally.large += 1
+        counts.large += 1
         return False
     except SignatureError as error:
-        tally.unsigned += 1
-        tally.unsigned_why = error.reason
+        counts.unsigned += 1
+        counts.unsigned_why = error.reason
         return False
     reader.replayed(letter)
-    tally.done += 1
-    tally.back += not letter.stored.finish()
+    counts.done += 1
+    counts.back += not letter.stored.finish()
     return True
 
 
-def drop(letter: Letter, tally: Tally) -> None:
-    """Give a letter up for good; `tally.back` counts those the broker took back before."""
+def drop(letter: Letter, counts: LetterOutcomes) -> None:
+    """Give a letter up for good; `counts.back` counts those the broker took back before."""
     gone = letter.stored.finish()
-    tally.done += gone
-    tally.back += not gone
+    counts.done += gone
+    counts.back += not gone

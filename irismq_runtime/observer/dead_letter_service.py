@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from irismq_runtime.dead_letters.reader import (
     LetterCount,
-    Tally,
+    LetterOutcomes,
     drop,
     open_reader,
     replay,
@@ -104,20 +104,20 @@ class DeadLetterService:
 
         {"done": how many, "back": listed still}, and "left", with why, where some were.
         """
-        tally = Tally()
+        counts = LetterOutcomes()
         async with aclosing(self._meant(address, ids, expected)) as found:
             async for reader, letter in found:
-                if not await replay(reader, address, letter, tally, sign_anew=self._sign_anew):
+                if not await replay(reader, address, letter, counts, sign_anew=self._sign_anew):
                     reader.keep(letter)
-        return _result(tally)
+        return _result(counts)
 
     async def drop(self, address: str, ids: Iterable[str], expected: int | None) -> dict[str, Any]:
         """Give letters up for good; as `replay`."""
-        tally = Tally()
+        counts = LetterOutcomes()
         async with aclosing(self._meant(address, ids, expected)) as found:
             async for _, letter in found:
-                drop(letter, tally)
-        return _result(tally)
+                drop(letter, counts)
+        return _result(counts)
 
     async def _meant(
         self, address: str, ids: Iterable[str], expected: int | None
@@ -161,9 +161,9 @@ class DeadLetterService:
         return self._locks[hash(address) % len(self._locks)]
 
 
-def _result(tally: Tally) -> dict[str, Any]:
-    said = "; ".join(tally.left)
-    return {"done": tally.done, "back": tally.back, **({"left": said} if said else {})}
+def _result(counts: LetterOutcomes) -> dict[str, Any]:
+    said = "; ".join(counts.left)
+    return {"done": counts.done, "back": counts.back, **({"left": said} if said else {})}
 
 
 def _text(message: Any) -> str:

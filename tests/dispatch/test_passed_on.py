@@ -11,7 +11,7 @@ import irismq_runtime.embedded  # noqa: F401  # read from disk before a loop run
 from actors import Actor, Event, Retry, receives
 from irismq_runtime import Node
 from supervisors import PartitionSupervisor, Supervisor, child
-from tests.node.helpers import Add, Fail, Total, World
+from tests.node.helpers import Add, Fail, MemoryServers, Total
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -129,7 +129,7 @@ async def test_the_order_of_a_key_holds_among_first_attempts_and_what_failed_com
 ) -> None:
     """161: a crash at message 2 of a key gives 0, 1, 3, 4, ... and 2 when it comes again."""
     log: list[Any] = []
-    world = World()
+    world = MemoryServers()
     async with world.node("one") as one:
         await one.start(child(Keyed, child(Lines, log, {4: failure, 9: failure}), max_restarts=10))
         for number in range(40):

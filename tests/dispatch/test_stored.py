@@ -15,7 +15,7 @@ from irismq_runtime.messaging import dead_topic
 from irismq_runtime.node import durable
 from irismq_runtime.wire import Envelope, Kind, decode_dead_untrusted, encode_envelope, new_id
 from supervisors import Backoff, Supervisor, child
-from tests.node.helpers import Add, Counter, Fail, World
+from tests.node.helpers import Add, Counter, Fail, MemoryServers
 from tests.support.transports import MemoryBroker
 
 ADDRESS = "test.counter"
@@ -51,7 +51,7 @@ def clock():
 
 @pytest.fixture
 def world(clock):
-    return World(MemoryBroker(clock))
+    return MemoryServers(MemoryBroker(clock))
 
 
 @pytest.fixture

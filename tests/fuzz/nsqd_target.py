@@ -220,7 +220,7 @@ class Client:
         assert decoder.take_rest() == b""
 
 
-class World:
+class NsqdUnderTest:
     """A broker with three clients at a time."""
 
     def __init__(self, script: Script) -> None:
@@ -388,22 +388,22 @@ def check_channel(channel: Channel) -> None:
             assert message.attempts >= 1
 
 
-STEPS: Final[tuple[Callable[[World], None], ...]] = (
-    World.say_piece,
-    World.say_piece,
-    World.say_cut,
-    World.say_raw,
-    World.say_body,
-    World.turn_to,
-    World.settle,
-    World.settle,
-    World.wait,
-    World.lose,
-    World.block,
-    World.commit,
-    World.commit,
-    World.fail,
-    World.administer,
+STEPS: Final[tuple[Callable[[NsqdUnderTest], None], ...]] = (
+    NsqdUnderTest.say_piece,
+    NsqdUnderTest.say_piece,
+    NsqdUnderTest.say_cut,
+    NsqdUnderTest.say_raw,
+    NsqdUnderTest.say_body,
+    NsqdUnderTest.turn_to,
+    NsqdUnderTest.settle,
+    NsqdUnderTest.settle,
+    NsqdUnderTest.wait,
+    NsqdUnderTest.lose,
+    NsqdUnderTest.block,
+    NsqdUnderTest.commit,
+    NsqdUnderTest.commit,
+    NsqdUnderTest.fail,
+    NsqdUnderTest.administer,
 )
 
 
@@ -413,7 +413,7 @@ def target(data: bytes) -> None:
     if script.below(4) == 0:
         decoders(script)
         return
-    world = World(script)
+    world = NsqdUnderTest(script)
     while not script.over:
         world.step()
     world.end()

@@ -116,7 +116,7 @@ class FakeConnection:
         self.holds.discard(why)
 
 
-class World:
+class RelayUnderTest:
     """One relay and four clients at a time: two of `a`, one of `b`, one plain."""
 
     def __init__(self, script: Script) -> None:
@@ -241,18 +241,18 @@ PACKETS: Final[tuple[Callable[[int, int], Packet], ...]] = (
     lambda _a, _b: ClientClose(),
 )
 
-STEPS: Final[tuple[Callable[[World], None], ...]] = (
-    World.say_packet,
-    World.say_packet,
-    World.say_packet,
-    World.say_cut,
-    World.say_many,
-    World.say_raw,
-    World.turn_to,
-    World.turn_to,
-    World.wait,
-    World.congest,
-    World.lose,
+STEPS: Final[tuple[Callable[[RelayUnderTest], None], ...]] = (
+    RelayUnderTest.say_packet,
+    RelayUnderTest.say_packet,
+    RelayUnderTest.say_packet,
+    RelayUnderTest.say_cut,
+    RelayUnderTest.say_many,
+    RelayUnderTest.say_raw,
+    RelayUnderTest.turn_to,
+    RelayUnderTest.turn_to,
+    RelayUnderTest.wait,
+    RelayUnderTest.congest,
+    RelayUnderTest.lose,
 )
 
 
@@ -262,7 +262,7 @@ def target(data: bytes) -> None:
     if script.below(4) == 0:
         decoders(script)
         return
-    world = World(script)
+    world = RelayUnderTest(script)
     while not script.over:
         world.step()
     world.end()

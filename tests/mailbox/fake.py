@@ -234,7 +234,7 @@ class FakeNetwork:
         return None
 
 
-class World:
+class ScriptedBrokers:
     """A mailbox on the fake network, with a clock that the test moves."""
 
     def __init__(

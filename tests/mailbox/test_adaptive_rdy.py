@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from irismq_runtime.mailbox.consume.adaptive_rdy import AdaptiveRdy
 from irismq_runtime.protocols.nsq.records import Rdy
-from tests.mailbox.fake import World, turns
+from tests.mailbox.fake import ScriptedBrokers, turns
 
 
 def test_a_trickle_keeps_it_at_one():
@@ -52,7 +52,7 @@ def test_a_late_chunk_that_is_not_full_lets_it_fall_to_what_is_used():
 
 
 async def test_a_new_connection_asks_for_one_and_then_for_as_many_as_handlers_hold():
-    world = World(adaptive_rdy=True)
+    world = ScriptedBrokers(adaptive_rdy=True)
     await world.mailbox.start()
     consumption = await world.consume(window=5)
     peer = world.network.consumer()

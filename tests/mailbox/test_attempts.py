@@ -9,7 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from irismq_runtime.protocols.nsq.records import Dpub, Req
-from tests.mailbox.fake import World, message_id, turns
+from tests.mailbox.fake import ScriptedBrokers, message_id, turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 CUTS = 7
 
 
-async def consuming(**options: Any) -> tuple[World, Any]:
-    world = World(**options)
+async def consuming(**options: Any) -> tuple[ScriptedBrokers, Any]:
+    world = ScriptedBrokers(**options)
     await world.mailbox.start()
     return world, await world.consume()
 
 
-async def delivered(world: World, *numbers: int, attempts: int) -> list[Any]:
+async def delivered(world: ScriptedBrokers, *numbers: int, attempts: int) -> list[Any]:
     """Push, and return what was handed on."""
     before = len(world.messages)
     world.network.consumer().push(*numbers, attempts=attempts)
@@ -31,7 +31,7 @@ async def delivered(world: World, *numbers: int, attempts: int) -> list[Any]:
     return world.messages[before:]
 
 
-async def cut(world: World) -> None:
+async def cut(world: ScriptedBrokers) -> None:
     """Break the consumer's connection, and wait for the next one."""
     world.network.consumer().cut()
     await turns()
@@ -39,7 +39,7 @@ async def cut(world: World) -> None:
     await world.network.until(world.network.consumer)
 
 
-async def close(world: World) -> None:
+async def close(world: ScriptedBrokers) -> None:
     for message in world.messages:
         message.finish()
     await turns()
@@ -92,7 +92,7 @@ async def test_what_fails_or_began_is_an_attempt():
 
 
 async def test_a_lease_that_runs_out_before_the_start_is_no_attempt():
-    world = World(msg_timeout=3.0)
+    world = ScriptedBrokers(msg_timeout=3.0)
     world.network.terms["max_msg_timeout"] = 6000
     await world.mailbox.start()
     await world.consume()

@@ -10,7 +10,7 @@ import pytest
 from irismq_runtime.errors import DeliveryError
 from irismq_runtime.protocols.nsq import InvalidName
 from irismq_runtime.protocols.nsq.records import Dpub, Mpub, Pub, Sub
-from tests.mailbox.fake import World, turns
+from tests.mailbox.fake import ScriptedBrokers, turns
 
 if TYPE_CHECKING:
     from tests.mailbox.fake import Peer
@@ -21,8 +21,8 @@ def confirm(peer: Peer, command: Any) -> None:
         peer.ok()
 
 
-async def started(*ports: int, **options: Any) -> World:
-    world = World(*ports, **options)
+async def started(*ports: int, **options: Any) -> ScriptedBrokers:
+    world = ScriptedBrokers(*ports, **options)
     world.network.on_command = confirm
     await world.mailbox.start()
     for port in ports or (4150,):
@@ -31,7 +31,7 @@ async def started(*ports: int, **options: Any) -> World:
     return world
 
 
-def subscribed(world: World, port: int = 4150) -> list[tuple[str, str]]:
+def subscribed(world: ScriptedBrokers, port: int = 4150) -> list[tuple[str, str]]:
     """The channels that were made at a broker, in order."""
     return [
         (command.topic, command.channel)
@@ -41,7 +41,7 @@ def subscribed(world: World, port: int = 4150) -> list[tuple[str, str]]:
     ]
 
 
-def written(world: World, port: int = 4150) -> list[Any]:
+def written(world: ScriptedBrokers, port: int = 4150) -> list[Any]:
     return [
         command
         for peer in world.network.peers

@@ -10,17 +10,19 @@ import pytest
 
 from irismq_runtime.protocols.nsq import encode_error
 from irismq_runtime.protocols.nsq.records import Cls, Dpub, Fin, Identify, Nop, Pub, Rdy, Req, Touch
-from tests.mailbox.fake import World, message_id, settlements, turns
+from tests.mailbox.fake import ScriptedBrokers, message_id, settlements, turns
 
 
-async def consuming(*ports: int, window: int = 10, **options: Any) -> tuple[World, Any, Any]:
-    world = World(*ports, **options)
+async def consuming(
+    *ports: int, window: int = 10, **options: Any
+) -> tuple[ScriptedBrokers, Any, Any]:
+    world = ScriptedBrokers(*ports, **options)
     await world.mailbox.start()
     consumption = await world.consume(window)
     return world, consumption, world.network.consumer()
 
 
-async def settle(world: World, consumption: Any) -> None:
+async def settle(world: ScriptedBrokers, consumption: Any) -> None:
     """Finish what is left, so that stopping has nothing to wait for."""
     for message in world.messages:
         message.finish()
@@ -167,7 +169,7 @@ async def test_what_is_not_due_is_stored_again_in_hops():
 
 
 async def test_a_receiver_that_raises_gets_the_message_requeued(caplog: pytest.LogCaptureFixture):
-    world = World()
+    world = ScriptedBrokers()
     await world.mailbox.start()
 
     def broken(message: Any) -> None:
@@ -202,7 +204,7 @@ async def test_waiting_and_running_messages_are_touched():
 
 
 async def test_near_the_maximum_the_handler_is_told_and_the_redelivery_is_its_own():
-    world = World(msg_timeout=3.0)
+    world = ScriptedBrokers(msg_timeout=3.0)
     world.network.terms["max_msg_timeout"] = 6000
     await world.mailbox.start()
     consumption = await world.consume(window=1)
@@ -232,7 +234,7 @@ async def test_near_the_maximum_the_handler_is_told_and_the_redelivery_is_its_ow
 
 
 async def test_a_run_that_ends_before_the_redelivery_finishes_it_unseen():
-    world = World(msg_timeout=3.0)
+    world = ScriptedBrokers(msg_timeout=3.0)
     world.network.terms["max_msg_timeout"] = 6000
     await world.mailbox.start()
     consumption = await world.consume(window=1)
@@ -368,7 +370,7 @@ async def test_the_wall_clock_matters_to_nothing():
 
 
 async def test_a_lease_longer_than_the_broker_grants_is_asked_for_again():
-    world = World(msg_timeout=15.0)
+    world = ScriptedBrokers(msg_timeout=15.0)
     world.network.terms.update(max_msg_timeout=6000, msg_timeout=60_000)
     task = asyncio.ensure_future(world.mailbox.start())
     await world.pass_time(1.0)
@@ -425,7 +427,7 @@ async def test_refused_settlements_do_not_end_the_connection(caplog: pytest.LogC
 
 
 async def test_a_refused_subscription_is_tried_again():
-    world = World()
+    world = ScriptedBrokers()
     await world.mailbox.start()
     world.network.refuse_sub = [("E_SUB_FAILED", "SUB failed to add: exiting")] * 3
     consumption = await world.mailbox.consume("t", "c#ephemeral", world.messages.append, window=1)
@@ -459,7 +461,7 @@ async def test_it_consumes_again_after_restarts_at_any_interval():
 # Slowing down ----------------------------------------------------------------
 
 
-async def slowed(world: World, peer: Any, *numbers: int) -> None:
+async def slowed(world: ScriptedBrokers, peer: Any, *numbers: int) -> None:
     peer.push(*numbers)
     await world.network.until(lambda: len(world.messages) >= len(numbers))
     for message in world.messages:
@@ -707,7 +709,7 @@ async def test_places_rotate_when_there_are_fewer_than_brokers():
 
 
 async def test_a_hundred_mailboxes_come_back_spread_out_and_soon():
-    world = World(concurrent_dials=16, dials_per_second=50.0)
+    world = ScriptedBrokers(concurrent_dials=16, dials_per_second=50.0)
     await world.mailbox.start()
     consumptions = [
         await world.mailbox.consume(f"t{n}", "c", world.messages.append, window=1)

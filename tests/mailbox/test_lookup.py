@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from irismq_runtime.endpoints import Endpoint
 from irismq_runtime.mailbox.consume.lookup import LookupFault, choose, producers_untrusted
-from tests.mailbox.fake import World, turns
+from tests.mailbox.fake import ScriptedBrokers, turns
 
 A, B, C = (Endpoint("127.0.0.1", port) for port in (4150, 4250, 4350))
 LOOKUPD = Endpoint("127.0.0.1", 4161)
@@ -106,7 +106,7 @@ def test_only_a_complete_answer_takes_a_dead_broker_away():
 
 
 async def test_brokers_are_found_and_kept_through_an_outage():
-    world = World(4150, lookupds=("127.0.0.1:4161",))
+    world = ScriptedBrokers(4150, lookupds=("127.0.0.1:4161",))
     mood = ["found"]
     asked = []
 
@@ -139,7 +139,7 @@ async def test_brokers_are_found_and_kept_through_an_outage():
 
 
 async def test_a_failed_round_is_followed_by_another_soon():
-    world = World(4150, lookupds=("127.0.0.1:4161",))
+    world = ScriptedBrokers(4150, lookupds=("127.0.0.1:4161",))
     asked = []
 
     async def lookupd(path: str) -> tuple[int, bytes]:
@@ -155,7 +155,7 @@ async def test_a_failed_round_is_followed_by_another_soon():
 
 
 async def test_a_lookup_that_hangs_does_not_hold_the_stop_up():
-    world = World(4150, lookupds=("127.0.0.1:4161",))
+    world = ScriptedBrokers(4150, lookupds=("127.0.0.1:4161",))
     forever = asyncio.Event()
 
     async def lookupd(path: str) -> tuple[int, bytes]:
@@ -169,7 +169,7 @@ async def test_a_lookup_that_hangs_does_not_hold_the_stop_up():
 
 
 async def test_a_broker_named_later_is_joined_and_one_that_is_gone_is_left():
-    world = World(4150, lookupds=("127.0.0.1:4161",), lookup_interval=10.0)
+    world = ScriptedBrokers(4150, lookupds=("127.0.0.1:4161",), lookup_interval=10.0)
     named = [A]
 
     async def lookupd(path: str) -> tuple[int, bytes]:
@@ -192,7 +192,7 @@ async def test_a_broker_named_later_is_joined_and_one_that_is_gone_is_left():
     await world.close()
 
 
-def a_directory(world: World, answers: list[bytes]) -> list[float]:
+def a_directory(world: ScriptedBrokers, answers: list[bytes]) -> list[float]:
     """A nsqlookupd that gives the first of `answers`; returns when it was asked."""
     asked = []
 
@@ -205,7 +205,7 @@ def a_directory(world: World, answers: list[bytes]) -> list[float]:
 
 
 async def test_one_malformed_producer_hides_no_other_and_the_fault_is_known():
-    world = World(4150, lookupds=("127.0.0.1:4161",))
+    world = ScriptedBrokers(4150, lookupds=("127.0.0.1:4161",))
     listed = json.loads(answer(A, B))
     listed["producers"].insert(0, {"broadcast_address": "", "tcp_port": 4150})
     answers = [json.dumps(listed).encode()]
@@ -223,7 +223,7 @@ async def test_one_malformed_producer_hides_no_other_and_the_fault_is_known():
 
 
 async def test_a_malformed_producer_takes_no_broker_away():
-    world = World(4150, lookupds=("127.0.0.1:4161",))
+    world = ScriptedBrokers(4150, lookupds=("127.0.0.1:4161",))
     answers = [answer(A, B)]
     a_directory(world, answers)
     await world.mailbox.start()
@@ -240,7 +240,7 @@ async def test_a_malformed_producer_takes_no_broker_away():
 
 
 async def test_a_start_waits_for_the_brokers_that_a_directory_names():
-    world = World(4150, lookupds=("127.0.0.1:4161",))
+    world = ScriptedBrokers(4150, lookupds=("127.0.0.1:4161",))
     a_directory(world, [answer(A, B)])
     await world.mailbox.start()
     consumption = await world.mailbox.consume("t", "c", world.messages.append, window=10)
@@ -252,7 +252,7 @@ async def test_a_start_waits_for_the_brokers_that_a_directory_names():
 
 @pytest.mark.parametrize("what", ["directory", "broker", "named broker"])
 async def test_a_start_waits_for_nobody_longer_than_it_may(what: str):
-    world = World(4150, lookupds=("127.0.0.1:4161",), start_timeout=3.0)
+    world = ScriptedBrokers(4150, lookupds=("127.0.0.1:4161",), start_timeout=3.0)
     a_directory(world, [answer(A, B)])
     await world.mailbox.start()
     if what == "directory":
@@ -270,7 +270,7 @@ async def test_a_start_waits_for_nobody_longer_than_it_may(what: str):
 
 
 async def test_a_broker_that_nobody_answers_for_is_not_waited_for():
-    world = World(4150, 4250, lookupds=())
+    world = ScriptedBrokers(4150, 4250, lookupds=())
     world.network.down.add(B)
     await world.mailbox.start()
     consumption = await world.mailbox.consume("t", "c", world.messages.append, window=10)
@@ -280,7 +280,7 @@ async def test_a_broker_that_nobody_answers_for_is_not_waited_for():
 
 
 async def test_a_broker_that_lets_in_at_the_second_try_is_waited_for():
-    world = World(4150)
+    world = ScriptedBrokers(4150)
     await world.mailbox.start()
     world.network.refuse_sub = [("E_SUB_FAILED", "SUB failed, the channel exceeds limit of 1")]
     consumption = await world.mailbox.consume("t", "c", world.messages.append, window=10)
@@ -294,7 +294,7 @@ async def test_a_broker_that_lets_in_at_the_second_try_is_waited_for():
 
 
 async def test_a_broker_that_never_will_let_in_is_not_waited_for():
-    world = World(4150)
+    world = ScriptedBrokers(4150)
     await world.mailbox.start()
     world.network.refuse_sub = [("E_UNAUTHORIZED", "AUTH failed for SUB")] * 100
     consumption = await world.mailbox.consume("t", "c", world.messages.append, window=10)
@@ -304,7 +304,7 @@ async def test_a_broker_that_never_will_let_in_is_not_waited_for():
 
 
 async def test_a_broker_that_is_named_later_is_consumed_from_after_the_interval():
-    world = World(4150, lookupds=("127.0.0.1:4161",))
+    world = ScriptedBrokers(4150, lookupds=("127.0.0.1:4161",))
     answers = [answer(A)]
     asked = a_directory(world, answers)
     await world.mailbox.start()

@@ -11,7 +11,7 @@ import pytest
 from irismq_runtime.errors import NotConnected
 from irismq_runtime.mailbox import MailboxConfig, NsqMailbox
 from irismq_runtime.protocols.nsq.records import Identify
-from tests.mailbox.fake import World
+from tests.mailbox.fake import ScriptedBrokers
 from tests.mailbox.on_nsqd import Collector, fresh_topic, mailbox
 from tests.support.certificates import make_certificate
 from tests.support.nsqd_server import nsqd_server
@@ -80,7 +80,7 @@ async def test_a_broker_that_requires_auth_is_not_answered_by_starting_another()
 
 @pytest.mark.parametrize("heartbeat", [1.0, 5.0, 60.0])
 async def test_a_heartbeat_is_lowered_until_it_is_allowed_and_then_left_to_the_broker(heartbeat):
-    world = World(heartbeat=heartbeat, msg_timeout=60.0)
+    world = ScriptedBrokers(heartbeat=heartbeat, msg_timeout=60.0)
     world.network.refuse_identify = "IDENTIFY heartbeat interval (5000) is invalid"
     starting = asyncio.ensure_future(world.mailbox.start())
     await world.pass_time(1.0)

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from tests.mailbox.fake import World, turns
+from tests.mailbox.fake import ScriptedBrokers, turns
 
 if TYPE_CHECKING:
     import pytest
@@ -20,7 +20,7 @@ async def test_two_hundred_mailboxes_say_little_of_a_broker_that_is_away(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    world = World(publish_timeout=2.0)
+    world = ScriptedBrokers(publish_timeout=2.0)
     await world.mailbox.start()
     for number in range(MAILBOXES):
         await world.mailbox.consume(f"t{number}", "c", world.messages.append, window=1)

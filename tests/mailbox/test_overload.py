@@ -15,7 +15,7 @@ from irismq_runtime.mailbox.publish.admission import AdmissionControl, BrokerToo
 from irismq_runtime.mailbox.publish.outbox import Batch, OutgoingMessage
 from irismq_runtime.mailbox.publish.throughput import Throughput, ThroughputEstimator
 from irismq_runtime.protocols.nsq.records import Dpub, Mpub, Pub
-from tests.mailbox.fake import World, turns
+from tests.mailbox.fake import ScriptedBrokers, turns
 from tests.support.nsqd_server import nsqd_server
 
 TIMEOUT = 10.0
@@ -26,7 +26,7 @@ class SlowBroker:
     """Confirms `rate` messages a second, in order, by the world's clock."""
 
     def __init__(self, rate: float, **options: Any) -> None:
-        self.world = World(**{"publish_timeout": TIMEOUT, **options})
+        self.world = ScriptedBrokers(**{"publish_timeout": TIMEOUT, **options})
         self.rate = rate
         self.stored: list[tuple[bytes, float]] = []
         self._credit = 0.0
@@ -234,7 +234,7 @@ async def test_a_broker_that_answers_nothing_is_refused_more_than_it_could_still
 
 async def test_of_two_brokers_that_each_keep_a_copy_the_slower_one_counts():
     quick, slow = SlowBroker(5000.0, copies=1), SlowBroker(100.0)
-    world = World(4150, 4160, publish_timeout=TIMEOUT, copies=2)
+    world = ScriptedBrokers(4150, 4160, publish_timeout=TIMEOUT, copies=2)
 
     def take(peer: Any, command: Any) -> None:
         (slow if peer.endpoint.port == 4160 else quick)._take(peer, command)

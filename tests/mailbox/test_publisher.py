@@ -13,11 +13,11 @@ from irismq_runtime.errors import ConfigError, DeliveryError, MessageTooLarge, N
 from irismq_runtime.mailbox import MailboxConfig, NsqMailbox
 from irismq_runtime.protocols.nsq import InvalidName
 from irismq_runtime.protocols.nsq.records import Dpub, Mpub, Pub
-from tests.mailbox.fake import Peer, World, turns
+from tests.mailbox.fake import Peer, ScriptedBrokers, turns
 
 
-async def started(*ports: int, **options: object) -> World:
-    world = World(*ports, **options)
+async def started(*ports: int, **options: object) -> ScriptedBrokers:
+    world = ScriptedBrokers(*ports, **options)
     await world.mailbox.start()
     return world
 
@@ -291,7 +291,7 @@ async def test_a_message_the_broker_drops_the_connection_over_is_given_up_alone(
 
 
 async def test_a_message_over_the_limit_never_reaches_the_wire():
-    world = World(probe=True)
+    world = ScriptedBrokers(probe=True)
     world.network.terms["max_msg_size"] = 2000  # a broker that announces it
     await world.mailbox.start()
     assert world.mailbox.max_body == 2000
@@ -309,7 +309,7 @@ async def test_a_message_over_the_limit_never_reaches_the_wire():
 
 
 async def test_limits_that_are_not_announced_are_asked_for():
-    world = World(probe=True)
+    world = ScriptedBrokers(probe=True)
     world.network.limits = {"max_msg_size": 3000, "max_req_timeout_ms": 60_000}
     await world.mailbox.start()
     assert world.mailbox.max_body == 3000
@@ -319,7 +319,7 @@ async def test_limits_that_are_not_announced_are_asked_for():
 
 
 async def test_publish_in_the_first_tick_waits_for_the_connection():
-    world = World()
+    world = ScriptedBrokers()
     receipt = world.mailbox.publish("t", b"x")
     await world.mailbox.start()
     await world.network.until(lambda: published(world.network.publisher()))
@@ -347,7 +347,7 @@ async def test_an_hour_of_downtime_then_a_publish():
 
 
 async def test_nobody_there_is_a_clear_error_that_says_what_answered():
-    world = World(start_timeout=3.0)
+    world = ScriptedBrokers(start_timeout=3.0)
     world.network.deaf = True
     task = asyncio.ensure_future(world.mailbox.start())
     await turns()

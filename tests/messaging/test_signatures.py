@@ -31,7 +31,7 @@ from irismq_runtime.wire import (
     encode_checked,
 )
 from supervisors import Supervisor, child
-from tests.node.helpers import Add, Counter, Total, World
+from tests.node.helpers import Add, Counter, MemoryServers, Total
 from tests.support.until import until
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Middle:
 
 @pytest.fixture
 def world():
-    return World()
+    return MemoryServers()
 
 
 def members(*kinds: type[Actor]) -> Any:

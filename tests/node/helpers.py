@@ -34,7 +34,7 @@ class Fail:
 
 
 @dataclass
-class World:
+class MemoryServers:
     """One broker and one relay in memory, and the nodes on them."""
 
     broker: MemoryBroker = field(default_factory=lambda: MemoryBroker(LoopClock()))

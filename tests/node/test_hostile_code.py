@@ -18,7 +18,7 @@ from irismq_runtime.node.binding.subscriptions import durable, live
 from irismq_runtime.observe.json_lines import JsonLines
 from irismq_runtime.wire import decode_dead_untrusted
 from supervisors import PartitionSupervisor, Supervisor, child, tree_of, which_children
-from tests.node.helpers import World
+from tests.node.helpers import MemoryServers
 from tests.support.hostile import ALL, ANSWERS, CRASHES
 from tests.support.until import until
 
@@ -103,7 +103,7 @@ KINDS = [Service, AsyncService, ThreadService]
 
 @pytest.fixture
 def world():
-    return World()
+    return MemoryServers()
 
 
 @pytest.fixture(autouse=True)

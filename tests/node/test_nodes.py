@@ -15,7 +15,7 @@ from irismq_runtime.errors import NoSuchService, RemoteFault
 from irismq_runtime.node.membership.presence import SETTLE, SETTLE_AT_MOST
 from irismq_runtime.node.membership.service_waiter import SEARCH, SEARCH_ALONE
 from supervisors import Supervisor, child, which_children
-from tests.node.helpers import Add, Counter, Total, World
+from tests.node.helpers import Add, Counter, MemoryServers, Total
 from tests.refs.test_asks import Do, service
 from tests.support.transports import MemoryBroker
 from tests.support.until import until
@@ -23,7 +23,7 @@ from tests.support.until import until
 
 @pytest.fixture
 def world():
-    return World()
+    return MemoryServers()
 
 
 class Watcher(Actor):
@@ -93,7 +93,7 @@ async def test_a_node_that_goes_takes_the_watched_with_it(world):
 
 async def test_a_silent_node_is_gone_after_the_misses_and_its_watchers_are_told():
     clock = ManualClock()
-    world = World(MemoryBroker(clock))
+    world = MemoryServers(MemoryBroker(clock))
     options = {"clock": clock, "presence_period": 1.0, "presence_misses": 3}
     async with world.node("client", **options) as client, world.node("server", **options) as server:
         changes = []
@@ -118,7 +118,7 @@ async def test_a_silent_node_is_gone_after_the_misses_and_its_watchers_are_told(
 
 async def test_presence_settles_after_hearing_itself_and_in_any_case():
     clock = ManualClock()
-    world = World(MemoryBroker(clock))
+    world = MemoryServers(MemoryBroker(clock))
     async with world.node("client", clock=clock) as client:
         await settle(client.system)
         assert client.parts.presence.settling
@@ -134,7 +134,7 @@ async def test_presence_settles_after_hearing_itself_and_in_any_case():
 
 async def test_a_node_that_knows_no_other_yet_gives_a_slow_one_time_before_it_says_nobody():
     clock = ManualClock()
-    world = World(MemoryBroker(clock))
+    world = MemoryServers(MemoryBroker(clock))
     async with world.node("client", clock=clock) as client:
         await settle(client.system)
         clock.advance(SETTLE)
@@ -312,7 +312,7 @@ async def test_health_names_what_does_not_work(world):
 
 async def test_a_node_that_stops_being_ready_says_so_once_and_when_it_is_again(caplog):
     clock = ManualClock()
-    world = World(MemoryBroker(clock))
+    world = MemoryServers(MemoryBroker(clock))
     events, seen = Events(), []
     async with world.node("one", clock=clock, events=events, presence_period=1.0) as one:
 
@@ -348,7 +348,7 @@ async def test_a_stuck_handler_is_a_fault_while_others_wait_and_no_longer():
             return self.total
 
     clock = ManualClock()
-    world = World(MemoryBroker(clock))
+    world = MemoryServers(MemoryBroker(clock))
     async with world.node("one", clock=clock, presence_period=1.0, slow_after=5.0) as one:
 
         async def pass_seconds(count):

@@ -21,7 +21,7 @@ from irismq_runtime.node.membership.service_waiter import (
     ServiceWaiter,
 )
 from supervisors import Supervisor, child
-from tests.node.helpers import Counter, Total, World
+from tests.node.helpers import Counter, MemoryServers, Total
 from tests.support.transports import MemoryBroker
 
 
@@ -159,7 +159,7 @@ async def away_and_back(world, client):
 async def settled_pair():
     """A client, and a server of `Counter` that it has heard: (clock, world, client, server)."""
     clock = ManualClock()
-    world = World(MemoryBroker(clock))
+    world = MemoryServers(MemoryBroker(clock))
     options = {"clock": clock, "presence_period": 60.0}
     async with world.node("client", **options) as client, world.node("server", **options) as server:
         await server.start(Supervisor.of(child(Counter)))

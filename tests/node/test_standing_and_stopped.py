@@ -11,7 +11,7 @@ from actors.errors import BlockingCall
 from irismq_runtime.errors import NodeStopped
 from irismq_runtime.refs.peer import PeerRef
 from supervisors import child
-from tests.node.helpers import Add, Counter, Total, World
+from tests.node.helpers import Add, Counter, MemoryServers, Total
 
 WAITS = {
     "ask": lambda node, local, ref, peer: ref.ask(Total()).get(),
@@ -35,7 +35,7 @@ WAITS = {
 def standing():
     """A node whose loop belongs to this thread, and stands still."""
     loop = asyncio.new_event_loop()
-    node = World().node()
+    node = MemoryServers().node()
     entered = loop.run_until_complete(node.__aenter__())
     local = loop.run_until_complete(entered.start(child(Counter)))
     loop.run_until_complete(entered.settled())
@@ -108,7 +108,7 @@ def foreign(node):
 
 
 async def test_each_verb_of_a_stopped_node_says_that_it_has_stopped():
-    async with World().node("gone") as node:
+    async with MemoryServers().node("gone") as node:
         await node.start(child(Counter))
         ref = node.ref("test.counter")
         node.ref("test.plain", foreign="json")
@@ -139,7 +139,7 @@ class Last(Actor):
 
 
 async def test_what_an_actor_tells_as_its_node_stops_still_goes_out():
-    world = World()
+    world = MemoryServers()
     log = []
     async with world.node("one") as one:
         await one.start(child(Last, one.ref("test.counter")))
@@ -155,7 +155,7 @@ SENDS = ("ask", "ask that blocks", "ask_all", "peer", "receipt", "event")
 @pytest.mark.parametrize("verb", SENDS)
 def test_a_loop_that_was_closed_under_its_node_is_an_error_and_no_wait(verb):
     loop = asyncio.new_event_loop()
-    context = World().node()
+    context = MemoryServers().node()
     node = loop.run_until_complete(context.__aenter__())
     try:
         loop.run_until_complete(node.settled())

@@ -7,13 +7,13 @@ import pytest
 from actors import Refused
 from irismq_runtime.errors import NoSuchService, RemoteError
 from supervisors import Supervisor, child
-from tests.node.helpers import Add, Counter, Fail, Total, World
+from tests.node.helpers import Add, Counter, Fail, MemoryServers, Total
 from tests.support.until import until
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def world() -> MemoryServers:
+    return MemoryServers()
 
 
 async def test_tell_ask_and_tell_all_reach_an_actor_of_another_node(world):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 
-from tests.mailbox.fake import World, turns
+from tests.mailbox.fake import ScriptedBrokers, turns
 
 MAILBOXES = 200
 SECRET = "body-of-a-user"  # noqa: S105  # planted, to be looked for
@@ -13,7 +13,7 @@ SECRET = "body-of-a-user"  # noqa: S105  # planted, to be looked for
 
 async def test_a_broker_that_is_away_is_a_line_a_second_whoever_misses_it(caplog):
     caplog.set_level(logging.INFO, "irismq")
-    world = World(stuck_after=20.0)
+    world = ScriptedBrokers(stuck_after=20.0)
     await world.mailbox.start()
     for number in range(MAILBOXES):
         await world.consume(topic=f"t{number}")

@@ -14,7 +14,7 @@ from irismq_runtime.mailbox import MailboxConfig
 from irismq_runtime.observe import JsonLines, RateLimitedLog
 from irismq_runtime.observe.throttle import Throttle
 from supervisors import Supervisor, child, start
-from tests.node.helpers import Add, Counter, World
+from tests.node.helpers import Add, Counter, MemoryServers
 
 SECRET = "hunter2-of-a-user"  # noqa: S105  # planted, to be looked for
 
@@ -149,7 +149,7 @@ async def test_no_body_is_logged_whatever_becomes_of_it(lines):
 
 
 async def test_keys_and_bodies_of_a_node_are_in_no_line(lines):
-    world = World()
+    world = MemoryServers()
     key = SECRET.encode()
     options = {"keys": {"k1": key}, "mailbox_options": {"auth_secret": SECRET}}
     async with (

@@ -21,7 +21,7 @@ from irismq_runtime import live
 from irismq_runtime.errors import NoSuchService, RemoteError
 from irismq_runtime.observe.otel import parent_of_untrusted
 from irismq_runtime.observe.tracing import tracing_of
-from tests.node.helpers import Add, World
+from tests.node.helpers import Add, MemoryServers
 
 
 @message("trace.relay")
@@ -68,7 +68,7 @@ def spans(monkeypatch):
 
 @pytest.fixture
 def world():
-    return World()
+    return MemoryServers()
 
 
 def is_child(span, parent):

@@ -10,7 +10,7 @@ from actors import Actor, Refused, receives
 from actors.testing import ManualClock, settle
 from irismq_runtime.observer import Gatherer
 from supervisors import DynamicSupervisor, Supervisor, child, start_child
-from tests.node.helpers import Add, Counter, Fail, World
+from tests.node.helpers import Add, Counter, Fail, MemoryServers
 from tests.support.transports import MemoryBroker, MemoryRelay
 
 
@@ -27,7 +27,7 @@ class Scene:
 
     def __init__(self):
         self.clock = ManualClock()
-        self.world = World(MemoryBroker(self.clock))
+        self.world = MemoryServers(MemoryBroker(self.clock))
         self.gatherer: Gatherer | None = None
 
     def node(self, name, **options):

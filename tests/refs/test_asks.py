@@ -26,7 +26,7 @@ from irismq_runtime import NoSuchService, RemoteError, current_node
 from irismq_runtime.errors import ConnectionLost, EncodeError, MessageTooLarge, RemoteFault
 from irismq_runtime.node.membership.presence import SETTLE
 from supervisors import Backoff, Supervisor, child
-from tests.node.helpers import Add, Counter, Fail, Total, World
+from tests.node.helpers import Add, Counter, Fail, MemoryServers, Total
 from tests.support.transports import MemoryBroker
 from tests.support.until import until
 
@@ -39,7 +39,7 @@ class Do:
 
 @pytest.fixture
 def world():
-    return World()
+    return MemoryServers()
 
 
 @pytest.fixture
@@ -364,7 +364,7 @@ class Promiser(Actor):
 
 async def test_promised_answers_that_never_come_leave_nothing_after_their_deadlines():
     clock = ManualClock()
-    world = World(MemoryBroker(clock))
+    world = MemoryServers(MemoryBroker(clock))
     async with world.node("client", clock=clock) as client, world.node("one", clock=clock) as one:
         root = await one.start(Supervisor.of(child(Promiser)))
         await settle(client.system)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from irismq_runtime import ConnectionLost, EncodeError, MessageTooLarge
-from tests.node.helpers import Add, World
+from tests.node.helpers import Add, MemoryServers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-async def world() -> World:
-    return World()
+async def world() -> MemoryServers:
+    return MemoryServers()
 
 
 @pytest.fixture
-async def node(world: World) -> AsyncIterator[Node]:
+async def node(world: MemoryServers) -> AsyncIterator[Node]:
     async with world.node() as node:
         yield node
 
@@ -39,7 +39,7 @@ VERBS = pytest.mark.parametrize("verb", ["tell_all", "publish"])
 
 @VERBS
 async def test_with_the_relay_away_it_is_said_at_the_call(
-    world: World, node: Node, verb: str
+    world: MemoryServers, node: Node, verb: str
 ) -> None:
     world.relay.cut = True
     with pytest.raises(ConnectionLost) as caught:

@@ -10,16 +10,16 @@ import pytest
 
 from actors import message
 from irismq_runtime.errors import EncodeError, MessageTooLarge, NodeStopped
-from tests.node.helpers import Add, World
+from tests.node.helpers import Add, MemoryServers
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def world() -> MemoryServers:
+    return MemoryServers()
 
 
 @pytest.fixture
-async def node(world: World):
+async def node(world: MemoryServers):
     async with world.node() as node:
         yield node
 

@@ -322,7 +322,7 @@ class ClientConnection(asyncio.Protocol):
             return
         self.replies.flush()
         if self._tls is not None:
-            transport.write(self._tls.farewell())
+            transport.write(self._tls.closing_bytes())
         self._closing = True
         self._stop_timers()
         if transport.can_write_eof():

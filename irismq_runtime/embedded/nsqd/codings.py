@@ -67,13 +67,13 @@ class TlsCoding:
         """What TLS itself has to say (handshake, alerts)."""
         return self._outgoing.read()
 
-    def farewell(self) -> bytes:
+    def closing_bytes(self) -> bytes:
         """Say that no more is coming (close_notify)."""
         if self.ready:
             try:
                 self._tls.unwrap()
             except ssl.SSLError:
-                # It waits for the peer's own farewell, which nobody needs.
+                # It waits for the peer's own end, which nobody needs.
                 return self._outgoing.read()
         return self._outgoing.read()
 

@@ -101,7 +101,7 @@ steps = st.one_of(
 )
 
 
-class World:
+class RelaySessions:
     """One relay without sockets, and as many clients as have come so far."""
 
     def __init__(self, faults: Faults) -> None:
@@ -157,7 +157,7 @@ class World:
     faults=st.sampled_from([Faults(), Faults.like_real(), Faults(silent_when_unknown=False)]),
 )
 def test_whatever_clients_do_the_relay_keeps_its_books(script, faults):
-    world = World(faults)
+    world = RelaySessions(faults)
     for what, which, packet in script:
         world.step(what, which, packet)
     for session, connection in world.clients:
@@ -179,7 +179,7 @@ def test_whatever_clients_do_the_relay_keeps_its_books(script, faults):
 )
 def test_every_request_gets_exactly_one_answer(plan, rng):
     """However members behave, each of a caller's ids comes back once, by its deadline."""
-    world = World(Faults())
+    world = RelaySessions(Faults())
     caller, connection = world.clients[3]
     asked = itertools.count()
     for timeout_ms, fate in plan:
@@ -201,7 +201,7 @@ def test_every_request_gets_exactly_one_answer(plan, rng):
 
 def test_a_leaving_members_own_request_is_answered_before_the_close():
     """The end of its last request closes it; the answer must be read before that."""
-    world = World(Faults())
+    world = RelaySessions(Faults())
     member, connection = world.clients[2]
     member.feed_untrusted(encode_packet(ClientRequest(7, "b", b"x", 50)))
     member.feed_untrusted(encode_packet(ClientClose()))
