@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.support.until import until
+
 if TYPE_CHECKING:
     import signal
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -49,6 +51,21 @@ class Process:
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
+
+    async def ends_by_another(self, number: int) -> int:
+        """Send a signal until one counts as another than the first; return the exit code.
+
+        One counts that comes a second after the first, and Python takes two that come at
+        the same moment for one.
+        """
+
+        def ended() -> bool:
+            if self.process.returncode is None:
+                self.signal(number)
+            return self.process.returncode is not None
+
+        await until(ended, "an end by another signal")
+        return await self.ends()
 
     async def ends(self) -> int:
         """Wait for its end and return the exit code (negative: by a signal)."""

@@ -68,15 +68,7 @@ async def test_a_look_up_that_hangs_does_not_hold_the_process_up():
 async def test_a_second_signal_while_the_loop_is_blocked():
     async with run("blocks") as process:
         await process.says("blocks")
-
-        def ended_by_another() -> bool:
-            # Python takes two that come at the same moment for one, so send on.
-            if process.process.returncode is None:
-                process.signal(signal.SIGTERM)
-            return process.process.returncode is not None
-
-        await until(ended_by_another)
-        assert await process.ends() == codes.FORCED
+        assert await process.ends_by_another(signal.SIGTERM) == codes.FORCED
 
 
 async def test_a_second_signal_during_the_shutdown():
@@ -84,15 +76,7 @@ async def test_a_second_signal_during_the_shutdown():
         await process.says(" runs")
         process.signal(signal.SIGTERM)
         await process.says("stopping")
-
-        def ended_by_another() -> bool:
-            # One counts that comes a second after the first, so send on.
-            if process.process.returncode is None:
-                process.signal(signal.SIGINT)
-            return process.process.returncode is not None
-
-        await until(ended_by_another, "an end by the second signal")
-        assert await process.ends() == codes.FORCED
+        assert await process.ends_by_another(signal.SIGINT) == codes.FORCED
 
 
 async def test_a_signal_while_connecting_to_a_black_hole():

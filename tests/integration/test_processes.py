@@ -121,15 +121,7 @@ async def test_a_second_signal_ends_the_process_at_once(servers, shop, journal):
         await until(lambda: "slow" in lines(journal))
         process.signal(signal.SIGTERM)
         await process.says("SIGTERM: draining")
-
-        def ended_by_another() -> bool:
-            # One counts that comes a second after the first, so send on.
-            if process.process.returncode is None:
-                process.signal(signal.SIGTERM)
-            return process.process.returncode is not None
-
-        await until(ended_by_another, "an end by the second signal")
-        assert await process.ends() == codes.FORCED
+        assert await process.ends_by_another(signal.SIGTERM) == codes.FORCED
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
