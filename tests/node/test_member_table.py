@@ -86,18 +86,63 @@ def test_what_is_announced_is_what_is_read(node, name, version, period, serves):
     assert announcement_untrusted(announcement_fields(said)) == said
 
 
+pairs = st.lists(st.tuples(names, names), max_size=3).map(tuple)
+
+
+@given(
+    st.sampled_from(["up", "bye", "lost"]),
+    st.none() | st.integers(0, 2**40),
+    st.tuples(pairs, pairs, pairs, pairs),
+    st.lists(names, max_size=3).map(tuple),
+    st.integers(0, 2**40),
+)
+def test_what_is_announced_in_format_2_is_what_is_read(state, since, four, seek, number):
+    add, drop, away, has = four
+    said = Announcement(
+        "n1", "name", state, 7, 1.0, format=2, since=since, add=add, drop=drop, away=away,
+        has=has, seek=seek, last=number, nodes=number, cut=bool(number % 2),
+    )  # fmt: skip
+    assert announcement_untrusted(announcement_fields(said)) == said
+
+
+def test_pairs_that_nobody_could_serve_are_refused():
+    fields = announcement_fields(up())
+    for pair in (["a" * 1025, "u"], ["a", "u" * 401]):
+        for key in ("serves", "add", "drop", "has", "away"):
+            with pytest.raises(DecodeError):
+                announcement_untrusted({**fields, key: [pair]})
+    with pytest.raises(DecodeError):
+        announcement_untrusted({**fields, "seek": ["a"] * 1001})
+
+
+def test_a_node_whose_relay_lost_it_is_gone_until_it_speaks_again():
+    table = MemberTable()
+    table.take(up(), 0.0)
+    lost = Announcement("n1", "name", "lost", 1, 1.0, why="its relay lost it")
+    changes, _ = table.take(lost, 0.1)
+    assert [(change.kind, change.why) for change in changes][-1] == ("gone", "its relay lost it")
+    assert table.take(lost, 0.2) == ([], False)
+    assert not table.goodbyes()
+    assert [change.kind for change in table.take(up(), 0.3)[0]] == ["joined"]
+
+
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=500))
 def test_the_reason_of_a_goodbye_is_what_is_read(why):
     said = Announcement("n1", "name", "bye", 2, 1.0, why=why)
     assert announcement_untrusted(announcement_fields(said)) == said
 
 
+FULL = Announcement(
+    "n1", "name", "up", 7, 1.0, serves=(), want="*", why="x", away=(("a", "b"),), format=2,
+    since=1, add=(("a", "b"),), drop=(("a", "b"),), last=9, has=(("a", "b"),), seek=("a",),
+    nodes=3, cut=True,
+)  # fmt: skip
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text() | st.floats(),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["node", "name", "state", "v", "period", "serves", "want", "why", "x"]),
+            st.sampled_from([*announcement_fields(FULL), "x"]),
             inner,
         )
     ),

@@ -1,7 +1,10 @@
-"""What a node says of itself in the cluster of all nodes, and how it is written.
+"""What a node says of itself to the other nodes, and how it is written.
 
 The body of a PRESENCE envelope is a plain map; what comes from outside is read field by
-field and refused as a whole. See docs/protocol.md. Pure.
+field and refused as a whole. A node speaks for itself alone: nothing that another one
+says of it is taken, but for its own last will, which it has signed before. Format 1 is
+that of the released protocol: whole lists, told to everybody. Format 2 tells differences,
+and answers those who ask. See docs/protocol.md. Pure.
 """
 
 from __future__ import annotations
@@ -15,33 +18,81 @@ from irismq_runtime.errors import DecodeError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Announcement", "announcement_fields", "announcement_untrusted"]
+__all__ = [
+    "EVERYBODY",
+    "FORMAT",
+    "LONGEST_ADDRESS",
+    "LONGEST_URN",
+    "Announcement",
+    "announcement_fields",
+    "announcement_untrusted",
+]
 
+#: What this code speaks.
+FORMAT: Final = 2
+#: A `want` that every node answers.
+EVERYBODY: Final = "*"
+#: Characters of an address (Iris carries no longer name of a cluster) and of a urn.
+LONGEST_ADDRESS: Final = 1024
+LONGEST_URN: Final = 400
 _MAX_NAME: Final = 200
 #: Characters of the reason that a goodbye gives.
 _MAX_WHY: Final = 500
+#: Addresses that one announcement asks for.
+_MAX_SOUGHT: Final = 1000
+
+_Pairs = tuple[tuple[str, str], ...]
+_STATES: Final[Mapping[object, Literal["up", "bye", "lost"]]] = {
+    "up": "up",
+    "bye": "bye",
+    "lost": "lost",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """What a node says of itself.
+    """What a node says of itself. Pairs are (address, urn), each of a bound actor.
 
-    `serves`: (address, urn) of each bound actor; None in a plain heartbeat.
-    `want`: the id of a node that is asked to announce itself in full, "*" for
-    every node, "" for none. `period`: seconds to the next announcement. `why`: with
-    "bye", what made it go unasked; "" for an end that was asked for. `away`: those of
-    `serves`, and (private cluster, "@node"), whose memberships are cut off just now.
+    Attributes:
+        node: Its id, which is of one run of its process.
+        name: Its name, for people.
+        state: "bye" at its end; "lost" in its last will, which its relay says for it.
+        version: Of the list of what it serves; 0 is the empty list of the start.
+        period: Seconds to its next announcement, at most.
+        serves: The whole list; None where it is not told.
+        want: The id of a node that is asked to announce itself in full, `EVERYBODY`, or "".
+        why: With "bye" and "lost": what made it end; "" if it was asked to.
+        away: Pairs, and (private cluster, "@node"), whose memberships are cut off: of the
+            whole list, of those in `has`, or, with `since`, those that are now.
+        format: What the node speaks.
+        since: With changes: the version that they lead on from; None where there are none.
+        add: With `since`: pairs that are served now and were not, or were cut off.
+        drop: With `since`: pairs that are not served any more.
+        last: With `since`: the version of the list by now, if these changes do not reach it.
+        has: Those of the pairs served that were sought.
+        seek: Addresses; nodes that serve one of them are asked to say so.
+        nodes: How many nodes it knows, itself included; 0: it does not say.
+        cut: Whether `serves` is only the beginning of the list, as the rest has no room.
     """
 
     node: str
     name: str
-    state: Literal["up", "bye"]
+    state: Literal["up", "bye", "lost"]
     version: int
     period: float
-    serves: tuple[tuple[str, str], ...] | None = None
+    serves: _Pairs | None = None
     want: str = ""
     why: str = ""
-    away: tuple[tuple[str, str], ...] = ()
+    away: _Pairs = ()
+    format: int = 1
+    since: int | None = None
+    add: _Pairs = ()
+    drop: _Pairs = ()
+    last: int = 0
+    has: _Pairs = ()
+    seek: tuple[str, ...] = ()
+    nodes: int = 0
+    cut: bool = False
 
 
 def announcement_fields(said: Announcement) -> dict[str, object]:
@@ -54,42 +105,63 @@ def announcement_fields(said: Announcement) -> dict[str, object]:
         "period": said.period,
     }
     if said.serves is not None:
-        fields["serves"] = [list(pair) for pair in said.serves]
-    if said.away:
-        fields["away"] = [list(pair) for pair in said.away]
-    if said.want:
-        fields["want"] = said.want
-    if said.why:
-        fields["why"] = sendable(said.why)[:_MAX_WHY]
+        fields["serves"] = _lists(said.serves)
+    if said.since is not None:
+        fields["since"] = said.since
+    pairs = {"add": said.add, "drop": said.drop, "has": said.has, "away": said.away}
+    fields |= {key: _lists(value) for key, value in pairs.items() if value}
+    rest = {
+        "seek": list(said.seek),
+        "want": said.want,
+        "why": sendable(said.why)[:_MAX_WHY],
+        "last": said.last,
+        "nodes": said.nodes,
+        "cut": said.cut,
+    }
+    fields |= {key: value for key, value in rest.items() if value}
+    if said.format != 1:
+        fields["format"] = said.format
     return fields
+
+
+def _lists(pairs: _Pairs) -> list[list[str]]:
+    return [list(pair) for pair in pairs]
 
 
 def announcement_untrusted(value: object) -> Announcement:
     """Read what `announcement_fields` made. Raises `DecodeError`, nothing else."""
     if not isinstance(value, dict):
         raise DecodeError("an announcement is a map")
+    state = value.get("state")
+    if not isinstance(state, str) or state not in _STATES:
+        raise DecodeError("an announcement's state is up, bye or lost")
     period = value.get("period")
     if not isinstance(period, int | float) or not 0 < period <= 3600:
         raise DecodeError("an announcement's period is over 0 and at most an hour")
+    node, name = _text(value, "node"), _text(value, "name")
+    version = _count(value, "v")
+    if len(value) == 6 and value.get("format") == FORMAT:  # nearly all are beats
+        return Announcement(node, name, _STATES[state], version, float(period), format=FORMAT)
     return Announcement(
-        node=_text(value, "node"),
-        name=_text(value, "name"),
-        state=_state(value.get("state")),
-        version=_count(value, "v"),
-        period=float(period),
-        serves=_pairs(value.get("serves"), "serves"),
-        away=_pairs(value.get("away"), "away") or (),
+        node,
+        name,
+        _STATES[state],
+        version,
+        float(period),
+        serves=_pairs(value["serves"], "serves") if value.get("serves") is not None else None,
+        away=_pairs(value.get("away"), "away"),
         want=_text(value, "want") if "want" in value else "",
         why=_text(value, "why", _MAX_WHY) if "why" in value else "",
+        format=_count(value, "format") if "format" in value else 1,
+        since=_count(value, "since") if "since" in value else None,
+        add=_pairs(value.get("add"), "add"),
+        drop=_pairs(value.get("drop"), "drop"),
+        last=_count(value, "last") if "last" in value else 0,
+        has=_pairs(value.get("has"), "has"),
+        seek=_sought(value.get("seek")),
+        nodes=_count(value, "nodes") if "nodes" in value else 0,
+        cut=value.get("cut") is True,
     )
-
-
-def _state(value: object) -> Literal["up", "bye"]:
-    if value == "up":
-        return "up"
-    if value == "bye":
-        return "bye"
-    raise DecodeError("an announcement's state is up or bye")
 
 
 def _text(value: Mapping[object, object], key: str, most: int = _MAX_NAME) -> str:
@@ -106,9 +178,9 @@ def _count(value: Mapping[object, object], key: str) -> int:
     return count
 
 
-def _pairs(value: object, key: str) -> tuple[tuple[str, str], ...] | None:
+def _pairs(value: object, key: str) -> _Pairs:
     if value is None:
-        return None
+        return ()
     if not isinstance(value, list | tuple):
         raise DecodeError(f"an announcement's {key} is a list")
     pairs = []
@@ -118,5 +190,18 @@ def _pairs(value: object, key: str) -> tuple[tuple[str, str], ...] | None:
         address, urn = pair
         if not isinstance(address, str) or not isinstance(urn, str):
             raise DecodeError("address and urn in an announcement are texts")
+        if len(address) > LONGEST_ADDRESS or len(urn) > LONGEST_URN:
+            raise DecodeError("address or urn in an announcement is too long")
         pairs.append((address, urn))
     return tuple(pairs)
+
+
+def _sought(value: object) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list | tuple) or len(value) > _MAX_SOUGHT:
+        raise DecodeError(f"an announcement seeks a list of at most {_MAX_SOUGHT} addresses")
+    for address in value:
+        if not isinstance(address, str) or len(address) > LONGEST_ADDRESS:
+            raise DecodeError("an announcement seeks addresses")
+    return tuple(value)

@@ -79,6 +79,8 @@ class MemberTable:
             return [], False
         if said.state == "bye":
             return self._remove(said.node, said.why), False
+        if said.state == "lost":
+            return self._lose(said.node, said.why), False
         entry = self._nodes.get(said.node)
         if entry is None:
             entry = self._nodes[said.node] = _MemberEntry(said.name)
@@ -129,13 +131,18 @@ class MemberTable:
         changes.append(Change("gone", node, why=why))
         return changes
 
+    def _lose(self, node: str, why: str = "") -> list[Change]:
+        """Forget `node`, which may come back."""
+        changes = self._remove(node, why)
+        del self._gone[node]
+        return changes
+
     def expire(self, now: float) -> list[Change]:
         """Forget the nodes that have been silent too long; they may come back."""
         changes: list[Change] = []
         expected = set(self._expected) if self._stale else set()
         for node in [n for n, e in self._nodes.items() if e.expires < now]:
-            changes += self._remove(node)
-            del self._gone[node]
+            changes += self._lose(node)
         self._expected |= expected  # silent, but who could have heard them?
         return changes
 
