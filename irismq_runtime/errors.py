@@ -54,6 +54,8 @@ __all__ = [
     "RuntimeFault",
     "SendOutcome",
     "SignatureError",
+    "StoreFault",
+    "StoreUnavailable",
     "TunnelClosed",
     "TunnelTimeout",
     "Unhandled",
@@ -74,6 +76,28 @@ SendOutcome = Literal["not sent", "unknown"]
 _ADVICE: dict[SendOutcome, str] = {
     "not sent": "nothing left this process: it is safe to try again",
     "unknown": "it may have been carried out: try again only what is idempotent",
+}
+
+#: What keeps a store from doing what it was asked. It does not answer; it has no room;
+#: it may only be read; others were in the way for too long; it lacks what it once had,
+#: or is not the one it was; statements of a handler ended the transaction themselves, or
+#: took too long.
+StoreFault = Literal["away", "full", "read only", "conflict", "went back", "ended", "late"]
+
+_STORE_OUTCOMES: dict[SendOutcome, str] = {
+    "not sent": "nothing was written, and it is safe to try again",
+    "unknown": "it may have been carried out",
+}
+
+_STORE_ADVICE: dict[StoreFault, str] = {
+    "away": "see that its server runs and can be reached; it is tried again",
+    "full": "give it room; until then nothing is acknowledged",
+    "read only": "make it writable, or name the primary server; until then nothing is acknowledged",
+    "conflict": "others were in the way: it is tried again",
+    "went back": "find out what was restored or which server took over, and then say "
+    "`irismq store accept`; until then nothing is acknowledged",
+    "ended": "write no BEGIN, COMMIT or ROLLBACK in sql(): the runtime ends the transaction",
+    "late": "do less between entering sql() and the end of the handler",
 }
 
 #: The same of a node that has stopped: trying again there is of no use.
@@ -415,6 +439,27 @@ class ConnectionLost(RuntimeFault):
         self.reason = reason
         why = f" ({reason})" if reason else ""
         super().__init__(f"connection to {peer} lost{why}; {_ADVICE[outcome]}")
+
+
+class StoreUnavailable(RuntimeFault):
+    """The store of durable state did not do what it was asked.
+
+    Attributes:
+        store: Its URL, without any password.
+        kind: What kept it; see `StoreFault`.
+        reason: What the store or the connection to it said.
+        outcome: Whether it may have been done; see `SendOutcome`.
+    """
+
+    def __init__(
+        self, store: str, kind: StoreFault, reason: str, outcome: SendOutcome = "not sent"
+    ) -> None:
+        self.store = store
+        self.kind: StoreFault = kind
+        self.reason = reason
+        self.outcome: SendOutcome = outcome
+        done = _STORE_OUTCOMES[outcome]
+        super().__init__(f"store {store}: {kind} ({reason}); {done}; {_STORE_ADVICE[kind]}")
 
 
 class TunnelTimeout(RuntimeFault):

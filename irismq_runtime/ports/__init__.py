@@ -1,4 +1,4 @@
-"""The two ports of a node: what a transport must do, and nothing of how.
+"""Two of the three ports of a node: what a transport must do, and nothing of how.
 
 A *mailbox transport* keeps messages (publish, consume, settle); NSQ fills it.
 An *address transport* reaches who is alive now (join, request, broadcast,

@@ -52,6 +52,7 @@ REASONS = {
     "irismq_runtime.node.shutdown": "the phases of the end, in order, in one place to read",
     "irismq_runtime.pyiris.heartbeat": "a timer with rules of its own, for one connection",
     "irismq_runtime.refs.foreign": "the ask without envelopes, which the usual one need not know",
+    "irismq_runtime.stores.memory.locks": "a primitive of waiting that knows no table",
     "irismq_runtime.wire.direct": "a short cut for speed that may go without any other change",
     "supervisors._shutdown": "timers of the end of children, which decisions do without",
 }

@@ -28,6 +28,7 @@ SAMPLES: list[errors.RuntimeFault] = [
     errors.NotConnected("nsqd 127.0.0.1:4150", "refused", remedy="start one with `irismq dev`"),
     errors.NodeStopped("shop"),
     errors.ConnectionLost("relay 127.0.0.1:55555", "not sent", "closed by peer"),
+    errors.StoreUnavailable("sqlite:///shop.db", "full", "database or disk is full"),
     errors.TunnelTimeout("shop.cart", 3.0),
     errors.TunnelClosed("lost"),
     errors.ConfigError("nsqd", "not host:port", "write 127.0.0.1:4150"),
