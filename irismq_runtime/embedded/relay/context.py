@@ -6,8 +6,11 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from irismq_runtime.embedded.relay.last_wills import LastWills
 from irismq_runtime.embedded.relay.tunnel_room import TunnelRoom
 from irismq_runtime.observe.throttle import Throttle
+from irismq_runtime.protocols.iris import encode_packet
+from irismq_runtime.protocols.iris.packets import RelayBroadcast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from irismq_runtime.embedded.relay.router import BackEnd
     from irismq_runtime.embedded.relay.stats import RelayTotals
     from irismq_runtime.protocols.iris import IrisProtocolError
+    from irismq_runtime.protocols.iris.last_will import LastWill
 
 __all__ = ["RelayContext"]
 
@@ -43,11 +47,18 @@ class RelayContext:
     overrun: Callable[[], None]
     #: What the clients of tunnels may make the relay hold.
     tunnel_room: TunnelRoom = field(init=False)
+    wills: LastWills = field(init=False)
     _reports: Throttle = field(default_factory=Throttle)
 
     def __post_init__(self) -> None:
         """Set aside what the options allow."""
         self.tunnel_room = TunnelRoom(self.options.tunnel_bytes)
+        self.wills = LastWills(self.clock, self.options.will_seconds, self._carry_out)
+
+    def _carry_out(self, will: LastWill) -> None:
+        self.counters.wills += 1
+        self.back_end.broadcast(will.cluster, encode_packet(RelayBroadcast(will.message)))
+        self.end_turn()
 
     def report_violation(self, violation: IrisProtocolError, cluster: str) -> None:
         """Log a violation, at most one a second as a warning."""

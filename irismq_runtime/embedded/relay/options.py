@@ -54,6 +54,9 @@ class RelayOptions:
     #: Bytes that all tunnels together hold for clients that do not read, at most: what
     #: their senders are granted, 4 MiB each while there is plenty. One more is refused.
     tunnel_bytes: int = 256 * 1024 * 1024
+    #: How long a client whose connections are all lost may take to come back before its
+    #: last will is carried out: two attempts of pyiris, which begin within 0.1 s each.
+    will_seconds: float = 0.25
     #: How long a connection that is being closed may take to read its last bytes.
     linger_seconds: float = 5.0
     #: How long `stop` waits for clients to take the last bytes.
@@ -76,6 +79,7 @@ _RULES: Final[Mapping[str, Rule]] = {
     "max_subscriptions": _MANY,
     "max_tunnels": _MANY,
     "tunnel_bytes": _BYTES,
+    "will_seconds": SECONDS,
     "linger_seconds": SECONDS,
     "stop_seconds": SECONDS,
 }

@@ -149,6 +149,7 @@ class EmbeddedRelay:
             await self._back_end.stop()
             return
         server.close()
+        self._context.wills.forget()
         if self._connections:
             self._emptied = asyncio.Event()
             for connection, session in list(self._connections.items()):
@@ -173,6 +174,7 @@ class EmbeddedRelay:
         server, self._server = self._server, None
         if server is not None:
             server.close()
+        self._context.wills.forget()
         self._abort_all()
         self._context.timeouts.stop()
 

@@ -27,6 +27,7 @@ from irismq_runtime.protocols.iris import (
     version_refusal,
 )
 from irismq_runtime.protocols.iris.encoders import WRITERS
+from irismq_runtime.protocols.iris.last_will import WILL_ID, last_will_untrusted
 from irismq_runtime.protocols.iris.packets import (
     RELAY_MAGIC,
     VERSION,
@@ -168,6 +169,8 @@ class Session:
 
     def lost(self, why: str | None) -> None:
         """The socket is gone; `why` when the relay dropped it."""
+        if why is None and not self._over:
+            self._context.wills.lost(self)
         self._leave_all()
         if why is not None:
             self._counters.drop(why)
@@ -186,6 +189,7 @@ class Session:
         if self._over:
             return
         self._over = True
+        self._context.wills.closed(self)
         self._end_handshake()
         self._leave_directory()
         for call in list(self._calls):
@@ -233,6 +237,7 @@ class Session:
             self._context.back_end.join(packet.cluster, self)
 
     def _on_close(self, _packet: ClientClose) -> None:
+        self._context.wills.closed(self)
         self._leave_directory()
         if self._context.faults.hasty_close or not self._inbound:
             self.say_goodbye("")
@@ -274,7 +279,10 @@ class Session:
     def _on_reply(self, packet: ClientReply) -> None:
         call = self._inbound.pop(packet.id, None)
         if call is None:
-            self._counters.late_replies += 1
+            if packet.id == WILL_ID:
+                self._context.wills.hold(self, last_will_untrusted(packet))
+            else:
+                self._counters.late_replies += 1
             return
         context = self._context
         injector = context.injector

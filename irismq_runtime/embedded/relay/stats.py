@@ -23,6 +23,8 @@ class RelayTotals:
     broadcasts: int = 0
     events: int = 0
     tunnels: int = 0
+    #: Last wills of clients that were lost, carried out.
+    wills: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
     #: Times that a sender was held back for a slow reader's sake.

@@ -19,6 +19,7 @@ import time
 import pytest
 
 from irismq_runtime.protocols.iris import encode_packet
+from irismq_runtime.protocols.iris.last_will import TOKEN_BYTES, LastWill, last_will_packet
 from irismq_runtime.protocols.iris.packets import (
     CLIENT_MAGIC,
     RELAY_MAGIC,
@@ -206,6 +207,14 @@ async def test_a_reply_to_a_request_that_never_was_is_passed_over(relay, connect
     client = await connect(relay, unique("odd"))
     client.send(ClientReply(999, b"what?", None))
     assert (await client.ask(1, unique("nobody"), b"x", 30)).timeout
+
+
+async def test_a_last_will_disturbs_no_relay(relay, connect):
+    member, client = await connect(relay, unique("will")), await connect(relay)
+    will = last_will_packet(LastWill(bytes(TOKEN_BYTES), unique("will"), b"gone"))
+    for each in (member, client):
+        each.send(will)
+        assert (await each.ask(1, unique("nobody"), b"x", 30)).timeout
 
 
 async def test_equal_ids_of_one_caller_are_answered_each(relay, connect):
