@@ -11,6 +11,7 @@ due time, expiry, duplicates) and many a body is never read.
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -98,6 +99,11 @@ class Packer:
     def signs(self) -> bool:
         """Whether there are keys."""
         return self._keys is not None
+
+    @property
+    def good_for(self) -> float:
+        """Seconds for which what is packed now may be taken; without keys for ever."""
+        return math.inf if self._keys is None else self._window
 
     def signature_memory(self) -> SignatureMemory | None:
         """What one membership remembers of signatures; None without keys."""

@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 #: "new": heard of, has not answered yet. "up": answers. "silent": has not answered
-#: for a while. "lost": silent, and not announced any more. "left": said goodbye.
+#: for a while. "lost": not announced any more. "left": said goodbye.
 NodeState: TypeAlias = Literal["new", "up", "silent", "lost", "left"]
 
 ProblemKind: TypeAlias = Literal[

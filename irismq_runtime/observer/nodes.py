@@ -1,10 +1,9 @@
 """The state of one node, from its reports and its silence. No I/O; time is an argument.
 
 A node is *up* while it answers, *silent* when it has not for `SILENCE` seconds,
-*lost* when presence gives it up after that, *left* when it said goodbye, or when
-presence says it is gone while it still answered. Why it left, if not because it was
-asked to, its goodbye says. `now` is monotonic, `wall` the clock on the wall; both
-come from the caller.
+*lost* when presence says that it is gone without a goodbye, *left* when it said one.
+Why it left, if not because it was asked to, its goodbye says. `now` is monotonic, `wall`
+the clock on the wall; both come from the caller.
 """
 
 from __future__ import annotations
@@ -129,7 +128,7 @@ class WatchedNode:
         if self._goodbye is not None:
             return "left"
         if self._gone is not None:
-            return "lost" if last is None or self._gone - last > SILENCE else "left"
+            return "lost"
         if now - (self._heard if last is None else last) > SILENCE:
             return "silent"
         return "new" if last is None else "up"

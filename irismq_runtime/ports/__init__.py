@@ -385,6 +385,13 @@ class AddressTransport(Protocol):
     def publish(self, topic: str, body: bytes) -> None:
         """Send an event to who listens now. Raises `ConnectionLost`."""
 
+    def leave_will(self, cluster: str, body: bytes) -> None:
+        """Have `body` broadcast to `cluster` if this process is lost without a word.
+
+        In place of the will before, until `close`; an empty body takes it back. Of no
+        effect where the relay knows no wills (a real Iris node), which it is not shown.
+        """
+
     async def tunnel(self, cluster: str, timeout: float) -> TunnelPort:
         """Open a tunnel to one live member. Raises `TunnelTimeout`."""
 

@@ -4,20 +4,27 @@ One connection goes out for requests, broadcasts, tunnels and events published;
 each joined cluster has its own, for one Iris connection is one member; and
 topics are listened to on one more. So slow requests do not starve replies, and
 what makes a relay drop one of them does not take the others along.
+
+A last will is left on both connections of the transport's own, so that the relay takes
+it for lost when it has lost both. It is shown to a relay of ours alone: to one that has
+told its limit, on each connection since.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
+import secrets
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from actors.clock import LoopClock
 from irismq_runtime.errors import ConnectionLost
 from irismq_runtime.observe.throttle import Throttle
 from irismq_runtime.ports import RELAY_LIMIT, RETURNED, WELL, TransportHealth
+from irismq_runtime.protocols.iris.last_will import TOKEN_BYTES, LastWill, last_will_packet
 from irismq_runtime.pyiris.managed_connection import ManagedConnection
-from irismq_runtime.pyiris.options import DEFAULT_PORT, Options
+from irismq_runtime.pyiris.options import DEFAULT_PORT, Options, check_name
 from irismq_runtime.pyiris.requests import failed
 from irismq_runtime.pyiris.timeouts import done_within
 from irismq_runtime.pyiris.tunnel_memory import TunnelMemory
@@ -40,6 +47,8 @@ __all__ = ["IrisAddresses", "IrisMember"]
 _LIMIT_SOON: Final = 0.02
 _LIMIT_LATE: Final = 2.0
 _LONGEST_NUMBER: Final = 18
+#: Bytes of a last will.
+_LONGEST_WILL: Final = 10_000
 
 
 class IrisMember:
@@ -68,12 +77,19 @@ class IrisMember:
         return self._connection.health()
 
 
-class _OutgoingConnection(ManagedConnection):
-    """The connection of requests. What it held is given back if its owner is there to take it."""
+class _OwnConnection(ManagedConnection):
+    """One that is no membership. What it held is given back if its owner is there to take it."""
 
-    def __init__(self, *args: Any, on_back: Callable[[], None], **options: Any) -> None:
+    def __init__(
+        self, *args: Any, on_back: Callable[[], None], on_up: Callable[[], None], **options: Any
+    ) -> None:
         super().__init__(*args, **options)
         self._on_back = on_back
+        self._on_up = on_up
+
+    def leave_will(self, will: LastWill) -> None:
+        """Leave a last will with the relay of this connection, if there is one now."""
+        self._current.send_if_up(last_will_packet(will))
 
     def _up(self, connection: Connection) -> None:
         self._on_back()  # first: who is given a request back asks how things stand
@@ -81,6 +97,11 @@ class _OutgoingConnection(ManagedConnection):
             if reply.on_done is not None:
                 self.requests.end(reply, ConnectionLost(self._current.peer, "not sent", RETURNED))
         super()._up(connection)
+        self._on_up()
+
+
+def _nothing() -> None:
+    """Nobody is to be told."""
 
 
 class IrisAddresses:
@@ -94,7 +115,8 @@ class IrisAddresses:
         rng: draws the jitter of reconnects.
         events: hears `iris.connected` and `iris.lost`.
         dial: connects a protocol to the relay, in place of TCP.
-        asks_limit: ask the relay at each connect how large a body it carries.
+        asks_limit: ask the relay at each connect how large a body it carries, and leave
+            a last will (`leave_will`) with one that says so.
     """
 
     def __init__(
@@ -119,8 +141,14 @@ class IrisAddresses:
         self._rng = rng or random.Random()
         self._events = events
         self._dial = dial
-        self._out: ManagedConnection | None = None
-        self._topics: ManagedConnection | None = None
+        self._out: _OwnConnection | None = None
+        self._topics: _OwnConnection | None = None
+        #: Asked so far for the limit, and the question that was answered.
+        self._asked = 0
+        self._told = 0
+        self._will: LastWill | None = None
+        #: Names this transport to the relay that has its will, and to nobody else.
+        self._token = secrets.token_bytes(TOKEN_BYTES)
         self._members: list[IrisMember] = []
         self._closed = False
         self._reports = Throttle()
@@ -134,7 +162,7 @@ class IrisAddresses:
         Raises:
             NotConnected: nobody answers within `Options.connect_timeout` seconds.
         """
-        out, topics = self._make_outgoing(), self._connection()
+        out, topics = self._own_connection(self._back), self._own_connection(_nothing)
         await out.start()
         try:
             await topics.start()
@@ -147,15 +175,18 @@ class IrisAddresses:
 
     def _ask_limit(self, out: ManagedConnection) -> asyncio.Future[bytes]:
         """Ask the relay what it carries. A real one knows no answer, and has no limit."""
+        self._asked += 1
         reply = out.request(RELAY_LIMIT, b"?", _LIMIT_LATE)
-        reply.add_done_callback(self._limit_told_untrusted)
+        reply.add_done_callback(partial(self._limit_told_untrusted, self._asked))
         return reply
 
-    def _limit_told_untrusted(self, reply: asyncio.Future[bytes]) -> None:
+    def _limit_told_untrusted(self, question: int, reply: asyncio.Future[bytes]) -> None:
         if reply.cancelled() or reply.exception() is not None:
             return
         text = reply.result()
         if text.isdigit() and len(text) <= _LONGEST_NUMBER and int(text) > 0:
+            self._told = question
+            self._show_will()
             self.max_body = min(self._options.limits.body, int(text))
             for member in self._members:
                 member.limit_replies(self.max_body)
@@ -225,6 +256,33 @@ class IrisAddresses:
         """Send an event to who listens now. See `ManagedConnection.publish`."""
         self._outbound().publish(topic, body)
 
+    def leave_will(self, cluster: str, body: bytes) -> None:
+        """Have a relay of ours broadcast `body` if this process is lost without a word.
+
+        In place of the will before; an empty body takes it back. Left again after each
+        reconnect. A relay that is not known to be one of ours is not shown it.
+
+        Args:
+            cluster: 1 to 1,024 characters.
+            body: 10,000 bytes at most.
+
+        Raises:
+            ValueError: either is longer.
+        """
+        check_name(cluster)
+        if len(body) > _LONGEST_WILL:
+            raise ValueError(f"a last will of {len(body):,} bytes; give at most {_LONGEST_WILL:,}")
+        self._will = LastWill(self._token, cluster, body)
+        self._show_will()
+
+    def _show_will(self) -> None:
+        """Leave the will with the relay, once it is known that it takes one."""
+        if self._will is None or not self._told == self._asked > 0:
+            return
+        for connection in (self._out, self._topics):
+            if connection is not None:
+                connection.leave_will(self._will)
+
     async def tunnel(self, cluster: str, timeout: float) -> Tunnel:
         """Open a tunnel to one live member. See `ManagedConnection.tunnel`."""
         return await self._outbound().tunnel(cluster, timeout)
@@ -275,14 +333,18 @@ class IrisAddresses:
             self._host, self._port, cluster=cluster, handler=handler, **self._common()
         )
 
-    def _make_outgoing(self) -> ManagedConnection:
-        def back() -> None:
-            if self.on_back is not None:
-                self.on_back()
-            if self._asks_limit and self._out is not None:
-                self._ask_limit(self._out)  # it may be another relay, or NATS server
+    def _own_connection(self, on_back: Callable[[], None]) -> _OwnConnection:
+        return _OwnConnection(
+            self._host, self._port, on_back=on_back, on_up=self._up_again, **self._common()
+        )
 
-        return _OutgoingConnection(self._host, self._port, on_back=back, **self._common())
+    def _back(self) -> None:
+        if self.on_back is not None:
+            self.on_back()
+
+    def _up_again(self) -> None:
+        if self._asks_limit and self._out is not None:
+            self._ask_limit(self._out)  # it may be another relay, or NATS server
 
     def _common(self) -> dict[str, Any]:
         return {

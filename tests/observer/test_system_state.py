@@ -209,6 +209,13 @@ def test_a_goodbye_counts_also_from_a_node_that_did_not_answer(scene):
     assert (seen.state, seen.why) == ("left", "tree gave up: killed")
 
 
+def test_who_goes_without_a_goodbye_is_lost_however_soon_that_is_known(scene):
+    scene.step(a_1={})
+    scene.nodes = {}
+    snapshot = scene.step(0.1)
+    assert (snapshot.node("a-1").state, kinds(snapshot)) == ("lost", ["dead-node"])
+
+
 def test_a_late_answer_takes_no_goodbye_back(scene):
     scene.step(a_1={})
     scene.nodes, scene.goodbyes = {}, {"a-1": "tree gave up: shutdown"}

@@ -479,6 +479,8 @@ class MemoryAddresses:
         self.clock = clock
         self.tunnel_room = tunnel_room
         self.members: list[MemoryMember] = []
+        #: The last will, as (cluster, body).
+        self.will: tuple[str, bytes] | None = None
 
     async def start(self) -> None:
         self.relay.check()
@@ -531,6 +533,18 @@ class MemoryAddresses:
         self.relay.check()
         for listener in self.relay.topics.get(topic, []):
             asyncio.get_running_loop().call_soon(listener, body)
+
+    def leave_will(self, cluster: str, body: bytes) -> None:
+        self.will = (cluster, body) if body else None
+
+    def lose(self) -> None:
+        """The process is killed: its relay notices, and does what it has left."""
+        for member in self.members:
+            members = self.relay.members.get(member.cluster, [])
+            if member in members:
+                members.remove(member)
+        if self.will is not None:
+            self.broadcast(*self.will)
 
     async def tunnel(self, cluster: str, timeout: float) -> MemoryTunnel:
         self.relay.check()

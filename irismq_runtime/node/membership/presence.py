@@ -11,17 +11,22 @@ each with those of its memberships that stand again; asks wait for that (service
 
 Nothing is removed because this process was stopped for a while: time in which
 the timer could not run is given to everybody.
+
+What is to be said when this node is lost, its relay has from it: a last will. With keys
+it is signed as all else, so it is left anew before its signature is too old. A node that
+hears it of itself is alive, and says so.
 """
 
 from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from irismq_runtime.errors import DecodeError, Overloaded, RuntimeFault
 from irismq_runtime.messaging import PRESENCE_CLUSTER
 from irismq_runtime.node.membership.announcements import (
+    FORMAT,
     Announcement,
     announcement_fields,
     announcement_untrusted,
@@ -48,6 +53,7 @@ __all__ = ["SETTLE", "SETTLE_AT_MOST", "Presence"]
 
 _LOG = logging.getLogger("irismq.presence")
 
+_LOST: Final = "its relay lost the connection to it"
 #: After hearing oneself, how long the others have to introduce themselves.
 SETTLE = 0.2
 #: Memberships that are lost or stand again within so long are announced together.
@@ -96,6 +102,8 @@ class Presence:
         self._member: Member | None = None
         self._timer: TimerHandle | None = None
         self._due = 0.0
+        #: When the last will is to be left anew, in monotonic seconds.
+        self._will_due = float("-inf")
         self._settle_timer: TimerHandle | None = None
         self._waiting: list[Callable[[], None]] = []
         self._listeners: list[Callable[[Change], None]] = []
@@ -165,6 +173,7 @@ class Presence:
         self._addresses.on_back = self._sending_again
         self._waiter.connected()
         self._announce(full=True, want="*")
+        self._leave_will(self._clock.monotonic())
         self._settle_timer = self._clock.call_later(SETTLE_AT_MOST, self._settled)
         self._plan()
 
@@ -241,10 +250,20 @@ class Presence:
             away=tuple(self._away) if full else (),
         )
 
-    def _publish(self, said: Announcement) -> None:
+    def _packed(self, said: Announcement) -> bytes:
         _, data, _ = self._packer.new(
             Kind.PRESENCE, announcement_fields(said), {}, None, "broadcast", PRESENCE_CLUSTER
         )
+        return data
+
+    def _leave_will(self, now: float) -> None:
+        if now >= self._will_due:
+            self._will_due = now + self._packer.good_for / 3
+            will = replace(self._said(full=False), state="lost", why=_LOST, format=FORMAT)
+            self._addresses.leave_will(PRESENCE_CLUSTER, self._packed(will))
+
+    def _publish(self, said: Announcement) -> None:
+        data = self._packed(said)
         try:
             self._addresses.broadcast(PRESENCE_CLUSTER, data)
         except (RuntimeFault, Overloaded) as error:
@@ -269,6 +288,7 @@ class Presence:
         for change in self._table.expire(now):
             self._tell(change)
         self._waiter.table_changed()
+        self._leave_will(now)
         self._announce(full=False)
         self._plan()
 
@@ -325,6 +345,9 @@ class Presence:
         own = self._packer.node_id
         if said.node == own:
             self._heard_ourselves(now)
+            if said.state == "lost":
+                self._announce(full=True)
+                return
         incomplete = self._take(said)
         if incomplete and now - self._asked.get(said.node, float("-inf")) >= self._period:
             self._asked[said.node] = now
