@@ -30,7 +30,6 @@ import asyncio
 import enum
 import inspect
 from threading import get_ident
-from time import monotonic
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -215,7 +214,7 @@ class LoopSlot(Slot):
     def _may_go_on(self, stop_at: float) -> float:
         """A chunk is handled: when the turn is to end, 0 if that is now."""
         self.handled += len(CHUNK)
-        now = monotonic()
+        now = self.system.now()
         stop_at = stop_at or now + TIME_BUDGET
         return 0.0 if now > stop_at else stop_at
 
@@ -276,7 +275,8 @@ class LoopSlot(Slot):
         """Await the current handler, then go on as `_turn` does."""
         me = self.task
         budget = BUDGET
-        stop_at = monotonic() + TIME_BUDGET
+        now = self.system.now
+        stop_at = now() + TIME_BUDGET
         try:
             while isinstance(coroutine, CoroutineType):
                 if self.killing:
@@ -288,7 +288,7 @@ class LoopSlot(Slot):
                 if not await self._await(coroutine, self.current, me):
                     return
                 budget -= 1
-                if not budget or self.ctx is not ctx or monotonic() > stop_at:
+                if not budget or self.ctx is not ctx or now() > stop_at:
                     self._wake_again()
                     return
                 coroutine = self._turn()

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from actors._system_options import check_options
 from actors.background import BackgroundLoop
-from actors.clock import Clock, LoopClock
+from actors.clock import Clock, LoopClock, default_clock
 from actors.counters import Counters, EndedCounters
 from actors.dead_letters import DeadLetters
 from actors.deadlines import Deadlines
@@ -113,7 +113,7 @@ class SystemCore:
         check_options(dead_letter_limit=dead_letter_limit)
         check_options(blocked_after=blocked_after, slow_after=slow_after)
         self.name = name
-        self.clock: Clock = clock if clock is not None else LoopClock()
+        self.clock: Clock = clock if clock is not None else default_clock()
         self.now = self.clock.monotonic
         self.events = events if events is not None else Events(self.clock.monotonic)
         self.inbox_limit = inbox_limit
@@ -165,7 +165,8 @@ class SystemCore:
         else:
             self.loop = loop
             self.thread_id = get_ident()
-        if self._blocked_after is not None:
+        # The watchdog measures the machine's time, and needs a loop that does.
+        if self._blocked_after is not None and self.real_time:
             self._watchdog = Watchdog(self, self._blocked_after)
             self._watchdog.start()
 

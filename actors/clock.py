@@ -1,20 +1,21 @@
 """The clock as an argument: what time it is, and "call me later".
 
-`LoopClock` is the real one. `actors.testing.ManualClock` moves only when a
-test says so. Intervals, deadlines and restart windows use `monotonic()`;
-`time()` is the wall clock and serves due times of stored messages alone.
+`LoopClock` is the real one. `actors.testing.ManualClock` moves only when a test says so,
+and a loop may bring a clock of its own (`default_clock`). Intervals, deadlines and restart
+windows use `monotonic()`; `time()` is the wall clock and serves due times of stored messages alone.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from asyncio import _get_running_loop as running_loop
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Clock", "LoopClock", "TimerHandle"]
+__all__ = ["Clock", "LoopClock", "TimerHandle", "default_clock"]
 
 
 class TimerHandle(Protocol):
@@ -70,3 +71,12 @@ class LoopClock:
             RuntimeError: no loop runs on this thread.
         """
         return asyncio.get_running_loop().call_later(delay, callback, *args)
+
+
+def default_clock() -> Clock:
+    """Return the clock that whoever is given none has: its loop's own, or the machine's.
+
+    A loop whose time is not the machine's brings a clock as its attribute `clock`.
+    """
+    clock: Clock | None = getattr(running_loop(), "clock", None)
+    return LoopClock() if clock is None else clock

@@ -8,11 +8,11 @@ the child has started or ended.
 
 from __future__ import annotations
 
-import random
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from actors import Actor, Refused, receives, runtime
+from actors.chance import default_random
 from actors.class_options import known_option
 from actors.delivery import Outcome
 from actors.rules import POSITIVE_SECONDS, Rule, count, one_of, value_of
@@ -30,6 +30,7 @@ from supervisors.spec import (
 from supervisors.strategies import STRATEGIES
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Callable
 
     from actors import ActorRef
@@ -58,8 +59,9 @@ class Supervising(Actor, Supervises):
     max_seconds: float = 5.0
     backoff: Backoff | tuple[float, ...] | None = None
     auto_shutdown: AutoShutdown = "never"
-    #: Where the jitter of the backoff comes from; a test may give a seeded one.
-    rng: random.Random = random.Random()
+    #: Where the jitter of the backoff comes from: a new generator for each incarnation
+    #: unless one is given, as a test may.
+    rng: random.Random | None = None
 
     _executor: Executor | None = None
 
@@ -79,9 +81,8 @@ class Supervising(Actor, Supervises):
         """
         slot = runtime.slot_of(self.actor_ref)
         await predecessor_ended(self.system, self.actor_ref)
-        executor = Executor(
-            self.system, self.actor_ref, self.policy(), self.specs(), self.rng.random
-        )
+        chance = default_random() if self.rng is None else self.rng
+        executor = Executor(self.system, self.actor_ref, self.policy(), self.specs(), chance.random)
         self._executor = executor
         runtime.on_incarnation_end(slot, executor.kill)
         executor.on_fault = partial(runtime.exit_with, slot, "crash")

@@ -9,10 +9,10 @@ One timer, the beat, drives leases and silence checks of all of them.
 from __future__ import annotations
 
 import asyncio
-import random
 from typing import TYPE_CHECKING
 
-from actors.clock import LoopClock
+from actors.chance import default_random
+from actors.clock import default_clock
 from actors.events import Events
 from irismq_runtime.endpoints import (
     DEFAULT_LOOKUPD_HTTP_PORT,
@@ -31,6 +31,7 @@ from irismq_runtime.ports import WELL, TransportHealth
 from irismq_runtime.protocols.nsq import channel_name, topic_name
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Callable, Iterable, Sequence
 
     from actors.clock import Clock, TimerHandle
@@ -90,8 +91,8 @@ class NsqMailbox:
             )
         self._context = MailboxContext(
             self._config,
-            clock=clock or LoopClock(),
-            rng=rng or random.Random(),
+            clock=clock or default_clock(),
+            rng=rng or default_random(),
             events=events or Events(),
             network=network or AsyncioNetwork(),
         )

@@ -13,12 +13,12 @@ told its limit, on each connection since.
 from __future__ import annotations
 
 import asyncio
-import random
 import secrets
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from actors.clock import LoopClock
+from actors.chance import default_random
+from actors.clock import default_clock
 from irismq_runtime.errors import ConnectionLost
 from irismq_runtime.observe.throttle import Throttle
 from irismq_runtime.ports import RELAY_LIMIT, RETURNED, WELL, TransportHealth
@@ -30,6 +30,7 @@ from irismq_runtime.pyiris.timeouts import done_within
 from irismq_runtime.pyiris.tunnel_memory import TunnelMemory
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Callable
 
     from actors.clock import Clock
@@ -137,8 +138,8 @@ class IrisAddresses:
         self._options = options or Options()
         #: Largest body of a request, reply, broadcast or event, in bytes.
         self.max_body = self._options.limits.body
-        self._clock = clock or LoopClock()
-        self._rng = rng or random.Random()
+        self._clock = clock or default_clock()
+        self._rng = rng or default_random()
         self._events = events
         self._dial = dial
         self._out: _OwnConnection | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from actors.clock import LoopClock
+from actors.clock import default_clock
 from irismq_runtime.pyiris.event_stream import EventStream
 from irismq_runtime.pyiris.managed_connection import ManagedConnection
 from irismq_runtime.pyiris.options import DEFAULT_PORT
@@ -77,7 +77,7 @@ class Iris:
         events: Events | None = None,
     ) -> None:
         self._drain = drain
-        self._clock: Clock = clock or LoopClock()
+        self._clock: Clock = clock or default_clock()
         self._connection = ManagedConnection(
             host,
             port,

@@ -15,10 +15,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import random
 from typing import TYPE_CHECKING, Final
 
-from actors.clock import LoopClock
+from actors.chance import default_random
+from actors.clock import default_clock
 from actors.errors import Overloaded
 from actors.events import Events
 from actors.texts import exc_info_of
@@ -62,6 +62,7 @@ from irismq_runtime.pyiris.topics import Topics
 from irismq_runtime.pyiris.tunnels import Tunnels
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Callable
 
     from actors.clock import Clock, TimerHandle
@@ -126,7 +127,7 @@ class ManagedConnection:
             check_name(cluster)
         self.options = options or Options()
         self.cluster = cluster
-        self._clock = clock = clock or LoopClock()
+        self._clock = clock = clock or default_clock()
         self._events = events or Events()
         self._handler = handler
         self._reports = reports or Throttle()
@@ -149,7 +150,7 @@ class ManagedConnection:
             self._make_connection,
             options=self.options,
             clock=clock,
-            rng=rng or random.Random(),
+            rng=rng or default_random(),
         )
         #: Broadcasts and events that were not written in their time.
         self.dropped = 0

@@ -19,7 +19,7 @@ import logging
 from collections import deque
 from typing import TYPE_CHECKING, Final, cast
 
-from actors.clock import LoopClock
+from actors.clock import default_clock
 from actors.texts import class_name, sendable, text_of, trace_of
 from irismq_runtime.errors import TunnelClosed
 from irismq_runtime.observe.throttle import Throttle
@@ -240,7 +240,7 @@ class Service(Iris):
         events: Events | None,
     ) -> None:
         options = options or Options()
-        clock = clock or LoopClock()
+        clock = clock or default_clock()
         given = handler if isinstance(handler, Handler) else _Function(handler)
         self._runner = _HandlerRunner(given, workers, options.limits, cluster, clock)
         super().__init__(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ID_SIZE", "new_id"]
+__all__ = ["ID_SIZE", "new_id", "reseed_ids"]
 
 #: Bytes of an envelope's id.
 ID_SIZE: Final = 16
@@ -40,6 +40,11 @@ class _IdGenerator:
 _source: Final = _IdGenerator()
 if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
     os.register_at_fork(after_in_child=_source.reseed)
+
+
+def reseed_ids() -> None:
+    """Draw another prefix, and count from the start: what follows is as in a new process."""
+    _source.reseed()
 
 
 def new_id() -> bytes:

@@ -15,7 +15,7 @@ import asyncio
 import ipaddress
 from typing import TYPE_CHECKING, Self
 
-from actors.clock import Clock, LoopClock
+from actors.clock import Clock, default_clock
 from irismq_runtime.embedded.relay.calls import Timeouts
 from irismq_runtime.embedded.relay.client_connection import ClientConnection
 from irismq_runtime.embedded.relay.context import RelayContext
@@ -72,7 +72,7 @@ class EmbeddedRelay:
             )
         self.host = host
         self.options = options
-        self.clock: Clock = LoopClock() if clock is None else clock
+        self.clock: Clock = default_clock() if clock is None else clock
         self.overrun = False
         self._port = port
         self._server: asyncio.Server | None = None

@@ -19,7 +19,7 @@ import random
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from actors.clock import LoopClock
+from actors.clock import default_clock
 from irismq_runtime.embedded.relay.nats.connect import Login
 from irismq_runtime.embedded.relay.nats.context import NatsSetup
 from irismq_runtime.embedded.relay.nats.options import NatsOptions, NatsStats
@@ -111,7 +111,7 @@ class NatsBackEnd:
 
         On a connection of its own, that is ended. Raises as `start`.
         """
-        return await check_permissions(self._setup(self._clock or LoopClock()), clusters)
+        return await check_permissions(self._setup(self._clock or default_clock()), clusters)
 
     def _setup(self, clock: Clock) -> NatsSetup:
         return NatsSetup(
