@@ -8,13 +8,14 @@ run nsqd itself.
 from __future__ import annotations
 
 import asyncio
-import random
+import os
 import socket
 import sqlite3
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from actors.clock import Clock, LoopClock
+from actors.chance import default_random
+from actors.clock import Clock, default_clock
 from irismq_runtime.embedded.nsqd.broker import Broker
 from irismq_runtime.embedded.nsqd.client_connection import ClientConnection
 from irismq_runtime.embedded.nsqd.context import ServerContext
@@ -27,11 +28,14 @@ from irismq_runtime.embedded.nsqd.store import Store
 from irismq_runtime.embedded.nsqd.writer import StoreWriter
 
 if TYPE_CHECKING:
+    import random
     from pathlib import Path
 
     from irismq_runtime.embedded.nsqd.journal import Journal
 
 __all__ = ["EmbeddedNsqd"]
+
+_NOT_STARTED = "the embedded nsqd is not started: await start() first"
 
 
 class EmbeddedNsqd:
@@ -41,7 +45,7 @@ class EmbeddedNsqd:
         host: Where it listens; an address of this host.
         port: Its TCP port; 0 takes a free one, and the attribute `port` says which, after
             `start`.
-        http_port: The port of its HTTP API, likewise.
+        http_port: The port of its HTTP API, likewise; None: it has none.
         data: A folder that keeps what was published; None: memory, until the process ends.
         clock: Where time comes from; None: the running loop's.
         options: Limits, TLS and AUTH; None: nsqd's defaults.
@@ -53,7 +57,7 @@ class EmbeddedNsqd:
         *,
         host: str = "127.0.0.1",
         port: int = 0,
-        http_port: int = 0,
+        http_port: int | None = 0,
         data: Path | None = None,
         clock: Clock | None = None,
         options: NsqdOptions | None = None,
@@ -64,9 +68,11 @@ class EmbeddedNsqd:
         self.http_port = http_port
         self.data = data
         self.options = options or NsqdOptions()
-        self.clock: Clock = clock or LoopClock()
-        self._rng = rng or random.Random()
+        self.clock: Clock = clock or default_clock()
+        self._rng = rng or default_random()
         self._context: ServerContext | None = None
+        #: As `_context`, and kept after the end: a loop hands over what it has accepted.
+        self._served: ServerContext | None = None
         self._server: asyncio.Server | None = None
         self._client_ids = count(1)
         self._http: HttpApi | None = None
@@ -81,7 +87,7 @@ class EmbeddedNsqd:
             RuntimeError: It is not started.
         """
         if self._context is None:
-            raise RuntimeError("the embedded nsqd is not started: await start() first")
+            raise RuntimeError(_NOT_STARTED)
         return self._context
 
     async def start(self) -> None:
@@ -96,31 +102,62 @@ class EmbeddedNsqd:
         if self._context is not None:
             raise RuntimeError("the embedded nsqd is started already")
         loop = asyncio.get_running_loop()
-        listeners = [_listen(self.host, self.port)]
+        server = await self._bind(loop)
+        listener: socket.socket | None = None
         try:
-            listeners.append(_listen(self.host, self.http_port))
-            ports = [listener.getsockname()[1] for listener in listeners]
-            broker = await self._open_broker(loop, ports[0])
+            port = server.sockets[0].getsockname()[1]
+            if self.http_port is not None:
+                listener = _listen(self.host, self.http_port)
+            broker = await self._open_broker(loop, port)
+            http_port = 0 if listener is None else listener.getsockname()[1]
+            self._served = context = self._context_of(broker, loop, port, http_port)
+            await server.start_serving()
         except BaseException:
-            for listener in listeners:
+            server.close()
+            if listener is not None:
                 listener.close()
+            lock, self._lock = self._lock, None
+            await self._close_store(lock, flush=False)
             raise
-        self.port, self.http_port = ports
-        self._context = context = ServerContext(
+        self.port, self._server, self._context = port, server, context
+        if listener is not None:
+            self.http_port = http_port
+            self._http = HttpApi(context, listener)
+            self._http.start()
+
+    async def _bind(self, loop: asyncio.AbstractEventLoop) -> asyncio.Server:
+        """Take the TCP port, and no connections yet."""
+        try:
+            return await loop.create_server(
+                self._connection,
+                self.host,
+                self.port,
+                family=socket.AF_INET6 if ":" in self.host else socket.AF_INET,
+                backlog=1024,
+                start_serving=False,
+            )
+        except OSError as error:
+            problem = os.strerror(error.errno) if error.errno else str(error)
+            raise OSError(error.errno, f"{self.host}:{self.port}: {problem}") from error
+
+    def _connection(self) -> ClientConnection:
+        if self._served is None:
+            raise RuntimeError(_NOT_STARTED)
+        return ClientConnection(self._served, next(self._client_ids))
+
+    def _context_of(
+        self, broker: Broker, loop: asyncio.AbstractEventLoop, port: int, http_port: int
+    ) -> ServerContext:
+        return ServerContext(
             broker,
             self.options,
             self.clock,
             loop,
             started_at=self.clock.time(),
             host=self.host,
-            tcp_port=self.port,
-            http_port=self.http_port,
+            tcp_port=port,
+            http_port=http_port,
         )
-        self._server = await loop.create_server(
-            lambda: ClientConnection(context, next(self._client_ids)), sock=listeners[0]
-        )
-        self._http = HttpApi(context, listeners[1])
-        self._http.start()
 
     async def _open_broker(self, loop: asyncio.AbstractEventLoop, port: int) -> Broker:
         def broker(journal: Journal) -> Broker:

@@ -114,7 +114,7 @@ class OwnBroker:
     @property
     def http(self) -> Endpoint:
         """Where it answers HTTP."""
-        return Endpoint("127.0.0.1", self._started().http_port)
+        return Endpoint("127.0.0.1", self._started().http_port or 0)
 
     def stats(self) -> dict[str, Any]:
         """Its statistics as its /stats has them, now."""
