@@ -159,7 +159,9 @@ def test_no_test_sleeps() -> None:
             ):
                 yield node.lineno
 
-    assert _offences(TESTS, sleeps) == ""
+    # In a simulation a sleep is virtual: one of the machine's is refused.
+    real = [path for path in TESTS if "simulation" not in path.parts]
+    assert _offences(real, sleeps) == ""
 
 
 def _reads_a_clock(node: ast.AST) -> bool:

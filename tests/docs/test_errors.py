@@ -19,6 +19,7 @@ PACKAGES = (
     "irismq_runtime.errors",
     "irismq_runtime.pyiris",
     "irismq_runtime.mailbox",
+    "irismq_runtime.simulation",
 )
 #: "`Name` | it means | whose fault | what to do |"
 ROWS = re.findall(r"^\| `(\w+)` \| [^|]+ \| ?(\w*) ?\|", PAGE, re.MULTILINE)

@@ -23,7 +23,7 @@ PACKAGES = ("actors", "actors.testing", "supervisors", "irismq_runtime")
 #: Packages whose names need not be in the guide.
 FURTHER = tuple(
     f"irismq_runtime.{name}"
-    for name in ("embedded", "errors", "mailbox", "observe", "pyiris", "wire")
+    for name in ("embedded", "errors", "mailbox", "observe", "pyiris", "simulation", "wire")
 )
 EXAMPLES = set(
     re.findall(
