@@ -17,10 +17,12 @@ import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from irismq_runtime.private_file import private_file
+
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["DataDirectoryError", "DirectoryInUse", "DirectoryLock", "private_file"]
+__all__ = ["DataDirectoryError", "DirectoryInUse", "DirectoryLock"]
 
 _NAME = "nsqd.lock"
 #: What all files of a server are called.
@@ -86,20 +88,6 @@ class DirectoryLock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
-
-
-def private_file(path: Path) -> int:
-    """Open or make a file that its owner alone can read; returns the descriptor.
-
-    Raises OSError.
-    """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        os.fchmod(descriptor, 0o600)
-    except PermissionError:
-        # Another owner's file that we may write: it stays as it is.
-        return descriptor
-    return descriptor
 
 
 def _close_to_others(folder: Path) -> None:

@@ -12,7 +12,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from irismq_runtime.embedded.nsqd.directory import private_file
+from irismq_runtime.private_file import private_file
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -24,8 +24,9 @@ import sqlite3
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from irismq_runtime.embedded.nsqd.directory import DataDirectoryError, private_file
+from irismq_runtime.embedded.nsqd.directory import DataDirectoryError
 from irismq_runtime.embedded.nsqd.reserve import Reserve
+from irismq_runtime.private_file import private_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -14,12 +14,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from functools import partial
-from queue import SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from irismq_runtime.embedded.nsqd.store import Store, StoredPlace, WriteBatch
+from irismq_runtime.worker_thread import WorkerThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,6 +42,18 @@ class StoreRefused(Exception):
         super().__init__(reason)
 
 
+class _Written(NamedTuple):
+    """What became of a batch.
+
+    `error`: why it was not written. `left`: what is neither written nor refused.
+    `regained`: whether room is kept again, or why not; False when that was not tried.
+    """
+
+    error: Exception | None
+    left: WriteBatch
+    regained: Exception | bool
+
+
 class StoreWriter:
     """Fills `Journal` with a `Store`. Calls on the loop; the thread is its own."""
 
@@ -58,15 +69,11 @@ class StoreWriter:
         self._scheduled = False
         self._lazy: asyncio.TimerHandle | None = None
         self._probe: asyncio.TimerHandle | None = None
-        self._work: SimpleQueue[tuple[WriteBatch, bool] | None] = SimpleQueue()
-        self._in_hand: tuple[WriteBatch, list[Callable[[Exception | None], None]]] | None = None
         self._idle = asyncio.Event()
         self._idle.set()
-        self._ended = asyncio.Event()
-        self._tidy = True
+        self._ended: asyncio.Future[None] | None = None
         self._closed = False
-        self._thread = threading.Thread(target=self._run, name="nsqd-store", daemon=True)
-        self._thread.start()
+        self._thread = WorkerThread("nsqd-store", loop)
 
     # -- Journal ---------------------------------------------------------------
 
@@ -139,7 +146,7 @@ class StoreWriter:
         if self._lazy is not None:
             self._lazy.cancel()
             self._lazy = None
-        if not self._busy and self._batch and not self._ended.is_set():
+        if not self._busy and self._batch and self._ended is None:
             self._send(regain=False)
 
     def _send(self, *, regain: bool) -> None:
@@ -147,21 +154,21 @@ class StoreWriter:
         waiters, self._waiters = self._waiters, []
         self._busy = True
         self._idle.clear()
-        self._in_hand = (batch, waiters)
-        self._work.put((batch, regain))
+        self._thread.submit(
+            partial(self._write, batch, regain=regain),
+            lambda written, _error: self._written(waiters, *written),
+        )
 
     def _written(
-        self, error: Exception | None, *, left: WriteBatch, regained: Exception | bool
+        self,
+        waiters: Sequence[Callable[[Exception | None], None]],
+        error: Exception | None,
+        left: WriteBatch,
+        regained: Exception | bool,
     ) -> None:
-        """The thread has done the batch in hand, or failed.
-
-        `left`: what is neither written nor refused. `regained`: whether room is kept
-        again, or why not; False when that was not tried.
-        """
+        """The thread has done the batch in hand, or failed; see `_Written`."""
         self._busy = False
         self._idle.set()
-        in_hand, self._in_hand = self._in_hand, None
-        waiters = in_hand[1] if in_hand is not None else []
         if error is not None:
             self._batch.keep_from(left)
             self._failed(error)
@@ -200,29 +207,21 @@ class StoreWriter:
             await self._idle.wait()
             if failing:
                 break
-        self._tidy = flush and not self.fault
-        self._work.put(None)
-        await self._ended.wait()
+        if self._ended is None:
+            tidy = flush and not self.fault
+            self._ended = self._thread.call(partial(self._store.close, tidy=tidy))
+            self._thread.end()
+        await asyncio.shield(self._ended)
 
     # -- the thread's side ---------------------------------------------------------
 
-    def _run(self) -> None:
-        while (work := self._work.get()) is not None:
-            batch, regain = work
-            error: Exception | None = None
-            left = WriteBatch()
-            regained: Exception | bool = False
-            try:
-                self._store.write(batch)
-            except Exception as caught:
-                # Whatever it is, the publishes of the batch must hear of it.
-                error = caught
-                left = self._write_rest(batch)
-            else:
-                regained = regain and self._regain()
-            self._tell(partial(self._written, error, left=left, regained=regained))
-        self._store.close(tidy=self._tidy)
-        self._tell(self._ended.set)
+    def _write(self, batch: WriteBatch, *, regain: bool) -> _Written:
+        try:
+            self._store.write(batch)
+        except Exception as error:
+            # Whatever it is, the publishes of the batch must hear of it.
+            return _Written(error, self._write_rest(batch), regained=False)
+        return _Written(None, WriteBatch(), regain and self._regain())
 
     def _regain(self) -> Exception | bool:
         """Whether room is kept again, or why not."""
@@ -248,10 +247,3 @@ class StoreWriter:
             else:
                 return rest
         return whole
-
-    def _tell(self, callback: Callable[..., object], *args: object) -> None:
-        try:
-            self._loop.call_soon_threadsafe(callback, *args)
-        except RuntimeError:
-            # The loop was closed without `close`: there is nobody left to tell.
-            return
