@@ -459,7 +459,7 @@ class StoreUnavailable(RuntimeFault):
         self.reason = reason
         self.outcome: SendOutcome = outcome
         done = _STORE_OUTCOMES[outcome]
-        super().__init__(f"store {store}: {kind} ({reason}); {done}; {_STORE_ADVICE[kind]}")
+        super().__init__(f"store {store} failed ({kind}: {reason}); {done}; {_STORE_ADVICE[kind]}")
 
 
 class TunnelTimeout(RuntimeFault):

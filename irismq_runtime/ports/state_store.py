@@ -482,6 +482,6 @@ class StateStore(Protocol):
         """Delete what is of no use any more, at most `limit` rows of each kind.
 
         Ids of handled messages and what is left of ended keys go after `keep` seconds,
-        answers after their own. True: there is more to delete.
+        answers after their own. True: there may be more to delete.
         """
         ...

@@ -9,6 +9,7 @@ No error quotes a text that may hold a password.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from irismq_runtime.errors import ConfigError
@@ -27,9 +28,16 @@ def open_store(url: str) -> StateStore:
     Raises:
         ConfigError: The URL has no meaning, or its driver is not installed.
     """
-    scheme, colon, _rest = url.strip().partition(":")
-    if colon and scheme == "memory" and not _rest:
+    scheme, colon, rest = url.strip().partition(":")
+    if colon and scheme == "memory" and not rest:
         from irismq_runtime.stores.memory import MemoryStore
 
         return MemoryStore()
+    if scheme == "sqlite":
+        path = rest.removeprefix("///")
+        if path == rest or not path or "\0" in path:
+            raise ConfigError("store", "a URL of SQLite names no file", "write sqlite:///PATH")
+        from irismq_runtime.stores.sqlite import SqliteStore
+
+        return SqliteStore(Path(path))
     raise ConfigError("store", "its URL begins with no scheme that is known here", _REMEDY)

@@ -17,10 +17,12 @@ from irismq_runtime.ports.state_store import (
     StateStore,
 )
 from irismq_runtime.stores.memory import MemoryDatabase, MemoryStore
+from irismq_runtime.stores.sqlite import SqliteStore
 from irismq_runtime.wire.ids import new_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from irismq_runtime.ports.state_store import CommitOutcome, Right, StateChange
 
@@ -45,6 +47,16 @@ class InMemory:
 
     def client(self) -> StateStore:
         return MemoryStore(self.database)
+
+
+class InFile:
+    """A store in a SQLite file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "store.sqlite"
+
+    def client(self) -> StateStore:
+        return SqliteStore(self.path)
 
 
 class Clients(AsyncExitStack):

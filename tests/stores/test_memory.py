@@ -152,6 +152,8 @@ async def test_a_server_with_a_fault_does_nothing_and_health_says_why(kind: str)
         assert "for the test" in store.health().reason
     database.fault = None
     assert (await store.load([ADA]))[0].version == ABSENT
+    assert store.health().ok == (kind == "away")  # only what is written shows that it can be
+    await written(store, ADA, ABSENT, b"x")
     assert store.health().ok
 
 

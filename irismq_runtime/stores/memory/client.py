@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from irismq_runtime.errors import ConfigError, StoreUnavailable
-from irismq_runtime.ports import WELL, TransportHealth
 from irismq_runtime.ports.state_store import (
     OutboxBacklog,
     OutboxRow,
@@ -21,12 +20,15 @@ from irismq_runtime.ports.state_store import (
     StoreSizes,
 )
 from irismq_runtime.stores.decisions import right_states
+from irismq_runtime.stores.last_fault import LastFault
 from irismq_runtime.stores.memory.database import MemoryDatabase
+from irismq_runtime.stores.migrations import check_namespace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 
     from actors.clock import Clock
+    from irismq_runtime.ports import TransportHealth
     from irismq_runtime.ports.state_store import (
         CommitOutcome,
         HandledRight,
@@ -74,7 +76,7 @@ class MemoryStore:
     def __init__(self, database: MemoryDatabase | None = None) -> None:
         self.database = database if database is not None else MemoryDatabase()
         self._calls: set[_ServerCall] = set()
-        self._fault: StoreUnavailable | None = None
+        self._last = LastFault()
         self._open = False
 
     # -- life ---------------------------------------------------------------
@@ -85,12 +87,7 @@ class MemoryStore:
         tables = self.database.tables
         if tables.namespace is None:
             tables.namespace = namespace
-        if tables.namespace != namespace:
-            raise ConfigError(
-                "store",
-                f"it belongs to the namespace {tables.namespace!r}, this node to {namespace!r}",
-                "give each namespace a store of its own",
-            )
+        check_namespace(tables.namespace, namespace)
         self._open = True
         return self.info
 
@@ -107,7 +104,7 @@ class MemoryStore:
 
     def health(self) -> TransportHealth:
         """See `StateStore.health`."""
-        return WELL if self._fault is None else TransportHealth(ok=False, reason=str(self._fault))
+        return self._last.health()
 
     async def accept(self) -> StoreInfo:
         """See `StateStore.accept`."""
@@ -251,7 +248,7 @@ class MemoryStore:
     # -- how a call is made ----------------------------------------------------
 
     async def _read(self, read: Callable[[Tables], _T]) -> _T:
-        return await self._ask(lambda _call: self.database.read(read))
+        return await self._ask(lambda _call: self.database.read(read), writing=False)
 
     async def _overdue(
         self, overdue: float, limit: int, wanted: Callable[[OutboxRow], bool]
@@ -269,22 +266,21 @@ class MemoryStore:
     ) -> int:
         return await self._ask(lambda _call: self.database.change_rows(sorted(set(ids)), change))
 
-    async def _ask(self, work: Callable[[_ServerCall], Coroutine[Any, Any, _T]]) -> _T:
+    async def _ask(
+        self, work: Callable[[_ServerCall], Coroutine[Any, Any, _T]], *, writing: bool = True
+    ) -> _T:
         """Have the server do `work`, and wait for its answer."""
         if not self._open:
             raise _away("the store is not open", unknown=False)
         call = self._start(work)
         try:
-            answer: _T = await call.answer
+            with self._last.noticing(writing=writing):
+                answer: _T = await call.answer
         except asyncio.CancelledError:
             call.give_up()
             raise
-        except StoreUnavailable as fault:
-            self._fault = fault
-            raise
         finally:
             self._calls.discard(call)
-        self._fault = None
         return answer
 
     def _start(self, work: Callable[[_ServerCall], Coroutine[Any, Any, _T]]) -> _ServerCall:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from actors.clock import LoopClock
 from irismq_runtime.errors import StoreUnavailable
-from irismq_runtime.ports.state_store import ABSENT, Committed, OwnedRight
+from irismq_runtime.ports.state_store import ABSENT, CommitInvalid, Committed, OwnedRight
 from irismq_runtime.stores.decisions import check_commits, latest_claim, refusal
 from irismq_runtime.stores.memory.locks import RowLocks
 from irismq_runtime.stores.memory.tables import Tables
@@ -176,9 +176,13 @@ class _Transaction:
         tables.version += 1
         outcomes: list[CommitOutcome] = []
         for commit, reason in zip(self._commits, refused, strict=True):
-            if reason is None:
+            if reason is None and (error := tables.bad_value(commit)) is not None:
+                outcomes.append(CommitInvalid(error))
+            elif reason is None:
                 tables.write(commit, tables.version, now)
-            outcomes.append(Committed(tables.version) if reason is None else reason)
+                outcomes.append(Committed(tables.version))
+            else:
+                outcomes.append(reason)
         self.end()
         await database.statement("committed")
         return outcomes

@@ -135,6 +135,18 @@ class Tables:
                 )
             )
 
+    def bad_value(self, commit: StateCommit) -> ValueError | None:
+        """What no database can hold, as it would be told there; None: nothing."""
+        texts = [*commit.key, *(text for message in commit.staged for text in message.to)]
+        try:
+            "".join(texts).encode()
+        except UnicodeEncodeError as error:
+            return error
+        ids = [message.id for message in commit.staged]
+        if len(set(ids)) < len(ids) or not self.rows.keys().isdisjoint(ids):
+            return ValueError("an outbox row with this id exists")
+        return None
+
     def _state_after(self, commit: StateCommit) -> bytes | None:
         if isinstance(commit.state, bytes):
             return commit.state

@@ -1,0 +1,131 @@
+"""Commits in a SQLite file: what they rest on, and what they write. Blocking, pure SQL.
+
+Every function gets the connection, inside a transaction that holds the lock of the file.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from irismq_runtime.errors import StoreUnavailable
+from irismq_runtime.ports.state_store import Committed, HandledRight, OwnedRight, StateKey
+from irismq_runtime.stores.decisions import (
+    NOTHING,
+    Found,
+    FoundRow,
+    Standing,
+    latest_claim,
+    refusal,
+)
+from irismq_runtime.stores.writes import STAGED_COLUMNS, Writes
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Sequence
+
+    from irismq_runtime.ports.state_store import CommitOutcome, Right, StateCommit
+
+__all__ = ["commit", "standing"]
+
+_FOUND: Final = "SELECT version, commit_id FROM irismq_state WHERE address = ? AND key = ?"
+#: A row, and the waiting row before it in its order. Two pairs may share a number.
+_ROW: Final = """
+SELECT address, key, tries, dead, (
+    SELECT p.id FROM irismq_outbox p
+    WHERE p.pair = o.pair AND p.number < o.number AND p.address = o.address AND p.key = o.key
+    AND p.from_address = o.from_address AND p.from_key = o.from_key
+    ORDER BY p.number DESC LIMIT 1
+) FROM irismq_outbox o WHERE id = ?"""
+_HANDLED: Final = (
+    "SELECT 1 FROM irismq_handled WHERE address = ? AND key = ? AND channel = ? AND id = ?"
+)
+_ANSWERED: Final = (
+    "SELECT 1 FROM irismq_answer WHERE address = ? AND key = ? AND id = ? AND until > ?"
+)
+_VERSION: Final = "SELECT value FROM irismq_store WHERE name = 'version'"
+_STATE: Final = """
+INSERT INTO irismq_state (address, key, commit_id, state, version, written)
+VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+version = excluded.version, commit_id = excluded.commit_id, state = excluded.state,
+written = excluded.written"""
+_KEPT: Final = """
+INSERT INTO irismq_state (address, key, commit_id, version, written)
+VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+version = excluded.version, commit_id = excluded.commit_id, written = excluded.written"""
+_TAKE: Final = "DELETE FROM irismq_outbox WHERE id = ?"
+_ASIDE: Final = "UPDATE irismq_outbox SET dead = 1, pair = NULL WHERE id = ?"
+_NOTE: Final = "INSERT INTO irismq_handled VALUES (?, ?, ?, ?, ?)"
+_KEEP: Final = (
+    "INSERT OR REPLACE INTO irismq_answer (address, key, id, digest, answer, until) "
+    "VALUES (?, ?, ?, ?, ?, ?)"
+)
+_STAGE: Final = f"""
+INSERT INTO irismq_outbox ({STAGED_COLUMNS})
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""  # noqa: S608  # the names of columns are ours
+
+
+def commit(
+    connection: sqlite3.Connection, commits: Sequence[StateCommit], now: float, url: str
+) -> list[CommitOutcome]:
+    """Write what stands of `commits`. Raises `StoreUnavailable` ("went back")."""
+    run = connection.execute
+    found = {each.key: Found(*(run(_FOUND, each.key).fetchone() or NOTHING)) for each in commits}
+    asked = [(each.key, each.rights) for each in commits if each.rights]
+    stands = standing(connection, asked, now, url)
+    outcomes: list[CommitOutcome | None] = [
+        refusal(each, found[each.key], stands) for each in commits
+    ]
+    accepted = [each for each, no in zip(commits, outcomes, strict=True) if no is None]
+    if accepted:
+        version = run(_VERSION).fetchone()[0] + 1
+        _write(connection, Writes.of(accepted, version, now), version, now)
+        written = Committed(version)
+    return [written if outcome is None else outcome for outcome in outcomes]
+
+
+def standing(
+    connection: sqlite3.Connection,
+    asked: Iterable[tuple[StateKey, Sequence[Right]]],
+    now: float,
+    url: str,
+) -> Standing:
+    """What the decision needs to know of rights. Raises `StoreUnavailable` ("went back")."""
+    run = connection.execute
+    rows: dict[bytes, FoundRow] = {}
+    handled = set()
+    answered = set()
+    owned: list[Right] = []
+    for key, rights in asked:
+        for right in rights:
+            if isinstance(right, OwnedRight):
+                owned.append(right)
+                if row := run(_ROW, (right.id,)).fetchone():
+                    rows[right.id] = FoundRow(StateKey(*row[:2]), *row[2:])
+            elif isinstance(right, HandledRight):
+                if run(_HANDLED, (noted := (*key, right.channel, right.id))).fetchone():
+                    handled.add((key, *noted[2:]))
+            elif run(_ANSWERED, (*key, right.id, now)).fetchone():
+                answered.add((key, right.id))
+    if (claim := latest_claim(owned, rows)) and claim > run(_VERSION).fetchone()[0]:
+        raise StoreUnavailable(url, "went back", "a message is newer than the store")
+    return Standing(rows, handled, answered)
+
+
+def _write(connection: sqlite3.Connection, writes: Writes, version: int, now: float) -> None:
+    many = connection.executemany
+    connection.execute("UPDATE irismq_store SET value = ? WHERE name = 'version'", (version,))
+    at = (version, now)
+    if writes.states:
+        many(_STATE, [(*row, *at) for row in writes.states])
+    if writes.kept:
+        many(_KEPT, [(*row, *at) for row in writes.kept])
+    if writes.taken:
+        many(_TAKE, [(row,) for row in writes.taken])
+    if writes.aside:
+        many(_ASIDE, [(row,) for row in writes.aside])
+    if writes.handled:
+        many(_NOTE, [(*row, now) for row in writes.handled])
+    if writes.answers:
+        many(_KEEP, writes.answers)
+    if writes.staged:
+        many(_STAGE, writes.staged)

@@ -1,0 +1,213 @@
+"""What else is asked of a SQLite file than commits. Blocking, pure SQL.
+
+Every function gets the connection: those that only read outside of any transaction,
+the others inside one that holds the lock of the file.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from irismq_runtime.ports.state_store import (
+    KeptAnswer,
+    OutboxBacklog,
+    OutboxRow,
+    StateKey,
+    StoredState,
+    StoreInfo,
+    StoreSizes,
+)
+from irismq_runtime.stores.decisions import order_pair
+from irismq_runtime.stores.migrations import check_namespace, steps_from
+from irismq_runtime.stores.sqlite.schema import FACTS, STEPS
+from irismq_runtime.stores.writes import ROW_COLUMNS, outbox_row
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Collection, Iterable, Sequence
+
+    from irismq_runtime.ports.state_store import HandledRight
+
+_FACT: Final = "INSERT OR REPLACE INTO irismq_store VALUES (?, ?)"
+_LOAD: Final = "SELECT version, state, commit_id FROM irismq_state WHERE address = ? AND key = ?"
+_ANSWER: Final = """
+SELECT digest, answer FROM irismq_answer
+WHERE address = ? AND key = ? AND id = ? AND until > ?"""
+_ROWS: Final = f"SELECT {ROW_COLUMNS} FROM irismq_outbox "  # noqa: S608  # the names are ours
+_BETWEEN: Final = _ROWS + (
+    "WHERE pair = ? AND number < ? AND from_address = ? AND from_key = ? AND address = ? "
+    "AND key = ? ORDER BY number LIMIT ?"
+)
+_MISSING: Final = _ROWS + (
+    "WHERE owned AND NOT dead AND address = ? AND due <= ? ORDER BY due, number LIMIT ?"
+)
+_UNCONFIRMED: Final = _ROWS + (
+    "WHERE NOT owned AND from_address = ? AND due <= ? ORDER BY due, number LIMIT ?"
+)
+_PUT_OFF: Final = "UPDATE irismq_outbox SET due = ?, tries = tries + ? WHERE id = ?"
+_REVIVE: Final = (
+    "UPDATE irismq_outbox SET dead = 0, tries = 0, due = ?, expires = NULL WHERE id = ? AND dead"
+)
+_FORGET_HANDLED: Final = """
+DELETE FROM irismq_handled
+WHERE address = ? AND key = ? AND channel = ? AND id = ? AND at <= ?"""
+_BACKLOG: Final = """
+SELECT address, owned, sum(NOT dead), sum(dead), min(CASE WHEN dead THEN NULL ELSE due END)
+FROM irismq_outbox GROUP BY address, owned ORDER BY address, owned"""
+#: Ids were noted in the order of their row numbers: the oldest are found without an index.
+_TIDY_HANDLED: Final = """
+DELETE FROM irismq_handled WHERE rowid IN (SELECT row FROM
+(SELECT rowid AS row, at FROM irismq_handled ORDER BY rowid LIMIT ?) WHERE at <= ?)"""
+_TIDY_ENDED: Final = """
+DELETE FROM irismq_state WHERE rowid IN
+(SELECT rowid FROM irismq_state WHERE state IS NULL AND written <= ? LIMIT ?)"""
+_TIDY_ANSWERS: Final = """
+DELETE FROM irismq_answer WHERE rowid IN
+(SELECT rowid FROM irismq_answer WHERE until <= ? LIMIT ?)"""
+
+
+# -- the store itself -----------------------------------------------------------
+
+
+def prepare(connection: sqlite3.Connection, namespace: str, new_id: bytes) -> None:
+    """Bring the tables to the form of now, for `namespace`. Raises `ConfigError`."""
+    run = connection.execute
+    run(FACTS)
+    facts = _facts(connection)
+    form = facts.get("form", 0)
+    for step in steps_from(form, STEPS):
+        for statement in step:
+            run(statement)
+    if form != len(STEPS):
+        run(_FACT, ("form", len(STEPS)))
+    if form == 0:
+        connection.executemany(_FACT, [("namespace", namespace), ("id", new_id)])
+    else:
+        check_namespace(facts["namespace"], namespace)
+
+
+def info(connection: sqlite3.Connection, url: str) -> StoreInfo:
+    """What the store is."""
+    facts = _facts(connection)
+    return StoreInfo(url, facts["id"], facts["epoch"], facts["namespace"])
+
+
+def accept(connection: sqlite3.Connection) -> None:
+    """Begin a new epoch."""
+    connection.execute("UPDATE irismq_store SET value = value + 1 WHERE name = 'epoch'")
+
+
+def _facts(connection: sqlite3.Connection) -> dict[str, Any]:
+    return dict(connection.execute("SELECT name, value FROM irismq_store"))
+
+
+# -- reading ------------------------------------------------------------------------
+
+
+def load(connection: sqlite3.Connection, keys: Sequence[StateKey]) -> list[StoredState]:
+    """See `StateStore.load`."""
+    run = connection.execute
+    return [StoredState(key, *(run(_LOAD, key).fetchone() or ())) for key in keys]
+
+
+def kept_answer(
+    connection: sqlite3.Connection, key: StateKey, ask_id: str, now: float
+) -> KeptAnswer | None:
+    """See `StateStore.kept_answer`."""
+    found = connection.execute(_ANSWER, (*key, ask_id, now)).fetchone()
+    return None if found is None else KeptAnswer(*found)
+
+
+def rows(connection: sqlite3.Connection, ids: Sequence[bytes]) -> list[OutboxRow]:
+    """See `StateStore.rows`."""
+    found = (connection.execute(_ROWS + "WHERE id = ?", (each,)).fetchone() for each in ids)
+    return [outbox_row(record) for record in found if record is not None]
+
+
+def rows_between(
+    connection: sqlite3.Connection, sender: StateKey, to: StateKey, before: int, limit: int
+) -> list[OutboxRow]:
+    """See `StateStore.rows_between`."""
+    asked = (order_pair(sender, to), before, *sender, *to, limit)
+    return [outbox_row(record) for record in connection.execute(_BETWEEN, asked)]
+
+
+def missing(
+    connection: sqlite3.Connection, address: str, latest: float, limit: int
+) -> list[OutboxRow]:
+    """Owned rows for `address` that were due by `latest`."""
+    return [outbox_row(each) for each in connection.execute(_MISSING, (address, latest, limit))]
+
+
+def unconfirmed(
+    connection: sqlite3.Connection, senders: Iterable[str], latest: float, limit: int
+) -> list[OutboxRow]:
+    """Relayed rows of `senders` that were due by `latest`."""
+    found = [
+        outbox_row(record)
+        for sender in senders
+        for record in connection.execute(_UNCONFIRMED, (sender, latest, limit))
+    ]
+    return sorted(found, key=lambda row: (row.due, row.number))[:limit]
+
+
+def backlog(connection: sqlite3.Connection, now: float) -> list[OutboxBacklog]:
+    """See `StateStore.backlog`."""
+    return [
+        OutboxBacklog(address, bool(owned), waiting, dead, max(0.0, now - oldest))
+        for address, owned, waiting, dead, oldest in (
+            (*row[:4], now if row[4] is None else row[4]) for row in connection.execute(_BACKLOG)
+        )
+    ]
+
+
+def sizes(connection: sqlite3.Connection) -> StoreSizes:
+    """See `StateStore.sizes`."""
+    count = "SELECT (SELECT count(*) FROM irismq_outbox), (SELECT count(*) FROM irismq_handled)"
+    return StoreSizes(*connection.execute(count).fetchone())
+
+
+# -- writing ------------------------------------------------------------------------
+
+
+def put_off(
+    connection: sqlite3.Connection, ids: Collection[bytes], due: float, *, tried: bool
+) -> None:
+    """See `StateStore.put_off`."""
+    connection.executemany(_PUT_OFF, [(due, int(tried), each) for each in ids])
+
+
+def forget(connection: sqlite3.Connection, ids: Collection[bytes]) -> int:
+    """See `StateStore.forget`."""
+    gone = connection.executemany(
+        "DELETE FROM irismq_outbox WHERE id = ?", [(each,) for each in ids]
+    )
+    return gone.rowcount if ids else 0
+
+
+def revive(connection: sqlite3.Connection, ids: Collection[bytes], now: float) -> int:
+    """See `StateStore.revive`."""
+    changed = connection.executemany(_REVIVE, [(now, each) for each in ids])
+    return changed.rowcount if ids else 0
+
+
+def forget_handled(
+    connection: sqlite3.Connection,
+    handled: Sequence[tuple[StateKey, HandledRight]],
+    oldest: float,
+) -> int:
+    """See `StateStore.forget_handled`."""
+    noted = [(*key, right.channel, right.id, oldest) for key, right in handled]
+    return connection.executemany(_FORGET_HANDLED, noted).rowcount if noted else 0
+
+
+def tidy(connection: sqlite3.Connection, now: float, keep: float, limit: int) -> bool:
+    """See `StateStore.tidy`."""
+    run = connection.execute
+    oldest = now - keep
+    gone = [
+        run(_TIDY_HANDLED, (limit, oldest)).rowcount,
+        run(_TIDY_ENDED, (oldest, limit)).rowcount,
+        run(_TIDY_ANSWERS, (now, limit)).rowcount,
+    ]
+    return max(gone) >= limit
