@@ -86,13 +86,17 @@ class Facilities(Takes[M_contra]):
     __owned__: ClassVar[bool] = False
     #: What leaves a handler fails its message and is no crash: of those on whom others depend.
     __enduring__: ClassVar[bool] = False
+    #: A function that makes of each handler the one that is called in its place; None: there is
+    #: none. For classes whose handlers run within something.
+    __around__: ClassVar[Any] = None
     _slot: Slot = _NotStarted()  # type: ignore[assignment]  # until the slot sets it
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         check_class(cls)
         table = HandlerTable(cls, threaded=cls.__threaded__)
-        cls.__handlers__ = table.lookup(cls.on_receive, FIXED)  # type: ignore[attr-defined]  # every actor class has it
+        rest = cls.on_receive  # type: ignore[attr-defined]  # every actor class has it
+        cls.__handlers__ = table.lookup(rest, FIXED, cls.__around__)
         cls.__hooks__ = Hooks.of(cls)
 
     def __init__(self, *_args: Any, **_kwargs: Any) -> None:

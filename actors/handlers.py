@@ -186,9 +186,21 @@ class HandlerTable:
             if threaded:
                 _refuse_async(owner, name, getattr(owner, name, None))
 
-    def lookup(self, rest: Handler, fixed: Mapping[type, Handler | None]) -> Lookup:
-        """A fresh lookup over this table; `rest` takes what no entry takes."""
-        return Lookup(self.typed, rest, fixed)
+    def lookup(
+        self,
+        rest: Handler,
+        fixed: Mapping[type, Handler | None],
+        around: Callable[[Handler], Handler] | None = None,
+    ) -> Lookup:
+        """A fresh lookup over this table; `rest` takes what no entry takes.
+
+        `around` makes of each handler the one that is called in its place.
+        """
+        if around is None:
+            return Lookup(self.typed, rest, fixed)
+        typed = {kind: around(handler) for kind, handler in self.typed.items()}
+        wrapped = {kind: around(each) if each is not None else None for kind, each in fixed.items()}
+        return Lookup(typed, around(rest), wrapped)
 
 
 def exposed_methods(actor_class: type) -> frozenset[str]:

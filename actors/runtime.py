@@ -26,6 +26,7 @@ from actors._current import current_slot
 from actors._current_message import take_current
 from actors._failure import is_crash
 from actors._forked import Gone
+from actors._items import INTERRUPT
 from actors._slot import Slot, SlotState
 from actors._slot_kinds import new_slot
 from actors._starting import start
@@ -33,6 +34,8 @@ from actors._stopping import end, end_now, exit_with, on_incarnation_end, stop
 from actors.delivery import InboxItem, Outcome
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from actors.errors import Refused
     from actors.ref import ActorRef
 
@@ -49,6 +52,7 @@ __all__ = [
     "new_slot",
     "on_incarnation_end",
     "owned_by",
+    "put_back",
     "refuse_waiting",
     "slot_of",
     "start",
@@ -95,3 +99,21 @@ def forget_watched(watcher: ActorRef[Any], ref: object) -> None:
     For refs of another kind, whose own code sends `Terminated`.
     """
     Attachments.forget(watcher, ref)
+
+
+def put_back(slot: Slot, items: Sequence[Any]) -> None:
+    """Put messages that were in hand to the front of the inbox, full or not. Loop thread.
+
+    Args:
+        slot: Whose messages they were; one that has ended makes dead letters of them.
+        items: The messages as they stood in the inbox, in the order in which they came.
+    """
+    if slot.ended:
+        for item in items:
+            slot.system.attempt(slot, slot.undeliverable, item)
+        return
+    slot.inbox.extendleft(reversed(items))
+    if slot.control:
+        slot.inbox.appendleft(INTERRUPT)
+    if not slot.scheduled:
+        slot.schedule()
