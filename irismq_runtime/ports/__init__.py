@@ -166,6 +166,14 @@ class Consumption(Protocol):
         """
         ...
 
+    def disclaim(self, message: StoredMessage) -> bool:
+        """Take a claim back: what the handler did came to nothing, not through the message.
+
+        It is then as if the handler had not begun: requeued without penalty it costs no
+        attempt. False: the message is not claimed, or its lease is lost.
+        """
+        ...
+
     async def stop(self, drain: float) -> None:
         """Take no more, give back what waits, and wait for what runs.
 

@@ -136,6 +136,28 @@ async def test_a_message_is_claimed_once(transport: MailboxTransport):
     assert not sink.consumption.claim(message)
 
 
+async def test_a_claim_that_was_taken_back_costs_no_attempt(transport: MailboxTransport):
+    topic = fresh_topic()
+    came = 0
+
+    def handle(message: StoredMessage) -> None:
+        nonlocal came
+        came += 1
+        if came > 2:
+            message.finish()
+            return
+        assert sink.consumption.claim(message)
+        if came == 1:
+            assert sink.consumption.disclaim(message)
+            assert not sink.consumption.disclaim(message)
+        message.requeue(0.0, penalty=False)
+
+    sink = await sink_on(transport, topic, handle)
+    await transport.publish(topic, b"x")
+    await sink.count(3)
+    assert [message.attempts for message in sink.messages] == [1, 1, 2]
+
+
 async def test_a_buried_message_is_in_the_dead_topic_and_nowhere_else(transport: MailboxTransport):
     topic = fresh_topic()
     dead = await sink_on(transport, f"{topic}.dead")

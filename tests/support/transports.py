@@ -241,6 +241,12 @@ class MemoryConsumption:
         message.claimed = True
         return True
 
+    def disclaim(self, message: MemoryStored) -> bool:
+        if not message.claimed or message.settled is not None or message.lease_lost:
+            return False
+        message.claimed = False
+        return True
+
     async def stop(self, drain: float) -> None:
         self.stopped = True
         self.give_back()

@@ -224,6 +224,10 @@ class Consumer:
         """See `ports.Consumption.claim`."""
         return isinstance(message, InFlightMessage) and message.claim()
 
+    def disclaim(self, message: StoredMessage) -> bool:
+        """See `ports.Consumption.disclaim`."""
+        return isinstance(message, InFlightMessage) and message.disclaim()
+
     async def stop(self, drain: float) -> None:
         """See `ports.Consumption.stop`."""
         if self._stopped is not None:

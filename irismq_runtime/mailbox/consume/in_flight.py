@@ -1,6 +1,7 @@
 """One delivery of a stored message, as the actor's side holds it.
 
     HELD -claim-> CLAIMED         either -finish/requeue/bury/defer-> SETTLED
+    CLAIMED -disclaim-> HELD
     HELD -lease lost-> SETTLED    CLAIMED -lease lost-> LOST -settle-> SETTLED
 
 A message whose handler has not begun is given up with its lease: it comes again
@@ -123,6 +124,13 @@ class InFlightMessage:
         if self.state is not _HELD:
             return False
         self.state = _CLAIMED
+        return True
+
+    def disclaim(self) -> bool:
+        """The handler's work came to nothing: it is held again, as before `claim`."""
+        if self.state is not _CLAIMED:
+            return False
+        self.state = _HELD
         return True
 
     def lose(self) -> bool:
