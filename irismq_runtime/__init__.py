@@ -16,6 +16,14 @@ import typing
 
 if typing.TYPE_CHECKING:
     from irismq_runtime.config import NatsOverlay, NodeConfig
+    from irismq_runtime.durability import (
+        Durable,
+        NotInUnit,
+        ReceiptNotDone,
+        StateTooLarge,
+        StateUnreadable,
+        outside,
+    )
     from irismq_runtime.errors import (
         ConfigError,
         ConnectionLost,
@@ -51,6 +59,7 @@ __all__ = [
     "ConnectionLost",
     "DecodeError",
     "DeliveryError",
+    "Durable",
     "EncodeError",
     "Gathered",
     "Health",
@@ -63,11 +72,15 @@ __all__ = [
     "Node",
     "NodeConfig",
     "NotConnected",
+    "NotInUnit",
     "PeerRef",
+    "ReceiptNotDone",
     "RemoteError",
     "RemoteFault",
     "RuntimeFault",
     "ServiceRef",
+    "StateTooLarge",
+    "StateUnreadable",
     "Subscription",
     "TellReceipt",
     "Tunnel",
@@ -77,12 +90,19 @@ __all__ = [
     "current_node",
     "durable",
     "live",
+    "outside",
     "run",
 ]
 
 _HOMES: typing.Final = {
     "NatsOverlay": "irismq_runtime.config",
     "NodeConfig": "irismq_runtime.config",
+    "Durable": "irismq_runtime.durability",
+    "NotInUnit": "irismq_runtime.durability",
+    "ReceiptNotDone": "irismq_runtime.durability",
+    "StateTooLarge": "irismq_runtime.durability",
+    "StateUnreadable": "irismq_runtime.durability",
+    "outside": "irismq_runtime.durability",
     "ConfigError": "irismq_runtime.errors",
     "ConnectionLost": "irismq_runtime.errors",
     "DecodeError": "irismq_runtime.errors",

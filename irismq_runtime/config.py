@@ -243,6 +243,8 @@ class NodeConfig:
         signature_window: Seconds that a signature may be old when the message comes, or is
             stored by the broker: by so much less `publish_timeout` the clocks of the hosts
             may differ.
+        store: Where durable actors keep their state: a URL ("sqlite:///shop.db",
+            "postgresql://...", "memory:"), or a `StateStore`. None: there are none.
         unknown_as_plain: Whether a message or answer of a type that this process does not
             know is read as the plain value it holds, and not refused: for tools.
         mailbox_options: Further options of the broker's client by name, as
@@ -281,6 +283,7 @@ class NodeConfig:
     sign_with: str | None = None
     old_signatures_until: datetime | None = None
     signature_window: float = 300.0
+    store: Any = field(default=None, repr=False)
     unknown_as_plain: bool = False
     mailbox_options: Mapping[str, object] = field(default_factory=dict, repr=False)
     ask_timeout: float = 5.0
@@ -342,6 +345,13 @@ _NODE_NAME: Final = Rule(
     lambda value: isinstance(value, str) and _NAME.match(value) is not None,
 )
 
+_STORE: Final = Rule(
+    "a URL such as sqlite:///shop.db, or a StateStore",
+    lambda value: (
+        (isinstance(value, str) and value != "") or callable(getattr(value, "commit", None))
+    ),
+    secret=True,
+)
 _INSTANT: Final = Rule(
     "a datetime with a zone, as datetime(2026, 12, 24, tzinfo=UTC)",
     lambda value: isinstance(value, datetime) and value.utcoffset() is not None,
@@ -358,6 +368,7 @@ _RULES: Final[Mapping[str, Rule]] = {
     "sign_with": optional(text(1))._replace(secret=True),
     "old_signatures_until": optional(_INSTANT),
     "signature_window": POSITIVE_SECONDS,
+    "store": optional(_STORE),
     "unknown_as_plain": value_of(bool, "True or False"),
     "mailbox_options": _MAPPING._replace(secret=True),
     "ask_timeout": POSITIVE_SECONDS,

@@ -6,6 +6,7 @@ from irismq_runtime.dispatch.answers import AskDelivery
 from irismq_runtime.dispatch.best_effort import LiveDispatch
 from irismq_runtime.dispatch.consumer_pause import ConsumerPause
 from irismq_runtime.dispatch.context import DispatchContext, DispatchCounters
+from irismq_runtime.dispatch.delivery import DurableDelivery
 from irismq_runtime.dispatch.members import MemberDispatch
 from irismq_runtime.dispatch.settlement import AttemptLimits
 from irismq_runtime.dispatch.stored import StoredDispatch
@@ -17,6 +18,7 @@ __all__ = [
     "ConsumerPause",
     "DispatchContext",
     "DispatchCounters",
+    "DurableDelivery",
     "ForeignRule",
     "LiveDispatch",
     "MemberDispatch",

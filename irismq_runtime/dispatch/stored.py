@@ -77,6 +77,7 @@ class StoredDispatch:
         "channel",
         "claim",
         "dead_topic",
+        "disclaim",
         "kind",
         "pause",
     )
@@ -108,11 +109,14 @@ class StoredDispatch:
         self.channel = channel
         #: Tells the transport that the handler starts; False: it must not.
         self.claim: Callable[[StoredMessage], bool] = _claim_without_lease
+        #: Takes that back: the handler's work came to nothing, and not through the message.
+        self.disclaim: Callable[[StoredMessage], bool] = _claim_without_lease
         self.pause = ConsumerPause()
 
     def attach(self, consumption: Consumption) -> None:
         """Name the consumer that feeds this."""
         self.claim = consumption.claim
+        self.disclaim = consumption.disclaim
         self.pause.attach(consumption)
 
     @property
@@ -143,7 +147,7 @@ class StoredDispatch:
         envelope_id = envelope.id
         if envelope_id in self._held:
             if self._held[envelope_id].again(stored):
-                self._said_copy(envelope_id)
+                self.said_copy(envelope_id)
             return
         done = self._done
         if envelope_id in done.young or envelope_id in done.old:
@@ -204,10 +208,11 @@ class StoredDispatch:
         return self._limits.max_attempts + more
 
     def _finish_copy(self, stored: StoredMessage, envelope_id: bytes) -> None:
-        self._said_copy(envelope_id)
+        self.said_copy(envelope_id)
         stored.finish()
 
-    def _said_copy(self, envelope_id: bytes) -> None:
+    def said_copy(self, envelope_id: bytes) -> None:
+        """Count one more delivery of what has been handled, and say so."""
         self._context.counters.duplicates += 1
         if self._context.events.active:
             self._context.events.emit(

@@ -136,6 +136,41 @@ class Packer:
             return envelope_id, encode_checked(envelope, self._limits, None), type_name
         return envelope_id, self._signed(envelope, verb, name), type_name
 
+    def unsigned(
+        self, kind: Kind, message: object, headers: dict[str, object], codec: str | None = None
+    ) -> tuple[bytes, bytes]:
+        """Pack `message` under a new id, to be kept and sent later (`leaving`): (id, bytes).
+
+        `headers` is completed as in `new`, which says what this raises.
+        """
+        if headers:
+            check_headers(headers)
+        headers["n"] = self.node_id
+        headers["q"] = next(self._count)
+        envelope_id = new_id()
+        type_name, body, codec_name = self.serializer.dump(message, codec)
+        if codec_name:
+            headers["c"] = codec_name
+        envelope = Envelope(kind, envelope_id, type_name, body, headers)
+        return envelope_id, encode_checked(envelope, self._limits, None)
+
+    def leaving(self, data: bytes, topic: str, headers: dict[str, object]) -> bytes:
+        """What `unsigned` has made, as it goes to `topic` now: with `headers`, and signed.
+
+        Bytes that are no envelope stay as they are. Raises `DecodeError` for what newer code
+        has made.
+        """
+        if self._signer is None and not headers:
+            return data
+        envelope = decode_envelope_untrusted(data, self._limits)
+        if not isinstance(envelope, Envelope):
+            return data
+        return self.raw(
+            msgspec.structs.replace(envelope, headers={**envelope.headers, **headers}),
+            "store",
+            topic,
+        )
+
     def answer(  # noqa: PLR0917  # on every answer, where keywords cost
         self,
         kind: Kind,

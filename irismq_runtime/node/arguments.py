@@ -26,7 +26,9 @@ from irismq_runtime.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["check_parts", "config_of", "folder", "refuse_servers"]
+    from irismq_runtime.ports.state_store import StateStore
+
+__all__ = ["check_parts", "config_of", "folder", "refuse_servers", "store_of"]
 
 #: What the node calls of each.
 _METHODS: Final = {
@@ -88,3 +90,13 @@ def folder(data: object) -> Path | None:
     if not isinstance(path, str) or "\0" in path:
         raise ConfigError("data", f"{shown(path)} is not the path of a folder", "give a text")
     return Path(path)
+
+
+def store_of(given: Any) -> StateStore | None:
+    """Return the store that the option says, not open yet. Raises `ConfigError`."""
+    if not isinstance(given, str):
+        store: StateStore | None = given
+        return store
+    from irismq_runtime.stores import open_store
+
+    return open_store(given)

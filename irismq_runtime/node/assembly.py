@@ -33,9 +33,11 @@ if TYPE_CHECKING:
 
     from actors import Clock, System
     from irismq_runtime.config import NodeConfig
+    from irismq_runtime.durability import DurableEngine
     from irismq_runtime.mailbox import MailboxConfig
     from irismq_runtime.node.membership.member_table import Change
     from irismq_runtime.ports import AddressTransport, MailboxTransport, Member
+    from irismq_runtime.ports.state_store import StateStore
     from irismq_runtime.wire import Codec
 
 __all__ = ["Parts", "assemble", "make_transports", "new_node_id"]
@@ -59,6 +61,8 @@ class Parts:
     binder: Binder
     peers: PeerDispatch
     meter: Meter
+    #: What the durable actors have; None: the node was given no store.
+    durable: DurableEngine | None = None
     #: The membership of the private cluster.
     membership: Member | None = None
 
@@ -152,13 +156,14 @@ def assemble(
     addresses: AddressTransport,
     codecs: Iterable[Codec] = (),
     control: Mapping[type, Callable[[Any], object]],
+    store: StateStore | None = None,
 ) -> Parts:
-    """Return the parts, not connected yet. `control`: see `PeerDispatch`."""
+    """Return the parts, not connected yet. `control`: see `PeerDispatch`. `store`: open."""
     packer = _packer(config, node_id, Serializer(codecs=codecs), system.clock)
     presence = _presence(config, packer, addresses, system)
     death_watch = DeathWatch(system.find)
     counters = DispatchCounters()
-    outbound = Outbound(
+    outbound = _outbound_kind(store)(
         packer=packer,
         mailbox=mailbox,
         addresses=addresses,
@@ -174,6 +179,8 @@ def assemble(
         system.propagate_context(outbound.tracing.here, outbound.tracing.in_force)
     dispatch = _dispatch(system, outbound, counters)
     _connect(presence, death_watch, outbound)
+    durable = None if store is None else _durable(store, outbound, system, dispatch)
+    context = BindingContext(mailbox, addresses, presence, dispatch, config, durable)
     return Parts(
         node_id=node_id,
         config=config,
@@ -184,10 +191,31 @@ def assemble(
         outbound=outbound,
         dispatch=dispatch,
         death_watch=death_watch,
-        binder=Binder(BindingContext(mailbox, addresses, presence, dispatch, config), death_watch),
+        binder=Binder(context, death_watch),
         peers=_peers(dispatch, outbound, death_watch, system, control),
         meter=outbound.meter,
+        durable=durable,
     )
+
+
+def _outbound_kind(store: StateStore | None) -> type[Outbound]:
+    """Nothing of `durable` is imported where there is no store."""
+    if store is None:
+        return Outbound
+    from irismq_runtime.durability import StagingOutbound
+
+    return StagingOutbound
+
+
+def _durable(
+    store: StateStore, outbound: Outbound, system: System, dispatch: DispatchContext
+) -> DurableEngine:
+    from irismq_runtime.durability import ENGINES, DurableEngine, StagingOutbound
+
+    if not isinstance(outbound, StagingOutbound):
+        raise TypeError("a node with a store has an outbound that stages")
+    engine = ENGINES[system] = DurableEngine(store, outbound, system, dispatch.log)
+    return engine
 
 
 def _presence(

@@ -20,7 +20,13 @@ import supervisors
 from actors import System
 from irismq_runtime.config import DEFAULT_IRIS_PORT, DEFAULT_NSQD_PORT, need_address
 from irismq_runtime.errors import NodeStopped
-from irismq_runtime.node.arguments import check_parts, config_of, folder, refuse_servers
+from irismq_runtime.node.arguments import (
+    check_parts,
+    config_of,
+    folder,
+    refuse_servers,
+    store_of,
+)
 from irismq_runtime.node.assembly import (
     Parts,
     assemble,
@@ -111,6 +117,7 @@ class Node:
         if transports is make_transports:
             check_mailbox_options(self._config)
         self._servers = servers_of(self._config)
+        self._store = store_of(self._config.store)
         self._parts: Parts | None = None
         self._refs: dict[tuple[str, str | None, str | None], ServiceRef[Any]] = {}
         self._stop_reason = StopReason()
@@ -163,6 +170,8 @@ class Node:
         system.attach()
         node_id = new_node_id(config.name)
         mailbox, addresses = self._transports(self._config, system, node_id)
+        if self._store is not None:
+            await self._store.open()
         parts = assemble(
             self._config,
             system,
@@ -171,6 +180,7 @@ class Node:
             addresses=addresses,
             codecs=self._codecs,
             control=self._reports.control(),
+            store=self._store,
         )
         try:
             await parts.open()

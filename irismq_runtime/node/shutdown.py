@@ -5,8 +5,9 @@
                               the drain time while their leases are kept; what
                               waits is requeued at once; FINs are flushed
     3  stop the tree          in reverse order; what `on_stop` tells still goes out
-    4  flush and close        the outbox, then the connections
-    5  stop our servers       those that run in this process, if any
+    4  close the store        what has returned is committed, and published
+    5  flush and close        the outbox, then the connections
+    6  stop our servers       those that run in this process, if any
 
 A phase that fails or takes too long is reported and the next one begins: the end
 is always reached.
@@ -45,6 +46,8 @@ async def shut_down(parts: Parts, servers: Servers, *, drain: float, why: str = 
     if parts.membership is not None:
         await _phase("leaving the private cluster", parts.membership.leave(SHORT), SHORT + GRACE)
     await _phase("stopping the tree", parts.system.shutdown(drain), drain + GRACE)
+    if parts.durable is not None:
+        await _phase("committing and closing the store", parts.durable.close(), drain + GRACE)
     parts.death_watch.close()
     parts.outbound.stopped = parts.config.name
     await _phase("flushing the outbox", parts.mailbox.close(drain), drain + GRACE)

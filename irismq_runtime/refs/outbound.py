@@ -267,13 +267,28 @@ class Outbound:
         once is refused here.
         """
         data = foreign_bytes(message, form)
+        self.check_foreign_delay(delay)
+        return self.store_bytes(address, topic, new_id(), data, delay, channel)
+
+    def check_foreign_delay(self, delay: float) -> None:
+        """Raise `ValueError` for a delay that a message without an envelope cannot have."""
         longest = self.mailbox.max_delay
         if check_seconds("delay", delay) > longest:
             raise ValueError(
                 f"delay={delay:g}: the broker defers at most {longest:g} s, and a foreign "
                 f"message carries no due time with which it could be deferred again"
             )
-        return self.store_bytes(address, topic, new_id(), data, delay, channel)
+
+    def staged_together(
+        self,
+        address: str,  # noqa: ARG002  # of an outbound that stages
+        topic: str,  # noqa: ARG002  # as above
+        messages: list[object],  # noqa: ARG002  # as above
+        codec: str | None,  # noqa: ARG002  # as above
+        form: Form | None,  # noqa: ARG002  # as above
+    ) -> list[TellReceipt] | None:
+        """The receipts of messages that were kept for a commit; None: nothing is kept here."""
+        return None
 
     def store_bytes(  # noqa: PLR0917  # called for every message: keywords cost
         self,

@@ -46,6 +46,10 @@ def tell_many(
     """See `ServiceRef.tell_many`."""
     if outbound.stopped is not None:
         raise NodeStopped(outbound.stopped)
+    given = list(messages)
+    staged = outbound.staged_together(address, topic, given, codec, foreign)
+    if staged is not None:
+        return staged
     with ExitStack() as spans:
         pack: Callable[[object], _Packed]
         if foreign is not None:
@@ -54,7 +58,7 @@ def tell_many(
             pack = partial(_pack_traced, outbound, outbound.tracing, address, codec, topic, spans)
         else:
             pack = partial(_pack, outbound, codec, topic)
-        packed = _pack_each(pack, list(messages))
+        packed = _pack_each(pack, given)
         receipts = _store(outbound, address, topic, packed)
     for receipt, (_, _, sending) in zip(receipts, packed, strict=True):
         if sending is not None:

@@ -29,6 +29,7 @@ __all__ = [
     "MAC",
     "MAX_HEADERS",
     "NODE",
+    "ORIGIN",
     "REMAINING",
     "SEAL",
     "SENDER",
@@ -55,6 +56,7 @@ MAC: Final = "m"  # the signature of version 1; always the last entry
 SEAL: Final = "m2"  # that of version 2; the last entry but for MAC
 SIGNED: Final = "w"  # when it was signed, milliseconds since 1970
 NODE: Final = "n"  # id of the sending node
+ORIGIN: Final = "o"  # store, epoch and number of the outbox row that it is
 TARGET: Final = "to"  # actor meant at a node's private cluster, "@node" for the node
 
 #: Entries that one envelope may have.
@@ -71,7 +73,7 @@ _SCALARS: Final = frozenset({str, int, float, bool, bytes, type(None)})
 
 
 _TYPES: Final[dict[str, type]] = {
-    **dict.fromkeys((CODEC, SENDER, TRACE, KEY_ID, NODE, TARGET), str),
+    **dict.fromkeys((CODEC, SENDER, TRACE, KEY_ID, NODE, ORIGIN, TARGET), str),
     **dict.fromkeys((SEQUENCE, REMAINING, DUE, EXPIRY, SIGNED, ENDS), int),
     CHAIN: list,
     MAC: bytes,

@@ -2,7 +2,8 @@
 
 A page none of whose blocks awaits at the top is a page for plain programs: its
 blocks run without a loop. All others run on one. A page with the comment
-`<!-- node -->` is given the name `node`, a running embedded node. What a page
+`<!-- node -->` is given the name `node`, a running embedded node, and one with
+`<!-- node with a store -->` one that has a store as well. What a page
 starts in the default system is shut down behind it.
 """
 
@@ -38,6 +39,7 @@ __all__ = [
 EMBEDDED = (embedded.EmbeddedNsqd, embedded.EmbeddedRelay)
 
 WANTS_NODE = "<!-- node -->"
+WANTS_STORE = "<!-- node with a store -->"
 
 
 @contextlib.contextmanager
@@ -116,5 +118,8 @@ async def run_page_on_loop(page: pathlib.Path) -> None:
         stack.push_async_callback(system.shutdown)
         if WANTS_NODE in page.read_text():
             names["node"] = await stack.enter_async_context(Node.embedded(name="guide", drain=1.0))
+        if WANTS_STORE in page.read_text():
+            node = Node.embedded(name="guide", drain=1.0, store="memory:")
+            names["node"] = await stack.enter_async_context(node)
         for block in blocks_of(page):
             await run_async(block, names)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from actors.rules import count, optional, text
@@ -27,12 +28,13 @@ from irismq_runtime.messaging import MAILBOX_CHANNEL, dead_topic, mailbox_topic
 from irismq_runtime.node.binding.subscriptions import subscriptions_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from actors import ActorRef, Exit
     from actors.rules import Rule
     from irismq_runtime.config import NodeConfig
     from irismq_runtime.dispatch import DispatchContext, ForeignRule
+    from irismq_runtime.durability import DurableEngine
     from irismq_runtime.node.binding.subscriptions import Subscription
     from irismq_runtime.node.membership.death_watch import DeathWatch
     from irismq_runtime.node.membership.presence import Presence
@@ -71,6 +73,8 @@ class BindingContext:
     presence: Presence
     dispatch: DispatchContext
     config: NodeConfig
+    #: None: the node has no store, and runs no durable actors.
+    durable: DurableEngine | None = None
 
 
 class Binding:
@@ -89,6 +93,8 @@ class Binding:
         window = getattr(actor, "mailbox_window", None) or context.config.mailbox_window
         self._window: int = max(1, min(window, ref.room or 1))
         self._subscriptions = subscriptions_of(actor)
+        durable = context.durable
+        self._durable = durable if durable is not None and durable.is_durable(actor) else None
         self._own_channel = mailbox_topic(self.address or cls.__name__)
         self.member: Member | None = None
         self.handler: MemberDispatch | None = None
@@ -147,7 +153,10 @@ class Binding:
     async def _consume(self, topic: str, channel: str, name: str, kind: str) -> None:
         context = self._context
         mailbox = context.mailbox
-        dispatch = StoredDispatch(
+        make: Callable[..., StoredDispatch] = StoredDispatch
+        if self._durable is not None:
+            make = partial(self._durable.dispatch, self.address)
+        dispatch = make(
             context.dispatch,
             self.ref,
             address=name,
@@ -190,6 +199,8 @@ class Binding:
             context.presence.unbind(self.address, self.ref.actor_urn)
         for dispatch, _ in self.stored:
             dispatch.pause.add(DRAINING)
+        if self._durable is not None:
+            await self._durable.flush(self.ref)
         ending = [handle.close() for handle in self._listening]
         ending += [consumption.stop(drain) for _, consumption in self.stored]
         ending.append(self._leave(drain, why))
@@ -198,6 +209,8 @@ class Binding:
                 _LOG.info("Closing %s: %s", self.address, problem)
             elif isinstance(problem, BaseException):
                 _LOG.error("Closing %s failed", self.address, exc_info=problem)
+        if self._durable is not None:
+            self._durable.unbound(self.ref)
         if self.address and context.dispatch.events.active:
             context.dispatch.events.emit(
                 "node.unbound", address=self.address, urn=self.ref.actor_urn

@@ -1,12 +1,13 @@
 """The health of a node, from what its parts say of themselves.
 
-Ready means: the broker and the relay are reached, and by a relay of this process
-the servers it routes over; every bound actor is a member and its consumers get
-messages; presence is heard. What fails because of its own messages is shown and is not a
-failure of the node: a consumer that backs off, one whose actor restarts. The transport's
-own stall detector says when messages are held and nothing happens to them, or none are
-asked for. A directory (nsqlookupd) at fault is shown and is not a failure: brokers known
-are kept. A handler that takes very long is a failure while messages wait for its actor.
+Ready means: the broker and the relay are reached, and by a relay of this process the servers
+it routes over; the store, if there is one, does what it is asked; every bound actor is a
+member and its consumers get messages; presence is heard. What fails because of its own
+messages is shown and is not a failure of the node: a consumer that backs off, one whose actor
+restarts. The transport's own stall detector says when messages are held and nothing happens
+to them, or none are asked for. A directory (nsqlookupd) at fault is shown and is not a
+failure: brokers known are kept. A handler that takes very long is a failure while messages
+wait for its actor.
 Live means: no root of the tree has given up, and the loop turns.
 """
 
@@ -50,6 +51,9 @@ def health_of(parts: Parts, servers: Servers, *, gave_up: Exit | None, draining:
         _presence(parts),
     ]
     checks.append(_handlers(parts))
+    if parts.durable is not None:
+        fault = parts.durable.committer.fault
+        checks.append(Check("store", fault is None, "" if fault is None else str(fault)))
     if draining:
         checks.append(Check("draining", ok=False, reason=draining))
     if parts.config.lookupd:

@@ -31,6 +31,8 @@ __all__ = [
     "PresenceGone",
     "PresenceJoined",
     "PresenceLeft",
+    "StoreFound",
+    "StoreLost",
     "SupervisorChildTerminated",
     "SupervisorProgress",
     "SupervisorShutdown",
@@ -135,6 +137,25 @@ class IrisLost(Record):
     peer: str
     cluster: str
     reason: str
+
+
+# The store ------------------------------------------------------------------------
+
+
+@event("store.lost")
+class StoreLost(Record):
+    """The store cannot be used; durable actors handle nothing until it can. By durability."""
+
+    store: str
+    kind: str
+    reason: str
+
+
+@event("store.found")
+class StoreFound(Record):
+    """The store can be used again. By durability."""
+
+    store: str
 
 
 # Actors ---------------------------------------------------------------------------

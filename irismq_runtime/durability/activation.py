@@ -1,0 +1,442 @@
+"""One incarnation of a durable actor and its state: what has returned and is not committed.
+
+    loading -> ready -> (a commit is lost, or the store is away) -> loading -> ... -> closed
+
+Handlers run ahead of their commits. So the state in memory is that after the last unit
+that returned, and `_bytes` are its bytes; `version` is that of what the store has. The units
+in between stand in `pending`, in order, and only the committer takes them off.
+
+When one of them cannot be committed none after it can: all are undone, the state is loaded
+again, and their messages go back to the front of the inbox, in their order. A message that
+is in hand just then is cancelled and goes there too, behind them. Loop thread only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from actors import Delivery, Outcome
+from actors.ask import Ask
+from actors.runtime import exit_with, put_back, take_current
+from irismq_runtime.durability.errors import NotInUnit
+from irismq_runtime.durability.unit import Outside, Unit, UnitState, current_unit
+from irismq_runtime.errors import EncodeError, MessageTooLarge, StoreUnavailable
+from irismq_runtime.ports.state_store import ABSENT, END, KEEP, StateCommit
+from irismq_runtime.wire import new_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actors.runtime import Slot
+    from irismq_runtime.durability.engine import DurableEngine
+    from irismq_runtime.durability.state_codec import StateCodec
+    from irismq_runtime.ports.state_store import OwnedRight, StateKey, StoredState
+
+__all__ = ["MOST_AHEAD", "Activation"]
+
+#: Units of one activation that may have returned and not be committed.
+MOST_AHEAD: Final = 32
+#: Seconds before the state is loaded again after a race was lost twice in a row; it doubles
+_FIRST_WAIT: Final = 0.005
+#: up to this.
+_LONGEST_WAIT: Final = 1.0
+#: Answers that nobody can change.
+_FIXED: Final = frozenset({type(None), bool, int, float, str, bytes})
+
+
+class Activation:
+    """The state of one incarnation, and its units on their way to the store.
+
+    Args:
+        engine: What all activations of a node share.
+        slot: The slot of the actor.
+        key: Whose state it is.
+        codec: Writes and reads the state; None: the actor has none.
+    """
+
+    __slots__ = (
+        "_again",
+        "_bytes",
+        "_cautious",
+        "_codec",
+        "_copy",
+        "_engine",
+        "_live",
+        "_loading",
+        "_lost",
+        "_moved",
+        "closed",
+        "fresh",
+        "generation",
+        "in_hand",
+        "key",
+        "open",
+        "pending",
+        "slot",
+        "taken",
+        "version",
+    )
+
+    def __init__(
+        self, engine: DurableEngine, slot: Slot, key: StateKey, codec: StateCodec | None
+    ) -> None:
+        self._engine = engine
+        self._codec = codec
+        self.slot = slot
+        self.key = key
+        self.version = ABSENT
+        self._bytes: bytes | None = None
+        #: The state after the last unit; None: to be read from `_bytes`.
+        self._live: object | None = None
+        #: What code outside of units sees, and the bytes it was read from.
+        self._copy: tuple[bytes | None, object] | None = None
+        #: Which load of the state this is.
+        self.generation = 0
+        #: Nothing has been committed on what was loaded: rights are looked up.
+        self.fresh = True
+        #: The unit whose handler runs.
+        self.open: Unit | None = None
+        #: Units that have returned, oldest first; the committer has the first `taken` of them.
+        self.pending: deque[Unit] = deque()
+        self.taken = 0
+        #: Whether a message is in hand that waits for something.
+        self.in_hand = False
+        #: Messages of undone units, for the front of the inbox.
+        self._again: list[Any] = []
+        self._loading: asyncio.Task[Any] | None = None
+        self._lost = 0
+        #: A commit held what the store cannot: the next ones hold one unit each.
+        self._cautious = False
+        self._moved: list[asyncio.Future[None]] = []
+        #: The incarnation is over: nothing new begins.
+        self.closed = False
+
+    # The state ----------------------------------------------------------------
+
+    def read(self) -> Any:
+        """The state as the running code sees it: its unit's, else a copy that stays as it is."""
+        unit = current_unit.get()
+        if isinstance(unit, Outside):
+            unit = unit.unit
+        if unit is None or unit is not self.open:
+            return self._outside()
+        return self._now()
+
+    def write(self, state: object) -> None:
+        """Put another state in the place of the present one. Raises `NotInUnit`, TypeError."""
+        unit = current_unit.get()
+        if unit is None or unit is not self.open:
+            raise NotInUnit("a change of self.state")
+        if self._codec is None or not self._codec.takes(state):
+            raise TypeError(f"self.state of {self.key.address!r} cannot be a {type(state)!r}")
+        self._live = state
+
+    def _now(self) -> Any:
+        if self._live is None:
+            self._live = self._need_codec().decode(self._bytes)
+        return self._live
+
+    def _outside(self) -> Any:
+        codec, data = self._need_codec(), self._bytes
+        if self._copy is not None:
+            of, copy = self._copy
+            if codec.encode(copy) != (of or codec.encode(codec.new())):
+                self._copy = None
+                raise NotInUnit("a change of self.state")
+            if of is data:
+                return copy
+        copy = codec.decode(data)
+        self._copy = (data, copy)
+        return copy
+
+    def _need_codec(self) -> StateCodec:
+        if self._codec is None:
+            raise AttributeError(
+                f"the actor of {self.key.address!r} declares no state: write `state: TheType` in "
+                "its class"
+            )
+        return self._codec
+
+    # A message ----------------------------------------------------------------
+
+    def is_ready_for(self, item: Any) -> bool:
+        """Whether the handler of `item` may begin now; else `prepare` it."""
+        return (
+            self._engine.committer.fault is None
+            and self._loading is None
+            and not self._again
+            and len(self.pending) < MOST_AHEAD
+            and self._engine.rights.needs_no_look(self, item)
+        )
+
+    async def prepare(self, item: Any) -> bool:
+        """Wait until the handler of `item` may begin; False: it must not, and that is settled."""
+        committer = self._engine.committer
+        while True:
+            if committer.fault is not None:
+                if is_answered(item):
+                    take_current(self.slot)
+                    self._engine.refuse(item, committer.fault)
+                    return False
+                await committer.usable()
+            if self._loading is not None:
+                await asyncio.wait([self._loading])
+            if self._again:
+                return self.give_back(item)
+            if len(self.pending) >= MOST_AHEAD:
+                await self.until_moved()
+                continue
+            generation = self.generation
+            if await self._engine.rights.look(self, item):
+                if generation == self.generation and self._loading is None:
+                    return True
+            elif generation == self.generation:
+                return False
+
+    def begin(self, item: Any) -> Unit:
+        """The handler of `item` begins."""
+        if self.open is not None:  # its coroutine was thrown away before it began
+            self.undo(self.open)
+        unit = self.open = Unit(item, self._engine.rights.of(item), self.generation)
+        return unit
+
+    def returned(self, unit: Unit, value: Any) -> Any:
+        """The handler of `unit` has returned `value`; give what is to be answered at once.
+
+        Raises:
+            EncodeError, StateTooLarge: The state cannot be kept; the unit is still open.
+        """
+        if unit.generation != self.generation:
+            self.give_back(unit.item)
+            return None
+        self._note_change(unit)
+        answer = self._fixed(value)
+        self.open = None
+        if unit.life is UnitState.DROPPED:  # it was stashed
+            self._live = None
+            return None
+        unit.life = UnitState.RETURNED
+        if unit.is_empty and not self.pending:
+            unit.end(None)
+            return answer
+        waiting = take_current(self.slot)
+        if waiting is not None:
+            waiting.promised()
+            unit.waits = (waiting, answer)
+        if unit.change is not None:
+            self._bytes = None if unit.change is END else unit.change
+        self.pending.append(unit)
+        self._engine.committer.wake(self)
+        return None
+
+    def _note_change(self, unit: Unit) -> None:
+        if unit.change is END:
+            self._live = None
+        elif self._live is not None and self._codec is not None:
+            data = self._codec.encode(self._live)
+            if data != (self._bytes or self._codec.encode(self._codec.new())):
+                unit.change = data
+
+    def _fixed(self, value: Any) -> Any:
+        """The answer as it is now: what it holds may be a part of the state, which goes on."""
+        if type(value) in _FIXED:
+            return value
+        serializer = self._engine.packer.serializer
+        try:
+            return serializer.load(*serializer.dump(value))
+        except (EncodeError, MessageTooLarge):  # no part of a state then
+            return value
+
+    def undo(self, unit: Unit) -> bool:
+        """The handler of `unit` ended in another way; whether units before it are not committed."""
+        if unit is self.open:
+            self.open = None
+            self._live = None
+        if unit.life is not UnitState.DROPPED:
+            unit.drop()
+        return bool(self.pending)
+
+    def end_state(self) -> None:
+        """Delete the state with this unit. Raises `NotInUnit`."""
+        unit = self.open
+        if unit is None or current_unit.get() is not unit:
+            raise NotInUnit("self.end()")
+        unit.change = END
+
+    async def flushed(self, generation: int) -> bool:
+        """Wait until all that has returned is committed; False: it was undone."""
+        while self.generation == generation and self.pending:
+            await self.until_moved()
+        return self.generation == generation
+
+    async def until_moved(self) -> None:
+        """Wait until units were committed or undone, or the store came or went."""
+        future = asyncio.get_running_loop().create_future()
+        self._moved.append(future)
+        await future
+
+    def has_moved(self) -> None:
+        """Let those who wait for it look again."""
+        moved, self._moved = self._moved, []
+        for future in moved:
+            if not future.done():
+                future.set_result(None)
+
+    def add_aside(self, row: OwnedRight, known: Callable[[BaseException | None], object]) -> None:
+        """Let a row be dead with the next commit; `known` is called with the end of that."""
+        unit = Unit(None, row, self.generation)
+        unit.life = UnitState.RETURNED
+        unit.after.append(known)
+        self.pending.append(unit)
+        self._engine.committer.wake(self)
+
+    # The committer ------------------------------------------------------------
+
+    def take(self, most: int) -> list[Unit]:
+        """The units of the next commit, at most `most`."""
+        if self.taken:
+            return []
+        count = 1 if self._cautious else min(most, MOST_AHEAD, len(self.pending))
+        units: list[Unit] = []
+        rights = set()
+        for unit in self.pending:
+            if len(units) == count or (unit.right is not None and unit.right in rights):
+                break
+            rights.add(unit.right)
+            units.append(unit)
+        self.taken = len(units)
+        return units
+
+    def commit_of(self, units: list[Unit]) -> StateCommit:
+        """What the store is asked for these units."""
+        changes = [unit.change for unit in units if unit.change is not None]
+        return StateCommit(
+            self.key,
+            self.version,
+            new_id(),
+            changes[-1] if changes else KEEP,
+            tuple(unit.right for unit in units if unit.right is not None),
+            tuple(message for unit in units for message in unit.staged),
+        )
+
+    def committed(self, units: list[Unit], version: int) -> None:
+        """The store has them: FIN and answer, in order."""
+        self.version = version
+        self.fresh = self._cautious = False
+        self._lost = self.taken = 0
+        for unit in units:
+            self.pending.popleft()
+            self._engine.settle(unit)
+        self.has_moved()
+        if self.pending:
+            self._engine.committer.wake(self)
+
+    def lost(self) -> None:
+        """Nothing of what has returned can be committed: load again, and run it again."""
+        self._lost += 1
+        wait = 0.0
+        if self._lost > 1:
+            longest = min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** min(self._lost, 16))
+            wait = longest * self._engine.chance()
+        self._undo_all()
+        self._begin_loading(wait)
+
+    def invalid(self, units: list[Unit], error: Exception) -> None:
+        """The store cannot hold what is in `units`: find the one it is, which fails alone."""
+        if len(units) > 1:
+            self._cautious = True
+        else:
+            self._engine.fail(units[0], _crash(self.slot, error))
+            self.pending.popleft()
+        self._undo_all()
+        self._begin_loading(0.0)
+
+    def store_failed(self, fault: StoreUnavailable) -> None:
+        """The store is away: nothing is applied. Asks fail, what is stored goes back."""
+        for unit in self.pending:
+            if unit.item is not None and self._engine.refuse(unit.item, fault):
+                unit.item = None
+        self._undo_all()
+        self._begin_loading(0.0)
+
+    def _undo_all(self) -> None:
+        """Undo every unit that is not committed; their messages will be handled again."""
+        self.generation += 1
+        self.fresh = True
+        self._live = None
+        units, self.pending, self.taken = self.pending, deque(), 0
+        undone = NotInUnit("what was told by a handler whose commit was lost")
+        for unit in units:
+            unit.end(undone)
+            if unit.item is not None:
+                self._again.append(unit.item)
+        if self.open is not None:
+            running, self.open = self.open, None
+            running.life = UnitState.DROPPED
+            self.slot.cancel_current(running.item)
+        if not self.in_hand:
+            self.put_again()
+        self.has_moved()
+
+    def give_back(self, item: Any) -> bool:
+        """Put the message in hand back, behind those that came before it. Always False."""
+        take_current(self.slot)
+        self._again.append(item)
+        self.put_again()
+        return False
+
+    def put_again(self) -> None:
+        """Put the messages of undone units to the front of the inbox."""
+        again, self._again = self._again, []
+        for item in again:
+            if isinstance(item, Delivery):
+                item.stashed()
+        if again:
+            put_back(self.slot, again)
+
+    # Loading --------------------------------------------------------------------
+
+    def _begin_loading(self, wait: float) -> None:
+        if self._loading is None and not self.closed:
+            self._loading = self._engine.spawn(self._load_again(wait))
+
+    async def _load_again(self, wait: float) -> None:
+        try:
+            if wait:
+                await self._engine.sleep(wait)
+            await self.load()
+        except Exception as error:  # its type cannot read it: the actor is told as of a crash
+            exit_with(self.slot, "crash", error)
+        finally:
+            self._loading = None
+
+    async def load(self) -> None:
+        """Take what the store has, when it can be used. Raises `StateUnreadable`."""
+        stored = await self._engine.load(self.key)
+        self.taken_over(stored)
+
+    def taken_over(self, stored: StoredState) -> None:
+        """This is what is stored now. Raises `StateUnreadable`."""
+        if self._codec is not None:
+            self._codec.decode(stored.state)
+        self.version = stored.version
+        self._bytes = stored.state
+        self._live = None
+        self.fresh = True
+
+    def close(self) -> None:
+        """The incarnation is over. What has returned is committed all the same."""
+        self.closed = True
+        if self.open is not None:
+            self.undo(self.open)
+
+
+def is_answered(item: Any) -> bool:
+    """Whether somebody waits for the end of `item`: who asked, or the broker."""
+    return isinstance(item, Ask | Delivery)
+
+
+def _crash(slot: Slot, error: Exception) -> Outcome:
+    return Outcome("crashed", error=error, exit=slot.make_exit("crash", error))

@@ -1,0 +1,166 @@
+"""`Durable`: an actor whose state, and what it tells, are committed together.
+
+    @message("shop.cart-state")
+    @dataclass
+    class CartState:
+        lines: dict[str, int] = field(default_factory=dict)
+
+    class Cart(Durable):
+        address = "shop.cart"
+        state: CartState
+
+        @receives(Add)
+        async def add(self, message: Add) -> int:
+            self.state.lines[message.sku] = self.state.lines.get(message.sku, 0) + 1
+            self.stock.tell(Reserve(message.sku))       # leaves with the commit
+            return len(self.state.lines)                # and so does the answer
+
+This file is the class; around each handler it puts a unit (handling). What a unit is, when
+it is committed and what happens when it cannot be, is in unit, activation and committer.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+
+from actors import Actor, ActorClassError
+from actors.class_options import known_option
+from actors.rules import count
+from actors.runtime import slot_of
+from actors.type_variables import M_contra
+from irismq_runtime.durability.engine import ENGINES
+from irismq_runtime.durability.handling import in_unit
+from irismq_runtime.durability.state_type import state_type_of
+from irismq_runtime.durability.unit import Outside, UnitState, current_unit
+from irismq_runtime.errors import ConfigError
+
+if TYPE_CHECKING:
+    from actors import ActorRef
+    from irismq_runtime.durability.activation import Activation
+
+__all__ = ["Durable"]
+
+_LIMIT = count(1, 1 << 30)
+
+
+class Durable(Actor[M_contra]):
+    """Base class of actors whose state lasts: one state for each address.
+
+    A node needs a store to run one: `Node(store="sqlite:///shop.db")`. What a handler does
+    to `self.state`, what it tells by refs of addresses, and the durable events that it
+    publishes are committed when it has returned, all of it or nothing; then the message is
+    finished at the broker, the answer leaves, and what was told. A handler that ends in any
+    other way has done none of it. Other attributes are as they are in any actor: they are not
+    undone, and are gone with the incarnation.
+
+    Attributes:
+        state: The state. In a handler it is changed in place, or set. Elsewhere (`on_start`,
+            tasks, streams) it is a copy that nobody may change. Its type, as annotated in
+            the class, has `@message` and a default for every field.
+        state_limit: Bytes that a stored state may have, 1 MiB unless the class says otherwise.
+    """
+
+    state_limit: ClassVar[int] = 1 << 20
+
+    __durable__: ClassVar[bool] = True
+    __around__ = staticmethod(in_unit)
+    __state_type__: ClassVar[type | None] = None
+    #: Set when the incarnation starts, before `on_start`.
+    __activation__: Activation | None = None
+
+    if TYPE_CHECKING:
+        state: Any
+    else:
+
+        @property
+        def state(self) -> Any:
+            """See the class."""
+            return _activation(self).read()
+
+        @state.setter
+        def state(self, value: Any) -> None:
+            _activation(self).write(value)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        if not getattr(cls.on_start, "__loads_first__", False):
+            cls.on_start = _loads_first(cls.on_start)  # type: ignore[method-assign]  # the same hook, later
+        super().__init_subclass__(**kwargs)
+        if "state" in vars(cls):
+            raise ActorClassError(
+                f"{cls.__qualname__}.state has a value; write only its type, `state: TheType`: a "
+                "new state begins with the defaults of that"
+            )
+        if complaint := _LIMIT.complaint(cls.state_limit):
+            raise ActorClassError(f"{cls.__qualname__}.state_limit: {complaint}")
+        cls.__state_type__ = state_type_of(cls)
+
+    async def on_start(self) -> None:
+        """Called before the first message, with the state loaded. An error fails the start."""
+        await _activate(self)
+
+    def end(self) -> None:
+        """Delete the state with this handler's commit: the next message finds a new one.
+
+        Raises:
+            NotInUnit: No handler of this actor runs.
+        """
+        _activation(self).end_state()
+
+    def stash(self) -> None:
+        """As `Actor.stash`: this message changes nothing now, and runs anew when it is taken up."""
+        super().stash()
+        unit = current_unit.get()
+        if unit is not None and not isinstance(unit, Outside):
+            unit.staged.clear()
+            unit.life = UnitState.DROPPED
+
+    def forward(self, ref: ActorRef[Any]) -> NoReturn:  # noqa: ARG002  # as every actor's
+        """Refused: the right to handle this message is this actor's. Tell the other one."""
+        raise TypeError("a durable actor cannot forward its message; tell the other actor instead")
+
+    def become(self, handler: Any) -> NoReturn:  # noqa: ARG002  # as every actor's
+        """Refused: the next incarnation would not know of it. Keep a field in the state."""
+        raise TypeError("a durable actor cannot become another; keep what it is in its state")
+
+
+Durable.on_start.__loads_first__ = True  # type: ignore[attr-defined]  # so that it is not put around itself
+known_option("state_limit", _LIMIT, owner=Durable)
+
+
+def _activation(actor: Durable[Any]) -> Activation:
+    activation = actor.__activation__
+    if activation is None:
+        raise RuntimeError(
+            f"{type(actor).__name__}.state is there from on_start on, not in the constructor"
+        )
+    return activation
+
+
+async def _activate(actor: Durable[Any]) -> None:
+    """Load the state, once in an incarnation."""
+    if actor.__activation__ is not None:
+        return
+    engine = ENGINES.get(actor.system)
+    cls = type(actor)
+    if engine is None:
+        raise ConfigError(
+            "store",
+            f"{cls.__name__} is a durable actor, and its node has no store",
+            'give the node one: Node(store="sqlite:///shop.db")',
+        )
+    slot = slot_of(actor.actor_ref)
+    actor.__activation__ = await engine.activate(slot, cls.__state_type__, cls.state_limit)
+
+
+def _loads_first(on_start: Any) -> Any:
+    """`on_start` of a class, after the state has been loaded."""
+
+    async def load_then_start(self: Durable[Any]) -> None:
+        await _activate(self)
+        started = on_start(self)
+        if inspect.isawaitable(started):
+            await started
+
+    load_then_start.__loads_first__ = True  # type: ignore[attr-defined]  # as above
+    return load_then_start

@@ -1,0 +1,234 @@
+"""The committer of a node: one commit at a time, of all that has gathered meanwhile.
+
+    idle -> (an activation has units) -> committing -> idle
+                                            |  the store cannot be used
+                                            v
+                                          waiting: nothing is begun; it is tried again
+
+So a lone message waits for one commit, and many at once share one. A commit whose outcome
+nobody heard is settled by a barrier: the same key, the same version, nothing to write. If
+that fits, the lost commit can never land; if it does not, the id of the commit that stands
+says whose it is. Loop thread only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from irismq_runtime.errors import StoreUnavailable
+from irismq_runtime.ports.state_store import (
+    CommitInvalid,
+    CommitLost,
+    Committed,
+    RightsGone,
+    StateCommit,
+    StateKey,
+)
+from irismq_runtime.wire import new_id
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from irismq_runtime.durability.activation import Activation
+    from irismq_runtime.durability.engine import DurableEngine
+    from irismq_runtime.durability.unit import Unit
+    from irismq_runtime.ports.state_store import CommitOutcome, StateStore
+
+__all__ = ["MOST_TOGETHER", "Committer", "PendingCommit"]
+
+#: Messages in one commit.
+MOST_TOGETHER: Final = 256
+#: Seconds between two looks at a store that cannot be used.
+_PROBE: Final = 0.5
+#: What a probe asks for: a key and a row that nobody has.
+_NOBODY: Final = StateKey("irismq.probe")
+_NOBODY_S_ROW: Final = bytes(16)
+
+
+class PendingCommit:
+    """What one activation has in a commit."""
+
+    __slots__ = ("activation", "commit", "units")
+
+    def __init__(self, activation: Activation, units: list[Unit]) -> None:
+        self.activation = activation
+        self.units = units
+        self.commit = activation.commit_of(units)
+
+
+class Committer:
+    """Commits what the activations of one node have gathered. See above.
+
+    Attributes:
+        fault: Why the store cannot be used now; None while it can.
+    """
+
+    __slots__ = ("_dirty", "_engine", "_faulty", "_running", "_store", "_usable", "fault")
+
+    def __init__(self, engine: DurableEngine, store: StateStore) -> None:
+        self._engine = engine
+        self._store = store
+        self._dirty: dict[Activation, None] = {}
+        self._running: asyncio.Task[None] | None = None
+        self._usable: asyncio.Event = asyncio.Event()
+        self._usable.set()
+        self._faulty = asyncio.Event()
+        self.fault: StoreUnavailable | None = None
+
+    def wake(self, activation: Activation) -> None:
+        """This activation has units that are not committed."""
+        fault = self.fault
+        if fault is not None:
+            if not activation.taken:  # what is in a commit ends with it
+                self._engine.soon(activation.store_failed, fault)
+            return
+        self._dirty[activation] = None
+        if self._running is None:
+            self._running = self._engine.spawn(self._run())
+
+    async def idle(self) -> None:
+        """Wait until nothing is to be committed, or the store cannot be used."""
+        while self._running is not None and self.fault is None:
+            faulty = asyncio.ensure_future(self._faulty.wait())
+            await asyncio.wait([self._running, faulty], return_when=asyncio.FIRST_COMPLETED)
+            faulty.cancel()
+
+    async def usable(self) -> None:
+        """Wait until the store can be used."""
+        await self._usable.wait()
+
+    async def _run(self) -> None:
+        try:
+            while self.fault is None and (gathered := self._gather()):
+                await self._commit(gathered)
+        finally:
+            self._running = None
+
+    def _gather(self) -> list[PendingCommit]:
+        """The units of the next commit, of as many activations as there is room for."""
+        gathered = []
+        room = MOST_TOGETHER
+        while self._dirty and room > 0:
+            activation = next(iter(self._dirty))
+            del self._dirty[activation]
+            units = activation.take(room)
+            if units:
+                room -= len(units)
+                gathered.append(PendingCommit(activation, units))
+        return gathered
+
+    async def _commit(self, gathered: list[PendingCommit]) -> None:
+        began = self._engine.now()
+        try:
+            outcomes = await self._store.commit([each.commit for each in gathered])
+        except StoreUnavailable as fault:
+            if fault.outcome == "unknown":
+                await self._settle_unknown(gathered, fault)
+            else:
+                self._failed(gathered, fault)
+            return
+        except BaseException as error:  # a fault of ours or the store's: nobody is left waiting
+            unknown = StoreUnavailable(self._engine.url, "away", repr(error), "unknown")
+            self._failed(gathered, unknown)
+            raise
+        self._engine.numbers.committed(
+            sum(len(each.units) for each in gathered), self._engine.now() - began
+        )
+        self._done(gathered, outcomes)
+
+    def _done(self, gathered: list[PendingCommit], outcomes: Sequence[CommitOutcome]) -> None:
+        for each, outcome in zip(gathered, outcomes, strict=True):
+            self._one_done(each, outcome)
+        for each, outcome in zip(gathered, outcomes, strict=True):
+            if isinstance(outcome, Committed) and each.commit.staged:
+                self._engine.rows.send(each.commit, outcome.version)
+
+    def _one_done(self, each: PendingCommit, outcome: CommitOutcome) -> None:
+        activation = each.activation
+        match outcome:
+            case Committed():
+                activation.committed(each.units, outcome.version)
+            case CommitLost() if outcome.version and outcome.version < each.commit.version:
+                reason = f"{each.commit.key} has version {outcome.version}, and had a later one"
+                fault = StoreUnavailable(self._engine.url, "went back", reason)
+                self._fail_dirty(fault)
+                activation.store_failed(fault)
+            case CommitLost() | RightsGone():
+                self._engine.numbers.lost += 1
+                activation.lost()
+            case CommitInvalid():
+                activation.invalid(each.units, outcome.error)
+
+    # A store that cannot be used -------------------------------------------------
+
+    def _failed(self, gathered: list[PendingCommit], fault: StoreUnavailable) -> None:
+        """Nothing of it is written."""
+        if fault.kind == "conflict":  # others were in the way: no fault of anybody
+            for each in gathered:
+                each.activation.lost()
+            return
+        self._fail_dirty(fault)
+        for each in gathered:
+            each.activation.store_failed(fault)
+
+    def _fail_dirty(self, fault: StoreUnavailable) -> None:
+        self.fault_seen(fault)
+        dirty, self._dirty = self._dirty, {}
+        for activation in dirty:
+            if not activation.taken:  # what is in a commit ends with it
+                activation.store_failed(fault)
+
+    def fault_seen(self, fault: StoreUnavailable) -> None:
+        """The store does not do what it is asked: begin nothing, and look again."""
+        if self.fault is None:
+            self.fault = fault
+            self._usable.clear()
+            self._faulty.set()
+            self._engine.store_lost(fault)
+            self._engine.spawn(self._probe(fault))
+
+    async def _probe(self, fault: StoreUnavailable) -> None:
+        epoch = self._store.info.epoch
+        while True:
+            await self._engine.sleep(_PROBE)
+            try:
+                await self._store.load([_NOBODY])
+                await self._store.put_off([_NOBODY_S_ROW], 0.0, tried=False)
+            except StoreUnavailable as again:
+                self.fault = fault = again
+                continue
+            if fault.kind != "went back" or self._store.info.epoch != epoch:
+                break
+        self.fault = None
+        self._faulty.clear()
+        self._usable.set()
+        self._engine.store_found()
+
+    async def _settle_unknown(self, gathered: list[PendingCommit], fault: StoreUnavailable) -> None:
+        """Find out what became of a commit that nobody heard the end of."""
+        self._fail_dirty(fault)
+        while True:
+            await self.usable()
+            barriers = [
+                StateCommit(each.commit.key, each.commit.version, new_id()) for each in gathered
+            ]
+            try:
+                outcomes = await self._store.commit(barriers)
+            except StoreUnavailable as again:
+                self.fault_seen(again)
+                continue
+            break
+        for each, outcome in zip(gathered, outcomes, strict=True):
+            self._one_settled(each, outcome, fault)
+
+    def _one_settled(
+        self, each: PendingCommit, outcome: CommitOutcome, fault: StoreUnavailable
+    ) -> None:
+        if isinstance(outcome, CommitLost) and outcome.id == each.commit.id:
+            self._one_done(each, Committed(outcome.version))  # it has landed
+            self._engine.rows.send(each.commit, outcome.version)
+        elif isinstance(outcome, Committed):
+            each.activation.lost()  # it never will
+        else:
+            each.activation.store_failed(fault)

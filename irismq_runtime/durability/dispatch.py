@@ -1,0 +1,115 @@
+"""Stored messages to a durable actor: as to any other, but that giving one up is a commit.
+
+A message that is put aside keeps its right as a dead row, so that a replay may run it;
+one that has expired loses it; one that failed has its try counted in its row, since a row
+that is published again begins with the broker's first attempt. Loop thread only.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from irismq_runtime.dispatch import StoredDispatch
+from irismq_runtime.durability.errors import NotInUnit
+from irismq_runtime.durability.rights import right_of
+from irismq_runtime.errors import StoreUnavailable
+from irismq_runtime.ports.state_store import OwnedRight
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from actors import ActorRef, Outcome
+    from irismq_runtime.dispatch.delivery import DurableDelivery
+    from irismq_runtime.dispatch.settlement import Settlement
+    from irismq_runtime.durability.engine import DurableEngine
+    from irismq_runtime.ports import StoredMessage
+    from irismq_runtime.wire import Envelope
+
+__all__ = ["AWAY", "StatefulDispatch"]
+
+#: Why consumers are paused while the store cannot be used.
+AWAY: Final = "store"
+#: Seconds for which a message is put off whose end could not be written down.
+_LATER: Final = 1.0
+
+
+class StatefulDispatch(StoredDispatch):
+    """Feeds one durable actor from one (topic, channel)."""
+
+    __slots__ = ("_engine", "last_arrival", "owner")
+
+    def __init__(self, engine: DurableEngine, owner: str, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._engine = engine
+        #: The address of the actor.
+        self.owner = owner
+        #: When a message came last, on the monotonic clock.
+        self.last_arrival = engine.now()
+
+    def feeds(self, ref: ActorRef[Any]) -> bool:
+        """Whether it is `ref` that this feeds."""
+        return self._ref == ref
+
+    def on_message(self, stored: StoredMessage) -> None:
+        """Take one delivery; see `StoredDispatch`. Raises nothing."""
+        self.last_arrival = self._engine.now()
+        super().on_message(stored)
+
+    def _owned(self, stored: StoredMessage, envelope: Envelope | None) -> OwnedRight | None:
+        """The row of a message, if it has one in this store."""
+        right = right_of(envelope, stored, self.channel, self._engine.origin, aside=True)
+        return right if isinstance(right, OwnedRight) else None
+
+    def _bury(
+        self,
+        stored: StoredMessage,
+        envelope: Envelope | None,
+        reason: str,
+        error: BaseException | None = None,
+    ) -> None:
+        row = self._owned(stored, envelope)
+        if row is None:
+            super()._bury(stored, envelope, reason, error)
+        else:
+            letter = partial(super()._bury, stored, envelope, reason, error)
+            self._engine.spawn(self._put_aside(stored, row, letter))
+
+    async def _put_aside(
+        self, stored: StoredMessage, row: OwnedRight, letter: Callable[[], None]
+    ) -> None:
+        """Row to dead, then the letter, then FIN."""
+        engine = self._engine
+        try:
+            await engine.put_aside(self.owner, row)
+        except StoreUnavailable as fault:
+            engine.committer.fault_seen(fault)
+            stored.requeue(_LATER, penalty=False)
+        except NotInUnit:  # another activation was faster: what it did is looked at again
+            stored.requeue(_LATER, penalty=False)
+        else:
+            letter()
+
+    def _expired(self, stored: StoredMessage, envelope_id: bytes, what: object) -> None:
+        self._engine.spawn(self._forget(stored, envelope_id, what))
+
+    async def _forget(self, stored: StoredMessage, envelope_id: bytes, what: object) -> None:
+        try:
+            await self._engine.store.forget([envelope_id])
+        except StoreUnavailable as fault:
+            self._engine.committer.fault_seen(fault)
+            stored.requeue(_LATER, penalty=False)
+        else:
+            super()._expired(stored, envelope_id, what)
+
+    def _requeue(self, delivery: DurableDelivery, verdict: Settlement, outcome: Outcome) -> None:
+        super()._requeue(delivery, verdict, outcome)
+        row = self._owned(delivery.stored, delivery.envelope)
+        if row is not None and outcome.kind in {"crashed", "retry"}:
+            self._engine.count_try(row.id, verdict.delay or 0.0)
+
+    def take_back(self, delivery: DurableDelivery) -> None:
+        """The store could not be used: to the broker again, and no attempt is counted."""
+        self.disclaim(delivery.stored)
+        for copy in delivery.copies:
+            self.disclaim(copy)

@@ -1,0 +1,355 @@
+"""What a node has for its durable actors: the store, the committer, the rows, who is active.
+
+Made by the node when it was given a store and the first durable actor may start; knows no
+node. Activations reach everything else through this. Loop thread only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from actors import ActorRef, Outcome
+from actors.chance import default_random
+from actors.runtime import slot_of
+from irismq_runtime.dispatch import DurableDelivery
+from irismq_runtime.durability.activation import Activation, is_answered
+from irismq_runtime.durability.committer import Committer
+from irismq_runtime.durability.dispatch import AWAY, StatefulDispatch
+from irismq_runtime.durability.origin import RowOrigin
+from irismq_runtime.durability.rights import Rights
+from irismq_runtime.durability.rows import LOOK_EVERY, RowSender
+from irismq_runtime.durability.state_codec import StateCodec
+from irismq_runtime.durability.unit import Unit, UnitState, is_durable
+from irismq_runtime.errors import ConfigError, StoreUnavailable
+from irismq_runtime.ports.state_store import StateKey
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from actors import System
+    from actors.runtime import Slot
+    from irismq_runtime.durability.staging import StagingOutbound
+    from irismq_runtime.observe.logs import RateLimitedLog
+    from irismq_runtime.ports.state_store import OwnedRight, StateStore, StoredState
+
+__all__ = ["ENGINES", "DurableEngine", "DurableNumbers"]
+
+
+_LOG: Final = logging.getLogger("irismq.durable")
+#: Seconds for which the ids of handled messages are kept that have no row here.
+KEPT: Final = 7 * 86_400.0
+
+
+@dataclass(slots=True)
+class DurableNumbers:
+    """Plain numbers, changed on the loop alone.
+
+    `commits`, `messages` in them, and the `seconds` that they took; commits `lost` to
+    another activation; rows that were `sent_again`.
+    """
+
+    commits: int = 0
+    messages: int = 0
+    seconds: float = 0.0
+    lost: int = 0
+    sent_again: int = 0
+
+    def committed(self, messages: int, seconds: float) -> None:
+        """One commit more."""
+        self.commits += 1
+        self.messages += messages
+        self.seconds += seconds
+
+
+class DurableEngine:
+    """The durable actors of one node.
+
+    Args:
+        store: Open.
+        outbound: The sending half of the node.
+        system: The actors of the node.
+        log: For what happens often.
+        chance: Gives numbers from 0 to 1, for pauses after lost races.
+    """
+
+    def __init__(
+        self,
+        store: StateStore,
+        outbound: StagingOutbound,
+        system: System,
+        log: RateLimitedLog,
+        chance: Callable[[], float] | None = None,
+    ) -> None:
+        self.store = store
+        self.outbound = outbound
+        self.packer = outbound.packer
+        self.mailbox = outbound.mailbox
+        self.publish_timeout = outbound.publish_timeout
+        self.clock = system.clock
+        self.now = system.clock.monotonic
+        self.events = system.events
+        self.soon = system.loop.call_soon
+        self.chance = default_random().random if chance is None else chance
+        self.closed = False
+        self.numbers = DurableNumbers()
+        self.rights = Rights(self)
+        self.committer = Committer(self, store)
+        self.rows = RowSender(self)
+        self._log = log
+        self._system = system
+        self._active: dict[str, Activation] = {}
+        self._dispatches: dict[StatefulDispatch, None] = {}
+        self._looking = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    @property
+    def origin(self) -> RowOrigin:
+        """What the rows of the store are marked with now."""
+        info = self.store.info
+        return RowOrigin(info.id.hex(), info.epoch)
+
+    @property
+    def url(self) -> str:
+        """Where the store is, without any password."""
+        return self.store.info.url
+
+    # Actors ---------------------------------------------------------------------
+
+    async def activate(self, slot: Slot, kind: type | None, limit: int) -> Activation:
+        """Begin an incarnation of the durable actor in `slot`, with its state.
+
+        Args:
+            slot: Where it lives.
+            kind: The type of its state; None: it has none.
+            limit: Bytes that a state may have.
+
+        Raises:
+            ConfigError: It has no address, or another actor here has the same.
+            StateUnreadable: This code cannot read what is stored.
+        """
+        address = slot.actor.address
+        if not address:
+            raise ConfigError(
+                f"{slot.actor_class.__name__}.address",
+                "a durable actor has none, and its state is kept under it",
+                'give the class one: address = "shop.cart"',
+            )
+        before = self._active.get(address)
+        if before is not None:
+            if before.slot is not slot and not before.slot.down:
+                raise ConfigError(
+                    f"{slot.actor_class.__name__}.address",
+                    f"{before.slot.ref} has the one state of {address!r} on this node already",
+                    "start one actor of a durable address on a node",
+                )
+            before.close()
+            await before.flushed(before.generation)
+        codec = None if kind is None else StateCodec(self.packer.serializer, kind, address, limit)
+        activation = Activation(self, slot, StateKey(address), codec)
+        await activation.load()
+        self._active[address] = activation
+        self.outbound.durable_addresses.add(address)
+        if self.committer.fault is None:
+            await self.rows.take_over(address)
+        return activation
+
+    def unbound(self, ref: ActorRef[Any]) -> None:
+        """The actor of `ref` is reached no more: it has ended, or its node ends."""
+        for dispatch in tuple(self._dispatches):
+            if dispatch.feeds(ref):
+                del self._dispatches[dispatch]
+        slot = slot_of(ref)
+        for address, activation in tuple(self._active.items()):
+            if activation.slot is slot and slot.ended:
+                activation.close()
+                del self._active[address]
+
+    async def flush(self, ref: ActorRef[Any]) -> None:
+        """Wait until what the actor of `ref` has done is committed, or cannot be now."""
+        slot = slot_of(ref)
+        for activation in tuple(self._active.values()):
+            while activation.slot is slot and activation.pending and self.committer.fault is None:
+                await activation.until_moved()
+
+    def dispatch(self, owner: str, *args: Any, **options: Any) -> StatefulDispatch:
+        """Return what feeds the durable actor of the address `owner`; see `StoredDispatch`."""
+        dispatch = StatefulDispatch(self, owner, *args, **options)
+        self._dispatches[dispatch] = None
+        if self.committer.fault is not None:
+            dispatch.pause.add(AWAY)
+        if not self._looking:
+            self._looking = True
+            self.spawn(self._look_again())
+        return dispatch
+
+    @staticmethod
+    def is_durable(actor: object) -> bool:
+        """Whether it is to be fed by `dispatch`."""
+        return is_durable(actor)
+
+    # What activations need ------------------------------------------------------
+
+    async def load(self, key: StateKey) -> StoredState:
+        """What is stored for `key`, as soon as the store can be used."""
+        while True:
+            await self.committer.usable()
+            try:
+                return (await self.store.load([key]))[0]
+            except StoreUnavailable as fault:
+                self.committer.fault_seen(fault)
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait on the node's clock."""
+        done = self._system.loop.create_future()
+        timer = self.clock.call_later(seconds, _wake, done)
+        try:
+            await done
+        finally:
+            timer.cancel()
+
+    def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run something that ends with this; what it raises is logged.
+
+        Not a task of the system, whose orderly end waits for those.
+        """
+        task = self._system.loop.create_task(coroutine, context=contextvars.Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _LOG.error("A task of the durable actors failed", exc_info=error)
+
+    def settle(self, unit: Unit) -> None:
+        """It is committed: whoever waits for its message learns how it ended."""
+        unit.end(None)
+        if unit.waits is not None:
+            item, answer = unit.waits
+            item.reply(answer)
+
+    def fail(self, unit: Unit, outcome: Outcome) -> None:
+        """It cannot be committed, and is not tried again."""
+        unit.life = UnitState.DROPPED
+        if unit.waits is not None:
+            unit.waits[0].fail(outcome)
+
+    def refuse(self, item: Any, fault: StoreUnavailable) -> bool:
+        """The store is away: end the message of `item`; False: nobody waits for its end."""
+        if isinstance(item, DurableDelivery):
+            dispatch = item.dispatch
+            if isinstance(dispatch, StatefulDispatch):
+                dispatch.take_back(item)
+            item.fail(Outcome("cancelled"))
+        elif is_answered(item):
+            item.fail(Outcome("refused", error=fault))
+        else:
+            return False
+        return True
+
+    async def put_aside(self, address: str, row: OwnedRight) -> None:
+        """Let the row be dead, in the order of the address' commits.
+
+        One that is dead, or gone, is as it should be.
+
+        Raises:
+            StoreUnavailable: It is not known to be.
+            NotInUnit: The commit was lost to another activation.
+        """
+        (found,) = await self.store.standing(StateKey(address), [row])
+        activation = self._active.get(address)
+        if found.state in {"dead", "gone"}:
+            return
+        if activation is None:
+            raise StoreUnavailable(self.url, "conflict", "its actor is not active here")
+        done = self._system.loop.create_future()
+        activation.add_aside(row, partial(_tell_end, done))
+        await done
+
+    def count_try(self, id: bytes, delay: float) -> None:  # noqa: A002  # the field's name on the wire
+        """A try of the message with the row `id` failed, and comes again in `delay` seconds."""
+        self.spawn(self._count_try(id, delay))
+
+    async def _count_try(self, id: bytes, delay: float) -> None:  # noqa: A002  # as above
+        try:
+            await self.store.put_off([id], delay, tried=True)
+        except StoreUnavailable as fault:
+            self.committer.fault_seen(fault)
+
+    # The store comes and goes -------------------------------------------------------
+
+    def store_lost(self, fault: StoreUnavailable) -> None:
+        """Consume nothing while it cannot be used."""
+        for activation in self._active.values():
+            activation.has_moved()  # who waits for a commit looks again
+        if fault.kind != "conflict":
+            self._log.fault("store", "%s", str(fault), like=(fault.kind,))
+        for dispatch in self._dispatches:
+            dispatch.pause.add(AWAY)
+        if self.events.active:
+            self.events.emit("store.lost", store=fault.store, kind=fault.kind, reason=fault.reason)
+
+    def store_found(self) -> None:
+        """It can be used again."""
+        for dispatch in self._dispatches:
+            dispatch.pause.remove(AWAY)
+        if self.events.active:
+            self.events.emit("store.found", store=self.url)
+
+    async def _look_again(self) -> None:
+        while not self.closed:
+            await self.sleep(LOOK_EVERY)
+            if self.committer.fault is not None:
+                continue
+            try:
+                await self.rows.look(tuple(self._active), self._quiet())
+                await self.store.tidy(KEPT)
+            except StoreUnavailable as fault:
+                self.committer.fault_seen(fault)
+
+    def _quiet(self) -> tuple[str, ...]:
+        """The addresses whose mailbox has had nothing for a while, though it was asked."""
+        now = self.now()
+        return tuple(
+            dispatch.owner
+            for dispatch in self._dispatches
+            if dispatch.kind == "tell"
+            and not dispatch.pause.reasons
+            and not dispatch.held
+            and now - dispatch.last_arrival >= LOOK_EVERY
+        )
+
+    async def close(self) -> None:
+        """Commit what has returned, if the store can be used, and close it."""
+        await self.committer.idle()
+        self.closed = True
+        for task in tuple(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(tuple(self._tasks))
+        ENGINES.pop(self._system, None)
+        await self.store.close()
+
+
+def _tell_end(done: asyncio.Future[None], error: BaseException | None) -> None:
+    if done.done():
+        return
+    if error is None:
+        done.set_result(None)
+    else:
+        done.set_exception(error)
+
+
+def _wake(done: asyncio.Future[None]) -> None:
+    if not done.done():
+        done.set_result(None)
+
+
+#: The engine of each system whose node has a store.
+ENGINES: Final[dict[System, DurableEngine]] = {}

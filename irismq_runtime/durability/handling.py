@@ -1,0 +1,126 @@
+"""A unit around each handler of a durable actor.
+
+The plain way, without a task: begin, call the handler, end. Whatever has to be waited for
+takes the other way, as a coroutine: a handler that awaits, a right that is looked up, a state
+that is loaded, a commit that others have to make first. An error leaves the actor when what
+returned before it is committed, so that what others hear of it really was; if that was undone,
+so is the error, and the message runs again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from contextlib import suppress
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any
+
+from irismq_runtime.durability.unit import current_unit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextvars import Token
+
+    from irismq_runtime.durability.activation import Activation
+    from irismq_runtime.durability.unit import Outside, Unit
+
+__all__ = ["in_unit"]
+
+
+def in_unit(handler: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Return what is called in the place of `handler`: the same, within a unit."""
+    if inspect.iscoroutinefunction(handler):
+
+        async def run(actor: Any, message: Any) -> Any:
+            return await _run(handler, actor, message)
+
+        return run
+
+    def begin(actor: Any, message: Any) -> Any:
+        activation: Activation = actor.__activation__
+        item = activation.slot.current
+        if not activation.is_ready_for(item):
+            return _run(handler, actor, message)
+        unit = activation.begin(item)
+        token = current_unit.set(unit)
+        try:
+            result = handler(actor, message)
+            if type(result) is not CoroutineType:
+                return activation.returned(unit, result)
+        except BaseException as error:
+            if activation.undo(unit):
+                return _raised(activation, unit, error)
+            raise
+        finally:
+            current_unit.reset(token)
+        return _rest(activation, unit, result)
+
+    return begin
+
+
+async def _run(handler: Callable[[Any, Any], Any], actor: Any, message: Any) -> Any:
+    """The way with waiting."""
+    activation: Activation = actor.__activation__
+    item = activation.slot.current
+    activation.in_hand = True
+    try:
+        if not activation.is_ready_for(item) and not await activation.prepare(item):
+            return None
+        unit = activation.begin(item)
+        token = current_unit.set(unit)
+        try:
+            result = handler(actor, message)
+            if type(result) is CoroutineType:
+                result = await result
+            return activation.returned(unit, result)
+        except BaseException as error:
+            activation.undo(unit)
+            await _wait_for_those_before(activation, unit, error)
+            return None
+        finally:
+            _leave(token)
+    finally:
+        activation.in_hand = False
+        activation.put_again()
+
+
+async def _rest(activation: Activation, unit: Unit, coroutine: Any) -> Any:
+    """A plain handler has returned a coroutine: what is left of it."""
+    activation.in_hand = True
+    token = current_unit.set(unit)
+    try:
+        return activation.returned(unit, await coroutine)
+    except BaseException as error:
+        activation.undo(unit)
+        await _wait_for_those_before(activation, unit, error)
+        return None
+    finally:
+        _leave(token)
+        activation.in_hand = False
+        activation.put_again()
+
+
+async def _raised(activation: Activation, unit: Unit, error: BaseException) -> None:
+    """A plain handler has raised, and others have returned before it."""
+    activation.in_hand = True
+    try:
+        await _wait_for_those_before(activation, unit, error)
+    finally:
+        activation.in_hand = False
+        activation.put_again()
+
+
+async def _wait_for_those_before(activation: Activation, unit: Unit, error: BaseException) -> None:
+    """Raise `error` when what returned before is committed; else its message runs again."""
+    if unit.generation == activation.generation:
+        ended = isinstance(error, GeneratorExit | asyncio.CancelledError)
+        if ended or await activation.flushed(unit.generation):
+            raise error
+    elif isinstance(error, GeneratorExit):
+        raise error
+    activation.give_back(unit.item)
+
+
+def _leave(token: Token[Unit | Outside | None]) -> None:
+    with suppress(ValueError):  # a coroutine that is thrown away is closed in any context
+        current_unit.reset(token)

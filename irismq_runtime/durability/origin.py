@@ -1,0 +1,45 @@
+"""The header of an envelope that is a row of a store: which store, epoch and number.
+
+    "o": "<id of the store, 32 hex digits>.<epoch>.<number>"
+
+A receiver that shares the store takes the row as the right to handle the message. For
+every other one it means nothing. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from irismq_runtime.wire.headers import ORIGIN
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["RowOrigin"]
+
+_FORM: Final = re.compile(r"([0-9a-f]{32})\.([0-9]{1,15})\.([0-9]{1,19})", re.ASCII)
+
+
+class RowOrigin(NamedTuple):
+    """Where a row is.
+
+    Attributes:
+        store: The id of the store, in hex.
+        epoch: Its epoch when the message left.
+        number: The number of the row, see `ports.state_store.row_number`; 0: none.
+    """
+
+    store: str
+    epoch: int
+    number: int = 0
+
+    def text(self, number: int) -> str:
+        """The header of the row `number`."""
+        return f"{self.store}.{self.epoch}.{number}"
+
+    @classmethod
+    def of_untrusted(cls, headers: Mapping[str, Any]) -> RowOrigin | None:
+        """What the headers say; None: nothing, or nothing that we have written."""
+        found = _FORM.fullmatch(headers.get(ORIGIN, ""))
+        return found and cls(found[1], int(found[2]), int(found[3]))

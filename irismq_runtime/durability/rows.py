@@ -1,0 +1,144 @@
+"""Rows of the outbox to the broker: after their commit, and again when they are missing.
+
+    relayed   published; deleted when the broker has confirmed it
+    owned     published; deleted by the commit of its receiver
+
+A row that the broker did not take is tried again by this process while it runs. What else
+is missing is found in the store: a relayed row by the node of its sender, when it takes
+the sender over and every 30 s; an owned one by the node of its receiver, once the mailbox
+is known to be empty. It is published under its own id, and never handed to a handler
+directly. Rows are kept unsigned, and signed as they leave. Loop thread only.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from irismq_runtime.errors import DecodeError, RuntimeFault, StoreUnavailable
+from irismq_runtime.messaging import MAILBOX_CHANNEL, mailbox_topic
+from irismq_runtime.ports.state_store import row_number
+from irismq_runtime.wire.headers import ORIGIN
+
+if TYPE_CHECKING:
+    from irismq_runtime.durability.engine import DurableEngine
+    from irismq_runtime.ports.state_store import OutboxRow, StagedMessage, StateCommit
+
+__all__ = ["RowSender"]
+
+#: Seconds between two looks for what is missing, and for which a mailbox is quiet before.
+LOOK_EVERY: Final = 30.0
+#: Seconds past due after which a row may be missing.
+OVERDUE: Final = 60.0
+#: Rows that one look publishes again.
+AT_ONCE: Final = 500
+#: Seconds before what the broker did not take is given to it again.
+_AGAIN: Final = 1.0
+
+
+class RowSender:
+    """Publishes the rows of one node's actors, and what is missing for them."""
+
+    __slots__ = ("_again", "_confirmed", "_engine", "_forgetting")
+
+    def __init__(self, engine: DurableEngine) -> None:
+        self._engine = engine
+        self._confirmed: list[bytes] = []
+        self._forgetting = False
+        #: Rows that the broker did not take and that are tried again.
+        self._again = 0
+
+    def send(self, commit: StateCommit, version: int) -> None:
+        """Publish what a commit has staged."""
+        for index, message in enumerate(commit.staged):
+            self._publish(message, row_number(version, index), message.delay)
+
+    def _publish(self, row: StagedMessage | OutboxRow, number: int, delay: float) -> None:
+        engine = self._engine
+        topic = mailbox_topic(row.to.address) if row.owned else row.to.address
+        try:
+            headers: dict[str, object] = {ORIGIN: engine.origin.text(number)} if row.owned else {}
+            data = engine.packer.leaving(row.envelope, topic, headers)
+            confirmed = engine.mailbox.publish(
+                topic,
+                data,
+                delay=min(delay, engine.mailbox.max_delay),
+                timeout=engine.publish_timeout,
+                key=row.id.hex(),
+                channel=MAILBOX_CHANNEL if row.owned else row.channel,
+            )
+        except DecodeError:  # it was written by newer code, which will send it
+            return
+        except RuntimeFault:
+            self._not_taken(row, number)
+            return
+        if confirmed.done():
+            self._known(row, number, confirmed)
+        else:
+            confirmed.add_done_callback(partial(self._known, row, number))
+
+    def _known(self, row: StagedMessage | OutboxRow, number: int, confirmed: Any) -> None:
+        if confirmed.cancelled() or confirmed.exception() is not None:
+            self._not_taken(row, number)
+        elif not row.owned:
+            self._confirmed.append(row.id)
+            if not self._forgetting:
+                self._forgetting = True
+                self._engine.spawn(self._forget())
+
+    def _not_taken(self, row: StagedMessage | OutboxRow, number: int) -> None:
+        """Once more soon; what is too much for that is found in the store later."""
+        engine = self._engine
+        if self._again < AT_ONCE and not engine.closed:
+            self._again += 1
+            engine.clock.call_later(_AGAIN, self._send_again, row, number)
+
+    def _send_again(self, row: StagedMessage | OutboxRow, number: int) -> None:
+        self._again -= 1
+        if not self._engine.closed:
+            self._publish(row, number, 0.0)
+
+    async def _forget(self) -> None:
+        """Delete the relayed rows that are confirmed."""
+        try:
+            while self._confirmed:
+                ids, self._confirmed = self._confirmed, []
+                await self._engine.store.forget(ids)
+        except StoreUnavailable as fault:  # they are sent again later, which their ids tell
+            self._engine.committer.fault_seen(fault)
+        finally:
+            self._forgetting = False
+
+    # What is missing ------------------------------------------------------------
+
+    async def take_over(self, address: str) -> None:
+        """The actor of `address` runs here now: send what it told and no broker confirmed."""
+        await self._send_unconfirmed((address,), 0.0)
+
+    async def look(self, addresses: tuple[str, ...], quiet: tuple[str, ...]) -> int:
+        """Publish what is missing again; how many rows that were.
+
+        Args:
+            addresses: Those whose durable actors run here.
+            quiet: Those of which the mailbox has been empty for a while.
+        """
+        found = await self._send_unconfirmed(addresses, OVERDUE)
+        for address in quiet:
+            rows = await self._engine.store.missing(address, OVERDUE, AT_ONCE)
+            found += await self._send_rows(rows)
+        return found
+
+    async def _send_unconfirmed(self, senders: tuple[str, ...], overdue: float) -> int:
+        if not senders:
+            return 0
+        rows = await self._engine.store.unconfirmed(senders, overdue, AT_ONCE)
+        return await self._send_rows(rows)
+
+    async def _send_rows(self, rows: list[OutboxRow]) -> int:
+        if rows:
+            # First, so that the next look does not find them before they have arrived.
+            await self._engine.store.put_off([row.id for row in rows], 0.0, tried=False)
+        for row in rows:
+            self._engine.numbers.sent_again += 1
+            self._publish(row, row.number, 0.0)
+        return len(rows)

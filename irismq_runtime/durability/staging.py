@@ -1,0 +1,313 @@
+"""What leaves a node whose durable actors stage what they tell: `Outbound`, in order.
+
+    in the handler of a durable actor   a tell, or a durable event, becomes a row of its unit
+                                        an ask, a broadcast, a live event, and what is said
+                                        `outside()`, waits for what the actor did before
+    in its other code                   a tell is an error: it would belong to no commit
+    everywhere else                     as ever
+
+Rows are encoded at the call and kept unsigned. Any thread, but for what has to wait, which
+is handed to the loop.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from actors.rules import check_seconds
+from actors.runtime import current_slot
+from irismq_runtime.durability.errors import NotInUnit, ReceiptNotDone
+from irismq_runtime.durability.unit import (
+    Outside,
+    Unit,
+    UnitState,
+    current_unit,
+    is_durable,
+    unit_in_force,
+)
+from irismq_runtime.errors import MessageTooLarge, Overloaded
+from irismq_runtime.messaging.foreign import foreign_bytes
+from irismq_runtime.ports.state_store import StagedMessage, StateKey
+from irismq_runtime.refs import Outbound, TellReceipt
+from irismq_runtime.refs.spans import packing
+from irismq_runtime.wire import Kind, new_id
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Generator
+
+    from irismq_runtime.durability.activation import Activation
+    from irismq_runtime.messaging.foreign import Form
+
+__all__ = ["MOST_STAGED", "StagingOutbound"]
+
+#: Messages that one handler may tell.
+MOST_STAGED: Final = 10_000
+_TELL: Final = "a tell"
+
+
+def _activation_behind() -> Activation | None:
+    """The activation whose earlier units have to be committed before the running code is heard."""
+    slot = current_slot.get()
+    if slot is None or not is_durable(slot.actor):
+        return None
+    unit = current_unit.get()
+    if isinstance(unit, Outside):
+        unit = unit.unit
+    activation: Activation = slot.actor.__activation__
+    return activation if unit is not None and activation.pending else None
+
+
+class StagingOutbound(Outbound):
+    """The sending half of a node that has a store."""
+
+    __slots__ = ("_call_now", "durable_addresses")
+
+    def __init__(self, **parts: Any) -> None:
+        super().__init__(**parts)
+        self._call_now = self.call
+        self.call = self._call_in_order
+        #: The addresses of which the store knows that their actors are durable.
+        self.durable_addresses: set[str] = set()
+
+    # Tells --------------------------------------------------------------------
+
+    def store(
+        self,
+        address: str,
+        topic: str,
+        kind: Kind,
+        message: object,
+        *,
+        delay: float = 0.0,
+        expires: float | None = None,
+        codec: str | None = None,
+        channel: str = "",
+    ) -> TellReceipt:
+        """As `Outbound.store`; in a handler of a durable actor into its unit."""
+        unit = unit_in_force(_TELL)
+        if unit is None:
+            return super().store(
+                address,
+                topic,
+                kind,
+                message,
+                delay=delay,
+                expires=expires,
+                codec=codec,
+                channel=channel,
+            )
+        headers = self.headers()
+        if delay != 0.0:
+            headers["t"] = int((self.clock.time() + check_seconds("delay", delay)) * 1000)
+        if expires is not None:
+            headers["x"] = int((self.clock.time() + check_seconds("expires", expires)) * 1000)
+        sending = None
+        if self.tracing is not None:
+            sending = self.tracing.tell(headers, address, message, system="nsq")
+        if sending is None:
+            envelope_id, data = self.packer.unsigned(kind, message, headers, codec)
+        else:
+            with packing(sending):
+                envelope_id, data = self.packer.unsigned(kind, message, headers, codec)
+        owned = kind is Kind.TELL and address in self.durable_addresses
+        to = StateKey(address if owned else topic)
+        row = StagedMessage(envelope_id, to, data, owned, channel, delay, expires, ordered=False)
+        receipt = self._stage(unit, row, address)
+        if sending is not None:
+            receipt.when_known(sending.end)
+        return receipt
+
+    def store_foreign(  # noqa: PLR0917  # as `Outbound.store_foreign`
+        self,
+        address: str,
+        topic: str,
+        message: object,
+        form: Form,
+        delay: float,
+        channel: str = "",
+    ) -> TellReceipt:
+        """As `Outbound.store_foreign`; in a handler of a durable actor into its unit."""
+        unit = unit_in_force(_TELL)
+        if unit is None:
+            return super().store_foreign(address, topic, message, form, delay, channel)
+        self.check_foreign_delay(delay)
+        row = StagedMessage(
+            new_id(),
+            StateKey(topic),
+            foreign_bytes(message, form),
+            owned=False,
+            channel=channel,
+            delay=delay,
+            ordered=False,
+        )
+        return self._stage(unit, row, address)
+
+    def _stage(self, unit: Unit, row: StagedMessage, address: str) -> StagedReceipt:
+        size = len(row.envelope)
+        if size > self.mailbox.max_body:
+            raise MessageTooLarge(size, self.mailbox.max_body, limit_of="the broker")
+        if len(unit.staged) >= MOST_STAGED:
+            raise Overloaded(
+                f"a handler told {MOST_STAGED:,} messages already; tell the actor itself to go on, "
+                "and send the rest from there"
+            )
+        unit.staged.append(row)
+        if self.events.active:
+            self.events.emit("tell.encoded", id=row.id.hex(), address=address, size=size)
+        return StagedReceipt(row.id, unit, self.loop, self.thread)
+
+    def staged_together(
+        self, address: str, topic: str, messages: list[object], codec: str | None, form: Form | None
+    ) -> list[TellReceipt] | None:
+        """Stage all of them or none; None: the caller is in no unit."""
+        unit = unit_in_force(_TELL)
+        if unit is None:
+            return None
+        before = len(unit.staged)
+        receipts: list[TellReceipt] = []
+        try:
+            for message in messages:
+                one = self._staged_one(address, topic, message, codec, form)
+                receipts.append(one)  # how many there are names the bad one
+        except BaseException as error:
+            del unit.staged[before:]
+            error.add_note(f"(the message at index {len(receipts)}; none was staged)")
+            raise
+        return receipts
+
+    def _staged_one(
+        self, address: str, topic: str, message: object, codec: str | None, form: Form | None
+    ) -> TellReceipt:
+        if form is not None:
+            return self.store_foreign(address, topic, message, form, 0.0, "mailbox")
+        return self.store(address, topic, Kind.TELL, message, codec=codec, channel="mailbox")
+
+    def store_bytes(  # noqa: PLR0917  # as `Outbound.store_bytes`
+        self, address: str, topic: str, envelope_id: bytes, data: bytes, delay: float, channel: str
+    ) -> TellReceipt:
+        """As `Outbound.store_bytes`: here comes what is of no unit, or said `outside()`."""
+        activation = _activation_behind()
+        if activation is None:
+            return super().store_bytes(address, topic, envelope_id, data, delay, channel)
+        told: asyncio.Future[None] = self.loop.create_future()
+        told.add_done_callback(_looked_at)
+        plain = partial(super().store_bytes, address, topic, envelope_id, data, delay, channel)
+
+        def store() -> None:
+            try:
+                receipt = plain()
+            except Exception as error:  # it is told through the receipt: the handler has gone on
+                told.set_exception(error)
+            else:
+                receipt.when_known(partial(_finish, told))
+
+        self._in_order(activation, store, partial(_finish, told))
+        return TellReceipt(envelope_id, told, self.loop, self.thread)
+
+    # What waits for what was before ---------------------------------------------
+
+    def _call_in_order(self, callback: Callable[..., Any], *args: Any) -> bool:
+        activation = _activation_behind()
+        if activation is None:
+            return self._call_now(callback, *args)
+        self._in_order(activation, partial(callback, *args))
+        return True
+
+    def _in_order(
+        self,
+        activation: Activation,
+        callback: Callable[[], Any],
+        undone: Callable[[BaseException | None], object] = lambda _: None,
+    ) -> None:
+        wait = partial(_when_committed, activation, activation.generation, callback, undone)
+        self._call_now(lambda: self.system.spawn(wait()))
+
+    def broadcast(self, cluster: str, data: bytes) -> None:
+        """As `Outbound.broadcast`; after what the actor did before."""
+        activation = _activation_behind()
+        if activation is None:
+            super().broadcast(cluster, data)
+        else:
+            self._in_order(activation, partial(super().broadcast, cluster, data))
+
+    def publish_live(
+        self, topic: str, message: object, codec: str | None, foreign: Form | None = None
+    ) -> None:
+        """As `Outbound.publish_live`; after what the actor did before."""
+        activation = _activation_behind()
+        if activation is None:
+            super().publish_live(topic, message, codec, foreign)
+        else:
+            publish = super().publish_live
+            self._in_order(activation, partial(publish, topic, message, codec, foreign))
+
+
+async def _when_committed(
+    activation: Activation,
+    generation: int,
+    callback: Callable[[], Any],
+    undone: Callable[[BaseException | None], object],
+) -> None:
+    if await activation.flushed(generation):
+        callback()
+    else:
+        undone(NotInUnit("what was told by a handler whose commit was lost"))
+
+
+def _finish(told: asyncio.Future[None], error: BaseException | None) -> None:
+    if told.done():
+        return
+    if error is None:
+        told.set_result(None)
+    else:
+        told.set_exception(error)
+
+
+def _looked_at(told: asyncio.Future[None]) -> None:
+    """A receipt may be left alone: its error is no complaint of the loop."""
+    if not told.cancelled():
+        told.exception()
+
+
+class StagedReceipt(TellReceipt):
+    """What becomes of a tell that leaves with a commit. Awaiting it in its own handler raises."""
+
+    __slots__ = ("_unit",)
+
+    def __init__(
+        self,
+        id: bytes,  # noqa: A002  # the field's name on the wire
+        unit: Unit,
+        loop: asyncio.AbstractEventLoop,
+        thread: int,
+    ) -> None:
+        future: asyncio.Future[None] = loop.create_future()
+        super().__init__(id, future, loop, thread)
+        self._unit = unit
+
+        def known(error: BaseException | None) -> None:
+            if future.done():
+                return
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
+                future.exception()  # it may be left alone
+
+        unit.after.append(known)
+
+    def __await__(self) -> Generator[Any, None, None]:
+        self._check()
+        return super().__await__()
+
+    def wait(self, timeout: float | None = None) -> None:
+        """As `TellReceipt.wait`; in its own handler it raises `ReceiptNotDone`."""
+        self._check()
+        super().wait(timeout)
+
+    def _check(self) -> None:
+        """Raise `ReceiptNotDone` where waiting would be for ever."""
+        if current_unit.get() is self._unit and self._unit.life is UnitState.OPEN:
+            raise ReceiptNotDone(self.id)

@@ -1,0 +1,78 @@
+"""States to the bytes that a store keeps, and back.
+
+A stored state says which type it is of, so that what reads it years later need not guess:
+one msgpack array of the type's name, the name of the body's codec, and the body as a
+message of that type has it on the wire. Knows no store and no actor.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from actors.messages import message_name
+from irismq_runtime.durability.errors import StateTooLarge, StateUnreadable
+from irismq_runtime.errors import DecodeError
+
+if TYPE_CHECKING:
+    from irismq_runtime.wire import Serializer
+
+__all__ = ["StateCodec"]
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(tuple[str, str, bytes]).decode
+
+
+class StateCodec:
+    """Writes and reads the states of one address.
+
+    Args:
+        serializer: That of the node, which knows its refs.
+        kind: The type of the state.
+        owner: Whose state it is, for texts.
+        limit: Bytes that a stored state may have.
+    """
+
+    __slots__ = ("_kind", "_limit", "_name", "_owner", "_serializer")
+
+    def __init__(self, serializer: Serializer, kind: type, owner: str, limit: int) -> None:
+        self._serializer = serializer
+        self._kind = kind
+        self._name = message_name(kind)
+        self._owner = owner
+        self._limit = limit
+
+    def new(self) -> object:
+        """A state that begins with the defaults."""
+        return self._kind()
+
+    def takes(self, state: object) -> bool:
+        """Whether `state` is of the type."""
+        return type(state) is self._kind
+
+    def encode(self, state: object) -> bytes:
+        """Return the bytes of `state`.
+
+        Raises:
+            EncodeError: Something in it cannot be written.
+            StateTooLarge: It is over the limit.
+        """
+        name, body, codec = self._serializer.dump(state)
+        data = _encode((name, codec or "", body))
+        if len(data) > self._limit:
+            raise StateTooLarge(self._owner, len(data), self._limit)
+        return data
+
+    def decode(self, data: bytes | None) -> object:
+        """Return the state in `data`, a new one for None. Raises `StateUnreadable`."""
+        if data is None:
+            return self._kind()
+        try:
+            name, codec, body = _decode(data)
+            state = self._serializer.load(name, body, codec or None)
+        except (DecodeError, msgspec.DecodeError) as error:
+            raise StateUnreadable(self._owner, str(error)) from error
+        if not self.takes(state):
+            raise StateUnreadable(self._owner, f"it is of the type {name!r}, not {self._name!r}")
+        return state
