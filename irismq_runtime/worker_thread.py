@@ -2,14 +2,15 @@
 
 For libraries that block, SQLite above all: one thread owns the connection, the loop
 never waits. Jobs are done in the order in which they were given. The thread is a
-daemon: who does not end it does not hold the program up at its exit.
+daemon: who does not end it does not hold the program up at its exit. A loop whose threads
+are not the machine's has a method `begin_thread`, which does the jobs in place of one.
 """
 
 from __future__ import annotations
 
 import threading
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     import asyncio
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
 __all__ = ["WorkerThread"]
 
 _T = TypeVar("_T")
+#: What is to be done, and who is told how it ended.
+_Job: TypeAlias = "tuple[Callable[[], Any], Callable[[Any, BaseException | None], object]]"
+
+
+class _Jobs(Protocol):
+    """Where jobs wait for the thread; None is the last."""
+
+    def put(self, given: _Job | None, /) -> None: ...
 
 
 class WorkerThread:
@@ -30,10 +39,14 @@ class WorkerThread:
 
     def __init__(self, name: str, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._jobs: SimpleQueue[
-            tuple[Callable[[], Any], Callable[[Any, BaseException | None], object]] | None
-        ] = SimpleQueue()
-        threading.Thread(target=self._run, name=name, daemon=True).start()
+        self._jobs: _Jobs
+        begin = getattr(loop, "begin_thread", None)
+        if begin is not None:
+            self._jobs = begin(self._do)
+            return
+        jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._jobs = jobs
+        threading.Thread(target=self._run, args=(jobs,), name=name, daemon=True).start()
 
     def submit(
         self, job: Callable[[], _T], done: Callable[[_T | Any, BaseException | None], object]
@@ -63,18 +76,24 @@ class WorkerThread:
         """Let the thread end after the jobs that it was given."""
         self._jobs.put(None)
 
-    def _run(self) -> None:
-        while (given := self._jobs.get()) is not None:
-            job, done = given
-            result: Any = None
-            error: BaseException | None = None
-            try:
-                result = job()
-            except BaseException as caught:  # whatever it is, who waits must hear of it
-                error = caught
-            try:
-                self._loop.call_soon_threadsafe(done, result, error)
-            except RuntimeError:
-                # The loop was closed before `end`: there is nobody left to tell.
+    def _run(self, jobs: SimpleQueue[_Job | None]) -> None:
+        while (given := jobs.get()) is not None:
+            if not self._do(given):
                 return
-            del given, job, done, result, error  # nothing is kept alive between two jobs
+            del given  # nothing is kept alive between two jobs
+
+    def _do(self, given: _Job) -> bool:
+        """Do one job, and have its end told; False: there is nobody left to tell."""
+        job, done = given
+        result: Any = None
+        error: BaseException | None = None
+        try:
+            result = job()
+        except BaseException as caught:  # whatever it is, who waits must hear of it
+            error = caught
+        try:
+            self._loop.call_soon_threadsafe(done, result, error)
+        except RuntimeError:
+            # The loop was closed before `end`.
+            return False
+        return True

@@ -21,6 +21,7 @@ from irismq_runtime.embedded.nsqd import (
     EmbeddedNsqd,
     NsqdOptions,
 )
+from irismq_runtime.embedded.nsqd.data_folder import DiskFolder
 from irismq_runtime.embedded.nsqd.journal import JournalRecord
 from irismq_runtime.embedded.nsqd.reserve import Reserve
 from irismq_runtime.embedded.nsqd.store import Store, WriteBatch, runs
@@ -270,12 +271,12 @@ async def test_one_channel_s_attempts_are_not_another_s(tmp_path):
 
 
 def test_a_store_of_the_first_format_is_taken_over(tmp_path):
-    store = Store(tmp_path, sync=False)
+    store = Store(DiskFolder(tmp_path), sync=False)
     store.write(WriteBatch(records=[record(1)]))
     store._connection.execute("DROP TABLE attempt")
     store._connection.execute("PRAGMA user_version = 1")
     store.close()
-    store = Store(tmp_path, sync=False)
+    store = Store(DiskFolder(tmp_path), sync=False)
     store.write(WriteBatch(deliveries=[(1, 3)]))
     assert [(row.row, row.attempts) for row in store.rows()] == [(1, 3)]
     store.write(WriteBatch(forgotten=[1]))
@@ -470,7 +471,7 @@ def record(row: int) -> JournalRecord:
 
 
 def test_a_file_cut_at_any_byte_opens_with_what_came_before(tmp_path):
-    store = Store(tmp_path, sync=False)
+    store = Store(DiskFolder(tmp_path), sync=False)
     for row in range(1, 41):
         store.write(WriteBatch(records=[record(row)]))
     log = (tmp_path / "nsqd.sqlite-wal").read_bytes()
@@ -483,7 +484,7 @@ def test_a_file_cut_at_any_byte_opens_with_what_came_before(tmp_path):
         folder.mkdir()
         (folder / "nsqd.sqlite").write_bytes(main)
         (folder / "nsqd.sqlite-wal").write_bytes(log[:cut])
-        opened = Store(folder, sync=False)
+        opened = Store(DiskFolder(folder), sync=False)
         rows = [row.row for row in opened.rows()]
         opened.close()
         assert rows == list(range(1, len(rows) + 1))
@@ -494,7 +495,7 @@ def test_a_file_cut_at_any_byte_opens_with_what_came_before(tmp_path):
 
 
 def test_a_batch_is_written_whole_or_not_at_all(tmp_path):
-    store = Store(tmp_path, sync=False)
+    store = Store(DiskFolder(tmp_path), sync=False)
     store.write(WriteBatch(records=[record(1)]))
     with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
         store.write(WriteBatch(records=[record(2), record(1)]))
@@ -503,11 +504,11 @@ def test_a_batch_is_written_whole_or_not_at_all(tmp_path):
 
 
 def test_a_store_of_another_format_is_refused(tmp_path):
-    store = Store(tmp_path, sync=False)
+    store = Store(DiskFolder(tmp_path), sync=False)
     store._connection.execute("PRAGMA user_version = 99")
     store.close()
     with pytest.raises(DataDirectoryError, match="format 99"):
-        Store(tmp_path, sync=False)
+        Store(DiskFolder(tmp_path), sync=False)
 
 
 @given(st.sets(st.integers(1, 60)))

@@ -12,6 +12,7 @@ import os
 import socket
 import sqlite3
 from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actors.chance import default_random
@@ -19,7 +20,8 @@ from actors.clock import Clock, default_clock
 from irismq_runtime.embedded.nsqd.broker import Broker
 from irismq_runtime.embedded.nsqd.client_connection import ClientConnection
 from irismq_runtime.embedded.nsqd.context import ServerContext
-from irismq_runtime.embedded.nsqd.directory import DataDirectoryError, DirectoryLock
+from irismq_runtime.embedded.nsqd.data_folder import DataFolder, DiskFolder
+from irismq_runtime.embedded.nsqd.directory import DataDirectoryError
 from irismq_runtime.embedded.nsqd.http_api import HttpApi
 from irismq_runtime.embedded.nsqd.journal import MemoryJournal
 from irismq_runtime.embedded.nsqd.options import NsqdOptions
@@ -29,7 +31,6 @@ from irismq_runtime.embedded.nsqd.writer import StoreWriter
 
 if TYPE_CHECKING:
     import random
-    from pathlib import Path
 
     from irismq_runtime.embedded.nsqd.journal import Journal
 
@@ -46,7 +47,8 @@ class EmbeddedNsqd:
         port: Its TCP port; 0 takes a free one, and the attribute `port` says which, after
             `start`.
         http_port: The port of its HTTP API, likewise; None: it has none.
-        data: A folder that keeps what was published; None: memory, until the process ends.
+        data: A folder that keeps what was published, by its path or as a `DataFolder`; None:
+            memory, until the process ends.
         clock: Where time comes from; None: the running loop's.
         options: Limits, TLS and AUTH; None: nsqd's defaults.
         rng: Where the choice among subscribers comes from; None: a new one.
@@ -58,7 +60,7 @@ class EmbeddedNsqd:
         host: str = "127.0.0.1",
         port: int = 0,
         http_port: int | None = 0,
-        data: Path | None = None,
+        data: Path | DataFolder | None = None,
         clock: Clock | None = None,
         options: NsqdOptions | None = None,
         rng: random.Random | None = None,
@@ -66,7 +68,7 @@ class EmbeddedNsqd:
         self.host = host
         self.port = port
         self.http_port = http_port
-        self.data = data
+        self._folder = DiskFolder(data) if isinstance(data, Path) else data
         self.options = options or NsqdOptions()
         self.clock: Clock = clock or default_clock()
         self._rng = rng or default_random()
@@ -77,7 +79,8 @@ class EmbeddedNsqd:
         self._client_ids = count(1)
         self._http: HttpApi | None = None
         self._writer: StoreWriter | None = None
-        self._lock: DirectoryLock | None = None
+        #: The folder, while it is ours.
+        self._owned: DataFolder | None = None
 
     @property
     def context(self) -> ServerContext:
@@ -116,8 +119,8 @@ class EmbeddedNsqd:
             server.close()
             if listener is not None:
                 listener.close()
-            lock, self._lock = self._lock, None
-            await self._close_store(lock, flush=False)
+            folder, self._owned = self._owned, None
+            await self._close_store(folder, flush=False)
             raise
         self.port, self._server, self._context = port, server, context
         if listener is not None:
@@ -163,32 +166,32 @@ class EmbeddedNsqd:
         def broker(journal: Journal) -> Broker:
             return Broker(clock=self.clock, rng=self._rng, journal=journal, options=self.options)
 
-        if self.data is None:
+        folder = self._folder
+        if folder is None:
             return broker(MemoryJournal())
-        lock = DirectoryLock(self.data)
         await asyncio.to_thread(
-            lock.acquire, address=f"{self.host}:{port}", wall_time=self.clock.time()
+            folder.acquire, address=f"{self.host}:{port}", wall_time=self.clock.time()
         )
         try:
-            store = await asyncio.to_thread(Store, self.data, sync=self.options.sync)
+            store = await asyncio.to_thread(Store, folder, sync=self.options.sync)
             self._writer = StoreWriter(store, loop)
             opened = broker(self._writer)
             await asyncio.to_thread(opened.recover, store)
             opened.place_restored()
         except BaseException as error:
-            await self._close_store(lock, flush=False)
+            await self._close_store(folder, flush=False)
             if isinstance(error, sqlite3.Error):
-                raise DataDirectoryError(self.data, str(error)) from error
+                raise DataDirectoryError(folder.path, str(error)) from error
             raise
-        self._lock = lock
+        self._owned = folder
         return opened
 
-    async def _close_store(self, lock: DirectoryLock | None, *, flush: bool) -> None:
+    async def _close_store(self, folder: DataFolder | None, *, flush: bool) -> None:
         writer, self._writer = self._writer, None
         if writer is not None:
             await writer.close(flush=flush)
-        if lock is not None:
-            await asyncio.to_thread(lock.release)
+        if folder is not None:
+            await asyncio.to_thread(folder.release)
 
     async def stop(self) -> None:
         """Close every connection and stop listening, in well under a second."""
@@ -223,8 +226,8 @@ class EmbeddedNsqd:
             await asyncio.sleep(0)
         context.broker.close()
         await server.wait_closed()
-        lock, self._lock = self._lock, None
-        await self._close_store(lock, flush=flush)
+        folder, self._owned = self._owned, None
+        await self._close_store(folder, flush=flush)
 
 
 def _listen(host: str, port: int) -> socket.socket:

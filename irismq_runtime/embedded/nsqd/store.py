@@ -25,18 +25,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from irismq_runtime.embedded.nsqd.directory import DataDirectoryError
-from irismq_runtime.embedded.nsqd.reserve import Reserve
-from irismq_runtime.private_file import private_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
+    from irismq_runtime.embedded.nsqd.data_folder import DataFolder
     from irismq_runtime.embedded.nsqd.journal import JournalRecord
 
 __all__ = ["Store", "StoredPlace", "StoredRow", "WriteBatch", "runs"]
 
-_FILE = "nsqd.sqlite"
 _VERSION = 2
 #: Pages of the log at which it is folded into the file, at most.
 _CHECKPOINT = 4000
@@ -143,21 +140,16 @@ class WriteBatch:
 class Store:
     """The open file. One thread at a time."""
 
-    def __init__(self, folder: Path, *, sync: bool) -> None:
+    def __init__(self, folder: DataFolder, *, sync: bool) -> None:
         """Open or make the file. Raises `DataDirectoryError`."""
-        self._path = folder / _FILE
+        self._folder = folder
         self._sync = sync
         self._full = False
         # Bytes of the log that say that it could not be folded into the file.
         self._log_limit = 0
-        self._log = folder / f"{_FILE}-wal"
-        self.reserve = Reserve(folder)
+        self.reserve = folder.reserve
         try:
-            # Made by us and not by SQLite, whose log takes over the mode of the file.
-            os.close(private_file(self._path))
-            self._connection = sqlite3.connect(
-                self._path, isolation_level=None, check_same_thread=False, cached_statements=32
-            )
+            self._connection = folder.connect()
             try:
                 self._prepare()
                 self._hold()
@@ -165,7 +157,7 @@ class Store:
                 self._connection.close()
                 raise
         except (sqlite3.Error, OSError) as error:
-            raise DataDirectoryError(folder, str(error)) from error
+            raise DataDirectoryError(folder.path, str(error)) from error
 
     def _hold(self) -> bool:
         """Keep room for the log as it may become; False: there is none."""
@@ -194,7 +186,7 @@ class Store:
             )
         elif version != _VERSION:
             raise sqlite3.DatabaseError(
-                f"{self._path.name} has format {version}, this version reads {_VERSION}"
+                f"the database has format {version}, this version reads {_VERSION}"
             )
 
     # -- reading, at start ----------------------------------------------------
@@ -243,7 +235,7 @@ class Store:
     def write(self, batch: WriteBatch) -> None:
         """Write the batch, all or nothing. Raises sqlite3.Error."""
         connection = self._connection
-        if batch.records and self._log_size() > self._log_limit and not self._fold():
+        if batch.records and self._folder.log_size() > self._log_limit and not self._fold():
             raise sqlite3.OperationalError("the disk is full: the log cannot be folded")
         if self._sync and batch.light == self._full:
             self._full = not batch.light
@@ -256,7 +248,7 @@ class Store:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
-        if not self.reserve.size and self._log_size() > self._log_limit // 2:
+        if not self.reserve.size and self._folder.log_size() > self._log_limit // 2:
             self._shrink()  # on a full disk the log must not grow with what is finished
 
     def _apply(self, batch: WriteBatch) -> None:
@@ -306,12 +298,6 @@ class Store:
         """Give what was deleted back to the disk; False: the log could not be folded."""
         self._connection.executescript("PRAGMA incremental_vacuum")
         return self._fold()
-
-    def _log_size(self) -> int:
-        try:
-            return self._log.stat().st_size
-        except FileNotFoundError:
-            return 0
 
     def _fold(self) -> bool:
         try:
