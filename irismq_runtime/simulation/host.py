@@ -15,6 +15,7 @@ import asyncio
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
+from irismq_runtime.simulation.disk import SimulatedDisk
 from irismq_runtime.simulation.errors import ProcessKilled
 from irismq_runtime.simulation.isolation import EPOCH
 from irismq_runtime.simulation.loop import SimulatedLoop
@@ -127,6 +128,7 @@ class SimulatedHost:
         name: By which others reach it.
         access: It on the network.
         process: What runs on it, or ran last; None before the first start.
+        disk: What it keeps over the ends of its processes.
         wall_offset: What its wall clock is ahead of the simulation's, in seconds.
     """
 
@@ -134,7 +136,9 @@ class SimulatedHost:
         self.name = access.name
         self.access = access
         self.process: Process[Any] | None = None
+        self.disk = SimulatedDisk(context, self.name)
         self.wall_offset = 0.0
+        self._slowness = 1.0
         self._context = context
         self._starts = 0
         self._chance = context.chance.stream(f"host/{self.name}")
@@ -181,6 +185,7 @@ class SimulatedHost:
             chance=self._context.chance.stream(f"host/{self.name}/{self._starts}"),
             clock=lambda loop: HostClock(self, loop),
         )
+        loop.slowness = self._slowness
         self.process = process = Process(self, loop, program(*args))
         self._past.append(process)
         return process
@@ -213,12 +218,13 @@ class SimulatedHost:
             self.access.close_all(self._context.events.now)
 
     def power_off(self) -> None:
-        """Turn the machine off: as `kill`, and nobody hears of it."""
-        self._context.note(f"{self.name} is turned off")
+        """The power goes: as `kill`, nobody hears of it, and what was not synced may be lost."""
         if self.running:
             self._running().kill()
         self.access.lose_all()
         self.access.up = False
+        lost = self.disk.lose(self._chance)
+        self._context.note(f"{self.name} is without power, and loses {lost} transactions")
 
     def power_on(self) -> None:
         """Turn it on again; nothing runs on it until `start`, which does this as well."""
@@ -235,6 +241,13 @@ class SimulatedHost:
         if self.running:
             self._running().loop.resume()
 
+    def slow(self, factor: float) -> None:
+        """Have everything on it take so many times as long; 1 is as before."""
+        self._context.note(f"{self.name} is slower by {factor:g}")
+        self._slowness = factor
+        if self.running:
+            self._running().loop.slowness = factor
+
     def jump(self, seconds: float) -> None:
         """Set its wall clock forward, or back; its monotonic clock does not notice."""
         self._context.note(f"the clock of {self.name} jumps by {seconds:g} s")
@@ -247,6 +260,7 @@ class SimulatedHost:
         for process in self._past:
             process.loop.bury()
         self._past.clear()
+        self.disk.destroy()
 
 
 async def _told(*registers: Callable[[Callable[[], object]], object]) -> None:

@@ -88,9 +88,6 @@ class RefusedCalls:
         for name, remedy in _LOOP_METHODS.items():
             setattr(cls, name, _refusal(f"loop.{name}", remedy))
 
-    def set_default_executor(self, executor: Any) -> None:
-        """Do nothing: every pool is as large as it has to be."""
-
 
 def _refusal(what: str, remedy: str) -> Callable[..., NoReturn]:
     def refuse(*_: object, **__: object) -> NoReturn:

@@ -13,9 +13,6 @@ turn. Each callback takes a little virtual time, so that a loop which is never i
 not stop the time of the others. Timers fire only when it is their time, and time passes
 by nothing but what happens.
 
-Threads are steps as others: `run_in_executor` calls its function on the simulation's
-thread, at a later time, while no loop runs, and its result comes later still.
-
 A loop that is killed runs nothing any more, and says nothing about it: what it held is
 as gone as the memory of a process, and is kept until the simulation is over only so
 that none of it can run its `finally`.
@@ -42,6 +39,7 @@ from irismq_runtime.simulation.conditions import draw
 from irismq_runtime.simulation.errors import NotSimulated
 from irismq_runtime.simulation.isolation import RefusedCalls
 from irismq_runtime.simulation.networking import NetworkCalls
+from irismq_runtime.simulation.threads import ThreadCalls
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine
@@ -63,7 +61,7 @@ _CANCELLED = 256
 _AbstractEventLoop: Any = asyncio.AbstractEventLoop
 
 
-class SimulatedLoop(NetworkCalls, RefusedCalls, _AbstractEventLoop):  # type: ignore[misc]  # see there
+class SimulatedLoop(NetworkCalls, ThreadCalls, RefusedCalls, _AbstractEventLoop):  # type: ignore[misc]  # see there
     """One process's loop, made by its host. All of it on the simulation's thread.
 
     Attributes:
@@ -72,6 +70,7 @@ class SimulatedLoop(NetworkCalls, RefusedCalls, _AbstractEventLoop):  # type: ig
         offset: What its `time` is ahead of the simulation's, in seconds.
         access: The network as this process reaches it.
         clock: The clock of the process, for code that takes that of its loop.
+        slowness: What everything takes longer by than on a machine that is not busy.
     """
 
     def __init__(
@@ -90,6 +89,7 @@ class SimulatedLoop(NetworkCalls, RefusedCalls, _AbstractEventLoop):  # type: ig
         self.access = access
         self.digest = context.digest
         self.clock = clock(self)
+        self.slowness = 1.0
         self._context = context
         self._events = context.events
         self._chance = chance
@@ -106,8 +106,8 @@ class SimulatedLoop(NetworkCalls, RefusedCalls, _AbstractEventLoop):  # type: ig
         self._now = context.events.now
         self._in_turn = False
         self._paused = False
-        #: Results of threads that came during a pause.
-        self._held: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+        #: What its threads were about to do when it was paused.
+        self._held: list[Callable[[], object]] = []
         self._dead = False
         self._closed = False
         self._debug = False
@@ -231,7 +231,7 @@ class SimulatedLoop(NetworkCalls, RefusedCalls, _AbstractEventLoop):  # type: ig
         hooks = sys.get_asyncgen_hooks()
         sys.set_asyncgen_hooks(None, self._generator_dropped)
         try:
-            self._run_ready(draw(self._chance, self._context.conditions.step))
+            self._run_ready(draw(self._chance, self._context.conditions.step) * self.slowness)
         finally:
             sys.set_asyncgen_hooks(*hooks)
             set_running_loop(None)
@@ -287,8 +287,8 @@ class SimulatedLoop(NetworkCalls, RefusedCalls, _AbstractEventLoop):  # type: ig
         if self._paused:
             self._paused = False
             held, self._held = self._held, []
-            for call, args in held:
-                call(*args)
+            for step in held:
+                self.thread_step(step)
             if self._ready or self._readable:
                 self._wake()
             elif self._timers:
@@ -325,56 +325,23 @@ class SimulatedLoop(NetworkCalls, RefusedCalls, _AbstractEventLoop):  # type: ig
         self._timers.clear()
         self._held.clear()
 
-    # -- threads ----------------------------------------------------------------------
-
-    def run_in_executor(
-        self, executor: Any, func: Callable[..., T], *args: Any
-    ) -> asyncio.Future[T]:
-        """Call `func(*args)` as a thread would: later, on its own, and tell the result later still.
-
-        `executor`: ignored; every pool is as large as it has to be.
-        """
-        del executor
+    def thread_step(self, step: Callable[[], object]) -> None:
+        """Call `step` as a thread of this process would: later, while no loop runs."""
         self._check_open()
-        future: asyncio.Future[T] = self.create_future()
-        self.in_thread(func, args, lambda result, error: _settle(future, result, error))
-        return future
+        took = draw(self._chance, self._context.conditions.thread) * self.slowness
+        self._events.at(self.at + took, self._thread_step, step)
 
-    def in_thread(
-        self,
-        func: Callable[..., T],
-        args: tuple[Any, ...],
-        done: Callable[[T | None, BaseException | None], object],
-    ) -> None:
-        """Call `func(*args)` later, while no loop runs; then `done` in a turn of this loop."""
-        took = draw(self._chance, self._context.conditions.thread)
-        self._events.at(self.at + took, self._work, func, args, done)
-
-    def _work(
-        self, func: Callable[..., T], args: tuple[Any, ...], done: Callable[..., Any]
-    ) -> None:
+    def _thread_step(self, step: Callable[[], object]) -> None:
         if self._dead:
             return
         if self._paused:
-            self._held.append((self._work, (func, args, done)))
+            self._held.append(step)
             return
         self._context.running = self
-        result: T | None = None
-        error: BaseException | None = None
         try:
-            result = func(*args)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as raised:  # it belongs to who waits
-            error = raised
+            step()
         finally:
             self._context.running = None
-        took = draw(self._chance, self._context.conditions.wake)
-        self._events.at(self._events.now + took, self._tell, done, result, error)
-
-    def _tell(self, done: Callable[..., Any], result: Any, error: BaseException | None) -> None:
-        if not self._dead:
-            self.call_soon(done, result, error, context=Context())
 
     # -- tasks and futures --------------------------------------------------------
 
@@ -468,15 +435,3 @@ class SimulatedLoop(NetworkCalls, RefusedCalls, _AbstractEventLoop):  # type: ig
 
     async def shutdown_asyncgens(self) -> None:
         """Do nothing: a generator that is dropped is closed at once."""
-
-    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
-        """Do nothing: there are no threads."""
-
-
-def _settle(future: asyncio.Future[T], result: T | None, error: BaseException | None) -> None:
-    if future.done():
-        return
-    if error is not None:
-        future.set_exception(error)
-    else:
-        future.set_result(result)  # type: ignore[arg-type]  # the result where there is no error

@@ -23,6 +23,7 @@ REASONS = {
     "actors.background": "a thread with a loop, which a system runs on only where none runs",
     "actors.calls": "the one place that names Pykka's message for a call of a method",
     "actors.testing.pytest_plugin": "an entry point: pytest imports it, and nobody of ours",
+    "irismq_runtime.simulation.threads": "what a loop does in place of threads, beside its turns",
     "irismq_runtime.simulation.events": "virtual time, which knows nothing of a simulation",
     "irismq_runtime.cli.check": "a command of its own; the table in cli.main names it",
     "irismq_runtime.cli.deferred": "how a command is imported late; main has which ones there are",

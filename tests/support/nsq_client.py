@@ -128,9 +128,11 @@ class NsqClient:
 
 
 @asynccontextmanager
-async def nsq_client(port: int, *, magic: bool = True) -> AsyncIterator[NsqClient]:
+async def nsq_client(
+    port: int, *, magic: bool = True, host: str = "127.0.0.1"
+) -> AsyncIterator[NsqClient]:
     """A connected client, closed when the context is left."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await asyncio.open_connection(host, port)
     client = NsqClient(reader, writer)
     if magic:
         client.send(nsq.MAGIC)
