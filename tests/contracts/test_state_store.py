@@ -31,12 +31,11 @@ from tests.contracts.state_store_support import (
     BOB,
     TEA,
     Clients,
-    InFile,
-    InMemory,
     a_commit,
     a_message,
     fresh_key,
     outcome_of,
+    place_of,
     told,
     written,
 )
@@ -52,10 +51,9 @@ GONE = RightState("gone")
 EARLY = RightState("early")
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 async def clients(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Clients]:
-    place = InMemory() if request.param == "memory" else InFile(tmp_path)
-    async with Clients(place) as opened:
+    async with Clients(place_of(request, tmp_path)) as opened:
         yield opened
 
 

@@ -26,11 +26,10 @@ from irismq_runtime.ports.state_store import (
 )
 from tests.contracts.state_store_support import (
     Clients,
-    InFile,
-    InMemory,
     a_commit,
     a_message,
     fresh_key,
+    place_of,
     written,
 )
 
@@ -45,10 +44,9 @@ KEYS = 60
 ACTIVATIONS = 4
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 async def clients(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Clients]:
-    place = InMemory() if request.param == "memory" else InFile(tmp_path)
-    async with Clients(place) as opened:
+    async with Clients(place_of(request, tmp_path)) as opened:
         yield opened
 
 

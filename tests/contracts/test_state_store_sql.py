@@ -18,7 +18,7 @@ from irismq_runtime.ports.state_store import (
     StateKey,
 )
 from irismq_runtime.wire.ids import new_id
-from tests.contracts.state_store_support import ADA, BOB, Clients, InFile, a_commit, written
+from tests.contracts.state_store_support import ADA, BOB, Clients, a_commit, place_of, written
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 LONG = 600.0
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "postgres"])
 async def clients(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Clients]:
-    async with Clients(InFile(tmp_path)) as opened:
+    async with Clients(place_of(request, tmp_path)) as opened:
         yield opened
 
 
@@ -40,6 +40,7 @@ async def clients(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
 async def store(clients: Clients) -> StateStore:
     store = await clients.open()
     sql = await store.begin(LONG)
+    await sql.execute("DROP TABLE IF EXISTS orders")  # of another test on the same server
     await sql.execute("CREATE TABLE orders (name TEXT PRIMARY KEY, cents BIGINT)")
     await sql.commit(a_commit(StateKey("tables", "made")))
     return store

@@ -29,6 +29,7 @@ KINDS = {
     r"|the binding does not build here|port \d+, the only one that the binding's tests know",
     "pynsq-suite": r"pynsq's suite ",
     "pykka-suite": r"the package registry does not give the source of ",
+    "postgres": r"no PostgreSQL: ",
     "extras": r"python-snappy is an extra|the group docs is not installed|no NATS server: ",
     "platform": r"pipes of Linux|it reads /proc|reads /proc|needs Linux's /proc"
     r"|this system has no fork|there is no bash|there is no /dev/full",

@@ -44,14 +44,15 @@ _ANSWERED: Final = (
 )
 _VERSION: Final = "SELECT value FROM irismq_store WHERE name = 'version'"
 _STATE: Final = """
-INSERT INTO irismq_state (address, key, commit_id, state, version, written)
-VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+INSERT INTO irismq_state (address, key, commit_id, state, version, ended)
+VALUES (?1, ?2, ?3, ?4, ?5, iif(?4 IS NULL, ?6, NULL)) ON CONFLICT DO UPDATE SET
 version = excluded.version, commit_id = excluded.commit_id, state = excluded.state,
-written = excluded.written"""
+ended = excluded.ended"""
 _KEPT: Final = """
-INSERT INTO irismq_state (address, key, commit_id, version, written)
+INSERT INTO irismq_state (address, key, commit_id, version, ended)
 VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
-version = excluded.version, commit_id = excluded.commit_id, written = excluded.written"""
+version = excluded.version, commit_id = excluded.commit_id,
+ended = iif(state IS NULL, excluded.ended, NULL)"""
 _TAKE: Final = "DELETE FROM irismq_outbox WHERE id = ?"
 _ASIDE: Final = "UPDATE irismq_outbox SET dead = 1, pair = NULL WHERE id = ?"
 _NOTE: Final = "INSERT INTO irismq_handled VALUES (?, ?, ?, ?, ?)"

@@ -18,10 +18,10 @@ STEPS: Final[tuple[tuple[str, ...], ...]] = (
         "INSERT INTO irismq_store VALUES ('version', 0), ('epoch', 1)",
         """CREATE TABLE irismq_state (
             address TEXT NOT NULL, key TEXT NOT NULL, version INTEGER NOT NULL,
-            commit_id BLOB NOT NULL, written REAL NOT NULL, state BLOB,
+            commit_id BLOB NOT NULL, ended REAL, state BLOB,
             PRIMARY KEY (address, key)
         )""",
-        "CREATE INDEX irismq_ended ON irismq_state (written) WHERE state IS NULL",
+        "CREATE INDEX irismq_ended ON irismq_state (ended) WHERE ended IS NOT NULL",
         """CREATE TABLE irismq_outbox (
             id BLOB NOT NULL UNIQUE, from_address TEXT NOT NULL, from_key TEXT NOT NULL,
             address TEXT NOT NULL, key TEXT NOT NULL, owned INTEGER NOT NULL,

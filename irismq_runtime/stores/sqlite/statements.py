@@ -60,7 +60,7 @@ DELETE FROM irismq_handled WHERE rowid IN (SELECT row FROM
 (SELECT rowid AS row, at FROM irismq_handled ORDER BY rowid LIMIT ?) WHERE at <= ?)"""
 _TIDY_ENDED: Final = """
 DELETE FROM irismq_state WHERE rowid IN
-(SELECT rowid FROM irismq_state WHERE state IS NULL AND written <= ? LIMIT ?)"""
+(SELECT rowid FROM irismq_state WHERE ended IS NOT NULL AND ended <= ? LIMIT ?)"""
 _TIDY_ANSWERS: Final = """
 DELETE FROM irismq_answer WHERE rowid IN
 (SELECT rowid FROM irismq_answer WHERE until <= ? LIMIT ?)"""
