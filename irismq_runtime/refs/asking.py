@@ -120,7 +120,7 @@ class RemoteAsk(LoopFuture[T]):
 
     def _say_sent(self) -> None:
         events = self._outbound.events
-        if events.active and self._request is not None:
+        if events.active and not self._done:  # one that failed at once has not left
             events.emit(
                 "ask.sent",
                 id=self.id.hex(),

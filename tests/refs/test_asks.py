@@ -269,10 +269,13 @@ async def test_a_full_inbox_answers_overloaded_at_once(world, client):
 
 
 async def test_an_ask_that_never_left_says_so(world, client):
+    told = []
+    client.on_event(lambda record: told.append(record.NAME))
     world.relay.cut = True
     with pytest.raises(ConnectionLost) as caught:
         await client.ref("test.any", foreign="json").ask({"a": 1})
     assert caught.value.outcome == "not sent"
+    assert "ask.sent" not in told
 
 
 async def test_what_is_too_large_or_cannot_be_encoded_never_leaves(client, world):
