@@ -266,6 +266,18 @@ class Node:
         """
         return await run(self, self._stop_reason, tree, on_phase)
 
+    async def stopping(self) -> str:
+        """Wait until the node is to stop: `stop` was called, or a root of the tree gave up.
+
+        For programs that have no signals to wait for (see `run_until_signal`); leaving the
+        node's block ends it.
+
+        Returns:
+            Why it is to stop, for people.
+        """
+        await self._stop_reason.decided()
+        return self._stop_reason.reason
+
     def forked(self, gone: Any) -> None:
         """This is a forked child: `gone`, which raises, stands for the parts of the parent."""
         self._parts = gone

@@ -167,3 +167,15 @@ def test_a_loop_that_was_closed_under_its_node_is_an_error_and_no_wait(verb):
     node.parts.outbound.stopped = None  # as if nobody had ended it
     with pytest.raises(NodeStopped):
         WAITS[verb](node, None, ref, peer)
+
+
+async def test_a_node_tells_who_waits_for_it_why_it_is_to_stop():
+    async with MemoryServers().node() as node:
+        waiting = asyncio.ensure_future(node.stopping())
+        assert not waiting.done()
+        await node.stop(reason="enough")
+        assert await waiting == "enough"
+    async with MemoryServers().node() as node:
+        root = await node.start(child(Counter))
+        root.stop()
+        assert await node.stopping() == "the tree gave up: normal"

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from collections import deque
 from heapq import heappop, heappush
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from irismq_runtime.protocols.nsq.names import EPHEMERAL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from random import Random
 
     from actors.clock import Clock, TimerHandle
@@ -299,12 +298,9 @@ class Channel:
 
     def empty(self) -> None:
         """Throw away what waits, is deferred and is in flight."""
-        holders = (*self.subscribers.values(), *self._departed.values())
-        held = [message for subscriber in holders for message in subscriber.in_flight.values()]
-        held.extend(message for _, _, message in self._deferred)
-        held.extend(self.queue)
-        for message in held:
+        for message in self.held():
             self._journal.forget(message.row)
+        holders = (*self.subscribers.values(), *self._departed.values())
         self.queue.clear()
         self._deferred.clear()
         self._arm_deferred()
@@ -327,6 +323,9 @@ class Channel:
             self._timer.cancel()
             self._timer = None
 
-    def waiting(self) -> Iterable[BrokerMessage]:
-        """What waits for delivery, in order, for inspection."""
-        return islice(self.queue, len(self.queue))
+    def held(self) -> Iterator[BrokerMessage]:
+        """All that is here, for inspection: what waits, what is not due, what is in flight."""
+        yield from self.queue
+        yield from (message for _, _, message in self._deferred)
+        for subscriber in (*self.subscribers.values(), *self._departed.values()):
+            yield from subscriber.in_flight.values()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from irismq_runtime.protocols.nsq.names import EPHEMERAL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from irismq_runtime.embedded.nsqd.channel import Channel
     from irismq_runtime.embedded.nsqd.journal import Journal
@@ -48,6 +48,10 @@ class Topic:
     def depth(self) -> int:
         """Messages that no channel has got yet."""
         return len(self.backlog)
+
+    def held(self) -> Iterator[BrokerMessage]:
+        """What no channel has got yet, for inspection."""
+        return iter(self.backlog)
 
     @property
     def holding(self) -> bool:
