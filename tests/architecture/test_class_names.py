@@ -15,7 +15,9 @@ TWICE: Final = {
     "Backoff": "supervisors.Backoff between restarts, pyiris.Backoff between dials: each package "
     "is used without the other, and both are one formula",
     "ClientConnection": "the accepted socket of each of the two embedded servers",
+    "Cluster": "three NATS servers of the demonstration; what a simulated test is given",
     "Connection": "one TCP connection: of the mailbox to nsqd, of pyiris to a relay",
+    "Fault": "what a handler of pyiris raises; one thing that goes wrong in a simulation",
     "ManagedConnection": "what makes the next Connection: of the mailbox, of pyiris",
     "NodeStopped": "the error that a call raises, and the record of the event",
     "Options": "pyiris.Options is public; the other is a TypedDict for a signature",

@@ -1,0 +1,106 @@
+"""The plugin of pytest: plays tests made by `@simulate`, and prints their seeds.
+
+pytest finds it when the package is installed. It imports nothing of the simulation until a
+simulated test is there: a run of other tests pays one look at an attribute for each.
+
+    pytest --simulate-seeds 1000      so many fresh seeds of each simulated test
+    pytest --simulate-seconds 3600    fresh seeds for so long, of all simulated tests together
+    IRISMQ_SEED=8f31 pytest           this seed
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    import pytest
+
+    from irismq_runtime.simulation.simulated_test import Played, SimulatedTest
+
+__all__ = ["pytest_addoption", "pytest_pyfunc_call", "pytest_terminal_summary"]
+
+#: The property of a report that has what was played.
+_PROPERTY: Final = "simulated"
+#: More seeds than can be played.
+_WITHOUT_END: Final = 1 << 28
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the options."""
+    group = parser.getgroup("simulation", "simulated clusters (irismq_runtime.simulation)")
+    group.addoption(
+        "--simulate-seeds", type=int, metavar="N", help="fresh seeds of each simulated test"
+    )
+    group.addoption(
+        "--simulate-seconds",
+        type=float,
+        metavar="S",
+        help="play fresh seeds for S seconds, shared by all simulated tests",
+    )
+
+
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> object | None:
+    """Play a simulated test; any other one is left to whoever comes next."""
+    test: SimulatedTest | None = getattr(pyfuncitem.obj, "simulated", None)
+    if test is None:
+        return None
+    from irismq_runtime.simulation.simulated_test import Played
+
+    names = pyfuncitem._fixtureinfo.argnames  # noqa: SLF001  # as pytest's own implementation does
+    arguments = {name: pyfuncitem.funcargs[name] for name in names}
+    played = Played()
+    try:
+        for seeds in _rounds(test, pyfuncitem):
+            test.run(seeds, arguments, played=played)
+    finally:
+        if played.runs:
+            pyfuncitem.user_properties.append((_PROPERTY, _line(played)))
+    return True
+
+
+def _rounds(test: SimulatedTest, item: pytest.Function) -> Iterator[Collection[int]]:
+    """The seeds to play: those of the test, or fresh ones until its share of the time is over."""
+    count = item.config.getoption("simulate_seeds")
+    seconds = item.config.getoption("simulate_seconds")
+    if not seconds:
+        yield test.chosen(os.environ, count=count)
+        return
+    simulated = [each for each in item.session.items if hasattr(_function(each), "simulated")]
+    end = time.monotonic() + seconds / len(simulated)
+    for seed in test.chosen(os.environ, count=count or _WITHOUT_END):
+        if time.monotonic() > end:
+            return
+        yield (seed,)
+
+
+def _function(item: pytest.Item) -> object:
+    return getattr(item, "obj", None)
+
+
+def _line(played: Played) -> str:
+    first, last = f"{played.first:x}", f"{played.last:x}"
+    span = first if first == last else f"{first}-{last}"
+    speed = played.steps / max(played.real, 1e-9)
+    return (
+        f"{played.runs:,} seeds ({span}), {played.virtual:,.0f} virtual s in {played.real:.1f} s, "
+        f"{speed:,.0f} steps/s"
+    )
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print which seeds passed, a line for each simulated test."""
+    lines = [
+        f"{report.nodeid}: {value}"
+        for category in ("passed", "failed")
+        for report in terminalreporter.stats.get(category, ())
+        for name, value in getattr(report, "user_properties", ())
+        if name == _PROPERTY and report.when == "call"
+    ]
+    if lines:
+        terminalreporter.section("simulated clusters")
+        for line in lines:
+            terminalreporter.line(line)

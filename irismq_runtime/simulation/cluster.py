@@ -1,0 +1,406 @@
+"""`Cluster`: nodes, brokers and a relay on simulated machines, as a test sees them.
+
+    await cluster.start(Bank, on=["a", "b"])
+    async with cluster.faults(kill=0.2, partition=0.1):        # in a virtual minute
+        await cluster.workload(transfer, rate=50, seconds=600)
+    await cluster.heal()
+
+The code of a test runs outside of all machines, with a node of its own, `cluster.node`, to
+which nothing is done but on its way to the servers. What it starts on a machine is started
+again with each new process there, as `irismq run` under an init system would.
+
+While a run lasts the witness looks at what must always hold (`invariants`); the first thing
+that does not ends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import string
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from actors import Events
+from actors.errors import ActorError
+from actors.rules import POSITIVE_SECONDS, count, need, number
+from irismq_runtime.errors import RuntimeFault
+from irismq_runtime.node import Node
+from irismq_runtime.simulation.errors import SimulationStalled
+from irismq_runtime.simulation.fault_plan import fault_plan
+from irismq_runtime.simulation.faults import KINDS, Fault, Targets, dials_of
+from irismq_runtime.simulation.injector import Injector
+from irismq_runtime.simulation.invariants import Life, usual_invariants
+from irismq_runtime.simulation.node_machine import NodeMachine
+from irismq_runtime.simulation.rest import Bindings, unrest
+from irismq_runtime.simulation.servers import IRIS_PORT, NSQD_PORT, BrokerMachine, RelayMachine
+from irismq_runtime.simulation.simulation import OUTSIDE
+from irismq_runtime.simulation.witness import Witness
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import (
+        AsyncIterator,
+        Awaitable,
+        Callable,
+        Collection,
+        Container,
+        Coroutine,
+        Iterator,
+        Mapping,
+    )
+
+    from irismq_runtime.refs import ServiceRef
+    from irismq_runtime.simulation.simulation import Simulation
+
+__all__ = ["Cluster", "ClusterOptions", "Load"]
+
+#: How often it is looked whether everything holds, and whether there is rest, in seconds.
+_LOOK: Final = 1.0
+#: Looks in a row that must find rest.
+_CALM: Final = 3
+#: Seconds in which machines that nothing is done to are up.
+_BOOT: Final = 60.0
+RELAY: Final = "relay"
+_RATE: Final = number(0.0, 100_000.0, " of calls in a second", above=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterOptions:
+    """What a cluster is made of.
+
+    Attributes:
+        hosts: How many machines run a node, named "a", "b", ...; or their names.
+        brokers: How many machines run a broker, named "broker-1", ...; with several, nodes
+            publish to the first that answers, and consume from all.
+        node: Options of `Node`, for all of them.
+        longest: Virtual seconds after which a run that is not over has failed.
+
+    Raises:
+        ValueError: One has no meaning.
+    """
+
+    hosts: int | Collection[str] = 3
+    brokers: int = 1
+    node: Mapping[str, Any] = field(default_factory=dict)
+    longest: float = 24 * 3600.0
+
+    def __post_init__(self) -> None:
+        if isinstance(self.hosts, int):
+            need(count(1, 1000), "hosts", self.hosts)
+        need(count(1, 100), "brokers", self.brokers)
+        names = [*self.host_names, *self.broker_names, RELAY, OUTSIDE]
+        if len(set(names)) < len(names) or len(self.host_names) < 1:
+            raise ValueError(f"hosts={self.hosts!r}: two machines cannot have one name")
+        need(POSITIVE_SECONDS, "longest", self.longest)
+
+    @property
+    def host_names(self) -> tuple[str, ...]:
+        """The names of the machines that run a node."""
+        if not isinstance(self.hosts, int):
+            return tuple(self.hosts)
+        letters = string.ascii_lowercase
+        if self.hosts <= len(letters):
+            return tuple(letters[: self.hosts])
+        return tuple(f"host-{place}" for place in range(1, self.hosts + 1))
+
+    @property
+    def broker_names(self) -> tuple[str, ...]:
+        """The names of the machines that run a broker."""
+        return tuple(f"broker-{place}" for place in range(1, self.brokers + 1))
+
+
+@dataclass(slots=True)
+class Load:
+    """What came of a workload.
+
+    Attributes:
+        passed: Calls that returned.
+        failed: Calls that failed, by the name of the error's class.
+    """
+
+    passed: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def calls(self) -> int:
+        """All of them."""
+        return self.passed + self.failed.total()
+
+
+class Cluster:
+    """See the module. Made by `@simulate`; everything here belongs to the loop of the test.
+
+    Attributes:
+        node: The node of the test itself.
+        random: Chance for the test's own choices, from the seed of the run.
+        seed: The seed of the run.
+    """
+
+    node: Node
+
+    def __init__(
+        self, simulation: Simulation, options: ClusterOptions, kept: Container[int] | None
+    ) -> None:
+        self.seed = simulation.seed
+        self.random: random.Random = simulation.chance("test")
+        self._simulation = simulation
+        self._options = options
+        self.witness = Witness(lambda: simulation.now, self._broke)
+        self._bindings = Bindings()
+        self._brokers = [
+            BrokerMachine(simulation.host(name), self.witness) for name in options.broker_names
+        ]
+        self._nodes = {
+            name: NodeMachine(simulation.host(name), self._make_node, self.witness)
+            for name in options.host_names
+        }
+        relay = RelayMachine(simulation.host(RELAY), self.witness)
+        keepers = [
+            *(room.keeper for room in self._brokers),
+            relay.keeper,
+            *(room.keeper for room in self._nodes.values()),
+        ]
+        self._keepers = {keeper.name: keeper for keeper in keepers}
+        self._injector = Injector(simulation, self._keepers, self.witness, kept)
+        self._running: asyncio.Task[None] | None = None
+        self._why_ended: BaseException | None = None
+        self._beside_it: set[asyncio.Task[None]] = set()
+
+    # -- what there is ---------------------------------------------------------------
+
+    @property
+    def now(self) -> float:
+        """Virtual seconds since the run began."""
+        return self._simulation.now
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The names of the machines that run a node."""
+        return tuple(self._nodes)
+
+    @property
+    def faults_done(self) -> tuple[Fault, ...]:
+        """The faults that were carried out so far, in order."""
+        return tuple(self._injector.done)
+
+    def ref(self, address: str) -> ServiceRef[Any]:
+        """Return the ref of an address, as the test's own node has it; see `Node.ref`."""
+        return self.node.ref(address)
+
+    def node_on(self, host: str) -> Node | None:
+        """Return the node on a machine, to be looked at; None while none is up with its trees.
+
+        It belongs to another loop: what it says may be read, nothing of it may be awaited.
+
+        Args:
+            host: The name of the machine.
+
+        Raises:
+            KeyError: There is no such machine, or it runs no node.
+        """
+        return self._nodes[host].node
+
+    # -- what a test does ----------------------------------------------------------------
+
+    async def start(self, tree: Any, *, on: Collection[str] | None = None) -> None:
+        """Start a tree on machines, now and with each process there from now on.
+
+        Args:
+            tree: As of `Node.start`: a supervisor class, or what `child(...)` made.
+            on: The names of the machines; None: all that run a node.
+
+        Raises:
+            KeyError: There is no such machine.
+            Exception: What the start failed with.
+        """
+        chosen = [self._nodes[name] for name in (self.hosts if on is None else on)]
+        await asyncio.gather(*(room.start(tree) for room in chosen))
+
+    async def workload(
+        self, call: Callable[[Cluster], Awaitable[object]], *, rate: float, seconds: float
+    ) -> Load:
+        """Make calls for a time, and wait until all have ended.
+
+        Args:
+            call: What is done by one call; given this cluster. What it raises is counted when
+                it is an error of the runtime (`ActorError`, `RuntimeFault`), and raised here
+                otherwise.
+            rate: How many begin in a second, at times that chance gives.
+            seconds: For how long they begin.
+
+        Returns:
+            How they ended.
+        """
+        chance, load = self._simulation.chance(f"workload at {self.now}"), Load()
+        need(_RATE, "rate", rate)
+        end = self.now + need(POSITIVE_SECONDS, "seconds", seconds)
+
+        async def one() -> None:
+            try:
+                await call(self)
+            except (ActorError, RuntimeFault) as error:
+                load.failed[type(error).__name__] += 1
+            else:
+                load.passed += 1
+
+        calls: list[asyncio.Task[None]] = []
+        try:
+            while (pause := chance.expovariate(rate)) < end - self.now:
+                await asyncio.sleep(pause)
+                calls.append(asyncio.create_task(one()))
+            await asyncio.gather(*calls)
+        finally:
+            for each in calls:
+                each.cancel()
+        return load
+
+    @contextlib.asynccontextmanager
+    async def faults(self, **dials: float) -> AsyncIterator[None]:
+        """Let things go wrong while the block lasts: how often, by kind, in a virtual minute.
+
+        Args:
+            **dials: `kill`, `stop`, `pause`, `clock` (of machines with a node), `partition`,
+                `cut`, `slow` (of a link to a server), `broker`, `power` (of brokers), `relay`;
+                see `faults.KINDS` for what each does, and how long it lasts.
+
+        Raises:
+            TypeError: There is no such kind.
+            ValueError: A dial has no meaning.
+        """
+        turned, first = dials_of(dials), self._injector.next_number
+        plan = fault_plan(
+            self._simulation.chance(f"faults from {first}"),
+            turned,
+            Targets(self.hosts, self._options.broker_names, (RELAY,), (OUTSIDE,)),
+            begins=self.now,
+            first=first,
+        )
+        carrying_out = self._beside(self._injector.carry_out(plan))
+        try:
+            yield
+        finally:
+            carrying_out.cancel()
+
+    def strike(self, kind: str, *target: str, lasts: float = 0.0, amount: float = 0.0) -> None:
+        """Let one thing go wrong now, as a plan would.
+
+        Args:
+            kind: A dial of `faults`.
+            target: The name of a machine, or of both ends of a link.
+            lasts: Seconds until it is undone; 0: until `heal`.
+            amount: As much as its kind says.
+
+        Raises:
+            KeyError: There is no such kind, or no such machine.
+        """
+        number = self._injector.next_number
+        self._injector.next_number += 1
+        self._injector.strike(Fault(number, KINDS[kind].name, target, self.now, lasts, amount))
+
+    async def heal(self, *, within: float = 600.0) -> None:
+        """Undo all that went wrong, and wait until the cluster is at rest.
+
+        At rest: every node runs, is ready and knows all others and what they serve, and what was
+        confirmed, asked or owed before this call has come to its end.
+
+        Args:
+            within: Virtual seconds that it may take.
+
+        Raises:
+            InvariantBroken: It did not come to rest, or something is lost.
+        """
+        self._injector.heal()
+        began, calm, last = self.now, 0, ""
+        until = began + within
+        while calm < _CALM:
+            reason = next(self._unrest(began, until), "")
+            calm, last = (0, reason) if reason else (calm + 1, last)
+            if self.now > until:
+                holds = "a cluster comes to rest once everything is healed"
+                self.witness.breaks(holds, f"{within:g} s later {last}")
+            if self.witness.broken is not None:
+                raise self.witness.broken
+            await asyncio.sleep(_LOOK)
+
+    def _unrest(self, since: float, until: float) -> Iterator[str]:
+        """What is missing for rest, the most basic first."""
+        nodes = {name: room.node for name, room in self._nodes.items()}
+        yield from (f"{room.keeper.name} does not run" for room in self._brokers if not room.runs)
+        yield from unrest({**nodes, OUTSIDE: self.node}, self._bindings.by_machine())
+        held = dict(each for room in self._brokers for each in room.held())
+        self.witness.look_for_losses(held)
+        later = {each for each, due in held.items() if due and self.now + due > until}
+        yield from self.witness.owed(since, later)
+
+    # -- a run ---------------------------------------------------------------------
+
+    async def run(self, scenario: Callable[[Cluster], Awaitable[None]]) -> None:
+        """Start all machines, run a test on them, and see that they come to rest. Once."""
+        self.witness.hold([self._bindings, *self._usual()])
+        self._running = asyncio.current_task()
+        for work in (*(keeper.keep() for keeper in self._keepers.values()), self._look()):
+            self._beside(work)
+        try:
+            async with self._make_node(Life(OUTSIDE, 1)) as self.node:
+                try:
+                    await self.heal(within=_BOOT)
+                    await scenario(self)
+                    await self.heal()
+                finally:
+                    self.witness.end()
+        except BaseException:
+            if self._why_ended is not None:
+                raise self._why_ended from None
+            raise
+
+    def _usual(self) -> Any:
+        timeout = self._options.node.get("publish_timeout", 30.0)
+        return usual_invariants(
+            stood_still=self.witness.stood_still,
+            disturbed=self.witness.disturbed,
+            publish_timeout=timeout,
+        )
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK)
+            self.witness.look()
+            if self.now > self._options.longest:
+                raise SimulationStalled(self.now, f"{self._options.longest:g} s are over")
+            if self._simulation.uncaught:
+                where, error = self._simulation.uncaught[0]
+                self.witness.breaks(
+                    "no error goes unheard", f"{where}: {error.get('message')}: {error!r}"
+                )
+
+    def _beside(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Do something beside the test; what fails there ends the run."""
+        task = asyncio.create_task(work)
+        self._beside_it.add(task)
+        task.add_done_callback(self._was_beside)
+        return task
+
+    def _was_beside(self, task: asyncio.Task[None]) -> None:
+        self._beside_it.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._broke(error)
+
+    def _broke(self, why: BaseException) -> None:
+        """End the run, from whichever loop this is called on."""
+        if self._why_ended is None and self._running is not None:
+            self._why_ended = why
+            self._running.get_loop().call_soon_threadsafe(self._running.cancel)
+
+    def _make_node(self, life: Life) -> Node:
+        loop: Any = asyncio.get_running_loop()
+        events = Events(loop.time)
+        self.witness.listen(life, events)
+        return Node(
+            name=life.host,
+            nsqd=[f"{name}:{NSQD_PORT}" for name in self._options.broker_names],
+            iris=f"{RELAY}:{IRIS_PORT}",
+            events=events,
+            **self._options.node,
+        )

@@ -1,0 +1,171 @@
+"""What can go wrong in a simulated cluster: the kinds of faults, the dials, one fault.
+
+Values alone: nothing here makes anything go wrong. `fault_plan` draws faults from a seed,
+`injector` carries them out, `story` tells them.
+
+A kind says what it strikes: a host with a node, a broker, a relay, or a link between a
+machine and a server. How long it lasts is drawn between two bounds so that short and long
+ones come in equal numbers by their order of magnitude: what tells a slow answer from a
+lost lease is a factor, not a difference.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from actors.rules import need, number
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from irismq_runtime.simulation.conditions import Range
+
+__all__ = ["KINDS", "Fault", "FaultKind", "Strikes", "Targets", "dials_of"]
+
+#: What a kind of fault strikes.
+Strikes = Literal["host", "broker", "relay", "link"]
+
+
+@dataclass(frozen=True, slots=True)
+class FaultKind:
+    """One kind of fault, and what a plan draws for it.
+
+    Attributes:
+        name: As the dial of `Cluster.faults` is called.
+        strikes: What it is done to.
+        lasts: Seconds until it is undone, at least and at most; (0, 0): there is nothing to
+            undo.
+        says: What a report says of it; `{target}` and `{amount}` are filled in.
+        amount: How much, at least and at most, in the unit of the kind; (0, 0): it has none.
+        either_way: Whether the amount is below zero as often as above.
+    """
+
+    name: str
+    strikes: Strikes
+    lasts: Range
+    says: str
+    amount: Range = (0.0, 0.0)
+    either_way: bool = False
+
+
+#: Every kind by its name. The longest of each is beyond a lease and the misses of presence
+#: at their defaults, the shortest is below one announcement.
+KINDS: Final[Mapping[str, FaultKind]] = {
+    kind.name: kind
+    for kind in (
+        FaultKind("kill", "host", (0.2, 20.0), "kill {target}"),
+        FaultKind("stop", "host", (0.2, 20.0), "stop {target} in order"),
+        FaultKind("pause", "host", (0.2, 40.0), "pause {target}"),
+        FaultKind(
+            "clock",
+            "host",
+            (1.0, 60.0),
+            "the clock of {target} is {amount:+.1f} s off",
+            (0.5, 7200.0),
+            True,
+        ),
+        FaultKind("partition", "link", (0.2, 30.0), "partition {target}"),
+        FaultKind("cut", "link", (0.0, 0.0), "cut the connections {target}"),
+        FaultKind(
+            "slow", "link", (1.0, 30.0), "{target} is {amount:.0f} times as slow", (2.0, 500.0)
+        ),
+        FaultKind("broker", "broker", (0.2, 20.0), "kill the broker {target}"),
+        FaultKind("power", "broker", (0.2, 20.0), "power cut at the broker {target}"),
+        FaultKind("relay", "relay", (0.2, 10.0), "kill the relay {target}"),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """What a plan may strike: the names of the machines, in a fixed order.
+
+    Attributes:
+        hosts: They run nodes.
+        brokers: They run a broker each.
+        relays: They run a relay each.
+        clients: They are struck by nothing but what strikes their links.
+    """
+
+    hosts: tuple[str, ...]
+    brokers: tuple[str, ...] = ()
+    relays: tuple[str, ...] = ()
+    clients: tuple[str, ...] = ()
+
+    def struck_by(self, strikes: Strikes) -> tuple[tuple[str, ...], ...]:
+        """Everything that a kind can strike: a machine, or the two ends of a link.
+
+        Args:
+            strikes: As of the kind.
+
+        Returns:
+            One tuple of names for each.
+        """
+        servers = (*self.brokers, *self.relays)
+        match strikes:
+            case "host":
+                return tuple((name,) for name in self.hosts)
+            case "broker":
+                return tuple((name,) for name in self.brokers)
+            case "relay":
+                return tuple((name,) for name in self.relays)
+            case "link":
+                ends = (*self.hosts, *self.clients)
+                return tuple((one, server) for one in ends for server in servers)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that goes wrong, as it was drawn.
+
+    Attributes:
+        number: Its place in the plan, from 0: what a shrunk plan names it by.
+        kind: A name of `KINDS`.
+        target: The names of what it strikes: a machine, or the two ends of a link.
+        at: When, in virtual seconds since the run began.
+        lasts: Seconds until it is undone; 0: there is nothing to undo.
+        amount: How much, in the unit of its kind.
+    """
+
+    number: int
+    kind: str
+    target: tuple[str, ...]
+    at: float
+    lasts: float = 0.0
+    amount: float = 0.0
+
+    @property
+    def ends(self) -> float:
+        """When it is undone, in virtual seconds since the run began."""
+        return self.at + self.lasts
+
+    def __str__(self) -> str:
+        """What it is, without its time: "kill b", "partition a | broker-1"."""
+        return KINDS[self.kind].says.format(target=" | ".join(self.target), amount=self.amount)
+
+    def told(self) -> str:
+        """What it is and when: "kill b at 31.2 s, until 33.9 s"."""
+        until = f", until {self.ends:.1f} s" if self.lasts else ""
+        return f"{self} at {self.at:.1f} s{until}"
+
+
+def dials_of(turned: Mapping[str, float]) -> dict[str, float]:
+    """Check the dials of a plan.
+
+    Args:
+        turned: How many faults of a kind come in a virtual minute, by the name of the kind.
+
+    Returns:
+        Those above 0, in the order of `KINDS`: what is drawn does not depend on the order
+        in which they were turned.
+
+    Raises:
+        TypeError: There is no such kind.
+        ValueError: A dial is no number from 0 to 600.
+    """
+    unknown = sorted(turned.keys() - KINDS.keys())
+    if unknown:
+        raise TypeError(f"there is no fault {unknown[0]!r}; the dials are {', '.join(KINDS)}")
+    rule = number(0.0, 600.0, " of faults in a virtual minute")
+    return {name: need(rule, name, turned[name]) for name in KINDS if turned.get(name)}

@@ -1,0 +1,98 @@
+"""The servers of a simulated cluster: the embedded broker and the embedded relay, as they are.
+
+Each is the whole life of one machine's process: it listens until the process is killed, or
+until it is asked to end in order. What a broker holds is read here, for who wants to know
+whether anything is still on its way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import TYPE_CHECKING, Final
+
+from irismq_runtime.embedded.nsqd import EmbeddedNsqd
+from irismq_runtime.embedded.relay import EmbeddedRelay
+from irismq_runtime.errors import DecodeError
+from irismq_runtime.simulation.host_keeper import HostKeeper
+from irismq_runtime.wire import DEFAULT_LIMITS, Envelope, decode_envelope_untrusted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from irismq_runtime.simulation.host import SimulatedHost
+    from irismq_runtime.simulation.invariants import Life
+    from irismq_runtime.simulation.witness import Witness
+
+__all__ = ["IRIS_PORT", "NSQD_PORT", "BrokerMachine", "RelayMachine"]
+
+NSQD_PORT: Final = 4150
+IRIS_PORT: Final = 55555
+#: All addresses of a machine: its clients are on others.
+_ANYWHERE: Final = "0.0.0.0"  # noqa: S104  # of a simulated machine
+
+
+class BrokerMachine:
+    """A machine with a broker, which keeps its messages on the disk of the machine."""
+
+    def __init__(self, host: SimulatedHost, witness: Witness) -> None:
+        self.keeper = HostKeeper(host, self._run, witness)
+        self._broker: EmbeddedNsqd | None = None
+
+    async def _run(self, life: Life) -> None:
+        del life
+        folder = self.keeper.host.disk.folder("nsqd")
+        self._broker = EmbeddedNsqd(host=_ANYWHERE, port=NSQD_PORT, http_port=None, data=folder)
+        await _serve(self._broker, self.keeper)
+
+    @property
+    def runs(self) -> bool:
+        """Whether it listens."""
+        return self.keeper.end is not None
+
+    def held(self) -> Iterator[tuple[str, float]]:
+        """Yield the envelope id of each message that it holds, and in how many seconds it is due.
+
+        Nothing while it does not run.
+        """
+        if self._broker is None or not self.runs:
+            return
+        now = self._broker.clock.monotonic()
+        for topic in self._broker.context.broker.topics.values():
+            waiting = [topic.held(), *(channel.held() for channel in topic.channels.values())]
+            for message in itertools.chain.from_iterable(waiting):
+                yield _id_of(message.body), max(0.0, message.due - now)
+
+
+class RelayMachine:
+    """A machine with a relay."""
+
+    def __init__(self, host: SimulatedHost, witness: Witness) -> None:
+        self.keeper = HostKeeper(host, self._run, witness)
+
+    async def _run(self, life: Life) -> None:
+        del life
+        relay = EmbeddedRelay(host=_ANYWHERE, port=IRIS_PORT, open_to_network=True)
+        await _serve(relay, self.keeper)
+
+
+async def _serve(server: EmbeddedNsqd | EmbeddedRelay, keeper: HostKeeper) -> None:
+    """Run a server until it is to end, and end it."""
+    over = asyncio.Event()
+    await server.start()
+
+    async def end() -> None:
+        over.set()
+
+    keeper.end = end
+    await over.wait()
+    await server.stop()
+
+
+def _id_of(body: bytes) -> str:
+    """The envelope id of a stored message as events name it; empty: it has none."""
+    try:
+        envelope = decode_envelope_untrusted(body, DEFAULT_LIMITS)
+    except DecodeError:
+        return ""
+    return envelope.id.hex() if isinstance(envelope, Envelope) else ""

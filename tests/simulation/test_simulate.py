@@ -1,0 +1,223 @@
+"""`Cluster` and `@simulate` on the product itself: what a run does, repeats, and tells."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import itertools
+from typing import TYPE_CHECKING
+
+import pytest
+
+from irismq_runtime.simulation import Cluster, ClusterOptions, InvariantBroken, simulate
+from irismq_runtime.simulation.play import play
+from irismq_runtime.simulation.simulated_test import SimulatedTest
+from tests.simulation.service import ADDRESS, Entry, Office, entries
+
+if TYPE_CHECKING:
+    from irismq_runtime.simulation.investigation import SimulatedRun
+
+SMALL = ClusterOptions(hosts=2)
+#: Everything goes wrong that does not make a broker forget.
+DIALS = {
+    "kill": 6.0,
+    "stop": 3.0,
+    "pause": 3.0,
+    "clock": 3.0,
+    "partition": 6.0,
+    "cut": 6.0,
+    "slow": 6.0,
+    "relay": 3.0,
+}
+
+
+def passed(run: SimulatedRun) -> SimulatedRun:
+    if run.failure is not None:
+        raise run.failure
+    return run
+
+
+def test_a_run_is_the_same_again_and_another_seed_is_another_run() -> None:
+    scenario = entries(seconds=10.0, crashes=0.1, **DIALS)
+    runs = [passed(play(scenario, seed, SMALL)) for seed in (5, 5, 6)]
+    digests = [run.digest for run in runs]
+    assert digests[0] == digests[1] != digests[2]
+    assert runs[0].faults == runs[1].faults != runs[2].faults
+    assert len(runs[0].faults) > 3
+
+
+def test_faults_that_are_left_out_leave_the_others_as_they_were() -> None:
+    scenario = entries(seconds=10.0, **DIALS)
+    whole = passed(play(scenario, 5, SMALL))
+    some = passed(play(scenario, 5, SMALL, kept={fault.number for fault in whole.faults[1:3]}))
+    assert some.faults == whole.faults[1:3]
+
+
+@pytest.mark.parametrize(
+    ("kind", "target", "amount"),
+    [
+        ("kill", ("a",), 0.0),
+        ("stop", ("a",), 0.0),
+        ("pause", ("a",), 0.0),
+        ("clock", ("a",), -3600.0),
+        ("partition", ("a", "broker-1"), 0.0),
+        ("cut", ("a", "relay"), 0.0),
+        ("slow", ("a", "relay"), 100.0),
+        ("relay", ("relay",), 0.0),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_each_kind_of_fault_is_done_is_told_and_is_healed(
+    kind: str, target: tuple[str, ...], amount: float
+) -> None:
+    async def scenario(cluster: Cluster) -> None:
+        await cluster.start(Office)
+        cluster.strike(kind, *target, amount=amount)
+        await asyncio.sleep(5.0)
+        assert (cluster.node_on("a") is None) == (kind in {"kill", "stop"})
+        await cluster.heal()
+        node = cluster.node_on("a")
+        assert node is not None
+        assert await cluster.ref(ADDRESS).ask(Entry(1)) == 1
+
+    run = passed(play(scenario, 1, SMALL))
+    assert [fault.kind for fault in run.faults] == [kind]
+    said = [str(entry.what) for entry in run.trace if isinstance(entry.what, str)]
+    assert said[0] == str(run.faults[0])
+
+
+def test_what_was_started_on_a_machine_runs_again_after_each_of_its_deaths() -> None:
+    async def scenario(cluster: Cluster) -> None:
+        await cluster.start(Office, on=["b"])
+        ids = set()
+        for _ in range(3):
+            node = cluster.node_on("b")
+            assert node is not None
+            ids.add(node.id)
+            cluster.strike("kill", "b", lasts=1.0)
+            await cluster.heal()
+            assert [member.name for member in cluster.node.members(ADDRESS)] == ["b"]
+        assert len(ids) == 3
+
+    passed(play(scenario, 2, SMALL))
+
+
+def test_faults_overlap_and_the_last_one_that_ends_lets_a_machine_go_on() -> None:
+    async def scenario(cluster: Cluster) -> None:
+        cluster.strike("kill", "a", lasts=4.0)
+        cluster.strike("pause", "a", lasts=8.0)
+        cluster.strike("kill", "a", lasts=2.0)
+        up = []
+        for _ in range(10):
+            await asyncio.sleep(1.0)
+            up.append(cluster.node_on("a") is not None)
+        assert up == [False] * 8 + [True] * 2  # it stood still until the eighth second
+
+    passed(play(scenario, 3, SMALL))
+
+
+def test_a_workload_counts_how_its_calls_end_and_tells_what_it_does_not_know() -> None:
+    async def scenario(cluster: Cluster) -> None:
+        numbers = itertools.count()
+
+        async def call(cluster: Cluster) -> None:
+            if next(numbers) % 2:
+                await cluster.ref("nobody").ask(1)
+
+        load = await cluster.workload(call, rate=10.0, seconds=10.0)
+        assert 50 < load.calls < 200
+        assert load.failed == {"NoSuchService": load.calls // 2}
+
+        async def broken(cluster: Cluster) -> None:
+            raise KeyError("mine")
+
+        with pytest.raises(KeyError, match="mine"):
+            await cluster.workload(broken, rate=10.0, seconds=10.0)
+
+    passed(play(scenario, 4, SMALL))
+
+
+def test_a_cluster_that_does_not_come_to_rest_is_told_with_the_reason() -> None:
+    async def scenario(cluster: Cluster) -> None:
+        await cluster.start(Office)
+        await cluster.ref(ADDRESS).tell(Entry(1, seconds=500.0))
+        await cluster.heal(within=60.0)
+
+    run = play(scenario, 5, SMALL)
+    assert isinstance(run.failure, InvariantBroken)
+    assert "60 s later message" in str(run.failure)
+    assert f"waits for {ADDRESS}" in str(run.failure)
+
+
+def test_a_failure_in_the_test_is_the_failure_of_the_run() -> None:
+    async def scenario(cluster: Cluster) -> None:
+        async with cluster.faults(kill=60.0):
+            await asyncio.sleep(5.0)
+            assert cluster.hosts == ("a",), "two are there"
+
+    run = play(scenario, 6, SMALL)
+    assert type(run.failure) is AssertionError
+    assert "two are there" in str(run.failure)
+
+
+def test_a_run_that_does_not_end_is_ended_after_its_time() -> None:
+    async def scenario(cluster: Cluster) -> None:
+        await asyncio.Event().wait()
+
+    run = play(scenario, 7, ClusterOptions(hosts=1, longest=100.0))
+    assert "100 s are over" in str(run.failure)
+    assert 100.0 < run.seconds < 103.0
+
+
+def test_what_simulate_makes_takes_the_other_arguments_of_the_test() -> None:
+    seen = []
+
+    @simulate(seeds=[3, 4], hosts=1)
+    async def story(cluster: Cluster, tmp: int) -> None:
+        seen.append((cluster.seed, tmp, cluster.hosts))
+
+    assert list(inspect.signature(story).parameters) == ["tmp"]
+    story(tmp=5)
+    assert seen == [(3, 5, ("a",)), (4, 5, ("a",))]
+
+
+def test_the_environment_names_seeds_before_all_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(cluster: Cluster) -> None: ...
+
+    test = SimulatedTest(story, 200, SMALL)
+    assert list(test.chosen({"IRISMQ_SEED": "8f31"}, count=7)) == [0x8F31]
+    assert len(test.chosen({}, count=7)) == 7
+    assert len(test.chosen({})) == 200
+    assert test.chosen({}) != test.chosen({})
+    assert list(SimulatedTest(story, [1, 2], SMALL).chosen({})) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"seeds": 0}, ValueError, "seeds=0: give at least one"),
+        ({"hosts": 0}, ValueError, "hosts=0 is not a whole number from 1"),
+        ({"hosts": ["a", "a"]}, ValueError, "hosts=.* two machines"),
+        ({"hosts": ["relay"]}, ValueError, "hosts=.* two machines"),
+        ({"brokers": 0}, ValueError, "brokers=0 is not a whole number from 1"),
+        ({"longest": 0}, ValueError, "longest=0 is not a finite number"),
+        ({"machines": 3}, TypeError, "machines"),
+    ],
+)
+def test_an_option_without_a_meaning_is_named(
+    options: dict[str, object], error: type[Exception], text: str
+) -> None:
+    with pytest.raises(error, match=text):
+        simulate(**options)  # type: ignore[arg-type]  # on purpose
+
+
+def test_what_is_no_test_of_a_cluster_is_refused() -> None:
+    with pytest.raises(TypeError, match="is for `async def story"):
+
+        @simulate()  # type: ignore[arg-type]  # on purpose
+        def story(cluster: Cluster) -> None: ...
+
+    with pytest.raises(TypeError, match="is for `async def empty"):
+
+        @simulate()
+        async def empty() -> None: ...
