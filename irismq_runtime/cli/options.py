@@ -51,6 +51,7 @@ __all__ = [
     "Name",
     "Nsqd",
     "NsqdHttp",
+    "Store",
     "Timeout",
     "a_number",
     "client_node",
@@ -98,6 +99,16 @@ NsqdHttp = Annotated[
         envvar="IRISMQ_NSQD_HTTP_ADDRESS",
         metavar="HOST:PORT",
         help="A broker's HTTP address, https://HOST:PORT for TLS; may be repeated.",
+    ),
+]
+Store = Annotated[
+    str,
+    typer.Option(
+        "--store",
+        envvar="IRISMQ_STORE",
+        metavar="URL",
+        help="Where durable actors keep their state, as sqlite:///shop.db.",
+        show_default=False,
     ),
 ]
 Name = Annotated[

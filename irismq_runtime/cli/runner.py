@@ -21,6 +21,7 @@ from irismq_runtime.cli.options import (
     PORTS,
     Iris,
     Name,
+    Store,
     load_tree,
     make_node,
     naming_wrong_servers,
@@ -58,6 +59,7 @@ def run_tree(
     data: Annotated[
         Path | None, typer.Option("--data", help="With --embedded: keep messages here.")
     ] = None,
+    store: Store = "",
     name: Name = "node",
     drain: Annotated[float, typer.Option(help="Seconds for running handlers at the end.")] = 10.0,
     connect_timeout: Annotated[
@@ -107,6 +109,7 @@ def run_tree(
             iris=iris,
             embedded=embedded,
             data=data,
+            store=store or None,
             drain=drain,
             connect_timeout=connect_timeout,
             lease=lease,

@@ -212,16 +212,16 @@ class Activation:
             self.give_back(unit.item)
             return None
         self._note_change(unit)
-        answer = self._fixed(value)
+        answer = self.fixed(value)
         self.open = None
         if unit.life is UnitState.DROPPED:  # it was stashed
             self._live = None
             return None
         unit.life = UnitState.RETURNED
-        if unit.is_empty and not self.pending:
+        waiting = take_current(self.slot)
+        if waiting is None and unit.is_empty and not self.pending:
             unit.end(None)
             return answer
-        waiting = take_current(self.slot)
         if waiting is not None:
             waiting.promised()
             unit.waits = (waiting, answer)
@@ -239,7 +239,7 @@ class Activation:
             if data != (self._bytes or self._codec.encode(self._codec.new())):
                 unit.change = data
 
-    def _fixed(self, value: Any) -> Any:
+    def fixed(self, value: Any) -> Any:
         """The answer as it is now: what it holds may be a part of the state, which goes on."""
         if type(value) in _FIXED:
             return value
@@ -257,6 +257,16 @@ class Activation:
         if unit.life is not UnitState.DROPPED:
             unit.drop()
         return bool(self.pending)
+
+    def answer_later(self, give: Callable[[], object]) -> None:
+        """Call `give` when what the running code has done so far is committed, if it ever is."""
+        unit = current_unit.get()
+        if unit is not None and unit is self.open:
+            unit.after.append(lambda error: give() if error is None else None)
+        elif self.pending:
+            self.pending[-1].after.append(lambda error: give() if error is None else None)
+        else:
+            give()
 
     def end_state(self) -> None:
         """Delete the state with this unit. Raises `NotInUnit`."""
@@ -325,6 +335,10 @@ class Activation:
         """The store has them: FIN and answer, in order."""
         self.version = version
         self.fresh = self._cautious = False
+        self.looked_at(units)
+
+    def looked_at(self, units: list[Unit]) -> None:
+        """The state is that on which these rest, and there is nothing more to write for them."""
         self._lost = self.taken = 0
         for unit in units:
             self.pending.popleft()
@@ -371,6 +385,7 @@ class Activation:
         for unit in units:
             unit.end(undone)
             if unit.item is not None:
+                self.slot.keep_promise(unit.item)  # it will promise again
                 self._again.append(unit.item)
         if self.open is not None:
             running, self.open = self.open, None

@@ -22,6 +22,7 @@ it is committed and what happens when it cannot be, is in unit, activation and c
 from __future__ import annotations
 
 import inspect
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from actors import Actor, ActorClassError
@@ -36,7 +37,7 @@ from irismq_runtime.durability.unit import Outside, UnitState, current_unit
 from irismq_runtime.errors import ConfigError
 
 if TYPE_CHECKING:
-    from actors import ActorRef
+    from actors import ActorRef, Reply
     from irismq_runtime.durability.activation import Activation
 
 __all__ = ["Durable"]
@@ -115,6 +116,13 @@ class Durable(Actor[M_contra]):
             unit.staged.clear()
             unit.life = UnitState.DROPPED
 
+    def reply_later(self) -> LaterReply:  # type: ignore[override]  # called as `Reply` is
+        """As `Actor.reply_later`: what the handler did is committed when it returns.
+
+        The answer leaves when what the actor did before it is committed.
+        """
+        return LaterReply(_activation(self), super().reply_later())
+
     def forward(self, ref: ActorRef[Any]) -> NoReturn:  # noqa: ARG002  # as every actor's
         """Refused: the right to handle this message is this actor's. Tell the other one."""
         raise TypeError("a durable actor cannot forward its message; tell the other actor instead")
@@ -122,6 +130,21 @@ class Durable(Actor[M_contra]):
     def become(self, handler: Any) -> NoReturn:  # noqa: ARG002  # as every actor's
         """Refused: the next incarnation would not know of it. Keep a field in the state."""
         raise TypeError("a durable actor cannot become another; keep what it is in its state")
+
+
+class LaterReply:
+    """The promise of one answer, as `actors.Reply`: it leaves after what was done before it."""
+
+    __slots__ = ("_activation", "_reply")
+
+    def __init__(self, activation: Activation, reply: Reply) -> None:
+        self._activation = activation
+        self._reply = reply
+
+    def __call__(self, value: Any = None, *, error: BaseException | None = None) -> None:
+        """Answer with `value`, as it is now, or with `error`."""
+        answer = self._activation.fixed(value)
+        self._activation.answer_later(partial(self._reply, answer, error=error))
 
 
 Durable.on_start.__loads_first__ = True  # type: ignore[attr-defined]  # so that it is not put around itself

@@ -1,11 +1,13 @@
 """The committer of a node: one commit at a time, of all that has gathered meanwhile.
 
-    idle -> (an activation has units) -> committing -> idle
+    idle -> (an activation has units) -> committing -> looking -> idle
                                             |  the store cannot be used
                                             v
                                           waiting: nothing is begun; it is tried again
 
-So a lone message waits for one commit, and many at once share one. A commit whose outcome
+Where nothing is to be written the version is looked at, so that no answer is given from a state
+that another activation has changed. A lone message waits for one commit, and many at once
+share one. A commit whose outcome
 nobody heard is settled by a barrier: the same key, the same version, nothing to write. If
 that fits, the lost commit can never land; if it does not, the id of the commit that stands
 says whose it is. Loop thread only.
@@ -56,6 +58,11 @@ class PendingCommit:
         self.units = units
         self.commit = activation.commit_of(units)
 
+    @property
+    def is_read(self) -> bool:
+        """Whether nothing is to be written: then the version is looked at, and that is all."""
+        return all(unit.is_empty for unit in self.units)
+
 
 class Committer:
     """Commits what the activations of one node have gathered. See above.
@@ -101,7 +108,11 @@ class Committer:
     async def _run(self) -> None:
         try:
             while self.fault is None and (gathered := self._gather()):
-                await self._commit(gathered)
+                reads = [each for each in gathered if each.is_read]
+                if len(reads) < len(gathered):
+                    await self._commit([each for each in gathered if not each.is_read])
+                if reads:
+                    await self._look(reads)
         finally:
             self._running = None
 
@@ -136,6 +147,19 @@ class Committer:
             sum(len(each.units) for each in gathered), self._engine.now() - began
         )
         self._done(gathered, outcomes)
+
+    async def _look(self, reads: list[PendingCommit]) -> None:
+        """Answer from a state that nobody else has changed meanwhile."""
+        try:
+            found = await self._store.load([each.commit.key for each in reads])
+        except StoreUnavailable as fault:
+            self._failed(reads, fault)
+            return
+        for each, stored in zip(reads, found, strict=True):
+            if stored.version == each.commit.version:
+                each.activation.looked_at(each.units)
+            else:
+                self._one_done(each, CommitLost(stored.version, stored.commit))
 
     def _done(self, gathered: list[PendingCommit], outcomes: Sequence[CommitOutcome]) -> None:
         for each, outcome in zip(gathered, outcomes, strict=True):
@@ -182,7 +206,8 @@ class Committer:
     def fault_seen(self, fault: StoreUnavailable) -> None:
         """The store does not do what it is asked: begin nothing, and look again."""
         if self.fault is None:
-            self.fault = fault
+            # As those see it whose messages were not begun.
+            self.fault = StoreUnavailable(fault.store, fault.kind, fault.reason)
             self._usable.clear()
             self._faulty.set()
             self._engine.store_lost(fault)

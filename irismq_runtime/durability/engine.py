@@ -12,6 +12,7 @@ import logging
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
 
 from actors import ActorRef, Outcome
 from actors.chance import default_random
@@ -352,4 +353,4 @@ def _wake(done: asyncio.Future[None]) -> None:
 
 
 #: The engine of each system whose node has a store.
-ENGINES: Final[dict[System, DurableEngine]] = {}
+ENGINES: Final[WeakKeyDictionary[System, DurableEngine]] = WeakKeyDictionary()

@@ -135,7 +135,8 @@ class Node:
         Other processes reach the servers at `node.endpoints`.
 
         Args:
-            data: A folder in which the broker keeps messages; in memory by default.
+            data: A folder in which the broker keeps messages; in memory by default. The state
+                of durable actors is in `state.db` there, unless `store` says otherwise.
             name: As of `Node`.
             **options: As of `Node`, but for `nsqd`, `lookupd`, and an `iris` that is not
                 over NATS: it would not use them.
@@ -144,8 +145,11 @@ class Node:
             ConfigError: An option has no meaning, or would not be used.
         """
         refuse_servers(options)
+        place = folder(data)
+        if place is not None and options.get("store") is None:
+            options["store"] = f"sqlite:///{place / 'state.db'}"
         node = cls(name=name, **options)
-        node._servers = servers_of(node._config, embedded=True, data=folder(data))
+        node._servers = servers_of(node._config, embedded=True, data=place)
         return node
 
     # Life ---------------------------------------------------------------------
@@ -170,21 +174,24 @@ class Node:
         system.attach()
         node_id = new_node_id(config.name)
         mailbox, addresses = self._transports(self._config, system, node_id)
-        if self._store is not None:
-            await self._store.open()
-        parts = assemble(
-            self._config,
-            system,
-            node_id=node_id,
-            mailbox=mailbox,
-            addresses=addresses,
-            codecs=self._codecs,
-            control=self._reports.control(),
-            store=self._store,
-        )
+        store = self._store
         try:
+            if store is not None:
+                await store.open()
+            parts = assemble(
+                self._config,
+                system,
+                node_id=node_id,
+                mailbox=mailbox,
+                addresses=addresses,
+                codecs=self._codecs,
+                control=self._reports.control(),
+                store=store,
+            )
             await parts.open()
         except BaseException:
+            if store is not None:
+                await store.close()
             await system.shutdown(0.0)
             raise
         system.lifecycle.append(self._stop_reason)

@@ -34,6 +34,7 @@ from irismq_runtime.errors import (
     NoSuchService,
     RemoteError,
     SignatureError,
+    StoreUnavailable,
     TunnelClosed,
     UnknownType,
     ValidationError,
@@ -154,6 +155,11 @@ def _decode_code(error: DecodeError) -> str:
     return "undecodable"
 
 
+def _store_code(error: StoreUnavailable) -> str:
+    """Whether it is safe to ask again."""
+    return "store" if error.outcome == "not sent" else "store-unknown"
+
+
 #: Kinds by exception; the first class that fits. What fits none is a crash.
 _KINDS: Final[tuple[tuple[type[BaseException], FaultKind, Callable[[Any], _Fields]], ...]] = (
     (Refused, "refused", lambda e: {"code": None if e.code is None else _name(e.code)}),
@@ -172,6 +178,7 @@ _KINDS: Final[tuple[tuple[type[BaseException], FaultKind, Callable[[Any], _Field
     (AskCycle, "cycle", lambda e: {"chain": tuple(map(_name, e.chain[:_MAX_CHAIN]))}),
     (NoSuchService, "unserved", lambda _: {}),
     (MessageTooLarge, "refused", lambda _: {"code": "too-large"}),
+    (StoreUnavailable, "refused", lambda e: {"code": _store_code(e)}),
     (TunnelClosed, "refused", lambda e: {"cut": _shorten(e.reason or "closed", _MAX_TEXT)}),
 )
 

@@ -1,0 +1,426 @@
+"""What closes the holes: each rule has a test that fails where it is left out."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pytest
+
+from actors import Actor, Refused, message, receives
+from irismq_runtime import Durable, NotInUnit, RemoteError, current_node, outside
+from irismq_runtime.durability.activation import MOST_AHEAD
+from irismq_runtime.messaging import dead_topic
+from irismq_runtime.observe.events import StoreFound
+from irismq_runtime.stores.memory import MemoryDatabase, MemoryStore
+from irismq_runtime.wire import decode_dead_untrusted
+from supervisors import Supervisor, child
+from tests.durability.helpers import Account, Balance, Move, Put
+from tests.node.helpers import MemoryServers
+from tests.support.until import until
+
+QUICK = {"max_restarts": 100}
+
+
+@message("test.boom")
+@dataclass(frozen=True)
+class Boom:
+    cents: int = 1
+
+
+@message("test.later")
+@dataclass(frozen=True)
+class Later:
+    pass
+
+
+class Gate:
+    """Holds the store at a step, while it is closed."""
+
+    def __init__(self, step: str) -> None:
+        self.held = step
+        self.opened = asyncio.Event()
+        self.opened.set()
+        self.waiting = 0
+
+    async def step(self, name: str) -> None:
+        await asyncio.sleep(0)
+        if name == self.held and not self.opened.is_set():
+            self.waiting += 1
+            await self.opened.wait()
+
+
+class Fragile(Account):
+    """Crashes after it has changed its state and told."""
+
+    @receives(Boom)
+    def boom(self, boom: Boom) -> None:
+        self.handled.append(boom)
+        self.state.cents += boom.cents
+        current_node().ref("test.other").tell(Put(boom.cents))
+        raise ValueError("boom")
+
+
+@pytest.fixture
+def servers() -> MemoryServers:
+    return MemoryServers()
+
+
+@pytest.fixture
+def gate() -> Gate:
+    return Gate("begin")
+
+
+@pytest.fixture
+def database(gate: Gate) -> MemoryDatabase:
+    return MemoryDatabase(step=gate.step)
+
+
+def tree(actor_class, *args, **options):
+    return Supervisor.of(child(actor_class, *args), **QUICK, **options)
+
+
+def letters(servers, address):
+    bodies = servers.broker.bodies(dead_topic(address))
+    return [decode_dead_untrusted(body, max_size=1 << 20) for body in bodies]
+
+
+async def test_two_activations_of_one_state_lose_and_double_nothing(servers, database):
+    logs = [], []
+    async with (
+        servers.node("one", store=MemoryStore(database)) as one,
+        servers.node("two", store=MemoryStore(database)) as two,
+        servers.node("client") as client,
+    ):
+        await one.start(child(Account, "test.account", logs[0]))
+        await two.start(child(Account, "test.account", logs[1]))
+        for _ in range(60):
+            client.ref("test.account").tell(Put(1))
+        await until(lambda: len(database.tables.handled) == 60)
+        assert min(map(len, logs)) > 0
+        assert one.parts.durable.numbers.lost + two.parts.durable.numbers.lost > 0
+        assert await client.ref("test.account").ask(Put(0)) == 60
+
+
+async def test_a_crash_throws_its_own_unit_away_and_what_returned_before_is_kept(servers, database):
+    handled: list = []
+    async with servers.node(store=MemoryStore(database), max_attempts=2) as node:
+        await node.start(tree(Fragile, "test.account", handled))
+        ref = node.ref("test.account")
+        ref.tell(Put(1))
+        ref.tell(Boom(100))
+        ref.tell(Put(2))
+        await until(lambda: letters(servers, "test.account"))
+        assert await ref.ask(Balance()) == 3
+        assert handled.count(Boom(100)) == 2
+        assert not servers.broker.bodies("test.other")
+
+
+async def test_a_refused_message_changes_nothing_and_its_replay_may_run(servers, database):
+    handled: list = []
+    async with servers.node(store=MemoryStore(database)) as node:
+        await node.start(child(Account, "a"))
+        await node.start(child(Account, "b", handled))
+        ref = node.ref("b")
+        node.ref("a").tell(Put(10))
+        await ref.tell(Move("a", 5))
+        await until(lambda: letters(servers, "b"))
+        assert letters(servers, "b")[0].reason.startswith("refused")
+        await ref.ask(Put(7))
+        servers.broker.store("b", letters(servers, "b")[0].body, 0.0)
+        await until(lambda: handled.count(Move("a", 5)) == 2)
+        await until(lambda: not database.tables.rows)
+        assert await ref.ask(Balance()) == 2
+        assert await node.ref("a").ask(Balance()) == 15
+
+
+class Nagger(Durable):
+    """Tells another durable actor what it is told."""
+
+    address = "test.nagger"
+
+    @receives(Move, Boom)
+    def on(self, what: object) -> None:
+        current_node().ref("b").tell(what)
+
+
+async def test_what_is_put_aside_keeps_its_row_for_a_replay(servers, database):
+    handled: list = []
+    async with servers.node(store=MemoryStore(database)) as node:
+        await node.start(child(Account, "b", handled))
+        await node.start(Nagger)
+        await node.ref("test.nagger").tell(Move("b", 5))
+        await until(lambda: letters(servers, "b"))
+        (row,) = database.tables.rows.values()
+        assert (row.dead, row.owned) == (True, True)
+        await node.ref("b").ask(Put(7))
+        servers.broker.store("b", letters(servers, "b")[0].body, 0.0)
+        await until(lambda: handled.count(Move("b", 5)) == 2)
+        await until(lambda: not [row for row in database.tables.rows.values() if row.dead])
+
+
+async def test_while_the_store_is_away_nothing_is_lost_and_no_attempt_is_counted(servers, database):
+    handled: list = []
+    async with servers.node(store=MemoryStore(database), max_attempts=1) as node:
+        await node.start(child(Account, "test.account", handled))
+        ref = node.ref("test.account")
+        assert await ref.ask(Put(1)) == 1
+        database.fault = ("away", "cut by the test")
+        with pytest.raises(Refused, match="cut by the test") as refusal:
+            await ref.ask(Put(10))
+        assert refusal.value.code == "store"
+        ref.tell(Put(2))
+        assert not node.health().ready
+        assert "cut by the test" in str(node.health())
+        database.fault = None
+        await until(lambda: node.health().ready)
+        await until(
+            lambda: not any(c.waiting for c in servers.broker.topics["test.account"].values())
+        )
+        await until(lambda: len(database.tables.handled) == 1)
+        assert await ref.ask(Balance()) == 3
+        assert letters(servers, "test.account") == []
+
+
+@pytest.mark.parametrize("step", ["commit", "committed"])
+async def test_a_commit_whose_end_nobody_heard_is_found_out(servers, step):
+    dropped: list = []
+
+    async def lose(name: str) -> None:
+        await asyncio.sleep(0)
+        if name == step and not dropped and watching:
+            dropped.append(name)
+            asyncio.get_running_loop().call_soon(store.drop)
+            await asyncio.sleep(0)
+
+    watching: list = []
+    database = MemoryDatabase(step=lose)
+    store = MemoryStore(database)
+    async with servers.node(store=store) as node:
+        await node.start(child(Account))
+        watching.append(True)
+        found: list = []
+        node.on_event(lambda record: found.append(isinstance(record, StoreFound)))
+        await node.ref("test.account").tell(Put(5))
+        await until(lambda: any(found) and len(database.tables.handled) == 1)
+        assert await node.ref("test.account").ask(Balance()) == 5
+
+
+async def test_an_answer_leaves_after_its_commit_and_those_before(servers, gate, database):
+    async with servers.node(store=MemoryStore(database)) as node:
+        await node.start(child(Account))
+        ref = node.ref("test.account")
+        gate.opened.clear()
+        put, read = ref.ask(Put(5)), ref.ask(Balance())
+        refused = ref.ask(Move("b", 50))
+        await until(lambda: gate.waiting)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert [each.done() for each in (put, read, refused)] == [False] * 3
+        gate.opened.set()
+        assert (await put, await read) == (5, 5)
+        with pytest.raises(Refused):
+            await refused
+
+
+async def test_a_hot_actor_runs_ahead_of_its_commits_by_a_bounded_number(servers, gate, database):
+    handled: list = []
+    async with servers.node(store=MemoryStore(database)) as node:
+        ref = await node.start(child(Account, "test.account", handled))
+        gate.opened.clear()
+        for _ in range(3 * MOST_AHEAD):
+            ref.tell(Put(1))
+        await until(lambda: len(handled) >= MOST_AHEAD)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert len(handled) == MOST_AHEAD
+        gate.opened.set()
+        await until(lambda: len(handled) == 3 * MOST_AHEAD)
+        assert await ref.ask(Balance()) == 3 * MOST_AHEAD
+        assert node.parts.durable.numbers.commits < MOST_AHEAD
+
+
+class Echo(Actor):
+    """Notes what it is asked."""
+
+    address = "test.echo"
+
+    def __init__(self, heard: list) -> None:
+        self.heard = heard
+
+    @receives(str)
+    def echo(self, text: str) -> str:
+        self.heard.append(text)
+        return text
+
+
+class Asker(Account):
+    """Asks, and tells outside, in the middle of a handler."""
+
+    @receives(str)
+    async def on_text(self, text: str) -> str:
+        if text == "outside":
+            with outside():
+                current_node().ref("test.echo").tell(text)
+            raise ValueError("fails afterwards")
+        answer: str = await current_node().ref("test.echo").ask(text)
+        return answer
+
+
+async def test_an_ask_of_a_handler_leaves_after_what_the_actor_did_before(servers, gate, database):
+    heard: list = []
+    async with servers.node(store=MemoryStore(database)) as node:
+        await node.start(child(Echo, heard))
+        await node.start(tree(Asker))
+        ref = node.ref("test.account")
+        await ref.ask(Put(1))
+        gate.opened.clear()
+        put, asked = ref.ask(Put(5)), ref.ask("hello")
+        ref.tell("outside")
+        await until(lambda: gate.waiting)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert heard == []
+        gate.opened.set()
+        assert await asked == "hello"
+        assert await put == 6
+        await until(lambda: "outside" in heard)
+
+
+class Loose(Account):
+    """Has a task that outlives its handler, and answers later."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.errors: list = []
+
+    @receives(str)
+    async def on_text(self, text: str) -> None:
+        async def late() -> None:
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            try:
+                current_node().ref("test.other").tell(text)
+            except NotInUnit as error:
+                self.errors.append(error)
+            try:
+                self.state.cents += 1
+                _ = self.state
+            except NotInUnit as error:
+                self.errors.append(error)
+
+        self.task = asyncio.create_task(late())
+
+    @receives(Balance)
+    def balance(self, _: Balance) -> int:
+        return len(self.errors)
+
+    @receives(Later)
+    def later(self, _: Later) -> None:
+        self.state.cents += 1
+        reply = self.reply_later()
+        self.send_after(0.0, reply)
+
+    @receives(object)
+    def answer(self, reply: object) -> None:
+        reply(self.state.cents)
+
+
+async def test_what_outlives_its_handler_tells_and_changes_nothing(servers, database):
+    async with servers.node(store=MemoryStore(database)) as node:
+        ref = await node.start(Loose)
+        await ref.ask("late")
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert await ref.ask(Balance()) == 2
+
+
+async def test_a_later_answer_is_only_an_answer(servers, database):
+    async with servers.node(store=MemoryStore(database)) as node:
+        await node.start(Loose)
+        assert await node.ref("test.account").ask(Later()) == 1
+        (stored,) = database.tables.states.values()
+        assert stored.version > 0
+
+
+async def test_what_expires_loses_its_row(servers, database):
+    async with servers.node(store=MemoryStore(database)) as node:
+        await node.start(child(Account, "b"))
+
+        class Expiring(Durable):
+            address = "test.expiring"
+
+            @receives(Put)
+            def on(self, put: Put) -> None:
+                current_node().ref("b").tell(put, expires=0.0)
+
+        await node.start(Expiring)
+        await node.ref("test.expiring").tell(Put(3))
+        await until(lambda: node.parts.dispatch.counters.expired == 1)
+        await until(lambda: not database.tables.rows)
+        assert await node.ref("b").ask(Balance()) == 0
+
+
+@message("test.list-state")
+@dataclass
+class ListState:
+    items: list[int] = field(default_factory=list)
+
+
+class Leaky(Durable):
+    """Answers with a part of its state."""
+
+    address = "test.leaky"
+    state: ListState
+
+    @receives(Put)
+    def put(self, put: Put) -> list[int]:
+        self.state.items.append(put.cents)
+        return self.state.items
+
+    @receives(Boom)
+    def end_it(self, _: Boom) -> None:
+        self.end()
+
+
+async def test_an_answer_is_what_it_was_when_the_handler_returned(servers, gate, database):
+    async with servers.node(store=MemoryStore(database)) as node:
+        ref = await node.start(Leaky)
+        gate.opened.clear()
+        first, second = ref.ask(Put(1)), ref.ask(Put(2))
+        await until(lambda: gate.waiting)
+        gate.opened.set()
+        assert await first == [1]
+        given = await second
+        given.append(99)
+        assert await ref.ask(Put(3)) == [1, 2, 3]
+
+
+async def test_a_state_that_was_ended_begins_anew(servers, database):
+    async with servers.node(store=MemoryStore(database)) as node:
+        ref = await node.start(Leaky)
+        assert await ref.ask(Put(1)) == [1]
+        await ref.ask(Boom())
+        assert await ref.ask(Put(2)) == [2]
+
+
+async def test_a_state_over_its_limit_fails_its_handler_and_nothing_of_it_is_kept(
+    servers, database
+):
+    class Small(Leaky):
+        state_limit = 100
+
+    async with servers.node(store=MemoryStore(database)) as node:
+        ref = await node.start(tree(Small))
+        small = node.ref("test.leaky")
+        assert await small.ask(Put(1)) == [1]
+
+        async def fill() -> None:
+            for n in range(200):
+                await small.ask(Put(n))
+
+        with pytest.raises(RemoteError, match="over its limit of 100"):
+            await fill()
+        (stored,) = database.tables.states.values()
+        assert len(stored.state) <= 100
+        assert ref.is_alive()
