@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from actors.runtime import Slot
     from irismq_runtime.durability.engine import DurableEngine
     from irismq_runtime.durability.state_codec import StateCodec
-    from irismq_runtime.ports.state_store import OwnedRight, StateKey, StoredState
+    from irismq_runtime.ports.state_store import OwnedRight, StateKey, StoredState, StoreTransaction
 
 __all__ = ["MOST_AHEAD", "Activation"]
 
@@ -231,6 +231,49 @@ class Activation:
         self._engine.committer.wake(self)
         return None
 
+    async def begin_transaction(self, seconds: float) -> StoreTransaction:
+        """Begin a transaction for the unit that is open. Raises `StoreUnavailable`."""
+        return await self._engine.store.begin(seconds)
+
+    async def returned_with_sql(self, unit: Unit, transaction: StoreTransaction, value: Any) -> Any:
+        """As `returned`, for a unit that commits alone, with what was done in its transaction.
+
+        Raises:
+            StoreUnavailable: The handler has ended the transaction, or took too long.
+            Exception: What was raised in its block.
+        """
+        if unit.spoiled is not None:
+            raise unit.spoiled
+        self._note_change(unit)
+        answer = self.fixed(value)
+        commit = self.commit_of([unit])
+        committer = self._engine.committer
+        try:
+            outcome = await transaction.commit(commit)
+        except StoreUnavailable as fault:
+            if fault.kind in {"ended", "late"}:
+                raise
+            await committer.settle_alone(self, unit, commit, answer, fault)
+        else:
+            committer.ended_alone(self, unit, commit, answer, outcome)
+        if unit.generation != self.generation:  # it was undone
+            await transaction.rollback()
+            self.give_back(unit.item)
+
+    def committed_alone(self, unit: Unit, answer: Any) -> None:
+        """The commit of the open unit is made: as if it had returned before it."""
+        self.open = None
+        unit.life = UnitState.RETURNED
+        unit.transaction = None
+        waiting = take_current(self.slot)
+        if waiting is not None:
+            waiting.promised()
+            unit.waits = (waiting, answer)
+        if unit.change is not None:
+            self._bytes = None if unit.change is END else unit.change
+        self.pending.append(unit)
+        self.taken = 1
+
     def _note_change(self, unit: Unit) -> None:
         if unit.change is END:
             self._live = None
@@ -254,6 +297,9 @@ class Activation:
         if unit is self.open:
             self.open = None
             self._live = None
+        if unit.transaction is not None:
+            transaction, unit.transaction = unit.transaction, None
+            self._engine.spawn(transaction.rollback())
         if unit.life is not UnitState.DROPPED:
             unit.drop()
         return bool(self.pending)
@@ -270,10 +316,14 @@ class Activation:
 
     def end_state(self) -> None:
         """Delete the state with this unit. Raises `NotInUnit`."""
+        self.open_here("self.end()")[1].change = END
+
+    def open_here(self, what: str) -> tuple[Activation, Unit]:
+        """This, and the unit whose handler is the running code. Raises `NotInUnit` for none."""
         unit = self.open
         if unit is None or current_unit.get() is not unit:
-            raise NotInUnit("self.end()")
-        unit.change = END
+            raise NotInUnit(what)
+        return self, unit
 
     async def flushed(self, generation: int) -> bool:
         """Wait until all that has returned is committed; False: it was undone."""

@@ -32,6 +32,7 @@ from actors.runtime import slot_of
 from actors.type_variables import M_contra
 from irismq_runtime.durability.engine import ENGINES
 from irismq_runtime.durability.handling import in_unit
+from irismq_runtime.durability.sql import SqlBlock
 from irismq_runtime.durability.state_type import state_type_of
 from irismq_runtime.durability.unit import Outside, UnitState, current_unit
 from irismq_runtime.errors import ConfigError
@@ -107,6 +108,21 @@ class Durable(Actor[M_contra]):
             NotInUnit: No handler of this actor runs.
         """
         _activation(self).end_state()
+
+    def sql(self) -> SqlBlock:
+        """Tables of one's own in this handler's commit: `async with self.sql() as sql`.
+
+        What the actor did before is committed first, and this handler's commit is made alone.
+        From the first block on the handler has 5 seconds, and may ask nobody.
+
+        Returns:
+            What is entered for a `Sql`, with `execute` and `fetch`. Entering it raises
+            `StoreUnavailable`, and `ConfigError` where the store has no tables (memory).
+
+        Raises:
+            NotInUnit: No handler of this actor runs.
+        """
+        return SqlBlock(*_activation(self).open_here("self.sql()"))
 
     def stash(self) -> None:
         """As `Actor.stash`: this message changes nothing now, and runs anew when it is taken up."""

@@ -53,10 +53,12 @@ class PendingCommit:
 
     __slots__ = ("activation", "commit", "units")
 
-    def __init__(self, activation: Activation, units: list[Unit]) -> None:
+    def __init__(
+        self, activation: Activation, units: list[Unit], commit: StateCommit | None = None
+    ) -> None:
         self.activation = activation
         self.units = units
-        self.commit = activation.commit_of(units)
+        self.commit = activation.commit_of(units) if commit is None else commit
 
     @property
     def is_read(self) -> bool:
@@ -183,6 +185,57 @@ class Committer:
                 activation.lost()
             case CommitInvalid():
                 activation.invalid(each.units, outcome.error)
+
+    # Units that commit alone --------------------------------------------------------
+
+    def ended_alone(
+        self,
+        activation: Activation,
+        unit: Unit,
+        commit: StateCommit,
+        answer: object,
+        outcome: CommitOutcome,
+    ) -> None:
+        """A unit with a transaction of its own was committed, or was not."""
+        each = PendingCommit(activation, [unit], commit)
+        if isinstance(outcome, Committed):
+            activation.committed_alone(unit, answer)
+            self._done([each], [outcome])
+        elif isinstance(outcome, CommitInvalid):
+            raise outcome.error
+        else:
+            self._one_done(each, outcome)
+
+    async def settle_alone(
+        self,
+        activation: Activation,
+        unit: Unit,
+        commit: StateCommit,
+        answer: object,
+        fault: StoreUnavailable,
+    ) -> None:
+        """The store failed at such a commit: find out, or undo it and run its message again."""
+        if fault.kind == "conflict" and fault.outcome == "not sent":
+            activation.lost()
+            return
+        self.fault_seen(fault)
+        if fault.outcome == "not sent":
+            activation.store_failed(fault)
+            return
+        while True:
+            await self.usable()
+            try:
+                barrier = StateCommit(commit.key, commit.version, new_id())
+                (outcome,) = await self._store.commit([barrier])
+            except StoreUnavailable as again:
+                self.fault_seen(again)
+                continue
+            break
+        if isinstance(outcome, CommitLost) and outcome.id == commit.id:
+            landed = Committed(outcome.version)
+            self.ended_alone(activation, unit, commit, answer, landed)
+        else:
+            activation.lost()
 
     # A store that cannot be used -------------------------------------------------
 

@@ -72,6 +72,9 @@ async def _run(handler: Callable[[Any, Any], Any], actor: Any, message: Any) -> 
             result = handler(actor, message)
             if type(result) is CoroutineType:
                 result = await result
+            if unit.transaction is not None:
+                await activation.returned_with_sql(unit, unit.transaction, result)
+                return None
             return activation.returned(unit, result)
         except BaseException as error:
             activation.undo(unit)
@@ -89,7 +92,11 @@ async def _rest(activation: Activation, unit: Unit, coroutine: Any) -> Any:
     activation.in_hand = True
     token = current_unit.set(unit)
     try:
-        return activation.returned(unit, await coroutine)
+        result = await coroutine
+        if unit.transaction is not None:
+            await activation.returned_with_sql(unit, unit.transaction, result)
+            return None
+        return activation.returned(unit, result)
     except BaseException as error:
         activation.undo(unit)
         await _wait_for_those_before(activation, unit, error)

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from irismq_runtime.durability.activation import Activation
     from irismq_runtime.messaging.foreign import Form
+    from irismq_runtime.refs.outbound import Asking
 
 __all__ = ["MOST_STAGED", "StagingOutbound"]
 
@@ -205,6 +206,16 @@ class StagingOutbound(Outbound):
 
         self._in_order(activation, store, partial(_finish, told))
         return TellReceipt(envelope_id, told, self.loop, self.thread)
+
+    def asking(self, target: str, message: object, timeout: float | None) -> Asking:
+        """As `Outbound.asking`. Raises RuntimeError while the handler holds a transaction."""
+        unit = current_unit.get()
+        if isinstance(unit, Unit) and unit.transaction is not None:
+            raise RuntimeError(
+                f"an ask of {target!r} while this handler holds locks of the database; ask before "
+                "the first `async with self.sql()`, or tell"
+            )
+        return super().asking(target, message, timeout)
 
     # What waits for what was before ---------------------------------------------
 

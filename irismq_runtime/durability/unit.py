@@ -23,7 +23,7 @@ from irismq_runtime.durability.errors import NotInUnit
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from irismq_runtime.ports.state_store import Right, StagedMessage
+    from irismq_runtime.ports.state_store import Right, StagedMessage, StoreTransaction
 
 __all__ = ["Outside", "Unit", "UnitState", "current_unit", "is_durable", "outside", "unit_in_force"]
 
@@ -47,7 +47,18 @@ class Unit:
         staged: What was told, as rows of the outbox.
     """
 
-    __slots__ = ("after", "change", "generation", "item", "life", "right", "staged", "waits")
+    __slots__ = (
+        "after",
+        "change",
+        "generation",
+        "item",
+        "life",
+        "right",
+        "spoiled",
+        "staged",
+        "transaction",
+        "waits",
+    )
 
     def __init__(self, item: Any, right: Right | None, generation: int) -> None:
         self.item = item
@@ -60,6 +71,10 @@ class Unit:
         self.change: Any = None
         #: Called with None when it is committed, with an error when it never will be.
         self.after: list[Callable[[BaseException | None], object]] = []
+        #: The transaction of `self.sql()`, once the handler has one,
+        self.transaction: StoreTransaction | None = None
+        #: and the first error in it.
+        self.spoiled: BaseException | None = None
         #: Whoever waits for an answer, and the answer; None: nobody does.
         self.waits: tuple[Any, Any] | None = None
 
