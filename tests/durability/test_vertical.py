@@ -10,9 +10,8 @@ import pytest
 
 from actors import ActorClassError, Refused, StartFailed
 from irismq_runtime import ConfigError, Durable, Node
-from irismq_runtime.stores import open_store
-from irismq_runtime.stores.memory import MemoryDatabase, MemoryStore
 from supervisors import child
+from tests.contracts.state_store_support import place_of
 from tests.durability.helpers import Account, Balance, Move, Put
 from tests.node.helpers import Counter, MemoryServers
 from tests.support.until import until
@@ -26,13 +25,10 @@ def servers() -> MemoryServers:
     return MemoryServers()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 def store(request, tmp_path) -> Callable[[], Any]:
     """Makes stores that share what they keep."""
-    if request.param == "sqlite":
-        return lambda: open_store(f"sqlite:///{tmp_path / 'state.db'}")
-    database = MemoryDatabase()
-    return lambda: MemoryStore(database)
+    return place_of(request, tmp_path).client
 
 
 async def test_a_state_lasts_beyond_its_node(servers, store):

@@ -19,6 +19,7 @@ from supervisors import Supervisor, child, start
 
 ROOT = Path(__file__).parents[2]
 NAME = re.compile(r"[a-z_]+(\.[a-z_]+)+|dead_letter")
+WHO = re.compile(r"By (refs|mailbox|dispatch|durability|node|pyiris|actors|supervisors)\b")
 #: Methods that emit an event, the second ones under a name and with fields of their own.
 EMITTERS = {"emit", "_emit", "_tell"}
 
@@ -80,7 +81,7 @@ def test_every_event_of_the_catalogue_is_emitted_somewhere():
 def test_every_event_says_when_it_comes_and_from_whom():
     for name, cls in EVENTS.items():
         text = cls.__doc__ or ""
-        assert re.search(r"By (refs|mailbox|dispatch|node|pyiris|actors|supervisors)\b", text), name
+        assert WHO.search(text), name
     assert set(STEPS) <= set(EVENTS)
 
 
