@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     import random
 
-__all__ = ["Conditions", "Range", "draw"]
+__all__ = ["Conditions", "Draws", "Range", "draw"]
 
 #: The least and the most of a quantity.
 Range: TypeAlias = tuple[float, float]
@@ -47,5 +47,31 @@ class Conditions:
 
 def draw(chance: random.Random, bounds: Range) -> float:
     """Return a value of the range, its logarithm evenly spread: small ones are frequent."""
-    least, most = bounds
-    return least * math.exp(chance.random() * math.log(most / least)) if most > least else least
+    return Draws(chance, bounds, 1).next()
+
+
+class Draws:
+    """Values as `draw` gives them, drawn many at a time.
+
+    Args:
+        chance: Where they come from.
+        bounds: Between what they are.
+        at_once: How many are drawn at a time.
+    """
+
+    __slots__ = ("_at_once", "_chance", "_growth", "_least", "_values")
+
+    def __init__(self, chance: random.Random, bounds: Range, at_once: int = 64) -> None:
+        least, most = bounds
+        self._chance = chance
+        self._least = least
+        self._growth = math.log(most / least) if most > least else 0.0
+        self._at_once = at_once
+        self._values: list[float] = []
+
+    def next(self) -> float:
+        """Return the next value."""
+        if not self._values:
+            random, exp, least, growth = self._chance.random, math.exp, self._least, self._growth
+            self._values = [least * exp(growth * random()) for _ in range(self._at_once)]
+        return self._values.pop()

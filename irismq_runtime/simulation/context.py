@@ -43,5 +43,5 @@ class SimulationContext:
     def note(self, text: str) -> None:
         """Something was done to a host or the network: it belongs to story and digest."""
         self.story.append((self.events.now, text))
-        self.digest.number(self.events.now)
+        self.digest.add((self.events.now,))
         self.digest.text(text)

@@ -9,6 +9,7 @@ the same time happen in the order in which they were ordered.
 from __future__ import annotations
 
 import heapq
+import math
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -26,13 +27,14 @@ class EventQueue:
         past: How many things have happened.
     """
 
-    __slots__ = ("_heap", "_order", "now", "past")
+    __slots__ = ("_heap", "_order", "_stopped", "now", "past")
 
     def __init__(self) -> None:
         self.now = 0.0
         self.past = 0
         self._heap: list[tuple[float, int, Callable[..., object], tuple[Any, ...]]] = []
         self._order = count().__next__
+        self._stopped = False
 
     def __len__(self) -> int:
         return len(self._heap)
@@ -41,16 +43,27 @@ class EventQueue:
         """Have `call(*args)` happen at `when`; what is due already happens next."""
         heapq.heappush(self._heap, (when, self._order(), call, args))
 
-    def step(self) -> None:
-        """Let the next thing happen, at its time. Raises `IndexError` when there is none."""
-        when, _, call, args = heapq.heappop(self._heap)
-        self.now = max(self.now, when)
-        self.past += 1
-        call(*args)
+    def run(self, most: int) -> None:
+        """Let things happen, each at its time, until one of them calls `stop`, or so many did."""
+        heap, pop = self._heap, heapq.heappop
+        self._stopped = False
+        for _ in range(most):
+            if self._stopped or not heap:
+                return
+            when, _, call, args = pop(heap)
+            self.now = max(self.now, when)
+            self.past += 1
+            call(*args)
 
-    def next_due(self) -> float | None:
-        """Return the time of the next thing; None when there is none."""
-        return self._heap[0][0] if self._heap else None
+    def next_due(self) -> float:
+        """Return the time of the next thing: now, once `stop` was called; never is infinity."""
+        if self._stopped:
+            return self.now
+        return self._heap[0][0] if self._heap else math.inf
+
+    def stop(self) -> None:
+        """Have `run` return when what happens now is over."""
+        self._stopped = True
 
     def clear(self) -> None:
         """Forget the future."""

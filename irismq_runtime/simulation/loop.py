@@ -26,7 +26,6 @@ import heapq
 import logging
 import math
 import random
-import sys
 from asyncio import _set_running_loop as set_running_loop
 from collections import deque
 from contextvars import Context, copy_context
@@ -35,7 +34,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from irismq_runtime.simulation.calls import LoopCall, LoopTimer
-from irismq_runtime.simulation.conditions import draw
+from irismq_runtime.simulation.conditions import Draws
 from irismq_runtime.simulation.errors import NotSimulated
 from irismq_runtime.simulation.isolation import RefusedCalls
 from irismq_runtime.simulation.networking import NetworkCalls
@@ -100,8 +99,13 @@ class SimulatedLoop(NetworkCalls, ThreadCalls, RefusedCalls, _AbstractEventLoop)
         self._timer_order = count().__next__
         self._cancelled_timers = 0
         self._task_names = count(1).__next__
+        self._costs = Draws(chance, context.conditions.step)
+        self._threads = Draws(chance, context.conditions.thread)
+        self._wakes = Draws(chance, context.conditions.wake)
         #: When the next turn is ordered; infinity: it is not.
         self._turn_due = math.inf
+        #: When somebody rings for a timer; infinity: nobody does.
+        self._alarm = math.inf
         #: The process's own time: during a turn it is ahead of the simulation's.
         self._now = context.events.now
         self._in_turn = False
@@ -125,7 +129,8 @@ class SimulatedLoop(NetworkCalls, ThreadCalls, RefusedCalls, _AbstractEventLoop)
 
     def time(self) -> float:
         """Return the monotonic time of this process, in seconds."""
-        return self.at + self.offset
+        now, simulated = self._now, self._events.now
+        return (max(simulated, now)) + self.offset
 
     # -- what is to be called -----------------------------------------------------
 
@@ -173,7 +178,6 @@ class SimulatedLoop(NetworkCalls, ThreadCalls, RefusedCalls, _AbstractEventLoop)
         given = copy_context() if context is None else context
         timer = LoopTimer(when, callback, args, self, given)
         self._check_open()
-        timer.expect()
         # Of two of the same time the seed chooses.
         heapq.heappush(self._timers, (when, self._chance.random(), self._timer_order(), timer))
         if not self._in_turn and self._timers[0][3] is timer:
@@ -207,52 +211,74 @@ class SimulatedLoop(NetworkCalls, ThreadCalls, RefusedCalls, _AbstractEventLoop)
     def _wake(self) -> None:
         """Something is ready: see that there is a turn soon."""
         if self._turn_due > self.at:
-            self._order_turn(self.at + draw(self._chance, self._context.conditions.wake))
-
-    def _sleep(self) -> None:
-        """Nothing is ready: the next turn is that of the first timer."""
-        due = max(self.at, self._timers[0][0] - self.offset)
-        self._order_turn(due + draw(self._chance, self._context.conditions.wake))
+            self._order_turn(self.at + self._wakes.next())
 
     def _order_turn(self, when: float) -> None:
         if when < self._turn_due and not (self._paused or self._dead):
             self._turn_due = when
             self._events.at(when, self._turn, when)
 
+    def _sleep(self) -> None:
+        """Nothing is ready: see that somebody rings when the first timer is due."""
+        due = max(self.at, self._timers[0][0] - self.offset) + self._wakes.next()
+        # One that rings too early is kept, and looks again then: cheaper than one more.
+        if due < self._alarm:
+            self._alarm = due
+            self._events.at(due, self._ring, due)
+
+    def _ring(self, due: float) -> None:
+        if due != self._alarm:
+            return  # an earlier one came in between
+        self._alarm = math.inf
+        if self._timers and self._turn_due == math.inf:
+            if self._timers[0][0] <= self.time():
+                self._order_turn(self.at)
+            else:
+                self._sleep()
+
     def _turn(self, due: float) -> None:
+        """Take a turn, and the next ones as long as nothing else happens before them."""
         if due != self._turn_due:
             return  # an earlier one came in between, or nothing runs here now
         self._turn_due = math.inf
         self._now = self.at
-        self._gather()
-        self._in_turn = True
-        self._context.running = self
-        set_running_loop(self)
-        hooks = sys.get_asyncgen_hooks()
-        sys.set_asyncgen_hooks(None, self._generator_dropped)
-        try:
-            self._run_ready(draw(self._chance, self._context.conditions.step) * self.slowness)
-        finally:
-            sys.set_asyncgen_hooks(*hooks)
-            set_running_loop(None)
-            self._context.running = None
-            self._in_turn = False
-        if self._ready or self._readable:
-            self._order_turn(self._now)
-        elif self._timers:
+        self._enter()
+        events = self._events
+        while True:
+            self._gather()
+            self._run_ready()
+            if self._dead or self._paused:
+                return
+            if not (self._ready or self._readable):
+                break
+            if events.next_due() <= self._now:
+                self._order_turn(self._now)
+                return
+            events.now = self._now
+        if self._timers:
             self._sleep()
 
-    def _run_ready(self, cost: float) -> None:
-        """Run what is ready now, at `cost` seconds each."""
-        ready, number, add = self._ready, self.number, self._context.digest.number
+    def _enter(self) -> None:
+        """The code that runs next is of this process."""
+        if self._context.running is not self:
+            self._context.running = self
+            set_running_loop(self)
+
+    def _run_ready(self) -> None:
+        """Run what is ready now, each at the same cost."""
+        ready, cost = self._ready, self._costs.next() * self.slowness
         amount = len(ready)
         self._context.steps += amount
-        for _ in range(amount):
-            add(number, self._now)
-            ready.popleft().run()
-            self._now += cost
-            if self._dead or self._paused:
-                return  # its own doing
+        self._context.digest.add((self.number, self._now, amount))
+        self._in_turn = True
+        try:
+            for _ in range(amount):
+                ready.popleft().run()
+                self._now += cost
+                if self._dead or self._paused:
+                    return  # its own doing
+        finally:
+            self._in_turn = False
 
     def _gather(self) -> None:
         """Make ready what connections have and what is due, in an order of chance."""
@@ -328,7 +354,7 @@ class SimulatedLoop(NetworkCalls, ThreadCalls, RefusedCalls, _AbstractEventLoop)
     def thread_step(self, step: Callable[[], object]) -> None:
         """Call `step` as a thread of this process would: later, while no loop runs."""
         self._check_open()
-        took = draw(self._chance, self._context.conditions.thread) * self.slowness
+        took = self._threads.next() * self.slowness
         self._events.at(self.at + took, self._thread_step, step)
 
     def _thread_step(self, step: Callable[[], object]) -> None:
@@ -337,7 +363,8 @@ class SimulatedLoop(NetworkCalls, ThreadCalls, RefusedCalls, _AbstractEventLoop)
         if self._paused:
             self._held.append(step)
             return
-        self._context.running = self
+        self._enter()
+        set_running_loop(None)  # threads have none
         try:
             step()
         finally:
@@ -407,7 +434,8 @@ class SimulatedLoop(NetworkCalls, ThreadCalls, RefusedCalls, _AbstractEventLoop)
         except BaseException:
             _log.exception("%s: the exception handler of the loop failed", self.name)
 
-    def _generator_dropped(self, generator: AsyncGenerator[Any, Any]) -> None:
+    def generator_dropped(self, generator: AsyncGenerator[Any, Any]) -> None:
+        """An asynchronous generator of this process is not used any more: close it."""
         if not self._dead:
             self.call_soon(self.create_task, generator.aclose())
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from irismq_runtime.simulation.conditions import draw
+from irismq_runtime.simulation.conditions import Draws
 
 if TYPE_CHECKING:
     import random
@@ -45,7 +45,7 @@ class Path:
         self._ends = (source, target)
         conditions = context.conditions
         local = source is target
-        self._range = conditions.loopback if local else conditions.latency
+        self._delays = Draws(chance, conditions.loopback if local else conditions.latency)
         self._loss = 0.0 if local else conditions.loss
         self._resent = conditions.resent
 
@@ -57,7 +57,7 @@ class Path:
 
     def delay(self) -> float:
         """Return the seconds that the next segment takes."""
-        took = draw(self.chance, self._range) * self.slowness
+        took = self._delays.next() * self.slowness
         if self._loss and self.chance.random() < self._loss:
             took += self._resent
         return took

@@ -20,8 +20,10 @@ still runs is killed. What they held is let go of by `close`, or at the end of `
 from __future__ import annotations
 
 import gc
+import sys
 import warnings
 from asyncio import _get_running_loop as running_loop
+from asyncio import _set_running_loop as set_running_loop
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
@@ -35,7 +37,10 @@ from irismq_runtime.simulation.network import SimulatedNetwork
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+
+    from irismq_runtime.simulation.host import Process
+    from irismq_runtime.simulation.loop import SimulatedLoop
 
 __all__ = ["OUTSIDE", "Simulation"]
 
@@ -46,6 +51,8 @@ OUTSIDE: Final = "outside"
 #: Events between two rounds of the garbage collector, which at a time of its own would
 #: end generators, and drop tasks, at a different step in each run.
 _COLLECT: Final = 100_000
+#: Events after which it is looked whether the run takes too long.
+_AT_ONCE: Final = 1000
 
 
 class Simulation:
@@ -66,6 +73,7 @@ class Simulation:
         self.hosts: dict[str, SimulatedHost] = {}
         self._outside = SimulatedHost(self._context, self.network.join(OUTSIDE))
         self._ran = False
+        self._collected = 0
 
     # -- what there is ---------------------------------------------------------------
 
@@ -145,31 +153,32 @@ class Simulation:
             what = f"a run inside a running {type(loop).__module__}.{type(loop).__name__}"
             raise NotSimulated(what, "call Simulation.run from a plain function")
         self._ran = True
-        with _collected_by_hand(), isolated(self._context):
+        with _collected_by_hand(), isolated(self._context), _loops_of(self._context):
             process = self._outside.start(main, *args)
             try:
-                self._go_on(process.task.done, longest, most_steps)
+                self._go_on(process, longest, most_steps)
             finally:
                 for host in self._all_hosts():
                     host.kill()
                 self._context.events.clear()
         return process.task.result()
 
-    def _go_on(self, done: Callable[[], bool], longest: float, most_steps: int) -> None:
+    def _go_on(self, process: Process[Any], longest: float, most_steps: int) -> None:
         context = self._context
-        events, step = context.events, context.events.step
-        collected = 0
-        while not done():
-            if not len(events):
+        events = context.events
+        process.when_over(events.stop)
+        while not process.over:
+            if not events:
                 raise SimulationStalled(events.now, "nothing is left to happen")
-            step()
-            if events.past - collected >= _COLLECT:
-                collected = events.past
+            if events.now > longest:
+                raise SimulationStalled(events.now, f"{longest:g} virtual seconds are over")
+            if context.steps > most_steps:
+                raise SimulationStalled(events.now, f"{most_steps} callbacks have run")
+            if events.past >= self._collected + _COLLECT:
+                self._collected = events.past
                 gc.collect()
-                if events.now > longest:
-                    raise SimulationStalled(events.now, f"{longest:g} virtual seconds are over")
-                if context.steps > most_steps:
-                    raise SimulationStalled(events.now, f"{most_steps} callbacks have run")
+            events.run(_AT_ONCE)
+            context.digest.fold()
 
     def _all_hosts(self) -> tuple[SimulatedHost, ...]:
         return (self._outside, *self.hosts.values())
@@ -192,6 +201,30 @@ class Simulation:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@contextmanager
+def _loops_of(context: SimulationContext) -> Iterator[None]:
+    """Have generators closed by the loops that began them; afterwards no loop runs."""
+    # By identity: a generator that is dropped has no weak references any more. One that
+    # has ended leaves its entry to the next one that is in its place.
+    owners: dict[int, SimulatedLoop] = {}
+
+    def begun(generator: AsyncGenerator[Any, Any]) -> None:
+        if context.running is not None:
+            owners[id(generator)] = context.running
+
+    def dropped(generator: AsyncGenerator[Any, Any]) -> None:
+        if (loop := owners.pop(id(generator), None)) is not None:
+            loop.generator_dropped(generator)
+
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(begun, dropped)
+    try:
+        yield
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
+        set_running_loop(None)
 
 
 @contextmanager

@@ -189,8 +189,7 @@ class SimulatedTransport(asyncio.Transport):
     def _read(self) -> None:
         data = self._end.read(_AT_ONCE)
         if data:
-            self._digest.number(self._end.number)
-            self._digest.data(data)
+            self._digest.data(data, self._end.number)
             self._call(self._protocol.data_received, data)
             if self._end.readable and self._reading and not self._closing:
                 self._queue()
