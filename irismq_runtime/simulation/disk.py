@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Iterable
 
+    from irismq_runtime.embedded.nsqd.data_folder import ReservedRoom
     from irismq_runtime.simulation.context import SimulationContext
     from irismq_runtime.simulation.loop import SimulatedLoop
 
@@ -176,7 +177,7 @@ class SimulatedFolder:
 
     def __init__(self, disk: SimulatedDisk, path: Path) -> None:
         self.path = path
-        self.reserve = _Room(disk)
+        self.reserve: ReservedRoom = _Room(disk)
         self._disk = disk
         self._owner: SimulatedLoop | None = None
         self._database: _Database | None = None
