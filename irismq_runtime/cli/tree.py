@@ -43,11 +43,11 @@ def tree(
 
 async def _gather(wanted: str, brokers: Brokers, iris: str, timeout: float) -> list[Any]:
     async with client_node(brokers, iris) as own:
-        found = await own.trees(timeout=timeout)
-        del found[own.id]
+        found = await own.trees(timeout=timeout, only=[wanted] if wanted else ())
+        found.pop(own.id, None)
     reports = sorted(found.values(), key=lambda report: (report["name"], report["node"]))
     if wanted:
-        return [r for r in reports if wanted in {r["name"], r["node"]}]
+        return reports
     # Other commands that run now are nodes too, and of no interest.
     return [r for r in reports if r["name"] != CLIENT_NAME]
 

@@ -325,11 +325,14 @@ class Node:
         """Return this node's trees as a plain value: for JSON and the command line."""
         return self._reports.tree()
 
-    async def trees(self, *, timeout: float = 3.0) -> dict[str, dict[str, Any]]:
+    async def trees(
+        self, *, timeout: float = 3.0, only: Iterable[str] = ()
+    ) -> dict[str, dict[str, Any]]:
         """Return the reports of all nodes by id, as `tree` makes them.
 
         Args:
-            timeout: Seconds to wait for the others.
+            timeout: Seconds to wait for the others, of whom 50 are asked at a time.
+            only: Ids or names of nodes: no others are asked.
 
         Returns:
             One for each node that presence hears; one that did not answer in time has
@@ -339,7 +342,7 @@ class Node:
             NodeStopped: The node has stopped.
         """
         await self.settled()
-        return await self._overview.trees(timeout=timeout)
+        return await self._overview.trees(timeout=timeout, wanted=frozenset(only))
 
     # Messages -----------------------------------------------------------------
 

@@ -1,10 +1,12 @@
 """Polls every node twice a second, and makes a snapshot of the answers.
 
 Each turn: who is there according to presence; a request to the private cluster of
-each node that is not being asked already; a look at each broker's statistics; a
-wait for the answers, at most half a turn; the snapshot. A node or a broker that is
-slow is not waited for: it is asked again when its deadline is over. Observing is
-never the cause of trouble, so every request is bounded in number, size and time.
+each node that is not being asked already, `ASKED` of them at most, so that of many
+each has its turn; a look at each broker's statistics; a wait for the answers, at most
+half a turn; the snapshot. A node or a broker that is slow is not waited for: it is asked
+again when its deadline is over. Observing is never the cause of trouble, so every request
+is bounded in number, size and time; and what took long is followed by a pause so much
+longer that a look takes a quarter of the time at most, however much there is to see.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from irismq_runtime.observer.reports import broker_stats_untrusted, node_report_
 from irismq_runtime.observer.system_state import SystemState
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
+    from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
     from types import TracebackType
 
     from irismq_runtime.node import Node
@@ -33,6 +35,10 @@ _LOG = logging.getLogger("irismq.observer")
 PERIOD: Final = 0.5
 #: Nodes that are asked and shown; whatever is announced beyond is not.
 MOST_NODES: Final = 1000
+#: Nodes that are asked in one turn.
+ASKED: Final = 100
+#: A pause is at least so many times as long as the work before it.
+_REST: Final = 3.0
 #: Seconds after which a node that was asked counts as not answering this time.
 PATIENCE: Final = 1.0
 
@@ -67,6 +73,11 @@ class Gatherer:
         self._clock = node.system.clock
         self._state = SystemState()
         self._asking: dict[str, asyncio.Task[None]] = {}
+        #: Turns so far; and when a broker is looked at again, and the next turn is due, at
+        #: the earliest.
+        self._turn_number = 0
+        self._not_before: dict[str, float] = {}
+        self._rested = 0.0
         self._turning: asyncio.Task[None] | None = None
         self._news = asyncio.Event()
         self._idle = asyncio.Event()
@@ -134,20 +145,27 @@ class Gatherer:
                 await self._turn()
             except Exception:  # what one turn meets must not end the watch
                 _LOG.exception("A look at the system failed")
-            due = max(due + self._period, self._clock.monotonic())
+            due = max(due + self._period, self._clock.monotonic(), self._rested)
             await self._until(due)
             late = self._clock.monotonic() - due
             if late > self._period:
                 self._state.overslept(late)
 
     async def _turn(self) -> None:
-        self._hear()
-        for node_id in self._shown():
+        began = self._clock.monotonic()
+        shown = self._shown()
+        self._hear(shown)
+        for node_id in self._whose_turn(shown):
             self._begin(node_id, self._ask(node_id))
         for endpoint in self._brokers:
-            self._begin(f"nsqd {endpoint}", self._look_at(endpoint))
+            if began >= self._not_before.get(endpoint, 0.0):
+                self._begin(f"nsqd {endpoint}", self._look_at(endpoint))
+        worked = self._clock.monotonic() - began
         await self._answers()
-        self._state.make_snapshot(self._clock.monotonic(), self._clock.time())
+        again = self._clock.monotonic()
+        self._state.make_snapshot(again, self._clock.time())
+        now = self._clock.monotonic()
+        self._rested = now + _REST * (worked + now - again)
         self._news.set()
         self._news = asyncio.Event()
 
@@ -160,12 +178,19 @@ class Gatherer:
         )
         return dict(islice(wanted, MOST_NODES))
 
-    def _hear(self) -> None:
+    def _whose_turn(self, shown: Mapping[str, str]) -> Iterable[str]:
+        """Those who are asked now: all, or of many the next ones."""
+        rounds = max(1, -(-len(shown) // ASKED))
+        self._state.asks_each((rounds - 1) * self._period)
+        self._turn_number += 1
+        return islice(shown, self._turn_number % rounds, None, rounds)
+
+    def _hear(self, shown: Mapping[str, str]) -> None:
         overview = self._node.overview
         relay = overview.relay()
         self._state.cut_off("" if relay.ok else relay.reason or "no reason known")
         now, wall = self._clock.monotonic(), self._clock.time()
-        self._state.present(self._shown(), overview.services(), now, wall, overview.goodbyes())
+        self._state.present(shown, overview.services(), now, wall, overview.goodbyes())
 
     def _begin(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         if name in self._asking:
@@ -219,8 +244,12 @@ class Gatherer:
         if self._stats is None:
             return
         try:
-            stats = broker_stats_untrusted(await self._stats(endpoint))
+            told = await self._stats(endpoint)
+            began = self._clock.monotonic()
+            stats = broker_stats_untrusted(told)
         except Exception as error:  # whatever the caller's way to fetch it raises
             self._state.broker_failed(endpoint, str(error) or type(error).__name__)
         else:
             self._state.broker_told(endpoint, stats, self._clock.monotonic())
+            now = self._clock.monotonic()
+            self._not_before[endpoint] = now + _REST * (now - began)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from irismq_runtime.observer.model import Crash, LocalLetter, NodeView, PlaceView
-from irismq_runtime.observer.time_series import RestartHistory, TimeSeries
+from irismq_runtime.observer.time_series import KEPT, RestartHistory, TimeSeries
 
 if TYPE_CHECKING:
     from irismq_runtime.observer.model import NodeState
@@ -44,6 +44,8 @@ class WatchedNode:
         self.id = node_id
         self.name = name
         self.report: NodeReport | None = None
+        #: How often it has answered.
+        self._reports = 0
         self._answered: float | None = None
         self._heard = now
         self._error = ""
@@ -56,12 +58,18 @@ class WatchedNode:
         self._places: dict[tuple[str, ...], _PlaceSeries] = {}
         self._tracebacks: dict[str, str] = {}
         self._answered_wall = wall
+        #: The latest view, and what it was made of.
+        self._view: NodeView | None = None
+        self._view_of: tuple[object, ...] = ()
+        #: Seconds between two questions to it.
+        self._gap = 0.0
 
     # What happens -------------------------------------------------------------
 
     def reported(self, report: NodeReport, now: float, wall: float) -> None:
         """Take what the node answered at `now` (monotonic) and `wall` (unix seconds)."""
         self.report = report
+        self._reports += 1
         self._answered, self._answered_wall = now, wall
         self._gone = None
         self._error = ""
@@ -116,20 +124,20 @@ class WatchedNode:
         """The time of its latest report on its own clock; 0 before the first."""
         return 0.0 if self.report is None else self.report.time
 
-    def state(self, now: float, wall: float) -> NodeState:
-        """Its state now; remembers since when."""
-        state = self._decided(now)
+    def state(self, now: float, wall: float, patience: float = SILENCE) -> NodeState:
+        """Its state now; remembers since when. `patience`: seconds in which it must answer."""
+        state = self._decided(now, patience)
         if state != self._state:
             self._state, self._since = state, wall
         return state
 
-    def _decided(self, now: float) -> NodeState:
+    def _decided(self, now: float, patience: float) -> NodeState:
         last = self._answered
         if self._goodbye is not None:
             return "left"
         if self._gone is not None:
             return "lost"
-        if now - (self._heard if last is None else last) > SILENCE:
+        if now - (self._heard if last is None else last) > patience:
             return "silent"
         return "new" if last is None else "up"
 
@@ -146,9 +154,22 @@ class WatchedNode:
         """Whether it has not been ready for longer than a moment."""
         return self._unready is not None and now - self._unready >= PATIENCE
 
-    def view(self, now: float, wall: float) -> NodeView:
-        """All of it, for a snapshot."""
-        state = self.state(now, wall)
+    def view(self, now: float, wall: float, patience: float = SILENCE) -> NodeView:
+        """All of it, for a snapshot. Made again when there is something new.
+
+        `patience`: as of `state`.
+        """
+        state = self.state(now, wall, patience)
+        # What it is made of; of one that does not answer the rates fade, second by second.
+        silent = 0.0 if self._answered is None else min(now - self._answered, KEPT)
+        fading = 0 if state == "up" else int(silent)
+        made_of = (self._reports, state, self._goodbye, self._error, fading)
+        if self._view is None or made_of != self._view_of:
+            self._gap = patience - SILENCE
+            self._view, self._view_of = self._viewed(state, now), made_of
+        return self._view
+
+    def _viewed(self, state: NodeState, now: float) -> NodeView:
         report = self.report
         if report is None:
             return NodeView(
@@ -200,14 +221,14 @@ class WatchedNode:
             state=place.state,
             restarts=place.restarts,
             inbox=place.inbox,
-            rate=_rounded(series.handled.rate(now) or 0.0),
+            rate=_rounded(series.handled.rate(now, self._gap) or 0.0),
             ref=place.ref,
             address=place.address,
             strategy=place.strategy,
             hidden=place.hidden,
             last=None if place.last_exit is None else self._crash(place.last_exit, place.ref),
             loops=series.restarts.loops(now),
-            grows=series.inbox.grows(now),
+            grows=series.inbox.grows(now, self._gap),
             children=tuple(self._place(below, path, now) for below in place.children),
         )
 

@@ -7,7 +7,9 @@ it, or until it is forgotten.
 
 from __future__ import annotations
 
+import bisect
 import difflib
+import math
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
@@ -27,6 +29,8 @@ __all__ = ["kept_since", "places", "problems"]
 _ERRORS: Final = frozenset({"relay", "dead-node", "gave-up", "crash-loop", "unserved"})
 #: How alike a mistyped address is to one that is served, from 0 to 1.
 _ALIKE: Final = 0.7
+#: With how many on each side it is compared.
+_NEAR: Final = 100
 
 
 def places(trees: Iterable[PlaceView]) -> Iterator[PlaceView]:
@@ -86,9 +90,13 @@ def _of_relay(reason: str, now: float) -> Iterator[Problem]:
 def _of_nodes(
     nodes: Sequence[NodeView], unready: Mapping[str, bool], now: float
 ) -> Iterator[Problem]:
+    newest: dict[str, float] = {}
     for node in nodes:
-        yield from _of_node(node, nodes)
+        if node.state in {"new", "up"}:
+            newest[node.name] = max(node.since, newest.get(node.name, node.since))
+    for node in nodes:
         if node.state != "up":
+            yield from _of_node(node, replaced=newest.get(node.name, -math.inf) >= node.since)
             continue
         if unready.get(node.id):
             reasons = "; ".join(node.reasons[:3]) or "it does not say why"
@@ -97,11 +105,7 @@ def _of_nodes(
             yield from _of_place(node, place, now)
 
 
-def _of_node(node: NodeView, nodes: Sequence[NodeView]) -> Iterator[Problem]:
-    replaced = any(
-        other.name == node.name and other.state in {"new", "up"} and other.since >= node.since
-        for other in nodes
-    )
+def _of_node(node: NodeView, *, replaced: bool) -> Iterator[Problem]:
     if node.state == "silent":
         text = f"{node.name} does not answer: {node.error or 'no reason known'}"
         yield _problem("dead-node", node.name, text, node.since, node)
@@ -130,18 +134,25 @@ def _of_unattended(
 ) -> Iterator[Problem]:
     """The commonest: a worker that was not started, an address that was mistyped."""
     served = [service.address for service in services if service.members]
+    there = frozenset(served) if unattended else frozenset()
     for (address, channel), count in unattended.items():
         waits = f"{count:,} message{' waits' if count == 1 else 's wait'}"
         if channel not in {"", MAILBOX_CHANNEL}:
             text = f"{waits} in channel {channel} of {address}, which nobody consumes"
-        elif address in served:
+        elif address in there:
             text = f"{waits} for {address}: its members are there, but consume nothing"
         else:
             text = f"{waits} for {address}, which nobody serves: its worker is not running"
-            alike = difflib.get_close_matches(address, served, 1, _ALIKE)
+            alike = difflib.get_close_matches(address, _near(address, served), 1, _ALIKE)
             text += f", or was {alike[0]} meant?" if alike else ""
         subject = address if channel in {"", MAILBOX_CHANNEL} else f"{address}/{channel}"
         yield _problem("unserved", subject, text, now)
+
+
+def _near(address: str, served: Sequence[str]) -> Sequence[str]:
+    """Of many served addresses, which are sorted, those that it would stand among."""
+    at = bisect.bisect(served, address)
+    return served[max(0, at - _NEAR) : at + _NEAR]
 
 
 def _of_services(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from irismq_runtime.messaging import dead_topic, mailbox_topic
 from irismq_runtime.observe.meter import BOUNDS, quantile
 from irismq_runtime.observer.model import BrokerView, MemberView, ServiceView
-from irismq_runtime.observer.time_series import MOST, TimeSeries
+from irismq_runtime.observer.time_series import GROWTH_SPAN, MOST, RATE_SPAN, TimeSeries
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -38,13 +38,29 @@ _DEAD: Final = ".dead"
 class _KnownTopic:
     """One topic over all brokers, as last told."""
 
-    __slots__ = ("deferred", "done", "in_flight", "told", "waiting", "waits")
+    __slots__ = ("changed", "deferred", "done", "in_flight", "numbers", "told", "waiting", "waits")
 
     def __init__(self) -> None:
         self.waiting = self.in_flight = self.deferred = 0
         self.told = TimeSeries()
         self.done = TimeSeries()
         self.waits = TimeSeries()
+        #: The numbers last told, and since when they are so.
+        self.numbers: tuple[int, ...] = ()
+        self.changed = 0.0
+
+    def add(self, now: float, numbers: tuple[int, ...]) -> None:
+        """Waiting, in flight, deferred, stored and done, of all brokers together."""
+        if numbers != self.numbers:
+            self.numbers, self.changed = numbers, now
+        self.waiting, self.in_flight, self.deferred, stored, done = numbers
+        self.told.add(now, stored)
+        self.done.add(now, done)
+        self.waits.add(now, self.waiting)
+
+    def rests(self, now: float) -> bool:
+        """Whether nothing has changed for so long that nothing more is to be said of it."""
+        return now - self.changed > RATE_SPAN + GROWTH_SPAN
 
 
 class _Use:
@@ -88,8 +104,16 @@ class WatchedServices:
         self._brokers: dict[str, BrokerView] = {}
         self._stats: dict[str, BrokerStats] = {}
         self._topics: dict[str, _KnownTopic] = {}
-        self._known: dict[str, None] = {}
+        #: Addresses, each with its topic and that of its dead letters.
+        self._known: dict[str, tuple[str, str]] = {}
+        #: The addresses by the one and by the other.
+        self._by_topic: dict[str, str] = {}
+        self._by_dead: dict[str, str] = {}
+        #: Who serves an address as presence has it, and as it is shown.
+        self._infos: dict[str, tuple[MemberInfo, ...]] = {}
         self._members: dict[str, tuple[MemberView, ...]] = {}
+        #: The latest views, and what each was made of.
+        self._views: dict[str, tuple[tuple[object, ...], ServiceView]] = {}
         self._uses: dict[str, _Use] = {}
         #: Address and channel -> since when its messages wait for nobody, and how many do.
         self._alone: dict[tuple[str, str], tuple[float, int]] = {}
@@ -102,16 +126,28 @@ class WatchedServices:
 
     def serve(self, members: Mapping[str, Iterable[MemberInfo]]) -> None:
         """Presence: who serves which address now."""
-        self._members = {
-            address: tuple(
-                MemberView(node=one.node, name=one.name, urn=one.urn)
-                for one in sorted(infos, key=lambda info: (info.name, info.node, info.urn))
-            )
-            for address, infos in members.items()
-        }
-        self._known |= dict.fromkeys(self._members)
-        for address in list(self._known)[:-_MOST_KNOWN]:
-            del self._known[address]
+        for address in [address for address in self._infos if address not in members]:
+            del self._infos[address], self._members[address]
+        for address, some in members.items():
+            infos = tuple(some)
+            if self._infos.get(address) != infos:
+                self._infos[address] = infos
+                self._members[address] = tuple(
+                    MemberView(node=one.node, name=one.name, urn=one.urn)
+                    for one in sorted(infos, key=lambda info: (info.name, info.node, info.urn))
+                )
+            if address not in self._known:
+                self._know(address)
+        unserved = [address for address in self._known if address not in self._infos]
+        for address in unserved[:-_MOST_KNOWN]:
+            topic, dead = self._known.pop(address)
+            self._by_topic.pop(topic, None)
+            self._by_dead.pop(dead, None)
+
+    def _know(self, address: str) -> None:
+        topic, dead = self._known[address] = mailbox_topic(address), dead_topic(address)
+        self._by_topic[topic] = address
+        self._by_dead[dead] = address
 
     def broker_told(self, endpoint: str, stats: BrokerStats, now: float) -> None:
         """A broker has answered with its statistics."""
@@ -137,17 +173,14 @@ class WatchedServices:
                 row[4] += sum(c.settled for c in channels)
         for name in [name for name in self._topics if name not in sums]:
             del self._topics[name]
-        for name, (waiting, in_flight, deferred, stored, done) in sums.items():
+        for name, numbers in sums.items():
             topic = self._topics.get(name)
             if topic is None:
                 topic = self._topics[name] = _KnownTopic()
                 if self._looked is not None:  # it was not there then
                     for series in (topic.told, topic.done, topic.waits):
                         series.add(self._looked, 0)
-            topic.waiting, topic.in_flight, topic.deferred = waiting, in_flight, deferred
-            topic.told.add(now, stored)
-            topic.done.add(now, done)
-            topic.waits.add(now, waiting)
+            topic.add(now, tuple(numbers))
         self._looked = now
         self._find_unattended(now)
 
@@ -155,8 +188,7 @@ class WatchedServices:
         """Note what waits at the brokers without anybody who takes it."""
         alone: dict[tuple[str, str], int] = {}
         letters: dict[str, int] = {}
-        addresses = {mailbox_topic(address): address for address in self._known}
-        dead = {dead_topic(address): address for address in self._known}
+        addresses, dead = self._by_topic, self._by_dead
         for stats in self._stats.values():
             for topic in stats.topics:
                 name = topic.topic_name
@@ -227,26 +259,51 @@ class WatchedServices:
 
     def _dead(self) -> dict[str, _KnownTopic]:
         """The topics of dead letters by the address they belong to."""
-        by_topic = {dead_topic(address): address for address in self._known}
         return {
-            by_topic.get(name) or name.removesuffix(_DEAD): topic
+            self._by_dead.get(name) or name.removesuffix(_DEAD): topic
             for name, topic in self._topics.items()
-            if name in by_topic or name.endswith(_DEAD)
+            if name in self._by_dead or name.endswith(_DEAD)
         }
 
     def views(self, now: float) -> tuple[ServiceView, ...]:
         """All addresses and topics, by name."""
         dead = self._dead()
-        by_topic = {mailbox_topic(address): address for address in self._known}
-        hidden = {dead_topic(address) for address in self._known}
         topics = {
-            by_topic.get(name, name): topic
+            self._by_topic.get(name, name): topic
             for name, topic in self._topics.items()
-            if name not in hidden and not name.endswith(_DEAD)
+            if name not in self._by_dead and not name.endswith(_DEAD)
         }
         served = self._known.keys() & (self._members.keys() | topics.keys() | dead.keys())
         names = sorted(served | topics.keys() | dead.keys())
-        return tuple(self._view(name, topics.get(name), dead.get(name), now) for name in names)
+        before, self._views = self._views, {}
+        for name in names:
+            self._views[name] = self._shown(
+                name, topics.get(name), dead.get(name), now, before.get(name)
+            )
+        return tuple(view for _, view in self._views.values())
+
+    def _shown(
+        self,
+        address: str,
+        topic: _KnownTopic | None,
+        dead: _KnownTopic | None,
+        now: float,
+        before: tuple[tuple[object, ...], ServiceView] | None,
+    ) -> tuple[tuple[object, ...], ServiceView]:
+        """The view of one, the same as before where nothing moves, and what it is made of."""
+        moves = self._uses.get(address) is not None or any(
+            each is not None and not each.rests(now) for each in (topic, dead)
+        )
+        made_of = (
+            None if topic is None else topic.numbers,
+            None if dead is None else dead.numbers,
+            self._infos.get(address),
+            address in self._known,
+            bool(self._stats),
+        )
+        if before is not None and not moves and before[0] == made_of:
+            return before
+        return (() if moves else made_of), self._view(address, topic, dead, now)
 
     def _view(
         self, address: str, topic: _KnownTopic | None, dead: _KnownTopic | None, now: float

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from irismq_runtime.observer.model import Point, Snapshot
-from irismq_runtime.observer.nodes import WatchedNode
+from irismq_runtime.observer.nodes import SILENCE, WatchedNode
 from irismq_runtime.observer.problems import kept_since, places, problems
 from irismq_runtime.observer.services import WatchedServices
 
@@ -43,6 +43,7 @@ class SystemState:
         self._points: deque[Point] = deque(maxlen=MOST_POINTS)
         self._latest = Snapshot(version=0, time=0.0)
         self._cut_off = ""
+        self._patience = SILENCE
 
     @property
     def latest(self) -> Snapshot:
@@ -81,6 +82,10 @@ class SystemState:
     def cut_off(self, reason: str) -> None:
         """The observer does not reach the relay, because of `reason`; "": it does (again)."""
         self._cut_off = reason
+
+    def asks_each(self, seconds: float) -> None:
+        """Each node is asked once in so many seconds: it is silent after as many more."""
+        self._patience = SILENCE + seconds
 
     def overslept(self, seconds: float) -> None:
         """The observer did not run for so many seconds: the others were not silent meanwhile."""
@@ -123,7 +128,7 @@ class SystemState:
         self._forget(wall)
         nodes = tuple(
             sorted(
-                (node.view(now, wall) for node in self._nodes.values()),
+                (node.view(now, wall, self._patience) for node in self._nodes.values()),
                 key=lambda view: (view.name, view.id),
             )
         )

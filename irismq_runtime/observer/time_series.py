@@ -57,9 +57,13 @@ class TimeSeries:
             before = value
         return total
 
-    def rate(self, now: float) -> float | None:
-        """The growth of a count per second, lately; None when it was seen once."""
-        within = [time for time, _ in self._values if time >= now - RATE_SPAN]
+    def rate(self, now: float, gap: float = 0.0) -> float | None:
+        """The growth of a count per second, lately; None when it was seen once.
+
+        `gap`: seconds between two looks at it, where these are not few.
+        """
+        since = now - RATE_SPAN - 2 * gap
+        within = [time for time, _ in self._values if time >= since]
         if len(within) < 2:
             return None
         seconds = within[-1] - within[0]
@@ -67,12 +71,14 @@ class TimeSeries:
             return None
         return self.grown(now, now - within[0]) / seconds
 
-    def grows(self, now: float) -> bool:
+    def grows(self, now: float, gap: float = 0.0) -> bool:
         """Whether a queue's length grows, steadily: more comes than is taken.
 
-        One jump does not count: much that came at once may be done with soon.
+        One jump does not count: much that came at once may be done with soon. `gap`: as
+        of `rate`.
         """
-        window = [entry for entry in self._values if entry[0] >= now - GROWTH_SPAN]
+        since = now - GROWTH_SPAN - 2 * gap
+        window = [entry for entry in self._values if entry[0] >= since]
         if len(window) < 3 or window[-1][0] - window[0][0] < GROWTH_LEAST_SPAN:
             return False
         values = [value for _, value in window]

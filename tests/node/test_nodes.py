@@ -418,6 +418,10 @@ async def test_the_tree_of_every_node_is_gathered(world):
         (root,) = trees[one.id]["trees"]
         assert root["children"][0]["name"] == "counter"
         assert trees[two.id]["trees"] == []
+        assert set(await two.trees(only=["one"])) == set(await two.trees(only=[one.id])) == {one.id}
+        assert set(await two.trees(only=["two"])) == {two.id}
+        late = await two.trees(timeout=0.0)
+        assert late[one.id]["error"] == "not asked: the time was over"
 
 
 async def test_retry_in_an_ask_is_handled_again_as_it_is_locally(world):

@@ -16,6 +16,7 @@ from supervisors import Supervisor, child
 from tests.integration.processes import running
 from tests.observer.browser import browsing
 from tests.observer.service import MARKUP, Begin, Desk, Hostile
+from tests.observer.test_large_systems import Scene
 from tests.support.iris_relay import iris_relay
 from tests.support.nsqd_server import nsqd_server
 
@@ -232,3 +233,42 @@ async def test_it_fits_a_phone_and_follows_the_machines_theme():
         await page.locator("[data-key]").nth(1).click()
         await page.wait_for_selector("dialog[open]")
         assert await visit.fits()
+
+
+class Watched:
+    """A large system in place of a gatherer: one node of a thousand does not answer."""
+
+    history = ()
+
+    def __init__(self):
+        scene = Scene()
+        self.latest = scene.steps(24, "n0777-1")
+
+    async def changed(self, version):
+        if version < self.latest.version:
+            return self.latest
+        return await asyncio.Event().wait()
+
+
+async def test_of_a_thousand_nodes_a_part_is_drawn_and_each_is_found():
+    page_of = ObserverPage(Watched(), nsqd=[], token=new_token())
+    async with page_of, browsing(page_of.url) as visit:
+        page = visit.page
+        await page.wait_for_selector(".node.up >> nth=49")
+        await visit.counts(".node", 50)
+        await visit.counts("#services tbody tr", 100)
+        assert await visit.text("#nodes .turn [role='status']") == "1 to 50 of 1,000"
+        await page.locator("#nodes .turn button", has_text="On").click()
+        await page.wait_for_selector("[data-node='n0050-1']")
+        await visit.counts(".node", 50)
+        await page.locator("#problems button", has_text="n0777").click()
+        await page.wait_for_selector(".node.silent[data-node='n0777-1']")
+        assert await visit.text("#nodes .turn [role='status']") == "751 to 800 of 1,000"
+        await page.locator("#find").fill("n0123")
+        await visit.counts(".node", 1)
+        await visit.counts("#services tbody tr", 3)
+        await page.locator("#find").fill("nobody has this name")
+        await visit.counts(".node", 0)
+        await page.locator("#problems button", has_text="n0777").click()
+        await page.wait_for_selector(".node.silent[data-node='n0777-1']")
+        assert not visit.complaints

@@ -83,3 +83,11 @@ def test_a_count_that_falls_is_of_a_new_slot():
     assert restarts.within(2.0, 10.0) == 0
     restarts.add(3.0, 2)
     assert restarts.loops(3.0)
+
+
+def test_what_is_looked_at_seldom_has_a_rate_and_grows_all_the_same():
+    counted, now = series(0, 50, 100, step=5.0)
+    assert counted.rate(now) is None
+    assert counted.rate(now, gap=5.0) == 10.0
+    assert not counted.grows(now)
+    assert counted.grows(now, gap=5.0)

@@ -62,8 +62,8 @@ def top(
     """Show all nodes, their trees, services and what is wrong, in the terminal.
 
     Keys: arrows move, t turns to the services, s sorts, / filters, space opens and
-    closes, i shows details with the traceback of the last crash, r restarts, p pauses,
-    q quits.
+    closes, [ and ] turn the pages of many rows, i shows details with the traceback of the
+    last crash, r restarts, p pauses, q quits.
 
     Example: `irismq top --once --filter shop`
     """

@@ -3,12 +3,14 @@
 A row has a key that names it as long as it is there, so that a screen can keep its
 place while everything moves. Trees keep their shape whatever they are sorted by:
 the children of one place are sorted among each other. A filter shows what matches
-and all that is above it, closed or not.
+and all that is above it, closed or not. Of many nodes each is closed until it is opened,
+and of many rows one part is shown at a time: what is not shown is not made.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from irismq_runtime.cli.top.numbers import age, count, one_line, per_second, seconds
@@ -49,6 +51,10 @@ SERVICE_COLUMNS: Final = (
 )
 
 
+#: Of more nodes than this each is closed until it is opened.
+MANY_NODES: Final = 30
+
+
 class Restart(NamedTuple):
     """What restarts a child: the id of its node, the urn of its supervisor, its name."""
 
@@ -74,12 +80,18 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What the reader wishes to see. `sort`: a column, None for the order of things."""
+    """What the reader wishes to see. `sort`: a column, None for the order of things.
+
+    `closed`: keys of rows; of many nodes those that are open. `first`: how many rows are
+    passed over; `most`: how many are shown then, None for all.
+    """
 
     page: Page = "trees"
     sort: int | None = None
     words: str = ""
     closed: frozenset[str] = field(default_factory=frozenset)
+    first: int = 0
+    most: int | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -89,17 +101,21 @@ class View:
 
     def turned(self, page: Page) -> View:
         """The other page, in its own order."""
-        return self if page == self.page else replace(self, page=page, sort=None)
+        return self if page == self.page else replace(self, page=page, sort=None, first=0)
 
     def sorted_by_next(self) -> View:
         """Sorted by the next column that can be sorted by; after the last by none."""
         known = sorted(PLACE_ORDERS if self.page == "trees" else SERVICE_ORDERS)
         later = [column for column in known if self.sort is None or column > self.sort]
-        return replace(self, sort=later[0] if later else None)
+        return replace(self, sort=later[0] if later else None, first=0)
+
+    def moved(self, parts: int) -> View:
+        """So many parts further down, or up."""
+        return replace(self, first=max(0, self.first + parts * (self.most or 0)))
 
     def filtered(self, words: str) -> View:
         """Only what has `words` in its name, class, address or state."""
-        return replace(self, words=words.strip().lower())
+        return replace(self, words=words.strip().lower(), first=0)
 
     def toggled(self, key: str) -> View:
         """`key` closed if it was open, and the other way round."""
@@ -111,12 +127,28 @@ class View:
 
 
 def rows(snapshot: Snapshot, view: View) -> list[Row]:
-    """The rows of the view's page."""
+    """The rows of the view's page; of many the part that is looked at, and what is beside it."""
     if view.page == "services":
-        return list(_service_rows(snapshot, view))
-    return [
-        row for node in _ordered_nodes(snapshot, view) for row in _node_rows(node, view, snapshot)
-    ]
+        found = _service_rows(snapshot, view)
+    else:
+        found = (
+            row
+            for node in _ordered_nodes(snapshot, view)
+            for row in _node_rows(node, view, snapshot)
+        )
+    if view.most is None:
+        return list(found)
+    above = sum(1 for _ in islice(found, view.first))
+    shown = list(islice(found, view.most))
+    if not shown and above:  # it has become shorter
+        return rows(snapshot, replace(view, first=max(0, above - view.most)))
+    below = next(found, None) is not None
+    rest = [""] * (len(view.columns) - 1)
+    if above:
+        shown.append(Row("above", (f"{above:,} rows above: [ turns back", *rest), "faint"))
+    if below:
+        shown.append(Row("below", ("more rows below: ] turns on, / filters", *rest), "faint"))
+    return shown
 
 
 def headline(snapshot: Snapshot) -> str:
@@ -163,15 +195,16 @@ def _ordered_nodes(snapshot: Snapshot, view: View) -> Sequence[NodeView]:
 
 
 def _node_rows(node: NodeView, view: View, snapshot: Snapshot) -> Iterator[Row]:
+    key = f"node {node.id}"
+    is_many = len(snapshot.nodes) > MANY_NODES
+    is_open = bool(view.words) or (key in view.closed) == is_many
     below = [
         row
-        for place in _ordered(node.trees, view)
+        for place in (_ordered(node.trees, view) if is_open else ())
         for row in _place_rows(node, place, view, snapshot.time)
     ]
-    key = f"node {node.id}"
     if view.words and not below and not _matches(view, node.name, node.id, node.state):
         return
-    is_open = bool(view.words) or key not in view.closed
     total = sum(place.inbox for place in places(node.trees))
     note = node.error or "; ".join(node.reasons) if node.state != "left" else node.why
     yield Row(

@@ -7,6 +7,7 @@ go and move. Everything here runs on the loop that runs the node.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 from rich.text import Text
@@ -40,6 +41,8 @@ _TONES: Final = {
 }
 #: Lines of what is wrong, at most.
 _MOST_PROBLEMS: Final = 4
+#: Rows that are made and shown at a time.
+_MOST_ROWS: Final = 300
 #: Lines of a screen on which the charts have three each.
 _TALL: Final = 32
 #: Points of the charts: a minute.
@@ -147,13 +150,15 @@ class Top(App[None]):
         Binding("i", "detail", "info"),
         Binding("r", "restart", "restart"),
         Binding("p", "pause", "pause"),
+        Binding("right_square_bracket", "move(1)", "more", show=False),
+        Binding("left_square_bracket", "move(-1)", "back", show=False),
         Binding("escape", "unfilter", "no filter", show=False),
     ]
 
     def __init__(self, source: Source, view: View | None = None) -> None:
         super().__init__()
         self._source = source
-        self._view = view or View()
+        self._view = replace(view or View(), most=_MOST_ROWS)
         self._rows: list[Row] = []
         self._paused = False
         self._stands = False
@@ -287,6 +292,11 @@ class Top(App[None]):
     def action_sort(self) -> None:
         """Key s: sort by the next column that can be sorted by."""
         self._wish(self._view.sorted_by_next())
+
+    def action_move(self, parts: int) -> None:
+        """Keys ] and [: show the next part of many rows, or the one before."""
+        if parts < 0 or (self._rows and self._rows[-1].key == "below"):
+            self._wish(self._view.moved(parts))
 
     def action_fold(self) -> None:
         """Open or close what is selected."""

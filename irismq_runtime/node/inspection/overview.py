@@ -8,7 +8,7 @@ kept here. Loop thread only.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from actors.errors import ActorError
 from irismq_runtime.errors import RuntimeFault
@@ -17,6 +17,7 @@ from irismq_runtime.refs import PeerRef
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from collections.abc import Set as AbstractSet
 
     from irismq_runtime.node.assembly import Parts
     from irismq_runtime.node.inspection.report import Reports
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from irismq_runtime.refs import MemberInfo
 
 __all__ = ["Overview"]
+
+#: Nodes that are asked for their trees at a time.
+_AT_ONCE: Final = 50
 
 
 class Overview:
@@ -83,19 +87,42 @@ class Overview:
             return
         await self._node(node_id).ask(RestartRequest(supervisor, child), timeout=timeout)
 
-    async def trees(self, *, timeout: float) -> dict[str, dict[str, Any]]:
+    async def trees(
+        self, *, timeout: float, wanted: AbstractSet[str] = frozenset()
+    ) -> dict[str, dict[str, Any]]:
         """Return the reports of all nodes that presence hears, as `Node.trees` does."""
         parts = self._parts()
+        found = {parts.node_id: self._reports.tree()}
         others = {i: n for i, n in parts.presence.nodes().items() if i != parts.node_id}
-        asked = (self._tree(node_id, name, timeout) for node_id, name in others.items())
-        reports = await asyncio.gather(*asked)
-        return {parts.node_id: self._reports.tree(), **dict(zip(others, reports, strict=True))}
+        if not wanted:
+            return found | await self._trees(others, timeout)
+        if not wanted & {parts.node_id, parts.config.name}:
+            found = {}
+        others = {i: n for i, n in others.items() if wanted & {i, n}}
+        return found | await self._trees(others, timeout)
+
+    async def _trees(self, nodes: dict[str, str], timeout: float) -> dict[str, dict[str, Any]]:
+        """Ask so many at a time that no answer waits behind a thousand others."""
+        clock = self._parts().outbound.clock
+        end = clock.monotonic() + timeout
+        waiting = iter(nodes.items())
+        found: dict[str, dict[str, Any]] = {node_id: {} for node_id in nodes}
+
+        async def work() -> None:
+            for node_id, name in waiting:
+                found[node_id] = await self._tree(node_id, name, end - clock.monotonic())
+
+        await asyncio.gather(*(work() for _ in range(min(len(nodes), _AT_ONCE))))
+        return found
 
     async def _tree(self, node_id: str, name: str, timeout: float) -> dict[str, Any]:
+        report: dict[str, Any] = {"node": node_id, "name": name, "trees": []}
+        if timeout <= 0:
+            return report | {"error": "not asked: the time was over"}
         try:
-            report: dict[str, Any] = await self._node(node_id).ask(TreeRequest(), timeout=timeout)
+            report = await self._node(node_id).ask(TreeRequest(), timeout=timeout)
         except (ActorError, RuntimeFault) as error:
-            return {"node": node_id, "name": name, "trees": [], "error": str(error)}
+            return report | {"error": str(error)}
         return report
 
     def _node(self, node_id: str) -> PeerRef:

@@ -6,8 +6,9 @@ import { detail } from "./detail.js";
 import { h, patch } from "./dom.js";
 import { ago, count, plural } from "./format.js";
 import { letterDesk } from "./letters.js";
-import { nodeList } from "./nodes.js";
-import { serviceTable } from "./services.js";
+import { nodeList, orderedNodes } from "./nodes.js";
+import { A_PAGE } from "./pages.js";
+import { orderedServices, serviceTable } from "./services.js";
 
 const MOST_POINTS = 1200;
 const $ = (id) => document.getElementById(id);
@@ -24,6 +25,7 @@ const state = {
   // What the reader has chosen; `view` counts changes of it.
   view: 0,
   find: "",
+  pages: { nodes: 0, services: 0 },
   open: new Map(),
   focus: "",
   sort: { by: "address", down: false },
@@ -136,10 +138,12 @@ function say(text, bad = false) {
 
 const act = {
   toggle(key, open) { state.open.set(key, open); changed(); },
+  page(which, at) { state.pages[which] = at; changed(); },
   focus(key) { if (state.focus !== key) { state.focus = key; changed(); } },
   sort(by) {
     const down = state.sort.by === by ? !state.sort.down : by !== "address";
     state.sort = { by, down };
+    state.pages.services = 0;
     changed();
   },
   unsure() { if (state.sure) { state.sure = ""; changed(); } },
@@ -294,14 +298,28 @@ function nodeName(problem) {
   return node ? `on ${node.name}` : "";
 }
 
+// Draw the part of many nodes or services in which a problem is.
+function turnTo(problem) {
+  const which = problem.node ? "nodes" : "services";
+  const place = () => (problem.node
+    ? orderedNodes(state).findIndex(({ id }) => id === problem.node)
+    : orderedServices(state).findIndex(({ address }) => address === problem.subject));
+  if (place() < 0 && state.find) $("find").value = state.find = "";
+  if (place() < 0) return;
+  state.pages[which] = Math.floor(place() / A_PAGE[which]);
+  state.view += 1;
+  drawNow();
+}
+
 // To what a problem is about.
 function jump(problem) {
+  if (problem.kind === "dead-letters") return act.letters(problem.subject);
+  turnTo(problem);
   const wanted = `${problem.node}/${problem.subject}`;
   const found = [...document.querySelectorAll("[data-key], [data-address], [data-node]")].find((each) =>
     each.dataset.key === wanted || (!problem.node && each.dataset.address === problem.subject))
     || [...document.querySelectorAll("[data-node]")].find((each) => each.dataset.node === problem.node);
-  if (problem.kind === "dead-letters") act.letters(problem.subject);
-  else if (found) {
+  if (found) {
     found.scrollIntoView({ block: "center" });
     found.focus({ preventScroll: true });
     found.classList.add("shown");
@@ -309,7 +327,7 @@ function jump(problem) {
   }
 }
 
-$("find").addEventListener("input", (event) => { state.find = event.target.value; changed(); });
+$("find").addEventListener("input", (event) => { state.find = event.target.value; state.pages = { nodes: 0, services: 0 }; changed(); });
 $("acting").addEventListener("click", () => act.open({ kind: "token" }));
 $("detail").addEventListener("close", () => { state.detail = null; state.sure = ""; draw(); });
 $("detail").addEventListener("click", (event) => { if (event.target === event.currentTarget) act.close(); });

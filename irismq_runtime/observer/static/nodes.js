@@ -1,6 +1,7 @@
 // The nodes with their supervision trees, as a tree grid for pointer and keyboard.
 
 import { h, lazy } from "./dom.js";
+import { A_PAGE, compare, page } from "./pages.js";
 import { ago, clock, count, plural, rate, seconds } from "./format.js";
 
 const WORDS = {
@@ -15,15 +16,30 @@ const TONES = { up: "ok", new: "dim", silent: "bad", lost: "bad", left: "dim" };
 const MANY = 40;
 
 export function nodeList(state, act) {
-  const nodes = [...state.nodes.values()].sort((a, b) => order(a, b));
-  if (!nodes.length) return [h("p", { class: "empty", key: "none" }, "No node is announced. Start one with ", h("code", null, "irismq run MODULE:TREE"), ".")];
-  return nodes.map((node) =>
-    lazy(node.id, [node, state.view, node.state === "up" ? 0 : Math.floor(state.time / 10)], () => card(node, state, act)));
+  const nodes = orderedNodes(state);
+  if (!state.nodes.size) return [h("p", { class: "empty", key: "none" }, "No node is announced. Start one with ", h("code", null, "irismq run MODULE:TREE"), ".")];
+  if (!nodes.length) return [h("p", { class: "empty", key: "nothing" }, "Nothing here has such a name.")];
+  const { shown, turn } = page("nodes", nodes, state, act);
+  return [...shown.map((node) =>
+    lazy(node.id, [node, state.view, node.state === "up" ? 0 : Math.floor(state.time / 10)], () => card(node, state, act))), turn];
+}
+
+// All nodes; of many those alone in which something is found.
+export function orderedNodes(state) {
+  const wanted = state.find.toLowerCase();
+  const all = [...state.nodes.values()];
+  const found = wanted && all.length > A_PAGE.nodes ? all.filter((node) => holds(node, wanted)) : all;
+  return found.sort(order);
+}
+
+function holds(node, wanted) {
+  const below = (place) => matches(place, wanted) || place.children.some(below);
+  return [node.name, node.id].some((text) => text.toLowerCase().includes(wanted)) || node.trees.some(below);
 }
 
 function order(a, b) {
   const dead = (node) => (node.state === "left" || node.state === "lost" ? 1 : 0);
-  return dead(a) - dead(b) || a.name.localeCompare(b.name) || a.id.localeCompare(b.id);
+  return dead(a) - dead(b) || compare(a.name, b.name) || compare(a.id, b.id);
 }
 
 function card(node, state, act) {

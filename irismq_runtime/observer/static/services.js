@@ -2,6 +2,7 @@
 
 import { h } from "./dom.js";
 import { NONE, count, rate, seconds } from "./format.js";
+import { A_PAGE, compare, page } from "./pages.js";
 
 const COLUMNS = [
   ["address", "Address", (one) => one.address],
@@ -19,21 +20,33 @@ const COLUMNS = [
 ];
 
 export function serviceTable(state, act) {
-  const rows = [...state.services.values()].sort(comparing(state.sort));
-  if (!rows.length) return [h("p", { class: "empty", key: "none" }, "Nobody serves an address, and no broker has a topic.")];
+  const rows = orderedServices(state);
+  if (!state.services.size) return [h("p", { class: "empty", key: "none" }, "Nobody serves an address, and no broker has a topic.")];
+  if (!rows.length) return [h("p", { class: "empty", key: "nothing" }, "No address has such a name, nor has a node that serves one.")];
+  const { shown, turn } = page("services", rows, state, act);
   return [h("div", { class: "scroll", key: "table" }, h("table", null,
     h("thead", null, h("tr", null, COLUMNS.map(([key, name], i) =>
       h("th", { scope: "col", class: i > 1 ? "num" : "", "aria-sort": state.sort.by === key ? (state.sort.down ? "descending" : "ascending") : "none" },
         h("button", { type: "button", onclick: () => act.sort(key) }, name))))),
-    h("tbody", null, rows.map((one) => line(one, act)))))];
+    h("tbody", null, shown.map((one) => line(one, act))))), turn];
+}
+
+// All services; of many those alone that have what is looked for in their names.
+export function orderedServices(state) {
+  const wanted = state.find.toLowerCase();
+  const all = [...state.services.values()];
+  const has = (text) => text.toLowerCase().includes(wanted);
+  const found = wanted && all.length > A_PAGE.services
+    ? all.filter((one) => has(one.address) || one.members.some(({ name }) => has(name))) : all;
+  return found.sort(comparing(state.sort));
 }
 
 function comparing({ by, down }) {
   const value = COLUMNS.find(([key]) => key === by)[2];
   return (a, b) => {
     const [one, other] = [value(a), value(b)];
-    const found = typeof one === "string" ? one.localeCompare(other) : (one ?? -1) - (other ?? -1);
-    return (down ? -found : found) || a.address.localeCompare(b.address);
+    const found = typeof one === "string" ? compare(one, other) : (one ?? -1) - (other ?? -1);
+    return (down ? -found : found) || compare(a.address, b.address);
   };
 }
 
