@@ -245,6 +245,8 @@ class NodeConfig:
             may differ.
         store: Where durable actors keep their state: a URL ("sqlite:///shop.db",
             "postgresql://...", "memory:"), or a `StateStore`. None: there are none.
+        republish_after: Seconds after which what a durable actor told, and nobody has
+            handled though its mailbox is empty, is published again: a broker has lost it.
         unknown_as_plain: Whether a message or answer of a type that this process does not
             know is read as the plain value it holds, and not refused: for tools.
         mailbox_options: Further options of the broker's client by name, as
@@ -284,6 +286,7 @@ class NodeConfig:
     old_signatures_until: datetime | None = None
     signature_window: float = 300.0
     store: Any = field(default=None, repr=False)
+    republish_after: float = 60.0
     unknown_as_plain: bool = False
     mailbox_options: Mapping[str, object] = field(default_factory=dict, repr=False)
     ask_timeout: float = 5.0
@@ -369,6 +372,7 @@ _RULES: Final[Mapping[str, Rule]] = {
     "old_signatures_until": optional(_INSTANT),
     "signature_window": POSITIVE_SECONDS,
     "store": optional(_STORE),
+    "republish_after": POSITIVE_SECONDS,
     "unknown_as_plain": value_of(bool, "True or False"),
     "mailbox_options": _MAPPING._replace(secret=True),
     "ask_timeout": POSITIVE_SECONDS,

@@ -23,7 +23,7 @@ from actors.runtime import exit_with, put_back, take_current
 from irismq_runtime.durability.errors import NotInUnit
 from irismq_runtime.durability.unit import Outside, Unit, UnitState, current_unit
 from irismq_runtime.errors import EncodeError, MessageTooLarge, StoreUnavailable
-from irismq_runtime.ports.state_store import ABSENT, END, KEEP, StateCommit
+from irismq_runtime.ports.state_store import ABSENT, END, KEEP, Committed, StateCommit
 from irismq_runtime.wire import new_id
 
 if TYPE_CHECKING:
@@ -246,6 +246,7 @@ class Activation:
             raise unit.spoiled
         self._note_change(unit)
         answer = self.fixed(value)
+        await self._engine.addressing.learn([unit])
         commit = self.commit_of([unit])
         committer = self._engine.committer
         try:
@@ -378,7 +379,9 @@ class Activation:
             new_id(),
             changes[-1] if changes else KEEP,
             tuple(unit.right for unit in units if unit.right is not None),
-            tuple(message for unit in units for message in unit.staged),
+            tuple(
+                self._engine.addressing.row_of(message) for unit in units for message in unit.staged
+            ),
         )
 
     def committed(self, units: list[Unit], version: int) -> None:
@@ -481,6 +484,16 @@ class Activation:
         """Take what the store has, when it can be used. Raises `StateUnreadable`."""
         stored = await self._engine.load(self.key)
         self.taken_over(stored)
+
+    async def make_known(self) -> None:
+        """See to it that the store has a version: by it others know that the address is durable."""
+        while self.version == ABSENT:
+            commit = StateCommit(self.key, ABSENT, new_id())
+            outcome = await self._engine.commit_first(commit)
+            if isinstance(outcome, Committed):
+                self.version = outcome.version
+            else:
+                await self.load()
 
     def taken_over(self, stored: StoredState) -> None:
         """This is what is stored now. Raises `StateUnreadable`."""

@@ -51,14 +51,21 @@ _NOBODY_S_ROW: Final = bytes(16)
 class PendingCommit:
     """What one activation has in a commit."""
 
-    __slots__ = ("activation", "commit", "units")
+    __slots__ = ("_commit", "activation", "units")
 
     def __init__(
         self, activation: Activation, units: list[Unit], commit: StateCommit | None = None
     ) -> None:
         self.activation = activation
         self.units = units
-        self.commit = activation.commit_of(units) if commit is None else commit
+        self._commit = commit
+
+    @property
+    def commit(self) -> StateCommit:
+        """What the store is asked: made when it is first wanted, once all addresses are known."""
+        if self._commit is None:
+            self._commit = self.activation.commit_of(self.units)
+        return self._commit
 
     @property
     def is_read(self) -> bool:
@@ -110,6 +117,8 @@ class Committer:
     async def _run(self) -> None:
         try:
             while self.fault is None and (gathered := self._gather()):
+                if not await self._learn(gathered):
+                    continue
                 reads = [each for each in gathered if each.is_read]
                 if len(reads) < len(gathered):
                     await self._commit([each for each in gathered if not each.is_read])
@@ -130,6 +139,17 @@ class Committer:
                 room -= len(units)
                 gathered.append(PendingCommit(activation, units))
         return gathered
+
+    async def _learn(self, gathered: list[PendingCommit]) -> bool:
+        """Know whether the addresses that are told are durable; False: the store failed."""
+        units = [unit for each in gathered for unit in each.units if unit.staged]
+        if units:
+            try:
+                await self._engine.addressing.learn(units)
+            except StoreUnavailable as fault:
+                self._failed(gathered, fault)
+                return False
+        return True
 
     async def _commit(self, gathered: list[PendingCommit]) -> None:
         began = self._engine.now()

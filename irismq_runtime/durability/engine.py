@@ -19,11 +19,12 @@ from actors.chance import default_random
 from actors.runtime import slot_of
 from irismq_runtime.dispatch import DurableDelivery
 from irismq_runtime.durability.activation import Activation, is_answered
+from irismq_runtime.durability.addressing import Addressing
 from irismq_runtime.durability.committer import Committer
 from irismq_runtime.durability.dispatch import AWAY, StatefulDispatch
 from irismq_runtime.durability.origin import RowOrigin
 from irismq_runtime.durability.rights import Rights
-from irismq_runtime.durability.rows import LOOK_EVERY, RowSender
+from irismq_runtime.durability.rows import RowSender
 from irismq_runtime.durability.state_codec import StateCodec
 from irismq_runtime.durability.unit import Unit, UnitState, is_durable
 from irismq_runtime.errors import ConfigError, StoreUnavailable
@@ -36,7 +37,13 @@ if TYPE_CHECKING:
     from actors.runtime import Slot
     from irismq_runtime.durability.staging import StagingOutbound
     from irismq_runtime.observe.logs import RateLimitedLog
-    from irismq_runtime.ports.state_store import OwnedRight, StateStore, StoredState
+    from irismq_runtime.ports.state_store import (
+        CommitOutcome,
+        OwnedRight,
+        StateCommit,
+        StateStore,
+        StoredState,
+    )
 
 __all__ = ["ENGINES", "DurableEngine", "DurableNumbers"]
 
@@ -75,6 +82,8 @@ class DurableEngine:
         outbound: The sending half of the node.
         system: The actors of the node.
         log: For what happens often.
+        republish_after: Seconds past due after which a row may be missing; half of it is between
+            two looks for that, and for so long a mailbox is quiet before.
         chance: Gives numbers from 0 to 1, for pauses after lost races.
     """
 
@@ -84,6 +93,8 @@ class DurableEngine:
         outbound: StagingOutbound,
         system: System,
         log: RateLimitedLog,
+        *,
+        republish_after: float = 60.0,
         chance: Callable[[], float] | None = None,
     ) -> None:
         self.store = store
@@ -96,8 +107,11 @@ class DurableEngine:
         self.events = system.events
         self.soon = system.loop.call_soon
         self.chance = default_random().random if chance is None else chance
+        self.republish_after = republish_after
+        self.look_every = republish_after / 2
         self.closed = False
         self.numbers = DurableNumbers()
+        self.addressing = Addressing(store, self.now)
         self.rights = Rights(self)
         self.committer = Committer(self, store)
         self.rows = RowSender(self)
@@ -153,8 +167,9 @@ class DurableEngine:
         codec = None if kind is None else StateCodec(self.packer.serializer, kind, address, limit)
         activation = Activation(self, slot, StateKey(address), codec)
         await activation.load()
+        await activation.make_known()
         self._active[address] = activation
-        self.outbound.durable_addresses.add(address)
+        self.addressing.add(address)
         if self.committer.fault is None:
             await self.rows.take_over(address)
         return activation
@@ -203,6 +218,16 @@ class DurableEngine:
                 return (await self.store.load([key]))[0]
             except StoreUnavailable as fault:
                 self.committer.fault_seen(fault)
+
+    async def commit_first(self, commit: StateCommit) -> CommitOutcome | None:
+        """Commit for a key that was never written, when the store can be used; None: not known."""
+        await self.committer.usable()
+        try:
+            return (await self.store.commit([commit]))[0]
+        except StoreUnavailable as fault:
+            if fault.kind != "conflict":
+                self.committer.fault_seen(fault)
+            return None
 
     async def sleep(self, seconds: float) -> None:
         """Wait on the node's clock."""
@@ -305,7 +330,7 @@ class DurableEngine:
 
     async def _look_again(self) -> None:
         while not self.closed:
-            await self.sleep(LOOK_EVERY)
+            await self.sleep(self.look_every)
             if self.committer.fault is not None:
                 continue
             try:
@@ -323,7 +348,7 @@ class DurableEngine:
             if dispatch.kind == "tell"
             and not dispatch.pause.reasons
             and not dispatch.held
-            and now - dispatch.last_arrival >= LOOK_EVERY
+            and now - dispatch.last_arrival >= self.look_every
         )
 
     async def close(self) -> None:

@@ -5,7 +5,7 @@
 
 A row that the broker did not take is tried again by this process while it runs. What else
 is missing is found in the store: a relayed row by the node of its sender, when it takes
-the sender over and every 30 s; an owned one by the node of its receiver, once the mailbox
+the sender over and every now and then; an owned one by the node of its receiver, once the mailbox
 is known to be empty. It is published under its own id, and never handed to a handler
 directly. Rows are kept unsigned, and signed as they leave. Loop thread only.
 """
@@ -26,10 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RowSender"]
 
-#: Seconds between two looks for what is missing, and for which a mailbox is quiet before.
-LOOK_EVERY: Final = 30.0
-#: Seconds past due after which a row may be missing.
-OVERDUE: Final = 60.0
 #: Rows that one look publishes again.
 AT_ONCE: Final = 500
 #: Seconds before what the broker did not take is given to it again.
@@ -122,9 +118,9 @@ class RowSender:
             addresses: Those whose durable actors run here.
             quiet: Those of which the mailbox has been empty for a while.
         """
-        found = await self._send_unconfirmed(addresses, OVERDUE)
+        found = await self._send_unconfirmed(addresses, self._engine.republish_after)
         for address in quiet:
-            rows = await self._engine.store.missing(address, OVERDUE, AT_ONCE)
+            rows = await self._engine.store.missing(address, self._engine.republish_after, AT_ONCE)
             found += await self._send_rows(rows)
         return found
 

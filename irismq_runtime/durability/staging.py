@@ -63,14 +63,12 @@ def _activation_behind() -> Activation | None:
 class StagingOutbound(Outbound):
     """The sending half of a node that has a store."""
 
-    __slots__ = ("_call_now", "durable_addresses")
+    __slots__ = ("_call_now",)
 
     def __init__(self, **parts: Any) -> None:
         super().__init__(**parts)
         self._call_now = self.call
         self.call = self._call_in_order
-        #: The addresses of which the store knows that their actors are durable.
-        self.durable_addresses: set[str] = set()
 
     # Tells --------------------------------------------------------------------
 
@@ -112,7 +110,8 @@ class StagingOutbound(Outbound):
         else:
             with packing(sending):
                 envelope_id, data = self.packer.unsigned(kind, message, headers, codec)
-        owned = kind is Kind.TELL and address in self.durable_addresses
+        # Whether the address is durable is looked up before the commit.
+        owned = kind is Kind.TELL
         to = StateKey(address if owned else topic)
         row = StagedMessage(envelope_id, to, data, owned, channel, delay, expires, ordered=False)
         receipt = self._stage(unit, row, address)

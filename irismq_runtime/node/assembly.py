@@ -179,7 +179,7 @@ def assemble(
         system.propagate_context(outbound.tracing.here, outbound.tracing.in_force)
     dispatch = _dispatch(system, outbound, counters)
     _connect(presence, death_watch, outbound)
-    durable = None if store is None else _durable(store, outbound, system, dispatch)
+    durable = None if store is None else _durable(store, outbound, dispatch, config)
     context = BindingContext(mailbox, addresses, presence, dispatch, config, durable)
     return Parts(
         node_id=node_id,
@@ -208,13 +208,17 @@ def _outbound_kind(store: StateStore | None) -> type[Outbound]:
 
 
 def _durable(
-    store: StateStore, outbound: Outbound, system: System, dispatch: DispatchContext
+    store: StateStore, outbound: Outbound, dispatch: DispatchContext, config: NodeConfig
 ) -> DurableEngine:
     from irismq_runtime.durability import ENGINES, DurableEngine, StagingOutbound
 
     if not isinstance(outbound, StagingOutbound):
         raise TypeError("a node with a store has an outbound that stages")
-    engine = ENGINES[system] = DurableEngine(store, outbound, system, dispatch.log)
+    system = outbound.system
+    engine = DurableEngine(
+        store, outbound, system, dispatch.log, republish_after=config.republish_after
+    )
+    ENGINES[system] = engine
     return engine
 
 
