@@ -26,6 +26,7 @@ from irismq_runtime.protocols.iris import (
     PacketDecoder,
     encode_packet,
 )
+from irismq_runtime.protocols.iris.last_will import WILL_ID, LastWill, last_will_packet
 from irismq_runtime.protocols.iris.packets import (
     CLIENT_MAGIC,
     VERSION,
@@ -218,6 +219,8 @@ class RelayUnderTest:
             assert session.pending == session.tunnel_ends == 0
         assert self.back_end.members() == self.back_end.topics() == {}
         assert len(self.context.timeouts) == 0
+        self.clock.advance(self.context.options.will_seconds)
+        assert len(self.context.wills) == 0
 
 
 def name(value: int) -> str:
@@ -230,6 +233,8 @@ PACKETS: Final[tuple[Callable[[int, int], Packet], ...]] = (
     lambda a, b: ClientRequest(a, "b", b"x", b),
     lambda a, _: ClientReply(a % 8, b"x", None),
     lambda a, b: ClientReply(a % 8, None, ("", "fault")[b % 2]),
+    lambda a, b: last_will_packet(LastWill(bytes((a % 2,)) * 16, name(b % 3), b"gone"[: a % 5])),
+    lambda a, _: ClientReply(WILL_ID, bytes((a,)) * (a % 30), None),
     lambda a, _: Subscribe(name(a)),
     lambda a, _: Unsubscribe(name(a)),
     lambda a, _: Publish(name(a), b"x"),

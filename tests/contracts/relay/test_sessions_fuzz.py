@@ -22,6 +22,7 @@ from irismq_runtime.embedded.relay.router import InMemoryBackEnd
 from irismq_runtime.embedded.relay.session import Session
 from irismq_runtime.embedded.relay.stats import RelayTotals
 from irismq_runtime.protocols.iris import PacketDecoder, encode_packet
+from irismq_runtime.protocols.iris.last_will import TOKEN_BYTES, WILL_ID, LastWill, last_will_packet
 from irismq_runtime.protocols.iris.packets import (
     CLIENT_MAGIC,
     VERSION,
@@ -81,6 +82,13 @@ packets = st.one_of(
     st.builds(ClientRequest, small, names, st.just(b"x"), st.integers(0, 20)),
     st.builds(ClientReply, small, st.just(b"x"), st.none()),
     st.builds(ClientReply, small, st.none(), st.sampled_from(["", "fault"])),
+    st.builds(
+        lambda token, cluster, message: last_will_packet(LastWill(token, cluster, message)),
+        st.sampled_from([bytes(TOKEN_BYTES), bytes(range(TOKEN_BYTES))]),
+        names,
+        st.sampled_from([b"", b"gone"]),
+    ),
+    st.just(ClientReply(WILL_ID, b"no will", None)),
     st.builds(Subscribe, names),
     st.builds(Unsubscribe, names),
     st.builds(Publish, names, st.just(b"x")),
@@ -165,6 +173,8 @@ def test_whatever_clients_do_the_relay_keeps_its_books(script, faults):
         world.gone.append(connection)
     assert world.back_end.members() == world.back_end.topics() == {}
     assert len(world.context.timeouts) == 0
+    world.clock.advance(1.0)
+    assert len(world.context.wills) == 0
     assert all(session.pending == session.tunnel_ends == 0 for session, _ in world.clients)
     for connection in world.gone:
         decoder = PacketDecoder(Role.RELAY)
