@@ -387,6 +387,6 @@ _RULES: Final[Mapping[str, Rule]] = {
     "tunnel_bytes": count(1 << 20, 1 << 40),
     "unverified_bytes": count(1 << 20, 1 << 40),
     "drain": SECONDS,
-    "presence_period": POSITIVE_SECONDS,
+    "presence_period": seconds(0, 60, above=True),  # as cadence.LONGEST_PERIOD
     "presence_misses": count(1, 1000),
 }

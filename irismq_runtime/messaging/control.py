@@ -17,6 +17,7 @@ __all__ = [
     "Ended",
     "ReportRequest",
     "RestartRequest",
+    "ServedRequest",
     "TreeRequest",
     "Unwatch",
     "Watch",
@@ -89,3 +90,11 @@ class RestartRequest:
 
     supervisor: str
     child: str
+
+
+@message("irismq.served")
+@dataclass(frozen=True, slots=True)
+class ServedRequest:
+    """Ask a node what it serves, as far as that changed after the version `since` of it."""
+
+    since: int = 0

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from irismq_runtime.dispatch import DispatchContext, DispatchCounters
 from irismq_runtime.errors import ConfigError
-from irismq_runtime.messaging import NODE_TARGET, Packer, Unwatch, Watch
+from irismq_runtime.messaging import NODE_TARGET, Packer, ServedRequest, Unwatch, Watch
 from irismq_runtime.messaging.control import Ended
 from irismq_runtime.node.binding.binder import Binder, BindingContext
 from irismq_runtime.node.membership.death_watch import DeathWatch
@@ -192,7 +192,7 @@ def assemble(
         dispatch=dispatch,
         death_watch=death_watch,
         binder=Binder(context, death_watch),
-        peers=_peers(dispatch, outbound, death_watch, system, control),
+        peers=_peers(dispatch, outbound, death_watch, presence, control),
         meter=outbound.meter,
         durable=durable,
     )
@@ -263,16 +263,18 @@ def _peers(
     dispatch: DispatchContext,
     outbound: Outbound,
     death_watch: DeathWatch,
-    system: System,
+    presence: Presence,
     control: Mapping[type, Callable[[Any], object]],
 ) -> PeerDispatch:
     answers: dict[type, Callable[[Any], object]] = {
         Watch: death_watch.watch_from,
         Unwatch: death_watch.unwatch_from,
         Ended: death_watch.heard_end,
+        ServedRequest: presence.changes_since,
         **control,
     }
-    return PeerDispatch(dispatch, outbound, system.find, answers)
+    find = outbound.system.find
+    return PeerDispatch(dispatch, outbound, find, answers, presence.take_answer_untrusted)
 
 
 def _packer(config: NodeConfig, node_id: str, serializer: Serializer, clock: Clock) -> Packer:

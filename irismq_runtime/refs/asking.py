@@ -199,8 +199,7 @@ class RemoteAsk(LoopFuture[T]):
 
     def _absent(self) -> BaseException | None:
         """The error when presence knows that nobody is there to be asked."""
-        directory = self._outbound.directory
-        if directory.trusted and not directory.serves(self.target):
+        if self._outbound.directory.nobody_serves(self.target):
             return NoSuchService(self.target)
         return None
 

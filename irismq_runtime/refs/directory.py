@@ -44,6 +44,15 @@ class ServiceDirectory(Protocol):
         """True shortly after the start, while other nodes still introduce themselves."""
         ...
 
+    @property
+    def whole(self) -> bool:
+        """Whether all that nodes have announced of themselves is known."""
+        ...
+
+    def nobody_serves(self, address: str) -> bool:
+        """Whether it is certain that nobody serves `address`: `trusted`, and `whole`."""
+        ...
+
     def when_settled(self, callback: Callable[[], None]) -> None:
         """Call `callback` once `settling` is over, at once when it is already."""
         ...
@@ -52,7 +61,7 @@ class ServiceDirectory(Protocol):
         """Call `callback` when somebody who serves `address` is confirmed.
 
         At the latest once it is clear that nobody is: after settling, or after all
-        nodes have been asked to announce themselves once more. Those who are expected
+        nodes have been asked whether they serve it. Those who are expected
         get longer; while the relay is away it is called at once.
         """
         ...

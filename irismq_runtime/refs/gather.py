@@ -3,8 +3,9 @@
 The request is a broadcast; each member answers to the asker's private cluster,
 under the id of the ask; an answer that comes twice counts once. Presence says who
 is expected: when all of them have answered it ends early, otherwise at the
-deadline. Members that presence did not know of are counted as well when they
-answer. Loop thread only, apart from waiting for the result.
+deadline, and so it does while the lists of some nodes are not known. Members that
+presence did not know of are counted as well when they answer. Loop thread only, apart
+from waiting for the result.
 """
 
 from __future__ import annotations
@@ -85,6 +86,7 @@ class Gather(Future[Gathered[R]]):
     """The future of an `ask_all`: resolved on the loop, awaited or fetched anywhere."""
 
     __slots__ = (
+        "_all_known",
         "_errors",
         "_expected",
         "_heard",
@@ -107,6 +109,8 @@ class Gather(Future[Gathered[R]]):
         self._sending = sending
         self._outbound = outbound
         self._expected: dict[str, None] = {}
+        #: There may be members that presence does not know of yet: the deadline decides.
+        self._all_known = True
         self._heard: set[str] = set()
         self._replies: list[MemberReply[R]] = []
         self._errors: list[MemberError] = []
@@ -119,6 +123,7 @@ class Gather(Future[Gathered[R]]):
         outbound = self._outbound
         members = outbound.directory.members(self.address)
         self._expected = dict.fromkeys(peer_name(m.node, m.urn) for m in members)
+        self._all_known = outbound.directory.whole
         outbound.gathers[self.id] = self
         self._timer = outbound.clock.call_later(timeout, self._finish)
         try:
@@ -144,12 +149,12 @@ class Gather(Future[Gathered[R]]):
             self._errors.append(MemberError(member, unreadable))
         if member in self._expected:
             del self._expected[member]
-            if not self._expected:
+            if not self._expected and self._all_known:
                 self._finish()
 
     def left(self, member: str) -> None:
         """A member has gone: do not wait for it, but name it as missing."""
-        if member in self._expected and len(self._expected) == 1:
+        if member in self._expected and len(self._expected) == 1 and self._all_known:
             self._finish()
 
     def _loop_thread(self) -> int:

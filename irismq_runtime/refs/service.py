@@ -296,8 +296,7 @@ class ServiceRef(Generic[M_contra]):
         gather: Gather[Any] = Gather(outbound, self.address, ask_id, sending)
 
         def start() -> None:
-            directory = outbound.directory
-            if directory.trusted and not directory.serves(self.address):
+            if outbound.directory.nobody_serves(self.address):
                 gather.fail(NoSuchService(self.address))
             else:
                 gather.start(data, timeout)

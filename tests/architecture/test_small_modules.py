@@ -56,6 +56,7 @@ REASONS = {
     "irismq_runtime.mailbox.publish.overload": "a decision over all brokers of a publisher",
     "irismq_runtime.mailbox.stall_detector": "a decision, pure, tested on a made-up clock",
     "irismq_runtime.node.inspection.health_monitor": "has a timer and a life of its own in a node",
+    "irismq_runtime.node.membership.settling": "a timer with rules of its own, of one moment",
     "irismq_runtime.node.shutdown": "the phases of the end, in order, in one place to read",
     "irismq_runtime.pyiris.heartbeat": "a timer with rules of its own, for one connection",
     "irismq_runtime.refs.foreign": "the ask without envelopes, which the usual one need not know",

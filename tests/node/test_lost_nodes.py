@@ -15,7 +15,7 @@ from tests.support.until import until
 
 KEY = bytes(range(32))
 #: Nobody is forgotten for its silence while a test runs.
-PERIOD = 600.0
+PERIOD = 60.0
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from actors.errors import Refused, Restarting, Retry
 from actors.testing import ManualClock, settle
 from irismq_runtime import ConfigError, ConnectionLost, Node, RemoteError, durable, live
 from irismq_runtime.errors import NoSuchService, RemoteFault
-from irismq_runtime.node.membership.presence import SETTLE, SETTLE_AT_MOST
 from irismq_runtime.node.membership.service_waiter import SEARCH, SEARCH_ALONE
+from irismq_runtime.node.membership.settling import SETTLE, SETTLE_AT_MOST
 from supervisors import Supervisor, child, which_children
 from tests.node.helpers import Add, Counter, MemoryServers, Total
 from tests.refs.test_asks import Do, service

@@ -13,13 +13,13 @@ from irismq_runtime.errors import NoSuchService
 from irismq_runtime.messaging import PRESENCE_CLUSTER
 from irismq_runtime.node.membership.announcements import Announcement
 from irismq_runtime.node.membership.member_table import MemberTable
-from irismq_runtime.node.membership.presence import SETTLE
 from irismq_runtime.node.membership.service_waiter import (
     RETURN_AT_MOST,
     SEARCH,
     SEARCH_ALONE,
     ServiceWaiter,
 )
+from irismq_runtime.node.membership.settling import SETTLE
 from supervisors import Supervisor, child
 from tests.node.helpers import Counter, MemoryServers, Total
 from tests.support.transports import MemoryBroker
@@ -194,7 +194,7 @@ async def test_a_member_that_says_goodbye_after_the_return_is_not_waited_for():
         await away_and_back(world, client)
         bye = Announcement(server.id, "server", "bye", 99, 60.0)
         client.parts.presence._heard(bye)
-        client.parts.presence._heard(client.parts.presence._said(full=True))
+        client.parts.presence._heard(client.parts.presence._announcer.whole())
         ask = client.ref("test.counter").ask(Total(), timeout=60.0)
         await settle(client.system)
         clock.advance(SEARCH_ALONE)

@@ -24,7 +24,7 @@ from actors import (
 from actors.testing import ManualClock, settle
 from irismq_runtime import NoSuchService, RemoteError, current_node
 from irismq_runtime.errors import ConnectionLost, EncodeError, MessageTooLarge, RemoteFault
-from irismq_runtime.node.membership.presence import SETTLE
+from irismq_runtime.node.membership.settling import SETTLE
 from supervisors import Backoff, Supervisor, child
 from tests.node.helpers import Add, Counter, Fail, MemoryServers, Total
 from tests.support.transports import MemoryBroker

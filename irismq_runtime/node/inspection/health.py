@@ -64,10 +64,8 @@ def health_of(parts: Parts, servers: Servers, *, gave_up: Exit | None, draining:
 
 
 def _presence(parts: Parts) -> Check:
-    heard = parts.presence.trusted or parts.presence.settling
-    return Check(
-        "presence", heard, "" if heard else "this node does not hear its own announcements"
-    )
+    complaint = parts.presence.complaint()
+    return Check("presence", not complaint, complaint)
 
 
 def _relay(parts: Parts) -> Check:

@@ -9,21 +9,24 @@ and answers those who ask. See docs/protocol.md. Pure.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import msgspec
 
 from actors.texts import sendable
 from irismq_runtime.errors import DecodeError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 __all__ = [
     "EVERYBODY",
     "FORMAT",
     "LONGEST_ADDRESS",
     "LONGEST_URN",
+    "MOST_SOUGHT",
     "Announcement",
+    "Pair",
     "announcement_fields",
     "announcement_untrusted",
 ]
@@ -39,9 +42,11 @@ _MAX_NAME: Final = 200
 #: Characters of the reason that a goodbye gives.
 _MAX_WHY: Final = 500
 #: Addresses that one announcement asks for.
-_MAX_SOUGHT: Final = 1000
+MOST_SOUGHT: Final = 1000
 
-_Pairs = tuple[tuple[str, str], ...]
+#: Address and urn of an actor that is bound.
+Pair = tuple[str, str]
+_Pairs = tuple[Pair, ...]
 _STATES: Final[Mapping[object, Literal["up", "bye", "lost"]]] = {
     "up": "up",
     "bye": "bye",
@@ -49,8 +54,7 @@ _STATES: Final[Mapping[object, Literal["up", "bye", "lost"]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Announcement:
+class Announcement(msgspec.Struct, frozen=True):
     """What a node says of itself. Pairs are (address, urn), each of a bound actor.
 
     Attributes:
@@ -138,30 +142,13 @@ def announcement_untrusted(value: object) -> Announcement:
     period = value.get("period")
     if not isinstance(period, int | float) or not 0 < period <= 3600:
         raise DecodeError("an announcement's period is over 0 and at most an hour")
-    node, name = _text(value, "node"), _text(value, "name")
-    version = _count(value, "v")
-    if len(value) == 6 and value.get("format") == FORMAT:  # nearly all are beats
-        return Announcement(node, name, _STATES[state], version, float(period), format=FORMAT)
-    return Announcement(
-        node,
-        name,
-        _STATES[state],
-        version,
-        float(period),
-        serves=_pairs(value["serves"], "serves") if value.get("serves") is not None else None,
-        away=_pairs(value.get("away"), "away"),
-        want=_text(value, "want") if "want" in value else "",
-        why=_text(value, "why", _MAX_WHY) if "why" in value else "",
-        format=_count(value, "format") if "format" in value else 1,
-        since=_count(value, "since") if "since" in value else None,
-        add=_pairs(value.get("add"), "add"),
-        drop=_pairs(value.get("drop"), "drop"),
-        last=_count(value, "last") if "last" in value else 0,
-        has=_pairs(value.get("has"), "has"),
-        seek=_sought(value.get("seek")),
-        nodes=_count(value, "nodes") if "nodes" in value else 0,
-        cut=value.get("cut") is True,
-    )
+    node, name, version = _text(value, "node"), _text(value, "name"), _count(value, "v")
+    more: dict[str, Any] = {}
+    for key in value.keys() - _BASIC:
+        reader = _READERS.get(key)
+        if reader is not None:  # what it does not know, a newer node says to newer ones
+            more[key] = reader(value, key)
+    return Announcement(node, name, _STATES[state], version, float(period), **more)
 
 
 def _text(value: Mapping[object, object], key: str, most: int = _MAX_NAME) -> str:
@@ -178,13 +165,12 @@ def _count(value: Mapping[object, object], key: str) -> int:
     return count
 
 
-def _pairs(value: object, key: str) -> _Pairs:
-    if value is None:
-        return ()
-    if not isinstance(value, list | tuple):
+def _pairs(value: Mapping[object, object], key: str) -> _Pairs:
+    found = value[key]
+    if not isinstance(found, list | tuple):
         raise DecodeError(f"an announcement's {key} is a list")
     pairs = []
-    for pair in value:
+    for pair in found:
         if not isinstance(pair, list | tuple) or len(pair) != 2:
             raise DecodeError(f"an announcement's {key} is a list of address and urn")
         address, urn = pair
@@ -196,12 +182,43 @@ def _pairs(value: object, key: str) -> _Pairs:
     return tuple(pairs)
 
 
-def _sought(value: object) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    if not isinstance(value, list | tuple) or len(value) > _MAX_SOUGHT:
-        raise DecodeError(f"an announcement seeks a list of at most {_MAX_SOUGHT} addresses")
-    for address in value:
+def _optional_pairs(value: Mapping[object, object], key: str) -> _Pairs | None:
+    return None if value[key] is None else _pairs(value, key)
+
+
+def _sought(value: Mapping[object, object], key: str) -> tuple[str, ...]:
+    found = value[key]
+    if not isinstance(found, list | tuple) or len(found) > MOST_SOUGHT:
+        raise DecodeError(f"an announcement seeks a list of at most {MOST_SOUGHT} addresses")
+    for address in found:
         if not isinstance(address, str) or len(address) > LONGEST_ADDRESS:
             raise DecodeError("an announcement seeks addresses")
-    return tuple(value)
+    return tuple(found)
+
+
+def _reason(value: Mapping[object, object], key: str) -> str:
+    return _text(value, key, _MAX_WHY)
+
+
+def _yes(value: Mapping[object, object], key: str) -> bool:
+    return value[key] is True
+
+
+#: What every announcement has,
+_BASIC: Final = frozenset({"node", "name", "state", "v", "period"})
+#: and how the rest is read.
+_READERS: Final[Mapping[object, Callable[[Mapping[object, object], str], Any]]] = {
+    "serves": _optional_pairs,
+    "want": _text,
+    "why": _reason,
+    "away": _pairs,
+    "format": _count,
+    "since": _count,
+    "add": _pairs,
+    "drop": _pairs,
+    "last": _count,
+    "has": _pairs,
+    "seek": _sought,
+    "nodes": _count,
+    "cut": _yes,
+}

@@ -5,34 +5,46 @@ says is an aid and never an authority: an announcement may be late or lost, so c
 still go by deadlines.
 
 A node announces itself with a version number that grows with each change of what it
-serves. A heartbeat carries the version alone; a listener that does not have that version
-asks for the whole list. Announcements may overtake each other (Iris keeps no order), so
-an older version of a node is ignored; a node that said goodbye stays gone, since each
-start of a process makes a new node id. Why it went, if not because it was asked to, it
-says itself.
+serves. Changes lead from one version to the next; a beat carries the version alone. A
+listener that lacks some is *behind* until it has them, be it told (format 1) or by asking.
+Announcements may overtake each other (Iris keeps no order), so an older version of a node
+is ignored; a node that said goodbye stays gone, since each start of a process makes a new
+node id. Why it went, if not because it was asked to, it says itself.
 
 *Known* is one thing, *confirmed* another: when the relay was away, who served an address
 before has yet to join its cluster again, and until then Iris is silent to those who ask
 it. So after `mark_stale` a cluster is confirmed only once a node has said that its
 membership stands; which of its memberships do not, it says with its list. A cluster that
 was confirmed once and is not now is *expected*. Private clusters count as others do.
+
+Anybody who reaches the relay can announce nodes that do not exist. So what is remembered
+is bounded (`MEMORY`), and a node that would exceed it is not taken, or only a part of
+what it serves: then it stays behind. Nobody is remembered for longer than the misses of
+the longest period.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from irismq_runtime.messaging import NODE_TARGET, private_cluster
+from irismq_runtime.node.membership.announcements import FORMAT
+from irismq_runtime.node.membership.cadence import silence_of
 from irismq_runtime.refs.directory import MemberInfo
 
 if TYPE_CHECKING:
-    from irismq_runtime.node.membership.announcements import Announcement
+    from irismq_runtime.node.membership.announcements import Announcement, Pair
 
 __all__ = ["Change", "MemberTable"]
 
-#: Goodbyes remembered, so that a late heartbeat does not bring a node back.
-_MAX_GONE: Final = 1000
+#: Goodbyes remembered, so that a late beat does not bring a node back.
+_MAX_GONE: Final = 10_000
+#: Bytes that all nodes and what they serve may take, as counted here: some 300,000 pairs.
+MEMORY: Final = 256 * 1024 * 1024
+#: Bytes that a node takes, and each pair that it serves besides its texts.
+_NODE: Final = 2048
+_PAIR: Final = 640
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,70 +60,201 @@ class Change:
     why: str = ""
 
 
-@dataclass(slots=True)
 class _MemberEntry:
-    name: str
-    version: int = -1
-    expires: float = 0.0
-    members: dict[tuple[str, str], MemberInfo] = field(default_factory=dict)
-    away: tuple[tuple[str, str], ...] = ()
-    confirmed: bool = False
+    """One node."""
+
+    __slots__ = (
+        "away",
+        "confirmed",
+        "cost",
+        "expires",
+        "format",
+        "members",
+        "name",
+        "newest",
+        "no_room",
+        "unnamed",
+        "version",
+    )
+
+    def __init__(self, name: str, format: int) -> None:  # noqa: A002  # the field's name
+        self.name = name
+        self.format = format
+        #: The version of `members`; before the first list of format 1 there is none.
+        self.version = 0 if format > 1 else -1
+        #: The latest version heard of.
+        self.newest = self.version
+        self.expires = 0.0
+        self.members: dict[Pair, MemberInfo] = {}
+        self.away: dict[Pair, None] = {}
+        self.confirmed = False
+        #: Its list is read anew: those known that were not named in it yet.
+        self.unnamed: dict[Pair, None] = {}
+        #: Some pairs were left out.
+        self.no_room = False
+        self.cost = _NODE
 
 
 class MemberTable:
-    """All nodes heard of. `misses`: announcements in a row that may fail to come."""
+    """All nodes heard of.
 
-    def __init__(self, *, misses: int = 3) -> None:
+    Args:
+        misses: Announcements in a row that may fail to come.
+        own: The id of this node, whose changes are taken from it directly.
+    """
+
+    def __init__(self, *, misses: int = 3, own: str = "") -> None:
         self._misses = misses
+        self._own = own
         self._nodes: dict[str, _MemberEntry] = {}
-        self._by_address: dict[str, dict[tuple[str, str], MemberInfo]] = {}
+        self._by_address: dict[str, dict[Pair, MemberInfo]] = {}
         #: The reasons of goodbyes by node, the latest last.
         self._gone: dict[str, str] = {}
         #: Clusters, each with those of its members (node, urn) that are confirmed.
-        self._confirmed: dict[str, set[tuple[str, str]]] = {}
+        self._confirmed: dict[str, set[Pair]] = {}
         #: Clusters that are expected.
         self._expected: set[str] = set()
         self._stale = False
+        #: Nodes whose list is not known to its last version.
+        self._behind: dict[str, None] = {}
+        self._cost = 0
+        #: Announcements of unknown nodes, and pairs, for which there was no room.
+        self.refused = 0
 
-    def take(self, said: Announcement, now: float) -> tuple[list[Change], bool]:
-        """Take an announcement; the changes, and whether the list must be asked for."""
+    def take(
+        self, said: Announcement, now: float, *, reply: bool = False
+    ) -> tuple[list[Change], bool]:
+        """Take an announcement; the changes, and whether the node is behind.
+
+        `reply`: it answers a question of ours, and so knows best which version there is.
+        """
         if said.node in self._gone:
             return [], False
         if said.state == "bye":
             return self._remove(said.node, said.why), False
         if said.state == "lost":
             return self._lose(said.node, said.why), False
-        entry = self._nodes.get(said.node)
+        entry = self._nodes.get(said.node) or self._enter(said)
         if entry is None:
-            entry = self._nodes[said.node] = _MemberEntry(said.name)
-        entry.expires = now + said.period * (self._misses + 0.5)
-        if said.version <= entry.version:
-            if said.version == entry.version and not entry.confirmed:
+            return [], False
+        entry.expires = now + silence_of(said.period, self._misses)
+        if said.node == self._own:
+            if not entry.confirmed:
                 self._confirm(said.node, entry)
             return [], False
-        if said.serves is None:
-            return [], True
-        entry.version = said.version
-        entry.away = said.away
-        changes = self._replace(said.node, entry, said.serves)
-        self._confirm(said.node, entry)
-        return changes, False
+        if reply and said.since == 0 and entry.version:
+            entry.unnamed = dict.fromkeys(entry.members)
+            entry.version = 0
+        newest = max(said.version, said.last)
+        entry.newest = max(entry.version, newest) if reply else max(entry.newest, newest)
+        changes = self._changed(said, entry)
+        if said.version == entry.version and not entry.confirmed:
+            self._confirm(said.node, entry)
+        return changes, self._note_behind(said.node, entry)
 
-    def _replace(
-        self, node: str, entry: _MemberEntry, serves: tuple[tuple[str, str], ...]
-    ) -> list[Change]:
-        wanted = dict.fromkeys(serves)
-        changes = [self._drop(entry, key) for key in [k for k in entry.members if k not in wanted]]
-        for key in wanted:
-            if key not in entry.members:
-                info = MemberInfo(node, entry.name, key[0], key[1])
-                entry.members[key] = info
-                self._by_address.setdefault(key[0], {})[node, key[1]] = info
-                changes.append(Change("joined", node, info))
+    def _note_behind(self, node: str, entry: _MemberEntry) -> bool:
+        behind = entry.version < entry.newest
+        if behind or entry.no_room:
+            self._behind[node] = None
+        elif node in self._behind:
+            del self._behind[node]
+        return behind
+
+    def _enter(self, said: Announcement) -> _MemberEntry | None:
+        if self._cost + _NODE > MEMORY and said.node != self._own:
+            self.refused += 1
+            return None
+        return self._new_entry(said.node, said.name, said.format)
+
+    def _new_entry(self, node: str, name: str, format: int) -> _MemberEntry:  # noqa: A002  # as above
+        entry = self._nodes[node] = _MemberEntry(name, format)
+        self._cost += entry.cost
+        return entry
+
+    def _changed(self, said: Announcement, entry: _MemberEntry) -> list[Change]:
+        """Do what `said` says of the list, if it leads on from what is known."""
+        changes: list[Change] = []
+        if said.serves is not None and not said.cut:
+            if said.version > entry.version:
+                entry.version = said.version
+                entry.away = dict.fromkeys(said.away)
+                changes = self._replace(said.node, entry, said.serves)
+                self._confirm(said.node, entry)
+        elif said.since is not None and said.since <= entry.version < said.version:
+            entry.version = said.version
+            changes = self._apply(said.node, entry, said.add, said.drop, said.away)
+        if said.has:
+            cut_off = set(said.away)
+            stands = tuple(pair for pair in said.has if pair not in cut_off)
+            changes += self._apply(said.node, entry, stands, (), said.away)
+        if entry.unnamed and entry.version == entry.newest:
+            changes += [self._drop(entry, pair) for pair in entry.unnamed if pair in entry.members]
+            entry.unnamed = {}
         return changes
 
-    def _drop(self, entry: _MemberEntry, key: tuple[str, str]) -> Change:
+    def own_change(
+        self, name: str, *, add: tuple[Pair, ...] = (), drop: tuple[Pair, ...] = (),
+        away: tuple[Pair, ...] = (),
+    ) -> list[Change]:  # fmt: skip
+        """This node, of that name, serves something from now on, or does not any more."""
+        entry = self._nodes.get(self._own)
+        if entry is None:
+            entry = self._new_entry(self._own, name, FORMAT)
+            self._confirm(self._own, entry)
+        return self._apply(self._own, entry, add, drop, away)
+
+    def _apply(
+        self,
+        node: str,
+        entry: _MemberEntry,
+        add: tuple[Pair, ...],
+        drop: tuple[Pair, ...],
+        away: tuple[Pair, ...],
+    ) -> list[Change]:
+        changes = [self._drop(entry, pair) for pair in drop if pair in entry.members]
+        for pair in drop:
+            entry.away.pop(pair, None)
+        for pair in add:
+            entry.away.pop(pair, None)
+            changes += self._join(node, entry, pair)
+        for pair in away:
+            entry.away[pair] = None
+            changes += self._join(node, entry, pair)
+        if entry.confirmed:
+            for pair in (*add, *away):
+                self._confirm_pair(node, entry, pair)
+        return changes
+
+    def _join(self, node: str, entry: _MemberEntry, pair: Pair) -> list[Change]:
+        entry.unnamed.pop(pair, None)
+        if pair[1] == NODE_TARGET or pair in entry.members:
+            return []
+        cost = _PAIR + 2 * (len(pair[0]) + len(pair[1]))
+        if self._cost + cost > MEMORY and node != self._own:
+            self.refused += 1
+            entry.no_room = True
+            return []
+        self._cost += cost
+        entry.cost += cost
+        info = MemberInfo(node, entry.name, pair[0], pair[1])
+        entry.members[pair] = info
+        self._by_address.setdefault(pair[0], {})[node, pair[1]] = info
+        return [Change("joined", node, info)]
+
+    def _replace(self, node: str, entry: _MemberEntry, serves: tuple[Pair, ...]) -> list[Change]:
+        wanted = dict.fromkeys(serves)
+        entry.unnamed = {}
+        entry.no_room = False
+        changes = [self._drop(entry, key) for key in [k for k in entry.members if k not in wanted]]
+        for key in wanted:
+            changes += self._join(node, entry, key)
+        return changes
+
+    def _drop(self, entry: _MemberEntry, key: Pair) -> Change:
         info = entry.members.pop(key)
+        cost = _PAIR + 2 * (len(key[0]) + len(key[1]))
+        entry.cost -= cost
+        self._cost -= cost
         members = self._by_address[info.address]
         del members[info.node, info.urn]
         if not members:
@@ -126,7 +269,9 @@ class MemberTable:
         entry = self._nodes.pop(node, None)
         if entry is None:
             return []
+        self._behind.pop(node, None)
         changes = [self._drop(entry, key) for key in list(entry.members)]
+        self._cost -= entry.cost
         self._forget(private_cluster(node), (node, NODE_TARGET))
         changes.append(Change("gone", node, why=why))
         return changes
@@ -141,13 +286,13 @@ class MemberTable:
         """Forget the nodes that have been silent too long; they may come back."""
         changes: list[Change] = []
         expected = set(self._expected) if self._stale else set()
-        for node in [n for n, e in self._nodes.items() if e.expires < now]:
+        for node in [n for n, e in self._nodes.items() if e.expires < now and n != self._own]:
             changes += self._lose(node)
         self._expected |= expected  # silent, but who could have heard them?
         return changes
 
     def extend(self, span: float) -> None:
-        """Give every node `span` more seconds: it was us who could not hear."""
+        """Give every node `span` more seconds: it was this one that could not hear."""
         for entry in self._nodes.values():
             entry.expires += span
 
@@ -166,23 +311,29 @@ class MemberTable:
         self._stale = False
         self._expected.clear()
         for node, entry in self._nodes.items():
-            entry.away = ()
+            entry.away = {}
             self._confirm(node, entry)
 
     def _confirm(self, node: str, entry: _MemberEntry) -> None:
         """`node` was heard: those of its memberships that are not away stand."""
         entry.confirmed = True
-        for cluster, urn in (*entry.members, (private_cluster(node), NODE_TARGET)):
-            confirmed = self._confirmed.setdefault(cluster, set())
-            if (cluster, urn) in entry.away:
-                confirmed.discard((node, urn))
-            else:
-                confirmed.add((node, urn))
-            if confirmed:
-                self._expected.discard(cluster)
-            else:
-                del self._confirmed[cluster]
-                self._expected.add(cluster)
+        for pair in (*entry.members, (private_cluster(node), NODE_TARGET)):
+            self._confirm_pair(node, entry, pair)
+
+    def _confirm_pair(self, node: str, entry: _MemberEntry, pair: Pair) -> None:
+        cluster, urn = pair
+        if urn != NODE_TARGET and pair not in entry.members:
+            return  # there was no room
+        confirmed = self._confirmed.setdefault(cluster, set())
+        if pair in entry.away:
+            confirmed.discard((node, urn))
+        else:
+            confirmed.add((node, urn))
+        if confirmed:
+            self._expected.discard(cluster)
+        else:
+            del self._confirmed[cluster]
+            self._expected.add(cluster)
 
     def _forget(self, cluster: str, member: tuple[str, str]) -> None:
         confirmed = self._confirmed.get(cluster, set())
@@ -191,6 +342,36 @@ class MemberTable:
             self._confirmed.pop(cluster, None)
             if cluster not in self._by_address:
                 self._expected.discard(cluster)
+
+    # What is known ---------------------------------------------------------------
+
+    @property
+    def whole(self) -> bool:
+        """Whether all that was announced is known: what is not here is not there."""
+        return not self._behind
+
+    def version(self, node: str) -> int:
+        """The version of the list of `node` that is known; 0 for none."""
+        entry = self._nodes.get(node)
+        return 0 if entry is None else max(entry.version, 0)
+
+    def is_behind(self, node: str) -> bool:
+        """Whether the list of `node` is known to change, and how is not."""
+        entry = self._nodes.get(node)
+        return entry is not None and entry.version < entry.newest
+
+    def format(self, node: str) -> int:
+        """Which format `node` speaks."""
+        entry = self._nodes.get(node)
+        return FORMAT if entry is None else entry.format
+
+    def has_released(self) -> bool:
+        """Whether a node speaks the released protocol."""
+        return any(entry.format == 1 for entry in self._nodes.values())
+
+    def __len__(self) -> int:
+        """How many nodes are known, this one included if it was heard."""
+        return len(self._nodes)
 
     def is_confirmed(self, cluster: str) -> bool:
         """Whether a member of `cluster` is confirmed: not only known, but there."""

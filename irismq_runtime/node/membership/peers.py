@@ -35,10 +35,11 @@ class PeerDispatch(MemberDispatch):
     """Takes what comes to the private cluster.
 
     `find`: a local actor by urn. `control`: answers to control messages, by their
-    class; what one raises is answered as an error.
+    class; what one raises is answered as an error. `announced`: takes what another node
+    says of itself to this one alone.
     """
 
-    __slots__ = ("_control", "_find", "_out")
+    __slots__ = ("_announced", "_control", "_find", "_out")
 
     def __init__(
         self,
@@ -46,11 +47,13 @@ class PeerDispatch(MemberDispatch):
         outbound: Outbound,
         find: Callable[[str], ActorRef[Any] | None],
         control: dict[type, Callable[[Any], object]],
+        announced: Callable[[Envelope], None],
     ) -> None:
         super().__init__(context, None, private_cluster(context.packer.node_id), foreign="reject")
         self._out = outbound
         self._find = find
         self._control = control
+        self._announced = announced
         self.requests.called = "peer"
 
     def target(self, envelope: Envelope) -> ActorRef[Any]:
@@ -79,11 +82,13 @@ class PeerDispatch(MemberDispatch):
             answer.refuse(error)
 
     def take_broadcast(self, envelope: Envelope) -> None:
-        """Take replies of a gather, control messages and cancellations."""
+        """Take replies of a gather, control messages, cancellations and answers of presence."""
         if envelope.kind in {Kind.REPLY, Kind.ERROR}:
             self._gathered(envelope)
         elif envelope.kind == Kind.CANCEL:
             self.requests.cancel(envelope.id)
+        elif envelope.kind == Kind.PRESENCE:
+            self._announced(envelope)
         elif envelope.kind == Kind.TELL and envelope.headers.get("to") == NODE_TARGET:
             self._controlled(envelope)
         else:

@@ -1,13 +1,15 @@
 """Presence: announces this node, and listens to the others; the directory of refs.
 
-Drives `MemberTable` with the clock and broadcasts in the cluster `irismq.nodes`, which
+Drives `MemberTable` with the clock and with broadcasts in the cluster `irismq.nodes`, which
 every node joins. (Not a topic: between two real Iris nodes one event in ten is
-lost, and a broadcast hardly ever.) Order at the start: join, announce this node
-in full and ask all others to do the same, hear oneself (the way works), wait a
-moment for the answers: settled. From then on the directory is *trusted* while
-this node keeps hearing itself; when the relay is cut it stops being trusted, and
-refs go by deadlines alone. When the relay is back all introduce each other again,
-each with those of its memberships that stand again; asks wait for that (service_waiter.py).
+lost, and a broadcast hardly ever.) What this node says itself is the announcer's. Order
+at the start: join, introduce this node and ask all others to do the same, hear oneself
+(the way works), wait a moment for the answers, and for as many as they say there are:
+settled. From then on the directory is *trusted* while this node keeps hearing itself;
+when the relay is cut it stops being trusted, and refs go by deadlines alone. When the
+relay is back all introduce each other again, each with those of its memberships that
+stand again; asks wait for that (service_waiter.py). That nobody serves an address is only
+certain while every list is known (catching_up.py).
 
 Nothing is removed because this process was stopped for a while: time in which
 the timer could not run is given to everybody.
@@ -20,26 +22,27 @@ hears it of itself is alive, and says so.
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from irismq_runtime.errors import DecodeError, Overloaded, RuntimeFault
-from irismq_runtime.messaging import PRESENCE_CLUSTER
-from irismq_runtime.node.membership.announcements import (
-    FORMAT,
-    Announcement,
-    announcement_fields,
-    announcement_untrusted,
-)
-from irismq_runtime.node.membership.member_table import MemberTable
+from actors.chance import default_random
+from irismq_runtime.errors import DecodeError
+from irismq_runtime.messaging import NODE_TARGET, PRESENCE_CLUSTER, private_cluster
+from irismq_runtime.node.membership.announcements import EVERYBODY, announcement_untrusted
+from irismq_runtime.node.membership.announcer import TOGETHER, Announcer
+from irismq_runtime.node.membership.cadence import silence_of
+from irismq_runtime.node.membership.catching_up import CatchingUp
+from irismq_runtime.node.membership.member_table import MEMORY, MemberTable
 from irismq_runtime.node.membership.service_waiter import ServiceWaiter
+from irismq_runtime.node.membership.settling import Settling
 from irismq_runtime.wire import Envelope, Kind
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Callable
 
     from actors import Clock, Events, TimerHandle
-    from irismq_runtime.messaging import Packer
+    from irismq_runtime.messaging import Packer, ServedRequest
+    from irismq_runtime.node.membership.announcements import Announcement
     from irismq_runtime.node.membership.member_table import Change
     from irismq_runtime.ports import (
         AddressTransport,
@@ -49,23 +52,30 @@ if TYPE_CHECKING:
     )
     from irismq_runtime.refs import MemberInfo
 
-__all__ = ["SETTLE", "SETTLE_AT_MOST", "Presence"]
+__all__ = ["Presence"]
 
 _LOG = logging.getLogger("irismq.presence")
 
-_LOST: Final = "its relay lost the connection to it"
-#: After hearing oneself, how long the others have to introduce themselves.
-SETTLE = 0.2
-#: Memberships that are lost or stand again within so long are announced together.
-TOGETHER = 0.01
-#: When the topic stays silent, how long refs wait before they do without.
-SETTLE_AT_MOST = 1.0
+#: A beat comes after at least so much of the period: nodes do not speak in chorus.
+_EARLIEST: Final = 0.9
+#: Seconds between two looks for those who are silent; half a period if that is less.
+_LOOK: Final = 0.5
+#: Seconds between two lines in the log that there is no room for what is announced.
+_REMINDER: Final = 60.0
 
 
 class Presence:
     """The directory of one node. Loop thread only, apart from reading.
 
-    `period` seconds between announcements, `misses` of which may fail to come.
+    Args:
+        packer: Puts announcements into envelopes, and reads them.
+        addresses: Carries them.
+        name: The name of the node.
+        clock: For beats and their absence.
+        events: Hears who comes and goes.
+        period: Seconds between announcements, where there are few nodes.
+        misses: Announcements in a row that may fail to come.
+        rng: Draws the moments of beats and answers.
     """
 
     def __init__(
@@ -78,52 +88,76 @@ class Presence:
         events: Events,
         period: float = 1.0,
         misses: int = 3,
+        rng: random.Random | None = None,
     ) -> None:
+        rng = rng or default_random()
+        own = packer.node_id
         self._packer = packer
         self._signatures = packer.signature_memory()
         self._addresses = addresses
         self._name = name
         self._clock = clock
         self._events = events
-        self._period = period
+        self._rng = rng
         self._misses = misses
-        self._table = MemberTable(misses=misses)
-        self._waiter = ServiceWaiter(
-            self._table, self, clock, lambda: self._announce(full=False, want="*")
+        self._table = MemberTable(misses=misses, own=own)
+        self._announcer = Announcer(
+            packer, addresses, clock, rng, name=name, period=period, nodes=self._known
         )
-        self._own: dict[tuple[str, str], None] = {}
-        #: Memberships of this node that are cut off.
-        self._away: dict[tuple[str, str], None] = {}
-        self._version = 0
-        self._announcing = False
-        #: All nodes were to be asked to announce themselves, and it could not be sent.
-        self._unasked = False
-        self._asked: dict[str, float] = {}
+        self._waiter = ServiceWaiter(self._table, self, clock, self._seek)
+        self._settling = Settling(clock, self._known, self._waiter.search_over)
+        self._catching_up = CatchingUp(
+            packer,
+            addresses,
+            clock,
+            rng,
+            self._table,
+            take=self._take_reply,
+            beg=self._announcer.ask_released,
+        )
+        self._node_pair = (private_cluster(own), NODE_TARGET)
         self._member: Member | None = None
         self._timer: TimerHandle | None = None
-        self._due = 0.0
+        self._look_timer: TimerHandle | None = None
+        self._look_due = 0.0
         #: When the last will is to be left anew, in monotonic seconds.
         self._will_due = float("-inf")
-        self._settle_timer: TimerHandle | None = None
-        self._waiting: list[Callable[[], None]] = []
         self._listeners: list[Callable[[Change], None]] = []
         self._heard_self = float("-inf")
-        self.settling = True
+        self._refused = 0
+        self._reminded = float("-inf")
 
     # The directory ------------------------------------------------------------
+
+    @property
+    def settling(self) -> bool:
+        """True shortly after the start, while other nodes still introduce themselves."""
+        return self._settling.lasts
 
     @property
     def trusted(self) -> bool:
         """True while this node hears announcements, its own among them."""
         silence = self._clock.monotonic() - self._heard_self
-        return not self.settling and silence < self._period * (self._misses + 0.5)
+        return not self.settling and silence < silence_of(self._announcer.period, self._misses)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the list of every node that was heard of is known to its last version."""
+        return self._table.whole
+
+    def nobody_serves(self, address: str) -> bool:
+        """Whether it is certain that nobody serves `address`."""
+        return self.trusted and self._table.whole and not self._table.serves(address)
+
+    def complaint(self) -> str:
+        """What is wrong with presence; "" for nothing."""
+        if not (self.trusted or self.settling):
+            return "this node does not hear its own announcements"
+        return self._announcer.unannounced()
 
     def when_settled(self, callback: Callable[[], None]) -> None:
         """Call `callback` once settled, at once when it is already."""
-        if self.settling:
-            self._waiting.append(callback)
-        else:
-            callback()
+        self._settling.when_over(callback)
 
     def when_known(self, address: str, callback: Callable[[], None]) -> None:
         """Call `callback` when `address` is confirmed, or nothing is to be waited for."""
@@ -172,20 +206,23 @@ class Presence:
         self._member = await self._addresses.join(PRESENCE_CLUSTER, self)
         self._addresses.on_back = self._sending_again
         self._waiter.connected()
-        self._announce(full=True, want="*")
+        self._announcer.open()
         self._leave_will(self._clock.monotonic())
-        self._settle_timer = self._clock.call_later(SETTLE_AT_MOST, self._settled)
+        self._settling.start()
         self._plan()
+        self._plan_look()
 
     async def stop(self, why: str = "") -> None:
         """Say goodbye and stop listening. Idempotent. `why`: what made it end unasked."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-            self._publish(replace(self._said(full=False), state="bye", why=why))
-        if self._settle_timer is not None:
-            self._settle_timer.cancel()
-        self._settled()
+        if self._look_timer is not None:
+            self._look_timer.cancel()
+            self._look_timer = None
+        self._announcer.close(why)
+        self._catching_up.close()
+        self._settling.end()
         self._addresses.on_back = None
         self._waiter.close()
         if self._member is not None:
@@ -193,111 +230,99 @@ class Presence:
             await member.leave(0.0)
 
     def bind(self, address: str, urn: str) -> None:
-        """This node serves `address` with the actor `urn`."""
-        self._own[address, urn] = None
-        self._changed()
+        """This node serves `address` with the actor `urn`. It is known here at once."""
+        pair = (address, urn)
+        self._announcer.own.bind(pair)
+        if self._announcer.own.is_away(pair):
+            self._own_change(away=(pair,))
+        else:
+            self._own_change(add=(pair,))
+        self._announcer.changed()
 
     def unbind(self, address: str, urn: str) -> None:
         """It does so no more."""
-        self._away.pop((address, urn), None)
-        if self._own.pop((address, urn), False) is None:
-            self._changed()
+        pair = (address, urn)
+        if self._announcer.own.unbind(pair):
+            self._own_change(drop=(pair,))
+            self._announcer.changed()
 
     def standing(self, cluster: str, urn: str) -> Callable[[bool], None]:
         """Return what takes whether a membership of this node stands, when that changes."""
+        pair = (cluster, urn)
 
         def stands(yes: bool) -> None:
-            if yes is not ((cluster, urn) in self._away):
+            if not self._announcer.own.stands(pair, yes=yes):
                 return  # as it is, or for the first time, which `bind` tells
-            if yes:
-                del self._away[cluster, urn]
+            if pair != self._node_pair:
+                if self._announcer.own.is_served(pair):
+                    self._own_change(**{"add" if yes else "away": (pair,)})
+                self._announcer.changed(TOGETHER)
+            elif yes:
+                self._own_change(add=(pair,))
+                self._announcer.reached()
             else:
-                self._away[cluster, urn] = None
-            self._version += 1
-            self._announce_soon(TOGETHER)
+                self._own_change(away=(pair,))
+                self._announcer.unasked = True  # what is answered meanwhile is lost
+                self._announcer.changed(TOGETHER)
 
         return stands
 
-    def _changed(self) -> None:
-        """Know it here at once; the others hear of it in the next turn of the loop."""
-        self._version += 1
-        self._take(self._said(full=True))
-        self._announce_soon()
+    def changes_since(self, request: ServedRequest) -> dict[str, object]:
+        """What another node asks for that is behind."""
+        return self._announcer.changes_since(request.since)
 
-    def _announce_soon(self, delay: float = 0.0) -> None:
-        if not self._announcing and self._timer is not None:
-            self._announcing = True
-            self._clock.call_later(delay, self._announce_change)
+    def _own_change(self, **pairs: tuple[tuple[str, str], ...]) -> None:
+        for change in self._table.own_change(self._name, **pairs):
+            self._tell(change)
+        self._waiter.table_changed()
 
-    def _announce_change(self) -> None:
-        self._announcing = False
-        if self._timer is not None:
-            self._take(self._said(full=True))
-            self._announce(full=True, want="*" if self._unasked else "")
+    def _known(self) -> int:
+        return max(len(self._table), 1)
 
-    def _announce(self, *, full: bool, want: str = "") -> None:
-        self._publish(self._said(full=full, want=want))
-
-    def _said(self, *, full: bool, want: str = "") -> Announcement:
-        return Announcement(
-            self._packer.node_id,
-            self._name,
-            "up",
-            self._version,
-            self._period,
-            serves=tuple(self._own) if full else None,
-            want=want,
-            away=tuple(self._away) if full else (),
-        )
-
-    def _packed(self, said: Announcement) -> bytes:
-        _, data, _ = self._packer.new(
-            Kind.PRESENCE, announcement_fields(said), {}, None, "broadcast", PRESENCE_CLUSTER
-        )
-        return data
-
-    def _leave_will(self, now: float) -> None:
-        if now >= self._will_due:
-            self._will_due = now + self._packer.good_for / 3
-            will = replace(self._said(full=False), state="lost", why=_LOST, format=FORMAT)
-            self._addresses.leave_will(PRESENCE_CLUSTER, self._packed(will))
-
-    def _publish(self, said: Announcement) -> None:
-        data = self._packed(said)
-        try:
-            self._addresses.broadcast(PRESENCE_CLUSTER, data)
-        except (RuntimeFault, Overloaded) as error:
-            # Not being heard shows by itself: nobody hears us, and we do not either.
-            _LOG.debug("Presence was not announced: %s", error)
-            self._unasked |= said.want == "*"
+    def _seek(self) -> None:
+        """Who serves what is waited for, and is not known?"""
+        sought = self._waiter.sought()
+        if len(self._table) <= 1 or not sought:
+            self._announcer.introduce()
         else:
-            self._unasked &= said.want != "*"
+            self._announcer.seek(sought, released=self._table.has_released())
 
     # Time ---------------------------------------------------------------------
 
     def _plan(self) -> None:
-        self._due = self._clock.monotonic() + self._period
-        self._timer = self._clock.call_later(self._period, self._beat)
+        """The next beat; not before it is due, if something else is said meanwhile."""
+        due = self._announcer.spoke_at + self._announcer.period * self._rng.uniform(_EARLIEST, 1.0)
+        self._timer = self._clock.call_later(max(due - self._clock.monotonic(), 0.0), self._beat)
 
     def _beat(self) -> None:
-        now = self._clock.monotonic()
-        late = now - self._due
-        if late > self._period / 2:
-            self._table.extend(late)
-            self._heard_self += late
-        for change in self._table.expire(now):
-            self._tell(change)
-        self._waiter.table_changed()
-        self._leave_will(now)
-        self._announce(full=False)
+        if self._clock.monotonic() - self._announcer.spoke_at >= self._announcer.period / 2:
+            self._announcer.beat()
         self._plan()
 
-    def _settled(self) -> None:
-        self.settling = False
-        waiting, self._waiting = self._waiting, []
-        for callback in waiting:
-            callback()
-        self._waiter.search_over()
+    def _plan_look(self) -> None:
+        delay = min(_LOOK, self._announcer.period / 2)
+        self._look_due = self._clock.monotonic() + delay
+        self._look_timer = self._clock.call_later(delay, self._look)
+
+    def _look(self) -> None:
+        """Who has been silent for too long?"""
+        now = self._clock.monotonic()
+        late = now - self._look_due
+        if late > self._announcer.period / 2:
+            self._table.extend(late)
+            self._heard_self += late
+        changes = self._table.expire(now)
+        for change in changes:
+            self._tell(change)
+        if changes:
+            self._waiter.table_changed()
+        self._leave_will(now)
+        self._plan_look()
+
+    def _leave_will(self, now: float) -> None:
+        if now >= self._will_due:
+            self._will_due = now + self._packer.good_for / 3
+            self._addresses.leave_will(PRESENCE_CLUSTER, self._announcer.last_will())
 
     # The others ---------------------------------------------------------------
 
@@ -319,18 +344,19 @@ class Presence:
 
     def on_lost(self, reason: str) -> None:  # noqa: ARG002  # the port's signature
         """The relay is away, and with it what is known of who is there."""
+        self._announcer.listening = False
         self._waiter.disconnected()
 
     def on_joined(self) -> None:
         """The relay is back: introduce each other again."""
         if self._timer is not None:
             self._waiter.reconnected()
-            self._announce(full=True, want="*")
+            self._announcer.returned()
 
     def _sending_again(self) -> None:
         """Requests, and so announcements, can be sent again."""
         self._waiter.can_send()
-        self._announce_soon()
+        self._announcer.sending_again()
 
     def _read_untrusted(self, data: bytes) -> Announcement:
         envelope = self._packer.open_untrusted(
@@ -340,39 +366,63 @@ class Presence:
             raise DecodeError("not an announcement")
         return announcement_untrusted(self._packer.load_untrusted(envelope))
 
-    def _heard(self, said: Announcement) -> None:
-        now = self._clock.monotonic()
-        own = self._packer.node_id
-        if said.node == own:
-            self._heard_ourselves(now)
-            if said.state == "lost":
-                self._announce(full=True)
-                return
-        incomplete = self._take(said)
-        if incomplete and now - self._asked.get(said.node, float("-inf")) >= self._period:
-            self._asked[said.node] = now
-            self._announce(full=False, want=said.node)
-        if said.want == own or (said.want == "*" and said.node != own):
-            self._announce(full=True)
+    def take_answer_untrusted(self, envelope: Envelope) -> None:
+        """Take an announcement that came to this node alone. Raises `DecodeError`."""
+        self._heard(announcement_untrusted(self._packer.load_untrusted(envelope)))
 
-    def _take(self, said: Announcement) -> bool:
-        """Put it in the table, tell what is new; whether the list must be asked for."""
-        changes, incomplete = self._table.take(said, self._clock.monotonic())
+    def _heard(self, said: Announcement) -> None:
+        if said.node == self._packer.node_id:
+            self._heard_ourselves(said)
+            return
+        if said.nodes:
+            self._settling.claimed(said.nodes)
+        if self._take(said):
+            self._catching_up.behind(said.node)
+        if said.seek:
+            if said.format > 1:
+                self._announcer.answer_sought(said.node, said.seek)
+        elif said.want == EVERYBODY and said.format > 1:
+            self._announcer.asked(said.node)
+        elif said.want in {EVERYBODY, self._packer.node_id}:
+            self._announcer.asked_by_released()
+
+    def _take(self, said: Announcement, *, reply: bool = False) -> bool:
+        """Put it in the table, tell what is new; whether its node is behind."""
+        changes, behind = self._table.take(said, self._clock.monotonic(), reply=reply)
         for change in changes:
             self._tell(change)
+        if self._table.refused > self._refused:
+            self._say_no_room()
         self._waiter.table_changed()
-        return incomplete
+        return behind
 
-    def _heard_ourselves(self, now: float) -> None:
-        first = self._heard_self == float("-inf")
-        self._heard_self = now
-        if first and self.settling and self._settle_timer is not None:
-            self._settle_timer.cancel()
-            self._settle_timer = self._clock.call_later(SETTLE, self._settled)
+    def _take_reply(self, said: Announcement) -> None:
+        self._take(said, reply=True)
+
+    def _heard_ourselves(self, said: Announcement) -> None:
+        if said.state != "up":
+            if said.state == "lost" and self._timer is not None:
+                self._announcer.introduce()  # the relay was wrong
+            return
+        self._heard_self = self._clock.monotonic()
+        self._take(said)
+        self._settling.heard_self()
+
+    def _say_no_room(self) -> None:
+        now = self._clock.monotonic()
+        if now >= self._reminded + _REMINDER:
+            _LOG.warning(
+                "%d announcements had no room in the %d bytes for nodes and addresses: if so "
+                "many are not yours, set keys",
+                self._table.refused - self._refused,
+                MEMORY,
+            )
+            self._reminded = now
+            self._refused = self._table.refused
 
     def _tell(self, change: Change) -> None:
         if change.kind == "gone":
-            self._asked.pop(change.node, None)
+            self._catching_up.gone(change.node)
         if self._events.active:
             if change.member is None:
                 self._events.emit("presence.gone", node=change.node, why=change.why)

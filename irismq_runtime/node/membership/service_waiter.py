@@ -1,8 +1,8 @@
 """Holds asks back until a member of their cluster is confirmed, or waiting is in vain.
 
 There are two reasons to wait. (1) Nobody is known to serve the cluster: a member that
-has just come may not have been heard yet, so all nodes are asked to announce themselves
-once more, and after `SEARCH` seconds there is nobody. (2) Somebody is known, but not
+has just come may not have been heard yet, so all nodes are asked whether they serve
+it, and after `SEARCH` seconds there is nobody. (2) Somebody is known, but not
 confirmed since the relay came back (or said itself that it is cut off): it is waited
 for, since Iris is silent for a cluster that nobody has joined again; the ask's own
 deadline and `RETURN_AT_MOST` bound that.
@@ -43,7 +43,7 @@ class ServiceWaiter:
         table: Who is known, confirmed and expected.
         directory: The presence whose table it is.
         clock: For the ends of searching and waiting.
-        ask_all: Has all nodes announce themselves once more.
+        ask_all: Asks all nodes who serves what is `sought`.
     """
 
     def __init__(
@@ -58,7 +58,8 @@ class ServiceWaiter:
         self._clock = clock
         self._ask_all = ask_all
         self._waiting: dict[str, list[Callable[[], None]]] = {}
-        self._searching = False
+        #: What is searched for now.
+        self._searching: frozenset[str] = frozenset()
         #: When announcements began to arrive, on the clock.
         self._connected_at = float("-inf")
         #: The connection that brings announcements is away,
@@ -134,9 +135,9 @@ class ServiceWaiter:
 
     def _search(self) -> None:
         if not self._directory.settling and not self._searching:
-            self._searching = True
+            self._searching = frozenset(self.sought())
             self._ask_all()
-            self._clock.call_later(self._search_time(), self.search_over)
+            self._clock.call_later(self._search_time(), self._search_ended)
 
     def _search_time(self) -> float:
         if len(self._table.nodes()) > 1:
@@ -145,13 +146,24 @@ class ServiceWaiter:
 
     def search_over(self) -> None:
         """Whoever is there has been heard by now, but for those who are expected."""
-        self._searching = False
+        self._searching = frozenset()
         if not self._disconnected:
-            self._release([c for c in self._waiting if not self._table.is_expected(c)])
+            self._release(self.sought())
+
+    def _search_ended(self) -> None:
+        """Whoever serves what was searched for has said so; what came later is next."""
+        searched, self._searching = self._searching, frozenset()
+        if not self._disconnected:
+            self._release([c for c in self.sought() if c in searched])
+        self._search_for_rest()
 
     def _search_for_rest(self) -> None:
-        if not self._disconnected and any(not self._table.is_expected(c) for c in self._waiting):
+        if not self._disconnected and self.sought():
             self._search()
+
+    def sought(self) -> tuple[str, ...]:
+        """The clusters that are waited for, and that nobody is expected to come back to."""
+        return tuple(c for c in self._waiting if not self._table.is_expected(c))
 
     # The end of waiting -----------------------------------------------------------
 

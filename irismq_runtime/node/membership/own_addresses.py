@@ -1,0 +1,238 @@
+"""What this node serves, and by which steps the others come to know it. Pure.
+
+A list with a version. A change waits until it is taken into a step, `next_step`: the
+changes of some pairs from one version to the next, small enough for one message. Once
+the step was sent it is made the current version by `commit`. A pair that is by then as
+it was is in no step: a membership that was cut off and stands again before anybody could
+be told costs nothing.
+
+For each pair the version of its last change is kept, the latest last, and for some time
+that of pairs that are gone. So the way from an older version to this one is what stands
+at the end, `since`; it costs what changed, and not what there is.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from irismq_runtime.messaging import NODE_TARGET
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from irismq_runtime.node.membership.announcements import Pair
+
+__all__ = ["OwnAddresses", "Step", "size_of"]
+
+State = Literal["stands", "away", "absent"]
+
+#: Pairs that are gone and remembered, so that who missed some changes is told differences.
+MAX_DROPPED: Final = 10_000
+#: Bytes that a pair takes besides its two texts: their heads, and that of the pair.
+_HEADS: Final = 1 + 2 * 3
+
+
+def size_of(pair: Pair) -> int:
+    """Bytes that a pair takes in an announcement, at most."""
+    return _HEADS + len(pair[0].encode(errors="replace")) + len(pair[1].encode(errors="replace"))
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Changes that lead from version `since` to `version`; pairs as in `Announcement`."""
+
+    since: int
+    version: int
+    add: tuple[Pair, ...] = ()
+    drop: tuple[Pair, ...] = ()
+    away: tuple[Pair, ...] = ()
+
+
+class OwnAddresses:
+    """The pairs that a node serves. Those of its own cluster are never served, only away.
+
+    Attributes:
+        version: Of what was committed last; 0 is the empty list.
+        too_large: Pairs that have no room in a message, and the bytes that each takes.
+    """
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.too_large: dict[Pair, int] = {}
+        self._served: dict[str, dict[str, None]] = {}
+        self._away: dict[Pair, None] = {}
+        self._count = 0
+        self._size = 0
+        #: Pairs changed since the current version, and how each was then.
+        self._waiting: dict[Pair, State] = {}
+        #: The version of the last change of each pair, and the pairs by that version.
+        self._changed: dict[Pair, int] = {}
+        self._steps: dict[int, dict[Pair, None]] = {}
+        #: Versions in order; some are in `_steps` no more.
+        self._versions: list[int] = []
+        self._dropped: dict[Pair, None] = {}
+        #: Differences are known from this version on.
+        self._oldest = 0
+
+    # What changes --------------------------------------------------------------
+
+    def bind(self, pair: Pair) -> None:
+        """The node serves it."""
+        address, urn = pair
+        urns = self._served.setdefault(address, {})
+        if urn not in urns:
+            self._waits(pair)
+            urns[urn] = None
+            self._count += 1
+            self._size += size_of(pair)
+
+    def unbind(self, pair: Pair) -> bool:
+        """It does so no more; whether it did."""
+        address, urn = pair
+        urns = self._served.get(address)
+        if urns is None or urn not in urns:
+            self._away.pop(pair, None)
+            return False
+        self._waits(pair)
+        del urns[urn]
+        if not urns:
+            del self._served[address]
+        self._away.pop(pair, None)
+        self._count -= 1
+        self._size -= size_of(pair)
+        return True
+
+    def stands(self, pair: Pair, *, yes: bool) -> bool:
+        """The membership of `pair` stands, or is cut off; whether that is news."""
+        if yes is not (pair in self._away):
+            return False
+        self._waits(pair)
+        if yes:
+            del self._away[pair]
+        else:
+            self._away[pair] = None
+        return True
+
+    def _waits(self, pair: Pair) -> None:
+        self._waiting.setdefault(pair, self._state(pair))
+
+    def _state(self, pair: Pair) -> State:
+        address, urn = pair
+        if urn != NODE_TARGET and urn not in self._served.get(address, ()):
+            return "absent"
+        return "away" if pair in self._away else "stands"
+
+    # What it is ----------------------------------------------------------------
+
+    def __len__(self) -> int:
+        """How many pairs are served."""
+        return self._count
+
+    @property
+    def size(self) -> int:
+        """Bytes that the whole list takes, with those that are cut off."""
+        return self._size + sum(map(size_of, self._away))
+
+    def serves(self) -> tuple[Pair, ...]:
+        """All pairs."""
+        return tuple((address, urn) for address, urns in self._served.items() for urn in urns)
+
+    def away(self) -> tuple[Pair, ...]:
+        """Those whose memberships are cut off, that of the node itself among them."""
+        return tuple(self._away)
+
+    def is_served(self, pair: Pair) -> bool:
+        """Whether `pair` is served."""
+        return pair[1] in self._served.get(pair[0], ())
+
+    def is_away(self, pair: Pair) -> bool:
+        """Whether the membership of `pair` is cut off."""
+        return pair in self._away
+
+    def at(self, addresses: Iterable[str]) -> tuple[Pair, ...]:
+        """The pairs of `addresses`."""
+        served = self._served
+        return tuple((each, urn) for each in addresses for urn in served.get(each, ()))
+
+    # How it is told -------------------------------------------------------------
+
+    def next_step(self, room: int) -> Step | None:
+        """What waits, as much as `room` bytes hold; None when nothing does."""
+        self.too_large.clear()
+        taken: list[Pair] = []
+        as_before: list[Pair] = []
+        left = room
+        for pair, before in self._waiting.items():
+            size = size_of(pair)
+            if self._state(pair) == before:
+                as_before.append(pair)
+            elif size > room:
+                self.too_large[pair] = size
+            elif size > left:
+                break
+            else:
+                taken.append(pair)
+                left -= size
+        for pair in as_before:
+            del self._waiting[pair]
+        return self._step(self.version, self.version + 1, taken) if taken else None
+
+    def commit(self, step: Step) -> None:
+        """`step` was sent: its version is the current one."""
+        self.version = step.version
+        self._versions.append(step.version)
+        group = self._steps[step.version] = {}
+        for pair in (*step.add, *step.away, *step.drop):
+            del self._waiting[pair]
+            self._forget(pair)
+            self._changed[pair] = step.version
+            group[pair] = None
+        self._dropped.update(dict.fromkeys(step.drop))
+        while len(self._dropped) > MAX_DROPPED:
+            pair = next(iter(self._dropped))
+            self._oldest = max(self._oldest, self._changed[pair])
+            self._forget(pair)
+        if len(self._versions) > 2 * len(self._steps) + 16:
+            self._versions = [version for version in self._versions if version in self._steps]
+
+    def _forget(self, pair: Pair) -> None:
+        """Its last change is not the last one any more."""
+        self._dropped.pop(pair, None)
+        version = self._changed.pop(pair, None)
+        if version is not None:
+            del self._steps[version][pair]
+            if not self._steps[version]:
+                del self._steps[version]
+
+    def since(self, version: int, room: int) -> Step:
+        """The first changes after `version` that `room` bytes hold; the whole is `self.version`.
+
+        They begin at 0 if `version` is none that differences are known from.
+        """
+        if not self._oldest <= version <= self.version:
+            version = 0
+        reached = version
+        taken: list[Pair] = []
+        for index in range(bisect_right(self._versions, version), len(self._versions)):
+            group = self._steps.get(self._versions[index], ())
+            pairs = [pair for pair in group if version or self._state(pair) != "absent"]
+            room -= sum(map(size_of, pairs))
+            if room < 0 and taken:
+                return self._step(version, reached, taken)
+            taken += pairs
+            reached = self._versions[index]
+        return self._step(version, self.version, taken)
+
+    def _step(self, since: int, version: int, pairs: Iterable[Pair]) -> Step:
+        states: dict[State, list[Pair]] = {"stands": [], "away": [], "absent": []}
+        for pair in pairs:
+            states[self._state(pair)].append(pair)
+        return Step(
+            since,
+            version,
+            add=tuple(states["stands"]),
+            drop=tuple(states["absent"]),
+            away=tuple(states["away"]),
+        )
