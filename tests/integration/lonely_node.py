@@ -1,4 +1,4 @@
-"""A node of a process of its own that says nothing again for an hour, until it is killed.
+"""A node of a process of its own that says nothing again for a minute, until it is killed.
 
 python -m tests.integration.lonely_node NSQD IRIS ADDRESS
 """
@@ -14,7 +14,7 @@ from tests.integration.asking import Holder
 
 
 async def main(nsqd: str, iris: str, address: str) -> None:
-    async with Node(nsqd=nsqd, iris=iris, name="lonely", presence_period=3600.0) as node:
+    async with Node(nsqd=nsqd, iris=iris, name="lonely", presence_period=60.0) as node:
         await node.start(Supervisor.of(child(Holder, address)))
         await asyncio.Event().wait()
 

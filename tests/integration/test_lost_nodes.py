@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 #: Seconds between two announcements: silence tells nobody anything while a test runs.
-PERIOD = 3600.0
+PERIOD = 60.0
 
 
 @contextlib.asynccontextmanager
