@@ -16,7 +16,7 @@ PARTS := actors supervisors wire mailbox node demo examples docs
 SECONDS_EACH ?= 480
 SECONDS ?= 1800
 
-.PHONY: demo demo-full demo-nats test test-parts test-others lint format soak soak-tests fuzz bench docs clean help
+.PHONY: demo demo-full demo-nats test test-parts test-others lint format money soak soak-tests fuzz bench docs clean help
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -84,6 +84,10 @@ format: $(DEV)
 ## make soak       half an hour of load, cuts and restarts (SECONDS=1800): does anything grow?
 soak: $(DEV)
 	$(BIN)/python tests/soak/run.py --seconds $(SECONDS) $(SOAK_ARGS)
+
+## make money      ten minutes of kills, on SQLite (MONEY_ARGS='--store postgres'): is any cent lost, or made?
+money: $(DEV)
+	$(BIN)/python tests/soak/money.py --seconds 600 $(MONEY_ARGS)
 
 ## make soak-tests the long tests: random cuts, kills, hostile clients (tens of minutes)
 soak-tests: $(DEV)
