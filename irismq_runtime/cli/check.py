@@ -17,9 +17,11 @@ from irismq_runtime.cli.options import (
     IRIS_DEFAULT,
     NSQD_HTTP_DEFAULT,
     Iris,
+    Store,
 )
-from irismq_runtime.cli.probes import LIMIT, Limit, Target, examine_all
-from irismq_runtime.cli.server_identification import Level, ServerIdentity, judge
+from irismq_runtime.cli.probes import LIMIT, Limit, examine_all
+from irismq_runtime.cli.server_identification import Finding, Level, judge
+from irismq_runtime.cli.store import look_at_store
 
 __all__ = ["check"]
 
@@ -28,16 +30,18 @@ __all__ = ["check"]
 def check(
     brokers: Brokers = Brokers(nsqd_http=NSQD_HTTP_DEFAULT),
     iris: Iris = IRIS_DEFAULT,
+    store: Store = "",
     limit: Limit = LIMIT,
     quiet: Annotated[bool, typer.Option("--quiet", help="Only the exit code.")] = False,
 ) -> None:
     """See what answers at each address; code 3 when something else does, or nothing."""
 
-    async def look() -> list[tuple[Target, ServerIdentity]]:
-        return await examine_all(brokers.targets(iris), limit=limit, brokers=brokers)
+    async def look() -> list[Finding]:
+        answers = await examine_all(brokers.targets(iris), limit=limit, brokers=brokers)
+        found = [judge(place.role, str(place.endpoint), answer) for place, answer in answers]
+        return [*found, *(await look_at_store(store, limit))[:1]] if store else found
 
-    answers = execute(look())
-    findings = [judge(place.role, str(place.endpoint), answer) for place, answer in answers]
+    findings = execute(look())
     for finding in findings if not quiet else ():
         good = finding.level is Level.OK
         style = "green" if good else "bold red"

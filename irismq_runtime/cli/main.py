@@ -77,6 +77,10 @@ class Commands(DeferredGroup):
             "Serve a page that shows all nodes, their trees, services and dead letters.",
         ),
         "dead": (f"{_CLI}.dead:app", "Look at, replay or drop the dead letters of an address."),
+        "store": (
+            f"{_CLI}.store:app",
+            "Look at a store of durable state, or accept that it may have gone back in time.",
+        ),
         "mailbox": (
             f"{_CLI}.mailbox:mailbox",
             "Show depth, in flight, deferred and consumers of a mailbox, from nsqd.",

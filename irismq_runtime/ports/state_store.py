@@ -360,14 +360,16 @@ class StoreTransaction(Protocol):
 class StateStore(Protocol):
     """Durable state: a version per key, and the outbox in the same transaction."""
 
-    async def open(self, namespace: str = "") -> StoreInfo:
+    async def open(self, namespace: str | None = "") -> StoreInfo:
         """Connect, and bring the tables to the form that this code knows.
 
-        A store that is empty becomes that of `namespace`.
+        A store that is empty becomes that of `namespace`. With None nothing is made or
+        migrated, and the store may be of any namespace: for who looks at it.
 
         Raises:
             ConfigError: The store belongs to newer code or another namespace, or does
-                not keep what it has confirmed (a setting of its server).
+                not keep what it has confirmed (a setting of its server). With None: there
+                is none, or it has an older form.
             NotConnected: It does not answer, or refuses the login.
         """
         ...

@@ -14,7 +14,7 @@ from irismq_runtime.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["check_namespace", "steps_from"]
+__all__ = ["check_form", "check_namespace", "steps_from"]
 
 _T = TypeVar("_T")
 
@@ -28,6 +28,13 @@ def steps_from(form: int, steps: Sequence[_T]) -> Sequence[_T]:
             "run the version that made them, or a newer one",
         )
     return steps[form:]
+
+
+def check_form(form: int, steps: Sequence[object]) -> None:
+    """Raise `ConfigError` unless a store has the form of now, for who must not change it."""
+    if steps_from(form, steps):
+        problem = "there is no store in it" if form == 0 else f"its tables have the old form {form}"
+        raise ConfigError("store", problem, "the first node that starts with it sees to that")
 
 
 def check_namespace(stored: str, wanted: str) -> None:

@@ -523,6 +523,18 @@ async def test_a_store_of_another_namespace_is_refused(clients: Clients, store: 
     assert store.info.namespace == "tests"
 
 
+async def test_who_only_looks_makes_nothing_and_may_be_of_any_namespace(clients: Clients):
+    for _twice in range(2):
+        looking = clients.place.client()
+        with pytest.raises(ConfigError, match="there is no store in it"):
+            await looking.open(None)
+        await looking.close()
+    store = await clients.open("production")
+    looking = clients.place.client()
+    assert await looking.open(None) == store.info
+    await looking.close()
+
+
 async def test_every_client_finds_the_same_store(clients: Clients, store: StateStore):
     other = await clients.open()
     assert other.info == store.info
@@ -535,6 +547,15 @@ async def test_accepting_that_it_went_back_begins_an_epoch(clients: Clients, sto
     assert accepted.epoch == before.epoch + 1
     assert (accepted.id, store.info) == (before.id, accepted)
     assert (await clients.open()).info == accepted
+
+
+async def test_who_was_there_before_learns_of_an_epoch_with_its_next_commit(
+    clients: Clients, store: StateStore
+):
+    await written(store, ADA, ABSENT, b"one")
+    accepted = await (await clients.open()).accept()
+    await written(store, BOB, ABSENT, b"two")
+    assert store.info == accepted
 
 
 async def test_a_store_that_is_closed_says_so(store: StateStore):

@@ -72,16 +72,18 @@ class PostgresServer:
     """One server, from `start` to `remove`. Blocking.
 
     Args:
+        on_disk: Its folder is on the disk of temporary files, and not in memory.
         options: Settings by name, beyond the defaults.
     """
 
-    def __init__(self, **options: str) -> None:
+    def __init__(self, *, on_disk: bool = False, **options: str) -> None:
         found = programs()
         if found is None:
             raise FileNotFoundError("initdb")
         self._programs = found
         self._options = options
-        in_memory = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _ROOM
+        room = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _ROOM
+        in_memory = room and not on_disk
         self.folder = pathlib.Path(
             tempfile.mkdtemp("-postgres", dir=_MEMORY if in_memory else None)
         )

@@ -21,9 +21,11 @@ from irismq_runtime.cli.options import (
     IRIS_DEFAULT,
     NSQD_HTTP_DEFAULT,
     Iris,
+    Store,
 )
 from irismq_runtime.cli.probes import LIMIT, Limit, Target, examine_all
 from irismq_runtime.cli.server_identification import Finding, Level, ServerKind, judge, judge_clock
+from irismq_runtime.cli.store import look_at_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,6 +44,7 @@ _STYLES: Final = {
 def doctor(
     brokers: Brokers = Brokers(nsqd_http=NSQD_HTTP_DEFAULT),
     iris: Iris = IRIS_DEFAULT,
+    store: Store = "",
     limit: Limit = LIMIT,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -57,7 +60,8 @@ def doctor(
     async def look() -> list[Finding]:
         wanted = brokers.targets(iris)
         over_nats = any(place.role is ServerKind.NATS for place in wanted)
-        return [*judge_machine(machine, nats=over_nats), *await _servers(wanted, limit, brokers)]
+        found = [*judge_machine(machine, nats=over_nats), *await _servers(wanted, limit, brokers)]
+        return [*found, *await look_at_store(store, limit)] if store else found
 
     found = sorted(execute(look()), key=lambda finding: finding.level)
     code = exit_code(found)

@@ -22,7 +22,7 @@ from irismq_runtime.ports.state_store import (
 from irismq_runtime.stores.decisions import right_states
 from irismq_runtime.stores.last_fault import LastFault
 from irismq_runtime.stores.memory.database import MemoryDatabase
-from irismq_runtime.stores.migrations import check_namespace
+from irismq_runtime.stores.migrations import check_form, check_namespace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
@@ -81,13 +81,16 @@ class MemoryStore:
 
     # -- life ---------------------------------------------------------------
 
-    async def open(self, namespace: str = "") -> StoreInfo:
+    async def open(self, namespace: str | None = "") -> StoreInfo:
         """See `StateStore.open`."""
         await self.database.statement("read")
         tables = self.database.tables
-        if tables.namespace is None:
+        if namespace is None:
+            check_form(int(tables.namespace is not None), ("tables",))
+        elif tables.namespace is None:
             tables.namespace = namespace
-        check_namespace(tables.namespace, namespace)
+        else:
+            check_namespace(tables.namespace, namespace)
         self._open = True
         return self.info
 

@@ -32,7 +32,7 @@ from irismq_runtime.stores.postgres import commits as committing
 from irismq_runtime.stores.postgres.commits import columns
 from irismq_runtime.stores.postgres.connections import Connections
 from irismq_runtime.stores.postgres.faults import BAD_VALUE, FAULTS, fault_of, reason_of
-from irismq_runtime.stores.postgres.schema import prepare
+from irismq_runtime.stores.postgres.schema import check, prepare
 from irismq_runtime.stores.postgres.statements import Statements
 from irismq_runtime.stores.postgres.transaction import BEGIN, PostgresTransaction, changed
 from irismq_runtime.stores.writes import outbox_row
@@ -86,14 +86,17 @@ class PostgresStore:
 
     # -- life ---------------------------------------------------------------
 
-    async def open(self, namespace: str = "") -> StoreInfo:
+    async def open(self, namespace: str | None = "") -> StoreInfo:
         """See `StateStore.open`."""
         self._connections.open()
         self._own.open()
         try:
             async with self._connections.lent() as connection:
-                identity = self._connections.identity
-                await prepare(connection, self._statements, namespace, new_id(), identity)
+                if namespace is None:
+                    await check(connection, self._statements)
+                else:
+                    identity = self._connections.identity
+                    await prepare(connection, self._statements, namespace, new_id(), identity)
                 return await self._look(connection)
         except (StoreUnavailable, *FAULTS) as error:
             await self.close()

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Final
 
 from irismq_runtime.ports.state_store import StateKey
 from irismq_runtime.stores.decisions import order_pair
-from irismq_runtime.stores.migrations import check_namespace, steps_from
+from irismq_runtime.stores.migrations import check_form, check_namespace, steps_from
 
 if TYPE_CHECKING:
     from irismq_runtime.stores.postgres.connections import Connection
     from irismq_runtime.stores.postgres.statements import Statements
 
-__all__ = ["STEPS", "prepare"]
+__all__ = ["STEPS", "check", "prepare"]
 
 #: What is known of the store itself; made before anything else.
 _FACTS: Final = "CREATE TABLE {s}.store (name TEXT PRIMARY KEY, value TEXT NOT NULL)"
@@ -64,6 +64,15 @@ STEPS: Final[tuple[tuple[str, ...], ...]] = (
 _EXISTS: Final = """
 SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1),
 EXISTS (SELECT FROM pg_tables WHERE schemaname = $1 AND tablename = 'store')"""
+
+
+async def check(connection: Connection, statements: Statements) -> None:
+    """Raise `ConfigError` unless the tables have the form of now."""
+    row = await connection.fetchrow(_EXISTS, statements.schema)
+    facts = {}
+    if row is not None and row[1]:
+        facts = dict(await connection.fetch(statements["facts"]))
+    check_form(int(facts.get("form", 0)), STEPS)
 
 
 async def prepare(

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -88,15 +89,18 @@ class SqliteStore:
 
     # -- life ---------------------------------------------------------------
 
-    async def open(self, namespace: str = "") -> StoreInfo:
+    async def open(self, namespace: str | None = "") -> StoreInfo:
         """See `StateStore.open`."""
         loop = asyncio.get_running_loop()
         reader = self._reader = WorkerThread("irismq-store-read", loop)
         writer = self._writer = WorkerThread("irismq-store-write", loop)
-        prepare = partial(statements.prepare, namespace=namespace, new_id=new_id())
         try:
-            await writer.call(self._writing.open)
-            await writer.call(partial(self._writing.write, prepare))
+            await writer.call(partial(self._writing.open, make=namespace is not None))
+            if namespace is None:
+                await writer.call(partial(self._writing.read, statements.check))
+            else:
+                prepare = partial(statements.prepare, namespace=namespace, new_id=new_id())
+                await writer.call(partial(self._writing.write, prepare))
             await reader.call(self._reading.open)
             return await self._look()
         except BaseException:
@@ -146,17 +150,20 @@ class SqliteStore:
         return await one_by_one(self._commit, commits, _BAD_VALUE)
 
     async def _commit(self, commits: Sequence[StateCommit]) -> list[CommitOutcome]:
-        return await self._write(partial(self._make, commits))
+        outcomes, epoch = await self._write(partial(self._make, commits))
+        if epoch != self.info.epoch:  # somebody else has accepted that it went back
+            self._info = replace(self.info, epoch=epoch)
+        return outcomes
 
     def _make(
         self, commits: Sequence[StateCommit], connection: sqlite3.Connection
-    ) -> list[CommitOutcome]:
+    ) -> tuple[list[CommitOutcome], int]:
         """Make `commits` in the transaction of `connection`, on its thread."""
         return committing.commit(connection, commits, self._clock.time(), self._url)
 
     def _make_one(self, connection: sqlite3.Connection, commit: StateCommit) -> CommitOutcome:
         try:
-            return self._make([commit], connection)[0]
+            return self._make([commit], connection)[0][0]
         except _BAD_VALUE as error:
             return CommitInvalid(error)
 

@@ -43,6 +43,7 @@ _ANSWERED: Final = (
     "SELECT 1 FROM irismq_answer WHERE address = ? AND key = ? AND id = ? AND until > ?"
 )
 _VERSION: Final = "SELECT value FROM irismq_store WHERE name = 'version'"
+_EPOCH: Final = "SELECT value FROM irismq_store WHERE name = 'epoch'"
 _STATE: Final = """
 INSERT INTO irismq_state (address, key, commit_id, state, version, ended)
 VALUES (?1, ?2, ?3, ?4, ?5, iif(?4 IS NULL, ?6, NULL)) ON CONFLICT DO UPDATE SET
@@ -67,8 +68,11 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""  # noqa: S608  # the names of col
 
 def commit(
     connection: sqlite3.Connection, commits: Sequence[StateCommit], now: float, url: str
-) -> list[CommitOutcome]:
-    """Write what stands of `commits`. Raises `StoreUnavailable` ("went back")."""
+) -> tuple[list[CommitOutcome], int]:
+    """Write what stands of `commits`; their outcomes, and the epoch of the store.
+
+    Raises `StoreUnavailable` ("went back").
+    """
     run = connection.execute
     found = {each.key: Found(*(run(_FOUND, each.key).fetchone() or NOTHING)) for each in commits}
     asked = [(each.key, each.rights) for each in commits if each.rights]
@@ -81,7 +85,8 @@ def commit(
         version = run(_VERSION).fetchone()[0] + 1
         _write(connection, Writes.of(accepted, version, now), version, now)
         written = Committed(version)
-    return [written if outcome is None else outcome for outcome in outcomes]
+    epoch = run(_EPOCH).fetchone()[0]
+    return [written if outcome is None else outcome for outcome in outcomes], epoch
 
 
 def standing(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from irismq_runtime.errors import ConfigError, StoreUnavailable
 from irismq_runtime.private_file import private_file
+from irismq_runtime.stores.migrations import check_form
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -77,8 +78,10 @@ class SqliteFile:
             raise StoreUnavailable(self.url, "away", "the store is not open")
         return self._connection
 
-    def open(self) -> None:
-        """Open the file, or make it. Raises `ConfigError`."""
+    def open(self, *, make: bool = True) -> None:
+        """Open the file; where there is none, `make` it. Raises `ConfigError`."""
+        if not make:
+            check_form(int(self._path.exists()), ("a file",))
         try:
             # Made by us and not by SQLite, whose log takes over the mode of the file.
             if not self._path.exists():

@@ -18,7 +18,7 @@ from irismq_runtime.ports.state_store import (
     StoreSizes,
 )
 from irismq_runtime.stores.decisions import order_pair
-from irismq_runtime.stores.migrations import check_namespace, steps_from
+from irismq_runtime.stores.migrations import check_form, check_namespace, steps_from
 from irismq_runtime.stores.sqlite.schema import FACTS, STEPS
 from irismq_runtime.stores.writes import ROW_COLUMNS, outbox_row
 
@@ -84,6 +84,14 @@ def prepare(connection: sqlite3.Connection, namespace: str, new_id: bytes) -> No
         connection.executemany(_FACT, [("namespace", namespace), ("id", new_id)])
     else:
         check_namespace(facts["namespace"], namespace)
+
+
+def check(connection: sqlite3.Connection) -> None:
+    """Raise `ConfigError` unless the tables have the form of now."""
+    has_facts = connection.execute(
+        "SELECT count(*) FROM sqlite_master WHERE name = 'irismq_store'"
+    ).fetchone()[0]
+    check_form(_facts(connection).get("form", 0) if has_facts else 0, STEPS)
 
 
 def info(connection: sqlite3.Connection, url: str) -> StoreInfo:

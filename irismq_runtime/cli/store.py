@@ -1,0 +1,160 @@
+"""`irismq store show|accept`, and what `check` and `doctor` say of a store.
+
+Looking makes nothing: no file, no table, and no older tables newer ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from irismq_runtime.cli import codes
+from irismq_runtime.cli.console import execute, out, print_json
+from irismq_runtime.cli.options import Store  # noqa: TC001  # typer reads it when it runs
+from irismq_runtime.cli.server_identification import Finding, Level
+from irismq_runtime.errors import ConfigError, NotConnected, StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from irismq_runtime.ports.state_store import OutboxBacklog, StateStore, StoreInfo, StoreSizes
+
+__all__ = ["app", "judge_backlog", "look_at_store"]
+
+app = typer.Typer(
+    help="Look at a store of durable state, or accept that it may have gone back in time.",
+    add_completion=False,
+    no_args_is_help=True,
+)
+
+#: Seconds past due from which on a row that waits is worth a line.
+_LONG: Final = 300.0
+
+
+@asynccontextmanager
+async def _looking_at(url: str) -> AsyncIterator[tuple[StateStore, StoreInfo]]:
+    """The store of a URL, and what it is; nothing is made. Raises as `StateStore.open`."""
+    if not url:
+        raise ConfigError("--store", "no store is named", "give its URL, or set IRISMQ_STORE")
+    from irismq_runtime.stores import open_store
+
+    store = open_store(url)
+    try:
+        yield store, await store.open(None)
+    finally:
+        await store.close()
+
+
+async def look_at_store(url: str, limit: float) -> list[Finding]:
+    """What is so of a store, within `limit` seconds: a line for it, and one for what waits."""
+    try:
+        async with asyncio.timeout(limit), _looking_at(url) as (store, info):
+            return [_found(info, await store.sizes()), *judge_backlog(await store.backlog())]
+    except ConfigError as error:
+        return [Finding(Level.BAD, "store", f"store: {error.problem}", error.remedy)]
+    except NotConnected as error:
+        text = f"{error.peer} does not answer: {error.reason}"
+        return [Finding(Level.BAD, "store", text, "start it, or see --store", kind="server")]
+    except StoreUnavailable as error:
+        return [Finding(Level.BAD, "store", str(error), kind="server")]
+    except TimeoutError:
+        text = f"the store does not answer within {limit:g} s"
+        return [Finding(Level.BAD, "store", text, "see what its server does", kind="server")]
+
+
+def _found(info: StoreInfo, sizes: StoreSizes) -> Finding:
+    text = f"the store {info.url} answers: epoch {info.epoch}, {sizes.outbox:,} outbox rows, "
+    return Finding(Level.OK, "store", f"{text}{sizes.handled:,} handled ids")
+
+
+def judge_backlog(backlog: list[OutboxBacklog]) -> list[Finding]:
+    """A line for each address that nobody seems to serve, and for what was put aside. Pure."""
+    found = []
+    for each in backlog:
+        if each.waiting and each.overdue > _LONG:
+            text = (
+                f"in the store {each.waiting:,} wait for {each.address!r}, the oldest "
+                f"for {each.overdue / 60:,.0f} min"
+            )
+            advice = "start a node that serves it" if each.owned else "see that a broker takes them"
+            found.append(Finding(Level.WARN, each.address, text, advice))
+        if each.dead:
+            text = f"put aside in the store for {each.address!r}: {each.dead:,}"
+            advice = f"look at them: irismq dead list {each.address}"
+            found.append(Finding(Level.NOTE, each.address, text, advice))
+    return found
+
+
+@app.command("show")
+def show(
+    store: Store = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what a store is and what waits in it, by address.
+
+    Example: `irismq store show --store postgresql://db/shop`
+    """
+
+    async def look() -> tuple[StoreInfo, StoreSizes, list[OutboxBacklog]]:
+        async with _looking_at(store) as (opened, info):
+            return info, await opened.sizes(), await opened.backlog()
+
+    info, sizes, backlog = execute(look())
+    if as_json:
+        print_json(_record(info, sizes, backlog))
+        return
+    out.print(_found(info, sizes).line, highlight=False, markup=False, soft_wrap=True)
+    for each in backlog:
+        kind = "owned" if each.owned else "relayed"
+        line = f"{each.address}  {kind}  {each.waiting:,} waiting  {each.dead:,} put aside"
+        out.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _record(info: StoreInfo, sizes: StoreSizes, backlog: list[OutboxBacklog]) -> dict[str, object]:
+    return {
+        "url": info.url,
+        "id": info.id.hex(),
+        "epoch": info.epoch,
+        "namespace": info.namespace,
+        "outbox": sizes.outbox,
+        "handled": sizes.handled,
+        "backlog": [
+            {
+                "address": each.address,
+                "owned": each.owned,
+                "waiting": each.waiting,
+                "dead": each.dead,
+                "overdue": round(each.overdue, 3),
+            }
+            for each in backlog
+        ],
+    }
+
+
+@app.command("accept")
+def accept(
+    store: Store = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Accept a store that was restored, or taken over by another server; a new epoch begins.
+
+    What it had confirmed since the backup, or what its standby had not got, is lost.
+    From now on a message of an earlier epoch that has no row in it is put aside, and not
+    taken for handled. Nodes go on by themselves.
+
+    Example: `irismq store accept --store postgresql://db/shop`
+    """
+
+    async def begin() -> StoreInfo:
+        async with _looking_at(store) as (opened, _info):
+            return await opened.accept()
+
+    if not yes:
+        typer.confirm("Does it hold what is to go on from now on?", abort=True)
+    info = execute(begin())
+    line = f"the store {info.url} is in epoch {info.epoch}"
+    out.print(line, highlight=False, markup=False, soft_wrap=True)
+    raise typer.Exit(codes.OK)
