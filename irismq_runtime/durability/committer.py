@@ -16,6 +16,7 @@ says whose it is. Loop thread only.
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Final
 
 from irismq_runtime.errors import StoreUnavailable
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from irismq_runtime.durability.engine import DurableEngine
     from irismq_runtime.durability.unit import Unit
     from irismq_runtime.ports.state_store import CommitOutcome, StateStore
+
+_LOG: Final = logging.getLogger("irismq.durable")
 
 __all__ = ["MOST_TOGETHER", "Committer", "PendingCommit"]
 
@@ -295,6 +298,9 @@ class Committer:
                 await self._store.put_off([_NOBODY_S_ROW], 0.0, tried=False)
             except StoreUnavailable as again:
                 self.fault = fault = again
+                continue
+            except Exception as error:  # of the store's code: it is looked at again all the same
+                _LOG.error("the store failed as it must not", exc_info=error)
                 continue
             if fault.kind != "went back" or self._store.info.epoch != epoch:
                 break

@@ -338,6 +338,8 @@ class DurableEngine:
                 await self.store.tidy(KEPT)
             except StoreUnavailable as fault:
                 self.committer.fault_seen(fault)
+            except Exception:  # what is missing is looked for again all the same
+                _LOG.exception("Looking for what is missing failed")
 
     def _quiet(self) -> tuple[str, ...]:
         """The addresses whose mailbox has had nothing for a while, though it was asked."""

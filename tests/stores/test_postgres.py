@@ -353,3 +353,10 @@ def test_what_is_our_own_mistake_is_no_fault_of_the_store():
     lost = fault_of("postgresql://db/shop", ConnectionResetError(), committing=True)
     assert lost is not None
     assert (lost.kind, lost.outcome, lost.reason) == ("away", "unknown", "ConnectionResetError")
+
+
+def test_a_connection_that_broke_in_the_middle_of_a_statement_is_away():
+    broken = asyncpg.InternalClientError("cannot switch to state 15; another is in progress")
+    fault = fault_of("postgresql://db/shop", broken, committing=False)
+    assert fault is not None
+    assert (fault.kind, fault.outcome) == ("away", "not sent")

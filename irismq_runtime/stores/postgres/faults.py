@@ -21,8 +21,11 @@ BAD_VALUE: Final = (
     OverflowError,
     ValueError,
 )
+#: What the driver raises for a connection that is of no use any more. The last one is its word for
+#: one that broke in the middle of a statement and is used again.
+_BROKEN: Final = (asyncpg.InterfaceError, OSError, EOFError, asyncpg.InternalClientError)
 #: What may be a fault of the store; `fault_of` tells which. A `TimeoutError` is an `OSError`.
-FAULTS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, EOFError)
+FAULTS: Final = (asyncpg.PostgresError, *_BROKEN)
 
 _FULL: Final = {"53100", "53200"}
 _READ_ONLY: Final = {"25006"}
@@ -55,9 +58,7 @@ def fault_of(store: str, error: Exception, *, committing: bool) -> StoreUnavaila
         return StoreUnavailable(store, "read only", reason)
     if code in _CONFLICT:
         return StoreUnavailable(store, "conflict", reason)
-    lost = isinstance(error, asyncpg.InterfaceError | OSError | EOFError) and not isinstance(
-        error, asyncpg.DataError
-    )
+    lost = isinstance(error, _BROKEN) and not isinstance(error, asyncpg.DataError)
     if lost or code.startswith(_AWAY):
         return StoreUnavailable(store, "away", reason, "unknown" if committing else "not sent")
     return None
