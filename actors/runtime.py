@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from actors._attachments import Attachments
 from actors._current import current_slot
 from actors._current_message import take_current
-from actors._failure import is_crash
+from actors._failure import is_crash, meant
 from actors._forked import Gone
 from actors._items import INTERRUPT
 from actors._slot import Slot, SlotState
@@ -49,6 +49,7 @@ __all__ = [
     "exit_with",
     "forget_watched",
     "is_crash",
+    "is_refusal",
     "new_slot",
     "on_incarnation_end",
     "owned_by",
@@ -99,6 +100,17 @@ def forget_watched(watcher: ActorRef[Any], ref: object) -> None:
     For refs of another kind, whose own code sends `Terminated`.
     """
     Attachments.forget(watcher, ref)
+
+
+def is_refusal(slot: Slot, error: BaseException) -> bool:
+    """Whether what left a handler means that it refuses: `Refused`, or what `refuses` names.
+
+    Args:
+        slot: Whose handler it was.
+        error: What left it.
+    """
+    outcome = meant(slot, slot.actor, error)
+    return outcome is not None and outcome.kind == "refused"
 
 
 def put_back(slot: Slot, items: Sequence[Any]) -> None:

@@ -202,6 +202,18 @@ class AskDelivery(RemoteDelivery):
         """The asks in hand that the request names."""
         return chain_of(self._envelope.headers)
 
+    @property
+    def question(self) -> tuple[str, Envelope] | None:
+        """The id that the asker gave the ask, and its envelope; None: it gave none."""
+        ask_id = self._envelope.headers.get("i")
+        return None if ask_id is None else (ask_id, self._envelope)
+
+    def cancel(self) -> bool:
+        """As `Delivery.cancel`; what has an id and has begun goes on: it may be asked again."""
+        if self._state != "waiting" and "i" in self._envelope.headers:
+            return False
+        return super().cancel()
+
     def _again(self, after: float) -> None:
         """The handler raised `Retry`: it is handled again, if that is in time."""
         clock = self._requests.context.clock

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from actors import Delivery, Outcome
 from actors.ask import Ask
-from actors.runtime import exit_with, put_back, take_current
+from actors.runtime import exit_with, is_refusal, put_back, take_current
+from irismq_runtime.durability.asked import AskedIds, question_of
 from irismq_runtime.durability.errors import NotInUnit
 from irismq_runtime.durability.unit import Outside, Unit, UnitState, current_unit
 from irismq_runtime.errors import EncodeError, MessageTooLarge, StoreUnavailable
@@ -67,6 +68,7 @@ class Activation:
         "_loading",
         "_lost",
         "_moved",
+        "asked",
         "closed",
         "fresh",
         "generation",
@@ -109,6 +111,7 @@ class Activation:
         self._lost = 0
         #: A commit held what the store cannot: the next ones hold one unit each.
         self._cautious = False
+        self.asked = AskedIds(engine, key)
         self._moved: list[asyncio.Future[None]] = []
         #: The incarnation is over: nothing new begins.
         self.closed = False
@@ -192,6 +195,7 @@ class Activation:
             if await self._engine.rights.look(self, item):
                 if generation == self.generation and self._loading is None:
                     return True
+                self._ask_again(question_of(item))
             elif generation == self.generation:
                 return False
 
@@ -200,6 +204,7 @@ class Activation:
         if self.open is not None:  # its coroutine was thrown away before it began
             self.undo(self.open)
         unit = self.open = Unit(item, self._engine.rights.of(item), self.generation)
+        unit.question = question_of(item)
         return unit
 
     def returned(self, unit: Unit, value: Any) -> Any:
@@ -213,9 +218,12 @@ class Activation:
             return None
         self._note_change(unit)
         answer = self.fixed(value)
+        if unit.question is not None:
+            unit.right = self.asked.right(*unit.question, answer)
         self.open = None
         if unit.life is UnitState.DROPPED:  # it was stashed
             self._live = None
+            self._ask_again(unit.question)
             return None
         unit.life = UnitState.RETURNED
         waiting = take_current(self.slot)
@@ -246,6 +254,8 @@ class Activation:
             raise unit.spoiled
         self._note_change(unit)
         answer = self.fixed(value)
+        if unit.question is not None:
+            unit.right = self.asked.right(*unit.question, answer)
         await self._engine.addressing.learn([unit])
         commit = self.commit_of([unit])
         committer = self._engine.committer
@@ -303,7 +313,29 @@ class Activation:
             self._engine.spawn(transaction.rollback())
         if unit.life is not UnitState.DROPPED:
             unit.drop()
+        self._ask_again(unit.question)
         return bool(self.pending)
+
+    def keep_refusal(self, unit: Unit, error: BaseException) -> bool:
+        """Keep what a handler has refused, if its ask has an id: a commit of that alone."""
+        if unit.question is None or not is_refusal(self.slot, error):
+            return False
+        kept = Unit(unit.item, self.asked.refusal(*unit.question, error), self.generation)
+        kept.question = unit.question
+        kept.life = UnitState.RETURNED
+        kept.refusal = error
+        waiting = take_current(self.slot)
+        if waiting is not None:
+            waiting.promised()
+            kept.waits = (waiting, None)
+        self.pending.append(kept)
+        self._engine.committer.wake(self)
+        return True
+
+    def _ask_again(self, question: tuple[str, bytes] | None) -> None:
+        """Nothing is kept of this question: others who wait for its answer run it again."""
+        if question is not None:
+            self._again.extend(self.asked.done(question[0]))
 
     def answer_later(self, give: Callable[[], object]) -> None:
         """Call `give` when what the running code has done so far is committed, if it ever is."""
@@ -395,7 +427,7 @@ class Activation:
         self._lost = self.taken = 0
         for unit in units:
             self.pending.popleft()
-            self._engine.settle(unit)
+            self._engine.settle(unit, self.asked)
         self.has_moved()
         if self.pending:
             self._engine.committer.wake(self)
@@ -440,6 +472,7 @@ class Activation:
             if unit.item is not None:
                 self.slot.keep_promise(unit.item)  # it will promise again
                 self._again.append(unit.item)
+            self._ask_again(unit.question)
         if self.open is not None:
             running, self.open = self.open, None
             running.life = UnitState.DROPPED
@@ -509,6 +542,8 @@ class Activation:
         self.closed = True
         if self.open is not None:
             self.undo(self.open)
+        self._again.extend(self.asked.let_go())
+        self.put_again()
 
 
 def is_answered(item: Any) -> bool:

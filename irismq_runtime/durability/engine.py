@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from actors import System
     from actors.runtime import Slot
+    from irismq_runtime.durability.asked import AskedIds
     from irismq_runtime.durability.staging import StagingOutbound
     from irismq_runtime.observe.logs import RateLimitedLog
     from irismq_runtime.ports.state_store import (
@@ -253,12 +254,17 @@ class DurableEngine:
         if not task.cancelled() and (error := task.exception()) is not None:
             _LOG.error("A task of the durable actors failed", exc_info=error)
 
-    def settle(self, unit: Unit) -> None:
+    def settle(self, unit: Unit, asked: AskedIds) -> None:
         """It is committed: whoever waits for its message learns how it ended."""
         unit.end(None)
         if unit.waits is not None:
             item, answer = unit.waits
-            item.reply(answer)
+            others = [] if unit.question is None else asked.done(unit.question[0])
+            for each in (item, *others):
+                if unit.refusal is None:
+                    each.reply(answer)
+                else:
+                    each.fail(Outcome("refused", error=unit.refusal))
 
     def fail(self, unit: Unit, outcome: Outcome) -> None:
         """It cannot be committed, and is not tried again."""

@@ -48,7 +48,7 @@ def in_unit(handler: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
             if type(result) is not CoroutineType:
                 return activation.returned(unit, result)
         except BaseException as error:
-            if activation.undo(unit):
+            if activation.undo(unit) or unit.question is not None:
                 return _raised(activation, unit, error)
             raise
         finally:
@@ -121,7 +121,11 @@ async def _wait_for_those_before(activation: Activation, unit: Unit, error: Base
     """Raise `error` when what returned before is committed; else its message runs again."""
     if unit.generation == activation.generation:
         ended = isinstance(error, GeneratorExit | asyncio.CancelledError)
-        if ended or await activation.flushed(unit.generation):
+        if ended:
+            raise error
+        if activation.keep_refusal(unit, error):
+            return
+        if await activation.flushed(unit.generation):
             raise error
     elif isinstance(error, GeneratorExit):
         raise error

@@ -17,6 +17,7 @@ from actors import Reject
 from actors.delivery import Outcome
 from actors.runtime import take_current
 from irismq_runtime.dispatch import DurableDelivery
+from irismq_runtime.durability.asked import question_of
 from irismq_runtime.durability.origin import RowOrigin
 from irismq_runtime.errors import StoreUnavailable
 from irismq_runtime.ports.state_store import HandledRight, OwnedRight
@@ -65,12 +66,15 @@ class Rights:
 
     def needs_no_look(self, activation: Activation, item: Any) -> bool:
         """Whether the handler of `item` may begin without asking the store."""
-        return not isinstance(item, DurableDelivery) or (
-            not activation.fresh and item.stored.attempts == 1
-        )
+        if isinstance(item, DurableDelivery):
+            return not activation.fresh and item.stored.attempts == 1
+        return question_of(item) is None
 
     async def look(self, activation: Activation, item: Any) -> bool:
         """Whether the handler of `item` may begin. False: it must not, and that is settled."""
+        question = question_of(item)
+        if question is not None:
+            return await self._look_at(activation, item, *question)
         right = self.of(item)
         if right is None:
             return True
@@ -90,6 +94,17 @@ class Rights:
             self._turn_away(activation, item, f"failed {found.tries} times")
         else:
             return True
+        return False
+
+    async def _look_at(self, activation: Activation, item: Any, ask_id: str, digest: bytes) -> bool:
+        """Whether the handler of an ask that has an id is to run."""
+        try:
+            if await activation.asked.look(item, ask_id, digest):
+                return True
+        except StoreUnavailable as fault:
+            self._engine.committer.fault_seen(fault)
+            self._engine.refuse(item, fault)
+        take_current(activation.slot)
         return False
 
     def _gone(self, activation: Activation, item: DurableDelivery) -> None:

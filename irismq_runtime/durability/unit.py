@@ -53,6 +53,8 @@ class Unit:
         "generation",
         "item",
         "life",
+        "question",
+        "refusal",
         "right",
         "spoiled",
         "staged",
@@ -71,6 +73,10 @@ class Unit:
         self.change: Any = None
         #: Called with None when it is committed, with an error when it never will be.
         self.after: list[Callable[[BaseException | None], object]] = []
+        #: The id and the digest of an ask that has one.
+        self.question: tuple[str, bytes] | None = None
+        #: What the handler refused, where that is what is committed.
+        self.refusal: BaseException | None = None
         #: The transaction of `self.sql()`, once the handler has one,
         self.transaction: StoreTransaction | None = None
         #: and the first error in it.

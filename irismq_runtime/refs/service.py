@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, overload
 
-from actors.rules import check_seconds
+from actors.rules import Rule, check_seconds, need
 from actors.type_variables import M_contra
 from irismq_runtime.errors import NoSuchService
 from irismq_runtime.messaging import MAILBOX_CHANNEL
@@ -41,6 +41,9 @@ __all__ = ["ServiceRef"]
 
 
 _ASK: Final = Kind.ASK
+_ASK_ID: Final = Rule(
+    "a text of 1 to 200 characters", lambda value: isinstance(value, str) and 0 < len(value) <= 200
+)
 R = TypeVar("R")
 T = TypeVar("T")
 
@@ -159,6 +162,7 @@ class ServiceRef(Generic[M_contra]):
         *,
         timeout: float | None = None,
         block: Literal[False] = False,
+        id: str | None = None,
     ) -> Future[R]: ...
 
     @overload
@@ -168,6 +172,7 @@ class ServiceRef(Generic[M_contra]):
         *,
         timeout: float | None = None,
         block: Literal[True],
+        id: str | None = None,
     ) -> R: ...
 
     @overload
@@ -177,14 +182,27 @@ class ServiceRef(Generic[M_contra]):
         *,
         timeout: float | None = None,
         block: Literal[False] = False,
+        id: str | None = None,
     ) -> Future[Any]: ...
 
     @overload
     def ask(
-        self: ServiceRef[object], message: Any, *, timeout: float | None = None, block: bool
+        self: ServiceRef[object],
+        message: Any,
+        *,
+        timeout: float | None = None,
+        block: bool,
+        id: str | None = None,
     ) -> Any: ...
 
-    def ask(self, message: Any, *, timeout: float | None = None, block: bool = False) -> Any:
+    def ask(
+        self,
+        message: Any,
+        *,
+        timeout: float | None = None,
+        block: bool = False,
+        id: str | None = None,  # noqa: A002  # the word of the field
+    ) -> Any:
         """Ask one live member, at most once. Any thread.
 
         Cancelling what awaits the answer cancels the handler.
@@ -195,6 +213,9 @@ class ServiceRef(Generic[M_contra]):
                 `ask_timeout`. It is cut to what is left of the deadline of the message in
                 hand.
             block: Wait for the answer; from a thread without a loop only.
+            id: A text of 1 to 200 characters that no other question to this service has. A
+                durable actor handles it once, and answers who asks it again for an hour with
+                the first answer. It means nothing to an ordinary actor.
 
         Returns:
             A future of the answer, or the answer with `block`. The future raises what the
@@ -211,6 +232,8 @@ class ServiceRef(Generic[M_contra]):
         """
         outbound = self._outbound
         headers, timeout = outbound.asking(self.address, message, timeout)
+        if id is not None:
+            headers["i"] = need(_ASK_ID, "id", id)
         address = self.address
         ask: RemoteAsk[Any]
         if self.foreign is not None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
+    "ASK_ID",
     "CHAIN",
     "CODEC",
     "DUE",
@@ -56,6 +57,7 @@ MAC: Final = "m"  # the signature of version 1; always the last entry
 SEAL: Final = "m2"  # that of version 2; the last entry but for MAC
 SIGNED: Final = "w"  # when it was signed, milliseconds since 1970
 NODE: Final = "n"  # id of the sending node
+ASK_ID: Final = "i"  # of an ask: the asker's own id, under which it is answered once
 ORIGIN: Final = "o"  # store, epoch and number of the outbox row that it is
 TARGET: Final = "to"  # actor meant at a node's private cluster, "@node" for the node
 
@@ -73,7 +75,7 @@ _SCALARS: Final = frozenset({str, int, float, bool, bytes, type(None)})
 
 
 _TYPES: Final[dict[str, type]] = {
-    **dict.fromkeys((CODEC, SENDER, TRACE, KEY_ID, NODE, ORIGIN, TARGET), str),
+    **dict.fromkeys((CODEC, SENDER, TRACE, KEY_ID, NODE, ORIGIN, ASK_ID, TARGET), str),
     **dict.fromkeys((SEQUENCE, REMAINING, DUE, EXPIRY, SIGNED, ENDS), int),
     CHAIN: list,
     MAC: bytes,

@@ -225,17 +225,16 @@ class Bank:
     async def _look(self, node: Node) -> None:
         """Wait until nothing is under way, and count."""
         found: dict[str, Any] = {}
-        async with asyncio.timeout(REST):
-            while True:
-                with contextlib.suppress(RuntimeFault):
-                    found = await self._counts(node)
-                    if found["paid"] == found["received"] == found["told"]:
-                        break
-                await asyncio.sleep(0.5)
+        backlog: list[Any] = []
         store = node.parts.durable.store  # type: ignore[union-attr]  # it was given one
-        async with asyncio.timeout(REST):
-            while await store.backlog():
-                await asyncio.sleep(0.5)
+        end = time.monotonic() + REST
+        while True:
+            with contextlib.suppress(RuntimeFault):
+                found, backlog = await self._counts(node), await store.backlog()
+                if found["paid"] == found["received"] == found["told"] and not backlog:
+                    break
+            assert time.monotonic() < end, f"it does not come to rest: {found}, {backlog}"
+            await asyncio.sleep(0.5)
         assert await self._counts(node) == found, "something was applied after all had been"
         assert found["moved"] == 0, f"{found['moved']} cents were made"
         print(f"{found['told'][0]:,} transfers, each once; kills so far: {self.kills}", flush=True)

@@ -1,0 +1,135 @@
+"""Asks that have an id: one run, one answer, however often it is asked.
+
+    not known     the handler runs, and its answer is committed with what it did
+    in hand       who asks again waits for the same answer
+    answered      the kept answer, as long as it is kept (`ANSWERS_KEPT`)
+
+What is kept is what the handler returned, or refused. A crash and a cancelled handler leave
+nothing: who asks again has it run again. An id is for one question: another one under it is
+refused. Who gives up waiting does not cancel the handler, since somebody may ask again.
+Loop thread only.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from actors import Outcome, Refused
+from irismq_runtime.dispatch import AskDelivery
+from irismq_runtime.errors import DecodeError, EncodeError, MessageTooLarge
+from irismq_runtime.ports.state_store import AnswerRight
+
+if TYPE_CHECKING:
+    from irismq_runtime.durability.engine import DurableEngine
+    from irismq_runtime.ports.state_store import KeptAnswer, StateKey
+    from irismq_runtime.wire import Serializer
+
+__all__ = ["ANSWERS_KEPT", "AskedIds", "question_of"]
+
+#: Seconds for which an answer is kept.
+ANSWERS_KEPT: Final = 3_600.0
+_RETURNED, _REFUSED = "returned", "refused"
+_encode: Final = msgspec.msgpack.Encoder().encode
+#: Which of the two, type name or code, codec, body or reason.
+_decode: Final = msgspec.msgpack.Decoder(tuple[str, str, str, bytes]).decode
+
+
+class _InHand:
+    """A question whose handler runs, or is not committed; and who else waits for its answer."""
+
+    __slots__ = ("digest", "others")
+
+    def __init__(self, digest: bytes) -> None:
+        self.digest = digest
+        self.others: list[AskDelivery] = []
+
+
+def question_of(item: Any) -> tuple[str, bytes] | None:
+    """The id of an ask and the digest of its body; None: it has no id, or is no ask."""
+    if not isinstance(item, AskDelivery):
+        return None
+    given = item.question
+    if given is None:
+        return None
+    ask_id, envelope = given
+    parts = _encode((envelope.type, envelope.headers.get("c"), envelope.body))
+    return ask_id, blake2b(parts, digest_size=16).digest()
+
+
+class AskedIds:
+    """The questions in hand of one activation."""
+
+    __slots__ = ("_engine", "_in_hand", "_key")
+
+    def __init__(self, engine: DurableEngine, key: StateKey) -> None:
+        self._engine = engine
+        self._key = key
+        self._in_hand: dict[str, _InHand] = {}
+
+    async def look(self, item: AskDelivery, ask_id: str, digest: bytes) -> bool:
+        """Whether the handler is to run; False: the ask is answered, or will be.
+
+        Raises `StoreUnavailable`.
+        """
+        in_hand = self._in_hand.get(ask_id)
+        if in_hand is not None:
+            if in_hand.digest == digest:
+                in_hand.others.append(item)
+            else:
+                item.fail(_another(ask_id))
+            return False
+        kept = await self._engine.store.kept_answer(self._key, ask_id)
+        if kept is None:
+            self._in_hand[ask_id] = _InHand(digest)
+            return True
+        if kept.digest == digest:
+            self._give(item, kept)
+        else:
+            item.fail(_another(ask_id))
+        return False
+
+    def _give(self, item: AskDelivery, kept: KeptAnswer) -> None:
+        try:
+            kind, name, codec, body = _decode(kept.answer)
+            if kind == _REFUSED:
+                error = Refused(body.decode(), code=name or None)
+                item.fail(Outcome("refused", error=error))
+            else:
+                item.reply(self._engine.packer.serializer.load(name, body, codec or None))
+        except (DecodeError, msgspec.DecodeError) as error:
+            item.fail(Outcome("refused", error=Refused(f"its kept answer is unreadable: {error}")))
+
+    def right(self, ask_id: str, digest: bytes, value: Any) -> AnswerRight | None:
+        """What keeps the answer `value`; None for one that cannot be written."""
+        serializer: Serializer = self._engine.packer.serializer
+        try:
+            name, body, codec = serializer.dump(value)
+        except (EncodeError, MessageTooLarge):  # its asker is told so, and nobody else
+            return None
+        return AnswerRight(
+            ask_id, digest, _encode((_RETURNED, name, codec or "", body)), ANSWERS_KEPT
+        )
+
+    def refusal(self, ask_id: str, digest: bytes, error: BaseException) -> AnswerRight:
+        """What keeps the answer that the handler has refused."""
+        code = getattr(error, "code", None)
+        answer = _encode((_REFUSED, code or "", "", str(error)[:2_000].encode()))
+        return AnswerRight(ask_id, digest, answer, ANSWERS_KEPT)
+
+    def done(self, ask_id: str) -> list[AskDelivery]:
+        """The question is not in hand any more; give those who wait for its answer as well."""
+        in_hand = self._in_hand.pop(ask_id, None)
+        return [] if in_hand is None else in_hand.others
+
+    def let_go(self) -> list[AskDelivery]:
+        """Nothing is in hand any more; give all who wait for the answer of somebody else's ask."""
+        in_hand, self._in_hand = self._in_hand, {}
+        return [each for one in in_hand.values() for each in one.others]
+
+
+def _another(ask_id: str) -> Outcome:
+    text = f"the id {ask_id!r} is that of another question; give each question an id of its own"
+    return Outcome("refused", error=Refused(text, code="another-question"))
