@@ -33,7 +33,7 @@ settings.register_profile("suite", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("suite")
 
 
-def _loop_factory() -> asyncio.AbstractEventLoop:
+def loop_factory() -> asyncio.AbstractEventLoop:
     if os.environ.get("IRISMQ_TEST_LOOP") == "asyncio" or sys.platform == "win32":
         return asyncio.new_event_loop()
     import uvloop
@@ -42,7 +42,7 @@ def _loop_factory() -> asyncio.AbstractEventLoop:
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, object]:
-    return {"loop": _loop_factory}
+    return {"loop": loop_factory}
 
 
 #: As libpq does, asyncpg looks for ~/.pgpass and ~/.postgresql, once a connection.

@@ -30,10 +30,11 @@ class Conditions:
     wake: Range = (5e-6, 200e-6)
     #: From one host to another, one way; most are near the least.
     latency: Range = (50e-6, 5e-3)
-    #: Within one host.
-    loopback: Range = (5e-6, 100e-6)
     #: Bytes a second of one connection and direction.
     bandwidth: Range = (2e6, 200e6)
+    #: Both within one host.
+    loopback_latency: Range = (5e-6, 100e-6)
+    loopback_bandwidth: Range = (200e6, 2e9)
     #: Bytes that the systems at both ends hold of one direction, drawn for each connection.
     buffers: Range = (8 * 1024, 512 * 1024)
     #: The share of writes that arrive in two pieces, cut anywhere.

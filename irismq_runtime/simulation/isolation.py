@@ -86,7 +86,8 @@ class RefusedCalls:
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         for name, remedy in _LOOP_METHODS.items():
-            setattr(cls, name, _refusal(f"loop.{name}", remedy))
+            if name not in cls.__dict__:
+                setattr(cls, name, _refusal(f"loop.{name}", remedy))
 
 
 def _refusal(what: str, remedy: str) -> Callable[..., NoReturn]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from irismq_runtime.simulation.conditions import Draws
+from irismq_runtime.simulation.conditions import Draws, draw
 
 if TYPE_CHECKING:
     import random
@@ -45,7 +45,8 @@ class Path:
         self._ends = (source, target)
         conditions = context.conditions
         local = source is target
-        self._delays = Draws(chance, conditions.loopback if local else conditions.latency)
+        self._delays = Draws(chance, conditions.loopback_latency if local else conditions.latency)
+        self._bandwidth = conditions.loopback_bandwidth if local else conditions.bandwidth
         self._loss = 0.0 if local else conditions.loss
         self._resent = conditions.resent
 
@@ -54,6 +55,10 @@ class Path:
         """Whether nothing comes through."""
         source, target = self._ends
         return self.blocks > 0 or not (source.up and target.up)
+
+    def bandwidth(self) -> float:
+        """Return the bytes a second of one more connection."""
+        return draw(self.chance, self._bandwidth)
 
     def delay(self) -> float:
         """Return the seconds that the next segment takes."""

@@ -57,7 +57,7 @@ class _Lane:
         self._split = context.conditions.split
         self._path = path
         self._capacity = capacity
-        self._bandwidth = draw(path.chance, context.conditions.bandwidth)
+        self._bandwidth = path.bandwidth()
         self._wants_room = False
         #: On the way, in order.
         self._wire: deque[tuple[_Kind, bytes]] = deque()

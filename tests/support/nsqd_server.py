@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import pytest
 
 from irismq_runtime.embedded.nsqd import EmbeddedNsqd, NsqdOptions
+from irismq_runtime.simulation.loop import SimulatedLoop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -88,9 +89,12 @@ class EmbeddedServer:
         self._options = options
         self._data = data
         self._clock = clock
-        self.port = self.http_port = 0
+        self.port = 0
+        self.http_port: int | None = 0
 
     async def start(self) -> None:
+        if isinstance(asyncio.get_running_loop(), SimulatedLoop):
+            self.http_port = None  # it needs a real socket
         self.nsqd = EmbeddedNsqd(
             data=self._data,
             options=self._options,
