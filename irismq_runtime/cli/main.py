@@ -81,6 +81,10 @@ class Commands(DeferredGroup):
             f"{_CLI}.store:app",
             "Look at a store of durable state, or accept that it may have gone back in time.",
         ),
+        "schema": (
+            f"{_CLI}.schema:app",
+            "Keep the types of messages and states readable by what runs and what is stored.",
+        ),
         "mailbox": (
             f"{_CLI}.mailbox:mailbox",
             "Show depth, in flight, deferred and consumers of a mailbox, from nsqd.",

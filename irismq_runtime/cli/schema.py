@@ -1,0 +1,143 @@
+"""`irismq schema lock|check`: are the types still those that others and the store know?
+
+The types are those that `@message` has registered once the tree and the modules named
+are imported. The lock is a file that is kept with the code; `check` compares with it, or
+with the one of a revision of git, and ends with 1 where something breaks.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+
+import typer
+
+from irismq_runtime.cli import codes
+from irismq_runtime.cli.console import err, fail, out, verdict
+from irismq_runtime.cli.options import Imports, import_modules
+from irismq_runtime.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from irismq_runtime.schema import Schema
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="Keep the types of messages and states readable by what runs and what is stored.",
+    add_completion=False,
+    no_args_is_help=True,
+)
+
+_T = TypeVar("_T")
+_LOCK: Final = "messages.lock.json"
+_PLAIN: Final[dict[str, Any]] = {"highlight": False, "markup": False, "soft_wrap": True}
+#: What the types of a service are known by.
+Modules = Annotated[
+    list[str], typer.Argument(help="Modules whose types are meant, as shop.service.")
+]
+
+
+@app.command("lock")
+def lock(
+    modules: Modules,
+    imports: Imports = [],
+    file: Annotated[Path, typer.Option("--file", help="Where the lock is written.")] = Path(_LOCK),
+) -> None:
+    """Write the lock: every registered type with its fields, their types and defaults.
+
+    Example: `irismq schema lock shop.service`
+    """
+
+    def write() -> int:
+        schema = _schema_of([*modules, *imports])
+        file.write_text(schema.to_json(), encoding="utf-8")
+        return len(schema.types)
+
+    count = _told(write)
+    err.print(f"{file}: {count} types", **_PLAIN)
+
+
+@app.command("check")
+def check(
+    modules: Modules,
+    imports: Imports = [],
+    against: Annotated[
+        str,
+        typer.Option("--against", metavar="FILE|git:REV", help="The lock to compare with."),
+    ] = _LOCK,
+) -> None:
+    """Compare the types with a lock; a line for each break, and code 1 when there is one.
+
+    Example: `irismq schema check shop.service --against git:main`
+    """
+    from irismq_runtime.schema import breaks_between, read_schema_untrusted
+
+    def compare() -> list[str]:
+        old = read_schema_untrusted(_bytes_of(against), against)
+        return [each.line for each in breaks_between(old, _schema_of([*modules, *imports]))]
+
+    lines = _told(compare)
+    for line in lines:
+        out.print(line, **_PLAIN)
+    if not lines:
+        err.print(f"nothing breaks against {against}", **_PLAIN)
+    raise typer.Exit(codes.FAILED if lines else codes.OK)
+
+
+def _told(work: Callable[[], _T]) -> _T:
+    """Do `work`; a mistake of the caller ends the command with its line."""
+    try:
+        return work()
+    except (ConfigError, OSError) as error:
+        if isinstance(error, OSError):
+            fail(f"{error.filename}: {error.strerror}", codes.USAGE)
+        found = verdict(error)
+        fail(*found if found is not None else (str(error), codes.USAGE))
+
+
+def _schema_of(modules: list[str]) -> Schema:
+    from actors.messages import message_types
+    from irismq_runtime.schema import describe
+
+    import_modules(modules)
+    ours = {name: kind for name, kind in message_types().items() if not _is_ours(kind)}
+    return describe(ours, set(_states()))
+
+
+def _is_ours(kind: type) -> bool:
+    """Whether a type belongs to the runtime, whose own protocol is versioned elsewhere."""
+    return kind.__module__.partition(".")[0] in {"actors", "supervisors", "irismq_runtime"}
+
+
+def _states() -> Iterator[type]:
+    """The types that durable actors keep, of all classes that are imported by now."""
+    from actors import Actor
+
+    waiting: list[type] = [Actor]
+    while waiting:
+        kind = waiting.pop()
+        waiting += type.__subclasses__(kind)
+        state = vars(kind).get("__state_type__")
+        if isinstance(state, type):
+            yield state
+
+
+def _bytes_of(against: str) -> bytes:
+    """The lock in a file, or in a revision of the repository around this folder."""
+    revision = against.removeprefix("git:")
+    if revision == against:
+        return Path(against).read_bytes()
+    if revision.startswith("-"):
+        raise ConfigError("--against", f"{revision!r} is no revision", "write git:REVISION")
+    asked = subprocess.run(  # noqa: S603  # no shell, and no option in the place of a revision
+        ["git", "show", f"{revision}:./{_LOCK}"],  # noqa: S607  # the git of the user
+        capture_output=True,
+        check=False,
+    )
+    if asked.returncode:
+        said = asked.stderr.decode(errors="replace").strip().partition("\n")[0]
+        raise ConfigError("--against", f"git has no {_LOCK} there: {said}", "commit the lock")
+    return asked.stdout

@@ -1,0 +1,95 @@
+"""`irismq schema lock|check`, on a module of a user."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from irismq_runtime.cli import codes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SERVICE = """
+from dataclasses import dataclass
+
+from actors import message
+from irismq_runtime import Durable
+
+
+@message("shop.add")
+@dataclass
+class Add:
+    sku: str
+    count: {count} = 1
+
+
+@message("shop.cart-state")
+@dataclass
+class CartState:
+    total: {total} = {zero}
+
+
+class Cart(Durable):
+    address = "shop.cart"
+    state: CartState
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "shop_schema.py").write_text(SERVICE.format(count="int", total="int", zero="0"))
+    return tmp_path
+
+
+def irismq(folder: Path, *arguments: str) -> tuple[int, str, str]:
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "irismq_runtime.cli", "schema", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def git(folder: Path, *arguments: str) -> None:
+    settings = ["-c", "user.name=x", "-c", "user.email=x@example.com", "-c", "init.defaultBranch=m"]
+    subprocess.run(["git", *settings, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def test_what_breaks_since_the_lock_is_a_line_each_and_code_1(folder: Path):
+    assert irismq(folder, "lock", "shop_schema") == (codes.OK, "", "messages.lock.json: 2 types\n")
+    code, out, said = irismq(folder, "check", "shop_schema")
+    assert (code, out) == (codes.OK, "")
+    assert said == "nothing breaks against messages.lock.json\n"
+    git(folder, "init")
+    git(folder, "add", "messages.lock.json")
+    git(folder, "commit", "-m", "lock")
+    (folder / "shop_schema.py").write_text(SERVICE.format(count="str", total="str", zero="''"))
+    lines = (
+        "shop.add.count: new reader: int is not read as str\n"
+        "shop.cart-state.total: stored state: int is not read as str\n"
+    )
+    (folder / "messages.lock.json").rename(folder / "old.json")
+    for against in ("old.json", "git:HEAD"):
+        assert irismq(folder, "check", "shop_schema", "--against", against)[:2] == (1, lines)
+
+
+@pytest.mark.parametrize(
+    ("against", "said"),
+    [
+        ("no.json", "no.json: No such file"),
+        ("shop_schema.py", "shop_schema.py is no description of types"),
+        ("git:no-such-revision", "git has no messages.lock.json there"),
+        ("git:--output=x", "is no revision"),
+    ],
+)
+def test_a_lock_that_cannot_be_read_is_one_clear_error(folder: Path, against: str, said: str):
+    code, out, error = irismq(folder, "check", "shop_schema", "--against", against)
+    assert (code, out) == (codes.USAGE, "")
+    assert said in error
+    assert "Traceback" not in error
