@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from actors.runtime import Slot
     from irismq_runtime.durability.engine import DurableEngine
     from irismq_runtime.durability.state_codec import StateCodec
-    from irismq_runtime.ports.state_store import OwnedRight, StateKey, StoredState, StoreTransaction
+    from irismq_runtime.ports.state_store import OwnedRight, StateKey, StoredState
 
 __all__ = ["MOST_AHEAD", "Activation"]
 
@@ -63,13 +63,13 @@ class Activation:
         "_cautious",
         "_codec",
         "_copy",
-        "_engine",
         "_live",
         "_loading",
         "_lost",
         "_moved",
         "asked",
         "closed",
+        "engine",
         "fresh",
         "generation",
         "in_hand",
@@ -84,7 +84,7 @@ class Activation:
     def __init__(
         self, engine: DurableEngine, slot: Slot, key: StateKey, codec: StateCodec | None
     ) -> None:
-        self._engine = engine
+        self.engine = engine
         self._codec = codec
         self.slot = slot
         self.key = key
@@ -167,21 +167,21 @@ class Activation:
     def is_ready_for(self, item: Any) -> bool:
         """Whether the handler of `item` may begin now; else `prepare` it."""
         return (
-            self._engine.committer.fault is None
+            self.engine.committer.fault is None
             and self._loading is None
             and not self._again
             and len(self.pending) < MOST_AHEAD
-            and self._engine.rights.needs_no_look(self, item)
+            and self.engine.rights.needs_no_look(self, item)
         )
 
     async def prepare(self, item: Any) -> bool:
         """Wait until the handler of `item` may begin; False: it must not, and that is settled."""
-        committer = self._engine.committer
+        committer = self.engine.committer
         while True:
             if committer.fault is not None:
                 if is_answered(item):
                     take_current(self.slot)
-                    self._engine.refuse(item, committer.fault)
+                    self.engine.refuse(item, committer.fault)
                     return False
                 await committer.usable()
             if self._loading is not None:
@@ -192,7 +192,7 @@ class Activation:
                 await self.until_moved()
                 continue
             generation = self.generation
-            if await self._engine.rights.look(self, item):
+            if await self.engine.rights.look(self, item):
                 if generation == self.generation and self._loading is None:
                     return True
                 self._ask_again(question_of(item))
@@ -203,7 +203,7 @@ class Activation:
         """The handler of `item` begins."""
         if self.open is not None:  # its coroutine was thrown away before it began
             self.undo(self.open)
-        unit = self.open = Unit(item, self._engine.rights.of(item), self.generation)
+        unit = self.open = Unit(item, self.engine.rights.of(item), self.generation)
         unit.question = question_of(item)
         return unit
 
@@ -216,7 +216,7 @@ class Activation:
         if unit.generation != self.generation:
             self.give_back(unit.item)
             return None
-        self._note_change(unit)
+        self.note_change(unit)
         answer = self.fixed(value)
         if unit.question is not None:
             unit.right = self.asked.right(*unit.question, answer)
@@ -236,40 +236,8 @@ class Activation:
         if unit.change is not None:
             self._bytes = None if unit.change is END else unit.change
         self.pending.append(unit)
-        self._engine.committer.wake(self)
+        self.engine.committer.wake(self)
         return None
-
-    async def begin_transaction(self, seconds: float) -> StoreTransaction:
-        """Begin a transaction for the unit that is open. Raises `StoreUnavailable`."""
-        return await self._engine.store.begin(seconds)
-
-    async def returned_with_sql(self, unit: Unit, transaction: StoreTransaction, value: Any) -> Any:
-        """As `returned`, for a unit that commits alone, with what was done in its transaction.
-
-        Raises:
-            StoreUnavailable: The handler has ended the transaction, or took too long.
-            Exception: What was raised in its block.
-        """
-        if unit.spoiled is not None:
-            raise unit.spoiled
-        self._note_change(unit)
-        answer = self.fixed(value)
-        if unit.question is not None:
-            unit.right = self.asked.right(*unit.question, answer)
-        await self._engine.addressing.learn([unit])
-        commit = self.commit_of([unit])
-        committer = self._engine.committer
-        try:
-            outcome = await transaction.commit(commit)
-        except StoreUnavailable as fault:
-            if fault.kind in {"ended", "late"}:
-                raise
-            await committer.settle_alone(self, unit, commit, answer, fault)
-        else:
-            committer.ended_alone(self, unit, commit, answer, outcome)
-        if unit.generation != self.generation:  # it was undone
-            await transaction.rollback()
-            self.give_back(unit.item)
 
     def committed_alone(self, unit: Unit, answer: Any) -> None:
         """The commit of the open unit is made: as if it had returned before it."""
@@ -285,7 +253,8 @@ class Activation:
         self.pending.append(unit)
         self.taken = 1
 
-    def _note_change(self, unit: Unit) -> None:
+    def note_change(self, unit: Unit) -> None:
+        """Note in `unit` what its commit does to the state. Raises as `returned`."""
         if unit.change is END:
             self._live = None
         elif self._live is not None and self._codec is not None:
@@ -297,7 +266,7 @@ class Activation:
         """The answer as it is now: what it holds may be a part of the state, which goes on."""
         if type(value) in _FIXED:
             return value
-        serializer = self._engine.packer.serializer
+        serializer = self.engine.packer.serializer
         try:
             return serializer.load(*serializer.dump(value))
         except (EncodeError, MessageTooLarge):  # no part of a state then
@@ -310,7 +279,7 @@ class Activation:
             self._live = None
         if unit.transaction is not None:
             transaction, unit.transaction = unit.transaction, None
-            self._engine.spawn(transaction.rollback())
+            self.engine.spawn(transaction.rollback())
         if unit.life is not UnitState.DROPPED:
             unit.drop()
         self._ask_again(unit.question)
@@ -329,7 +298,7 @@ class Activation:
             waiting.promised()
             kept.waits = (waiting, None)
         self.pending.append(kept)
-        self._engine.committer.wake(self)
+        self.engine.committer.wake(self)
         return True
 
     def _ask_again(self, question: tuple[str, bytes] | None) -> None:
@@ -383,7 +352,7 @@ class Activation:
         unit.life = UnitState.RETURNED
         unit.after.append(known)
         self.pending.append(unit)
-        self._engine.committer.wake(self)
+        self.engine.committer.wake(self)
 
     # The committer ------------------------------------------------------------
 
@@ -412,7 +381,7 @@ class Activation:
             changes[-1] if changes else KEEP,
             tuple(unit.right for unit in units if unit.right is not None),
             tuple(
-                self._engine.addressing.row_of(message) for unit in units for message in unit.staged
+                self.engine.addressing.row_of(message) for unit in units for message in unit.staged
             ),
         )
 
@@ -427,10 +396,10 @@ class Activation:
         self._lost = self.taken = 0
         for unit in units:
             self.pending.popleft()
-            self._engine.settle(unit, self.asked)
+            self.engine.settle(unit, self.asked)
         self.has_moved()
         if self.pending:
-            self._engine.committer.wake(self)
+            self.engine.committer.wake(self)
 
     def lost(self) -> None:
         """Nothing of what has returned can be committed: load again, and run it again."""
@@ -438,7 +407,7 @@ class Activation:
         wait = 0.0
         if self._lost > 1:
             longest = min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** min(self._lost, 16))
-            wait = longest * self._engine.chance()
+            wait = longest * self.engine.chance()
         self._undo_all()
         self._begin_loading(wait)
 
@@ -447,7 +416,7 @@ class Activation:
         if len(units) > 1:
             self._cautious = True
         else:
-            self._engine.fail(units[0], _crash(self.slot, error))
+            self.engine.fail(units[0], _crash(self.slot, error))
             self.pending.popleft()
         self._undo_all()
         self._begin_loading(0.0)
@@ -455,7 +424,7 @@ class Activation:
     def store_failed(self, fault: StoreUnavailable) -> None:
         """The store is away: nothing is applied. Asks fail, what is stored goes back."""
         for unit in self.pending:
-            if unit.item is not None and self._engine.refuse(unit.item, fault):
+            if unit.item is not None and self.engine.refuse(unit.item, fault):
                 unit.item = None
         self._undo_all()
         self._begin_loading(0.0)
@@ -501,12 +470,12 @@ class Activation:
 
     def _begin_loading(self, wait: float) -> None:
         if self._loading is None and not self.closed:
-            self._loading = self._engine.spawn(self._load_again(wait))
+            self._loading = self.engine.spawn(self._load_again(wait))
 
     async def _load_again(self, wait: float) -> None:
         try:
             if wait:
-                await self._engine.sleep(wait)
+                await self.engine.sleep(wait)
             await self.load()
         except Exception as error:  # its type cannot read it: the actor is told as of a crash
             exit_with(self.slot, "crash", error)
@@ -515,14 +484,14 @@ class Activation:
 
     async def load(self) -> None:
         """Take what the store has, when it can be used. Raises `StateUnreadable`."""
-        stored = await self._engine.load(self.key)
+        stored = await self.engine.load(self.key)
         self.taken_over(stored)
 
     async def make_known(self) -> None:
         """See to it that the store has a version: by it others know that the address is durable."""
         while self.version == ABSENT:
             commit = StateCommit(self.key, ABSENT, new_id())
-            outcome = await self._engine.commit_first(commit)
+            outcome = await self.engine.commit_first(commit)
             if isinstance(outcome, Committed):
                 self.version = outcome.version
             else:

@@ -229,6 +229,14 @@ class Committer:
         else:
             self._one_done(each, outcome)
 
+    def failed_alone(self, activation: Activation, fault: StoreUnavailable) -> None:
+        """A transaction of a handler did not begin, or nothing of it is written."""
+        if fault.kind == "conflict":
+            activation.lost()
+        else:
+            self.fault_seen(fault)
+            activation.store_failed(fault)
+
     async def settle_alone(
         self,
         activation: Activation,
@@ -238,13 +246,10 @@ class Committer:
         fault: StoreUnavailable,
     ) -> None:
         """The store failed at such a commit: find out, or undo it and run its message again."""
-        if fault.kind == "conflict" and fault.outcome == "not sent":
-            activation.lost()
+        if fault.outcome == "not sent":
+            self.failed_alone(activation, fault)
             return
         self.fault_seen(fault)
-        if fault.outcome == "not sent":
-            activation.store_failed(fault)
-            return
         while True:
             await self.usable()
             try:

@@ -15,6 +15,7 @@ from contextlib import suppress
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
+from irismq_runtime.durability.sql import commit_with_rows, is_of_the_store
 from irismq_runtime.durability.unit import current_unit
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ async def _run(handler: Callable[[Any, Any], Any], actor: Any, message: Any) -> 
             if type(result) is CoroutineType:
                 result = await result
             if unit.transaction is not None:
-                await activation.returned_with_sql(unit, unit.transaction, result)
+                await commit_with_rows(activation, unit, unit.transaction, result)
                 return None
             return activation.returned(unit, result)
         except BaseException as error:
@@ -94,7 +95,7 @@ async def _rest(activation: Activation, unit: Unit, coroutine: Any) -> Any:
     try:
         result = await coroutine
         if unit.transaction is not None:
-            await activation.returned_with_sql(unit, unit.transaction, result)
+            await commit_with_rows(activation, unit, unit.transaction, result)
             return None
         return activation.returned(unit, result)
     except BaseException as error:
@@ -123,6 +124,10 @@ async def _wait_for_those_before(activation: Activation, unit: Unit, error: Base
         ended = isinstance(error, GeneratorExit | asyncio.CancelledError)
         if ended:
             raise error
+        if is_of_the_store(error, unit):
+            activation.engine.committer.failed_alone(activation, error)
+            activation.give_back(unit.item)
+            return
         if activation.keep_refusal(unit, error):
             return
         if await activation.flushed(unit.generation):

@@ -11,9 +11,10 @@ while it lasts. An error inside a block is the error of the handler, also where 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from irismq_runtime.durability.errors import NotInUnit
+from irismq_runtime.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from irismq_runtime.durability.unit import Unit
     from irismq_runtime.ports.state_store import StoreTransaction
 
-__all__ = ["Sql", "SqlBlock"]
+__all__ = ["Sql", "SqlBlock", "commit_with_rows", "is_of_the_store"]
 
 #: Seconds from the first block of a handler to the commit.
 _MOST_SECONDS: Final = 5.0
@@ -79,7 +80,8 @@ class SqlBlock:
         if unit.transaction is None:
             if not await self._activation.flushed(unit.generation):
                 raise NotInUnit("self.sql(), after what the actor did before was undone,")
-            unit.transaction = await self._activation.begin_transaction(_MOST_SECONDS)
+            unit.uses_sql = True
+            unit.transaction = await self._activation.engine.store.begin(_MOST_SECONDS)
         return Sql(unit.transaction)
 
     async def __aexit__(
@@ -90,3 +92,45 @@ class SqlBlock:
     ) -> None:
         if error is not None and self._unit.spoiled is None:
             self._unit.spoiled = error
+
+
+async def commit_with_rows(
+    activation: Activation, unit: Unit, transaction: StoreTransaction, value: Any
+) -> None:
+    """The handler of `unit` has returned `value`: commit it alone, with what it did in `sql`.
+
+    Raises:
+        StoreUnavailable: The handler has ended the transaction itself, or took too long; or the
+            store could not be asked, and `is_of_the_store` says so.
+        Exception: What was raised in a block.
+        EncodeError, StateTooLarge: The state cannot be kept.
+    """
+    if unit.spoiled is not None:
+        raise unit.spoiled
+    activation.note_change(unit)
+    answer = activation.fixed(value)
+    if unit.question is not None:
+        unit.right = activation.asked.right(*unit.question, answer)
+    await activation.engine.addressing.learn([unit])
+    commit = activation.commit_of([unit])
+    committer = activation.engine.committer
+    try:
+        outcome = await transaction.commit(commit)
+    except StoreUnavailable as fault:
+        if fault.kind in {"ended", "late"}:
+            raise
+        await committer.settle_alone(activation, unit, commit, answer, fault)
+    else:
+        committer.ended_alone(activation, unit, commit, answer, outcome)
+    if unit.generation != activation.generation:  # it was undone
+        await transaction.rollback()
+        activation.give_back(unit.item)
+
+
+def is_of_the_store(error: BaseException, unit: Unit) -> TypeGuard[StoreUnavailable]:
+    """Whether the handler of `unit` failed for a fault of the store, and by no doing of its own."""
+    return (
+        unit.uses_sql
+        and isinstance(error, StoreUnavailable)
+        and error.kind not in {"ended", "late"}
+    )

@@ -59,6 +59,7 @@ class Unit:
         "spoiled",
         "staged",
         "transaction",
+        "uses_sql",
         "waits",
     )
 
@@ -79,6 +80,7 @@ class Unit:
         self.refusal: BaseException | None = None
         #: The transaction of `self.sql()`, once the handler has one,
         self.transaction: StoreTransaction | None = None
+        self.uses_sql = False
         #: and the first error in it.
         self.spoiled: BaseException | None = None
         #: Whoever waits for an answer, and the answer; None: nobody does.

@@ -10,6 +10,7 @@ import pytest
 
 from actors import receives
 from irismq_runtime import Durable, RemoteError, current_node
+from irismq_runtime.errors import StoreUnavailable
 from supervisors import Supervisor, child
 from tests.durability.helpers import Account, Balance, Put
 from tests.node.helpers import Add, Fail, MemoryServers, Total
@@ -98,6 +99,26 @@ async def test_a_handler_that_fails_leaves_no_rows_and_tells_nothing(file, how):
         assert servers.broker.bodies("test.account") == []
     if how != "commit":  # which did what it said: that much nobody can undo
         assert lines(file) == []
+
+
+async def test_a_store_that_cannot_begin_a_transaction_costs_no_attempt(file, monkeypatch):
+    servers = MemoryServers()
+    async with servers.node(store=f"sqlite:///{file}", max_attempts=1) as node:
+        await node.start(Ledger)
+        store = node.parts.durable.store
+        begin, failed = store.begin, []
+
+        async def fail(timeout: float) -> object:
+            if not failed:
+                failed.append(timeout)
+                raise StoreUnavailable("sqlite:///x", "away", "cut by the test")
+            return await begin(timeout)
+
+        monkeypatch.setattr(store, "begin", fail)
+        await node.ref("test.ledger").tell(Add(5))
+        await until(lambda: node.parts.dispatch.counters.finished == 1)
+        assert failed
+    assert lines(file) == [5]
 
 
 async def test_in_memory_there_are_no_tables_and_it_says_so():

@@ -43,6 +43,7 @@ from tests.soak.money_node import (
     Transfer,
     branch_of,
 )
+from tests.soak.sampling import pause
 from tests.support.postgres_server import PostgresServer
 
 #: Seconds after which what a broker has lost is published again.
@@ -189,7 +190,7 @@ class Bank:
         while True:
             telling = asyncio.ensure_future(self._tell(node))
             for _ in range(self.options.kills):
-                await asyncio.sleep(self.chance.uniform(0.3, 1.5))
+                await pause(self.chance.uniform(0.3, 1.5))
                 await self._kill_one()
             telling.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -203,7 +204,7 @@ class Bank:
         while True:
             with contextlib.suppress(Exception):  # whatever is killed just now
                 await driver.ask(Begin(self.chance.getrandbits(32)), timeout=3.0)
-            await asyncio.sleep(0.02)
+            await pause(0.02)
 
     async def _kill_one(self) -> None:
         what = self.chance.choice([*range(NODES), "broker"] + ["postgres"] * bool(self.postgres))
@@ -234,7 +235,7 @@ class Bank:
                 if found["paid"] == found["received"] == found["told"] and not backlog:
                     break
             assert time.monotonic() < end, f"it does not come to rest: {found}, {backlog}"
-            await asyncio.sleep(0.5)
+            await pause(0.5)
         assert await self._counts(node) == found, "something was applied after all had been"
         assert found["moved"] == 0, f"{found['moved']} cents were made"
         print(f"{found['told'][0]:,} transfers, each once; kills so far: {self.kills}", flush=True)
