@@ -72,7 +72,7 @@ async def transfer(world: MortalWorld) -> dict[str, int]:
     """Play the transfers, with the kill that the world has; the accounts at the end."""
     async with AsyncExitStack() as nodes:
         client = await nodes.enter_async_context(
-            MemoryServers.node(world, "client", clock=world.clock, presence_period=1e6)
+            MemoryServers.node(world, "client", clock=world.clock, presence_period=60.0)
         )
         store = world.store()
         victim = await nodes.enter_async_context(
@@ -81,7 +81,7 @@ async def transfer(world: MortalWorld) -> dict[str, int]:
                 clock=world.clock,
                 store=store,
                 transports=world.victims_transports(store),
-                presence_period=1e6,
+                presence_period=60.0,
                 drain=0.01,
             )
         )
@@ -97,7 +97,7 @@ async def transfer(world: MortalWorld) -> dict[str, int]:
             return await at_rest(world, client, victim)
         next_one = await nodes.enter_async_context(
             MemoryServers.node(
-                world, "next", clock=world.clock, store=world.store(), presence_period=1e6
+                world, "next", clock=world.clock, store=world.store(), presence_period=60.0
             )
         )
         await next_one.start(child(Purse, "money.a"))
