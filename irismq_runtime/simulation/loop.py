@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from actors.clock import Clock
     from irismq_runtime.simulation.context import SimulationContext
     from irismq_runtime.simulation.network import Access
+    from irismq_runtime.simulation.transport import SimulatedTransport
 
 __all__ = ["SimulatedLoop"]
 
@@ -69,6 +70,7 @@ class SimulatedLoop(NetworkCalls, ThreadCalls, RefusedCalls, _AbstractEventLoop)
         offset: What its `time` is ahead of the simulation's, in seconds.
         access: The network as this process reaches it.
         clock: The clock of the process, for code that takes that of its loop.
+        transports: Its connections that are not lost.
         slowness: What everything takes longer by than on a machine that is not busy.
     """
 
@@ -117,6 +119,7 @@ class SimulatedLoop(NetworkCalls, ThreadCalls, RefusedCalls, _AbstractEventLoop)
         self._debug = False
         self._exception_handler: Callable[[Any, dict[str, Any]], object] | None = None
         self._task_factory: Callable[..., Any] | None = None
+        self.transports: dict[SimulatedTransport, None] = {}
         #: The tasks that were pending when it was killed.
         self._grave: list[asyncio.Task[Any]] = []
 
@@ -338,6 +341,9 @@ class SimulatedLoop(NetworkCalls, ThreadCalls, RefusedCalls, _AbstractEventLoop)
         """
         self.kill()
         self._closed = True
+        for transport in self.transports:
+            transport.abandon()
+        self.transports.clear()
         set_running_loop(self)
         try:
             for task in self._grave:

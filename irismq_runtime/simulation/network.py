@@ -218,7 +218,6 @@ class SimulatedNetwork:
         found = [end for end in self.find(one).ends() if end.there[0] == there.address]
         for end in found:
             end.cut(self._chance)
-            end.other.cut(self._chance)
         return len(found)
 
     # -- dials --------------------------------------------------------------------------

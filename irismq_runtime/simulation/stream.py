@@ -39,6 +39,10 @@ _AGAIN: Final = (0.2, 120.0)
 _Kind: TypeAlias = Literal["data", "fin", "reset"]
 
 
+def _reset() -> OSError:
+    return ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+
+
 class _Lane:
     """What one end sends to the other.
 
@@ -228,7 +232,7 @@ class StreamEnd:
             if kind == "data":
                 self._out.post("reset", b"", self._out.now)
         elif kind == "reset":
-            self.fail(ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)))
+            self.fail(_reset())
         elif self.error is None:
             if kind == "data":
                 self._received.append(data)
@@ -244,12 +248,21 @@ class StreamEnd:
             self.notify()
 
     def cut(self, chance: random.Random) -> None:
-        """Break it here, after a part of what was on its way to this end, cut anywhere."""
+        """Break the connection, as a firewall or a dying switch does: both ends see a reset.
+
+        What was on its way is lost but for its first part, which is cut anywhere.
+        """
+        for end in (self, self.other):
+            end.receive_part(chance)
+        for end in (self, self.other):
+            end.fail(_reset())
+
+    def receive_part(self, chance: random.Random) -> None:
+        """Have a part of what is on its way to this end, cut anywhere, and lose the rest."""
         coming = self._coming.lose()
         part = coming[: chance.randrange(len(coming) + 1)]
         if part and not self.closed:
             self._received.append(part)
-        self.fail(ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)))
 
     def lose(self) -> None:
         """The machine is off: nothing is sent, and nothing is known of it afterwards."""

@@ -65,6 +65,7 @@ class SimulatedTransport(asyncio.Transport):
         self._queued = False
         self._reader = LoopCall(self._work, (), loop, copy_context())
         self.set_protocol(protocol)
+        loop.transports[self] = None
         loop.call_soon(protocol.connection_made, self)
         loop.call_soon(self._begin)
         if on_made is not None:
@@ -165,6 +166,10 @@ class SimulatedTransport(asyncio.Transport):
         self._buffer.clear()
         self._finish(None)
 
+    def abandon(self) -> None:
+        """Its process is gone: nobody is to be told that it was not closed."""
+        self._closing = self._lost = True
+
     # -- what the system says ----------------------------------------------------------
 
     def _begin(self) -> None:
@@ -251,6 +256,7 @@ class SimulatedTransport(asyncio.Transport):
         try:
             self._protocol.connection_lost(error)
         finally:
+            self._loop.transports.pop(self, None)
             self._end.close(self._loop.at)
             if self._on_lost is not None:
                 self._on_lost()
