@@ -17,6 +17,7 @@ from irismq_runtime.simulation.history import (
     SearchTooLarge,
 )
 from irismq_runtime.simulation.host import Process, SimulatedHost
+from irismq_runtime.simulation.lookup import LookupDaemon, register_with
 from irismq_runtime.simulation.network import SimulatedNetwork
 from irismq_runtime.simulation.paths import Block
 from irismq_runtime.simulation.simulated_test import simulate
@@ -30,6 +31,7 @@ __all__ = [
     "History",
     "InvariantBroken",
     "Load",
+    "LookupDaemon",
     "NotLinearizable",
     "NotSimulated",
     "Operation",
@@ -42,5 +44,6 @@ __all__ = [
     "Simulation",
     "SimulationFailed",
     "SimulationStalled",
+    "register_with",
     "simulate",
 ]
