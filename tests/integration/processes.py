@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.support import fork_server
 from tests.support.until import until
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ IRISMQ = (sys.executable, "-m", "irismq_runtime.cli")
 class Process:
     """One `irismq` process; what it writes to standard error is kept in `said`."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: asyncio.subprocess.Process | fork_server.ForkedProcess) -> None:
         self.process = process
         self.said: list[str] = []
         self._more = asyncio.Event()
@@ -76,12 +77,15 @@ class Process:
 
 async def _start(
     program: Sequence[str], arguments: Sequence[str], cwd: Path, environment: Mapping[str, str]
-) -> asyncio.subprocess.Process:
+) -> asyncio.subprocess.Process | fork_server.ForkedProcess:
+    environment = {**os.environ, "COLUMNS": "200", **environment}
+    if program == IRISMQ and fork_server.CAN_FORK:
+        return await fork_server.start(arguments, cwd=cwd, environment=environment)
     return await asyncio.create_subprocess_exec(
         *program,
         *arguments,
         cwd=cwd,
-        env={**os.environ, "COLUMNS": "200", **environment},
+        env=environment,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
