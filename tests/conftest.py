@@ -8,6 +8,8 @@ its kind at the end, and a kind that nobody has listed fails the run.
 from __future__ import annotations
 
 import asyncio
+import functools
+import gc
 import logging
 import os
 import sys
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING
 import asyncpg  # noqa: F401  # as prometheus_client
 import prometheus_client  # noqa: F401  # a first import inside a running loop would block it
 import pytest
-from blockbuster import blockbuster_ctx
+from blockbuster import BlockBuster
 from hypothesis import HealthCheck, settings
 
 from tests.support.postgres_server import PostgresServer, programs
@@ -24,8 +26,6 @@ from tests.support.skips import Ledger, tally
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
-
-    from blockbuster import BlockBuster
 
 
 # How long an example takes says how busy the machine is, and nothing of the code.
@@ -49,17 +49,28 @@ def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> d
 _LOOKING = {"_parse_connect_dsn_and_args"}
 
 
+@functools.cache
+def _detector() -> BlockBuster:
+    """Made once: for each test it is switched on and off, which is cheaper by half."""
+    detector = BlockBuster(["actors", "supervisors", "irismq_runtime"])
+    for name, function in detector.functions.items():
+        if name.startswith(("os.", "io.")):
+            function.can_block_in("asyncpg/connect_utils.py", _LOOKING)
+    return detector
+
+
 @pytest.fixture(autouse=True)
-def no_blocking_calls(request: pytest.FixtureRequest) -> Iterator[BlockBuster | None]:
+def no_blocking_calls(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail on a blocking call made by our packages in a running loop."""
     if request.node.get_closest_marker("blocking_ok"):
-        yield None
+        yield
         return
-    with blockbuster_ctx(["actors", "supervisors", "irismq_runtime"]) as detector:
-        for name, function in detector.functions.items():
-            if name.startswith(("os.", "io.")):
-                function.can_block_in("asyncpg/connect_utils.py", _LOOKING)
-        yield detector
+    detector = _detector()
+    detector.activate()
+    try:
+        yield
+    finally:
+        detector.deactivate()
 
 
 @pytest.fixture(autouse=True)
@@ -93,6 +104,12 @@ def postgres() -> Iterator[PostgresServer]:
         yield server
     finally:
         server.remove()
+
+
+def pytest_collection_finish() -> None:
+    """Keep the suite itself, which is large and stays, out of every search for garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 def _ledger(config: pytest.Config) -> Ledger:
