@@ -71,6 +71,8 @@ def checked_policy(owner: Any, *, dynamic: bool = False, max_children: int | Non
     if not one_of(*AUTO_SHUTDOWNS).takes(owner.auto_shutdown):
         hint = "one of never, any_significant, all_significant"
         raise SpecError("invalid_auto_shutdown", owner.auto_shutdown, hint)
+    if owner.rng is not None and not callable(getattr(owner.rng, "random", None)):
+        raise SpecError("invalid_rng", owner.rng, "rng is a random.Random, or has its random()")
     backoff = checked_backoff(owner.backoff)
     return Policy(
         strategy=owner.strategy,

@@ -74,6 +74,8 @@ class PartitionSupervisor(Supervising):
             self.child = child
         if partitions is not None:
             self.partitions = partitions
+        if key is not None and not callable(key):
+            raise SpecError("invalid_key", key, "key is a function that gets a message")
         self._key = key
         self._names: tuple[str, ...] = ()
         take_options(self, options, Options.__optional_keys__)
@@ -206,7 +208,7 @@ def _checked(child: Any, partitions: int | None) -> tuple[ChildSpec, ...]:
     count: Any = os.cpu_count() or 1 if partitions is None else partitions
     if not _PARTITIONS.takes(count):
         raise SpecError("invalid_partitions", partitions, _PARTITIONS.wanted)
-    spec = as_spec(child)
+    spec = as_spec(child, "child")
     return check_children(
         [replace(spec, name=f"{spec.name}-{place}", instances=1) for place in range(count)]
     )

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypedDict, overload
 
 from actors.rules import SECONDS, count, one_of, shown
 from supervisors.errors import SpecError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Unpack
 
 __all__ = [
     "AutoShutdown",
@@ -41,6 +42,16 @@ RESTARTS = ("permanent", "transient", "temporary")
 AUTO_SHUTDOWNS = ("never", "any_significant", "all_significant")
 WORKER_SHUTDOWN = 5.0
 _INSTANCES: Final = count(1, 100_000)
+
+
+class ChildOptions(TypedDict, total=False):
+    """How a child is kept; see `child`. None is as if it were not given."""
+
+    name: str | None
+    restart: Restart | None
+    shutdown: Shutdown | None
+    significant: bool | None
+    instances: int | None
 
 
 class Supervises:
@@ -87,40 +98,26 @@ class ChildSpec:
         """`shutdown` with its default filled in."""
         return "infinity" if self.shutdown is None else self.shutdown
 
-    def with_options(
-        self,
-        *,
-        name: str | None = None,
-        restart: Restart | None = None,
-        shutdown: Shutdown | None = None,
-        significant: bool | None = None,
-        instances: int | None = None,
-    ) -> ChildSpec:
-        """Return the same child with other options, which are those of `child`.
+    def with_options(self, **options: Unpack[ChildOptions]) -> ChildSpec:
+        """Return the same child with other options.
 
         As `child(Clerk, "desk").with_options(restart="transient")`: so written, a type
         checker looks at the constructor's arguments and at the options.
 
         Args:
-            name: Its name.
-            restart: "permanent", "transient" or "temporary".
-            shutdown: Seconds to stop in, "infinity" or "kill".
-            significant: Whether its end may end the supervisor; see `auto_shutdown`.
-            instances: How many of it are started.
+            options: Those of `child`: name, restart, shutdown, significant, instances.
 
         Returns:
             A new value; what is None stays as it is.
 
         Raises:
             SpecError: an option is not right.
+            TypeError: there is no such option.
         """
-        given = _given(
-            name=name,
-            restart=restart,
-            shutdown=shutdown,
-            significant=significant,
-            instances=instances,
-        )
+        if unknown := options.keys() - ChildOptions.__optional_keys__:
+            known = ", ".join(sorted(ChildOptions.__optional_keys__))
+            raise TypeError(f"a child has no option {min(unknown)!r}; it knows {known}")
+        given: Any = {key: value for key, value in options.items() if value is not None}
         return replace(self, **given)
 
     def expanded(self) -> tuple[ChildSpec, ...]:
@@ -134,16 +131,7 @@ class ChildSpec:
 
 
 @overload
-def child(
-    spec: ChildSpec,
-    /,
-    *,
-    name: str | None = None,
-    restart: Restart | None = None,
-    shutdown: Shutdown | None = None,
-    significant: bool | None = None,
-    instances: int | None = None,
-) -> ChildSpec: ...
+def child(spec: ChildSpec, /, **options: Unpack[ChildOptions]) -> ChildSpec: ...
 
 
 # No signature can have both the constructor's arguments, checked, and options of its own:
@@ -241,28 +229,31 @@ def child(  # type: ignore[misc]  # a constructor's own `name` and the like are 
     Raises:
         SpecError: with OTP's tag as `reason`, where one of these is not so.
     """
-    given = _given(
+    spec = actor_class
+    if not isinstance(spec, ChildSpec):
+        spec = ChildSpec(actor_class, args, kwargs)
+    elif args or kwargs:
+        raise SpecError("invalid_arguments", args or kwargs, "the value has its arguments")
+    return spec.with_options(
         name=name,
         restart=restart,
         shutdown=shutdown,
         significant=significant,
         instances=instances,
     )
-    if isinstance(actor_class, ChildSpec):
-        if args or kwargs:
-            raise SpecError("invalid_arguments", args or kwargs, "the value has its arguments")
-        return replace(actor_class, **given)
-    return ChildSpec(actor_class, args, kwargs, **given)
 
 
-def _given(**options: Any) -> dict[str, Any]:
-    """The options that somebody gave."""
-    return {key: value for key, value in options.items() if value is not None}
+def as_spec(entry: ChildSpec | type[Any], option: str = "") -> ChildSpec:
+    """A child as written in a list: a `child(...)`, or a bare class of actors.
 
-
-def as_spec(entry: ChildSpec | type[Any]) -> ChildSpec:
-    """A child as written in a list: a `child(...)`, or a bare class of actors."""
-    return entry if isinstance(entry, ChildSpec) else ChildSpec(entry)
+    Raises `SpecError`, which names the option that the entry was given as, if it was.
+    """
+    if isinstance(entry, ChildSpec):
+        return entry
+    if option and not _is_actor_class(entry):
+        hint = f"{option} takes a child(...) or a class of actors"
+        raise SpecError("invalid_actor_class", entry, hint)
+    return ChildSpec(entry)
 
 
 def check_children(
@@ -283,7 +274,8 @@ def check_children(
         SpecError: `duplicate_child_name`, or `bad_combination` of `significant` with
             `auto_shutdown="never"`.
     """
-    specs = tuple(one for entry in _listed(children) for one in as_spec(entry).expanded())
+    written = [as_spec(entry, "children") for entry in _listed(children)]
+    specs = tuple(one for spec in written for one in spec.expanded())
     seen: set[str] = set()
     for spec in specs:
         if spec.name in seen:
