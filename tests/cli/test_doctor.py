@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.metadata
 import json
 import os
 import socket
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from irismq_runtime.cli import codes
+from irismq_runtime.cli.doctor.machine import look_at_names
 from irismq_runtime.cli.probes import LIMIT, examine, targets
 from irismq_runtime.cli.server_identification import ServerKind
 from irismq_runtime.config import Endpoint
@@ -239,3 +241,26 @@ def test_every_option_is_checked(option: str) -> None:
     ]
     with pytest.raises(ConfigError, match="is not a port"):
         targets(**{**right, option: "a:b" if option == "iris" else ["a:b"]})
+
+
+def test_who_else_has_a_name_of_ours_is_found_as_importlib_finds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = {
+        "actors-1.0": {"RECORD": "actors/__init__.py,,\nactors_more/x.py,,\n"},
+        "single-1.0": {"RECORD": "supervisors.py,sha256=x,1\n../bin/actors,,\n"},
+        "declared-1.0": {"top_level.txt": "pyiris\nother\n", "RECORD": "actors/x.py,,\n"},
+        "none-1.0": {"RECORD": "lib/actors/x.py,,\nactors.txt,,\n"},
+    }
+    for place, files in places.items():
+        folder = tmp_path / f"{place}.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {place[:-4]}\n")
+        for name, text in files.items():
+            (folder / name).write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    claimed = look_at_names().claimed
+    assert claimed == {"actors": ("actors",), "supervisors": ("single",), "pyiris": ("declared",)}
+    known = importlib.metadata.packages_distributions()
+    for name, others in claimed.items():
+        assert set(known[name]) - {"irismq-runtime"} == set(others)
