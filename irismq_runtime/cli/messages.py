@@ -32,6 +32,8 @@ from irismq_runtime.errors import ConfigError, EncodeError, MessageTooLarge
 from irismq_runtime.wire import Serializer
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from irismq_runtime.node import Node
 
 __all__ = ["ask", "tell", "tell_all"]
@@ -60,24 +62,22 @@ def ask(
     everyone: Annotated[bool, typer.Option("--all", help="Ask every member.")] = False,
 ) -> None:
     """Ask one member (or all) and print the answer as JSON."""
-    message = _message(type_name, body, imports)
 
-    async def talk() -> None:
-        async with client_node(brokers, iris, unknown_as_plain=True) as node:
-            ref = node.ref(address)
-            if not everyone:
-                print_json(await ref.ask(message, timeout=timeout), data=True)
-                return
-            gathered = await ref.ask_all(message, timeout=timeout)
-            print_json(
-                {
-                    "replies": {reply.member: reply.value for reply in gathered.replies},
-                    "errors": {failed.member: str(failed.error) for failed in gathered.errors},
-                    "missing": gathered.missing,
-                }
-            )
+    async def talk(node: Node, message: Any) -> None:
+        ref = node.ref(address)
+        if not everyone:
+            print_json(await ref.ask(message, timeout=timeout), data=True)
+            return
+        gathered = await ref.ask_all(message, timeout=timeout)
+        print_json(
+            {
+                "replies": {reply.member: reply.value for reply in gathered.replies},
+                "errors": {failed.member: str(failed.error) for failed in gathered.errors},
+                "missing": gathered.missing,
+            }
+        )
 
-    execute(talk())
+    _send(_message(type_name, body, imports), talk, brokers, iris, unknown_as_plain=True)
 
 
 @takes_brokers
@@ -96,15 +96,13 @@ def tell(
     ] = 0.0,
 ) -> None:
     """Store a message in the mailbox of an address; done when the broker has it."""
-    message = _message(type_name, body, imports)
 
-    async def talk() -> None:
-        async with client_node(brokers, iris) as node:
-            receipt = node.ref(address).tell(message, delay=delay)
-            await receipt
-            err.print(f"stored as {receipt.id.hex()}", highlight=False, soft_wrap=True)
+    async def talk(node: Node, message: Any) -> None:
+        receipt = node.ref(address).tell(message, delay=delay)
+        await receipt
+        err.print(f"stored as {receipt.id.hex()}", highlight=False, soft_wrap=True)
 
-    execute(talk())
+    _send(_message(type_name, body, imports), talk, brokers, iris)
 
 
 @takes_brokers
@@ -117,15 +115,29 @@ def tell_all(
     imports: Imports = [],
 ) -> None:
     """Send a message to every live member of an address, best effort."""
-    message = _message(type_name, body, imports)
 
-    async def talk() -> None:
-        async with client_node(brokers, iris) as node:
-            await node.settled()
-            node.ref(address).tell_all(message)
-            err.print(f"sent to {_count(node, address)}", highlight=False)
+    async def talk(node: Node, message: Any) -> None:
+        await node.settled()
+        node.ref(address).tell_all(message)
+        err.print(f"sent to {_count(node, address)}", highlight=False)
 
-    execute(talk())
+    _send(_message(type_name, body, imports), talk, brokers, iris)
+
+
+def _send(
+    message: Any,
+    talk: Callable[[Node, Any], Awaitable[None]],
+    brokers: Brokers,
+    iris: str,
+    **options: Any,
+) -> None:
+    """Let `talk` send the message from a node of this command's own; `options`: of that node."""
+
+    async def work() -> None:
+        async with client_node(brokers, iris, **options) as node:
+            await talk(node, message)
+
+    execute(work())
 
 
 def _count(node: Node, address: str) -> str:
