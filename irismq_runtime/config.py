@@ -128,7 +128,8 @@ class NatsOverlay:
                 "net", f"{self.net!r} is not a name of a network", "use 1 to 32 of A-Z a-z 0-9 _ -"
             )
         if bool(self.tls_cert) != bool(self.tls_key):
-            raise ConfigError("tls_cert", "a certificate and its key go together", "give both")
+            alone = "tls_cert" if self.tls_cert else "tls_key"
+            raise ConfigError(alone, "a certificate and its key go together", "give both")
 
     @classmethod
     def parse(cls, texts: str | Iterable[str], **options: str) -> Self:

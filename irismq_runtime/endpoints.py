@@ -98,13 +98,19 @@ def parse_endpoint(text: str, *, option: str, default_port: int) -> Endpoint:
         problem = f"{rest.partition('://')[0]}:// is not spoken here, in {text!r}"
         raise ConfigError(option, problem, "write HOST:PORT")
     host, port = _split(rest, option, text)
-    if not _HOST.fullmatch(host or "127.0.0.1"):
+    if not _is_host(host or "127.0.0.1"):
         raise ConfigError(option, f"{text!r} is not a host name", "write HOST:PORT")
     if port is None:
         return Endpoint(host or "127.0.0.1", default_port)
     if not _PORT.fullmatch(port) or not 0 < int(port) < 65536:
         raise ConfigError(option, f"{port!r} is not a port", "write HOST:PORT, port 1 to 65535")
     return Endpoint(host or "127.0.0.1", int(port))
+
+
+def _is_host(host: str) -> bool:
+    """Whether it may be a name or an address: RFC 1035 has the lengths, which resolvers refuse."""
+    parts = host.rstrip(".").split(".")
+    return bool(_HOST.fullmatch(host)) and len(host) <= 254 and all(0 < len(p) < 64 for p in parts)
 
 
 def _split(rest: str, option: str, text: str) -> tuple[str, str | None]:

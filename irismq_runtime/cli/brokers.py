@@ -101,9 +101,8 @@ class Brokers:
         if not any((*given, self.nsqd_tls_hostname)):
             return None
         if bool(self.nsqd_tls_cert) != bool(self.nsqd_tls_key):
-            raise ConfigError(
-                "--nsqd-tls-cert", "a certificate and its key go together", "give both"
-            )
+            alone = "--nsqd-tls-cert" if self.nsqd_tls_cert else "--nsqd-tls-key"
+            raise ConfigError(alone, "a certificate and its key go together", "give both")
         try:
             context = ssl.create_default_context(cafile=self.nsqd_tls_ca or None)
         except (OSError, ValueError) as error:

@@ -104,7 +104,8 @@ def _options(
             problem = f"{str(certificate)!r} and its key cannot be used: {reason}"
             raise ConfigError("--tls-cert", problem, "give PEM files") from error
     elif certificate is not None or key is not None:
-        raise ConfigError("--tls-cert", "a certificate and its key go together", "give both")
+        alone = "--tls-key" if certificate is None else "--tls-cert"
+        raise ConfigError(alone, "a certificate and its key go together", "give both")
     elif required:
         raise ConfigError(
             "--tls-required", "the broker has no certificate", "give --tls-cert and --tls-key"

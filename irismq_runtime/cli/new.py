@@ -62,12 +62,14 @@ def new(
     if problem:
         fail(f"{name!r} is not a name for a service: {problem}", codes.USAGE)
     target = into / name
-    if target.is_symlink() or target.exists():
-        fail(f"{target} exists already, and nothing is overwritten; give another name", codes.USAGE)
     try:
+        if target.is_symlink() or target.exists():
+            said = f"{target} exists already, and nothing is overwritten; give another name"
+            fail(said, codes.USAGE)
         _write(target, render(name))
     except OSError as error:
-        fail(f"{target} cannot be written: {error.strerror or error}", codes.FAILED)
+        problem = f"{target} cannot be written: {error.strerror or error}"
+        fail(f"{problem}; give another folder with --into", codes.FAILED)
     err.print(
         f"made {target}: cd {target} && cat README.md",
         markup=False,

@@ -85,7 +85,7 @@ def relay(
     ] = 2.5,
 ) -> None:
     """Run an Iris relay on loopback, over NATS or alone, until a signal."""
-    options = {
+    options = {  # as fields of a NatsOverlay
         "net": net,
         "credentials": creds,
         "tls_ca": tls_ca,
@@ -120,5 +120,6 @@ def _overlay(nats: list[str], options: dict[str, str]) -> NatsOverlay | None:
     if nats:
         return NatsOverlay.parse(nats, **options)
     if given := [name for name, value in options.items() if value]:
-        raise ConfigError(given[0], "it is for NATS, and no server is named", "give --nats")
+        flag = "--creds" if given[0] == "credentials" else f"--{given[0].replace('_', '-')}"
+        raise ConfigError(flag, "it is for NATS, and no server is named", "give --nats")
     return None
