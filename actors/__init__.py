@@ -39,7 +39,13 @@ from actors.events import Event, Events
 from actors.exits import Exit, Terminated
 from actors.future import Future
 from actors.handlers import exposed, exposed_methods, receives
-from actors.messages import MessageNameError, message, message_name, message_types
+from actors.messages import (
+    MessageNameError,
+    message,
+    message_name,
+    message_types,
+    upgrades,
+)
 from actors.proxies import ProxyCall
 from actors.receipt import Receipt
 from actors.ref import ActorRef
@@ -112,4 +118,5 @@ __all__ = [
     "message_name",
     "message_types",
     "receives",
+    "upgrades",
 ]

@@ -4,6 +4,9 @@ A class keeps its name when it is moved or renamed in Python. One name means
 one class in a process; a second class under it is an error at import. Only
 classes whose fields are declared can be registered, because what arrives from
 outside is checked against them.
+
+A class whose instances are kept for long has a version, which is kept with them, and says
+how the fields of an older version become those of the next one.
 """
 
 from __future__ import annotations
@@ -12,12 +15,24 @@ import dataclasses
 import re
 import threading
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["MessageNameError", "message", "message_name", "message_types"]
+__all__ = [
+    "MessageNameError",
+    "message",
+    "message_name",
+    "message_types",
+    "message_version",
+    "upgrade_steps",
+    "upgrades",
+]
+
+#: Fields of one version of a class, by name, to those of the next version.
+Upgrade: TypeAlias = "Callable[[dict[str, Any]], dict[str, Any]]"
+_U = TypeVar("_U", bound="Upgrade")
 
 T = TypeVar("T")
 
@@ -26,13 +41,15 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,199}")
 _lock = threading.Lock()
 _types: dict[str, type] = {}
 _names: dict[type, str] = {}
+_versions: dict[type, int] = {}
+_upgrades: dict[str, dict[int, Upgrade]] = {}
 
 
 class MessageNameError(ValueError):
     """A name, or a class, that cannot be registered as a message."""
 
 
-def message(name: str) -> Callable[[type[T]], type[T]]:
+def message(name: str, *, version: int = 1) -> Callable[[type[T]], type[T]]:
     """Register a dataclass, attrs class or msgspec.Struct, so that it can be sent to other nodes.
 
     Stands above the decorator that makes the class one of these.
@@ -40,10 +57,12 @@ def message(name: str) -> Callable[[type[T]], type[T]]:
     Args:
         name: Its name on the wire, such as "shop.reserve": 1 to 200 of letters, digits and
             `_ . : / -`.
+        version: Of its fields, from 1: raised when what was kept of it has to be changed to be
+            read, see `upgrades`. Messages that travel are not changed by it.
 
     Raises:
-        MessageNameError: the name is malformed or another class has it, or the class has no
-            declared fields.
+        MessageNameError: the name is malformed or another class has it, the version is not
+            a whole number from 1, or the class has no declared fields.
     """
     given: object = name  # whatever a caller without a type checker gave
     if not isinstance(given, str) or _NAME.fullmatch(name) is None:
@@ -51,6 +70,9 @@ def message(name: str) -> Callable[[type[T]], type[T]]:
             f"{name!r} is not a message name: 1 to 200 of letters, digits and _ . : / -, "
             'such as "shop.reserve"'
         )
+    number: object = version
+    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+        raise MessageNameError(f"version {version!r} of {name!r}: write a whole number from 1")
 
     def register(kind: type[T]) -> type[T]:
         if not _has_declared_fields(kind):
@@ -60,6 +82,7 @@ def message(name: str) -> Callable[[type[T]], type[T]]:
             )
         with _lock:
             _claim(name, kind)
+            _versions[kind] = version
         return kind
 
     return register
@@ -82,6 +105,56 @@ def message_name(kind: type) -> str | None:
     return _names.get(kind)
 
 
+def message_version(kind: type) -> int:
+    """Return the version of exactly this class: 1 unless it says another, or is not registered."""
+    return _versions.get(kind, 1)
+
+
+def upgrades(kind: type, *, from_version: int) -> Callable[[_U], _U]:
+    """Say how what was kept of `kind` in an older version becomes the next version.
+
+    Stands above a function that takes the fields of `from_version` by name, and returns
+    those of the version after it. What was kept goes through all steps from its version
+    on; a version without a function changes nothing, for fields that are new with a
+    default or gone. A step is never changed once something was kept by it.
+
+    Args:
+        kind: A class that has `@message(..., version=n)`.
+        from_version: What the function takes, from 1 to n - 1.
+
+    Raises:
+        MessageNameError: the class is not registered, has no such version, or has a
+            function for it already.
+    """
+    name = message_name(kind)
+    if name is None:
+        raise MessageNameError(f"{kind!r} has no name; write @message above it")
+    if from_version not in range(1, message_version(kind)):
+        raise MessageNameError(
+            f"from_version={from_version!r} of {name!r}, which has version "
+            f"{message_version(kind)}; raise the version in its @message"
+        )
+
+    def register(step: _U) -> _U:
+        steps = _upgrades.setdefault(name, {})
+        other = steps.get(from_version)
+        # A reloaded module defines its functions anew, as its classes.
+        if other is not None and (other.__module__, other.__qualname__) != (
+            step.__module__,
+            step.__qualname__,
+        ):
+            raise MessageNameError(f"{name!r} has {other!r} from version {from_version} already")
+        steps[from_version] = step
+        return step
+
+    return register
+
+
+def upgrade_steps(name: str) -> Mapping[int, Upgrade]:
+    """Return the functions of `upgrades` for a registered name, by the version they take."""
+    return MappingProxyType(_upgrades.get(name, {}))
+
+
 def _claim(name: str, kind: type) -> None:
     other = _types.get(name)
     # A reloaded module defines its classes anew; the new one takes the name over.
@@ -92,6 +165,7 @@ def _claim(name: str, kind: type) -> None:
         raise MessageNameError(f"the message name {name!r} belongs to {other!r} already")
     if other is not None:
         _names.pop(other, None)
+        _versions.pop(other, None)
     _types[name] = kind
     _names[kind] = name
 

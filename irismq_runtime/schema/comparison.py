@@ -10,6 +10,8 @@ is read by the new one. So:
     a registered type does not go            while something of it may be stored
 
 Of a type that is kept in a store, the new reader is whoever loads it: *stored state*.
+What an upgrade leads on from may change in any way. Such a type needs a higher version
+for a new field: old code, which would write it back without the field, then leaves it.
 """
 
 from __future__ import annotations
@@ -55,9 +57,29 @@ def breaks_between(old: Schema, new: Schema) -> list[Break]:
         if after is None:
             problem = "the type is gone; keep it until nothing of it is stored any more"
             found.append(Break(name, reader, problem))
+        elif after.version < before.version:
+            problem = f"it had version {before.version}, and has {after.version}"
+            found.append(Break(name, reader, problem))
         else:
-            found += _fields(name, before, after, reader)
+            found += [
+                each
+                for each in _fields(name, before, after, reader)
+                if each.side != "stored state" or not _is_upgraded(before, after)
+            ]
+            found += _lost_by_old_code(name, before, after)
     return found
+
+
+def _is_upgraded(before: TypeSchema, after: TypeSchema) -> bool:
+    """Whether what was kept goes through a function before it is read."""
+    return any(before.version <= each < after.version for each in after.upgrades)
+
+
+def _lost_by_old_code(name: str, before: TypeSchema, after: TypeSchema) -> Iterator[Break]:
+    if after.kind == "state" and after.version == before.version:
+        for field in sorted(after.fields.keys() - before.fields.keys()):
+            problem = "the field is new, and old code would lose it; raise the version of the type"
+            yield Break(f"{name}.{field}", "old reader", problem)
 
 
 def _fields(name: str, before: TypeSchema, after: TypeSchema, reader: Side) -> Iterator[Break]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 import msgspec
 from msgspec import inspect
 
-from actors.messages import message_name
+from actors.messages import message_name, message_version, upgrade_steps
 from actors.texts import line_of
 from irismq_runtime.errors import ConfigError
 
@@ -40,11 +40,16 @@ class FieldSchema(msgspec.Struct, frozen=True, omit_defaults=True):
     default: Any = msgspec.UNSET
 
 
-class TypeSchema(msgspec.Struct, frozen=True):
-    """One registered type; a *state* is kept in a store, and read back from it."""
+class TypeSchema(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One registered type; a *state* is kept in a store, and read back from it.
+
+    `upgrades`: the versions from which a function of `actors.upgrades` leads on.
+    """
 
     kind: Literal["message", "state"]
     fields: dict[str, FieldSchema]
+    version: int = 1
+    upgrades: tuple[int, ...] = ()
 
 
 class Schema(msgspec.Struct, frozen=True):
@@ -86,7 +91,12 @@ def describe(types: Mapping[str, type], states: Collection[type]) -> Schema:
         except Exception as error:  # hints are the user's, and evaluate to anything
             problem = f"the fields of {name!r} cannot be read: {line_of(error)}"
             raise ConfigError("--import", problem, "mend the hints of its class") from error
-        found[name] = TypeSchema("state" if kind in states else "message", fields)
+        found[name] = TypeSchema(
+            "state" if kind in states else "message",
+            fields,
+            message_version(kind),
+            tuple(sorted(upgrade_steps(name))),
+        )
     return Schema(FORMAT, found)
 
 
