@@ -10,7 +10,6 @@ from irismq_runtime.durability.errors import (
     StateTooLarge,
     StateUnreadable,
 )
-from irismq_runtime.durability.staging import StagingOutbound
 from irismq_runtime.durability.unit import outside
 
 __all__ = [
@@ -19,7 +18,6 @@ __all__ = [
     "DurableEngine",
     "NotInUnit",
     "ReceiptNotDone",
-    "StagingOutbound",
     "StateTooLarge",
     "StateUnreadable",
     "outside",

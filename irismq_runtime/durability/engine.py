@@ -25,6 +25,7 @@ from irismq_runtime.durability.dispatch import AWAY, StatefulDispatch
 from irismq_runtime.durability.origin import RowOrigin
 from irismq_runtime.durability.rights import Rights
 from irismq_runtime.durability.rows import RowSender
+from irismq_runtime.durability.staging import begin_staging
 from irismq_runtime.durability.state_codec import StateCodec
 from irismq_runtime.durability.unit import Unit, UnitState, is_durable
 from irismq_runtime.errors import ConfigError, StoreUnavailable
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from actors import System
     from actors.runtime import Slot
     from irismq_runtime.durability.asked import AskedIds
-    from irismq_runtime.durability.staging import StagingOutbound
     from irismq_runtime.observe.logs import RateLimitedLog
     from irismq_runtime.ports.state_store import (
         CommitOutcome,
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         StateStore,
         StoredState,
     )
+    from irismq_runtime.refs import Outbound
 
 __all__ = ["ENGINES", "DurableEngine", "DurableNumbers"]
 
@@ -91,7 +92,7 @@ class DurableEngine:
     def __init__(
         self,
         store: StateStore,
-        outbound: StagingOutbound,
+        outbound: Outbound,
         system: System,
         log: RateLimitedLog,
         *,
@@ -171,6 +172,7 @@ class DurableEngine:
         await activation.make_known()
         self._active[address] = activation
         self.addressing.add(address)
+        begin_staging(self.outbound)
         if self.committer.fault is None:
             await self.rows.take_over(address)
         return activation

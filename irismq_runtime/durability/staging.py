@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from irismq_runtime.messaging.foreign import Form
     from irismq_runtime.refs.outbound import Asking
 
-__all__ = ["MOST_STAGED", "StagingOutbound"]
+__all__ = ["MOST_STAGED", "StagingOutbound", "begin_staging"]
 
 #: Messages that one handler may tell.
 MOST_STAGED: Final = 10_000
@@ -61,14 +61,13 @@ def _activation_behind() -> Activation | None:
 
 
 class StagingOutbound(Outbound):
-    """The sending half of a node that has a store."""
+    """The sending half of a node that has durable actors.
 
-    __slots__ = ("_call_now",)
+    A node's outbound becomes one when the first of them starts (`begin_staging`): until then
+    a node with a store sends as fast as one without, and its refs have the outbound already.
+    """
 
-    def __init__(self, **parts: Any) -> None:
-        super().__init__(**parts)
-        self._call_now = self.call
-        self.call = self._call_in_order
+    __slots__ = ()
 
     # Tells --------------------------------------------------------------------
 
@@ -218,10 +217,11 @@ class StagingOutbound(Outbound):
 
     # What waits for what was before ---------------------------------------------
 
-    def _call_in_order(self, callback: Callable[..., Any], *args: Any) -> bool:
+    def call_in_order(self, callback: Callable[..., Any], *args: Any) -> bool:
+        """As `Outbound.call`; after what the actor did before."""
         activation = _activation_behind()
         if activation is None:
-            return self._call_now(callback, *args)
+            return self.system.call_on_loop(callback, *args)
         self._in_order(activation, partial(callback, *args))
         return True
 
@@ -232,7 +232,7 @@ class StagingOutbound(Outbound):
         undone: Callable[[BaseException | None], object] = lambda _: None,
     ) -> None:
         wait = partial(_when_committed, activation, activation.generation, callback, undone)
-        self._call_now(lambda: self.system.spawn(wait()))
+        self.system.call_on_loop(lambda: self.system.spawn(wait()))
 
     def broadcast(self, cluster: str, data: bytes) -> None:
         """As `Outbound.broadcast`; after what the actor did before."""
@@ -252,6 +252,13 @@ class StagingOutbound(Outbound):
         else:
             publish = super().publish_live
             self._in_order(activation, partial(publish, topic, message, codec, foreign))
+
+
+def begin_staging(outbound: Outbound) -> None:
+    """Let `outbound` be one that stages, from now on and for all who hold it. Loop thread."""
+    if type(outbound) is Outbound:
+        outbound.__class__ = StagingOutbound
+        outbound.call = StagingOutbound.call_in_order.__get__(outbound)
 
 
 async def _when_committed(

@@ -163,7 +163,7 @@ def assemble(
     presence = _presence(config, packer, addresses, system)
     death_watch = DeathWatch(system.find)
     counters = DispatchCounters()
-    outbound = _outbound_kind(store)(
+    outbound = Outbound(
         packer=packer,
         mailbox=mailbox,
         addresses=addresses,
@@ -198,22 +198,11 @@ def assemble(
     )
 
 
-def _outbound_kind(store: StateStore | None) -> type[Outbound]:
-    """Nothing of `durable` is imported where there is no store."""
-    if store is None:
-        return Outbound
-    from irismq_runtime.durability import StagingOutbound
-
-    return StagingOutbound
-
-
 def _durable(
     store: StateStore, outbound: Outbound, dispatch: DispatchContext, config: NodeConfig
 ) -> DurableEngine:
-    from irismq_runtime.durability import ENGINES, DurableEngine, StagingOutbound
+    from irismq_runtime.durability import ENGINES, DurableEngine
 
-    if not isinstance(outbound, StagingOutbound):
-        raise TypeError("a node with a store has an outbound that stages")
     system = outbound.system
     engine = DurableEngine(
         store, outbound, system, dispatch.log, republish_after=config.republish_after
