@@ -16,7 +16,7 @@ PARTS := actors supervisors wire mailbox node demo examples docs
 SECONDS_EACH ?= 480
 SECONDS ?= 1800
 
-.PHONY: demo demo-full demo-nats test test-parts test-others lint format money soak soak-tests fuzz bench docs clean help
+.PHONY: demo demo-full demo-nats test test-parts test-others lint format money soak soak-tests simulate fuzz bench docs clean help
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -92,6 +92,10 @@ money: $(DEV)
 ## make soak-tests the long tests: random cuts, kills, hostile clients (tens of minutes)
 soak-tests: $(DEV)
 	$(BIN)/python -m pytest -m soak --timeout 3600 $(PYTEST_ARGS)
+
+## make simulate   simulated clusters with fresh seeds for SECONDS=1800, or one: SEED=8f31
+simulate: $(DEV)
+	IRISMQ_SEED=$(SEED) $(BIN)/python -m pytest --timeout 0 $(if $(SEED),,--simulate-seconds $(SECONDS)) tests/simulation/test_scenarios.py $(PYTEST_ARGS)
 
 ## make fuzz       both servers, fed with anything by two tools: half an hour, or SECONDS_EACH=60
 fuzz: $(DEV)

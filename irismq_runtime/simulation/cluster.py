@@ -25,13 +25,14 @@ from typing import TYPE_CHECKING, Any, Final
 from actors import Events
 from actors.errors import ActorError
 from actors.rules import POSITIVE_SECONDS, count, need, number
+from irismq_runtime.config import NodeConfig
 from irismq_runtime.errors import RuntimeFault
 from irismq_runtime.node import Node
 from irismq_runtime.simulation.errors import SimulationStalled
 from irismq_runtime.simulation.fault_plan import fault_plan
 from irismq_runtime.simulation.faults import KINDS, Fault, Targets, dials_of
 from irismq_runtime.simulation.injector import Injector
-from irismq_runtime.simulation.invariants import Life, usual_invariants
+from irismq_runtime.simulation.invariants import Invariant, Life, usual_invariants
 from irismq_runtime.simulation.node_machine import NodeMachine
 from irismq_runtime.simulation.rest import Bindings, unrest
 from irismq_runtime.simulation.servers import IRIS_PORT, NSQD_PORT, BrokerMachine, RelayMachine
@@ -75,6 +76,7 @@ class ClusterOptions:
         brokers: How many machines run a broker, named "broker-1", ...; with several, nodes
             publish to the first that answers, and consume from all.
         node: Options of `Node`, for all of them.
+        rest: Virtual seconds within which a cluster that was healed must be at rest.
         longest: Virtual seconds after which a run that is not over has failed.
 
     Raises:
@@ -84,6 +86,7 @@ class ClusterOptions:
     hosts: int | Collection[str] = 3
     brokers: int = 1
     node: Mapping[str, Any] = field(default_factory=dict)
+    rest: float = 600.0
     longest: float = 24 * 3600.0
 
     def __post_init__(self) -> None:
@@ -93,6 +96,7 @@ class ClusterOptions:
         names = [*self.host_names, *self.broker_names, RELAY, OUTSIDE]
         if len(set(names)) < len(names) or len(self.host_names) < 1:
             raise ValueError(f"hosts={self.hosts!r}: two machines cannot have one name")
+        need(POSITIVE_SECONDS, "rest", self.rest)
         need(POSITIVE_SECONDS, "longest", self.longest)
 
     @property
@@ -299,20 +303,21 @@ class Cluster:
         self._injector.next_number += 1
         self._injector.strike(Fault(number, KINDS[kind].name, target, self.now, lasts, amount))
 
-    async def heal(self, *, within: float = 600.0) -> None:
+    async def heal(self, *, within: float | None = None) -> None:
         """Undo all that went wrong, and wait until the cluster is at rest.
 
         At rest: every node runs, is ready and knows all others and what they serve, and what was
         confirmed, asked or owed before this call has come to its end.
 
         Args:
-            within: Virtual seconds that it may take.
+            within: Virtual seconds that it may take; None: as the options of the cluster say.
 
         Raises:
             InvariantBroken: It did not come to rest, or something is lost.
         """
         self._injector.heal()
         began, calm, last = self.now, 0, ""
+        within = self._options.rest if within is None else within
         until = began + within
         while calm < _CALM:
             reason = next(self._unrest(began, until), "")
@@ -355,12 +360,13 @@ class Cluster:
                 raise self._why_ended from None
             raise
 
-    def _usual(self) -> Any:
-        timeout = self._options.node.get("publish_timeout", 30.0)
+    def _usual(self) -> tuple[Invariant, ...]:
+        options = self._options.node
         return usual_invariants(
             stood_still=self.witness.stood_still,
             disturbed=self.witness.disturbed,
-            publish_timeout=timeout,
+            publish_timeout=options.get("publish_timeout", NodeConfig().publish_timeout),
+            copies=options.get("mailbox_options", {}).get("copies", 1),
         )
 
     async def _look(self) -> None:

@@ -6,7 +6,9 @@ other (Herlihy and Wing 1990). An operation whose outcome nobody knows (the ask 
 the connection was lost) may have taken effect at any time after its call, or never.
 
 The search is Wing and Gong's (1993) with Lowe's memory of configurations (2017): of each set
-of operations that are done and the state they lead to, only once. What the single copy does
+of operations that are done and the state they lead to, only once. Of unanswered ones that ask
+for the same the first is taken first, since whatever explains the other order explains this
+one: otherwise each of them would double the search. What the single copy does
 is a function that the caller gives: state and request in, answer and next state out. It
 knows no cluster and no clock.
 
@@ -16,6 +18,7 @@ searched far faster than one of all, and means the same.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from collections import defaultdict
@@ -211,6 +214,7 @@ class _Search(Generic[S]):
         self._state = initial
         self._done = 0  # a bit for each operation
         self._open = sum(each.known for each in operations)
+        self._before_it = _alike(operations)
         self._stack: list[tuple[int, S]] = []
         self._furthest: tuple[int, int, S] = (-1, 0, initial)
         entries = [
@@ -251,6 +255,9 @@ class _Search(Generic[S]):
     def _try(self, place: int, seen: set[tuple[int, S]]) -> int:
         """Let an operation come next, where its answer allows that; the entry to go on with."""
         operation = self._operations[place]
+        alike = self._before_it[place]
+        if alike is not None and not self._done >> alike & 1:
+            return self._next[2 * place + 1]
         answer, state = self._specification(self._state, operation.request)
         done = self._done | 1 << place
         if (operation.known and answer != operation.answer) or (done, state) in seen:
@@ -287,3 +294,16 @@ class _Search(Generic[S]):
             if each is not stuck and each.called <= stuck.returned and each.returned >= stuck.called
         ]
         raise NotLinearizable(stuck, state, done, near[:20])
+
+
+def _alike(operations: Sequence[Operation]) -> list[int | None]:
+    """Of each unanswered operation the one before it that asked for the same; of others none."""
+    latest: dict[Any, int] = {}
+    before: list[int | None] = []
+    for place, each in enumerate(operations):
+        before.append(None)
+        if not each.known:
+            with contextlib.suppress(TypeError):  # it cannot be looked up: it stands alone
+                before[place] = latest.get(each.request)
+                latest[each.request] = place
+    return before

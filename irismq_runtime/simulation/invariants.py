@@ -195,8 +195,9 @@ class HandledOnceByOne(Invariant):
         }
     )
 
-    def __init__(self, disturbed: Callable[[Life, float], bool]) -> None:
+    def __init__(self, disturbed: Callable[[Life, float], bool], copies: int) -> None:
         self._disturbed = disturbed
+        self._copies = copies
         self._told: set[str] = set()
         self._running: dict[str, dict[tuple[Life, str], float]] = {}
         self._finished: set[tuple[Life, str, str]] = set()
@@ -231,6 +232,8 @@ class HandledOnceByOne(Invariant):
                 of,
             )
         for (other, with_whom), since in beside.items():
+            if self._copies > 1 and other != life:
+                continue  # each broker gives its copy to whom it likes
             if not self._disturbed(other, now) and not self._disturbed(life, now):
                 complaint = Complaint(
                     f"{actor} at {life} handles message {of} at {now:.3f} s, beside {with_whom} at "
@@ -335,6 +338,7 @@ def usual_invariants(
     stood_still: Callable[[Life, float], bool],
     disturbed: Callable[[Life, float], bool],
     publish_timeout: float,
+    copies: int = 1,
 ) -> tuple[Invariant, ...]:
     """Return those that hold in every cluster, with empty books.
 
@@ -342,11 +346,12 @@ def usual_invariants(
         stood_still: Whether a process could not keep a time of late.
         disturbed: Whether something was done of late to its machine, or to a server.
         publish_timeout: As of the nodes, in seconds.
+        copies: How many brokers keep each message.
     """
     return (
         ConfirmedIsHandled(),
         FinishedWasHandled(),
-        HandledOnceByOne(disturbed),
+        HandledOnceByOne(disturbed, copies),
         AskEndsInTime(stood_still),
         ReceiptEndsInTime(stood_still, publish_timeout),
     )

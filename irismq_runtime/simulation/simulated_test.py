@@ -6,13 +6,16 @@ seeds were asked for on the command line, and prints which ones they were.
 
 Each seed is a run of its own: new machines, new network, an empty disk. Only what a process
 keeps (module variables, caches) passes from one run to the next; what hangs on that does not
-repeat, and the report of a failure says so.
+repeat, and the report of a failure says so. Nothing is logged but where `IRISMQ_SEED` names
+what is played.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
+import logging
 import os
 import secrets
 import time
@@ -30,7 +33,7 @@ from irismq_runtime.simulation.seeds import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 
     from irismq_runtime.simulation.cluster import Cluster
     from irismq_runtime.simulation.failures import SimulationFailed
@@ -122,13 +125,14 @@ class SimulatedTest:
         def scenario(cluster: Cluster) -> Awaitable[None]:
             return self.function(cluster, **arguments)
 
-        for seed in seeds:
-            began = time.perf_counter()
-            run = play(scenario, seed, self.options, kept)
-            took = time.perf_counter() - began
-            if run.failure is not None:
-                raise self._report(scenario, run, played.runs, took) from run.failure
-            played.add(run, took)
+        with _quiet(unless=SEED_VARIABLE in os.environ):
+            for seed in seeds:
+                began = time.perf_counter()
+                run = play(scenario, seed, self.options, kept)
+                took = time.perf_counter() - began
+                if run.failure is not None:
+                    raise self._report(scenario, run, played.runs, took) from run.failure
+                played.add(run, took)
 
     def _report(
         self,
@@ -145,6 +149,18 @@ class SimulatedTest:
 
         most = min(max(_INVESTIGATION / max(took, 1e-3), _RUNS[0]), _RUNS[1])
         return investigate(again, failed, file=self._file, passed=passed, most=int(most))
+
+
+@contextlib.contextmanager
+def _quiet(*, unless: bool) -> Iterator[None]:
+    """Log nothing: what all nodes of many runs say under faults is read by nobody."""
+    before = logging.root.manager.disable
+    if not unless:
+        logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def simulate(

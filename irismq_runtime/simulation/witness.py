@@ -48,11 +48,11 @@ class Witness:
 
     Args:
         now: The virtual time.
-        on_broken: Called once, with the first thing that broke.
+        on_broken: Called with the first thing that broke, and with an error of an invariant.
     """
 
     def __init__(
-        self, now: Callable[[], float], on_broken: Callable[[InvariantBroken], object]
+        self, now: Callable[[], float], on_broken: Callable[[BaseException], object]
     ) -> None:
         self._now = now
         self._on_broken = on_broken
@@ -85,8 +85,11 @@ class Witness:
                 return
             now = self._now()
             self.trace.append(Happened(now, life, event))
-            for each in self._hearers.get(event.name, ()):
-                self._complained(each, each.saw(life, event, now))
+            try:
+                for each in self._hearers.get(event.name, ()):
+                    self._complained(each, each.saw(life, event, now))
+            except Exception as error:  # a subscriber that raises would be removed, and be deaf
+                self._on_broken(error)
 
         events.subscribe(saw)
 

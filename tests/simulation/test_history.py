@@ -142,6 +142,14 @@ def test_a_long_history_of_many_clients_is_searched() -> None:
         linearize(wrong, counter, 0)
 
 
+def test_many_unanswered_requests_for_the_same_are_searched() -> None:
+    history = [Operation(1, 0.0) for _ in range(200)]
+    history += [Operation(1, n, n + 0.5, 50 + 2 * n) for n in range(1, 50)]
+    linearize(history, counter, 0)
+    with pytest.raises(NotLinearizable):
+        linearize([*history, Operation(1, 60.0, 61.0, 251)], counter, 0)
+
+
 def test_a_search_without_an_end_is_given_up_and_says_so() -> None:
     history = [Operation(Write(n), 0.0) for n in range(40)]
     history.append(Operation(Read(), 1.0, 2.0, 99))

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
     from irismq_runtime.simulation.investigation import SimulatedRun
 
+pytestmark = [
+    pytest.mark.blocking_ok,  # a disk that loses its power is real SQLite
+    pytest.mark.slow,
+    pytest.mark.timeout(600),  # some runs of a cluster each, on a machine that may be busy
+]
+
 #: Seeds within which each must be found.
 MOST = 200
 
@@ -43,7 +49,7 @@ def test_a_planted_fault_is_found_and_told_by_what_matters(
     def again(kept: Collection[int] | None) -> SimulatedRun:
         return play(twin.scenario, seed, twin.options, kept)
 
-    report = investigate(again, run, file=__file__, passed=seed, most=40)
+    report = investigate(again, run, file=__file__, passed=seed, most=8)
     assert twin.found_as in str(report)
     assert f"IRISMQ_SEED={seed:x} replays it" in str(report)
     assert len(report.faults) < max(len(run.faults), 1) or not twin.faults

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from irismq_runtime.dispatch import stored
 from irismq_runtime.dispatch.delivery import DurableDelivery
 from irismq_runtime.dispatch.settlement import FINISH, settlement
+from irismq_runtime.embedded.nsqd.writer import StoreWriter
 from irismq_runtime.embedded.relay.session import Session
 from irismq_runtime.mailbox.consume.consumer import Consumer
 from irismq_runtime.mailbox.consume.lease import Leases
@@ -50,7 +51,7 @@ class Twin:
     scenario: Callable[[Cluster], Awaitable[None]]
     found_as: str
     faults: bool = True
-    options: ClusterOptions = field(default_factory=ClusterOptions)
+    options: ClusterOptions = field(default_factory=lambda: _SMALL)
 
 
 def finished_before_the_handler_returns(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,7 +144,7 @@ def requests_forgotten_with_their_connection(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def nodes_that_are_never_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(MemberTable, "expire", lambda *_: [])
+    monkeypatch.setattr(MemberTable, "_lose", lambda *_: [])
 
 
 def a_rejoin_that_forgets_subscriptions(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,87 +163,108 @@ def a_relay_that_keeps_the_dead(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Session, "_leave_directory", lambda _: None)
 
 
-_CALM = ClusterOptions(node={"lease": 2.0})
+def a_broker_that_confirms_before_it_has_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    append = StoreWriter.append
+
+    def appends(self: StoreWriter, records: Any, done: Callable[[None], None]) -> None:
+        append(self, records, lambda _: None)
+        self._loop.call_soon(done, None)
+
+    monkeypatch.setattr(StoreWriter, "append", appends)
+
+
+#: Small, and quick to say that something is wrong.
+_SMALL = ClusterOptions(hosts=2, node={"lease": 2.0}, rest=60.0)
+_ALONE = ClusterOptions(hosts=1, node={"lease": 2.0}, rest=60.0)
+#: Cuts under load, in a plan of some ten faults.
+_CUTS = entries(cut=60.0, rate=40.0, seconds=10.0, longest=0.01, asks=0.0)
 
 TWINS = {
     twin.plant.__name__: twin
     for twin in (
         Twin(
             finished_before_the_handler_returns,
-            "celery acks_early, nsqio/pynsq#90",
-            entries(kill=10.0),
+            "Celery as it is set up: tasks are acknowledged before they run (acks_late)",
+            entries(kill=20.0, seconds=10.0),
             LOST,
         ),
         Twin(
             lease_renewed_late,
             "nsqio/go-nsq#226, dudleycarr/nsqjs#242",
-            entries(longest=6.0, rate=2.0, asks=0.0),
+            entries(longest=6.0, rate=0.5, seconds=30.0, asks=0.0),
             "no second handling of a message begins beside the first",
             faults=False,
-            options=_CALM,
         ),
         Twin(
             receipt_before_the_confirmation,
             "wistia/nsq-ruby#51, wtolson/gnsq#31",
-            entries(cut=60.0, rate=40.0, longest=0.01),
+            _CUTS,
             LOST,
         ),
         Twin(
             answers_paired_from_the_wrong_end,
             "nsqio/go-nsq#171, nsqio/pynsq#240",
-            entries(cut=60.0, slow=20.0, rate=40.0, longest=0.01),
+            entries(cut=40.0, slow=40.0, rate=40.0, seconds=10.0, longest=0.01, asks=0.0),
             LOST,
         ),
         Twin(
             a_crash_is_taken_for_an_end,
-            "celery/celery#5106, nsqio/pynsq#134",
-            entries(crashes=0.2),
+            "nsqio/pynsq#134, #142, nsqio/go-nsq#359",
+            entries(crashes=0.2, seconds=10.0),
             "a message is finished when its handler has returned",
             faults=False,
         ),
         Twin(
             a_memory_that_forgets_at_once,
-            "nsqio/nsq#592, cockroachdb duplicate retries",
-            entries(cut=60.0, rate=40.0, longest=0.01, asks=0.0),
+            "nsqio/nsq#592, #645",
+            _CUTS,
             "nor where it was finished",
-            options=ClusterOptions(hosts=1, node={"lease": 2.0}),
+            options=_ALONE,
         ),
         Twin(
             a_consumer_that_never_asks_again,
             "celery/celery#8030, Bogdanp/dramatiq#207, nsqio/go-nsq#131",
-            entries(cut=20.0),
+            entries(cut=20.0, seconds=10.0),
             RESTS,
+            options=_ALONE,
         ),
         Twin(
             a_restart_that_forgets_to_resume,
             "nsqio/pynsq#89, #37",
-            entries(crashes=0.2),
+            entries(crashes=0.3, seconds=10.0),
             RESTS,
             faults=False,
+            options=_ALONE,
         ),
         Twin(
             requests_forgotten_with_their_connection,
             "ray-project/ray#15045, akka/akka-core#28650",
-            entries(relay=10.0, asks=1.0),
+            entries(relay=20.0, seconds=10.0, asks=1.0),
             "no ask outlives its deadline",
         ),
         Twin(
             nodes_that_are_never_forgotten,
-            "akka/akka#13875, hashicorp/serf#484",
-            entries(kill=10.0),
+            "what presence is for: a node that was killed says no goodbye",
+            entries(kill=20.0, seconds=10.0),
             RESTS,
         ),
         Twin(
             a_rejoin_that_forgets_subscriptions,
-            "nats-io/nats.go#195, redis/redis-py#1464",
-            entries(relay=10.0),
-            "== [True",
+            "project-iris/iris-go#19, project-iris/iris-java#34",
+            entries(relay=20.0, seconds=10.0),
+            "AssertionError",
         ),
         Twin(
             a_relay_that_keeps_the_dead,
-            "project-iris/iris#57",
-            entries(kill=10.0),
+            "project-iris/iris#57, #36",
+            entries(kill=20.0, seconds=10.0),
             "AskTimeout",
+        ),
+        Twin(
+            a_broker_that_confirms_before_it_has_written,
+            "nsqio/nsq#1386, #1142, #1391",
+            entries(broker=40.0, rate=60.0, seconds=10.0, longest=0.01, asks=0.0),
+            LOST,
         ),
     )
 }

@@ -1,0 +1,72 @@
+"""The product in simulated clusters while things go wrong: a sample of fresh seeds in each run.
+
+`make simulate SECONDS=3600` goes on as long as one likes, `IRISMQ_SEED` repeats a seed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from irismq_runtime.errors import RuntimeFault
+from irismq_runtime.simulation import Cluster, History, simulate
+from tests.simulation.service import ADDRESS, Entry, Office, entries
+
+pytestmark = pytest.mark.blocking_ok  # a disk that loses its power is real SQLite
+
+NETWORK = {"partition": 6.0, "cut": 6.0, "slow": 6.0}
+NODES = {"kill": 6.0, "stop": 3.0, "pause": 3.0, "clock": 3.0}
+SERVERS = {"broker": 4.0, "power": 2.0, "relay": 4.0}
+EVERYTHING = {**NETWORK, **NODES, **SERVERS}
+
+
+@simulate(seeds=8, hosts=2, node={"lease": 4.0})
+async def test_all_that_can_go_wrong_loses_nothing(cluster: Cluster) -> None:
+    await entries(seconds=20.0, crashes=0.05, longest=2.0, **EVERYTHING)(cluster)
+
+
+@simulate(seeds=4, hosts=3, brokers=2, node={"lease": 4.0})
+async def test_two_brokers_that_die_in_turn_lose_nothing(cluster: Cluster) -> None:
+    await entries(seconds=20.0, longest=0.2, rate=20.0, **NETWORK, **SERVERS)(cluster)
+
+
+@simulate(seeds=4, hosts=2, brokers=2, node={"mailbox_options": {"copies": 2}})
+async def test_two_copies_are_handled_as_one(cluster: Cluster) -> None:
+    await entries(seconds=20.0, longest=0.2, kill=4.0, **NETWORK)(cluster)
+
+
+@simulate(seeds=4, hosts=1)
+async def test_asks_of_one_actor_are_linearizable(cluster: Cluster) -> None:
+    """Its machine is not killed: what it knows is in its memory."""
+    await cluster.start(Office)
+    ledger = cluster.ref(ADDRESS)
+    history = History(lambda: cluster.now)
+
+    async def add(_: Cluster) -> None:
+        await history.call(1, ledger.ask(Entry(1, seconds=0.01), timeout=2.0))
+
+    async with cluster.faults(pause=6.0, relay=6.0, **NETWORK):
+        load = await cluster.workload(add, rate=5.0, seconds=30.0)
+    await cluster.heal()
+    assert load.passed > 0
+    history.check(lambda total, amount: (total + amount, total + amount), 0)
+
+
+@simulate(seeds=4, hosts=3)
+async def test_an_ask_ends_in_its_time_whatever_happens(cluster: Cluster) -> None:
+    await cluster.start(Office)
+    ledger = cluster.ref(ADDRESS)
+
+    async def ask(cluster: Cluster) -> None:
+        began = cluster.now
+        try:
+            await ledger.ask(Entry(1, seconds=0.5), timeout=2.0)
+        except RuntimeFault:
+            pass
+        finally:
+            assert cluster.now - began < 2.5
+
+    async with cluster.faults(**EVERYTHING):
+        await cluster.workload(ask, rate=5.0, seconds=20.0)
+    await asyncio.sleep(1.0)
