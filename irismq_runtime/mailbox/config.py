@@ -131,17 +131,6 @@ class MailboxConfig:
         if self.compression == "snappy":
             _need_snappy()
 
-    @property
-    def consumer_heartbeat(self) -> float:
-        """The heartbeat of a connection that consumes: no longer than a lease.
-
-        nsqd drops a client that misses two beats. A stopped process (SIGSTOP, a
-        frozen machine) is given its messages again after every lease until then;
-        with beats of two leases and more that could use up all their attempts, and
-        they would be buried without having been run.
-        """
-        return min(self.heartbeat, self.msg_timeout)
-
 
 _BYTES: Final = count(1, 2**31 - 1)  # a frame of NSQ says its size in 31 bits
 _COUNT: Final = count(1, 1_000_000)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from irismq_runtime.mailbox.attempts import AttemptCounter
 from irismq_runtime.mailbox.connect.handshake import Wishes
@@ -35,6 +35,8 @@ __all__ = ["MailboxContext"]
 _log = logging.getLogger("irismq.mailbox")
 #: Seconds between beats of an nsqd that was asked for none (half its --client-timeout).
 _USUAL_HEARTBEAT = 30.0
+#: So many consumers have heartbeats as often as `MailboxConfig.heartbeat` says.
+_FEW: Final = 50
 
 
 class MailboxContext:
@@ -62,6 +64,8 @@ class MailboxContext:
         #: Called when the beats must come more often.
         self.on_quicker: Callable[[], None] = _nothing
         self._hostname = socket.gethostname()
+        #: How many consumers there are.
+        self.consumers = 0
         # The longest lease that a broker grants, where it is known; 0: shorter
         # than what we asked for, by how much is not known yet.
         self._longest_lease: dict[Endpoint, float] = {}
@@ -88,8 +92,18 @@ class MailboxContext:
     def _asked_heartbeat(
         self, endpoint: Endpoint, subscribe: tuple[str, str] | None
     ) -> float | None:
+        """What we ask for; None for what the broker has.
+
+        Of a connection that consumes it is less often where there are many of them, but no
+        longer than a lease. nsqd drops a client that misses two beats. A stopped process
+        (SIGSTOP, a frozen machine) is given its messages again after every lease until then;
+        with beats of two leases and more that could use up all their attempts, and they
+        would be buried without having been run.
+        """
         config = self.config
-        wished = config.heartbeat if subscribe is None else config.consumer_heartbeat
+        wished = config.heartbeat
+        if subscribe is not None:
+            wished = min(max(1.0, self.consumers / _FEW) * wished, config.msg_timeout)
         return min(wished, self._heartbeats.get(endpoint, wished)) or None
 
     def concede(self, endpoint: Endpoint, wish: str, subscribe: tuple[str, str] | None) -> bool:

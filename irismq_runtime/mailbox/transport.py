@@ -100,7 +100,7 @@ class NsqMailbox:
             self._context.rng, base=self._config.requeue_base, cap=self._config.requeue_max
         )
         self._publisher = Publisher(self._context, self._endpoints)
-        self._consumers: list[Consumer] = []
+        self._consumers: dict[Consumer, None] = {}
         self._beat: TimerHandle | None = None
         self._closed: asyncio.Future[None] | None = None
 
@@ -147,6 +147,10 @@ class NsqMailbox:
             self._context.log.close()
             self._closed.set_result(None)
 
+    def _stopped(self, consumer: Consumer) -> None:
+        del self._consumers[consumer]
+        self._context.consumers = len(self._consumers)
+
     def _plan_beat(self) -> None:
         if self._beat is not None:
             self._beat.cancel()
@@ -158,7 +162,7 @@ class NsqMailbox:
         if self._context.stalls.beat(now):
             for broker in self._publisher.brokers:
                 broker.managed.tick(now)
-        for consumer in self._consumers:
+        for consumer in tuple(self._consumers):
             consumer.tick(now)
         self._plan_beat()
 
@@ -304,9 +308,10 @@ class NsqMailbox:
             store=self._store,
             delays=self._delays,
             limits=self._publisher.limits,
-            on_stopped=self._consumers.remove,
+            on_stopped=self._stopped,
         )
-        self._consumers.append(consumer)
+        self._consumers[consumer] = None
+        self._context.consumers = len(self._consumers)
         if self._beat is None:
             self._plan_beat()
         consumer.discover(self._lookupds, self._endpoints)

@@ -195,7 +195,12 @@ class Node:
             await system.shutdown(0.0)
             raise
         system.lifecycle.append(self._stop_reason)
-        self._health_monitor = HealthMonitor(self.health, system.clock, system.events)
+        self._health_monitor = HealthMonitor(
+            lambda: self._health(failures_only=True),
+            system.clock,
+            system.events,
+            lambda: len(parts.binder),
+        )
         self._health_monitor.start()
         RUNNING[system] = self
         if system.events.active:
@@ -454,12 +459,16 @@ class Node:
 
     def health(self) -> Health:
         """Return liveness and readiness with the reasons, as they are now."""
+        return self._health()
+
+    def _health(self, *, failures_only: bool = False) -> Health:
         stop_reason = self._stop_reason
         return health_of(
             self._open_parts(),
             self._servers,
             gave_up=stop_reason.gave_up,
             draining=stop_reason.reason,
+            failures_only=failures_only,
         )
 
     def on_event(self, callback: Callable[[Any], None]) -> Callable[[], None]:

@@ -48,6 +48,10 @@ __all__ = ["IrisAddresses", "IrisMember"]
 _LIMIT_SOON: Final = 0.02
 _LIMIT_LATE: Final = 2.0
 _LONGEST_NUMBER: Final = 18
+#: So many members have heartbeats as often as `Options.heartbeat` says; more have them less
+#: often, and all at least each so many seconds.
+_FEW_MEMBERS: Final = 50
+_RAREST_HEARTBEAT: Final = 60.0
 #: Bytes of a last will.
 _LONGEST_WILL: Final = 10_000
 
@@ -150,7 +154,7 @@ class IrisAddresses:
         self._will: LastWill | None = None
         #: Names this transport to the relay that has its will, and to nobody else.
         self._token = secrets.token_bytes(TOKEN_BYTES)
-        self._members: list[IrisMember] = []
+        self._members: dict[IrisMember, None] = {}
         self._closed = False
         self._reports = Throttle()
         self._tunnel_memory = TunnelMemory.of(self._options.limits)
@@ -216,7 +220,7 @@ class IrisAddresses:
             raise self._lost("closed meanwhile")
         member = IrisMember(self, connection)
         member.limit_replies(self.max_body)
-        self._members.append(member)
+        self._members[member] = None
         return member
 
     def request(
@@ -301,8 +305,7 @@ class IrisAddresses:
 
     def forget(self, member: IrisMember) -> None:
         """Take a member that has left out of those that `close` ends."""
-        if member in self._members:
-            self._members.remove(member)
+        self._members.pop(member, None)
 
     def health(self) -> TransportHealth:
         """Whether the relay is reached, and if not, why."""
@@ -331,8 +334,18 @@ class IrisAddresses:
         self, cluster: str = "", handler: MemberHandler | None = None
     ) -> ManagedConnection:
         return ManagedConnection(
-            self._host, self._port, cluster=cluster, handler=handler, **self._common()
+            self._host,
+            self._port,
+            cluster=cluster,
+            handler=handler,
+            heartbeat=self._members_heartbeat,
+            **self._common(),
         )
+
+    def _members_heartbeat(self) -> float:
+        """Many members beat less often: one connection tells as well how the relay is."""
+        usual = self._options.heartbeat
+        return max(usual, min(usual * len(self._members) / _FEW_MEMBERS, _RAREST_HEARTBEAT))
 
     def _own_connection(self, on_back: Callable[[], None]) -> _OwnConnection:
         return _OwnConnection(

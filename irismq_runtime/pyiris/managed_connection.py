@@ -103,6 +103,7 @@ class ManagedConnection:
         dial: connects a protocol to the relay, in place of TCP.
         reports: those that share it log one line a second for all losses.
         tunnel_memory: those that share it have one sum of bytes for their tunnels.
+        heartbeat: gives the seconds between heartbeats, in place of `Options.heartbeat`.
 
     Raises:
         ValueError: `cluster` cannot be the name of one.
@@ -122,6 +123,7 @@ class ManagedConnection:
         dial: Dial | None = None,
         reports: Throttle | None = None,
         tunnel_memory: TunnelMemory | None = None,
+        heartbeat: Callable[[], float] | None = None,
     ) -> None:
         if cluster:
             check_name(cluster)
@@ -158,6 +160,7 @@ class ManagedConnection:
         self._started = False
         self._connections = 0
         self._heartbeat: HeartbeatMonitor | None = None
+        self._heartbeat_interval = heartbeat or (lambda: self.options.heartbeat)
         self._hold: TimerHandle | None = None
         self._closing: asyncio.Future[None] | None = None
 
@@ -429,7 +432,7 @@ class ManagedConnection:
         self._current.connection = connection
         self._connections += 1
         self._heartbeat = HeartbeatMonitor(
-            connection, self.options.heartbeat, self._clock, self._ping
+            connection, self._heartbeat_interval, self._clock, self._ping
         )
         self._stop_holding()
         self.topics.connected()

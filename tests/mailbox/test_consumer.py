@@ -50,6 +50,34 @@ async def test_a_consumer_is_beaten_for_at_least_once_a_lease(lease: float, aske
     await world.close()
 
 
+async def test_one_of_thousands_of_consumers_is_beaten_for_as_seldom_as_its_lease_allows():
+    world, _, _ = await consuming()
+    context = world.mailbox._context
+    assert context.consumers == 1
+    for consumers, asked in ((50, 5.0), (100, 10.0), (1000, 15.0), (4000, 15.0)):
+        context.consumers = consumers
+        assert context.heartbeat(world.network.consumer().endpoint, ("t", "c")) == asked
+        assert context.heartbeat(world.network.consumer().endpoint, None) == 5.0
+    await world.close()
+
+
+async def test_a_consumer_that_waits_is_left_alone_and_one_that_holds_a_message_is_not():
+    world, consumption, peer = await consuming(msg_timeout=15.0)
+    looked = []
+    consumption._why_stuck, real = lambda now: looked.append(now) or "", consumption._why_stuck
+    await world.pass_time(20.0, step=0.5)
+    assert len(looked) <= 5
+    looked.clear()
+    peer.push(1)
+    await world.network.until(lambda: world.messages)
+    await world.pass_time(10.0, step=0.5)
+    assert len(looked) >= 9
+    assert peer.of(Touch)
+    consumption._why_stuck = real
+    await settle(world, consumption)
+    await world.close()
+
+
 async def test_what_one_loop_turn_settles_is_one_write():
     world, consumption, peer = await consuming()
     peer.push(*range(10))

@@ -12,8 +12,10 @@ from actors.errors import Refused, Restarting, Retry
 from actors.testing import ManualClock, settle
 from irismq_runtime import ConfigError, ConnectionLost, Node, RemoteError, durable, live
 from irismq_runtime.errors import NoSuchService, RemoteFault
+from irismq_runtime.node.inspection.health_monitor import HealthMonitor
 from irismq_runtime.node.membership.service_waiter import SEARCH, SEARCH_ALONE
 from irismq_runtime.node.membership.settling import SETTLE, SETTLE_AT_MOST
+from irismq_runtime.observe.health import Health
 from supervisors import Supervisor, child, which_children
 from tests.node.helpers import Add, Counter, MemoryServers, Total
 from tests.refs.test_asks import Do, service
@@ -369,6 +371,25 @@ async def test_a_stuck_handler_is_a_fault_while_others_wait_and_no_longer():
         ref._slot.actor.open.set()
         await settle(one.system)
         assert one.health().ready
+
+
+def test_a_look_at_thousands_of_addresses_comes_less_often():
+    clock, looked, addresses = ManualClock(), [], [10]
+
+    def health():
+        looked.append(clock.monotonic())
+        return Health()
+
+    monitor = HealthMonitor(health, clock, Events(), lambda: addresses[0])
+    monitor.start()
+    clock.advance(10.0)
+    assert len(looked) == 10
+    addresses[0] = 4000
+    clock.advance(1.0)
+    looked.clear()
+    clock.advance(80.0)
+    assert len(looked) == 10
+    monitor.stop()
 
 
 class Job(Actor):

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import logging
+import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from irismq_runtime.errors import MessageTooLarge
 from irismq_runtime.protocols.iris.packets import ClientReply, RelayBroadcast, RelayRequest
-from irismq_runtime.pyiris import Allowance, Limits
-from tests.pyiris.scripted import turns
+from irismq_runtime.pyiris import Allowance, IrisAddresses, Limits
+from tests.pyiris.scripted import ends, turns
 
 if TYPE_CHECKING:
     from actors.testing import ManualClock
@@ -128,3 +129,23 @@ async def test_broadcasts_reach_the_handler(
     await connect("svc", handler)
     relay.wire.send(RelayBroadcast(b"a"), RelayBroadcast(b"b"))
     assert handler.broadcasts == [b"a", b"b"]
+
+
+async def test_many_members_ask_their_relay_for_fewer_signs_of_life_each(
+    relay: ScriptedRelay, clock: ManualClock, handler: Members
+) -> None:
+    """One of 500 beats each 50 s: together they are asked as often as 50 of 5 s."""
+    addresses = IrisAddresses(clock=clock, rng=random.Random(1), dial=relay.dial)
+    await ends(addresses.start(), clock)
+    members = [await addresses.join(f"svc.{number}", handler) for number in range(500)]
+    clock.advance(60.0)  # those that joined first have found out how many there are
+    await turns()
+    relay.pings = 0
+    for _ in range(100):
+        clock.advance(1.0)
+        await turns(1)
+    assert 400 <= relay.pings <= 600
+    for member in members[40:]:
+        await ends(member.leave(0.0), clock)
+    assert addresses._members_heartbeat() == 5.0
+    await ends(addresses.close(0.0), clock)

@@ -157,6 +157,11 @@ class Connection(asyncio.Protocol):
             else:
                 self._transport.close()
 
+    @property
+    def silent_at(self) -> float:
+        """When the broker will have missed its heartbeats, if nothing comes until then."""
+        return self.heard_at + self._silence
+
     def too_silent(self, now: float) -> bool:
         """Whether the broker has missed its heartbeats."""
         return not self._ended and now - self.heard_at > self._silence

@@ -33,6 +33,8 @@ __all__ = ["Consumer", "Store"]
 
 #: Seconds without RDY anywhere, and without a reason, after which that is a fault.
 _STARVED: Final = 1.5
+#: Seconds for which a consumer that waits for messages is left alone: one of thousands.
+_REST: Final = 5.0
 
 #: How long the orderly end of a connection may take once nothing runs.
 GOODBYE = 1.0
@@ -77,6 +79,8 @@ class Consumer:
         self._leaving: set[asyncio.Task[None]] = set()
         self._rdy = RdyControl(context, topic, window, self._connections.values)
         self._stuck = False
+        #: Until then it is not looked after, if nothing is in flight.
+        self._rests_until = 0.0
         self._to_flush: list[ConsumerConnection] = []
         self._progress_at = context.clock.monotonic()
         #: When a broker was last asked for messages, or there was a reason not to.
@@ -345,7 +349,9 @@ class Consumer:
             connection.flush()
 
     def tick(self, now: float) -> None:
-        """The mailbox's beat: leases and silence."""
+        """The mailbox's beat: leases and silence; less often while there is nothing to watch."""
+        if now < self._rests_until and not self.in_flight:
+            return
         for connection in self._every_connection():
             connection.tick(now)
         if self._asks(now):
@@ -359,6 +365,19 @@ class Consumer:
                 "consumer.stuck", topic=self.topic, channel=self.channel, reason=stuck
             )
         self._stuck = bool(stuck)
+        self._rests_until = self._nothing_to_watch_until(now)
+
+    def _nothing_to_watch_until(self, now: float) -> float:
+        """Until when to be left alone: `now` unless nothing is held, and each broker was asked."""
+        until = now + _REST
+        if self.in_flight or self._departing or not self._connections:
+            return now
+        for connection in self._connections.values():
+            share, link = connection.share, connection.managed.connection
+            if not connection.ready or share is None or not share.ready or connection.lost:
+                return now
+            until = min(until, link.silent_at if link is not None else now)
+        return until
 
     # Health ----------------------------------------------------------------
 

@@ -235,6 +235,9 @@ class Binder:
     def __iter__(self) -> Iterator[Binding]:
         return iter(tuple(self._bindings.values()))
 
+    def __len__(self) -> int:
+        return len(self._bindings)
+
     async def started(self, ref: ActorRef[Any], actor: Any) -> None:
         """Bind the actor if it is to be reached from outside."""
         if not Binding.wanted(actor):

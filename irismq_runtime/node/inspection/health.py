@@ -36,8 +36,18 @@ __all__ = ["health_of"]
 _OF_ITS_MESSAGES: Final = frozenset({DOWN, FULL})
 
 
-def health_of(parts: Parts, servers: Servers, *, gave_up: Exit | None, draining: str) -> Health:
-    """Return the health now. `gave_up`: how a root ended; `draining`: why, or ""."""
+def health_of(
+    parts: Parts,
+    servers: Servers,
+    *,
+    gave_up: Exit | None,
+    draining: str,
+    failures_only: bool = False,
+) -> Health:
+    """Return the health now. `gave_up`: how a root ended; `draining`: why, or "".
+
+    `failures_only`: leave out what is well of each address, which is most of it.
+    """
     checks = [
         Check(
             "tree",
@@ -59,7 +69,7 @@ def health_of(parts: Parts, servers: Servers, *, gave_up: Exit | None, draining:
     if parts.config.lookupd:
         checks.append(_directory(parts))
     for binding in parts.binder:
-        checks += _binding_checks(binding)
+        checks += _binding_checks(binding, failures_only=failures_only)
     return Health(tuple(checks))
 
 
@@ -105,14 +115,16 @@ def _of(name: str, said: TransportHealth) -> Check:
     return Check(name, said.ok, "" if said.ok else said.reason, advisory=said.advisory)
 
 
-def _binding_checks(binding: Binding) -> Iterator[Check]:
+def _binding_checks(binding: Binding, *, failures_only: bool) -> Iterator[Check]:
     if binding.member is not None:
-        yield _of(f"member {binding.address}", binding.member.health())
+        said = binding.member.health()
+        if not (failures_only and said.ok):
+            yield _of(f"member {binding.address}", said)
     for dispatch, consumption in binding.stored:
-        name = f"consumer {dispatch.address}"
         reasons = dispatch.pause.reasons
+        name = f"consumer {dispatch.address}"
         if reasons:
             reason = f"paused: {', '.join(sorted(reasons))}"
             yield Check(name, ok=False, reason=reason, advisory=reasons <= _OF_ITS_MESSAGES)
-        else:
-            yield _of(name, consumption.health())
+        elif not (said := consumption.health()).ok or not failures_only:
+            yield _of(name, said)
