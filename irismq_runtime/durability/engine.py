@@ -135,6 +135,11 @@ class DurableEngine:
         """Where the store is, without any password."""
         return self.store.info.url
 
+    @property
+    def uncommitted(self) -> int:
+        """Messages whose handlers have returned and that are not committed."""
+        return sum(len(activation.pending) for activation in self._active.values())
+
     # Actors ---------------------------------------------------------------------
 
     async def activate(self, slot: Slot, kind: type | None, limit: int) -> Activation:

@@ -240,7 +240,7 @@ async def test_metrics_and_health() -> None:
     class Bound(Actor):
         address = "ops.bound"
 
-    async with Node.embedded(name="ops", drain=0.5) as node:
+    async with Node.embedded(name="ops", drain=0.5, store="memory:") as node:
         ref = await node.start(Bound)
         with contextlib.suppress(Refused):
             await node.ref("ops.bound").ask(1)

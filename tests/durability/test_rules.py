@@ -139,7 +139,7 @@ class Nagger(Durable):
 
     address = "test.nagger"
 
-    @receives(Move, Boom)
+    @receives(Move, Boom, Put)
     def on(self, what: object) -> None:
         current_node().ref("b").tell(what)
 
@@ -424,3 +424,40 @@ async def test_a_state_over_its_limit_fails_its_handler_and_nothing_of_it_is_kep
         (stored,) = database.tables.states.values()
         assert len(stored.state) <= 100
         assert ref.is_alive()
+
+
+@pytest.mark.parametrize("accepted", [False, True])
+async def test_a_row_that_is_missing_was_handled_within_its_epoch_alone(
+    servers, database, accepted
+):
+    handled: list = []
+    async with servers.node(store=MemoryStore(database)) as node:
+        await node.start(child(Account, "b"))
+    async with servers.node(store=MemoryStore(database)) as node:
+        await node.start(Nagger)
+        await node.ref("test.nagger").tell(Move("b", 5))
+        await until(lambda: servers.broker.bodies("b"))
+        assert [row.owned for row in database.tables.rows.values()] == [True]
+        database.tables.rows.clear()
+        if accepted:
+            await node.parts.durable.store.accept()
+        await node.start(child(Account, "b", handled))
+        if accepted:
+            await until(lambda: letters(servers, "b"))
+            assert "epoch 1" in letters(servers, "b")[0].reason
+        else:
+            await until(lambda: node.parts.dispatch.counters.duplicates == 1)
+            assert letters(servers, "b") == []
+        assert handled == []
+
+
+async def test_what_waits_for_an_ordinary_actor_is_handled_once_it_is_durable(servers, database):
+    handled: list = []
+    async with servers.node(store=MemoryStore(database)) as node:
+        await node.start(Nagger)
+        await node.ref("test.nagger").tell(Put(5))
+        await until(lambda: servers.broker.bodies("b"))
+        await until(lambda: not database.tables.rows)  # relayed: nobody said that b is durable
+        await node.start(child(Account, "b", handled))
+        await until(lambda: handled == [Put(5)])
+        assert await node.ref("b").ask(Balance()) == 5

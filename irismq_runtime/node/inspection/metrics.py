@@ -12,6 +12,7 @@ from irismq_runtime.observe.metrics import Sample, histogram
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from irismq_runtime.durability import DurableEngine
     from irismq_runtime.node.assembly import Parts
     from irismq_runtime.observe.health import Health
     from irismq_runtime.observe.meter import Asks, Group
@@ -58,11 +59,28 @@ def samples_of(parts: Parts, health: Health) -> Iterator[Sample]:
     lags = [second.lag for second in tuple(parts.meter.seconds)[-_LAG_SECONDS:]]
     help_ = "the loop's longest delay that was seen in the last minute"
     yield Sample("loop_lag_seconds", max(lags, default=0.0), help=help_)
+    if parts.durable is not None:
+        yield from _of_durable(parts.durable)
     yield from _of_actors(parts)
     yield from _of_dead_letters(parts)
     yield from _of_mailboxes(parts)
     yield from _of_asks("ask", "asks of this node", parts.meter.asked)
     yield from _of_asks("request", "requests to this node", parts.meter.served)
+
+
+def _of_durable(durable: DurableEngine) -> Iterator[Sample]:
+    """What the committer of a node with a store has done."""
+    numbers = durable.numbers
+    counts = (
+        ("commits_total", numbers.commits, "commits of durable actors"),
+        ("committed_messages_total", numbers.messages, "messages in them"),
+        ("commit_seconds_total", numbers.seconds, "seconds that they took"),
+        ("commits_lost_total", numbers.lost, "commits that another activation had won"),
+        ("rows_sent_again_total", numbers.sent_again, "outbox rows that were published again"),
+    )
+    for name, count, text in counts:
+        yield Sample(name, count, "counter", text)
+    yield Sample("uncommitted", durable.uncommitted, help="messages handled and not committed")
 
 
 def _of_actors(parts: Parts) -> Iterator[Sample]:
