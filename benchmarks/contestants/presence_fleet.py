@@ -97,6 +97,7 @@ class Fleet:
         return {
             "done": done,
             "wall": round(there, 2),
+            "span": round(time.monotonic() - wall, 2),
             "processor": round(time.process_time() - processor, 2),
             "packets": more - packets,
             "bytes": written - sent,
