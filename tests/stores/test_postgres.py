@@ -282,20 +282,29 @@ async def test_after_a_crash_of_the_server_what_was_committed_is_there():
         await asyncio.to_thread(server.remove)
 
 
-async def test_a_deadlock_with_a_program_is_tried_again(place: InPostgres, store: StateStore):
-    version = await written(store, ADA, ABSENT, b"one")
-    state = f"{schema_of(place)}.state"
-    connection = await asyncpg.connect(place.server.url().partition("?")[0])
+async def test_a_commit_that_a_deadlock_ends_is_done_again(place: InPostgres, store: StateStore):
+    """A program locks the same rows the other way round, and is more patient."""
+    versions = [await written(store, key, ABSENT, b"one") for key in (ADA, BOB)]
+    lock = f"SELECT 1 FROM {schema_of(place)}.state WHERE key = $1 FOR UPDATE"  # noqa: S608  # a test's own
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query ~ $1"
+    program = await asyncpg.connect(place.server.url().partition("?")[0])
+    watch = await asyncpg.connect(place.server.url().partition("?")[0])
     try:
-        await connection.execute("BEGIN")
-        query = f"SELECT 1 FROM {state} WHERE key = $1 FOR UPDATE"  # noqa: S608  # a test's own
-        await connection.fetch(query, ADA.key)
-        pending = asyncio.ensure_future(store.commit([a_commit(ADA, version, b"two")]))
-        await connection.fetch("SELECT pg_sleep(0.05)")
-        await connection.execute("COMMIT")
+        await program.execute("BEGIN; SET LOCAL deadlock_timeout = '60s'")
+        await program.fetch(lock, BOB.key)
+        commits = [
+            a_commit(key, version, b"two")
+            for key, version in zip((ADA, BOB), versions, strict=True)
+        ]
+        pending = asyncio.ensure_future(store.commit(commits))
+        while not await watch.fetchval(waiting, schema_of(place)):
+            assert not pending.done()
+        await program.fetch(lock, ADA.key)  # gets it when the commit was ended for it
+        await program.execute("COMMIT")
+        assert [type(outcome) for outcome in await pending] == [Committed, Committed]
     finally:
-        await connection.close()
-    assert isinstance((await pending)[0], Committed)
+        await program.close()
+        await watch.close()
 
 
 async def test_the_time_of_a_transaction_is_that_of_the_clock_that_was_given(place: InPostgres):

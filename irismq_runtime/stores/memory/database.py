@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from actors.clock import LoopClock
+from actors.clock import default_clock
 from irismq_runtime.errors import StoreUnavailable
 from irismq_runtime.ports.state_store import ABSENT, CommitInvalid, Committed, OwnedRight
 from irismq_runtime.stores.decisions import check_commits, latest_claim, refusal
@@ -67,7 +67,7 @@ class MemoryDatabase:
         self.tables = Tables()
         #: What is wrong with the server: its kind and a reason. None: nothing.
         self.fault: tuple[StoreFault, str] | None = None
-        self.clock = clock if clock is not None else LoopClock()
+        self.clock = clock if clock is not None else default_clock()
         self._locks = RowLocks()
 
     def now(self) -> float:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from actors.clock import LoopClock
+from actors.clock import default_clock
 from irismq_runtime.errors import ConfigError, NotConnected, StoreUnavailable
 from irismq_runtime.ports.state_store import (
     KeptAnswer,
@@ -75,7 +75,7 @@ class PostgresStore:
 
     def __init__(self, target: PostgresUrl, *, clock: Clock | None = None) -> None:
         self._target = target
-        self._clock = clock if clock is not None else LoopClock()
+        self._clock = clock if clock is not None else default_clock()
         self._statements = Statements(target.schema)
         self._connections = Connections(target, _CONNECTIONS)
         self._own = Connections(target, _CONNECTIONS)

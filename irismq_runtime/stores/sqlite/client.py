@@ -17,7 +17,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from actors.clock import LoopClock
+from actors.clock import default_clock
 from irismq_runtime.errors import StoreUnavailable
 from irismq_runtime.ports.state_store import CommitInvalid
 from irismq_runtime.stores.decisions import check_commits, right_states
@@ -78,7 +78,7 @@ class SqliteStore:
 
     def __init__(self, path: Path, *, clock: Clock | None = None) -> None:
         self._url = f"sqlite:///{path}"
-        self._clock = clock if clock is not None else LoopClock()
+        self._clock = clock if clock is not None else default_clock()
         self._reading = SqliteFile(path, self._url)
         self._writing = SqliteFile(path, self._url)
         self._reader: WorkerThread | None = None
