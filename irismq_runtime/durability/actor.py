@@ -85,6 +85,11 @@ class Durable(Actor[M_contra]):
             _activation(self).write(value)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
+        if cls.__threaded__:
+            raise ActorClassError(
+                f"{cls.__qualname__} is a ThreadActor, and a durable actor runs on the loop; await "
+                "asyncio.to_thread(...) for what blocks"
+            )
         if not getattr(cls.on_start, "__loads_first__", False):
             cls.on_start = _loads_first(cls.on_start)  # type: ignore[method-assign]  # the same hook, later
         super().__init_subclass__(**kwargs)

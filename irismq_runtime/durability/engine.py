@@ -51,6 +51,8 @@ __all__ = ["ENGINES", "DurableEngine", "DurableNumbers"]
 
 
 _LOG: Final = logging.getLogger("irismq.durable")
+#: Seconds between two deletions of what is of no use any more, for others to be served.
+_BETWEEN: Final = 0.05
 #: Seconds for which the ids of handled messages are kept that have no row here.
 KEPT: Final = 7 * 86_400.0
 
@@ -348,7 +350,8 @@ class DurableEngine:
                 continue
             try:
                 await self.rows.look(tuple(self._active), self._quiet())
-                await self.store.tidy(KEPT)
+                while await self.store.tidy(KEPT):
+                    await self.sleep(_BETWEEN)
             except StoreUnavailable as fault:
                 self.committer.fault_seen(fault)
             except Exception:  # what is missing is looked for again all the same

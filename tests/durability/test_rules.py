@@ -396,6 +396,28 @@ async def test_an_answer_is_what_it_was_when_the_handler_returned(servers, gate,
         assert await ref.ask(Put(3)) == [1, 2, 3]
 
 
+class Streaming(Leaky):
+    """Streams its state while it changes."""
+
+    @receives(Later)
+    async def items(self, _: Later):
+        for n in range(3):
+            yield list(self.state.items), n
+
+
+async def test_a_stream_sees_the_state_and_changes_nothing(servers, database):
+    async with servers.node(store=MemoryStore(database)) as node:
+        await node.start(Streaming)
+        ref = node.ref("test.leaky")
+        await ref.ask(Put(1))
+        seen = []
+        async for items, _ in ref.stream(Later()):
+            seen.append(items)
+            await ref.ask(Put(2))
+        assert seen[0] == [1]
+        assert await ref.ask(Put(3)) == [1, 2, 2, 2, 3]
+
+
 async def test_a_state_that_was_ended_begins_anew(servers, database):
     async with servers.node(store=MemoryStore(database)) as node:
         ref = await node.start(Leaky)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from actors import ActorClassError, Refused, StartFailed
+from actors import ActorClassError, Refused, StartFailed, ThreadActor
 from irismq_runtime import ConfigError, Durable, Node
 from supervisors import child
 from tests.contracts.state_store_support import place_of
@@ -145,3 +145,8 @@ def test_the_type_of_a_state_is_checked_when_the_class_is_made():
 
         class Valued(Durable):
             state = 5
+
+    with pytest.raises(ActorClassError, match=r"Threaded is a ThreadActor"):
+
+        class Threaded(Durable, ThreadActor):
+            pass
