@@ -39,7 +39,7 @@ class _UsedUp(Exception):
     """The questions are used up."""
 
 
-class _Asked(Generic[T]):
+class _Questions(Generic[T]):
     """Asks whether a part fails, each part once, and no more often than it may."""
 
     def __init__(self, fails: Callable[[Sequence[T]], bool], most: int) -> None:
@@ -71,7 +71,7 @@ def shrink(
         The smallest part that was found. Where the answers do not contradict each other
         and the questions suffice, no single one of it can be left out.
     """
-    asked = _Asked(fails, most)
+    asked = _Questions(fails, most)
     left = tuple(range(len(items)))
     is_minimal = True
     try:
