@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import sysconfig
-import venv
 from collections import Counter
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import pytest
 from irismq_runtime.demo import data
 from irismq_runtime.demo.store import FlightStore
 from tests.support.nats_cluster import find_nats_server
+from tests.support.wheel import installed_from_a_wheel
 
 ROOT = Path(__file__).parents[2]
 IRISMQ = (sys.executable, "-m", "irismq_runtime.cli")
@@ -68,28 +67,6 @@ def test_the_demonstration_over_nats_outlives_one_of_its_servers() -> None:
     said = demonstration("--nats")
     assert "node-b was killed" in said
     assert re.search(r"the NATS server at \S+ was killed", said)
-
-
-def installed_from_a_wheel(folder: Path) -> Path:
-    """The programs of a new environment with our wheel, without the clone on its path.
-
-    What we depend on is that of this environment. Nothing is fetched.
-    """
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    offline = ["--no-deps", "--no-index"]
-    wheels = folder / "wheels"
-    build = ["wheel", *offline, "--no-build-isolation", "--wheel-dir", str(wheels), str(ROOT)]
-    subprocess.run([*pip, *build], check=True)
-    home = folder / "environment"
-    venv.create(home, symlinks=True)
-    (wheel,) = wheels.iterdir()
-    python = str(home / "bin" / "python")
-    subprocess.run([*pip, "--python", python, "install", *offline, str(wheel)], check=True)
-    names = {"base": str(home), "platbase": str(home)}
-    ours = Path(sysconfig.get_path("purelib", vars=names))
-    # A path named in a .pth file: the .pth files there, such as that of the clone, are not read.
-    (ours / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    return home / "bin"
 
 
 @pytest.mark.slow
