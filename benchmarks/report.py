@@ -51,6 +51,7 @@ COMMANDS: dict[str, list[str]] = {
     "pyiris": ["pyiris.py"],
     "observe": ["observe.py", "--json", "FIGURES"],
     "codec": ["codec.py"],
+    "state": ["state.py", "--json", "FIGURES"],
 }
 
 #: What stands on the page above each table.
@@ -104,6 +105,14 @@ WORDS: dict[str, tuple[str, str]] = {
         ),
     ),
     "codec": ("The codec", "One thread, no connection."),
+    "state": (
+        "The store of durable state",
+        (
+            "A message takes its row out of an outbox, changes a state of 100 bytes and leaves "
+            "a row, and is on the disk when it is counted. By hand: a transaction a message. A "
+            "step of DBOS records one row. All in one run, on one PostgreSQL."
+        ),
+    ),
 }
 README = HERE.parent / "README.md"
 #: What the README shows of them: run, row, its words there, and the columns; ours first.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import pathlib
 import sqlite3
 import subprocess
 import sys
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from irismq_runtime.ports.state_store import StateStore
+
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -147,6 +152,46 @@ async def test_a_disk_that_may_only_be_read_is_told_by_its_kind(store: StateStor
     with pytest.raises(StoreUnavailable) as caught:
         await store.commit([a_commit(ADA, ABSENT, b"one")])
     assert (caught.value.kind, caught.value.outcome) == ("read only", "not sent")
+
+
+#: A process that commits: each time the state counts on, and a row is staged. It tells each.
+COMMITTING = """
+import asyncio, itertools, sys
+from irismq_runtime.ports.state_store import ABSENT
+from irismq_runtime.stores import open_store
+from tests.contracts.state_store_support import ADA, BOB, a_message, written
+
+async def main():
+    store = open_store(sys.argv[1])
+    await store.open()
+    version = ABSENT
+    for n in itertools.count(1):
+        version = await written(store, ADA, version, b"%d" % n, staged=[a_message(BOB)])
+        print(n, flush=True)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_process_killed_at_any_moment_leaves_whole_commits_and_all_that_it_told(
+    tmp_path: Path,
+):
+    url = f"sqlite:///{tmp_path}/store.sqlite"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", COMMITTING, url, stdout=asyncio.subprocess.PIPE, cwd=ROOT
+    )
+    assert process.stdout is not None
+    told = 0
+    while told < 50:
+        told = int(await process.stdout.readline())
+    process.kill()
+    told = int(([b"%d" % told, *(await process.stdout.read()).split()])[-1])
+    await process.wait()
+    async with Clients(InFile(tmp_path)) as clients:
+        store = await clients.open("")
+        counted = int((await store.load([ADA]))[0].state or b"0")
+        assert counted in (told, told + 1)  # one may have been written and not told
+        assert (await store.sizes()).outbox == counted
 
 
 def test_no_driver_of_another_store_is_imported():
