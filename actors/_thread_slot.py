@@ -129,8 +129,15 @@ class ThreadSlot(Slot):
             daemon=True,
         )
         began = wait_began(self)
-        self.system.loop.call_soon(run.thread.start)
+        self.system.loop.call_soon(self._start_thread, run, run.thread)
         await began
+
+    def _start_thread(self, run: Run, thread: threading.Thread) -> None:
+        try:
+            thread.start()
+        except BaseException as error:
+            # The machine has no thread left: that is how this start ends.
+            self._began(run, error)
 
     def _began(self, run: Run, error: BaseException | None) -> None:
         if run is self.run and self.began is not None and not self.began.done():

@@ -132,6 +132,21 @@ async def test_proxies_reach_a_plain_pykka_class(actor_system: System) -> None:
     assert await proxy.number == 7
 
 
+async def test_a_machine_without_a_thread_left_fails_the_start_and_nothing_hangs(
+    actor_system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Case 188."""
+
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    ref = actor_system.start(ThreadCounter)
+    with pytest.raises(ActorDeadError, match="can't start new thread"):
+        await ref.ask(1)
+    assert actor_system.statistics().threads == 0
+
+
 async def test_handlers_run_on_the_thread_and_may_block_for_others(actor_system: System) -> None:
     class Asking(ThreadActor):
         @receives(object)

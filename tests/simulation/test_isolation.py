@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from actors import ActorDeadError, System, ThreadActor, receives
 from irismq_runtime.simulation import NotSimulated, Simulation
 from irismq_runtime.wire import new_id
 
@@ -157,3 +158,19 @@ def test_other_threads_have_the_machine_s_clock_meanwhile():
     simulated = run(main)
     thread.join()
     assert abs(seen[0] - simulated) > 3600
+
+
+class OnAThread(ThreadActor):
+    @receives(int)
+    def double(self, number: int) -> int:
+        return 2 * number
+
+
+def test_a_thread_actor_is_refused_by_name_and_does_not_hang():
+    """Case 188."""
+
+    async def main() -> int:
+        return await System().start(OnAThread).ask(1)
+
+    with pytest.raises(ActorDeadError, match="a real thread is not simulated; use"):
+        run(main)
