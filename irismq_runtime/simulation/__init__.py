@@ -18,6 +18,7 @@ from irismq_runtime.simulation.history import (
 )
 from irismq_runtime.simulation.host import Process, SimulatedHost
 from irismq_runtime.simulation.lookup import LookupDaemon, register_with
+from irismq_runtime.simulation.nats_model import NatsServerModel
 from irismq_runtime.simulation.network import SimulatedNetwork
 from irismq_runtime.simulation.paths import Block
 from irismq_runtime.simulation.simulated_test import simulate
@@ -32,6 +33,7 @@ __all__ = [
     "InvariantBroken",
     "Load",
     "LookupDaemon",
+    "NatsServerModel",
     "NotLinearizable",
     "NotSimulated",
     "Operation",

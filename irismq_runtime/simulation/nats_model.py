@@ -1,0 +1,201 @@
+"""A model of one NATS server: as much of it as the relay over NATS needs.
+
+It speaks NATS's client protocol to real clients (nats-py in the relay): INFO, CONNECT,
+PING and PONG, SUB with queue groups, UNSUB, PUB and HPUB, and "503" to who asks where
+nobody is subscribed. Of a queue group one subscriber gets a message, which chance chooses.
+A client that does not read is dropped as a slow consumer, and one that is silent for two
+pings is gone. It is alone: no cluster, no login, no JetStream; what these do is for the
+tests with real servers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from actors.chance import default_random
+
+if TYPE_CHECKING:
+    import random
+
+__all__ = ["NATS_PORT", "NatsServerModel"]
+
+NATS_PORT: Final = 4222
+#: Bytes of a message, as NATS has it by default.
+_MAX_PAYLOAD: Final = 1024 * 1024
+#: Bytes that wait for a client that does not read, at most (NATS's is 64 MB).
+_MAX_PENDING: Final = 16 * 1024 * 1024
+#: Bytes of a line of the protocol, at most.
+_MAX_LINE: Final = 4096
+#: Seconds between two pings, of which two may stay without an answer.
+_PING: Final = 20.0
+_NOBODY: Final = b"NATS/1.0 503\r\n\r\n"
+
+
+@dataclass(eq=False, slots=True)
+class _Subscription:
+    """What one client wants to hear. `left`: messages until it ends by itself; None: never."""
+
+    client: _NatsClient
+    subject: str
+    queue: str
+    sid: str
+    left: int | None = None
+
+
+@dataclass(eq=False, slots=True)
+class _NatsClient:
+    """A connection: its subscriptions by their id, and pings that it has not answered."""
+
+    writer: asyncio.StreamWriter
+    subscriptions: dict[str, _Subscription] = field(default_factory=dict)
+    unanswered: int = 0
+    no_responders: bool = False
+
+    def send(self, *parts: bytes) -> None:
+        """Write to it; one that does not read is dropped."""
+        if self.writer.transport.get_write_buffer_size() > _MAX_PENDING:
+            self.writer.transport.abort()
+        elif not self.writer.is_closing():
+            self.writer.write(b"".join(parts))
+
+
+class NatsServerModel:
+    """The server. `start` it on a host; it ends with the process.
+
+    Args:
+        rng: Who of a queue group gets a message; None: chance of the running loop.
+    """
+
+    def __init__(self, rng: random.Random | None = None) -> None:
+        self._random = default_random() if rng is None else rng
+        self._clients: dict[_NatsClient, None] = {}
+        self._ids = 0
+
+    async def start(self, port: int = NATS_PORT) -> None:
+        """Listen on all addresses of the host. Raises `OSError`."""
+        await asyncio.start_server(self._serve, None, port, limit=2 * _MAX_PAYLOAD)
+
+    # -- one client ------------------------------------------------------------------
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        client = _NatsClient(writer)
+        self._ids += 1
+        client.send(b"INFO ", self._info(self._ids), b"\r\n")
+        self._clients[client] = None
+        pinging = asyncio.create_task(self._ping(client))
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError, ValueError, IndexError):
+            while line := await reader.readline():
+                if len(line) > _MAX_LINE:
+                    break
+                await self._obey_untrusted(client, line.decode().rstrip("\r\n"), reader)
+        pinging.cancel()
+        self._clients.pop(client, None)
+        writer.close()
+
+    @staticmethod
+    def _info(client_id: int) -> bytes:
+        told = {
+            "server_id": "MODEL",
+            "server_name": "model",
+            "version": "2.10.0",
+            "proto": 1,
+            "headers": True,
+            "max_payload": _MAX_PAYLOAD,
+            "client_id": client_id,
+        }
+        return json.dumps(told).encode()
+
+    async def _ping(self, client: _NatsClient) -> None:
+        while client.unanswered < 2:
+            await asyncio.sleep(_PING)
+            client.unanswered += 1
+            client.send(b"PING\r\n")
+        client.writer.transport.abort()
+
+    async def _obey_untrusted(
+        self, client: _NatsClient, line: str, reader: asyncio.StreamReader
+    ) -> None:
+        """Do what a client says; what has no meaning raises `ValueError` or `IndexError`."""
+        verb, _, rest = line.partition(" ")
+        words = rest.split()
+        match verb.upper():
+            case "PUB" | "HPUB":
+                await self._take_untrusted(client, words, reader, headed=verb[0] in "Hh")
+            case "SUB":
+                queue = words[1] if len(words) > 2 else ""
+                one = _Subscription(client, words[0], queue, words[-1])
+                client.subscriptions[one.sid] = one
+            case "UNSUB":
+                self._unsubscribe(client, words)
+            case "PING":
+                client.send(b"PONG\r\n")
+            case "PONG":
+                client.unanswered = 0
+            case "CONNECT":
+                client.no_responders = bool(json.loads(rest).get("no_responders"))
+            case _:
+                raise ValueError(verb)
+
+    @staticmethod
+    def _unsubscribe(client: _NatsClient, words: list[str]) -> None:
+        one = client.subscriptions.get(words[0])
+        if one is not None and len(words) > 1:
+            one.left = int(words[1])
+        elif one is not None:
+            del client.subscriptions[one.sid]
+
+    async def _take_untrusted(
+        self, client: _NatsClient, words: list[str], reader: asyncio.StreamReader, *, headed: bool
+    ) -> None:
+        sizes = [int(word) for word in words[-2 if headed else -1 :]]
+        if not 0 <= sizes[0] <= sizes[-1] <= _MAX_PAYLOAD:
+            client.send(b"-ERR 'Maximum Payload Violation'\r\n")
+            raise ValueError(sizes)
+        subject, *reply = words[: -len(sizes)]
+        data = (await reader.readexactly(sizes[-1] + 2))[:-2]
+        head = sizes[0] if headed else 0
+        heard = self._deliver(subject, reply[0] if reply else "", data, head)
+        if not heard and reply and client.no_responders:
+            self._deliver(reply[0], "", _NOBODY, len(_NOBODY))
+
+    # -- who gets what -----------------------------------------------------------------
+
+    def _deliver(self, subject: str, reply: str, data: bytes, head: int) -> bool:
+        """Hand a message on; False: nobody was there. `head`: bytes of it that are headers."""
+        groups: dict[str, list[_Subscription]] = {}
+        chosen: list[_Subscription] = []
+        for client in self._clients:
+            for one in client.subscriptions.values():
+                if _matches(one.subject, subject):
+                    (groups.setdefault(one.queue, []) if one.queue else chosen).append(one)
+        chosen.extend(self._random.choice(group) for group in groups.values())
+        for one in chosen:
+            self._hand(one, subject, reply, data, head)
+        return bool(chosen)
+
+    @staticmethod
+    def _hand(one: _Subscription, subject: str, reply: str, data: bytes, head: int) -> None:
+        verb, sizes = ("HMSG", f"{head} {len(data)}") if head else ("MSG", str(len(data)))
+        words = [verb, subject, one.sid, *([reply] if reply else []), sizes]
+        one.client.send(" ".join(words).encode(), b"\r\n", data, b"\r\n")
+        if one.left is not None:
+            one.left -= 1
+            if one.left <= 0:
+                one.client.subscriptions.pop(one.sid, None)
+
+
+def _matches(pattern: str, subject: str) -> bool:
+    """Whether a subscription to `pattern`, with `*` and `>`, hears `subject`."""
+    if pattern == subject:
+        return True
+    wanted, parts = pattern.split("."), subject.split(".")
+    for place, part in enumerate(wanted):
+        if part == ">":
+            return len(parts) > place
+        if place >= len(parts) or part not in {"*", parts[place]}:
+            return False
+    return len(wanted) == len(parts)
