@@ -10,6 +10,7 @@ import pytest
 
 from actors import ActorClassError, Refused, StartFailed, ThreadActor
 from irismq_runtime import ConfigError, Durable, Node
+from irismq_runtime.wire import decode_envelope_untrusted
 from supervisors import child
 from tests.contracts.state_store_support import place_of
 from tests.durability.helpers import Account, Balance, Move, Put
@@ -58,6 +59,22 @@ async def test_what_is_told_leaves_with_the_commit(servers, store):
             await a.ask(Move("b", 40))
         assert await a.ask(Balance()) == 6
         assert await node.parts.durable.store.backlog() == []
+
+
+async def test_with_keys_a_row_is_kept_unsigned_and_signed_as_it_leaves(servers, store):
+    told: list[Any] = []
+    keys = {"k1": b"0123456789abcdef"}
+    async with servers.node(store=store(), keys=keys) as node:
+        await node.start(child(Account, "a"))
+        await node.start(child(Account, "b", told))
+        await node.ref("a").ask(Put(10))
+        await node.ref("a").tell(Move("b", 4))
+        await until(lambda: told == [Put(4)])
+        assert node.parts.dispatch.counters.unsigned == 0
+        (body,) = servers.broker.bodies("b")
+        headers = decode_envelope_untrusted(body).headers
+        assert headers["k"] == "k1"
+        assert headers["o"].startswith(node.parts.durable.store.info.id.hex())
 
 
 async def test_two_nodes_that_share_a_store_lose_and_double_nothing(servers, store):
