@@ -36,7 +36,7 @@ _NOBODY: Final = b"NATS/1.0 503\r\n\r\n"
 
 
 @dataclass(eq=False, slots=True)
-class _Subscription:
+class _NatsSubscription:
     """What one client wants to hear. `left`: messages until it ends by itself; None: never."""
 
     client: _NatsClient
@@ -51,7 +51,7 @@ class _NatsClient:
     """A connection: its subscriptions by their id, and pings that it has not answered."""
 
     writer: asyncio.StreamWriter
-    subscriptions: dict[str, _Subscription] = field(default_factory=dict)
+    subscriptions: dict[str, _NatsSubscription] = field(default_factory=dict)
     unanswered: int = 0
     no_responders: bool = False
 
@@ -127,7 +127,7 @@ class NatsServerModel:
                 await self._take_untrusted(client, words, reader, headed=verb[0] in "Hh")
             case "SUB":
                 queue = words[1] if len(words) > 2 else ""
-                one = _Subscription(client, words[0], queue, words[-1])
+                one = _NatsSubscription(client, words[0], queue, words[-1])
                 client.subscriptions[one.sid] = one
             case "UNSUB":
                 self._unsubscribe(client, words)
@@ -166,8 +166,8 @@ class NatsServerModel:
 
     def _deliver(self, subject: str, reply: str, data: bytes, head: int) -> bool:
         """Hand a message on; False: nobody was there. `head`: bytes of it that are headers."""
-        groups: dict[str, list[_Subscription]] = {}
-        chosen: list[_Subscription] = []
+        groups: dict[str, list[_NatsSubscription]] = {}
+        chosen: list[_NatsSubscription] = []
         for client in self._clients:
             for one in client.subscriptions.values():
                 if _matches(one.subject, subject):
@@ -178,7 +178,7 @@ class NatsServerModel:
         return bool(chosen)
 
     @staticmethod
-    def _hand(one: _Subscription, subject: str, reply: str, data: bytes, head: int) -> None:
+    def _hand(one: _NatsSubscription, subject: str, reply: str, data: bytes, head: int) -> None:
         verb, sizes = ("HMSG", f"{head} {len(data)}") if head else ("MSG", str(len(data)))
         words = [verb, subject, one.sid, *([reply] if reply else []), sizes]
         one.client.send(" ".join(words).encode(), b"\r\n", data, b"\r\n")
