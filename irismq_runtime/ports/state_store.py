@@ -23,7 +23,7 @@ done too.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -34,7 +34,6 @@ __all__ = [
     "ABSENT",
     "END",
     "KEEP",
-    "MAX_KEY",
     "MAX_STAGED",
     "AnswerRight",
     "CommitInvalid",
@@ -63,8 +62,6 @@ __all__ = [
 
 #: The version of a key that nothing was ever written for, or nothing is left of.
 ABSENT: Final = 0
-#: Characters of a key, at most.
-MAX_KEY: Final = 256
 #: Messages that one commit may stage, at most; see `row_number`.
 MAX_STAGED: Final = 1 << 16
 
@@ -72,7 +69,8 @@ MAX_STAGED: Final = 1 << 16
 KEEP: Final = "keep"
 #: or ends it, so that the next life of the key begins with the defaults.
 END: Final = "end"
-StateChange: TypeAlias = bytes | Literal["keep", "end"]
+#: new bytes, or one of the two.
+StateChange = bytes | Literal["keep", "end"]
 
 
 class StateKey(NamedTuple):
@@ -143,7 +141,8 @@ class AnswerRight:
     keep: float
 
 
-Right: TypeAlias = OwnedRight | HandledRight | AnswerRight
+#: What a message is handled by, once.
+Right = OwnedRight | HandledRight | AnswerRight
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +249,8 @@ class CommitInvalid:
     error: Exception
 
 
-CommitOutcome: TypeAlias = Committed | CommitLost | RightsGone | CommitInvalid
+#: What became of a commit.
+CommitOutcome = Committed | CommitLost | RightsGone | CommitInvalid
 
 
 def row_number(version: int, index: int) -> int:
