@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["Played", "SimulatedTest", "simulate"]
 
 #: Seconds of real time that finding out what matters may take, about.
-_INVESTIGATION: Final = 60.0
+_INVESTIGATION: Final = 30.0
 #: Runs that it takes at least and at most.
 _RUNS: Final = (20, 200)
 

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from irismq_runtime.simulation.investigation import SimulatedRun
 
 SMALL = ClusterOptions(hosts=2)
-#: Everything goes wrong that does not make a broker forget.
+pytestmark = pytest.mark.blocking_ok  # a disk that loses its power is real SQLite
+
+#: Everything goes wrong.
 DIALS = {
     "kill": 6.0,
     "stop": 3.0,
@@ -28,6 +30,8 @@ DIALS = {
     "cut": 6.0,
     "slow": 6.0,
     "relay": 3.0,
+    "broker": 3.0,
+    "power": 3.0,
 }
 
 
@@ -64,6 +68,8 @@ def test_faults_that_are_left_out_leave_the_others_as_they_were() -> None:
         ("cut", ("a", "relay"), 0.0),
         ("slow", ("a", "relay"), 100.0),
         ("relay", ("relay",), 0.0),
+        ("broker", ("broker-1",), 0.0),
+        ("power", ("broker-1",), 0.0),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
