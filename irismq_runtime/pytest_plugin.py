@@ -83,12 +83,9 @@ def _function(item: pytest.Item) -> object:
 
 def _line(played: Played) -> str:
     first, last = f"{played.first:x}", f"{played.last:x}"
-    span = first if first == last else f"{first}-{last}"
+    seeds = f"seed {first}" if played.runs == 1 else f"{played.runs:,} seeds ({first}-{last})"
     speed = played.steps / max(played.real, 1e-9)
-    return (
-        f"{played.runs:,} seeds ({span}), {played.virtual:,.0f} virtual s in {played.real:.1f} s, "
-        f"{speed:,.0f} steps/s"
-    )
+    return f"{seeds}, {played.virtual:,.0f} virtual s in {played.real:.1f} s, {speed:,.0f} steps/s"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -125,7 +125,7 @@ class SimulatedTest:
         def scenario(cluster: Cluster) -> Awaitable[None]:
             return self.function(cluster, **arguments)
 
-        with _quiet(unless=SEED_VARIABLE in os.environ):
+        with _quiet(unless=bool(os.environ.get(SEED_VARIABLE))):
             for seed in seeds:
                 began = time.perf_counter()
                 run = play(scenario, seed, self.options, kept)
