@@ -327,7 +327,7 @@ class SimulatedLoop(NetworkCalls, ThreadCalls, RefusedCalls, _AbstractEventLoop)
         """Run nothing any more. What is pending stays so, until `bury`."""
         if not self._dead:
             self._dead = True
-            self._turn_due = math.inf
+            self._turn_due = self._alarm = math.inf
             for task in asyncio.all_tasks(self):
                 # asyncio's own switch against its warning: this one is meant to be pending.
                 task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001  # as above
