@@ -311,13 +311,16 @@ async def test_a_relay_without_nats_is_one_line_and_code_3():
 async def test_what_a_small_message_of_nats_does_not_hold_is_known_to_all(nsqd):
     """1,100 addresses of 31 characters did not fit 64 KiB: who came later knew none of them."""
     names = {f"{i}.{'x' * 900}" for i in range(500)}
-    async with nats_cluster(2, extra="max_payload: 65536") as small:
-        async with node("a", nsqd, iris(small)) as a, node("early", nsqd, iris(small)) as early:
-            await until(lambda: len(a.nodes()) == len(early.nodes()) == 2)
-            for name in names:
-                a.parts.presence.bind(name, "urn:x")
-            async with node("late", nsqd, iris(small)) as late:
-                for one in (early, late):
-                    await until(lambda one=one: set(one.parts.presence.addresses()) == names)
-                    assert one.parts.presence.whole
-                assert a.health().ready
+    async with (
+        nats_cluster(2, extra="max_payload: 65536") as small,
+        node("a", nsqd, iris(small)) as a,
+        node("early", nsqd, iris(small)) as early,
+    ):
+        await until(lambda: len(a.nodes()) == len(early.nodes()) == 2)
+        for name in names:
+            a.parts.presence.bind(name, "urn:x")
+        async with node("late", nsqd, iris(small)) as late:
+            for one in (early, late):
+                await until(lambda one=one: set(one.parts.presence.addresses()) == names)
+                assert one.parts.presence.whole
+            assert a.health().ready
