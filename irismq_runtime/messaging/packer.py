@@ -26,6 +26,7 @@ from irismq_runtime.wire import (
     Kind,
     check_headers,
     decode_envelope_untrusted,
+    decode_signed_untrusted,
     encode_checked,
     encode_dead,
     encode_envelope,
@@ -227,6 +228,7 @@ class Packer:
         if self._signer is None:
             return encode_envelope(envelope, limits=self._limits)
         check_headers(envelope.headers)
+        envelope = msgspec.structs.replace(envelope, headers=dict(envelope.headers))
         return self._signed(envelope, verb, name)
 
     def renewed(self, data: bytes, topic: str, to: str) -> bytes:
@@ -276,18 +278,27 @@ class Packer:
         `signatures`: those that the membership has taken. `stored`: when the broker took it, in
         seconds since 1970. Without both, its age does not matter: an answer is for one ask.
         """
-        envelope = decode_envelope_untrusted(data, self._limits)
         if self._keys is None:
-            return envelope
+            return decode_envelope_untrusted(data, self._limits)
+        return self._open_signed_untrusted(self._keys, data, verb, name, signatures, stored)
+
+    def _open_signed_untrusted(  # noqa: PLR0917  # on the hot path, where keywords cost
+        self,
+        keys: KeyRing,
+        data: bytes,
+        verb: Verb,
+        name: str,
+        signatures: SignatureMemory | None,
+        stored: float | None,
+    ) -> Envelope:
+        envelope = decode_signed_untrusted(data, self._limits)
         if not isinstance(envelope, Envelope):
             raise NotSigned
         kind = envelope.kind
         answers = verb == "reply" or ((kind is _REPLY or kind is _ERROR) and verb in _TAKES_ANSWERS)
         place = place_of("reply" if answers else verb, name)
         headers = envelope.headers
-        # What was stored in time is taken in version 1, however late it is handled.
-        at = self._now if stored is None else lambda: stored
-        seal = verify_sealed_untrusted(data, headers, self._keys, place, at)
+        seal = verify_sealed_untrusted(data, headers, keys, place, self._now, stored)
         if seal is not None and not answers:
             if signatures is not None:
                 signatures.check(seal, headers["w"], self._now())

@@ -9,7 +9,7 @@ built: a map whose keys are lists could be made to cost quadratic time.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
 
 import msgspec
 
@@ -38,6 +38,7 @@ __all__ = [
     "SIGNED",
     "TARGET",
     "TRACE",
+    "Chain",
     "header_problem",
     "is_signed",
     "read_headers_untrusted",
@@ -66,10 +67,8 @@ MAX_HEADERS: Final = 64
 _MAX_CHAIN: Final = 256
 _MAX_MILLISECONDS: Final = 2**53
 
-#: Most messages carry two headers: who sent them, and the sender's count.
-_USUAL: Final = 2
-#: With keys, also which one, when it was signed, and the signature.
-_USUAL_SIGNED: Final = 5
+#: What CHAIN holds.
+Chain: TypeAlias = Annotated[list[str], msgspec.Meta(max_length=_MAX_CHAIN)]
 
 _SCALARS: Final = frozenset({str, int, float, bool, bytes, type(None)})
 
@@ -98,9 +97,7 @@ _NO_SCALAR: Final = frozenset(
 _UNFIT: Final = object()
 _decode_raw: Final = msgspec.msgpack.Decoder(dict[str, msgspec.Raw]).decode
 _decode_scalar: Final = msgspec.msgpack.Decoder().decode
-_decode_chain: Final = msgspec.msgpack.Decoder(
-    Annotated[list[str], msgspec.Meta(max_length=_MAX_CHAIN)]
-).decode
+_decode_chain: Final = msgspec.msgpack.Decoder(Chain).decode
 
 
 def is_signed(headers: Mapping[str, object]) -> bool:
@@ -139,24 +136,6 @@ def _value_untrusted(data: bytes) -> Any:
 
 def header_problem(headers: Mapping[str, object]) -> tuple[str, str] | None:
     """(key, what it must be) of a header that is not what it must be, or None."""
-    if len(headers) == _USUAL and type(headers.get(NODE)) is str:
-        number = headers.get(SEQUENCE)
-        if type(number) is int and 0 <= number <= _MAX_MILLISECONDS:
-            return None
-    elif len(headers) == _USUAL_SIGNED and type(headers.get(SEAL)) is bytes:
-        number, when = headers.get(SEQUENCE), headers.get(SIGNED)
-        if (
-            type(number) is type(when) is int
-            and 0 <= number <= _MAX_MILLISECONDS
-            and 0 <= when <= _MAX_MILLISECONDS
-            and type(headers.get(NODE)) is type(headers.get(KEY_ID)) is str
-        ):
-            return None
-    return _first_problem(headers)
-
-
-def _first_problem(headers: Mapping[str, object]) -> tuple[str, str] | None:
-    """The same, looking at one after another."""
     if len(headers) > MAX_HEADERS:
         return "", f"at most {MAX_HEADERS} entries"
     for key, value in headers.items():

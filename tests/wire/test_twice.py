@@ -17,6 +17,7 @@ from irismq_runtime.wire import (
     decode_envelope_untrusted,
     decode_fault_untrusted,
     decode_plain_json_untrusted,
+    decode_signed_untrusted,
     encode_envelope,
 )
 from tests.wire.samples import serializer
@@ -140,6 +141,31 @@ def test_in_headers(headers: bytes, name: bytes, kind: bytes):
         decode_envelope_untrusted(envelope(headers, kind, name))
     once = headers.replace(b"\xa1q\x02", b"\xa1d\x02")
     assert decode_envelope_untrusted(envelope(once, kind, name))
+
+
+NUMBERS = [0, 127, 128, 255, 256, 65535, 65536, 2**32 - 1, 2**32, 2**53]
+SIGNED = {"k": "k1", "w": 1_700_000_000_000, "m2": bytes(32)}
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("name", [b"\xa0", b"\xa3abc", b"\xd9\x20" + 32 * b"n"])
+@pytest.mark.parametrize(
+    ("read", "more"),
+    [(decode_envelope_untrusted, {}), (decode_signed_untrusted, SIGNED)],
+    ids=["plain", "signed"],
+)
+def test_the_smallest_entry_that_is_lost_is_missed(read, more, name: bytes, number: int):
+    """What most headers are is known by its size, in which there is no room for another."""
+    headers = {"n": "node", "q": number, **more}
+    entries = [packed(key) + packed(value) for key, value in headers.items()]
+    for kind in (b"\x01", b"\x02"):
+        once = envelope(bytes([0x80 | len(entries)]) + b"".join(entries), kind, name)
+        assert read(once).headers == headers
+        for key in headers:
+            lost = [packed(key) + b"\x01", *entries]
+            data = envelope(bytes([0x80 | len(lost)]) + b"".join(lost), kind, name)
+            with pytest.raises(DecodeError, match="twice"):
+                read(data)
 
 
 def test_in_a_fault():
