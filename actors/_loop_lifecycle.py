@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import traceback
+import types
+from functools import partial
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +22,7 @@ from actors._stopping import end_incarnation
 from actors.errors import ActorDeadError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Generator
 
     from actors._loop_slot import LoopSlot
     from actors._stop_request import Stop
@@ -32,7 +34,8 @@ __all__ = [
     "begin_on_start",
     "begin_stop",
     "finish_on_start",
-    "stack_of_task",
+    "rest_of",
+    "stack_of",
 ]
 
 
@@ -156,10 +159,26 @@ async def _caught(coroutine: Coroutine[Any, Any, Any], *, begin: bool) -> BaseEx
     return None
 
 
-def stack_of_task(task: asyncio.Task[Any]) -> str:
-    """Where a suspended task stands, innermost last, as text."""
+@types.coroutine
+def rest_of(coroutine: Any, awaited: Any) -> Generator[Any, Any, Any]:
+    """What is left of a coroutine that has yielded `awaited`: as `await` does it."""
+    while True:
+        try:
+            yield awaited
+        except BaseException as error:
+            step = partial(coroutine.throw, error)
+        else:
+            return (yield from coroutine)
+        try:
+            awaited = step()
+        except StopIteration as ended:
+            return ended.value
+
+
+def stack_of(coroutine: Coroutine[Any, Any, Any]) -> str:
+    """Where a suspended coroutine stands, innermost last, as text."""
     lines = []
-    awaited: Any = task.get_coro()
+    awaited: Any = coroutine
     while awaited is not None:
         frame = getattr(awaited, "cr_frame", None)
         if frame is not None:

@@ -3,9 +3,10 @@
 An idle actor holds no task. A message schedules one callback per slot; the callback
 calls plain handlers in place, one after another, until the budget of messages or of
 time is spent, then lets others have the loop. That is a turn. The first handler that is
-a coroutine gets a task, made on demand, in which the messages after it are handled too
-until the inbox is empty or the budget spent. While the task runs, `scheduled` stays
-True: nobody schedules beside it.
+a coroutine gets a task, made on demand, in which turns go on until the inbox is empty or
+the budget spent. In it coroutines are stepped in place, as plain handlers are called; one
+that has to wait ends the turn, and the task awaits the rest of it. While the task runs,
+`scheduled` stays True: nobody schedules beside it.
 
 Each message begins from the actor's own `contextvars` context: what the constructor,
 `on_start` and `after_start` set stays, what a handler sets is gone with its message. A
@@ -29,11 +30,12 @@ from __future__ import annotations
 import asyncio
 import enum
 import inspect
+from contextvars import Context
 from threading import get_ident
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from actors._current import Frame, current_frame
+from actors._current import current_frame, same_context
 from actors._failure import again_later, crashed, endured, fail_current, meant, settle_failed
 from actors._fixed import AfterStart
 from actors._items import INTERRUPT
@@ -43,7 +45,8 @@ from actors._loop_lifecycle import (
     begin_on_start,
     begin_stop,
     finish_on_start,
-    stack_of_task,
+    rest_of,
+    stack_of,
 )
 from actors._slot import Slot, SlotState
 from actors._starting import bring_up_or_end, launch_failed, launch_soon, take_messages
@@ -53,10 +56,10 @@ from actors.delivery import InboxItem, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
-    from contextvars import Context
+    from typing import TypeAlias
 
+    from actors._current import Frame
     from actors._stop_request import Stop
-    from actors.handlers import Handler
     from actors.hooks import Hooks
 
 __all__ = ["LoopSlot"]
@@ -67,9 +70,6 @@ TIME_BUDGET: Final = 0.005
 CHUNK: Final = range(32)
 #: ... and the most such chunks in one turn.
 CHUNKS: Final = range(32)
-#: Messages with async handlers in one task.
-BUDGET: Final = 256
-
 #: Seconds that a cancelled handler has for its `finally` blocks.
 KILL_GRACE: Final = 0.1
 
@@ -89,21 +89,30 @@ class _Go(enum.Enum):
 #: Not looked up at each turn.
 ON: Final = _Go.ON
 
+if TYPE_CHECKING:
+    #: An async handler that has not begun, and the actor's own context before it.
+    Begun: TypeAlias = tuple[Coroutine[Any, Any, Any], Context]
+    #: What an async handler waits for; its context if it changes nothing; the actor's own.
+    Waits: TypeAlias = tuple[Any, Context, Context]
+    #: Why a turn is over before the inbox is empty.
+    Pause: TypeAlias = Begun | Waits | Literal[_Go.ON]
+
 
 class LoopSlot(Slot):
     """A slot whose incarnations live on the loop."""
 
-    __slots__ = ("_own", "awaiting", "cancelling", "since", "task")
+    __slots__ = ("awaiting", "cancelling", "coroutine", "frame", "since", "task")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.task: asyncio.Task[Any] | None = None
-        #: When the current async handler began.
+        #: The async handler that waits for something, and since when.
+        self.coroutine: Coroutine[Any, Any, Any] | None = None
         self.since: float | None = None
+        #: Whether an async handler is current, and its frame (see _current.py).
         self.awaiting = False
+        self.frame: Frame | None = None
         self.cancelling: InboxItem | None = None
-        #: The actor's own context as it was before the current async handler.
-        self._own: Context | None = None
 
     # -- scheduling
 
@@ -131,24 +140,25 @@ class LoopSlot(Slot):
         system.turns += 1
         system.busy = self
         try:
-            coroutine = self._turn()
-            if coroutine is ON:
-                coroutine = self._turns()
-            if coroutine is not None:
-                self.awaiting = True
-                self.run_in_task(self._drive(coroutine))
+            pause = self._turn()
+            if pause is ON:
+                pause = self._turns()
+            if pause is not None:
+                self.awaiting, self.frame = True, []
+                coroutine, own = pause  # type: ignore[misc]  # without a task it has not begun
+                self.run_in_task(self._drive(coroutine, own))
         except BaseException as error:
             # Not of a handler: see the head of this file.
             break_off(self, error)
         finally:
             system.busy = None
 
-    def _turns(self) -> Coroutine[Any, Any, Any] | None:
+    def _turns(self) -> Pause | None:
         """Go on, in a fresh context after each message that has changed its own."""
         for _ in CHANGES:
-            coroutine = self.ctx.run(self._turn)  # type: ignore[union-attr]  # it lives: it has one
-            if coroutine is not ON:
-                return coroutine
+            pause = self.ctx.run(self._turn)  # type: ignore[union-attr]  # it lives: it has one
+            if pause is not ON:
+                return pause
         self._wake_again()
         return None
 
@@ -166,9 +176,9 @@ class LoopSlot(Slot):
         self.current = None
         self.system.loop.call_soon(self._wake, context=self.ctx)
 
-    # -- plain handlers
+    # -- a turn
 
-    def _turn(self) -> Coroutine[Any, Any, Any] | _Go | None:  # noqa: C901, PLR0912  # the hot path, in one piece for speed
+    def _turn(self) -> Pause | None:  # noqa: C901, PLR0912  # the hot path, in one piece for speed
         """Handle messages in place until one has to be awaited; give that one."""
         actor, known, take, stop_at = self.actor, self.lookup.known, self.inbox.popleft, 0.0
         own = (ctx := self.ctx).copy()  # type: ignore[union-attr]  # it lives: it has one
@@ -190,13 +200,14 @@ class LoopSlot(Slot):
                         result = handler(actor, item)
                     elif item is not INTERRUPT:
                         result = self._handle_wrapped(actor, item)
-                    elif (changed := self._interrupted(taken)) is None:
+                    elif self._interrupted(taken):
                         return None
                     else:
-                        known = changed
-                        continue
+                        known, result = self.lookup.known, None
                     if result is not None and type(result) is CoroutineType:
-                        return self._begun(result, own, taken + 1)
+                        if type(pause := self._begin(result, own, taken + 1)) is not Context:
+                            return pause
+                        own = pause
                 except BaseException as error:
                     if not self._failed(item, error, taken + 1):
                         return None
@@ -208,8 +219,7 @@ class LoopSlot(Slot):
                 return self._renew(item, ctx, own, taken + 1)
             if not (stop_at := self._may_go_on(stop_at)):
                 break
-        self._wake_again()
-        return None
+        return self._wake_again()  # type: ignore[func-returns-value]  # nothing is in hand
 
     def _may_go_on(self, stop_at: float) -> float:
         """A chunk is handled: when the turn is to end, 0 if that is now."""
@@ -218,15 +228,7 @@ class LoopSlot(Slot):
         stop_at = stop_at or now + TIME_BUDGET
         return 0.0 if now > stop_at else stop_at
 
-    def _begun(
-        self, coroutine: Coroutine[Any, Any, Any], own: Context, taken: int
-    ) -> Coroutine[Any, Any, Any]:
-        """The handler has to be awaited."""
-        self.handled += taken
-        self._own = own
-        return coroutine
-
-    def _renew(self, item: Any, ctx: Context | None, own: Context, taken: int) -> _Go | None:
+    def _renew(self, item: Any, ctx: Context | None, own: Context, taken: int = 0) -> _Go | None:
         """The current message has changed its context: the next one has one like `own`."""
         self.handled += taken
         if self.state is not RUNNING or ctx is None or self.ctx is not ctx:
@@ -256,104 +258,134 @@ class LoopSlot(Slot):
         self.handled += taken
         return True
 
-    def _interrupted(self, taken: int) -> dict[type, Handler | None] | None:
-        """Look at the control lane and the handlers; None when a stop has begun."""
+    def _interrupted(self, taken: int) -> bool:
+        """Look at the control lane: True when a stop has begun, else the handlers have changed."""
         self.current = None
         if not self.control:
             self.handled -= 1
-            return self.lookup.known
+            return False
         self.handled += taken
         stop: Stop = self.control.popleft()
         if stop.future is not None:
             await_stop(self, stop.future)
         begin_stop(self, stop)
-        return None
+        return True
 
     # -- async handlers
 
-    async def _drive(self, coroutine: Coroutine[Any, Any, Any] | _Go | None) -> None:
-        """Await the current handler, then go on as `_turn` does."""
-        me = self.task
-        budget = BUDGET
+    def _begin(
+        self, coroutine: Coroutine[Any, Any, Any], own: Context, taken: int
+    ) -> Context | Begun | Waits | None:
+        """An async handler was called: step it, if there is a task to do that in."""
+        pause = (coroutine, own) if self.task is None else self._step(coroutine, own)
+        if type(pause) is not Context:
+            self.handled += taken
+        return pause
+
+    def _step(self, coroutine: Coroutine[Any, Any, Any], own: Context) -> Context | Waits | None:
+        """Run an async handler, in the task, until it ends or has to wait.
+
+        Returns:
+            When it has ended: what the context is like if the handler has changed nothing.
+            None when the incarnation is over.
+        """
+        ctx: Context = self.ctx  # type: ignore[assignment]  # it lives: it has one
+        item, me = self.current, self.task
+        clean = same_context(ctx, own)
+        frame: Frame = []
+        self.frame = frame
+        current_frame.set(frame)
+        seen = ctx.copy() if clean else own
+        self.awaiting = True
+        try:
+            awaited = coroutine.send(None)
+        except StopIteration as ended:
+            if self._returned(item, ended.value, me):
+                return seen
+        except BaseException as error:
+            # As in _turn; the cancellations that are no crash are told apart below.
+            if self.task is me and self._async_failed(item, error):
+                return seen
+        else:
+            self.coroutine = coroutine
+            return awaited, seen, own
+        return None
+
+    async def _drive(self, coroutine: Coroutine[Any, Any, Any], own: Context) -> None:
+        """The task of a slot: the current async handler, then those of `_turn` that follow."""
+        me, ctx = self.task, self.ctx
         now = self.system.now
         stop_at = now() + TIME_BUDGET
         try:
-            while isinstance(coroutine, CoroutineType):
-                if self.killing:
-                    # Killed before it began: it never does.
-                    fail_current(self)
-                    end_incarnation(self, self.make_exit("killed"))
-                    return
-                ctx = self.ctx
-                if not await self._await(coroutine, self.current, me):
-                    return
-                budget -= 1
-                if not budget or self.ctx is not ctx or now() > stop_at:
+            pause: Any = self._enter(coroutine, own)
+            while pause is not None:
+                if pause is ON:
                     self._wake_again()
                     return
-                coroutine = self._turn()
-            if coroutine is ON:
-                self._wake_again()
+                if type(pause) is tuple:
+                    awaited, seen, own = pause
+                    if not await self._await(awaited, me):
+                        return
+                else:
+                    seen = pause
+                if not same_context(seen, ctx) and self._renew(self.current, ctx, own) is None:
+                    return
+                if self.ctx is not ctx or now() > stop_at:
+                    self._wake_again()
+                    return
+                pause = self._turn()
         except BaseException as error:
             # As in _wake. And a task that ended with SystemExit would end the loop.
             if self.task is me:
                 break_off(self, error)
         finally:
-            if isinstance(coroutine, CoroutineType):
-                coroutine.close()
+            coroutine.close()
             if self.task is me:
                 self.task = None
             self.system.tasks.pop(me, None)  # type: ignore[arg-type]  # set before the task first ran
 
-    async def _await(
-        self, coroutine: Coroutine[Any, Any, Any], item: Any, me: asyncio.Task[Any] | None
-    ) -> bool:
-        """One async handler to its end; False when the incarnation is over."""
-        wrapped = item if isinstance(item, InboxItem) else None
-        if wrapped is not None and self.cancelling is wrapped:
+    def _enter(self, coroutine: Coroutine[Any, Any, Any], own: Context) -> Context | Waits | None:
+        """The first handler of a task, unless it was killed or given up before it began."""
+        if self.killing:
+            fail_current(self)
+            end_incarnation(self, self.make_exit("killed"))
+            return None
+        item = self.current
+        if self.cancelling is item and item is not None:
             self.cancelling = None
-            coroutine.close()
-            wrapped.fail(Outcome("cancelled"))
             self.awaiting = False
-            return True
-        ctx: Context = self.ctx  # type: ignore[assignment]  # it lives: it has one
-        clean = _same(ctx, self._own)
-        frame = Frame((*wrapped.chain(), self.urn) if wrapped is not None else (self.urn,))
-        current_frame.set(frame)
-        begun = ctx.copy()
-        self.awaiting = True
-        self.since = self.system.handler_began()
+            coroutine.close()
+            item.fail(Outcome("cancelled"))
+            return own
+        return self._step(coroutine, own)
+
+    async def _await(self, awaited: Any, me: asyncio.Task[Any] | None) -> bool:
+        """The rest of a handler that waits for `awaited`; False when the incarnation is over."""
+        item, coroutine = self.current, self.coroutine
+        self.since = self.system.slow.began()
         try:
-            result = await coroutine
+            result = await rest_of(coroutine, awaited)
         except BaseException as error:
-            # As in _turn; the cancellations that are no crash are told apart below.
-            frame.active = False
-            if self.task is not me or not self._async_failed(item, error):
-                return False
-            self._renew_if(not clean or not _same(ctx, begun), item)
-            return True
-        frame.active = False
+            # As in _step.
+            return self.task is me and self._async_failed(item, error)
         self.system.turns += 1
+        return self._returned(item, result, me)
+
+    def _returned(self, item: Any, result: Any, me: asyncio.Task[Any] | None) -> bool:
+        """An async handler has returned; False when the incarnation is over."""
         if self.task is not me:
             return False
         self.awaiting = False
-        self.since = None
+        self.coroutine = None
         if self.cancelling is not None:
             self.cancelling = None
             _forget_cancel(me)
-        if wrapped is not None and not self.taken:
-            wrapped.reply(result)
+        if not self.taken and isinstance(item, InboxItem):
+            item.reply(result)
         if self.killing:
             end_incarnation(self, self.make_exit("killed"))
             return False
-        self._renew_if(not clean or not _same(ctx, begun), item)
         return True
-
-    def _renew_if(self, changed: bool, item: Any) -> None:
-        """As `_renew`, where a task has run the handler."""
-        own, self._own = self._own, None
-        if changed and own is not None and type(item) is not AfterStart and self.ctx is not None:
-            self.ctx = own.copy()
 
     def _async_failed(self, item: Any, error: BaseException) -> bool:
         self.awaiting = False
@@ -461,8 +493,7 @@ class LoopSlot(Slot):
         """Forget the task; if it still runs it finds itself stale."""
         if self.task is not None:
             self.system.tasks.pop(self.task, None)
-        self.task = None
-        self.since = None
+        self.task = self.coroutine = self.since = self.frame = None
         self.awaiting = False
         self.cancelling = None
 
@@ -470,13 +501,14 @@ class LoopSlot(Slot):
 
     def asking_chain(self) -> tuple[str, ...]:
         """The asks that wait for the code that runs now; see `Frame`."""
-        if self.awaiting:
-            frame = current_frame.get()
-            return frame.chain if frame is not None and frame.active else ()
-        item = self.current
-        if item is None:
+        if not self.awaiting:
+            return super().asking_chain()
+        frame = self.frame
+        if frame is None or current_frame.get() is not frame:
             return ()
-        return (*item.chain(), self.urn) if isinstance(item, InboxItem) else (self.urn,)
+        if not frame:
+            frame.append(super().asking_chain())
+        return frame[0]
 
     def cancel_current(self, wrapped: InboxItem) -> bool:
         """Cancel the async handler of `wrapped`."""
@@ -502,21 +534,16 @@ class LoopSlot(Slot):
 
     def stack(self) -> str:
         """Where the task stands."""
-        return stack_of_task(self.task) if self.task is not None else ""
+        if self.task is None:
+            return ""
+        return stack_of(
+            self.coroutine if self.awaiting and self.coroutine else _coroutine_of(self.task)
+        )
 
 
 def _coroutine_of(task: asyncio.Task[Any]) -> Coroutine[Any, Any, Any]:
     coroutine: Any = task.get_coro()
     return coroutine  # type: ignore[no-any-return]  # every task here is made of a coroutine
-
-
-def _same(one: Context, other: Context | None) -> bool:
-    """Whether nothing was set in `one` since `other` was copied from it, or to it."""
-    try:
-        return one == other
-    except BaseException:
-        # It compares the values that differ, which are users': what cannot be is another.
-        return False
 
 
 def _forget_cancel(task: asyncio.Task[Any] | None) -> None:

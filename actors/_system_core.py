@@ -217,10 +217,6 @@ class SystemCore:
         self.loop.call_soon_threadsafe(run)
         return done.result()
 
-    def handler_began(self) -> float:
-        """The time, for a handler that is not called in place; it is watched from now on."""
-        return self.slow.began()
-
     def spawn(
         self, coroutine: Coroutine[Any, Any, Any], context: contextvars.Context | None = None
     ) -> asyncio.Task[Any]:

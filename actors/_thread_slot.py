@@ -11,9 +11,10 @@ reported by name, the slot goes on without it, and what it still does is
 ignored. The lock of a run makes "take the next message", "this one is
 finished" and "abandoned" exclude each other; no handler runs under it.
 
-Each message is handled in a copy of the actor's own `contextvars` context, so what
-a handler sets there is gone with its message; what `on_start` and `after_start`
-set stays. What leaves the code of this file is a crash of the actor, as in _loop_slot.
+Messages are handled in a copy of the actor's own `contextvars` context, a new one as
+soon as one of them has changed it: what a handler sets there is gone with its message;
+what `on_start` and `after_start` set stays. What leaves the code of this file is a crash
+of the actor, as in _loop_slot.
 """
 
 from __future__ import annotations
@@ -245,20 +246,33 @@ class ThreadSlot(Slot):
         """Handle what waits; False when this incarnation is over."""
         if run.own is None:
             run.own = contextvars.copy_context()
+        goes_on = None
+        while goes_on is None:
+            context = run.own.copy()
+            goes_on = context.run(self._work_in, run, context, run.own)
+        return goes_on
+
+    def _work_in(
+        self, run: Run, context: contextvars.Context, own: contextvars.Context
+    ) -> bool | None:
+        """The same, in `context`; None when a message has changed it: the next has another."""
         while True:
             item = self._take(run)
             if item is _NOTHING:
                 return not run.abandoned
-            if isinstance(item, Stop):
+            if type(item) is Stop:
                 self._begin_stop(run, item)
                 return False
-            if isinstance(item, AfterStart):
-                goes_on = self._handle(run, item)
-                run.own = contextvars.copy_context()
-            else:
-                goes_on = run.own.copy().run(self._handle, run, item)
-            if not goes_on:
+            if not self._handle(run, item):
                 return False
+            try:
+                if context == own:
+                    continue
+            except BaseException:  # noqa: S110  # values that cannot be compared are others
+                pass
+            if isinstance(item, AfterStart):
+                run.own = contextvars.copy_context()
+            return None
 
     def _take(self, run: Run) -> Any:
         """The next message, in hand; `_NOTHING` when there is none for this run."""
@@ -281,7 +295,7 @@ class ThreadSlot(Slot):
                 self.taken = False
                 self.current = item
                 self.handled += 1
-                run.since = self.system.handler_began()
+                run.since = self.system.slow.began()
                 return item
         return _NOTHING
 
@@ -295,12 +309,12 @@ class ThreadSlot(Slot):
             return True
 
     def _handle(self, run: Run, item: Any) -> bool:
-        wrapped = item if isinstance(item, InboxItem) else None
+        wrapped: InboxItem | None = None
         result = None
         try:
-            if wrapped is None:
-                self.lookup[type(item)](run.actor, item)  # type: ignore[misc]  # only wrapped items have none
-            elif wrapped.admit(self):
+            if (handler := self.lookup[type(item)]) is not None:
+                handler(run.actor, item)
+            elif (wrapped := item).admit(self):
                 message = wrapped.message
                 result = self.lookup[type(message)](run.actor, message)  # type: ignore[misc]  # wrapped items are not nested
             else:
