@@ -1,8 +1,9 @@
 """`PartitionSupervisor`: N like children, and each message goes to the one for its key.
 
 Messages with the same key are handled by the same child, one at a time, in the order
-in which they came, across its restarts too. A message that failed and comes again (a
-stored one after a crash or a `Retry`) comes then: those behind it do not wait for it.
+in which they came, across its restarts too. A stored message that goes back to its broker
+(after a crash or a `Retry`, or because there was no room for it) has its place when it
+comes again: those behind it do not wait for it.
 What is told to the supervisor's ref is passed on at once: the child answers asks
 itself, and its supervisor waits for nothing.
 """

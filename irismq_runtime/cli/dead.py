@@ -2,7 +2,8 @@
 
 All letters means all, in bounded memory (see dead_letters.reader); where something is cut
 or left, it is said. Looking makes nothing at the broker: whether the address has
-letters is asked over HTTP, and where there are none nobody subscribes.
+letters is asked over HTTP, and where there are none nobody subscribes. Where HTTP does not
+answer there is no other way to look than to subscribe, and nsqd makes the topic then: said.
 """
 
 from __future__ import annotations
@@ -107,12 +108,13 @@ async def _rows(
 
 
 def _unknown(reader: DeadLetterReader, address: str) -> str:
-    """Why it is not known whether there are letters; "" where it is."""
+    """Why it is not known whether there are letters, and what the look made; "" where it is."""
     if reader.expected is not None or reader.seen:
         return ""
     return (
         f"no letter of {address} came, and whether there are any is not known: nsqd's HTTP is not "
-        "at the port after its TCP port; give it with --nsqd-http"
+        "at the port after its TCP port; give it with --nsqd-http. Over TCP the look has made the "
+        f"topic {dead_topic(address)}, unless it was there"
     )
 
 

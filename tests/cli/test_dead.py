@@ -264,6 +264,8 @@ async def test_without_http_nothing_is_no_answer(broker: Broker) -> None:
     code, out, said = await irismq("dead", "list", ADDRESS, *broker.flags[:2])
     assert (code, json.loads(out)) == (codes.UNREACHABLE, [])
     assert "--nsqd-http" in said
+    assert f"has made the topic {dead_topic(ADDRESS)}" in said
+    assert await broker.topics() == {dead_topic(ADDRESS): {"dead": 0}}
     code, out, said = await irismq(
         "dead", "list", ADDRESS, *broker.flags[:2], "--nsqd-http", "127.0.0.1:1"
     )

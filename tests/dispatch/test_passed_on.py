@@ -145,6 +145,53 @@ async def test_the_order_of_a_key_holds_among_first_attempts_and_what_failed_com
         assert mine.index((again, 2)) > mine.index((again, 1))
 
 
+class Narrow(Actor):
+    """Has room for one that waits, and handles nothing until its gate is open."""
+
+    inbox_limit = 1
+
+    def __init__(self, log: list[int], busy: asyncio.Event, gate: asyncio.Event) -> None:
+        super().__init__()
+        self.log, self.busy, self.gate = log, busy, gate
+
+    @receives(Add)
+    async def add(self, message: Add) -> None:
+        self.busy.set()
+        await self.gate.wait()
+        self.log.append(message.amount)
+
+
+class OneKey(PartitionSupervisor):
+    """All messages have the same key."""
+
+    address = "test.lines"
+    partitions = 1
+
+    def key(self, message: Add) -> int:
+        return 0
+
+
+async def test_what_found_no_room_comes_behind_what_was_told_after_it() -> None:
+    """161: the order of a key is that of the inbox; what did not get in has no place in it."""
+    log: list[int] = []
+    busy, gate = asyncio.Event(), asyncio.Event()
+    world = MemoryServers()
+    async with world.node("one") as one:
+        settlements = Settlements(one)
+        await one.start(child(OneKey, child(Narrow, log, busy, gate)))
+        lines = one.ref("test.lines")
+        await lines.tell(Add(0))
+        await asyncio.wait_for(busy.wait(), timeout=60)
+        for number in (1, 2):
+            await lines.tell(Add(number))
+        assert await settlements.reach(1) == ["settlement.requeued"]
+        gate.set()
+        assert await settlements.reach(3) == ["settlement.requeued", *["settlement.finished"] * 2]
+        await lines.tell(Add(3))
+        assert len(await settlements.reach(5)) == 5
+    assert log == [0, 1, 3, 2]
+
+
 class Shut(Actor):
     """Puts everything aside until it is opened."""
 
