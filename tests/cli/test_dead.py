@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from actors import Actor
-from irismq_runtime import Node
+from irismq_runtime import Node, durable
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.http import get_json
 from irismq_runtime.embedded.nsqd import NsqdOptions
@@ -178,11 +178,11 @@ class Taking(Actor):
         self.got.append(message)
 
 
-def signed(text: str, keys: dict[str, bytes] | None = None, age: float = 10_000.0) -> bytes:
-    """The letter of a message that a node with keys told so many seconds ago."""
-    ring = KeyRing.of(keys or KEYS)
-    packer = Packer("n1", Serializer(), keys=ring, now=lambda: time.time() - age)
-    _, body, _ = packer.new(Kind.TELL, text, {}, None, "store", mailbox_topic(ADDRESS))
+def signed(text: str, age: float = 10_000.0, *, event: str = "") -> bytes:
+    """The letter of a message, or of an `event`, that a node with keys stored so long ago."""
+    packer = Packer("n1", Serializer(), keys=KeyRing.of(KEYS), now=lambda: time.time() - age)
+    kind, topic = (Kind.EVENT, event) if event else (Kind.TELL, mailbox_topic(ADDRESS))
+    _, body, _ = packer.new(kind, text, {}, None, "store", topic)
     return letter(body=body)
 
 
@@ -210,6 +210,37 @@ async def test_signed_letters_are_signed_anew_and_taken_by_nodes_with_keys(broke
             await until(lambda: other == ["elsewhere"])
     assert there == ["plain"]
     assert (await broker.topics())[dead_topic(ADDRESS)] == {"dead": 0}
+
+
+class Hearing(Actor):
+    """Writes down the events that one channel gets."""
+
+    def __init__(self, topic: str, channel: str, heard: list[tuple[str, str]]) -> None:
+        self.subscribes = (durable(topic, channel=channel),)
+        self.channel = channel
+        self.heard = heard
+
+    def on_receive(self, event: Any) -> None:
+        self.heard.append((self.channel, event))
+
+
+async def test_a_signed_event_is_signed_anew_for_every_channel(broker: Broker) -> None:
+    topic = "shop.sold"
+    heard: list[tuple[str, str]] = []
+    await broker.bury(signed("a chair", event=topic), address=topic)
+    replay = ("dead", "replay", topic, *broker.flags, "--all", "--every-channel")
+    code, _, said = await irismq(*replay)
+    assert (code, "1 letter is not signed anew" in said) == (codes.FAILED, True)
+    async with EmbeddedRelay() as relay:
+        iris = f"127.0.0.1:{relay.port}"
+        async with Node(nsqd=broker.flags[1], iris=iris, keys=KEYS, drain=1.0) as node:
+            for channel in ("billing", "till"):
+                await node.start(child(Hearing, topic, channel, heard))
+            code, _, said = await irismq(*replay, IRISMQ_KEYS=f"one={SECRET}")
+            assert (code, said) == (codes.OK, "1 letter replayed\n")
+            await until(lambda: len(heard) >= 2)
+    assert sorted(heard) == [("billing", "a chair"), ("till", "a chair")]
+    assert (await broker.topics())[dead_topic(topic)] == {"dead": 0}
 
 
 @pytest.mark.parametrize(
