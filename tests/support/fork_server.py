@@ -5,8 +5,11 @@ and the suite starts hundreds. So each worker of the suite has a process, the se
 that has imported all of it, has no thread and runs no loop; it forks for each command.
 What it forks is a process like any other: own descriptors, folder, environment and
 signals, and it ends as an interpreter ends. Variables that are read when an interpreter
-starts or imports are those of the server: there is one for each set of them. That each
-command starts in a fresh interpreter is seen in tests/cli/test_commands.py.
+starts or imports are those of the server: there is one for each set of them. What a
+command imports by itself is not seen here, as all is imported: that a name which a module
+uses is imported in it is for ruff and mypy. In fresh interpreters start the help
+(tests/cli/test_commands.py), `irismq demo` with the nodes that it runs (tests/demo), and
+all commands where the system is not Linux.
 
 This file is both halves: run as a program it is the server. They speak over one socket:
 a request is JSON with the descriptors of the child's stdin, stdout, stderr and of a pipe,
