@@ -6,7 +6,11 @@ from typing import Annotated
 
 import typer
 
+from actors.texts import text_of
+from irismq_runtime.cli import codes
+from irismq_runtime.cli.console import fail, out
 from irismq_runtime.demo.demonstration import main
+from irismq_runtime.errors import ConfigError
 
 __all__ = ["demo"]
 
@@ -18,4 +22,8 @@ def demo(
     ] = False,
 ) -> None:
     """Feed a day of flights to two nodes, crash handlers, kill a node, compare the sums."""
-    raise typer.Exit(main(full=full, nats=nats))
+    try:
+        code = main(out, full=full, nats=nats)
+    except (FileNotFoundError, ConfigError) as error:
+        fail(text_of(error), codes.USAGE)
+    raise typer.Exit(code)

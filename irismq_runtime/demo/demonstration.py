@@ -23,20 +23,23 @@ from collections import Counter
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from actors import Actor, receives
-from irismq_runtime import ConfigError, Node, live
+from irismq_runtime import Node, live
 from irismq_runtime.demo import data
 from irismq_runtime.demo.messages import CarrierTotals, Counted, LongDelay, ResetCaches, WorstDelays
 from irismq_runtime.demo.nats_servers import nats_cluster
 from irismq_runtime.demo.service import DELAYS, LEDGER, STATS
 from irismq_runtime.loop import run
+from irismq_runtime.safe_text import safe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from rich.console import Console
 
     from irismq_runtime.demo.messages import Flight
     from irismq_runtime.demo.nats_servers import Cluster
@@ -139,7 +142,7 @@ class Demonstration:
             try:
                 return await self._with_workers(node, workers, folder)
             except TimeoutError as error:
-                self._console.print(f"[red]failed:[/] {error}")
+                self._console.print(f"[red]failed:[/] {escape(safe(str(error)))}")
                 self._show_logs(workers)
                 return 1
             finally:
@@ -156,7 +159,11 @@ class Demonstration:
         for worker in workers:
             await worker.start(nsqd, iris, settings)
         await self._started(node, workers)
-        relays = f"relay {iris}" if self._cluster is None else f"a relay in each node over {iris}"
+        relays = (
+            f"relay {safe(iris)}"
+            if self._cluster is None
+            else f"a relay in each node over {safe(iris)}"
+        )
         self._console.print(f"broker {nsqd}, {relays}")
         with self._progress() as progress:
             await self._feed(node, workers[1], progress)
@@ -283,16 +290,16 @@ class Demonstration:
     def _show_logs(self, workers: list[Worker]) -> None:
         for worker in workers:
             tail = worker.log.read_text(errors="replace").splitlines()[-15:]
-            self._console.print(f"[bold]{worker.name}[/]", *tail, sep="\n", markup=False)
+            self._console.print(f"[bold]{worker.name}[/]")
+            self._console.print(*map(safe, tail), sep="\n", markup=False, highlight=False)
 
 
-def main(*, full: bool = False, nats: bool = False) -> int:
-    """Run the demonstration on one day, or on the whole year; returns the exit code."""
-    console = Console()
-    try:
-        flights = list(data.year() if full else data.day())
-        console.print(f"{len(flights):,} flights")
-        return run(Demonstration(flights, paced=not full, nats=nats, console=console).run())
-    except (FileNotFoundError, ConfigError) as error:
-        console.print(str(error), soft_wrap=True)
-        return 2
+def main(console: Console, *, full: bool = False, nats: bool = False) -> int:
+    """Run the demonstration on one day, or on the whole year; returns the exit code.
+
+    `console`: where all of it is printed, and what a terminal would obey made visible.
+    Raises `FileNotFoundError` without the year's data, `ConfigError` without a NATS server.
+    """
+    flights = list(data.year() if full else data.day())
+    console.print(f"{len(flights):,} flights")
+    return run(Demonstration(flights, paced=not full, nats=nats, console=console).run())

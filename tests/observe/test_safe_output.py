@@ -30,6 +30,8 @@ from actors.texts import sendable
 from irismq_runtime import Node
 from irismq_runtime.cli import console
 from irismq_runtime.cli.main import _Lines
+from irismq_runtime.cli.top.numbers import one_line
+from irismq_runtime.demo.demonstration import Demonstration, Worker
 from irismq_runtime.dispatch.dead import dead_record
 from irismq_runtime.errors import NotConnected
 from irismq_runtime.node.process.systemd import ServiceManager
@@ -118,6 +120,7 @@ EXITS: dict[str, Callable[[], str]] = {
     "an event's error": lambda: plain(Told(HOSTILE)),
     "an event's list": lambda: str(plain([HOSTILE])[0]),
     "metrics": metrics,
+    "a cell of top": lambda: one_line(HOSTILE, 10_000),
     "an error that is sent": fault,
     "the observer's JSON": lambda: to_json({"a": HOSTILE, "b": [HOSTILE]}).decode(),
 }
@@ -211,6 +214,14 @@ PRINTS: dict[str, Callable[[], None]] = {
 @pytest.mark.parametrize("name", PRINTS)
 def test_no_command_prints_a_control_or_a_login(printed, name: str):
     text = printed(PRINTS[name])
+    assert is_clean(re.sub(r"\s+", " ", text), keep=" ")
+
+
+def test_the_demonstration_shows_the_logs_of_its_nodes_cleanly(printed, tmp_path: Path):
+    worker = Worker("node [a", tmp_path)
+    worker.log.write_bytes(HOSTILE.encode(errors="backslashreplace"))
+    shown = Demonstration([], paced=False, nats=False, console=console.out)
+    text = printed(lambda: shown._show_logs([worker]))
     assert is_clean(re.sub(r"\s+", " ", text), keep=" ")
 
 

@@ -31,6 +31,7 @@ from irismq_runtime.cli.top.rows import View, headline, problem_rows, rows
 from irismq_runtime.errors import ConfigError
 from irismq_runtime.node.process.signals import Signals
 from irismq_runtime.observer import Gatherer, to_json
+from irismq_runtime.safe_text import safe
 
 if TYPE_CHECKING:
     from irismq_runtime.cli.top.screen import Source, Top
@@ -72,7 +73,7 @@ def top(
     if once or as_json or not sys.stdout.isatty():
         snapshot = execute(_once(brokers, iris))
         width = shutil.get_terminal_size((_WIDTH, 24)).columns
-        text = to_json(snapshot).decode() if as_json else plain(snapshot, view, width)
+        text = to_json(snapshot).decode() if as_json else safe(plain(snapshot, view, width), "\n")
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
     else:

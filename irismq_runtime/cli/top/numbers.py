@@ -1,12 +1,14 @@
 """Numbers, times and names as they are shown in narrow columns. Pure.
 
 What is not known is a dash, never 0. Names come from other nodes: what a terminal
-would obey is taken out of them.
+would obey, and logins of URLs, are taken out of them.
 """
 
 from __future__ import annotations
 
 from typing import Final
+
+from irismq_runtime.safe_text import without_logins
 
 __all__ = ["age", "count", "one_line", "per_second", "seconds"]
 
@@ -63,6 +65,7 @@ def age(span: float) -> str:
 
 
 def one_line(text: str, width: int = 200) -> str:
-    """Return `text` without what a terminal would obey, in at most `width` characters."""
-    shown = "".join(c if c.isprintable() else " " for c in text[: 4 * width]).strip()
+    """Return `text` as it may be shown, without logins, in at most `width` characters."""
+    shown = without_logins(text)[: 4 * width]
+    shown = "".join(c if c.isprintable() else " " for c in shown).strip()
     return shown if len(shown) <= width else f"{shown[: width - 1]}…"
