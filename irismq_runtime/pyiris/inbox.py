@@ -128,10 +128,10 @@ class Inbox:
         connection = self._current.connection or self._current.require()
         if self.leaving:
             self.turned_away += 1
-            connection.send(ClientReply(packet.id, None, LEAVING))
+            connection.write(_encode_reply(packet.id, None, LEAVING))
             return
         if not self.requests.take(len(packet.body)):
-            connection.send(ClientReply(packet.id, None, OVERLOADED))
+            connection.write(_encode_reply(packet.id, None, OVERLOADED))
             self._report_overload()
             return
         key = self._next_key

@@ -259,6 +259,18 @@ async def test_a_leaver_answers_first_and_refuses_what_is_new(
     assert handler.lost == [], "leaving is no loss"
 
 
+async def test_a_leaver_takes_a_request_and_the_relays_close_in_one_read(
+    connect: Any, relay: ScriptedRelay, clock: ManualClock, handler: Members
+) -> None:
+    member = await connect("svc", handler)
+    relay.wire.send(RelayRequest(1, b"at hand", 60_000))
+    leaving = asyncio.ensure_future(member.close(10.0))
+    await turns()
+    relay.wire.send(RelayRequest(2, b"new", 60_000), RelayClose(""))
+    await ends(leaving, clock)
+    assert member.inbox.turned_away == 1
+
+
 async def test_a_close_waits_for_our_own_requests_but_not_for_ever(
     connect: Any, relay: ScriptedRelay, clock: ManualClock
 ) -> None:
