@@ -31,6 +31,7 @@ __all__ = [
     "FINISH",
     "GIVE_BACK",
     "HANDLE",
+    "NO_ROOM",
     "UNREAD",
     "AdmissionDecision",
     "AttemptLimits",
@@ -49,14 +50,16 @@ EARLY: Final = 0.05
 class Settlement:
     """How to settle a stored message.
 
-    `delay` seconds of a requeue, None: the transport's growing delay. `reason`
-    says why it is buried or, for a FINished one that no handler finished, why.
+    `delay` seconds of a requeue, None: the transport's growing delay. `counted`:
+    the delivery was one of its attempts. `reason` says why it is buried or, for a
+    FINished one that no handler finished, why.
     """
 
     action: Literal["finish", "requeue", "bury"]
     delay: float | None = None
     penalty: bool = True
     reason: str = ""
+    counted: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,9 @@ class AttemptLimits:
 FINISH: Final = Settlement("finish")
 #: Back to the broker for another consumer, without delay or blame.
 GIVE_BACK: Final = Settlement("requeue", 0.0, penalty=False)
+#: Back until there is room: where a partition stays full, no good message may use up its
+#: attempts by being passed on to it.
+NO_ROOM: Final = Settlement("requeue", None, penalty=False, counted=False)
 #: Back for a member with newer code. It counts as a failure: a member that takes nothing
 #: of what comes slows down, and leaves more to the others.
 UNREAD: Final = Settlement("requeue", None)
@@ -144,7 +150,7 @@ def settlement(outcome: Outcome, *, attempts: int, allowed: int) -> Settlement:
 def _turned_away(outcome: Outcome, *, last: bool) -> Settlement:
     """Refused by the actor, or by its class for want of a handler."""
     if issubclass(type(outcome.error), Overloaded):
-        return Settlement("requeue", None, penalty=False)
+        return NO_ROOM
     if issubclass(type(outcome.error), Unhandled) and not last:
         return UNREAD
     word = "refused" if outcome.kind == "refused" else "rejected"

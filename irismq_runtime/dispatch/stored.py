@@ -326,6 +326,8 @@ class StoredDispatch:
             self._held.pop(envelope.id, None)
             if verdict.action == "finish":  # what is buried may be replayed
                 self._done.put(envelope.id, None)
+        if not verdict.counted:
+            self.take_back(delivery)
         for copy in delivery.copies:
             if verdict.action == "requeue":
                 copy.requeue(verdict.delay, penalty=False)
@@ -337,6 +339,11 @@ class StoredDispatch:
             self._bury(stored, envelope, verdict.reason, outcome.error)
         else:
             self._requeue(delivery, verdict, outcome)
+
+    def take_back(self, delivery: DurableDelivery) -> None:
+        """No handler had a real chance with it: what is requeued now has used up no attempt."""
+        for stored in (delivery.stored, *delivery.copies):
+            self.disclaim(stored)
 
     def give_back(self, delivery: DurableDelivery) -> None:
         """Let go of a message whose outcome could not be carried out."""

@@ -107,9 +107,3 @@ class StatefulDispatch(StoredDispatch):
         row = self._owned(delivery.stored, delivery.envelope)
         if row is not None and outcome.kind in {"crashed", "retry"}:
             self._engine.count_try(row.id, verdict.delay or 0.0)
-
-    def take_back(self, delivery: DurableDelivery) -> None:
-        """The store could not be used: to the broker again, and no attempt is counted."""
-        self.disclaim(delivery.stored)
-        for copy in delivery.copies:
-            self.disclaim(copy)

@@ -192,6 +192,25 @@ async def test_what_found_no_room_comes_behind_what_was_told_after_it() -> None:
     assert log == [0, 1, 3, 2]
 
 
+async def test_a_message_that_finds_no_room_at_a_partition_uses_up_no_attempt(node: Node) -> None:
+    """190: a partition that stays full makes no dead letters of good messages."""
+    log: list[int] = []
+    busy, gate = asyncio.Event(), asyncio.Event()
+    settlements = Settlements(node)
+    await node.start(child(OneKey, child(Narrow, log, busy, gate)))
+    lines = node.ref("test.lines")
+    await lines.tell(Add(0))
+    await asyncio.wait_for(busy.wait(), timeout=60)
+    for number in (1, 2):
+        await lines.tell(Add(number))
+    assert await settlements.reach(8) == ["settlement.requeued"] * 8
+    gate.set()
+    while settlements.names.count("settlement.finished") < 3:
+        await settlements.reach(len(settlements.names) + 1)
+    assert "settlement.buried" not in settlements.names
+    assert sorted(log) == [0, 1, 2]
+
+
 class Shut(Actor):
     """Puts everything aside until it is opened."""
 

@@ -12,6 +12,7 @@ from irismq_runtime.dispatch.settlement import (
     FINISH,
     GIVE_BACK,
     HANDLE,
+    NO_ROOM,
     AttemptLimits,
     Settlement,
     admission,
@@ -54,7 +55,7 @@ BOOM = ValueError("boom")
         (
             Outcome("refused", error=Overloaded("passed on to somebody full")),
             3,
-            Settlement("requeue", None, penalty=False),
+            NO_ROOM,
         ),
         (Outcome("expired"), 1, Settlement("finish", reason="expired")),
         (Outcome("dead"), 1, GIVE_BACK),
