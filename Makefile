@@ -16,6 +16,9 @@ PARTS := actors supervisors wire mailbox node demo examples docs
 SECONDS_EACH ?= 480
 SECONDS ?= 1800
 
+# The suite starts hundreds of processes, and each would compile every module anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo demo-full demo-nats test test-parts test-others lint format money soak soak-tests simulate fuzz bench docs clean help
 
 help:
