@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from irismq_runtime.errors import DecodeError
+from irismq_runtime.node.membership import member_table
 from irismq_runtime.node.membership.announcements import (
     Announcement,
     announcement_fields,
@@ -292,3 +294,48 @@ def test_what_is_heard_is_known_and_is_never_awaited(steps):
             assert table.serves(address) or not table.is_confirmed(address)
         for node in "xyz":
             assert table.knows(node) or not table.is_confirmed(f"irismq.node.{node}")
+
+
+def test_what_was_served_when_it_was_sought_is_no_news_to_who_knows_a_later_list():
+    table = MemberTable()
+    table.take(up(version=1, format=2), 0.0)
+    dropped = Announcement("n1", "name", "up", 2, 1.0, format=2, since=1, drop=(("a", "u1"),))
+    table.take(dropped, 0.0)
+    found = Announcement("n1", "name", "up", 1, 1.0, format=2, has=(("a", "u1"),))
+    assert table.take(found, 0.0) == ([], False)
+    assert not table.serves("a")
+    table.take(msgspec.structs.replace(found, version=3), 0.0)
+    assert table.serves("a")
+
+
+@pytest.mark.parametrize("key", ["serves", "add", "drop", "has", "away"])
+def test_a_node_is_itself_in_no_cluster_but_its_own(key):
+    value = announcement_fields(up(format=2, since=0))
+    announcement_untrusted({**value, key: [["irismq.node.n1", "@node"]]})
+    with pytest.raises(DecodeError):
+        announcement_untrusted({**value, key: [["irismq.node.n2", "@node"]]})
+
+
+def test_what_is_cut_off_and_not_served_is_not_remembered(monkeypatch):
+    monkeypatch.setattr(member_table, "MEMORY", 10_000)
+    table = MemberTable()
+    table.take(up("n2", 1, ()), 0.0)
+    for i in range(100):
+        many = tuple((f"{i}.{k}", "u") for k in range(10))
+        table.take(Announcement("n1", "n", "up", 1, 1.0, format=2, has=many, away=many), 0.0)
+        table.take(up("n2", i + 2, (), away=many), 0.0)
+    kept = {node: len(entry.away) for node, entry in table._nodes.items()}
+    assert kept["n1"] == len(table._nodes["n1"].members) < 20
+    assert kept["n2"] == 0
+    assert len(table._expected) < 20
+
+
+def test_nodes_that_are_lost_make_no_goodbye_forgotten(monkeypatch):
+    monkeypatch.setattr(member_table, "_MAX_GONE", 3)
+    table = MemberTable()
+    for name in ("a", "b", "c"):
+        table.take(Announcement(name, name, "bye", 1, 1.0), 0.0)
+    for name in ("x", "y", "z"):
+        table.take(up(node=name), 0.0)
+        table.take(Announcement(name, name, "lost", 1, 1.0), 0.0)
+    assert list(table.goodbyes()) == ["a", "b", "c"]

@@ -15,6 +15,7 @@ import msgspec
 
 from actors.texts import sendable
 from irismq_runtime.errors import DecodeError
+from irismq_runtime.messaging import NODE_TARGET, private_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -148,7 +149,12 @@ def announcement_untrusted(value: object) -> Announcement:
         reader = _READERS.get(key)
         if reader is not None:  # what it does not know, a newer node says to newer ones
             more[key] = reader(value, key)
-    return Announcement(node, name, _STATES[state], version, float(period), **more)
+    said = Announcement(node, name, _STATES[state], version, float(period), **more)
+    own = private_cluster(node)
+    for pairs in (said.serves or (), said.add, said.drop, said.has, said.away):
+        if any(urn == NODE_TARGET and address != own for address, urn in pairs):
+            raise DecodeError(f"a node is {NODE_TARGET} in its own cluster alone")
+    return said
 
 
 def _text(value: Mapping[object, object], key: str, most: int = _MAX_NAME) -> str:

@@ -131,9 +131,10 @@ class MemberTable:
         if said.node in self._gone:
             return [], False
         if said.state == "bye":
+            self._note_goodbye(said.node, said.why)
             return self._remove(said.node, said.why), False
-        if said.state == "lost":
-            return self._lose(said.node, said.why), False
+        if said.state == "lost":  # it may come back
+            return self._remove(said.node, said.why), False
         entry = self._nodes.get(said.node) or self._enter(said)
         if entry is None:
             return [], False
@@ -177,13 +178,15 @@ class MemberTable:
         if said.serves is not None and not said.cut:
             if said.version > entry.version:
                 entry.version = said.version
-                entry.away = dict.fromkeys(said.away)
+                entry.away = {}
                 changes = self._replace(said.node, entry, said.serves)
+                for pair in said.away:
+                    self._cut_off(entry, pair)
                 self._confirm(said.node, entry)
         elif said.since is not None and said.since <= entry.version < said.version:
             entry.version = said.version
             changes = self._apply(said.node, entry, said.add, said.drop, said.away)
-        if said.has:
+        if said.has and said.version >= entry.version:
             cut_off = set(said.away)
             stands = tuple(pair for pair in said.has if pair not in cut_off)
             changes += self._apply(said.node, entry, stands, (), said.away)
@@ -218,12 +221,18 @@ class MemberTable:
             entry.away.pop(pair, None)
             changes += self._join(node, entry, pair)
         for pair in away:
-            entry.away[pair] = None
             changes += self._join(node, entry, pair)
+            self._cut_off(entry, pair)
         if entry.confirmed:
             for pair in (*add, *away):
                 self._confirm_pair(node, entry, pair)
         return changes
+
+    @staticmethod
+    def _cut_off(entry: _MemberEntry, pair: Pair) -> None:
+        """Note it of what is remembered, and so is bounded, alone."""
+        if pair in entry.members or pair[1] == NODE_TARGET:
+            entry.away[pair] = None
 
     def _join(self, node: str, entry: _MemberEntry, pair: Pair) -> list[Change]:
         entry.unnamed.pop(pair, None)
@@ -252,6 +261,7 @@ class MemberTable:
 
     def _drop(self, entry: _MemberEntry, key: Pair) -> Change:
         info = entry.members.pop(key)
+        entry.away.pop(key, None)
         cost = _PAIR + 2 * (len(key[0]) + len(key[1]))
         entry.cost -= cost
         self._cost -= cost
@@ -262,10 +272,12 @@ class MemberTable:
         self._forget(info.address, (info.node, info.urn))
         return Change("left", info.node, info)
 
-    def _remove(self, node: str, why: str = "") -> list[Change]:
+    def _note_goodbye(self, node: str, why: str) -> None:
         self._gone[node] = why
         while len(self._gone) > _MAX_GONE:
             del self._gone[next(iter(self._gone))]
+
+    def _remove(self, node: str, why: str = "") -> list[Change]:
         entry = self._nodes.pop(node, None)
         if entry is None:
             return []
@@ -276,18 +288,12 @@ class MemberTable:
         changes.append(Change("gone", node, why=why))
         return changes
 
-    def _lose(self, node: str, why: str = "") -> list[Change]:
-        """Forget `node`, which may come back."""
-        changes = self._remove(node, why)
-        del self._gone[node]
-        return changes
-
     def expire(self, now: float) -> list[Change]:
         """Forget the nodes that have been silent too long; they may come back."""
         changes: list[Change] = []
         expected = set(self._expected) if self._stale else set()
         for node in [n for n, e in self._nodes.items() if e.expires < now and n != self._own]:
-            changes += self._lose(node)
+            changes += self._remove(node)
         self._expected |= expected  # silent, but who could have heard them?
         return changes
 
