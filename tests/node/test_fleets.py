@@ -6,12 +6,14 @@ import contextlib
 
 import pytest
 
-from irismq_runtime.messaging import PRESENCE_CLUSTER, private_cluster
+from irismq_runtime.messaging import PRESENCE_CLUSTER, Packer, private_cluster
 from irismq_runtime.node.membership import cadence, member_table
 from irismq_runtime.node.membership.announcements import Announcement
 from irismq_runtime.node.membership.cadence import Asked, Pace, period_of, silence_of
+from irismq_runtime.node.membership.catching_up import AT_ONCE
 from irismq_runtime.node.membership.service_waiter import SEARCH
 from irismq_runtime.node.membership.settling import SETTLE_LONGEST
+from irismq_runtime.wire import Kind, Serializer
 from tests.node.fleet import Fleet, ReleasedNode
 
 
@@ -99,6 +101,28 @@ async def test_at_rest_a_node_hears_some_two_hundred_announcements_a_second(monk
         await one.pass_time(20.0, step=0.1)
         assert max(one.count().values()) <= 20 * 10 / 0.9 + 30
         assert one.all_know_all()
+
+
+async def test_nobody_is_taken_for_gone_as_the_period_follows_the_number_of_nodes(monkeypatch):
+    monkeypatch.setattr(cadence, "HEARD_AT_REST", 5)
+    async with fleet() as one:
+        for each in one.add(30):
+            await each.start()
+        await one.until_all_know_all()
+        await one.pass_time(8.0, step=0.1)
+        (late,) = one.add()
+        await late.start()
+        await one.pass_time(20.0, step=0.1)
+        assert one.all_know_all()
+        assert not any(change.kind == "gone" for each in one.nodes for change in each.changes)
+        ended, one.nodes[3:] = one.nodes[3:], []
+        for each in ended:
+            await each.presence.stop()
+        one.nodes[0].serves("one.more")
+        await one.pass_time(20.0, step=0.1)
+        for each in one.nodes:
+            gone = [change.node for change in each.changes if change.kind == "gone"]
+            assert sorted(gone) == sorted(each.name for each in ended)
 
 
 def test_the_numbers_that_follow_from_how_many_nodes_there_are():
@@ -254,6 +278,76 @@ async def test_forged_announcements_take_bounded_room_and_are_forgotten(monkeypa
         await one.pass_time(silence_of(3600.0, 3) + 2, step=0.5)
         assert set(victim.presence.nodes()) == {victim.name, other.name}
         assert victim.presence.nobody_serves("no.address")
+
+
+async def test_strangers_who_are_behind_without_end_hold_up_no_other_for_long():
+    async with fleet() as one:
+        victim, other = one.add(2)
+        await victim.start()
+        await other.start()
+        await one.pass_time(1.0)
+        asked = []
+
+        class Endless:
+            """Of what it serves there is always more."""
+
+            def __init__(self, name):
+                self.packer = Packer(name, Serializer(), now=one.clock.time)
+
+            def on_request(self, request):
+                name = self.packer.node_id
+                cluster = private_cluster(name)
+                envelope = self.packer.open_untrusted(request.body, "request", cluster)
+                since = self.packer.load_untrusted(envelope).since
+                asked.append(name)
+                said = {"node": name, "name": name, "state": "up", "v": since + 1, "period": 60.0}
+                said |= {"since": since, "last": 2**63, "format": 2}
+                if len(asked) > 2000:
+                    request.fail("nothing came of it")
+                else:
+                    request.reply(self.packer.answer(Kind.REPLY, envelope.id, said, name=name))
+
+            def on_joined(self):
+                pass
+
+        one.bus.loses = lambda cluster, body: b"true.address" in body
+        other.serves("true.address")
+        await one.pass_time(0.05)
+        for i in range(AT_ONCE):
+            await other.addresses.join(private_cluster(f"f{i}"), Endless(f"f{i}"))
+            victim.presence._heard(Announcement(f"f{i}", "f", "up", 2**63, 60.0, format=2))
+        victim.presence._heard(Announcement(other.name, "o", "up", 1, 60.0, format=2))
+        await one.pass_time(0.2)
+        assert victim.presence.serves("true.address")
+        assert len(asked) < 2000
+
+
+async def test_those_who_come_and_go_while_they_wait_to_be_asked_are_kept_once():
+    async with fleet() as one:
+        (victim,) = one.add()
+        await victim.start()
+        await one.pass_time(1.0)
+        for _ in range(100):
+            for i in range(AT_ONCE + 3):
+                for state in ("up", "lost", "up"):
+                    victim.presence._heard(Announcement(f"f{i}", "f", state, 1, 60.0, format=2))
+        assert len(victim.presence._catching_up._waiting) <= AT_ONCE + 3
+
+
+async def test_forged_last_wills_make_a_node_speak_as_often_as_its_pace_allows():
+    async with fleet() as one:
+        victim, *others = one.add(10)
+        for each in (victim, *others):
+            await each.start()
+        await one.until_all_know_all()
+        await one.pass_time(0.5)
+        one.count()
+        for _ in range(100):
+            for each in one.nodes:
+                each.presence._heard(Announcement(victim.name, "v", "lost", 0, 1.0, format=2))
+        await one.pass_time(0.1)
+        assert one.all_know_all()
+        assert max(one.count().values()) <= 10 + 2 * 16
 
 
 async def test_a_node_that_claims_a_million_others_delays_nobody_for_long():

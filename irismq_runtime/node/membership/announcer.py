@@ -78,6 +78,9 @@ class Announcer:
         owed: It has to introduce itself, as soon as it can.
         unasked: The others have to be asked to do so, once the node is in its own cluster.
         spoke_at: When all could hear it last, on the clock: as good as a beat.
+        period: Seconds from then to the next beat at most, as all announcements say. It
+            follows the number of nodes with a beat alone, which is when the next one is
+            planned: whoever heard an announcement must not wait for longer than it said.
     """
 
     def __init__(
@@ -103,18 +106,16 @@ class Announcer:
         self._asked = Asked()
         #: What is to be said soon: when, when at the earliest, and the timer.
         self._planned: dict[str, tuple[float, float, TimerHandle]] = {}
-        self._paces = {"changes": Pace(_BURST, _WITHIN), "answers": Pace(_BURST, _WITHIN)}
+        self._paces = {
+            what: Pace(_BURST, _WITHIN) for what in ("changes", "answers", "contradictions")
+        }
         self._beat_size = 0
         self.own = OwnAddresses()
         self.listening = False
         self.owed = False
         self.unasked = False
         self.spoke_at = clock.monotonic()
-
-    @property
-    def period(self) -> float:
-        """Seconds between two beats now."""
-        return period_of(self._configured, self._nodes())
+        self.period = period
 
     def open(self) -> None:
         """Speak from now on. What was bound before is told first."""
@@ -137,6 +138,7 @@ class Announcer:
         What cannot be sent is no reason to speak again before the next beat.
         """
         self.spoke_at = self._clock.monotonic()
+        self.period = period_of(self._configured, self._nodes())
         if self.owed and self.listening:
             self.introduce()
         else:
@@ -153,6 +155,15 @@ class Announcer:
         reached = not self.own.is_away(self._own_pair)
         sent = self._send(self._introduction(want=EVERYBODY if reached else ""))
         self.owed, self.unasked = not sent, not (sent and reached)
+
+    def contradict(self) -> None:
+        """The others were told that this node is lost: tell them soon what it serves."""
+        self._plan("contradictions", 0.0, self._contradict)
+
+    def _contradict(self) -> None:
+        self._tell_changes()
+        if not self._send(self._introduction()):
+            self.owed = True
 
     def returned(self) -> None:
         """What is announced is heard again: introduce the node, together with what it lacks."""
@@ -198,7 +209,11 @@ class Announcer:
         return addresses[: len(fit)]
 
     def answer_sought(self, node: str, addresses: tuple[str, ...]) -> None:
-        """Tell `node` which of `addresses` this one serves, if any."""
+        """Tell `node` which of `addresses` this one serves, if any.
+
+        Changes go first: what was sought is known by the version that the answer names.
+        """
+        self._tell_changes()
         has = self.own.at(addresses)
         if not has and self._own_pair[0] in addresses:
             self._send(self._said(), node)

@@ -14,7 +14,7 @@ announce costs a bounded number of questions. Loop thread only.
 from __future__ import annotations
 
 import logging
-from collections import deque
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from irismq_runtime.errors import DecodeError, RuntimeFault
@@ -81,7 +81,8 @@ class CatchingUp:
         #: Questions in vain so far, of each node that has to be asked.
         self._vain: dict[str, int] = {}
         self._timers: dict[str, TimerHandle] = {}
-        self._waiting: deque[str] = deque()
+        #: Those whose turn it is, as soon as fewer than `AT_ONCE` are being asked.
+        self._waiting: OrderedDict[str, None] = OrderedDict()
         self._asking: dict[str, asyncio.Future[bytes] | None] = {}
         self._closed = False
 
@@ -99,6 +100,7 @@ class CatchingUp:
     def gone(self, node: str) -> None:
         """`node` has gone: there is nobody to ask."""
         self._vain.pop(node, None)
+        self._waiting.pop(node, None)
         timer = self._timers.pop(node, None)
         if timer is not None:
             timer.cancel()
@@ -122,12 +124,12 @@ class CatchingUp:
 
     def _queue(self, node: str) -> None:
         self._timers.pop(node, None)
-        self._waiting.append(node)
+        self._waiting[node] = None
         self._next()
 
     def _next(self) -> None:
         while self._waiting and len(self._asking) < AT_ONCE:
-            node = self._waiting.popleft()
+            node, _ = self._waiting.popitem(last=False)
             if node in self._asking or node not in self._vain:
                 continue
             if not self._table.is_behind(node):
@@ -182,7 +184,7 @@ class CatchingUp:
             del self._vain[node]
         elif self._table.version(node) != since:
             self._vain[node] = 0
-            self._waiting.appendleft(node)
+            self._waiting[node] = None  # behind the others: its list may have no end
         else:
             self._in_vain(node)
 

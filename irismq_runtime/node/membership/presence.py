@@ -402,7 +402,7 @@ class Presence:
     def _heard_ourselves(self, said: Announcement) -> None:
         if said.state != "up":
             if said.state == "lost" and self._timer is not None:
-                self._announcer.introduce()  # the relay was wrong
+                self._announcer.contradict()  # the relay was wrong, or somebody else said it
             return
         self._heard_self = self._clock.monotonic()
         self._take(said)
