@@ -30,7 +30,7 @@ from irismq_runtime.errors import RuntimeFault
 from irismq_runtime.node import Node
 from irismq_runtime.simulation.errors import SimulationStalled
 from irismq_runtime.simulation.fault_plan import fault_plan
-from irismq_runtime.simulation.faults import KINDS, Fault, Targets, dials_of
+from irismq_runtime.simulation.faults import Targets, dials_of, fault_now
 from irismq_runtime.simulation.injector import Injector
 from irismq_runtime.simulation.invariants import Invariant, Life, usual_invariants
 from irismq_runtime.simulation.node_machine import NodeMachine
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     )
 
     from irismq_runtime.refs import ServiceRef
+    from irismq_runtime.simulation.faults import Fault
     from irismq_runtime.simulation.simulation import Simulation
 
 __all__ = ["Cluster", "ClusterOptions", "Load"]
@@ -168,6 +169,8 @@ class Cluster:
         ]
         self._keepers = {keeper.name: keeper for keeper in keepers}
         self._injector = Injector(simulation, self._keepers, self.witness, kept)
+        self._targets = Targets(self.hosts, options.broker_names, (RELAY,), (OUTSIDE,))
+        self._streams: Counter[str] = Counter()
         self._running: asyncio.Task[None] | None = None
         self._why_ended: BaseException | None = None
         self._beside_it: set[asyncio.Task[None]] = set()
@@ -206,6 +209,12 @@ class Cluster:
         """
         return self._nodes[host].node
 
+    def _chance(self, name: str) -> random.Random:
+        """Return a stream of that name; the second time, and later, another one."""
+        self._streams[name] += 1
+        again = self._streams[name] - 1
+        return self._simulation.chance(f"{name}, again {again}" if again else name)
+
     # -- what a test does ----------------------------------------------------------------
 
     async def start(self, tree: Any, *, on: Collection[str] | None = None) -> None:
@@ -237,7 +246,7 @@ class Cluster:
         Returns:
             How they ended.
         """
-        chance, load = self._simulation.chance(f"workload at {self.now}"), Load()
+        chance, load = self._chance(f"workload at {self.now}"), Load()
         need(_RATE, "rate", rate)
         end = self.now + need(POSITIVE_SECONDS, "seconds", seconds)
 
@@ -273,13 +282,11 @@ class Cluster:
             TypeError: There is no such kind.
             ValueError: A dial has no meaning.
         """
-        turned, first = dials_of(dials), self._injector.next_number
         plan = fault_plan(
-            self._simulation.chance(f"faults from {first}"),
-            turned,
-            Targets(self.hosts, self._options.broker_names, (RELAY,), (OUTSIDE,)),
+            self._chance(f"faults from {self._injector.next_number}"),
+            dials_of(dials),
+            self._targets,
             begins=self.now,
-            first=first,
         )
         carrying_out = self._beside(self._injector.carry_out(plan))
         try:
@@ -297,11 +304,11 @@ class Cluster:
             amount: As much as its kind says.
 
         Raises:
-            KeyError: There is no such kind, or no such machine.
+            TypeError: There is no such kind.
+            ValueError: It strikes nothing of that name, or a number has no meaning.
         """
-        number = self._injector.next_number
-        self._injector.next_number += 1
-        self._injector.strike(Fault(number, KINDS[kind].name, target, self.now, lasts, amount))
+        fault = fault_now(kind, target, self._targets, at=self.now, lasts=lasts, amount=amount)
+        self._injector.strike(fault)
 
     async def heal(self, *, within: float | None = None) -> None:
         """Undo all that went wrong, and wait until the cluster is at rest.

@@ -8,6 +8,7 @@ same times.
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from irismq_runtime.simulation.conditions import draw
@@ -28,7 +29,6 @@ def fault_plan(
     targets: Targets,
     *,
     begins: float,
-    first: int = 0,
 ) -> Iterator[Fault]:
     """Draw the faults of one plan, in the order of their times, without an end.
 
@@ -37,7 +37,6 @@ def fault_plan(
         dials: How many of each kind come in a virtual minute; see `faults.dials_of`.
         targets: What there is to strike. A kind that finds nothing to strike does not come.
         begins: When the plan begins, in virtual seconds since the run began.
-        first: The number of its first fault; the plans of one run count on.
 
     Yields:
         The faults.
@@ -48,8 +47,8 @@ def fault_plan(
         return
     names, weights = list(rates), list(rates.values())
     per_second = sum(weights) / 60.0
-    at, number = begins, first
-    while True:
+    at = begins
+    for number in itertools.count():
         at += chance.expovariate(per_second)
         kind = KINDS[chance.choices(names, weights)[0]]
         target = chance.choice(struck[kind.name])
@@ -57,4 +56,3 @@ def fault_plan(
         if kind.either_way and chance.random() < 0.5:
             amount = -amount
         yield Fault(number, kind.name, target, at, lasts, amount)
-        number += 1

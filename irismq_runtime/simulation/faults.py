@@ -14,14 +14,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from actors.rules import need, number
+from actors.rules import SECONDS, need, number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from irismq_runtime.simulation.conditions import Range
 
-__all__ = ["KINDS", "Fault", "FaultKind", "Strikes", "Targets", "dials_of"]
+__all__ = ["KINDS", "Fault", "FaultKind", "Strikes", "Targets", "dials_of", "fault_now"]
+
+#: The largest amount of any kind.
+_MOST: Final = 1e9
 
 #: What a kind of fault strikes.
 Strikes = Literal["host", "broker", "relay", "link"]
@@ -120,7 +123,8 @@ class Fault:
     """One thing that goes wrong, as it was drawn.
 
     Attributes:
-        number: Its place in the plan, from 0: what a shrunk plan names it by.
+        number: Its place in its plan, from 0; once it is carried out, its place among all
+            faults of the run, by which a report names it.
         kind: A name of `KINDS`.
         target: The names of what it strikes: a machine, or the two ends of a link.
         at: When, in virtual seconds since the run began.
@@ -164,8 +168,53 @@ def dials_of(turned: Mapping[str, float]) -> dict[str, float]:
         TypeError: There is no such kind.
         ValueError: A dial is no number from 0 to 600.
     """
-    unknown = sorted(turned.keys() - KINDS.keys())
-    if unknown:
-        raise TypeError(f"there is no fault {unknown[0]!r}; the dials are {', '.join(KINDS)}")
+    for name in sorted(turned):
+        _kind(name)
     rule = number(0.0, 600.0, " of faults in a virtual minute")
     return {name: need(rule, name, turned[name]) for name in KINDS if turned.get(name)}
+
+
+def fault_now(
+    kind: str,
+    target: tuple[str, ...],
+    targets: Targets,
+    *,
+    at: float,
+    lasts: float = 0.0,
+    amount: float = 0.0,
+) -> Fault:
+    """Check one fault that a test wants, and make it.
+
+    Args:
+        kind: A name of `KINDS`.
+        target: The name of a machine, or of both ends of a link.
+        targets: What there is to strike.
+        at: When, in virtual seconds since the run began.
+        lasts: Seconds until it is undone; 0: until the cluster is healed.
+        amount: How much, in the unit of the kind.
+
+    Returns:
+        The fault; a link has its server last.
+
+    Raises:
+        TypeError: There is no such kind.
+        ValueError: It strikes nothing of that name, or a number has no meaning.
+    """
+    found = _kind(kind)
+    possible = targets.struck_by(found.strikes)
+    target = target if target in possible else target[::-1]
+    if target not in possible:
+        told = ", ".join(" | ".join(each) for each in possible)
+        raise ValueError(f"{kind!r} strikes one of {told}; given was {' | '.join(target[::-1])!r}")
+    need(SECONDS, "lasts", lasts)
+    if found.either_way:
+        need(number(-_MOST, _MOST, " of seconds"), "amount", amount)
+    elif found.amount[1]:
+        need(number(0.0, _MOST, ", times as slow", above=True), "amount", amount)
+    return Fault(0, kind, target, at, lasts, amount)
+
+
+def _kind(name: str) -> FaultKind:
+    if name not in KINDS:
+        raise TypeError(f"there is no fault {name!r}; the dials are {', '.join(KINDS)}")
+    return KINDS[name]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from irismq_runtime.simulation.faults import KINDS
@@ -57,14 +58,16 @@ class Injector:
         """Do what a plan says, at its times, until this is cancelled."""
         for fault in plan:
             await asyncio.sleep(max(0.0, fault.at - self._simulation.now))
-            self.next_number = fault.number + 1
             self.strike(fault)
 
     def strike(self, fault: Fault) -> None:
         """Carry one fault out now, if it is kept, and undo it when its time is over.
 
-        One that lasts 0 s and can be undone is undone by `heal`.
+        One that lasts 0 s and can be undone is undone by `heal`. Its number is its place
+        among all of the run, kept or not: several plans may be carried out at once.
         """
+        fault = replace(fault, number=self.next_number)
+        self.next_number += 1
         if self._kept is not None and fault.number not in self._kept:
             return
         self.done.append(fault)

@@ -20,7 +20,7 @@ def play(
     options: ClusterOptions,
     kept: Container[int] | None = None,
 ) -> SimulatedRun:
-    """SimulatedRun a test with one seed, on machines of its own.
+    """Run a test with one seed, on machines of its own.
 
     Args:
         scenario: The test.

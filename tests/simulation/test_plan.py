@@ -12,7 +12,7 @@ import pytest
 
 from irismq_runtime.simulation.chance import Chance
 from irismq_runtime.simulation.fault_plan import fault_plan
-from irismq_runtime.simulation.faults import KINDS, Fault, Targets, dials_of
+from irismq_runtime.simulation.faults import KINDS, Fault, Targets, dials_of, fault_now
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,10 +21,8 @@ ALL = dict.fromkeys(KINDS, 1.0)
 SHOP = Targets(("a", "b", "c"), ("broker-1", "broker-2"), ("relay",), ("client",))
 
 
-def first(
-    count: int, dials: Mapping[str, float] = ALL, *, seed: int = 0x8F31, number: int = 0
-) -> list[Fault]:
-    plan = fault_plan(Chance(seed).stream("faults"), dials, SHOP, begins=10.0, first=number)
+def first(count: int, dials: Mapping[str, float] = ALL, *, seed: int = 0x8F31) -> list[Fault]:
+    plan = fault_plan(Chance(seed).stream("faults"), dials, SHOP, begins=10.0)
     return list(itertools.islice(plan, count))
 
 
@@ -53,9 +51,9 @@ def test_a_plan_is_the_same_in_another_process_with_another_hash_seed() -> None:
     assert done.stdout.strip() == str([each.told() for each in first(50)])
 
 
-def test_faults_come_in_order_and_count_on_from_the_plan_before() -> None:
-    plan = first(300, number=7)
-    assert [each.number for each in plan] == list(range(7, 307))
+def test_faults_come_in_order_and_are_numbered() -> None:
+    plan = first(300)
+    assert [each.number for each in plan] == list(range(300))
     assert all(one.at < other.at for one, other in itertools.pairwise(plan))
     assert plan[0].at > 10.0
 
@@ -113,6 +111,30 @@ def test_a_dial_without_a_meaning_is_named(
 ) -> None:
     with pytest.raises(error, match=text):
         dials_of(dials)
+
+
+def test_a_fault_that_a_test_wants_names_its_server_last() -> None:
+    fault = fault_now("cut", ("relay", "a"), SHOP, at=5.0)
+    assert fault == Fault(0, "cut", ("a", "relay"), 5.0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "target", "numbers", "error", "text"),
+    [
+        ("fire", ("a",), {}, TypeError, "there is no fault 'fire'; the dials are kill, stop"),
+        ("kill", ("z",), {}, ValueError, "'kill' strikes one of a, b, c; given was 'z'"),
+        ("broker", ("a",), {}, ValueError, "'broker' strikes one of broker-1, broker-2; given"),
+        ("cut", ("a", "b"), {}, ValueError, r"a \| relay, .* given was 'a \| b'"),
+        ("kill", ("a",), {"lasts": -1.0}, ValueError, "lasts=-1.0 is not"),
+        ("slow", ("a", "relay"), {}, ValueError, "amount=0.0 is not"),
+        ("clock", ("a",), {"amount": float("nan")}, ValueError, "amount=nan is not"),
+    ],
+)
+def test_a_fault_that_cannot_be_is_refused_with_what_can(
+    kind: str, target: tuple[str, ...], numbers: dict[str, float], error: type[Exception], text: str
+) -> None:
+    with pytest.raises(error, match=text):
+        fault_now(kind, target, SHOP, at=0.0, **numbers)
 
 
 def test_a_fault_is_told_in_words() -> None:

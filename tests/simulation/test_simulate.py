@@ -122,6 +122,21 @@ def test_faults_overlap_and_the_last_one_that_ends_lets_a_machine_go_on() -> Non
     passed(play(scenario, 3, SMALL))
 
 
+def test_plans_and_strikes_at_once_are_numbered_apart_and_all_are_healed() -> None:
+    async def scenario(cluster: Cluster) -> None:
+        async with cluster.faults(kill=30.0), cluster.faults(pause=30.0):
+            cluster.strike("partition", "a", "relay")
+            await asyncio.sleep(20.0)
+        await cluster.heal()
+
+    run = passed(play(scenario, 3, SMALL))
+    assert {fault.kind for fault in run.faults} == {"kill", "pause", "partition"}
+    assert [fault.number for fault in run.faults] == list(range(len(run.faults)))
+    assert len({fault.at for fault in run.faults}) == len(run.faults)
+    some = passed(play(scenario, 3, SMALL, kept={fault.number for fault in run.faults[2:4]}))
+    assert some.faults == run.faults[2:4]
+
+
 def test_a_workload_counts_how_its_calls_end_and_tells_what_it_does_not_know() -> None:
     async def scenario(cluster: Cluster) -> None:
         numbers = itertools.count()
