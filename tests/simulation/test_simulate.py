@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import itertools
 from typing import TYPE_CHECKING
@@ -135,6 +136,15 @@ def test_plans_and_strikes_at_once_are_numbered_apart_and_all_are_healed() -> No
     assert len({fault.at for fault in run.faults}) == len(run.faults)
     some = passed(play(scenario, 3, SMALL, kept={fault.number for fault in run.faults[2:4]}))
     assert some.faults == run.faults[2:4]
+
+
+def test_a_test_that_keeps_its_cancellation_to_itself_has_failed_all_the_same() -> None:
+    async def scenario(cluster: Cluster) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(200.0)
+
+    run = play(scenario, 7, ClusterOptions(hosts=1, longest=100.0))
+    assert "100 s are over" in str(run.failure)
 
 
 def test_a_workload_counts_how_its_calls_end_and_tells_what_it_does_not_know() -> None:
