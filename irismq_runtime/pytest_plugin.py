@@ -33,7 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the options."""
     group = parser.getgroup("simulation", "simulated clusters (irismq_runtime.simulation)")
     group.addoption(
-        "--simulate-seeds", type=int, metavar="N", help="fresh seeds of each simulated test"
+        "--simulate-seeds", type=_count, metavar="N", help="fresh seeds of each simulated test"
     )
     group.addoption(
         "--simulate-seconds",
@@ -43,11 +43,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def _count(text: str) -> int:
+    """How many seeds are played: a test that plays none would pass."""
+    count = int(text)
+    if count < 1:
+        raise ValueError(text)
+    return count
+
+
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> object | None:
     """Play a simulated test; any other one is left to whoever comes next."""
     test: SimulatedTest | None = getattr(pyfuncitem.obj, "simulated", None)
     if test is None:
         return None
+    import pytest
+
+    from irismq_runtime.simulation.failures import SimulationFailed
     from irismq_runtime.simulation.simulated_test import Played
 
     names = pyfuncitem._fixtureinfo.argnames  # noqa: SLF001  # as pytest's own implementation does
@@ -56,6 +67,11 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> object | None:
     try:
         for seeds in _rounds(test, pyfuncitem):
             test.run(seeds, arguments, played=played)
+    except SimulationFailed as failed:
+        said = failed.__cause__
+        if isinstance(said, (pytest.skip.Exception, pytest.xfail.Exception)):
+            raise said from None  # it is what the test says of itself
+        raise
     finally:
         if played.runs:
             pyfuncitem.user_properties.append((_PROPERTY, _line(played)))

@@ -14,11 +14,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from actors.rules import count
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
     "FAULTS_VARIABLE",
+    "SEED",
     "SEED_VARIABLE",
     "faults_named",
     "faults_of",
@@ -31,6 +34,8 @@ SEED_VARIABLE: Final = "IRISMQ_SEED"
 #: The environment variable that names faults, by their numbers in the plan.
 FAULTS_VARIABLE: Final = "IRISMQ_FAULTS"
 _LARGEST: Final = 0xFFFFFFFF
+#: What a seed is.
+SEED: Final = count(0, _LARGEST)
 _SEEDS: Final = re.compile(r"(?:0x)?([0-9a-fA-F]{1,8})(?:-(?:0x)?([0-9a-fA-F]{1,8}))?")
 
 

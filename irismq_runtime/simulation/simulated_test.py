@@ -22,11 +22,13 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from actors.rules import need
 from irismq_runtime.simulation.cluster import ClusterOptions
 from irismq_runtime.simulation.investigation import investigate
 from irismq_runtime.simulation.play import play
 from irismq_runtime.simulation.seeds import (
     FAULTS_VARIABLE,
+    SEED,
     SEED_VARIABLE,
     faults_of,
     seeds_of,
@@ -179,11 +181,13 @@ def simulate(
 
     Raises:
         TypeError: It is no coroutine function, or takes no argument, or there is no such option.
-        ValueError: An option has no meaning.
+        ValueError: An option has no meaning, or a seed has more than 32 bits.
     """
     chosen = ClusterOptions(**options)
-    if isinstance(seeds, int) and seeds < 1:
+    if not seeds or (isinstance(seeds, int) and seeds < 1):
         raise ValueError(f"seeds={seeds}: give at least one")
+    for seed in () if isinstance(seeds, int) else seeds:
+        need(SEED, "seeds", seed)
 
     def decorate(function: Callable[..., Awaitable[None]]) -> Callable[..., None]:
         parameters = list(inspect.signature(function).parameters.values())

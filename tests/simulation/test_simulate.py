@@ -227,6 +227,8 @@ def test_the_environment_names_seeds_before_all_else(monkeypatch: pytest.MonkeyP
     ("options", "error", "text"),
     [
         ({"seeds": 0}, ValueError, "seeds=0: give at least one"),
+        ({"seeds": []}, ValueError, "seeds=.*: give at least one"),
+        ({"seeds": [1 << 32]}, ValueError, "seeds=4294967296 is not a whole number from 0"),
         ({"hosts": 0}, ValueError, "hosts=0 is not a whole number from 1"),
         ({"hosts": ["a", "a"]}, ValueError, "hosts=.* two machines"),
         ({"hosts": ["relay"]}, ValueError, "hosts=.* two machines"),
