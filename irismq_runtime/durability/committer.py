@@ -301,17 +301,20 @@ class Committer:
             try:
                 await self._store.load([_NOBODY])
                 await self._store.put_off([_NOBODY_S_ROW], 0.0, tried=False)
+                seen = (await self._store.look()).epoch
             except StoreUnavailable as again:
                 self.fault = fault = again
                 continue
             except Exception as error:  # of the store's code: it is looked at again all the same
                 _LOG.error("the store failed as it must not", exc_info=error)
                 continue
-            if fault.kind != "went back" or self._store.info.epoch != epoch:
+            if fault.kind != "went back" or seen != epoch:
                 break
         self.fault = None
         self._faulty.clear()
         self._usable.set()
+        if fault.kind == "went back":
+            self._engine.load_all_again(fault)
         self._engine.store_found()
 
     async def _settle_unknown(self, gathered: list[PendingCommit], fault: StoreUnavailable) -> None:

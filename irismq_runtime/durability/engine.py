@@ -336,6 +336,12 @@ class DurableEngine:
         if self.events.active:
             self.events.emit("store.lost", store=fault.store, kind=fault.kind, reason=fault.reason)
 
+    def load_all_again(self, fault: StoreUnavailable) -> None:
+        """The store was accepted as it is: what rests on what it had before does not count."""
+        for activation in self._active.values():
+            if not activation.taken:  # what is in a commit ends with it
+                activation.store_failed(fault)
+
     def store_found(self) -> None:
         """It can be used again."""
         for dispatch in self._dispatches:

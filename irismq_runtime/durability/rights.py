@@ -45,7 +45,8 @@ def right_of(
         return HandledRight(channel, f"{stored.id}@{stored.timestamp:.9f}".encode())
     origin = RowOrigin.of_untrusted(envelope.headers)
     if origin is not None and origin.store == own.store:
-        return OwnedRight(envelope.id, origin.number, aside)
+        # Of an earlier epoch no number says anything: that the store lacks it was accepted.
+        return OwnedRight(envelope.id, origin.number if origin.epoch == own.epoch else 0, aside)
     return HandledRight(channel, envelope.id)
 
 

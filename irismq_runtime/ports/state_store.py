@@ -380,7 +380,11 @@ class StateStore(Protocol):
 
     @property
     def info(self) -> StoreInfo:
-        """What `open` returned, in the epoch of now."""
+        """What `open` returned, in the epoch that was seen last."""
+        ...
+
+    async def look(self) -> StoreInfo:
+        """What the store is now: somebody else may have begun a new epoch."""
         ...
 
     def health(self) -> TransportHealth:

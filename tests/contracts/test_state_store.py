@@ -558,6 +558,11 @@ async def test_who_was_there_before_learns_of_an_epoch_with_its_next_commit(
     assert store.info == accepted
 
 
+async def test_who_looks_learns_of_an_epoch_without_a_commit(clients: Clients, store: StateStore):
+    accepted = await (await clients.open()).accept()
+    assert (await store.look(), store.info) == (accepted, accepted)
+
+
 async def test_a_store_that_is_closed_says_so(store: StateStore):
     assert store.health().ok
     await store.close()

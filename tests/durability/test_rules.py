@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import pytest
@@ -12,6 +14,7 @@ from irismq_runtime import Durable, NotInUnit, RemoteError, current_node, outsid
 from irismq_runtime.durability.activation import MOST_AHEAD
 from irismq_runtime.messaging import dead_topic
 from irismq_runtime.observe.events import StoreFound
+from irismq_runtime.stores import open_store
 from irismq_runtime.stores.memory import MemoryDatabase, MemoryStore
 from irismq_runtime.wire import decode_dead_untrusted
 from supervisors import Supervisor, child
@@ -487,3 +490,55 @@ async def test_what_waits_for_an_ordinary_actor_is_handled_once_it_is_durable(se
         await node.start(child(Account, "b", handled))
         await until(lambda: handled == [Put(5)])
         assert await node.ref("b").ask(Balance()) == 5
+
+
+async def test_a_store_that_went_back_is_used_again_once_somebody_has_accepted_it(
+    servers, tmp_path
+):
+    path = tmp_path / "state.db"
+    url = f"sqlite:///{path}"
+    handled: list = []
+    async with servers.node(store=url) as node:
+        await node.start(child(Account, "b"))
+    async with servers.node(store=url) as node:
+        await node.start(Nagger)
+        await node.ref("test.nagger").tell(Put(5))
+        await until(lambda: servers.broker.bodies("b"))
+    with closing(sqlite3.connect(path)) as connection:  # as a backup from before it was told
+        connection.execute("DELETE FROM irismq_outbox")
+        connection.execute("UPDATE irismq_store SET value = 1 WHERE name = 'version'")
+        connection.commit()
+    async with servers.node(store=url) as node:
+        await node.start(child(Account, "b", handled))
+        await until(lambda: node.parts.durable.committer.fault is not None)
+        assert node.parts.durable.committer.fault.kind == "went back"
+        assert not node.health().ready
+        somebody = open_store(url)
+        await somebody.open(None)
+        await somebody.accept()
+        await somebody.close()
+        await until(lambda: letters(servers, "b"))
+        assert "epoch 1" in letters(servers, "b")[0].reason
+        await until(lambda: node.health().ready)
+        assert await node.ref("b").ask(Put(2)) == 2
+        assert handled == [Put(2)]
+
+
+async def test_after_an_accepted_return_every_state_is_the_one_that_the_store_has(
+    servers, database
+):
+    async with servers.node(store=MemoryStore(database)) as node:
+        await node.start(child(Account, "a"))
+        await node.start(child(Account, "c"))
+        a, c = node.ref("a"), node.ref("c")
+        await a.ask(Put(1))
+        await c.ask(Put(1))
+        backup = database.backup()
+        await a.ask(Put(10))
+        await c.ask(Put(10))
+        database.restore(backup)
+        with pytest.raises(Refused, match="had a later one"):
+            await a.ask(Put(100))
+        await MemoryStore(database).accept()
+        await until(lambda: node.health().ready)
+        assert [await a.ask(Put(2)), await c.ask(Put(2))] == [3, 3]

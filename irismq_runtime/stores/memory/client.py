@@ -105,6 +105,11 @@ class MemoryStore:
         tables = self.database.tables
         return StoreInfo(_URL, self.database.id, tables.epoch, tables.namespace or "")
 
+    async def look(self) -> StoreInfo:
+        """See `StateStore.look`."""
+        await self.database.statement("read")
+        return self.info
+
     def health(self) -> TransportHealth:
         """See `StateStore.health`."""
         return self._last.health()

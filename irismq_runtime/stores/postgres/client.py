@@ -140,6 +140,10 @@ class PostgresStore:
                 )
             return await self._look(connection)
 
+    async def look(self) -> StoreInfo:
+        """See `StateStore.look`."""
+        return await self._with(self._look, writing=False)
+
     async def _look(self, connection: Connection) -> StoreInfo:
         facts = dict(await connection.fetch(self._statements["facts"]))
         self._accepted = facts["identity"]

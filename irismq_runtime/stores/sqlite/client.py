@@ -102,7 +102,7 @@ class SqliteStore:
                 prepare = partial(statements.prepare, namespace=namespace, new_id=new_id())
                 await writer.call(partial(self._writing.write, prepare))
             await reader.call(self._reading.open)
-            return await self._look()
+            return await self.look()
         except BaseException:
             await self.close()
             raise
@@ -132,9 +132,10 @@ class SqliteStore:
     async def accept(self) -> StoreInfo:
         """See `StateStore.accept`."""
         await self._write(statements.accept)
-        return await self._look()
+        return await self.look()
 
-    async def _look(self) -> StoreInfo:
+    async def look(self) -> StoreInfo:
+        """See `StateStore.look`."""
         self._info = await self._read(partial(statements.info, url=self._url))
         return self._info
 
