@@ -24,7 +24,7 @@ from irismq_runtime.durability.asked import AskedIds, question_of
 from irismq_runtime.durability.errors import NotInUnit
 from irismq_runtime.durability.unit import Outside, Unit, UnitState, current_unit
 from irismq_runtime.errors import EncodeError, MessageTooLarge, StoreUnavailable
-from irismq_runtime.ports.state_store import ABSENT, END, KEEP, Committed, StateCommit
+from irismq_runtime.ports.state_store import ABSENT, END, KEEP, Committed, StateCommit, right_name
 from irismq_runtime.wire import new_id
 
 if TYPE_CHECKING:
@@ -214,43 +214,41 @@ class Activation:
             EncodeError, StateTooLarge: The state cannot be kept; the unit is still open.
         """
         if unit.generation != self.generation:
-            self.give_back(unit.item)
+            self.run_again(unit)
+            return None
+        if unit.life is UnitState.DROPPED:  # it was stashed
+            self.open = self._live = None
+            unit.drop()
+            self._ask_again(unit.question)
             return None
         self.note_change(unit)
         answer = self.fixed(value)
         if unit.question is not None:
             unit.right = self.asked.right(*unit.question, answer)
         self.open = None
-        if unit.life is UnitState.DROPPED:  # it was stashed
-            self._live = None
-            self._ask_again(unit.question)
-            return None
-        unit.life = UnitState.RETURNED
         waiting = take_current(self.slot)
         if waiting is None and unit.is_empty and not self.pending:
             unit.end(None)
             return answer
+        self._append(unit, waiting, answer)
+        self.engine.committer.wake(self)
+        return None
+
+    def _append(self, unit: Unit, waiting: Any, answer: Any) -> None:
+        """The unit has returned, and is to be committed; `waiting` hears of it then."""
+        unit.life = UnitState.RETURNED
         if waiting is not None:
             waiting.promised()
             unit.waits = (waiting, answer)
         if unit.change is not None:
             self._bytes = None if unit.change is END else unit.change
         self.pending.append(unit)
-        self.engine.committer.wake(self)
-        return None
 
     def committed_alone(self, unit: Unit, answer: Any) -> None:
         """The commit of the open unit is made: as if it had returned before it."""
         self.open = None
-        unit.life = UnitState.RETURNED
         unit.transaction = None
-        waiting = take_current(self.slot)
-        if waiting is not None:
-            waiting.promised()
-            unit.waits = (waiting, answer)
-        if unit.change is not None:
-            self._bytes = None if unit.change is END else unit.change
-        self.pending.append(unit)
+        self._append(unit, take_current(self.slot), answer)
         self.taken = 1
 
     def note_change(self, unit: Unit) -> None:
@@ -272,7 +270,7 @@ class Activation:
         except (EncodeError, MessageTooLarge):  # no part of a state then
             return value
 
-    def undo(self, unit: Unit) -> bool:
+    def undo(self, unit: Unit, error: BaseException | None = None) -> bool:
         """The handler of `unit` ended in another way; whether units before it are not committed."""
         if unit is self.open:
             self.open = None
@@ -280,24 +278,24 @@ class Activation:
         if unit.transaction is not None:
             transaction, unit.transaction = unit.transaction, None
             self.engine.spawn(transaction.rollback())
-        if unit.life is not UnitState.DROPPED:
-            unit.drop()
-        self._ask_again(unit.question)
+        unit.drop()
+        if error is None or not self._is_kept(unit, error):
+            self._ask_again(unit.question)
         return bool(self.pending)
+
+    def _is_kept(self, unit: Unit, error: BaseException) -> bool:
+        """Whether `error` is the answer to a question, which is kept for who asks it again."""
+        asked = unit.question is not None and unit.generation == self.generation
+        return asked and is_refusal(self.slot, error)
 
     def keep_refusal(self, unit: Unit, error: BaseException) -> bool:
         """Keep what a handler has refused, if its ask has an id: a commit of that alone."""
-        if unit.question is None or not is_refusal(self.slot, error):
+        if unit.question is None or not self._is_kept(unit, error):
             return False
         kept = Unit(unit.item, self.asked.refusal(*unit.question, error), self.generation)
         kept.question = unit.question
-        kept.life = UnitState.RETURNED
         kept.refusal = error
-        waiting = take_current(self.slot)
-        if waiting is not None:
-            waiting.promised()
-            kept.waits = (waiting, None)
-        self.pending.append(kept)
+        self._append(kept, take_current(self.slot), None)
         self.engine.committer.wake(self)
         return True
 
@@ -362,11 +360,12 @@ class Activation:
             return []
         count = 1 if self._cautious else min(most, MOST_AHEAD, len(self.pending))
         units: list[Unit] = []
-        rights = set()
+        rights: set[tuple[object, ...] | None] = set()
         for unit in self.pending:
-            if len(units) == count or (unit.right is not None and unit.right in rights):
+            name = None if unit.right is None else right_name(unit.right)
+            if len(units) == count or (name is not None and name in rights):
                 break
-            rights.add(unit.right)
+            rights.add(name)
             units.append(unit)
         self.taken = len(units)
         return units
@@ -416,8 +415,9 @@ class Activation:
         if len(units) > 1:
             self._cautious = True
         else:
-            self.engine.fail(units[0], _crash(self.slot, error))
             self.pending.popleft()
+            self.engine.fail(units[0], _crash(self.slot, error))
+            self._ask_again(units[0].question)
         self._undo_all()
         self._begin_loading(0.0)
 
@@ -456,6 +456,11 @@ class Activation:
         self._again.append(item)
         self.put_again()
         return False
+
+    def run_again(self, unit: Unit) -> None:
+        """The message of `unit` is to be handled again, and who asked the same with it."""
+        self._ask_again(unit.question)
+        self.give_back(unit.item)
 
     def put_again(self) -> None:
         """Put the messages of undone units to the front of the inbox."""

@@ -34,7 +34,7 @@ from irismq_runtime.durability.engine import ENGINES
 from irismq_runtime.durability.handling import in_unit
 from irismq_runtime.durability.sql import SqlBlock
 from irismq_runtime.durability.state_type import state_type_of
-from irismq_runtime.durability.unit import Outside, UnitState, current_unit
+from irismq_runtime.durability.unit import UnitState
 from irismq_runtime.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -132,8 +132,8 @@ class Durable(Actor[M_contra]):
     def stash(self) -> None:
         """As `Actor.stash`: this message changes nothing now, and runs anew when it is taken up."""
         super().stash()
-        unit = current_unit.get()
-        if unit is not None and not isinstance(unit, Outside):
+        unit = _activation(self).open
+        if unit is not None:
             unit.staged.clear()
             unit.life = UnitState.DROPPED
 

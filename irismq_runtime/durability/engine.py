@@ -27,7 +27,7 @@ from irismq_runtime.durability.rights import Rights
 from irismq_runtime.durability.rows import RowSender
 from irismq_runtime.durability.staging import begin_staging
 from irismq_runtime.durability.state_codec import StateCodec
-from irismq_runtime.durability.unit import Unit, UnitState, is_durable
+from irismq_runtime.durability.unit import Unit, is_durable
 from irismq_runtime.errors import ConfigError, StoreUnavailable
 from irismq_runtime.ports.state_store import StateKey
 
@@ -277,7 +277,7 @@ class DurableEngine:
 
     def fail(self, unit: Unit, outcome: Outcome) -> None:
         """It cannot be committed, and is not tried again."""
-        unit.life = UnitState.DROPPED
+        unit.drop()
         if unit.waits is not None:
             unit.waits[0].fail(outcome)
 

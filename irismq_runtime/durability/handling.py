@@ -49,7 +49,7 @@ def in_unit(handler: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
             if type(result) is not CoroutineType:
                 return activation.returned(unit, result)
         except BaseException as error:
-            if activation.undo(unit) or unit.question is not None:
+            if activation.undo(unit, error) or unit.question is not None:
                 return _raised(activation, unit, error)
             raise
         finally:
@@ -78,7 +78,7 @@ async def _run(handler: Callable[[Any, Any], Any], actor: Any, message: Any) -> 
                 return None
             return activation.returned(unit, result)
         except BaseException as error:
-            activation.undo(unit)
+            activation.undo(unit, error)
             await _wait_for_those_before(activation, unit, error)
             return None
         finally:
@@ -99,7 +99,7 @@ async def _rest(activation: Activation, unit: Unit, coroutine: Any) -> Any:
             return None
         return activation.returned(unit, result)
     except BaseException as error:
-        activation.undo(unit)
+        activation.undo(unit, error)
         await _wait_for_those_before(activation, unit, error)
         return None
     finally:
@@ -126,7 +126,7 @@ async def _wait_for_those_before(activation: Activation, unit: Unit, error: Base
             raise error
         if is_of_the_store(error, unit):
             activation.engine.committer.failed_alone(activation, error)
-            activation.give_back(unit.item)
+            activation.run_again(unit)
             return
         if activation.keep_refusal(unit, error):
             return
@@ -134,7 +134,7 @@ async def _wait_for_those_before(activation: Activation, unit: Unit, error: Base
             raise error
     elif isinstance(error, GeneratorExit):
         raise error
-    activation.give_back(unit.item)
+    activation.run_again(unit)
 
 
 def _leave(token: Token[Unit | Outside | None]) -> None:

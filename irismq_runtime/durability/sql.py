@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from irismq_runtime.durability.errors import NotInUnit
+from irismq_runtime.durability.unit import UnitState
 from irismq_runtime.errors import StoreUnavailable
 
 if TYPE_CHECKING:
@@ -107,6 +108,10 @@ async def commit_with_rows(
     """
     if unit.spoiled is not None:
         raise unit.spoiled
+    if unit.life is UnitState.DROPPED and unit.generation == activation.generation:  # stashed
+        await transaction.rollback()
+        activation.returned(unit, value)
+        return
     activation.note_change(unit)
     answer = activation.fixed(value)
     if unit.question is not None:
@@ -124,7 +129,7 @@ async def commit_with_rows(
         committer.ended_alone(activation, unit, commit, answer, outcome)
     if unit.generation != activation.generation:  # it was undone
         await transaction.rollback()
-        activation.give_back(unit.item)
+        activation.run_again(unit)
 
 
 def is_of_the_store(error: BaseException, unit: Unit) -> TypeGuard[StoreUnavailable]:

@@ -57,6 +57,7 @@ __all__ = [
     "StoreSizes",
     "StoreTransaction",
     "StoredState",
+    "right_name",
     "row_number",
 ]
 
@@ -143,6 +144,13 @@ class AnswerRight:
 
 #: What a message is handled by, once.
 Right = OwnedRight | HandledRight | AnswerRight
+
+
+def right_name(right: Right) -> tuple[object, ...]:
+    """What a right has in common with another that is used up together with it."""
+    if isinstance(right, HandledRight):
+        return (right.channel, right.id)
+    return (type(right), right.id)
 
 
 @dataclass(frozen=True, slots=True)

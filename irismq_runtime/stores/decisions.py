@@ -27,6 +27,7 @@ from irismq_runtime.ports.state_store import (
     RightState,
     StateCommit,
     StateKey,
+    right_name,
 )
 
 if TYPE_CHECKING:
@@ -97,14 +98,8 @@ def check_commits(commits: Sequence[StateCommit]) -> None:
     for commit in commits:
         if len(commit.staged) > MAX_STAGED:
             raise ValueError(f"{len(commit.staged)} messages are staged, over {MAX_STAGED}")
-        if len(set(map(_identity, commit.rights))) != len(commit.rights):
+        if len(set(map(right_name, commit.rights))) != len(commit.rights):
             raise ValueError("a commit has the same right twice")
-
-
-def _identity(right: Right) -> tuple[object, ...]:
-    if isinstance(right, HandledRight):
-        return (right.channel, right.id)
-    return (type(right), right.id)
 
 
 def right_states(

@@ -10,6 +10,8 @@ import pytest
 
 from actors import AskCancelled, Refused, message, receives
 from irismq_runtime import RemoteError
+from irismq_runtime.stores.memory import MemoryDatabase, MemoryStore
+from irismq_runtime.stores.memory.tables import Tables
 from supervisors import Supervisor, child
 from tests.contracts.state_store_support import place_of
 from tests.durability.helpers import Account, Balance, Move, Put
@@ -18,6 +20,8 @@ from tests.support.until import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from irismq_runtime.ports.state_store import StateCommit
 
 
 @message("test.wait")
@@ -125,3 +129,47 @@ async def test_what_is_no_id_is_an_error_at_the_call(servers, ask_id):
     async with servers.node() as node:
         with pytest.raises(ValueError, match="id"):
             node.ref("test.account").ask(Put(1), id=ask_id)
+
+
+async def test_one_in_hand_that_is_refused_is_refused_to_all_who_asked_it_and_runs_once():
+    handled: list[Any] = []
+    go = asyncio.Event()
+
+    class Refusing(Till):
+        @receives(Wait)
+        async def wait(self, wait: Wait) -> int:
+            self.handled.append(wait)
+            await self.go.wait()
+            raise Refused(f"{len(self.handled)} runs")
+
+    async with MemoryServers().node(store="memory:") as node:
+        await node.start(child(Refusing, handled, go))
+        ref = node.ref("test.account")
+        asked = [ref.ask(Wait(5), id="wait") for _ in range(3)]
+        await until(lambda: handled)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        go.set()
+        for each in asked:
+            with pytest.raises(Refused, match="1 runs"):
+                await each
+        assert handled == [Wait(5)]
+
+
+async def test_an_answer_that_the_store_cannot_hold_leaves_its_question_free(monkeypatch):
+    handled: list[Any] = []
+    database = MemoryDatabase()
+    bad = [ValueError("bad value")]
+    whole = Tables.bad_value
+
+    def once(tables: Tables, commit: StateCommit) -> ValueError | None:
+        return bad.pop() if bad and commit.rights else whole(tables, commit)
+
+    async with MemoryServers().node(store=MemoryStore(database)) as node:
+        await node.start(Supervisor.of(child(Account, "test.account", handled), max_restarts=9))
+        ref = node.ref("test.account")
+        monkeypatch.setattr(Tables, "bad_value", once)
+        with pytest.raises(RemoteError, match="bad value"):
+            await ref.ask(Put(5), id="one")
+        assert await ref.ask(Put(5), id="one") == 5
+        assert handled == [Put(5)] * 2

@@ -542,3 +542,41 @@ async def test_after_an_accepted_return_every_state_is_the_one_that_the_store_ha
         await MemoryStore(database).accept()
         await until(lambda: node.health().ready)
         assert [await a.ask(Put(2)), await c.ask(Put(2))] == [3, 3]
+
+
+class Stasher(Account):
+    """Stashes what it is told before it was opened, and keeps the receipts of what it told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_open = False
+        self.receipts: list = []
+
+    @receives(Put)
+    def put(self, put: Put) -> int:
+        if not self.is_open:
+            self.receipts.append(current_node().ref("test.other").tell(put))
+            self.state.cents += 1000
+            with outside():
+                self.stash()
+            return -1
+        self.state.cents += put.cents
+        return self.state.cents
+
+    @receives(Boom)
+    def open_it(self, _: Boom) -> list:
+        self.is_open = True
+        self.unstash_all()
+        return [receipt.done() for receipt in self.receipts]
+
+
+async def test_a_message_that_is_stashed_has_changed_nothing_and_its_receipts_end(
+    servers, database
+):
+    async with servers.node(store=MemoryStore(database)) as node:
+        await node.start(Stasher)
+        ref = node.ref("test.account")
+        asked = ref.ask(Put(5))
+        assert await ref.ask(Boom()) == [True]
+        assert await asked == 5
+        assert not servers.broker.bodies("test.other")

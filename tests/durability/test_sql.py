@@ -126,3 +126,35 @@ async def test_in_memory_there_are_no_tables_and_it_says_so():
         await node.start(Supervisor.of(child(Ledger)))
         with pytest.raises(RemoteError, match="has no SQL"):
             await node.ref("test.ledger").ask(Add(1))
+
+
+class Waiter(Ledger):
+    """Stashes what it is told, once, after it has written a row."""
+
+    def __init__(self) -> None:
+        self.is_open = False
+
+    @receives(Add)
+    async def add(self, add: Add) -> int:
+        async with self.sql() as sql:
+            await sql.execute("INSERT INTO lines VALUES (?)", add.amount)
+        if not self.is_open:
+            self.stash()
+        return add.amount
+
+    @receives(Total)
+    async def total(self, _: Total) -> str:
+        self.is_open = True
+        self.unstash_all()
+        return "open"
+
+
+async def test_a_message_that_is_stashed_leaves_no_rows_until_it_is_handled(file):
+    servers = MemoryServers()
+    async with servers.node(store=f"sqlite:///{file}") as node:
+        await node.start(Waiter)
+        ledger = node.ref("test.ledger")
+        asked = ledger.ask(Add(5))
+        assert await ledger.ask(Total()) == "open"
+        assert await asked == 5
+    assert lines(file) == [5]
