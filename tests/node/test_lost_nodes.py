@@ -75,3 +75,23 @@ async def test_a_signed_will_is_left_anew_while_its_signature_is_good():
         addresses(server).lose()
         await settle(client.system)
         assert server.id not in client.nodes()
+
+
+async def test_a_signed_will_that_was_said_is_followed_by_one_that_is_believed():
+    clock = ManualClock()
+    world = MemoryServers(MemoryBroker(clock))
+    options = {"clock": clock, "presence_period": PERIOD, "keys": {"k": KEY}}
+    async with world.node("client", **options) as client, world.node("server", **options) as server:
+        gone = []
+        client.parts.presence.on_change(lambda change: gone.append(change.node))
+        for times in (1, 2, 3):
+            addresses(server).broadcast(*addresses(server).will)
+            for _ in range(3):
+                clock.advance(0.5)
+                await settle(client.system)
+            assert gone == [server.id] * times
+            assert server.id in client.nodes()
+            addresses(server).on_back()  # its connections are back
+            for _ in range(3):
+                clock.advance(0.5)
+                await settle(server.system)

@@ -15,8 +15,9 @@ Nothing is removed because this process was stopped for a while: time in which
 the timer could not run is given to everybody.
 
 What is to be said when this node is lost, its relay has from it: a last will. With keys
-it is signed as all else, so it is left anew before its signature is too old. A node that
-hears it of itself is alive, and says so.
+it is signed as all else, so it is left anew before its signature is too old, and after each
+reconnect: what was said once is no news when it is said again. A node that hears it of
+itself is alive, and says so.
 """
 
 from __future__ import annotations
@@ -356,6 +357,7 @@ class Presence:
     def _sending_again(self) -> None:
         """Requests, and so announcements, can be sent again."""
         self._waiter.can_send()
+        self._will_due = float("-inf")  # the one before may have been said: it is worth nothing
         self._announcer.sending_again()
 
     def _read_untrusted(self, data: bytes) -> Announcement:
