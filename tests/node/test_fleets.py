@@ -125,6 +125,23 @@ async def test_nobody_is_taken_for_gone_as_the_period_follows_the_number_of_node
             assert sorted(gone) == sorted(each.name for each in ended)
 
 
+async def test_a_node_that_was_stopped_gives_that_time_to_those_who_speak_often_too(monkeypatch):
+    monkeypatch.setattr(cadence, "HEARD_AT_REST", 1)
+    async with fleet() as one:
+        (victim, *_) = nodes = one.add(10)
+        for each in nodes:
+            await each.start()
+        await one.pass_time(3.0, step=0.1)
+        victim.presence._heard(Announcement("often", "o", "up", 0, 1.0, serves=()))
+        victim.presence._look_timer.cancel()
+        await one.pass_time(4.0, step=0.1)
+        victim.presence._look()  # as late as after SIGSTOP and SIGCONT
+        assert "often" in victim.presence.nodes()
+        await one.pass_time(4.0, step=0.1)
+        assert "often" not in victim.presence.nodes()
+        assert len(victim.presence.nodes()) == len(nodes)
+
+
 def test_the_numbers_that_follow_from_how_many_nodes_there_are():
     assert [period_of(1.0, n) for n in (1, 200, 1000, 10_000, 100_000)] == [
         1.0,

@@ -309,7 +309,7 @@ class Presence:
         """Who has been silent for too long?"""
         now = self._clock.monotonic()
         late = now - self._look_due
-        if late > self._announcer.period / 2:
+        if late > min(_LOOK, self._announcer.period / 2):
             self._table.extend(late)
             self._heard_self += late
         changes = self._table.expire(now)
