@@ -105,8 +105,12 @@ class Witness:
         self._went_on[machine] = math.inf if still else self._now()
 
     def disturbed(self, life: Life, now: float) -> bool:
-        """Whether something was done of late to the machine of a process, or to a server."""
-        latest = max(self._struck.get(life.host, -EXCUSED), self._struck.get("", -EXCUSED))
+        """Whether a server or the machine of a process was struck of late, or it stands still."""
+        latest = max(
+            self._struck.get(life.host, -EXCUSED),
+            self._struck.get("", -EXCUSED),
+            self._went_on.get(life.host, -EXCUSED),  # it cannot say that its lease is lost
+        )
         return now - latest < EXCUSED
 
     def stood_still(self, life: Life, now: float) -> bool:

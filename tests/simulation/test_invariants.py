@@ -174,6 +174,16 @@ def test_what_struck_a_machine_excuses_it_for_a_while_only(trace: Trace) -> None
     assert "beside shop at b" in trace.says()
 
 
+def test_a_machine_that_stands_still_is_excused_for_as_long(trace: Trace) -> None:
+    trace.confirmed()
+    trace.tells(B, "handler.started", actor="shop", attempt=1)
+    trace.witness.note("pause b", "b")
+    trace.witness.stands_still("b", still=True)
+    trace.now = LATER
+    trace.tells(A, "handler.started", actor="shop", attempt=2)
+    assert trace.broken == []
+
+
 def test_a_message_is_not_handled_again_where_it_was_finished(trace: Trace) -> None:
     trace.confirmed()
     trace.handled()
