@@ -418,6 +418,20 @@ async def test_nodes_of_the_released_protocol_and_new_ones_know_each_other(relea
         assert released[0].name not in new[1].presence.nodes()
 
 
+async def test_who_asks_for_whole_lists_again_and_again_gets_four_in_a_second():
+    async with fleet() as one:
+        (victim,) = one.add()
+        await victim.start()
+        victim.serves("an.address")
+        await one.pass_time(0.5)
+        whole = []
+        one.bus.loses = lambda cluster, body: whole.append(body) if b"serves" in body else None
+        for i in range(200):
+            victim.presence._heard(Announcement(f"f{i}", "f", "up", 0, 60.0, want="*"))
+            await one.pass_time(0.01)
+        assert 8 <= len(whole) <= 12
+
+
 async def test_a_released_node_is_found_by_a_search_and_told_as_much_as_one_message_holds():
     async with fleet() as one:
         (new,) = one.add(max_body=64 * 1024)

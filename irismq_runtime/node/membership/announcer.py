@@ -56,6 +56,8 @@ _MOST_PAIRS: Final = DEFAULT_LIMITS.items // 4
 #: Announcements of changes, and answers, in each so many seconds.
 _BURST: Final = 16
 _WITHIN: Final = 0.1
+#: Whole lists in each second, whoever asks: one may have a mebibyte, and all hear it.
+_WHOLE: Final = 4
 #: What the relay says for a node in its last will.
 _LOST: Final = "its relay lost the connection to it"
 
@@ -108,7 +110,7 @@ class Announcer:
         self._planned: dict[str, tuple[float, float, TimerHandle]] = {}
         self._paces = {
             what: Pace(_BURST, _WITHIN) for what in ("changes", "answers", "contradictions")
-        }
+        } | {"whole": Pace(_WHOLE, 1.0)}
         self._beat_size = 0
         self.own = OwnAddresses()
         self.listening = False
@@ -191,8 +193,7 @@ class Announcer:
 
     def asked_by_released(self) -> None:
         """A node of the released protocol asks for the list; it hears only what all hear."""
-        self._asked.add_released()
-        self._plan("answers", 0.0, self._answer)
+        self._plan("whole", 0.0, self._tell_whole)
 
     def seek(self, addresses: tuple[str, ...], *, released: bool) -> None:
         """Ask who serves one of `addresses`. `released`: nodes of that protocol as well."""
@@ -326,12 +327,16 @@ class Announcer:
     def _answer(self) -> None:
         self._tell_changes()
         answers = self._asked.take()
-        if answers.everybody:
-            self._send(self.whole() if answers.whole else self._introduction(nodes=self._nodes()))
-            return
         said = self._introduction(nodes=self._nodes())
+        if answers.everybody:
+            self._send(said)
+            return
         for node in answers.nodes:
             self._send(said, node)
+
+    def _tell_whole(self) -> None:
+        self._tell_changes()
+        self._send(self.whole())
 
     # Inside: sending --------------------------------------------------------------------
 

@@ -5,8 +5,7 @@ others do. What they bound is what one node hears: at rest `HEARD_AT_REST` annou
 second, as the newcomer `ANSWERS` a second, whatever the size of the fleet. Pure.
 
 Those who ask this node to introduce itself are gathered for a while (`Asked`). Then each
-of them is answered alone, in its private cluster; or all nodes at once, if they are many,
-or one of them speaks the released protocol, which hears nothing but broadcasts to all.
+of them is answered alone, in its private cluster; or all nodes at once, if they are many.
 """
 
 from __future__ import annotations
@@ -88,12 +87,10 @@ class Answers:
     """How those who asked are to be answered.
 
     Attributes:
-        whole: To everybody, with the whole list: a node of the released protocol asked.
         everybody: To everybody.
         nodes: Otherwise, to each of these alone.
     """
 
-    whole: bool
     everybody: bool
     nodes: tuple[str, ...] = ()
 
@@ -104,10 +101,9 @@ class Asked:
     def __init__(self) -> None:
         self._nodes: dict[str, None] = {}
         self._everybody = False
-        self._whole = False
 
     def __bool__(self) -> bool:
-        return self._whole or self._everybody or bool(self._nodes)
+        return self._everybody or bool(self._nodes)
 
     def add(self, node: str, known: int) -> None:
         """`node` asked; so many are known."""
@@ -117,14 +113,9 @@ class Asked:
                 self._nodes.clear()
                 self._everybody = True
 
-    def add_released(self) -> None:
-        """A node of the released protocol asked."""
-        self._whole = True
-
     def take(self) -> Answers:
         """How to answer; nobody has asked from now on."""
-        everybody = self._whole or self._everybody
-        answers = Answers(self._whole, everybody, () if everybody else tuple(self._nodes))
+        answers = Answers(self._everybody, tuple(self._nodes))
         self._nodes = {}
-        self._everybody = self._whole = False
+        self._everybody = False
         return answers
