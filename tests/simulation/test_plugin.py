@@ -21,6 +21,15 @@ async def test_is_expected_to_fail(cluster):
     pytest.xfail("not yet")
 """
 
+ONE = """
+from irismq_runtime.simulation import simulate
+
+
+@simulate(seeds=3, hosts=1)
+async def test_nothing(cluster):
+    pass
+"""
+
 
 def test_a_simulated_test_may_skip_itself(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(TESTS)
@@ -28,6 +37,14 @@ def test_a_simulated_test_may_skip_itself(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_inprocess("-rs", "-p", "no:randomly")
     result.assert_outcomes(skipped=1, xfailed=1)
     result.stdout.fnmatch_lines("*SKIPPED*not here")
+
+
+def test_a_time_that_is_over_is_enough_for_one_seed(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(ONE)
+    pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
+    result = pytester.runpytest_inprocess("--simulate-seconds=-1")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines("*::test_nothing: seed *")
 
 
 @pytest.mark.parametrize("count", ["0", "-3", "many"])
