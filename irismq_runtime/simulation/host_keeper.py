@@ -59,11 +59,6 @@ class HostKeeper:
         self._may_run = asyncio.Event()
         self._may_run.set()
 
-    @property
-    def held(self) -> bool:
-        """Whether something holds it down, or still."""
-        return bool(self._down or self._still)
-
     async def keep(self) -> None:
         """Keep the program running until this is cancelled."""
         while True:

@@ -26,7 +26,6 @@ __all__ = [
     "faults_named",
     "faults_of",
     "seeds_of",
-    "seeds_text",
 ]
 
 #: The environment variable that names seeds.
@@ -65,19 +64,6 @@ def seeds_of(named: str, *, count: int, fresh: int) -> range:
             "or the first and the last of several (8f31-9000)"
         )
     return range(first, last + 1)
-
-
-def seeds_text(seeds: range) -> str:
-    """Write seeds as `IRISMQ_SEED` takes them; not for none.
-
-    Args:
-        seeds: One or more that follow each other.
-
-    Returns:
-        "8f31", or "8f31-9000".
-    """
-    first = f"{seeds[0]:x}"
-    return first if len(seeds) == 1 else f"{first}-{seeds[-1]:x}"
 
 
 def faults_of(named: str) -> frozenset[int] | None:

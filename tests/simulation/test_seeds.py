@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from irismq_runtime.simulation.seeds import faults_of, seeds_of, seeds_text
+from irismq_runtime.simulation.seeds import faults_of, seeds_of
 
 
 def test_one_seed_is_named_and_run() -> None:
@@ -25,11 +25,6 @@ def test_fresh_seeds_stay_within_32_bits(fresh: int) -> None:
     seeds = seeds_of("", count=200, fresh=fresh)
     assert len(seeds) == 200
     assert 0 <= seeds[0] <= seeds[-1] <= 0xFFFFFFFF
-
-
-@pytest.mark.parametrize("seeds", [range(1), range(0x8F31, 0x8F32), range(5, 205)])
-def test_what_is_printed_can_be_given_back(seeds: range) -> None:
-    assert seeds_of(seeds_text(seeds), count=1, fresh=0) == seeds
 
 
 @pytest.mark.parametrize("named", ["flight", "8f31-", "9000-8f31", "-1", "8f31,8f32", "123456789"])
