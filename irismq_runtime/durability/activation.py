@@ -92,8 +92,9 @@ class Activation:
         self._bytes: bytes | None = None
         #: The state after the last unit; None: to be read from `_bytes`.
         self._live: object | None = None
-        #: What code outside of units sees, and the bytes it was read from.
-        self._copy: tuple[bytes | None, object] | None = None
+        #: The bytes that it was read from, what code outside of units sees, and the bytes of that:
+        #: a set, or a default that is never the same twice, need not have the bytes again.
+        self._copy: tuple[bytes | None, object, bytes] | None = None
         #: Which load of the state this is.
         self.generation = 0
         #: Nothing has been committed on what was loaded: rights are looked up.
@@ -144,14 +145,14 @@ class Activation:
     def _outside(self) -> Any:
         codec, data = self._need_codec(), self._bytes
         if self._copy is not None:
-            of, copy = self._copy
-            if codec.encode(copy) != (of or codec.encode(codec.new())):
+            of, copy, encoded = self._copy
+            if codec.encode(copy) != encoded:
                 self._copy = None
                 raise NotInUnit("a change of self.state")
             if of is data:
                 return copy
         copy = codec.decode(data)
-        self._copy = (data, copy)
+        self._copy = (data, copy, codec.encode(copy))
         return copy
 
     def _need_codec(self) -> StateCodec:

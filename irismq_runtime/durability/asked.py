@@ -31,6 +31,8 @@ __all__ = ["ANSWERS_KEPT", "AskedIds", "question_of"]
 
 #: Seconds for which an answer is kept.
 ANSWERS_KEPT: Final = 3_600.0
+#: Characters that an id may have: it is a part of a key in the store.
+_LONGEST_ID: Final = 200
 _RETURNED, _REFUSED = "returned", "refused"
 _encode: Final = msgspec.msgpack.Encoder().encode
 #: Which of the two, type name or code, codec, body or reason.
@@ -74,6 +76,10 @@ class AskedIds:
 
         Raises `StoreUnavailable`.
         """
+        if not 0 < len(ask_id) <= _LONGEST_ID or "\0" in ask_id:
+            text = f"an id of an ask has 1 to {_LONGEST_ID} characters, and no NUL"
+            item.fail(Outcome("refused", error=Refused(text, code="bad-id")))
+            return False
         in_hand = self._in_hand.get(ask_id)
         if in_hand is not None:
             if in_hand.digest == digest:

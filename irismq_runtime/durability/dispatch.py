@@ -83,7 +83,8 @@ class StatefulDispatch(StoredDispatch):
         try:
             await engine.put_aside(self.owner, row)
         except StoreUnavailable as fault:
-            engine.committer.fault_seen(fault)
+            if fault.kind != "conflict":  # that is no fault of the store
+                engine.committer.fault_seen(fault)
             stored.requeue(_LATER, penalty=False)
         except NotInUnit:  # another activation was faster: what it did is looked at again
             stored.requeue(_LATER, penalty=False)

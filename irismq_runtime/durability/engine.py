@@ -122,6 +122,8 @@ class DurableEngine:
         self._log = log
         self._system = system
         self._active: dict[str, Activation] = {}
+        #: Who is about to be active.
+        self._starting: dict[str, Slot] = {}
         self._dispatches: dict[StatefulDispatch, None] = {}
         self._looking = False
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -164,13 +166,25 @@ class DurableEngine:
                 'give the class one: address = "shop.cart"',
             )
         before = self._active.get(address)
+        other = self._starting.get(address)
+        if other is None and before is not None and not before.slot.down:
+            other = before.slot
+        if other is not None and other is not slot:
+            raise ConfigError(
+                f"{slot.actor_class.__name__}.address",
+                f"{other.ref} has the one state of {address!r} on this node already",
+                "start one actor of a durable address on a node",
+            )
+        self._starting[address] = slot
+        try:
+            return await self._activate(slot, address, before, kind, limit)
+        finally:
+            del self._starting[address]
+
+    async def _activate(
+        self, slot: Slot, address: str, before: Activation | None, kind: type | None, limit: int
+    ) -> Activation:
         if before is not None:
-            if before.slot is not slot and not before.slot.down:
-                raise ConfigError(
-                    f"{slot.actor_class.__name__}.address",
-                    f"{before.slot.ref} has the one state of {address!r} on this node already",
-                    "start one actor of a durable address on a node",
-                )
             before.close()
             await before.flushed(before.generation)
         codec = None if kind is None else StateCodec(self.packer.serializer, kind, address, limit)
@@ -181,7 +195,10 @@ class DurableEngine:
         self.addressing.add(address)
         begin_staging(self.outbound)
         if self.committer.fault is None:
-            await self.rows.take_over(address)
+            try:
+                await self.rows.take_over(address)
+            except StoreUnavailable as fault:  # they are found when it is looked for them again
+                self.committer.fault_seen(fault)
         return activation
 
     def unbound(self, ref: ActorRef[Any]) -> None:

@@ -51,6 +51,7 @@ class RowSender:
 
     def _publish(self, row: StagedMessage | OutboxRow, number: int, delay: float) -> None:
         engine = self._engine
+        due = engine.now() + delay
         topic = mailbox_topic(row.to.address) if row.owned else row.to.address
         try:
             headers: dict[str, object] = {ORIGIN: engine.origin.text(number)} if row.owned else {}
@@ -66,33 +67,35 @@ class RowSender:
         except DecodeError:  # it was written by newer code, which will send it
             return
         except RuntimeFault:
-            self._not_taken(row, number)
+            self._not_taken(row, number, due)
             return
         if confirmed.done():
-            self._known(row, number, confirmed)
+            self._known(row, number, due, confirmed)
         else:
-            confirmed.add_done_callback(partial(self._known, row, number))
+            confirmed.add_done_callback(partial(self._known, row, number, due))
 
-    def _known(self, row: StagedMessage | OutboxRow, number: int, confirmed: Any) -> None:
+    def _known(
+        self, row: StagedMessage | OutboxRow, number: int, due: float, confirmed: Any
+    ) -> None:
         if confirmed.cancelled() or confirmed.exception() is not None:
-            self._not_taken(row, number)
+            self._not_taken(row, number, due)
         elif not row.owned:
             self._confirmed.append(row.id)
             if not self._forgetting:
                 self._forgetting = True
                 self._engine.spawn(self._forget())
 
-    def _not_taken(self, row: StagedMessage | OutboxRow, number: int) -> None:
+    def _not_taken(self, row: StagedMessage | OutboxRow, number: int, due: float) -> None:
         """Once more soon; what is too much for that is found in the store later."""
         engine = self._engine
         if self._again < AT_ONCE and not engine.closed:
             self._again += 1
-            engine.clock.call_later(_AGAIN, self._send_again, row, number)
+            engine.clock.call_later(_AGAIN, self._send_again, row, number, due)
 
-    def _send_again(self, row: StagedMessage | OutboxRow, number: int) -> None:
+    def _send_again(self, row: StagedMessage | OutboxRow, number: int, due: float) -> None:
         self._again -= 1
         if not self._engine.closed:
-            self._publish(row, number, 0.0)
+            self._publish(row, number, max(0.0, due - self._engine.now()))
 
     async def _forget(self) -> None:
         """Delete the relayed rows that are confirmed."""

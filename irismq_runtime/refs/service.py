@@ -42,7 +42,8 @@ __all__ = ["ServiceRef"]
 
 _ASK: Final = Kind.ASK
 _ASK_ID: Final = Rule(
-    "a text of 1 to 200 characters", lambda value: isinstance(value, str) and 0 < len(value) <= 200
+    "a text of 1 to 200 characters without NUL",
+    lambda value: isinstance(value, str) and 0 < len(value) <= 200 and "\0" not in value,
 )
 R = TypeVar("R")
 T = TypeVar("T")
@@ -213,9 +214,9 @@ class ServiceRef(Generic[M_contra]):
                 `ask_timeout`. It is cut to what is left of the deadline of the message in
                 hand.
             block: Wait for the answer; from a thread without a loop only.
-            id: A text of 1 to 200 characters that no other question to this service has. A
-                durable actor handles it once, and answers who asks it again for an hour with
-                the first answer. It means nothing to an ordinary actor.
+            id: A text of 1 to 200 characters without NUL that no other question to this service
+                has. A durable actor handles it once, and answers who asks it again for an hour
+                with the first answer. It means nothing to an ordinary actor.
 
         Returns:
             A future of the answer, or the answer with `block`. The future raises what the

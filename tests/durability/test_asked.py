@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from actors import AskCancelled, Refused, message, receives
+from actors.rules import Rule
 from irismq_runtime import RemoteError
+from irismq_runtime.refs import service
 from irismq_runtime.stores.memory import MemoryDatabase, MemoryStore
 from irismq_runtime.stores.memory.tables import Tables
 from supervisors import Supervisor, child
@@ -124,7 +126,7 @@ async def test_a_crash_is_not_kept_and_runs_again(servers, store):
         assert handled == [Wait(-1)] * 2
 
 
-@pytest.mark.parametrize("ask_id", ["", "x" * 201, 5, b"one"])
+@pytest.mark.parametrize("ask_id", ["", "x" * 201, "a\0b", 5, b"one"])
 async def test_what_is_no_id_is_an_error_at_the_call(servers, ask_id):
     async with servers.node() as node:
         with pytest.raises(ValueError, match="id"):
@@ -173,3 +175,14 @@ async def test_an_answer_that_the_store_cannot_hold_leaves_its_question_free(mon
             await ref.ask(Put(5), id="one")
         assert await ref.ask(Put(5), id="one") == 5
         assert handled == [Put(5)] * 2
+
+
+@pytest.mark.parametrize("ask_id", ["x" * 201, "a\0b"])
+async def test_an_id_that_no_store_takes_is_refused_from_whoever_sends_it(monkeypatch, ask_id):
+    handled: list[Any] = []
+    monkeypatch.setattr(service, "_ASK_ID", Rule("anything", lambda _: True))
+    async with MemoryServers().node(store="memory:") as node:
+        await node.start(child(Account, "test.account", handled))
+        with pytest.raises(Refused, match="200 characters, and no NUL"):
+            await node.ref("test.account").ask(Put(5), id=ask_id)
+        assert handled == []

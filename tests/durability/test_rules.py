@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass, field
 
 import pytest
 
-from actors import Actor, Refused, message, receives
+from actors import Actor, Refused, StartFailed, message, receives
+from actors.testing import ManualClock
 from irismq_runtime import Durable, NotInUnit, RemoteError, current_node, outside
 from irismq_runtime.durability.activation import MOST_AHEAD
+from irismq_runtime.errors import DeliveryError
 from irismq_runtime.messaging import dead_topic
 from irismq_runtime.observe.events import StoreFound
 from irismq_runtime.stores import open_store
@@ -580,3 +583,75 @@ async def test_a_message_that_is_stashed_has_changed_nothing_and_its_receipts_en
         assert await ref.ask(Boom()) == [True]
         assert await asked == 5
         assert not servers.broker.bodies("test.other")
+
+
+async def test_of_two_actors_of_one_address_that_start_at_once_one_does(servers, database):
+    async with servers.node(store=MemoryStore(database)) as node:
+        starts = [node.start(child(Account)) for _ in range(2)]
+        ends = await asyncio.gather(*starts, return_exceptions=True)
+        assert sum(isinstance(end, StartFailed) for end in ends) == 1, ends
+        assert await node.ref("test.account").ask(Put(1)) == 1
+
+
+@message("test.set-state")
+@dataclass
+class SetState:
+    numbers: set[int] = field(default_factory=set)
+    made: float = field(default_factory=itertools.count().__next__)
+
+
+class Keeper(Durable):
+    """Reads its state outside of handlers."""
+
+    address = "test.keeper"
+    state: SetState
+
+    def __init__(self) -> None:
+        self.seen: list = []
+
+    async def on_start(self) -> None:
+        self.seen = [set(self.state.numbers) for _ in range(3)]
+
+    @receives(Balance)
+    def balance(self, _: Balance) -> list:
+        return self.seen
+
+
+async def test_a_state_that_is_only_read_is_no_change_of_it(servers, database):
+    async with servers.node(store=MemoryStore(database)) as node:
+        ref = await node.start(Keeper)
+        assert await ref.ask(Balance()) == [set()] * 3
+
+
+class Postman(Durable):
+    """Tells a foreign program, later."""
+
+    address = "test.postman"
+
+    @receives(Put)
+    def on(self, put: Put) -> None:
+        program = current_node().ref("test.program", foreign="json")
+        program.tell({"cents": put.cents}, delay=50.0)
+
+
+async def test_what_the_broker_did_not_take_is_not_early_when_it_is_told_again(
+    servers, database, monkeypatch
+):
+    clock = ManualClock()
+    delays: list[float] = []
+    async with servers.node(store=MemoryStore(database), clock=clock) as node:
+        ref = await node.start(Postman)
+        mailbox = node.parts.durable.mailbox
+
+        def refuse(topic: str, body: bytes, *, delay: float = 0.0, **options: object) -> object:
+            delays.append(delay)
+            refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            refused.set_exception(DeliveryError(topic, "not sent", "cut by the test"))
+            return refused
+
+        monkeypatch.setattr(mailbox, "publish", refuse)
+        ref.tell(Put(1))
+        await until(lambda: delays)
+        clock.advance(1.0)
+        await until(lambda: len(delays) == 2)
+        assert delays == [50.0, 49.0]
