@@ -120,15 +120,25 @@ class Committer:
     async def _run(self) -> None:
         try:
             while self.fault is None and (gathered := self._gather()):
-                if not await self._learn(gathered):
-                    continue
-                reads = [each for each in gathered if each.is_read]
-                if len(reads) < len(gathered):
-                    await self._commit([each for each in gathered if not each.is_read])
-                if reads:
-                    await self._look(reads)
+                try:
+                    await self._end(gathered)
+                except Exception as error:  # a fault of ours or the store's
+                    unknown = StoreUnavailable(self._engine.url, "away", repr(error), "unknown")
+                    # Nobody is left waiting.
+                    self._failed([each for each in gathered if each.activation.taken], unknown)
+                    raise
         finally:
             self._running = None
+
+    async def _end(self, gathered: list[PendingCommit]) -> None:
+        """Commit what writes, then look at what reads."""
+        if not await self._learn(gathered):
+            return
+        reads = [each for each in gathered if each.is_read]
+        if len(reads) < len(gathered):
+            await self._commit([each for each in gathered if not each.is_read])
+        if reads:
+            await self._look(reads)
 
     def _gather(self) -> list[PendingCommit]:
         """The units of the next commit, of as many activations as there is room for."""
@@ -164,10 +174,6 @@ class Committer:
             else:
                 self._failed(gathered, fault)
             return
-        except BaseException as error:  # a fault of ours or the store's: nobody is left waiting
-            unknown = StoreUnavailable(self._engine.url, "away", repr(error), "unknown")
-            self._failed(gathered, unknown)
-            raise
         self._engine.numbers.committed(
             sum(len(each.units) for each in gathered), self._engine.now() - began
         )

@@ -655,3 +655,36 @@ async def test_what_the_broker_did_not_take_is_not_early_when_it_is_told_again(
         clock.advance(1.0)
         await until(lambda: len(delays) == 2)
         assert delays == [50.0, 49.0]
+
+
+async def test_a_fault_in_a_commit_leaves_nobody_waiting_who_only_read(
+    servers, gate, database, monkeypatch
+):
+    store = MemoryStore(database)
+    commit, failing = store.commit, [False]
+
+    async def fail(commits: list) -> list:
+        if failing[0]:
+            failing[0] = False
+            raise RuntimeError("planted")
+        return await commit(commits)
+
+    monkeypatch.setattr(store, "commit", fail)
+    async with servers.node(store=store) as node:
+        for address in ("a", "b", "c"):
+            await node.start(child(Account, address))
+        a, b, c = (node.ref(address) for address in ("a", "b", "c"))
+        gate.opened.clear()
+        first = a.ask(Put(1))
+        await until(lambda: gate.waiting)
+        failing[0] = True
+        write, read = b.ask(Put(1)), c.ask(Balance())
+        for _ in range(50):
+            await asyncio.sleep(0)
+        gate.opened.set()
+        assert await first == 1
+        for each in (write, read):
+            with pytest.raises(Refused, match="planted"):
+                await each
+        await until(lambda: node.health().ready)
+        assert [await b.ask(Balance()), await c.ask(Balance())] == [0, 0]
