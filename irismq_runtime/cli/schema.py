@@ -52,11 +52,11 @@ def lock(
     """
 
     def write() -> int:
-        schema = _schema_of([*modules, *imports])
+        schema = _schema_of(modules, imports)
         file.write_text(schema.to_json(), encoding="utf-8")
         return len(schema.types)
 
-    count = _told(write)
+    count = _told("--file", write)
     err.print(f"{file}: {count} types", **_PLAIN)
 
 
@@ -76,10 +76,11 @@ def check(
     from irismq_runtime.schema import breaks_between, read_schema_untrusted
 
     def compare() -> list[str]:
+        new = _schema_of(modules, imports)
         old = read_schema_untrusted(_bytes_of(against), against)
-        return [each.line for each in breaks_between(old, _schema_of([*modules, *imports]))]
+        return [each.line for each in breaks_between(old, new)]
 
-    lines = _told(compare)
+    lines = _told("--against", compare)
     for line in lines:
         out.print(line, **_PLAIN)
     if not lines:
@@ -87,22 +88,26 @@ def check(
     raise typer.Exit(codes.FAILED if lines else codes.OK)
 
 
-def _told(work: Callable[[], _T]) -> _T:
-    """Do `work`; a mistake of the caller ends the command with its line."""
+def _told(option: str, work: Callable[[], _T]) -> _T:
+    """Do `work`; a mistake of the caller ends the command with its line.
+
+    `option`: the one that names the file of the work.
+    """
     try:
         return work()
     except (ConfigError, OSError) as error:
         if isinstance(error, OSError):
-            fail(f"{error.filename}: {error.strerror}", codes.USAGE)
+            fail(f"{option}: {error.filename}: {error.strerror}", codes.USAGE)
         found = verdict(error)
         fail(*found if found is not None else (str(error), codes.USAGE))
 
 
-def _schema_of(modules: list[str]) -> Schema:
+def _schema_of(modules: list[str], imports: list[str]) -> Schema:
     from actors.messages import message_types
     from irismq_runtime.schema import describe
 
-    import_modules(modules)
+    import_modules(modules, option="MODULES")
+    import_modules(imports)
     ours = {name: kind for name, kind in message_types().items() if not _is_ours(kind)}
     return describe(ours, set(_states()))
 

@@ -21,7 +21,7 @@ from tests.integration.processes import irismq
 
 ROOT = typer.main.get_command(app)
 #: What a required argument may be; none of it is looked at before the options.
-ARGUMENTS = {"tree": "actors:Actor", "type_name": "-", "body": "1"}
+ARGUMENTS = {"tree": "actors:Actor", "type_name": "-", "body": "1", "modules": "actors"}
 WRONG = ["nan", "inf", "-inf", "10MB", "", "1e400"]
 
 

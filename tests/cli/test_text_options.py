@@ -33,7 +33,11 @@ NONSENSE = [
 
 
 #: What a command wants besides, before it looks at any other option.
-MORE = {("dead", "replay"): ["--all"], ("dead", "drop"): ["--all"]}
+MORE = {
+    ("dead", "replay"): ["--all"],
+    ("dead", "drop"): ["--all"],
+    ("store", "accept"): ["--yes"],
+}
 #: How a command ends that has taken its options: well, or at a port, or it goes on.
 PUT_TO_USE = {codes.OK, codes.UNREACHABLE, None}
 

@@ -54,7 +54,7 @@ async def test_systemd_is_told_of_a_relay(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (("--net", "shop"), "net: it is for NATS, and no server is named; give --nats"),
+        (("--net", "shop"), "--net: it is for NATS, and no server is named; give --nats"),
         (("--nats", "http://a:1"), "nats: a server's URL begins with neither nats:"),
         (("--nats", "nats://a", "--creds", "/no/such"), "creds: /no/such cannot be used (No such"),
     ],

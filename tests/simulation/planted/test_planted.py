@@ -49,7 +49,7 @@ def test_a_planted_fault_is_found_and_told_by_what_matters(
     def again(kept: Collection[int] | None) -> SimulatedRun:
         return play(twin.scenario, seed, twin.options, kept)
 
-    report = investigate(again, run, file=__file__, passed=seed, most=8)
+    report = investigate(again, run, file=__file__, passed=seed, most=32)
     assert twin.found_as in str(report)
     assert f"IRISMQ_SEED={seed:x} replays it" in str(report)
     assert len(report.faults) < max(len(run.faults), 1) or not twin.faults

@@ -144,7 +144,7 @@ def requests_forgotten_with_their_connection(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def nodes_that_are_never_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(MemberTable, "_lose", lambda *_: [])
+    monkeypatch.setattr(MemberTable, "_remove", lambda *_, **__: [])
 
 
 def a_rejoin_that_forgets_subscriptions(monkeypatch: pytest.MonkeyPatch) -> None:
