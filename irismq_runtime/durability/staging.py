@@ -15,7 +15,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from actors.rules import check_seconds
 from actors.runtime import current_slot
 from irismq_runtime.durability.errors import NotInUnit, ReceiptNotDone
 from irismq_runtime.durability.unit import (
@@ -97,10 +96,8 @@ class StagingOutbound(Outbound):
                 channel=channel,
             )
         headers = self.headers()
-        if delay != 0.0:
-            headers["t"] = int((self.clock.time() + check_seconds("delay", delay)) * 1000)
-        if expires is not None:
-            headers["x"] = int((self.clock.time() + check_seconds("expires", expires)) * 1000)
+        if delay != 0.0 or expires is not None:
+            self.set_times(headers, delay, expires)
         sending = None
         if self.tracing is not None:
             sending = self.tracing.tell(headers, address, message, system="nsq")

@@ -204,6 +204,13 @@ class Outbound:
 
     # Storing ------------------------------------------------------------------
 
+    def set_times(self, headers: dict[str, object], delay: float, expires: float | None) -> None:
+        """Say when a message is due, and when of no use any more: seconds from now."""
+        if delay != 0.0:
+            headers["t"] = int((self.clock.time() + check_seconds("delay", delay)) * 1000)
+        if expires is not None:
+            headers["x"] = int((self.clock.time() + check_seconds("expires", expires)) * 1000)
+
     def store(
         self,
         address: str,
@@ -221,10 +228,8 @@ class Outbound:
         `channel`: whose consumers it is meant for, also those that never ran yet.
         """
         headers = self.headers()
-        if delay != 0.0:
-            headers["t"] = int((self.clock.time() + check_seconds("delay", delay)) * 1000)
-        if expires is not None:
-            headers["x"] = int((self.clock.time() + check_seconds("expires", expires)) * 1000)
+        if delay != 0.0 or expires is not None:
+            self.set_times(headers, delay, expires)
         sending = None
         if self.tracing is not None:
             sending = self.tracing.tell(headers, address, message, system="nsq")

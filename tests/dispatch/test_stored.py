@@ -256,9 +256,8 @@ async def test_a_message_that_comes_before_its_due_time_is_sent_away_again(node,
     world.broker.store(ADDRESS, body, 0)  # as a broker that forgot its deferral
     await pump(node, clock, 30.0)
     assert log == []
-    assert world.broker.published[-1][2] == pytest.approx(
-        60.0, abs=1.0
-    )  # its clock goes on meanwhile
+    # Its clock may go on for a millisecond meanwhile.
+    assert world.broker.published[-1][2] == pytest.approx(60.0, abs=0.01)
     await pump(node, clock, 31.0)
     assert log == [1]
 
