@@ -45,6 +45,7 @@ COMMANDS: dict[str, list[str]] = {
         "CHART",
     ],
     "mailbox": ["mailbox.py", "--json", "FIGURES"],
+    "queues": ["queues.py", "--json", "FIGURES"],
     "backlog": ["durable.py", "--backlog", "1000000", "--json", "FIGURES"],
     "relay": ["relay.py"],
     "broker": ["broker.py"],
@@ -79,6 +80,16 @@ WORDS: dict[str, tuple[str, str]] = {
             "awaited, every message finished. pynsq and JetStream move bare bytes. In brackets: "
             "how many times the first row is faster. The last table is about processor time: 0.80 "
             "means that a second of it does 80 % of what it does without the feature."
+        ),
+    ),
+    "queues": (
+        "Beside task queues",
+        (
+            "A text of 100 bytes, sent until the broker has confirmed it, handled and then "
+            "acknowledged; every broker keeps messages in memory. Celery and Dramatiq wait for "
+            "Redis at each send, and their workers are two processes; ours and FastStream's are "
+            "one. Celery and Dramatiq call plain functions in a pool, where a handler may block; "
+            "ours would have to be told so. In brackets: how many times the first is faster."
         ),
     ),
     "backlog": (
