@@ -20,7 +20,10 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import functools
+import gc
+import importlib
 import json
 import os
 import re
@@ -41,6 +44,8 @@ __all__ = ["CAN_FORK", "ForkedProcess", "start"]
 ROOT = Path(__file__).parents[2]
 #: The module that a child runs as `python -m` would.
 MODULE = "irismq_runtime.cli"
+#: A command that reads arguments, connects to nothing and fails.
+REHEARSED = ("ask", "no.one", "no.such", "{")
 #: Elsewhere a process that has imported much is not safely forked.
 CAN_FORK = sys.platform == "linux"
 #: Variables that are read when an interpreter starts, or rich or typer is imported.
@@ -244,14 +249,38 @@ def _become(request: dict[str, Any], descriptors: Sequence[int]) -> None:
 
 def _import_all() -> None:
     """Import what commands import, so that no child has to."""
-    import importlib
-
     from irismq_runtime.cli.main import Commands
 
     targets = [target.partition(":")[0] for target, _ in Commands.table.values()]
     for name in (*targets, "irismq_runtime.embedded.nsqd", "irismq_runtime.embedded.relay"):
         importlib.import_module(name)
     importlib.import_module("uvloop")
+    for name in _imported_late():
+        importlib.import_module(name)
+
+
+def _imported_late() -> list[str]:
+    """What libraries import when a command reads its arguments: typer, most of pydantic.
+
+    A child finds it out, because what runs a command leaves more behind than modules.
+    """
+    names, found = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        before = set(sys.modules)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for standard in (1, 2):
+            os.dup2(nowhere, standard)
+        sys.argv[1:] = REHEARSED
+        with contextlib.suppress(SystemExit):
+            runpy.run_module(MODULE, run_name="__main__")
+        os.write(found, "\n".join(sorted(set(sys.modules) - before)).encode())
+        os._exit(0)
+    os.close(found)
+    with os.fdopen(names, encoding="utf-8") as listed:
+        late = listed.read().split()
+    os.waitpid(pid, 0)
+    return late
 
 
 def _main() -> None:
@@ -259,6 +288,9 @@ def _main() -> None:
     sys.path.insert(0, str(ROOT))
     _import_all()
     sys.path.pop(0)
+    # What is here stays: no child has to look through it for garbage, which would copy its pages.
+    gc.collect()
+    gc.freeze()
     # A client that is gone ends us; Ctrl-C at the suite is the client's to act on.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     request = _serve(socket.socket(fileno=int(sys.argv[1])))
