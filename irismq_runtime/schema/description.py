@@ -89,8 +89,9 @@ def describe(types: Mapping[str, type], states: Collection[type]) -> Schema:
             info: Any = inspect.type_info(kind)
             fields = _fields(info.fields, (kind,))
         except Exception as error:  # hints are the user's, and evaluate to anything
-            problem = f"the fields of {name!r} cannot be read: {line_of(error)}"
-            raise ConfigError("--import", problem, "mend the hints of its class") from error
+            where = f"{kind.__module__}.{kind.__qualname__}"
+            problem = f"the fields of {name!r} ({where}) cannot be read: {line_of(error)}"
+            raise ConfigError("MODULES", problem, "mend the hints of its class") from error
         found[name] = TypeSchema(
             "state" if kind in states else "message",
             fields,

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from actors import messages
 from irismq_runtime import loop
 from irismq_runtime.cli import codes
 from tests.cli.test_options import ARGUMENTS, ROOT, commands
@@ -62,6 +63,8 @@ def nothing_leaves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(socket.socket, "bind", _taken)
     monkeypatch.setattr(ssl.SSLContext, "load_default_certs", lambda *_: None)  # it takes long
     monkeypatch.chdir(tmp_path)
+    # Types that other tests have registered in this process are of no module that is named.
+    monkeypatch.setattr(messages, "message_types", dict)
 
 
 def _takes_text(parameter: Any) -> bool:
