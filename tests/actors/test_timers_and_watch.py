@@ -14,6 +14,7 @@ from actors import Actor, Exit, Terminated, ThreadActor, Timer, receives, runtim
 from actors.runtime import Slot
 from actors.testing import ManualClock, Probe, settle
 from tests.actors.people import Counter
+from tests.support.instances import instances_of
 
 if TYPE_CHECKING:
     from actors import ActorRef, System
@@ -214,7 +215,7 @@ async def test_who_watched_keeps_nothing_of_what_has_ended(actor_system: System)
         await settle(actor_system)
         assert len(heard) == number + 1
     gc.collect()
-    assert [o for o in gc.get_objects() if isinstance(o, Slot) and o.actor_class is Patient] == []
+    assert [o for o in instances_of(Slot) if o.actor_class is Patient] == []
     assert nurse._slot.attachments().watching == {}
 
 

@@ -18,6 +18,7 @@ from irismq_runtime.refs.asking import RemoteAsk
 from irismq_runtime.wire import Kind
 from supervisors import Backoff, Supervisor, child
 from tests.integration.asking import ON_RELAYS, Do, Holder, outcome, seen
+from tests.support.instances import instances_of
 from tests.support.iris_relay import unique
 from tests.support.promptly import promptly
 from tests.support.until import until
@@ -127,7 +128,7 @@ async def test_no_answer_crosses_a_reconnect(servers, kills_relay):
 
 async def test_asks_that_time_out_leave_nothing_behind(servers):
     address = unique("b.silent")
-    before = [each for each in gc.get_objects() if isinstance(each, RemoteAsk)]
+    before = instances_of(RemoteAsk)
     async with servers.node("client") as client, servers.node("shop") as shop:
         kept = []
         await shop.start(Supervisor.of(child(Holder, address, held=kept)))
@@ -149,7 +150,7 @@ async def test_asks_that_time_out_leave_nothing_behind(servers):
         assert client.parts.addresses._out.statistics().pending == 0
         del asks, held
         gc.collect()
-        left = [each for each in gc.get_objects() if isinstance(each, RemoteAsk)]
+        left = instances_of(RemoteAsk)
         assert not [each for each in left if all(each is not known for known in before)]
 
 

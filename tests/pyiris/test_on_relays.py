@@ -22,6 +22,7 @@ from irismq_runtime.pyiris import (
     Options,
 )
 from tests.contracts.address_support import Collected, Echo
+from tests.support.instances import instances_of
 from tests.support.iris_relay import iris_relay, unique
 from tests.support.promptly import promptly
 
@@ -334,7 +335,7 @@ async def test_whatever_a_handler_raises_is_an_answer(
 
 async def test_short_lived_callers_leave_nothing_at_the_member() -> None:
     # What other tests of this process left is theirs.
-    before = sum(isinstance(each, ManagedConnection) for each in gc.get_objects())
+    before = len(instances_of(ManagedConnection))
     async with iris_relay("embedded") as server:
         cluster = unique("svc")
 
@@ -346,8 +347,7 @@ async def test_short_lived_callers_leave_nothing_at_the_member() -> None:
                 async with pyiris.connect(server.host, server.port) as iris:
                     assert await iris.request(cluster, b"x", timeout=SOON) == b"x"
             gc.collect()
-            left = [each for each in gc.get_objects() if isinstance(each, ManagedConnection)]
-            assert len(left) <= before + 3
+            assert len(instances_of(ManagedConnection)) <= before + 3
             statistics = service.statistics()
             assert statistics.in_hand == statistics.pending == statistics.tunnels == 0
 

@@ -34,6 +34,7 @@ from irismq_runtime.protocols.iris.packets import (
     TunnelTransfer,
 )
 from tests.contracts.relay.client import Client, Over
+from tests.support.instances import instances_of
 from tests.support.iris_relay import iris_relay
 from tests.support.promptly import promptly
 
@@ -363,7 +364,7 @@ async def test_a_tunnel_to_a_reader_that_stops_holds_the_sender_and_nothing_more
 
 async def test_many_members_and_calls_come_and_go_without_a_trace(connect):
     # What other tests of this process left is theirs.
-    before = [thing for thing in gc.get_objects() if isinstance(thing, PendingCall)]
+    before = instances_of(PendingCall)
     async with iris_relay("embedded") as server:
         caller = await connect(server)
         for round_number in range(60):
@@ -386,5 +387,5 @@ async def test_many_members_and_calls_come_and_go_without_a_trace(connect):
             await asyncio.sleep(0)
         assert server.relay.stats().pending_requests == 0
         gc.collect()
-        after = [thing for thing in gc.get_objects() if isinstance(thing, PendingCall)]
+        after = instances_of(PendingCall)
         assert {id(call) for call in after} <= {id(call) for call in before}
