@@ -33,7 +33,7 @@ from tests.contracts.state_store_support import (
 from tests.support.postgres_proxy import PostgresProxy
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from irismq_runtime.ports.state_store import StateStore
     from tests.support.postgres_server import PostgresServer
@@ -320,6 +320,61 @@ async def test_the_time_of_a_transaction_is_that_of_the_clock_that_was_given(pla
     assert caught.value.kind == "late"
     await sql.rollback()
     await store.close()
+
+
+def after(monkeypatch: pytest.MonkeyPatch, step: str, meanwhile: Callable[[], Any]) -> None:
+    """Have `meanwhile` run once between a step of the driver and what its caller does next."""
+    original = getattr(asyncpg.connection.Connection, step)
+
+    async def stepped(*args: Any, **more: Any) -> Any:
+        done = await original(*args, **more)
+        monkeypatch.undo()
+        if (coroutine := meanwhile()) is not None:
+            await coroutine
+        return done
+
+    monkeypatch.setattr(asyncpg.connection.Connection, step, stepped)
+
+
+#: Between the preparation and the run of a statement; when its rows are there.
+STEPS_OF_A_QUERY = ["_get_statement", "fetch"]
+
+
+@pytest.mark.parametrize("step", STEPS_OF_A_QUERY)
+async def test_a_time_that_ends_while_a_statement_returns_is_told_as_late(
+    place: InPostgres, monkeypatch: pytest.MonkeyPatch, step: str
+):
+    clock = ManualClock()
+    store = PostgresStore(PostgresUrl.parse(place.url), clock=clock)
+    await store.open()
+    sql = await store.begin(5.0)
+    after(monkeypatch, step, lambda: clock.advance(6.0))
+    with pytest.raises(StoreUnavailable) as caught:
+        await sql.fetch("SELECT 1")
+    assert caught.value.kind == "late"
+    await sql.rollback()
+    await store.close()
+
+
+@pytest.mark.parametrize("step", STEPS_OF_A_QUERY)
+async def test_a_store_that_is_closed_while_a_statement_returns_is_away(
+    store: StateStore, monkeypatch: pytest.MonkeyPatch, step: str
+):
+    sql = await store.begin(600.0)
+    after(monkeypatch, step, store.close)
+    with pytest.raises(StoreUnavailable) as caught:
+        await sql.fetch("SELECT 1")
+    assert caught.value.kind == "away"
+    await sql.rollback()
+
+
+async def test_a_store_that_is_closed_in_the_middle_of_a_call_is_away(
+    store: StateStore, monkeypatch: pytest.MonkeyPatch
+):
+    after(monkeypatch, "_get_statement", store.close)
+    with pytest.raises(StoreUnavailable) as caught:
+        await store.load([fresh_key()])
+    assert caught.value.kind == "away"
 
 
 async def test_what_a_program_sets_on_its_connection_does_not_outlive_it(store: StateStore):

@@ -8,7 +8,7 @@ was given back in the middle of something is closed, so that the server undoes i
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import asyncpg
@@ -17,11 +17,11 @@ from irismq_runtime.errors import ConfigError, StoreUnavailable
 from irismq_runtime.stores.postgres.faults import FAULTS, fault_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from irismq_runtime.stores.postgres.url import PostgresUrl
 
-__all__ = ["Connection", "Connections"]
+__all__ = ["Connection", "Connections", "closed_meanwhile"]
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 
@@ -35,6 +35,24 @@ current_setting('default_transaction_read_only')"""
 _IDENTITY: Final = """
 SELECT (SELECT system_identifier FROM pg_control_system())::text || '/' ||
 substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8)"""
+
+
+@contextmanager
+def closed_meanwhile(connection: Connection) -> Iterator[None]:
+    """Turn what the driver raises when another task closes its connection into its own error.
+
+    A connection that is terminated has no protocol from then on, and a call that goes on
+    afterwards fails with an `AttributeError`: between two of its steps, or once it has its rows.
+
+    Raises:
+        asyncpg.InterfaceError: The connection was closed.
+    """
+    try:
+        yield
+    except AttributeError as error:
+        if not connection.is_closed():
+            raise
+        raise asyncpg.InterfaceError("the connection was closed meanwhile") from error
 
 
 class Connections:
@@ -74,6 +92,7 @@ class Connections:
 
         Raises:
             StoreUnavailable: There is none.
+            asyncpg.InterfaceError: It was closed meanwhile.
             ConfigError: The server does not keep what it has confirmed.
         """
         async with self._room:
@@ -81,7 +100,8 @@ class Connections:
             self._lent.add(connection)
             whole = False
             try:
-                yield connection
+                with closed_meanwhile(connection):
+                    yield connection
                 whole = True
             finally:
                 self._lent.discard(connection)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from irismq_runtime.errors import StoreUnavailable
 from irismq_runtime.ports.state_store import CommitInvalid, Committed
+from irismq_runtime.stores.postgres.connections import closed_meanwhile
 from irismq_runtime.stores.postgres.faults import BAD_VALUE, FAULTS
 
 if TYPE_CHECKING:
@@ -105,12 +106,13 @@ class PostgresTransaction:
             self._over = ("ended", "the transaction has ended")
             sent = False
             try:
-                [outcome] = (await self._make(self._connection, [commit])).outcomes
-                if not isinstance(outcome, Committed):
-                    await self._connection.execute("ROLLBACK")
-                    return outcome
-                sent = True
-                await self._connection.execute("COMMIT")
+                with closed_meanwhile(self._connection):
+                    [outcome] = (await self._make(self._connection, [commit])).outcomes
+                    if not isinstance(outcome, Committed):
+                        await self._connection.execute("ROLLBACK")
+                        return outcome
+                    sent = True
+                    await self._connection.execute("COMMIT")
             except BAD_VALUE as error:
                 return CommitInvalid(error)
             except FAULTS as error:
@@ -131,11 +133,13 @@ class PostgresTransaction:
         async with self._statement:
             self._check()
             try:
-                found = await run()
+                with closed_meanwhile(self._connection):
+                    found = await run()
+                    goes_on = self._connection.is_in_transaction()
             except FAULTS as error:
                 self._check()
                 raise self._fault(error, committing=False) from error
-            if not self._connection.is_in_transaction():
+            if not goes_on:
                 self._over = ("ended", "a statement has ended the transaction")
                 self._check()
             return found
@@ -153,7 +157,7 @@ class PostgresTransaction:
         """Give the connection back as it was, or not at all. Idempotent."""
         self._timer.cancel()
         connection = self._connection
-        with suppress(*FAULTS):
+        with suppress(*FAULTS), closed_meanwhile(connection):
             if not connection.is_closed():
                 if connection.is_in_transaction():
                     await connection.execute("ROLLBACK")
