@@ -2,7 +2,8 @@
 
     python benchmarks/simulation.py [--minutes 10] [--rate 20] [--seed 1]
 
-Steps are callbacks of loops. Times are those of the processor, so that a busy machine
+Steps are what happens one at a time: callbacks of loops, jobs of threads, arrivals at the
+network. Times are those of the processor, so that a busy machine
 tells the same, more or less; the digest is that of the seed.
 """
 

@@ -5,7 +5,7 @@ Also what they count, and the reading steps that every way in has in common.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final
 
 from irismq_runtime.errors import SignatureError
@@ -76,7 +76,7 @@ class SettledCounts:
 
     def to_dict(self) -> dict[str, int]:
         """All counts by name."""
-        return asdict(self)
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
 
 @dataclass(slots=True)
@@ -105,7 +105,7 @@ class DispatchCounters:
 
     def to_dict(self) -> dict[str, int]:
         """All counts by name."""
-        return asdict(self)
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
 
 @dataclass(slots=True)

@@ -32,19 +32,10 @@ class LoopCall(asyncio.Handle):
         self._repr = None
         self._source_traceback = None
 
-    def run(self) -> None:
-        """Call it unless it was cancelled; what it raises goes to the loop's handler."""
-        if self._cancelled:
-            return
-        try:
-            self._context.run(self._callback, *self._args)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as error:  # as in asyncio: it does not end the loop
-            message = f"Exception in callback {self._callback!r}"
-            self._loop.call_exception_handler(
-                {"message": message, "exception": error, "handle": self}
-            )
+    def failed(self, error: BaseException) -> None:
+        """It raised: that goes to the loop's handler, and does not end the loop, as in asyncio."""
+        message = f"Exception in callback {self._callback!r}"
+        self._loop.call_exception_handler({"message": message, "exception": error, "handle": self})
 
 
 class LoopTimer(LoopCall, asyncio.TimerHandle):

@@ -152,7 +152,7 @@ class Cluster:
         self.random: random.Random = simulation.chance("test")
         self._simulation = simulation
         self._options = options
-        self.witness = Witness(lambda: simulation.now, self._broke)
+        self.witness = Witness(simulation.time, self._broke)
         self._bindings = Bindings()
         self._brokers = [
             BrokerMachine(simulation.host(name), self.witness) for name in options.broker_names

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Callable, Iterator
 
-__all__ = ["Conditions", "Draws", "Range", "draw"]
+__all__ = ["Conditions", "Range", "draw", "draws"]
 
 #: The least and the most of a quantity.
 Range: TypeAlias = tuple[float, float]
@@ -48,31 +49,20 @@ class Conditions:
 
 def draw(chance: random.Random, bounds: Range) -> float:
     """Return a value of the range, its logarithm evenly spread: small ones are frequent."""
-    return Draws(chance, bounds, 1).next()
+    return draws(chance, bounds)()
 
 
-class Draws:
-    """Values as `draw` gives them, drawn many at a time.
+def draws(chance: random.Random, bounds: Range) -> Callable[[], float]:
+    """Return a function that gives one value after the other, each as `draw` does.
 
     Args:
         chance: Where they come from.
         bounds: Between what they are.
-        at_once: How many are drawn at a time.
     """
+    return _values(chance.random, *bounds).__next__
 
-    __slots__ = ("_at_once", "_chance", "_growth", "_least", "_values")
 
-    def __init__(self, chance: random.Random, bounds: Range, at_once: int = 64) -> None:
-        least, most = bounds
-        self._chance = chance
-        self._least = least
-        self._growth = math.log(most / least) if most > least else 0.0
-        self._at_once = at_once
-        self._values: list[float] = []
-
-    def next(self) -> float:
-        """Return the next value."""
-        if not self._values:
-            random, exp, least, growth = self._chance.random, math.exp, self._least, self._growth
-            self._values = [least * exp(growth * random()) for _ in range(self._at_once)]
-        return self._values.pop()
+def _values(chance: Callable[[], float], least: float, most: float) -> Iterator[float]:
+    growth, exp = math.log(most / least) if most > least else 0.0, math.exp
+    while True:
+        yield least * exp(growth * chance())

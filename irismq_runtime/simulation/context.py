@@ -28,7 +28,8 @@ class SimulationContext:
     conditions: Conditions = field(default_factory=Conditions)
     events: EventQueue = field(default_factory=EventQueue)
     digest: RunDigest = field(default_factory=RunDigest)
-    #: Callbacks that ran, of all loops.
+    #: What happened one at a time: callbacks that loops ran, jobs that threads did, segments
+    #: and dials that arrived. What only says when a loop runs again is none.
     steps: int = 0
     #: The loop whose code runs at this moment, in a turn or in a thread of its.
     running: SimulatedLoop | None = None

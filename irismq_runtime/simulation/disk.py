@@ -14,8 +14,9 @@ room.
 from __future__ import annotations
 
 import sqlite3
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
 
 from irismq_runtime.embedded.nsqd import DirectoryInUse
 
@@ -37,7 +38,8 @@ _CHANGES: Final = 1000
 #: Settings that are in the file itself.
 _KEPT: Final = ("user_version", "auto_vacuum", "incremental_vacuum")
 _LEVELS: Final = {"off": 0, "normal": 1, "full": 2, "extra": 3}
-_READS: Final = frozenset({"SELECT", "EXPLAIN", "ROLLBACK"})
+#: What a statement does; "changes" is also what ends a transaction.
+_Kind: TypeAlias = Literal["reads", "rolls back", "begins", "sets", "sets in the file", "changes"]
 _ROOM: Final = 1024 * 1024
 
 
@@ -76,20 +78,17 @@ class _Database(sqlite3.Connection):
         return super().cursor(factory)
 
     def execute(self, sql: str, parameters: Any = (), /) -> _Cursor:
-        cursor: _Cursor = self.cursor()
-        return cursor.execute(sql, parameters)
+        return _Cursor(self).execute(sql, parameters)
 
     def executemany(self, sql: str, parameters: Iterable[Any], /) -> _Cursor:
-        cursor: _Cursor = self.cursor()
-        return cursor.executemany(sql, parameters)
+        return _Cursor(self).executemany(sql, parameters)
 
     def executescript(self, sql: str, /) -> _Cursor:
-        cursor: _Cursor = self.cursor()
-        return cursor.executescript(sql)
+        return _Cursor(self).executescript(sql)
 
     def check(self, sql: str) -> None:
         """Refuse a change to a full disk."""
-        if self.folder.full and _is_change(sql):
+        if self.folder.full and _kind_of(sql) == "changes":
             raise sqlite3.OperationalError("database or disk is full")
 
     def note(self, sql: str, parameters: Any, *, many: bool) -> None:
@@ -124,13 +123,12 @@ class _Changes:
 
     def note(self, statement: _Statement, *, open_still: bool) -> None:
         """A statement was run; `open_still`: its transaction is not over."""
-        kind, _, rest = statement[0].strip().partition(" ")
-        kind = kind.upper()
-        if kind == "ROLLBACK":
+        kind = _kind_of(statement[0])
+        if kind == "rolls back":
             self._open.clear()
-        elif kind == "PRAGMA" and not rest.startswith(_KEPT):
-            self._setting(rest.lower())
-        elif kind not in _READS:
+        elif kind == "sets":
+            self._setting(statement[0])
+        elif kind != "reads":
             self._open.append(statement)
         if not open_still and self._open:
             self.committed.append(self._open)
@@ -139,6 +137,7 @@ class _Changes:
                 self.safe = len(self.committed)
 
     def _setting(self, text: str) -> None:
+        text = text.split(None, 1)[1].lower()
         name, _, value = (part.strip() for part in text.partition("="))
         if name == "journal_mode":
             self._log = value == "wal"
@@ -152,9 +151,21 @@ class _Changes:
         self._open.clear()
 
 
-def _is_change(sql: str) -> bool:
-    kind = sql.split(None, 1)[0].upper()
-    return kind not in _READS and kind not in {"PRAGMA", "BEGIN"}
+@lru_cache(maxsize=512)
+def _kind_of(sql: str) -> _Kind:
+    """What a statement does. Asked for each that is run, of which there are few different ones."""
+    verb, _, rest = sql.strip().partition(" ")
+    match verb.upper():
+        case "SELECT" | "EXPLAIN":
+            return "reads"
+        case "ROLLBACK":
+            return "rolls back"
+        case "BEGIN":
+            return "begins"
+        case "PRAGMA":
+            return "sets in the file" if rest.startswith(_KEPT) else "sets"
+        case _:
+            return "changes"
 
 
 class _Room:

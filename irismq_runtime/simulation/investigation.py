@@ -42,7 +42,7 @@ class SimulatedRun:
         failure: What it failed with; None: it passed.
         digest: The same when everything was the same.
         seconds: How long it took in virtual time.
-        steps: How many callbacks ran.
+        steps: How many there were; see `SimulationContext.steps`.
         faults: Those that were carried out, in order.
         trace: What happened, where it is kept.
     """

@@ -34,7 +34,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from irismq_runtime.simulation.calls import LoopCall, LoopTimer
-from irismq_runtime.simulation.conditions import Draws
+from irismq_runtime.simulation.conditions import draws
 from irismq_runtime.simulation.errors import NotSimulated
 from irismq_runtime.simulation.isolation import RefusedCalls
 from irismq_runtime.simulation.networking import NetworkCalls
@@ -101,9 +101,9 @@ class SimulatedLoop(NetworkCalls, ThreadCalls, RefusedCalls, _AbstractEventLoop)
         self._timer_order = count().__next__
         self._cancelled_timers = 0
         self._task_names = count(1).__next__
-        self._costs = Draws(chance, context.conditions.step)
-        self._threads = Draws(chance, context.conditions.thread)
-        self._wakes = Draws(chance, context.conditions.wake)
+        self._cost = draws(chance, context.conditions.step)
+        self._thread_cost = draws(chance, context.conditions.thread)
+        self._wake_cost = draws(chance, context.conditions.wake)
         #: When the next turn is ordered; infinity: it is not.
         self._turn_due = math.inf
         #: When somebody rings for a timer; infinity: nobody does.
@@ -128,12 +128,14 @@ class SimulatedLoop(NetworkCalls, ThreadCalls, RefusedCalls, _AbstractEventLoop)
     @property
     def at(self) -> float:
         """The simulation's time as this process has it: in a turn it moves with each callback."""
-        return max(self._events.now, self._now)
+        now, simulated = self._now, self._events.now
+        return now if now > simulated else simulated  # noqa: FURB136  # asked at each step
 
     def time(self) -> float:
         """Return the monotonic time of this process, in seconds."""
         now, simulated = self._now, self._events.now
-        return (max(simulated, now)) + self.offset
+        at = now if now > simulated else simulated  # noqa: FURB136  # as above
+        return at + self.offset
 
     # -- what is to be called -----------------------------------------------------
 
@@ -142,7 +144,8 @@ class SimulatedLoop(NetworkCalls, ThreadCalls, RefusedCalls, _AbstractEventLoop)
     ) -> asyncio.Handle:
         """Call it in the next turn, after all that were given before."""
         call = LoopCall(callback, args, self, copy_context() if context is None else context)
-        self._check_open()
+        if self._closed:
+            self._check_open()
         self._ready.append(call)
         if not self._in_turn:
             self._wake()
@@ -213,8 +216,8 @@ class SimulatedLoop(NetworkCalls, ThreadCalls, RefusedCalls, _AbstractEventLoop)
 
     def _wake(self) -> None:
         """Something is ready: see that there is a turn soon."""
-        if self._turn_due > self.at:
-            self._order_turn(self.at + self._wakes.next())
+        if self._turn_due > (at := self.at):
+            self._order_turn(at + self._wake_cost())
 
     def _order_turn(self, when: float) -> None:
         if when < self._turn_due and not (self._paused or self._dead):
@@ -223,19 +226,20 @@ class SimulatedLoop(NetworkCalls, ThreadCalls, RefusedCalls, _AbstractEventLoop)
 
     def _sleep(self) -> None:
         """Nothing is ready: see that somebody rings when the first timer is due."""
-        due = max(self.at, self._timers[0][0] - self.offset) + self._wakes.next()
+        due = max(self.at, self._timers[0][0] - self.offset)
         # One that rings too early is kept, and looks again then: cheaper than one more.
         if due < self._alarm:
             self._alarm = due
-            self._events.at(due, self._ring, due)
+            self._events.at(due + self._wake_cost(), self._ring, due)
 
     def _ring(self, due: float) -> None:
         if due != self._alarm:
             return  # an earlier one came in between
         self._alarm = math.inf
-        if self._timers and self._turn_due == math.inf:
+        if self._timers and self._turn_due == math.inf and not (self._paused or self._dead):
             if self._timers[0][0] <= self.time():
-                self._order_turn(self.at)
+                self._turn_due = due
+                self._turn(due)
             else:
                 self._sleep()
 
@@ -245,7 +249,8 @@ class SimulatedLoop(NetworkCalls, ThreadCalls, RefusedCalls, _AbstractEventLoop)
             return  # an earlier one came in between, or nothing runs here now
         self._turn_due = math.inf
         self._now = self.at
-        self._enter()
+        if self._context.running is not self:
+            self._enter()
         events = self._events
         while True:
             self._gather()
@@ -263,20 +268,26 @@ class SimulatedLoop(NetworkCalls, ThreadCalls, RefusedCalls, _AbstractEventLoop)
 
     def _enter(self) -> None:
         """The code that runs next is of this process."""
-        if self._context.running is not self:
-            self._context.running = self
-            set_running_loop(self)
+        self._context.running = self
+        set_running_loop(self)
 
     def _run_ready(self) -> None:
         """Run what is ready now, each at the same cost."""
-        ready, cost = self._ready, self._costs.next() * self.slowness
+        ready, cost = self._ready, self._cost() * self.slowness
         amount = len(ready)
         self._context.steps += amount
-        self._context.digest.add((self.number, self._now, amount))
+        self.digest.add((self.number, self._now, amount))
         self._in_turn = True
         try:
             for _ in range(amount):
-                ready.popleft().run()
+                call = ready.popleft()
+                if not call._cancelled:  # noqa: SLF001  # in place of a call for each
+                    try:
+                        call._context.run(call._callback, *call._args)  # noqa: SLF001  # as above
+                    except (SystemExit, KeyboardInterrupt):
+                        raise
+                    except BaseException as error:  # its own, whatever it is
+                        call.failed(error)
                 self._now += cost
                 if self._dead or self._paused:
                     return  # its own doing
@@ -285,9 +296,13 @@ class SimulatedLoop(NetworkCalls, ThreadCalls, RefusedCalls, _AbstractEventLoop)
 
     def _gather(self) -> None:
         """Make ready what connections have and what is due, in an order of chance."""
+        end, timers = self._now + self.offset, self._timers
+        if not timers or timers[0][0] > end:
+            if self._readable:
+                self._take_readable()
+            return
         if self._readable and self._chance.getrandbits(1):
             self._take_readable()
-        end, timers = self._now + self.offset, self._timers
         while timers and timers[0][0] <= end:
             timer = heapq.heappop(timers)[3]
             timer.due()
@@ -360,7 +375,7 @@ class SimulatedLoop(NetworkCalls, ThreadCalls, RefusedCalls, _AbstractEventLoop)
     def thread_step(self, step: Callable[[], object]) -> None:
         """Call `step` as a thread of this process would: later, while no loop runs."""
         self._check_open()
-        took = self._threads.next() * self.slowness
+        took = self._thread_cost() * self.slowness
         self._events.at(self.at + took, self._thread_step, step)
 
     def _thread_step(self, step: Callable[[], object]) -> None:
@@ -369,7 +384,8 @@ class SimulatedLoop(NetworkCalls, ThreadCalls, RefusedCalls, _AbstractEventLoop)
         if self._paused:
             self._held.append(step)
             return
-        self._enter()
+        self._context.steps += 1
+        self._context.running = self
         set_running_loop(None)  # threads have none
         try:
             step()

@@ -231,6 +231,7 @@ class SimulatedNetwork:
         self, dial: tuple[Access, Access, int], began: float, wait: float, settle: Settle
     ) -> None:
         """The SYN arrives, or would."""
+        self._context.steps += 1
         source, target, port = dial
         events, path = self._context.events, self.path(source.name, target.name)
         if path.blocked or path.back.blocked:

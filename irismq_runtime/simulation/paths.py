@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from irismq_runtime.simulation.conditions import Draws, draw
+from irismq_runtime.simulation.conditions import draw, draws
 
 if TYPE_CHECKING:
     import random
@@ -45,7 +45,7 @@ class Path:
         self._ends = (source, target)
         conditions = context.conditions
         local = source is target
-        self._delays = Draws(chance, conditions.loopback_latency if local else conditions.latency)
+        self._latency = draws(chance, conditions.loopback_latency if local else conditions.latency)
         self._bandwidth = conditions.loopback_bandwidth if local else conditions.bandwidth
         self._loss = 0.0 if local else conditions.loss
         self._resent = conditions.resent
@@ -62,7 +62,7 @@ class Path:
 
     def delay(self) -> float:
         """Return the seconds that the next segment takes."""
-        took = self._delays.next() * self.slowness
+        took = self._latency() * self.slowness
         if self._loss and self.chance.random() < self._loss:
             took += self._resent
         return took

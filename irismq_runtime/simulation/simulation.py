@@ -69,6 +69,8 @@ class Simulation:
 
     def __init__(self, seed: int, conditions: Conditions | None = None) -> None:
         self._context = SimulationContext(Chance(seed), conditions or Conditions())
+        #: Returns `now`: for whoever asks at every event.
+        self.time = self._context.events.time
         self.network = SimulatedNetwork(self._context)
         self.hosts: dict[str, SimulatedHost] = {}
         self._outside = SimulatedHost(self._context, self.network.join(OUTSIDE))
@@ -99,7 +101,7 @@ class Simulation:
 
     @property
     def steps(self) -> int:
-        """Callbacks that ran so far, of all loops."""
+        """What happened so far, one at a time: see `SimulationContext.steps`."""
         return self._context.steps
 
     @property
@@ -135,7 +137,7 @@ class Simulation:
             main: What is run; it may start hosts, wait, and do things to them.
             args: What it is given.
             longest: Virtual seconds, at most.
-            most_steps: Callbacks, at most.
+            most_steps: Steps, at most.
 
         Returns:
             What it returned. What it raised is raised here.
@@ -173,7 +175,7 @@ class Simulation:
             if events.now > longest:
                 raise SimulationStalled(events.now, f"{longest:g} virtual seconds are over")
             if context.steps > most_steps:
-                raise SimulationStalled(events.now, f"{most_steps} callbacks have run")
+                raise SimulationStalled(events.now, f"{most_steps} steps were taken")
             if events.past >= self._collected + _COLLECT:
                 self._collected = events.past
                 gc.collect()

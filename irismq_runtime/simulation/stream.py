@@ -57,6 +57,7 @@ class _Lane:
 
     def __init__(self, context: SimulationContext, path: Path, capacity: int) -> None:
         self.held = 0
+        self._context = context
         self._events = context.events
         self._split = context.conditions.split
         self._path = path
@@ -79,12 +80,14 @@ class _Lane:
 
     def send(self, data: bytes, at: float) -> int:
         """Take what there is room for at `at`, and return how many bytes that is."""
-        size = max(0, min(len(data), self._capacity - self.held))
-        if size < len(data):
+        size, room = len(data), self._capacity - self.held
+        if size > room:
             self._wants_room = True
+            size = max(0, room)
+            data = data[:size]
         if size:
             self.held += size
-            self.post("data", data if size == len(data) else data[:size], at)
+            self.post("data", data, at)
         return size
 
     def read(self, size: int) -> None:
@@ -113,6 +116,7 @@ class _Lane:
         """The time of the next segment has come."""
         if not self._wire:
             return  # what was on its way is lost
+        self._context.steps += 1
         if self._overdue or self._path.blocked:
             self._overdue += 1
             if self._overdue == 1:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from irismq_runtime.simulation.failures import InvariantBroken
 
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Happened", "Witness"]
 
+#: One entry of the trace: when, in virtual seconds since the run began; whose event it is, or
+#: None for what was done to machines; the event, or what was done, in words. A plain tuple:
+#: one is made for each event of each node.
+Happened: TypeAlias = "tuple[float, Life | None, Event | str]"
+
 #: Entries of the trace that are kept.
 _KEPT: Final = 50_000
 #: Seconds for which what was done to a machine excuses what is seen there. Longer than a
@@ -27,20 +32,6 @@ _KEPT: Final = 50_000
 EXCUSED: Final = 60.0
 #: Seconds that a process which stood still has for what fell due meanwhile.
 CATCHES_UP: Final = 5.0
-
-
-class Happened(NamedTuple):
-    """One entry of the trace.
-
-    Attributes:
-        at: When, in virtual seconds since the run began.
-        life: Whose event it is; None: nobody's, but done to machines.
-        what: The event, or what was done, in words.
-    """
-
-    at: float
-    life: Life | None
-    what: Event | str
 
 
 class Witness:
@@ -84,7 +75,7 @@ class Witness:
             if self._over:
                 return
             now = self._now()
-            self.trace.append(Happened(now, life, event))
+            self.trace.append((now, life, event))
             try:
                 for each in self._hearers.get(event.name, ()):
                     self._complained(each, each.saw(life, event, now))
@@ -96,7 +87,7 @@ class Witness:
     def note(self, what: str, *machines: str, servers: bool = False) -> None:
         """Something was done to machines, or undone; `servers`: all who use them feel it."""
         now = self._now()
-        self.trace.append(Happened(now, None, what))
+        self.trace.append((now, None, what))
         for machine in (*machines, *([""] if servers else [])):
             self._struck[machine] = now
 

@@ -243,6 +243,6 @@ def test_the_first_that_broke_is_the_one_that_is_told(trace: Trace) -> None:
     trace.looks(100.0)
     assert len(trace.broken) == 1
     assert "finished message m1" in trace.says()
-    assert trace.witness.trace[0].what == Event(
+    assert trace.witness.trace[0][2] == Event(
         "ask.sent", 0.001, {"id": "q1", "address": "shop", "type": "shop.order", "timeout": 5.0}
     )

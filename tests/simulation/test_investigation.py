@@ -12,10 +12,11 @@ from irismq_runtime.simulation.faults import Fault
 from irismq_runtime.simulation.invariants import Life
 from irismq_runtime.simulation.investigation import SimulatedRun, investigate, kind_of
 from irismq_runtime.simulation.story import story
-from irismq_runtime.simulation.witness import Happened
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+
+    from irismq_runtime.simulation.witness import Happened
 
 PLAN = tuple(Fault(n, "kill", (name,), 10.0 * n, 2.0) for n, name in enumerate("abcabcabcabcab"))
 
@@ -33,7 +34,7 @@ class Play:
         failure = None
         if {3, 11} <= {each.number for each in faults}:
             failure = InvariantBroken("nothing is lost", "m1 is lost", at=150.0, about="m1")
-        trace = [Happened(each.at, None, str(each)) for each in faults]
+        trace: list[Happened] = [(each.at, None, str(each)) for each in faults]
         digest = self.digests[min(self.runs, len(self.digests)) - 1]
         return SimulatedRun(0x8F31, failure, digest, 600.0, 1000, faults, trace)
 
@@ -114,11 +115,11 @@ def test_two_failures_are_alike_when_class_and_line_are() -> None:
 
 def test_a_story_has_what_was_done_and_the_life_of_one_message() -> None:
     life = Life("b", 2)
-    trace = [
-        Happened(1.0, None, "kill b"),
-        Happened(2.0, life, Event("handler.started", 2.0, {"id": "0123456789ab", "attempt": 2})),
-        Happened(2.5, life, Event("handler.started", 2.5, {"id": "another", "attempt": 1})),
-        Happened(3.0, life, Event("actor.crashed", 3.0, {"exit": Exit("crash", ValueError("x"))})),
+    trace: list[Happened] = [
+        (1.0, None, "kill b"),
+        (2.0, life, Event("handler.started", 2.0, {"id": "0123456789ab", "attempt": 2})),
+        (2.5, life, Event("handler.started", 2.5, {"id": "another", "attempt": 1})),
+        (3.0, life, Event("actor.crashed", 3.0, {"exit": Exit("crash", ValueError("x"))})),
     ]
     assert story(trace, about="0123456789ab") == [
         "     1.000 s                -- kill b",
@@ -128,7 +129,7 @@ def test_a_story_has_what_was_done_and_the_life_of_one_message() -> None:
 
 
 def test_a_long_story_ends_with_the_end_and_a_long_line_is_cut() -> None:
-    trace = [Happened(float(n), None, f"{n} {'x' * 300}") for n in range(100)]
+    trace: list[Happened] = [(float(n), None, f"{n} {'x' * 300}") for n in range(100)]
     lines = story(trace)
     assert lines[0] == "(40 lines before)"
     assert lines[-1].startswith("    99.000 s")

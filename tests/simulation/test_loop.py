@@ -195,7 +195,7 @@ def test_a_run_ends_after_its_longest_time_and_its_most_steps():
 
     with pytest.raises(SimulationStalled, match="30 virtual seconds are over"):
         run(main, longest=30)
-    with pytest.raises(SimulationStalled, match="1000 callbacks have run"):
+    with pytest.raises(SimulationStalled, match="1000 steps were taken"):
         run(main, most_steps=1000)
 
 

@@ -97,7 +97,8 @@ def test_a_reader_that_does_not_read_makes_the_writer_wait():
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(write_on(), 600)
         held = writer.transport.get_write_buffer_size()
-        assert 64 * 1024 < held < 64 * 1024 + 20_000
+        # Between its low and its high water, as what it waits for left it.
+        assert 16 * 1024 < held < 64 * 1024 + 20_000
 
         async def read_all(reader: Any, writer: Any) -> None:
             await reader.read(-1)

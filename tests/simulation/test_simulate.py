@@ -89,7 +89,7 @@ def test_each_kind_of_fault_is_done_is_told_and_is_healed(
 
     run = passed(play(scenario, 1, SMALL))
     assert [fault.kind for fault in run.faults] == [kind]
-    said = [str(entry.what) for entry in run.trace if isinstance(entry.what, str)]
+    said = [what for _, _, what in run.trace if isinstance(what, str)]
     assert said[0] == str(run.faults[0])
 
 
