@@ -1,18 +1,16 @@
 """What every test gets: a uvloop loop, a detector of blocking calls, no leaks.
 
-`IRISMQ_TEST_LOOP=asyncio` runs the suite on plain asyncio instead. A test that
-leaves a task of its own running on its loop fails. What was skipped is counted by
-its kind at the end, and a kind that nobody has listed fails the run.
+A test that leaves a task of its own running on its loop, or a connection open, fails.
+What was skipped is counted by its kind at the end, and a kind that nobody has listed
+fails the run.
 """
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import gc
 import logging
 import os
-import sys
 from typing import TYPE_CHECKING
 
 import asyncpg  # noqa: F401  # as prometheus_client
@@ -21,6 +19,7 @@ import pytest
 from blockbuster import BlockBuster
 from hypothesis import HealthCheck, settings
 
+from tests.support.loops import new_loop
 from tests.support.postgres_server import PostgresServer, programs
 from tests.support.skips import Ledger, tally
 
@@ -33,16 +32,8 @@ settings.register_profile("suite", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("suite")
 
 
-def loop_factory() -> asyncio.AbstractEventLoop:
-    if os.environ.get("IRISMQ_TEST_LOOP") == "asyncio" or sys.platform == "win32":
-        return asyncio.new_event_loop()
-    import uvloop
-
-    return uvloop.new_event_loop()
-
-
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, object]:
-    return {"loop": loop_factory}
+    return {"loop": new_loop}
 
 
 #: As libpq does, asyncpg looks for ~/.pgpass and ~/.postgresql, once a connection.

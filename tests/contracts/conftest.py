@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tests.conftest import loop_factory
+from tests.support.loops import new_loop
 from tests.support.simulated_loop import simulated_loop
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> dict[str, Callable[[], asyncio.AbstractEventLoop]] | None:
     if item.path.name in _SIMULATED:
-        return {"loop": loop_factory, "simulated": simulated_loop}
+        return {"loop": new_loop, "simulated": simulated_loop}
     return None
 
 
