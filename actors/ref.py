@@ -217,6 +217,12 @@ class ActorRef(pykka.ActorRef[Any], Generic[A_co]):
         if not bucket.armed:
             bucket.armed = True
             system.call_on_loop(bucket.arm)
+        self.enqueue(ask)
+        return ask.get_by_deadline() if block else ask
+
+    def enqueue(self, ask: Ask[Any]) -> None:
+        """Put an ask that was just made in the inbox, or end it there. Any thread."""
+        slot = self._slot
         inbox = slot.inbox
         if len(inbox) < slot.limit and not slot.down:
             inbox.append(ask)
@@ -224,7 +230,6 @@ class ActorRef(pykka.ActorRef[Any], Generic[A_co]):
                 slot.schedule()
         else:
             slot.put_ask(ask)
-        return ask.get_by_deadline() if block else ask
 
     def _ask_in_circle(
         self, message: Any, timeout: float | None, chain: tuple[str, ...], *, block: bool

@@ -197,7 +197,7 @@ class StoredDispatch:
             case "bury":
                 self._bury(stored, envelope, verdict.reason)
             case "finish":
-                self._expired(stored, envelope.id, envelope.type)
+                self._expired(stored, envelope, envelope.type)
         return False
 
     def _allowed(self, stored: StoredMessage, headers: dict[str, Any]) -> int:
@@ -219,12 +219,15 @@ class StoredDispatch:
                 "dispatch.duplicate", id=envelope_id.hex(), address=self.address
             )
 
-    def _expired(self, stored: StoredMessage, envelope_id: bytes, what: object) -> None:
+    def _expired(self, stored: StoredMessage, envelope: Envelope | None, what: object) -> None:
         self._context.counters.expired += 1
         self._context.lost(what, self._ref, "expired")
         if self._context.events.active:
             self._context.events.emit(
-                "settlement.finished", id=envelope_id.hex(), address=self.address, reason="expired"
+                "settlement.finished",
+                id=envelope.id.hex() if envelope else "",
+                address=self.address,
+                reason="expired",
             )
         stored.finish()
 
@@ -357,7 +360,7 @@ class StoredDispatch:
     def _finish(self, delivery: DurableDelivery, verdict: Settlement) -> None:
         envelope = delivery.envelope
         if verdict.reason:
-            self._expired(delivery.stored, envelope.id if envelope else b"", self.address)
+            self._expired(delivery.stored, envelope, self.address)
             return
         delivery.stored.finish()
         self._said_finished(envelope.id if envelope else b"")

@@ -3,7 +3,7 @@
     loading -> ready -> (a commit is lost, or the store is away) -> loading -> ... -> closed
 
 Handlers run ahead of their commits. So the state in memory is that after the last unit
-that returned, and `_bytes` are its bytes; `version` is that of what the store has. The units
+that returned (`HeldState`); `version` is that of what the store has. The units
 in between stand in `pending`, in order, and only the committer takes them off.
 
 When one of them cannot be committed none after it can: all are undone, the state is loaded
@@ -22,6 +22,7 @@ from actors.ask import Ask
 from actors.runtime import exit_with, is_refusal, put_back, take_current
 from irismq_runtime.durability.asked import AskedIds, question_of
 from irismq_runtime.durability.errors import NotInUnit
+from irismq_runtime.durability.held_state import HeldState
 from irismq_runtime.durability.unit import Outside, Unit, UnitState, current_unit
 from irismq_runtime.errors import EncodeError, MessageTooLarge, StoreUnavailable
 from irismq_runtime.ports.state_store import ABSENT, END, KEEP, Committed, StateCommit, right_name
@@ -59,17 +60,15 @@ class Activation:
 
     __slots__ = (
         "_again",
-        "_bytes",
         "_cautious",
-        "_codec",
-        "_copy",
-        "_live",
         "_loading",
         "_lost",
         "_moved",
+        "_state",
         "asked",
         "closed",
         "engine",
+        "epoch",
         "fresh",
         "generation",
         "in_hand",
@@ -85,16 +84,12 @@ class Activation:
         self, engine: DurableEngine, slot: Slot, key: StateKey, codec: StateCodec | None
     ) -> None:
         self.engine = engine
-        self._codec = codec
         self.slot = slot
         self.key = key
         self.version = ABSENT
-        self._bytes: bytes | None = None
-        #: The state after the last unit; None: to be read from `_bytes`.
-        self._live: object | None = None
-        #: The bytes that it was read from, what code outside of units sees, and the bytes of that:
-        #: a set, or a default that is never the same twice, need not have the bytes again.
-        self._copy: tuple[bytes | None, object, bytes] | None = None
+        #: The epoch of the store when it was loaded.
+        self.epoch = engine.origin.epoch
+        self._state = HeldState(key.address, codec)
         #: Which load of the state this is.
         self.generation = 0
         #: Nothing has been committed on what was loaded: rights are looked up.
@@ -125,43 +120,15 @@ class Activation:
         if isinstance(unit, Outside):
             unit = unit.unit
         if unit is None or unit is not self.open:
-            return self._outside()
-        return self._now()
+            return self._state.copy()
+        return self._state.live()
 
     def write(self, state: object) -> None:
         """Put another state in the place of the present one. Raises `NotInUnit`, TypeError."""
         unit = current_unit.get()
         if unit is None or unit is not self.open:
             raise NotInUnit("a change of self.state")
-        if self._codec is None or not self._codec.takes(state):
-            raise TypeError(f"self.state of {self.key.address!r} cannot be a {type(state)!r}")
-        self._live = state
-
-    def _now(self) -> Any:
-        if self._live is None:
-            self._live = self._need_codec().decode(self._bytes)
-        return self._live
-
-    def _outside(self) -> Any:
-        codec, data = self._need_codec(), self._bytes
-        if self._copy is not None:
-            of, copy, encoded = self._copy
-            if codec.encode(copy) != encoded:
-                self._copy = None
-                raise NotInUnit("a change of self.state")
-            if of is data:
-                return copy
-        copy = codec.decode(data)
-        self._copy = (data, copy, codec.encode(copy))
-        return copy
-
-    def _need_codec(self) -> StateCodec:
-        if self._codec is None:
-            raise AttributeError(
-                f"the actor of {self.key.address!r} declares no state: write `state: TheType` in "
-                "its class"
-            )
-        return self._codec
+        self._state.put(state)
 
     # A message ----------------------------------------------------------------
 
@@ -218,7 +185,8 @@ class Activation:
             self.run_again(unit)
             return None
         if unit.life is UnitState.DROPPED:  # it was stashed
-            self.open = self._live = None
+            self.open = None
+            self._state.restore()
             unit.drop()
             self._ask_again(unit.question)
             return None
@@ -232,34 +200,41 @@ class Activation:
             unit.end(None)
             return answer
         self._append(unit, waiting, answer)
-        self.engine.committer.wake(self)
         return None
 
     def _append(self, unit: Unit, waiting: Any, answer: Any) -> None:
         """The unit has returned, and is to be committed; `waiting` hears of it then."""
+        self._return(unit, waiting, answer)
+        self.pending.append(unit)
+        self.engine.committer.wake(self)
+
+    def _return(self, unit: Unit, waiting: Any, answer: Any) -> None:
         unit.life = UnitState.RETURNED
         if waiting is not None:
             waiting.promised()
             unit.waits = (waiting, answer)
         if unit.change is not None:
-            self._bytes = None if unit.change is END else unit.change
-        self.pending.append(unit)
+            self._state.advance(unit.change)
 
-    def committed_alone(self, unit: Unit, answer: Any) -> None:
-        """The commit of the open unit is made: as if it had returned before it."""
+    def returned_alone(self, unit: Unit, value: Any) -> None:
+        """As `returned`, of a handler with a transaction: the next commit is this unit's alone.
+
+        What was to be put aside meanwhile has waited, and comes after it. Raises as `returned`.
+        """
+        self.note_change(unit)
+        answer = self.fixed(value)
+        if unit.question is not None:
+            unit.right = self.asked.right(*unit.question, answer)
         self.open = None
-        unit.transaction = None
-        self._append(unit, take_current(self.slot), answer)
+        self._return(unit, take_current(self.slot), answer)
+        self.pending.appendleft(unit)
         self.taken = 1
+        self.engine.committer.commit_alone(self, unit)
 
     def note_change(self, unit: Unit) -> None:
         """Note in `unit` what its commit does to the state. Raises as `returned`."""
-        if unit.change is END:
-            self._live = None
-        elif self._live is not None and self._codec is not None:
-            data = self._codec.encode(self._live)
-            if data != (self._bytes or self._codec.encode(self._codec.new())):
-                unit.change = data
+        if unit.change is None:
+            unit.change = self._state.change()
 
     def fixed(self, value: Any) -> Any:
         """The answer as it is now: what it holds may be a part of the state, which goes on."""
@@ -275,10 +250,12 @@ class Activation:
         """The handler of `unit` ended in another way; whether units before it are not committed."""
         if unit is self.open:
             self.open = None
-            self._live = None
+            self._state.restore()
         if unit.transaction is not None:
             transaction, unit.transaction = unit.transaction, None
             self.engine.spawn(transaction.rollback())
+        if unit.uses_sql and self.pending:  # what has waited for it
+            self.engine.committer.wake(self)
         unit.drop()
         if error is None or not self._is_kept(unit, error):
             self._ask_again(unit.question)
@@ -297,7 +274,6 @@ class Activation:
         kept.question = unit.question
         kept.refusal = error
         self._append(kept, take_current(self.slot), None)
-        self.engine.committer.wake(self)
         return True
 
     def _ask_again(self, question: tuple[str, bytes] | None) -> None:
@@ -345,8 +321,8 @@ class Activation:
             if not future.done():
                 future.set_result(None)
 
-    def add_aside(self, row: OwnedRight, known: Callable[[BaseException | None], object]) -> None:
-        """Let a row be dead with the next commit; `known` is called with the end of that."""
+    def use_up(self, row: OwnedRight, known: Callable[[BaseException | None], object]) -> None:
+        """Let a row go with the next commit; `known` is called with the end of that."""
         unit = Unit(None, row, self.generation)
         unit.life = UnitState.RETURNED
         unit.after.append(known)
@@ -357,7 +333,7 @@ class Activation:
 
     def take(self, most: int) -> list[Unit]:
         """The units of the next commit, at most `most`."""
-        if self.taken:
+        if self.taken or (self.open is not None and self.open.uses_sql):
             return []
         count = 1 if self._cautious else min(most, MOST_AHEAD, len(self.pending))
         units: list[Unit] = []
@@ -422,6 +398,14 @@ class Activation:
         self._undo_all()
         self._begin_loading(0.0)
 
+    def spoiled(self, unit: Unit, error: StoreUnavailable) -> None:
+        """The handler of `unit` has ended its transaction itself, or took too long: a crash."""
+        self.pending.popleft()
+        self.engine.fail(unit, _crash(self.slot, error))
+        self._ask_again(unit.question)
+        self._undo_all()
+        exit_with(self.slot, "crash", error)
+
     def store_failed(self, fault: StoreUnavailable) -> None:
         """The store is away: nothing is applied. Asks fail, what is stored goes back."""
         for unit in self.pending:
@@ -434,7 +418,7 @@ class Activation:
         """Undo every unit that is not committed; their messages will be handled again."""
         self.generation += 1
         self.fresh = True
-        self._live = None
+        self._state.restore()
         units, self.pending, self.taken = self.pending, deque(), 0
         undone = NotInUnit("what was told by a handler whose commit was lost")
         for unit in units:
@@ -505,11 +489,9 @@ class Activation:
 
     def taken_over(self, stored: StoredState) -> None:
         """This is what is stored now. Raises `StateUnreadable`."""
-        if self._codec is not None:
-            self._codec.decode(stored.state)
+        self._state.load(stored.state)
         self.version = stored.version
-        self._bytes = stored.state
-        self._live = None
+        self.epoch = self.engine.origin.epoch
         self.fresh = True
 
     def close(self) -> None:

@@ -17,10 +17,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from hashlib import shake_128
 from typing import TYPE_CHECKING, Final
 
 from irismq_runtime.errors import StoreUnavailable
 from irismq_runtime.ports.state_store import (
+    ABSENT,
+    END,
     CommitInvalid,
     CommitLost,
     Committed,
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
     from irismq_runtime.durability.activation import Activation
     from irismq_runtime.durability.engine import DurableEngine
     from irismq_runtime.durability.unit import Unit
-    from irismq_runtime.ports.state_store import CommitOutcome, StateStore
+    from irismq_runtime.ports.state_store import CommitOutcome, StateStore, StoreTransaction
 
 _LOG: Final = logging.getLogger("irismq.durable")
 
@@ -46,9 +49,10 @@ __all__ = ["MOST_TOGETHER", "Committer", "PendingCommit"]
 MOST_TOGETHER: Final = 256
 #: Seconds between two looks at a store that cannot be used.
 _PROBE: Final = 0.5
-#: What a probe asks for: a key and a row that nobody has.
+#: What a probe writes, and ends again: so much that it does not fit where little else does, and
+#: that no store makes it smaller.
 _NOBODY: Final = StateKey("irismq.probe")
-_NOBODY_S_ROW: Final = bytes(16)
+_PROBE_SIZE: Final = 1 << 16
 
 
 class PendingCommit:
@@ -83,13 +87,24 @@ class Committer:
         fault: Why the store cannot be used now; None while it can.
     """
 
-    __slots__ = ("_dirty", "_engine", "_faulty", "_running", "_store", "_usable", "fault")
+    __slots__ = (
+        "_alone",
+        "_dirty",
+        "_engine",
+        "_faulty",
+        "_running",
+        "_store",
+        "_usable",
+        "fault",
+    )
 
     def __init__(self, engine: DurableEngine, store: StateStore) -> None:
         self._engine = engine
         self._store = store
         self._dirty: dict[Activation, None] = {}
         self._running: asyncio.Task[None] | None = None
+        #: Commits of handlers that have a transaction of their own.
+        self._alone: dict[asyncio.Task[None], None] = {}
         self._usable: asyncio.Event = asyncio.Event()
         self._usable.set()
         self._faulty = asyncio.Event()
@@ -108,9 +123,12 @@ class Committer:
 
     async def idle(self) -> None:
         """Wait until nothing is to be committed, or the store cannot be used."""
-        while self._running is not None and self.fault is None:
+        while self.fault is None:
+            runs = [*self._alone, *([] if self._running is None else [self._running])]
+            if not runs:
+                return
             faulty = asyncio.ensure_future(self._faulty.wait())
-            await asyncio.wait([self._running, faulty], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([*runs, faulty], return_when=asyncio.FIRST_COMPLETED)
             faulty.cancel()
 
     async def usable(self) -> None:
@@ -123,12 +141,14 @@ class Committer:
                 try:
                     await self._end(gathered)
                 except Exception as error:  # a fault of ours or the store's
-                    unknown = StoreUnavailable(self._engine.url, "away", repr(error), "unknown")
-                    # Nobody is left waiting.
-                    self._failed([each for each in gathered if each.activation.taken], unknown)
+                    left = [each for each in gathered if each.activation.taken]
+                    self._failed(left, self._unforeseen(error))  # nobody is left waiting
                     raise
         finally:
             self._running = None
+
+    def _unforeseen(self, error: Exception) -> StoreUnavailable:
+        return StoreUnavailable(self._engine.url, "away", repr(error), "unknown")
 
     async def _end(self, gathered: list[PendingCommit]) -> None:
         """Commit what writes, then look at what reads."""
@@ -136,7 +156,15 @@ class Committer:
             return
         reads = [each for each in gathered if each.is_read]
         if len(reads) < len(gathered):
-            await self._commit([each for each in gathered if not each.is_read])
+            writes = [each for each in gathered if not each.is_read]
+            fault = await self._commit(writes)
+            if fault is not None and reads and fault.kind != "conflict":
+                self._failed(reads, fault)  # what becomes of the others is nothing to them
+                reads = []
+            if fault is not None and fault.outcome == "unknown":
+                await self._settle_unknown(writes, fault)
+            elif fault is not None:
+                self._failed(writes, fault)
         if reads:
             await self._look(reads)
 
@@ -164,20 +192,18 @@ class Committer:
                 return False
         return True
 
-    async def _commit(self, gathered: list[PendingCommit]) -> None:
+    async def _commit(self, gathered: list[PendingCommit]) -> StoreUnavailable | None:
+        """Commit them together; what the store failed with, None if it did not."""
         began = self._engine.now()
         try:
             outcomes = await self._store.commit([each.commit for each in gathered])
         except StoreUnavailable as fault:
-            if fault.outcome == "unknown":
-                await self._settle_unknown(gathered, fault)
-            else:
-                self._failed(gathered, fault)
-            return
+            return fault
         self._engine.numbers.committed(
             sum(len(each.units) for each in gathered), self._engine.now() - began
         )
         self._done(gathered, outcomes)
+        return None
 
     async def _look(self, reads: list[PendingCommit]) -> None:
         """Answer from a state that nobody else has changed meanwhile."""
@@ -204,7 +230,7 @@ class Committer:
         match outcome:
             case Committed():
                 activation.committed(each.units, outcome.version)
-            case CommitLost() if outcome.version and outcome.version < each.commit.version:
+            case CommitLost() if self._went_back(each, outcome):
                 reason = f"{each.commit.key} has version {outcome.version}, and had a later one"
                 fault = StoreUnavailable(self._engine.url, "went back", reason)
                 self._fail_dirty(fault)
@@ -215,25 +241,38 @@ class Committer:
             case CommitInvalid():
                 activation.invalid(each.units, outcome.error)
 
+    def _went_back(self, each: PendingCommit, outcome: CommitLost) -> bool:
+        """Whether the store has less than was loaded, and nobody has accepted that since."""
+        less = ABSENT < outcome.version < each.commit.version
+        return less and self._engine.origin.epoch == each.activation.epoch
+
     # Units that commit alone --------------------------------------------------------
 
-    def ended_alone(
-        self,
-        activation: Activation,
-        unit: Unit,
-        commit: StateCommit,
-        answer: object,
-        outcome: CommitOutcome,
-    ) -> None:
-        """A unit with a transaction of its own was committed, or was not."""
-        each = PendingCommit(activation, [unit], commit)
-        if isinstance(outcome, Committed):
-            activation.committed_alone(unit, answer)
-            self._done([each], [outcome])
-        elif isinstance(outcome, CommitInvalid):
-            raise outcome.error
+    def commit_alone(self, activation: Activation, unit: Unit) -> None:
+        """Commit a unit with the transaction that its handler began."""
+        transaction, unit.transaction = unit.transaction, None
+        if transaction is not None:
+            each = PendingCommit(activation, [unit])
+            task = self._engine.spawn(self._commit_alone(each, transaction))
+            self._alone[task] = None
+            task.add_done_callback(self._alone.pop)
+
+    async def _commit_alone(self, each: PendingCommit, transaction: StoreTransaction) -> None:
+        (unit,) = each.units
+        try:
+            outcome = await transaction.commit(each.commit)
+        except StoreUnavailable as fault:
+            if fault.kind in {"ended", "late"}:
+                each.activation.spoiled(unit, fault)
+            elif fault.outcome == "not sent":
+                self.failed_alone(each.activation, fault)
+            else:
+                await self._settle_unknown([each], fault)
+        except Exception as error:
+            self._failed([each], self._unforeseen(error))
+            raise
         else:
-            self._one_done(each, outcome)
+            self._done([each], [outcome])
 
     def failed_alone(self, activation: Activation, fault: StoreUnavailable) -> None:
         """A transaction of a handler did not begin, or nothing of it is written."""
@@ -242,34 +281,6 @@ class Committer:
         else:
             self.fault_seen(fault)
             activation.store_failed(fault)
-
-    async def settle_alone(
-        self,
-        activation: Activation,
-        unit: Unit,
-        commit: StateCommit,
-        answer: object,
-        fault: StoreUnavailable,
-    ) -> None:
-        """The store failed at such a commit: find out, or undo it and run its message again."""
-        if fault.outcome == "not sent":
-            self.failed_alone(activation, fault)
-            return
-        self.fault_seen(fault)
-        while True:
-            await self.usable()
-            try:
-                barrier = StateCommit(commit.key, commit.version, new_id())
-                (outcome,) = await self._store.commit([barrier])
-            except StoreUnavailable as again:
-                self.fault_seen(again)
-                continue
-            break
-        if isinstance(outcome, CommitLost) and outcome.id == commit.id:
-            landed = Committed(outcome.version)
-            self.ended_alone(activation, unit, commit, answer, landed)
-        else:
-            activation.lost()
 
     # A store that cannot be used -------------------------------------------------
 
@@ -302,17 +313,20 @@ class Committer:
 
     async def _probe(self, fault: StoreUnavailable) -> None:
         epoch = self._store.info.epoch
+        logged = ""
         while True:
             await self._engine.sleep(_PROBE)
             try:
-                await self._store.load([_NOBODY])
-                await self._store.put_off([_NOBODY_S_ROW], 0.0, tried=False)
+                if not await self._writes():
+                    continue
                 seen = (await self._store.look()).epoch
             except StoreUnavailable as again:
                 self.fault = fault = again
                 continue
             except Exception as error:  # of the store's code: it is looked at again all the same
-                _LOG.error("the store failed as it must not", exc_info=error)
+                if repr(error) != logged:
+                    logged = repr(error)
+                    _LOG.error("the store failed as it must not", exc_info=error)
                 continue
             if fault.kind != "went back" or seen != epoch:
                 break
@@ -322,6 +336,17 @@ class Committer:
         if fault.kind == "went back":
             self._engine.load_all_again(fault)
         self._engine.store_found()
+
+    async def _writes(self) -> bool:
+        """Whether the store writes; False: another node tries the same. Raises as `commit`."""
+        (found,) = await self._store.load([_NOBODY])
+        version = found.version
+        for state in (shake_128(b"probe").digest(_PROBE_SIZE), END):
+            (outcome,) = await self._store.commit([StateCommit(_NOBODY, version, new_id(), state)])
+            if not isinstance(outcome, Committed):
+                return False
+            version = outcome.version
+        return True
 
     async def _settle_unknown(self, gathered: list[PendingCommit], fault: StoreUnavailable) -> None:
         """Find out what became of a commit that nobody heard the end of."""

@@ -56,9 +56,14 @@ class StatefulDispatch(StoredDispatch):
         self.last_arrival = self._engine.now()
         super().on_message(stored)
 
-    def _owned(self, stored: StoredMessage, envelope: Envelope | None) -> OwnedRight | None:
+    def _owned(
+        self, stored: StoredMessage, envelope: Envelope | None, *, aside: bool = True
+    ) -> OwnedRight | None:
         """The row of a message, if it has one in this store."""
-        right = right_of(envelope, stored, self.channel, self._engine.origin, aside=True)
+        engine = self._engine
+        right = right_of(
+            envelope, stored, self.channel, engine.origin, believed=engine.believes, aside=aside
+        )
         return right if isinstance(right, OwnedRight) else None
 
     def _bury(
@@ -69,19 +74,19 @@ class StatefulDispatch(StoredDispatch):
         error: BaseException | None = None,
     ) -> None:
         row = self._owned(stored, envelope)
+        letter = partial(super()._bury, stored, envelope, reason, error)
         if row is None:
-            super()._bury(stored, envelope, reason, error)
+            letter()
         else:
-            letter = partial(super()._bury, stored, envelope, reason, error)
-            self._engine.spawn(self._put_aside(stored, row, letter))
+            self._engine.spawn(self._use_up(stored, row, letter))
 
-    async def _put_aside(
-        self, stored: StoredMessage, row: OwnedRight, letter: Callable[[], None]
+    async def _use_up(
+        self, stored: StoredMessage, row: OwnedRight, then: Callable[[], None]
     ) -> None:
-        """Row to dead, then the letter, then FIN."""
+        """Row to dead, or gone; then the letter, or the word of its expiry; then FIN."""
         engine = self._engine
         try:
-            await engine.put_aside(self.owner, row)
+            await engine.use_up(self.owner, row)
         except StoreUnavailable as fault:
             if fault.kind != "conflict":  # that is no fault of the store
                 engine.committer.fault_seen(fault)
@@ -89,19 +94,15 @@ class StatefulDispatch(StoredDispatch):
         except NotInUnit:  # another activation was faster: what it did is looked at again
             stored.requeue(_LATER, penalty=False)
         else:
-            letter()
+            then()
 
-    def _expired(self, stored: StoredMessage, envelope_id: bytes, what: object) -> None:
-        self._engine.spawn(self._forget(stored, envelope_id, what))
-
-    async def _forget(self, stored: StoredMessage, envelope_id: bytes, what: object) -> None:
-        try:
-            await self._engine.store.forget([envelope_id])
-        except StoreUnavailable as fault:
-            self._engine.committer.fault_seen(fault)
-            stored.requeue(_LATER, penalty=False)
+    def _expired(self, stored: StoredMessage, envelope: Envelope | None, what: object) -> None:
+        row = self._owned(stored, envelope, aside=False)
+        said = partial(super()._expired, stored, envelope, what)
+        if row is None:
+            said()
         else:
-            super()._expired(stored, envelope_id, what)
+            self._engine.spawn(self._use_up(stored, row, said))
 
     def _requeue(self, delivery: DurableDelivery, verdict: Settlement, outcome: Outcome) -> None:
         super()._requeue(delivery, verdict, outcome)

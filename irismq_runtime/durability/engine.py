@@ -106,6 +106,8 @@ class DurableEngine:
         self.packer = outbound.packer
         self.mailbox = outbound.mailbox
         self.publish_timeout = outbound.publish_timeout
+        #: Whether what a message says of the store is ours to say: with keys nobody else can.
+        self.believes = self.packer.signs
         self.clock = system.clock
         self.now = system.clock.monotonic
         self.events = system.events
@@ -311,10 +313,10 @@ class DurableEngine:
             return False
         return True
 
-    async def put_aside(self, address: str, row: OwnedRight) -> None:
-        """Let the row be dead, in the order of the address' commits.
+    async def use_up(self, address: str, row: OwnedRight) -> None:
+        """Let the row be gone, or dead (`row.aside`), in the order of the address' commits.
 
-        One that is dead, or gone, is as it should be.
+        One that is gone, or meant for another address, is left as it is.
 
         Raises:
             StoreUnavailable: It is not known to be.
@@ -322,12 +324,15 @@ class DurableEngine:
         """
         (found,) = await self.store.standing(StateKey(address), [row])
         activation = self._active.get(address)
-        if found.state in {"dead", "gone"}:
+        if found.state == "gone" or (found.state == "dead" and row.aside):
+            return
+        if found.state == "dead":
+            await self.store.forget([row.id])
             return
         if activation is None:
             raise StoreUnavailable(self.url, "conflict", "its actor is not active here")
         done = self._system.loop.create_future()
-        activation.add_aside(row, partial(_tell_end, done))
+        activation.use_up(row, partial(_tell_end, done))
         await done
 
     def count_try(self, id: bytes, delay: float) -> None:  # noqa: A002  # the field's name on the wire
@@ -396,9 +401,9 @@ class DurableEngine:
         """Commit what has returned, if the store can be used, and close it."""
         await self.committer.idle()
         self.closed = True
-        for task in tuple(self._tasks):
-            task.cancel()
-        if self._tasks:
+        while self._tasks:  # one that ends may begin another
+            for task in tuple(self._tasks):
+                task.cancel()
             await asyncio.wait(tuple(self._tasks))
         ENGINES.pop(self._system, None)
         await self.store.close()

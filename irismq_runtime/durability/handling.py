@@ -15,7 +15,7 @@ from contextlib import suppress
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
-from irismq_runtime.durability.sql import commit_with_rows, is_of_the_store
+from irismq_runtime.durability.sql import is_of_the_store, return_with_rows
 from irismq_runtime.durability.unit import current_unit
 
 if TYPE_CHECKING:
@@ -73,8 +73,8 @@ async def _run(handler: Callable[[Any, Any], Any], actor: Any, message: Any) -> 
             result = handler(actor, message)
             if type(result) is CoroutineType:
                 result = await result
-            if unit.transaction is not None:
-                await commit_with_rows(activation, unit, unit.transaction, result)
+            if unit.uses_sql:
+                await return_with_rows(activation, unit, result)
                 return None
             return activation.returned(unit, result)
         except BaseException as error:
@@ -94,8 +94,8 @@ async def _rest(activation: Activation, unit: Unit, coroutine: Any) -> Any:
     token = current_unit.set(unit)
     try:
         result = await coroutine
-        if unit.transaction is not None:
-            await commit_with_rows(activation, unit, unit.transaction, result)
+        if unit.uses_sql:
+            await return_with_rows(activation, unit, result)
             return None
         return activation.returned(unit, result)
     except BaseException as error:

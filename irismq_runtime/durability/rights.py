@@ -11,7 +11,7 @@ gone: for what is given out again, and on a state on which nothing has been comm
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from actors import Reject
 from actors.delivery import Outcome
@@ -31,6 +31,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Rights", "right_of"]
 
+#: Without keys anybody can write such a message: it stops nobody else's.
+_NEWER: Final = (
+    "it says that the store was further than it is: the store went back in time (then accept that: "
+    "irismq store accept), or somebody forged it, which keys prevent"
+)
+
 
 def right_of(
     envelope: Envelope | None,
@@ -38,15 +44,26 @@ def right_of(
     channel: str,
     own: RowOrigin,
     *,
+    believed: bool,
     aside: bool = False,
 ) -> Right:
-    """Return the right of a stored message. `channel`: which copy of it this is."""
+    """Return the right of a stored message.
+
+    Args:
+        envelope: None for a body without one.
+        stored: As the broker gave it.
+        channel: Which copy of it this is.
+        own: What the rows of the store are marked with now.
+        believed: Whether the number in the mark says how far the store must have come.
+        aside: Whether it is to be used up by putting the message aside.
+    """
     if envelope is None:
         return HandledRight(channel, f"{stored.id}@{stored.timestamp:.9f}".encode())
     origin = RowOrigin.of_untrusted(envelope.headers)
     if origin is not None and origin.store == own.store:
         # Of an earlier epoch no number says anything: that the store lacks it was accepted.
-        return OwnedRight(envelope.id, origin.number if origin.epoch == own.epoch else 0, aside)
+        said = believed and origin.epoch == own.epoch
+        return OwnedRight(envelope.id, origin.number if said else 0, aside)
     return HandledRight(channel, envelope.id)
 
 
@@ -62,8 +79,11 @@ class Rights:
         """The right of a message as it stands in an inbox."""
         if not isinstance(item, DurableDelivery):
             return None
-        dispatch = item.dispatch
-        return right_of(item.envelope, item.stored, dispatch.channel, self._engine.origin)
+        return self._right(item, believed=self._engine.believes)
+
+    def _right(self, item: DurableDelivery, *, believed: bool) -> Right:
+        channel = item.dispatch.channel
+        return right_of(item.envelope, item.stored, channel, self._engine.origin, believed=believed)
 
     def needs_no_look(self, activation: Activation, item: Any) -> bool:
         """Whether the handler of `item` may begin without asking the store."""
@@ -76,15 +96,20 @@ class Rights:
         question = question_of(item)
         if question is not None:
             return await self._look_at(activation, item, *question)
-        right = self.of(item)
-        if right is None:
+        if not isinstance(item, DurableDelivery):
             return True
+        right = self._right(item, believed=True)
         store = self._engine.store
         try:
             (found,) = await store.standing(activation.key, [right])
             if found.state == "dead" and isinstance(right, OwnedRight):
                 await store.revive([right.id])  # somebody replays what was put aside
+            if found.state == "gone":
+                await store.look()  # in which epoch it is: somebody may have accepted a new one
         except StoreUnavailable as fault:
+            if fault.kind == "went back" and not self._engine.believes:
+                self._turn_away(activation, item, _NEWER)
+                return False
             self._engine.committer.fault_seen(fault)
             take_current(activation.slot)
             self._engine.refuse(item, fault)

@@ -7,6 +7,9 @@ In this order: what the actor did before is committed, the transaction begins, t
 on to its end, and this unit commits alone, with what was done here. All blocks of one handler
 are one transaction. It holds locks of the database, so it has little time, and nobody is asked
 while it lasts. An error inside a block is the error of the handler, also where that is caught.
+
+The commit is no part of the handler: whoever cancels it then comes too late, as after any
+handler that has returned.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
     from irismq_runtime.durability.unit import Unit
     from irismq_runtime.ports.state_store import StoreTransaction
 
-__all__ = ["Sql", "SqlBlock", "commit_with_rows", "is_of_the_store"]
+__all__ = ["Sql", "SqlBlock", "is_of_the_store", "return_with_rows"]
 
 #: Seconds from the first block of a handler to the commit.
 _MOST_SECONDS: Final = 5.0
@@ -81,7 +84,7 @@ class SqlBlock:
         if unit.transaction is None:
             if not await self._activation.flushed(unit.generation):
                 raise NotInUnit("self.sql(), after what the actor did before was undone,")
-            unit.uses_sql = True
+            unit.uses_sql = True  # from now on nothing else of this actor is committed
             unit.transaction = await self._activation.engine.store.begin(_MOST_SECONDS)
         return Sql(unit.transaction)
 
@@ -95,41 +98,26 @@ class SqlBlock:
             self._unit.spoiled = error
 
 
-async def commit_with_rows(
-    activation: Activation, unit: Unit, transaction: StoreTransaction, value: Any
-) -> None:
-    """The handler of `unit` has returned `value`: commit it alone, with what it did in `sql`.
+async def return_with_rows(activation: Activation, unit: Unit, value: Any) -> None:
+    """The handler of `unit` has returned `value`: let it be committed alone, with its rows.
 
     Raises:
-        StoreUnavailable: The handler has ended the transaction itself, or took too long; or the
-            store could not be asked, and `is_of_the_store` says so.
+        StoreUnavailable: The store could not be asked, and `is_of_the_store` says so.
         Exception: What was raised in a block.
         EncodeError, StateTooLarge: The state cannot be kept.
     """
     if unit.spoiled is not None:
         raise unit.spoiled
-    if unit.life is UnitState.DROPPED and unit.generation == activation.generation:  # stashed
+    if unit.life is UnitState.OPEN:
+        await activation.engine.addressing.learn([unit])
+    if unit.transaction is None:  # it could not be begun, and the handler has gone on
+        activation.returned(unit, value)
+    elif unit.life is UnitState.OPEN and unit.generation == activation.generation:
+        activation.returned_alone(unit, value)
+    else:  # it was stashed, or undone meanwhile
+        transaction, unit.transaction = unit.transaction, None
         await transaction.rollback()
         activation.returned(unit, value)
-        return
-    activation.note_change(unit)
-    answer = activation.fixed(value)
-    if unit.question is not None:
-        unit.right = activation.asked.right(*unit.question, answer)
-    await activation.engine.addressing.learn([unit])
-    commit = activation.commit_of([unit])
-    committer = activation.engine.committer
-    try:
-        outcome = await transaction.commit(commit)
-    except StoreUnavailable as fault:
-        if fault.kind in {"ended", "late"}:
-            raise
-        await committer.settle_alone(activation, unit, commit, answer, fault)
-    else:
-        committer.ended_alone(activation, unit, commit, answer, outcome)
-    if unit.generation != activation.generation:  # it was undone
-        await transaction.rollback()
-        activation.run_again(unit)
 
 
 def is_of_the_store(error: BaseException, unit: Unit) -> TypeGuard[StoreUnavailable]:

@@ -15,16 +15,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from actors.runtime import current_slot
-from irismq_runtime.durability.errors import NotInUnit, ReceiptNotDone
-from irismq_runtime.durability.unit import (
-    Outside,
-    Unit,
-    UnitState,
-    current_unit,
-    is_durable,
-    unit_in_force,
-)
+from irismq_runtime.durability.errors import ReceiptNotDone
+from irismq_runtime.durability.local_refs import hold_refs
+from irismq_runtime.durability.unit import Unit, UnitState, current_unit, unit_in_force
+from irismq_runtime.durability.waiting import activation_behind, when_committed
 from irismq_runtime.errors import MessageTooLarge, Overloaded
 from irismq_runtime.messaging.foreign import foreign_bytes
 from irismq_runtime.ports.state_store import StagedMessage, StateKey
@@ -36,7 +30,6 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Generator
 
-    from irismq_runtime.durability.activation import Activation
     from irismq_runtime.messaging.foreign import Form
     from irismq_runtime.refs.outbound import Asking
 
@@ -45,18 +38,6 @@ __all__ = ["MOST_STAGED", "StagingOutbound", "begin_staging"]
 #: Messages that one handler may tell.
 MOST_STAGED: Final = 10_000
 _TELL: Final = "a tell"
-
-
-def _activation_behind() -> Activation | None:
-    """The activation whose earlier units have to be committed before the running code is heard."""
-    slot = current_slot.get()
-    if slot is None or not is_durable(slot.actor):
-        return None
-    unit = current_unit.get()
-    if isinstance(unit, Outside):
-        unit = unit.unit
-    activation: Activation = slot.actor.__activation__
-    return activation if unit is not None and activation.pending else None
 
 
 class StagingOutbound(Outbound):
@@ -184,7 +165,7 @@ class StagingOutbound(Outbound):
         self, address: str, topic: str, envelope_id: bytes, data: bytes, delay: float, channel: str
     ) -> TellReceipt:
         """As `Outbound.store_bytes`: here comes what is of no unit, or said `outside()`."""
-        activation = _activation_behind()
+        activation = activation_behind()
         if activation is None:
             return super().store_bytes(address, topic, envelope_id, data, delay, channel)
         told: asyncio.Future[None] = self.loop.create_future()
@@ -199,7 +180,7 @@ class StagingOutbound(Outbound):
             else:
                 receipt.when_known(partial(_finish, told))
 
-        self._in_order(activation, store, partial(_finish, told))
+        when_committed(activation, store, partial(_finish, told))
         return TellReceipt(envelope_id, told, self.loop, self.thread)
 
     def asking(self, target: str, message: object, timeout: float | None) -> Asking:
@@ -216,58 +197,38 @@ class StagingOutbound(Outbound):
 
     def call_in_order(self, callback: Callable[..., Any], *args: Any) -> bool:
         """As `Outbound.call`; after what the actor did before."""
-        activation = _activation_behind()
+        activation = activation_behind()
         if activation is None:
             return self.system.call_on_loop(callback, *args)
-        self._in_order(activation, partial(callback, *args))
+        when_committed(activation, partial(callback, *args))
         return True
-
-    def _in_order(
-        self,
-        activation: Activation,
-        callback: Callable[[], Any],
-        undone: Callable[[BaseException | None], object] = lambda _: None,
-    ) -> None:
-        wait = partial(_when_committed, activation, activation.generation, callback, undone)
-        self.system.call_on_loop(lambda: self.system.spawn(wait()))
 
     def broadcast(self, cluster: str, data: bytes) -> None:
         """As `Outbound.broadcast`; after what the actor did before."""
-        activation = _activation_behind()
+        activation = activation_behind()
         if activation is None:
             super().broadcast(cluster, data)
         else:
-            self._in_order(activation, partial(super().broadcast, cluster, data))
+            when_committed(activation, partial(super().broadcast, cluster, data))
 
     def publish_live(
         self, topic: str, message: object, codec: str | None, foreign: Form | None = None
     ) -> None:
         """As `Outbound.publish_live`; after what the actor did before."""
-        activation = _activation_behind()
+        activation = activation_behind()
         if activation is None:
             super().publish_live(topic, message, codec, foreign)
         else:
             publish = super().publish_live
-            self._in_order(activation, partial(publish, topic, message, codec, foreign))
+            when_committed(activation, partial(publish, topic, message, codec, foreign))
 
 
 def begin_staging(outbound: Outbound) -> None:
     """Let `outbound` be one that stages, from now on and for all who hold it. Loop thread."""
     if type(outbound) is Outbound:
+        hold_refs(outbound.system)
         outbound.__class__ = StagingOutbound
         outbound.call = StagingOutbound.call_in_order.__get__(outbound)
-
-
-async def _when_committed(
-    activation: Activation,
-    generation: int,
-    callback: Callable[[], Any],
-    undone: Callable[[BaseException | None], object],
-) -> None:
-    if await activation.flushed(generation):
-        callback()
-    else:
-        undone(NotInUnit("what was told by a handler whose commit was lost"))
 
 
 def _finish(told: asyncio.Future[None], error: BaseException | None) -> None:

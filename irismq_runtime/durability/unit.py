@@ -25,7 +25,16 @@ if TYPE_CHECKING:
 
     from irismq_runtime.ports.state_store import Right, StagedMessage, StoreTransaction
 
-__all__ = ["Outside", "Unit", "UnitState", "current_unit", "is_durable", "outside", "unit_in_force"]
+__all__ = [
+    "Outside",
+    "Unit",
+    "UnitState",
+    "current_unit",
+    "is_durable",
+    "is_mine",
+    "outside",
+    "unit_in_force",
+]
 
 
 class UnitState(enum.Enum):
@@ -164,6 +173,18 @@ def unit_in_force(what: str) -> Unit | None:
     unit = current_unit.get()
     if isinstance(unit, Outside):
         return None
-    if not isinstance(unit, Unit) or unit.life is not UnitState.OPEN:
+    if unit is None or not is_mine(unit):
         raise NotInUnit(what)
     return unit
+
+
+def is_mine(unit: Unit) -> bool:
+    """Whether the handler of `unit` is the running code, or has not ended beside it.
+
+    The context of a handler goes on into what it starts, which may be another actor.
+    """
+    slot = current_slot.get()
+    if unit.life is not UnitState.OPEN or slot is None or not is_durable(slot.actor):
+        return False
+    activation = slot.actor.__activation__
+    return activation is not None and activation.open is unit

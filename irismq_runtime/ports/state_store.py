@@ -35,6 +35,7 @@ __all__ = [
     "END",
     "KEEP",
     "MAX_STAGED",
+    "VERSION_LEAP",
     "AnswerRight",
     "CommitInvalid",
     "CommitLost",
@@ -65,6 +66,10 @@ __all__ = [
 ABSENT: Final = 0
 #: Messages that one commit may stage, at most; see `row_number`.
 MAX_STAGED: Final = 1 << 16
+
+#: How far the versions leap when a new epoch begins: more commits than can have been lost, so that
+#: no version, and no number of a row, comes a second time. A store has room for 32,767 leaps.
+VERSION_LEAP: Final = 1 << 32
 
 #: What a commit does to the state, where it is not new bytes: leaves it as it is,
 KEEP: Final = "keep"
@@ -400,7 +405,10 @@ class StateStore(Protocol):
         ...
 
     async def accept(self) -> StoreInfo:
-        """Begin a new epoch: the store may have gone back in time, and that is known."""
+        """Begin a new epoch: the store may have gone back in time, and that is known.
+
+        Versions go on `VERSION_LEAP` higher: none that was given out and lost comes again.
+        """
         ...
 
     async def load(self, keys: Sequence[StateKey]) -> list[StoredState]:

@@ -45,6 +45,7 @@ REASONS = {
     "irismq_runtime.demo.store": "an example is read file by file; this one is the database",
     "irismq_runtime.dispatch.dead": "the content of a record that operators and replays read",
     "irismq_runtime.durability.addressing": "what is believed of addresses, and for how long",
+    "irismq_runtime.durability.local_refs": "what a durable actor tells beside any transport",
     "irismq_runtime.embedded.nsqd.reserve": "blocking files, which the store is without otherwise",
     "irismq_runtime.embedded.relay.nats.client": "a subclass that keeps nats-py from trusting",
     "irismq_runtime.embedded.relay.nats.permission_check": "for `check`; a relay runs without",

@@ -541,6 +541,14 @@ async def test_every_client_finds_the_same_store(clients: Clients, store: StateS
     assert len(store.info.id) == 16
 
 
+async def test_in_a_new_epoch_no_version_of_the_lost_past_comes_again(store: StateStore):
+    version = await written(store, ADA, ABSENT, b"s")
+    lost = version + 1_000_000  # given out before, and not known any more
+    await store.accept()
+    assert await written(store, ADA, version, b"t") > lost
+    assert await written(store, BOB, ABSENT, b"u") > lost
+
+
 async def test_accepting_that_it_went_back_begins_an_epoch(clients: Clients, store: StateStore):
     before = store.info
     accepted = await store.accept()

@@ -26,6 +26,7 @@ from tests.node.helpers import MemoryServers
 from tests.support.until import until
 
 QUICK = {"max_restarts": 100}
+KEYS = {"k": b"k" * 32}
 
 
 @message("test.boom")
@@ -501,9 +502,9 @@ async def test_a_store_that_went_back_is_used_again_once_somebody_has_accepted_i
     path = tmp_path / "state.db"
     url = f"sqlite:///{path}"
     handled: list = []
-    async with servers.node(store=url) as node:
+    async with servers.node(store=url, keys=KEYS) as node:
         await node.start(child(Account, "b"))
-    async with servers.node(store=url) as node:
+    async with servers.node(store=url, keys=KEYS) as node:
         await node.start(Nagger)
         await node.ref("test.nagger").tell(Put(5))
         await until(lambda: servers.broker.bodies("b"))
@@ -511,7 +512,7 @@ async def test_a_store_that_went_back_is_used_again_once_somebody_has_accepted_i
         connection.execute("DELETE FROM irismq_outbox")
         connection.execute("UPDATE irismq_store SET value = 1 WHERE name = 'version'")
         connection.commit()
-    async with servers.node(store=url) as node:
+    async with servers.node(store=url, keys=KEYS) as node:
         await node.start(child(Account, "b", handled))
         await until(lambda: node.parts.durable.committer.fault is not None)
         assert node.parts.durable.committer.fault.kind == "went back"

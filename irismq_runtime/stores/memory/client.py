@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from irismq_runtime.errors import ConfigError, StoreUnavailable
 from irismq_runtime.ports.state_store import (
+    VERSION_LEAP,
     OutboxBacklog,
     OutboxRow,
     StoredState,
@@ -118,6 +119,7 @@ class MemoryStore:
         """See `StateStore.accept`."""
         await self.database.statement("change")
         self.database.tables.epoch += 1
+        self.database.tables.version += VERSION_LEAP
         return self.info
 
     def drop(self, reason: str = "the connection was lost") -> None:

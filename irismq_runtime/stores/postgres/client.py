@@ -134,6 +134,7 @@ class PostgresStore:
         """See `StateStore.accept`."""
         async with self._connections.lent() as connection:
             async with connection.transaction():
+                await connection.execute(self._statements["leap"])
                 await connection.execute(self._statements["accept"])
                 await connection.execute(
                     self._statements["note"], "identity", self._connections.identity

@@ -13,7 +13,7 @@ import re
 from typing import Any, Final
 
 from irismq_runtime.errors import ConfigError
-from irismq_runtime.ports.state_store import MAX_STAGED
+from irismq_runtime.ports.state_store import MAX_STAGED, VERSION_LEAP
 from irismq_runtime.stores.writes import ROW_COLUMNS, STAGED_COLUMNS
 
 __all__ = ["Statements"]
@@ -155,6 +155,7 @@ SELECT ctid FROM {s}.answer WHERE until <= {now} LIMIT $1))""",
     "note": """
 INSERT INTO {s}.store VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value""",
     "accept": "UPDATE {s}.store SET value = (value::integer + 1)::text WHERE name = 'epoch'",
+    "leap": "SELECT setval('{s}.version', last_value + {leap}) FROM {s}.version",
 }
 
 
@@ -182,6 +183,7 @@ class Statements:
             "row": ROW_COLUMNS,
             "staged": STAGED_COLUMNS,
             "most": MAX_STAGED,
+            "leap": VERSION_LEAP,
         }
         self._texts = {name: self.fill(text) for name, text in _TEXTS.items()}
         self._texts["lock_rights"] = f"{self['rights']} FOR UPDATE OF o"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from irismq_runtime.ports.state_store import (
+    VERSION_LEAP,
     KeptAnswer,
     OutboxBacklog,
     OutboxRow,
@@ -101,8 +102,9 @@ def info(connection: sqlite3.Connection, url: str) -> StoreInfo:
 
 
 def accept(connection: sqlite3.Connection) -> None:
-    """Begin a new epoch."""
-    connection.execute("UPDATE irismq_store SET value = value + 1 WHERE name = 'epoch'")
+    """Begin a new epoch, whose versions nobody has seen."""
+    more = "UPDATE irismq_store SET value = value + ? WHERE name = ?"
+    connection.executemany(more, [(1, "epoch"), (VERSION_LEAP, "version")])
 
 
 def _facts(connection: sqlite3.Connection) -> dict[str, Any]:
