@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import inspect
+import itertools
 import math
 from functools import partial
 
@@ -24,6 +25,7 @@ from irismq_runtime.mailbox import config as mailbox_config
 from irismq_runtime.pyiris import Backoff, Limits, Options, options, reconnect
 from supervisors import Supervisor, child
 from tests.support.refusals import refusal
+from tests.support.walk import walk
 
 VALUES = [
     0,
@@ -60,11 +62,6 @@ MAILBOX = sorted(field.name for field in dataclasses.fields(MailboxConfig))
 PLACES = {"nsqd", "lookupd", "iris"}
 
 
-values = pytest.mark.parametrize(
-    "value", VALUES, ids=lambda value: "an object" if type(value) is object else repr(value)[:30]
-)
-
-
 class Echo(Actor):
     address = "options.echo"
 
@@ -90,41 +87,44 @@ async def _is_of_use(node: Node) -> None:
         await told.wait()
 
 
-def _made(option: str, value: object) -> Node | None:
-    """The node that has the option, None when it was refused by its name."""
+def _made(option: str, value: object, *, named: str = "") -> Node | None:
+    """The node that has the option, None when it was refused by its name (or that of a part)."""
     made: list[Node] = []
     said = refusal(lambda: made.append(Node.embedded(**{option: value})), ConfigError)
-    assert said is None or option in said
+    assert said is None or (named or option) in said
     return made[0] if made else None
 
 
-@values
 @pytest.mark.parametrize("option", NODE)
-async def test_an_option_of_a_node_is_honoured_or_refused_by_its_name(option, value):
-    node = _made(option, value)
-    if node is not None:
-        async with asyncio.timeout(20):
-            await _is_of_use(node)
+async def test_an_option_of_a_node_is_honoured_or_refused_by_its_name(option):
+    with walk() as case:
+        for value in VALUES:
+            with case(value):
+                node = _made(option, value)
+                if node is not None:
+                    async with asyncio.timeout(20):
+                        await _is_of_use(node)
 
 
-@values
 @pytest.mark.parametrize("option", MAILBOX)
-async def test_an_option_of_the_mailbox_is_honoured_or_refused_by_its_name(option, value):
-    options = {option: value}
-    said = refusal(lambda: Node.embedded(mailbox_options=options), ConfigError)
-    if said is not None:
-        assert option in said
-        return
-    async with asyncio.timeout(20):
-        await _is_of_use(Node.embedded(mailbox_options=options))
+async def test_an_option_of_the_mailbox_is_honoured_or_refused_by_its_name(option):
+    with walk() as case:
+        for value in VALUES:
+            with case(value):
+                node = _made("mailbox_options", {option: value}, named=option)
+                if node is not None:
+                    async with asyncio.timeout(20):
+                        await _is_of_use(node)
 
 
-@values
 @pytest.mark.parametrize("option", [*sorted(PLACES), "data"])
-def test_what_is_not_a_place_is_refused_by_its_name(option, value):
+def test_what_is_not_a_place_is_refused_by_its_name(option):
     make = Node.embedded if option == "data" else Node
-    said = refusal(lambda: make(**{option: value}), ConfigError)
-    assert said is None or option in said
+    with walk() as case:
+        for value in VALUES:
+            with case(value):
+                said = refusal(partial(make, **{option: value}), ConfigError)
+                assert said is None or option in said
 
 
 @pytest.mark.parametrize(
@@ -142,28 +142,30 @@ def test_every_option_has_a_rule(config, rules):
     assert set(module._RULES) == {field.name for field in dataclasses.fields(config)}
 
 
-@values
 @pytest.mark.parametrize("config", [Options, Backoff, Limits], ids=lambda each: each.__name__)
-def test_an_option_of_pyiris_is_taken_or_refused_by_its_name(config, value):
-    for field in dataclasses.fields(config):
-        said = refusal(partial(config, **{field.name: value}), ValueError)
-        assert said is None or field.name in said
+def test_an_option_of_pyiris_is_taken_or_refused_by_its_name(config):
+    with walk() as case:
+        for field, value in itertools.product(dataclasses.fields(config), VALUES):
+            with case(field.name, value):
+                said = refusal(partial(config, **{field.name: value}), ValueError)
+                assert said is None or field.name in said
 
 
-@values
-async def test_a_call_takes_its_options_or_refuses_them_by_their_names(value):
+async def test_a_call_takes_its_options_or_refuses_them_by_their_names():
     async with Node.embedded() as node:
         await node.start(Supervisor.of(child(Echo, asyncio.Event())))
         echo = node.ref("options.echo")
         calls = {
-            "delay": lambda: echo.tell("later", delay=value),
-            "expires": lambda: echo.tell("later", expires=value),
-            "timeout of ask": lambda: echo.ask("hello", timeout=value),
-            "timeout of ask_all": lambda: echo.ask_all("hello", timeout=value),
-            "timeout of tunnel": lambda: echo.tunnel(timeout=value),
-            "timeout of stream": lambda: echo.stream("hello", timeout=value),
-            "delay of publish": lambda: node.publish("options.events", "one", delay=value),
+            "delay": lambda value: echo.tell("later", delay=value),
+            "expires": lambda value: echo.tell("later", expires=value),
+            "timeout of ask": lambda value: echo.ask("hello", timeout=value),
+            "timeout of ask_all": lambda value: echo.ask_all("hello", timeout=value),
+            "timeout of tunnel": lambda value: echo.tunnel(timeout=value),
+            "timeout of stream": lambda value: echo.stream("hello", timeout=value),
+            "delay of publish": lambda value: node.publish("options.events", "one", delay=value),
         }
-        for name, call in calls.items():
-            said = refusal(call, ValueError)
-            assert said is None or f"{name.partition(' ')[0]}=" in said
+        with walk() as case:
+            for (name, call), value in itertools.product(calls.items(), VALUES):
+                with case(name, value):
+                    said = refusal(partial(call, value), ValueError)
+                    assert said is None or f"{name.partition(' ')[0]}=" in said
