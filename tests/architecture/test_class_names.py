@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import ast
-import pathlib
 from collections import defaultdict
 from typing import Final
 
-ROOT = pathlib.Path(__file__).parents[2]
-PACKAGES = ("actors", "supervisors", "irismq_runtime")
+from tests.architecture.sources import PRODUCT, ROOT, nodes
 
 #: A leading underscore does not tell two names apart: a reader says them alike.
 TWICE: Final = {
@@ -33,12 +31,9 @@ TWICE: Final = {
 def _places() -> dict[str, list[str]]:
     """Where each class name stands, without its underscores."""
     places = defaultdict(list)
-    for package in PACKAGES:
-        for path in sorted((ROOT / package).rglob("*.py")):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.ClassDef):
-                    where = f"{path.relative_to(ROOT)}:{node.lineno}"
-                    places[node.name.lstrip("_")].append(where)
+    for path in PRODUCT:
+        for node in nodes(path, ast.ClassDef):
+            places[node.name.lstrip("_")].append(f"{path.relative_to(ROOT)}:{node.lineno}")
     return places
 
 

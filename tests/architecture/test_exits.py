@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import ast
 import fnmatch
-import pathlib
+import functools
 from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.architecture.sources import PRODUCT, ROOT, tree_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-ROOT = pathlib.Path(__file__).parents[2]
-PACKAGES = ("actors", "supervisors", "irismq_runtime")
 
 #: What prints, wherever it comes from: the dotted name, or the start of it before a `*`.
 WRITERS = (
@@ -118,6 +117,7 @@ def _dotted(node: ast.expr, names: dict[str, str]) -> str:
     return ""
 
 
+@functools.cache
 def _writes(dotted: str) -> bool:
     return any(
         fnmatch.fnmatchcase(dotted, writer) if "*" in writer else dotted == writer
@@ -140,9 +140,8 @@ def _is_clean(value: ast.expr) -> bool:
     return isinstance(value, ast.FormattedValue) and _is_clean(value.value)
 
 
-def _exits(text: str) -> Iterator[str]:
-    """The exits in the text of a module but those that are clean where they stand."""
-    tree = ast.parse(text)
+def _exits(tree: ast.Module) -> Iterator[str]:
+    """The exits in a module but those that are clean where they stand."""
     names = _names(tree)
     left_out: set[ast.AST] = set()
     for node in ast.walk(tree):
@@ -161,8 +160,7 @@ def _exits(text: str) -> Iterator[str]:
 
 
 def _found() -> dict[str, Counter[str]]:
-    paths = (path for name in PACKAGES for path in sorted((ROOT / name).rglob("*.py")))
-    counts = {str(path.relative_to(ROOT)): Counter(_exits(path.read_text())) for path in paths}
+    counts = {str(path.relative_to(ROOT)): Counter(_exits(tree_of(path))) for path in PRODUCT}
     return {name: count for name, count in counts.items() if count}
 
 
@@ -199,4 +197,4 @@ def test_each_exit_is_known_and_says_what_filters_it():
     ],
 )
 def test_an_exit_is_found_under_any_name(text: str, exits: list[str]):
-    assert list(_exits(text)) == exits
+    assert list(_exits(ast.parse(text))) == exits

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import functools
 import importlib
 import io
 import pathlib
@@ -15,36 +14,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+from tests.architecture.sources import PRODUCT, ROOT, TESTS, nodes, offences, text_of, tree_of
 
-ROOT = pathlib.Path(__file__).parents[2]
-PACKAGES = ("actors", "supervisors", "irismq_runtime")
-PRODUCT = sorted(p for name in PACKAGES for p in (ROOT / name).rglob("*.py"))
-TESTS = sorted([*(ROOT / "tests").rglob("*.py"), *(ROOT / "examples").rglob("test_*.py")])
-MAX_MODULE_LINES = 400  # of code: see _code_lines
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_MODULE_LINES = 400  # of code: see code_lines
 MAX_FUNCTION_LINES = 40
 
 
-@functools.cache
-def _text(path: pathlib.Path) -> str:
-    return path.read_text(encoding="utf-8")
-
-
-@functools.cache
-def _tree(path: pathlib.Path) -> ast.Module:
-    return ast.parse(_text(path))
-
-
-def _offences(paths: list[pathlib.Path], rule: Callable[[pathlib.Path], Iterable[object]]) -> str:
-    """What a rule finds, a line each with its file; empty when it is kept."""
-    return "\n".join(f"{path.relative_to(ROOT)}: {found}" for path in paths for found in rule(path))
-
-
 def _functions(path: pathlib.Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    for node in ast.walk(_tree(path)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield node
+    yield from nodes(path, ast.FunctionDef)
+    yield from nodes(path, ast.AsyncFunctionDef)
 
 
 def _body_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
@@ -66,7 +47,7 @@ _LAYOUT = {
 }
 
 
-def _code_lines(text: str) -> int:
+def code_lines(text: str) -> int:
     """Lines that hold code: docstrings, comments and blank lines are free here too."""
     lines: set[int] = set()
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
@@ -82,15 +63,16 @@ def _code_lines(text: str) -> int:
 def test_the_ruler_counts_code_and_no_prose() -> None:
     text = '"""Prose,\n\nmore."""\n\n# a comment\nX = (\n    1,\n)\n\n\n'
     text += 'def f():\n    """One."""\n    return X  # why\n'
-    assert _code_lines(text) == 5
+    assert code_lines(text) == 5
 
 
 def test_a_module_fits_on_a_few_screens() -> None:
     def long(path: pathlib.Path) -> Iterator[str]:
-        if (lines := _code_lines(_text(path))) > MAX_MODULE_LINES:
+        text = text_of(path)  # one with fewer lines of all kinds need not be taken apart
+        if text.count("\n") > MAX_MODULE_LINES < (lines := code_lines(text)):
             yield f"{lines} lines"
 
-    assert _offences(PRODUCT, long) == ""
+    assert offences(PRODUCT, long) == ""
 
 
 def test_a_function_fits_on_one_screen() -> None:
@@ -99,35 +81,35 @@ def test_a_function_fits_on_one_screen() -> None:
             if (lines := _body_lines(node)) > MAX_FUNCTION_LINES:
                 yield f"{node.name}:{node.lineno} has {lines} lines"
 
-    assert _offences(PRODUCT, long) == ""
+    assert offences(PRODUCT, long) == ""
 
 
 def test_a_module_opens_with_its_rules() -> None:
     def silent(path: pathlib.Path) -> Iterator[str]:
-        if not ast.get_docstring(_tree(path)):
+        if not ast.get_docstring(tree_of(path)):
             yield "no docstring"
 
-    assert _offences(PRODUCT, silent) == ""
+    assert offences(PRODUCT, silent) == ""
 
 
 def test_product_code_has_no_assert_and_no_unfinished_business() -> None:
     def unfinished(path: pathlib.Path) -> Iterator[object]:
-        yield from (n.lineno for n in ast.walk(_tree(path)) if isinstance(n, ast.Assert))
-        yield from re.findall(r"\b(?:TODO|FIXME|XXX|pickle\.(?:loads?|dumps?))\b", _text(path))
+        yield from (node.lineno for node in nodes(path, ast.Assert))
+        yield from re.findall(r"\b(?:TODO|FIXME|XXX|pickle\.(?:loads?|dumps?))\b", text_of(path))
 
-    assert _offences(PRODUCT, unfinished) == ""
+    assert offences(PRODUCT, unfinished) == ""
 
 
 def test_every_silenced_check_has_a_reason() -> None:
     def bare(path: pathlib.Path) -> Iterator[str]:
-        for number, line in enumerate(_text(path).splitlines(), 1):
+        for number, line in enumerate(text_of(path).splitlines(), 1):
             if re.search(r"# type: ignore(?!\[[^\]]+\]\s+# \S)", line) or re.search(
                 r"# noqa(?!: [A-Z0-9, ]+\s+# \S)", line
             ):
                 yield f"{number}: {line.strip()}"
 
     others = [path for path in PRODUCT + TESTS if path != pathlib.Path(__file__)]
-    assert _offences(others, bare) == ""
+    assert offences(others, bare) == ""
 
 
 _TOOLS = sorted(
@@ -137,19 +119,18 @@ _TOOLS = sorted(
 
 def test_commands_and_pages_use_the_verbs_of_a_node_and_not_its_parts() -> None:
     def inside(path: pathlib.Path) -> Iterator[int]:
-        for node in ast.walk(_tree(path)):
-            if isinstance(node, ast.Attribute) and node.attr in {"parts", "_parts"}:
+        for node in nodes(path, ast.Attribute):
+            if node.attr in {"parts", "_parts"}:
                 yield node.lineno
 
-    assert _offences(_TOOLS, inside) == ""
+    assert offences(_TOOLS, inside) == ""
 
 
 def test_no_test_sleeps() -> None:
     def sleeps(path: pathlib.Path) -> Iterator[int]:
-        for node in ast.walk(_tree(path)):
+        for node in nodes(path, ast.Call):
             if (
-                isinstance(node, ast.Call)
-                and isinstance(node.func, ast.Attribute)
+                isinstance(node.func, ast.Attribute)
                 and node.func.attr == "sleep"
                 and isinstance(node.func.value, ast.Name)
                 and node.func.value.id in {"asyncio", "time"}
@@ -161,7 +142,7 @@ def test_no_test_sleeps() -> None:
 
     # In a simulation a sleep is virtual: one of the machine's is refused.
     real = [path for path in TESTS if "simulation" not in path.parts]
-    assert _offences(real, sleeps) == ""
+    assert offences(real, sleeps) == ""
 
 
 def _reads_a_clock(node: ast.AST) -> bool:
@@ -188,14 +169,14 @@ def test_no_test_judges_a_stopwatch() -> None:
     """How long something takes says how busy the machine is: see tests/support/promptly.py."""
 
     def tight(path: pathlib.Path) -> Iterator[int]:
-        for node in ast.walk(_tree(path)):
-            if isinstance(node, ast.Assert) and any(
+        for node in nodes(path, ast.Assert):
+            if any(
                 _reads_a_clock(left) and isinstance(right, ast.Constant)
                 for left, right in _bounds(node.test)
             ):
                 yield node.lineno
 
-    assert _offences(TESTS, tight) == ""
+    assert offences(TESTS, tight) == ""
 
 
 def test_imports_point_down() -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import ast
-from pathlib import Path
 
 import pytest
 
+from tests.architecture.sources import ROOT, TESTS, nodes
 from tests.support.skips import KINDS, kind_of, tally
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_skips_are_counted_by_kind_and_a_new_reason_is_not_ok():
@@ -34,9 +32,9 @@ def test_a_kind_that_must_run_may_not_be_skipped():
 def _reasons() -> list[tuple[str, str]]:
     """Every literal reason that stands in a test or its support, and its place."""
     found = []
-    for path in sorted(ROOT.glob("tests/**/*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if not isinstance(node, ast.Call):
+    for path in TESTS:
+        for node in nodes(path, ast.Call):
+            if not isinstance(node.func, ast.Attribute):
                 continue
             called = ast.unparse(node.func)
             reason: ast.expr | None = None

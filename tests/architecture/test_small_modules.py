@@ -11,7 +11,8 @@ import ast
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from tests.architecture.test_house_rules import PACKAGES, ROOT, _code_lines
+from tests.architecture.sources import PRODUCT, module_name, nodes, text_of
+from tests.architecture.test_house_rules import code_lines
 
 if TYPE_CHECKING:
     import pathlib
@@ -69,22 +70,16 @@ REASONS = {
 }
 
 
-def module_name(path: pathlib.Path) -> str:
-    """The dotted name of a file of ours; a package has that of its folder."""
-    name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-    return name.removesuffix(".__init__")
-
-
-MODULES = {module_name(path): path for name in PACKAGES for path in (ROOT / name).rglob("*.py")}
+MODULES = {module_name(path): path for path in PRODUCT}
 
 
 def imported(path: pathlib.Path) -> set[str]:
     """The modules of ours that a file imports, for types alone as well."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {each.name for each in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
+    for imports in nodes(path, ast.Import):
+        found |= {each.name for each in imports.names}
+    for node in nodes(path, ast.ImportFrom):
+        if node.module:
             for each in node.names:
                 full = f"{node.module}.{each.name}"
                 found.add(full if full in MODULES else node.module)
@@ -101,17 +96,18 @@ def small_modules_of_one_user() -> dict[str, str]:
         module: "".join(users[module])
         for module, path in MODULES.items()
         if path.name not in {"__init__.py", "__main__.py"}
-        and _code_lines(path.read_text()) < FEWEST_LINES
         and len(users[module]) <= 1
         and users[module] != {module.rpartition(".")[0]}
+        and code_lines(text_of(path)) < FEWEST_LINES
     }
 
 
-def test_a_small_module_with_one_user_has_a_reason() -> None:
-    without = {one: user for one, user in small_modules_of_one_user().items() if one not in REASONS}
+def test_a_small_module_with_one_user_has_a_reason_and_no_other_has_one() -> None:
+    small = small_modules_of_one_user()
+    without = {one: user for one, user in small.items() if one not in REASONS}
     assert without == {}
+    assert REASONS.keys() - small.keys() == set()
 
 
-def test_a_reason_is_for_a_module_that_needs_one() -> None:
-    assert REASONS.keys() - small_modules_of_one_user().keys() == set()
+def test_a_reason_is_a_sentence() -> None:
     assert all(len(reason.split()) >= 4 for reason in REASONS.values())

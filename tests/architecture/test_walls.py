@@ -6,35 +6,29 @@ Imports under TYPE_CHECKING count too: a reader has to follow them as well.
 from __future__ import annotations
 
 import ast
-import pathlib
 from typing import TYPE_CHECKING
 
 import pytest
 
 from actors._loop_slot import LoopSlot
 from actors._thread_slot import ThreadSlot
+from tests.architecture.sources import PACKAGES, PRODUCT, ROOT, module_name, nodes
 
 if TYPE_CHECKING:
+    import pathlib
     from collections.abc import Iterator
 
-ROOT = pathlib.Path(__file__).parents[2]
-PACKAGES = ("actors", "supervisors", "irismq_runtime")
 #: The files of `actors` that cannot be read one without the other: slot, ref, system core.
 LARGEST_CIRCLE = 8
 
 
-def _module(path: pathlib.Path, root: pathlib.Path) -> str:
-    parts = path.relative_to(root).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-def _imports(text: str) -> Iterator[str]:
-    """The dotted names that `text` imports: modules, and what is taken out of them."""
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.ImportFrom) and node.module:
+def _imports(path: pathlib.Path) -> Iterator[str]:
+    """The dotted names that a file imports: modules, and what is taken out of them."""
+    for node in nodes(path, ast.ImportFrom):
+        if node.module:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+    for imports in nodes(path, ast.Import):
+        yield from (alias.name for alias in imports.names)
 
 
 def _is_open_to(importer: str, name: str) -> bool:
@@ -47,18 +41,14 @@ def _is_open_to(importer: str, name: str) -> bool:
     return True
 
 
-def _trespassers(root: pathlib.Path) -> list[str]:
-    return [
-        f"{_module(path, root)} imports {name}"
-        for package in PACKAGES
-        for path in sorted((root / package).rglob("*.py"))
-        for name in _imports(path.read_text())
-        if name.split(".")[0] in PACKAGES and not _is_open_to(_module(path, root), name)
-    ]
-
-
 def test_no_private_module_of_another_package_is_imported() -> None:
-    assert _trespassers(ROOT) == []
+    trespassers = [
+        f"{module_name(path)} imports {name}"
+        for path in PRODUCT
+        for name in _imports(path)
+        if name.split(".")[0] in PACKAGES and not _is_open_to(module_name(path), name)
+    ]
+    assert trespassers == []
 
 
 @pytest.mark.parametrize(
@@ -80,20 +70,20 @@ def test_what_is_private_belongs_to_its_folder(importer: str, name: str, is_open
 def test_nobody_outside_reaches_into_the_slot_of_a_ref() -> None:
     reaching = [
         f"{path.relative_to(ROOT)}:{node.lineno}"
-        for package in ("supervisors", "irismq_runtime")
-        for path in sorted((ROOT / package).rglob("*.py"))
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Attribute) and node.attr == "_slot"
+        for path in PRODUCT
+        if not path.is_relative_to(ROOT / "actors")
+        for node in nodes(path, ast.Attribute)
+        if node.attr == "_slot"
     ]
     assert reaching == []
 
 
-def _graph(folder: pathlib.Path) -> dict[str, set[str]]:
-    """Which module below `folder` imports which other one of them."""
-    paths = {_module(path, folder.parent): path for path in folder.rglob("*.py")}
+def _graph(package: str) -> dict[str, set[str]]:
+    """Which module of a package imports which other one of it."""
+    paths = {module_name(p): p for p in PRODUCT if p.is_relative_to(ROOT / package)}
     graph = {}
     for name, path in paths.items():
-        taken = set(_imports(path.read_text()))
+        taken = set(_imports(path))
         modules = {one if one in paths else one.rpartition(".")[0] for one in taken}
         graph[name] = (modules & paths.keys()) - {name}
     return graph
@@ -119,7 +109,7 @@ def _circles(graph: dict[str, set[str]]) -> list[set[str]]:
 
 
 def test_the_largest_circle_of_files_in_actors_is_small() -> None:
-    for circle in _circles(_graph(ROOT / "actors")):
+    for circle in _circles(_graph("actors")):
         assert len(circle) <= LARGEST_CIRCLE, sorted(circle)
 
 
