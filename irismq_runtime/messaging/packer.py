@@ -26,21 +26,28 @@ from irismq_runtime.wire import (
     Kind,
     check_headers,
     decode_envelope_untrusted,
-    decode_signed_untrusted,
     encode_checked,
     encode_dead,
     encode_envelope,
     encode_sealed,
     is_signed,
     new_id,
-    place_of,
     verify_sealed_untrusted,
+    without_signature,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from irismq_runtime.wire import DeadRecord, Foreign, KeyRing, Serializer, Verb, WireLimits
+    from irismq_runtime.wire import (
+        DeadRecord,
+        Foreign,
+        KeyRing,
+        Place,
+        Serializer,
+        Verb,
+        WireLimits,
+    )
 
 __all__ = ["Packer"]
 
@@ -207,9 +214,9 @@ class Packer:
             envelope,
             limits,
             keys.signer,
-            place_of(verb, name),
-            now=int(now * 1000),
-            old=now < keys.old_until,
+            (verb, name),
+            int(now * 1000),
+            now < keys.old_until,
         )
 
     def directed(self, data: bytes, urn: str, name: str) -> bytes:
@@ -228,7 +235,7 @@ class Packer:
         if self._signer is None:
             return encode_envelope(envelope, limits=self._limits)
         check_headers(envelope.headers)
-        envelope = msgspec.structs.replace(envelope, headers=dict(envelope.headers))
+        envelope = msgspec.structs.replace(envelope, headers=without_signature(envelope.headers))
         return self._signed(envelope, verb, name)
 
     def renewed(self, data: bytes, topic: str, to: str) -> bytes:
@@ -250,8 +257,7 @@ class Packer:
             return data
         if inside is None:
             raise NotSigned
-        place = place_of("store", topic)
-        verify_sealed_untrusted(data, inside.headers, keys, place, self._now)
+        verify_sealed_untrusted(data, inside.headers, keys, ("store", topic), self._now)
         return self.raw(inside, "store", to)
 
     def dead(self, record: DeadRecord) -> bytes:
@@ -291,12 +297,12 @@ class Packer:
         signatures: SignatureMemory | None,
         stored: float | None,
     ) -> Envelope:
-        envelope = decode_signed_untrusted(data, self._limits)
+        envelope = decode_envelope_untrusted(data, self._limits)
         if not isinstance(envelope, Envelope):
             raise NotSigned
         kind = envelope.kind
         answers = verb == "reply" or ((kind is _REPLY or kind is _ERROR) and verb in _TAKES_ANSWERS)
-        place = place_of("reply" if answers else verb, name)
+        place: Place = ("reply" if answers else verb, name)
         headers = envelope.headers
         seal = verify_sealed_untrusted(data, headers, keys, place, self._now, stored)
         if seal is not None and not answers:

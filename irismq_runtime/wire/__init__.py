@@ -10,11 +10,11 @@ from irismq_runtime.wire.envelope import (
     Kind,
     check_headers,
     decode_envelope_untrusted,
-    decode_signed_untrusted,
     encode_checked,
     encode_envelope,
     encode_sealed,
     verify_sealed_untrusted,
+    without_signature,
 )
 from irismq_runtime.wire.faults import (
     FaultBody,
@@ -33,7 +33,7 @@ from irismq_runtime.wire.json_codec import (
 from irismq_runtime.wire.limits import DEFAULT_LIMITS, WireLimits
 from irismq_runtime.wire.registry import Registry
 from irismq_runtime.wire.serializer import Serializer
-from irismq_runtime.wire.signing import Key, KeyRing, Verb, place_of
+from irismq_runtime.wire.signing import Key, KeyRing, Place, Verb
 from irismq_runtime.wire.values import Tagged
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "KeyRing",
     "Kind",
     "MsgpackCodec",
+    "Place",
     "Registry",
     "Serializer",
     "Tagged",
@@ -60,7 +61,6 @@ __all__ = [
     "decode_envelope_untrusted",
     "decode_fault_untrusted",
     "decode_plain_json_untrusted",
-    "decode_signed_untrusted",
     "encode_checked",
     "encode_dead",
     "encode_envelope",
@@ -70,6 +70,6 @@ __all__ = [
     "is_signed",
     "is_unread",
     "new_id",
-    "place_of",
     "verify_sealed_untrusted",
+    "without_signature",
 ]

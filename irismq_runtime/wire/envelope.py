@@ -6,31 +6,34 @@ with 0xC1 is foreign: from a program that knows nothing of us. Limits and
 signature are checked before anybody looks at the body. Nothing is built of the
 headers that could be hashed or nested by a stranger's choice: they hold scalars
 and one list of texts, and no header twice.
+
+What our own nodes write is read in one pass, with headers by name and type; whether
+all that were announced came out of it says whether that was the whole. Everything else
+is read with more care, and then taken or refused.
 """
 
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, final
+from typing import TYPE_CHECKING, Annotated, Any, Final, final
 
 import msgspec
 
-from actors.type_variables import R
 from irismq_runtime.errors import (
     DecodeError,
     EncodeError,
     MessageTooLarge,
     NotFresh,
     NotSigned,
+    SignatureError,
     UnknownFormat,
 )
 from irismq_runtime.wire.headers import (
     KEY_ID,
     MAC,
-    MAX_HEADERS,
     SEAL,
     SIGNED,
-    Chain,
+    Headers,
     header_problem,
     read_headers_untrusted,
 )
@@ -41,7 +44,7 @@ from irismq_runtime.wire.signing import MAC_SIZE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from irismq_runtime.wire.signing import Key, KeyRing
+    from irismq_runtime.wire.signing import Key, KeyRing, Place
 
 __all__ = [
     "MAGIC",
@@ -52,11 +55,11 @@ __all__ = [
     "Kind",
     "check_headers",
     "decode_envelope_untrusted",
-    "decode_signed_untrusted",
     "encode_checked",
     "encode_envelope",
     "encode_sealed",
     "verify_sealed_untrusted",
+    "without_signature",
 ]
 
 MAGIC: Final = 0xC1
@@ -90,49 +93,35 @@ class Kind(enum.IntEnum):
 
 _KINDS: Final = {int(kind): kind for kind in Kind}
 
-#: How an envelope begins that has all its fields: no default fills one.
-_FIVE: Final = _PREFIX + b"\x95"
-#: Where the type name begins, after a kind in one byte and an id with its length.
-_NAME_AT: Final = len(_FIVE) + 1 + 2 + ID_SIZE
-#: What each entry of a map takes at least, when its key has a character.
-_ENTRY: Final = 3
-#: The bytes of an envelope, each length in as few as it may have, but for type name, body,
-#: what is in the headers "n" and "q", and all but the first byte of the number in "q".
-_USUAL: Final = _NAME_AT + 1 + 2 + (1 + _ENTRY + _ENTRY)
-#: By the bits of the number in "q": the first sum of the rest at which there is room for
-#: an entry more. Above 53 bits there is none, for no header is so large.
-_ROOM: Final = tuple(
-    _USUAL + _ENTRY + next(size for size, most in _INT_BYTES if bits <= most) if bits <= 53 else 0
-    for bits in range(65)
-)
-#: The same for what is signed, whose key and signature are left out as well: the entries
-#: of these and of the time, which takes nine bytes.
-_ROOM_SIGNED: Final = tuple(room and room + _ENTRY + (_ENTRY + 8) + (_ENTRY + 2) for room in _ROOM)
-#: The first and the last time, in milliseconds, that takes so many and is one.
-_LATE: Final = 2**32
-_LATEST: Final = 2**53
-#: Headers of so many bytes are decoded with the rest; a map that hides in a header
-#: of that size cannot cost more than some microseconds. Longer ones are read one by one.
-_SHORT_HEADERS: Final = 256
-#: In an envelope of so many bytes they are short wherever they begin.
-_SHORT: Final = _NAME_AT + _SHORT_HEADERS
+#: How an envelope begins as our nodes write it: all its fields, so that no default fills
+#: one, its kind in one byte, and the length of its id.
+_BEGINNINGS: Final = tuple(_PREFIX + bytes([0x95, kind, 0xC4, ID_SIZE]) for kind in Kind)
+_NAME_AT: Final = len(_BEGINNINGS[0]) + ID_SIZE
+#: Marks of msgpack. A short text or map has its length in its mark.
+_FIXMAP: Final = 0x80
+_FIXSTR: Final = 0xA0
+_STR8: Final = 0xD9
+#: Where the body is, less the length of a short type name in its mark.
+_BODY_AT: Final = _NAME_AT + 1 - _FIXSTR
+#: The bytes before what is in a body, by its mark.
+_BEFORE_BODY: Final = {0xC4: 2, 0xC5: 3, 0xC6: 5}
+#: The least that an envelope with a header has beside its type name and its body.
+_WITH_A_HEADER: Final = _NAME_AT + 1 + 2 + (1 + 2)
 
 
 @final
-class Envelope(
-    msgspec.Struct, Generic[R], frozen=True, array_like=True, forbid_unknown_fields=True
-):
+class Envelope(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """One message as it travels. `id`: 16 bytes; `type`: "" for plain values.
 
     A reply, an error, a cancel and the parts of a stream carry the id of the
-    ask they belong to. `R` is for the decoder: the types of what is in the headers.
+    ask they belong to. `headers` is a dict, of whatever the sender has put there.
     """
 
     kind: Kind
     id: Annotated[bytes, msgspec.Meta(min_length=ID_SIZE, max_length=ID_SIZE)]
     type: Annotated[str, msgspec.Meta(max_length=MAX_TYPE_NAME)] = ""
     body: bytes = b""
-    headers: Annotated[dict[str, R], msgspec.Meta(max_length=MAX_HEADERS)] = {}  # each its own
+    headers: Headers = {}  # each its own
 
 
 class Foreign(msgspec.Struct, frozen=True):
@@ -150,10 +139,8 @@ class _Wire(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode
-#: Of headers that hold nothing that could be hashed or nested by a stranger's choice. A
-#: union of msgspec cannot have text and bytes in it, so these are for `_decode_any`.
-_decode: Final = msgspec.msgpack.Decoder(Envelope[str | int | float | bool | None | Chain]).decode
-_decode_any: Final = msgspec.msgpack.Decoder(Envelope).decode
+#: Checks the headers of the protocol in passing, and leaves out all others.
+_decode: Final = msgspec.msgpack.Decoder(Envelope).decode
 _decode_wire: Final = msgspec.msgpack.Decoder(_Wire).decode
 
 
@@ -215,17 +202,22 @@ def encode_checked(envelope: Envelope, limits: WireLimits, signer: Key | None) -
     return data
 
 
-def encode_sealed(
-    envelope: Envelope, limits: WireLimits, key: Key, place: bytes, *, now: int, old: bool
+def encode_sealed(  # noqa: PLR0917  # on the hot path, where keywords cost
+    envelope: Envelope,
+    limits: WireLimits,
+    key: Key,
+    place: Place,
+    now: int,
+    old: bool = False,
 ) -> bytes:
     """As `encode_checked`, signed in version 2.
 
     Args:
-        envelope: as `encode_checked` takes it. Its headers are completed, and must not be
-            used again.
+        envelope: as `encode_checked` takes it, with headers that hold no signature. They are
+            completed, and must not be used again.
         limits: bytes of all of it.
         key: what signs it.
-        place: for which place, verb and ask the signature holds; see `place_of`.
+        place: for which place, verb and ask the signature holds.
         now: milliseconds since 1970.
         old: sign it in version 1 as well, behind it, for readers that know no other.
 
@@ -233,28 +225,28 @@ def encode_sealed(
         MessageTooLarge: it is above the limits.
     """
     headers = envelope.headers
-    if not _SIGNATURES.isdisjoint(headers):
-        headers = {k: v for k, v in headers.items() if k not in _SIGNATURES}
-        envelope = Envelope(envelope.kind, envelope.id, envelope.type, envelope.body, headers)
     headers[KEY_ID] = key.id
     headers[SIGNED] = now
     headers[SEAL] = _NO_MAC
-    if old:
-        headers[MAC] = _NO_MAC
-    data = encode_checked(envelope, limits, None)
     if not old:
-        data = data[:-MAC_SIZE]
+        data = encode_checked(envelope, limits, None)[:-MAC_SIZE]
         return data + key.seal(place, data)
-    data = data[: -2 * MAC_SIZE - len(_MAC_BEGINS)]
+    headers[MAC] = _NO_MAC
+    data = encode_checked(envelope, limits, None)[: -2 * MAC_SIZE - len(_MAC_BEGINS)]
     data += key.seal(place, data) + _MAC_BEGINS
     return data + key.mac(data)
+
+
+def without_signature(headers: dict[str, Any]) -> dict[str, Any]:
+    """A copy of `headers` without any signature, and the time and key of one."""
+    return {key: value for key, value in headers.items() if key not in _SIGNATURES}
 
 
 def verify_sealed_untrusted(  # noqa: PLR0917  # on the hot path, where keywords cost
     data: bytes,
     headers: dict[str, Any],
     keys: KeyRing,
-    place: bytes,
+    place: Place,
     now: Callable[[], float],
     stored: float | None = None,
 ) -> bytes | None:
@@ -264,7 +256,7 @@ def verify_sealed_untrusted(  # noqa: PLR0917  # on the hot path, where keywords
         data: the envelope as received.
         headers: of that envelope, as decoded.
         keys: which signatures are accepted.
-        place: for which place, verb and ask it must hold; see `place_of`.
+        place: for which place, verb and ask it must hold.
         now: gives the time, in seconds since 1970: it decides whether `keys` take version 1.
         stored: when its broker took it; None: it was not stored. What was stored in time is
             taken in version 1 however late it is handled.
@@ -311,118 +303,38 @@ def decode_envelope_untrusted(
     size = len(data)
     if size > limits.size:
         raise DecodeError(f"{size:,} bytes, over the limit of {limits.size:,}")
-    envelope: Envelope | None = None
-    if keys is None and data.startswith(_FIVE):
+    if data.startswith(_BEGINNINGS):
         try:
             envelope = _decode(data[2:] if size < _CHEAP_TO_COPY else memoryview(data)[2:])
             headers = envelope.headers
-            if not headers:
-                return envelope
-            if (
-                len(headers) == 2
-                and type(number := headers["q"]) is int
-                and type(node := headers["n"]) is str
-                and size - len(envelope.body) - len(envelope.type) - len(node)
-                < _ROOM[number.bit_length()]
-                and number >= 0
-            ):
-                return envelope  # what most are, and no room for an entry that is lost
-            if not _has_each_once(data, headers):
-                envelope = None
-        except Exception:  # the careful way accepts it after all, or says what is wrong
-            envelope = None
-    return _checked(data, envelope, keys)
+            body = len(envelope.body)
+            if not headers and size - body - len(envelope.type) < _WITH_A_HEADER:
+                return envelope if keys is None else _verified(data, envelope, keys)
+            mark = data[_NAME_AT]
+            if mark < _STR8:
+                at = _BODY_AT + mark
+            else:
+                at = _NAME_AT + 2 + data[_NAME_AT + 1] if mark == _STR8 else 0
+            # As many as are announced came out: none is unknown, and none there twice.
+            if data[at + _BEFORE_BODY[data[at]] + body] == _FIXMAP | len(headers):
+                return envelope if keys is None else _verified(data, envelope, keys)
+        except SignatureError:
+            raise
+        except Exception:  # noqa: S110  # the careful way takes it after all, or says what is wrong
+            pass
+    return _read_carefully_untrusted(data, keys)
 
 
-def decode_signed_untrusted(data: bytes, limits: WireLimits = DEFAULT_LIMITS) -> Envelope | Foreign:
-    """Do as `decode_envelope_untrusted`, faster for what is signed. Checks no signature.
-
-    Args:
-        data: as there.
-        limits: as there.
-
-    Raises:
-        DecodeError: it cannot be read, and nothing else is raised.
-    """
-    size = len(data)
-    if size > limits.size:
-        raise DecodeError(f"{size:,} bytes, over the limit of {limits.size:,}")
-    envelope: Envelope | None = None
-    if data.startswith(_FIVE):
-        try:
-            if size <= _SHORT or size - _headers_begin_untrusted(data) <= _SHORT_HEADERS:
-                envelope = _decode_any(data[2:] if size < _CHEAP_TO_COPY else memoryview(data)[2:])
-                if _is_signed_as_usual(envelope, size):
-                    return envelope
-                if not _has_each_once(data, envelope.headers):
-                    envelope = None
-        except Exception:  # as above
-            envelope = None
-    return _checked(data, envelope, None)
-
-
-def _is_signed_as_usual(envelope: Envelope, size: int) -> bool:
-    """Whether it has the headers of most that are signed, and no room for one that is lost.
-
-    Raises `KeyError` for other headers.
-    """
-    headers = envelope.headers
-    return (
-        len(headers) == 5
-        and type(number := headers["q"]) is int
-        and type(when := headers["w"]) is int
-        and type(seal := headers["m2"]) is bytes
-        and type(node := headers["n"]) is type(key := headers["k"]) is str
-        and size - len(envelope.body) - len(envelope.type) - len(node) - len(key) - len(seal)
-        < _ROOM_SIGNED[number.bit_length()]
-        and number >= 0
-        and _LATE <= when <= _LATEST
-    )
-
-
-def _checked(data: bytes, envelope: Envelope | None, keys: KeyRing | None) -> Envelope | Foreign:
-    """The envelope, read in the careful way unless it was read; what is in it is checked."""
-    if envelope is None:
-        if not data.startswith(_PREFIX):
-            return _not_ours(data, keys)
-        envelope = _read_untrusted(memoryview(data)[2:])
+def _read_carefully_untrusted(data: bytes, keys: KeyRing | None) -> Envelope | Foreign:
+    """As `decode_envelope_untrusted`, for all that is not too large."""
+    if not data.startswith(_PREFIX):
+        return _not_ours(data, keys)
+    envelope = _read_untrusted(memoryview(data)[2:])
     headers = envelope.headers
     problem = header_problem(headers)
     if problem is not None:
         raise DecodeError(f"header {problem[0]!r} must be {problem[1]}")
-    if keys is not None:
-        _verify(data, headers, keys)
-    return envelope
-
-
-def _has_each_once(data: bytes, headers: dict[str, Any]) -> bool:
-    """Whether as many headers came out of `data` as it announces; False: it is not known."""
-    begin = _headers_begin_untrusted(data)
-    return begin > 0 and data[begin] == 0x80 | len(headers)
-
-
-def _headers_begin_untrusted(data: bytes) -> int:
-    """Where the headers begin in what begins with `_FIVE`; 0: it is not written as we do.
-
-    Raises `IndexError` for what is cut short.
-    """
-    if data[3] not in _KINDS or data[4] != 0xC4 or data[5] != ID_SIZE:
-        return 0
-    mark = data[_NAME_AT]
-    if 0xA0 <= mark <= 0xBF:
-        at = _NAME_AT + 1 + mark - 0xA0
-    elif mark == 0xD9:
-        at = _NAME_AT + 2 + data[_NAME_AT + 1]
-    else:
-        return 0
-    mark = data[at]
-    if mark == 0xC4:
-        return at + 2 + data[at + 1]
-    if mark == 0xC5:
-        return at + 3 + int.from_bytes(data[at + 1 : at + 3], "big")
-    if mark == 0xC6:
-        return at + 5 + int.from_bytes(data[at + 1 : at + 5], "big")
-    return 0
+    return envelope if keys is None else _verified(data, envelope, keys)
 
 
 def _read_untrusted(rest: memoryview) -> Envelope:
@@ -438,6 +350,11 @@ def _read_untrusted(rest: memoryview) -> Envelope:
         raise DecodeError("id or type name of a wrong length")
     headers = read_headers_untrusted(bytes(wire.headers))
     return Envelope(kind, wire.id, wire.type, wire.body, headers)
+
+
+def _verified(data: bytes, envelope: Envelope, keys: KeyRing) -> Envelope:
+    _verify(data, envelope.headers, keys)
+    return envelope
 
 
 def _verify(data: bytes, headers: dict[str, Any], keys: KeyRing) -> None:

@@ -9,7 +9,7 @@ built: a map whose keys are lists could be made to cost quadratic time.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeAlias, TypedDict
 
 import msgspec
 
@@ -38,7 +38,7 @@ __all__ = [
     "SIGNED",
     "TARGET",
     "TRACE",
-    "Chain",
+    "Headers",
     "header_problem",
     "is_signed",
     "read_headers_untrusted",
@@ -72,13 +72,17 @@ Chain: TypeAlias = Annotated[list[str], msgspec.Meta(max_length=_MAX_CHAIN)]
 
 _SCALARS: Final = frozenset({str, int, float, bool, bytes, type(None)})
 
-
+#: In the order in which a node writes them, in which they are found soonest.
 _TYPES: Final[dict[str, type]] = {
-    **dict.fromkeys((CODEC, SENDER, TRACE, KEY_ID, NODE, ORIGIN, ASK_ID, TARGET), str),
-    **dict.fromkeys((SEQUENCE, REMAINING, DUE, EXPIRY, SIGNED, ENDS), int),
+    **dict.fromkeys((SENDER, TRACE), str),
     CHAIN: list,
-    MAC: bytes,
-    SEAL: bytes,
+    ASK_ID: str,
+    **dict.fromkeys((REMAINING, DUE, EXPIRY, ENDS), int),
+    **dict.fromkeys((ORIGIN, NODE), str),
+    SEQUENCE: int,
+    **dict.fromkeys((CODEC, TARGET, KEY_ID), str),
+    SIGNED: int,
+    **dict.fromkeys((SEAL, MAC), bytes),
 }
 _MUST_BE: Final[dict[type, str]] = {
     str: "text",
@@ -86,6 +90,21 @@ _MUST_BE: Final[dict[type, str]] = {
     list: f"a list of at most {_MAX_CHAIN} texts",
     bytes: "bytes",
 }
+if TYPE_CHECKING:
+    Headers: TypeAlias = dict[str, Any]
+else:
+    #: The headers of the protocol for a decoder, which leaves out what else is there.
+    Headers = TypedDict(
+        "Headers",
+        {
+            key: {
+                int: Annotated[int, msgspec.Meta(ge=0, le=_MAX_MILLISECONDS)],
+                list: Chain,
+            }.get(kind, kind)
+            for key, kind in _TYPES.items()
+        },
+        total=False,
+    )
 
 
 #: First bytes of lists, and of what is neither a list nor a scalar: maps, extensions.

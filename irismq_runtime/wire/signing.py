@@ -14,7 +14,6 @@ time is decided behind this file.
 from __future__ import annotations
 
 import hmac
-from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
@@ -23,11 +22,13 @@ from irismq_runtime.errors import BadSignature, ConfigError, NotSigned, UnknownK
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["MAC_SIZE", "Key", "KeyRing", "Verb", "place_of"]
+__all__ = ["MAC_SIZE", "Key", "KeyRing", "Place", "Verb"]
 
 #: What is done with an envelope at the topic or cluster for which it is made. "open" and
 #: "accept" are the two ends of a tunnel to a cluster.
 Verb: TypeAlias = Literal["store", "request", "broadcast", "publish", "reply", "open", "accept"]
+#: What version 2 signs beside the envelope: what is done with it at which topic or cluster.
+Place: TypeAlias = tuple[Verb, str]
 
 MAC_SIZE: Final = 32
 #: Keep these signatures apart from any other use of the same secret.
@@ -36,12 +37,6 @@ _PERSON_2: Final = b"irismq-envelope2"
 #: Places whose beginnings are kept hashed.
 _PLACES: Final = 1024
 _MIN_SECRET: Final = 16
-
-
-@lru_cache(maxsize=_PLACES)
-def place_of(verb: Verb, name: str) -> bytes:
-    """What version 2 signs beside the envelope."""
-    return f"{verb} {name}".encode("utf-8", "surrogatepass")
 
 
 class Key:
@@ -62,20 +57,25 @@ class Key:
         self.id = id
         self._state = blake2b(key=secret, digest_size=MAC_SIZE, person=_PERSON)
         self._sealing = blake2b(key=secret, digest_size=MAC_SIZE, person=_PERSON_2)
-        self._places: dict[bytes, blake2b] = {}
+        self._places: dict[Place, blake2b] = {}
 
-    def seal(self, place: bytes, data: bytes | memoryview) -> bytes:
-        """The signature of version 2, 32 bytes: of `data` at `place` (see `place_of`)."""
+    def seal(self, place: Place, data: bytes | memoryview) -> bytes:
+        """The signature of version 2, 32 bytes: of `data` at `place`."""
         state = self._places.get(place)
-        if state is None:
-            if len(self._places) >= _PLACES:
-                self._places.clear()
-            state = self._sealing.copy()
-            state.update(len(place).to_bytes(4, "big") + place)
-            self._places[place] = state
-        state = state.copy()
+        state = self._begun(place) if state is None else state.copy()
         state.update(data)
         return state.digest()
+
+    def _begun(self, place: Place) -> blake2b:
+        """What each signature at `place` begins with, hashed; it is kept for the next one."""
+        if len(self._places) >= _PLACES:
+            self._places.clear()
+        verb, name = place
+        text = f"{verb} {name}".encode("utf-8", "surrogatepass")
+        state = self._sealing.copy()
+        state.update(len(text).to_bytes(4, "big") + text)
+        self._places[place] = state
+        return state.copy()
 
     def mac(self, data: bytes | memoryview) -> bytes:
         """The signature of `data`: 32 bytes."""
@@ -122,7 +122,7 @@ class KeyRing:
             raise BadSignature(key.id)
 
     def verify_seal_untrusted(
-        self, place: bytes, signed: bytes | memoryview, key_id: object, seal: bytes
+        self, place: Place, signed: bytes | memoryview, key_id: object, seal: bytes
     ) -> None:
         """The same for version 2: `seal` over `signed` at `place`."""
         key = self._keys.get(key_id) if type(key_id) is str else None

@@ -23,7 +23,6 @@ from irismq_runtime.wire import (
     encode_envelope,
     encode_fault,
     encode_sealed,
-    place_of,
     verify_sealed_untrusted,
 )
 from irismq_runtime.wire.codecs import MsgpackCodec
@@ -84,9 +83,9 @@ def test_vector_is_what_we_encode(vector: Vector) -> None:
         type_name, body, _ = wire.dump(message, envelope.headers.get("c"))
     again = Envelope(envelope.kind, envelope.id, type_name, body, envelope.headers)
     if "m2" in envelope.headers:
-        place, now = place_of("store", "shop.cart"), envelope.headers["w"]
+        place, now = ("store", "shop.cart"), envelope.headers["w"]
         key = Key("k1", SECRET)
-        made = encode_sealed(again, DEFAULT_LIMITS, key, place, now=now, old=False)
+        made = encode_sealed(again, DEFAULT_LIMITS, key, place, now)
         assert made == vector.data
     else:
         assert encode_envelope(again, signer=signer) == vector.data
@@ -102,12 +101,10 @@ def test_signed_vector_is_authentic_at_its_place() -> None:
     headers = signed.gives["headers"]
     seal, keys = signed.data[-32:], KeyRing.of({"k1": SECRET})
     found = {"k": headers["k"], "w": headers["w"], "m2": seal}
-    place = place_of("store", "shop.cart")
+    place = ("store", "shop.cart")
     assert verify_sealed_untrusted(signed.data, found, keys, place, lambda: 0.0) == seal
     with pytest.raises(BadSignature):
-        verify_sealed_untrusted(
-            signed.data, found, keys, place_of("store", "shop.desk"), lambda: 0.0
-        )
+        verify_sealed_untrusted(signed.data, found, keys, ("store", "shop.desk"), lambda: 0.0)
 
 
 def test_there_are_vectors_of_every_kind_with_a_body_of_its_own() -> None:
