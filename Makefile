@@ -52,11 +52,11 @@ demo-nats: $(DEV)
 
 ## make test       lint, types, layers and the tests, but for the long ones (make soak-tests)
 test: lint
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 ## make test-parts the parts of the suite that run on every version of Python
 test-parts: $(DEV)
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) $(PARTS:%=tests/%) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal $(PARTS:%=tests/%) $(PYTEST_ARGS)
 
 ## make test-others demo and test-parts on Python 3.12 and 3.13, where they are found
 test-others:

@@ -42,7 +42,6 @@ _LOOKING = {"_parse_connect_dsn_and_args"}
 
 @functools.cache
 def _detector() -> BlockBuster:
-    """Made once: for each test it is switched on and off, which is cheaper by half."""
     detector = BlockBuster(["actors", "supervisors", "irismq_runtime"])
     for name, function in detector.functions.items():
         if name.startswith(("os.", "io.")):
@@ -51,17 +50,15 @@ def _detector() -> BlockBuster:
 
 
 @pytest.fixture(autouse=True)
-def no_blocking_calls(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fail on a blocking call made by our packages in a running loop."""
+def no_blocking_calls(request: pytest.FixtureRequest) -> None:
+    """Fail on a blocking call made by our packages in a running loop.
+
+    The detector stays on from test to test: to switch it takes longer than many a test.
+    """
     if request.node.get_closest_marker("blocking_ok"):
-        yield
-        return
-    detector = _detector()
-    detector.activate()
-    try:
-        yield
-    finally:
-        detector.deactivate()
+        _detector().deactivate()
+    else:
+        _detector().activate()
 
 
 @pytest.fixture(autouse=True)
@@ -95,6 +92,22 @@ def postgres() -> Iterator[PostgresServer]:
         yield server
     finally:
         server.remove()
+
+
+def _place(item: pytest.Item) -> int:
+    """Long tests begin first, so that no worker is left alone with one at the end.
+
+    Those of the architecture are together, because they share what they read.
+    """
+    if item.get_closest_marker("slow"):
+        return 0
+    return 1 if "architecture" in item.path.parts else 2
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put them in order; behind pytest-randomly, whose order stays within each place."""
+    items.sort(key=_place)
 
 
 def pytest_collection_finish() -> None:
