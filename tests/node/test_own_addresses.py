@@ -50,6 +50,7 @@ class Listener:
                 self.version, self.state = 0, {}
             self.take(step)
             replies += 1
+            assert replies < 1000, "it comes to no end"
         return replies
 
 
@@ -150,6 +151,42 @@ def test_who_missed_what_is_forgotten_begins_anew(monkeypatch):
     listener.catch_up(own)
     assert known(listener) == served(own)
     assert own.since(10**9, ROOM).since == 0  # a version that there never was
+
+
+def test_a_list_in_parts_is_read_to_its_end_after_pairs_before_it_were_forgotten(monkeypatch):
+    """191."""
+    monkeypatch.setattr(own_addresses, "MAX_DROPPED", 4)
+    own, listening = OwnAddresses(), Listener()
+
+    def told():
+        for step in tell(own):
+            listening.take(step)  # who misses nothing has nothing to ask for
+        assert known(listening) == served(own)
+
+    for pair in pairs(3):
+        own.bind(pair)
+        told()
+    for pair in pairs(9, "passing"):  # more is gone than is remembered
+        own.bind(pair)
+        told()
+        own.unbind(pair)
+        told()
+    late = Listener()
+    assert late.catch_up(own, size_of(("a0", "u0"))) >= 3
+    assert known(late) == served(own) == dict.fromkeys(pairs(3), "stands")
+
+
+def test_who_asks_while_a_change_waits_hears_what_was_told():
+    """192."""
+    own, listener = OwnAddresses(), Listener()
+    (pair,) = pairs(1)
+    own.bind(pair)
+    tell(own)
+    own.stands(pair, yes=False)
+    listener.catch_up(own)
+    own.stands(pair, yes=True)
+    assert tell(own) == []  # it is as it was
+    assert known(listener) == served(own) == {pair: "stands"}
 
 
 change = st.tuples(

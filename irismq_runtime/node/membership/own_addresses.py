@@ -9,18 +9,24 @@ be told costs nothing.
 For each pair the version of its last change is kept, the latest last, and for some time
 that of pairs that are gone. So the way from an older version to this one is what stands
 at the end, `since`; it costs what changed, and not what there is.
+
+Who reads the whole list in parts goes on from the version that a part leads to, so that has
+to be one that differences are known from. Therefore, when pairs that are gone are forgotten,
+what stands since before them is given versions of its own again, that nobody was at before:
+those that the next step skips.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Final, Literal
 
 from irismq_runtime.messaging import NODE_TARGET
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from irismq_runtime.node.membership.announcements import Pair
 
@@ -28,7 +34,8 @@ __all__ = ["OwnAddresses", "Step", "size_of"]
 
 State = Literal["stands", "away", "absent"]
 
-#: Pairs that are gone and remembered, so that who missed some changes is told differences.
+#: Pairs that are gone and remembered, so that who missed some changes is told differences;
+#: if there are more, the next step forgets the older half of these.
 MAX_DROPPED: Final = 10_000
 #: Bytes that a pair takes besides its two texts: their heads, and that of the pair.
 _HEADS: Final = 1 + 2 * 3
@@ -177,25 +184,48 @@ class OwnAddresses:
                 left -= size
         for pair in as_before:
             del self._waiting[pair]
-        return self._step(self.version, self.version + 1, taken) if taken else None
+        if not taken:
+            return None
+        _, older = self._outlived()
+        version = self.version + len(older) + 1
+        return self._step(self.version, version, {pair: self._state(pair) for pair in taken})
 
     def commit(self, step: Step) -> None:
         """`step` was sent: its version is the current one."""
+        forgotten, older = self._outlived()
+        for pair in forgotten:
+            self._oldest = self._changed[pair]
+            self._forget(pair)
+        for number, pair in enumerate(older, self.version + 1):
+            self._changed_in(number, (pair,))
         self.version = step.version
-        self._versions.append(step.version)
-        group = self._steps[step.version] = {}
-        for pair in (*step.add, *step.away, *step.drop):
+        changed = (*step.add, *step.away, *step.drop)
+        for pair in changed:
             del self._waiting[pair]
-            self._forget(pair)
-            self._changed[pair] = step.version
-            group[pair] = None
+        self._changed_in(step.version, changed)
         self._dropped.update(dict.fromkeys(step.drop))
-        while len(self._dropped) > MAX_DROPPED:
-            pair = next(iter(self._dropped))
-            self._oldest = max(self._oldest, self._changed[pair])
-            self._forget(pair)
         if len(self._versions) > 2 * len(self._steps) + 16:
             self._versions = [version for version in self._versions if version in self._steps]
+
+    def _outlived(self) -> tuple[list[Pair], list[Pair]]:
+        """The pairs that the next step forgets, and what stands since before those were gone."""
+        excess = len(self._dropped) - MAX_DROPPED
+        if excess <= 0:
+            return [], []
+        last = next(islice(self._dropped, excess + MAX_DROPPED // 2 - 1, None))
+        oldest = self._changed[last]
+        forgotten = list(takewhile(lambda pair: self._changed[pair] <= oldest, self._dropped))
+        before = self._versions[: bisect_right(self._versions, oldest)]
+        pairs = (pair for version in before for pair in self._steps.get(version, ()))
+        return forgotten, [pair for pair in pairs if pair not in self._dropped]
+
+    def _changed_in(self, version: int, pairs: tuple[Pair, ...]) -> None:
+        """Their last change is that to `version`."""
+        for pair in pairs:
+            self._forget(pair)
+            self._changed[pair] = version
+        self._steps[version] = dict.fromkeys(pairs)
+        self._versions.append(version)
 
     def _forget(self, pair: Pair) -> None:
         """Its last change is not the last one any more."""
@@ -209,30 +239,34 @@ class OwnAddresses:
     def since(self, version: int, room: int) -> Step:
         """The first changes after `version` that `room` bytes hold; the whole is `self.version`.
 
-        They begin at 0 if `version` is none that differences are known from.
+        They begin at 0 if `version` is none that differences are known from. What waits is told
+        as it was: it may be so again, and then no step says that it was not.
         """
         if not self._oldest <= version <= self.version:
             version = 0
         reached = version
-        taken: list[Pair] = []
+        taken: dict[Pair, State] = {}
         for index in range(bisect_right(self._versions, version), len(self._versions)):
             group = self._steps.get(self._versions[index], ())
-            pairs = [pair for pair in group if version or self._state(pair) != "absent"]
-            room -= sum(map(size_of, pairs))
+            states = {pair: self._waiting.get(pair) or self._state(pair) for pair in group}
+            if not version:
+                states = {pair: state for pair, state in states.items() if state != "absent"}
+            room -= sum(map(size_of, states))
             if room < 0 and taken:
                 return self._step(version, reached, taken)
-            taken += pairs
+            taken |= states
             reached = self._versions[index]
         return self._step(version, self.version, taken)
 
-    def _step(self, since: int, version: int, pairs: Iterable[Pair]) -> Step:
-        states: dict[State, list[Pair]] = {"stands": [], "away": [], "absent": []}
-        for pair in pairs:
-            states[self._state(pair)].append(pair)
+    @staticmethod
+    def _step(since: int, version: int, states: Mapping[Pair, State]) -> Step:
+        by_state: dict[State, list[Pair]] = {"stands": [], "away": [], "absent": []}
+        for pair, state in states.items():
+            by_state[state].append(pair)
         return Step(
             since,
             version,
-            add=tuple(states["stands"]),
-            drop=tuple(states["absent"]),
-            away=tuple(states["away"]),
+            add=tuple(by_state["stands"]),
+            drop=tuple(by_state["absent"]),
+            away=tuple(by_state["away"]),
         )
