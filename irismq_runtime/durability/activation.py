@@ -23,9 +23,18 @@ from actors.runtime import exit_with, is_refusal, put_back, take_current
 from irismq_runtime.durability.asked import AskedIds, question_of
 from irismq_runtime.durability.errors import NotInUnit
 from irismq_runtime.durability.held_state import HeldState
+from irismq_runtime.durability.origin import number_of
 from irismq_runtime.durability.unit import Outside, Unit, UnitState, current_unit
 from irismq_runtime.errors import EncodeError, MessageTooLarge, StoreUnavailable
-from irismq_runtime.ports.state_store import ABSENT, END, KEEP, Committed, StateCommit, right_name
+from irismq_runtime.ports.state_store import (
+    ABSENT,
+    END,
+    KEEP,
+    Committed,
+    OwnedRight,
+    StateCommit,
+    right_name,
+)
 from irismq_runtime.wire import new_id
 
 if TYPE_CHECKING:
@@ -34,7 +43,7 @@ if TYPE_CHECKING:
     from actors.runtime import Slot
     from irismq_runtime.durability.engine import DurableEngine
     from irismq_runtime.durability.state_codec import StateCodec
-    from irismq_runtime.ports.state_store import OwnedRight, StateKey, StoredState
+    from irismq_runtime.ports.state_store import StateKey, StoredState
 
 __all__ = ["MOST_AHEAD", "Activation"]
 
@@ -64,15 +73,18 @@ class Activation:
         "_loading",
         "_lost",
         "_moved",
+        "_passed",
         "_state",
         "asked",
         "closed",
+        "early_until",
         "engine",
         "epoch",
         "fresh",
         "generation",
         "in_hand",
         "key",
+        "latest",
         "open",
         "pending",
         "slot",
@@ -94,6 +106,12 @@ class Activation:
         self.generation = 0
         #: Nothing has been committed on what was loaded: rights are looked up.
         self.fresh = True
+        #: Until when each message is looked up, as one came before an earlier one of its sender.
+        self.early_until = 0.0
+        #: The latest message with a row that was handled, or came too early; and the number of
+        #: such a row a look ago: see `RowSender.look`.
+        self.latest: Any = None
+        self._passed = 0
         #: The unit whose handler runs.
         self.open: Unit | None = None
         #: Units that have returned, oldest first; the committer has the first `taken` of them.
@@ -314,6 +332,13 @@ class Activation:
         self._moved.append(future)
         await future
 
+    def passed_by_now(self) -> int:
+        """The number of the latest row that was handled here when this was asked before."""
+        before = self._passed
+        if self.latest is not None:
+            self._passed = max(before, number_of(self.latest.envelope, self.engine.origin))
+        return before
+
     def has_moved(self) -> None:
         """Let those who wait for it look again."""
         moved, self._moved = self._moved, []
@@ -372,6 +397,8 @@ class Activation:
         self._lost = self.taken = 0
         for unit in units:
             self.pending.popleft()
+            if unit.waits is not None and isinstance(unit.right, OwnedRight):
+                self.latest = unit.item
             self.engine.settle(unit, self.asked)
         self.has_moved()
         if self.pending:

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from irismq_runtime.dispatch import StoredDispatch
+from irismq_runtime.dispatch.settlement import Settlement
 from irismq_runtime.durability.errors import NotInUnit
 from irismq_runtime.durability.rights import right_of
 from irismq_runtime.errors import StoreUnavailable
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from actors import ActorRef, Outcome
     from irismq_runtime.dispatch.delivery import DurableDelivery
-    from irismq_runtime.dispatch.settlement import Settlement
     from irismq_runtime.durability.engine import DurableEngine
     from irismq_runtime.ports import StoredMessage
     from irismq_runtime.wire import Envelope
@@ -103,6 +103,15 @@ class StatefulDispatch(StoredDispatch):
             said()
         else:
             self._engine.spawn(self._use_up(stored, row, said))
+
+    def put_off(self, delivery: DurableDelivery, delay: float) -> None:
+        """Give it back for `delay` seconds; that is no attempt."""
+        if delivery.envelope is not None:
+            self._held.pop(delivery.envelope.id, None)
+        self.take_back(delivery)
+        back = Settlement("requeue", delay, penalty=False)
+        for stored in (delivery.stored, *delivery.copies):
+            self._went_back(stored, delivery.envelope, back, "early")
 
     def _requeue(self, delivery: DurableDelivery, verdict: Settlement, outcome: Outcome) -> None:
         super()._requeue(delivery, verdict, outcome)

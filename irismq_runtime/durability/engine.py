@@ -313,6 +313,12 @@ class DurableEngine:
             return False
         return True
 
+    def put_off(self, item: DurableDelivery, delay: float) -> None:
+        """Give a message back for `delay` seconds, which is no attempt."""
+        dispatch = item.dispatch
+        if isinstance(dispatch, StatefulDispatch):
+            dispatch.put_off(item, delay)
+
     async def use_up(self, address: str, row: OwnedRight) -> None:
         """Let the row be gone, or dead (`row.aside`), in the order of the address' commits.
 
@@ -329,8 +335,9 @@ class DurableEngine:
         if found.state == "dead":
             await self.store.forget([row.id])
             return
-        if activation is None:
-            raise StoreUnavailable(self.url, "conflict", "its actor is not active here")
+        if activation is None or found.state == "early":
+            reason = "its actor is not active here, or an earlier message of its sender waits"
+            raise StoreUnavailable(self.url, "conflict", reason)
         done = self._system.loop.create_future()
         activation.use_up(row, partial(_tell_end, done))
         await done
@@ -377,7 +384,7 @@ class DurableEngine:
             if self.committer.fault is not None:
                 continue
             try:
-                await self.rows.look(tuple(self._active), self._quiet())
+                await self.rows.look(tuple(self._active), self._quiet(), self._passed())
                 while await self.store.tidy(KEPT):
                     await self.sleep(_BETWEEN)
             except StoreUnavailable as fault:
@@ -385,10 +392,10 @@ class DurableEngine:
             except Exception:  # what is missing is looked for again all the same
                 _LOG.exception("Looking for what is missing failed")
 
-    def _quiet(self) -> tuple[str, ...]:
+    def _quiet(self) -> frozenset[str]:
         """The addresses whose mailbox has had nothing for a while, though it was asked."""
         now = self.now()
-        return tuple(
+        return frozenset(
             dispatch.owner
             for dispatch in self._dispatches
             if dispatch.kind == "tell"
@@ -396,6 +403,10 @@ class DurableEngine:
             and not dispatch.held
             and now - dispatch.last_arrival >= self.look_every
         )
+
+    def _passed(self) -> dict[str, int]:
+        """The rows that each address had come to a look ago: earlier ones have not come."""
+        return {address: each.passed_by_now() for address, each in self._active.items()}
 
     async def close(self) -> None:
         """Commit what has returned, if the store can be used, and close it."""

@@ -16,7 +16,9 @@ from irismq_runtime.wire.headers import ORIGIN
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["RowOrigin"]
+    from irismq_runtime.wire import Envelope
+
+__all__ = ["RowOrigin", "number_of"]
 
 _FORM: Final = re.compile(r"([0-9a-f]{32})\.([0-9]{1,15})\.([0-9]{1,19})", re.ASCII)
 
@@ -43,3 +45,11 @@ class RowOrigin(NamedTuple):
         """What the headers say; None: nothing, or nothing that we have written."""
         found = _FORM.fullmatch(headers.get(ORIGIN, ""))
         return found and cls(found[1], int(found[2]), int(found[3]))
+
+
+def number_of(envelope: Envelope | None, own: RowOrigin) -> int:
+    """The number that a message says its row has in this store and epoch; 0: none."""
+    origin = None if envelope is None else RowOrigin.of_untrusted(envelope.headers)
+    if origin is None or (origin.store, origin.epoch) != (own.store, own.epoch):
+        return 0
+    return origin.number

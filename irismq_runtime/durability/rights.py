@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Rights", "right_of"]
 
+#: Seconds for which a message is put off that comes before an earlier one; it doubles
+_EARLY_FIRST: Final = 0.05
+#: up to this.
+_EARLY_MOST: Final = 2.0
 #: Without keys anybody can write such a message: it stops nobody else's.
 _NEWER: Final = (
     "it says that the store was further than it is: the store went back in time (then accept that: "
@@ -88,8 +92,16 @@ class Rights:
     def needs_no_look(self, activation: Activation, item: Any) -> bool:
         """Whether the handler of `item` may begin without asking the store."""
         if isinstance(item, DurableDelivery):
-            return not activation.fresh and item.stored.attempts == 1
+            looks = activation.fresh or item.stored.attempts != 1
+            return not looks and (not activation.early_until or self._in_order(activation))
         return question_of(item) is None
+
+    def _in_order(self, activation: Activation) -> bool:
+        """Whether nothing has come too early lately."""
+        if self._engine.now() < activation.early_until:
+            return False
+        activation.early_until = 0.0
+        return True
 
     async def look(self, activation: Activation, item: Any) -> bool:
         """Whether the handler of `item` may begin. False: it must not, and that is settled."""
@@ -101,7 +113,9 @@ class Rights:
         right = self._right(item, believed=True)
         store = self._engine.store
         try:
-            (found,) = await store.standing(activation.key, [right])
+            # What has returned before it will be committed before it.
+            before = [unit.right for unit in activation.pending if unit.right is not None]
+            found = (await store.standing(activation.key, [*before, right]))[-1]
             if found.state == "dead" and isinstance(right, OwnedRight):
                 await store.revive([right.id])  # somebody replays what was put aside
             if found.state == "gone":
@@ -116,6 +130,8 @@ class Rights:
             return False
         if found.state == "gone":
             self._gone(activation, item)
+        elif found.state == "early":
+            self._too_early(activation, item)
         elif found.state == "stands" and found.tries >= item.allowed:
             self._turn_away(activation, item, f"failed {found.tries} times")
         else:
@@ -146,6 +162,14 @@ class Rights:
             self._turn_away(activation, item, reason)
         else:
             item.dispatch.said_copy(b"" if envelope is None else envelope.id)
+
+    def _too_early(self, activation: Activation, item: DurableDelivery) -> None:
+        """An earlier message of its sender waits: it comes again behind that, and as it was."""
+        delay = min(_EARLY_MOST, _EARLY_FIRST * 2 ** min(item.stored.attempts - 1, 10))
+        activation.early_until = self._engine.now() + 2 * _EARLY_MOST
+        activation.latest = item
+        take_current(activation.slot)
+        self._engine.put_off(item, delay)
 
     def _turn_away(self, activation: Activation, item: DurableDelivery, reason: str) -> None:
         take_current(activation.slot)

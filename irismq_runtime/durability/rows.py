@@ -21,6 +21,8 @@ from irismq_runtime.ports.state_store import row_number
 from irismq_runtime.wire.headers import ORIGIN
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from irismq_runtime.durability.engine import DurableEngine
     from irismq_runtime.ports.state_store import OutboxRow, StagedMessage, StateCommit
 
@@ -114,16 +116,24 @@ class RowSender:
         """The actor of `address` runs here now: send what it told and no broker confirmed."""
         await self._send_unconfirmed((address,), 0.0)
 
-    async def look(self, addresses: tuple[str, ...], quiet: tuple[str, ...]) -> int:
+    async def look(
+        self, addresses: tuple[str, ...], quiet: frozenset[str], passed: Mapping[str, int]
+    ) -> int:
         """Publish what is missing again; how many rows that were.
 
         Args:
             addresses: Those whose durable actors run here.
             quiet: Those of which the mailbox has been empty for a while.
+            passed: For each address the number of a row that was handled a while ago: an earlier
+                one that is overdue is missing, though the mailbox is never empty.
         """
         found = await self._send_unconfirmed(addresses, self._engine.republish_after)
-        for address in quiet:
+        for address, number in passed.items():
+            if not number and address not in quiet:
+                continue
             rows = await self._engine.store.missing(address, self._engine.republish_after, AT_ONCE)
+            if address not in quiet:
+                rows = [row for row in rows if row.number < number]
             found += await self._send_rows(rows)
         return found
 

@@ -90,7 +90,7 @@ class StagingOutbound(Outbound):
         # Whether the address is durable is looked up before the commit.
         owned = kind is Kind.TELL
         to = StateKey(address if owned else topic)
-        row = StagedMessage(envelope_id, to, data, owned, channel, delay, expires, ordered=False)
+        row = StagedMessage(envelope_id, to, data, owned, channel, delay, expires)
         receipt = self._stage(unit, row, address)
         if sending is not None:
             receipt.when_known(sending.end)

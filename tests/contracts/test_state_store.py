@@ -299,6 +299,15 @@ async def test_messages_of_one_sender_to_one_key_are_taken_in_the_order_told(sto
     await written(store, ADA, version, rights=[third])
 
 
+async def test_what_is_put_off_keeps_its_place_in_the_order(store: StateStore):
+    first, second, third = await told(store, ADA, *[a_message(ADA) for _ in range(3)])
+    await store.put_off([first.id], 60.0, tried=True)
+    assert await store.standing(ADA, [second]) == [EARLY]
+    await store.put_off([second.id], 60.0, tried=False)
+    assert await store.standing(ADA, [third]) == [EARLY]
+    await written(store, ADA, ABSENT, rights=[first, second, third])
+
+
 async def test_the_order_goes_on_over_the_commits_of_a_sender(store: StateStore):
     sender, first, second = fresh_key(), a_message(ADA), a_message(ADA)
     version = await written(store, sender, ABSENT, staged=[first])

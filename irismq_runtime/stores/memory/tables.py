@@ -167,7 +167,11 @@ class Tables:
         """Put a row in the outbox. Those of one pair come in the order of their numbers."""
         self.rows[row.id] = row
         if row.ordered:
-            self.order.setdefault((row.sender, row.to), {})[row.number] = row.id
+            pair = self.order.setdefault((row.sender, row.to), {})
+            last = next(reversed(pair), 0)
+            pair[row.number] = row.id
+            if row.number < last:  # it was changed, and is back in its place
+                self.order[row.sender, row.to] = dict(sorted(pair.items()))
 
     def remove(self, row_id: bytes) -> OutboxRow | None:
         """Take a row out; None: there is none."""
