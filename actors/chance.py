@@ -1,22 +1,19 @@
 """Chance as an argument: what whoever is given none takes.
 
 Jitter and choices come from a `random.Random` that a caller may give, so that a test has
-the same run again. A loop that brings a clock of its own may bring chance, too.
+the same run again. A `VirtualLoop` brings chance of its own.
 """
 
 from __future__ import annotations
 
 import random
-from asyncio import _get_running_loop as running_loop
+
+from actors.virtual_loop import virtual_loop
 
 __all__ = ["default_random"]
 
 
 def default_random() -> random.Random:
-    """Return a new generator, seeded by the machine; or by its loop, where that brings chance.
-
-    Such a loop has a method `new_random`.
-    """
-    make = getattr(running_loop(), "new_random", random.Random)
-    generator: random.Random = make()
-    return generator
+    """Return a new generator, seeded by the machine; or by its loop, if that is a virtual one."""
+    loop = virtual_loop()
+    return random.Random() if loop is None else loop.new_random()

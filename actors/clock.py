@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from asyncio import _get_running_loop as running_loop
 from typing import TYPE_CHECKING, Any, Protocol
+
+from actors.virtual_loop import virtual_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,7 +77,7 @@ class LoopClock:
 def default_clock() -> Clock:
     """Return the clock that whoever is given none has: its loop's own, or the machine's.
 
-    A loop whose time is not the machine's brings a clock as its attribute `clock`.
+    Only a `VirtualLoop` brings one.
     """
-    clock: Clock | None = getattr(running_loop(), "clock", None)
-    return LoopClock() if clock is None else clock
+    loop = virtual_loop()
+    return LoopClock() if loop is None else loop.clock

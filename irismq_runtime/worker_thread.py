@@ -2,31 +2,29 @@
 
 For libraries that block, SQLite above all: one thread owns the connection, the loop
 never waits. Jobs are done in the order in which they were given. The thread is a
-daemon: who does not end it does not hold the program up at its exit. A loop whose threads
-are not the machine's has a method `begin_thread`, which does the jobs in place of one.
+daemon: who does not end it does not hold the program up at its exit. On a `VirtualLoop` the
+loop does the jobs in place of a thread.
 """
 
 from __future__ import annotations
 
 import threading
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+from actors.virtual_loop import VirtualLoop
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
+
+    from actors.virtual_loop import JobQueue
 
 __all__ = ["WorkerThread"]
 
 _T = TypeVar("_T")
 #: What is to be done, and who is told how it ended.
 _Job: TypeAlias = "tuple[Callable[[], Any], Callable[[Any, BaseException | None], object]]"
-
-
-class _Jobs(Protocol):
-    """Where jobs wait for the thread; None is the last."""
-
-    def put(self, given: _Job | None, /) -> None: ...
 
 
 class WorkerThread:
@@ -39,10 +37,9 @@ class WorkerThread:
 
     def __init__(self, name: str, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._jobs: _Jobs
-        begin = getattr(loop, "begin_thread", None)
-        if begin is not None:
-            self._jobs = begin(self._do)
+        self._jobs: JobQueue
+        if isinstance(loop, VirtualLoop):
+            self._jobs = loop.begin_thread(self._do)
             return
         jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._jobs = jobs

@@ -33,6 +33,7 @@ from itertools import count
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from actors.virtual_loop import VirtualLoop
 from irismq_runtime.simulation.calls import LoopCall, LoopTimer
 from irismq_runtime.simulation.conditions import draws
 from irismq_runtime.simulation.errors import NotSimulated
@@ -61,7 +62,13 @@ _CANCELLED = 256
 _AbstractEventLoop: Any = asyncio.AbstractEventLoop
 
 
-class SimulatedLoop(NetworkCalls, ThreadCalls, RefusedCalls, _AbstractEventLoop):  # type: ignore[misc]  # see there
+class SimulatedLoop(
+    NetworkCalls,
+    ThreadCalls,
+    RefusedCalls,
+    VirtualLoop,
+    _AbstractEventLoop,  # type: ignore[misc]  # see there
+):
     """One process's loop, made by its host. All of it on the simulation's thread.
 
     Attributes:
