@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
+from zlib import crc32
 
 from actors import Refused, rules, runtime
 from actors.class_options import known_option
@@ -147,7 +148,8 @@ class PartitionSupervisor(Supervising):
         """Return the slot of the child for a key. Any thread.
 
         Args:
-            key: An int chooses by remainder, anything else by its hash.
+            key: An int chooses by remainder, a str and bytes by their CRC-32, so that a key has
+                the same child in every process; anything else by its hash.
 
         Raises:
             Refused: it is not hashable, or the partition has not started or has ended.
@@ -156,7 +158,7 @@ class PartitionSupervisor(Supervising):
         if executor is None:
             raise Refused("the partitions have not started", code="not_started")
         try:
-            place = (key if isinstance(key, int) else hash(key)) % len(self._names)
+            place = _number_of(key) % len(self._names)
         except BaseException as error:
             # A key's own `__hash__` may do anything.
             kind = class_name(key)
@@ -173,6 +175,15 @@ class PartitionSupervisor(Supervising):
             message: What was sent to the supervisor's ref.
         """
         self.forward(self.slot_for(self.key(message)).ref)
+
+
+def _number_of(key: Hashable) -> int:
+    if isinstance(key, int):
+        return key
+    # Of subclasses, which may say what they are equal to, their own hash.
+    if type(key) is str:
+        return crc32(key.encode("utf-8", "surrogatepass"))
+    return crc32(key) if type(key) is bytes else hash(key)
 
 
 def partition(supervisor: ActorRef[Any], key: Hashable) -> ActorRef[Any]:

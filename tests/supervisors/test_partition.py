@@ -47,6 +47,18 @@ async def test_one_key_is_one_child_and_keeps_its_order(world):
     assert {seen[4][0][0], seen[5][0][0]} == {"Ledger-0", "Ledger-1"}
 
 
+async def test_a_text_or_bytes_have_the_same_child_in_every_process(world):
+    system, _ = world
+    ref = await begun(PartitionSupervisor.of(child(Ledger, {}), partitions=7), system)
+    keys = ["a", "key", "\ud800", b"key"]
+    assert [partition(ref, key).name for key in keys] == [
+        "Ledger-4",
+        "Ledger-5",
+        "Ledger-1",
+        "Ledger-5",
+    ]
+
+
 async def test_an_ask_is_answered_by_the_child_and_blocks_nobody(world):
     system, _ = world
     seen, gate = defaultdict(list), asyncio.Event()
