@@ -98,8 +98,10 @@ def _function(item: pytest.Item) -> object:
 
 
 def _line(played: Played) -> str:
-    first, last = f"{played.first:x}", f"{played.last:x}"
-    seeds = f"seed {first}" if played.runs == 1 else f"{played.runs:,} seeds ({first}-{last})"
+    from irismq_runtime.simulation.seeds import seeds_named
+
+    named = seeds_named(played.seeds)
+    seeds = f"seed {named}" if played.runs == 1 else f"{played.runs:,} seeds ({named})"
     speed = played.steps / max(played.real, 1e-9)
     return f"{seeds}, {played.virtual:,.0f} virtual s in {played.real:.1f} s, {speed:,.0f} steps/s"
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import string
 from collections import Counter
 from dataclasses import dataclass, field
@@ -81,7 +82,8 @@ class ClusterOptions:
         longest: Virtual seconds after which a run that is not over has failed.
 
     Raises:
-        ValueError: One has no meaning.
+        ConfigError: An option of `node` has no meaning.
+        ValueError: One of the others has none.
     """
 
     hosts: int | Collection[str] = 3
@@ -99,6 +101,21 @@ class ClusterOptions:
             raise ValueError(f"hosts={self.hosts!r}: two machines cannot have one name")
         need(POSITIVE_SECONDS, "rest", self.rest)
         need(POSITIVE_SECONDS, "longest", self.longest)
+        self.make_node(OUTSIDE, None)  # a wrong option is one here, and not once for each seed
+
+    def make_node(self, name: str, events: Events | None) -> Node:
+        """Return the node of a machine of that name, which is not entered yet.
+
+        Raises:
+            ConfigError: An option of `node` has no meaning.
+        """
+        return Node(
+            name=name,
+            nsqd=[f"{broker}:{NSQD_PORT}" for broker in self.broker_names],
+            iris=f"{RELAY}:{IRIS_PORT}",
+            events=events,
+            **self.node,
+        )
 
     @property
     def host_names(self) -> tuple[str, ...]:
@@ -168,8 +185,8 @@ class Cluster:
             *(room.keeper for room in self._nodes.values()),
         ]
         self._keepers = {keeper.name: keeper for keeper in keepers}
-        self._injector = Injector(simulation, self._keepers, self.witness, kept)
         self._targets = Targets(self.hosts, options.broker_names, (RELAY,), (OUTSIDE,))
+        self._injector = Injector(simulation, self._keepers, self._targets, self.witness, kept)
         self._streams: Counter[str] = Counter()
         self._running: asyncio.Task[None] | None = None
         self._why_ended: BaseException | None = None
@@ -207,7 +224,14 @@ class Cluster:
         Raises:
             KeyError: There is no such machine, or it runs no node.
         """
-        return self._nodes[host].node
+        return self._machine(host).node
+
+    def _machine(self, name: str) -> NodeMachine:
+        found = self._nodes.get(name)
+        if found is None:
+            there = ", ".join(self.hosts)
+            raise KeyError(f"no machine {name!r} runs a node; those that do: {there}")
+        return found
 
     def _chance(self, name: str) -> random.Random:
         """Return a stream of that name; the second time, and later, another one."""
@@ -228,7 +252,7 @@ class Cluster:
             KeyError: There is no such machine.
             Exception: What the start failed with.
         """
-        chosen = [self._nodes[name] for name in (self.hosts if on is None else on)]
+        chosen = [self._machine(name) for name in (self.hosts if on is None else on)]
         await asyncio.gather(*(room.start(tree) for room in chosen))
 
     async def workload(
@@ -313,8 +337,9 @@ class Cluster:
     async def heal(self, *, within: float | None = None) -> None:
         """Undo all that went wrong, and wait until the cluster is at rest.
 
-        At rest: every node runs, is ready and knows all others and what they serve, and what was
-        confirmed, asked or owed before this call has come to its end.
+        At rest: every node runs, is ready and knows all others and what they serve, every
+        connection has sent what it could not send, and what was confirmed, asked or owed before
+        this call has come to its end.
 
         Args:
             within: Virtual seconds that it may take; None: as the options of the cluster say.
@@ -341,6 +366,8 @@ class Cluster:
         nodes = {name: room.node for name, room in self._nodes.items()}
         yield from (f"{room.keeper.name} does not run" for room in self._brokers if not room.runs)
         yield from unrest({**nodes, OUTSIDE: self.node}, self._bindings.by_machine())
+        for source, target in self._simulation.network.overdue():
+            yield f"what {source} sent to {target} while nothing came through has not arrived"
         held = dict(each for room in self._brokers for each in room.held())
         self.witness.look_for_losses(held)
         later = {each for each, due in held.items() if due and self.now + due > until}
@@ -360,6 +387,8 @@ class Cluster:
                     await self.heal(within=_BOOT)
                     await scenario(self)
                     await self.heal()
+                    gc.collect()  # what failed in a task of a cycle is heard when that is gone
+                    self._hear_errors()
                 finally:
                     self.witness.end()
         except BaseException:
@@ -383,11 +412,15 @@ class Cluster:
             self.witness.look()
             if self.now > self._options.longest:
                 raise SimulationStalled(self.now, f"{self._options.longest:g} s are over")
-            if self._simulation.uncaught:
-                where, error = self._simulation.uncaught[0]
-                self.witness.breaks(
-                    "no error goes unheard", f"{where}: {error.get('message')}: {error!r}"
-                )
+            self._hear_errors()
+
+    def _hear_errors(self) -> None:
+        """An error that nobody caught ends the run."""
+        if self._simulation.uncaught:
+            where, error = self._simulation.uncaught[0]
+            self.witness.breaks(
+                "no error goes unheard", f"{where}: {error.get('message')}: {error!r}"
+            )
 
     def _beside(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Do something beside the test; what fails there ends the run."""
@@ -411,10 +444,4 @@ class Cluster:
         loop: Any = asyncio.get_running_loop()
         events = Events(loop.time)
         self.witness.listen(life, events)
-        return Node(
-            name=life.host,
-            nsqd=[f"{name}:{NSQD_PORT}" for name in self._options.broker_names],
-            iris=f"{RELAY}:{IRIS_PORT}",
-            events=events,
-            **self._options.node,
-        )
+        return self._options.make_node(life.host, events)

@@ -26,6 +26,11 @@ __all__ = ["KINDS", "Fault", "FaultKind", "Strikes", "Targets", "dials_of", "fau
 #: The largest amount of any kind.
 _MOST: Final = 1e9
 
+#: Seconds in which a process notices that a connection was reset, or that it stood still.
+NOTICED: Final = 5.0
+#: Seconds in which two ends notice that their connection is dead where nobody tells them.
+SILENT: Final = 60.0
+
 #: What a kind of fault strikes.
 Strikes = Literal["host", "broker", "relay", "link"]
 
@@ -42,6 +47,9 @@ class FaultKind:
         says: What a report says of it; `{target}` and `{amount}` are filled in.
         amount: How much, at least and at most, in the unit of the kind; (0, 0): it has none.
         either_way: Whether the amount is below zero as often as above.
+        unnoticed: Seconds from its end until whoever held a message through what it struck knows
+            that it is lost; a message may be handled twice until then. A reset is noticed at
+            once, silence is not.
     """
 
     name: str
@@ -50,6 +58,7 @@ class FaultKind:
     says: str
     amount: Range = (0.0, 0.0)
     either_way: bool = False
+    unnoticed: float = NOTICED
 
 
 #: Every kind by its name. The longest of each is beyond a lease and the misses of presence
@@ -67,15 +76,23 @@ KINDS: Final[Mapping[str, FaultKind]] = {
             "the clock of {target} is {amount:+.1f} s off",
             (0.5, 7200.0),
             True,
+            unnoticed=0.0,  # a lease is kept by the monotonic clock
         ),
-        FaultKind("partition", "link", (0.2, 30.0), "partition {target}"),
+        FaultKind("partition", "link", (0.2, 30.0), "partition {target}", unnoticed=SILENT),
         FaultKind("cut", "link", (0.0, 0.0), "cut the connections {target}"),
         FaultKind(
-            "slow", "link", (1.0, 30.0), "{target} is {amount:.0f} times as slow", (2.0, 500.0)
+            "slow",
+            "link",
+            (1.0, 30.0),
+            "{target} is {amount:.0f} times as slow",
+            (2.0, 500.0),
+            unnoticed=SILENT,
         ),
         FaultKind("broker", "broker", (0.2, 20.0), "kill the broker {target}"),
-        FaultKind("power", "broker", (0.2, 20.0), "power cut at the broker {target}"),
-        FaultKind("relay", "relay", (0.2, 10.0), "kill the relay {target}"),
+        FaultKind(
+            "power", "broker", (0.2, 20.0), "power cut at the broker {target}", unnoticed=SILENT
+        ),
+        FaultKind("relay", "relay", (0.2, 10.0), "kill the relay {target}", unnoticed=0.0),
     )
 }
 
@@ -95,6 +112,19 @@ class Targets:
     brokers: tuple[str, ...] = ()
     relays: tuple[str, ...] = ()
     clients: tuple[str, ...] = ()
+
+    def holder(self, fault: Fault) -> str:
+        """Through what a fault lets messages be lost that are held: a node's machine, a broker.
+
+        Args:
+            fault: Any.
+
+        Returns:
+            Its name; empty: no message is lost, as what it strikes keeps none.
+        """
+        if KINDS[fault.kind].strikes == "link":
+            return fault.target[0] if fault.target[1] in self.brokers else ""
+        return fault.target[0]
 
     def struck_by(self, strikes: Strikes) -> tuple[tuple[str, ...], ...]:
         """Everything that a kind can strike: a machine, or the two ends of a link.

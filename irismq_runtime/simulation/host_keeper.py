@@ -10,6 +10,7 @@ each is counted, and the last one that ends lets it go on.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Final
 
 from irismq_runtime.simulation.errors import ProcessKilled
@@ -18,7 +19,7 @@ from irismq_runtime.simulation.invariants import Life
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from irismq_runtime.simulation.host import SimulatedHost
+    from irismq_runtime.simulation.host import Process, SimulatedHost
     from irismq_runtime.simulation.witness import Witness
 
 __all__ = ["HostKeeper"]
@@ -33,7 +34,7 @@ class HostKeeper:
     Args:
         host: What it runs on.
         program: What runs on it; given the machine and its life. It returns when it is to end
-            in order, and must leave nothing behind then.
+            in order, or is cancelled before it has set `end`, and must leave nothing behind.
         witness: Hears of its lives.
 
     Attributes:
@@ -53,6 +54,7 @@ class HostKeeper:
         self.life: Life | None = None
         self.end: Callable[[], Coroutine[None, None, None]] | None = None
         self._program = program
+        self._process: Process[None] | None = None
         self._witness = witness
         self._down = 0
         self._still = 0
@@ -64,13 +66,17 @@ class HostKeeper:
         while True:
             await self._may_run.wait()
             self.life = Life(self.name, self.life.number + 1 if self.life else 1)
-            process = self.host.start(self._program, self.life)
+            process = self._process = self.host.start(self._program, self.life)
             if self._still:
                 self.host.pause()
             try:
                 await process.wait()
             except ProcessKilled:
                 said = ""
+            except asyncio.CancelledError:
+                if not process.task.cancelled() or _is_cancelled():
+                    raise
+                said = f"the process on {self.life} was told to end, and has ended"
             except Exception as error:  # whatever a program ends with: it is started again
                 said = f"the process on {self.life} failed: {type(error).__name__}: {error}"
             else:
@@ -93,13 +99,19 @@ class HostKeeper:
             self.host.kill()
 
     async def stop(self) -> None:
-        """Hold it down from now on, and have its program end in order. Returns at its end."""
+        """Hold it down from now on, and have its program end in order: SIGTERM.
+
+        One that is still being started gives that up, as `irismq run` does.
+        """
         self._hold_down()
-        if self.end is not None and self.host.running:
-            try:
-                await self.host.call(self.end)
-            except ProcessKilled:
-                return
+        if self.host.running:
+            with contextlib.suppress(ProcessKilled):
+                await self.host.call(self.end or self._give_up)
+
+    async def _give_up(self) -> None:
+        """On the loop of the machine: end the program wherever it is."""
+        if self._process is not None:
+            self._process.task.cancel()
 
     def _hold_down(self) -> None:
         self._down += 1
@@ -125,3 +137,9 @@ class HostKeeper:
         if not self._still:
             self._witness.stands_still(self.name, still=False)
             self.host.resume()
+
+
+def _is_cancelled() -> bool:
+    """Whether the running task itself is being cancelled."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -16,7 +16,7 @@ from irismq_runtime.simulation.faults import KINDS
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Mapping
 
-    from irismq_runtime.simulation.faults import Fault
+    from irismq_runtime.simulation.faults import Fault, Targets
     from irismq_runtime.simulation.host_keeper import HostKeeper
     from irismq_runtime.simulation.simulation import Simulation
     from irismq_runtime.simulation.witness import Witness
@@ -30,6 +30,7 @@ class Injector:
     Args:
         simulation: Whose network and time it is.
         keepers: Of all machines, by their names.
+        targets: Which of them are what.
         witness: Hears what is done.
         kept: The numbers of the faults that are carried out; None: all.
     """
@@ -38,11 +39,13 @@ class Injector:
         self,
         simulation: Simulation,
         keepers: Mapping[str, HostKeeper],
+        targets: Targets,
         witness: Witness,
         kept: Container[int] | None,
     ) -> None:
         self._simulation = simulation
         self._keepers = keepers
+        self._targets = targets
         self._witness = witness
         self._kept = kept
         #: The number of the next fault of the run.
@@ -71,9 +74,9 @@ class Injector:
         if self._kept is not None and fault.number not in self._kept:
             return
         self.done.append(fault)
-        servers = KINDS[fault.kind].strikes in {"broker", "relay"}
-        self._witness.note(str(fault), *fault.target, servers=servers)
+        self._witness.note(str(fault))
         undo = self._do(fault)
+        self._excuse(fault, is_over=undo is None)
         if undo is not None:
             self._undo[fault.number] = undo
             if fault.lasts:
@@ -86,9 +89,16 @@ class Injector:
     def _undone(self, fault: Fault) -> None:
         undo = self._undo.pop(fault.number, None)
         if undo is not None:
-            servers = KINDS[fault.kind].strikes in {"broker", "relay"}
-            self._witness.note(f"over: {fault}", *fault.target, servers=servers)
+            self._witness.note(f"over: {fault}")
+            self._excuse(fault, is_over=True)
             undo()
+
+    def _excuse(self, fault: Fault, *, is_over: bool) -> None:
+        """Whoever loses by it what was held may not know it yet."""
+        unnoticed, holder = KINDS[fault.kind].unnoticed, self._targets.holder(fault)
+        if unnoticed and holder:
+            seconds = unnoticed if is_over else math.inf
+            self._witness.excuse(holder, fault.number, seconds)
 
     def heal(self) -> None:
         """Undo all that is in force, now."""
@@ -133,7 +143,7 @@ class Injector:
 
         def set_pace() -> None:
             one, other = link
-            self._simulation.network.slow(one, other, math.prod(factors))
+            self._simulation.network.slow(one, other, max(factors, default=1.0))
 
         def undo() -> None:
             factors.remove(factor)

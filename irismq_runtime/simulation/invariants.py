@@ -188,6 +188,7 @@ class HandledOnceByOne(Invariant):
     hears = frozenset(
         {
             "tell.encoded",
+            "publisher.written",
             "handler.started",
             "handler.returned",
             "settlement.finished",
@@ -195,10 +196,11 @@ class HandledOnceByOne(Invariant):
         }
     )
 
-    def __init__(self, disturbed: Callable[[Life, float], bool], copies: int) -> None:
+    def __init__(self, disturbed: Callable[[str, float], bool], copies: int) -> None:
         self._disturbed = disturbed
         self._copies = copies
-        self._told: set[str] = set()
+        #: The machines of the brokers that each tell was written to, each as often as it was.
+        self._told: dict[str, list[str]] = {}
         self._running: dict[str, dict[tuple[Life, str], float]] = {}
         self._finished: set[tuple[Life, str, str]] = set()
         self._by: dict[tuple[Life, str], str] = {}
@@ -208,9 +210,11 @@ class HandledOnceByOne(Invariant):
         fields = event.fields
         of = fields["id"]
         if event.name == "tell.encoded":
-            self._told.add(of)
+            self._told[of] = []
         elif of not in self._told:
             return None  # an event, which each of its channels handles, or a local message
+        elif event.name == "publisher.written":
+            self._told[of].append(fields["broker"].rpartition(":")[0])
         elif event.name == "handler.started":
             return self._started(life, of, fields["actor"], now)
         elif event.name == "handler.returned":
@@ -234,7 +238,7 @@ class HandledOnceByOne(Invariant):
         for (other, with_whom), since in beside.items():
             if self._copies > 1 and other != life:
                 continue  # each broker gives its copy to whom it likes
-            if not self._disturbed(other, now) and not self._disturbed(life, now):
+            if not self._may_be_lost(of, now, other, life):
                 complaint = Complaint(
                     f"{actor} at {life} handles message {of} at {now:.3f} s, beside {with_whom} at "
                     f"{other}, which began at {since:.3f} s and has lost neither lease nor life",
@@ -242,6 +246,13 @@ class HandledOnceByOne(Invariant):
                 )
         beside[life, actor] = now
         return complaint
+
+    def _may_be_lost(self, of: str, now: float, *lives: Life) -> bool:
+        """Whether one of these may have lost the message and not know it, or it is there twice."""
+        brokers = self._told[of]
+        return len(brokers) > self._copies or any(
+            self._disturbed(holder, now) for holder in (*brokers, *(life.host for life in lives))
+        )
 
     def died(self, life: Life, now: float) -> None:
         """See the base."""
@@ -336,7 +347,7 @@ class ReceiptEndsInTime(_EndsInTime):
 def usual_invariants(
     *,
     stood_still: Callable[[Life, float], bool],
-    disturbed: Callable[[Life, float], bool],
+    disturbed: Callable[[str, float], bool],
     publish_timeout: float,
     copies: int = 1,
 ) -> tuple[Invariant, ...]:
@@ -344,7 +355,8 @@ def usual_invariants(
 
     Args:
         stood_still: Whether a process could not keep a time of late.
-        disturbed: Whether something was done of late to its machine, or to a server.
+        disturbed: Whether a machine, or a broker, was struck of late in such a way that messages
+            which it holds may be lost to others.
         publish_timeout: As of the nodes, in seconds.
         copies: How many brokers keep each message.
     """

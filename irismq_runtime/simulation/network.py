@@ -186,6 +186,10 @@ class SimulatedNetwork:
 
     # -- what is done to it ---------------------------------------------------------------
 
+    def overdue(self) -> Iterator[tuple[str, str]]:
+        """Yield from where to where something waits to be sent again, after it was blocked."""
+        yield from (key for key, path in self._paths.items() if path.overdue)
+
     def block(self, source: Iterable[str], target: Iterable[str]) -> Block:
         """Let nothing through from any of `source` to any of `target`, in this direction."""
         targets = tuple(target)

@@ -41,13 +41,16 @@ class NodeMachine:
     async def _run(self, life: Life) -> None:
         """One process, from its start to its orderly end."""
         node = self._make(life)
-        async with node:
-            started = 0
-            while started < len(self._trees):  # one may be added meanwhile
-                await node.start(self._trees[started])
-                started += 1
-            self._node, self.keeper.end = node, node.stop
-            await node.stopping()
+        try:
+            async with node:
+                started = 0
+                while started < len(self._trees):  # one may be added meanwhile
+                    await node.start(self._trees[started])
+                    started += 1
+                self._node, self.keeper.end = node, node.stop
+                await node.stopping()
+        finally:
+            await node.stop()  # it may have been told to end on its way in
 
     @property
     def node(self) -> Node | None:

@@ -32,6 +32,7 @@ class Path:
         back: The path that leads the other way.
         blocks: How many things block it now.
         slowness: What its delays are multiplied with.
+        overdue: How many connections have something to send again on it: it was blocked.
     """
 
     back: Path
@@ -42,6 +43,7 @@ class Path:
         self.chance = chance
         self.blocks = 0
         self.slowness = 1.0
+        self.overdue = 0
         self._ends = (source, target)
         conditions = context.conditions
         local = source is target

@@ -25,6 +25,7 @@ __all__ = [
     "SEED_VARIABLE",
     "faults_named",
     "faults_of",
+    "seeds_named",
     "seeds_of",
 ]
 
@@ -33,6 +34,8 @@ SEED_VARIABLE: Final = "IRISMQ_SEED"
 #: The environment variable that names faults, by their numbers in the plan.
 FAULTS_VARIABLE: Final = "IRISMQ_FAULTS"
 _LARGEST: Final = 0xFFFFFFFF
+#: Ranges that are written out.
+_RANGES: Final = 8
 #: What a seed is.
 SEED: Final = count(0, _LARGEST)
 _SEEDS: Final = re.compile(r"(?:0x)?([0-9a-fA-F]{1,8})(?:-(?:0x)?([0-9a-fA-F]{1,8}))?")
@@ -64,6 +67,20 @@ def seeds_of(named: str, *, count: int, fresh: int) -> range:
             "or the first and the last of several (8f31-9000)"
         )
     return range(first, last + 1)
+
+
+def seeds_named(seeds: Iterable[int]) -> str:
+    """Write seeds as `IRISMQ_SEED` takes them: each range of them, of many the first."""
+    ranges: list[list[int]] = []
+    for seed in seeds:
+        if ranges and seed == ranges[-1][1] + 1:
+            ranges[-1][1] = seed
+        else:
+            ranges.append([seed, seed])
+    told = [f"{first:x}-{last:x}" if last > first else f"{first:x}" for first, last in ranges]
+    if len(told) > _RANGES:
+        told[_RANGES:] = [f"and {len(told) - _RANGES} more"]
+    return ", ".join(told)
 
 
 def faults_of(named: str) -> frozenset[int] | None:

@@ -79,14 +79,16 @@ class RelayMachine:
 async def _serve(server: EmbeddedNsqd | EmbeddedRelay, keeper: HostKeeper) -> None:
     """Run a server until it is to end, and end it."""
     over = asyncio.Event()
-    await server.start()
 
     async def end() -> None:
         over.set()
 
-    keeper.end = end
-    await over.wait()
-    await server.stop()
+    try:
+        await server.start()
+        keeper.end = end
+        await over.wait()
+    finally:
+        await server.stop()
 
 
 def _id_of(body: bytes) -> str:

@@ -19,7 +19,7 @@ import logging
 import os
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from actors.rules import need
@@ -53,18 +53,19 @@ _RUNS: Final = (20, 200)
 class Played:
     """What was played: sums over the seeds that passed, and which they were."""
 
-    first: int = 0
-    last: int = 0
-    runs: int = 0
+    seeds: list[int] = field(default_factory=list)
     steps: int = 0
     virtual: float = 0.0
     real: float = 0.0
 
+    @property
+    def runs(self) -> int:
+        """How many passed."""
+        return len(self.seeds)
+
     def add(self, run: SimulatedRun, real: float) -> None:
         """One more run passed, in `real` seconds."""
-        self.first = self.first if self.runs else run.seed
-        self.last = run.seed
-        self.runs += 1
+        self.seeds.append(run.seed)
         self.steps += run.steps
         self.virtual += run.seconds
         self.real += real

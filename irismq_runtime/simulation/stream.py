@@ -120,6 +120,7 @@ class _Lane:
         if self._overdue or self._path.blocked:
             self._overdue += 1
             if self._overdue == 1:
+                self._path.overdue += 1
                 self._blocked_since = self._events.now
                 self._again = _AGAIN[0]
                 self._try_later()
@@ -135,7 +136,8 @@ class _Lane:
         if not self._overdue:
             return
         if not self._path.blocked:
-            overdue, self._overdue = self._overdue, 0
+            overdue = self._overdue
+            self._catch_up()
             for _ in range(min(overdue, len(self._wire))):
                 self.target.receive(*self._wire.popleft())
         elif self._events.now - self._blocked_since > GIVE_UP:
@@ -147,8 +149,14 @@ class _Lane:
         """What is on the way does not arrive: return the bytes of it."""
         lost = b"".join(data for kind, data in self._wire if kind == "data")
         self._wire.clear()
-        self._overdue = 0
+        self._catch_up()
         return lost
+
+    def _catch_up(self) -> None:
+        """Nothing waits to be sent again any more."""
+        if self._overdue:
+            self._overdue = 0
+            self._path.overdue -= 1
 
 
 class StreamEnd:

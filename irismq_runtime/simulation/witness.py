@@ -27,9 +27,6 @@ Happened: TypeAlias = "tuple[float, Life | None, Event | str]"
 
 #: Entries of the trace that are kept.
 _KEPT: Final = 50_000
-#: Seconds for which what was done to a machine excuses what is seen there. Longer than a
-#: lease, and than what two ends take to notice that their connection is dead.
-EXCUSED: Final = 60.0
 #: Seconds that a process which stood still has for what fell due meanwhile.
 CATCHES_UP: Final = 5.0
 
@@ -48,8 +45,8 @@ class Witness:
         self._now = now
         self._on_broken = on_broken
         self._hearers: dict[str, list[Invariant]] = {}
-        #: When something was last done to each machine; "": to a server.
-        self._struck: dict[str, float] = {}
+        #: Until when what holds messages is excused, for each fault that struck it.
+        self._excused: dict[str, dict[int, float]] = {}
         #: When each machine that stood still went on; infinity: it has not.
         self._went_on: dict[str, float] = {}
         self._over = False
@@ -84,25 +81,21 @@ class Witness:
 
         events.subscribe(saw)
 
-    def note(self, what: str, *machines: str, servers: bool = False) -> None:
-        """Something was done to machines, or undone; `servers`: all who use them feel it."""
-        now = self._now()
-        self.trace.append((now, None, what))
-        for machine in (*machines, *([""] if servers else [])):
-            self._struck[machine] = now
+    def note(self, what: str) -> None:
+        """Something was done to machines, or undone."""
+        self.trace.append((self._now(), None, what))
+
+    def excuse(self, holder: str, fault: int, seconds: float) -> None:
+        """For `seconds` messages that a machine or a broker holds may come to others as well."""
+        self._excused.setdefault(holder, {})[fault] = self._now() + seconds
 
     def stands_still(self, machine: str, *, still: bool) -> None:
         """A machine stands still from now on, or goes on."""
         self._went_on[machine] = math.inf if still else self._now()
 
-    def disturbed(self, life: Life, now: float) -> bool:
-        """Whether a server or the machine of a process was struck of late, or it stands still."""
-        latest = max(
-            self._struck.get(life.host, -EXCUSED),
-            self._struck.get("", -EXCUSED),
-            self._went_on.get(life.host, -EXCUSED),  # it cannot say that its lease is lost
-        )
-        return now - latest < EXCUSED
+    def disturbed(self, holder: str, now: float) -> bool:
+        """Whether a machine or a broker was struck of late, so that what it holds may be lost."""
+        return any(now < until for until in self._excused.get(holder, {}).values())
 
     def stood_still(self, life: Life, now: float) -> bool:
         """Whether the machine of a process stands still, or has only just gone on."""

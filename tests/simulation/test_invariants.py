@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from actors import Event, Events
 from irismq_runtime.simulation.invariants import Life, usual_invariants
-from irismq_runtime.simulation.witness import EXCUSED, Witness
+from irismq_runtime.simulation.witness import Witness
 
 if TYPE_CHECKING:
     from irismq_runtime.simulation.failures import InvariantBroken
 
 A, B = Life("a", 1), Life("b", 1)
-LATER = EXCUSED + 1.0
 
 
 class Trace:
@@ -44,7 +44,11 @@ class Trace:
         self.events[B].emit("node.bound", address=address, urn="urn:1")
         self.tells(A, "tell.encoded", message, address=address, size=10)
         self.tells(A, "outbox.queued", message, topic=address, size=10)
+        self.tells(A, "publisher.written", message, topic=address, broker="broker:4150")
         self.tells(A, "publisher.confirmed", message, topic=address, broker="broker:4150")
+
+    def begun(self, life: Life, message: str = "m1") -> None:
+        self.tells(life, "handler.started", message, actor="shop", attempt=1)
 
     def handled(self, life: Life = B, message: str = "m1", outcome: str = "replied") -> None:
         self.tells(life, "handler.started", message, actor=f"shop at {life}", attempt=1)
@@ -92,7 +96,7 @@ def test_a_confirmed_message_that_nobody_handled_and_no_broker_holds_is_missed(
     assert trace.broken == []
     trace.brokers_hold("m2")
     assert "is neither handled, nor waiting, nor a dead letter" in trace.says()
-    assert "confirmed by broker:4150 at 0.003 s" in trace.says()
+    assert "confirmed by broker:4150 at 0.004 s" in trace.says()
     assert trace.broken[0].about == "m1"
 
 
@@ -134,22 +138,24 @@ def test_a_message_that_is_finished_before_its_handler_has_returned_is_seen_at_o
     trace.confirmed()
     trace.tells(B, "handler.started", actor="shop", attempt=1)
     trace.tells(B, "settlement.finished", address="shop")
-    assert "b finished message m1 at 0.005 s, and no handler of it has returned" in trace.says()
+    assert "b finished message m1 at 0.006 s, and no handler of it has returned" in trace.says()
 
 
 def test_a_second_handler_beside_the_first_is_seen_at_once(trace: Trace) -> None:
     trace.confirmed()
-    trace.tells(B, "handler.started", actor="shop", attempt=1)
-    trace.tells(A, "handler.started", actor="shop", attempt=2)
-    assert "shop at a handles message m1 at 0.005 s, beside shop at b" in trace.says()
+    trace.begun(B)
+    trace.begun(A)
+    assert "shop at a handles message m1 at 0.006 s, beside shop at b" in trace.says()
 
 
-@pytest.mark.parametrize("why", ["lease lost", "died", "returned", "struck", "server struck"])
+@pytest.mark.parametrize(
+    "why", ["lease lost", "died", "returned", "struck", "broker struck", "written twice"]
+)
 def test_a_second_handler_is_right_when_the_first_is_known_to_have_lost_the_message(
     trace: Trace, why: str
 ) -> None:
     trace.confirmed()
-    trace.tells(B, "handler.started", actor="shop", attempt=1)
+    trace.begun(B)
     match why:
         case "lease lost":
             trace.tells(B, "dispatch.lease_lost", address="shop")
@@ -158,30 +164,34 @@ def test_a_second_handler_is_right_when_the_first_is_known_to_have_lost_the_mess
         case "returned":
             trace.tells(B, "handler.returned", actor="shop", attempt=1, outcome="retry")
         case "struck":
-            trace.witness.note("partition b | broker", "b")
+            trace.witness.excuse("b", 0, math.inf)
+        case "broker struck":
+            trace.witness.excuse("broker", 0, 5.0)
         case _:
-            trace.witness.note("kill the broker", "broker", servers=True)
-    trace.tells(A, "handler.started", actor="shop", attempt=2)
+            trace.tells(A, "publisher.written", topic="shop", broker="broker:4150")
+    trace.begun(A)
     assert trace.broken == []
 
 
-def test_what_struck_a_machine_excuses_it_for_a_while_only(trace: Trace) -> None:
-    trace.witness.note("partition b | broker", "b")
-    trace.now = LATER
+@pytest.mark.parametrize("holder", ["b", "broker"])
+def test_what_struck_a_holder_excuses_it_for_its_time_only(trace: Trace, holder: str) -> None:
+    trace.witness.excuse(holder, 0, math.inf)
+    trace.witness.excuse(holder, 1, 1.0)
     trace.confirmed()
-    trace.tells(B, "handler.started", actor="shop", attempt=1)
-    trace.tells(A, "handler.started", actor="shop", attempt=2)
+    trace.begun(B)
+    trace.witness.excuse(holder, 0, 5.0)
+    trace.now += 5.1
+    trace.begun(A)
     assert "beside shop at b" in trace.says()
 
 
-def test_a_machine_that_stands_still_is_excused_for_as_long(trace: Trace) -> None:
+@pytest.mark.parametrize("other", ["relay", "broker-2", "outside"])
+def test_what_struck_another_machine_is_no_excuse(trace: Trace, other: str) -> None:
     trace.confirmed()
-    trace.tells(B, "handler.started", actor="shop", attempt=1)
-    trace.witness.note("pause b", "b")
-    trace.witness.stands_still("b", still=True)
-    trace.now = LATER
-    trace.tells(A, "handler.started", actor="shop", attempt=2)
-    assert trace.broken == []
+    trace.begun(B)
+    trace.witness.excuse(other, 0, math.inf)
+    trace.begun(A)
+    assert "beside shop at b" in trace.says()
 
 
 def test_a_message_is_not_handled_again_where_it_was_finished(trace: Trace) -> None:

@@ -288,6 +288,29 @@ def test_a_partition_holds_everything_and_loses_nothing():
     assert all(30 < took < 65 for took in play(story))
 
 
+def test_what_was_held_up_is_known_until_it_has_arrived_or_is_lost():
+    async def story(peer: Peer) -> list[list[tuple[str, str]]]:
+        network, seen = peer.simulation.network, list[list[tuple[str, str]]]()
+        _, writer = await peer.dial()
+        for is_lost in (False, True):
+            block = network.block(["a"], ["b"])
+            writer.write(b"held up")
+            await asyncio.sleep(5)
+            seen.append(list(network.overdue()))
+            block.heal()
+            if is_lost:
+                network.cut("a", "b")
+            seen.append(list(network.overdue()))
+            await asyncio.sleep(10)
+            seen.append(list(network.overdue()))
+        writer.close()
+        return seen
+
+    held = [("a", "b")]
+    for seen in play(story):
+        assert seen == [held, held, [], held, [], []]
+
+
 def test_a_partition_that_lasts_ends_the_connection_of_who_has_something_to_say():
     async def story(peer: Peer) -> None:
         reader, writer = await peer.dial()

@@ -58,6 +58,22 @@ def test_faults_come_in_order_and_are_numbered() -> None:
     assert plan[0].at > 10.0
 
 
+@pytest.mark.parametrize(
+    ("kind", "target", "holder"),
+    [
+        ("kill", ("b",), "b"),
+        ("power", ("broker-2",), "broker-2"),
+        ("partition", ("b", "broker-1"), "b"),
+        ("cut", ("client", "broker-2"), "client"),
+        ("slow", ("b", "relay"), ""),
+    ],
+)
+def test_a_fault_may_lose_what_a_machine_or_a_broker_holds_and_a_relay_holds_nothing(
+    kind: str, target: tuple[str, ...], holder: str
+) -> None:
+    assert SHOP.holder(fault_now(kind, target, SHOP, at=1.0, amount=2.0)) == holder
+
+
 def test_they_come_as_often_as_the_dials_say() -> None:
     plan = first(4000, {"kill": 3.0, "partition": 1.0})
     minutes = (plan[-1].at - 10.0) / 60

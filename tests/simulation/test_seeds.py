@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from irismq_runtime.simulation.seeds import faults_of, seeds_of
+from irismq_runtime.simulation.seeds import faults_of, seeds_named, seeds_of
 
 
 def test_one_seed_is_named_and_run() -> None:
@@ -31,6 +31,12 @@ def test_fresh_seeds_stay_within_32_bits(fresh: int) -> None:
 def test_what_is_no_seed_is_refused_with_what_to_write(named: str) -> None:
     with pytest.raises(ValueError, match="is no seed; give one in hexadecimal digits"):
         seeds_of(named, count=1, fresh=0)
+
+
+def test_played_seeds_are_written_as_ranges_where_they_follow_each_other() -> None:
+    assert seeds_named([0x8F31]) == "8f31"
+    assert seeds_named([0x8F31, 0x8F32, 0x8F33, 5, 5, 7, 6]) == "8f31-8f33, 5, 5, 7, 6"
+    assert seeds_named(range(0, 40, 2)).endswith("c, e, and 12 more")
 
 
 def test_faults_are_named_by_their_numbers() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from irismq_runtime.errors import ConfigError
 from irismq_runtime.simulation import Cluster, ClusterOptions, InvariantBroken, simulate
 from irismq_runtime.simulation.play import play
 from irismq_runtime.simulation.simulated_test import SimulatedTest
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 SMALL = ClusterOptions(hosts=2)
 pytestmark = pytest.mark.blocking_ok  # a disk that loses its power is real SQLite
+
+#: What kills a machine without a node.
+_KILLS = {"broker-1": "broker", "relay": "relay"}
 
 #: Everything goes wrong.
 DIALS = {
@@ -109,6 +113,53 @@ def test_what_was_started_on_a_machine_runs_again_after_each_of_its_deaths() -> 
     passed(play(scenario, 2, SMALL))
 
 
+@pytest.mark.parametrize("after", [0.002, 0.02, 0.05])
+@pytest.mark.parametrize("machine", ["a", "broker-1", "relay"])
+def test_what_is_told_to_end_while_it_starts_ends_in_order(after: float, machine: str) -> None:
+    async def scenario(cluster: Cluster) -> None:
+        await cluster.start(Office)
+        keeper = cluster._keepers[machine]
+        cluster.strike(_KILLS.get(machine, "kill"), machine, lasts=1.0)
+        while keeper.life is None or keeper.life.number < 2:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(after)
+        await keeper.stop()
+        process = keeper.host.process
+        assert process is not None
+        while keeper.end is not None or not process.over:
+            await asyncio.sleep(0.1)
+        keeper.release()
+        await cluster.heal()
+        assert keeper.life.number == 3
+
+    run = passed(play(scenario, 3, SMALL))
+    assert run.seconds < 60.0
+
+
+def test_ways_that_are_slow_twice_are_as_slow_as_the_slower_says() -> None:
+    async def scenario(cluster: Cluster) -> None:
+        path = cluster._simulation.network.path("a", "relay")
+        cluster.strike("slow", "a", "relay", lasts=3.0, amount=100.0)
+        cluster.strike("slow", "a", "relay", lasts=1.0, amount=300.0)
+        seen = []
+        for _ in range(3):
+            seen.append(path.slowness)
+            await asyncio.sleep(1.6)
+        assert seen == [300.0, 100.0, 1.0]
+
+    passed(play(scenario, 3, SMALL))
+
+
+def test_a_machine_that_is_not_there_is_named_with_those_that_are() -> None:
+    async def scenario(cluster: Cluster) -> None:
+        with pytest.raises(KeyError, match="no machine 'q' runs a node; those that do: a, b"):
+            await cluster.start(Office, on=["q"])
+        with pytest.raises(KeyError, match="no machine 'relay' runs a node"):
+            cluster.node_on("relay")
+
+    passed(play(scenario, 3, SMALL))
+
+
 def test_faults_overlap_and_the_last_one_that_ends_lets_a_machine_go_on() -> None:
     async def scenario(cluster: Cluster) -> None:
         cluster.strike("kill", "a", lasts=4.0)
@@ -191,6 +242,22 @@ def test_a_failure_in_the_test_is_the_failure_of_the_run() -> None:
     assert "two are there" in str(run.failure)
 
 
+def test_what_fails_in_a_task_that_only_itself_knows_is_heard() -> None:
+    async def scenario(cluster: Cluster) -> None:
+        async def fails(own: list[object]) -> None:
+            raise ValueError("in a cycle")
+
+        own: list[object] = []
+        own.append(asyncio.create_task(fails(own)))
+        own.append(own)
+        await asyncio.sleep(0.1)
+        own.append(sum)  # it lives until here, and is no garbage without the collector
+
+    run = play(scenario, 6, ClusterOptions(hosts=1))
+    assert "no error goes unheard" in str(run.failure)
+    assert "in a cycle" in str(run.failure)
+
+
 def test_a_run_that_does_not_end_is_ended_after_its_time() -> None:
     async def scenario(cluster: Cluster) -> None:
         await asyncio.Event().wait()
@@ -235,6 +302,8 @@ def test_the_environment_names_seeds_before_all_else(monkeypatch: pytest.MonkeyP
         ({"brokers": 0}, ValueError, "brokers=0 is not a whole number from 1"),
         ({"longest": 0}, ValueError, "longest=0 is not a finite number"),
         ({"machines": 3}, TypeError, "machines"),
+        ({"node": {"lease": -1}}, ConfigError, "lease"),
+        ({"node": {"leese": 4.0}}, ConfigError, "leese"),
     ],
 )
 def test_an_option_without_a_meaning_is_named(
