@@ -104,17 +104,20 @@ class _Lifting:
         self.open_marks -= 1
         return self.lift(items.pop(0).name, items)
 
-    def pairs(self, pairs: list[tuple[Any, Any]]) -> object:
-        if self.dated:
-            pairs = [(_date(key), _date(value)) for key, value in pairs]
-        if len(pairs) > HARMLESS_KEYS:
-            refuse_crafted_untrusted([key for key, _ in pairs])
-        return unique_pairs_untrusted(pairs)
-
     def finish(self, value: Any) -> object:
         if self.open_marks:
             raise DecodeError("a mark that does not begin a list")
         return _date(value) if self.dated else value
+
+
+def _mapped_untrusted(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    if len(pairs) > HARMLESS_KEYS:
+        refuse_crafted_untrusted([key for key, _ in pairs])
+    return unique_pairs_untrusted(pairs)
+
+
+def _mapped_with_dates_untrusted(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    return _mapped_untrusted([(_date(key), _date(value)) for key, value in pairs])
 
 
 def _date(value: Any) -> object:
@@ -206,7 +209,7 @@ class MsgpackCodec:
         options: dict[str, Any] = {
             "ext_hook": lifting.ext,
             "strict_map_key": False,
-            "object_pairs_hook": lifting.pairs,
+            "object_pairs_hook": _mapped_with_dates_untrusted if dated else _mapped_untrusted,
         }
         if dated or marked:
             options["list_hook"] = lifting.array

@@ -72,7 +72,10 @@ class JsonCodec:
 
     def may_exceed(self, data: bytes, limits: WireLimits) -> bool:
         """See `Codec`: counts the brackets, those inside of texts as well."""
-        return len(data) > limits.items or data.count(b"[") + data.count(b"{") > limits.depth
+        size = len(data)
+        if size > limits.items:
+            return True
+        return size > limits.depth and data.count(b"[") + data.count(b"{") > limits.depth
 
 
 def decode_plain_json_untrusted(data: bytes, limits: WireLimits) -> object:
@@ -110,19 +113,14 @@ def _refuse_twice(data: bytes, value: Any) -> None:
     colons = data.count(b":")
     if colons == 0 or (type(value) is dict and colons == len(value)):
         return
-    escaped = 0x5C in data and (b"\\u003a" in data or b"\\u003A" in data)
-    if escaped or (again := _written(value)) is None:
-        if _TEXTS.sub(b"", data).count(b":") != _keys(value):
-            raise DecodeError(TWICE)
-    elif again.count(b":") != colons:
-        raise DecodeError(TWICE)
-
-
-def _written(value: Any) -> bytes | None:
     try:
-        return msgspec.json.encode(value)
+        again = msgspec.json.encode(value).count(b":")
     except Exception:  # an integer of more than 64 bits
-        return None
+        again = -1
+    if again == colons and not (0x5C in data and (b"\\u003a" in data or b"\\u003A" in data)):
+        return
+    if _TEXTS.sub(b"", data).count(b":") != _keys(value):
+        raise DecodeError(TWICE)
 
 
 def _keys(value: Any) -> int:
@@ -136,7 +134,7 @@ def _keys(value: Any) -> int:
 
 def _is_deeper(data: bytes, limit: int) -> bool:
     """Whether brackets are nested deeper than `limit`; looks at each byte once."""
-    if data.count(b"[") + data.count(b"{") <= limit:
+    if len(data) <= limit or data.count(b"[") + data.count(b"{") <= limit:
         return False
     brackets = _TEXTS.sub(b"", data).translate(None, _NO_BRACKETS)
     flatter = brackets.translate(_SQUARE)

@@ -8,7 +8,7 @@ where its hints say that a datetime may be; what is said of a class is found out
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec.inspect as ms
@@ -119,6 +119,8 @@ class _Finders:
 
 
 def _naive(value: Any) -> str | None:
+    if type(value) is datetime and value.tzinfo is UTC:  # as most are
+        return None
     return "" if isinstance(value, datetime) and value.utcoffset() is None else None
 
 

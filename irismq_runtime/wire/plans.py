@@ -191,13 +191,22 @@ class _Compiler:
                 lower = self._collection(hint)
         return lower
 
+    def _only(self, hint: ms.Type) -> frozenset[type]:
+        """The class whose objects go out as they are, where `hint` is one that names itself."""
+        if isinstance(hint, ms.Metadata):
+            return self._only(hint.type)
+        if isinstance(hint, (ms.DataclassType, ms.StructType)):
+            cls = _origin(hint.cls)
+            return frozenset({cls}) if self._is_named(cls) else frozenset()
+        return frozenset()
+
     def _collection(self, hint: ms.Type) -> _Lower | None:
         match hint:
             case ms.TypedDictType():
                 return self._typed_dict(hint)
             case ms.ListType() | ms.VarTupleType() | ms.SetType() | ms.FrozenSetType():
                 kind = _BUILT[type(hint)]
-                return _elements(kind, self.lower_of(hint.item_type))
+                return _elements(kind, self.lower_of(hint.item_type), self._only(hint.item_type))
             case ms.TupleType():
                 return _positions(tuple, [self.lower_of(item) for item in hint.item_types])
             case ms.DictType():
@@ -312,12 +321,12 @@ def _union(members: list[_Lower | None], kinds: frozenset[type]) -> _Lower | Non
     return lower_union
 
 
-def _elements(kind: Any, lower: _Lower | None) -> _Lower | None:
+def _elements(kind: Any, lower: _Lower | None, as_they_are: frozenset[type]) -> _Lower | None:
     if lower is None:
         return None
 
     def lower_elements(value: Any, budget: Budget) -> Any:
-        if type(value) is not kind:
+        if type(value) is not kind or as_they_are.issuperset(map(type, value)):
             return value
         budget.enter(len(value))
         lowered: list[Any] = []

@@ -175,7 +175,7 @@ class Registry:
         """
         if not isinstance(type_name, str) or (kind := _TYPES.get(type_name)) is None:
             raise UnknownType(str(type_name)[:200])
-        guard, find = self._looks(kind)
+        guard, find = self._looked.get(kind) or self._looks(kind)
         if guard is not None:
             guard(fields)
         try:
@@ -192,12 +192,9 @@ class Registry:
         return made
 
     def _looks(self, kind: type) -> tuple[KeyGuard | None, Find | None]:
-        """What looks at the fields of a class before (`crafted`) and after (`naive`)."""
-        try:
-            return self._looked[kind]
-        except KeyError:
-            made = self._looked[kind] = key_guard(kind), naive_finder(kind)
-            return made
+        """Find out what looks at the fields of a class before (`crafted`) and after (`naive`)."""
+        made = self._looked[kind] = key_guard(kind), naive_finder(kind)
+        return made
 
 
 _COLLECTIONS: Final = frozenset({tuple, set, frozenset})
