@@ -3,6 +3,7 @@
     not known     the handler runs, and its answer is committed with what it did
     in hand       who asks again waits for the same answer
     answered      the kept answer, as long as it is kept (`ANSWERS_KEPT`)
+    forgotten     refused: there was an answer, and it is not handled a second time
 
 What is kept is what the handler returned, or refused. A crash and a cancelled handler leave
 nothing: who asks again has it run again. An id is for one question: another one under it is
@@ -91,10 +92,12 @@ class AskedIds:
         if kept is None:
             self._in_hand[ask_id] = _InHand(digest)
             return True
-        if kept.digest == digest:
+        if kept.digest != digest:
+            item.fail(_another(ask_id))
+        elif kept.answer:
             self._give(item, kept)
         else:
-            item.fail(_another(ask_id))
+            item.fail(_forgotten(ask_id))
         return False
 
     def _give(self, item: AskDelivery, kept: KeptAnswer) -> None:
@@ -134,6 +137,14 @@ class AskedIds:
         """Nothing is in hand any more; give all who wait for the answer of somebody else's ask."""
         in_hand, self._in_hand = self._in_hand, {}
         return [each for one in in_hand.values() for each in one.others]
+
+
+def _forgotten(ask_id: str) -> Outcome:
+    text = (
+        f"the ask {ask_id!r} was handled, and its answer is not kept any more; look at what it "
+        "did, or ask under a new id to have it done once more"
+    )
+    return Outcome("refused", error=Refused(text, code="answer-forgotten"))
 
 
 def _another(ask_id: str) -> Outcome:

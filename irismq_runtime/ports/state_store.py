@@ -137,8 +137,9 @@ class HandledRight:
 class AnswerRight:
     """To answer an ask that has an id: the answer is kept for `keep` seconds.
 
-    It stands while no answer is kept for `id` at this key. `digest` is that of the
-    question: who asks the same id something else is told so by it.
+    It stands while no answer was given for `id` at this key, as far back as the store
+    remembers: when an answer is not kept any more, it is still known that there was one.
+    `digest` is that of the question: who asks the same id something else is told so by it.
     """
 
     id: str
@@ -173,7 +174,10 @@ class RightState:
 
 @dataclass(frozen=True, slots=True)
 class KeptAnswer:
-    """The answer that was given to an ask with an id; see `AnswerRight`."""
+    """The answer that was given to an ask with an id; see `AnswerRight`.
+
+    `answer`: b"" where it is not kept any more.
+    """
 
     digest: bytes
     answer: bytes
@@ -503,7 +507,8 @@ class StateStore(Protocol):
     async def tidy(self, keep: float, limit: int = 1000) -> bool:
         """Delete what is of no use any more, at most `limit` rows of each kind.
 
-        Ids of handled messages and what is left of ended keys go after `keep` seconds,
-        answers after their own. True: there may be more to delete.
+        Ids of handled messages and what is left of ended keys go after `keep` seconds, answers
+        after their own, and that there were such `keep` seconds later. True: there may be
+        more to delete.
         """
         ...

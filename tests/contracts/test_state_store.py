@@ -417,12 +417,18 @@ async def test_an_answer_is_kept_for_its_time_and_given_once(store: StateStore):
     assert await store.kept_answer(ADA, "order-1") == KeptAnswer(b"digest", b"answer")
 
 
-async def test_an_answer_whose_time_is_over_is_not_given(store: StateStore):
+async def test_an_answer_whose_time_is_over_is_not_given_and_still_known_to_have_been(
+    store: StateStore,
+):
     right = AnswerRight("order-1", b"digest", b"answer", keep=0.0)
-    version = await written(store, ADA, ABSENT, rights=[right])
-    assert await store.kept_answer(ADA, "order-1") is None
-    version = await written(store, ADA, version, rights=[right])
+    version = await written(store, ADA, ABSENT, b"s", rights=[right])
+    forgotten = KeptAnswer(b"digest", b"")
+    assert await store.kept_answer(ADA, "order-1") == forgotten
     await store.tidy(keep=3600.0)
+    assert await store.kept_answer(ADA, "order-1") == forgotten
+    assert await outcome_of(store, ADA, version, rights=[right]) == RightsGone((GONE,))
+    await store.tidy(keep=0.0)
+    assert await store.kept_answer(ADA, "order-1") is None
     again = AnswerRight("order-1", b"other", b"answer", keep=60.0)
     await written(store, ADA, version, rights=[again])
     assert await store.kept_answer(ADA, "order-1") == KeptAnswer(b"other", b"answer")

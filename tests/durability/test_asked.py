@@ -11,6 +11,7 @@ import pytest
 from actors import AskCancelled, Refused, message, receives
 from actors.rules import Rule
 from irismq_runtime import RemoteError
+from irismq_runtime.durability import asked as asked_module
 from irismq_runtime.refs import service
 from irismq_runtime.stores.memory import MemoryDatabase, MemoryStore
 from irismq_runtime.stores.memory.tables import Tables
@@ -93,6 +94,22 @@ async def test_another_question_under_an_id_is_refused(servers, store):
         with pytest.raises(Refused) as refusal:
             await ref.ask(Put(6), id="one")
         assert refusal.value.code == "another-question"
+
+
+async def test_what_was_handled_is_never_handled_again_when_its_answer_is_gone(
+    servers, store, monkeypatch
+):
+    monkeypatch.setattr(asked_module, "ANSWERS_KEPT", 0.0)
+    handled: list[Any] = []
+    async with servers.node(store=store()) as node:
+        await node.start(child(Account, "test.account", handled))
+        ref = node.ref("test.account")
+        assert await ref.ask(Put(5), id="one") == 5
+        await node.parts.durable.store.tidy(3600.0)
+        with pytest.raises(Refused, match="not kept any more") as refusal:
+            await ref.ask(Put(5), id="one")
+        assert refusal.value.code == "answer-forgotten"
+        assert handled == [Put(5)]
 
 
 async def test_one_in_hand_is_joined_and_goes_on_when_its_first_asker_gives_up(servers, store):

@@ -153,7 +153,7 @@ class MemoryStore:
         """See `StateStore.standing`."""
 
         def read(tables: Tables) -> list[RightState]:
-            found = tables.standing([(key, rights)], self.database.now())
+            found = tables.standing([(key, rights)])
             self.database.see_claims(rights, found)
             return list(right_states(key, rights, found))
 

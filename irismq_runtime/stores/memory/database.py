@@ -205,9 +205,7 @@ class _Transaction:
             if row_id in tables.rows:
                 await self._take(row_id)
         tables = self._database.tables
-        standing = tables.standing(
-            [(each.key, each.rights) for each in self._commits], self._database.now()
-        )
+        standing = tables.standing([(each.key, each.rights) for each in self._commits])
         self._database.see_claims(claimed, standing)
         return standing
 

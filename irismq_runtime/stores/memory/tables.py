@@ -76,7 +76,7 @@ class Tables:
         stored = self.states.get(key)
         return NOTHING if stored is None else Found(stored.version, stored.commit)
 
-    def standing(self, asked: Iterable[tuple[StateKey, Sequence[Right]]], now: float) -> Standing:
+    def standing(self, asked: Iterable[tuple[StateKey, Sequence[Right]]]) -> Standing:
         """What the decision needs to know of the rights of each key."""
         rows: dict[bytes, FoundRow] = {}
         handled = set()
@@ -89,7 +89,7 @@ class Tables:
                 elif isinstance(right, HandledRight):
                     if (noted := (key, right.channel, right.id)) in self.handled:
                         handled.add(noted)
-                elif self.answer(key, right.id, now) is not None:
+                elif (key, right.id) in self.answers:
                     answered.add((key, right.id))
         return Standing(rows, handled, answered)
 
@@ -103,9 +103,9 @@ class Tables:
         return found
 
     def answer(self, key: StateKey, ask_id: str, now: float) -> KeptAnswer | None:
-        """The answer that is kept for an ask, if it still is."""
+        """The answer that is kept for an ask, without its content if that is not kept any more."""
         kept, until = self.answers.get((key, ask_id), (None, 0.0))
-        return kept if until > now else None
+        return kept if kept is None or until > now else replace(kept, answer=b"")
 
     # -- writing ------------------------------------------------------------
 
@@ -187,7 +187,7 @@ class Tables:
         """See `StateStore.tidy`."""
         oldest = now - keep
         handled = [each for each, at in self.handled.items() if at <= oldest]
-        answers = [each for each, (_kept, until) in self.answers.items() if until <= now]
+        answers = [each for each, (_kept, until) in self.answers.items() if until <= oldest]
         ended = [
             key
             for key, stored in self.states.items()

@@ -277,7 +277,8 @@ class PostgresStore:
         gone = [
             await self._change("tidy_handled", keep, limit),
             await self._change("tidy_ended", keep, limit),
-            await self._change("tidy_answers", limit),
+            await self._change("empty_answers", limit),
+            await self._change("tidy_answers", keep, limit),
         ]
         return max(gone) >= limit
 

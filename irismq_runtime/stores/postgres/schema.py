@@ -59,6 +59,7 @@ STEPS: Final[tuple[tuple[str, ...], ...]] = (
             PRIMARY KEY (address, key, id)
         )""",
         "CREATE INDEX answer_until ON {s}.answer (until)",
+        "CREATE INDEX answer_full ON {s}.answer (until) WHERE answer <> ''::bytea",
     ),
 )
 _EXISTS: Final = """

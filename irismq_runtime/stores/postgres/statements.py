@@ -50,7 +50,7 @@ ON h.address = k.address AND h.key = k.key AND h.channel = k.channel AND h.id = 
     "answered": """
 SELECT a.address, a.key, a.id FROM {s}.answer a
 JOIN unnest($1::text[], $2::text[], $3::text[]) AS k(address, key, id)
-ON a.address = k.address AND a.key = k.key AND a.id = k.id WHERE a.until > {now}""",
+ON a.address = k.address AND a.key = k.key AND a.id = k.id""",
     "latest": "SELECT last_value FROM {s}.version",
     "write": """
 WITH v AS MATERIALIZED (
@@ -100,8 +100,8 @@ SELECT s.address, s.key, s.version, s.state, s.commit_id FROM {s}.state s
 JOIN unnest($1::text[], $2::text[]) AS k(address, key)
 ON s.address = k.address AND s.key = k.key""",
     "kept_answer": """
-SELECT digest, answer FROM {s}.answer
-WHERE address = $1 AND key = $2 AND id = $3 AND until > {now}""",
+SELECT digest, CASE WHEN until > {now} THEN answer ELSE ''::bytea END FROM {s}.answer
+WHERE address = $1 AND key = $2 AND id = $3""",
     "rows": "SELECT {row} FROM {s}.outbox WHERE id = ANY($1::bytea[])",
     "rows_between": """
 SELECT {row} FROM {s}.outbox WHERE pair = $1 AND number < $2 AND from_address = $3
@@ -147,9 +147,12 @@ SELECT ctid FROM {s}.handled WHERE at <= {now} - $1::float8 LIMIT $2))""",
     "tidy_ended": """
 DELETE FROM {s}.state WHERE ctid = ANY(ARRAY(SELECT ctid FROM {s}.state
 WHERE ended IS NOT NULL AND ended <= {now} - $1::float8 LIMIT $2 FOR UPDATE SKIP LOCKED))""",
+    "empty_answers": """
+UPDATE {s}.answer SET answer = ''::bytea WHERE ctid = ANY(ARRAY(
+SELECT ctid FROM {s}.answer WHERE answer <> ''::bytea AND until <= {now} LIMIT $1))""",
     "tidy_answers": """
 DELETE FROM {s}.answer WHERE ctid = ANY(ARRAY(
-SELECT ctid FROM {s}.answer WHERE until <= {now} LIMIT $1))""",
+SELECT ctid FROM {s}.answer WHERE until <= {now} - $1::float8 LIMIT $2))""",
     # -- the store itself -----------------------------------------------------
     "facts": "SELECT name, value FROM {s}.store",
     "note": """

@@ -180,7 +180,7 @@ class SqliteStore:
         """See `StateStore.standing`."""
         asked = [(key, rights)]
         found = await self._read(
-            lambda connection: committing.standing(connection, asked, self._clock.time(), self._url)
+            lambda connection: committing.standing(connection, asked, self._url)
         )
         return list(right_states(key, rights, found))
 

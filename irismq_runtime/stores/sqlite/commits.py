@@ -39,9 +39,7 @@ SELECT address, key, tries, dead, (
 _HANDLED: Final = (
     "SELECT 1 FROM irismq_handled WHERE address = ? AND key = ? AND channel = ? AND id = ?"
 )
-_ANSWERED: Final = (
-    "SELECT 1 FROM irismq_answer WHERE address = ? AND key = ? AND id = ? AND until > ?"
-)
+_ANSWERED: Final = "SELECT 1 FROM irismq_answer WHERE address = ? AND key = ? AND id = ?"
 _VERSION: Final = "SELECT value FROM irismq_store WHERE name = 'version'"
 _EPOCH: Final = "SELECT value FROM irismq_store WHERE name = 'epoch'"
 _STATE: Final = """
@@ -76,7 +74,7 @@ def commit(
     run = connection.execute
     found = {each.key: Found(*(run(_FOUND, each.key).fetchone() or NOTHING)) for each in commits}
     asked = [(each.key, each.rights) for each in commits if each.rights]
-    stands = standing(connection, asked, now, url)
+    stands = standing(connection, asked, url)
     outcomes: list[CommitOutcome | None] = [
         refusal(each, found[each.key], stands) for each in commits
     ]
@@ -92,7 +90,6 @@ def commit(
 def standing(
     connection: sqlite3.Connection,
     asked: Iterable[tuple[StateKey, Sequence[Right]]],
-    now: float,
     url: str,
 ) -> Standing:
     """What the decision needs to know of rights. Raises `StoreUnavailable` ("went back")."""
@@ -110,7 +107,7 @@ def standing(
             elif isinstance(right, HandledRight):
                 if run(_HANDLED, (noted := (*key, right.channel, right.id))).fetchone():
                     handled.add((key, *noted[2:]))
-            elif run(_ANSWERED, (*key, right.id, now)).fetchone():
+            elif run(_ANSWERED, (*key, right.id)).fetchone():
                 answered.add((key, right.id))
     if (claim := latest_claim(owned, rows)) and claim > run(_VERSION).fetchone()[0]:
         raise StoreUnavailable(url, "went back", "a message is newer than the store")

@@ -41,5 +41,6 @@ STEPS: Final[tuple[tuple[str, ...], ...]] = (
             until REAL NOT NULL, answer BLOB NOT NULL, PRIMARY KEY (address, key, id)
         )""",
         "CREATE INDEX irismq_answer_until ON irismq_answer (until)",
+        "CREATE INDEX irismq_answer_full ON irismq_answer (until) WHERE answer <> x''",
     ),
 )

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 _FACT: Final = "INSERT OR REPLACE INTO irismq_store VALUES (?, ?)"
 _LOAD: Final = "SELECT version, state, commit_id FROM irismq_state WHERE address = ? AND key = ?"
 _ANSWER: Final = """
-SELECT digest, answer FROM irismq_answer
-WHERE address = ? AND key = ? AND id = ? AND until > ?"""
+SELECT digest, iif(until > ?, answer, x'') FROM irismq_answer
+WHERE address = ? AND key = ? AND id = ?"""
 _ROWS: Final = f"SELECT {ROW_COLUMNS} FROM irismq_outbox "  # noqa: S608  # the names are ours
 _BETWEEN: Final = _ROWS + (
     "WHERE pair = ? AND number < ? AND from_address = ? AND from_key = ? AND address = ? "
@@ -62,6 +62,9 @@ DELETE FROM irismq_handled WHERE rowid IN (SELECT row FROM
 _TIDY_ENDED: Final = """
 DELETE FROM irismq_state WHERE rowid IN
 (SELECT rowid FROM irismq_state WHERE ended IS NOT NULL AND ended <= ? LIMIT ?)"""
+_EMPTY_ANSWERS: Final = """
+UPDATE irismq_answer SET answer = x'' WHERE rowid IN
+(SELECT rowid FROM irismq_answer WHERE answer <> x'' AND until <= ? LIMIT ?)"""
 _TIDY_ANSWERS: Final = """
 DELETE FROM irismq_answer WHERE rowid IN
 (SELECT rowid FROM irismq_answer WHERE until <= ? LIMIT ?)"""
@@ -124,7 +127,7 @@ def kept_answer(
     connection: sqlite3.Connection, key: StateKey, ask_id: str, now: float
 ) -> KeptAnswer | None:
     """See `StateStore.kept_answer`."""
-    found = connection.execute(_ANSWER, (*key, ask_id, now)).fetchone()
+    found = connection.execute(_ANSWER, (now, *key, ask_id)).fetchone()
     return None if found is None else KeptAnswer(*found)
 
 
@@ -218,6 +221,7 @@ def tidy(connection: sqlite3.Connection, now: float, keep: float, limit: int) ->
     gone = [
         run(_TIDY_HANDLED, (limit, oldest)).rowcount,
         run(_TIDY_ENDED, (oldest, limit)).rowcount,
-        run(_TIDY_ANSWERS, (now, limit)).rowcount,
+        run(_EMPTY_ANSWERS, (now, limit)).rowcount,
+        run(_TIDY_ANSWERS, (oldest, limit)).rowcount,
     ]
     return max(gone) >= limit
