@@ -65,7 +65,7 @@ class Process:
                 self.signal(number)
             return self.process.returncode is not None
 
-        await until(ended, "an end by another signal")
+        await until(ended, "an end by another signal", at_leisure=True)
         return await self.ends()
 
     async def ends(self) -> int:

@@ -22,14 +22,19 @@ _PAUSE = 0.001
 
 
 async def until(
-    condition: Callable[[], Any], what: str = "what the test waits for", *, seconds: float = 60.0
+    condition: Callable[[], Any],
+    what: str = "what the test waits for",
+    *,
+    seconds: float = 60.0,
+    at_leisure: bool = False,
 ) -> Any:
     """Return what `condition()` gives as soon as that is true.
 
+    `at_leisure`: it pauses from the beginning, for a condition that does something to others.
     Raises `AssertionError` with `what` after `seconds`: far more than any machine needs.
     """
     loop = asyncio.get_running_loop()
-    turns = 0
+    turns = _TURNS if at_leisure else 0
     try:
         async with asyncio.timeout(seconds):
             while not (found := condition()):
