@@ -18,7 +18,8 @@ from irismq_runtime.cli import codes
 from irismq_runtime.cli.brokers import Brokers, takes_brokers
 from irismq_runtime.cli.completion import addresses
 from irismq_runtime.cli.console import err, execute, fail, out, print_json, print_rows
-from irismq_runtime.cli.options import signing_anew
+from irismq_runtime.cli.letter_rows import LetterRows
+from irismq_runtime.cli.options import Store, signing_anew
 from irismq_runtime.cli.topic_stats import dead_letter_stats
 from irismq_runtime.config import need_address
 from irismq_runtime.dead_letters import reader as dead
@@ -216,16 +217,22 @@ def drop(
     every: All = False,
     dry_run: DryRun = False,
     brokers: Brokers = Brokers(),
+    store: Store = "",
 ) -> None:
-    """Give letters up for good."""
+    """Give letters up for good; those of durable actors in their store (--store) as well."""
     wanted = _needed(ids, reason, type_name, every=every)
+    until = contextlib.AsyncExitStack()
+    rows = LetterRows(store, address, until)
 
     async def one(_reader: DeadLetterReader, letter: Letter, counts: LetterOutcomes) -> bool:
+        if not await rows.drop(letter):
+            counts.rows += 1
+            return False
         dead.drop(letter, counts)
         return True
 
     act = None if dry_run else one
-    _change("dropped", "were not dropped", brokers, address, wanted, limit, act)
+    _change("dropped", "were not dropped", brokers, address, wanted, limit, act, until)
 
 
 def _change(
@@ -236,12 +243,19 @@ def _change(
     wanted: Filter,
     limit: int | None,
     act: Callable[[DeadLetterReader, Letter, LetterOutcomes], Awaitable[bool]] | None,
+    until: contextlib.AsyncExitStack | None = None,
 ) -> None:
     """Do `act` to all letters that are meant (None: count them), and say what became of them.
 
     `taken_back`: what is so of letters that the broker took back before they were finished.
+    `until`: closes what `act` has opened.
     """
-    counts, missing = execute(_each(brokers, address, wanted, limit, verb, act))
+
+    async def each() -> tuple[LetterOutcomes, str]:
+        async with until or contextlib.AsyncExitStack():
+            return await _each(brokers, address, wanted, limit, verb, act)
+
+    counts, missing = execute(each())
     would = "would be " if act is None else ""
     letters = f"{counts.done} letter{'' if counts.done == 1 else 's'}"
     err.print(f"{letters} {would}{verb}", highlight=False)
@@ -254,8 +268,8 @@ def _change(
         )
     if missing:
         fail(missing)
-    if counts.events or counts.large or counts.unsigned:
-        fail("not all could be replayed, see above")
+    if counts.events or counts.large or counts.unsigned or counts.rows:
+        fail(f"not all could be {verb}, see above")
 
 
 async def _each(

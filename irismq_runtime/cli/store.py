@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from irismq_runtime.ports.state_store import OutboxBacklog, StateStore, StoreInfo, StoreSizes
 
-__all__ = ["app", "judge_backlog", "look_at_store"]
+__all__ = ["app", "judge_backlog", "look_at_store", "looking_at"]
 
 app = typer.Typer(
     help="Look at a store of durable state, or accept that it may have gone back in time.",
@@ -35,7 +35,7 @@ _LONG: Final = 300.0
 
 
 @asynccontextmanager
-async def _looking_at(url: str) -> AsyncIterator[tuple[StateStore, StoreInfo]]:
+async def looking_at(url: str) -> AsyncIterator[tuple[StateStore, StoreInfo]]:
     """The store of a URL, and what it is; nothing is made. Raises as `StateStore.open`."""
     if not url:
         raise ConfigError("--store", "no store is named", "give its URL, or set IRISMQ_STORE")
@@ -51,7 +51,7 @@ async def _looking_at(url: str) -> AsyncIterator[tuple[StateStore, StoreInfo]]:
 async def look_at_store(url: str, limit: float) -> list[Finding]:
     """What is so of a store, within `limit` seconds: a line for it, and one for what waits."""
     try:
-        async with asyncio.timeout(limit), _looking_at(url) as (store, info):
+        async with asyncio.timeout(limit), looking_at(url) as (store, info):
             return [_found(info, await store.sizes()), *judge_backlog(await store.backlog())]
     except ConfigError as error:
         return [Finding(Level.BAD, "store", f"store: {error.problem}", error.remedy)]
@@ -99,7 +99,7 @@ def show(
     """
 
     async def look() -> tuple[StoreInfo, StoreSizes, list[OutboxBacklog]]:
-        async with _looking_at(store) as (opened, info):
+        async with looking_at(store) as (opened, info):
             return info, await opened.sizes(), await opened.backlog()
 
     info, sizes, backlog = execute(look())
@@ -149,7 +149,7 @@ def accept(
     """
 
     async def begin() -> StoreInfo:
-        async with _looking_at(store) as (opened, _info):
+        async with looking_at(store) as (opened, _info):
             return await opened.accept()
 
     if not yes:

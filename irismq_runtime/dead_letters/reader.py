@@ -81,7 +81,8 @@ class LetterOutcomes:
     """What became of the letters that were meant.
 
     `back`: listed still, because the broker took them back before they were finished.
-    `events`, `malformed`, `large`, `unsigned`: left where they are; see `replay`.
+    `events`, `malformed`, `large`, `unsigned`: left where they are; see `replay`. `rows`: not
+    dropped, as they have a row in a store that was not named.
     """
 
     done: int = 0
@@ -90,6 +91,7 @@ class LetterOutcomes:
     malformed: int = 0
     large: int = 0
     unsigned: int = 0
+    rows: int = 0
     #: Of the last one that could not be signed anew: why.
     unsigned_why: str = ""
     #: Of the last event that was left: its topic, and the channel that gave it up.
@@ -115,6 +117,11 @@ class LetterOutcomes:
             said.append(
                 f"{_letters(self.unsigned)} not signed anew ({self.unsigned_why}): nodes with keys "
                 "would refuse it; give IRISMQ_KEYS here as the nodes have it"
+            )
+        if self.rows:
+            said.append(
+                f"{_letters(self.rows)} of a durable actor, with a row in its store: name that "
+                "store (--store, IRISMQ_STORE), and it is dropped there too"
             )
         return said
 

@@ -16,6 +16,14 @@ from irismq_runtime.embedded.nsqd import NsqdOptions
 from irismq_runtime.embedded.relay import EmbeddedRelay
 from irismq_runtime.mailbox import NsqMailbox
 from irismq_runtime.messaging import Packer, dead_topic, mailbox_topic
+from irismq_runtime.ports.state_store import (
+    ABSENT,
+    OwnedRight,
+    StagedMessage,
+    StateCommit,
+    StateKey,
+)
+from irismq_runtime.stores import open_store
 from irismq_runtime.wire import (
     DeadRecord,
     Envelope,
@@ -34,6 +42,7 @@ from tests.support.until import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
 #: Commands in processes of their own start slowly where many do.
 pytestmark = pytest.mark.timeout(300)
@@ -96,6 +105,34 @@ def letter(reason: str = "crashed: KeyError: 1", *, body: bytes = b"", **fields:
 
 def malformed() -> bytes:
     return encode_envelope(Envelope(Kind.DEAD, new_id(), "", b"\x81\xa4time\xa4late", {}))
+
+
+async def test_a_dropped_letter_of_a_durable_actor_takes_its_row_with_it(
+    broker: Broker, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path}/state.db"
+    store = open_store(url)
+    await store.open("irismq")
+    rows = [StagedMessage(new_id(), StateKey(to), b"") for to in (ADDRESS, ADDRESS, "other")]
+    sender = StateCommit(StateKey("shop.orders"), ABSENT, new_id(), staged=rows)
+    await store.commit([sender])
+    for row, to in zip((rows[0], rows[2]), (ADDRESS, "other"), strict=True):
+        aside = [OwnedRight(row.id, aside=True)]
+        await store.commit([StateCommit(StateKey(to), ABSENT, new_id(), rights=aside)])
+    mark = {"o": f"{store.info.id.hex()}.1.0"}
+    for row in rows:
+        body = encode_envelope(Envelope(Kind.TELL, row.id, "shop.put", b"\x80", mark))
+        await broker.bury(letter(body=body))
+    code, _, said = await broker.dead("drop", ADDRESS, "--all")
+    assert code != codes.OK
+    assert "0 letters dropped" in said
+    assert "3 letters are of a durable actor" in said
+    code, _, said = await broker.dead("drop", ADDRESS, "--all", "--store", url)
+    assert (code, said.splitlines()[-1]) == (codes.OK, "3 letters dropped")
+    left = {row.id for row in await store.rows([row.id for row in rows])}
+    await store.close()
+    # What waits to be handled is nobody's to drop here, and neither is another address' row.
+    assert left == {rows[1].id, rows[2].id}
 
 
 async def test_all_is_all_and_not_what_one_connection_may_hold(broker: Broker) -> None:
