@@ -33,6 +33,7 @@ from supervisors import (
     which_children,
 )
 from tests.support.hostile import ALL, ANSWERS, CRASHES, NoClass, TextIsNoText
+from tests.support.walk import walked
 
 
 class Neighbour(Actor):
@@ -105,8 +106,8 @@ def ref_of(supervisor, name):
     return next(info.ref for info in which_children(supervisor) if info.name == name)
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("name", ALL)
+@walked("kind", KINDS)
 async def test_what_leaves_a_handler_is_an_answer_to_the_asker_and_a_crash(
     actor_system, kind, name
 ):
@@ -126,8 +127,8 @@ async def test_what_leaves_a_handler_is_an_answer_to_the_asker_and_a_crash(
     assert root.is_alive()
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("name", CRASHES)
+@walked("kind", KINDS)
 async def test_a_refuses_that_is_no_tuple_of_classes_is_a_crash_and_said(actor_system, kind, name):
     class Property(kind):
         made = staticmethod(CRASHES[name])
@@ -213,11 +214,11 @@ def with_hook(base, hook, make, *, asynchronous):
     return type("Hooked", (base,), body)
 
 
-@pytest.mark.parametrize(
+@pytest.mark.parametrize("name", ALL)
+@walked(
     ("how", "hook"),
     [(how, hook) for how in WAYS for hook in HOOKS if (how, hook) != ("async", "__init__")],
 )
-@pytest.mark.parametrize("name", ALL)
 async def test_what_leaves_a_hook_ends_its_actor_and_no_other(actor_system, how, hook, name):
     base = ThreadActor if how == "thread" else Actor
     kind = with_hook(base, hook, ALL[name], asynchronous=how == "async")
@@ -240,8 +241,8 @@ async def test_what_leaves_a_hook_ends_its_actor_and_no_other(actor_system, how,
     assert root.is_alive()
 
 
-@pytest.mark.parametrize("how", WAYS)
 @pytest.mark.parametrize("name", ALL)
+@walked("how", WAYS)
 async def test_a_start_without_a_supervisor_ends_whatever_it_raises(actor_system, how, name):
     base = ThreadActor if how == "thread" else Actor
     kind = with_hook(base, "on_start", ALL[name], asynchronous=how == "async")
@@ -263,8 +264,8 @@ TREES = {
 }
 
 
-@pytest.mark.parametrize("tree", TREES)
 @pytest.mark.parametrize("name", CRASHES)
+@walked("tree", TREES)
 async def test_every_supervisor_restarts_a_child_that_crashed_with_it(actor_system, tree, name):
     spec = child(raising(Plain, CRASHES[name]), name="one")
     if TREES[tree] is None:
@@ -314,7 +315,7 @@ async def test_a_key_whose_hash_exits_fails_its_message_alone(actor_system):
 
 
 @pytest.mark.parametrize("name", CRASHES)
-@pytest.mark.parametrize("number", ["raises", "text", "nan", "much"])
+@walked("number", ["raises", "text", "nan", "much"])
 async def test_a_strange_source_of_chance_does_not_keep_children_down(actor_system, name, number):
     class Chance:
         def random(self):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 
 import pytest
 
-from tests.support.walk import walk
+from tests.support.walk import walk, walked
 
 
 def test_each_case_that_fails_is_named_and_the_others_are_walked() -> None:
@@ -48,3 +49,22 @@ async def test_what_cancels_the_test_is_no_failed_case() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert reached == [0]
+
+
+def test_a_test_is_given_all_values_beside_its_fixtures() -> None:
+    seen = []
+
+    @walked(("letter", "number"), [("a", 1), ("b", 2)])
+    def test(letter: str, number: int, fixture: str) -> None:
+        seen.append((letter, number, fixture))
+
+    @walked("number", [1, 2])
+    async def test_later(number: int) -> None:
+        await asyncio.sleep(0)
+        assert number == 1
+
+    assert list(inspect.signature(test).parameters) == ["fixture"]
+    test(fixture="x")
+    assert seen == [("a", 1, "x"), ("b", 2, "x")]
+    with pytest.raises(BaseExceptionGroup, match="1 of 2 cases failed"):
+        asyncio.run(test_later())

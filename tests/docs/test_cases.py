@@ -6,9 +6,8 @@ import pathlib
 import re
 import subprocess
 
-import pytest
-
 from tests.docs.test_operations import rows
+from tests.support.walk import walked
 
 ROOT = pathlib.Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "cases.md").read_text()
@@ -37,7 +36,7 @@ TESTS = _tests()
 NAMES = {name for text in TESTS.values() for name in re.findall(r"def (test_\w+)\(", text)}
 
 
-@pytest.mark.parametrize("row", ROWS, ids=[row[0] for row in ROWS])
+@walked("row", ROWS)
 def test_a_case_is_held_by_tests_that_exist(row: list[str]) -> None:
     named = re.findall(r"`(\w+)`", row[-1])
     assert named

@@ -6,9 +6,8 @@ import importlib
 import pathlib
 import re
 
-import pytest
-
 from irismq_runtime.errors import RuntimeFault
+from tests.support.walk import walked
 
 PAGE = (pathlib.Path(__file__).parents[2] / "docs" / "errors.md").read_text()
 PACKAGES = (
@@ -42,7 +41,7 @@ def test_every_public_error_has_one_row() -> None:
     assert sorted(name for name, _ in ROWS) == sorted(PUBLIC)
 
 
-@pytest.mark.parametrize(("name", "blamed"), ROWS, ids=[name for name, _ in ROWS])
+@walked(("name", "blamed"), ROWS)
 def test_the_page_blames_whom_the_code_blames(name: str, blamed: str) -> None:
     error = PUBLIC[name]
     if error is RuntimeFault or not issubclass(error, RuntimeFault):

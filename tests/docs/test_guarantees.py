@@ -6,9 +6,8 @@ import functools
 import pathlib
 import re
 
-import pytest
-
 from tests.docs.test_operations import rows
+from tests.support.walk import walked
 
 ROOT = pathlib.Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "guarantees.md").read_text()
@@ -34,7 +33,7 @@ def marks_in(file: str) -> dict[str, set[str]]:
     return found
 
 
-@pytest.mark.parametrize(("promise", "tests"), PROMISES, ids=[row[0] for row in PROMISES])
+@walked(("promise", "tests"), PROMISES)
 def test_a_promise_is_held_by_tests_that_exist(promise: str, tests: str) -> None:
     named = re.findall(r"`([\w/]+\.py)::(\w+)`", tests)
     assert tests.count("`") == 2 * len(named)

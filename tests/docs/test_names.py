@@ -10,6 +10,7 @@ import re
 import pytest
 
 from tests.docs.blocks import fences
+from tests.support.walk import walked
 
 ROOT = pathlib.Path(__file__).parents[2]
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
@@ -92,7 +93,7 @@ def _ours(page: pathlib.Path) -> str:
     return "\n".join(line.strip("| ").split(" | ")[-1] for line in text.splitlines())
 
 
-@pytest.mark.parametrize("page", [page for page in DOCS if page.name != "protocol.md"], ids=_name)
+@walked("page", [page for page in DOCS if page.name != "protocol.md"])
 def test_every_class_that_a_page_names_exists(page: pathlib.Path) -> None:
     text = _ours(page)
     known = set().union(
@@ -104,7 +105,7 @@ def test_every_class_that_a_page_names_exists(page: pathlib.Path) -> None:
     assert named - known - made == set()
 
 
-@pytest.mark.parametrize("page", [*DOCS, *BESIDE], ids=lambda page: str(page.relative_to(ROOT)))
+@walked("page", [*DOCS, *BESIDE])
 def test_every_link_to_a_page_finds_it(page: pathlib.Path) -> None:
     for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         target, _, anchor = link.partition("#")

@@ -28,6 +28,7 @@ from irismq_runtime.node import shutdown
 from irismq_runtime.node.binding.binder import DOWN, DRAINING
 from supervisors import Supervisor
 from supervisors.reports import TEMPLATES
+from tests.support.walk import walked
 
 ROOT = pathlib.Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "operations.md").read_text()
@@ -103,7 +104,7 @@ def default_of(name: str) -> Any:
     return getattr(known, field)
 
 
-@pytest.mark.parametrize(("name", "said"), LIMITS, ids=[name for name, _ in LIMITS])
+@walked(("name", "said"), LIMITS)
 def test_a_limit_is_what_the_code_says(name: str, said: str) -> None:
     default = default_of(name)
     if isinstance(default, pyiris.Allowance):

@@ -18,6 +18,7 @@ from tests.docs.consoles import (
     matches,
     steps_of,
 )
+from tests.support.walk import walked
 
 ROOT = pathlib.Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs" / "tutorial").glob("*.md"), key=lambda page: page.stem)
@@ -28,7 +29,7 @@ ALL_PAGES = sorted((ROOT / "docs").rglob("*.md"))
 BEYOND = {"test_simulated.py"}
 
 
-@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda page: page.stem)
+@walked("page", ALL_PAGES)
 def test_what_a_page_includes_is_the_file_of_its_title(page: pathlib.Path) -> None:
     for _, title, content in TITLED.findall(page.read_text()):
         for path in INCLUDED.findall(content):

@@ -8,19 +8,24 @@ or one for each group of them.
         for value in VALUES:
             with case(value):
                 assert ...
+
+`walked` makes that of a test as `pytest.mark.parametrize` would take it: its fixtures
+are made once, for all cases.
 """
 
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+import functools
+import inspect
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["walk"]
+__all__ = ["walk", "walked"]
 
 Case = contextlib.AbstractContextManager[None]
 
@@ -45,3 +50,33 @@ def walk() -> Iterator[Callable[..., Case]]:
     assert walked, "there was no case"
     if failed:
         raise BaseExceptionGroup(f"{len(failed)} of {walked} cases failed", failed)
+
+
+def walked(
+    names: str | tuple[str, ...], values: Iterable[Any]
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a test all `values` of the parameters `names`, one after the other."""
+    several = (names,) if isinstance(names, str) else names
+    cases = [(value,) if isinstance(names, str) else tuple(value) for value in values]
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        def test(**fixtures: Any) -> None:
+            with walk() as case:
+                for each in cases:
+                    with case(*each):
+                        function(**dict(zip(several, each, strict=True)), **fixtures)
+
+        async def async_test(**fixtures: Any) -> None:
+            with walk() as case:
+                for each in cases:
+                    with case(*each):
+                        await function(**dict(zip(several, each, strict=True)), **fixtures)
+
+        made = async_test if inspect.iscoroutinefunction(function) else test
+        functools.update_wrapper(made, function)
+        signature = inspect.signature(function)
+        kept = [each for name, each in signature.parameters.items() if name not in several]
+        made.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]  # read by pytest
+        return made
+
+    return decorate
