@@ -8,6 +8,8 @@ import resource
 import shutil
 import sqlite3
 from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -270,17 +272,66 @@ async def test_one_channel_s_attempts_are_not_another_s(tmp_path):
                 assert (await client.message()).attempts == attempts
 
 
-def test_a_store_of_the_first_format_is_taken_over(tmp_path):
+@pytest.mark.parametrize(
+    ("version", "before"),
+    [
+        (1, ["UPDATE message SET attempts = 3 WHERE row = 1"]),
+        (2, ["CREATE TABLE attempt (row INTEGER, attempts INTEGER)",
+             "INSERT INTO attempt VALUES (1, 3)"]),
+    ],
+)  # fmt: skip
+def test_a_store_of_an_earlier_format_is_taken_over(tmp_path, version, before):
     store = Store(DiskFolder(tmp_path), sync=False)
-    store.write(WriteBatch(records=[record(1)]))
-    store._connection.execute("DROP TABLE attempt")
-    store._connection.execute("PRAGMA user_version = 1")
+    store.write(WriteBatch(records=[record(1), record(2)]))
+    for statement in ("DROP TABLE delivered", *before, f"PRAGMA user_version = {version}"):
+        store._connection.execute(statement)
     store.close()
     store = Store(DiskFolder(tmp_path), sync=False)
-    store.write(WriteBatch(deliveries=[(1, 3)]))
-    assert [(row.row, row.attempts) for row in store.rows()] == [(1, 3)]
-    store.write(WriteBatch(forgotten=[1]))
+    assert [(row.row, row.attempts) for row in store.rows()] == [(1, 3), (2, 0)]
+    store.write(WriteBatch(deliveries=[(1, 4), (2, 1)]))
+    assert [(row.row, row.attempts) for row in store.rows()] == [(1, 4), (2, 1)]
+    store.write(WriteBatch(forgotten=[1, 2]))
     assert list(store.rows()) == []
+    store.close()
+
+
+@given(
+    st.lists(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 4)), max_size=9), max_size=6),
+    st.sets(st.integers(1, 9)),
+)
+def test_each_message_has_the_most_attempts_that_were_noted(batches, finished):
+    with TemporaryDirectory() as folder:
+        store = Store(DiskFolder(Path(folder)), sync=False)
+        store.write(WriteBatch(records=[record(row) for row in range(1, 10)]))
+        for deliveries in batches:
+            store.write(WriteBatch(deliveries=deliveries))
+        store.write(WriteBatch(forgotten=list(finished)))
+        noted = [pair for deliveries in batches for pair in deliveries]
+        assert {row.row: row.attempts for row in store.rows()} == {
+            row: max((attempts for at, attempts in noted if at == row), default=0)
+            for row in range(1, 10)
+            if row not in finished
+        }
+        store.close()
+
+
+def test_a_number_that_is_known_of_is_not_used_again(tmp_path):
+    """What was noted of a message that is gone would be said of another one."""
+    store = Store(DiskFolder(tmp_path), sync=False)
+    store.write(WriteBatch(records=[record(row) for row in (1, 2, 3)]))
+    store.write(WriteBatch(deliveries=[(1, 1), (2, 1), (3, 1)]))
+    store.write(WriteBatch(forgotten=[2, 3]))
+    assert store.last_row() == 3
+    store.close()
+
+
+def test_what_was_noted_of_messages_that_are_gone_is_thrown_out(tmp_path):
+    store = Store(DiskFolder(tmp_path), sync=False)
+    store.write(WriteBatch(records=[record(1)]))
+    store.write(WriteBatch(deliveries=[(1, 1)]))
+    store.write(WriteBatch(deliveries=[(row, 1) for row in range(3, 30_000, 2)]))
+    lines = store._connection.execute("SELECT first, last, attempts FROM delivered").fetchall()
+    assert lines == [(1, 1, 1)]
     store.close()
 
 

@@ -2,8 +2,10 @@
 
 A message has one row for each place (topic or channel) that holds it; a row
 goes when its message is finished. What is known of its deliveries has a table of
-its own, so that a delivery does not write the body again. A batch is one
-transaction, all or nothing. Its parts are applied in a fixed order (definitions, new
+its own, so that a delivery does not write the body again: a line for each run of
+rows that were delivered together as often. Nobody looks for its lines when a message
+goes; those that speak of none any more are thrown out together, now and then. A batch
+is one transaction, all or nothing. Its parts are applied in a fixed order (definitions, new
 rows, moves, updates, deliveries, deletions), which gives the same end as the order
 they were decided in: a row exists before anything happens to it, and nothing follows
 its deletion.
@@ -21,7 +23,9 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+from collections import deque
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, NamedTuple
 
 from irismq_runtime.embedded.nsqd.directory import DataDirectoryError
@@ -32,18 +36,23 @@ if TYPE_CHECKING:
     from irismq_runtime.embedded.nsqd.data_folder import DataFolder
     from irismq_runtime.embedded.nsqd.journal import JournalRecord
 
-__all__ = ["Store", "StoredPlace", "StoredRow", "WriteBatch", "runs"]
+__all__ = ["Store", "StoredPlace", "StoredRow", "WriteBatch", "delivered_runs", "runs"]
 
-_VERSION = 2
+_VERSION = 3
 #: Pages of the log at which it is folded into the file, at most.
 _CHECKPOINT = 4000
 _PAGE = 4096
 #: Ids that one run of the server may use; the next run begins above them even
 #: if its clock is behind.
 _ID_RESERVE = 1 << 34
-_ATTEMPTS = "CREATE TABLE attempt (row INTEGER PRIMARY KEY, attempts INTEGER NOT NULL);"
+#: Lines about deliveries at which those that speak of no message are thrown out.
+_MANY_LINES = 10_000
+_DELIVERED = (
+    "CREATE TABLE delivered "
+    "(first INTEGER NOT NULL, last INTEGER NOT NULL, attempts INTEGER NOT NULL);"
+)
 _SCHEMA = (
-    _ATTEMPTS
+    _DELIVERED
     + """
 CREATE TABLE place (
     place INTEGER PRIMARY KEY, topic TEXT NOT NULL, channel TEXT NOT NULL, paused INTEGER NOT NULL
@@ -56,6 +65,12 @@ CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 INSERT INTO counter VALUES ('id', 0), ('place', 0), ('probe', 0);
 """
 )
+#: What makes the present format of an earlier one, by its version.
+_FROM_EARLIER = {
+    1: _DELIVERED,
+    2: f"{_DELIVERED} INSERT INTO delivered SELECT row, row, attempts FROM attempt; "  # noqa: S608  # of constants
+    "DROP TABLE attempt;",
+}
 
 
 class StoredPlace(NamedTuple):
@@ -147,6 +162,9 @@ class Store:
         self._full = False
         # Bytes of the log that say that it could not be folded into the file.
         self._log_limit = 0
+        # Lines about deliveries, and at how many they are looked through.
+        self._lines = 0
+        self._most_lines = _MANY_LINES
         self.reserve = folder.reserve
         try:
             self._connection = folder.connect()
@@ -180,14 +198,15 @@ class Store:
             self._connection.executescript(
                 f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;"
             )
-        elif version == 1:
+        elif version in _FROM_EARLIER:
             self._connection.executescript(
-                f"BEGIN; {_ATTEMPTS} PRAGMA user_version = {_VERSION}; COMMIT;"
+                f"BEGIN; {_FROM_EARLIER[version]} PRAGMA user_version = {_VERSION}; COMMIT;"
             )
         elif version != _VERSION:
             raise sqlite3.DatabaseError(
                 f"the database has format {version}, this version reads {_VERSION}"
             )
+        self._lines = int(run("SELECT count(*) FROM delivered").fetchone()[0])
 
     # -- reading, at start ----------------------------------------------------
 
@@ -200,18 +219,29 @@ class Store:
 
     def rows(self) -> Iterator[StoredRow]:
         """All messages in the order they came."""
-        rows = self._connection.execute(
-            "SELECT row, place, id, timestamp, due, body, "
-            "max(message.attempts, ifnull(attempt.attempts, 0)) "
-            "FROM message LEFT JOIN attempt USING (row) ORDER BY row"
-        )
-        for row in rows:
-            yield StoredRow(*row)
+        run = self._connection.execute
+        lines = deque(run("SELECT first, last, -attempts FROM delivered ORDER BY first"))
+        begun: list[tuple[int, int]] = []  # what may speak of this row: most attempts first
+        for stored in map(
+            StoredRow._make,
+            run("SELECT row, place, id, timestamp, due, body, attempts FROM message ORDER BY row"),
+        ):
+            row = stored.row
+            while lines and lines[0][0] <= row:
+                _, last, fewer = lines.popleft()
+                heappush(begun, (fewer, last))
+            while begun and begun[0][1] < row:
+                heappop(begun)
+            noted = -begun[0][0] if begun else 0
+            yield stored if noted <= stored.attempts else stored._replace(attempts=noted)
 
     def last_row(self) -> int:
-        """The highest row in use."""
+        """The highest row of which anything is known."""
         return int(
-            self._connection.execute("SELECT ifnull(max(row), 0) FROM message").fetchone()[0]
+            self._connection.execute(
+                "SELECT max(ifnull((SELECT max(row) FROM message), 0), "
+                "ifnull((SELECT max(last) FROM delivered), 0))"
+            ).fetchone()[0]
         )
 
     def last_place(self) -> int:
@@ -269,18 +299,26 @@ class Store:
         if batch.updates:
             many("UPDATE message SET attempts = ?, due = ? WHERE row = ?", batch.updates)
         if batch.deliveries:
-            many("INSERT OR REPLACE INTO attempt VALUES (?, ?)", batch.deliveries)
+            lines = delivered_runs(batch.deliveries)
+            many("INSERT INTO delivered VALUES (?, ?, ?)", lines)
+            self._lines += len(lines)
         if batch.forgotten:
-            gone = runs(batch.forgotten)
-            many("DELETE FROM message WHERE row BETWEEN ? AND ?", gone)
-            many("DELETE FROM attempt WHERE row BETWEEN ? AND ?", gone)
+            many("DELETE FROM message WHERE row BETWEEN ? AND ?", runs(batch.forgotten))
         for place in batch.removed:
             self._connection.execute("DELETE FROM place WHERE place = ?", (place,))
-            self._connection.execute(
-                "DELETE FROM attempt WHERE row IN (SELECT row FROM message WHERE place = ?)",
-                (place,),
-            )
             self._connection.execute("DELETE FROM message WHERE place = ?", (place,))
+        if self._lines >= self._most_lines:
+            self._drop_lines()
+
+    def _drop_lines(self) -> None:
+        """Throw out what is said of deliveries of messages that are gone."""
+        run = self._connection.execute
+        run(
+            "DELETE FROM delivered WHERE NOT EXISTS "
+            "(SELECT 1 FROM message WHERE row BETWEEN first AND last)"
+        )
+        self._lines = int(run("SELECT count(*) FROM delivered").fetchone()[0])
+        self._most_lines = max(_MANY_LINES, 2 * self._lines)
 
     def make_room(self) -> None:
         """A write has failed: give the reserve away, and fold the log into the file."""
@@ -326,4 +364,20 @@ def runs(rows: Iterable[int]) -> list[tuple[int, int]]:
         first = last = row
     if first >= 0:
         found.append((first, last))
+    return found
+
+
+def delivered_runs(deliveries: Iterable[tuple[int, int]]) -> list[tuple[int, int, int]]:
+    """The (row, attempts) as (first, last, attempts) of unbroken runs with as many attempts."""
+    found: list[tuple[int, int, int]] = []
+    first, last, times = 0, -1, -1
+    for row, attempts in sorted(deliveries):
+        if row == last + 1 and attempts == times:
+            last = row
+            continue
+        if first:
+            found.append((first, last, times))
+        first, last, times = row, row, attempts
+    if first:
+        found.append((first, last, times))
     return found
