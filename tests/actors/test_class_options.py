@@ -18,11 +18,12 @@ from actors import Actor, ActorClassError, HandlerTableError, System, ThreadActo
 from actors._facilities import Facilities
 from actors.rules import shown
 from tests.support.refusals import refusal
+from tests.support.walk import walked
 
 VALUES = [0, -1, 0.5, 2**31, 2**63, math.nan, math.inf, -math.inf, "10MB", "", None, True, b"", []]
 
 OPTIONS = sorted(name for name in Facilities.__annotations__ if not name.startswith("_"))
-values = pytest.mark.parametrize("value", VALUES, ids=repr)
+values = walked("value", VALUES)
 
 
 @values

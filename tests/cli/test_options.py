@@ -18,6 +18,7 @@ import typer
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.main import app
 from tests.integration.processes import irismq
+from tests.support.walk import walked
 
 ROOT = typer.main.get_command(app)
 #: What a required argument may be; none of it is looked at before the options.
@@ -49,8 +50,8 @@ NUMBERS = [
 ]
 
 
-@pytest.mark.parametrize("value", WRONG)
 @pytest.mark.parametrize(("path", "command", "option"), NUMBERS)
+@walked("value", WRONG)
 def test_a_number_without_meaning_is_refused_by_the_name_of_its_option(
     path, command, option, value, capsys
 ):

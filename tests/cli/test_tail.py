@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import signal
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from irismq_runtime.cli.tail import tail
 from irismq_runtime.mailbox import NsqMailbox
 from irismq_runtime.wire import Envelope, Kind, Serializer, encode_envelope
 from tests.cli.fakes import nowhere
-from tests.integration.processes import Process, irismq
+from tests.integration.processes import IRISMQ, Process, irismq, running
 from tests.support.nsqd_server import nsqd_server
 
 if TYPE_CHECKING:
@@ -80,12 +79,15 @@ async def tailing(
     stdout: int = asyncio.subprocess.PIPE,
 ) -> AsyncIterator[Process]:
     """`irismq tail`, ready; `then`: what a shell does with it, in which "$@" is the command."""
-    command = [sys.executable, "-m", "irismq_runtime.cli", "tail", address]
-    command += [*broker.flags, "--nsqd-http", broker.http, *arguments]
-    if then:
-        command = ["sh", "-c", then, "sh", *command]
+    command = ["tail", address, *broker.flags, "--nsqd-http", broker.http, *arguments]
+    if not then and stdout == asyncio.subprocess.PIPE:
+        async with running(*command) as process:
+            await process.says(f"tailing {address} ")
+            yield process
+        return
+    shell = ["sh", "-c", then, "sh"] if then else []
     started = await asyncio.create_subprocess_exec(
-        *command,
+        *(*shell, *IRISMQ, *command),
         cwd=ROOT,
         env={**os.environ, "COLUMNS": "200"},
         stdin=asyncio.subprocess.DEVNULL,

@@ -13,6 +13,7 @@ from irismq_runtime.protocols import nsq
 from irismq_runtime.protocols.nsq import ErrorFrame
 from tests.support.nsq_client import nsq_client
 from tests.support.nsqd_server import NsqdServer, nsqd_server
+from tests.support.walk import walked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -111,7 +112,7 @@ FATAL = [
 ]
 
 
-@pytest.mark.parametrize(("sent", "code"), FATAL)
+@walked(("sent", "code"), FATAL)
 async def test_a_fatal_error_has_its_code_and_closes_this_connection_alone(server, sent, code):
     async with nsq_client(server.port) as bystander, nsq_client(server.port) as client:
         client.send(sent)
@@ -153,7 +154,7 @@ WORDS = [
 ]
 
 
-@pytest.mark.parametrize(("sent", "text"), WORDS)
+@walked(("sent", "text"), WORDS)
 async def test_an_error_says_what_nsqd_says_and_comes_at_once(server, sent, text):
     async with nsq_client(server.port) as client:
         client.send(sent)

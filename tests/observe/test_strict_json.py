@@ -20,6 +20,7 @@ from irismq_runtime.observe import Check, Health, JsonLines, StatusServer
 from irismq_runtime.observer.dead_letter_service import _text
 from irismq_runtime.observer.model import to_json
 from irismq_runtime.wire import Envelope, Kind, Serializer, encode_envelope
+from tests.support.walk import walked
 
 
 class Level(enum.IntEnum):
@@ -89,12 +90,12 @@ EXITS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", EXITS)
-@pytest.mark.parametrize("value", HOSTILE, ids=range(len(HOSTILE)))
+@walked("value", HOSTILE)
 def test_whatever_is_in_it_a_strict_parser_reads_it(name: str, value: Any) -> None:
     strict(EXITS[name](value))
 
 
-@pytest.mark.parametrize("value", HOSTILE, ids=range(len(HOSTILE)))
+@walked("value", HOSTILE)
 def test_what_a_command_prints_is_read_by_a_strict_parser(
     value: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
