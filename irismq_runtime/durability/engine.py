@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         StateCommit,
         StateStore,
         StoredState,
+        StoreInfo,
     )
     from irismq_runtime.refs import Outbound
 
@@ -116,6 +117,9 @@ class DurableEngine:
         self.republish_after = republish_after
         self.look_every = republish_after / 2
         self.closed = False
+        #: What the store was when it was looked at last, and what that comes to.
+        self._info: StoreInfo | None = None
+        self._origin = RowOrigin("", 0)
         self.numbers = DurableNumbers()
         self.addressing = Addressing(store, self.now)
         self.rights = Rights(self)
@@ -134,7 +138,10 @@ class DurableEngine:
     def origin(self) -> RowOrigin:
         """What the rows of the store are marked with now."""
         info = self.store.info
-        return RowOrigin(info.id.hex(), info.epoch)
+        if info is not self._info:
+            self._info = info
+            self._origin = RowOrigin(info.id.hex(), info.epoch)
+        return self._origin
 
     @property
     def url(self) -> str:

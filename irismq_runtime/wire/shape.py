@@ -53,7 +53,7 @@ def shape_problem(root: object, limits: WireLimits, expand: Expand) -> str | Non
     Looks at every container once for each place where it stands; a level of
     equal containers is looked at in one go. Raises what `expand` raises.
     """
-    if type(root) in LEAVES:
+    if type(root) in LEAVES or (type(root) is dict and _is_shallow(root, limits)):
         return None
     level: list[Any] = [root]
     items = 0
@@ -72,6 +72,32 @@ def shape_problem(root: object, limits: WireLimits, expand: Expand) -> str | Non
     if any(_is_container(node, expand) for node in level):
         return f"nested deeper than {limits.depth} levels"
     return None
+
+
+def _is_shallow(root: dict[Any, Any], limits: WireLimits) -> bool:
+    """Whether a dict has scalars, and containers of scalars, as messages and states mostly have.
+
+    False says nothing: the walk tells.
+    """
+    items = 2 * len(root)
+    if limits.depth < 2 or items > limits.items or not _scalars(root):
+        return False
+    for part in root.values():
+        kind = type(part)
+        if kind in LEAVES:
+            continue
+        if kind not in CONTAINERS:
+            return False
+        items += 2 * len(part) if kind is dict else len(part)
+        if items > limits.items or not _scalars(part):
+            return False
+        if kind is dict and not _scalars(part.values()):
+            return False
+    return True
+
+
+def _scalars(parts: Iterable[Any]) -> bool:
+    return LEAVES.issuperset(map(type, parts))
 
 
 def _by_kind(level: list[Any]) -> Iterable[tuple[type, list[Any]]]:
