@@ -43,7 +43,7 @@ class Twin:
     """One faulty twin.
 
     `bit`: who met the kind. `found_as`: what the report must say. `faults`: whether faults of
-    the plan are needed to see it.
+    the plan are needed to see it. `seed`: one that found it.
     """
 
     plant: Callable[[pytest.MonkeyPatch], None]
@@ -51,6 +51,7 @@ class Twin:
     scenario: Callable[[Cluster], Awaitable[None]]
     found_as: str
     faults: bool = True
+    seed: int = 0
     options: ClusterOptions = field(default_factory=lambda: _SMALL)
 
 
@@ -206,6 +207,7 @@ TWINS = {
             "nsqio/go-nsq#171, nsqio/pynsq#240",
             entries(cut=40.0, slow=40.0, rate=40.0, seconds=10.0, longest=0.01, asks=0.0),
             LOST,
+            seed=9,
         ),
         Twin(
             a_crash_is_taken_for_an_end,
@@ -220,6 +222,7 @@ TWINS = {
             _CUTS,
             "nor where it was finished",
             options=_ALONE,
+            seed=2,
         ),
         Twin(
             a_consumer_that_never_asks_again,
@@ -227,6 +230,7 @@ TWINS = {
             entries(cut=20.0, seconds=10.0),
             RESTS,
             options=_ALONE,
+            seed=1,
         ),
         Twin(
             a_restart_that_forgets_to_resume,
@@ -265,6 +269,7 @@ TWINS = {
             "nsqio/nsq#1386, #1142, #1391",
             entries(broker=40.0, rate=60.0, seconds=10.0, longest=0.01, asks=0.0),
             LOST,
+            seed=48,
         ),
     )
 }
