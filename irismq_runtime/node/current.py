@@ -16,10 +16,16 @@ if TYPE_CHECKING:
     from actors import System
     from irismq_runtime.node.node import Node
 
-__all__ = ["RUNNING", "current_node"]
+__all__ = ["RUNNING", "current_node", "forget_closed"]
 
 #: The nodes of this process that run, by their systems.
 RUNNING: Final[dict[System, Node]] = {}
+
+
+def forget_closed() -> None:
+    """Let go of the nodes whose loop was closed under them: nobody stops them any more."""
+    for gone in [each for each in RUNNING if each.loop.is_closed()]:
+        del RUNNING[gone]
 
 
 def current_node() -> Node:

@@ -34,7 +34,7 @@ from irismq_runtime.node.assembly import (
     make_transports,
     new_node_id,
 )
-from irismq_runtime.node.current import RUNNING
+from irismq_runtime.node.current import RUNNING, forget_closed
 from irismq_runtime.node.inspection.health import health_of
 from irismq_runtime.node.inspection.health_monitor import HealthMonitor
 from irismq_runtime.node.inspection.metrics import samples_of
@@ -202,6 +202,7 @@ class Node:
             lambda: len(parts.binder),
         )
         self._health_monitor.start()
+        forget_closed()
         RUNNING[system] = self
         if system.events.active:
             system.events.emit("node.started", node=node_id, name=self._config.name)

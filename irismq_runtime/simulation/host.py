@@ -260,6 +260,7 @@ class SimulatedHost:
         for process in self._past:
             process.loop.bury()
         self._past.clear()
+        self.process = None
         self.disk.destroy()
 
 

@@ -35,20 +35,30 @@ def play(
         KeyboardInterrupt: Somebody wants it to end.
     """
     with Simulation(seed) as simulation:
-        cluster = Cluster(simulation, options, kept)
-        failure: BaseException | None = None
-        try:
-            simulation.run(cluster.run, scenario, longest=options.longest)
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as error:  # whatever a test fails with, pytest's own failures too
-            failure = error
-        return SimulatedRun(
-            seed=seed,
-            failure=failure,
-            digest=simulation.digest(),
-            seconds=simulation.now,
-            steps=simulation.steps,
-            faults=cluster.faults_done,
-            trace=cluster.witness.trace,
-        )
+        # In a function of its own: when the simulation is closed, nobody holds the cluster.
+        return _outcome(simulation, scenario, options, kept)
+
+
+def _outcome(
+    simulation: Simulation,
+    scenario: Callable[[Cluster], Awaitable[None]],
+    options: ClusterOptions,
+    kept: Container[int] | None,
+) -> SimulatedRun:
+    cluster = Cluster(simulation, options, kept)
+    failure: BaseException | None = None
+    try:
+        simulation.run(cluster.run, scenario, longest=options.longest)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # whatever a test fails with, pytest's own failures too
+        failure = error
+    return SimulatedRun(
+        seed=simulation.seed,
+        failure=failure,
+        digest=simulation.digest(),
+        seconds=simulation.now,
+        steps=simulation.steps,
+        faults=cluster.faults_done,
+        trace=cluster.witness.trace,
+    )

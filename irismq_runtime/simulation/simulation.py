@@ -27,6 +27,7 @@ from asyncio import _set_running_loop as set_running_loop
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
+from irismq_runtime.node.current import forget_closed
 from irismq_runtime.simulation.chance import Chance
 from irismq_runtime.simulation.conditions import Conditions
 from irismq_runtime.simulation.context import SimulationContext
@@ -68,6 +69,7 @@ class Simulation:
     """
 
     def __init__(self, seed: int, conditions: Conditions | None = None) -> None:
+        gc.freeze()  # what exists now is no garbage of this run, and is not looked through
         self._context = SimulationContext(Chance(seed), conditions or Conditions())
         #: Returns `now`: for whoever asks at every event.
         self.time = self._context.events.time
@@ -75,6 +77,7 @@ class Simulation:
         self.hosts: dict[str, SimulatedHost] = {}
         self._outside = SimulatedHost(self._context, self.network.join(OUTSIDE))
         self._ran = False
+        self._closed = False
         self._collected = 0
 
     # -- what there is ---------------------------------------------------------------
@@ -196,7 +199,13 @@ class Simulation:
             warnings.simplefilter("ignore")  # of coroutines that will not be awaited
             for host in self._all_hosts():
                 host.bury()
-            gc.collect()
+            forget_closed()
+            # What has a finalizer is finalized in the first round, and gone in the second.
+            while gc.collect():
+                pass
+        if not self._closed:
+            self._closed = True
+            gc.unfreeze()
 
     def __enter__(self) -> Self:
         return self
@@ -231,13 +240,11 @@ def _loops_of(context: SimulationContext) -> Iterator[None]:
 
 @contextmanager
 def _collected_by_hand() -> Iterator[None]:
-    """Leave no round to the garbage collector, and what exists now to none of ours."""
+    """Leave no round to the garbage collector."""
     collecting = gc.isenabled()
     gc.disable()
-    gc.freeze()
     try:
         yield
     finally:
-        gc.unfreeze()
         if collecting:
             gc.enable()

@@ -6,17 +6,21 @@ import asyncio
 import contextlib
 import inspect
 import itertools
+import weakref
 from typing import TYPE_CHECKING
 
 import pytest
 
 from irismq_runtime.errors import ConfigError
+from irismq_runtime.node.current import RUNNING
 from irismq_runtime.simulation import Cluster, ClusterOptions, InvariantBroken, simulate
 from irismq_runtime.simulation.play import play
 from irismq_runtime.simulation.simulated_test import SimulatedTest
 from tests.simulation.service import ADDRESS, Entry, Office, entries
 
 if TYPE_CHECKING:
+    from actors import Events
+    from irismq_runtime import Node
     from irismq_runtime.simulation.investigation import SimulatedRun
 
 SMALL = ClusterOptions(hosts=2)
@@ -240,6 +244,29 @@ def test_a_failure_in_the_test_is_the_failure_of_the_run() -> None:
     run = play(scenario, 6, SMALL)
     assert type(run.failure) is AssertionError
     assert "two are there" in str(run.failure)
+
+
+def test_a_run_leaves_nothing_behind_whatever_was_killed_in_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scenario(cluster: Cluster) -> None:
+        cluster.strike("kill", "a", lasts=1.0)
+        await cluster.heal()
+
+    made: list[weakref.ref[Node]] = []
+    make = ClusterOptions.make_node
+
+    def making(self: ClusterOptions, name: str, events: Events | None) -> Node:
+        node = make(self, name, events)
+        made.append(weakref.ref(node))
+        return node
+
+    options, running = ClusterOptions(hosts=1), len(RUNNING)
+    monkeypatch.setattr(ClusterOptions, "make_node", making)
+    passed(play(scenario, 2, options))
+    assert len(made) == 3  # of the test, and of both lives of a
+    assert [node for node in made if node() is not None] == []
+    assert len(RUNNING) == running
 
 
 def test_what_fails_in_a_task_that_only_itself_knows_is_heard() -> None:
