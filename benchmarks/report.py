@@ -52,6 +52,7 @@ COMMANDS: dict[str, list[str]] = {
     "pyiris": ["pyiris.py"],
     "observe": ["observe.py", "--json", "FIGURES"],
     "codec": ["codec.py"],
+    "checks": ["checks.py", "--json", "FIGURES"],
     "state": ["state.py", "--json", "FIGURES"],
 }
 
@@ -116,6 +117,18 @@ WORDS: dict[str, tuple[str, str]] = {
         ),
     ),
     "codec": ("The codec", "One thread, no connection."),
+    "checks": (
+        "What the checks cost",
+        (
+            "One step of one message, without a connection, beside the same step of an earlier "
+            "commit, whose checkout IRISMQ_AGAINST names; the columns of figures are headed by "
+            "their commits. The earlier one looked for no header and no key of a map "
+            "that is there twice, for no datetime without a zone and for no subclass in a "
+            "field, and its signatures (version 1) said neither for which place nor when: a "
+            "recorded message could be played elsewhere and later. Version 2 signs both, and "
+            "the receiver looks at the time."
+        ),
+    ),
     "state": (
         "The store of durable state",
         (

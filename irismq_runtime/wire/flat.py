@@ -36,6 +36,8 @@ NO_CONTAINER: Final = bytes(b for b in range(256) if not (0x80 <= b <= 0x9F or 0
 #: A map of fewer entries than that has their number in its first byte.
 _FIXMAP: Final = 0x80
 _SIZED: Final = 16
+#: So few bytes hold no long map.
+_UNSUSPICIOUS: Final = 2 * HARMLESS_KEYS
 #: What `decode_flat_untrusted` says of a body that is not for it.
 NOT_FLAT: Final = object()
 
@@ -84,7 +86,7 @@ def decode_flat_untrusted(data: bytes, items: int) -> Any:
     `data` has at most `LONGEST` bytes. Raises nothing. What might hold a long map
     is not decoded here: keys that are lists could be made to have one hash.
     """
-    if len(data) > 2 * HARMLESS_KEYS and may_have_long_map(data):
+    if len(data) > _UNSUSPICIOUS and (0xDE in data or 0xDF in data) and may_have_long_map(data):
         return NOT_FLAT
     try:
         tree = _decode(data)
