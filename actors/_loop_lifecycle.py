@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-import types
-from functools import partial
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +20,7 @@ from actors._stopping import end_incarnation
 from actors.errors import ActorDeadError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator
+    from collections.abc import Callable, Coroutine
 
     from actors._loop_slot import LoopSlot
     from actors._stop_request import Stop
@@ -34,7 +32,6 @@ __all__ = [
     "begin_on_start",
     "begin_stop",
     "finish_on_start",
-    "rest_of",
     "stack_of",
 ]
 
@@ -157,22 +154,6 @@ async def _caught(coroutine: Coroutine[Any, Any, Any], *, begin: bool) -> BaseEx
         # Not swallowed: who awaits this decides what it means for the actor.
         return error
     return None
-
-
-@types.coroutine
-def rest_of(coroutine: Any, awaited: Any) -> Generator[Any, Any, Any]:
-    """What is left of a coroutine that has yielded `awaited`: as `await` does it."""
-    while True:
-        try:
-            yield awaited
-        except BaseException as error:
-            step = partial(coroutine.throw, error)
-        else:
-            return (yield from coroutine)
-        try:
-            awaited = step()
-        except StopIteration as ended:
-            return ended.value
 
 
 def stack_of(coroutine: Coroutine[Any, Any, Any]) -> str:

@@ -1,12 +1,15 @@
 """The slot of an `Actor`: it takes its messages on the event loop.
 
-An idle actor holds no task. A message schedules one callback per slot; the callback
-calls plain handlers in place, one after another, until the budget of messages or of
-time is spent, then lets others have the loop. That is a turn. The first handler that is
-a coroutine gets a task, made on demand, in which turns go on until the inbox is empty or
-the budget spent. In it coroutines are stepped in place, as plain handlers are called; one
-that has to wait ends the turn, and the task awaits the rest of it. While the task runs,
-`scheduled` stays True: nobody schedules beside it.
+A message schedules one callback per slot (`schedule`). It calls the handlers of what waits in
+place, one after another, until the inbox is empty, or the budget of messages or of time is
+spent: then others have the loop. That is a turn (`turn`).
+
+An async handler is stepped in place too, and most have ended then. One that has to wait ends
+the turn, and goes on in the task of its slot, which handles what follows as well: _loop_task.py.
+An idle actor holds no task. While one runs, `scheduled` stays True: nobody schedules beside it.
+An ask of an idle actor may be handled where it is awaited, without a turn of the loop:
+_inline.py. So a handler is called in three places: `turn` called by the loop, `turn` called in
+the task, and for the one message of an inline ask.
 
 Each message begins from the actor's own `contextvars` context: what the constructor,
 `on_start` and `after_start` set stays, what a handler sets is gone with its message. A
@@ -28,16 +31,17 @@ How an incarnation starts and ends on the loop is in _loop_lifecycle.py.
 from __future__ import annotations
 
 import asyncio
-import enum
 import inspect
 from contextvars import Context
 from threading import get_ident
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 from actors._current import current_frame, same_context
 from actors._failure import again_later, crashed, endured, fail_current, meant, settle_failed
 from actors._fixed import AfterStart
+from actors._inline import answer_inline
+from actors._inline_budget import ASKS
 from actors._items import INTERRUPT
 from actors._loop_lifecycle import (
     abandon,
@@ -45,8 +49,14 @@ from actors._loop_lifecycle import (
     begin_on_start,
     begin_stop,
     finish_on_start,
-    rest_of,
     stack_of,
+)
+from actors._loop_task import (
+    ON,
+    TIME_BUDGET,
+    Go,
+    rest_of,
+    step_in_place,
 )
 from actors._slot import Slot, SlotState
 from actors._starting import bring_up_or_end, launch_failed, launch_soon, take_messages
@@ -56,19 +66,17 @@ from actors.delivery import InboxItem, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
-    from typing import TypeAlias
 
     from actors._current import Frame
+    from actors._loop_task import Pause, Waits
     from actors._stop_request import Stop
     from actors.hooks import Hooks
 
 __all__ = ["LoopSlot"]
 
-#: Seconds that one actor handles messages before others have their turn, ...
-TIME_BUDGET: Final = 0.005
-#: ... looked at after every CHUNK of messages, ...
+#: Messages after which a turn looks at the time that it has taken, ...
 CHUNK: Final = range(32)
-#: ... and the most such chunks in one turn.
+#: ... and the most such chunks in it.
 CHUNKS: Final = range(32)
 #: Seconds that a cancelled handler has for its `finally` blocks.
 KILL_GRACE: Final = 0.1
@@ -79,33 +87,18 @@ CHANGES: Final = range(64)
 RUNNING: Final = SlotState.RUNNING
 
 
-class _Go(enum.Enum):
-    """What a turn may say instead of a coroutine."""
-
-    #: The next message needs another context than this turn has.
-    ON = "on"
-
-
-#: Not looked up at each turn.
-ON: Final = _Go.ON
-
-if TYPE_CHECKING:
-    #: An async handler that has not begun, and the actor's own context before it.
-    Begun: TypeAlias = tuple[Coroutine[Any, Any, Any], Context]
-    #: What an async handler waits for; its context if it changes nothing; the actor's own.
-    Waits: TypeAlias = tuple[Any, Context, Context]
-    #: Why a turn is over before the inbox is empty.
-    Pause: TypeAlias = Begun | Waits | Literal[_Go.ON]
-
-
 class LoopSlot(Slot):
     """A slot whose incarnations live on the loop."""
 
-    __slots__ = ("awaiting", "cancelling", "coroutine", "frame", "since", "task")
+    __slots__ = ("awaiting", "cancelling", "coroutine", "frame", "since", "spare", "task", "waits")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        #: The task in which a handler or a hook runs, and one with nothing to do.
         self.task: asyncio.Task[Any] | None = None
+        self.spare: asyncio.Task[Any] | None = None
+        #: What that task is to await; see _loop_task.py.
+        self.waits: Waits | None = None
         #: The async handler that waits for something, and since when.
         self.coroutine: Coroutine[Any, Any, Any] | None = None
         self.since: float | None = None
@@ -122,10 +115,11 @@ class LoopSlot(Slot):
             self.scheduled = True
             system = self.system
             try:
+                ctx = self.ctx
                 if get_ident() == system.thread_id:
-                    system.loop.call_soon(self._wake, context=self.ctx)
+                    system.loop.call_soon(self._wake, ctx, context=ctx)
                 else:
-                    system.loop.call_soon_threadsafe(self._wake, context=self.ctx)
+                    system.loop.call_soon_threadsafe(self._wake, ctx, context=ctx)
             except RuntimeError:
                 end_lost(self)
         if self.ended:
@@ -133,34 +127,35 @@ class LoopSlot(Slot):
             self.scheduled = False
             self.bury_waiting()
 
-    def _wake(self) -> None:
+    def _wake(self, ctx: Context | None) -> None:
+        """A turn that the loop has called, in `ctx`."""
         if self.task is not None or self.state is not RUNNING:
+            return
+        if ctx is not self.ctx:  # an inline turn, or a restart, has changed it meanwhile
+            self.ctx.run(self._wake, self.ctx)  # type: ignore[union-attr]  # it lives: it has one
             return
         system = self.system
         system.turns += 1
+        system.inline.left = ASKS
         system.busy = self
         try:
-            pause = self._turn()
-            if pause is ON:
-                pause = self._turns()
-            if pause is not None:
-                self.awaiting, self.frame = True, []
-                coroutine, own = pause  # type: ignore[misc]  # without a task it has not begun
-                self.run_in_task(self._drive(coroutine, own))
+            if self.turn() is ON:
+                self._turns()
         except BaseException as error:
             # Not of a handler: see the head of this file.
             break_off(self, error)
         finally:
             system.busy = None
 
-    def _turns(self) -> Pause | None:
+    #: See `Slot.answer_inline`.
+    answer_inline = answer_inline
+
+    def _turns(self) -> None:
         """Go on, in a fresh context after each message that has changed its own."""
         for _ in CHANGES:
-            pause = self.ctx.run(self._turn)  # type: ignore[union-attr]  # it lives: it has one
-            if pause is not ON:
-                return pause
-        self._wake_again()
-        return None
+            if self.ctx.run(self.turn) is not ON:  # type: ignore[union-attr]  # it lives: it has one
+                return
+        self.wake_again()
 
     def run_in_task(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         """Make the task of this slot.
@@ -172,13 +167,14 @@ class LoopSlot(Slot):
         task = self.task = asyncio.Task(coroutine, loop=system.loop, context=self.ctx)
         system.tasks[task] = self
 
-    def _wake_again(self) -> None:
+    def wake_again(self) -> None:
         self.current = None
-        self.system.loop.call_soon(self._wake, context=self.ctx)
+        ctx = self.ctx
+        self.system.loop.call_soon(self._wake, ctx, context=ctx)
 
     # -- a turn
 
-    def _turn(self) -> Pause | None:  # noqa: C901, PLR0912  # the hot path, in one piece for speed
+    def turn(self) -> Pause | None:  # noqa: C901, PLR0912  # the hot path, in one piece for speed
         """Handle messages in place until one has to be awaited; give that one."""
         actor, known, take, stop_at = self.actor, self.lookup.known, self.inbox.popleft, 0.0
         own = (ctx := self.ctx).copy()  # type: ignore[union-attr]  # it lives: it has one
@@ -199,7 +195,7 @@ class LoopSlot(Slot):
                     if handler is not None:
                         result = handler(actor, item)
                     elif item is not INTERRUPT:
-                        result = self._handle_wrapped(actor, item)
+                        result = self.handle_wrapped(actor, item)
                     elif self._interrupted(taken):
                         return None
                     else:
@@ -209,17 +205,17 @@ class LoopSlot(Slot):
                             return pause
                         own = pause
                 except BaseException as error:
-                    if not self._failed(item, error, taken + 1):
+                    if not self.failed(item, error, taken + 1):
                         return None
                 try:
                     if ctx == own:
                         continue
                 except BaseException:  # noqa: S110  # values that cannot be compared are others
                     pass
-                return self._renew(item, ctx, own, taken + 1)
+                return self.renew(item, ctx, own, taken + 1)
             if not (stop_at := self._may_go_on(stop_at)):
                 break
-        return self._wake_again()  # type: ignore[func-returns-value]  # nothing is in hand
+        return self.wake_again()  # type: ignore[func-returns-value]  # nothing is in hand
 
     def _may_go_on(self, stop_at: float) -> float:
         """A chunk is handled: when the turn is to end, 0 if that is now."""
@@ -228,17 +224,18 @@ class LoopSlot(Slot):
         stop_at = stop_at or now + TIME_BUDGET
         return 0.0 if now > stop_at else stop_at
 
-    def _renew(self, item: Any, ctx: Context | None, own: Context, taken: int = 0) -> _Go | None:
+    def renew(self, item: Any, ctx: Context | None, own: Context, taken: int = 0) -> Go | None:
         """The current message has changed its context: the next one has one like `own`."""
         self.handled += taken
         if self.state is not RUNNING or ctx is None or self.ctx is not ctx:
             return None
         # What `after_start` has set is the actor's own, as what `on_start` has.
         self.ctx = ctx.copy() if type(item) is AfterStart else own.copy()
+        self.spare = None
         self.current = None
         return ON
 
-    def _handle_wrapped(self, actor: Any, wrapped: InboxItem) -> Any:
+    def handle_wrapped(self, actor: Any, wrapped: InboxItem) -> Any:
         if not wrapped.admit(self):
             return None
         message = wrapped.message
@@ -275,14 +272,15 @@ class LoopSlot(Slot):
 
     def _begin(
         self, coroutine: Coroutine[Any, Any, Any], own: Context, taken: int
-    ) -> Context | Begun | Waits | None:
-        """An async handler was called: step it, if there is a task to do that in."""
-        pause = (coroutine, own) if self.task is None else self._step(coroutine, own)
+    ) -> Context | Waits | None:
+        """An async handler was called: run it until it ends or has to wait, see `step`."""
+        step = step_in_place if self.task is None else LoopSlot.step
+        pause = step(self, coroutine, own)
         if type(pause) is not Context:
             self.handled += taken
         return pause
 
-    def _step(self, coroutine: Coroutine[Any, Any, Any], own: Context) -> Context | Waits | None:
+    def step(self, coroutine: Coroutine[Any, Any, Any], own: Context) -> Context | Waits | None:
         """Run an async handler, in the task, until it ends or has to wait.
 
         Returns:
@@ -311,62 +309,16 @@ class LoopSlot(Slot):
             return awaited, seen, own
         return None
 
-    async def _drive(self, coroutine: Coroutine[Any, Any, Any], own: Context) -> None:
-        """The task of a slot: the current async handler, then those of `_turn` that follow."""
-        me, ctx = self.task, self.ctx
-        now = self.system.now
-        stop_at = now() + TIME_BUDGET
-        try:
-            pause: Any = self._enter(coroutine, own)
-            while pause is not None:
-                if pause is ON:
-                    self._wake_again()
-                    return
-                if type(pause) is tuple:
-                    awaited, seen, own = pause
-                    if not await self._await(awaited, me):
-                        return
-                else:
-                    seen = pause
-                if not same_context(seen, ctx) and self._renew(self.current, ctx, own) is None:
-                    return
-                if self.ctx is not ctx or now() > stop_at:
-                    self._wake_again()
-                    return
-                pause = self._turn()
-        except BaseException as error:
-            # As in _wake. And a task that ended with SystemExit would end the loop.
-            if self.task is me:
-                break_off(self, error)
-        finally:
-            coroutine.close()
-            if self.task is me:
-                self.task = None
-            self.system.tasks.pop(me, None)  # type: ignore[arg-type]  # set before the task first ran
-
-    def _enter(self, coroutine: Coroutine[Any, Any, Any], own: Context) -> Context | Waits | None:
-        """The first handler of a task, unless it was killed or given up before it began."""
-        if self.killing:
-            fail_current(self)
-            end_incarnation(self, self.make_exit("killed"))
-            return None
-        item = self.current
-        if self.cancelling is item and item is not None:
-            self.cancelling = None
-            self.awaiting = False
-            coroutine.close()
-            item.fail(Outcome("cancelled"))
-            return own
-        return self._step(coroutine, own)
-
-    async def _await(self, awaited: Any, me: asyncio.Task[Any] | None) -> bool:
-        """The rest of a handler that waits for `awaited`; False when the incarnation is over."""
+    async def wait(
+        self, awaited: Any, me: asyncio.Task[Any] | None, thrown: BaseException | None
+    ) -> bool:
+        """The rest of a handler, see `rest_of`; False when the incarnation is over."""
         item, coroutine = self.current, self.coroutine
         self.since = self.system.slow.began()
         try:
-            result = await rest_of(coroutine, awaited)
+            result = await rest_of(coroutine, awaited, thrown)
         except BaseException as error:
-            # As in _step.
+            # As in step.
             return self.task is me and self._async_failed(item, error)
         self.system.turns += 1
         return self._returned(item, result, me)
@@ -400,11 +352,11 @@ class LoopSlot(Slot):
                 fail_current(self)
                 end_incarnation(self, self.make_exit("killed"))
                 return False
-        return self._failed(item, error)
+        return self.failed(item, error)
 
     # -- failing
 
-    def _failed(self, item: Any, error: BaseException, taken: int = 0) -> bool:
+    def failed(self, item: Any, error: BaseException, taken: int = 0) -> bool:
         """What left the handler: an answer (True, it lives) or a crash (False).
 
         Let it crash: it is this actor's end, nobody else's.
@@ -493,7 +445,7 @@ class LoopSlot(Slot):
         """Forget the task; if it still runs it finds itself stale."""
         if self.task is not None:
             self.system.tasks.pop(self.task, None)
-        self.task = self.coroutine = self.since = self.frame = None
+        self.task = self.spare = self.waits = self.coroutine = self.since = self.frame = None
         self.awaiting = False
         self.cancelling = None
 

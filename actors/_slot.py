@@ -522,6 +522,9 @@ class Slot:
         """See to it that the inbox is looked at. Any thread."""
         raise NotImplementedError
 
+    def answer_inline(self, ask: Ask[Any]) -> None:
+        """`ask` is awaited on the loop: handle it now, if that can be done there."""
+
     def launch(self) -> None:
         """Start without a supervisor: when it fails the slot has ended. Any thread."""
         raise NotImplementedError

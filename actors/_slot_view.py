@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import pykka
 
+    from actors.ask import Ask
     from actors.clock import Clock
     from actors.counters import Counters
     from actors.delivery import InboxItem, Outcome
@@ -99,6 +100,10 @@ class SlotView(Protocol):
 
     def cancel_current(self, item: InboxItem) -> bool:
         """See `Slot.cancel_current`."""
+        ...
+
+    def answer_inline(self, ask: Ask[Any]) -> None:
+        """See `Slot.answer_inline`."""
         ...
 
     def tell_failed(self, message: Any, outcome: Outcome, attempt: int | None) -> None:

@@ -22,6 +22,7 @@ from asyncio import _get_running_loop as running_loop
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
+from actors._inline_budget import InlineBudget
 from actors._system_options import check_options
 from actors.background import BackgroundLoop
 from actors.clock import Clock, LoopClock, default_clock
@@ -132,6 +133,7 @@ class SystemCore:
         #: The slot whose plain handlers run now, and how many such turns there were.
         self.busy: Slot | None = None
         self.turns = 0
+        self.inline = InlineBudget()
         self.loop: asyncio.AbstractEventLoop = None  # type: ignore[assignment]  # set by attach(), before anything uses it
         self.thread_id = 0
         #: The slots that have a thread now (an ordered set).

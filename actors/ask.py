@@ -78,6 +78,9 @@ class Ask(LoopFuture[T], InboxItem, Generic[T]):
         self._asked_by = asked_by
         self._chain = chain
 
+    def _awaited(self) -> None:
+        self.slot.answer_inline(self)
+
     def cancel(self) -> bool:
         """Give up: removed when it waits, its async handler cancelled when it runs.
 

@@ -311,10 +311,12 @@ class LoopFuture(Future[T]):
             home = self._home
             if self._waiter is not None or get_ident() != home.thread_id:
                 return (yield from super().__await__())
-            waiter = self._waiter = home.loop.create_future()
+            self._awaited()
             if not self._done:
+                waiter = self._waiter = home.loop.create_future()
                 try:
-                    yield from waiter
+                    if not self._done:
+                        yield from waiter
                 except asyncio.CancelledError:
                     self._waiter = None
                     if not self._waiters:
@@ -336,6 +338,9 @@ class LoopFuture(Future[T]):
             self._wake_first(self._waiter)
         if self._waiters:
             self._wake_all()
+
+    def _awaited(self) -> None:
+        """A task of the loop is about to wait: whoever can may bring the value at once."""
 
     def _wake_first(self, waiter: asyncio.Future[None]) -> None:
         home = self._home
