@@ -6,9 +6,9 @@ else waits in its inbox, the one message is handled right there and the caller g
 the answer. It is a turn like those of _loop_slot.py: in the context of the actor, without the
 task of the caller; a crash is the actor's, and an async handler goes on in the actor's task.
 
-Messages keep their order, as it is the only one. The call that the ask has scheduled stays:
-it finds what comes meanwhile, also from other threads. How often this may be, and where not,
-is decided in _inline_budget.py.
+Messages keep their order, as it is the only one. The slot stays in the run queue, in which the
+ask has put it: the turn that follows finds what comes meanwhile, also from other threads. How
+often this may be, and where not, is decided in _inline_budget.py.
 
 Loop thread.
 """

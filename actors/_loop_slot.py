@@ -1,8 +1,8 @@
 """The slot of an `Actor`: it takes its messages on the event loop.
 
-A message schedules one callback per slot (`schedule`). It calls the handlers of what waits in
-place, one after another, until the inbox is empty, or the budget of messages or of time is
-spent: then others have the loop. That is a turn (`turn`).
+A message puts the slot in the run queue of its system (`schedule`), which has it `run` soon:
+the handlers of what waits are called in place, one after another, until the inbox is empty, or
+the budget of messages or of time is spent, and others have the loop. That is a turn (`turn`).
 
 An async handler is stepped in place too, and most have ended then. One that has to wait ends
 the turn, and goes on in the task of its slot, which handles what follows as well: _loop_task.py.
@@ -74,9 +74,12 @@ if TYPE_CHECKING:
 
 __all__ = ["LoopSlot"]
 
-#: Messages after which a turn looks at the time that it has taken, ...
-CHUNK: Final = range(32)
-#: ... and the most such chunks in it.
+#: Messages after which a turn looks at the time that it has taken, or fewer, ...
+LARGEST: Final = 32
+CHUNK: Final = range(LARGEST)
+#: ... where no more wait: then as many as do, so that the end of the inbox is not run into.
+SMALLER: Final = tuple(range(count) for count in CHUNK)
+#: The most such chunks in one turn.
 CHUNKS: Final = range(32)
 #: Seconds that a cancelled handler has for its `finally` blocks.
 KILL_GRACE: Final = 0.1
@@ -90,7 +93,7 @@ RUNNING: Final = SlotState.RUNNING
 class LoopSlot(Slot):
     """A slot whose incarnations live on the loop."""
 
-    __slots__ = ("awaiting", "cancelling", "coroutine", "frame", "since", "spare", "task", "waits")
+    __slots__ = ("awaiting", "cancelling", "coroutine", "frame", "since", "spare", "waits")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -110,16 +113,15 @@ class LoopSlot(Slot):
     # -- scheduling
 
     def schedule(self) -> None:
-        """Call the pump soon, unless the slot is not running. Any thread."""
+        """Have a turn soon, unless the slot is not running. Any thread."""
         if self.state is RUNNING:
             self.scheduled = True
             system = self.system
             try:
-                ctx = self.ctx
                 if get_ident() == system.thread_id:
-                    system.loop.call_soon(self._wake, ctx, context=ctx)
+                    system.run_queue.add(self)
                 else:
-                    system.loop.call_soon_threadsafe(self._wake, ctx, context=ctx)
+                    system.loop.call_soon_threadsafe(self.run)
             except RuntimeError:
                 end_lost(self)
         if self.ended:
@@ -127,19 +129,16 @@ class LoopSlot(Slot):
             self.scheduled = False
             self.bury_waiting()
 
-    def _wake(self, ctx: Context | None) -> None:
-        """A turn that the loop has called, in `ctx`."""
+    def run(self) -> None:
+        """Have a turn now. Called by the loop, outside of the slot's context."""
         if self.task is not None or self.state is not RUNNING:
-            return
-        if ctx is not self.ctx:  # an inline turn, or a restart, has changed it meanwhile
-            self.ctx.run(self._wake, self.ctx)  # type: ignore[union-attr]  # it lives: it has one
             return
         system = self.system
         system.turns += 1
         system.inline.left = ASKS
         system.busy = self
         try:
-            if self.turn() is ON:
+            if self.ctx.run(self.turn) is ON:  # type: ignore[union-attr]  # it lives: it has one
                 self._turns()
         except BaseException as error:
             # Not of a handler: see the head of this file.
@@ -153,9 +152,9 @@ class LoopSlot(Slot):
     def _turns(self) -> None:
         """Go on, in a fresh context after each message that has changed its own."""
         for _ in CHANGES:
-            if self.ctx.run(self.turn) is not ON:  # type: ignore[union-attr]  # it lives: it has one
+            if self.ctx.run(self.turn) is not ON:  # type: ignore[union-attr]  # as above
                 return
-        self.wake_again()
+        self.run_again()
 
     def run_in_task(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         """Make the task of this slot.
@@ -167,25 +166,24 @@ class LoopSlot(Slot):
         task = self.task = asyncio.Task(coroutine, loop=system.loop, context=self.ctx)
         system.tasks[task] = self
 
-    def wake_again(self) -> None:
+    def run_again(self) -> None:
+        """Go on when others have had the loop."""
         self.current = None
-        ctx = self.ctx
-        self.system.loop.call_soon(self._wake, ctx, context=ctx)
+        self.system.run_queue.add(self)
 
     # -- a turn
 
-    def turn(self) -> Pause | None:  # noqa: C901, PLR0912  # the hot path, in one piece for speed
+    def turn(self) -> Pause | None:  # noqa: C901, PLR0911, PLR0912  # the hot path, in one piece for speed
         """Handle messages in place until one has to be awaited; give that one."""
-        actor, known, take, stop_at = self.actor, self.lookup.known, self.inbox.popleft, 0.0
-        own = (ctx := self.ctx).copy()  # type: ignore[union-attr]  # it lives: it has one
+        inbox, actor, known = self.inbox, self.actor, self.lookup.known
+        own, stop_at = (ctx := self.ctx).copy(), 0.0  # type: ignore[union-attr]  # it lives: it has one
         for _ in CHUNKS:
-            for taken in CHUNK:
+            chunk = CHUNK if len(inbox) >= LARGEST else SMALLER[len(inbox)]
+            for taken in chunk:
                 try:
-                    item = take()
-                except IndexError:
-                    if self._rest(taken):
-                        return None
-                    continue
+                    item = inbox.popleft()
+                except IndexError:  # the loop is closed, and a thread has buried what waited
+                    return None
                 self.current, self.taken = item, False
                 try:
                     try:
@@ -213,16 +211,26 @@ class LoopSlot(Slot):
                 except BaseException:  # noqa: S110  # values that cannot be compared are others
                     pass
                 return self.renew(item, ctx, own, taken + 1)
-            if not (stop_at := self._may_go_on(stop_at)):
-                break
-        return self.wake_again()  # type: ignore[func-returns-value]  # nothing is in hand
+            if not (stop_at := self._may_go_on(len(chunk), stop_at)):
+                return None
+        return self.run_again()  # type: ignore[func-returns-value]  # nothing is in hand
 
-    def _may_go_on(self, stop_at: float) -> float:
-        """A chunk is handled: when the turn is to end, 0 if that is now."""
-        self.handled += len(CHUNK)
+    def _may_go_on(self, handled: int, stop_at: float) -> float:
+        """A chunk is handled: when the turn is to end, 0 if it has."""
+        self.handled += handled
+        if not self.inbox:
+            self.current = None
+            self.scheduled = False
+            if not self.inbox:
+                return 0.0
+            # A thread has just put something there.
+            self.scheduled = True
         now = self.system.now()
         stop_at = stop_at or now + TIME_BUDGET
-        return 0.0 if now > stop_at else stop_at
+        if now <= stop_at:
+            return stop_at
+        self.run_again()
+        return 0.0
 
     def renew(self, item: Any, ctx: Context | None, own: Context, taken: int = 0) -> Go | None:
         """The current message has changed its context: the next one has one like `own`."""
@@ -243,17 +251,6 @@ class LoopSlot(Slot):
         if type(result) is not CoroutineType and not self.taken:
             wrapped.reply(result)
         return result
-
-    def _rest(self, taken: int) -> bool:
-        """The inbox is empty: True unless a thread has just put something there."""
-        self.current = None
-        self.scheduled = False
-        if self.inbox:
-            self.scheduled = True
-            self.handled -= 1
-            return False
-        self.handled += taken
-        return True
 
     def _interrupted(self, taken: int) -> bool:
         """Look at the control lane: True when a stop has begun, else the handlers have changed."""

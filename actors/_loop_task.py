@@ -152,7 +152,7 @@ async def _go_on(slot: LoopSlot, thrown: BaseException | None) -> bool:
             return False
         pause = ON if changed or now() > stop_at else slot.turn()
     if pause is ON:
-        slot.wake_again()
+        slot.run_again()
     if slot.task is not me:
         return False
     slot.task = None

@@ -29,7 +29,10 @@ class StopFuture(Future[bool]):
     __slots__ = ("_slot",)
 
     def __init__(self, slot: SlotView) -> None:
-        super().__init__()
+        # Each stop makes one: there is no time for the base class's own.
+        self._done = False
+        self._value = self._error = None
+        self._waiters = []
         self._slot = slot
 
     def resolve(self, *, value: bool) -> None:
@@ -48,9 +51,9 @@ class StopFuture(Future[bool]):
         yield from super()._wait()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Stop:
-    """End the incarnation after the current message."""
+    """End the incarnation after the current message. Not frozen, as that takes long to make."""
 
     reason: ExitReason
     #: The cause, when the actor itself wants to end and says why.

@@ -211,7 +211,10 @@ async def _hook(slot: Slot, name: str, call: Any, exit_: Exit) -> None:
 
 def _is_asked(waiters: Waiters) -> bool:
     """Whether somebody who awaits `stop` will decide what follows."""
-    return any(isinstance(each, asyncio.Future) and not each.done() for each in waiters)
+    for each in waiters:  # noqa: SIM110  # a generator for each end takes longer
+        if isinstance(each, asyncio.Future) and not each.done():
+            return True
+    return False
 
 
 def _tell(slot: Slot, exit_: Exit, waiters: Waiters) -> None:
@@ -261,8 +264,10 @@ def end_now(slot: Slot, exit_: Exit) -> None:
     slot.scheduled = False
     system = slot.system
     attempt = system.attempt
-    attempt(slot, slot.bury_waiting)
-    attempt(slot, resolve, _take_waiters(slot), exit_)
+    if slot.inbox or slot.delayed:
+        attempt(slot, slot.bury_waiting)
+    if slot.control or slot.stop_waiters:
+        attempt(slot, resolve, _take_waiters(slot), exit_)
     if slot.stopped is not None:
         slot.stopped.set()
     system.unregister(slot)

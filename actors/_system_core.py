@@ -23,6 +23,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from actors._inline_budget import InlineBudget
+from actors._run_queue import RunQueue
 from actors._system_options import check_options
 from actors.background import BackgroundLoop
 from actors.clock import Clock, LoopClock, default_clock
@@ -134,6 +135,7 @@ class SystemCore:
         self.busy: Slot | None = None
         self.turns = 0
         self.inline = InlineBudget()
+        self.run_queue = RunQueue(self)
         self.loop: asyncio.AbstractEventLoop = None  # type: ignore[assignment]  # set by attach(), before anything uses it
         self.thread_id = 0
         #: The slots that have a thread now (an ordered set).
@@ -287,7 +289,8 @@ class SystemCore:
         if slot.handled or slot.incarnation > 1:
             past = self.past_of(slot.actor_class)
             past.handled += slot.handled
-            past.restarts += slot.restarts
+            if slot.incarnation > 1:
+                past.restarts += slot.restarts
 
     def slots(self) -> list[Slot]:
         """The slots that have not ended, oldest first. Any thread."""
