@@ -12,11 +12,11 @@ from tests.docs.blocks import Block, Shown, blocks_of, compiled
 from tests.docs.running import awaits, run_page, run_page_on_loop, run_plain
 
 ROOT = pathlib.Path(__file__).parents[2]
-#: docs/pyiris.md and docs/protocol.md have tests of their own.
+#: docs/pyiris.md, docs/protocol.md and docs/simulation.md have tests of their own.
 PAGES = [
     page
     for page in sorted((ROOT / "docs").rglob("*.md"))
-    if page.name not in {"pyiris.md", "protocol.md"} and blocks_of(page)
+    if page.name not in {"pyiris.md", "protocol.md", "simulation.md"} and blocks_of(page)
 ]
 ON_LOOP = [page for page in PAGES if any(map(awaits, blocks_of(page)))]
 PLAIN = [page for page in PAGES if page not in ON_LOOP]
