@@ -82,8 +82,9 @@ class Publisher:
         self._first_ready: asyncio.Event = asyncio.Event()
         self._probes: dict[str, asyncio.Task[None]] = {}
         self._closed = False
-        # The channel that was named last, and may be named again without a look (`is`,
-        # not `==`: callers pass the same constant, and a comparison of texts costs more).
+        # The topic and the channel that were named last, and may be named again without a
+        # look (`is`, not `==`: callers pass the same texts, and to compare them costs more).
+        self._topic: str | None = None
         self._channel = ""
 
     def _outbox(self) -> Outbox:
@@ -187,7 +188,9 @@ class Publisher:
             raise ValueError("an empty message: NSQ has none")
         if self._closed:
             raise DeliveryError(topic, "not sent", "the mailbox is closed")
-        topic_name(topic)
+        if topic is not self._topic:
+            topic_name(topic)
+            self._topic = topic
 
     def _look_closer(self, count: int, total: int, timeout: float) -> None:
         """Raise `OutboxFull`, or `BrokerTooSlow` for what cannot be confirmed in its time."""
