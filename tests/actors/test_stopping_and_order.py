@@ -374,7 +374,7 @@ async def test_many_actors_need_no_thread_each(actor_system: System) -> None:
         ref.stop()
     await settle(actor_system)
     assert len(actor_system) == 0
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
 
 
 async def test_a_stop_for_what_is_no_actor_is_harmless(actor_system: System) -> None:

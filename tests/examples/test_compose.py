@@ -91,6 +91,7 @@ def test_what_runs_our_image_is_a_command_that_exists(name):
 
 
 @pytest.mark.parametrize("name", NODES)
+@pytest.mark.blocking_ok  # the command is imported when it is first looked at
 async def test_a_node_runs_a_tree_that_exists_and_has_time_to_end(name):
     _, options = parsed(SERVICES[name]["command"])
     # In a process of its own, as in the container: other tests have messages of these names.
