@@ -77,6 +77,7 @@ class Activation:
         "_state",
         "asked",
         "closed",
+        "early_delay",
         "early_until",
         "engine",
         "epoch",
@@ -108,6 +109,8 @@ class Activation:
         self.fresh = True
         #: Until when each message is looked up, as one came before an earlier one of its sender.
         self.early_until = 0.0
+        #: Seconds until the next such one is told again; 0: the shortest time.
+        self.early_delay = 0.0
         #: The latest message with a row that was handled, or came too early; and the number of
         #: such a row a look ago: see `RowSender.look`.
         self.latest: Any = None
@@ -398,7 +401,7 @@ class Activation:
         for unit in units:
             self.pending.popleft()
             if unit.waits is not None and isinstance(unit.right, OwnedRight):
-                self.latest = unit.item
+                self.latest, self.early_delay = unit.item, 0.0
             self.engine.settle(unit, self.asked)
         self.has_moved()
         if self.pending:

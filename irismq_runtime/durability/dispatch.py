@@ -11,7 +11,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from irismq_runtime.dispatch import StoredDispatch
-from irismq_runtime.dispatch.settlement import Settlement
 from irismq_runtime.durability.errors import NotInUnit
 from irismq_runtime.durability.rights import right_of
 from irismq_runtime.errors import StoreUnavailable
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
     from actors import ActorRef, Outcome
     from irismq_runtime.dispatch.delivery import DurableDelivery
+    from irismq_runtime.dispatch.settlement import Settlement
     from irismq_runtime.durability.engine import DurableEngine
     from irismq_runtime.ports import StoredMessage
     from irismq_runtime.wire import Envelope
@@ -104,14 +104,16 @@ class StatefulDispatch(StoredDispatch):
         else:
             self._engine.spawn(self._use_up(stored, row, said))
 
-    def put_off(self, delivery: DurableDelivery, delay: float) -> None:
-        """Give it back for `delay` seconds; that is no attempt."""
+    def let_go(self, delivery: DurableDelivery) -> None:
+        """Finish this copy of a message: its row stands, and is told again.
+
+        It is not given back: the broker counts that, and another process would take the count
+        for attempts.
+        """
         if delivery.envelope is not None:
             self._held.pop(delivery.envelope.id, None)
-        self.take_back(delivery)
-        back = Settlement("requeue", delay, penalty=False)
         for stored in (delivery.stored, *delivery.copies):
-            self._went_back(stored, delivery.envelope, back, "early")
+            stored.finish()
 
     def _requeue(self, delivery: DurableDelivery, verdict: Settlement, outcome: Outcome) -> None:
         super()._requeue(delivery, verdict, outcome)

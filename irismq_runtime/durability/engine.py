@@ -320,11 +320,19 @@ class DurableEngine:
             return False
         return True
 
-    def put_off(self, item: DurableDelivery, delay: float) -> None:
-        """Give a message back for `delay` seconds, which is no attempt."""
+    def tell_again(self, item: DurableDelivery, delay: float) -> None:
+        """Let go of a message whose row stands, and tell the row again in `delay` seconds."""
         dispatch = item.dispatch
-        if isinstance(dispatch, StatefulDispatch):
-            dispatch.put_off(item, delay)
+        if isinstance(dispatch, StatefulDispatch) and item.envelope is not None:
+            dispatch.let_go(item)
+            self.spawn(self._tell_again(item.envelope.id, delay))
+
+    async def _tell_again(self, id: bytes, delay: float) -> None:  # noqa: A002  # the field's name on the wire
+        await self.sleep(delay)
+        try:
+            await self.rows.again(id)
+        except StoreUnavailable as fault:  # then it is missing, and found as such
+            self.committer.fault_seen(fault)
 
     async def use_up(self, address: str, row: OwnedRight) -> None:
         """Let the row be gone, or dead (`row.aside`), in the order of the address' commits.

@@ -164,12 +164,13 @@ class Rights:
             item.dispatch.said_copy(b"" if envelope is None else envelope.id)
 
     def _too_early(self, activation: Activation, item: DurableDelivery) -> None:
-        """An earlier message of its sender waits: it comes again behind that, and as it was."""
-        delay = min(_EARLY_MOST, _EARLY_FIRST * 2 ** min(item.stored.attempts - 1, 10))
+        """An earlier message of its sender waits: it is told again, behind that."""
+        delay = activation.early_delay or _EARLY_FIRST
+        activation.early_delay = min(_EARLY_MOST, 2 * delay)
         activation.early_until = self._engine.now() + 2 * _EARLY_MOST
         activation.latest = item
         take_current(activation.slot)
-        self._engine.put_off(item, delay)
+        self._engine.tell_again(item, delay)
 
     def _turn_away(self, activation: Activation, item: DurableDelivery, reason: str) -> None:
         take_current(activation.slot)

@@ -110,6 +110,13 @@ class RowSender:
         finally:
             self._forgetting = False
 
+    async def again(self, id: bytes) -> None:  # noqa: A002  # the field's name on the wire
+        """Publish a row once more, if it waits. Raises `StoreUnavailable`."""
+        for row in await self._engine.store.rows([id]):
+            if not row.dead:
+                self._engine.numbers.sent_again += 1
+                self._publish(row, row.number, 0.0)
+
     # What is missing ------------------------------------------------------------
 
     async def take_over(self, address: str) -> None:
