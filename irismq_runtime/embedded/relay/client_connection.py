@@ -1,10 +1,11 @@
 """A connection that the relay has accepted: bytes to its session, its session's bytes out.
 
 The socket and nothing else. What a turn of the loop produced for a client goes
-out in one write. When the socket is full, bytes are kept in the write queue and go
-out by turns (write_queue.py); past the limit the client is dropped. A
-drop that is decided while others are being served is carried out at the end of
-the turn, so nobody's list changes while it is walked. All on the loop's thread.
+out in one write; broadcasts to many may wait for more of them (turns.py). When
+the socket is full, bytes are kept in the write queue and go out by turns
+(write_queue.py); past the limit the client is dropped. A drop that is decided
+while others are being served is carried out at the end of the turn, so nobody's
+list changes while it is walked. All on the loop's thread.
 """
 
 from __future__ import annotations
@@ -12,13 +13,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, cast
 
-from irismq_runtime.embedded.relay.write_queue import WriteQueue
+from irismq_runtime.embedded.relay.write_queue import Traffic, WriteQueue
 
 if TYPE_CHECKING:
     from actors.clock import TimerHandle
     from irismq_runtime.embedded.relay.server import EmbeddedRelay
     from irismq_runtime.embedded.relay.session import Session
-    from irismq_runtime.embedded.relay.write_queue import Traffic
 
 __all__ = ["ClientConnection"]
 
@@ -32,6 +32,7 @@ class ClientConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._session: Session | None = None
         self._full = False
+        self._touched = False
         self._finishing = False
         self._drop_reason: str | None = None
         self._holds: set[str] = set()
@@ -57,12 +58,21 @@ class ClientConnection(asyncio.Protocol):
             if queue.waiting > self._relay.options.slow_reader_limit:
                 self.schedule_drop("slow reader")
         elif self._transport is not None:
-            if not queue.ready:
-                self._relay.touched(self)
+            if kind is Traffic.BROADCAST:
+                self._relay.turns.gather(self, len(data), first=not queue.ready)
+            else:
+                self._touch()
             queue.ready.append(data)
+
+    def _touch(self) -> None:
+        """There is something to do at the end of this turn."""
+        if not self._touched:
+            self._touched = True
+            self._relay.turns.touch(self)
 
     def flush(self) -> None:
         """End of the turn: write what is ready, or carry a drop out."""
+        self._touched = False
         if self._drop_reason is not None:
             self._drop()
             return
@@ -82,7 +92,7 @@ class ClientConnection(asyncio.Protocol):
         """Drop this connection at the end of the turn; `why` is a short fixed word."""
         if self._drop_reason is None:
             self._drop_reason = why
-            self._relay.touched(self)
+            self._touch()
 
     def finish(self) -> None:
         """Close when everything pushed so far is written; read no more."""
@@ -91,7 +101,7 @@ class ClientConnection(asyncio.Protocol):
         self._finishing = True
         self.hold("finishing")
         self._linger = self._relay.clock.call_later(self._relay.options.linger_seconds, self.abort)
-        self._relay.touched(self)
+        self._touch()
 
     def abort(self) -> None:
         """Cut the connection now; what waits is not sent."""
@@ -126,7 +136,7 @@ class ClientConnection(asyncio.Protocol):
             self._session.feed_untrusted(data)
             if self._relay.overrun:
                 self._stall()
-        self._relay.end_turn()
+        self._relay.turns.end()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's signature
         """The connection is over, whoever ended it."""
@@ -138,7 +148,7 @@ class ClientConnection(asyncio.Protocol):
         if session is not None:
             session.lost(self._drop_reason)
         self._relay.gone(self)
-        self._relay.end_turn()
+        self._relay.turns.end()
 
     def pause_writing(self) -> None:
         """The socket is full: keep what comes."""
@@ -163,7 +173,7 @@ class ClientConnection(asyncio.Protocol):
         if self._session is not None:
             self._session.drained()
         self.flush()
-        self._relay.end_turn()
+        self._relay.turns.end()
 
     def _write(self, data: bytes) -> None:
         transport = self._transport

@@ -50,6 +50,7 @@ class LastWills:
         self._wills: dict[bytes, _HeldWill] = {}
         #: The token of the will that a connection holds.
         self._tokens: dict[object, bytes] = {}
+        self._kept = True
 
     def __len__(self) -> int:
         return len(self._wills)
@@ -58,7 +59,7 @@ class LastWills:
         """`connection` leaves a will, in place of the one that it held."""
         if self._tokens.get(connection) != will.token or not will.message:
             self.closed(connection)
-        if not will.message:
+        if not will.message or not self._kept:
             return
         held = self._wills.get(will.token)
         if held is None:
@@ -83,8 +84,16 @@ class LastWills:
             token = held.will.token
             held.timer = self._clock.call_later(self._patience, self._late, token)
 
+    def begin(self) -> None:
+        """The relay has started: wills are kept from now on."""
+        self._kept = True
+
     def forget(self) -> None:
-        """The relay ends, or was killed: nothing is carried out."""
+        """The relay ends, or was killed: nothing is carried out, and nothing kept, until `begin`.
+
+        A client that is being told of the end may leave a will all the same.
+        """
+        self._kept = False
         for held in self._wills.values():
             if held.timer is not None:
                 held.timer.cancel()

@@ -24,6 +24,7 @@ from irismq_runtime.embedded.relay.options import RelayOptions
 from irismq_runtime.embedded.relay.router import BackEnd, InMemoryBackEnd
 from irismq_runtime.embedded.relay.session import Session
 from irismq_runtime.embedded.relay.stats import RelayStats, RelayTotals
+from irismq_runtime.embedded.relay.turns import Turns
 from irismq_runtime.protocols.iris import ConnectionState
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class EmbeddedRelay:
         self._port = port
         self._server: asyncio.Server | None = None
         self._connections: dict[ClientConnection, Session | None] = {}
-        self._dirty: list[ClientConnection] = []
+        self.turns = Turns(self.clock)
         self._emptied: asyncio.Event | None = None
         self._back_end = InMemoryBackEnd() if back_end is None else back_end
         self._counters = RelayTotals()
@@ -86,10 +87,10 @@ class EmbeddedRelay:
             clock=self.clock,
             back_end=self._back_end,
             counters=self._counters,
-            timeouts=Timeouts(self.clock, self.end_turn),
+            timeouts=Timeouts(self.clock, self.turns.end),
             faults=faults,
             injector=None,
-            end_turn=self.end_turn,
+            end_turn=self.turns.end,
             overrun=self._overrun,
         )
         self.faults = faults
@@ -138,6 +139,7 @@ class EmbeddedRelay:
             await self._back_end.stop()
             raise
         self._port = self._server.sockets[0].getsockname()[1]
+        self._context.wills.begin()
 
     async def stop(self, reason: str = "the relay is stopping") -> None:
         """Say goodbye to every client, and end. Idempotent.
@@ -160,11 +162,12 @@ class EmbeddedRelay:
                     connection.abort()
                 else:
                     session.say_goodbye(reason)
-            self.end_turn()
+            self.turns.end()
             give_up = self.clock.call_later(self.options.stop_seconds, self._abort_all)
             await self._emptied.wait()
             give_up.cancel()
             self._emptied = None
+        self.turns.stop()
         self._context.timeouts.stop()
         await self._back_end.stop()
         await server.wait_closed()
@@ -175,6 +178,7 @@ class EmbeddedRelay:
         if server is not None:
             server.close()
         self._context.wills.forget()
+        self.turns.stop()
         self._abort_all()
         self._context.timeouts.stop()
 
@@ -224,19 +228,6 @@ class EmbeddedRelay:
             self.options.handshake_seconds, session.handshake_expired
         )
         return session
-
-    def touched(self, connection: ClientConnection) -> None:
-        """A connection has something to do at the end of this turn."""
-        self._dirty.append(connection)
-
-    def end_turn(self) -> None:
-        """Write what this turn has produced."""
-        dirty = self._dirty
-        while dirty:
-            self._dirty = []
-            for connection in dirty:
-                connection.flush()
-            dirty = self._dirty
 
     def wrote(self, length: int) -> None:
         """Count bytes written."""

@@ -202,3 +202,19 @@ async def test_over_nats_a_will_reaches_the_members_of_every_relay():
         client.cut()
         for member in (here, there):
             assert (await member.expect(RelayBroadcast)).body == b"gone"
+
+
+def test_a_will_that_is_left_while_the_relay_ends_is_not_kept():
+    clock, said = ManualClock(), []
+    wills = LastWills(clock, PATIENCE, said.append)
+    left = LastWill(b"1" * TOKEN_BYTES, "c", b"gone")
+    wills.forget()
+    wills.hold("late", left)
+    wills.lost("late")
+    clock.advance(2 * PATIENCE)
+    assert (said, len(wills)) == ([], 0)
+    wills.begin()  # the relay was started again
+    wills.hold("new", left)
+    wills.lost("new")
+    clock.advance(2 * PATIENCE)
+    assert said == [left]
