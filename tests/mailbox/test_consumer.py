@@ -690,6 +690,27 @@ async def test_a_stuck_consumer_says_so():
     await world.close()
 
 
+async def test_a_consumer_that_rested_is_not_called_starved_before_it_is():
+    world, consumption, _ = await consuming(msg_timeout=15.0)
+    await world.pass_time(10.0, step=0.5)
+    while consumption._rests_until - world.clock.monotonic() < 3.0:
+        await world.pass_time(0.5)
+    await world.pass_time(2.0, step=0.5)  # within its rest: nobody has looked for two seconds
+    assert consumption._rests_until > world.clock.monotonic()
+    rdy = consumption._rdy  # from now on its plans are lost
+    plan, rdy._plan = rdy._plan, lambda: setattr(rdy, "_planned", False)
+    consumption.set_window(consumption._rdy.window + 1)
+    for connection in consumption._connections.values():
+        connection.share.ready = 0
+    assert consumption.health().ok
+    await world.pass_time(2.5, step=0.5)
+    assert "RDY 0" in consumption.health().reason
+    rdy._plan = plan
+    await world.pass_time(2.0, step=0.5)
+    assert consumption.health().ok
+    await world.close()
+
+
 async def test_connected_but_never_asking_is_a_fault_that_mends_itself(monkeypatch):
     world, consumption, peer = await consuming()
     await world.pass_time(5.0, step=1.0)

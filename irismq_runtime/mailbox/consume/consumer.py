@@ -79,7 +79,7 @@ class Consumer:
         self._leaving: set[asyncio.Task[None]] = set()
         self._rdy = RdyControl(context, topic, window, self._connections.values)
         self._stuck = False
-        #: Until then it is not looked after, if nothing is in flight.
+        #: Until then it is not looked after, if nothing is in flight; 0: it does not rest.
         self._rests_until = 0.0
         self._to_flush: list[ConsumerConnection] = []
         self._progress_at = context.clock.monotonic()
@@ -335,6 +335,10 @@ class Consumer:
 
     def plan_soon(self) -> None:
         """What may be asked for has changed: share it out at the end of this loop turn."""
+        if self._rests_until:  # up to now all was well, though nobody looked
+            now = self._context.clock.monotonic()
+            self._asked_at = max(self._asked_at, min(now, self._rests_until))
+            self._rests_until = 0.0
         self._rdy.plan_soon()
 
     def flush_soon(self, connection: ConsumerConnection) -> None:
@@ -365,7 +369,8 @@ class Consumer:
                 "consumer.stuck", topic=self.topic, channel=self.channel, reason=stuck
             )
         self._stuck = bool(stuck)
-        self._rests_until = self._nothing_to_watch_until(now)
+        until = self._nothing_to_watch_until(now)
+        self._rests_until = until if until > now else 0.0
 
     def _nothing_to_watch_until(self, now: float) -> float:
         """Until when to be left alone: `now` unless nothing is held, and each broker was asked."""
