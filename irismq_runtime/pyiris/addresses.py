@@ -52,6 +52,9 @@ _LONGEST_NUMBER: Final = 18
 #: often, and all at least each so many seconds.
 _FEW_MEMBERS: Final = 50
 _RAREST_HEARTBEAT: Final = 60.0
+#: Those that joined first have them as said all the same: they are what a process has joined
+#: to be a part of something at all (a node: its own cluster, and that of all nodes).
+_FIRST_MEMBERS: Final = 4
 #: Bytes of a last will.
 _LONGEST_WILL: Final = 10_000
 
@@ -338,13 +341,18 @@ class IrisAddresses:
             self._port,
             cluster=cluster,
             handler=handler,
-            heartbeat=self._members_heartbeat,
+            heartbeat=partial(self._members_heartbeat, len(self._members)),
             **self._common(),
         )
 
-    def _members_heartbeat(self) -> float:
-        """Many members beat less often: one connection tells as well how the relay is."""
+    def _members_heartbeat(self, before: int) -> float:
+        """Many members beat less often: one connection tells as well how the relay is.
+
+        `before`: how many there were when the member joined.
+        """
         usual = self._options.heartbeat
+        if before < _FIRST_MEMBERS:
+            return usual
         return max(usual, min(usual * len(self._members) / _FEW_MEMBERS, _RAREST_HEARTBEAT))
 
     def _own_connection(self, on_back: Callable[[], None]) -> _OwnConnection:

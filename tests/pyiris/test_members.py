@@ -131,6 +131,19 @@ async def test_broadcasts_reach_the_handler(
     assert handler.broadcasts == [b"a", b"b"]
 
 
+async def test_those_that_joined_first_ask_as_often_as_before(
+    relay: ScriptedRelay, clock: ManualClock, handler: Members
+) -> None:
+    """A node is in its own cluster, and in that of all nodes, before any of its actors joins."""
+    addresses = IrisAddresses(clock=clock, rng=random.Random(1), dial=relay.dial)
+    await ends(addresses.start(), clock)
+    members = [await addresses.join(f"svc.{number}", handler) for number in range(300)]
+    intervals = [member._connection._heartbeat_interval() for member in members]
+    assert intervals[:2] == [5.0, 5.0]
+    assert set(intervals[10:]) == {30.0}
+    await ends(addresses.close(0.0), clock)
+
+
 async def test_many_members_ask_their_relay_for_fewer_signs_of_life_each(
     relay: ScriptedRelay, clock: ManualClock, handler: Members
 ) -> None:
@@ -147,5 +160,5 @@ async def test_many_members_ask_their_relay_for_fewer_signs_of_life_each(
     assert 400 <= relay.pings <= 600
     for member in members[40:]:
         await ends(member.leave(0.0), clock)
-    assert addresses._members_heartbeat() == 5.0
+    assert addresses._members_heartbeat(499) == 5.0
     await ends(addresses.close(0.0), clock)
