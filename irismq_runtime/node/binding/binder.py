@@ -50,8 +50,10 @@ __all__ = ["Binder", "Binding"]
 
 _LOG = logging.getLogger("irismq.node")
 
-#: Why the consumers of a binding are paused while its actor is down.
+#: Why the consumers of a binding are paused while its actor is down,
 DOWN = "restarting"
+#: and while it is no member yet: what comes to an actor that cannot start costs an attempt.
+JOINING = "joining"
 #: Why they are paused for good.
 DRAINING = "draining"
 
@@ -129,8 +131,13 @@ class Binding:
             context.dispatch, self.ref, self.address, foreign=self._foreign, codec=self._codec
         )
         self.handler.stands = context.presence.standing(self.address, self.ref.actor_urn)
+        # Broker and relay answer at the same time; neither waits for the other.
+        mailbox = await self._consume(
+            mailbox_topic(self.address), MAILBOX_CHANNEL, self.address, "tell"
+        )
+        mailbox.pause.add(JOINING)
         self.member = await context.addresses.join(self.address, self.handler)
-        await self._consume(mailbox_topic(self.address), MAILBOX_CHANNEL, self.address, "tell")
+        mailbox.pause.remove(JOINING)
 
     def _announce(self) -> None:
         """Tell the other nodes; what is sent to the actor from now on reaches it."""
@@ -150,7 +157,7 @@ class Binding:
         live = LiveDispatch(self._context.dispatch, self.ref, topic, foreign=self._foreign)
         self._listening.append(await self._context.addresses.subscribe(topic, live.on_event))
 
-    async def _consume(self, topic: str, channel: str, name: str, kind: str) -> None:
+    async def _consume(self, topic: str, channel: str, name: str, kind: str) -> StoredDispatch:
         context = self._context
         mailbox = context.mailbox
         make: Callable[..., StoredDispatch] = StoredDispatch
@@ -172,6 +179,7 @@ class Binding:
         )
         dispatch.attach(consumption)
         self.stored.append((dispatch, consumption))
+        return dispatch
 
     def pause(self, exit: Exit) -> None:  # noqa: A002  # OTP's word
         """The actor is down for a while."""
