@@ -113,6 +113,11 @@ class Packer:
         """Seconds for which what is packed now may be taken; without keys for ever."""
         return math.inf if self._keys is None else self._window
 
+    def signed_ago(self, envelope: Envelope) -> float:
+        """Seconds since `envelope` was signed; 0 if it does not say so, as without keys."""
+        signed = envelope.headers.get("w")
+        return self._now() - signed / 1000 if self._keys and isinstance(signed, int) else 0.0
+
     def signature_memory(self) -> SignatureMemory | None:
         """What one membership remembers of signatures; None without keys."""
         return None if self._keys is None else SignatureMemory(self._window)

@@ -75,17 +75,18 @@ class Private:
         assert envelope.headers["to"] == NODE_TARGET
         answer = self.node.presence.changes_since(packer.load_untrusted(envelope))
         self.node.asked += 1
-        request.reply(packer.answer(Kind.REPLY, envelope.id, answer, name=packer.node_id))
+        cluster = private_cluster(packer.node_id)
+        request.reply(packer.answer(Kind.REPLY, envelope.id, answer, name=cluster))
 
     def on_joined(self):
         pass
 
 
 class FleetNode:
-    def __init__(self, fleet, name, *, max_body=1024 * 1024):
+    def __init__(self, fleet, name, *, max_body=1024 * 1024, keys=None):
         self.id = self.name = name
         self.fleet = fleet
-        self.packer = Packer(name, Serializer(), now=fleet.clock.time)
+        self.packer = Packer(name, Serializer(), now=fleet.clock.time, keys=keys)
         self.addresses = BusAddresses(fleet.bus, fleet.clock, name, max_body)
         self.changes = []
         #: Questions for its list that were asked of it.

@@ -10,10 +10,10 @@ from irismq_runtime.messaging import PRESENCE_CLUSTER, Packer, private_cluster
 from irismq_runtime.node.membership import cadence, member_table
 from irismq_runtime.node.membership.announcements import Announcement
 from irismq_runtime.node.membership.cadence import Asked, Pace, period_of, silence_of
-from irismq_runtime.node.membership.catching_up import AT_ONCE
+from irismq_runtime.node.membership.catching_up import AT_ONCE, SILENT
 from irismq_runtime.node.membership.service_waiter import SEARCH
 from irismq_runtime.node.membership.settling import SETTLE_LONGEST
-from irismq_runtime.wire import Kind, Serializer
+from irismq_runtime.wire import Key, KeyRing, Kind, Serializer
 from tests.node.fleet import Fleet, ReleasedNode
 
 
@@ -155,6 +155,13 @@ def test_the_numbers_that_follow_from_how_many_nodes_there_are():
     assert [cadence.answer_window(n) for n in (1, 20, 1000, 10_000)] == [0.0, 0.0, 0.5, 2.0]
 
 
+def test_who_has_just_come_gathers_those_who_come_with_it_for_longer():
+    assert cadence.gathering(20, 0.1) == (0.0, 0.0)
+    assert cadence.gathering(100, 0.1) == (0.2, 0.4)
+    assert cadence.gathering(10_000, 0.1) == (0.5, 1.0)
+    assert cadence.gathering(10_000, 2.1) == (0.0, 2.0)
+
+
 def test_few_who_ask_are_answered_each_and_many_all_at_once():
     for known in (1, 2, 3, 10, 100, 1000):
         asked = Asked()
@@ -164,7 +171,7 @@ def test_few_who_ask_are_answered_each_and_many_all_at_once():
         assert not asked
         for i in range(known):
             asked.add(f"n{i}", known)
-        assert asked.take().everybody
+        assert asked.take().everybody == ()
 
 
 def test_a_pace_lets_a_burst_through_and_then_so_many_in_each_while():
@@ -275,6 +282,26 @@ async def test_what_cannot_be_announced_is_said_with_the_reason():
         assert server.presence.complaint() == ""
 
 
+async def test_a_beat_in_the_words_of_the_last_one_is_a_sign_of_life_and_a_changed_one_is_read():
+    async with fleet() as one:
+        listener, speaker = one.add(2)
+        await listener.start()
+        await speaker.start()
+        speaker.serves("an.address")
+        await one.pass_time(1.0)
+        heard, read = listener.presence._heard, []
+        listener.presence._heard = lambda said, **how: (read.append(said), heard(said, **how))
+        await one.pass_time(10.0, step=0.1)  # beats are all that is said
+        assert speaker.name in listener.presence.nodes()
+        assert {said.node for said in read} <= {listener.name}
+        one.bus.loses = lambda cluster, body: b"one.more" in body
+        speaker.serves("one.more")
+        await one.pass_time(0.1)
+        one.bus.loses = lambda cluster, body: False
+        await one.pass_time(1.2)  # the next one has another version
+        assert listener.presence.serves("one.more")
+
+
 async def test_forged_announcements_take_bounded_room_and_are_forgotten(monkeypatch):
     monkeypatch.setattr(member_table, "MEMORY", 1_000_000)
     async with fleet() as one:
@@ -318,7 +345,7 @@ async def test_strangers_who_are_behind_without_end_hold_up_no_other_for_long():
                 since = self.packer.load_untrusted(envelope).since
                 asked.append(name)
                 said = {"node": name, "name": name, "state": "up", "v": since + 1, "period": 60.0}
-                said |= {"since": since, "last": 2**63, "format": 2}
+                said |= {"since": since, "last": 2**62, "format": 2}
                 if len(asked) > 2000:
                     request.fail("nothing came of it")
                 else:
@@ -332,11 +359,131 @@ async def test_strangers_who_are_behind_without_end_hold_up_no_other_for_long():
         await one.pass_time(0.05)
         for i in range(AT_ONCE):
             await other.addresses.join(private_cluster(f"f{i}"), Endless(f"f{i}"))
-            victim.presence._heard(Announcement(f"f{i}", "f", "up", 2**63, 60.0, format=2))
+            victim.presence._heard(Announcement(f"f{i}", "f", "up", 2**62, 60.0, format=2))
         victim.presence._heard(Announcement(other.name, "o", "up", 1, 60.0, format=2))
         await one.pass_time(0.2)
         assert victim.presence.serves("true.address")
         assert len(asked) < 2000
+
+
+async def test_what_a_dead_node_said_is_not_believed_when_a_newcomer_is_told_it_again():
+    async with fleet() as one:
+        keys = KeyRing([Key("k", bytes(32))])
+        witness, dead = one.add(2, keys=keys)
+        recorded = []
+        one.bus.loses = lambda cluster, body: recorded.append((cluster, body))
+        for each in one.nodes:
+            await each.start()
+        dead.serves("an.address")
+        await one.pass_time(1.0)
+        assert witness.presence.serves("an.address")
+        one.bus.loses = lambda cluster, body: dead.name.encode() in body  # it says nothing more
+        await one.pass_time(10.0, step=0.1)
+        one.nodes.remove(dead)
+        one.bus.members.pop(private_cluster(dead.name))
+        (late,) = one.add(keys=keys, stem="late")
+        await late.start()
+        await one.pass_time(1.0)
+        one.bus.loses = lambda cluster, body: False
+        for cluster, body in recorded:
+            if cluster == PRESENCE_CLUSTER:
+                late.presence.on_broadcast(body)
+        await one.pass_time(0.5)
+        assert not late.presence.serves("an.address")
+        assert not late.presence.nobody_serves("an.address")  # it may be there, and is asked
+
+
+async def test_a_node_whose_clock_is_behind_is_asked_and_believed():
+    async with fleet() as one:
+        keys = KeyRing([Key("k", bytes(32))])
+        early, slow = one.add(2, keys=keys)
+        slow.packer._now = lambda: one.clock.time() - 60.0
+        for each in one.nodes:
+            await each.start()
+            each.serves(each.name)
+        await one.pass_time(1.5)
+        (late,) = one.add(keys=keys)
+        await late.start()
+        await one.pass_time(1.5)
+        for each in (early, late):
+            assert each.presence.serves(slow.name)
+            assert each.presence.whole
+
+
+async def test_invented_nodes_hold_up_none_that_answers():
+    async with fleet() as one:
+        victim, known, other = one.add(3)
+        for each in one.nodes:
+            await each.start()
+        await one.pass_time(1.0)
+        asked = []
+
+        class Silent:
+            def on_request(self, request):
+                asked.append(request)
+
+            def on_joined(self):
+                pass
+
+        for i in range(20 * AT_ONCE):
+            await other.addresses.join(private_cluster(f"f{i}"), Silent())
+            victim.presence._heard(Announcement(f"f{i}", "f", "up", 2**62, 60.0, format=2))
+        one.bus.loses = lambda cluster, body: b"true.address" in body
+        known.serves("true.address.1")
+        other.serves("true.address.2")
+        await one.pass_time(10.0, step=0.05)
+        assert victim.presence.serves("true.address.1")
+        assert victim.presence.serves("true.address.2")
+        known.serves("true.address.3")  # of one that has answered before
+        await one.pass_time(2.0, step=0.05)
+        assert victim.presence.serves("true.address.3")
+        assert len(asked) <= 12.5 * AT_ONCE / SILENT
+
+
+async def test_who_seeks_again_and_again_is_answered_at_a_pace_and_with_little():
+    async with fleet() as one:
+        victim, *others = one.add(10)
+        for each in one.nodes:
+            await each.start()
+        for i in range(3000):
+            victim.presence.bind("crowded", f"urn:{i}")
+        victim.serves("alone")
+        await one.pass_time(3.0, step=0.05)
+        one.count()
+        before = sum(one.bus.bytes.values())
+        asker = others[0]
+        sought = ("crowded", "alone", "nowhere")
+        for i in range(300):
+            name = asker.name if i % 2 else f"f{i}"
+            said = Announcement(name, "f", "up", 0, 60.0, format=2, seek=sought)
+            victim.presence._heard(said)
+            if i % 10 == 0:
+                await one.pass_time(0.01)
+        heard = one.count()
+        assert 0 < max(heard.values()) <= 16 * 4 + 20
+        assert sum(one.bus.bytes.values()) - before < 10 * 64 * 20_000
+        assert {"crowded", "alone"} <= {m for _, m in one.knows(asker)}
+
+
+async def test_a_search_of_all_at_once_is_answered_once_for_all():
+    async with fleet() as one:
+        for each in one.add(30):
+            await each.start()
+        await one.until_all_know_all()
+        await one.pass_time(1.0, step=0.1)
+        one.bus.loses = lambda cluster, body: b"found.here" in body
+        one.nodes[0].serves("found.here")
+        await one.pass_time(0.05)
+        answers = []
+        one.bus.loses = lambda cluster, body: (
+            answers.append(cluster) if b"\xa3has" in body else None
+        )
+        found = []
+        for each in one.nodes[1:]:
+            each.presence.when_known("found.here", lambda: found.append(1))
+        await one.pass_time(SEARCH / 2)
+        assert len(found) == len(one.nodes) - 1
+        assert answers == [PRESENCE_CLUSTER]
 
 
 async def test_those_who_come_and_go_while_they_wait_to_be_asked_are_kept_once():

@@ -339,3 +339,43 @@ def test_nodes_that_are_lost_make_no_goodbye_forgotten(monkeypatch):
         table.take(up(node=name), 0.0)
         table.take(Announcement(name, name, "lost", 1, 1.0), 0.0)
     assert list(table.goodbyes()) == ["a", "b", "c"]
+
+
+def test_a_version_that_somebody_else_has_raised_is_doubted_when_the_node_speaks_again():
+    table = MemberTable()
+    table.take(up(version=3, format=2), 0.0)
+    forged = up(version=2**63 - 1, format=2, serves=(("forged", "u"),))
+    table.take(forged, 1.0)
+    assert table.take(up(version=3, format=2, serves=None), 1.5) == ([], False)  # on its way
+    assert table.take(up(version=3, format=2, serves=None), 4.0)[1]
+    assert not table.whole
+    answer = up(version=3, format=2, serves=None, since=0, add=(("a", "u1"),))
+    table.take(answer, 4.1, reply=True)
+    assert (table.version("n1"), table.whole) == (3, True)
+    assert table.serves("a")
+    assert not table.serves("forged")
+
+
+def test_of_a_node_of_the_released_protocol_the_next_list_is_taken_then():
+    table = MemberTable()
+    table.take(up(version=3), 0.0)
+    table.take(up(version=2**63 - 1, serves=(("forged", "u"),)), 1.0)
+    assert table.take(up(version=3, serves=None), 4.0)[1]
+    table.take(up(version=3), 4.1)
+    assert table.serves("a")
+    assert not table.serves("forged")
+    assert table.whole
+
+
+def test_a_list_that_is_begun_again_and_again_costs_what_it_says():
+    """Without end: as from a stranger that wants a copy of all it has said before."""
+    table = MemberTable()
+    pairs = tuple((f"address.{i}", "u") for i in range(2000))
+    table.take(up(version=1, format=2, serves=pairs), 0.0)
+    entry = table._nodes["n1"]
+    begun = up(version=1, format=2, serves=None, since=0, add=pairs[:1], last=2**62)
+    for _ in range(50):
+        table.take(begun, 1.0, reply=True)
+        assert len(entry.named) == 1
+    table.take(up(version=9, format=2, serves=None, since=1, add=pairs[1:3]), 1.0, reply=True)
+    assert sorted(table.addresses()) == sorted(pair[0] for pair in pairs[:3])

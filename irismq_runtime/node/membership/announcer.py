@@ -24,7 +24,7 @@ from irismq_runtime.node.membership.announcements import (
     Announcement,
     announcement_fields,
 )
-from irismq_runtime.node.membership.cadence import Asked, Pace, answer_window, period_of
+from irismq_runtime.node.membership.cadence import Asked, Pace, gathering, period_of
 from irismq_runtime.node.membership.own_addresses import OwnAddresses, size_of
 from irismq_runtime.wire import DEFAULT_LIMITS, Kind
 
@@ -105,11 +105,15 @@ class Announcer:
         self._nodes = nodes
         self._own_pair = (private_cluster(packer.node_id), NODE_TARGET)
         self._open = False
+        #: When the node came, or came back.
+        self._came_at = float("-inf")
         self._asked = Asked()
+        self._seekers = Asked()
         #: What is to be said soon: when, when at the earliest, and the timer.
         self._planned: dict[str, tuple[float, float, TimerHandle]] = {}
         self._paces = {
-            what: Pace(_BURST, _WITHIN) for what in ("changes", "answers", "contradictions")
+            what: Pace(_BURST, _WITHIN)
+            for what in ("changes", "answers", "found", "contradictions")
         } | {"whole": Pace(_WHOLE, 1.0)}
         self._beat_size = 0
         self.own = OwnAddresses()
@@ -122,6 +126,7 @@ class Announcer:
     def open(self) -> None:
         """Speak from now on. What was bound before is told first."""
         self._open = self.listening = True
+        self._came_at = self._clock.monotonic()
         self.introduce()
 
     def close(self, why: str) -> None:
@@ -170,6 +175,7 @@ class Announcer:
     def returned(self) -> None:
         """What is announced is heard again: introduce the node, together with what it lacks."""
         self.listening = self.owed = True
+        self._came_at = self._clock.monotonic()
         self.sending_again()
 
     def sending_again(self) -> None:
@@ -189,7 +195,9 @@ class Announcer:
         """`node` asks for an introduction, and hears it in its private cluster."""
         nodes = self._nodes()
         self._asked.add(node, nodes)
-        self._plan("answers", self._rng.uniform(0.0, answer_window(nodes)), self._answer)
+        if "answers" not in self._planned:
+            between = gathering(nodes, self._clock.monotonic() - self._came_at)
+            self._plan("answers", self._rng.uniform(*between), self._answer)
 
     def asked_by_released(self) -> None:
         """A node of the released protocol asks for the list; it hears only what all hear."""
@@ -210,22 +218,40 @@ class Announcer:
         return addresses[: len(fit)]
 
     def answer_sought(self, node: str, addresses: tuple[str, ...]) -> None:
-        """Tell `node` which of `addresses` this one serves, if any.
+        """Tell `node` soon which of `addresses` this one serves, if any."""
+        own = self._own_pair[0]
+        here = [each for each in addresses if each == own or self.own.serves_at(each)]
+        if here:
+            self._seekers.add(node, self._nodes(), here)
+            self._plan("found", 0.0, self._answer_sought)
 
-        Changes go first: what was sought is known by the version that the answer names.
-        """
+    def _answer_sought(self) -> None:
+        """Changes go first: what was sought is known by the version that the answer names."""
         self._tell_changes()
-        has = self.own.at(addresses)
-        if not has and self._own_pair[0] in addresses:
-            self._send(self._said(), node)
-        away, room = set(self.own.away()), self._room(STEP)
-        while has:
-            part = _fitting(has, room // 2)
+        answers = self._seekers.take()
+        if answers.everybody is not None:
+            self._found(answers.everybody)
+        for node, addresses in answers.nodes.items():
+            self._found(addresses, node)
+
+    def _found(self, addresses: tuple[str, ...], node: str = "") -> None:
+        """One pair of each address; of the others as many as the last message holds.
+
+        So an answer is not much longer than its question, and its version tells of the rest.
+        """
+        first, others = self.own.at(addresses)
+        if not first:
+            self._send(self._said(), node)  # it was this node itself that was sought
+        away, room = set(self.own.away()), self._room(STEP) // 2
+        while first:
+            part = _fitting(first, room)
             if not part:
                 return
+            first = first[len(part) :]
+            if not first:
+                part += _fitting(others, room - sum(map(size_of, part)))
             cut_off = tuple(pair for pair in part if pair in away)
             self._send(self._said(has=part, away=cut_off), node)
-            has = has[len(part) :]
 
     def ask_released(self, node: str) -> None:
         """Ask `node`, which speaks the released protocol, for its list."""
@@ -328,9 +354,8 @@ class Announcer:
         self._tell_changes()
         answers = self._asked.take()
         said = self._introduction(nodes=self._nodes())
-        if answers.everybody:
+        if answers.everybody is not None:
             self._send(said)
-            return
         for node in answers.nodes:
             self._send(said, node)
 

@@ -4,14 +4,18 @@ Every rule is a function of the number of nodes, so that each node can tell what
 others do. What they bound is what one node hears: at rest `HEARD_AT_REST` announcements a
 second, as the newcomer `ANSWERS` a second, whatever the size of the fleet. Pure.
 
-Those who ask this node to introduce itself are gathered for a while (`Asked`). Then each
-of them is answered alone, in its private cluster; or all nodes at once, if they are many.
+Those who ask this node to introduce itself, or what it serves of some addresses, are gathered
+for a while (`Asked`). Then each of them is answered alone, in its private cluster; or all
+nodes at once, if they are many.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 __all__ = [
     "LONGEST_PERIOD",
@@ -20,6 +24,7 @@ __all__ = [
     "Pace",
     "answer_window",
     "answers_all",
+    "gathering",
     "period_of",
     "silence_of",
 ]
@@ -31,6 +36,11 @@ LONGEST_PERIOD: Final = 60.0
 #: Answers that one who asks everybody gets in a second, more or less, up to `WINDOW` seconds.
 ANSWERS: Final = 2000
 WINDOW: Final = 2.0
+#: Who has come, or come back, within so many seconds is hardly alone: it gathers those who ask
+#: so many times as long, up to a second, until all of them are there.
+LATELY: Final = 2.0
+_LONGER: Final = 8
+_LONGER_AT_MOST: Final = 1.0
 #: So few nodes answer at once.
 FEW: Final = 20
 #: One in so many asks at the same time: then everybody is answered at once.
@@ -50,6 +60,15 @@ def silence_of(period: float, misses: int) -> float:
 def answer_window(nodes: int) -> float:
     """Seconds within which a question to all nodes is answered, at a random time."""
     return 0.0 if nodes <= FEW else min(nodes / ANSWERS, WINDOW)
+
+
+def gathering(nodes: int, since_came: float) -> tuple[float, float]:
+    """Between how many seconds a node answers that has come, or come back, `since_came` ago."""
+    window = answer_window(nodes)
+    if since_came > LATELY:
+        return 0.0, window
+    longer = min(_LONGER * window, _LONGER_AT_MOST)
+    return longer / 2, longer
 
 
 def answers_all(askers: int, nodes: int) -> bool:
@@ -87,35 +106,38 @@ class Answers:
     """How those who asked are to be answered.
 
     Attributes:
-        everybody: To everybody.
-        nodes: Otherwise, to each of these alone.
+        everybody: To everybody, with what any of them asked for; None if not so.
+        nodes: Otherwise, to each of these alone, with what it asked for.
     """
 
-    everybody: bool
-    nodes: tuple[str, ...] = ()
+    everybody: tuple[str, ...] | None
+    nodes: Mapping[str, tuple[str, ...]]
 
 
 class Asked:
     """Those who asked since the last answer. It holds a third of the fleet at most."""
 
     def __init__(self) -> None:
-        self._nodes: dict[str, None] = {}
-        self._everybody = False
+        self._nodes: dict[str, dict[str, None]] = {}
+        self._everybody: dict[str, None] | None = None
 
     def __bool__(self) -> bool:
-        return self._everybody or bool(self._nodes)
+        return self._everybody is not None or bool(self._nodes)
 
-    def add(self, node: str, known: int) -> None:
-        """`node` asked; so many are known."""
-        if not self._everybody:
-            self._nodes[node] = None
+    def add(self, node: str, known: int, addresses: Iterable[str] = ()) -> None:
+        """`node` asked, for `addresses` if for any; so many nodes are known."""
+        if self._everybody is None:
+            self._nodes.setdefault(node, {}).update(dict.fromkeys(addresses))
             if answers_all(len(self._nodes), known):
-                self._nodes.clear()
-                self._everybody = True
+                self._everybody = {a: None for asked in self._nodes.values() for a in asked}
+                self._nodes = {}
+        else:
+            self._everybody.update(dict.fromkeys(addresses))
 
     def take(self) -> Answers:
         """How to answer; nobody has asked from now on."""
-        answers = Answers(self._everybody, tuple(self._nodes))
+        everybody = None if self._everybody is None else tuple(self._everybody)
+        answers = Answers(everybody, {node: tuple(asked) for node, asked in self._nodes.items()})
         self._nodes = {}
-        self._everybody = False
+        self._everybody = None
         return answers

@@ -7,8 +7,10 @@ time, as all others may have missed the same (cadence.py); one that was in vain 
 later and later. What a reply says is the table's business.
 
 The directory is not consulted, which holds asks back until a node is confirmed: here it is
-asked in order to confirm it. A few nodes are asked at a time, in turn, so what strangers
-announce costs a bounded number of questions. Loop thread only.
+asked in order to confirm it. A few nodes are asked at a time, so what strangers announce
+costs a bounded number of questions. One that is silent keeps the others waiting for a moment
+only, and those that were asked in vain take turns with the others: whoever invents nodes
+holds up no node that has answered before. Loop thread only.
 """
 
 from __future__ import annotations
@@ -38,8 +40,12 @@ __all__ = ["CatchingUp"]
 
 _LOG = logging.getLogger("irismq.presence")
 
-#: Nodes that are asked at the same time.
+#: Nodes that are asked at the same time, but for those that have been silent for a while,
 AT_ONCE: Final = 16
+#: for so many seconds;
+SILENT: Final = 0.25
+#: and with them.
+_OPEN: Final = 256
 #: Seconds for a reply.
 _TIMEOUT: Final = 2.0
 #: Seconds until a question is repeated that was in vain, the first time and at most.
@@ -81,9 +87,16 @@ class CatchingUp:
         #: Questions in vain so far, of each node that has to be asked.
         self._vain: dict[str, int] = {}
         self._timers: dict[str, TimerHandle] = {}
-        #: Those whose turn it is, as soon as fewer than `AT_ONCE` are being asked.
+        #: Those whose turn it is, as soon as fewer than `AT_ONCE` are being asked, and of
+        #: those that have never answered, the ones that were asked in vain.
         self._waiting: OrderedDict[str, None] = OrderedDict()
+        self._again: OrderedDict[str, None] = OrderedDict()
+        self._again_next = True
+        #: Nodes that have answered.
+        self._answer: set[str] = set()
         self._asking: dict[str, asyncio.Future[bytes] | None] = {}
+        #: Of those that are being asked: until when each is waited for with the next one.
+        self._patience: dict[str, TimerHandle] = {}
         self._closed = False
 
     def behind(self, node: str) -> None:
@@ -101,6 +114,8 @@ class CatchingUp:
         """`node` has gone: there is nobody to ask."""
         self._vain.pop(node, None)
         self._waiting.pop(node, None)
+        self._again.pop(node, None)
+        self._answer.discard(node)
         timer = self._timers.pop(node, None)
         if timer is not None:
             timer.cancel()
@@ -108,14 +123,16 @@ class CatchingUp:
     def close(self) -> None:
         """Ask nobody any more."""
         self._closed = True
-        for timer in self._timers.values():
+        for timer in (*self._timers.values(), *self._patience.values()):
             timer.cancel()
         for asking in tuple(self._asking.values()):
             if asking is not None:
                 asking.cancel()
         self._vain.clear()
         self._timers.clear()
+        self._patience.clear()
         self._waiting.clear()
+        self._again.clear()
 
     # Inside ---------------------------------------------------------------------
 
@@ -124,12 +141,24 @@ class CatchingUp:
 
     def _queue(self, node: str) -> None:
         self._timers.pop(node, None)
-        self._waiting[node] = None
+        silent = self._vain.get(node) and node not in self._answer
+        (self._again if silent else self._waiting)[node] = None
         self._next()
 
+    def _turn(self) -> str | None:
+        """Whose turn it is: one of those that wait, then one of those asked in vain."""
+        self._again_next = not self._again_next
+        queues = (self._waiting, self._again)
+        for queue in reversed(queues) if self._again_next else queues:
+            if queue:
+                return queue.popitem(last=False)[0]
+        return None
+
     def _next(self) -> None:
-        while self._waiting and len(self._asking) < AT_ONCE:
-            node, _ = self._waiting.popitem(last=False)
+        while len(self._patience) < AT_ONCE and len(self._asking) < _OPEN:
+            node = self._turn()
+            if node is None:
+                return
             if node in self._asking or node not in self._vain:
                 continue
             if not self._table.is_behind(node):
@@ -142,11 +171,18 @@ class CatchingUp:
 
     def _ask(self, node: str) -> None:
         since = self._table.version(node)
+        question = ServedRequest(since)
         cluster = private_cluster(node)
         self._asking[node] = None
+        self._patience[node] = self._clock.call_later(SILENT, self._is_silent, node)
         try:
             ask_id, data, _ = self._packer.new(
-                Kind.ASK, ServedRequest(since), {"to": NODE_TARGET}, None, "request", cluster
+                Kind.ASK,
+                question,
+                {"to": NODE_TARGET},
+                None,
+                "request",
+                cluster,
             )
 
             def done(reply: asyncio.Future[bytes]) -> None:
@@ -155,7 +191,7 @@ class CatchingUp:
             request = self._addresses.request(cluster, data, _TIMEOUT, done)
         except (RuntimeFault, ValueError) as error:
             _LOG.debug("Node %s cannot be asked what it serves: %s", node, error)
-            del self._asking[node]
+            self._asked(node)
             self._in_vain(node)
             return
         if request.done():
@@ -163,8 +199,19 @@ class CatchingUp:
         elif node in self._asking:
             self._asking[node] = request
 
-    def _answered(self, node: str, ask_id: bytes, since: int, reply: asyncio.Future[bytes]) -> None:
+    def _is_silent(self, node: str) -> None:
+        """An answer may still come; the next one need not wait for it."""
+        del self._patience[node]
+        self._next()
+
+    def _asked(self, node: str) -> None:
         self._asking.pop(node, None)
+        timer = self._patience.pop(node, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _answered(self, node: str, ask_id: bytes, since: int, reply: asyncio.Future[bytes]) -> None:
+        self._asked(node)
         if self._closed or reply.cancelled():
             return
         try:
@@ -173,6 +220,8 @@ class CatchingUp:
             _LOG.debug("Node %s did not say what it serves: %s", node, error)
             self._in_vain(node)
         else:
+            if node in self._vain:
+                self._answer.add(node)
             self._take(said)
             self._taken(node, since)
         self._next()

@@ -28,6 +28,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+import msgspec
+
 from irismq_runtime.messaging import NODE_TARGET, private_cluster
 from irismq_runtime.node.membership.announcements import FORMAT
 from irismq_runtime.node.membership.cadence import silence_of
@@ -45,6 +47,9 @@ MEMORY: Final = 256 * 1024 * 1024
 #: Bytes that a node takes, and each pair that it serves besides its texts.
 _NODE: Final = 2048
 _PAIR: Final = 640
+#: Seconds for which an announcement may be on its way. An older version that comes later
+#: than that, after a newer one, is no straggler: one of the two was not the node's.
+_ON_ITS_WAY: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +74,13 @@ class _MemberEntry:
         "cost",
         "expires",
         "format",
+        "lives",
         "members",
         "name",
+        "named",
         "newest",
         "no_room",
-        "unnamed",
+        "raised",
         "version",
     )
 
@@ -84,12 +91,16 @@ class _MemberEntry:
         self.version = 0 if format > 1 else -1
         #: The latest version heard of.
         self.newest = self.version
+        #: When `version` changed last.
+        self.raised = float("-inf")
         self.expires = 0.0
+        #: Something was heard of it that is not old.
+        self.lives = False
         self.members: dict[Pair, MemberInfo] = {}
         self.away: dict[Pair, None] = {}
         self.confirmed = False
-        #: Its list is read anew: those known that were not named in it yet.
-        self.unnamed: dict[Pair, None] = {}
+        #: Its list is read anew: those that were named in it so far. None: it is not.
+        self.named: dict[Pair, None] | None = None
         #: Some pairs were left out.
         self.no_room = False
         self.cost = _NODE
@@ -122,11 +133,13 @@ class MemberTable:
         self.refused = 0
 
     def take(
-        self, said: Announcement, now: float, *, reply: bool = False
+        self, said: Announcement, now: float, *, reply: bool = False, old: bool = False
     ) -> tuple[list[Change], bool]:
         """Take an announcement; the changes, and whether the node is behind.
 
         `reply`: it answers a question of ours, and so knows best which version there is.
+        `old`: it was said some time ago, so that the node may be gone. What one serves of which
+        nothing else is known it has to say itself, when it is asked.
         """
         if said.node in self._gone:
             return [], False
@@ -139,19 +152,55 @@ class MemberTable:
         if entry is None:
             return [], False
         entry.expires = now + silence_of(said.period, self._misses)
+        entry.lives = entry.lives or reply or not old
+        if not entry.lives:
+            said = msgspec.structs.replace(said, serves=None, since=None, has=())
         if said.node == self._own:
             if not entry.confirmed:
                 self._confirm(said.node, entry)
             return [], False
-        if reply and said.since == 0 and entry.version:
-            entry.unnamed = dict.fromkeys(entry.members)
-            entry.version = 0
-        newest = max(said.version, said.last)
-        entry.newest = max(entry.version, newest) if reply else max(entry.newest, newest)
-        changes = self._changed(said, entry)
+        changes = self._advance(said, entry, now, reply=reply)
         if said.version == entry.version and not entry.confirmed:
             self._confirm(said.node, entry)
         return changes, self._note_behind(said.node, entry)
+
+    def _advance(
+        self, said: Announcement, entry: _MemberEntry, now: float, *, reply: bool
+    ) -> list[Change]:
+        """Come to the version of which `said` tells, or note that there is one."""
+        before = entry.version
+        if reply and said.since == 0 and entry.version:
+            entry.named = {}
+            entry.version = 0
+        newest = max(said.version, said.last)
+        entry.newest = max(entry.version, newest) if reply else max(entry.newest, newest)
+        if newest < entry.version and now > entry.raised + _ON_ITS_WAY:
+            self._doubt(entry, newest)
+        changes = self._changed(said, entry)
+        if entry.version != before:
+            entry.raised = now
+        return changes
+
+    @staticmethod
+    def _doubt(entry: _MemberEntry, newest: int) -> None:
+        """Its version was raised by somebody else: the node itself has to be asked.
+
+        One of format 1 cannot be; what it tells next is taken, whatever the version.
+        """
+        if entry.format > 1:
+            entry.newest = entry.version + 1
+        else:
+            entry.version, entry.newest = -1, newest
+
+    def beats(self, said: Announcement, now: float) -> bool:
+        """Take a beat by which nothing changes; False if it is none, and `take` has to see it."""
+        entry = self._nodes.get(said.node)
+        if entry is None or not entry.confirmed or not said.is_beat:
+            return False
+        if not said.version == entry.version == entry.newest or said.node == self._own:
+            return False
+        entry.expires = now + silence_of(said.period, self._misses)
+        return True
 
     def _note_behind(self, node: str, entry: _MemberEntry) -> bool:
         behind = entry.version < entry.newest
@@ -190,9 +239,10 @@ class MemberTable:
             cut_off = set(said.away)
             stands = tuple(pair for pair in said.has if pair not in cut_off)
             changes += self._apply(said.node, entry, stands, (), said.away)
-        if entry.unnamed and entry.version == entry.newest:
-            changes += [self._drop(entry, pair) for pair in entry.unnamed if pair in entry.members]
-            entry.unnamed = {}
+        if entry.named is not None and entry.version == entry.newest:
+            named, entry.named = entry.named, None
+            if len(named) < len(entry.members):
+                changes += [self._drop(entry, p) for p in list(entry.members) if p not in named]
         return changes
 
     def own_change(
@@ -235,8 +285,10 @@ class MemberTable:
             entry.away[pair] = None
 
     def _join(self, node: str, entry: _MemberEntry, pair: Pair) -> list[Change]:
-        entry.unnamed.pop(pair, None)
-        if pair[1] == NODE_TARGET or pair in entry.members:
+        if pair[1] == NODE_TARGET:
+            return []
+        if pair in entry.members:
+            self._note_named(entry, pair)
             return []
         cost = _PAIR + 2 * (len(pair[0]) + len(pair[1]))
         if self._cost + cost > MEMORY and node != self._own:
@@ -247,12 +299,19 @@ class MemberTable:
         entry.cost += cost
         info = MemberInfo(node, entry.name, pair[0], pair[1])
         entry.members[pair] = info
+        self._note_named(entry, pair)
         self._by_address.setdefault(pair[0], {})[node, pair[1]] = info
         return [Change("joined", node, info)]
 
+    @staticmethod
+    def _note_named(entry: _MemberEntry, pair: Pair) -> None:
+        """Note it of what is remembered, and so is bounded, alone."""
+        if entry.named is not None:
+            entry.named[pair] = None
+
     def _replace(self, node: str, entry: _MemberEntry, serves: tuple[Pair, ...]) -> list[Change]:
         wanted = dict.fromkeys(serves)
-        entry.unnamed = {}
+        entry.named = None
         entry.no_room = False
         changes = [self._drop(entry, key) for key in [k for k in entry.members if k not in wanted]]
         for key in wanted:
@@ -262,6 +321,8 @@ class MemberTable:
     def _drop(self, entry: _MemberEntry, key: Pair) -> Change:
         info = entry.members.pop(key)
         entry.away.pop(key, None)
+        if entry.named is not None:
+            entry.named.pop(key, None)
         cost = _PAIR + 2 * (len(key[0]) + len(key[1]))
         entry.cost -= cost
         self._cost -= cost

@@ -39,6 +39,8 @@ State = Literal["stands", "away", "absent"]
 MAX_DROPPED: Final = 10_000
 #: Bytes that a pair takes besides its two texts: their heads, and that of the pair.
 _HEADS: Final = 1 + 2 * 3
+#: Pairs that are looked for at addresses where one is found already; no message has more.
+_MOST_OTHERS: Final = 4096
 
 
 def size_of(pair: Pair) -> int:
@@ -158,10 +160,16 @@ class OwnAddresses:
         """Whether the membership of `pair` is cut off."""
         return pair in self._away
 
-    def at(self, addresses: Iterable[str]) -> tuple[Pair, ...]:
-        """The pairs of `addresses`."""
-        served = self._served
-        return tuple((each, urn) for each in addresses for urn in served.get(each, ()))
+    def serves_at(self, address: str) -> bool:
+        """Whether any pair is served at `address`."""
+        return address in self._served
+
+    def at(self, addresses: Iterable[str]) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
+        """The pairs of `addresses`: one of each, and the others."""
+        served = [(each, urns) for each in addresses if (urns := self._served.get(each))]
+        first = tuple((each, next(iter(urns))) for each, urns in served)
+        others = ((each, urn) for each, urns in served for urn in islice(urns, 1, _MOST_OTHERS))
+        return first, tuple(islice(others, _MOST_OTHERS))
 
     # How it is told -------------------------------------------------------------
 

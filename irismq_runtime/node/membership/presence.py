@@ -35,6 +35,7 @@ from irismq_runtime.node.membership.catching_up import CatchingUp
 from irismq_runtime.node.membership.member_table import MEMORY, MemberTable
 from irismq_runtime.node.membership.service_waiter import ServiceWaiter
 from irismq_runtime.node.membership.settling import Settling
+from irismq_runtime.recent import Recent
 from irismq_runtime.wire import Envelope, Kind
 
 if TYPE_CHECKING:
@@ -61,6 +62,12 @@ _LOG = logging.getLogger("irismq.presence")
 _EARLIEST: Final = 0.9
 #: Seconds between two looks for those who are silent; half a period if that is less.
 _LOOK: Final = 0.5
+#: A beat is said again and again in the same words: so many announcements, of so many bytes,
+#: are known again by their bytes and not read anew.
+_SHORT: Final = 256
+_REPEATED: Final = 4096
+#: An announcement that was signed so many seconds ago, or more, is old.
+_NEWS: Final = 3.0
 #: Seconds between two lines in the log that there is no room for what is announced.
 _REMINDER: Final = 60.0
 
@@ -124,6 +131,8 @@ class Presence:
         #: When the last will is to be left anew, in monotonic seconds.
         self._will_due = float("-inf")
         self._listeners: list[Callable[[Change], None]] = []
+        #: What was read lately, by its bytes.
+        self._read: Recent[bytes, Announcement] = Recent(_REPEATED)
         self._heard_self = float("-inf")
         self._refused = 0
         self._reminded = float("-inf")
@@ -330,11 +339,13 @@ class Presence:
     def on_broadcast(self, body: bytes) -> None:
         """Take an announcement; what is none is ignored."""
         try:
-            said = self._read_untrusted(body)
+            envelope = self._opened_untrusted(body)
+            said = self._said_untrusted(envelope)
         except DecodeError as error:
             _LOG.debug("An announcement was not understood: %s", error)
-        else:
-            self._heard(said)
+            return
+        if not self._table.beats(said, self._clock.monotonic()):
+            self._heard(said, old=self._is_old(envelope))
 
     def on_request(self, request: InboundRequest) -> None:
         """Nobody is asked here."""
@@ -360,25 +371,39 @@ class Presence:
         self._will_due = float("-inf")  # the one before may have been said: it is worth nothing
         self._announcer.sending_again()
 
-    def _read_untrusted(self, data: bytes) -> Announcement:
+    def _opened_untrusted(self, data: bytes) -> Envelope:
         envelope = self._packer.open_untrusted(
             data, "broadcast", PRESENCE_CLUSTER, self._signatures
         )
         if not isinstance(envelope, Envelope) or envelope.kind != Kind.PRESENCE:
             raise DecodeError("not an announcement")
-        return announcement_untrusted(self._packer.load_untrusted(envelope))
+        return envelope
+
+    def _said_untrusted(self, envelope: Envelope) -> Announcement:
+        body = envelope.body
+        if envelope.type or len(body) > _SHORT or envelope.headers.get("c"):
+            return announcement_untrusted(self._packer.load_untrusted(envelope))
+        said = self._read.get(body)
+        if said is None:
+            said = announcement_untrusted(self._packer.load_untrusted(envelope))
+            self._read.put(body, said)
+        return said
 
     def take_answer_untrusted(self, envelope: Envelope) -> None:
         """Take an announcement that came to this node alone. Raises `DecodeError`."""
-        self._heard(announcement_untrusted(self._packer.load_untrusted(envelope)))
+        self._heard(self._said_untrusted(envelope), old=self._is_old(envelope))
 
-    def _heard(self, said: Announcement) -> None:
+    def _is_old(self, envelope: Envelope) -> bool:
+        """Whether it may be a record of what somebody said once who is gone."""
+        return self._packer.signed_ago(envelope) > _NEWS
+
+    def _heard(self, said: Announcement, *, old: bool = False) -> None:
         if said.node == self._packer.node_id:
             self._heard_ourselves(said)
             return
         if said.nodes:
             self._settling.claimed(said.nodes)
-        if self._take(said):
+        if self._take(said, old=old):
             self._catching_up.behind(said.node)
         if said.seek:
             if said.format > 1:
@@ -388,9 +413,9 @@ class Presence:
         elif said.want in {EVERYBODY, self._packer.node_id}:
             self._announcer.asked_by_released()
 
-    def _take(self, said: Announcement, *, reply: bool = False) -> bool:
+    def _take(self, said: Announcement, *, reply: bool = False, old: bool = False) -> bool:
         """Put it in the table, tell what is new; whether its node is behind."""
-        changes, behind = self._table.take(said, self._clock.monotonic(), reply=reply)
+        changes, behind = self._table.take(said, self._clock.monotonic(), reply=reply, old=old)
         for change in changes:
             self._tell(change)
         if self._table.refused > self._refused:
