@@ -10,9 +10,11 @@ has the relay, the broker and all nodes, so its processor time is the whole pric
 start    all nodes start at once, until all know all and the relay is quiet again
 return   the relay is cut and back after half a second, until all are ready and it is quiet
 rest     a second of it, with nothing to say
-         "alone" is the same without what as long a rest would have taken: on a machine that
-         has much else to do a start lasts, and beats come all the while
+         "alone" is the same without what as long a rest would have taken
 kill     SIGKILL of one more node: seconds until the first and the last of the others know
+
+Times are those of the process (contestants/own_time.py): as on a machine that does nothing
+else. Processor time is not changed by that, but what it is worth is.
 
 addresses: one node starts so many actors, each with an address of its own. The broker and
 the relay are processes of their own, and so not in the figures. "late": how many of them a

@@ -5,7 +5,8 @@
     python -m contestants.presence_fleet lonely NSQD IRIS
 
 Prints one JSON object. Processor time is that of this process; in a fleet it has the
-relays and the broker in it, so that nothing of the price is elsewhere. A fleet is quiet
+relays and the broker in it, so that nothing of the price is elsewhere. Other times are
+those of `own_time`, but for that of a kill, which other processes take part in. A fleet is quiet
 when its relays carried no more in a second than the beats of its nodes.
 """
 
@@ -22,6 +23,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from actors import Actor
+from contestants.own_time import OwnTime
 from irismq_runtime import Node, loop
 from irismq_runtime.embedded.nsqd import EmbeddedNsqd
 from irismq_runtime.embedded.relay import EmbeddedRelay, RelayOptions
@@ -47,11 +49,11 @@ class Service(Actor):
         return message
 
 
-async def soon(holds: Callable[[], Any], pause: float = 0.01) -> bool:
+async def soon(clock: OwnTime, holds: Callable[[], Any], pause: float = 0.01) -> bool:
     """Wait until something holds; False when it does not in time."""
-    end = time.monotonic() + PATIENCE
+    end = clock.monotonic() + PATIENCE
     while not holds():
-        if time.monotonic() > end:
+        if clock.monotonic() > end:
             return False
         await asyncio.sleep(pause)
     return True
@@ -60,8 +62,10 @@ async def soon(holds: Callable[[], Any], pause: float = 0.01) -> bool:
 class Fleet:
     """The nodes, and the relays between them."""
 
-    def __init__(self, nodes: Sequence[Node], relays: Sequence[EmbeddedRelay]) -> None:
-        self.nodes, self.relays = nodes, relays
+    def __init__(
+        self, clock: OwnTime, nodes: Sequence[Node], relays: Sequence[EmbeddedRelay]
+    ) -> None:
+        self.clock, self.nodes, self.relays = clock, nodes, relays
 
     def carried(self) -> tuple[int, int]:
         """Packets that the relays took from nodes, and bytes that they wrote to them."""
@@ -72,32 +76,32 @@ class Fleet:
     async def all(self, holds: Callable[[Node], Any]) -> bool:
         """Wait until something holds for every node; False when it does not in time."""
         for node in self.nodes:
-            if not await soon(lambda node=node: holds(node)):
+            if not await soon(self.clock, lambda node=node: holds(node)):
                 return False
         return True
 
     async def quiet(self) -> None:
         """Wait until the relays carry little more than beats."""
-        end = time.monotonic() + PATIENCE
+        end = self.clock.monotonic() + PATIENCE
         most = 1.5 * len(self.nodes) + 5
-        while time.monotonic() < end:
-            before, began = self.carried()[0], time.monotonic()
-            await asyncio.sleep(1.0)
-            if (self.carried()[0] - before) / (time.monotonic() - began) <= most:
+        while self.clock.monotonic() < end:
+            before, began = self.carried()[0], self.clock.monotonic()
+            await self.clock.sleep(1.0)
+            if (self.carried()[0] - before) / (self.clock.monotonic() - began) <= most:
                 return
 
     async def measured(self, work: Callable[[], Any]) -> dict[str, Any]:
         """Do it, until it is quiet again; what that took."""
         packets, sent = self.carried()
-        wall, processor = time.monotonic(), time.process_time()
+        wall, processor = self.clock.monotonic(), time.process_time()
         done = await work()
-        there = time.monotonic() - wall
+        there = self.clock.monotonic() - wall
         await self.quiet()
         more, written = self.carried()
         return {
             "done": done,
             "wall": round(there, 2),
-            "span": round(time.monotonic() - wall, 2),
+            "span": round(self.clock.monotonic() - wall, 2),
             "processor": round(time.process_time() - processor, 2),
             "packets": more - packets,
             "bytes": written - sent,
@@ -107,11 +111,12 @@ class Fleet:
 async def fleet(count: int, seconds: float, urls: Sequence[str]) -> dict[str, Any]:
     """Start at once, rest, lose the relays and have them back, lose one that is killed."""
     async with AsyncExitStack() as stack:
+        clock = OwnTime()
         nsqd = EmbeddedNsqd()
         await nsqd.start()
         stack.push_async_callback(nsqd.stop)
         back_ends = [NatsBackEnd([urls[n % len(urls)]]) for n in range(count)] if urls else [None]
-        relays = [EmbeddedRelay(back_end=each, options=_many()) for each in back_ends]
+        relays = [EmbeddedRelay(back_end=each, options=_many(), clock=clock) for each in back_ends]
         for relay in relays:
             await stack.enter_async_context(relay)
         nodes = [
@@ -120,10 +125,11 @@ async def fleet(count: int, seconds: float, urls: Sequence[str]) -> dict[str, An
                 iris=f"127.0.0.1:{relays[n % len(relays)].port}",
                 name="bench",
                 connect_timeout=PATIENCE,
+                clock=clock,
             )
             for n in range(count)
         ]
-        ships = Fleet(nodes, relays)
+        ships = Fleet(clock, nodes, relays)
 
         async def start() -> bool:
             await asyncio.gather(*map(stack.enter_async_context, nodes))
@@ -135,7 +141,7 @@ async def fleet(count: int, seconds: float, urls: Sequence[str]) -> dict[str, An
         async def back() -> bool:
             for relay in relays:
                 relay.crash()
-            await asyncio.sleep(0.5)
+            await clock.sleep(0.5)
             for relay in relays:
                 await relay.start()
             return await ships.all(lambda node: node.health().ready)
@@ -143,7 +149,7 @@ async def fleet(count: int, seconds: float, urls: Sequence[str]) -> dict[str, An
         found = {"start": await ships.measured(start)}
         packets, sent = ships.carried()
         processor = time.process_time()
-        await asyncio.sleep(seconds)
+        await clock.sleep(seconds)
         more, written = ships.carried()
         found["rest"] = {
             "processor": round((time.process_time() - processor) / seconds, 3),
@@ -165,8 +171,8 @@ async def _kill(ships: Fleet, nsqd: int, relay: int) -> dict[str, Any]:
     try:
         known = await ships.all(lambda node: node.members(LONELY))
         process.send_signal(signal.SIGKILL)
-        began = time.monotonic()
-        await soon(lambda: not all(node.members(LONELY) for node in ships.nodes), 0.005)
+        clock, began = ships.clock, time.monotonic()
+        await soon(clock, lambda: not all(node.members(LONELY) for node in ships.nodes), 0.005)
         first = time.monotonic() - began
         gone = await ships.all(lambda node: not node.members(LONELY))
         return {
@@ -188,21 +194,22 @@ async def addresses(count: int, seconds: float, nsqd: str, iris: str) -> dict[st
     def unknown_to(other: Node) -> int:
         return sum(not other.members(name) for name in names)
 
-    place = {"nsqd": nsqd, "iris": iris}
+    clock = OwnTime()
+    place: dict[str, Any] = {"nsqd": nsqd, "iris": iris, "clock": clock}
     async with Node(name="witness", **place) as witness, Node(name="bench", **place) as node:
-        wall, processor = time.monotonic(), time.process_time()
+        wall, processor = clock.monotonic(), time.process_time()
         await node.start(Supervisor.of(*(child(Service, name, name=name) for name in names)))
-        started = time.monotonic() - wall
-        await soon(lambda: not unknown_to(witness))
-        known = time.monotonic() - wall
+        started = clock.monotonic() - wall
+        await soon(clock, lambda: not unknown_to(witness))
+        known = clock.monotonic() - wall
         spent = time.process_time() - processor
-        await asyncio.sleep(2.0)
+        await clock.sleep(2.0)
         processor = time.process_time()
-        await asyncio.sleep(seconds)
+        await clock.sleep(seconds)
         rest = (time.process_time() - processor) / seconds
         missing = unknown_to(witness)
         async with Node(name="late", **place) as late:
-            await soon(lambda: not unknown_to(late), 0.1)
+            await soon(clock, lambda: not unknown_to(late), 0.1)
             missing_late = unknown_to(late)
         # What became of it is said; how its thousands of connections close is not measured.
         _say(
