@@ -20,6 +20,7 @@ class Clerk(Actor):
 
 @pytest.fixture(autouse=True)
 def _fresh() -> None:
+    gc.collect()  # asks that other tests have left say so now
     unheard._said.clear()
 
 
