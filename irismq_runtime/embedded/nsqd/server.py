@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from actors.chance import default_random
 from actors.clock import Clock, default_clock
+from irismq_runtime.embedded.accepting import Accepting
 from irismq_runtime.embedded.nsqd.broker import Broker
 from irismq_runtime.embedded.nsqd.client_connection import ClientConnection
 from irismq_runtime.embedded.nsqd.context import ServerContext
@@ -76,6 +77,7 @@ class EmbeddedNsqd:
         #: As `_context`, and kept after the end: a loop hands over what it has accepted.
         self._served: ServerContext | None = None
         self._server: asyncio.Server | None = None
+        self._accepting: Accepting | None = None
         self._client_ids = count(1)
         self._http: HttpApi | None = None
         self._writer: StoreWriter | None = None
@@ -123,6 +125,7 @@ class EmbeddedNsqd:
             await self._close_store(folder, flush=False)
             raise
         self.port, self._server, self._context = port, server, context
+        self._accepting = Accepting(server, self._connection)
         if listener is not None:
             self.http_port = http_port
             self._http = HttpApi(context, listener)
@@ -146,6 +149,8 @@ class EmbeddedNsqd:
     def _connection(self) -> ClientConnection:
         if self._served is None:
             raise RuntimeError(_NOT_STARTED)
+        if self._accepting is not None:
+            self._accepting.came()
         return ClientConnection(self._served, next(self._client_ids))
 
     def _context_of(
@@ -210,6 +215,9 @@ class EmbeddedNsqd:
         server, self._server = self._server, None
         if context is None or server is None:
             return
+        accepting, self._accepting = self._accepting, None
+        if accepting is not None:
+            accepting.close()
         server.close()
         # A loop may hand over a connection that it accepted before the close.
         context.ended = True
