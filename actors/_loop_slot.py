@@ -55,7 +55,6 @@ from actors._loop_task import (
     ON,
     TIME_BUDGET,
     Go,
-    rest_of,
     step_in_place,
 )
 from actors._slot import Slot, SlotState
@@ -211,11 +210,11 @@ class LoopSlot(Slot):
                 except BaseException:  # noqa: S110  # values that cannot be compared are others
                     pass
                 return self.renew(item, ctx, own, taken + 1)
-            if not (stop_at := self._may_go_on(len(chunk), stop_at)):
+            if not (stop_at := self.may_go_on(len(chunk), stop_at)):
                 return None
         return self.run_again()  # type: ignore[func-returns-value]  # nothing is in hand
 
-    def _may_go_on(self, handled: int, stop_at: float) -> float:
+    def may_go_on(self, handled: int, stop_at: float) -> float:
         """A chunk is handled: when the turn is to end, 0 if it has."""
         self.handled += handled
         if not self.inbox:
@@ -295,32 +294,18 @@ class LoopSlot(Slot):
         try:
             awaited = coroutine.send(None)
         except StopIteration as ended:
-            if self._returned(item, ended.value, me):
+            if self.returned(item, ended.value, me):
                 return seen
         except BaseException as error:
             # As in _turn; the cancellations that are no crash are told apart below.
-            if self.task is me and self._async_failed(item, error):
+            if self.task is me and self.async_failed(item, error):
                 return seen
         else:
             self.coroutine = coroutine
             return awaited, seen, own
         return None
 
-    async def wait(
-        self, awaited: Any, me: asyncio.Task[Any] | None, thrown: BaseException | None
-    ) -> bool:
-        """The rest of a handler, see `rest_of`; False when the incarnation is over."""
-        item, coroutine = self.current, self.coroutine
-        self.since = self.system.slow.began()
-        try:
-            result = await rest_of(coroutine, awaited, thrown)
-        except BaseException as error:
-            # As in step.
-            return self.task is me and self._async_failed(item, error)
-        self.system.turns += 1
-        return self._returned(item, result, me)
-
-    def _returned(self, item: Any, result: Any, me: asyncio.Task[Any] | None) -> bool:
+    def returned(self, item: Any, result: Any, me: asyncio.Task[Any] | None) -> bool:
         """An async handler has returned; False when the incarnation is over."""
         if self.task is not me:
             return False
@@ -336,7 +321,7 @@ class LoopSlot(Slot):
             return False
         return True
 
-    def _async_failed(self, item: Any, error: BaseException) -> bool:
+    def async_failed(self, item: Any, error: BaseException) -> bool:
         self.awaiting = False
         # As `except` sees it: the `__class__` of a user's exception may be anything.
         if issubclass(type(error), asyncio.CancelledError):

@@ -107,29 +107,28 @@ def _mourned(task: asyncio.Task[Any], *, whether: bool) -> None:
 
 async def _carry(slot: LoopSlot) -> None:
     """The coroutine of the task."""
-    me: asyncio.Task[Any] | None = None
+    thrown = await _next_turn()
+    me: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]  # its own
     frame = None
     try:
         while True:
-            thrown = await _next_turn()
-            me = asyncio.current_task()
             if slot.task is me:
                 if not await _go_on(slot, thrown):
                     return
             elif slot.spare is not me or slot.frame is frame or thrown is not None:
                 return
             frame = slot.frame
+            thrown = await _next_turn()
     except BaseException as error:
         # Not of a handler. And a task that ended with SystemExit would end the loop.
-        if me is not None and slot.task is me:
+        if slot.task is me:
             break_off(slot, error)
     finally:
-        if me is not None:
-            slot.system.tasks.pop(me, None)
-            if slot.task is me:
-                slot.task = None
-            if slot.spare is me:
-                slot.spare = None
+        slot.system.tasks.pop(me, None)
+        if slot.task is me:
+            slot.task = None
+        if slot.spare is me:
+            slot.spare = None
 
 
 async def _go_on(slot: LoopSlot, thrown: BaseException | None) -> bool:
@@ -138,29 +137,47 @@ async def _go_on(slot: LoopSlot, thrown: BaseException | None) -> bool:
     `thrown`: what the task was given before it could await what the handler waits for.
     """
     me: asyncio.Task[Any] = slot.task  # type: ignore[assignment]  # who calls this is it
-    ctx, now = slot.ctx, slot.system.now
-    stop_at = now() + TIME_BUDGET
+    ctx, system, stop_at = slot.ctx, slot.system, 0.0
     pause: Pause | None = slot.waits
     slot.waits = None
     while type(pause) is tuple:
         awaited, seen, own = pause
-        if not await slot.wait(awaited, me, thrown):
-            return False
+        item = slot.current
+        slot.since = since = system.slow.began()
+        stop_at = stop_at or since + TIME_BUDGET
+        try:
+            result = await rest_of(slot.coroutine, awaited, thrown)
+        except BaseException as error:
+            # As in `LoopSlot.step`.
+            if slot.task is not me or not slot.async_failed(item, error):
+                return False
+        else:
+            system.turns += 1
+            if not slot.returned(item, result, me):
+                return False
+            del result  # it is not kept while the next handler waits
         thrown = None
-        changed = not same_context(seen, ctx)
-        if changed and slot.renew(slot.current, ctx, own) is None:
-            return False
-        pause = ON if changed or now() > stop_at else slot.turn()
+        if not same_context(seen, ctx):
+            pause = slot.renew(slot.current, ctx, own)
+            if pause is None:
+                return False
+        elif slot.may_go_on(0, stop_at):
+            pause = slot.turn()
+        else:
+            pause = None
     if pause is ON:
         slot.run_again()
-    if slot.task is not me:
-        return False
+    return slot.task is me and _set_aside(slot, me, ctx)
+
+
+def _set_aside(slot: LoopSlot, task: asyncio.Task[Any], ctx: Context | None) -> bool:
+    """The task has nothing to go on with: make it the spare one, unless its context is left."""
     slot.task = None
-    slot.system.tasks.pop(me, None)
+    slot.system.tasks.pop(task, None)
     if slot.ctx is not ctx:
         return False
-    slot.spare = me
-    _mourned(me, whether=False)
+    slot.spare = task
+    _mourned(task, whether=False)
     return True
 
 

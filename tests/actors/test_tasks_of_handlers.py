@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import gc
 import types
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -82,6 +83,25 @@ async def test_only_a_handler_that_waits_is_counted(actor_system: System) -> Non
     go.set()
     await settle(actor_system)
     assert actor_system.statistics().async_handlers == 0
+
+
+async def test_a_handler_that_waits_keeps_no_answer_of_the_one_before(
+    actor_system: System,
+) -> None:
+    answers: weakref.WeakSet[asyncio.Event] = weakref.WeakSet()
+
+    async def answers_late() -> asyncio.Event:
+        await asyncio.sleep(0)
+        answers.add(answer := asyncio.Event())
+        return answer
+
+    ref = actor_system.start(Runs)
+    ref.tell(answers_late)
+    ref.tell(asyncio.Event().wait)
+    await settle(actor_system)
+    gc.collect()
+    assert actor_system.statistics().async_handlers == 1
+    assert not answers
 
 
 async def test_a_timeout_of_asyncio_ends_what_it_is_around(actor_system: System) -> None:
