@@ -218,7 +218,7 @@ class Slot(_HotFields):
         raise MailboxFull(self.ref, self.limit)
 
     def put_ask(self, ask: Ask[Any]) -> None:
-        """An ask that met a full, DOWN or ENDED slot. Any thread."""
+        """An ask that may meet a full, DOWN or ENDED slot. Any thread."""
         if self.ended:
             ask.give_up(ActorDeadError(self.ref, self.exit))
             return
@@ -226,10 +226,11 @@ class Slot(_HotFields):
             self.system.counters.refused += 1
             ask.give_up(MailboxFull(self.ref, self.limit))
             return
-        retry_after = self.retry_after
-        if retry_after is not None and ask.deadline < self.system.now() + retry_after:
-            ask.give_up(Restarting(self.ref, retry_after))
-            return
+        if self.down:
+            retry_after = self.retry_after
+            if retry_after is not None and ask.deadline < self.system.now() + retry_after:
+                ask.give_up(Restarting(self.ref, retry_after))
+                return
         self.inbox.append(ask)
         if not self.scheduled:
             self.schedule()

@@ -32,7 +32,7 @@ class StopFuture(Future[bool]):
         # Each stop makes one: there is no time for the base class's own.
         self._done = False
         self._value = self._error = None
-        self._waiters = []
+        self._waiters = ()
         self._slot = slot
 
     def resolve(self, *, value: bool) -> None:

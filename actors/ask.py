@@ -67,7 +67,7 @@ class Ask(LoopFuture[T], InboxItem, Generic[T]):
         self._done = False
         self._value = None
         self._error = None
-        self._waiters = []
+        self._waiters = ()
         self._waiter = None
         self._home = slot.system
         self.slot = slot

@@ -36,6 +36,9 @@ __all__ = ["Future", "LoopFuture"]
 
 logger = logging.getLogger("actors")
 
+#: Held by a thread that makes the list of waiters of a future, which happens once in its life.
+_making_waiters: Final = threading.Lock()
+
 T = TypeVar("T")
 J = TypeVar("J")
 M = TypeVar("M")
@@ -51,6 +54,8 @@ class Future(pykka.Future[T], Generic[T]):
     _hook: Callable[[float | None], T] | None = None
     _sources: tuple[pykka.Future[Any], ...] = ()
     _on_cancel: Callable[[], object] | None = None
+    #: Who waits besides; () until somebody does, as most have nobody.
+    _waiters: list[_Waiter] | tuple[()]
     #: Set when it failed while nobody waited for it.
     _unheard: Unheard | None = None
 
@@ -58,7 +63,7 @@ class Future(pykka.Future[T], Generic[T]):
         self._done = False
         self._value: Any = None
         self._error: BaseException | None = None
-        self._waiters: list[_Waiter] = []
+        self._waiters = ()
         if on_cancel is not None:
             self._on_cancel = on_cancel
 
@@ -90,7 +95,7 @@ class Future(pykka.Future[T], Generic[T]):
             callback: What it raises is logged, and no business of who resolves this.
         """
         waiter = _Callback(self, callback)
-        self._waiters.append(waiter)
+        self._add(waiter)
         if self._done:
             self._look()
             waiter.set()
@@ -234,13 +239,24 @@ class Future(pykka.Future[T], Generic[T]):
         if self._waiters:
             self._wake_all()
 
+    def _add(self, waiter: _Waiter) -> None:
+        """Let `waiter` wait too. Any thread."""
+        waiters = self._waiters
+        if isinstance(waiters, tuple):
+            with _making_waiters:
+                # Looked at again: another thread may have been quicker.
+                waiters = self._waiters
+                if isinstance(waiters, tuple):
+                    waiters = self._waiters = []
+        waiters.append(waiter)
+
     def _wake_all(self) -> None:
         for waiter in tuple(self._waiters):
             _wake(waiter)
 
     def _wait(self) -> Generator[Any, None, None]:
         waiter = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
+        self._add(waiter)
         if self._done:
             return
         try:
@@ -251,7 +267,8 @@ class Future(pykka.Future[T], Generic[T]):
 
     def _waiter_left(self, waiter: asyncio.Future[None]) -> None:
         """A task that awaited this was cancelled; the last one cancels this too."""
-        self._waiters.remove(waiter)
+        if isinstance(self._waiters, list):
+            self._waiters.remove(waiter)
         if not self._waiters and self._on_cancel is not None:
             self.cancel()
 
@@ -268,7 +285,7 @@ class Future(pykka.Future[T], Generic[T]):
                 "future` in a coroutine"
             )
         waiter = threading.Event()
-        self._waiters.append(waiter)
+        self._add(waiter)
         if not self._done and not waiter.wait(timeout):
             raise self._timed_out(timeout or 0.0)
 

@@ -58,6 +58,9 @@ class ActorRef(pykka.ActorRef[Any], Generic[A_co]):
 
     #: What an ask is made of; a subclass has its own.
     _make_ask: ClassVar[Callable[..., Ask[Any]]] = Ask
+    #: Whether each ask goes through `enqueue`, and not only one that finds no room at once:
+    #: for a class that lets asks wait for something else.
+    defers: ClassVar[bool] = False
 
     def __init__(self, slot: Slot) -> None:
         self._slot = slot
@@ -211,25 +214,25 @@ class ActorRef(pykka.ActorRef[Any], Generic[A_co]):
         bucket = system.deadlines.default if timeout is None else system.deadlines.table(timeout)
         deadline = system.now() + bucket.timeout
         pending = bucket.pending
-        make = self._make_ask
+        plain = type(self) is ActorRef  # only a class derived from it is asked how it does it
+        make = Ask if plain else self._make_ask
         ask: Ask[Any] = make(slot, message, pending, bucket.timeout, deadline, asked_by, chain)
         pending[ask] = deadline
         if not bucket.armed:
             bucket.armed = True
             system.call_on_loop(bucket.arm)
-        self.enqueue(ask)
-        return ask.get_by_deadline() if block else ask
-
-    def enqueue(self, ask: Ask[Any]) -> None:
-        """Put an ask that was just made in the inbox, or end it there. Any thread."""
-        slot = self._slot
         inbox = slot.inbox
-        if len(inbox) < slot.limit and not slot.down:
+        if (plain or not self.defers) and not slot.down and len(inbox) < slot.limit:
             inbox.append(ask)
             if not slot.scheduled:
                 slot.schedule()
         else:
-            slot.put_ask(ask)
+            self.enqueue(ask)
+        return ask.get_by_deadline() if block else ask
+
+    def enqueue(self, ask: Ask[Any]) -> None:
+        """Put an ask that was just made in the inbox, or end it there. Any thread."""
+        self._slot.put_ask(ask)
 
     def _ask_in_circle(
         self, message: Any, timeout: float | None, chain: tuple[str, ...], *, block: bool

@@ -36,6 +36,8 @@ class _InOrderRef(ActorRef[Any]):
 
     __slots__ = ()
 
+    defers = True
+
     def tell(self, message: Any) -> Receipt | Any:  # type: ignore[override]  # Pykka's gives None
         """As `ActorRef.tell`; what waits for a commit is accepted all the same."""
         unit = current_unit.get()

@@ -87,7 +87,7 @@ class RemoteAsk(LoopFuture[T]):
         self._done = False
         self._value = None
         self._error = None
-        self._waiters = []
+        self._waiters = ()
         self._waiter = None
         self._home = outbound.system
         self._outbound = outbound

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import threading
+from typing import TYPE_CHECKING
 
 import pykka
 import pytest
 
 from actors import AskCancelled, AskTimeout, BlockingCall, Future
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 async def test_awaiting_wakes_every_waiter() -> None:
@@ -144,6 +149,25 @@ async def test_callbacks_are_called_once_with_the_future(
     future.add_done_callback(seen.append)
     assert seen == [future, future]
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_two_threads_that_are_the_first_to_wait_are_both_woken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    future: Future[int] = Future()
+    woken: list[str] = []
+
+    @contextlib.contextmanager
+    def another_is_quicker() -> Iterator[None]:
+        """The moment in which a thread has seen that nobody waits, and has done nothing yet."""
+        monkeypatch.undo()
+        future.add_done_callback(lambda _: woken.append("quicker"))
+        yield
+
+    monkeypatch.setattr("actors.future._making_waiters", another_is_quicker())
+    future.add_done_callback(lambda _: woken.append("slower"))
+    future.set(1)
+    assert woken == ["quicker", "slower"]
 
 
 async def test_a_waiter_on_a_closed_loop_hurts_nobody() -> None:
