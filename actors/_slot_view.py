@@ -45,7 +45,7 @@ class SystemView(Protocol):
         """See `SystemCore.call_on_loop`."""
         ...
 
-    def run_on_loop(self, callback: Callable[[], T]) -> T:
+    def run_on_loop(self, callback: Callable[..., T], *args: Any) -> T:
         """See `SystemCore.run_on_loop`."""
         ...
 

@@ -196,24 +196,25 @@ class SystemCore:
             return False
         return True
 
-    def run_on_loop(self, callback: Callable[[], T]) -> T:
-        """Call `callback()` on the loop thread, now, and wait for it.
+    def run_on_loop(self, callback: Callable[..., T], *args: Any) -> T:
+        """Call `callback(*args)` on the loop thread, now, and wait for it.
 
         Any thread but one that runs another loop.
 
         Args:
             callback: What is called.
+            args: What it is given.
 
         Returns:
             What it returned. What it raised is raised here.
         """
         if get_ident() == self.thread_id:
-            return callback()
+            return callback(*args)
         done: concurrent.futures.Future[T] = concurrent.futures.Future()
 
         def run() -> None:
             try:
-                done.set_result(callback())
+                done.set_result(callback(*args))
             except BaseException as error:
                 # It belongs to the thread that waits.
                 done.set_exception(error)

@@ -181,12 +181,12 @@ class Connection(asyncio.Protocol):
         `IrisProtocolError` for a value that has no encoding.
         """
         if not self.up:
-            raise ConnectionLost(self.peer, "not sent", self._reason)
+            raise self.lost()
         self.write(self._protocol.encode(packet))
 
-    def encode(self, packet: Packet) -> bytes:
-        """The bytes of `packet`. Raises `IrisProtocolError` for a value that has none."""
-        return self._protocol.encode(packet)
+    def lost(self) -> ConnectionLost:
+        """The error of what cannot be sent as the connection is not up."""
+        return ConnectionLost(self.peer, "not sent", self._reason)
 
     def write(self, data: bytes) -> None:
         """Write an encoded packet that changes no state (`WRITERS`), as `send` does.
@@ -194,7 +194,7 @@ class Connection(asyncio.Protocol):
         Only while the connection is `up`.
         """
         if self.backed_up:
-            self.enqueue(Waiting(len(data), lambda: data))
+            self._write_later(data)
             return
         self._out.append(data)
         self.waiting += len(data)
@@ -206,6 +206,10 @@ class Connection(asyncio.Protocol):
             self._loop.call_soon(self._end_turn)
         elif self.waiting >= _PIECE:
             self._flush()
+
+    def _write_later(self, data: bytes) -> None:
+        # Apart from `write`, where the cell of a closure would cost every packet.
+        self.enqueue(Waiting(len(data), lambda: data))
 
     def enqueue(self, waiting: Waiting) -> None:
         """Write it when its turn comes. Only while the connection is `up` and `backed_up`."""

@@ -162,12 +162,16 @@ class Inbox:
             self.too_late += 1
             return False
         if connection.backed_up:
-            connection.enqueue(
-                Waiting(len(reply), lambda: reply, request.deadline, drop=self._too_late)
-            )
+            self._answer_later(connection, request, reply)
         else:
             connection.write(reply)
         return True
+
+    def _answer_later(self, connection: Connection, request: ReceivedRequest, reply: bytes) -> None:
+        # Apart from `answer`, where the cell of a closure would cost every answer.
+        connection.enqueue(
+            Waiting(len(reply), lambda: reply, request.deadline, drop=self._too_late)
+        )
 
     def _too_late(self) -> None:
         self.too_late += 1

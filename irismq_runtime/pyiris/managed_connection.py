@@ -67,7 +67,6 @@ if TYPE_CHECKING:
 
     from actors.clock import Clock, TimerHandle
     from irismq_runtime.ports import MemberHandler, TransportHealth
-    from irismq_runtime.protocols.iris.packets import Packet
     from irismq_runtime.pyiris.connection import PacketHandlers
     from irismq_runtime.pyiris.connector import Dial
     from irismq_runtime.pyiris.requests import ReplyFuture
@@ -79,8 +78,10 @@ __all__ = ["ManagedConnection"]
 
 logger = logging.getLogger(__name__)
 
-#: On every request: values are written, a record is not made.
+#: On every message: values are written, a record is not made.
 _encode_request: Final = WRITERS[ClientRequest]
+_encode_broadcast: Final = WRITERS[ClientBroadcast]
+_encode_event: Final = WRITERS[Publish]
 
 #: Seconds for which a broadcast or an event waits for a relay that does not read.
 _PATIENCE: Final = 5.0
@@ -287,13 +288,13 @@ class ManagedConnection:
         """
         if not (0 < len(cluster) <= LONGEST_NAME and body):
             raise complaint(cluster, body, 1.0)
-        self._send(ClientBroadcast(cluster, body), cluster, body)
+        self._send(_encode_broadcast, cluster, body)
 
     def publish(self, topic: str, body: bytes) -> None:
         """Send an event to who listens now. Raises as `broadcast`."""
         if not (0 < len(topic) <= LONGEST_NAME and body):
             raise complaint(topic, body, 1.0)
-        self._send(Publish(topic, body), topic, body)
+        self._send(_encode_event, topic, body)
 
     async def listen(
         self, topic: str, on_event: Callable[[bytes], None], *, timeout: float = 5.0
@@ -367,22 +368,27 @@ class ManagedConnection:
         reply.turn = QUEUED
         connection.enqueue(Waiting(size, encode, reply.deadline, ended=reply.done))
 
-    def _send(self, packet: Packet, name: str, body: bytes) -> None:
+    def _send(self, encode: Callable[[str, bytes], bytes], name: str, body: bytes) -> None:
         connection = self._current.require()
         if len(body) > self._limits.body:
             raise self._too_large(body)
-        backed_up = connection.up and connection.backed_up
+        if not connection.up:
+            raise connection.lost()
+        backed_up = connection.backed_up
         if backed_up and (refusal := self._refusal(connection, len(body), _PATIENCE, name)):
             raise refusal
         try:
-            if backed_up:
-                data = connection.encode(packet)
-                until = self._clock.monotonic() + _PATIENCE
-                connection.enqueue(Waiting(len(data), lambda: data, until, drop=self._dropped))
-            else:
-                connection.send(packet)
+            data = encode(name, body)
         except (IrisProtocolError, TypeError) as error:
             raise ValueError(f"Iris cannot carry this: {error}") from error
+        if backed_up:
+            self._send_later(connection, data)
+        else:
+            connection.write(data)
+
+    def _send_later(self, connection: Connection, data: bytes) -> None:
+        until = self._clock.monotonic() + _PATIENCE
+        connection.enqueue(Waiting(len(data), lambda: data, until, drop=self._dropped))
 
     def _dropped(self) -> None:
         """A broadcast or event was not written: its time was over, or the connection was."""

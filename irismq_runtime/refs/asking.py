@@ -116,7 +116,8 @@ class RemoteAsk(LoopFuture[T]):
             return
         self._data = data
         self._ask(self.timeout)
-        self._say_sent()
+        if outbound.events.active:
+            self._say_sent()
 
     def _say_sent(self) -> None:
         events = self._outbound.events

@@ -11,8 +11,6 @@ from __future__ import annotations
 import concurrent.futures
 import threading
 from asyncio import _get_running_loop as running_loop
-from contextlib import nullcontext
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from actors.errors import AskCycle, AskTimeout
@@ -26,8 +24,6 @@ from irismq_runtime.refs.spans import packing, spanning
 from irismq_runtime.wire import Kind, new_id
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from actors import System
     from irismq_runtime.messaging import Packer
     from irismq_runtime.messaging.foreign import Form
@@ -40,9 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Asking", "Outbound"]
 
-_NOT_TRACED: Final = nullcontext()
-
-
+_EVENT: Final = Kind.EVENT
 #: What an ask takes over from the handler that makes it: headers (sender and
 #: chain), and seconds of timeout, never beyond the deadline of the message in hand.
 Asking: TypeAlias = tuple[dict[str, object], float]
@@ -354,27 +348,32 @@ class Outbound:
         limit = self.addresses.max_body
         if len(data) > limit:
             raise MessageTooLarge(len(data), limit, limit_of="the relay")
-        self.system.run_on_loop(partial(self.addresses.broadcast, cluster, data))
+        self.system.run_on_loop(self.addresses.broadcast, cluster, data)
 
     def publish_live(
         self, topic: str, message: object, codec: str | None, foreign: Form | None = None
     ) -> None:
         """Send an event to who listens now. Raises as `broadcast`."""
         headers = self.headers()
-        with self.telling(headers, topic, message):
-            if foreign is None:
-                _, data, _ = self.packer.new(Kind.EVENT, message, headers, codec, "publish", topic)
-            else:
-                data = foreign_bytes(message, foreign)
-            limit = self.addresses.max_body
-            if len(data) > limit:
-                raise MessageTooLarge(len(data), limit, limit_of="the relay")
-            self.system.run_on_loop(partial(self.addresses.publish, topic, data))
-
-    def telling(
-        self, headers: dict[str, object], address: str, message: object
-    ) -> AbstractContextManager[None]:
-        """The sending of something to everybody who is alive, with its span if there is one."""
         if self.tracing is None:
-            return _NOT_TRACED
-        return spanning(self.tracing.tell(headers, address, message, system="iris"))
+            self._publish(topic, message, headers, codec, foreign)
+        else:
+            with spanning(self.tracing.tell(headers, topic, message, system="iris")):
+                self._publish(topic, message, headers, codec, foreign)
+
+    def _publish(
+        self,
+        topic: str,
+        message: object,
+        headers: dict[str, object],
+        codec: str | None,
+        foreign: Form | None,
+    ) -> None:
+        if foreign is None:
+            _, data, _ = self.packer.new(_EVENT, message, headers, codec, "publish", topic)
+        else:
+            data = foreign_bytes(message, foreign)
+        limit = self.addresses.max_body
+        if len(data) > limit:
+            raise MessageTooLarge(len(data), limit, limit_of="the relay")
+        self.system.run_on_loop(self.addresses.publish, topic, data)

@@ -24,6 +24,7 @@ from irismq_runtime.refs.asking import RemoteAsk
 from irismq_runtime.refs.foreign import ForeignAsk
 from irismq_runtime.refs.gather import Gather
 from irismq_runtime.refs.proxy import RemoteProxy
+from irismq_runtime.refs.spans import spanning
 from irismq_runtime.refs.together import tell_many
 from irismq_runtime.refs.tunnels import Opening, stream
 from irismq_runtime.wire import Kind
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["ServiceRef"]
 
 
-_ASK: Final = Kind.ASK
+_ASK, _TELL = Kind.ASK, Kind.TELL
 _ASK_ID: Final = Rule(
     "a text of 1 to 200 characters without NUL",
     lambda value: isinstance(value, str) and 0 < len(value) <= 200 and "\0" not in value,
@@ -118,7 +119,7 @@ class ServiceRef(Generic[M_contra]):
             return outbound.store(
                 self.address,
                 self._topic,
-                Kind.TELL,
+                _TELL,
                 message,
                 delay=delay,
                 expires=expires,
@@ -273,14 +274,21 @@ class ServiceRef(Generic[M_contra]):
         """
         outbound = self._outbound
         headers = outbound.headers()
-        with outbound.telling(headers, self.address, message):
-            if self.foreign is None:
-                _, data, _ = outbound.packer.new(
-                    Kind.TELL, message, headers, self.codec, "broadcast", self.address
-                )
-            else:
-                data = foreign_bytes(message, self.foreign)
-            outbound.broadcast(self.address, data)
+        if outbound.tracing is None:
+            self._broadcast(message, headers)
+        else:
+            with spanning(outbound.tracing.tell(headers, self.address, message, system="iris")):
+                self._broadcast(message, headers)
+
+    def _broadcast(self, message: M_contra, headers: dict[str, object]) -> None:
+        outbound, address = self._outbound, self.address
+        if self.foreign is None:
+            _, data, _ = outbound.packer.new(
+                _TELL, message, headers, self.codec, "broadcast", address
+            )
+        else:
+            data = foreign_bytes(message, self.foreign)
+        outbound.broadcast(address, data)
 
     @overload
     def ask_all(

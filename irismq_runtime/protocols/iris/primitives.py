@@ -119,7 +119,8 @@ def encode_string(value: str) -> bytes:
         data = value.encode()
     except UnicodeEncodeError:
         data = _escaped(value)
-    return encode_varint(len(data)) + data
+    size = len(data)
+    return (SHORT[size] if size < 16384 else encode_varint(size)) + data
 
 
 def _escaped(value: str) -> bytes:
