@@ -257,8 +257,9 @@ class Connection(asyncio.Protocol):
         if out:
             data = out[0] if len(out) == 1 else b"".join(out)
             out.clear()
-            self.waiting -= len(data)
-            self._handed += len(data)
+            size = len(data)
+            self.waiting -= size
+            self._handed += size
             self.turn += 1
             transport.write(data)
 
