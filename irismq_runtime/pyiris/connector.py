@@ -1,10 +1,10 @@
 """Dials, waits for the handshake, and dials again when a connection has ended.
 
-One task, from `start` to `stop`. Each attempt is bounded; between attempts it
-waits as reconnect.py decides. What answers but will not have us (a refusal, or
-something that is not a relay) ends the first connect at once, for the same attempt
-would end the same way; after a connection has stood once, nothing ends the attempts
-but `stop`.
+One task, from `start` to `stop`. Each attempt is bounded, and after a handshake that was late
+the next one may take longer; between attempts it waits as reconnect.py decides. What answers
+but will not have us (a refusal, or something that is not a relay) ends the first connect at
+once, for the same attempt would end the same way; after a connection has stood once, nothing
+ends the attempts but `stop`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from irismq_runtime.errors import NotConnected
 from irismq_runtime.pyiris.current_connection import NEVER
-from irismq_runtime.pyiris.reconnect import Attempts
+from irismq_runtime.pyiris.reconnect import Attempts, patience
 from irismq_runtime.pyiris.timeouts import done_within, sleep
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Connector", "tcp_dialler"]
 
 #: Seconds after which an attempt is given up and the next one made: a relay is
-#: on this host, so one that has not answered by then is stuck or overrun.
+#: on this host, so one that has not answered by then is stuck or overrun; see `patience`.
 _ATTEMPT: Final = 3.0
 
 
@@ -67,6 +67,8 @@ class Connector:
         self._rng = rng
         self._first: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._task: asyncio.Task[None] | None = None
+        #: Handshakes that were overdue since the last one that was not.
+        self._overdue = 0
 
     async def start(self) -> None:
         """Connect for the first time. Raises `NotConnected`, with nothing left running."""
@@ -127,15 +129,18 @@ class Connector:
         return connection
 
     async def _open(self, connection: Connection) -> None:
-        patience = min(self._options.connect_timeout, _ATTEMPT)
+        usual = min(self._options.connect_timeout, _ATTEMPT)
         dialling = asyncio.ensure_future(self._dial(lambda: connection))
         try:
-            if not await done_within(dialling, patience, self._clock):
-                raise NotConnected(self._current.peer, f"no connection within {patience:g} s")
+            if not await done_within(dialling, usual, self._clock):
+                raise NotConnected(self._current.peer, f"no connection within {usual:g} s")
             dialling.result()
-            if not await done_within(connection.opened, patience, self._clock):
-                reason = f"connected, but no Iris handshake within {patience:g} s"
+            most = patience(usual, self._overdue)
+            if not await done_within(connection.opened, most, self._clock):
+                self._overdue += 1
+                reason = f"connected, but no Iris handshake within {most:g} s"
                 raise NotConnected(self._current.peer, reason)
+            self._overdue = 0
             connection.opened.result()
         finally:
             if not dialling.done():

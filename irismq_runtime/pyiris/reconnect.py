@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
     from actors.rules import Rule
 
-__all__ = ["Attempts", "Backoff"]
+__all__ = ["Attempts", "Backoff", "patience"]
+
+#: Seconds that no handshake is waited for longer than, however often it was overdue.
+_LONGEST_PATIENCE: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,16 @@ _RULES: Final[Mapping[str, Rule]] = {
     "jitter": number(0.0, 0.999, ""),  # all of it would leave no delay
     "stable": SECONDS,
 }
+
+
+def patience(usual: float, overdue: int) -> float:
+    """Seconds for the handshake of a connection that stands, after so many were overdue in a row.
+
+    One that is late is twice as long waited for the next time: a relay, or a loop of our own,
+    with a whole fleet to greet is not dead, and whoever dials again goes to the end of
+    the queue and leaves one more dead connection in it.
+    """
+    return min(usual * 2.0 ** min(overdue, 60), max(usual, _LONGEST_PATIENCE))
 
 
 @dataclass(frozen=True, slots=True)

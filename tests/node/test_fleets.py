@@ -162,6 +162,26 @@ def test_who_has_just_come_gathers_those_who_come_with_it_for_longer():
     assert cadence.gathering(10_000, 2.1) == (0.0, 2.0)
 
 
+async def test_a_node_that_has_just_returned_answers_later_than_the_others():
+    async with fleet() as one:
+        returned, *others = one.add(40)
+        for each in one.nodes:
+            await each.start()
+        await one.until_all_know_all()
+        await one.pass_time(2 * cadence.LATELY)
+        returned.lost()
+        returned.back()
+        await one.pass_time(0.05)
+        (newcomer,) = one.add(stem="new")
+        await newcomer.start()
+        await one.pass_time(0.04)
+        known = newcomer.presence.nodes()
+        assert returned.name not in known
+        assert {each.name for each in others} <= known.keys()
+        await one.pass_time(0.2)
+        assert returned.name in newcomer.presence.nodes()
+
+
 def test_few_who_ask_are_answered_each_and_many_all_at_once():
     for known in (1, 2, 3, 10, 100, 1000):
         asked = Asked()

@@ -15,7 +15,7 @@ from irismq_runtime.observe.throttle import Throttle
 from irismq_runtime.pyiris import Allowance, Backoff, Limits, Options
 from irismq_runtime.pyiris.limits import Quota
 from irismq_runtime.pyiris.options import milliseconds
-from irismq_runtime.pyiris.reconnect import Attempts
+from irismq_runtime.pyiris.reconnect import Attempts, patience
 
 TIMES = st.floats(min_value=0, max_value=1e6)
 
@@ -74,6 +74,11 @@ def test_many_clients_do_not_come_back_in_step() -> None:
     assert delays[-1] - delays[0] > 0.45
     densest = max(sum(1 for other in delays if delay <= other < delay + 0.05) for delay in delays)
     assert densest < 60, "300 clients spread over half a second"
+
+
+def test_a_handshake_that_was_overdue_is_waited_for_longer() -> None:
+    assert [patience(3.0, n) for n in (0, 1, 3, 4, 10_000)] == [3.0, 6.0, 24.0, 30.0, 30.0]
+    assert patience(60.0, 5) == 60.0
 
 
 def test_only_a_link_that_held_resets_the_delay() -> None:

@@ -125,6 +125,25 @@ async def test_a_silent_listener_is_no_relay(relay: ScriptedRelay, clock: Manual
     assert clock.pending == 0
 
 
+# Case 197.
+async def test_a_relay_that_greets_late_is_not_dialled_again_and_again(
+    relay: ScriptedRelay, clock: ManualClock, connect: Any
+) -> None:
+    iris = await connect()
+    relay.greets = False
+    (await relay.next_wire(1)).cut()
+    before = relay.dials
+    for _ in range(300):  # 30 s, in which every 3.5 s would be one more
+        clock.advance(0.1)
+        await turns()
+    assert relay.dials - before <= 4
+    relay.greets = True
+    for _ in range(300):
+        clock.advance(0.1)
+        await turns()
+    assert iris.health().ok
+
+
 async def test_a_refusal_is_told_at_once(relay: ScriptedRelay, clock: ManualClock) -> None:
     relay.greets = False
     iris = unstarted(relay, clock)
