@@ -35,8 +35,11 @@ _REST: Final = 0.1
 #: Seconds' worth of bytes that are written at a time, and the fewest bytes.
 _PIECE: Final = 0.25
 _LEAST: Final = 16 * 1024
-#: Seconds between two looks for what is too late among all that waits.
+#: Seconds between two looks for what is too late among all that waits. In between it is looked
+#: for behind so many that are not: what a node says of itself stands between asks, and is
+#: worth writing however late.
 _SWEEP: Final = 0.5
+_PASSED: Final = 8
 #: Kinds that are remembered at a time.
 _KINDS: Final = 256
 #: Seconds that are measured at least, since the kernel takes bytes in bursts, and those
@@ -182,8 +185,14 @@ class Backlog:
     def sweep(self, now: float) -> int:
         """Let go of what is too late: the oldest, and from time to time all; the bytes of it."""
         gone = 0
-        while self._queue and self._queue[0].too_late(now):
-            gone += self._queue.popleft().size
+        passed: list[Waiting] = []
+        while self._queue and len(passed) < _PASSED:
+            waiting = self._queue.popleft()
+            if waiting.too_late(now):
+                gone += waiting.size
+            else:
+                passed.append(waiting)
+        self._queue.extendleft(reversed(passed))
         if now - self._swept_at < _SWEEP:
             return gone
         self._swept_at = now

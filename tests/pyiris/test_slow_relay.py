@@ -295,6 +295,18 @@ def test_a_piece_is_a_quarter_of_a_second_and_skips_what_is_too_late() -> None:
     assert len(backlog) == 100
 
 
+def test_what_is_too_late_is_let_go_behind_what_is_never_late() -> None:
+    backlog = Backlog("the relay")
+    backlog.begin(0.0, 0)
+    assert backlog.sweep(0.9) == 0
+    for _ in range(3):
+        backlog.add(Waiting(50, lambda: b"beat"))
+        for _ in range(100):
+            backlog.add(entry(1000, 1.0))
+    assert backlog.sweep(1.0) == 300_000, "though all was looked at a moment ago"
+    assert backlog.piece(1.0) == (b"beat" * 3, 150)
+
+
 def test_the_rate_is_the_average_of_the_last_second_and_of_what_was_read_since() -> None:
     def rate(backlog: Backlog, now: float) -> float:
         found = refusal(backlog, now, ahead=1 << 40, timeout=1.0)
