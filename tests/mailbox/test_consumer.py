@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from irismq_runtime.protocols.nsq import encode_error
+from irismq_runtime.protocols.nsq import HEARTBEAT_FRAME, encode_error, encode_message
 from irismq_runtime.protocols.nsq.records import Cls, Dpub, Fin, Identify, Nop, Pub, Rdy, Req, Touch
 from tests.mailbox.fake import ScriptedBrokers, message_id, settlements, turns
 
@@ -422,6 +422,19 @@ async def test_heartbeats_are_answered():
     await world.close()
 
 
+async def test_what_looks_like_a_heartbeat_within_a_message_is_a_part_of_it():
+    world, _, peer = await consuming()
+    body = HEARTBEAT_FRAME * 3
+    data = encode_message(1, 1, message_id(1), body)
+    cut = len(data) - len(HEARTBEAT_FRAME)
+    for piece in (data[: cut - len(HEARTBEAT_FRAME)], HEARTBEAT_FRAME, data[cut:]):
+        peer.send(piece)
+        await turns()
+    assert [message.body for message in world.messages] == [body]
+    assert not peer.of(Nop)
+    await world.close()
+
+
 async def test_a_silent_broker_is_left():
     world, consumption, peer = await consuming(heartbeat=5.0)
     world.network.mute = True
@@ -708,6 +721,21 @@ async def test_a_consumer_that_rested_is_not_called_starved_before_it_is():
     rdy._plan = plan
     await world.pass_time(2.0, step=0.5)
     assert consumption.health().ok
+    await world.close()
+
+
+async def test_one_of_thousands_rests_for_longer_and_no_loss_is_hidden_by_that():
+    world, consumption, peer = await consuming(heartbeat=60.0)
+    await world.pass_time(10.0, step=0.5)
+    assert consumption._rests_until - world.clock.monotonic() <= 5.0
+    consumption._context.consumers = 3000
+    await world.pass_time(6.0, step=0.5)
+    assert 15.0 < consumption._rests_until - world.clock.monotonic() <= 30.0
+    assert consumption.health().ok
+    world.network.down.add(peer.endpoint)
+    peer.transport.abort()
+    await world.pass_time(0.1)
+    assert not consumption.health().ok
     await world.close()
 
 

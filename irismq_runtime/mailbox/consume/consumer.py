@@ -33,8 +33,11 @@ __all__ = ["Consumer", "Store"]
 
 #: Seconds without RDY anywhere, and without a reason, after which that is a fault.
 _STARVED: Final = 1.5
-#: Seconds for which a consumer that waits for messages is left alone: one of thousands.
+#: Seconds for which a consumer that waits for messages is left alone: one of thousands. Where
+#: there are more than so many it is for longer, as much as there are, up to so many seconds.
 _REST: Final = 5.0
+_MANY: Final = 500
+_LONGEST_REST: Final = 30.0
 
 #: How long the orderly end of a connection may take once nothing runs.
 GOODBYE = 1.0
@@ -139,6 +142,7 @@ class Consumer:
             self._connections[endpoint] = connection
             connection.managed.on_dialled = self._established.notify
             connection.managed.start()
+            self._end_rest()
 
     def _every_connection(self) -> list[ConsumerConnection]:
         return [*self._connections.values(), *self._departing]
@@ -335,11 +339,14 @@ class Consumer:
 
     def plan_soon(self) -> None:
         """What may be asked for has changed: share it out at the end of this loop turn."""
+        self._end_rest()
+        self._rdy.plan_soon()
+
+    def _end_rest(self) -> None:
         if self._rests_until:  # up to now all was well, though nobody looked
             now = self._context.clock.monotonic()
             self._asked_at = max(self._asked_at, min(now, self._rests_until))
             self._rests_until = 0.0
-        self._rdy.plan_soon()
 
     def flush_soon(self, connection: ConsumerConnection) -> None:
         """Let `connection.flush` be called at the end of this loop turn."""
@@ -374,7 +381,8 @@ class Consumer:
 
     def _nothing_to_watch_until(self, now: float) -> float:
         """Until when to be left alone: `now` unless nothing is held, and each broker was asked."""
-        until = now + _REST
+        rest = min(_REST * max(1.0, self._context.consumers / _MANY), _LONGEST_REST)
+        until = now + rest
         if self.in_flight or self._departing or not self._connections:
             return now
         for connection in self._connections.values():
@@ -391,10 +399,13 @@ class Consumer:
         return self._discovery.fault if self._discovery is not None else ""
 
     def health(self) -> TransportHealth:
-        """See `ports.Consumption.health`."""
+        """See `ports.Consumption.health`. Of one that rests it is as when it was looked at."""
+        now = self._context.clock.monotonic()
+        if now < self._rests_until and not (self.in_flight or self.stopping or self._rdy.slow):
+            return WELL
         if reason := self._why_not():
             return TransportHealth(ok=False, reason=f"{self.topic}: {reason}")
-        if slow := self._rdy.why_slow(self._context.clock.monotonic()):
+        if slow := self._rdy.why_slow(now):
             return TransportHealth(ok=False, reason=f"{self.topic}: {slow}", advisory=True)
         return WELL
 

@@ -93,6 +93,11 @@ class RdyControl:
             return "paused"
         return "the window is 0" if self.window <= 0 else ""
 
+    @property
+    def slow(self) -> bool:
+        """Whether little is asked for, as messages fail."""
+        return self.backoff.level > 0
+
     def why_slow(self, now: float) -> str:
         """Why little is asked for: messages fail; empty when they do not."""
         if self.backoff.level:
