@@ -298,7 +298,9 @@ def _main() -> None:
     request = _serve(socket.socket(fileno=int(sys.argv[1])))
     if request is None:
         os._exit(0)
+    # A shell that runs the suite in the background lets both be ignored, here as well.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 if __name__ == "__main__":
