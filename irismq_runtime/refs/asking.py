@@ -33,7 +33,6 @@ from irismq_runtime.wire import Envelope, Kind, decode_fault_untrusted
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
 
     from irismq_runtime.observe.tracing import Sending
     from irismq_runtime.refs.outbound import Outbound
@@ -107,17 +106,19 @@ class RemoteAsk(LoopFuture[T]):
 
     def send(self, data: bytes) -> None:
         """Give the request to the transport. Loop thread only."""
-        if self._done:
-            return
-        outbound = self._outbound
-        limit = outbound.addresses.max_body
-        if len(data) > limit:
-            self._fail(MessageTooLarge(len(data), limit, limit_of="the relay"))
+        if self._done or self._is_too_large(data):
             return
         self._data = data
         self._ask(self.timeout)
-        if outbound.events.active:
+        if self._outbound.events.active:
             self._say_sent()
+
+    def _is_too_large(self, data: bytes) -> bool:
+        limit = self._outbound.addresses.max_body
+        if len(data) > limit:
+            self._fail(MessageTooLarge(len(data), limit, limit_of="the relay"))
+            return True
+        return False
 
     def _say_sent(self) -> None:
         events = self._outbound.events
@@ -156,17 +157,14 @@ class RemoteAsk(LoopFuture[T]):
             self._ask(left)
 
     def send_once_known(self, data: bytes) -> None:
-        """Send when somebody is known to serve the target, fail when clearly nobody does."""
-        if self._done:
-            return
-        if self._outbound.directory.is_expected(self._cluster):
-            self._data = data
-            self._send_once_heard()
-        else:
-            self._once_known(lambda: self.send_when_known(data))
+        """Send when somebody is known to serve the target, fail when clearly nobody does.
 
-    def _once_known(self, callback: Callable[[], None]) -> None:
-        self._outbound.directory.when_known(self._cluster, callback)
+        Or, at its deadline, when that is not known yet: what it has waited is of its time.
+        """
+        if self._done or self._is_too_large(data):
+            return
+        self._data = data
+        self._send_once_heard()
 
     def _send_once_heard(self) -> None:
         """Send when a member that was there before is there again, if that is in time."""
@@ -186,17 +184,6 @@ class RemoteAsk(LoopFuture[T]):
     def _not_heard(self) -> None:
         if not self._done:
             self._fail(self._timed_out(self.timeout))
-
-    def send_when_known(self, data: bytes) -> None:
-        """Send once presence has settled; fail at once when nobody serves the address."""
-        if self._done:
-            return
-        absent = self._absent()
-        if absent is None:
-            self._deadline = self._outbound.clock.monotonic() + self.timeout
-            self.send(data)
-        else:
-            self._fail(absent)
 
     def _absent(self) -> BaseException | None:
         """The error when presence knows that nobody is there to be asked."""

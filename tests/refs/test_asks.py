@@ -365,6 +365,21 @@ class Promiser(Actor):
         self.replies.setdefault(message.what, []).append(self.reply_later())
 
 
+async def test_an_ask_that_waits_until_members_are_known_ends_in_its_own_time():
+    clock = ManualClock()
+    world = MemoryServers(MemoryBroker(clock))
+    async with world.node("client", clock=clock) as client:
+        await settle(client.system)
+        short = client.ref("test.never").ask(Do(), timeout=SETTLE / 2)
+        long = client.ref("test.never").ask(Do(), timeout=SETTLE * 2)
+        clock.advance(SETTLE / 2)
+        with pytest.raises(AskTimeout):
+            await short
+        clock.advance(SETTLE / 2)
+        with pytest.raises(NoSuchService):
+            await long
+
+
 async def test_promised_answers_that_never_come_leave_nothing_after_their_deadlines():
     clock = ManualClock()
     world = MemoryServers(MemoryBroker(clock))
