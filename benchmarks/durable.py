@@ -27,7 +27,6 @@ import argparse
 import json
 import os
 import platform
-import subprocess
 import sys
 import time
 from contextlib import ExitStack
@@ -39,13 +38,13 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from contestants.remote_servers import (  # noqa: E402  # found by the lines above
-    environment,
     free_port,
     nats_command,
     nsqd_command,
     ours,
     real_nsqd,
     running,
+    said,
 )
 
 #: Bytes of payload, and the share of the messages that are sent of each size.
@@ -74,16 +73,6 @@ class Place:
     def run(self, role: str, **arguments: Any) -> dict[str, float]:
         """What one role in a process of its own says."""
         return said(self.command(role, **arguments))
-
-
-def said(command: list[str]) -> dict[str, float]:
-    ended = subprocess.run(
-        command, capture_output=True, text=True, timeout=300, check=False, env=environment()
-    )
-    if ended.returncode:
-        raise RuntimeError(f"{command[2:5]}: {ended.stderr[-800:]}")
-    found: dict[str, float] = json.loads(ended.stdout.splitlines()[-1])
-    return found
 
 
 def address(word: str) -> str:

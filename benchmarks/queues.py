@@ -25,7 +25,6 @@ import json
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -38,13 +37,13 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from contestants import tally  # noqa: E402  # found by the lines above
 from contestants.remote_servers import (  # noqa: E402  # as above
-    environment,
     free_port,
     nats_command,
     nsqd_command,
     ours,
     real_nsqd,
     running,
+    said,
 )
 
 PAYLOAD = "x" * 100
@@ -87,48 +86,20 @@ def served(name: str, stack: ExitStack) -> dict[str, str]:
 def sent(module: str, count: int, variables: dict[str, str], *, awaited: bool) -> float:
     """Messages a second that a process of its own has sent."""
     role = ["--send", module, str(count), str(int(awaited))]
-    ended = subprocess.run(
-        [sys.executable, __file__, *role],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment() | variables,
-    )
-    if ended.returncode:
-        raise RuntimeError(f"{module} did not send: {ended.stderr[-800:]}")
-    return float(ended.stdout.splitlines()[-1])
+    return said([sys.executable, __file__, *role], variables)["rate"]
 
 
 def handled(module: str, count: int, variables: dict[str, str]) -> float:
     """Messages a second that its worker handles of a backlog of `count`."""
     folder = variables["BENCH_TALLY"]
-    words = subprocess.run(
-        [sys.executable, __file__, "--worker", module],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=environment() | variables,
-    ).stdout
-    process = subprocess.Popen(
-        [sys.executable, *json.loads(words.splitlines()[-1])],
-        env=environment() | variables,
-        stdout=subprocess.DEVNULL,
-        stderr=None if os.environ.get("BENCHMARK_VERBOSE") else subprocess.DEVNULL,
-    )
-    try:
+    command = [sys.executable, __file__, "--worker", module]
+    with running(command, variables=variables) as process:
         end = time.monotonic() + PATIENCE
         while tally.read(folder)[0] < count:
             if time.monotonic() > end or process.poll() is not None:
                 done = tally.read(folder)[0]
                 raise RuntimeError(f"{module} has handled {done} of {count}")
             time.sleep(0.05)
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
     done, seconds = tally.read(folder)
     return (done - 1) / seconds
 
@@ -192,12 +163,12 @@ def main() -> None:
     parser.add_argument("--worker", metavar="MODULE")
     options = parser.parse_args()
     if options.worker:
-        print(json.dumps(contestant(options.worker).worker()))
-        return
+        words = [sys.executable, *contestant(options.worker).worker()]
+        os.execv(sys.executable, words)  # noqa: S606  # no shell: the signal is for the worker
     if options.send:
         module, count, awaited = options.send
         took = contestant(module).send(int(count), PAYLOAD, awaited=bool(int(awaited)))
-        print(int(count) / took)
+        print(json.dumps({"rate": int(count) / took}))
         return
     names = options.only or list(CONTESTANTS)
     away = {name: why for name in names if (why := left_out(name))}

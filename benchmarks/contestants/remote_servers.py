@@ -7,6 +7,7 @@ python -m contestants.remote_servers relay PORT    our embedded relay
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import socket
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 HERE = Path(__file__).resolve().parent.parent
 #: Where a real Iris node listens, started in a private network namespace.
@@ -53,16 +54,37 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": f"{HERE}{os.pathsep}{HERE.parent}"}
 
 
+def said(command: list[str], variables: Mapping[str, str] | None = None) -> dict[str, float]:
+    """What `command` prints as its last line. `variables`: of its environment, besides ours."""
+    ended = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={**environment(), **(variables or {})},
+    )
+    if ended.returncode:
+        raise RuntimeError(f"{command[2:5]}: {ended.stderr[-800:]}")
+    found: dict[str, float] = json.loads(ended.stdout.splitlines()[-1])
+    return found
+
+
 @contextmanager
-def running(command: list[str], port: int | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `command`, with DATA in it replaced by a temporary folder, until the end."""
+def running(
+    command: list[str], port: int | None = None, variables: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `command`, with DATA in it replaced by a temporary folder, until the end.
+
+    `variables`: of its environment, besides ours.
+    """
     with tempfile.TemporaryDirectory() as folder:
         process = subprocess.Popen(
             [word.replace("DATA", folder) for word in command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=None if os.environ.get("BENCHMARK_VERBOSE") else subprocess.DEVNULL,
-            env=environment(),
+            env={**environment(), **(variables or {})},
         )
         try:
             if port is not None:

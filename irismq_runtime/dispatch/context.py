@@ -66,6 +66,10 @@ class TrafficShare:
         self.size -= size
 
 
+def _by_name(counts: SettledCounts | DispatchCounters) -> dict[str, int]:
+    return {each.name: getattr(counts, each.name) for each in fields(counts)}
+
+
 @dataclass(slots=True)
 class SettledCounts:
     """What became of the stored messages of one address."""
@@ -76,7 +80,7 @@ class SettledCounts:
 
     def to_dict(self) -> dict[str, int]:
         """All counts by name."""
-        return {each.name: getattr(self, each.name) for each in fields(self)}
+        return _by_name(self)
 
 
 @dataclass(slots=True)
@@ -105,7 +109,7 @@ class DispatchCounters:
 
     def to_dict(self) -> dict[str, int]:
         """All counts by name."""
-        return {each.name: getattr(self, each.name) for each in fields(self)}
+        return _by_name(self)
 
 
 @dataclass(slots=True)

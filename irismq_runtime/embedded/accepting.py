@@ -35,24 +35,27 @@ class Accepting:
     """The listening sockets of one server, from its start to its end.
 
     Args:
-        server: What listens.
-        protocol: Makes the protocol of a connection, as for the loop's `create_server`.
+        protocol: Makes the protocol of a connection.
     """
 
-    def __init__(
-        self, server: asyncio.AbstractServer, protocol: Callable[[], asyncio.Protocol]
-    ) -> None:
+    def __init__(self, protocol: Callable[[], asyncio.Protocol]) -> None:
         self._protocol = protocol
-        self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._sockets: list[socket.socket] = []
+        self._due = False
+
+    def begin(self, server: asyncio.AbstractServer) -> None:
+        """`server` listens, and makes its connections with `connection`."""
+        self._loop = asyncio.get_running_loop()
         self._sockets = _same_sockets(server)
         self._due = False
 
-    def came(self) -> None:
-        """The server has got a connection: take the others that wait, once in this turn."""
+    def connection(self) -> asyncio.Protocol:
+        """For the loop's `create_server`; the others that wait are taken too, in this turn."""
         if self._sockets and not self._due:
             self._due = True
             self._loop.call_soon(self._take)
+        return self._protocol()
 
     def close(self) -> None:
         """Take no more. Idempotent; those that have been taken are the server's."""
@@ -75,7 +78,7 @@ class Accepting:
 
     async def _serve(self, taken: socket.socket) -> None:
         try:
-            await self._loop.connect_accepted_socket(self._protocol, taken)
+            await self._loop.connect_accepted_socket(self.connection, taken)
         except OSError as error:  # it has gone meanwhile
             _LOG.debug("A connection was gone before it was served: %s", error)
             with contextlib.suppress(OSError):

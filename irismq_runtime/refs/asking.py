@@ -21,7 +21,6 @@ from actors.unheard import unheard
 from irismq_runtime.errors import (
     ConnectionLost,
     DecodeError,
-    MessageTooLarge,
     NodeStopped,
     NoSuchService,
     RemoteFault,
@@ -114,11 +113,10 @@ class RemoteAsk(LoopFuture[T]):
             self._say_sent()
 
     def _is_too_large(self, data: bytes) -> bool:
-        limit = self._outbound.addresses.max_body
-        if len(data) > limit:
-            self._fail(MessageTooLarge(len(data), limit, limit_of="the relay"))
-            return True
-        return False
+        error = self._outbound.too_large(data)
+        if error is not None:
+            self._fail(error)
+        return error is not None
 
     def _say_sent(self) -> None:
         events = self._outbound.events

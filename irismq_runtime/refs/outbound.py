@@ -345,10 +345,16 @@ class Outbound:
 
     def broadcast(self, cluster: str, data: bytes) -> None:
         """Send to every member now. Raises `ConnectionLost`, `MessageTooLarge`."""
-        limit = self.addresses.max_body
-        if len(data) > limit:
-            raise MessageTooLarge(len(data), limit, limit_of="the relay")
+        if (error := self.too_large(data)) is not None:
+            raise error
         self.system.run_on_loop(self.addresses.broadcast, cluster, data)
+
+    def too_large(self, data: bytes) -> MessageTooLarge | None:
+        """The error of what the relay does not carry; None: it does."""
+        limit = self.addresses.max_body
+        if len(data) <= limit:
+            return None
+        return MessageTooLarge(len(data), limit, limit_of="the relay")
 
     def publish_live(
         self, topic: str, message: object, codec: str | None, foreign: Form | None = None
@@ -373,7 +379,6 @@ class Outbound:
             _, data, _ = self.packer.new(_EVENT, message, headers, codec, "publish", topic)
         else:
             data = foreign_bytes(message, foreign)
-        limit = self.addresses.max_body
-        if len(data) > limit:
-            raise MessageTooLarge(len(data), limit, limit_of="the relay")
+        if (error := self.too_large(data)) is not None:
+            raise error
         self.system.run_on_loop(self.addresses.publish, topic, data)

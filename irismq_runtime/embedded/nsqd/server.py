@@ -77,7 +77,7 @@ class EmbeddedNsqd:
         #: As `_context`, and kept after the end: a loop hands over what it has accepted.
         self._served: ServerContext | None = None
         self._server: asyncio.Server | None = None
-        self._accepting: Accepting | None = None
+        self._accepting = Accepting(self._connection)
         self._client_ids = count(1)
         self._http: HttpApi | None = None
         self._writer: StoreWriter | None = None
@@ -125,7 +125,7 @@ class EmbeddedNsqd:
             await self._close_store(folder, flush=False)
             raise
         self.port, self._server, self._context = port, server, context
-        self._accepting = Accepting(server, self._connection)
+        self._accepting.begin(server)
         if listener is not None:
             self.http_port = http_port
             self._http = HttpApi(context, listener)
@@ -135,7 +135,7 @@ class EmbeddedNsqd:
         """Take the TCP port, and no connections yet."""
         try:
             return await loop.create_server(
-                self._connection,
+                self._accepting.connection,
                 self.host,
                 self.port,
                 family=socket.AF_INET6 if ":" in self.host else socket.AF_INET,
@@ -149,8 +149,6 @@ class EmbeddedNsqd:
     def _connection(self) -> ClientConnection:
         if self._served is None:
             raise RuntimeError(_NOT_STARTED)
-        if self._accepting is not None:
-            self._accepting.came()
         return ClientConnection(self._served, next(self._client_ids))
 
     def _context_of(
@@ -215,9 +213,7 @@ class EmbeddedNsqd:
         server, self._server = self._server, None
         if context is None or server is None:
             return
-        accepting, self._accepting = self._accepting, None
-        if accepting is not None:
-            accepting.close()
+        self._accepting.close()
         server.close()
         # A loop may hand over a connection that it accepted before the close.
         context.ended = True

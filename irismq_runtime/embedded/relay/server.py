@@ -78,7 +78,7 @@ class EmbeddedRelay:
         self.overrun = False
         self._port = port
         self._server: asyncio.Server | None = None
-        self._accepting: Accepting | None = None
+        self._accepting = Accepting(lambda: ClientConnection(self))
         self._connections: dict[ClientConnection, Session | None] = {}
         self.turns = Turns(self.clock)
         self._emptied: asyncio.Event | None = None
@@ -135,19 +135,14 @@ class EmbeddedRelay:
         loop = asyncio.get_running_loop()
         try:
             self._server = await loop.create_server(
-                self._connection, self.host, self._port, backlog=1024
+                self._accepting.connection, self.host, self._port, backlog=1024
             )
         except BaseException:
             await self._back_end.stop()
             raise
         self._port = self._server.sockets[0].getsockname()[1]
-        self._accepting = Accepting(self._server, self._connection)
+        self._accepting.begin(self._server)
         self._context.wills.begin()
-
-    def _connection(self) -> ClientConnection:
-        if self._accepting is not None:
-            self._accepting.came()
-        return ClientConnection(self)
 
     async def stop(self, reason: str = "the relay is stopping") -> None:
         """Say goodbye to every client, and end. Idempotent.
@@ -158,7 +153,8 @@ class EmbeddedRelay:
         if server is None:
             await self._back_end.stop()
             return
-        self._stop_listening(server)
+        self._accepting.close()
+        server.close()
         self._context.wills.forget()
         if self._connections:
             self._emptied = asyncio.Event()
@@ -184,17 +180,12 @@ class EmbeddedRelay:
         """Cut every connection at once and stop listening: a relay that was killed."""
         server, self._server = self._server, None
         if server is not None:
-            self._stop_listening(server)
+            self._accepting.close()
+            server.close()
         self._context.wills.forget()
         self.turns.stop()
         self._abort_all()
         self._context.timeouts.stop()
-
-    def _stop_listening(self, server: asyncio.Server) -> None:
-        accepting, self._accepting = self._accepting, None
-        if accepting is not None:
-            accepting.close()
-        server.close()
 
     async def __aenter__(self) -> Self:
         await self.start()

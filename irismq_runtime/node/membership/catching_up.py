@@ -171,18 +171,12 @@ class CatchingUp:
 
     def _ask(self, node: str) -> None:
         since = self._table.version(node)
-        question = ServedRequest(since)
         cluster = private_cluster(node)
         self._asking[node] = None
         self._patience[node] = self._clock.call_later(SILENT, self._is_silent, node)
         try:
             ask_id, data, _ = self._packer.new(
-                Kind.ASK,
-                question,
-                {"to": NODE_TARGET},
-                None,
-                "request",
-                cluster,
+                Kind.ASK, ServedRequest(since), {"to": NODE_TARGET}, None, "request", cluster
             )
 
             def done(reply: asyncio.Future[bytes]) -> None:

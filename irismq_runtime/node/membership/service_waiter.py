@@ -58,7 +58,7 @@ class ServiceWaiter:
         self._clock = clock
         self._ask_all = ask_all
         self._waiting: dict[str, list[Callable[[], None]]] = {}
-        #: What is searched for now.
+        #: The addresses that are being searched for.
         self._searching: frozenset[str] = frozenset()
         #: When announcements began to arrive, on the clock.
         self._connected_at = float("-inf")
