@@ -205,6 +205,7 @@ class Slot(_HotFields):
             time=clock.monotonic(),
             wall=clock.time(),
             restarts=self.incarnation - 1 if self.incarnation > 1 else 0,
+            charged=reason == "crash" and self.is_charged(),
         )
 
     # -- sending to it
@@ -425,6 +426,11 @@ class Slot(_HotFields):
         if item is None:
             return None
         return class_name(item.message if isinstance(item, InboxItem) else item)
+
+    def is_charged(self) -> bool:
+        """Whether a crash now is charged to the current message; see `InboxItem.charged`."""
+        item = self.current
+        return isinstance(item, InboxItem) and item.charged
 
     def where_is(self, ask: object) -> str:
         """Say where an unanswered ask is now, for the text of its timeout."""

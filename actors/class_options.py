@@ -60,14 +60,22 @@ _OF_THE_CLASS: Final = frozenset(
 )
 
 
-def known_option(name: str, rule: Rule, *, alike: float = 0.85, owner: type | None = None) -> None:
+def known_option(
+    name: str,
+    rule: Rule,
+    *,
+    alike: float = 0.85,
+    owner: type | None = None,
+    checked: bool = False,
+) -> None:
     """Make an option of a floor above known, so that slips of its name are said.
 
     `rule` takes what looks like a value of it. `alike`, 0 to 1: how alike a name must
     be to count as a slip; less will do where hardly anything else looks like a value.
-    `owner`: the class whose subclasses have it.
+    `owner`: the class whose subclasses have it. `checked`: whether a value that breaks the
+    rule is refused when the class is made.
     """
-    option = _OPTIONS.get(name, Option(rule, alike=alike))
+    option = _OPTIONS.get(name, Option(rule, checked=checked, alike=alike))
     owners = option.owners if owner is None else (*option.owners, owner)
     _OPTIONS[name] = option._replace(owners=owners)
 

@@ -98,6 +98,11 @@ class InboxItem:
     __slots__ = ()
 
     message: Any
+    #: Whether a crash of its handler is charged to the message: its transport gives it out
+    #: again later each time and at last never, and less of all while they fail. Such a
+    #: transport does with each message what a supervisor's intensity is there to do with
+    #: an actor, so the one does not count what the other has.
+    charged = False
 
     def admit(self, slot: SlotView) -> bool:
         """Whether to handle it now; False has settled or dropped it for good."""

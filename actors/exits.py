@@ -29,7 +29,9 @@ class Exit:
     not end in the time given, and was cancelled or abandoned), "crash" (an
     exception left a handler), "start_failed" (it left the constructor or
     `on_start`) or "noproc" (there never was such an actor). `time` is on the
-    system's monotonic clock, `wall` is seconds since the epoch.
+    system's monotonic clock, `wall` is seconds since the epoch. `charged`: a crash that
+    the message in hand answers for (`InboxItem.charged`), and not the actor: a supervisor
+    restarts it, and counts that not against it.
     """
 
     reason: ExitReason
@@ -38,6 +40,7 @@ class Exit:
     time: float = 0.0
     wall: float = 0.0
     restarts: int = 0
+    charged: bool = False
 
     @property
     def abnormal(self) -> bool:

@@ -16,6 +16,7 @@ import typing
 
 if typing.TYPE_CHECKING:
     from irismq_runtime.config import NatsOverlay, NodeConfig
+    from irismq_runtime.dispatch import RetryPolicy
     from irismq_runtime.durability import (
         Durable,
         NotInUnit,
@@ -77,6 +78,7 @@ __all__ = [
     "ReceiptNotDone",
     "RemoteError",
     "RemoteFault",
+    "RetryPolicy",
     "RuntimeFault",
     "ServiceRef",
     "StateTooLarge",
@@ -97,6 +99,7 @@ __all__ = [
 _HOMES: typing.Final = {
     "NatsOverlay": "irismq_runtime.config",
     "NodeConfig": "irismq_runtime.config",
+    "RetryPolicy": "irismq_runtime.dispatch",
     "Durable": "irismq_runtime.durability",
     "NotInUnit": "irismq_runtime.durability",
     "ReceiptNotDone": "irismq_runtime.durability",

@@ -1,7 +1,8 @@
 """What follows a death: restart or not, whom, when, and when to give up.
 
 Order: the child's restart kind decides whether it comes back; the window whether
-the supervisor gives up; the strategy whom it concerns; the backoff how long to wait.
+the supervisor gives up (but for a crash that is charged to a stored message); the
+strategy whom it concerns; the backoff how long to wait.
 A start that fails is one more restart, tried again by a `Retry`: between two tries
 other events get in.
 """
@@ -69,11 +70,7 @@ def _drop_sequence(turn: Turn) -> None:
 def _restart(turn: Turn, child: Child, *, at_once: bool) -> None:
     """Count one restart of `child`, then give up, restart at once, or later."""
     policy = turn.state.policy
-    window, over = turn.state.window.add(
-        policy.intensity, child.name, turn.now, lambda name: _is_held(turn, name)
-    )
-    turn.state = turn.state._replace(window=window)
-    if over:
+    if _counts_too_many(turn, child):
         _give_up(turn, child)
         return
     child = child._replace(
@@ -90,6 +87,20 @@ def _restart(turn: Turn, child: Child, *, at_once: bool) -> None:
         advance(turn)
     else:
         retry(turn, child)
+
+
+def _counts_too_many(turn: Turn, child: Child) -> bool:
+    """Put the failure of `child` into the window; whether that has too many now.
+
+    What is charged to a message is not put there: four bad messages are no bad actor.
+    """
+    if child.last_exit is not None and child.last_exit.charged:
+        return False
+    window, over = turn.state.window.add(
+        turn.state.policy.intensity, child.name, turn.now, lambda name: _is_held(turn, name)
+    )
+    turn.state = turn.state._replace(window=window)
+    return over
 
 
 def retry(turn: Turn, child: Child) -> None:

@@ -8,6 +8,7 @@ from irismq_runtime.dispatch.consumer_pause import ConsumerPause
 from irismq_runtime.dispatch.context import DispatchContext, DispatchCounters
 from irismq_runtime.dispatch.delivery import DurableDelivery
 from irismq_runtime.dispatch.members import MemberDispatch
+from irismq_runtime.dispatch.retry_policy import RetryPolicy
 from irismq_runtime.dispatch.settlement import AttemptLimits
 from irismq_runtime.dispatch.stored import StoredDispatch
 from irismq_runtime.messaging.foreign import ForeignRule, foreign_rule
@@ -22,6 +23,7 @@ __all__ = [
     "ForeignRule",
     "LiveDispatch",
     "MemberDispatch",
+    "RetryPolicy",
     "StoredDispatch",
     "foreign_rule",
 ]

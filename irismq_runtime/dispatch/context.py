@@ -8,10 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final
 
+from actors.chance import default_random
 from irismq_runtime.errors import SignatureError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from random import Random
 
     from actors import ActorRef, Clock, Events
     from irismq_runtime.errors import DecodeError
@@ -131,6 +133,8 @@ class DispatchContext:
     #: None unless the program has set up tracing.
     tracing: Tracing | None
     counters: DispatchCounters = field(default_factory=DispatchCounters)
+    #: Spreads what is tried again.
+    chance: Random = field(default_factory=default_random)
     #: Answers to asks of everybody that their askers have not acknowledged.
     acknowledging: TrafficShare = field(
         default_factory=lambda: TrafficShare(1_000, 16 * 1024 * 1024)

@@ -117,6 +117,9 @@ class DurableDelivery(RemoteDelivery):
     __slots__ = ("allowed", "begun", "copies", "dispatch", "envelope", "gone", "stored")
 
     guarded = True
+    #: The broker has it back after a crash, with a growing delay, up to its last attempt, and
+    #: a consumer whose messages fail slows down.
+    charged = True
 
     def __init__(  # one is made for every message: keywords cost
         self,

@@ -37,6 +37,7 @@ __all__ = [
     "AttemptLimits",
     "Settlement",
     "admission",
+    "buried_as",
     "hops",
     "settlement",
 ]
@@ -73,10 +74,15 @@ class AdmissionDecision:
 
 @dataclass(frozen=True, slots=True)
 class AttemptLimits:
-    """`max_attempts` deliveries; the broker defers up to `max_delay` seconds."""
+    """`max_attempts` deliveries; the broker defers up to `max_delay` seconds.
+
+    `expires`: seconds that a message which says nothing itself is worth handling, from when
+    it was stored, or due; None: for ever.
+    """
 
     max_attempts: int = 5
     max_delay: float = 3600.0
+    expires: float | None = None
 
 
 FINISH: Final = Settlement("finish")
@@ -123,6 +129,8 @@ def admission(
             allowed += hops(due, stored, limits.max_delay)
     if attempts > allowed:
         return AdmissionDecision("bury", reason=f"given out {attempts} times, never finished")
+    if expires is None and limits.expires is not None:
+        expires = max(stored, due or 0.0) + limits.expires
     if expires is not None and now >= expires:
         return AdmissionDecision("finish", reason="expired")
     return HANDLE
@@ -153,16 +161,20 @@ def _turned_away(outcome: Outcome, *, last: bool) -> Settlement:
         return NO_ROOM
     if issubclass(type(outcome.error), Unhandled) and not last:
         return UNREAD
-    word = "refused" if outcome.kind == "refused" else "rejected"
-    return Settlement("bury", reason=_reason(word, outcome.error))
+    return buried_as("refused" if outcome.kind == "refused" else "rejected", outcome.error)
 
 
 def _failed(outcome: Outcome, *, last: bool) -> Settlement:
     if last:
         word = "crashed" if outcome.kind == "crashed" else "gave up after retries"
-        return Settlement("bury", reason=_reason(word, outcome.error))
+        return buried_as(word, outcome.error)
     penalty = outcome.kind == "crashed" or outcome.penalty
     return Settlement("requeue", outcome.retry_after, penalty=penalty)
+
+
+def buried_as(word: str, error: BaseException | None) -> Settlement:
+    """Put aside, with what happened in one word and the error."""
+    return Settlement("bury", reason=_reason(word, error))
 
 
 def _reason(word: str, error: BaseException | None) -> str:

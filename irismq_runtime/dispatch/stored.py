@@ -8,7 +8,7 @@ One `StoredDispatch` stands between a consumer and an actor. In this order:
     message read and validated              else back, as newer code may read it; or buried
     `ref.deliver`                           full inbox: given back, consumer paused
     handler starts                          only if the broker's lease still stands
-    outcome                                 `settlement.settlement`
+    outcome                                 `retry_policy.settled`
 
 Each stored message is settled exactly once, whatever happens. A second handling
 of one envelope never starts beside the first here: its new lease replaces the old
@@ -17,6 +17,7 @@ one, or it is settled as a copy (`DurableDelivery.again`). No task is made per m
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from actors.delivery import NOTHING
@@ -25,6 +26,7 @@ from irismq_runtime.dispatch.consumer_pause import FULL, ConsumerPause
 from irismq_runtime.dispatch.context import SettledCounts
 from irismq_runtime.dispatch.dead import dead_record
 from irismq_runtime.dispatch.delivery import DurableDelivery, ScopedDurableDelivery
+from irismq_runtime.dispatch.retry_policy import settled
 from irismq_runtime.dispatch.settlement import (
     FINISH,
     GIVE_BACK,
@@ -33,7 +35,6 @@ from irismq_runtime.dispatch.settlement import (
     Settlement,
     admission,
     hops,
-    settlement,
 )
 from irismq_runtime.errors import DecodeError
 from irismq_runtime.messaging import DEAD_CHANNEL, mailbox_topic
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
     from actors import ActorRef, Outcome
     from irismq_runtime.dispatch.context import DispatchContext
+    from irismq_runtime.dispatch.retry_policy import RetryPolicy
     from irismq_runtime.messaging.foreign import ForeignRule
     from irismq_runtime.observe.tracing import Tracing
     from irismq_runtime.ports import Consumption, StoredMessage
@@ -70,7 +72,10 @@ class StoredDispatch:
         "_foreign",
         "_held",
         "_limits",
+        "_looked_over",
+        "_otherwise",
         "_ref",
+        "_retry",
         "_settled",
         "_topic",
         "address",
@@ -90,6 +95,7 @@ class StoredDispatch:
         address: str,
         dead_topic: str,
         limits: AttemptLimits,
+        retry: RetryPolicy | None = None,
         foreign: ForeignRule = "json",
         dedupe: int = 10_000,
         kind: Any = "tell",
@@ -100,7 +106,13 @@ class StoredDispatch:
         self.address = address
         self._topic = mailbox_topic(address)
         self.dead_topic = dead_topic
+        self._otherwise = limits.max_attempts
+        if retry is not None:
+            limits = replace(limits, max_attempts=retry.most(limits.max_attempts))
         self._limits = limits
+        #: A message that has had more attempts than these is looked over before its handler.
+        self._looked_over = limits.max_attempts if limits.expires is None else 0
+        self._retry = retry
         self._foreign: ForeignRule = foreign
         self._done: Recent[bytes, None] = Recent(dedupe)
         self._held: dict[bytes, DurableDelivery] = {}
@@ -140,7 +152,7 @@ class StoredDispatch:
             return
         headers = envelope.headers
         allowed = self._limits.max_attempts
-        if stored.attempts > allowed or "t" in headers or "x" in headers:
+        if stored.attempts > self._looked_over or "t" in headers or "x" in headers:
             if not self._admitted(stored, envelope):
                 return
             allowed = self._allowed(stored, headers)
@@ -324,7 +336,14 @@ class StoredDispatch:
         elif delivery.gone:
             verdict = GIVE_BACK
         else:
-            verdict = settlement(outcome, attempts=stored.attempts, allowed=delivery.allowed)
+            verdict = settled(
+                self._retry,
+                outcome,
+                attempts=stored.attempts,
+                allowed=delivery.allowed,
+                otherwise=self._otherwise,
+                chance=self._context.chance.random(),
+            )
         if envelope is not None:
             self._held.pop(envelope.id, None)
             if verdict.action == "finish":  # what is buried may be replayed

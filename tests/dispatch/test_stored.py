@@ -10,7 +10,7 @@ import pytest
 
 from actors import Actor, Retry, message, receives
 from actors.testing import ManualClock, settle
-from irismq_runtime.errors import EncodeError
+from irismq_runtime.errors import EncodeError, RemoteError
 from irismq_runtime.messaging import dead_topic
 from irismq_runtime.node import durable
 from irismq_runtime.wire import Envelope, Kind, decode_dead_untrusted, encode_envelope, new_id
@@ -369,8 +369,10 @@ async def test_what_cannot_be_encoded_raises_at_the_caller_with_its_path(node):
 async def test_the_outcome_of_a_supervisor_that_gives_up_unbinds_the_address(world, clock):
     async with world.node("server", clock=clock) as node:
         await node.start(Supervisor.of(child(Counter), max_restarts=0))
-        node.ref(ADDRESS).tell(Fail("crash"))
+        asked = asyncio.ensure_future(node.ref(ADDRESS).ask(Fail("crash")))
         await settle(node.system)
+        with pytest.raises(RemoteError):
+            await asked
         assert list(node.parts.binder) == []
         assert not node.health().live
         assert world.relay.members[ADDRESS] == []

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from actors.rules import count, optional, text
+from actors.rules import POSITIVE_SECONDS, count, optional, text, value_of
 from irismq_runtime.dispatch import (
     AttemptLimits,
     LiveDispatch,
     MemberDispatch,
+    RetryPolicy,
     StoredDispatch,
     foreign_rule,
 )
@@ -63,6 +64,8 @@ _RULES: Final[Mapping[str, Rule]] = {
     "address": optional(text(1)),
     "mailbox_window": optional(count(1, 2500)),  # nsqd's most (max-rdy-count)
     "codec": optional(text(1)),
+    "retry_policy": optional(value_of(RetryPolicy, "a RetryPolicy")),
+    "mailbox_expires": optional(POSITIVE_SECONDS),
 }
 
 
@@ -92,6 +95,8 @@ class Binding:
         self.address: str = getattr(actor, "address", None) or ""
         self._foreign: ForeignRule = foreign_rule(getattr(actor, "foreign", "json"), cls.__name__)
         self._codec: str | None = getattr(actor, "codec", None)
+        self._retry: RetryPolicy | None = getattr(actor, "retry_policy", None)
+        self._expires: float | None = getattr(actor, "mailbox_expires", None)
         window = getattr(actor, "mailbox_window", None) or context.config.mailbox_window
         self._window: int = max(1, min(window, ref.room or 1))
         self._subscriptions = subscriptions_of(actor)
@@ -168,7 +173,8 @@ class Binding:
             self.ref,
             address=name,
             dead_topic=dead_topic(name),
-            limits=AttemptLimits(mailbox.max_attempts, mailbox.max_delay),
+            limits=AttemptLimits(mailbox.max_attempts, mailbox.max_delay, self._expires),
+            retry=self._retry,
             foreign=self._foreign,
             dedupe=context.config.dedupe_window,
             kind=kind,
