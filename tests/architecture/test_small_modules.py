@@ -50,7 +50,6 @@ REASONS = {
     "irismq_runtime.durability.addressing": "what is believed of addresses, and for how long",
     "irismq_runtime.durability.local_refs": "what a durable actor tells beside any transport",
     "irismq_runtime.embedded.nsqd.reserve": "blocking files, which the store is without otherwise",
-    "irismq_runtime.embedded.relay.nats.client": "a subclass that keeps nats-py from trusting",
     "irismq_runtime.embedded.relay.nats.permission_check": "for `check`; a relay runs without",
     "irismq_runtime.embedded.relay.tunnel_room": "a decision, pure: what each sender may have",
     "irismq_runtime.mailbox.connect.compression": "pure codings, which know no connection",

@@ -28,6 +28,8 @@ class NatsStub:
         self.later: dict[str, Any] = {}
         #: Greeted so many.
         self.greeted = 0
+        #: Of them, not at an end yet.
+        self.open = 0
         #: What came on a connection in the clear, all of them together.
         self.clear = b""
         #: The logins that came.
@@ -51,6 +53,7 @@ class NatsStub:
         told = {"max_payload": 1000, **self.info} if isinstance(self.info, dict) else self.info
         writer.write(b"INFO " + json.dumps(told).encode() + b"\r\n")
         self.greeted += 1
+        self.open += 1
         try:
             if (context := self.context) is not None:
                 await writer.start_tls(context)
@@ -61,6 +64,7 @@ class NatsStub:
         except OSError:
             pass
         finally:
+            self.open -= 1
             writer.transport.abort()
 
     def _take(self, line: bytes, writer: asyncio.StreamWriter) -> None:

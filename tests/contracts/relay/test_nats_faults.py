@@ -16,6 +16,7 @@ import nkeys
 import pytest
 
 from irismq_runtime.embedded.relay.nats import NatsBackEnd, NatsOptions
+from irismq_runtime.embedded.relay.nats.client import Client as NatsClient
 from irismq_runtime.errors import ConfigError, NotConnected
 from irismq_runtime.ports import OVERLOADED
 from irismq_runtime.protocols.iris.packets import (
@@ -41,6 +42,7 @@ from tests.contracts.relay.client import (
 from tests.support.certificates import make_certificate
 from tests.support.iris_relay import EmbeddedServer
 from tests.support.nats_cluster import HOST, nats_cluster
+from tests.support.nats_stub import nats_stub
 from tests.support.until import until
 
 if TYPE_CHECKING:
@@ -544,3 +546,45 @@ async def test_where_nobody_answers_the_start_fails_in_time():
 def test_a_back_end_needs_a_server():
     with pytest.raises(ValueError, match="at least one"):
         NatsBackEnd([])
+
+
+async def test_what_dials_again_ends_though_its_cancellation_meets_the_end_of_a_dial(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """200: it went on for ever, and kept its loop from ending."""
+    dials = 0
+
+    async def loses_it(_: NatsClient, __: object) -> None:
+        nonlocal dials
+        dials += 1
+        if dials == 1:
+            with suppress(asyncio.CancelledError):  # as `asyncio.wait_for` does up to 3.11
+                await asyncio.Event().wait()
+            raise OSError("refused")
+        await asyncio.Event().wait()
+
+    async with nats_stub() as stub, relay(f"nats://{HOST}:{stub.port}"):
+        monkeypatch.setattr(NatsClient, "_connect_to_server", loses_it)
+        stub.hang_up()
+        await until(lambda: dials)
+    assert dials
+    assert not [task for task in asyncio.all_tasks() if "_attempt_reconnect" in repr(task)]
+
+
+async def test_a_dial_that_is_given_up_while_it_closes_leaves_no_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def stands_still(client: NatsClient, *_: object) -> None:
+        if client._status != NatsClient.CLOSED:
+            client._status = NatsClient.CLOSED
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(NatsClient, "_close", stands_still)
+    async with nats_stub() as stub:
+        stub.info = 7
+        hasty = NatsOptions(connect_timeout=0.1, stop_seconds=0.1)
+        with pytest.raises(NotConnected, match="no meaning"):
+            async with relay(f"nats://{HOST}:{stub.port}", options=hasty):
+                pass
+        assert stub.greeted
+        await until(lambda: not stub.open)

@@ -12,10 +12,15 @@ connection and at every later one, to the servers given and to those found:
 The connection's own state is asked, right before the login leaves, not what anybody
 said of it. A server found by others has the first given one's login. A login that
 is given apart from the URLs, or a credentials file, goes before all of them.
+
+What dials again is known here (`reconnects`), for who closes it: nats-py cancels it once,
+and a cancellation that meets the end of a dial is lost; it would dial for ever.
 """
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from nats import errors
@@ -50,6 +55,21 @@ class Client(NatsClient):
         self._first = servers[0]
         self._by_url = by_url
         self._encrypted = encrypted
+        self._reconnects: set[asyncio.Task[Any]] = set()
+
+    @property
+    def reconnects(self) -> list[asyncio.Task[Any]]:
+        """What dials again now, but for the task that asks."""
+        return [task for task in self._reconnects if task is not asyncio.current_task()]
+
+    async def _attempt_reconnect(self) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            self._reconnects.add(task)
+            task.add_done_callback(self._reconnects.discard)
+        # Whoever has two of these tells one future twice that they have ended.
+        with suppress(asyncio.InvalidStateError):
+            await super()._attempt_reconnect()
 
     # The three steps of nats-py from a connection to a login. Its own names: there
     # is no public way in between.

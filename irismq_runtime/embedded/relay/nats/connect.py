@@ -213,7 +213,9 @@ class NatsConnector:
         if not closing.done():
             abort_socket(client)
             await asyncio.wait([closing], timeout=self._options.stop_seconds)
-        await cancel_task(closing)
+        for task in (closing, *client.reconnects):
+            await cancel_task(task)
+        abort_socket(client)  # a dial was through meanwhile, or nats-py was cut short in its close
         await asyncio.sleep(0)  # its tasks, cancelled by now, end in the next turn
 
     async def _give_up(self, attempt: asyncio.Task[None], client: Client) -> None:
