@@ -147,7 +147,8 @@ async def test_asks_that_time_out_leave_nothing_behind(servers):
             return not binding.handler.requests.deliveries
 
         await until(all_done)
-        assert client.parts.addresses._out.statistics().pending == 0
+        # A relay that is not ours does not answer what it is asked of itself (its limit).
+        await until(lambda: client.parts.addresses._out.statistics().pending == 0)
         del asks, held
         gc.collect()
         left = instances_of(RemoteAsk)

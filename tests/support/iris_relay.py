@@ -23,7 +23,9 @@ import os
 import shutil
 import socket
 import subprocess
+import threading
 import time
+from collections import deque
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -92,6 +94,7 @@ class RealServer:
         self.port = port
         self._binary = binary
         self._process: subprocess.Popen[bytes] | None = None
+        self._log: threading.Thread | None = None
 
     def boot(self) -> None:
         """Start it and wait until it serves. Blocks; call it in a thread."""
@@ -104,15 +107,23 @@ class RealServer:
         assert process.stdout is not None
         for line in process.stdout:
             if _BOOTED in line:
-                return
-        raise RuntimeError(f"iris ended with {process.wait()} before it was up")
+                break
+        else:
+            raise RuntimeError(f"iris ended with {process.wait()} before it was up")
+        # Who writes a log that nobody reads stands still at last.
+        self._log = threading.Thread(target=deque, args=(process.stdout, 0), daemon=True)
+        self._log.start()
 
     def end(self) -> None:
         """Kill the process and reap it. Blocks for a moment."""
         process, self._process = self._process, None
         if process is not None:
             process.kill()
-            process.communicate()
+            process.wait()
+            if self._log is not None:
+                self._log.join()
+            assert process.stdout is not None
+            process.stdout.close()
 
     async def kill(self) -> None:
         if self._process is None:
