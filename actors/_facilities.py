@@ -18,9 +18,10 @@ from actors._current_message import (
 )
 from actors._fixed import FIXED
 from actors._items import INTERRUPT
+from actors._time_limits import limiting
 from actors.class_options import check_class
 from actors.delivery import Delivery
-from actors.errors import ActorDeadError, Unhandled
+from actors.errors import ActorClassError, ActorDeadError, Unhandled
 from actors.future import Future
 from actors.handlers import HandlerTable, Lookup
 from actors.hooks import Hooks
@@ -76,6 +77,12 @@ class Facilities(Takes[M_contra]):
     stash_limit: ClassVar[int] = 1000
     #: How often a tell whose handler crashed is given to the next incarnation.
     crash_retries: ClassVar[int] = 0
+    #: Seconds that an async handler may take; then it is cancelled, and its actor crashes
+    #: with a `HandlerTimeout`. None: as long as it likes.
+    handler_timeout: ClassVar[float | None] = None
+    #: Whether an async handler is cancelled at the deadline of the ask that it answers; its
+    #: actor goes on.
+    ends_with_ask: ClassVar[bool] = False
     #: The service address that a node binds this actor to.
     address: str | None = None
 
@@ -96,7 +103,13 @@ class Facilities(Takes[M_contra]):
         check_class(cls)
         table = HandlerTable(cls, threaded=cls.__threaded__)
         rest = cls.on_receive  # type: ignore[attr-defined]  # every actor class has it
-        cls.__handlers__ = table.lookup(rest, FIXED, cls.__around__)
+        within = limiting(cls.handler_timeout, table.timeouts, ends_with_ask=cls.ends_with_ask)
+        if within is not None and cls.__threaded__:
+            raise ActorClassError(
+                f"{cls.__qualname__} runs on a thread, and nothing can interrupt that: take its "
+                "time limit away, or make it an actors.Actor with async handlers"
+            )
+        cls.__handlers__ = table.lookup(rest, FIXED, within, cls.__around__)
         cls.__hooks__ = Hooks.of(cls)
 
     def __init__(self, *_args: Any, **_kwargs: Any) -> None:

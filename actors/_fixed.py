@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from actors._slot_view import SlotView
     from actors.handlers import Handler
 
-__all__ = ["FIXED", "AfterStart"]
+__all__ = ["AFTER_START", "FIXED", "AfterStart"]
 
 
 class _Continue:
@@ -48,6 +48,10 @@ class AfterStart(Internal):
 
 def _continue(actor: Any, _message: _Continue) -> Any:
     return actor.after_start()
+
+
+#: The handler that is a hook.
+AFTER_START: Final[Handler] = _continue
 
 
 def _call(actor: Any, message: messages.ProxyCall) -> Any:

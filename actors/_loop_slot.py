@@ -55,6 +55,7 @@ from actors._loop_task import (
     ON,
     TIME_BUDGET,
     Go,
+    forget_cancel,
     step_in_place,
 )
 from actors._slot import Slot, SlotState
@@ -313,7 +314,7 @@ class LoopSlot(Slot):
         self.coroutine = None
         if self.cancelling is not None:
             self.cancelling = None
-            _forget_cancel(me)
+            forget_cancel(me)
         if not self.taken and isinstance(item, InboxItem):
             item.reply(result)
         if self.killing:
@@ -327,7 +328,7 @@ class LoopSlot(Slot):
         if issubclass(type(error), asyncio.CancelledError):
             if self.cancelling is item and item is not None and not self.killing:
                 self.cancelling = None
-                _forget_cancel(self.task)
+                forget_cancel(self.task)
                 item.fail(Outcome("cancelled"))
                 return True
             if self.killing or self.system.task_is_cancelled():
@@ -478,9 +479,3 @@ class LoopSlot(Slot):
 def _coroutine_of(task: asyncio.Task[Any]) -> Coroutine[Any, Any, Any]:
     coroutine: Any = task.get_coro()
     return coroutine  # type: ignore[no-any-return]  # every task here is made of a coroutine
-
-
-def _forget_cancel(task: asyncio.Task[Any] | None) -> None:
-    """The cancellation was meant for one message: the task goes on."""
-    while task is not None and task.cancelling():
-        task.uncancel()

@@ -40,7 +40,16 @@ if TYPE_CHECKING:
     #: Why a turn is over before the inbox is empty.
     Pause: TypeAlias = "Waits | Literal[Go.ON]"
 
-__all__ = ["ON", "TIME_BUDGET", "Go", "enter_task", "leave_task", "rest_of", "step_in_place"]
+__all__ = [
+    "ON",
+    "TIME_BUDGET",
+    "Go",
+    "enter_task",
+    "forget_cancel",
+    "leave_task",
+    "rest_of",
+    "step_in_place",
+]
 
 
 class Go(enum.Enum):
@@ -221,6 +230,12 @@ def _unmark(awaited: Any) -> None:
     """Let others await the future that the task is about to await, as a task does that has it."""
     if getattr(awaited, _MARK, None):
         setattr(awaited, _MARK, False)
+
+
+def forget_cancel(task: asyncio.Task[Any] | None) -> None:
+    """The cancellation was meant for one message: the task goes on."""
+    while task is not None and task.cancelling():
+        task.uncancel()
 
 
 def _cancelled(awaited: Any, thrown: BaseException) -> bool:

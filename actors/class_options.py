@@ -18,7 +18,7 @@ import warnings
 from typing import Any, Final, NamedTuple
 
 from actors.errors import ActorClassError
-from actors.rules import FLAG, Rule, count, optional, text
+from actors.rules import FLAG, POSITIVE_SECONDS, Rule, count, optional, text
 
 __all__ = ["check_class", "check_instance", "known_option"]
 
@@ -49,6 +49,8 @@ _OPTIONS: Final[dict[str, Option]] = {
     "crash_retries": Option(_MANY, checked=True),
     "address": Option(optional(text(1)), checked=True),
     "mailbox_window": Option(optional(count(1, 2500)), checked=True),  # nsqd's max-rdy-count
+    "handler_timeout": Option(optional(POSITIVE_SECONDS), checked=True),
+    "ends_with_ask": Option(FLAG, checked=True),
     "use_daemon_thread": Option(FLAG, checked=True),
     "codec": Option(optional(text(1)), checked=True),
     "foreign": Option(text(1)),
@@ -56,7 +58,14 @@ _OPTIONS: Final[dict[str, Option]] = {
 }
 #: What is read from the class alone: an instance that sets it would not be heard.
 _OF_THE_CLASS: Final = frozenset(
-    {"inbox_limit", "stash_limit", "crash_retries", "use_daemon_thread"}
+    {
+        "inbox_limit",
+        "stash_limit",
+        "crash_retries",
+        "handler_timeout",
+        "ends_with_ask",
+        "use_daemon_thread",
+    }
 )
 
 

@@ -30,6 +30,7 @@ __all__ = [
     "BlockingCall",
     "ForkedProcess",
     "HandlerTableError",
+    "HandlerTimeout",
     "Ignore",
     "MailboxFull",
     "Overloaded",
@@ -87,6 +88,22 @@ class AskCancelled(ActorError):
         self.target = str(target)
         self.message_type = message_type
         super().__init__(f"the ask of {message_type} to {self.target} was cancelled by its caller")
+
+
+class HandlerTimeout(ActorError, TimeoutError):
+    """A handler took longer than its class allows, and was cancelled: a crash.
+
+    `target` is the actor, `message_type` what it handled, `limit` the seconds that it had. Give it
+    more (`handler_timeout`, or `@receives(..., timeout=)`), or let it do less at once.
+    """
+
+    def __init__(self, target: object, message_type: str, limit: float) -> None:
+        self.target = str(target)
+        self.message_type = message_type
+        self.limit = limit
+        super().__init__(
+            f"{self.target} did not handle {message_type} within {limit:g} s (handler_timeout)"
+        )
 
 
 class AskCycle(ActorError):

@@ -17,6 +17,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar, overload
 
 from actors.errors import HandlerTableError
+from actors.rules import POSITIVE_SECONDS, optional
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -33,6 +34,7 @@ R = TypeVar("R")
 
 _RECEIVES: Final = "__actors_receives__"
 _EXPOSED: Final = "__actors_exposed__"
+_TIMEOUT: Final = "__actors_timeout__"
 _NOTED: Final = "__actors_noted__"
 
 
@@ -49,14 +51,16 @@ class _HandlerOf(Protocol[Q, R]):
 
 
 @overload
-def receives(kind: type[RequestOf[Q, R]], /) -> _HandlerOf[Q, R]: ...
+def receives(
+    kind: type[RequestOf[Q, R]], /, *, timeout: float | None = None
+) -> _HandlerOf[Q, R]: ...
 
 
 @overload
-def receives(*types: type) -> Callable[[F], F]: ...
+def receives(*types: type, timeout: float | None = None) -> Callable[[F], F]: ...
 
 
-def receives(*types: type) -> Any:
+def receives(*types: type, timeout: float | None = None) -> Any:
     """Bind a method to message classes, and to their subclasses.
 
     The method takes `self` and the message, and may be `async def`. What it returns
@@ -65,9 +69,11 @@ def receives(*types: type) -> Any:
 
     Args:
         types: The classes, at least one.
+        timeout: Seconds that it may take, more than 0, in place of the class's
+            `handler_timeout`; for an `async def` of an `Actor`.
 
     Raises:
-        HandlerTableError: there is none, or something is not a class.
+        HandlerTableError: there is none, something is not a class, or `timeout` is no time.
     """
     for kind in types:
         if not isinstance(kind, type):
@@ -75,9 +81,18 @@ def receives(*types: type) -> Any:
     if not types:
         raise HandlerTableError("@receives needs at least one class, as in @receives(Reserve)")
 
+    if complaint := optional(POSITIVE_SECONDS).complaint(timeout):
+        raise HandlerTableError(f"@receives(timeout=...): {complaint}")
     body = sys._getframe(1).f_locals  # noqa: SLF001  # of the class that is being made
 
     def mark(function: F) -> F:
+        if timeout is not None:
+            if not inspect.iscoroutinefunction(function):
+                raise HandlerTableError(
+                    f"{function.__qualname__} is a plain def, which nothing can interrupt: make "
+                    "it an async def, or take its timeout away"
+                )
+            setattr(function, _TIMEOUT, timeout)
         before = getattr(function, _RECEIVES, ())
         setattr(function, _RECEIVES, (*types, *before))
         _note(body, function)
@@ -157,10 +172,10 @@ class HandlerTable:
     """The checked table of one actor class.
 
     `typed` maps message classes to functions, `exposed` holds the names that
-    may be called from outside.
+    may be called from outside. `timeouts` has the handlers that have one of their own.
     """
 
-    __slots__ = ("exposed", "typed")
+    __slots__ = ("exposed", "timeouts", "typed")
 
     def __init__(self, owner: type, *, threaded: bool) -> None:
         for name in vars(owner).get(_NOTED, ()):
@@ -182,6 +197,10 @@ class HandlerTable:
                     )
                 self.typed[kind] = handler
         self.exposed = frozenset(name for name, _ in _marked(owner, _EXPOSED))
+        #: What overrides a handler by its name inherits the timeout, as the types.
+        self.timeouts: dict[Handler, float] = {
+            getattr(owner, name): seconds for name, seconds in _marked(owner, _TIMEOUT)
+        }
         for name in ("on_receive", "on_start", "on_stop", "on_failure", "after_start"):
             if threaded:
                 _refuse_async(owner, name, getattr(owner, name, None))
@@ -190,17 +209,23 @@ class HandlerTable:
         self,
         rest: Handler,
         fixed: Mapping[type, Handler | None],
-        around: Callable[[Handler], Handler] | None = None,
+        *around: Callable[[Handler], Handler] | None,
     ) -> Lookup:
         """A fresh lookup over this table; `rest` takes what no entry takes.
 
-        `around` makes of each handler the one that is called in its place.
+        Each of `around` makes of a handler the one that is called in its place, the first one
+        innermost; None is none.
         """
-        if around is None:
-            return Lookup(self.typed, rest, fixed)
-        typed = {kind: around(handler) for kind, handler in self.typed.items()}
-        wrapped = {kind: around(each) if each is not None else None for kind, each in fixed.items()}
-        return Lookup(typed, around(rest), wrapped)
+        typed, wrapped = self.typed, fixed
+        for each in around:
+            if each is not None:
+                typed = {kind: each(handler) for kind, handler in typed.items()}
+                rest = each(rest)
+                wrapped = {
+                    kind: None if handler is None else each(handler)
+                    for kind, handler in wrapped.items()
+                }
+        return Lookup(typed, rest, wrapped)
 
 
 def exposed_methods(actor_class: type) -> frozenset[str]:
