@@ -96,6 +96,12 @@ class Facilities(Takes[M_contra]):
     #: A function that makes of each handler the one that is called in its place; None: there is
     #: none. For classes whose handlers run within something.
     __around__: ClassVar[Any] = None
+    #: The class of the actor that is started in the place of this one, and makes those of this
+    #: one itself: its constructor is given this class, and what was given for it. None: there is
+    #: none.
+    __host__: ClassVar[Any] = None
+    #: What the chain of an ask calls this actor; None: it is called by its address.
+    __asked_as__: str | None = None
     _slot: Slot = _NotStarted()  # type: ignore[assignment]  # until the slot sets it
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

@@ -28,6 +28,7 @@ def new_slot(
     *,
     name: str | None = None,
     parent: ActorRef[Any] | None = None,
+    hosted: bool = False,
 ) -> Slot:
     """Make the slot of an actor, which has not started.
 
@@ -38,6 +39,8 @@ def new_slot(
         kwargs: The same, by name.
         name: Its name; None: that of the class.
         parent: The ref of its supervisor; None for a root.
+        hosted: Whether it is the host of the class that makes it (`Facilities.__host__`):
+            every other slot of such a class is that of its host.
 
     Returns:
         The slot, in the state NEW.
@@ -45,6 +48,9 @@ def new_slot(
     Raises:
         TypeError: nothing here knows how to run that class.
     """
+    host = None if hosted else getattr(actor_class, "__host__", None)
+    if host is not None:
+        actor_class, args = host, (actor_class, *args)
     kind: type[Slot]
     if issubclass(actor_class, Actor):
         kind = LoopSlot

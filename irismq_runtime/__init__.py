@@ -25,6 +25,7 @@ if typing.TYPE_CHECKING:
         StateUnreadable,
         outside,
     )
+    from irismq_runtime.entities import Entity
     from irismq_runtime.errors import (
         ConfigError,
         ConnectionLost,
@@ -46,6 +47,7 @@ if typing.TYPE_CHECKING:
     from irismq_runtime.node import Node, Subscription, current_node, durable, live
     from irismq_runtime.observe import Health
     from irismq_runtime.refs import (
+        EntityRef,
         Gathered,
         MemberError,
         MemberInfo,
@@ -62,6 +64,8 @@ __all__ = [
     "DeliveryError",
     "Durable",
     "EncodeError",
+    "Entity",
+    "EntityRef",
     "Gathered",
     "Health",
     "MemberError",
@@ -106,6 +110,7 @@ _HOMES: typing.Final = {
     "StateTooLarge": "irismq_runtime.durability",
     "StateUnreadable": "irismq_runtime.durability",
     "outside": "irismq_runtime.durability",
+    "Entity": "irismq_runtime.entities",
     "ConfigError": "irismq_runtime.errors",
     "ConnectionLost": "irismq_runtime.errors",
     "DecodeError": "irismq_runtime.errors",
@@ -128,6 +133,7 @@ _HOMES: typing.Final = {
     "durable": "irismq_runtime.node",
     "live": "irismq_runtime.node",
     "Health": "irismq_runtime.observe",
+    "EntityRef": "irismq_runtime.refs",
     "Gathered": "irismq_runtime.refs",
     "MemberError": "irismq_runtime.refs",
     "MemberInfo": "irismq_runtime.refs",

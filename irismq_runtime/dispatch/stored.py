@@ -283,10 +283,11 @@ class StoredDispatch:
         delivery.scope = scope
         return delivery
 
-    def _hand_over(self, delivery: DurableDelivery) -> None:
+    def _hand_over(self, delivery: DurableDelivery, _ref: ActorRef[Any] | None = None) -> None:
+        """Put it in the inbox of the actor: of `_ref`, where that is not the one that is fed."""
         stored = delivery.stored
         try:
-            self._ref.put(delivery)
+            (self._ref if _ref is None else _ref).put(delivery)
         except (MailboxFull, ActorDeadError) as error:
             if delivery.envelope is not None:
                 self._held.pop(delivery.envelope.id, None)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from irismq_runtime.durability.actor import Durable
+from irismq_runtime.durability.addressing import shards_in, shards_state
+from irismq_runtime.durability.dispatch import StatefulDispatch
 from irismq_runtime.durability.engine import ENGINES, DurableEngine
 from irismq_runtime.durability.errors import (
     NotInUnit,
@@ -20,5 +22,8 @@ __all__ = [
     "ReceiptNotDone",
     "StateTooLarge",
     "StateUnreadable",
+    "StatefulDispatch",
     "outside",
+    "shards_in",
+    "shards_state",
 ]

@@ -151,6 +151,12 @@ class Activation:
             raise NotInUnit("a change of self.state")
         self._state.put(state)
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether no message is in hand, none waits for a commit, and none is to come again."""
+        busy = self.open or self.pending or self.in_hand or self._again or self._loading
+        return not busy and not self.asked.are_in_hand
+
     # A message ----------------------------------------------------------------
 
     def is_ready_for(self, item: Any) -> bool:

@@ -36,10 +36,12 @@ from irismq_runtime.durability.sql import SqlBlock
 from irismq_runtime.durability.state_type import state_type_of
 from irismq_runtime.durability.unit import UnitState
 from irismq_runtime.errors import ConfigError
+from irismq_runtime.refs import EntityRef
 
 if TYPE_CHECKING:
     from actors import ActorRef, Reply
     from irismq_runtime.durability.activation import Activation
+    from irismq_runtime.ports.state_store import StateKey
 
 __all__ = ["Durable"]
 
@@ -68,6 +70,8 @@ class Durable(Actor[M_contra]):
     __durable__: ClassVar[bool] = True
     __around__ = staticmethod(in_unit)
     __state_type__: ClassVar[type | None] = None
+    #: What the state is kept under; None: the address alone.
+    __state_key__: StateKey | None = None
     #: Set when the incarnation starts, before `on_start`.
     __activation__: Activation | None = None
 
@@ -105,6 +109,10 @@ class Durable(Actor[M_contra]):
     async def on_start(self) -> None:
         """Called before the first message, with the state loaded. An error fails the start."""
         await _activate(self)
+
+    def entity(self, address: str, key: str) -> EntityRef:
+        """Return the ref of an entity, as `Node.entity`, which says what it raises."""
+        return EntityRef(_activation(self).engine.outbound, address, key)
 
     def end(self) -> None:
         """Delete the state with this handler's commit: the next message finds a new one.
@@ -194,7 +202,9 @@ async def _activate(actor: Durable[Any]) -> None:
             'give the node one: Node(store="sqlite:///shop.db")',
         )
     slot = slot_of(actor.actor_ref)
-    actor.__activation__ = await engine.activate(slot, cls.__state_type__, cls.state_limit)
+    actor.__activation__ = await engine.activate(
+        slot, cls.__state_type__, cls.state_limit, actor.__state_key__
+    )
 
 
 def _loads_first(on_start: Any) -> Any:

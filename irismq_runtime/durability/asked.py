@@ -72,6 +72,11 @@ class AskedIds:
         self._key = key
         self._in_hand: dict[str, _InHand] = {}
 
+    @property
+    def are_in_hand(self) -> bool:
+        """Whether there are any."""
+        return bool(self._in_hand)
+
     async def look(self, item: AskDelivery, ask_id: str, digest: bytes) -> bool:
         """Whether the handler is to run; False: the ask is answered, or will be.
 

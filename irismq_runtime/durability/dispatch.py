@@ -14,7 +14,7 @@ from irismq_runtime.dispatch import StoredDispatch
 from irismq_runtime.durability.errors import NotInUnit
 from irismq_runtime.durability.rights import right_of
 from irismq_runtime.errors import StoreUnavailable
-from irismq_runtime.ports.state_store import OwnedRight
+from irismq_runtime.ports.state_store import OwnedRight, StateKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,6 +56,10 @@ class StatefulDispatch(StoredDispatch):
         self.last_arrival = self._engine.now()
         super().on_message(stored)
 
+    def key_of(self, envelope: Envelope | None) -> StateKey:  # noqa: ARG002  # of who has many
+        """Whose state a message is for."""
+        return StateKey(self.owner)
+
     def _owned(
         self, stored: StoredMessage, envelope: Envelope | None, *, aside: bool = True
     ) -> OwnedRight | None:
@@ -78,15 +82,15 @@ class StatefulDispatch(StoredDispatch):
         if row is None:
             letter()
         else:
-            self._engine.spawn(self._use_up(stored, row, letter))
+            self._engine.spawn(self._use_up(stored, self.key_of(envelope), row, letter))
 
     async def _use_up(
-        self, stored: StoredMessage, row: OwnedRight, then: Callable[[], None]
+        self, stored: StoredMessage, key: StateKey, row: OwnedRight, then: Callable[[], None]
     ) -> None:
         """Row to dead, or gone; then the letter, or the word of its expiry; then FIN."""
         engine = self._engine
         try:
-            await engine.use_up(self.owner, row)
+            await engine.use_up(key, row)
         except StoreUnavailable as fault:
             if fault.kind != "conflict":  # that is no fault of the store
                 engine.committer.fault_seen(fault)
@@ -102,7 +106,7 @@ class StatefulDispatch(StoredDispatch):
         if row is None:
             said()
         else:
-            self._engine.spawn(self._use_up(stored, row, said))
+            self._engine.spawn(self._use_up(stored, self.key_of(envelope), row, said))
 
     def let_go(self, delivery: DurableDelivery) -> None:
         """Finish this copy of a message: its row stands, and is told again.

@@ -11,7 +11,7 @@ import contextvars
 import logging
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from weakref import WeakKeyDictionary
 
 from actors import ActorRef, Outcome
@@ -22,6 +22,7 @@ from irismq_runtime.durability.activation import Activation, is_answered
 from irismq_runtime.durability.addressing import Addressing
 from irismq_runtime.durability.committer import Committer
 from irismq_runtime.durability.dispatch import AWAY, StatefulDispatch
+from irismq_runtime.durability.loads import Loads
 from irismq_runtime.durability.origin import RowOrigin
 from irismq_runtime.durability.rights import Rights
 from irismq_runtime.durability.rows import RowSender
@@ -50,6 +51,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ENGINES", "DurableEngine", "DurableNumbers"]
 
+
+D = TypeVar("D", bound=StatefulDispatch)
 
 _LOG: Final = logging.getLogger("irismq.durable")
 #: Seconds between two deletions of what is of no use any more, for others to be served.
@@ -127,9 +130,12 @@ class DurableEngine:
         self.rows = RowSender(self)
         self._log = log
         self._system = system
-        self._active: dict[str, Activation] = {}
+        self._active: dict[StateKey, Activation] = {}
         #: Who is about to be active.
-        self._starting: dict[str, Slot] = {}
+        self._starting: dict[StateKey, Slot] = {}
+        #: The addresses whose rows are looked after here, active or not.
+        self._served: dict[str, None] = {}
+        self._loads = Loads(self)
         self._dispatches: dict[StatefulDispatch, None] = {}
         self._looking = False
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -155,82 +161,104 @@ class DurableEngine:
 
     # Actors ---------------------------------------------------------------------
 
-    async def activate(self, slot: Slot, kind: type | None, limit: int) -> Activation:
+    async def activate(
+        self, slot: Slot, kind: type | None, limit: int, key: StateKey | None = None
+    ) -> Activation:
         """Begin an incarnation of the durable actor in `slot`, with its state.
 
         Args:
             slot: Where it lives.
             kind: The type of its state; None: it has none.
             limit: Bytes that a state may have.
+            key: What its state is kept under, where that is not its address alone; what serves
+                the address is somebody else's (`serve`).
 
         Raises:
             ConfigError: It has no address, or another actor here has the same.
             StateUnreadable: This code cannot read what is stored.
         """
-        address = slot.actor.address
-        if not address:
+        keyed = key is not None
+        if key is None:
+            key = StateKey(slot.actor.address or "")
+        if not key.address:
             raise ConfigError(
                 f"{slot.actor_class.__name__}.address",
                 "a durable actor has none, and its state is kept under it",
                 'give the class one: address = "shop.cart"',
             )
-        before = self._active.get(address)
-        other = self._starting.get(address)
+        before = self._active.get(key)
+        other = self._starting.get(key)
         if other is None and before is not None and not before.slot.down:
             other = before.slot
         if other is not None and other is not slot:
             raise ConfigError(
                 f"{slot.actor_class.__name__}.address",
-                f"{other.ref} has the one state of {address!r} on this node already",
+                f"{other.ref} has the one state of {key.address!r} on this node already",
                 "start one actor of a durable address on a node",
             )
-        self._starting[address] = slot
+        self._starting[key] = slot
         try:
-            return await self._activate(slot, address, before, kind, limit)
+            if before is not None:
+                before.close()
+                await before.flushed(before.generation)
+            name = key.address if not keyed else str(slot.actor.__asked_as__)
+            codec = None if kind is None else StateCodec(self.packer.serializer, kind, name, limit)
+            activation = Activation(self, slot, key, codec)
+            await activation.load()
+            if not keyed:
+                await activation.make_known()
+                await self.serve(key.address)
+                self.addressing.add(key.address)
+            self._active[key] = activation
+            begin_staging(self.outbound)
+            return activation
         finally:
-            del self._starting[address]
+            del self._starting[key]
 
-    async def _activate(
-        self, slot: Slot, address: str, before: Activation | None, kind: type | None, limit: int
-    ) -> Activation:
-        if before is not None:
-            before.close()
-            await before.flushed(before.generation)
-        codec = None if kind is None else StateCodec(self.packer.serializer, kind, address, limit)
-        activation = Activation(self, slot, StateKey(address), codec)
-        await activation.load()
-        await activation.make_known()
-        self._active[address] = activation
-        self.addressing.add(address)
-        begin_staging(self.outbound)
+    async def serve(self, address: str) -> None:
+        """The actors of `address` run here from now on: send what they told and nobody has."""
+        self._served[address] = None
         if self.committer.fault is None:
             try:
                 await self.rows.take_over(address)
             except StoreUnavailable as fault:  # they are found when it is looked for them again
                 self.committer.fault_seen(fault)
-        return activation
 
-    def unbound(self, ref: ActorRef[Any]) -> None:
-        """The actor of `ref` is reached no more: it has ended, or its node ends."""
+    def ended(self, key: StateKey) -> None:
+        """The actor of `key` has ended in order: nothing of it is kept here."""
+        activation = self._active.pop(key, None)
+        if activation is not None:
+            activation.close()
+
+    def is_at_rest(self, key: StateKey) -> bool:
+        """Whether nothing of what the actor of `key` has done is on its way to the store."""
+        activation = self._active.get(key)
+        return activation is None or activation.is_at_rest
+
+    def unbound(self, ref: ActorRef[Any], address: str) -> None:
+        """The actor of `ref` is reached no more at `address`: it has ended, or its node ends."""
         for dispatch in tuple(self._dispatches):
             if dispatch.feeds(ref):
                 del self._dispatches[dispatch]
         slot = slot_of(ref)
-        for address, activation in tuple(self._active.items()):
-            if activation.slot is slot and slot.ended:
-                activation.close()
-                del self._active[address]
+        if slot.ended:
+            self._served.pop(address, None)
+            activation = self._active.get(StateKey(address))
+            if activation is not None and activation.slot is slot:
+                self.ended(activation.key)
 
-    async def flush(self, ref: ActorRef[Any]) -> None:
-        """Wait until what the actor of `ref` has done is committed, or cannot be now."""
-        slot = slot_of(ref)
-        for activation in tuple(self._active.values()):
-            while activation.slot is slot and activation.pending and self.committer.fault is None:
+    async def flush(self, address: str) -> None:
+        """Wait until what the actors of `address` have done is committed, or cannot be now."""
+        for key, activation in tuple(self._active.items()):
+            while key.address == address and activation.pending and self.committer.fault is None:
                 await activation.until_moved()
 
     def dispatch(self, owner: str, *args: Any, **options: Any) -> StatefulDispatch:
         """Return what feeds the durable actor of the address `owner`; see `StoredDispatch`."""
-        dispatch = StatefulDispatch(self, owner, *args, **options)
+        return self.fed_by(StatefulDispatch(self, owner, *args, **options))
+
+    def fed_by(self, dispatch: D) -> D:
+        """Let `dispatch` take nothing while the store is away, until it is `unbound`."""
         self._dispatches[dispatch] = None
         if self.committer.fault is not None:
             dispatch.pause.add(AWAY)
@@ -247,13 +275,8 @@ class DurableEngine:
     # What activations need ------------------------------------------------------
 
     async def load(self, key: StateKey) -> StoredState:
-        """What is stored for `key`, as soon as the store can be used."""
-        while True:
-            await self.committer.usable()
-            try:
-                return (await self.store.load([key]))[0]
-            except StoreUnavailable as fault:
-                self.committer.fault_seen(fault)
+        """What is stored for `key`, as soon as the store can be used; many at once in one read."""
+        return await self._loads.load(key)
 
     async def commit_first(self, commit: StateCommit) -> CommitOutcome | None:
         """Commit for a key that was never written, when the store can be used; None: not known."""
@@ -334,17 +357,17 @@ class DurableEngine:
         except StoreUnavailable as fault:  # then it is missing, and found as such
             self.committer.fault_seen(fault)
 
-    async def use_up(self, address: str, row: OwnedRight) -> None:
-        """Let the row be gone, or dead (`row.aside`), in the order of the address' commits.
+    async def use_up(self, key: StateKey, row: OwnedRight) -> None:
+        """Let the row be gone, or dead (`row.aside`), in the order of the commits of `key`.
 
-        One that is gone, or meant for another address, is left as it is.
+        One that is gone, or meant for another key, is left as it is.
 
         Raises:
             StoreUnavailable: It is not known to be.
             NotInUnit: The commit was lost to another activation.
         """
-        (found,) = await self.store.standing(StateKey(address), [row])
-        activation = self._active.get(address)
+        (found,) = await self.store.standing(key, [row])
+        activation = self._active.get(key)
         if found.state == "gone" or (found.state == "dead" and row.aside):
             return
         if found.state == "dead":
@@ -399,7 +422,7 @@ class DurableEngine:
             if self.committer.fault is not None:
                 continue
             try:
-                await self.rows.look(tuple(self._active), self._quiet(), self._passed())
+                await self.rows.look(tuple(self._served), self._quiet(), self._passed())
                 while await self.store.tidy(KEPT):
                     await self.sleep(_BETWEEN)
             except StoreUnavailable as fault:
@@ -421,7 +444,10 @@ class DurableEngine:
 
     def _passed(self) -> dict[str, int]:
         """The rows that each address had come to a look ago: earlier ones have not come."""
-        return {address: each.passed_by_now() for address, each in self._active.items()}
+        passed = dict.fromkeys(self._served, 0)
+        for key, each in self._active.items():
+            passed[key.address] = max(passed.get(key.address, 0), each.passed_by_now())
+        return passed
 
     async def close(self) -> None:
         """Commit what has returned, if the store can be used, and close it."""

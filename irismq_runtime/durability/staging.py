@@ -25,6 +25,7 @@ from irismq_runtime.ports.state_store import StagedMessage, StateKey
 from irismq_runtime.refs import Outbound, TellReceipt
 from irismq_runtime.refs.spans import packing
 from irismq_runtime.wire import Kind, new_id
+from irismq_runtime.wire.headers import ENTITY
 
 if TYPE_CHECKING:
     import asyncio
@@ -62,6 +63,7 @@ class StagingOutbound(Outbound):
         expires: float | None = None,
         codec: str | None = None,
         channel: str = "",
+        key: str = "",
     ) -> TellReceipt:
         """As `Outbound.store`; in a handler of a durable actor into its unit."""
         unit = unit_in_force(_TELL)
@@ -75,8 +77,11 @@ class StagingOutbound(Outbound):
                 expires=expires,
                 codec=codec,
                 channel=channel,
+                key=key,
             )
         headers = self.headers()
+        if key:
+            headers[ENTITY] = key
         if delay != 0.0 or expires is not None:
             self.set_times(headers, delay, expires)
         sending = None
@@ -89,7 +94,7 @@ class StagingOutbound(Outbound):
                 envelope_id, data = self.packer.unsigned(kind, message, headers, codec)
         # Whether the address is durable is looked up before the commit.
         owned = kind is Kind.TELL
-        to = StateKey(address if owned else topic)
+        to = StateKey(address, key) if owned else StateKey(topic)
         row = StagedMessage(envelope_id, to, data, owned, channel, delay, expires)
         receipt = self._stage(unit, row, address)
         if sending is not None:
@@ -135,8 +140,14 @@ class StagingOutbound(Outbound):
             self.events.emit("tell.encoded", id=row.id.hex(), address=address, size=size)
         return StagedReceipt(row.id, unit, self.loop, self.thread)
 
-    def staged_together(
-        self, address: str, topic: str, messages: list[object], codec: str | None, form: Form | None
+    def staged_together(  # noqa: PLR0917  # as `Outbound.staged_together`
+        self,
+        address: str,
+        topic: str,
+        messages: list[object],
+        codec: str | None,
+        form: Form | None,
+        key: str,
     ) -> list[TellReceipt] | None:
         """Stage all of them or none; None: the caller is in no unit."""
         unit = unit_in_force(_TELL)
@@ -146,7 +157,7 @@ class StagingOutbound(Outbound):
         receipts: list[TellReceipt] = []
         try:
             for message in messages:
-                one = self._staged_one(address, topic, message, codec, form)
+                one = self._staged_one(address, topic, message, codec, form, key)
                 receipts.append(one)  # how many there are names the bad one
         except BaseException as error:
             del unit.staged[before:]
@@ -154,12 +165,20 @@ class StagingOutbound(Outbound):
             raise
         return receipts
 
-    def _staged_one(
-        self, address: str, topic: str, message: object, codec: str | None, form: Form | None
+    def _staged_one(  # noqa: PLR0917  # as above
+        self,
+        address: str,
+        topic: str,
+        message: object,
+        codec: str | None,
+        form: Form | None,
+        key: str,
     ) -> TellReceipt:
         if form is not None:
             return self.store_foreign(address, topic, message, form, 0.0, "mailbox")
-        return self.store(address, topic, Kind.TELL, message, codec=codec, channel="mailbox")
+        return self.store(
+            address, topic, Kind.TELL, message, codec=codec, channel="mailbox", key=key
+        )
 
     def store_bytes(  # noqa: PLR0917  # as `Outbound.store_bytes`
         self, address: str, topic: str, envelope_id: bytes, data: bytes, delay: float, channel: str

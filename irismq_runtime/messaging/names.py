@@ -1,4 +1,4 @@
-"""The names that nodes agree on: topics, channels, private clusters, targets.
+"""The names that nodes agree on: topics, channels, private clusters, targets, shards of entities.
 
 They are part of the wire format (docs/protocol.md): a program in another
 language uses the same ones. Addresses are mapped to topics by `mailbox_topic`,
@@ -7,20 +7,30 @@ which keeps legal names as they are and shortens the others without collisions.
 
 from __future__ import annotations
 
-from typing import Final
+from hashlib import blake2b
+from typing import Any, Final
 
+from actors.rules import Rule, count, need
 from irismq_runtime.protocols.nsq import mailbox_topic
 
 __all__ = [
     "CALL_TYPE",
     "DEAD_CHANNEL",
+    "DEFAULT_SHARDS",
+    "ENTITY_ADDRESS",
+    "ENTITY_KEY",
     "MAILBOX_CHANNEL",
     "NODE_TARGET",
     "PRESENCE_CLUSTER",
+    "SHARDS",
     "dead_topic",
+    "entity_name",
     "mailbox_topic",
     "peer_name",
     "private_cluster",
+    "shard_address",
+    "shard_of",
+    "split_entity_name",
     "split_peer_name",
 ]
 
@@ -34,6 +44,29 @@ PRESENCE_CLUSTER: Final = "irismq.nodes"
 NODE_TARGET: Final = "@node"
 #: The type name of a call of an exposed method: {"name", "args", "kwargs"}.
 CALL_TYPE: Final = "irismq.call"
+#: Into how many shards the keys of a class of entities are divided, unless it says otherwise.
+DEFAULT_SHARDS: Final = 64
+#: How many there may be.
+SHARDS: Final = count(1, 4096)
+
+
+def _is_key(value: Any) -> bool:
+    if not isinstance(value, str) or not 0 < len(value) <= 256 or "\0" in value:
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return False
+    return True
+
+
+#: What the key of an entity may be.
+ENTITY_KEY: Final = Rule("a text of 1 to 256 characters, without NUL and lone surrogates", _is_key)
+#: What the address of entities may be: what stands between it and a shard, or a key, is not in it.
+ENTITY_ADDRESS: Final = Rule(
+    "a text that is not empty, without # and /",
+    lambda value: isinstance(value, str) and bool(value) and not {"#", "/"} & set(value),
+)
 
 
 def dead_topic(address: str) -> str:
@@ -57,3 +90,31 @@ def split_peer_name(text: str) -> tuple[str, str]:
     if not (node_id and slash and urn) or len(text) > 400:
         raise ValueError(f"{text[:80]!r} does not name an actor on a node")
     return node_id, urn
+
+
+def shard_of(key: str, shards: int) -> int:
+    """Return the number of the shard that a key belongs to: 0 to `shards` - 1.
+
+    Args:
+        key: As `ENTITY_KEY` takes it.
+        shards: How many there are.
+    """
+    return int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big") % shards
+
+
+def shard_address(address: str, shard: int) -> str:
+    """Return the address at which the entities of one shard of `address` are reached."""
+    return f"{address}#{shard}"
+
+
+def entity_name(address: str, key: str) -> str:
+    """Return the text that names one entity: "address/key"."""
+    return f"{address}/{key}"
+
+
+def split_entity_name(text: str) -> tuple[str, str]:
+    """Return address and key of an entity's name. Raises `ValueError` if it is none."""
+    address, slash, key = text.partition("/")
+    need(ENTITY_ADDRESS, "address", address)
+    need(ENTITY_KEY, "key", key if slash else "")
+    return address, key

@@ -46,7 +46,7 @@ from irismq_runtime.node.process.stop_reason import StopReason
 from irismq_runtime.node.shutdown import shut_down
 from irismq_runtime.observe.events import on_event
 from irismq_runtime.observe.metrics import prometheus_text
-from irismq_runtime.refs import ServiceRef
+from irismq_runtime.refs import EntityRef, ServiceRef
 
 if TYPE_CHECKING:
     import os
@@ -376,6 +376,26 @@ class Node:
             outbound = self._running_parts().outbound
             ref = self._refs[key] = ServiceRef(outbound, address, codec=codec, foreign=foreign)
         return ref
+
+    def entity(
+        self, address: str, key: str, *, shards: int | None = None, codec: str | None = None
+    ) -> EntityRef:
+        """Return the ref of one entity; see `EntityRef`. Any thread.
+
+        Args:
+            address: That of the class of entities.
+            key: Which one: a text of 1 to 256 characters without NUL.
+            shards: Into how many shards its keys are divided, where no node of this process
+                runs them; 64 if None.
+            codec: The codec of messages that are sent through it; the default one if None.
+
+        Raises:
+            ConfigError: Another number of shards than the entities have, which run here.
+            ValueError: An address or a key that cannot be one.
+            NodeStopped: The node has stopped.
+        """
+        outbound = self._running_parts().outbound
+        return EntityRef(outbound, address, key, shards=shards, codec=codec)
 
     @overload
     def publish(

@@ -1,8 +1,9 @@
-"""Refs: an address (`ServiceRef`) and one actor on another node (`PeerRef`)."""
+"""Refs: an address (`ServiceRef`), an entity, and one actor on another node (`PeerRef`)."""
 
 from __future__ import annotations
 
 from irismq_runtime.refs.directory import MemberInfo, ServiceDirectory, Watching
+from irismq_runtime.refs.entity import EntityRef
 from irismq_runtime.refs.gather import Gather, Gathered, MemberError, MemberReply
 from irismq_runtime.refs.outbound import Outbound
 from irismq_runtime.refs.packing import RefPacking
@@ -11,6 +12,7 @@ from irismq_runtime.refs.receipt import TellReceipt
 from irismq_runtime.refs.service import ServiceRef
 
 __all__ = [
+    "EntityRef",
     "Gather",
     "Gathered",
     "MemberError",

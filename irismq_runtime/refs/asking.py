@@ -73,6 +73,11 @@ class RemoteAsk(LoopFuture[T]):
     #: How it is called in numbers, if not by its target.
     metered = ""
 
+    @property
+    def served(self) -> str:
+        """The address under which presence knows who is asked."""
+        return self.target
+
     def __init__(  # noqa: PLR0917  # on every ask, where keywords cost as much as the rest
         self,
         outbound: Outbound,
@@ -185,7 +190,7 @@ class RemoteAsk(LoopFuture[T]):
 
     def _absent(self) -> BaseException | None:
         """The error when presence knows that nobody is there to be asked."""
-        if self._outbound.directory.nobody_serves(self.target):
+        if self._outbound.directory.nobody_serves(self.served):
             return NoSuchService(self.target)
         return None
 
@@ -296,7 +301,7 @@ class RemoteAsk(LoopFuture[T]):
         outbound = self._outbound
         self._unread = refused = {unread.member, *(self._unread or ())}
         left = self._deadline - outbound.clock.monotonic()
-        members = outbound.directory.members(self.target)
+        members = outbound.directory.members(self.served)
         member = next((m for m in members if peer_name(m.node, m.urn) not in refused), None)
         if member is None or left < _SHORTEST:
             self._fail(unread.error)
@@ -331,7 +336,7 @@ class RemoteAsk(LoopFuture[T]):
         elif not directory.trusted:
             state = "nothing is known of its members"
         else:
-            count = len(directory.members(self.target))
+            count = len(directory.members(self.served))
             state = f"{count} member{'' if count == 1 else 's'} known"
         return AskTimeout(self.target, self.message_type, waited or 0.0, state)
 

@@ -22,6 +22,7 @@ from irismq_runtime.messaging.foreign import foreign_bytes
 from irismq_runtime.refs.receipt import TellReceipt, copy_to
 from irismq_runtime.refs.spans import packing, spanning
 from irismq_runtime.wire import Kind, new_id
+from irismq_runtime.wire.headers import ENTITY
 
 if TYPE_CHECKING:
     from actors import System
@@ -59,6 +60,7 @@ class Outbound:
         "meter",
         "packer",
         "publish_timeout",
+        "shards",
         "stopped",
         "system",
         "thread",
@@ -96,6 +98,8 @@ class Outbound:
         self.tracing = tracing
         self.ask_timeout = ask_timeout
         self.publish_timeout = publish_timeout
+        #: Into how many shards the entities of an address are divided, where that is known.
+        self.shards: dict[str, int] = {}
         #: The name of the node once that has stopped.
         self.stopped: str | None = None
         self.loop = system.loop
@@ -156,7 +160,7 @@ class Outbound:
         chain = slot.asking_chain()
         actor = slot.actor
         if chain and actor is not None:
-            own = getattr(actor, "address", None)
+            own = actor.__asked_as__ or getattr(actor, "address", None)
             if own:
                 chain = (*chain, own)
             if target in chain:
@@ -216,12 +220,16 @@ class Outbound:
         expires: float | None = None,
         codec: str | None = None,
         channel: str = "",
+        key: str = "",
     ) -> TellReceipt:
         """Encode `message` and store it in `topic`; see `ServiceRef.tell`.
 
-        `channel`: whose consumers it is meant for, also those that never ran yet.
+        `channel`: whose consumers it is meant for, also those that never ran yet. `key`: of
+        the entity, where `address` is that of its shard.
         """
         headers = self.headers()
+        if key:
+            headers[ENTITY] = key
         if delay != 0.0 or expires is not None:
             self.set_times(headers, delay, expires)
         sending = None
@@ -278,13 +286,14 @@ class Outbound:
                 f"message carries no due time with which it could be deferred again"
             )
 
-    def staged_together(
+    def staged_together(  # noqa: PLR0917  # given on as they came
         self,
         address: str,  # noqa: ARG002  # of an outbound that stages
         topic: str,  # noqa: ARG002  # as above
         messages: list[object],  # noqa: ARG002  # as above
         codec: str | None,  # noqa: ARG002  # as above
         form: Form | None,  # noqa: ARG002  # as above
+        key: str,  # noqa: ARG002  # as above
     ) -> list[TellReceipt] | None:
         """The receipts of messages that were kept for a commit; None: nothing is kept here."""
         return None

@@ -3,6 +3,7 @@
     ActorRef    "node/urn"   becomes a PeerRef elsewhere, and itself at home
     PeerRef     "node/urn"   keeps pointing to the same actor
     ServiceRef  "/address"   means the same everywhere
+    EntityRef   "@address/key"   means the same everywhere
 
 The text is made by `pack` and read by `unpack`, which the node registers with
 its serializer. Local delivery never comes here: refs are values already.
@@ -13,7 +14,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from actors import ActorRef
-from irismq_runtime.messaging import peer_name, split_peer_name
+from irismq_runtime.messaging import peer_name, split_entity_name, split_peer_name
+from irismq_runtime.refs.entity import EntityRef
 from irismq_runtime.refs.peer import PeerRef
 from irismq_runtime.refs.service import ServiceRef
 
@@ -43,12 +45,16 @@ class RefPacking:
             return str(value)
         if isinstance(value, ServiceRef):
             return f"/{value.address}"
+        if isinstance(value, EntityRef):
+            return f"@{value}"
         return None
 
-    def unpack(self, text: str) -> ActorRef[Any] | PeerRef | ServiceRef:
+    def unpack(self, text: str) -> ActorRef[Any] | PeerRef | ServiceRef | EntityRef:
         """Return the ref that `text` stands for. Raises `ValueError` for none."""
         if text.startswith("/"):
             return ServiceRef(self._outbound, text[1:])
+        if text.startswith("@"):
+            return EntityRef(self._outbound, *split_entity_name(text[1:]))
         node_id, urn = split_peer_name(text)
         if node_id == self._outbound.packer.node_id:
             found = self._find(urn)

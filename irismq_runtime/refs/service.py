@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from irismq_runtime.refs.outbound import Outbound
     from irismq_runtime.refs.receipt import TellReceipt
 
-__all__ = ["ServiceRef"]
+__all__ = ["ServiceRef", "ask_id_of"]
 
 
 _ASK, _TELL = Kind.ASK, Kind.TELL
@@ -48,6 +48,12 @@ _ASK_ID: Final = Rule(
 )
 R = TypeVar("R")
 T = TypeVar("T")
+
+
+def ask_id_of(value: str) -> str:
+    """Return the id that was given to an ask. Raises `ValueError` for what is none."""
+    checked: str = need(_ASK_ID, "id", value)
+    return checked
 
 
 class ServiceRef(Generic[M_contra]):
@@ -235,7 +241,7 @@ class ServiceRef(Generic[M_contra]):
         outbound = self._outbound
         headers, timeout = outbound.asking(self.address, message, timeout)
         if id is not None:
-            headers["i"] = need(_ASK_ID, "id", id)
+            headers["i"] = ask_id_of(id)
         address = self.address
         ask: RemoteAsk[Any]
         if self.foreign is not None:

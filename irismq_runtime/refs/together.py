@@ -19,6 +19,7 @@ from irismq_runtime.messaging.foreign import foreign_bytes
 from irismq_runtime.refs.receipt import TellReceipt, copy_to
 from irismq_runtime.refs.spans import packing
 from irismq_runtime.wire import Kind, new_id
+from irismq_runtime.wire.headers import ENTITY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -41,13 +42,14 @@ def tell_many(
     messages: Iterable[object],
     *,
     codec: str | None,
-    foreign: Form | None,
+    foreign: Form | None = None,
+    key: str = "",
 ) -> list[TellReceipt]:
-    """See `ServiceRef.tell_many`."""
+    """See `ServiceRef.tell_many`; `key`: see `Outbound.store`."""
     if outbound.stopped is not None:
         raise NodeStopped(outbound.stopped)
     given = list(messages)
-    staged = outbound.staged_together(address, topic, given, codec, foreign)
+    staged = outbound.staged_together(address, topic, given, codec, foreign, key)
     if staged is not None:
         return staged
     with ExitStack() as spans:
@@ -55,9 +57,11 @@ def tell_many(
         if foreign is not None:
             pack = partial(_pack_foreign, foreign)
         elif outbound.tracing is not None:
-            pack = partial(_pack_traced, outbound, outbound.tracing, address, codec, topic, spans)
+            pack = partial(
+                _pack_traced, outbound, outbound.tracing, address, codec, topic, spans, key
+            )
         else:
-            pack = partial(_pack, outbound, codec, topic)
+            pack = partial(_pack, outbound, codec, topic, key)
         packed = _pack_each(pack, given)
         receipts = _store(outbound, address, topic, packed)
     for receipt, (_, _, sending) in zip(receipts, packed, strict=True):
@@ -85,9 +89,17 @@ def _pack_each(pack: Callable[[object], _Packed], messages: list[object]) -> lis
     return packed
 
 
-def _pack(outbound: Outbound, codec: str | None, topic: str, message: object) -> _Packed:
+def _headers(outbound: Outbound, key: str) -> dict[str, object]:
+    headers = outbound.headers()
+    if key:
+        headers[ENTITY] = key
+    return headers
+
+
+def _pack(outbound: Outbound, codec: str | None, topic: str, key: str, message: object) -> _Packed:
     new = outbound.packer.new
-    envelope_id, data, _ = new(Kind.TELL, message, outbound.headers(), codec, "store", topic)
+    headers = _headers(outbound, key)
+    envelope_id, data, _ = new(Kind.TELL, message, headers, codec, "store", topic)
     return envelope_id, data, None
 
 
@@ -98,10 +110,11 @@ def _pack_traced(  # noqa: PLR0917  # bound but for the last
     codec: str | None,
     topic: str,
     spans: ExitStack,
+    key: str,
     message: object,
 ) -> _Packed:
     """Its span ends with `spans`, if those fail."""
-    headers = outbound.headers()
+    headers = _headers(outbound, key)
     sending = tracing.tell(headers, address, message, system="nsq")
     spans.enter_context(packing(sending))
     new = outbound.packer.new

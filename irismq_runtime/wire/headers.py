@@ -25,6 +25,7 @@ __all__ = [
     "CODEC",
     "DUE",
     "ENDS",
+    "ENTITY",
     "EXPIRY",
     "KEY_ID",
     "MAC",
@@ -60,6 +61,7 @@ SIGNED: Final = "w"  # when it was signed, milliseconds since 1970
 NODE: Final = "n"  # id of the sending node
 ASK_ID: Final = "i"  # of an ask: the asker's own id, under which it is answered once
 ORIGIN: Final = "o"  # store, epoch and number of the outbox row that it is
+ENTITY: Final = "ek"  # the key of the entity that is meant, at a shard of its address
 TARGET: Final = "to"  # actor meant at a node's private cluster, "@node" for the node
 
 #: Entries that one envelope may have.
@@ -76,7 +78,7 @@ _SCALARS: Final = frozenset({str, int, float, bool, bytes, type(None)})
 _TYPES: Final[dict[str, type]] = {
     **dict.fromkeys((SENDER, TRACE), str),
     CHAIN: list,
-    ASK_ID: str,
+    **dict.fromkeys((ASK_ID, ENTITY), str),
     **dict.fromkeys((REMAINING, DUE, EXPIRY, ENDS), int),
     **dict.fromkeys((ORIGIN, NODE), str),
     SEQUENCE: int,

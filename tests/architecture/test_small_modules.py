@@ -47,7 +47,7 @@ REASONS = {
     "irismq_runtime.demo.store": "an example is read file by file; this one is the database",
     "irismq_runtime.dispatch.dead": "the content of a record that operators and replays read",
     "irismq_runtime.cli.letter_rows": "the one place where a command deletes rows",
-    "irismq_runtime.durability.addressing": "what is believed of addresses, and for how long",
+    "irismq_runtime.durability.loads": "waiting for the store, which an activation need not show",
     "irismq_runtime.durability.local_refs": "what a durable actor tells beside any transport",
     "irismq_runtime.embedded.nsqd.reserve": "blocking files, which the store is without otherwise",
     "irismq_runtime.embedded.relay.nats.permission_check": "for `check`; a relay runs without",

@@ -12,6 +12,7 @@ from actors import message, receives
 from irismq_runtime import Durable, current_node
 from irismq_runtime.durability import rights
 from irismq_runtime.durability.origin import number_of
+from irismq_runtime.ports.state_store import StateKey
 from irismq_runtime.stores.memory import MemoryDatabase, MemoryStore
 from supervisors import Supervisor, child
 from tests.durability.helpers import Account, Balance, Put
@@ -115,7 +116,7 @@ async def test_what_the_broker_has_lost_is_told_again_though_the_mailbox_is_neve
         channel = await told(servers, node, CountUp(2, delay))
         channel.waiting.remove(min(channel.waiting, key=partial(number_in, node)))
         take(node)
-        await until(lambda: engine._active["b"].latest)
+        await until(lambda: engine._active[StateKey("b")].latest)
         rows = database.tables.rows.values()
         await until(lambda: all(row.due < database.now() for row in rows))
         no_one = frozenset[str]()

@@ -100,8 +100,12 @@ class Binding:
         window = getattr(actor, "mailbox_window", None) or context.config.mailbox_window
         self._window: int = max(1, min(window, ref.room or 1))
         self._subscriptions = subscriptions_of(actor)
-        durable = context.durable
-        self._durable = durable if durable is not None and durable.is_durable(actor) else None
+        #: What takes what comes to its address, where that is not for itself.
+        self._inlet = getattr(actor, "__inlet__", None)
+        durable, keyed = context.durable, self._inlet is not None
+        self._durable = (
+            durable if durable is not None and (keyed or durable.is_durable(actor)) else None
+        )
         self._own_channel = mailbox_topic(self.address or cls.__name__)
         self.member: Member | None = None
         self.handler: MemberDispatch | None = None
@@ -112,6 +116,8 @@ class Binding:
     @staticmethod
     def wanted(actor: Any) -> bool:
         """Whether the actor is to be reached from outside at all."""
+        if getattr(type(actor), "__host__", None) is not None:
+            return False  # its host is
         return getattr(actor, "address", None) is not None or getattr(actor, "subscribes", ()) != ()
 
     async def open(self) -> None:
@@ -132,7 +138,9 @@ class Binding:
 
     async def _open_address(self) -> None:
         context = self._context
-        self.handler = MemberDispatch(
+        inlet = self._inlet
+        make = MemberDispatch if inlet is None else inlet.member_dispatch
+        self.handler = make(
             context.dispatch, self.ref, self.address, foreign=self._foreign, codec=self._codec
         )
         self.handler.stands = context.presence.standing(self.address, self.ref.actor_urn)
@@ -166,7 +174,9 @@ class Binding:
         context = self._context
         mailbox = context.mailbox
         make: Callable[..., StoredDispatch] = StoredDispatch
-        if self._durable is not None:
+        if self._inlet is not None:
+            make = self._inlet.stored_dispatch
+        elif self._durable is not None:
             make = partial(self._durable.dispatch, self.address)
         dispatch = make(
             context.dispatch,
@@ -214,7 +224,7 @@ class Binding:
         for dispatch, _ in self.stored:
             dispatch.pause.add(DRAINING)
         if self._durable is not None:
-            await self._durable.flush(self.ref)
+            await self._durable.flush(self.address)
         ending = [handle.close() for handle in self._listening]
         ending += [consumption.stop(drain) for _, consumption in self.stored]
         ending.append(self._leave(drain, why))
@@ -224,7 +234,7 @@ class Binding:
             elif isinstance(problem, BaseException):
                 _LOG.error("Closing %s failed", self.address, exc_info=problem)
         if self._durable is not None:
-            self._durable.unbound(self.ref)
+            self._durable.unbound(self.ref, self.address)
         if self.address and context.dispatch.events.active:
             context.dispatch.events.emit(
                 "node.unbound", address=self.address, urn=self.ref.actor_urn

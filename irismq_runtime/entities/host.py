@@ -1,0 +1,177 @@
+"""The host: the actor that keeps the entities of one class on a node.
+
+It is started in the place of the class (`node.start(Cart)`), under whatever supervisor the
+program gives it. When it starts it
+
+    fixes the number of shards    in the store, or finds that another one is fixed
+    starts its shards             an actor for each, which is what a node binds to an address
+    keeps the table               of the entities that are active (table.py), and looks every
+                                  now and then who has had nothing to do
+
+and ends in the reverse order: nothing new comes, then the entities end. The host itself is bound to
+the address, where messages come of those that know no shards (dispatch.py). It handles no
+message of its own. Loop thread only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from actors import Actor, Refused, runtime
+from irismq_runtime.durability import ENGINES, DurableEngine, shards_in, shards_state
+from irismq_runtime.entities.dispatch import AddressInlet, ShardInlet
+from irismq_runtime.entities.table import EntityTable
+from irismq_runtime.errors import ConfigError
+from irismq_runtime.messaging import shard_address
+from irismq_runtime.ports.state_store import ABSENT, StateCommit, StateKey
+from irismq_runtime.wire import new_id
+
+if TYPE_CHECKING:
+    from actors import ActorRef
+    from actors.clock import TimerHandle
+
+__all__ = ["EntityHost", "Shard"]
+
+#: How often in the time after which an entity rests it is looked who has.
+_LOOKS: Final = 4
+#: The longest time between two looks, in seconds.
+_LOOK_AT_LEAST: Final = 30.0
+
+
+class Shard(Actor):
+    """What is bound to the address of one shard; what comes there goes to its entities.
+
+    Args:
+        address: Of the shard.
+        inlet: What is done with what comes.
+    """
+
+    __owned__ = True
+    __enduring__ = True
+
+    def __init__(self, address: str, inlet: ShardInlet) -> None:
+        self.address = address
+        self.__inlet__ = inlet
+
+    def on_receive(self, message: Any) -> NoReturn:  # noqa: ARG002  # whatever it is
+        """Refuse what names no key."""
+        _refuse(self.__inlet__.address)
+
+
+class EntityHost(Actor):
+    """See the module.
+
+    Args:
+        entity: The class, a subclass of `Entity`.
+        args: What the constructor of each is given,
+        kwargs: also by name.
+    """
+
+    __enduring__ = True
+    #: Set when it has started.
+    table: EntityTable
+    __inlet__: AddressInlet
+
+    def __init__(self, entity: type[Any], *args: Any, **kwargs: Any) -> None:
+        self.address = entity.address
+        self._entity = entity
+        self._arguments = args, kwargs
+        self._shards: list[ActorRef[Any]] = []
+        self._timer: TimerHandle | None = None
+
+    async def on_start(self) -> None:
+        """Take the shards. Raises `ConfigError`, and what binding them raises."""
+        entity = self._entity
+        engine = ENGINES.get(self.system)
+        if engine is None:
+            raise ConfigError(
+                "store",
+                f"{entity.__name__} is a class of entities, and its node has no store",
+                'give the node one: Node(store="sqlite:///shop.db")',
+            )
+        if not entity.address:
+            raise ConfigError(
+                f"{entity.__name__}.address",
+                "entities are reached by an address and a key, and this class has none",
+                'give it one: address = "shop.cart"',
+            )
+        args, kwargs = self._arguments
+        slot = runtime.slot_of(self.actor_ref)
+        self.table = EntityTable(engine, self.actor_ref, entity, args, kwargs)
+        self.__inlet__ = AddressInlet(engine, self.table)
+        runtime.on_incarnation_end(slot, self._gone)
+        await fix_shards(engine, entity)
+        engine.outbound.shards[entity.address] = entity.shards
+        self._shards = [
+            self.system.start(
+                Shard,
+                shard_address(entity.address, number),
+                ShardInlet(engine, self.table, number),
+                name=f"{entity.__name__}#{number}",
+            )
+            for number in range(entity.shards)
+        ]
+        await asyncio.gather(*(shard.started() for shard in self._shards))
+        for number in range(entity.shards):
+            await engine.serve(shard_address(entity.address, number))
+        self._look_later()
+
+    def _look_later(self) -> None:
+        period = min(self._entity.idle / _LOOKS, _LOOK_AT_LEAST)
+        self._timer = self.system.clock.call_later(period, self._look)
+
+    def _look(self) -> None:
+        self.table.rest_idle()
+        self._look_later()
+
+    async def on_stop(self) -> None:
+        """Stop taking messages, then end the entities."""
+        await asyncio.gather(*(shard.stop() for shard in self._shards))
+        await self.table.close()
+
+    def _gone(self) -> None:
+        """The incarnation is over: in order, or it was killed."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if len(self.table):
+            self.system.spawn(self.table.close(0.0))
+
+    def on_receive(self, message: Any) -> NoReturn:  # noqa: ARG002  # whatever it is
+        """Refuse what names no key."""
+        _refuse(self.address or "")
+
+
+def _refuse(address: str) -> NoReturn:
+    raise Refused(
+        f"{address!r} has an entity for each key, and this names none; use "
+        "node.entity(address, key)",
+        code="no-key",
+    )
+
+
+async def fix_shards(engine: DurableEngine, entity: type[Any]) -> None:
+    """See to it that the store says how many shards there are. Raises `ConfigError`."""
+    key = StateKey(entity.address)
+    while True:
+        stored = await engine.load(key)
+        if stored.version != ABSENT:
+            break
+        state = shards_state(entity.shards)
+        await engine.commit_first(StateCommit(key, ABSENT, new_id(), state))
+    engine.addressing.seen(stored)
+    found = shards_in(stored.state)
+    if not found:
+        raise ConfigError(
+            f"{entity.__name__}.address",
+            f"a durable actor without keys has a state at {entity.address!r} in this store",
+            "give the entities another address",
+        )
+    if found != entity.shards:
+        raise ConfigError(
+            f"{entity.__name__}.shards",
+            f"it is {entity.shards}, and the keys of {entity.address!r} are divided into {found} "
+            "in this store",
+            f"write shards = {found}; to divide them anew, tell each state to an entity of "
+            "another address",
+        )
