@@ -2,7 +2,11 @@
 
 A message that is put aside keeps its right as a dead row, so that a replay may run it;
 one that has expired loses it; one that failed has its try counted in its row, since a row
-that is published again begins with the broker's first attempt. Loop thread only.
+that is published again begins with the broker's first attempt.
+
+Ids of handled messages that have no row go early where they cannot come again: their senders do
+not store them again any more, and whatever a broker has of them has come since, because the
+mailbox was seen empty at all its brokers. Loop thread only.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from irismq_runtime.durability.errors import NotInUnit
 from irismq_runtime.durability.rights import right_of
 from irismq_runtime.errors import StoreUnavailable
 from irismq_runtime.ports.state_store import OwnedRight, StateKey
+from irismq_runtime.wire.headers import SENDERS_REPEAT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,21 +28,30 @@ if TYPE_CHECKING:
     from irismq_runtime.dispatch.delivery import DurableDelivery
     from irismq_runtime.dispatch.settlement import Settlement
     from irismq_runtime.durability.engine import DurableEngine
-    from irismq_runtime.ports import StoredMessage
+    from irismq_runtime.ports import Consumption, StoredMessage
     from irismq_runtime.wire import Envelope
 
-__all__ = ["AWAY", "StatefulDispatch"]
+__all__ = ["AWAY", "PAUSE", "StatefulDispatch"]
 
+#: Seconds between two deletions of what is of no use any more, for others to be served.
+PAUSE: Final = 0.05
 #: Why consumers are paused while the store cannot be used.
 AWAY: Final = "store"
 #: Seconds for which a message is put off whose end could not be written down.
 _LATER: Final = 1.0
+#: Looks in a row at which a mailbox was empty, from which on it is known to be: a broker that has
+#: returned right before one of them has given out what it has by the next.
+_SEEN_EMPTY: Final = 2
+#: Seconds between two times that ids are forgotten.
+_FORGET_EVERY: Final = 600.0
+#: Ids that go in one transaction.
+_AT_ONCE: Final = 1_000
 
 
 class StatefulDispatch(StoredDispatch):
     """Feeds one durable actor from one (topic, channel)."""
 
-    __slots__ = ("_engine", "last_arrival", "owner")
+    __slots__ = ("_consumption", "_empty", "_engine", "_forgotten", "last_arrival", "owner")
 
     def __init__(self, engine: DurableEngine, owner: str, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -46,6 +60,16 @@ class StatefulDispatch(StoredDispatch):
         self.owner = owner
         #: When a message came last, on the monotonic clock.
         self.last_arrival = engine.now()
+        self._consumption: Consumption | None = None
+        #: Looks in a row at which nothing had come for a while.
+        self._empty = 0
+        #: When ids were forgotten last.
+        self._forgotten = -_FORGET_EVERY
+
+    def attach(self, consumption: Consumption) -> None:
+        """As `StoredDispatch.attach`."""
+        super().attach(consumption)
+        self._consumption = consumption
 
     def feeds(self, ref: ActorRef[Any]) -> bool:
         """Whether it is `ref` that this feeds."""
@@ -59,6 +83,31 @@ class StatefulDispatch(StoredDispatch):
     def key_of(self, envelope: Envelope | None) -> StateKey:  # noqa: ARG002  # of who has many
         """Whose state a message is for."""
         return StateKey(self.owner)
+
+    def is_quiet(self, seconds: float) -> bool:
+        """Whether nothing has come for so long, though it was asked for."""
+        waits = self.pause.reasons or self.held
+        return not waits and self._engine.now() - self.last_arrival >= seconds
+
+    async def forget_handled(self, quiet: float) -> None:
+        """Forget the ids that cannot come again, if the mailbox is known to be empty.
+
+        Args:
+            quiet: Seconds without a message after which it is.
+
+        Raises `StoreUnavailable`.
+        """
+        engine, consumption = self._engine, self._consumption
+        well = consumption is not None and consumption.health().ok
+        self._empty = self._empty + 1 if well and self.is_quiet(quiet) else 0
+        if self._empty < _SEEN_EMPTY or engine.now() - self._forgotten < _FORGET_EVERY:
+            return
+        self._forgotten = engine.now()
+        # What was given back comes within the broker's longest delay.
+        age = max(SENDERS_REPEAT, engine.mailbox.max_delay, 2 * engine.publish_timeout)
+        forget = engine.store.forget_handled
+        while await forget(self.owner, self.channel, age, _AT_ONCE) == _AT_ONCE:
+            await engine.sleep(PAUSE)
 
     def _owned(
         self, stored: StoredMessage, envelope: Envelope | None, *, aside: bool = True

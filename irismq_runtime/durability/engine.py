@@ -21,7 +21,7 @@ from irismq_runtime.dispatch import DurableDelivery
 from irismq_runtime.durability.activation import Activation, is_answered
 from irismq_runtime.durability.addressing import Addressing
 from irismq_runtime.durability.committer import Committer
-from irismq_runtime.durability.dispatch import AWAY, StatefulDispatch
+from irismq_runtime.durability.dispatch import AWAY, PAUSE, StatefulDispatch
 from irismq_runtime.durability.loads import Loads
 from irismq_runtime.durability.origin import RowOrigin
 from irismq_runtime.durability.rights import Rights
@@ -31,6 +31,7 @@ from irismq_runtime.durability.state_codec import StateCodec
 from irismq_runtime.durability.unit import Unit, is_durable
 from irismq_runtime.errors import ConfigError, StoreUnavailable
 from irismq_runtime.ports.state_store import StateKey
+from irismq_runtime.wire.headers import REPEATS_LONG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -55,10 +56,8 @@ __all__ = ["ENGINES", "DurableEngine", "DurableNumbers"]
 D = TypeVar("D", bound=StatefulDispatch)
 
 _LOG: Final = logging.getLogger("irismq.durable")
-#: Seconds between two deletions of what is of no use any more, for others to be served.
-_BETWEEN: Final = 0.05
-#: Seconds for which the ids of handled messages are kept that have no row here.
-KEPT: Final = 7 * 86_400.0
+#: Seconds for which the ids of handled messages are kept that have no row here, and may repeat.
+KEPT: Final[float] = REPEATS_LONG
 
 
 @dataclass(slots=True)
@@ -423,8 +422,10 @@ class DurableEngine:
                 continue
             try:
                 await self.rows.look(tuple(self._served), self._quiet(), self._passed())
+                for dispatch in tuple(self._dispatches):
+                    await dispatch.forget_handled(self.look_every)
                 while await self.store.tidy(KEPT):
-                    await self.sleep(_BETWEEN)
+                    await self.sleep(PAUSE)
             except StoreUnavailable as fault:
                 self.committer.fault_seen(fault)
             except Exception:  # what is missing is looked for again all the same
@@ -432,14 +433,10 @@ class DurableEngine:
 
     def _quiet(self) -> frozenset[str]:
         """The addresses whose mailbox has had nothing for a while, though it was asked."""
-        now = self.now()
         return frozenset(
             dispatch.owner
             for dispatch in self._dispatches
-            if dispatch.kind == "tell"
-            and not dispatch.pause.reasons
-            and not dispatch.held
-            and now - dispatch.last_arrival >= self.look_every
+            if dispatch.kind == "tell" and dispatch.is_quiet(self.look_every)
         )
 
     def _passed(self) -> dict[str, int]:

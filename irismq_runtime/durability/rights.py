@@ -21,6 +21,7 @@ from irismq_runtime.durability.asked import question_of
 from irismq_runtime.durability.origin import RowOrigin
 from irismq_runtime.errors import StoreUnavailable
 from irismq_runtime.ports.state_store import HandledRight, OwnedRight
+from irismq_runtime.wire.headers import REPEATS, SENDERS_REPEAT
 
 if TYPE_CHECKING:
     from irismq_runtime.durability.activation import Activation
@@ -68,7 +69,8 @@ def right_of(
         # Of an earlier epoch no number says anything: that the store lacks it was accepted.
         said = believed and origin.epoch == own.epoch
         return OwnedRight(envelope.id, origin.number if said else 0, aside)
-    return HandledRight(channel, envelope.id)
+    repeats = envelope.headers.get(REPEATS, 0) > SENDERS_REPEAT
+    return HandledRight(channel, envelope.id, repeats)
 
 
 class Rights:

@@ -1,6 +1,7 @@
 """Rows of the outbox to the broker: after their commit, and again when they are missing.
 
-    relayed   published; deleted when the broker has confirmed it
+    relayed   published; deleted when the broker has confirmed it. It may be published again when
+              its sender returns from anywhere, and says so
     owned     published; deleted by the commit of its receiver
 
 A row that the broker did not take is tried again by this process while it runs. What else
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from irismq_runtime.errors import DecodeError, RuntimeFault, StoreUnavailable
 from irismq_runtime.messaging import MAILBOX_CHANNEL, mailbox_topic
 from irismq_runtime.ports.state_store import row_number
-from irismq_runtime.wire.headers import ORIGIN
+from irismq_runtime.wire.headers import ORIGIN, REPEATS, REPEATS_LONG
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,7 +57,9 @@ class RowSender:
         due = engine.now() + delay
         topic = mailbox_topic(row.to.address) if row.owned else row.to.address
         try:
-            headers: dict[str, object] = {ORIGIN: engine.origin.text(number)} if row.owned else {}
+            headers: dict[str, object] = (
+                {ORIGIN: engine.origin.text(number)} if row.owned else {REPEATS: REPEATS_LONG}
+            )
             data = engine.packer.leaving(row.envelope, topic, headers)
             confirmed = engine.mailbox.publish(
                 topic,

@@ -61,7 +61,9 @@ class Packer:
     """Packs and opens the envelopes of the node `node_id`.
 
     `keys`: sign with the first, accept each of them, refuse the unsigned. `window`: for
-    how many seconds a signature is good. `now`: seconds since 1970. With keys, each
+    how many seconds a signature is good. `now`: seconds since 1970. `repeats`: seconds for
+    which what is stored may come again long after it was handled, which it says then; 0: for an
+    hour at most. With keys, each
     envelope is for one `verb` at the topic or cluster `name`, and is opened as such; an
     answer is for the cluster that was asked, or at which the asker takes answers.
     """
@@ -71,6 +73,7 @@ class Packer:
         "_keys",
         "_limits",
         "_now",
+        "_repeats",
         "_signer",
         "_window",
         "dead_size",
@@ -89,6 +92,7 @@ class Packer:
         window: float = 300.0,
         unknown_as_plain: bool = False,
         now: Callable[[], float] = time.time,
+        repeats: int = 0,
     ) -> None:
         self.node_id = node_id
         self.serializer = serializer
@@ -97,6 +101,7 @@ class Packer:
         self._signer = None if keys is None else keys.signer
         self._window = window
         self._now = now
+        self._repeats = repeats
         #: Read messages of unregistered types as the plain values they hold.
         self.unknown_as_plain = unknown_as_plain
         #: The largest body that the broker takes; known once it is connected.
@@ -133,13 +138,15 @@ class Packer:
     ) -> tuple[bytes, bytes, str]:
         """Pack `message` under a new id; returns (id, bytes, type name).
 
-        `headers` is completed here ("n", "q", "c") and must not be used again.
+        `headers` is completed here ("n", "q", "r", "c") and must not be used again.
         Raises `EncodeError` and `MessageTooLarge`.
         """
         if headers:
             check_headers(headers)  # what follows is ours
         headers["n"] = self.node_id
         headers["q"] = next(self._count)
+        if self._repeats and verb == "store":
+            headers["r"] = self._repeats
         envelope_id = new_id()
         type_name, body, codec_name = self.serializer.dump(message, codec)
         if codec_name:

@@ -27,6 +27,7 @@ from irismq_runtime.observe.meter import Meter
 from irismq_runtime.observe.tracing import tracing_of
 from irismq_runtime.refs import Outbound, RefPacking
 from irismq_runtime.wire import DEFAULT_LIMITS, KeyRing, Serializer
+from irismq_runtime.wire.headers import REPEATS_LONG, SENDERS_REPEAT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -285,7 +286,14 @@ def _packer(config: NodeConfig, node_id: str, serializer: Serializer, clock: Clo
         window=config.signature_window,
         unknown_as_plain=config.unknown_as_plain,
         now=clock.time,
+        repeats=REPEATS_LONG if _may_repeat_long(config) else 0,
     )
+
+
+def _may_repeat_long(config: NodeConfig) -> bool:
+    """Whether what this node stores may come again over an hour after it was handled."""
+    copies: Any = config.mailbox_options.get("copies", 1)
+    return copies != 1 or config.publish_timeout > SENDERS_REPEAT
 
 
 def _ordered_keys(config: NodeConfig) -> dict[str, bytes]:

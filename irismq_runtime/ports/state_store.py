@@ -126,11 +126,13 @@ class HandledRight:
     """To handle a message of a sender that has no row here: it is noted as handled.
 
     It stands while `id` of `channel` is not noted for this key, which `StateStore.tidy`
-    ends. `id`: any bytes that identify the message in its channel.
+    ends. `id`: any bytes that identify the message in its channel. `repeats`: it may come
+    again as long as `tidy` keeps it; otherwise `forget_handled` ends it as well.
     """
 
     channel: str
     id: bytes
+    repeats: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -454,9 +456,12 @@ class StateStore(Protocol):
         ...
 
     async def forget_handled(
-        self, handled: Sequence[tuple[StateKey, HandledRight]], age: float
+        self, address: str, channel: str, age: float, limit: int = 1000
     ) -> int:
-        """Forget ids that cannot come again, if they are `age` seconds old; how many went."""
+        """Forget ids of a channel of `address` that are `age` seconds old; how many went.
+
+        At most `limit`, and none that `repeats`.
+        """
         ...
 
     # -- outbox rows ----------------------------------------------------------

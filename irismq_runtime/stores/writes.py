@@ -61,7 +61,8 @@ class Writes:
 
     `states`: (address, key, commit id, new state or None); `kept`: (address, key, commit
     id), whose state stays. `taken`, `aside`: ids of outbox rows that are deleted, and
-    that become dead. `handled`: (address, key, channel, id). `answers`: (address, key,
+    that become dead. `handled`: (address, key, channel, id,
+    repeats). `answers`: (address, key,
     id, digest, answer, until). `staged`: `STAGED_COLUMNS`.
     """
 
@@ -69,7 +70,7 @@ class Writes:
     kept: list[tuple[str, str, bytes]] = field(default_factory=list)
     taken: list[bytes] = field(default_factory=list)
     aside: list[bytes] = field(default_factory=list)
-    handled: list[tuple[str, str, str, bytes]] = field(default_factory=list)
+    handled: list[tuple[str, str, str, bytes, bool]] = field(default_factory=list)
     answers: list[tuple[str, str, str, bytes, bytes, float]] = field(default_factory=list)
     staged: list[tuple[Any, ...]] = field(default_factory=list)
 
@@ -94,7 +95,7 @@ class Writes:
             if isinstance(right, OwnedRight):
                 (self.aside if right.aside else self.taken).append(right.id)
             elif isinstance(right, HandledRight):
-                self.handled.append((address, key, right.channel, right.id))
+                self.handled.append((address, key, right.channel, right.id, right.repeats))
             elif isinstance(right, AnswerRight):
                 kept = (right.id, right.digest, right.answer, now + right.keep)
                 self.answers.append((address, key, *kept))

@@ -33,8 +33,11 @@ __all__ = [
     "NODE",
     "ORIGIN",
     "REMAINING",
+    "REPEATS",
+    "REPEATS_LONG",
     "SEAL",
     "SENDER",
+    "SENDERS_REPEAT",
     "SEQUENCE",
     "SIGNED",
     "TARGET",
@@ -60,10 +63,15 @@ SEAL: Final = "m2"  # that of version 2; the last entry but for MAC
 SIGNED: Final = "w"  # when it was signed, milliseconds since 1970
 NODE: Final = "n"  # id of the sending node
 ASK_ID: Final = "i"  # of an ask: the asker's own id, under which it is answered once
+REPEATS: Final = "r"  # for how many seconds its sender may store it again; absent: an hour
 ORIGIN: Final = "o"  # store, epoch and number of the outbox row that it is
 ENTITY: Final = "ek"  # the key of the entity that is meant, at a shard of its address
 TARGET: Final = "to"  # actor meant at a node's private cluster, "@node" for the node
 
+#: Seconds for which a message may come that does not say otherwise.
+SENDERS_REPEAT: Final = 3_600
+#: What REPEATS says where that may be long: as long as ids of handled messages are kept.
+REPEATS_LONG: Final = 7 * 86_400
 #: Entries that one envelope may have.
 MAX_HEADERS: Final = 64
 _MAX_CHAIN: Final = 256
@@ -79,7 +87,7 @@ _TYPES: Final[dict[str, type]] = {
     **dict.fromkeys((SENDER, TRACE), str),
     CHAIN: list,
     **dict.fromkeys((ASK_ID, ENTITY), str),
-    **dict.fromkeys((REMAINING, DUE, EXPIRY, ENDS), int),
+    **dict.fromkeys((REMAINING, DUE, EXPIRY, ENDS, REPEATS), int),
     **dict.fromkeys((ORIGIN, NODE), str),
     SEQUENCE: int,
     **dict.fromkeys((CODEC, TARGET, KEY_ID), str),

@@ -393,17 +393,20 @@ async def test_what_is_noted_as_handled_is_not_handled_again(store: StateStore):
 
 
 async def test_handled_ids_go_when_they_cannot_come_again(store: StateStore):
-    rights = [HandledRight("mailbox", b"%d" % n) for n in range(3)]
+    rights = [HandledRight("mailbox", b"%d" % n, repeats=n == 1) for n in range(3)]
+    rights.append(HandledRight("audit", b"3"))
     await written(store, ADA, ABSENT, rights=rights)
-    assert await store.forget_handled([(ADA, rights[0])], age=3600.0) == 0
-    assert await store.forget_handled([(ADA, rights[0]), (BOB, rights[1])], age=0.0) == 1
-    assert await store.standing(ADA, rights) == [STANDS, GONE, GONE]
+    assert await store.forget_handled("shop.cart", "mailbox", age=3600.0) == 0
+    assert await store.forget_handled("shop.stock", "mailbox", age=0.0) == 0
+    assert await store.forget_handled("shop.cart", "mailbox", age=0.0, limit=1) == 1
+    assert await store.forget_handled("shop.cart", "mailbox", age=0.0) == 1
+    assert await store.standing(ADA, rights) == [STANDS, GONE, STANDS, GONE]
     assert await store.tidy(keep=3600.0) is False
-    assert await store.standing(ADA, rights) == [STANDS, GONE, GONE]
+    assert await store.standing(ADA, rights) == [STANDS, GONE, STANDS, GONE]
     assert await store.tidy(keep=0.0, limit=1) is True
     while await store.tidy(keep=0.0, limit=1):
         pass
-    assert await store.standing(ADA, rights) == [STANDS, STANDS, STANDS]
+    assert await store.standing(ADA, rights) == [STANDS] * 4
 
 
 async def test_an_answer_is_kept_for_its_time_and_given_once(store: StateStore):

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from irismq_runtime.ports import TransportHealth
     from irismq_runtime.ports.state_store import (
         CommitOutcome,
-        HandledRight,
         KeptAnswer,
         Right,
         RightState,
@@ -164,17 +163,12 @@ class MemoryStore:
         return await self._read(lambda tables: tables.answer(key, ask_id, self.database.now()))
 
     async def forget_handled(
-        self, handled: Sequence[tuple[StateKey, HandledRight]], age: float
+        self, address: str, channel: str, age: float, limit: int = 1000
     ) -> int:
         """See `StateStore.forget_handled`."""
 
         def change(tables: Tables) -> int:
-            before = self.database.now() - age
-            noted = [(key, right.channel, right.id) for key, right in handled]
-            old = [each for each in noted if tables.handled.get(each, before + 1) <= before]
-            for each in old:
-                del tables.handled[each]
-            return len(old)
+            return tables.forget_handled(address, channel, self.database.now() - age, limit)
 
         return await self._ask(lambda _call: self.database.change(change))
 

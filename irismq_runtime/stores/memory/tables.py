@@ -41,7 +41,8 @@ __all__ = ["Tables"]
 class Tables:
     """All that is committed.
 
-    `written`: when a state was. `handled`: when a message was. `answers`: until when
+    `written`: when a state was. `handled`: when a message was. `repeats`: of which of them it is
+    known that they may come again for long. `answers`: until when
     each is kept. `order`: for each pair of sender and receiver its rows by number.
     """
 
@@ -52,6 +53,7 @@ class Tables:
     written: dict[StateKey, float] = field(default_factory=dict)
     rows: dict[bytes, OutboxRow] = field(default_factory=dict)
     handled: dict[tuple[StateKey, str, bytes], float] = field(default_factory=dict)
+    repeats: set[tuple[StateKey, str, bytes]] = field(default_factory=set)
     answers: dict[tuple[StateKey, str], tuple[KeptAnswer, float]] = field(default_factory=dict)
     order: dict[tuple[StateKey, StateKey], dict[int, bytes]] = field(default_factory=dict)
 
@@ -65,6 +67,7 @@ class Tables:
             dict(self.written),
             dict(self.rows),
             dict(self.handled),
+            set(self.repeats),
             dict(self.answers),
             {pair: dict(numbers) for pair, numbers in self.order.items()},
         )
@@ -160,6 +163,8 @@ class Tables:
                 self.add(replace(row, dead=True, ordered=False))
         elif isinstance(right, HandledRight):
             self.handled[key, right.channel, right.id] = now
+            if right.repeats:
+                self.repeats.add((key, right.channel, right.id))
         elif isinstance(right, AnswerRight):
             self.answers[key, right.id] = (KeptAnswer(right.digest, right.answer), now + right.keep)
 
@@ -183,6 +188,19 @@ class Tables:
                 del self.order[row.sender, row.to]
         return row
 
+    def forget_handled(self, address: str, channel: str, oldest: float, limit: int) -> int:
+        """See `StateStore.forget_handled`."""
+        old = [
+            noted
+            for noted, at in self.handled.items()
+            if (noted[0].address, noted[1]) == (address, channel)
+            and at <= oldest
+            and noted not in self.repeats
+        ][:limit]
+        for noted in old:
+            del self.handled[noted]
+        return len(old)
+
     def tidy(self, now: float, keep: float, limit: int) -> bool:
         """See `StateStore.tidy`."""
         oldest = now - keep
@@ -195,6 +213,7 @@ class Tables:
         ]
         for noted in handled[:limit]:
             del self.handled[noted]
+            self.repeats.discard(noted)
         for asked in answers[:limit]:
             del self.answers[asked]
         for key in ended[:limit]:

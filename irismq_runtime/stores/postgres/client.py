@@ -29,7 +29,6 @@ from irismq_runtime.stores.decisions import check_commits, order_pair, right_sta
 from irismq_runtime.stores.last_fault import LastFault
 from irismq_runtime.stores.one_by_one import one_by_one
 from irismq_runtime.stores.postgres import commits as committing
-from irismq_runtime.stores.postgres.commits import columns
 from irismq_runtime.stores.postgres.connections import Connections
 from irismq_runtime.stores.postgres.faults import BAD_VALUE, FAULTS, fault_of, reason_of
 from irismq_runtime.stores.postgres.schema import check, prepare
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
     from irismq_runtime.ports import TransportHealth
     from irismq_runtime.ports.state_store import (
         CommitOutcome,
-        HandledRight,
         Right,
         RightState,
         StateCommit,
@@ -223,11 +221,10 @@ class PostgresStore:
         return KeptAnswer(*rows[0]) if rows else None
 
     async def forget_handled(
-        self, handled: Sequence[tuple[StateKey, HandledRight]], age: float
+        self, address: str, channel: str, age: float, limit: int = 1000
     ) -> int:
         """See `StateStore.forget_handled`."""
-        noted = [(*key, right.channel, right.id) for key, right in handled]
-        return await self._change("forget_handled", *columns(noted, 4), age)
+        return await self._change("forget_handled", address, channel, age, limit)
 
     # -- outbox rows ----------------------------------------------------------
 

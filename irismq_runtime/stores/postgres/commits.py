@@ -137,7 +137,7 @@ def _arguments(writes: Writes, undone: Sequence[StateKey]) -> list[Sequence[Any]
         *columns(undone, 2),
         writes.taken,
         writes.aside,
-        *columns(writes.handled, 4),
+        *columns(writes.handled, 5),
         *columns(writes.answers, 6),
         *columns(writes.staged, 12),
     ]

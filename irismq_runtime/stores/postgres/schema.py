@@ -50,6 +50,7 @@ STEPS: Final[tuple[tuple[str, ...], ...]] = (
         """CREATE TABLE {s}.handled (
             address TEXT COLLATE "C" NOT NULL, key TEXT COLLATE "C" NOT NULL,
             channel TEXT NOT NULL, id BYTEA NOT NULL, at FLOAT8 NOT NULL,
+            repeats BOOLEAN NOT NULL,
             PRIMARY KEY (address, key, channel, id)
         )""",
         "CREATE INDEX handled_at ON {s}.handled USING brin (at)",

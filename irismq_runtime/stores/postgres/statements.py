@@ -74,24 +74,24 @@ WITH v AS MATERIALIZED (
 ), aside AS (
     UPDATE {s}.outbox SET dead = TRUE, pair = NULL WHERE id = ANY($11::bytea[])
 ), noted AS (
-    INSERT INTO {s}.handled (address, key, channel, id, at)
-    SELECT c.address, c.key, c.channel, c.id, v.now
-    FROM v, unnest($12::text[], $13::text[], $14::text[], $15::bytea[])
-    AS c(address, key, channel, id)
+    INSERT INTO {s}.handled (address, key, channel, id, repeats, at)
+    SELECT c.address, c.key, c.channel, c.id, c.repeats, v.now
+    FROM v, unnest($12::text[], $13::text[], $14::text[], $15::bytea[], $16::boolean[])
+    AS c(address, key, channel, id, repeats)
 ), answered AS (
     INSERT INTO {s}.answer (address, key, id, digest, answer, until)
     SELECT c.address, c.key, c.id, c.digest, c.answer, v.now + c.keep
-    FROM v, unnest($16::text[], $17::text[], $18::text[], $19::bytea[], $20::bytea[],
-    $21::float8[]) AS c(address, key, id, digest, answer, keep)
+    FROM v, unnest($17::text[], $18::text[], $19::text[], $20::bytea[], $21::bytea[],
+    $22::float8[]) AS c(address, key, id, digest, answer, keep)
     ON CONFLICT (address, key, id) DO UPDATE SET digest = excluded.digest,
     answer = excluded.answer, until = excluded.until
 ), staged AS (
     INSERT INTO {s}.outbox ({staged})
     SELECT c.id, c.from_address, c.from_key, c.address, c.key, c.envelope, c.owned, c.channel,
     v.version * {most} + c.index, c.pair, v.now + c.delay, v.now + c.expires
-    FROM v, unnest($22::bytea[], $23::text[], $24::text[], $25::text[], $26::text[],
-    $27::bytea[], $28::boolean[], $29::text[], $30::bigint[], $31::bigint[], $32::float8[],
-    $33::float8[]) AS c(id, from_address, from_key, address, key, envelope, owned, channel,
+    FROM v, unnest($23::bytea[], $24::text[], $25::text[], $26::text[], $27::text[],
+    $28::bytea[], $29::boolean[], $30::text[], $31::bigint[], $32::bigint[], $33::float8[],
+    $34::float8[]) AS c(id, from_address, from_key, address, key, envelope, owned, channel,
     index, pair, delay, expires)
 ) SELECT version, epoch FROM v""",
     # -- reading ------------------------------------------------------------
@@ -137,10 +137,8 @@ WITH l AS (SELECT id FROM {s}.outbox WHERE id = ANY($1::bytea[]) AND dead ORDER 
 UPDATE {s}.outbox o SET dead = FALSE, tries = 0, due = {now}, expires = NULL
 FROM l WHERE o.id = l.id""",
     "forget_handled": """
-DELETE FROM {s}.handled h
-USING unnest($1::text[], $2::text[], $3::text[], $4::bytea[]) AS k(address, key, channel, id)
-WHERE h.address = k.address AND h.key = k.key AND h.channel = k.channel AND h.id = k.id
-AND h.at <= {now} - $5::float8""",
+DELETE FROM {s}.handled WHERE ctid = ANY(ARRAY(SELECT ctid FROM {s}.handled
+WHERE address = $1 AND channel = $2 AND at <= {now} - $3::float8 AND NOT repeats LIMIT $4))""",
     "tidy_handled": """
 DELETE FROM {s}.handled WHERE ctid = ANY(ARRAY(
 SELECT ctid FROM {s}.handled WHERE at <= {now} - $1::float8 LIMIT $2))""",

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from irismq_runtime.ports import TransportHealth
     from irismq_runtime.ports.state_store import (
         CommitOutcome,
-        HandledRight,
         KeptAnswer,
         OutboxBacklog,
         OutboxRow,
@@ -190,11 +189,15 @@ class SqliteStore:
         return await self._read(partial(statements.kept_answer, key=key, ask_id=ask_id, now=now))
 
     async def forget_handled(
-        self, handled: Sequence[tuple[StateKey, HandledRight]], age: float
+        self, address: str, channel: str, age: float, limit: int = 1000
     ) -> int:
         """See `StateStore.forget_handled`."""
         oldest = self._clock.time() - age
-        return await self._write(partial(statements.forget_handled, handled=handled, oldest=oldest))
+        return await self._write(
+            lambda connection: statements.forget_handled(
+                connection, address, channel, oldest, limit
+            )
+        )
 
     # -- outbox rows ----------------------------------------------------------
 

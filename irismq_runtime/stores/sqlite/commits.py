@@ -54,7 +54,7 @@ version = excluded.version, commit_id = excluded.commit_id,
 ended = iif(state IS NULL, excluded.ended, NULL)"""
 _TAKE: Final = "DELETE FROM irismq_outbox WHERE id = ?"
 _ASIDE: Final = "UPDATE irismq_outbox SET dead = 1, pair = NULL WHERE id = ?"
-_NOTE: Final = "INSERT INTO irismq_handled VALUES (?, ?, ?, ?, ?)"
+_NOTE: Final = "INSERT INTO irismq_handled VALUES (?, ?, ?, ?, ?, ?)"
 _KEEP: Final = (
     "INSERT OR REPLACE INTO irismq_answer (address, key, id, digest, answer, until) "
     "VALUES (?, ?, ?, ?, ?, ?)"

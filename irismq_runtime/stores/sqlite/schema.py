@@ -34,7 +34,7 @@ STEPS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE INDEX irismq_unconfirmed ON irismq_outbox (from_address, due) WHERE NOT owned",
         """CREATE TABLE irismq_handled (
             address TEXT NOT NULL, key TEXT NOT NULL, channel TEXT NOT NULL, id BLOB NOT NULL,
-            at REAL NOT NULL, UNIQUE (address, key, channel, id)
+            repeats INTEGER NOT NULL, at REAL NOT NULL, UNIQUE (address, key, channel, id)
         )""",
         """CREATE TABLE irismq_answer (
             address TEXT NOT NULL, key TEXT NOT NULL, id TEXT NOT NULL, digest BLOB NOT NULL,

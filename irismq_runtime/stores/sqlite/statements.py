@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Collection, Iterable, Sequence
 
-    from irismq_runtime.ports.state_store import HandledRight
-
 _FACT: Final = "INSERT OR REPLACE INTO irismq_store VALUES (?, ?)"
 _LOAD: Final = "SELECT version, state, commit_id FROM irismq_state WHERE address = ? AND key = ?"
 _ANSWER: Final = """
@@ -50,8 +48,9 @@ _REVIVE: Final = (
     "UPDATE irismq_outbox SET dead = 0, tries = 0, due = ?, expires = NULL WHERE id = ? AND dead"
 )
 _FORGET_HANDLED: Final = """
-DELETE FROM irismq_handled
-WHERE address = ? AND key = ? AND channel = ? AND id = ? AND at <= ?"""
+DELETE FROM irismq_handled WHERE rowid IN
+(SELECT rowid FROM irismq_handled
+WHERE address = ? AND channel = ? AND at <= ? AND NOT repeats LIMIT ?)"""
 _BACKLOG: Final = """
 SELECT address, owned, sum(NOT dead), sum(dead), min(CASE WHEN dead THEN NULL ELSE due END)
 FROM irismq_outbox GROUP BY address, owned ORDER BY address, owned"""
@@ -205,13 +204,10 @@ def revive(connection: sqlite3.Connection, ids: Collection[bytes], now: float) -
 
 
 def forget_handled(
-    connection: sqlite3.Connection,
-    handled: Sequence[tuple[StateKey, HandledRight]],
-    oldest: float,
+    connection: sqlite3.Connection, address: str, channel: str, oldest: float, limit: int
 ) -> int:
     """See `StateStore.forget_handled`."""
-    noted = [(*key, right.channel, right.id, oldest) for key, right in handled]
-    return connection.executemany(_FORGET_HANDLED, noted).rowcount if noted else 0
+    return connection.execute(_FORGET_HANDLED, (address, channel, oldest, limit)).rowcount
 
 
 def tidy(connection: sqlite3.Connection, now: float, keep: float, limit: int) -> bool:
