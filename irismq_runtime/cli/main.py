@@ -81,6 +81,10 @@ class Commands(DeferredGroup):
             f"{_CLI}.store:app",
             "Look at a store of durable state, or accept that it may have gone back in time.",
         ),
+        "outbox": (
+            f"{_CLI}.outbox:app",
+            "Look at, move or drop what durable actors told and nobody has taken.",
+        ),
         "schema": (
             f"{_CLI}.schema:app",
             "Keep the types of messages and states readable by what runs and what is stored.",

@@ -79,7 +79,11 @@ def judge_backlog(backlog: list[OutboxBacklog]) -> list[Finding]:
                 f"in the store {each.waiting:,} wait for {each.address!r}, the oldest "
                 f"for {each.overdue / 60:,.0f} min"
             )
-            advice = "start a node that serves it" if each.owned else "see that a broker takes them"
+            advice = (
+                "start a node that serves it, or see irismq outbox list"
+                if each.owned
+                else "see that a broker takes them"
+            )
             found.append(Finding(Level.WARN, each.address, text, advice))
         if each.dead:
             text = f"put aside in the store for {each.address!r}: {each.dead:,}"

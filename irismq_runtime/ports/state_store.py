@@ -501,6 +501,21 @@ class StateStore(Protocol):
         """Let dead rows wait again, due now, without tries and out of order; how many."""
         ...
 
+    async def outbox(self, address: str = "", limit: int = 1000) -> list[OutboxRow]:
+        """Rows for an address or topic, of all for "", waiting or dead, those told first first.
+
+        It may read the whole outbox: for people.
+        """
+        ...
+
+    async def readdress(self, rows: Sequence[OutboxRow]) -> int:
+        """Give rows that wait another receiver; how many there were.
+
+        Their `to`, `owned` and `channel` become as given; `tries` begin anew. An ordered one takes
+        part in the order of its sender to the new key. All or nothing.
+        """
+        ...
+
     async def backlog(self) -> list[OutboxBacklog]:
         """What waits, by address and topic. It reads the whole outbox: for people."""
         ...

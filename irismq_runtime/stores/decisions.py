@@ -33,7 +33,7 @@ from irismq_runtime.ports.state_store import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from irismq_runtime.ports.state_store import Right, StagedMessage
+    from irismq_runtime.ports.state_store import OutboxRow, Right, StagedMessage
 
 __all__ = [
     "NOTHING",
@@ -45,6 +45,7 @@ __all__ = [
     "check_commits",
     "latest_claim",
     "order_pair",
+    "pair_of_row",
     "refusal",
     "right_states",
     "takes_part_in_order",
@@ -164,6 +165,11 @@ def order_pair(sender: StateKey, to: StateKey) -> int:
     """
     names = "\0".join((*sender, *to)).encode("utf-8", "surrogatepass")
     return int.from_bytes(blake2b(names, digest_size=8).digest(), "big", signed=True)
+
+
+def pair_of_row(row: OutboxRow) -> int | None:
+    """The `order_pair` of a row; None: it takes no part in an order."""
+    return order_pair(row.sender, row.to) if row.ordered and row.owned else None
 
 
 def takes_part_in_order(staged: StagedMessage) -> bool:

@@ -101,6 +101,6 @@ def test_what_waits_for_long_is_a_warning_with_what_to_do():
     old = OutboxBacklog("shop.cart", owned=True, waiting=1200, dead=0, overdue=7200.0)
     relayed = OutboxBacklog("news", owned=False, waiting=1, dead=0, overdue=7200.0)
     lines = [finding.line for finding in judge_backlog([old, relayed])]
-    waits = "for 120 min; start a node that serves it"
+    waits = "for 120 min; start a node that serves it, or see irismq outbox list"
     assert lines[0] == f"in the store 1,200 wait for 'shop.cart', the oldest {waits}"
     assert lines[1].endswith("see that a broker takes them")

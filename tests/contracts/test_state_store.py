@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -487,6 +488,33 @@ async def test_what_no_broker_has_confirmed_is_found_by_its_sender(store: StateS
     assert await store.unconfirmed([], -1.0, 10) == []
     assert await store.forget([events[0].id, events[1].id, events[0].id]) == 2
     assert await store.unconfirmed(["shop.cart"], -1.0, 10) == []
+
+
+async def test_people_see_all_rows_or_those_of_one_address_the_first_told_first(store: StateStore):
+    rights = await told(store, ADA, a_message(TEA), a_message(BOB), a_message(TEA, delay=60.0))
+    await written(store, TEA, ABSENT, rights=[OwnedRight(rights[0].id, aside=True)])
+    ids = [right.id for right in rights]
+    assert [row.id for row in await store.outbox()] == ids
+    assert [row.id for row in await store.outbox(limit=2)] == ids[:2]
+    shown = await store.outbox(TEA.address)
+    assert [(row.id, row.dead) for row in shown] == [(ids[0], True), (ids[2], False)]
+
+
+async def test_rows_that_wait_may_be_given_to_another_key_in_their_order(store: StateStore):
+    rights = await told(store, ADA, a_message(TEA), a_message(TEA), a_message(TEA))
+    await written(store, TEA, ABSENT, rights=[OwnedRight(rights[0].id, aside=True)])
+    await store.put_off([rights[1].id], 0.0, tried=True)
+    rows = [replace(row, to=BOB) for row in await store.outbox()]
+    assert await store.readdress(rows) == 2
+    assert await store.readdress([]) == 0
+    given = await store.rows([rights[1].id])
+    assert [(row.to, row.tries) for row in given] == [(BOB, 0)]
+    assert await store.standing(TEA, rights[1:]) == [GONE, GONE]
+    assert [each.state for each in await store.standing(BOB, rights[2:])] == ["early"]
+    relayed = [replace(row, to=StateKey("topic"), owned=False, channel="c") for row in given]
+    assert await store.readdress(relayed) == 1
+    assert [row.channel for row in await store.unconfirmed(["shop.sender"], 0.0, 9)] == ["c"]
+    assert [each.state for each in await store.standing(BOB, rights[2:])] == ["stands"]
 
 
 async def test_the_backlog_says_what_waits_for_whom(store: StateStore):

@@ -225,6 +225,29 @@ class MemoryStore:
         dead = [row.id for row in await self.rows(ids) if row.dead]
         return await self._change(dead, change)
 
+    async def outbox(self, address: str = "", limit: int = 1000) -> list[OutboxRow]:
+        """See `StateStore.outbox`."""
+
+        def read(tables: Tables) -> list[OutboxRow]:
+            rows = [row for row in tables.rows.values() if address in {"", row.to.address}]
+            return sorted(rows, key=lambda row: row.number)[:limit]
+
+        return await self._read(read)
+
+    async def readdress(self, rows: Sequence[OutboxRow]) -> int:
+        """See `StateStore.readdress`."""
+        given = {row.id: row for row in rows}
+
+        def change(row: OutboxRow) -> OutboxRow:
+            new = given[row.id]
+            ordered = row.ordered and new.owned
+            return replace(
+                row, to=new.to, owned=new.owned, channel=new.channel, ordered=ordered, tries=0
+            )
+
+        waiting = [row.id for row in await self.rows(list(given)) if not row.dead]
+        return await self._change(waiting, change)
+
     async def backlog(self) -> list[OutboxBacklog]:
         """See `StateStore.backlog`."""
 

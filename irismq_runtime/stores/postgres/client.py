@@ -25,10 +25,11 @@ from irismq_runtime.ports.state_store import (
     StoreInfo,
     StoreSizes,
 )
-from irismq_runtime.stores.decisions import check_commits, order_pair, right_states
+from irismq_runtime.stores.decisions import check_commits, order_pair, pair_of_row, right_states
 from irismq_runtime.stores.last_fault import LastFault
 from irismq_runtime.stores.one_by_one import one_by_one
 from irismq_runtime.stores.postgres import commits as committing
+from irismq_runtime.stores.postgres.commits import columns
 from irismq_runtime.stores.postgres.connections import Connections
 from irismq_runtime.stores.postgres.faults import BAD_VALUE, FAULTS, fault_of, reason_of
 from irismq_runtime.stores.postgres.schema import check, prepare
@@ -260,6 +261,15 @@ class PostgresStore:
     async def revive(self, ids: Sequence[bytes]) -> int:
         """See `StateStore.revive`."""
         return await self._change("revive", ids)
+
+    async def outbox(self, address: str = "", limit: int = 1000) -> list[OutboxRow]:
+        """See `StateStore.outbox`."""
+        return await self._outbox("outbox", address, limit)
+
+    async def readdress(self, rows: Sequence[OutboxRow]) -> int:
+        """See `StateStore.readdress`."""
+        given = [(row.id, *row.to, row.owned, row.channel, pair_of_row(row)) for row in rows]
+        return await self._change("readdress", *columns(given, 6))
 
     async def backlog(self) -> list[OutboxBacklog]:
         """See `StateStore.backlog`."""

@@ -112,6 +112,8 @@ AND due <= {now} - $2::float8 ORDER BY due, number LIMIT $3""",
     "unconfirmed": """
 SELECT {row} FROM {s}.outbox WHERE NOT owned AND from_address = ANY($1::text[])
 AND due <= {now} - $2::float8 ORDER BY due, number LIMIT $3""",
+    "outbox": """
+SELECT {row} FROM {s}.outbox WHERE $1 = '' OR address = $1 ORDER BY number LIMIT $2""",
     "backlog": """
 SELECT address, owned, count(*) FILTER (WHERE NOT dead), count(*) FILTER (WHERE dead),
 greatest(0.0, {now} - coalesce(min(due) FILTER (WHERE NOT dead), {now}))::float8
@@ -129,6 +131,12 @@ WHERE o.oid = '{s}.outbox'::regclass AND h.oid = '{s}.handled'::regclass""",
 WITH l AS (SELECT id FROM {s}.outbox WHERE id = ANY($1::bytea[]) ORDER BY id FOR UPDATE)
 UPDATE {s}.outbox o SET due = {now} + $2::float8, tries = o.tries + $3::integer
 FROM l WHERE o.id = l.id""",
+    "readdress": """
+WITH c AS MATERIALIZED (SELECT * FROM unnest($1::bytea[], $2::text[], $3::text[], $4::boolean[],
+    $5::text[], $6::bigint[]) AS c(id, address, key, owned, channel, pair)
+), l AS (SELECT id FROM {s}.outbox WHERE id = ANY($1::bytea[]) AND NOT dead ORDER BY id FOR UPDATE)
+UPDATE {s}.outbox o SET address = c.address, key = c.key, owned = c.owned, channel = c.channel,
+pair = c.pair, tries = 0 FROM l, c WHERE o.id = l.id AND o.id = c.id""",
     "forget": """
 WITH l AS (SELECT id FROM {s}.outbox WHERE id = ANY($1::bytea[]) ORDER BY id FOR UPDATE)
 DELETE FROM {s}.outbox o USING l WHERE o.id = l.id""",

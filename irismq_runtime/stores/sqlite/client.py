@@ -242,6 +242,14 @@ class SqliteStore:
         """See `StateStore.revive`."""
         return await self._write(partial(statements.revive, ids=ids, now=self._clock.time()))
 
+    async def outbox(self, address: str = "", limit: int = 1000) -> list[OutboxRow]:
+        """See `StateStore.outbox`."""
+        return await self._read(partial(statements.outbox, address=address, limit=limit))
+
+    async def readdress(self, rows: Sequence[OutboxRow]) -> int:
+        """See `StateStore.readdress`."""
+        return await self._write(partial(statements.readdress, given=rows))
+
     async def backlog(self) -> list[OutboxBacklog]:
         """See `StateStore.backlog`."""
         return await self._read(partial(statements.backlog, now=self._clock.time()))

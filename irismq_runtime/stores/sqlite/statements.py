@@ -18,7 +18,7 @@ from irismq_runtime.ports.state_store import (
     StoreInfo,
     StoreSizes,
 )
-from irismq_runtime.stores.decisions import order_pair
+from irismq_runtime.stores.decisions import order_pair, pair_of_row
 from irismq_runtime.stores.migrations import check_form, check_namespace, steps_from
 from irismq_runtime.stores.sqlite.schema import FACTS, STEPS
 from irismq_runtime.stores.writes import ROW_COLUMNS, outbox_row
@@ -42,6 +42,11 @@ _MISSING: Final = _ROWS + (
 )
 _UNCONFIRMED: Final = _ROWS + (
     "WHERE NOT owned AND from_address = ? AND due <= ? ORDER BY due, number LIMIT ?"
+)
+_OUTBOX: Final = _ROWS + "WHERE (?1 = '' OR address = ?1) ORDER BY number LIMIT ?2"
+_READDRESS: Final = (
+    "UPDATE irismq_outbox SET address = ?, key = ?, owned = ?, channel = ?, pair = ?, tries = 0 "
+    "WHERE id = ? AND NOT dead"
 )
 _PUT_OFF: Final = "UPDATE irismq_outbox SET due = ?, tries = tries + ? WHERE id = ?"
 _REVIVE: Final = (
@@ -163,6 +168,11 @@ def unconfirmed(
     return sorted(found, key=lambda row: (row.due, row.number))[:limit]
 
 
+def outbox(connection: sqlite3.Connection, address: str, limit: int) -> list[OutboxRow]:
+    """See `StateStore.outbox`."""
+    return [outbox_row(each) for each in connection.execute(_OUTBOX, (address, limit))]
+
+
 def backlog(connection: sqlite3.Connection, now: float) -> list[OutboxBacklog]:
     """See `StateStore.backlog`."""
     return [
@@ -187,6 +197,12 @@ def put_off(
 ) -> None:
     """See `StateStore.put_off`."""
     connection.executemany(_PUT_OFF, [(due, int(tried), each) for each in ids])
+
+
+def readdress(connection: sqlite3.Connection, given: Sequence[OutboxRow]) -> int:
+    """See `StateStore.readdress`."""
+    values = [(*row.to, row.owned, row.channel, pair_of_row(row), row.id) for row in given]
+    return connection.executemany(_READDRESS, values).rowcount if values else 0
 
 
 def forget(connection: sqlite3.Connection, ids: Collection[bytes]) -> int:
