@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 
     from irismq_runtime.refs import ServiceRef
     from irismq_runtime.simulation.faults import Fault
+    from irismq_runtime.simulation.host import SimulatedHost
     from irismq_runtime.simulation.simulation import Simulation
 
 __all__ = ["Cluster", "ClusterOptions", "Load"]
@@ -299,7 +300,8 @@ class Cluster:
 
         Args:
             **dials: `kill`, `stop`, `pause`, `clock` (of machines with a node), `partition`,
-                `cut`, `slow` (of a link to a server), `broker`, `power` (of brokers), `relay`;
+                `cut`, `slow` (of a link to a server), `broker`, `power` (of brokers), `relay`,
+                `full` (of disks of machines with a node, and of brokers);
                 see `faults.KINDS` for what each does, and how long it lasts.
 
         Raises:
@@ -361,6 +363,11 @@ class Cluster:
                 raise self.witness.broken
             await asyncio.sleep(_LOOK)
 
+    def _node_hosts(self) -> Iterator[SimulatedHost]:
+        """The machines with a node, that of the test among them."""
+        yield from (room.keeper.host for room in self._nodes.values())
+        yield self._simulation.outside
+
     def _unrest(self, since: float, until: float) -> Iterator[str]:
         """What is missing for rest, the most basic first."""
         nodes = {name: room.node for name, room in self._nodes.items()}
@@ -369,7 +376,12 @@ class Cluster:
         for source, target in self._simulation.network.overdue():
             yield f"what {source} sent to {target} while nothing came through has not arrived"
         held = dict(each for room in self._brokers for each in room.held())
+        held.update(each for host in self._node_hosts() for each in host.outbox())
         self.witness.look_for_losses(held)
+        for host in self._node_hosts():
+            late = sum(not due for _, due in host.outbox())
+            if late:
+                yield f"the store of {host.name} has {late} messages to send"
         later = {each for each, due in held.items() if due and self.now + due > until}
         yield from self.witness.owed(since, later)
 

@@ -1,11 +1,11 @@
 """The disk of a simulated host: what was synced stays, the rest may be lost.
 
-It holds SQLite databases, which are real ones in memory: the statements that product
-code runs are run. A database is what it is after a kill of its process. When the power
-goes, what was committed and synced is there, and of what was committed after it a part,
-which the seed chooses, and always the first of it: a torn log is what SQLite finds by
-its checksums, and leaves out. For that each change is noted, with its statements, until
-there is a copy that has it.
+It holds SQLite databases: the statements that product code runs are run. A database is
+what it is after a kill of its process. Those of a folder (a broker's) are in memory; when
+the power goes, what was committed and synced is there, and of what was committed after it
+a part, which the seed chooses, and always the first of it: a torn log is what SQLite finds
+by its checksums, and leaves out. For that each change is noted, with its statements, until
+there is a copy that has it. For those that are opened by their path see `databases`.
 
 A full disk refuses what writes, as SQLite does, and gives nothing to who wants to keep
 room.
@@ -14,15 +14,15 @@ room.
 from __future__ import annotations
 
 import sqlite3
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from irismq_runtime.embedded.nsqd import DirectoryInUse
+from irismq_runtime.simulation.databases import DiskDatabases
+from irismq_runtime.simulation.sqlite_connection import ToldConnection, kind_of
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Iterable
 
     from irismq_runtime.embedded.nsqd.data_folder import ReservedRoom
     from irismq_runtime.simulation.context import SimulationContext
@@ -35,63 +35,21 @@ _Statement: TypeAlias = tuple[str, Any, bool]
 
 #: Changes that are noted before a copy is made that has them.
 _CHANGES: Final = 1000
-#: Settings that are in the file itself.
-_KEPT: Final = ("user_version", "auto_vacuum", "incremental_vacuum")
 _LEVELS: Final = {"off": 0, "normal": 1, "full": 2, "extra": 3}
-#: What a statement does; "changes" is also what ends a transaction.
-_Kind: TypeAlias = Literal["reads", "rolls back", "begins", "sets", "sets in the file", "changes"]
 _ROOM: Final = 1024 * 1024
 
 
-class _Cursor(sqlite3.Cursor):
-    """Runs statements, and notes them."""
-
-    connection: _Database
-
-    def execute(self, sql: str, parameters: Any = (), /) -> Self:
-        self.connection.check(sql)
-        super().execute(sql, parameters)
-        self.connection.note(sql, parameters, many=False)
-        return self
-
-    def executemany(self, sql: str, parameters: Iterable[Any], /) -> Self:
-        self.connection.check(sql)
-        rows = list(parameters)
-        super().executemany(sql, rows)
-        self.connection.note(sql, rows, many=True)
-        return self
-
-    def executescript(self, sql: str, /) -> Self:
-        self.connection.check(sql)
-        super().executescript(sql)
-        self.connection.note(sql, None, many=False)
-        return self
-
-
-class _Database(sqlite3.Connection):
+class _Database(ToldConnection):
     """A database on a disk. Closing it leaves it there."""
 
     folder: SimulatedFolder
     changes: _Changes
 
-    def cursor(self, factory: Any = _Cursor) -> Any:
-        return super().cursor(factory)
+    @property
+    def disk_is_full(self) -> bool:
+        return self.folder.full
 
-    def execute(self, sql: str, parameters: Any = (), /) -> _Cursor:
-        return _Cursor(self).execute(sql, parameters)
-
-    def executemany(self, sql: str, parameters: Iterable[Any], /) -> _Cursor:
-        return _Cursor(self).executemany(sql, parameters)
-
-    def executescript(self, sql: str, /) -> _Cursor:
-        return _Cursor(self).executescript(sql)
-
-    def check(self, sql: str) -> None:
-        """Refuse a change to a full disk."""
-        if self.folder.full and _kind_of(sql) == "changes":
-            raise sqlite3.OperationalError("database or disk is full")
-
-    def note(self, sql: str, parameters: Any, *, many: bool) -> None:
+    def after(self, sql: str, parameters: Any, *, many: bool) -> None:
         self.changes.note((sql, parameters, many), open_still=self.in_transaction)
         if len(self.changes.committed) == self.changes.safe > _CHANGES:
             self.folder.copy(self)
@@ -123,7 +81,7 @@ class _Changes:
 
     def note(self, statement: _Statement, *, open_still: bool) -> None:
         """A statement was run; `open_still`: its transaction is not over."""
-        kind = _kind_of(statement[0])
+        kind = kind_of(statement[0])
         if kind == "rolls back":
             self._open.clear()
         elif kind == "sets":
@@ -149,23 +107,6 @@ class _Changes:
     def give_up(self) -> None:
         """Whoever wrote is gone: what is not committed is not."""
         self._open.clear()
-
-
-@lru_cache(maxsize=512)
-def _kind_of(sql: str) -> _Kind:
-    """What a statement does. Asked for each that is run, of which there are few different ones."""
-    verb, _, rest = sql.strip().partition(" ")
-    match verb.upper():
-        case "SELECT" | "EXPLAIN":
-            return "reads"
-        case "ROLLBACK":
-            return "rolls back"
-        case "BEGIN":
-            return "begins"
-        case "PRAGMA":
-            return "sets in the file" if rest.startswith(_KEPT) else "sets"
-        case _:
-            return "changes"
 
 
 class _Room:
@@ -291,11 +232,13 @@ class SimulatedDisk:
 
     Attributes:
         full: Whether nothing more can be written.
+        databases: The SQLite files that programs open by their path.
     """
 
     def __init__(self, context: SimulationContext, host: str) -> None:
         self.full = False
         self.context = context
+        self.databases = DiskDatabases(self)
         self._host = host
         self._folders: dict[str, SimulatedFolder] = {}
 
@@ -314,3 +257,4 @@ class SimulatedDisk:
         """The simulation is over."""
         for folder in self._folders.values():
             folder.destroy()
+        self.databases.destroy()

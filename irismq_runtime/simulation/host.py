@@ -21,7 +21,7 @@ from irismq_runtime.simulation.isolation import EPOCH
 from irismq_runtime.simulation.loop import SimulatedLoop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
 
     from actors.clock import Clock
     from irismq_runtime.simulation.context import SimulationContext
@@ -164,6 +164,15 @@ class SimulatedHost:
             raise RuntimeError(f"nothing runs on {self.name}: start a program first")
         return self.process
 
+    def outbox(self) -> Iterator[tuple[str, float]]:
+        """Yield the envelope id of each message that its stores have to send, and when it is due.
+
+        In how many seconds; 0: now.
+        """
+        now = EPOCH + self._context.events.now + self.wall_offset
+        for row, due in self.disk.databases.outbox():
+            yield row.hex(), max(0.0, due - now)
+
     # -- what is done to it -----------------------------------------------------------
 
     def start(self, program: Callable[..., Coroutine[Any, Any, T]], *args: Any) -> Process[T]:
@@ -184,6 +193,7 @@ class SimulatedHost:
             offset=self._uptime,
             chance=self._context.chance.stream(f"host/{self.name}/{self._starts}"),
             clock=lambda loop: HostClock(self, loop),
+            databases=self.disk.databases,
         )
         loop.slowness = self._slowness
         self.process = process = Process(self, loop, program(*args))

@@ -58,6 +58,7 @@ class HostKeeper:
         self._witness = witness
         self._down = 0
         self._still = 0
+        self._full = 0
         self._may_run = asyncio.Event()
         self._may_run.set()
 
@@ -122,6 +123,17 @@ class HostKeeper:
         self._down -= 1
         if not self._down:
             self._may_run.set()
+
+    def fill_disk(self) -> Callable[[], None]:
+        """Let nothing more be written to its disk; return what takes this hold away."""
+        self._full += 1
+        self.host.disk.full = True
+
+        def empty() -> None:
+            self._full -= 1
+            self.host.disk.full = self._full > 0
+
+        return empty
 
     def pause(self) -> None:
         """Let it stand still from now on."""

@@ -124,13 +124,17 @@ class Injector:
                 return None
             case "slow":
                 return self._slow_down(fault.target, fault.amount)
-        keeper = self._keepers[fault.target[0]]
+        return self._do_to_machine(fault, self._keepers[fault.target[0]])
+
+    def _do_to_machine(self, fault: Fault, keeper: HostKeeper) -> Callable[[], None]:
         match fault.kind:
             case "stop":
                 self._spawn(keeper.stop())
             case "pause":
                 keeper.pause()
                 return keeper.resume
+            case "full":
+                return keeper.fill_disk()
             case "clock":
                 keeper.host.jump(fault.amount)
                 return lambda: keeper.host.jump(-fault.amount)

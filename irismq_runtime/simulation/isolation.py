@@ -20,6 +20,7 @@ from __future__ import annotations
 import os
 import random
 import socket
+import sqlite3
 import subprocess
 import threading
 import time
@@ -45,6 +46,9 @@ EPOCH: Final = 1_767_225_600.0
 _ASYNC_IO: Final = "use asyncio's streams and protocols, which the simulation carries"
 _NO_PROCESS: Final = "start another host of the simulation, or leave it to tests on a machine"
 _ON_RUN: Final = "give what is to run to Simulation.run"
+_NO_FILE: Final = (
+    "keep tables in the store of the node (`self.sql()` of a durable actor), or in memory"
+)
 _NO_SIGNALS: Final = "end a process with SimulatedHost.kill"
 
 _LOOP_METHODS: Final = {
@@ -145,10 +149,20 @@ def _replacements(context: SimulationContext) -> Iterator[tuple[Any, str, Callab
     yield time, "sleep", _refusal("time.sleep", sleep)
     yield socket.socket, "__init__", _refusal("a real socket", _ASYNC_IO)
     thread = "use loop.run_in_executor or asyncio.to_thread, which are steps of the simulation"
+    yield sqlite3, "connect", _in_memory_alone(sqlite3.connect)
     yield threading.Thread, "start", _refusal("a real thread", thread)
     yield subprocess.Popen, "__init__", _refusal("a process of the machine", _NO_PROCESS)
     if hasattr(os, "fork"):
         yield os, "fork", _refusal("os.fork", _NO_PROCESS)
+
+
+def _in_memory_alone(connect: Callable[..., Any]) -> Callable[..., Any]:
+    refuse = _refusal("a database on the real disk", _NO_FILE)
+
+    def connect_in_memory(database: Any, *args: Any, **options: Any) -> Any:
+        return (connect if database in {"", ":memory:"} else refuse)(database, *args, **options)
+
+    return connect_in_memory
 
 
 class _Entropy:

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine
 
     from actors.clock import Clock
+    from actors.virtual_loop import DatabaseFiles
     from irismq_runtime.simulation.context import SimulationContext
     from irismq_runtime.simulation.network import Access
     from irismq_runtime.simulation.transport import SimulatedTransport
@@ -77,6 +78,7 @@ class SimulatedLoop(
         offset: What its `time` is ahead of the simulation's, in seconds.
         access: The network as this process reaches it.
         clock: The clock of the process, for code that takes that of its loop.
+        databases: The SQLite files of the host, for code that takes those of its loop.
         transports: Its connections that are not lost.
         slowness: What everything takes longer by than on a machine that is not busy.
     """
@@ -90,6 +92,7 @@ class SimulatedLoop(
         offset: float,
         chance: random.Random,
         clock: Callable[[SimulatedLoop], Clock],
+        databases: DatabaseFiles,
     ) -> None:
         self.name = name
         self.number = context.next_number()
@@ -97,6 +100,7 @@ class SimulatedLoop(
         self.access = access
         self.digest = context.digest
         self.clock = clock(self)
+        self.databases = databases
         self.slowness = 1.0
         self._context = context
         self._events = context.events

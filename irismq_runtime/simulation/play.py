@@ -60,5 +60,6 @@ def _outcome(
         seconds=simulation.now,
         steps=simulation.steps,
         faults=cluster.faults_done,
-        trace=cluster.witness.trace,
+        # Events hold errors, and these by their tracebacks all that there was.
+        trace=() if failure is None else cluster.witness.trace,
     )

@@ -66,6 +66,7 @@ class Simulation:
     Attributes:
         network: To partition, to slow down, to cut.
         hosts: By name, in the order in which they were made.
+        outside: The host of the code that looks on; it is not among them.
     """
 
     def __init__(self, seed: int, conditions: Conditions | None = None) -> None:
@@ -75,7 +76,7 @@ class Simulation:
         self.time = self._context.events.time
         self.network = SimulatedNetwork(self._context)
         self.hosts: dict[str, SimulatedHost] = {}
-        self._outside = SimulatedHost(self._context, self.network.join(OUTSIDE))
+        self.outside = SimulatedHost(self._context, self.network.join(OUTSIDE))
         self._ran = False
         self._closed = False
         self._collected = 0
@@ -159,7 +160,7 @@ class Simulation:
             raise NotSimulated(what, "call Simulation.run from a plain function")
         self._ran = True
         with _collected_by_hand(), isolated(self._context), _loops_of(self._context):
-            process = self._outside.start(main, *args)
+            process = self.outside.start(main, *args)
             try:
                 self._go_on(process, longest, most_steps)
             finally:
@@ -186,7 +187,7 @@ class Simulation:
             context.digest.fold()
 
     def _all_hosts(self) -> tuple[SimulatedHost, ...]:
-        return (self._outside, *self.hosts.values())
+        return (self.outside, *self.hosts.values())
 
     # -- its end --------------------------------------------------------------------
 

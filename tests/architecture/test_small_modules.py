@@ -31,6 +31,7 @@ REASONS = {
     "irismq_runtime.simulation.node_machine": "what runs on a machine, and runs again",
     "irismq_runtime.simulation.play": "one run, which tests play without the seeds around it",
     "irismq_runtime.simulation.rest": "a look at nodes, which waits for nothing",
+    "irismq_runtime.simulation.databases": "files that are real, beside databases that are noted",
     "irismq_runtime.simulation.story": "text, pure: a trace in, lines out",
     "irismq_runtime.simulation.events": "virtual time, which knows nothing of a simulation",
     "irismq_runtime.cli.check": "a command of its own; the table in cli.main names it",

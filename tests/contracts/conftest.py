@@ -1,6 +1,6 @@
-"""The suites of the ports run over simulated streams as well, on virtual time.
+"""The suites of the ports run over simulated streams and disks as well, on virtual time.
 
-What a simulated stream is kinder in than a real one, tests in a simulation would miss.
+What these are kinder in than real ones, tests in a simulation would miss.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-#: Files whose tests need streams and a clock, and nothing else of the machine.
+#: Files whose tests need streams, a clock and databases, and nothing else of the machine.
 _SIMULATED: Final = {
     "test_address.py",
     "test_mailbox.py",
@@ -24,9 +24,11 @@ _SIMULATED: Final = {
     "test_nsqd_commands.py",
     "test_nsqd_times.py",
     "test_conformance.py",
+    "test_state_store.py",
+    "test_state_store_sql.py",
 }
-#: Servers that are not ours to run on any loop, and transports without streams.
-_ELSEWHERE: Final = ("memory", "nats", "real")
+#: Servers that are not ours to run on any loop, and what has neither streams nor a disk.
+_ELSEWHERE: Final = ("memory", "nats", "real", "postgres")
 
 
 @pytest.hookimpl(tryfirst=True)

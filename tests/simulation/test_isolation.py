@@ -7,6 +7,7 @@ import os
 import random
 import secrets
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -29,6 +30,7 @@ def run(main: Any, seed: int = 1) -> Any:
 REFUSED = {
     "time.sleep": lambda: time.sleep(1),
     "a real socket": lambda: socket.socket(),  # noqa: PLW0108  # as below
+    "a database on the real disk": lambda: sqlite3.connect("shop.db"),
     "a real thread": lambda: threading.Thread(target=print).start(),
     "a process of the machine": lambda: subprocess.Popen(["true"]),
     "os.fork": lambda: os.fork(),  # noqa: PLW0108  # the name is looked up in the run

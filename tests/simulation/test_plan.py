@@ -89,6 +89,7 @@ def test_each_kind_strikes_what_it_is_for_and_lasts_as_long_as_it_may() -> None:
         "host": [(name,) for name in "abc"],
         "broker": [("broker-1",), ("broker-2",)],
         "relay": [("relay",)],
+        "disk": [*((name,) for name in "abc"), ("broker-1",), ("broker-2",)],
         "link": [(host, server) for host in [*"abc", "client"] for server in servers],
     }
     for each in first(3000):
@@ -102,7 +103,7 @@ def test_each_kind_strikes_what_it_is_for_and_lasts_as_long_as_it_may() -> None:
 def test_a_kind_that_finds_nothing_to_strike_does_not_come() -> None:
     bare, chance = Targets(("a",)), random.Random(1)
     plan = itertools.islice(fault_plan(chance, ALL, bare, begins=0.0), 200)
-    assert {each.kind for each in plan} == {"kill", "stop", "pause", "clock"}
+    assert {each.kind for each in plan} == {"kill", "stop", "pause", "clock", "full"}
     assert list(fault_plan(chance, {"relay": 1.0}, bare, begins=0.0)) == []
     assert list(fault_plan(chance, {}, SHOP, begins=0.0)) == []
 

@@ -12,13 +12,14 @@ import pytest
 
 from irismq_runtime.errors import RuntimeFault
 from irismq_runtime.simulation import Cluster, History, SearchTooLarge, simulate
+from tests.simulation.bank import STORE, money
 from tests.simulation.service import ADDRESS, Entry, Office, entries
 
 pytestmark = pytest.mark.blocking_ok  # a disk that loses its power is real SQLite
 
 NETWORK = {"partition": 6.0, "cut": 6.0, "slow": 6.0}
 NODES = {"kill": 6.0, "stop": 3.0, "pause": 3.0, "clock": 3.0}
-SERVERS = {"broker": 4.0, "power": 2.0, "relay": 4.0}
+SERVERS = {"broker": 4.0, "power": 2.0, "relay": 4.0, "full": 2.0}
 EVERYTHING = {**NETWORK, **NODES, **SERVERS}
 
 
@@ -35,6 +36,11 @@ async def test_two_brokers_that_die_in_turn_lose_nothing(cluster: Cluster) -> No
 @simulate(seeds=4, hosts=2, brokers=2, node={"mailbox_options": {"copies": 2}})
 async def test_two_copies_are_handled_as_one(cluster: Cluster) -> None:
     await entries(seconds=20.0, longest=0.2, kill=4.0, **NETWORK)(cluster)
+
+
+@simulate(seeds=6, hosts=2, node={"store": STORE, "lease": 4.0, "republish_after": 3.0})
+async def test_money_is_conserved_and_each_transfer_is_made_once(cluster: Cluster) -> None:
+    await money(seconds=20.0, crashes=0.05, **EVERYTHING)(cluster)
 
 
 @simulate(seeds=4, hosts=1)

@@ -25,6 +25,8 @@ __all__ = ["LoopOfTest", "simulated_loop"]
 class LoopOfTest(SimulatedLoop):
     """Runs until something is done, and no longer."""
 
+    host: SimulatedHost
+
     def run_until_complete(self, future: Coroutine[Any, Any, Any] | asyncio.Future[Any]) -> Any:
         if not isinstance(future, asyncio.Future):
             future = self.create_task(future)
@@ -46,6 +48,7 @@ class LoopOfTest(SimulatedLoop):
         if not self.is_closed():
             self._events.clear()
             self.bury()
+            self.host.disk.destroy()
 
 
 def simulated_loop(seed: int = 1) -> LoopOfTest:
@@ -53,11 +56,14 @@ def simulated_loop(seed: int = 1) -> LoopOfTest:
     context = SimulationContext(Chance(seed))
     access = SimulatedNetwork(context).join("host")
     host = SimulatedHost(context, access)
-    return LoopOfTest(
+    loop = LoopOfTest(
         context,
         access,
         name="host",
         offset=1000.0,
         chance=context.chance.stream("loop"),
         clock=lambda loop: HostClock(host, loop),
+        databases=host.disk.databases,
     )
+    loop.host = host
+    return loop

@@ -25,7 +25,7 @@ from irismq_runtime.stores.last_fault import LastFault
 from irismq_runtime.stores.one_by_one import one_by_one
 from irismq_runtime.stores.sqlite import commits as committing
 from irismq_runtime.stores.sqlite import statements
-from irismq_runtime.stores.sqlite.file import SqliteFile
+from irismq_runtime.stores.sqlite.file import SqliteFile, default_files
 from irismq_runtime.stores.sqlite.transaction import SqliteTransaction
 from irismq_runtime.wire.ids import new_id
 from irismq_runtime.worker_thread import WorkerThread
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from actors.clock import Clock
+    from actors.virtual_loop import DatabaseFiles
     from irismq_runtime.ports import TransportHealth
     from irismq_runtime.ports.state_store import (
         CommitOutcome,
@@ -73,13 +74,17 @@ class SqliteStore:
     Args:
         path: The file; its folder must exist.
         clock: For the times of rows; its wall clock is that of the store.
+        files: Where the file is; None: with the loop, or on the machine.
     """
 
-    def __init__(self, path: Path, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self, path: Path, *, clock: Clock | None = None, files: DatabaseFiles | None = None
+    ) -> None:
         self._url = f"sqlite:///{path}"
         self._clock = clock if clock is not None else default_clock()
-        self._reading = SqliteFile(path, self._url)
-        self._writing = SqliteFile(path, self._url)
+        files = files if files is not None else default_files()
+        self._reading = SqliteFile(path, self._url, files)
+        self._writing = SqliteFile(path, self._url, files)
         self._reader: WorkerThread | None = None
         self._writer: WorkerThread | None = None
         self._turn = asyncio.Lock()

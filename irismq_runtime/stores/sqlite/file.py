@@ -13,6 +13,7 @@ import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from actors.virtual_loop import virtual_loop
 from irismq_runtime.errors import ConfigError, StoreUnavailable
 from irismq_runtime.private_file import private_file
 from irismq_runtime.stores.migrations import check_form
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from actors.virtual_loop import DatabaseFiles
     from irismq_runtime.errors import SendOutcome, StoreFault
 
-__all__ = ["SqliteFile"]
+__all__ = ["SqliteFile", "default_files"]
 
 _T = TypeVar("_T")
 #: Seconds that a writer waits for one of another process.
@@ -58,17 +60,47 @@ _WRITING: Final = {
 }
 
 
+class _MachineFiles:
+    """The files of the machine; fills `DatabaseFiles`."""
+
+    def exists(self, path: Path) -> bool:
+        return path.exists()
+
+    def connect(self, path: Path) -> sqlite3.Connection:
+        # Made by us and not by SQLite, whose log takes over the mode of the file.
+        if not path.exists():
+            os.close(private_file(path))
+        return sqlite3.connect(
+            path,
+            timeout=_PATIENCE,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=64,
+        )
+
+
+def default_files() -> DatabaseFiles:
+    """Return the files that whoever is given none has: its loop's own, or the machine's.
+
+    Only a `VirtualLoop` brings some.
+    """
+    loop = virtual_loop()
+    return _MachineFiles() if loop is None else loop.databases
+
+
 class SqliteFile:
     """A connection, from `open` to `close`. Any thread, one at a time.
 
     Args:
         path: The file.
         url: What faults call it.
+        files: Where it is.
     """
 
-    def __init__(self, path: Path, url: str) -> None:
+    def __init__(self, path: Path, url: str, files: DatabaseFiles) -> None:
         self._path = path
         self.url = url
+        self._files = files
         self._connection: sqlite3.Connection | None = None
 
     @property
@@ -81,18 +113,9 @@ class SqliteFile:
     def open(self, *, make: bool = True) -> None:
         """Open the file; where there is none, `make` it. Raises `ConfigError`."""
         if not make:
-            check_form(int(self._path.exists()), ("a file",))
+            check_form(int(self._files.exists(self._path)), ("a file",))
         try:
-            # Made by us and not by SQLite, whose log takes over the mode of the file.
-            if not self._path.exists():
-                os.close(private_file(self._path))
-            self._connection = sqlite3.connect(
-                self._path,
-                timeout=_PATIENCE,
-                isolation_level=None,
-                check_same_thread=False,
-                cached_statements=64,
-            )
+            self._connection = self._files.connect(self._path)
             run = self._connection.execute
             run("PRAGMA journal_mode = WAL")
             run("PRAGMA synchronous = FULL")

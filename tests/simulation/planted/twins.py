@@ -6,6 +6,7 @@ no switch and no branch for it. Each says which scenario is to find it, and as w
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 from irismq_runtime.dispatch import stored
 from irismq_runtime.dispatch.delivery import DurableDelivery
 from irismq_runtime.dispatch.settlement import FINISH, settlement
+from irismq_runtime.durability import rights
+from irismq_runtime.durability.held_state import HeldState
+from irismq_runtime.durability.rows import RowSender
 from irismq_runtime.embedded.nsqd.writer import StoreWriter
 from irismq_runtime.embedded.relay.session import Session
 from irismq_runtime.mailbox.consume.consumer import Consumer
@@ -20,10 +24,12 @@ from irismq_runtime.mailbox.consume.lease import Leases
 from irismq_runtime.mailbox.publish.publisher_connection import PublisherConnection
 from irismq_runtime.node.binding.binder import Binding
 from irismq_runtime.node.membership.member_table import MemberTable
+from irismq_runtime.ports.state_store import HandledRight
 from irismq_runtime.pyiris.requests import OutgoingRequests
 from irismq_runtime.pyiris.subscriptions import Subscriptions
 from irismq_runtime.recent import Recent
 from irismq_runtime.simulation.cluster import ClusterOptions
+from tests.simulation.bank import STORE, money
 from tests.simulation.service import entries
 
 if TYPE_CHECKING:
@@ -174,9 +180,43 @@ def a_broker_that_confirms_before_it_has_written(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(StoreWriter, "append", appends)
 
 
+def a_right_that_is_that_of_the_delivery(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a broker gives out again is not known to be the same message."""
+    right_of, deliveries = rights.right_of, itertools.count()
+
+    def right(*args: Any, **more: Any) -> Any:
+        found = right_of(*args, **more)
+        if isinstance(found, HandledRight):
+            return HandledRight(found.channel, b"%d" % next(deliveries))
+        return found
+
+    monkeypatch.setattr(rights, "right_of", right)
+
+
+def a_crash_that_keeps_what_it_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(HeldState, "restore", lambda _: None)
+    monkeypatch.setattr(HeldState, "load", lambda *_: None)
+
+
+def rows_forgotten_when_they_are_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relayed row is deleted although no broker has confirmed it."""
+    publish = RowSender._publish
+
+    def publishes(self: RowSender, row: Any, *args: Any) -> None:
+        publish(self, row, *args)
+        if not row.owned:
+            self._engine.spawn(self._engine.store.forget([row.id]))
+
+    monkeypatch.setattr(RowSender, "_publish", publishes)
+    monkeypatch.setattr(RowSender, "_not_taken", lambda *_: None)
+
+
 #: Small, and quick to say that something is wrong.
 _SMALL = ClusterOptions(hosts=2, node={"lease": 2.0}, rest=60.0)
 _ALONE = ClusterOptions(hosts=1, node={"lease": 2.0}, rest=60.0)
+_BANK = ClusterOptions(
+    hosts=2, node={"store": STORE, "lease": 2.0, "republish_after": 2.0}, rest=60.0
+)
 #: Cuts under load, in a plan of some ten faults.
 _CUTS = entries(cut=60.0, rate=40.0, seconds=10.0, longest=0.01, asks=0.0)
 
@@ -270,6 +310,28 @@ TWINS = {
             entries(broker=40.0, rate=60.0, seconds=10.0, longest=0.01, asks=0.0),
             LOST,
             seed=48,
+        ),
+        Twin(
+            a_right_that_is_that_of_the_delivery,
+            "dapr/dapr#4066: what follows from a message is there twice after a retry",
+            money(kill=30.0, seconds=10.0, rate=20.0),
+            "once",
+            options=_BANK,
+        ),
+        Twin(
+            a_crash_that_keeps_what_it_changed,
+            "a handler that failed must have done nothing to what lasts",
+            money(crashes=0.2, seconds=10.0),
+            "AssertionError",
+            faults=False,
+            options=_BANK,
+        ),
+        Twin(
+            rows_forgotten_when_they_are_sent,
+            "the dual write that an outbox is there to prevent",
+            money(broker=30.0, cut=30.0, seconds=10.0, rate=20.0),
+            "AssertionError",
+            options=_BANK,
         ),
     )
 }
