@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import ssl
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Final, get_type_hints
 
@@ -26,9 +25,11 @@ from irismq_runtime.cli.options import (
     http_of,
 )
 from irismq_runtime.config import DEFAULT_NSQD_PORT, parse_endpoints
+from irismq_runtime.environment import tls_context
 from irismq_runtime.errors import ConfigError
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
 
     from irismq_runtime.cli.probes import Target
@@ -97,27 +98,13 @@ class Brokers:
 
     def tls_context(self) -> ssl.SSLContext | None:
         """Return how TLS is spoken, None for no TLS. Raises `ConfigError`."""
-        given = (self.nsqd_tls, self.nsqd_tls_ca, self.nsqd_tls_cert, self.nsqd_tls_key)
-        if not any((*given, self.nsqd_tls_hostname)):
-            return None
-        if bool(self.nsqd_tls_cert) != bool(self.nsqd_tls_key):
-            alone = "--nsqd-tls-cert" if self.nsqd_tls_cert else "--nsqd-tls-key"
-            raise ConfigError(alone, "a certificate and its key go together", "give both")
-        try:
-            context = ssl.create_default_context(cafile=self.nsqd_tls_ca or None)
-        except (OSError, ValueError) as error:
-            raise _unreadable("--nsqd-tls-ca", self.nsqd_tls_ca, error) from error
-        if self.nsqd_tls_cert:
-            try:
-                context.load_cert_chain(self.nsqd_tls_cert, self.nsqd_tls_key)
-            except (OSError, ValueError) as error:
-                raise _unreadable("--nsqd-tls-cert", self.nsqd_tls_cert, error) from error
-        return context
-
-
-def _unreadable(option: str, path: str, error: Exception) -> ConfigError:
-    reason = getattr(error, "strerror", None) or str(error)
-    return ConfigError(option, f"{path!r} cannot be used: {reason}", "give a PEM file")
+        return tls_context(
+            wanted=self.nsqd_tls or bool(self.nsqd_tls_hostname),
+            ca=self.nsqd_tls_ca,
+            cert=self.nsqd_tls_cert,
+            key=self.nsqd_tls_key,
+            named=lambda part: f"--nsqd-tls-{part}",
+        )
 
 
 Tls = Annotated[

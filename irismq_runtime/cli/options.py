@@ -16,7 +16,6 @@ import math
 import os
 import sys
 import traceback
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -33,6 +32,7 @@ from irismq_runtime.config import (
     parse_endpoints,
 )
 from irismq_runtime.endpoints import split_addresses
+from irismq_runtime.environment import keys_of, signing_of
 from irismq_runtime.errors import ConfigError, NotConnected
 
 if TYPE_CHECKING:
@@ -210,8 +210,8 @@ def make_node(
     """
     from irismq_runtime.node import Node
 
-    options |= _signing_from_environment()
-    if keys := _keys_from_environment():
+    options |= signing_of(os.environ)
+    if keys := keys_of(os.environ):
         options["keys"] = keys
     if embedded:
         overlay = {"iris": iris} if names_overlay(iris) else {}
@@ -290,48 +290,11 @@ def signing_anew() -> Callable[[bytes, str, str], bytes]:
     from irismq_runtime.messaging import Packer
     from irismq_runtime.wire import KeyRing, Serializer
 
-    keys = _keys_from_environment()
-    until = _signing_from_environment().get("old_signatures_until")
+    keys = keys_of(os.environ)
+    until = signing_of(os.environ).get("old_signatures_until")
     old_until = 0.0 if until is None else until.timestamp()
     ring = KeyRing.of(keys, old_until=old_until) if keys else None
     return Packer(CLIENT_NAME, Serializer(), keys=ring).renewed
-
-
-def _signing_from_environment() -> dict[str, Any]:
-    """Read `IRISMQ_OLD_SIGNATURES_UNTIL` (ISO 8601) and `IRISMQ_SIGNATURE_WINDOW` (seconds)."""
-    options: dict[str, Any] = {}
-    until = os.environ.get("IRISMQ_OLD_SIGNATURES_UNTIL", "")
-    if until:
-        try:
-            options["old_signatures_until"] = moment = datetime.fromisoformat(until)
-        except ValueError:
-            moment = None
-        if moment is None or moment.utcoffset() is None:
-            problem = f"{until!r} is not a time with a zone, as 2026-12-24T00:00:00+00:00"
-            raise ConfigError("IRISMQ_OLD_SIGNATURES_UNTIL", problem)
-    window = os.environ.get("IRISMQ_SIGNATURE_WINDOW", "")
-    if window:
-        try:
-            options["signature_window"] = float(window)
-        except ValueError:
-            problem = f"{window!r} is not a number of seconds"
-            raise ConfigError("IRISMQ_SIGNATURE_WINDOW", problem) from None
-    return options
-
-
-def _keys_from_environment() -> dict[str, bytes]:
-    """Read `IRISMQ_KEYS`: "id=hex,id=hex"; the first signs."""
-    text = os.environ.get("IRISMQ_KEYS", "")
-    keys: dict[str, bytes] = {}
-    for part in filter(None, text.split(",")):
-        key_id, equals, secret = part.partition("=")
-        try:
-            keys[key_id.strip()] = bytes.fromhex(secret)
-        except ValueError:
-            equals = ""
-        if not equals:
-            raise ConfigError("IRISMQ_KEYS", "a part of it is not id=hex", "write id=hex,id=hex")
-    return keys
 
 
 def import_modules(names: list[str], *, option: str = "--import", remedy: str = "") -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
-from actors import current_system
+from actors import ForkedProcess, current_system
 from actors.runtime import Gone
 
 if TYPE_CHECKING:
@@ -24,8 +24,15 @@ RUNNING: Final[dict[System, Node]] = {}
 
 def forget_closed() -> None:
     """Let go of the nodes whose loop was closed under them: nobody stops them any more."""
-    for gone in [each for each in RUNNING if each.loop.is_closed()]:
+    for gone in [each for each in RUNNING if _is_closed(each)]:
         del RUNNING[gone]
+
+
+def _is_closed(system: System) -> bool:
+    try:
+        return system.loop.is_closed()
+    except ForkedProcess:  # of the parent: it stays, so that who asks it is told so
+        return False
 
 
 def current_node() -> Node:

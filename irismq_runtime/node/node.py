@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
 import warnings
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 import supervisors
 from actors import System
 from irismq_runtime.config import DEFAULT_IRIS_PORT, DEFAULT_NSQD_PORT, need_address
+from irismq_runtime.environment import node_options
 from irismq_runtime.errors import NodeStopped
 from irismq_runtime.node.arguments import (
     check_parts,
@@ -49,7 +51,6 @@ from irismq_runtime.observe.metrics import prometheus_text
 from irismq_runtime.refs import EntityRef, ServiceRef
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
@@ -151,6 +152,19 @@ class Node:
         node = cls(name=name, **options)
         node._servers = servers_of(node._config, embedded=True, data=place)
         return node
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ, **options: Any) -> Node:
+        """Return a node as the environment says, by the variables of `irismq run`.
+
+        Args:
+            environ: The variables; see docs/operations.md for all of them.
+            **options: As of `Node`; they go before the variables.
+
+        Raises:
+            ConfigError: A variable or an option has no meaning.
+        """
+        return cls(**{**node_options(environ), **options})
 
     # Life ---------------------------------------------------------------------
 

@@ -23,7 +23,6 @@ REASONS = {
     "actors._inline": "a turn with rules of its own, without which the usual one is read",
     "actors._run_queue": "who runs when, which a system need not know of its slots",
     "actors._system_options": "the rules of the options change with them, not with the system",
-    "actors.background": "a thread with a loop, which a system runs on only where none runs",
     "actors.calls": "the one place that names Pykka's message for a call of a method",
     "actors.testing.pytest_plugin": "an entry point: pytest imports it, and nobody of ours",
     "irismq_runtime.simulation.threads": "what a loop does in place of threads, beside its turns",

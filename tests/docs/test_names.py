@@ -24,7 +24,17 @@ PACKAGES = ("actors", "actors.testing", "supervisors", "irismq_runtime")
 #: Packages whose names need not be in the guide.
 FURTHER = tuple(
     f"irismq_runtime.{name}"
-    for name in ("embedded", "errors", "mailbox", "observe", "pyiris", "simulation", "wire")
+    for name in (
+        "asgi",
+        "blocking",
+        "embedded",
+        "errors",
+        "mailbox",
+        "observe",
+        "pyiris",
+        "simulation",
+        "wire",
+    )
 )
 EXAMPLES = set(
     re.findall(
@@ -35,10 +45,11 @@ EXAMPLES = set(
 )
 #: Words between backticks that stand for something of the reader's.
 STAND_INS = {"ActorClass", "Class", "Type", "Error", "UUID", "Decimal", "CancelledError"}
-#: Names of others: of systemd, and of the standard library.
+#: Names of others: of systemd, of a web framework, and of the standard library.
 OTHERS = {
     "KillMode",
     "LimitNOFILE",
+    "Litestar",
     "Pool",
     "ProcessPoolExecutor",
     "Restart",

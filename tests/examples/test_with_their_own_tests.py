@@ -17,7 +17,7 @@ EXAMPLES = sorted({path.parent.name for path in (ROOT / "examples").glob("*/test
 
 
 def test_there_are_some():
-    assert EXAMPLES == ["chat", "crawler", "shop"]
+    assert EXAMPLES == ["chat", "crawler", "shop", "web"]
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

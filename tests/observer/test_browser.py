@@ -14,9 +14,9 @@ from irismq_runtime.observer import Gatherer
 from irismq_runtime.observer.page import ObserverPage, new_token
 from supervisors import Supervisor, child
 from tests.integration.processes import running
-from tests.observer.browser import browsing
 from tests.observer.service import MARKUP, Begin, Desk, Hostile
 from tests.observer.test_large_systems import Scene
+from tests.support.browser import browsing
 from tests.support.iris_relay import iris_relay
 from tests.support.nsqd_server import nsqd_server
 

@@ -1,0 +1,1 @@
+"""An auction behind FastAPI: two services, and a stream to the browser."""
