@@ -1,7 +1,9 @@
-"""The plugin of pytest: plays tests made by `@simulate`, and prints their seeds.
+"""The plugin of pytest: a node for tests; plays tests made by `@simulate`, prints their seeds.
 
-pytest finds it when the package is installed. It imports nothing of the simulation until a
-simulated test is there: a run of other tests pays one look at an attribute for each.
+pytest finds it when the package is installed. It imports nothing of a node or the simulation
+until a test wants one: a run of other tests pays one look at an attribute for each.
+
+    async def test_it(embedded_node): ...    a node with servers of its own, for this test
 
     pytest --simulate-seeds 1000      so many fresh seeds of each simulated test
     pytest --simulate-seconds 3600    fresh seeds for so long, of all simulated tests together
@@ -14,19 +16,31 @@ import os
 import time
 from typing import TYPE_CHECKING, Final
 
+import pytest
+
+from actors.testing.pytest_plugin import async_fixture
+
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import AsyncIterator, Collection, Iterator
 
-    import pytest
-
+    from irismq_runtime.node import Node
     from irismq_runtime.simulation.simulated_test import Played, SimulatedTest
 
-__all__ = ["pytest_addoption", "pytest_pyfunc_call", "pytest_terminal_summary"]
+__all__ = ["embedded_node", "pytest_addoption", "pytest_pyfunc_call", "pytest_terminal_summary"]
 
 #: The property of a report that has what was played.
 _PROPERTY: Final = "simulated"
 #: More seeds than can be played.
 _WITHOUT_END: Final = 1 << 28
+
+
+@async_fixture
+async def embedded_node() -> AsyncIterator[Node]:
+    """A node with a broker and a relay of its own on loopback; ended in order after the test."""
+    from irismq_runtime.node import Node
+
+    async with Node.embedded(name="test", drain=2.0) as node:
+        yield node
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -56,8 +70,6 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> object | None:
     test: SimulatedTest | None = getattr(pyfuncitem.obj, "simulated", None)
     if test is None:
         return None
-    import pytest
-
     from irismq_runtime.simulation.failures import SimulationFailed
     from irismq_runtime.simulation.simulated_test import Played
 

@@ -37,8 +37,9 @@ class Received:
 
 
 class _Recorder(Actor):
-    def __init__(self, probe: Probe) -> None:
+    def __init__(self, probe: Probe, address: str | None) -> None:
         super().__init__()
+        self.address = address
         self._probe = probe
 
     def on_receive(self, message: Any) -> None:
@@ -56,17 +57,25 @@ class _WatchedRef:
 class Probe:
     """An actor for tests: give `probe.ref` to what is tested, then `await probe.expect()`.
 
-    `timeout` is in real seconds: the longest time that `expect` waits. Loop
-    thread only.
+    `timeout` is in real seconds: the longest time that `expect` waits. In the system of a
+    node it may stand in for a service, with its `address`; `await probe.ref.started()` then
+    waits until others reach it. Loop thread only.
     """
 
-    def __init__(self, system: System, *, name: str = "probe", timeout: float = 3.0) -> None:
+    def __init__(
+        self,
+        system: System,
+        *,
+        name: str = "probe",
+        timeout: float = 3.0,
+        address: str | None = None,
+    ) -> None:
         self._system = system
         self._timeout = timeout
         self._waiting: deque[Received] = deque()
         self._arrived = asyncio.Event()
         #: Where to send what the probe is to see.
-        self.ref: ActorRef[Any] = system.start(_Recorder, self, name=name)
+        self.ref: ActorRef[Any] = system.start(_Recorder, self, address, name=name)
 
     @overload
     async def expect(self, kind: type[T]) -> T: ...

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from actors.system import System
     from actors.testing import ManualClock, Probe
 
-__all__ = ["actor_system", "manual_clock", "probe"]
+__all__ = ["actor_system", "async_fixture", "manual_clock", "probe"]
 
 #: Seconds that an actor has for its end; with a manual clock, seconds of that.
 _PATIENCE: Final = 5.0
@@ -30,7 +30,8 @@ _GRACE: Final = 0.25
 F = TypeVar("F", bound="Callable[..., Any]")
 
 
-def _async_fixture(function: F) -> F:
+def async_fixture(function: F) -> F:
+    """Make a fixture of an async function, where pytest-asyncio is there for it."""
     fixture: Any = pytest.fixture
     with contextlib.suppress(ImportError):
         # Whoever does not use these fixtures needs no pytest-asyncio.
@@ -49,7 +50,7 @@ def manual_clock() -> ManualClock:
     return ManualClock()
 
 
-@_async_fixture
+@async_fixture
 async def actor_system(request: pytest.FixtureRequest) -> AsyncIterator[System]:
     """A system on the loop of the test; shut down at its end, in order.
 
@@ -83,7 +84,7 @@ async def _rest_in_real_time(system: System, ending: asyncio.Future[None]) -> No
         await asyncio.wait({ending}, timeout=_PATIENCE if system.threads else _GRACE)
 
 
-@_async_fixture
+@async_fixture
 async def probe(actor_system: System) -> Probe:
     """A probe in `actor_system`."""
     from actors.testing import Probe

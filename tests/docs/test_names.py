@@ -33,6 +33,7 @@ FURTHER = tuple(
         "observe",
         "pyiris",
         "simulation",
+        "testing",
         "wire",
     )
 )
