@@ -13,6 +13,7 @@ one run over all of its messages, one of which was handled by somebody else.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -158,6 +159,7 @@ def refusal(commit: StateCommit, found: Found, standing: Standing) -> Refusal | 
     return RightsGone(states)
 
 
+@lru_cache(maxsize=8192)
 def order_pair(sender: StateKey, to: StateKey) -> int:
     """A number for "messages of `sender` to `to`", short enough for an index.
 

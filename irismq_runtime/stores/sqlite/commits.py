@@ -1,10 +1,12 @@
 """Commits in a SQLite file: what they rest on, and what they write. Blocking, pure SQL.
 
-Every function gets the connection, inside a transaction that holds the lock of the file.
+Every function gets the connection, inside a transaction that holds the lock of the file. What is
+looked up for many is asked in one statement each: a call costs more than what it finds.
 """
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from irismq_runtime.errors import StoreUnavailable
@@ -27,15 +29,19 @@ if TYPE_CHECKING:
 
 __all__ = ["commit", "standing"]
 
-_FOUND: Final = "SELECT version, commit_id FROM irismq_state WHERE address = ? AND key = ?"
+_FOUND: Final = "SELECT address, key, version, commit_id FROM irismq_state WHERE (address, key) IN "
 #: A row, and the waiting row before it in its order. Two pairs may share a number.
 _ROW: Final = """
-SELECT address, key, tries, dead, (
+SELECT id, address, key, tries, dead, (
     SELECT p.id FROM irismq_outbox p
     WHERE p.pair = o.pair AND p.number < o.number AND p.address = o.address AND p.key = o.key
     AND p.from_address = o.from_address AND p.from_key = o.from_key
     ORDER BY p.number DESC LIMIT 1
-) FROM irismq_outbox o WHERE id = ?"""
+) FROM irismq_outbox o WHERE id IN """
+#: How many a statement is for, so that there are few texts of it to be kept compiled,
+_SIZES: Final = (1, 4, 16, 64, 256)
+#: and at most.
+_AT_ONCE: Final = _SIZES[-1]
 _HANDLED: Final = (
     "SELECT 1 FROM irismq_handled WHERE address = ? AND key = ? AND channel = ? AND id = ?"
 )
@@ -52,7 +58,7 @@ INSERT INTO irismq_state (address, key, commit_id, version, ended)
 VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
 version = excluded.version, commit_id = excluded.commit_id,
 ended = iif(state IS NULL, excluded.ended, NULL)"""
-_TAKE: Final = "DELETE FROM irismq_outbox WHERE id = ?"
+_TAKE: Final = "DELETE FROM irismq_outbox WHERE id IN "
 _ASIDE: Final = "UPDATE irismq_outbox SET dead = 1, pair = NULL WHERE id = ?"
 _NOTE: Final = "INSERT INTO irismq_handled VALUES (?, ?, ?, ?, ?, ?)"
 _KEEP: Final = (
@@ -72,11 +78,15 @@ def commit(
     Raises `StoreUnavailable` ("went back").
     """
     run = connection.execute
-    found = {each.key: Found(*(run(_FOUND, each.key).fetchone() or NOTHING)) for each in commits}
+    found = {
+        StateKey(*row[:2]): Found(*row[2:])
+        for cursor in _for_all(connection, _FOUND, [each.key for each in commits])
+        for row in cursor
+    }
     asked = [(each.key, each.rights) for each in commits if each.rights]
     stands = standing(connection, asked, url)
     outcomes: list[CommitOutcome | None] = [
-        refusal(each, found[each.key], stands) for each in commits
+        refusal(each, found.get(each.key, NOTHING), stands) for each in commits
     ]
     accepted = [each for each, no in zip(commits, outcomes, strict=True) if no is None]
     if accepted:
@@ -97,18 +107,19 @@ def standing(
     rows: dict[bytes, FoundRow] = {}
     handled = set()
     answered = set()
-    owned: list[Right] = []
+    owned: list[OwnedRight] = []
     for key, rights in asked:
         for right in rights:
             if isinstance(right, OwnedRight):
                 owned.append(right)
-                if row := run(_ROW, (right.id,)).fetchone():
-                    rows[right.id] = FoundRow(StateKey(*row[:2]), *row[2:])
             elif isinstance(right, HandledRight):
                 if run(_HANDLED, (noted := (*key, right.channel, right.id))).fetchone():
                     handled.add((key, *noted[2:]))
             elif run(_ANSWERED, (*key, right.id)).fetchone():
                 answered.add((key, right.id))
+    for cursor in _for_all(connection, _ROW, [(right.id,) for right in owned]):
+        for row_id, address, name, *about in cursor:
+            rows[row_id] = FoundRow(StateKey(address, name), *about)
     if (claim := latest_claim(owned, rows)) and claim > run(_VERSION).fetchone()[0]:
         raise StoreUnavailable(url, "went back", "a message is newer than the store")
     return Standing(rows, handled, answered)
@@ -123,7 +134,7 @@ def _write(connection: sqlite3.Connection, writes: Writes, version: int, now: fl
     if writes.kept:
         many(_KEPT, [(*row, *at) for row in writes.kept])
     if writes.taken:
-        many(_TAKE, [(row,) for row in writes.taken])
+        _for_all(connection, _TAKE, [(row,) for row in writes.taken])
     if writes.aside:
         many(_ASIDE, [(row,) for row in writes.aside])
     if writes.handled:
@@ -132,3 +143,19 @@ def _write(connection: sqlite3.Connection, writes: Writes, version: int, now: fl
         many(_KEEP, writes.answers)
     if writes.staged:
         many(_STAGE, writes.staged)
+
+
+def _for_all(
+    connection: sqlite3.Connection, statement: str, values: Sequence[tuple[object, ...]]
+) -> list[sqlite3.Cursor]:
+    """Run `statement`, which ends with IN, for all of `values`, many at once."""
+    cursors = []
+    for start in range(0, len(values), _AT_ONCE):
+        part = list(values[start : start + _AT_ONCE])
+        size = next(size for size in _SIZES if size >= len(part))
+        # As many as the statement has room for: one that is there twice is found once.
+        part += part[:1] * (size - len(part))
+        row = f"({', '.join('?' * len(part[0]))})"
+        values_of = f"(VALUES {', '.join([row] * size)})"
+        cursors.append(connection.execute(statement + values_of, [*chain.from_iterable(part)]))
+    return cursors
