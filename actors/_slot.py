@@ -420,6 +420,11 @@ class Slot(_HotFields):
         item = self.current
         return item.context() if isinstance(item, InboxItem) else EMPTY
 
+    def message_header(self, name: str) -> object:
+        """Return one header of the current message; None: it has none."""
+        item = self.current
+        return item.header(name) if isinstance(item, InboxItem) else None
+
     def message_type(self) -> str | None:
         """Return the name of the class of the current message."""
         item = self.current

@@ -90,6 +90,10 @@ class SlotView(Protocol):
         """See `Slot.asking_chain`."""
         ...
 
+    def message_header(self, name: str) -> object:
+        """See `Slot.message_header`."""
+        ...
+
     def where_is(self, ask: object) -> str:
         """See `Slot.where_is`."""
         ...

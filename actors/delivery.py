@@ -116,6 +116,10 @@ class InboxItem:
         """The actors whose asks wait for this message."""
         return ()
 
+    def header(self, name: str) -> object:
+        """One header of what the message came in; None: it has none."""
+        return self.context().headers.get(name)
+
     def stashed(self) -> None:
         """It stands in the stash."""
 

@@ -121,13 +121,14 @@ class AskDelivery(RemoteDelivery):
     __slots__ = (
         "_arrived",
         "_attempt",
-        "_envelope",
         "_request",
         "_requests",
         "_sender",
+        "envelope",
         "ref",
     )
 
+    envelope: Envelope
     #: Who is asked; None until that is known.
     ref: ActorRef[Any] | None
 
@@ -141,7 +142,7 @@ class AskDelivery(RemoteDelivery):
         self._state = "waiting"
         self._requests = requests
         self._request = request
-        self._envelope = envelope
+        self.envelope = envelope
         self._sender = sender
         self._attempt = 1
         self._context = None
@@ -156,7 +157,7 @@ class AskDelivery(RemoteDelivery):
     def deliver(self, ref: ActorRef[Any], message: object) -> None:
         """Have `ref` handle the request. Raises as `ActorRef.put_ask`."""
         self.ref, self.message = ref, message
-        requests, envelope = self._requests, self._envelope
+        requests, envelope = self._requests, self.envelope
         tracing = requests.context.tracing
         delivery = self if tracing is None else self._traced(tracing)
         headers = envelope.headers
@@ -165,7 +166,7 @@ class AskDelivery(RemoteDelivery):
 
     def _traced(self, tracing: Tracing) -> AskDelivery:
         """This, or if it is traced one with its span."""
-        headers = self._envelope.headers
+        headers = self.envelope.headers
         if TRACEPARENT not in headers:
             return self
         scope = tracing.server(headers, self._requests.called, self.message, self._described)
@@ -180,17 +181,17 @@ class AskDelivery(RemoteDelivery):
         return {"irismq.attempt": self._attempt}
 
     def _copied(self, kind: type[A]) -> A:
-        copy = kind(self._requests, self._request, self._envelope, self._sender)
+        copy = kind(self._requests, self._request, self.envelope, self._sender)
         copy.ref, copy.message = self.ref, self.message  # one of its own kind
         copy._arrived, copy.deadline = self._arrived, self.deadline  # noqa: SLF001  # as above
         copy._attempt = self._attempt  # noqa: SLF001  # as above
         return copy
 
     def _made(self) -> Context:
-        headers = self._envelope.headers
+        headers = self.envelope.headers
         return Context(
             kind="ask",
-            id=self._envelope.id,
+            id=self.envelope.id,
             sender=self._requests.context.sender(headers),
             deadline=self.deadline,
             attempt=self._attempt,
@@ -200,17 +201,17 @@ class AskDelivery(RemoteDelivery):
 
     def chain(self) -> tuple[str, ...]:
         """The asks in hand that the request names."""
-        return chain_of(self._envelope.headers)
+        return chain_of(self.envelope.headers)
 
     @property
     def question(self) -> tuple[str, Envelope] | None:
         """The id that the asker gave the ask, and its envelope; None: it gave none."""
-        ask_id = self._envelope.headers.get("i")
-        return None if ask_id is None else (ask_id, self._envelope)
+        ask_id = self.envelope.headers.get("i")
+        return None if ask_id is None else (ask_id, self.envelope)
 
     def cancel(self) -> bool:
         """As `Delivery.cancel`; what has an id and has begun goes on: it may be asked again."""
-        if self._state != "waiting" and "i" in self._envelope.headers:
+        if self._state != "waiting" and "i" in self.envelope.headers:
             return False
         return super().cancel()
 
@@ -249,7 +250,7 @@ class AskDelivery(RemoteDelivery):
             self._again(outcome.retry_after or 0.0)
         elif kind == "expired":
             # Nobody waits any more, and the relay has dropped it by itself.
-            self._requests.ended(self._envelope.id, self._arrived, LATE)
+            self._requests.ended(self.envelope.id, self._arrived, LATE)
         elif kind == "cancelled":
             self._given_up(error_for_caller(self._requests.address, outcome))
         elif kind == "crashed" and outcome.error is not None:
@@ -264,7 +265,7 @@ class AskDelivery(RemoteDelivery):
     def answer(self, value: object) -> None:
         """Send a value."""
         requests = self._requests
-        envelope_id = self._envelope.id
+        envelope_id = self.envelope.id
         try:
             data = requests.context.packer.answer(
                 _REPLY, envelope_id, value, self._headers(), requests.codec, "reply", self._cluster
@@ -287,10 +288,10 @@ class AskDelivery(RemoteDelivery):
             # So that the asker does not come back to this member.
             headers["s"] = peer_name(requests.context.packer.node_id, self.ref.actor_urn)
         data = packed_error(
-            requests.context, self._envelope.id, error, headers, self._cluster, crashed=crashed
+            requests.context, self.envelope.id, error, headers, self._cluster, crashed=crashed
         )
         outcome = class_name(error) if self._request.reply(data) else LATE
-        requests.ended(self._envelope.id, self._arrived, outcome)
+        requests.ended(self.envelope.id, self._arrived, outcome)
 
     def _given_up(self, error: BaseException) -> None:
         """Answer an asker that has gone: it frees a place.
@@ -300,9 +301,9 @@ class AskDelivery(RemoteDelivery):
         """
         requests = self._requests
         body = encode_fault(FaultBody.of(error))
-        envelope = Envelope(Kind.ERROR, self._envelope.id, "", body, self._headers())
+        envelope = Envelope(Kind.ERROR, self.envelope.id, "", body, self._headers())
         self._request.reply(requests.context.packer.raw(envelope, "reply", self._cluster))
-        requests.ended(self._envelope.id, self._arrived, LATE)
+        requests.ended(self.envelope.id, self._arrived, LATE)
 
     @property
     def _cluster(self) -> str:

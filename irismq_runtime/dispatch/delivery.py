@@ -43,6 +43,8 @@ class RemoteDelivery(Delivery):
 
     #: None until a handler has looked.
     _context: Context | None
+    #: None where the message came in none.
+    envelope: Envelope | None
 
     def context(self) -> Context:
         """What the handler sees as `self.context`."""
@@ -54,11 +56,16 @@ class RemoteDelivery(Delivery):
     def _made(self) -> Context:
         raise NotImplementedError
 
+    def header(self, name: str) -> object:
+        """One header of the envelope, without the context that a handler would see."""
+        envelope = self.envelope
+        return None if envelope is None else envelope.headers.get(name)
+
 
 class BestEffortDelivery(RemoteDelivery):
     """A broadcast, a live event, or a tell to a peer. `envelope`: None when it came in none."""
 
-    __slots__ = ("_dispatch_context", "_envelope", "kind")
+    __slots__ = ("_dispatch_context", "envelope", "kind")
 
     def __init__(
         self,
@@ -70,14 +77,14 @@ class BestEffortDelivery(RemoteDelivery):
     ) -> None:
         self._state = "waiting"
         self._context = None
-        self._envelope = envelope
+        self.envelope = envelope
         self._dispatch_context = dispatch_context
         self.kind: ContextKind = kind
         self.message = message
         self.deadline = deadline
 
     def _made(self) -> Context:
-        envelope = self._envelope
+        envelope = self.envelope
         if envelope is None:
             return Context(kind=self.kind, deadline=self.deadline)
         headers = envelope.headers
@@ -92,7 +99,7 @@ class BestEffortDelivery(RemoteDelivery):
 
     def chain(self) -> tuple[str, ...]:
         """The asks in hand that the message names."""
-        return () if self._envelope is None else chain_of(self._envelope.headers)
+        return () if self.envelope is None else chain_of(self.envelope.headers)
 
     def returned(self, value: object) -> None:
         """Nobody waits for it."""

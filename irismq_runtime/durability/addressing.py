@@ -106,6 +106,13 @@ class Addressing:
         since = self._ordinary.get(address)
         return since is not None and self._now() - since < _BELIEVED
 
+    def is_owned(self, to: StateKey) -> bool | None:
+        """Whether a tell to it becomes an owned row; None: that is looked up before the commit."""
+        address = to.address.rpartition("#")[0] if to.key else to.address
+        if to.key:
+            return True if address in self.shards else None
+        return True if address in self._durable and address not in self.shards else None
+
     def row_of(self, message: StagedMessage) -> StagedMessage:
         """The row that a message becomes: owned, or relayed to the topic of its address."""
         if not message.owned:
@@ -114,6 +121,8 @@ class Addressing:
         if message.to.key:
             if shards := self.shards.get(address):
                 shard = shard_address(address, shard_of(message.to.key, shards))
+                if shard == message.to.address:
+                    return message
                 return replace(message, to=StateKey(shard, message.to.key))
         elif address in self._durable and address not in self.shards:
             return message

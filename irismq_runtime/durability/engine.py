@@ -31,7 +31,7 @@ from irismq_runtime.durability.state_codec import StateCodec
 from irismq_runtime.durability.unit import Unit, is_durable
 from irismq_runtime.errors import ConfigError, StoreUnavailable
 from irismq_runtime.ports.state_store import StateKey
-from irismq_runtime.wire.headers import REPEATS_LONG
+from irismq_runtime.wire.headers import ORIGIN, REPEATS, REPEATS_LONG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -58,6 +58,8 @@ D = TypeVar("D", bound=StatefulDispatch)
 _LOG: Final = logging.getLogger("irismq.durable")
 #: Seconds for which the ids of handled messages are kept that have no row here, and may repeat.
 KEPT: Final[float] = REPEATS_LONG
+#: The last header of what is relayed.
+_REPEATING: Final = (REPEATS, REPEATS_LONG)
 
 
 @dataclass(slots=True)
@@ -122,6 +124,8 @@ class DurableEngine:
         #: What the store was when it was looked at last, and what that comes to.
         self._info: StoreInfo | None = None
         self._origin = RowOrigin("", 0)
+        self._ending: tuple[str, object] = (ORIGIN, "")
+        self._blank = b""
         self.numbers = DurableNumbers()
         self.addressing = Addressing(store, self.now)
         self.rights = Rights(self)
@@ -142,11 +146,30 @@ class DurableEngine:
     @property
     def origin(self) -> RowOrigin:
         """What the rows of the store are marked with now."""
+        self._seen()
+        return self._origin
+
+    def _seen(self) -> None:
+        """Take what the store is now, if that has changed."""
         info = self.store.info
         if info is not self._info:
             self._info = info
             self._origin = RowOrigin(info.id.hex(), info.epoch)
-        return self._origin
+            self._ending = (ORIGIN, self._origin.blank())
+            self._blank = self._origin.blank().encode()
+
+    @property
+    def blank(self) -> bytes:
+        """How an envelope ends that only lacks the number of its row: see `origin`."""
+        self._seen()
+        return self._blank
+
+    def ending_of(self, to: StateKey, *, owned: bool) -> tuple[str, object] | None:
+        """The last header of a message that is told to `to`; None: it is not known yet."""
+        if not owned:
+            return _REPEATING
+        self._seen()
+        return self._ending if self.addressing.is_owned(to) else None
 
     @property
     def url(self) -> str:

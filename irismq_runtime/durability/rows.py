@@ -16,6 +16,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
+from irismq_runtime.durability.origin import numbered
 from irismq_runtime.errors import DecodeError, RuntimeFault, StoreUnavailable
 from irismq_runtime.messaging import MAILBOX_CHANNEL, mailbox_topic
 from irismq_runtime.ports.state_store import row_number
@@ -31,6 +34,8 @@ __all__ = ["RowSender"]
 
 #: Rows that one look publishes again.
 AT_ONCE: Final = 500
+#: How an envelope ends that says it may repeat, as `Packer.unsigned` makes it.
+_SAYS_REPEATS: Final = msgspec.msgpack.encode({REPEATS: REPEATS_LONG})[1:]
 #: Seconds before what the broker did not take is given to it again.
 _AGAIN: Final = 1.0
 
@@ -57,10 +62,7 @@ class RowSender:
         due = engine.now() + delay
         topic = mailbox_topic(row.to.address) if row.owned else row.to.address
         try:
-            headers: dict[str, object] = (
-                {ORIGIN: engine.origin.text(number)} if row.owned else {REPEATS: REPEATS_LONG}
-            )
-            data = engine.packer.leaving(row.envelope, topic, headers)
+            data = self._leaving(row, number, topic)
             confirmed = engine.mailbox.publish(
                 topic,
                 data,
@@ -78,6 +80,17 @@ class RowSender:
             self._known(row, number, due, confirmed)
         else:
             confirmed.add_done_callback(partial(self._known, row, number, due))
+
+    def _leaving(self, row: StagedMessage | OutboxRow, number: int, topic: str) -> bytes:
+        """The bytes of a row as they leave now. Raises `DecodeError`."""
+        engine, packer, data = self._engine, self._engine.packer, row.envelope
+        if not row.owned:
+            if data.endswith(_SAYS_REPEATS) and not packer.signs:
+                return data
+            return packer.leaving(data, topic, {REPEATS: REPEATS_LONG}, without=ORIGIN)
+        if not packer.signs and (complete := numbered(data, engine.blank, number)) is not None:
+            return complete
+        return packer.leaving(data, topic, {ORIGIN: engine.origin.text(number)}, without=REPEATS)
 
     def _known(
         self, row: StagedMessage | OutboxRow, number: int, due: float, confirmed: Any

@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from irismq_runtime.durability.errors import ReceiptNotDone
 from irismq_runtime.durability.local_refs import hold_refs
-from irismq_runtime.durability.unit import Unit, UnitState, current_unit, unit_in_force
+from irismq_runtime.durability.unit import (
+    Unit,
+    UnitState,
+    current_unit,
+    engine_in_force,
+    unit_in_force,
+)
 from irismq_runtime.durability.waiting import activation_behind, when_committed
 from irismq_runtime.errors import MessageTooLarge, Overloaded
 from irismq_runtime.messaging.foreign import foreign_bytes
@@ -87,14 +93,15 @@ class StagingOutbound(Outbound):
         sending = None
         if self.tracing is not None:
             sending = self.tracing.tell(headers, address, message, system="nsq")
-        if sending is None:
-            envelope_id, data = self.packer.unsigned(kind, message, headers, codec)
-        else:
-            with packing(sending):
-                envelope_id, data = self.packer.unsigned(kind, message, headers, codec)
-        # Whether the address is durable is looked up before the commit.
+        # Whether an address that is not known is durable is looked up before the commit.
         owned = kind is Kind.TELL
         to = StateKey(address, key) if owned else StateKey(topic)
+        last = engine_in_force().ending_of(to, owned=owned)
+        if sending is None:
+            envelope_id, data = self.packer.unsigned(kind, message, headers, codec, last)
+        else:
+            with packing(sending):
+                envelope_id, data = self.packer.unsigned(kind, message, headers, codec, last)
         row = StagedMessage(envelope_id, to, data, owned, channel, delay, expires)
         receipt = self._stage(unit, row, address)
         if sending is not None:
@@ -266,31 +273,38 @@ def _looked_at(told: asyncio.Future[None]) -> None:
 
 
 class StagedReceipt(TellReceipt):
-    """What becomes of a tell that leaves with a commit. Awaiting it in its own handler raises."""
+    """What becomes of a tell that leaves with a commit. Awaiting it in its own handler raises.
 
-    __slots__ = ("_unit",)
+    Most are left alone: the future is made for who asks.
+    """
 
-    def __init__(
+    __slots__ = ("_made", "_unit")
+
+    def __init__(  # the base's would make the future
         self,
         id: bytes,  # noqa: A002  # the field's name on the wire
         unit: Unit,
         loop: asyncio.AbstractEventLoop,
         thread: int,
     ) -> None:
-        future: asyncio.Future[None] = loop.create_future()
-        super().__init__(id, future, loop, thread)
+        self.id = id
+        self._loop = loop
+        self._thread = thread
         self._unit = unit
+        self._made: asyncio.Future[None] | None = None
 
-        def known(error: BaseException | None) -> None:
-            if future.done():
-                return
-            if error is None:
-                future.set_result(None)
-            else:
-                future.set_exception(error)
-                future.exception()  # it may be left alone
-
-        unit.after.append(known)
+    @property
+    def _future(self) -> asyncio.Future[None]:  # type: ignore[override]  # a slot of the base
+        """The end of the unit. Any thread: whoever comes later finds it ended already."""
+        future = self._made
+        if future is None:
+            future = self._made = self._loop.create_future()
+            future.add_done_callback(_looked_at)
+            known = partial(_finish, future)
+            self._unit.after.append(known)
+            if self._unit.ended is not None:
+                known(*self._unit.ended)
+        return future
 
     def __await__(self) -> Generator[Any, None, None]:
         self._check()

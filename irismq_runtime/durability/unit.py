@@ -23,6 +23,8 @@ from irismq_runtime.durability.errors import NotInUnit
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from irismq_runtime.durability.activation import Activation
+    from irismq_runtime.durability.engine import DurableEngine
     from irismq_runtime.ports.state_store import Right, StagedMessage, StoreTransaction
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "Unit",
     "UnitState",
     "current_unit",
+    "engine_in_force",
     "is_durable",
     "is_mine",
     "outside",
@@ -59,6 +62,7 @@ class Unit:
     __slots__ = (
         "after",
         "change",
+        "ended",
         "generation",
         "item",
         "life",
@@ -83,6 +87,8 @@ class Unit:
         self.change: Any = None
         #: Called with None when it is committed, with an error when it never will be.
         self.after: list[Callable[[BaseException | None], object]] = []
+        #: That end, once it is known.
+        self.ended: tuple[BaseException | None] | None = None
         #: The id and the digest of an ask that has one.
         self.question: tuple[str, bytes] | None = None
         #: What the handler refused, where that is what is committed.
@@ -110,6 +116,8 @@ class Unit:
         """It is known what became of it: tell those who wait."""
         if error is None:
             self.life = UnitState.DONE
+        if self.ended is None:
+            self.ended = (error,)
         after, self.after = self.after, []
         for callback in after:
             callback(error)
@@ -173,7 +181,7 @@ def unit_in_force(what: str) -> Unit | None:
     unit = current_unit.get()
     if isinstance(unit, Outside):
         return None
-    if unit is None or not is_mine(unit):
+    if unit is None or not _is_open_in(unit, slot):
         raise NotInUnit(what)
     return unit
 
@@ -184,7 +192,16 @@ def is_mine(unit: Unit) -> bool:
     The context of a handler goes on into what it starts, which may be another actor.
     """
     slot = current_slot.get()
-    if unit.life is not UnitState.OPEN or slot is None or not is_durable(slot.actor):
-        return False
-    activation = slot.actor.__activation__
-    return activation is not None and activation.open is unit
+    return slot is not None and is_durable(slot.actor) and _is_open_in(unit, slot)
+
+
+def _is_open_in(unit: Unit, slot: Any) -> bool:
+    activation: Activation | None = slot.actor.__activation__
+    return unit.life is UnitState.OPEN and activation is not None and activation.open is unit
+
+
+def engine_in_force() -> DurableEngine:
+    """The engine of the durable actor whose code runs."""
+    slot: Any = current_slot.get()
+    engine: DurableEngine = slot.actor.__activation__.engine
+    return engine

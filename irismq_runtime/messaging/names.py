@@ -7,6 +7,7 @@ which keeps legal names as they are and shortens the others without collisions.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -92,6 +93,7 @@ def split_peer_name(text: str) -> tuple[str, str]:
     return node_id, urn
 
 
+@lru_cache(maxsize=8192)
 def shard_of(key: str, shards: int) -> int:
     """Return the number of the shard that a key belongs to: 0 to `shards` - 1.
 

@@ -157,11 +157,17 @@ class Packer:
         return envelope_id, self._signed(envelope, verb, name), type_name
 
     def unsigned(
-        self, kind: Kind, message: object, headers: dict[str, object], codec: str | None = None
+        self,
+        kind: Kind,
+        message: object,
+        headers: dict[str, object],
+        codec: str | None = None,
+        last: tuple[str, object] | None = None,
     ) -> tuple[bytes, bytes]:
         """Pack `message` under a new id, to be kept and sent later (`leaving`): (id, bytes).
 
-        `headers` is completed as in `new`, which says what this raises.
+        `headers` is completed as in `new`, which says what this raises. `last`: one more header,
+        with whose value the bytes end.
         """
         if headers:
             check_headers(headers)
@@ -171,24 +177,27 @@ class Packer:
         type_name, body, codec_name = self.serializer.dump(message, codec)
         if codec_name:
             headers["c"] = codec_name
+        if last is not None:
+            headers[last[0]] = last[1]
         envelope = Envelope(kind, envelope_id, type_name, body, headers)
         return envelope_id, encode_checked(envelope, self._limits, None)
 
-    def leaving(self, data: bytes, topic: str, headers: dict[str, object]) -> bytes:
+    def leaving(
+        self, data: bytes, topic: str, headers: dict[str, object], without: str = ""
+    ) -> bytes:
         """What `unsigned` has made, as it goes to `topic` now: with `headers`, and signed.
 
-        Bytes that are no envelope stay as they are. Raises `DecodeError` for what newer code
-        has made.
+        `without`: a header that it must not have. Bytes that are no envelope stay as they are.
+        Raises `DecodeError` for what newer code has made.
         """
         if self._signer is None and not headers:
             return data
         envelope = decode_envelope_untrusted(data, self._limits)
         if not isinstance(envelope, Envelope):
             return data
+        kept = {name: value for name, value in envelope.headers.items() if name != without}
         return self.raw(
-            msgspec.structs.replace(envelope, headers={**envelope.headers, **headers}),
-            "store",
-            topic,
+            msgspec.structs.replace(envelope, headers={**kept, **headers}), "store", topic
         )
 
     def answer(  # noqa: PLR0917  # on every answer, where keywords cost

@@ -137,11 +137,8 @@ class Outbound:
         if slot is None:
             return {}
         headers: dict[str, object] = {"s": peer_name(self.packer.node_id, slot.urn)}
-        actor = slot.actor
-        if actor is not None:
-            trace = actor.context.headers.get("tp")
-            if trace is not None:
-                headers["tp"] = trace
+        if slot.actor is not None and (trace := slot.message_header("tp")) is not None:
+            headers["tp"] = trace
         return headers
 
     def asking(self, target: str, message: object, timeout: float | None) -> Asking:
