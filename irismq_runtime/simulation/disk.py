@@ -14,6 +14,7 @@ room.
 from __future__ import annotations
 
 import sqlite3
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -95,8 +96,7 @@ class _Changes:
                 self.safe = len(self.committed)
 
     def _setting(self, text: str) -> None:
-        text = text.split(None, 1)[1].lower()
-        name, _, value = (part.strip() for part in text.partition("="))
+        name, value = _name_and_value(text)
         if name == "journal_mode":
             self._log = value == "wal"
         elif name == "synchronous":
@@ -107,6 +107,13 @@ class _Changes:
     def give_up(self) -> None:
         """Whoever wrote is gone: what is not committed is not."""
         self._open.clear()
+
+
+@lru_cache(maxsize=64)
+def _name_and_value(pragma: str) -> tuple[str, str]:
+    """What a PRAGMA sets, and to what. Asked for each that is run, of which few are different."""
+    name, _, value = pragma.split(None, 1)[1].lower().partition("=")
+    return name.strip(), value.strip()
 
 
 class _Room:

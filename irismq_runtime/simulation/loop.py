@@ -227,7 +227,9 @@ class SimulatedLoop(
 
     def _wake(self) -> None:
         """Something is ready: see that there is a turn soon."""
-        if self._turn_due > (at := self.at):
+        now, simulated = self._now, self._events.now
+        at = now if now > simulated else simulated  # noqa: FURB136  # as above
+        if self._turn_due > at:
             self._order_turn(at + self._wake_cost())
 
     def _order_turn(self, when: float) -> None:
@@ -237,9 +239,9 @@ class SimulatedLoop(
 
     def _sleep(self) -> None:
         """Nothing is ready: see that somebody rings when the first timer is due."""
-        due = max(self.at, self._timers[0][0] - self.offset)
+        due = self._timers[0][0] - self.offset
         # One that rings too early is kept, and looks again then: cheaper than one more.
-        if due < self._alarm:
+        if due < self._alarm and (due := max(self.at, due)) < self._alarm:
             self._alarm = due
             self._events.at(due + self._wake_cost(), self._ring, due)
 
@@ -259,12 +261,13 @@ class SimulatedLoop(
         if due != self._turn_due:
             return  # an earlier one came in between, or nothing runs here now
         self._turn_due = math.inf
-        self._now = self.at
+        events = self._events
+        self._now = max(self._now, events.now)
         if self._context.running is not self:
             self._enter()
-        events = self._events
         while True:
-            self._gather()
+            if self._readable or (self._timers and self._timers[0][0] <= self._now + self.offset):
+                self._gather()
             self._run_ready()
             if self._dead or self._paused:
                 return
@@ -309,8 +312,7 @@ class SimulatedLoop(
         """Make ready what connections have and what is due, in an order of chance."""
         end, timers = self._now + self.offset, self._timers
         if not timers or timers[0][0] > end:
-            if self._readable:
-                self._take_readable()
+            self._take_readable()
             return
         if self._readable and self._chance.getrandbits(1):
             self._take_readable()

@@ -20,6 +20,8 @@ Kind: TypeAlias = Literal[
     "reads", "rolls back", "begins", "commits", "sets", "sets in the file", "changes"
 ]
 
+#: What a full disk may refuse.
+_WRITES = frozenset({"changes", "commits"})
 #: Settings that are in the file itself.
 _KEPT = ("user_version", "auto_vacuum", "incremental_vacuum")
 
@@ -81,8 +83,13 @@ class ToldConnection(sqlite3.Connection):
         kind = kind_of(sql)
         if kind == "begins":
             self._changes_before = self.total_changes
-        elif self.disk_is_full and (
-            kind == "changes" or (kind == "commits" and self.total_changes > self._changes_before)
+        elif (
+            kind in _WRITES
+            and self.disk_is_full
+            and (
+                kind == "changes"
+                or (kind == "commits" and self.total_changes > self._changes_before)
+            )
         ):
             error = sqlite3.OperationalError("database or disk is full")
             error.sqlite_errorcode = sqlite3.SQLITE_FULL
