@@ -34,9 +34,16 @@ from irismq_runtime.simulation.fault_plan import fault_plan
 from irismq_runtime.simulation.faults import Targets, dials_of, fault_now
 from irismq_runtime.simulation.injector import Injector
 from irismq_runtime.simulation.invariants import Invariant, Life, usual_invariants
+from irismq_runtime.simulation.lookup import LOOKUPD_HTTP_PORT
 from irismq_runtime.simulation.node_machine import NodeMachine
 from irismq_runtime.simulation.rest import Bindings, unrest
-from irismq_runtime.simulation.servers import IRIS_PORT, NSQD_PORT, BrokerMachine, RelayMachine
+from irismq_runtime.simulation.servers import (
+    IRIS_PORT,
+    NSQD_PORT,
+    BrokerMachine,
+    LookupMachine,
+    RelayMachine,
+)
 from irismq_runtime.simulation.simulation import OUTSIDE
 from irismq_runtime.simulation.witness import Witness
 
@@ -51,6 +58,7 @@ if TYPE_CHECKING:
         Coroutine,
         Iterator,
         Mapping,
+        Sequence,
     )
 
     from irismq_runtime.refs import ServiceRef
@@ -78,6 +86,8 @@ class ClusterOptions:
         hosts: How many machines run a node, named "a", "b", ...; or their names.
         brokers: How many machines run a broker, named "broker-1", ...; with several, nodes
             publish to the first that answers, and consume from all.
+        lookups: How many machines run an nsqlookupd, named "lookup-1", ...; with any, each node
+            is given one broker alone, in turns, and consumes from those that they name.
         node: Options of `Node`, for all of them.
         rest: Virtual seconds within which a cluster that was healed must be at rest.
         longest: Virtual seconds after which a run that is not over has failed.
@@ -89,6 +99,7 @@ class ClusterOptions:
 
     hosts: int | Collection[str] = 3
     brokers: int = 1
+    lookups: int = 0
     node: Mapping[str, Any] = field(default_factory=dict)
     rest: float = 600.0
     longest: float = 24 * 3600.0
@@ -97,7 +108,8 @@ class ClusterOptions:
         if isinstance(self.hosts, int):
             need(count(1, 1000), "hosts", self.hosts)
         need(count(1, 100), "brokers", self.brokers)
-        names = [*self.host_names, *self.broker_names, RELAY, OUTSIDE]
+        need(count(0, 100), "lookups", self.lookups)
+        names = [*self.host_names, *self.broker_names, *self.lookup_names, RELAY, OUTSIDE]
         if len(set(names)) < len(names) or len(self.host_names) < 1:
             raise ValueError(f"hosts={self.hosts!r}: two machines cannot have one name")
         need(POSITIVE_SECONDS, "rest", self.rest)
@@ -112,11 +124,19 @@ class ClusterOptions:
         """
         return Node(
             name=name,
-            nsqd=[f"{broker}:{NSQD_PORT}" for broker in self.broker_names],
+            nsqd=[f"{broker}:{NSQD_PORT}" for broker in self._given(name)],
+            lookupd=[f"{lookup}:{LOOKUPD_HTTP_PORT}" for lookup in self.lookup_names],
             iris=f"{RELAY}:{IRIS_PORT}",
             events=events,
             **self.node,
         )
+
+    def _given(self, name: str) -> Sequence[str]:
+        """The brokers that the node of a machine is told of."""
+        if not self.lookups:
+            return self.broker_names
+        place = (*self.host_names, OUTSIDE).index(name)
+        return [self.broker_names[place % self.brokers]]
 
     @property
     def host_names(self) -> tuple[str, ...]:
@@ -132,6 +152,11 @@ class ClusterOptions:
     def broker_names(self) -> tuple[str, ...]:
         """The names of the machines that run a broker."""
         return tuple(f"broker-{place}" for place in range(1, self.brokers + 1))
+
+    @property
+    def lookup_names(self) -> tuple[str, ...]:
+        """The names of the machines that run a lookup daemon."""
+        return tuple(f"lookup-{place}" for place in range(1, self.lookups + 1))
 
 
 @dataclass(slots=True)
@@ -173,7 +198,11 @@ class Cluster:
         self.witness = Witness(simulation.time, self._broke)
         self._bindings = Bindings()
         self._brokers = [
-            BrokerMachine(simulation.host(name), self.witness) for name in options.broker_names
+            BrokerMachine(simulation.host(name), self.witness, options.lookup_names)
+            for name in options.broker_names
+        ]
+        lookups = [
+            LookupMachine(simulation.host(name), self.witness) for name in options.lookup_names
         ]
         self._nodes = {
             name: NodeMachine(simulation.host(name), self._make_node, self.witness)
@@ -183,10 +212,13 @@ class Cluster:
         keepers = [
             *(room.keeper for room in self._brokers),
             relay.keeper,
+            *(room.keeper for room in lookups),
             *(room.keeper for room in self._nodes.values()),
         ]
         self._keepers = {keeper.name: keeper for keeper in keepers}
-        self._targets = Targets(self.hosts, options.broker_names, (RELAY,), (OUTSIDE,))
+        self._targets = Targets(
+            self.hosts, options.broker_names, (RELAY,), (OUTSIDE,), options.lookup_names
+        )
         self._injector = Injector(simulation, self._keepers, self._targets, self.witness, kept)
         self._streams: Counter[str] = Counter()
         self._running: asyncio.Task[None] | None = None
@@ -301,7 +333,7 @@ class Cluster:
         Args:
             **dials: `kill`, `stop`, `pause`, `clock` (of machines with a node), `partition`,
                 `cut`, `slow` (of a link to a server), `broker`, `power` (of brokers), `relay`,
-                `full` (of disks of machines with a node, and of brokers);
+                `full` (of disks of machines with a node, and of brokers), `lookup`;
                 see `faults.KINDS` for what each does, and how long it lasts.
 
         Raises:

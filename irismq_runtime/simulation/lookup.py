@@ -53,11 +53,22 @@ class LookupDaemon:
 
     def __init__(self) -> None:
         self._producers: dict[asyncio.StreamWriter, _Producer] = {}
+        self._servers: list[asyncio.Server] = []
 
     async def start(self) -> None:
         """Listen at both ports, on all addresses of the host. Raises `OSError`."""
-        await asyncio.start_server(self._serve_broker, None, LOOKUPD_TCP_PORT, limit=_LARGEST)
-        await asyncio.start_server(self._serve_http, None, LOOKUPD_HTTP_PORT, limit=_LARGEST)
+        for serve, port in (
+            (self._serve_broker, LOOKUPD_TCP_PORT),
+            (self._serve_http, LOOKUPD_HTTP_PORT),
+        ):
+            self._servers.append(await asyncio.start_server(serve, None, port, limit=_LARGEST))
+
+    async def stop(self) -> None:
+        """Take no more connections, and end those there are. Idempotent."""
+        while self._servers:
+            self._servers.pop().close()
+        for writer in list(self._producers):
+            writer.close()
 
     # -- brokers -------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The servers of a simulated cluster: the embedded broker and the embedded relay, as they are.
+"""The servers of a simulated cluster: the embedded broker and relay as they are, and nsqlookupd.
 
 Each is the whole life of one machine's process: it listens until the process is killed, or
 until it is asked to end in order. What a broker holds is read here, for who wants to know
@@ -9,22 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from irismq_runtime.embedded.nsqd import EmbeddedNsqd
 from irismq_runtime.embedded.relay import EmbeddedRelay
 from irismq_runtime.errors import DecodeError
 from irismq_runtime.simulation.host_keeper import HostKeeper
+from irismq_runtime.simulation.lookup import LookupDaemon, register_with
 from irismq_runtime.wire import DEFAULT_LIMITS, Envelope, decode_envelope_untrusted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Coroutine, Iterable, Iterator, Sequence
 
     from irismq_runtime.simulation.host import SimulatedHost
     from irismq_runtime.simulation.invariants import Life
     from irismq_runtime.simulation.witness import Witness
 
-__all__ = ["IRIS_PORT", "NSQD_PORT", "BrokerMachine", "RelayMachine"]
+__all__ = ["IRIS_PORT", "NSQD_PORT", "BrokerMachine", "LookupMachine", "RelayMachine"]
 
 NSQD_PORT: Final = 4150
 IRIS_PORT: Final = 55555
@@ -33,17 +34,26 @@ _ANYWHERE: Final = "0.0.0.0"  # noqa: S104  # of a simulated machine
 
 
 class BrokerMachine:
-    """A machine with a broker, which keeps its messages on the disk of the machine."""
+    """A machine with a broker, which keeps its messages on the disk of the machine.
 
-    def __init__(self, host: SimulatedHost, witness: Witness) -> None:
+    Args:
+        host: What it runs on.
+        witness: Hears of its lives.
+        lookups: The names of the machines with a lookup daemon, which it keeps told.
+    """
+
+    def __init__(self, host: SimulatedHost, witness: Witness, lookups: Sequence[str] = ()) -> None:
         self.keeper = HostKeeper(host, self._run, witness)
+        self._lookups = lookups
         self._broker: EmbeddedNsqd | None = None
 
     async def _run(self, life: Life) -> None:
         del life
-        folder = self.keeper.host.disk.folder("nsqd")
-        self._broker = EmbeddedNsqd(host=_ANYWHERE, port=NSQD_PORT, http_port=None, data=folder)
-        await _serve(self._broker, self.keeper)
+        name, folder = self.keeper.name, self.keeper.host.disk.folder("nsqd")
+        broker = EmbeddedNsqd(host=_ANYWHERE, port=NSQD_PORT, http_port=None, data=folder)
+        self._broker = broker
+        telling = [register_with(lookup, broker, name=name) for lookup in self._lookups]
+        await _serve(broker, self.keeper, beside=telling)
 
     @property
     def runs(self) -> bool:
@@ -76,18 +86,38 @@ class RelayMachine:
         await _serve(relay, self.keeper)
 
 
-async def _serve(server: EmbeddedNsqd | EmbeddedRelay, keeper: HostKeeper) -> None:
-    """Run a server until it is to end, and end it."""
+class LookupMachine:
+    """A machine with a lookup daemon."""
+
+    def __init__(self, host: SimulatedHost, witness: Witness) -> None:
+        self.keeper = HostKeeper(host, self._run, witness)
+
+    async def _run(self, life: Life) -> None:
+        del life
+        await _serve(LookupDaemon(), self.keeper)
+
+
+async def _serve(
+    server: EmbeddedNsqd | EmbeddedRelay | LookupDaemon,
+    keeper: HostKeeper,
+    *,
+    beside: Iterable[Coroutine[Any, Any, None]] = (),
+) -> None:
+    """Run a server until it is to end, and end it; and `beside` it what it does for others."""
     over = asyncio.Event()
+    tasks: list[asyncio.Task[None]] = []
 
     async def end() -> None:
         over.set()
 
     try:
         await server.start()
+        tasks += map(asyncio.create_task, beside)
         keeper.end = end
         await over.wait()
     finally:
+        for task in tasks:
+            task.cancel()
         await server.stop()
 
 

@@ -33,6 +33,12 @@ async def test_two_brokers_that_die_in_turn_lose_nothing(cluster: Cluster) -> No
     await entries(seconds=20.0, longest=0.2, rate=20.0, **NETWORK, **SERVERS)(cluster)
 
 
+@simulate(seeds=4, hosts=1, brokers=2, lookups=2, node={"lease": 4.0})
+async def test_a_broker_that_is_found_by_lookup_loses_nothing(cluster: Cluster) -> None:
+    """The test's node tells the one broker, and its machine is given the other."""
+    await entries(seconds=20.0, longest=0.2, lookup=6.0, **NETWORK, **SERVERS)(cluster)
+
+
 @simulate(seeds=4, hosts=2, brokers=2, node={"mailbox_options": {"copies": 2}})
 async def test_two_copies_are_handled_as_one(cluster: Cluster) -> None:
     await entries(seconds=20.0, longest=0.2, kill=4.0, **NETWORK)(cluster)
