@@ -24,6 +24,7 @@ from irismq_runtime.messaging import peer_name
 from irismq_runtime.messaging.foreign import foreign_reply
 from irismq_runtime.observe.logs import shorten
 from irismq_runtime.observe.tracing import TRACEPARENT
+from irismq_runtime.ports import LEAVING
 from irismq_runtime.wire import Envelope, FaultBody, Kind, encode_fault, is_unread
 
 if TYPE_CHECKING:
@@ -279,6 +280,14 @@ class AskDelivery(RemoteDelivery):
             self.refuse(error)
             return
         requests.ended(envelope_id, self._arrived, "replied" if in_time else LATE)
+
+    def turn_away(self) -> None:
+        """Nobody has begun with it, and nobody here will: another member is to be asked."""
+        if self._state == "waiting":
+            self._state = "done"
+            in_time = self._request.fail(LEAVING)
+            outcome = LEAVING if in_time else LATE
+            self._requests.ended(self._envelope.id, self._arrived, outcome)
 
     def refuse(self, error: BaseException, *, crashed: bool = False) -> None:
         """Send an error. `crashed`: it left a handler."""

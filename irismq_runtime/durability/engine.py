@@ -139,6 +139,8 @@ class DurableEngine:
         #: The addresses whose rows are looked after here, active or not.
         self._served: dict[str, None] = {}
         self._loads = Loads(self)
+        #: What the floors above keep with it, by their classes.
+        self.above: dict[type, Any] = {}
         self._dispatches: dict[StatefulDispatch, None] = {}
         self._looking = False
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -245,6 +247,10 @@ class DurableEngine:
                 await self.rows.take_over(address)
             except StoreUnavailable as fault:  # they are found when it is looked for them again
                 self.committer.fault_seen(fault)
+
+    def leave(self, address: str) -> None:
+        """The actors of `address` run elsewhere from now on."""
+        self._served.pop(address, None)
 
     def ended(self, key: StateKey) -> None:
         """The actor of `key` has ended in order: nothing of it is kept here."""

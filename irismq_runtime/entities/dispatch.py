@@ -24,6 +24,7 @@ from irismq_runtime.messaging import (
     shard_address,
     shard_of,
 )
+from irismq_runtime.ports import LEAVING
 from irismq_runtime.ports.state_store import StateKey
 from irismq_runtime.wire.headers import ENTITY
 
@@ -33,8 +34,9 @@ if TYPE_CHECKING:
     from actors import ActorRef
     from irismq_runtime.dispatch.delivery import DurableDelivery
     from irismq_runtime.durability import DurableEngine
+    from irismq_runtime.entities.ownership import Ownership
     from irismq_runtime.entities.table import EntityTable
-    from irismq_runtime.ports import StoredMessage
+    from irismq_runtime.ports import InboundRequest, StoredMessage
     from irismq_runtime.ports.state_store import OwnedRight
     from irismq_runtime.wire import Envelope
 
@@ -56,10 +58,15 @@ class AddressInlet:
     Args:
         engine: The durable actors of the node.
         table: The entities that are active here.
+        ownership: Which shards this node has, and whether they are its own.
     """
 
-    def __init__(self, engine: DurableEngine, table: EntityTable) -> None:
+    #: Seconds that requests in hand have to be answered in when it ends on a node that goes on.
+    drain: float = 0.0
+
+    def __init__(self, engine: DurableEngine, table: EntityTable, ownership: Ownership) -> None:
         self.engine = engine
+        self.ownership = ownership
         self.table = table
         self.address = table.address
         self.shards: int = table.entity.shards
@@ -89,6 +96,11 @@ class AddressInlet:
                 code="wrong-shard",
             )
         return self.table.entry_for(key).slot.ref
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anything is taken: what this node has is its own, and it is not ending."""
+        return self.ownership.holds and not self.table.closed
 
     def is_here(self, key: str) -> bool:
         """Whether the entity of `key` is reached here."""
@@ -126,8 +138,12 @@ class AddressInlet:
 class ShardInlet(AddressInlet):
     """What a node does with what comes to one shard that it owns."""
 
-    def __init__(self, engine: DurableEngine, table: EntityTable, shard: int) -> None:
-        super().__init__(engine, table)
+    drain = 5.0  # an asker goes to the next owner only when told to
+
+    def __init__(
+        self, engine: DurableEngine, table: EntityTable, ownership: Ownership, shard: int
+    ) -> None:
+        super().__init__(engine, table, ownership)
         self.shard = shard
 
     def stored_dispatch(self, *args: Any, **options: Any) -> StoredDispatch:
@@ -147,6 +163,15 @@ class _KeyedMember(MemberDispatch):
     def __init__(self, inlet: AddressInlet, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._inlet = inlet
+
+    def take_request(
+        self, request: InboundRequest, envelope: Envelope, sender: str | None = None
+    ) -> None:
+        """As `MemberDispatch.take_request`; where the shard is not this node's any more, leave."""
+        if self._inlet.is_open:
+            super().take_request(request, envelope, sender)
+        else:
+            request.fail(LEAVING)
 
     def target(self, envelope: Envelope) -> ActorRef[Any]:
         """Return the entity that `envelope` is for. Raises `Refused`."""
@@ -189,6 +214,11 @@ class _KeyedDispatch(StatefulDispatch):
     def _hand_over(self, delivery: DurableDelivery, _ref: ActorRef[Any] | None = None) -> None:
         envelope, inlet = delivery.envelope, self._inlet
         key = "" if envelope is None else key_in_untrusted(envelope.headers)
+        if not inlet.is_open:
+            if envelope is not None:
+                del self._held[envelope.id]
+            delivery.stored.requeue(0.0, penalty=False)
+            return
         if not key or not inlet.is_here(key):
             _hand_on(inlet, delivery, self._topic, self._held, self._bury)
             return

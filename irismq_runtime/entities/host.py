@@ -4,7 +4,8 @@ It is started in the place of the class (`node.start(Cart)`), under whatever sup
 program gives it. When it starts it
 
     fixes the number of shards    in the store, or finds that another one is fixed
-    starts its shards             an actor for each, which is what a node binds to an address
+    takes part in ownership       (ownership.py), which says when to begin and to finish a shard:
+                                  an actor, which is what a node binds to an address
     keeps the table               of the entities that are active (table.py), and looks every
                                   now and then who has had nothing to do
 
@@ -16,11 +17,13 @@ message of its own. Loop thread only.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from actors import Actor, Refused, runtime
 from irismq_runtime.durability import ENGINES, DurableEngine, shards_in, shards_state
 from irismq_runtime.entities.dispatch import AddressInlet, ShardInlet
+from irismq_runtime.entities.ownership import ownership_of
 from irismq_runtime.entities.table import EntityTable
 from irismq_runtime.errors import ConfigError
 from irismq_runtime.messaging import shard_address
@@ -28,10 +31,13 @@ from irismq_runtime.ports.state_store import ABSENT, StateCommit, StateKey
 from irismq_runtime.wire import new_id
 
 if TYPE_CHECKING:
-    from actors import ActorRef
-    from actors.clock import TimerHandle
+    from collections.abc import Coroutine
 
-__all__ = ["EntityHost", "Shard"]
+    from actors import ActorRef, System
+    from actors.clock import TimerHandle
+    from irismq_runtime.entities.ownership import Ownership
+
+__all__ = ["EntityHost", "Shard", "ShardSet"]
 
 #: How often in the time after which an entity rests it is looked who has.
 _LOOKS: Final = 4
@@ -59,6 +65,65 @@ class Shard(Actor):
         _refuse(self.__inlet__.address)
 
 
+class ShardSet:
+    """The shards of one class that its node works on: begun and finished, one step at a time each.
+
+    Args:
+        system: Where the shards are started; the code of the host makes this.
+        engine: The durable actors of the node.
+        table: The entities that are active.
+        ownership: Says which shards these are.
+    """
+
+    def __init__(
+        self, system: System, engine: DurableEngine, table: EntityTable, ownership: Ownership
+    ) -> None:
+        self._context = contextvars.copy_context()
+        self._system = system
+        self._engine = engine
+        self._table = table
+        self._ownership = ownership
+        self.address = table.address
+        self.shards: int = table.entity.shards
+        self._running: dict[int, ActorRef[Any]] = {}
+        self._turns: dict[int, asyncio.Lock] = {}
+
+    def begin(self, shard: int) -> asyncio.Task[None]:
+        """See `ShardHost.begin`."""
+        return self._spawn(self._begin(shard))
+
+    def finish(self, shard: int) -> asyncio.Task[None]:
+        """See `ShardHost.finish`."""
+        return self._spawn(self._finish(shard))
+
+    def _spawn(self, step: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        # In the context of the host, so that what is started is its own.
+        return self._context.run(self._system.spawn, step)
+
+    async def _begin(self, shard: int) -> None:
+        address = shard_address(self.address, shard)
+        async with self._turns.setdefault(shard, asyncio.Lock()):
+            if shard in self._running:
+                return
+            inlet = ShardInlet(self._engine, self._table, self._ownership, shard)
+            name = f"{self._table.entity.__name__}#{shard}"
+            ref = self._system.start(Shard, address, inlet, name=name)
+            await ref.started()
+            self._running[shard] = ref
+            await self._engine.serve(address)
+
+    async def _finish(self, shard: int) -> None:
+        address = shard_address(self.address, shard)
+        async with self._turns.setdefault(shard, asyncio.Lock()):
+            ref = self._running.pop(shard, None)
+            if ref is None:
+                return
+            await ref.stop()
+            await self._table.end_shard(address)
+            await self._engine.flush(address)
+            self._engine.leave(address)
+
+
 class EntityHost(Actor):
     """See the module.
 
@@ -69,15 +134,16 @@ class EntityHost(Actor):
     """
 
     __enduring__ = True
-    #: Set when it has started.
+    #: Set when it starts.
     table: EntityTable
+    ownership: Ownership
     __inlet__: AddressInlet
 
     def __init__(self, entity: type[Any], *args: Any, **kwargs: Any) -> None:
         self.address = entity.address
         self._entity = entity
         self._arguments = args, kwargs
-        self._shards: list[ActorRef[Any]] = []
+        self._set: ShardSet | None = None
         self._timer: TimerHandle | None = None
 
     async def on_start(self) -> None:
@@ -99,22 +165,13 @@ class EntityHost(Actor):
         args, kwargs = self._arguments
         slot = runtime.slot_of(self.actor_ref)
         self.table = EntityTable(engine, self.actor_ref, entity, args, kwargs)
-        self.__inlet__ = AddressInlet(engine, self.table)
+        self.ownership = await ownership_of(engine)
+        self.__inlet__ = AddressInlet(engine, self.table, self.ownership)
         runtime.on_incarnation_end(slot, self._gone)
         await fix_shards(engine, entity)
         engine.outbound.shards[entity.address] = entity.shards
-        self._shards = [
-            self.system.start(
-                Shard,
-                shard_address(entity.address, number),
-                ShardInlet(engine, self.table, number),
-                name=f"{entity.__name__}#{number}",
-            )
-            for number in range(entity.shards)
-        ]
-        await asyncio.gather(*(shard.started() for shard in self._shards))
-        for number in range(entity.shards):
-            await engine.serve(shard_address(entity.address, number))
+        self._set = ShardSet(self.system, engine, self.table, self.ownership)
+        await self.ownership.add(self._set)
         self._look_later()
 
     def _look_later(self) -> None:
@@ -126,14 +183,17 @@ class EntityHost(Actor):
         self._look_later()
 
     async def on_stop(self) -> None:
-        """Stop taking messages, then end the entities."""
-        await asyncio.gather(*(shard.stop() for shard in self._shards))
+        """Give up the shards, then end the entities."""
+        if self._set is not None:
+            await self.ownership.remove(self._set)
         await self.table.close()
 
     def _gone(self) -> None:
         """The incarnation is over: in order, or it was killed."""
         if self._timer is not None:
             self._timer.cancel()
+        if self._set is not None:
+            self.system.spawn(self.ownership.remove(self._set))
         if len(self.table):
             self.system.spawn(self.table.close(0.0))
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 from actors import Outcome, runtime
 from actors.delays import exponential_delay
 from actors.errors import ActorError
-from irismq_runtime.dispatch import DurableDelivery
+from irismq_runtime.dispatch import AskDelivery, DurableDelivery
 from irismq_runtime.messaging import shard_address, shard_of
 from irismq_runtime.ports.state_store import StateKey
 
@@ -243,19 +243,30 @@ class EntityTable:
 
     async def _ended(self, entry: KeptEntity) -> None:
         slot = entry.slot
+        for item in tuple(slot.inbox):  # its next owner is to be asked
+            if isinstance(item, AskDelivery):
+                item.turn_away()
         ending = runtime.end(slot, slot.exit or slot.make_exit("shutdown"))
         self._engine.ended(entry.key)
         await ending
 
+    async def end_shard(self, address: str) -> None:
+        """End the entities of one shard, which others have from now on."""
+        await self._end_all([entry for entry in self if entry.key.address == address], _TO_END)
+
     async def close(self, timeout: float = _TO_END) -> None:
         """End all of them; each has `timeout` seconds."""
         self.closed = True
-        entries = list(self)
+        await self._end_all(list(self), timeout)
+
+    async def _end_all(self, entries: list[KeptEntity], timeout: float) -> None:
         for first in range(0, len(entries), _AT_ONCE):
             some = entries[first : first + _AT_ONCE]
             await asyncio.gather(*(self._close(entry, timeout) for entry in some))
-        self._entries.clear()
 
     async def _close(self, entry: KeptEntity, timeout: float) -> None:
+        entry.ending = True
         await runtime.stop(entry.slot, "shutdown", timeout=timeout)
+        if self._entries.get(entry.key.key) is entry:
+            del self._entries[entry.key.key]
         await self._ended(entry)

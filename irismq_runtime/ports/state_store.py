@@ -421,6 +421,13 @@ class StateStore(Protocol):
         """What is stored for each of `keys`, in their order."""
         ...
 
+    async def scan(self, address: str, after: str, limit: int) -> list[StoredState]:
+        """What is stored under `address`: keys behind `after`, by their bytes, `limit` of them.
+
+        Keys whose life has ended are left out.
+        """
+        ...
+
     async def commit(self, commits: Sequence[StateCommit]) -> list[CommitOutcome]:
         """Make all `commits` in one transaction; the outcome of each, in their order.
 

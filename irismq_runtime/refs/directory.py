@@ -82,6 +82,10 @@ class ServiceDirectory(Protocol):
         """Everybody known to serve `address`."""
         ...
 
+    def on_change(self, listener: Callable[[Any], None]) -> None:
+        """Call `listener` for each member or node that comes or goes, from now on."""
+        ...
+
     def knows_node(self, node_id: str) -> bool:
         """Whether the node is known to be up."""
         ...

@@ -47,6 +47,8 @@ REASONS = {
     "irismq_runtime.demo.store": "an example is read file by file; this one is the database",
     "irismq_runtime.dispatch.dead": "the content of a record that operators and replays read",
     "irismq_runtime.cli.letter_rows": "the one place where a command deletes rows",
+    "irismq_runtime.entities.process_place": "what the kernel says, which ownership need not read",
+    "irismq_runtime.entities.records": "the form of rows, pure, which other programs read as well",
     "irismq_runtime.durability.loads": "waiting for the store, which an activation need not show",
     "irismq_runtime.durability.local_refs": "what a durable actor tells beside any transport",
     "irismq_runtime.embedded.nsqd.reserve": "blocking files, which the store is without otherwise",

@@ -88,6 +88,21 @@ async def test_keys_of_any_text_are_kept_apart(store: StateStore):
     assert [each.state for each in await store.load(keys)] == [repr(key).encode() for key in keys]
 
 
+async def test_the_keys_of_an_address_are_found_in_pieces_in_the_order_of_their_bytes(store):
+    names = ["a", "b", "B", "\u00e9", "\U0001f600", "\uffff", "z"]
+    keys = [StateKey("shop.shelf", name) for name in names]
+    await store.commit([a_commit(key, ABSENT, state=b"x") for key in keys])
+    await written(store, StateKey("shop.shelf.other", "c"), ABSENT, b"y")
+    gone = await written(store, StateKey("shop.shelf", "gone"), ABSENT, b"z")
+    await written(store, StateKey("shop.shelf", "gone"), gone, END)
+    ordered = sorted(names, key=str.encode)
+    first = await store.scan("shop.shelf", "", 4)
+    rest = await store.scan("shop.shelf", first[-1].key.key, 100)
+    assert [each.key.key for each in (*first, *rest)] == ordered
+    assert await store.load([each.key for each in (*first, *rest)]) == [*first, *rest]
+    assert await store.scan("shop.nothing", "", 10) == []
+
+
 async def test_a_state_may_be_empty_or_large(store: StateStore):
     await written(store, ADA, ABSENT, b"")
     await written(store, BOB, ABSENT, bytes(range(256)) * 4096)

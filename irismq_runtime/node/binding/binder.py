@@ -102,6 +102,8 @@ class Binding:
         self._subscriptions = subscriptions_of(actor)
         #: What takes what comes to its address, where that is not for itself.
         self._inlet = getattr(actor, "__inlet__", None)
+        #: Seconds that what is in hand has when its actor ends by itself.
+        self.drain: float = 0.0 if self._inlet is None else self._inlet.drain
         durable, keyed = context.durable, self._inlet is not None
         self._durable = (
             durable if durable is not None and (keyed or durable.is_durable(actor)) else None
@@ -289,7 +291,7 @@ class Binder:
         self._death_watch.local_end(ref, exit)
         binding = self._bindings.pop(ref, None)
         if binding is not None:
-            await binding.close(0.0, f"its actor ended: {exit}")
+            await binding.close(binding.drain, f"its actor ended: {exit}")
 
     async def close(self, drain: float) -> None:
         """Unbind all actors at the same time; what runs gets `drain` seconds."""

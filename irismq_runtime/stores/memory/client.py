@@ -139,6 +139,20 @@ class MemoryStore:
 
         return await self._read(read)
 
+    async def scan(self, address: str, after: str, limit: int) -> list[StoredState]:
+        """See `StateStore.scan`."""
+
+        def read(tables: Tables) -> list[StoredState]:
+            first = after.encode()
+            found = [
+                stored
+                for key, stored in tables.states.items()
+                if key.address == address and stored.state is not None and key.key.encode() > first
+            ]
+            return sorted(found, key=lambda stored: stored.key.key.encode())[:limit]
+
+        return await self._read(read)
+
     async def commit(self, commits: Sequence[StateCommit]) -> list[CommitOutcome]:
         """See `StateStore.commit`."""
         return await self._ask(lambda call: self.database.commit(commits, call.on_sent))

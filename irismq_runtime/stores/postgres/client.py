@@ -161,6 +161,11 @@ class PostgresStore:
         found = {key: StoredState(key, *row[2:]) for row in rows for key in [StateKey(*row[:2])]}
         return [found.get(key) or StoredState(key) for key in keys]
 
+    async def scan(self, address: str, after: str, limit: int) -> list[StoredState]:
+        """See `StateStore.scan`."""
+        rows = await self._fetch("scan", address, after, limit)
+        return [StoredState(StateKey(address, row[0]), *row[1:]) for row in rows]
+
     async def commit(self, commits: Sequence[StateCommit]) -> list[CommitOutcome]:
         """See `StateStore.commit`."""
         check_commits(commits)

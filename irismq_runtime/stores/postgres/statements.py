@@ -99,6 +99,9 @@ WITH v AS MATERIALIZED (
 SELECT s.address, s.key, s.version, s.state, s.commit_id FROM {s}.state s
 JOIN unnest($1::text[], $2::text[]) AS k(address, key)
 ON s.address = k.address AND s.key = k.key""",
+    "scan": """
+SELECT key, version, state, commit_id FROM {s}.state
+WHERE address = $1 AND key > $2 AND state IS NOT NULL ORDER BY key LIMIT $3""",
     "kept_answer": """
 SELECT digest, CASE WHEN until > {now} THEN answer ELSE ''::bytea END FROM {s}.answer
 WHERE address = $1 AND key = $2 AND id = $3""",

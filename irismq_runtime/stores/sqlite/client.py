@@ -149,6 +149,10 @@ class SqliteStore:
         """See `StateStore.load`."""
         return await self._read(partial(statements.load, keys=keys))
 
+    async def scan(self, address: str, after: str, limit: int) -> list[StoredState]:
+        """See `StateStore.scan`."""
+        return await self._read(partial(statements.scan, address=address, after=after, limit=limit))
+
     async def commit(self, commits: Sequence[StateCommit]) -> list[CommitOutcome]:
         """See `StateStore.commit`."""
         check_commits(commits)

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 _FACT: Final = "INSERT OR REPLACE INTO irismq_store VALUES (?, ?)"
 _LOAD: Final = "SELECT version, state, commit_id FROM irismq_state WHERE address = ? AND key = ?"
+_SCAN: Final = (
+    "SELECT key, version, state, commit_id FROM irismq_state "
+    "WHERE address = ? AND key > ? AND state IS NOT NULL ORDER BY key LIMIT ?"
+)
 _ANSWER: Final = """
 SELECT digest, iif(until > ?, answer, x'') FROM irismq_answer
 WHERE address = ? AND key = ? AND id = ?"""
@@ -125,6 +129,12 @@ def load(connection: sqlite3.Connection, keys: Sequence[StateKey]) -> list[Store
     """See `StateStore.load`."""
     run = connection.execute
     return [StoredState(key, *(run(_LOAD, key).fetchone() or ())) for key in keys]
+
+
+def scan(connection: sqlite3.Connection, address: str, after: str, limit: int) -> list[StoredState]:
+    """See `StateStore.scan`."""
+    found = connection.execute(_SCAN, (address, after, limit))
+    return [StoredState(StateKey(address, key), *rest) for key, *rest in found]
 
 
 def kept_answer(
