@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +19,10 @@ from irismq_runtime.durability.sql import is_of_the_store, return_with_rows
 from irismq_runtime.durability.unit import current_unit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextvars import Token
+    from collections.abc import Callable, Iterator
 
     from irismq_runtime.durability.activation import Activation
-    from irismq_runtime.durability.unit import Outside, Unit
+    from irismq_runtime.durability.unit import Unit
 
 __all__ = ["in_unit"]
 
@@ -63,37 +62,27 @@ async def _run(handler: Callable[[Any, Any], Any], actor: Any, message: Any) -> 
     """The way with waiting."""
     activation: Activation = actor.__activation__
     item = activation.slot.current
-    activation.in_hand = True
-    try:
+    with _in_hand(activation):
         if not activation.is_ready_for(item) and not await activation.prepare(item):
             return None
-        unit = activation.begin(item)
-        token = current_unit.set(unit)
-        try:
-            result = handler(actor, message)
-            if type(result) is CoroutineType:
-                result = await result
-            if unit.uses_sql:
-                await return_with_rows(activation, unit, result)
-                return None
-            return activation.returned(unit, result)
-        except BaseException as error:
-            activation.undo(unit, error)
-            await _wait_for_those_before(activation, unit, error)
-            return None
-        finally:
-            _leave(token)
-    finally:
-        activation.in_hand = False
-        activation.put_again()
+        return await _end(activation, activation.begin(item), handler, actor, message)
 
 
 async def _rest(activation: Activation, unit: Unit, coroutine: Any) -> Any:
     """A plain handler has returned a coroutine: what is left of it."""
-    activation.in_hand = True
+    with _in_hand(activation):
+        return await _end(activation, unit, _given, coroutine)
+
+
+async def _end(
+    activation: Activation, unit: Unit, call: Callable[..., Any], *arguments: Any
+) -> Any:
+    """What `call` returns, awaited where it is a coroutine, and with it the end of `unit`."""
     token = current_unit.set(unit)
     try:
-        result = await coroutine
+        result = call(*arguments)
+        if type(result) is CoroutineType:
+            result = await result
         if unit.uses_sql:
             await return_with_rows(activation, unit, result)
             return None
@@ -103,19 +92,29 @@ async def _rest(activation: Activation, unit: Unit, coroutine: Any) -> Any:
         await _wait_for_those_before(activation, unit, error)
         return None
     finally:
-        _leave(token)
+        with suppress(ValueError):  # a coroutine that is thrown away is closed in any context
+            current_unit.reset(token)
+
+
+def _given(coroutine: Any) -> Any:
+    return coroutine
+
+
+@contextmanager
+def _in_hand(activation: Activation) -> Iterator[None]:
+    """A message is in hand that waits: what is to be handled again comes after it."""
+    activation.in_hand = True
+    try:
+        yield
+    finally:
         activation.in_hand = False
         activation.put_again()
 
 
 async def _raised(activation: Activation, unit: Unit, error: BaseException) -> None:
     """A plain handler has raised, and others have returned before it."""
-    activation.in_hand = True
-    try:
+    with _in_hand(activation):
         await _wait_for_those_before(activation, unit, error)
-    finally:
-        activation.in_hand = False
-        activation.put_again()
 
 
 async def _wait_for_those_before(activation: Activation, unit: Unit, error: BaseException) -> None:
@@ -135,8 +134,3 @@ async def _wait_for_those_before(activation: Activation, unit: Unit, error: Base
     elif isinstance(error, GeneratorExit):
         raise error
     activation.run_again(unit)
-
-
-def _leave(token: Token[Unit | Outside | None]) -> None:
-    with suppress(ValueError):  # a coroutine that is thrown away is closed in any context
-        current_unit.reset(token)
