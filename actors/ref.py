@@ -230,6 +230,10 @@ class ActorRef(pykka.ActorRef[Any], Generic[A_co]):
             self.enqueue(ask)
         return ask.get_by_deadline() if block else ask
 
+    def carried(self, message: Any) -> Any:
+        """What to tell in the place of `message` if it is told later, for code that runs now."""
+        return message
+
     def enqueue(self, ask: Ask[Any]) -> None:
         """Put an ask that was just made in the inbox, or end it there. Any thread."""
         self._slot.put_ask(ask)

@@ -61,7 +61,7 @@ class ScopedRef(ActorRef[A]):
         """As `ActorRef.tell`."""
         slot = self._slot
         inbox = slot.inbox
-        if self.in_force:
+        if self.in_force and type(message) is not _ScopedTell:
             message = self._scoped(message)
         if len(inbox) >= slot.limit:
             slot.refuse(message.message if type(message) is _ScopedTell else message)
@@ -69,6 +69,10 @@ class ScopedRef(ActorRef[A]):
         if not slot.scheduled:
             slot.schedule()
         return ACCEPTED
+
+    def carried(self, message: Any) -> Any:
+        """As `ActorRef.carried`: with what is in force here."""
+        return self._scoped(message) if self.in_force else message
 
     def _scoped(self, message: Any) -> Any:
         scope = self.scope_here()

@@ -6,6 +6,8 @@
     `outside()`                       both when what the actor did before is committed
     everywhere else                   as ever
 
+What waits keeps what was in force where it was told, as its trace.
+
 A system's refs become such when its first durable actor starts (`hold_refs`): until then its
 tells look at nothing. Any thread.
 """
@@ -46,21 +48,21 @@ class _InOrderRef(ActorRef[Any]):
         if isinstance(unit, Outside):
             activation = activation_behind()
             if activation is not None:
-                when_committed(activation, partial(self._tell_late, message))
+                when_committed(activation, partial(self._tell_late, message, self.carried(message)))
                 return ACCEPTED
         elif is_mine(unit):
-            unit.after.append(partial(self._tell_committed, message))
+            unit.after.append(partial(self._tell_committed, message, self.carried(message)))
             return ACCEPTED
         return super().tell(message)
 
-    def _tell_committed(self, message: Any, error: BaseException | None) -> None:
+    def _tell_committed(self, message: Any, carried: Any, error: BaseException | None) -> None:
         if error is None:
-            self._tell_late(message)
+            self._tell_late(message, carried)
 
-    def _tell_late(self, message: Any) -> None:
+    def _tell_late(self, message: Any, carried: Any) -> None:
         """Nobody is there any more to be told that it cannot be: then it is a dead letter."""
         try:
-            super().tell(message)
+            super().tell(carried)
         except MailboxFull:
             slot_of(self).system.bury(message, self, _FULL)
         except ActorDeadError:

@@ -16,11 +16,13 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from actors import Actor, LoopClock, Refused, Retry, ThreadActor, exposed, message, receives
 from actors.testing import ManualClock
+from irismq_runtime import Durable, live, outside
 from irismq_runtime import durable as durable_topic
-from irismq_runtime import live
 from irismq_runtime.errors import NoSuchService, RemoteError
 from irismq_runtime.observe.otel import parent_of_untrusted
 from irismq_runtime.observe.tracing import tracing_of
+from irismq_runtime.stores.memory import MemoryStore
+from supervisors import child
 from tests.node.helpers import Add, MemoryServers
 
 
@@ -340,6 +342,45 @@ async def test_local_messages_carry_on_the_trace_without_spans_of_their_own(worl
     assert is_child(asked, server)
     assert last.context.trace_id == server.context.trace_id
     assert outside.parent is None
+
+
+class Till(Durable):
+    """Tells an actor of its process, with the commit or past it."""
+
+    address = "trace.till"
+
+    def __init__(self, back):
+        self.back = back
+
+    @receives(Relay)
+    async def relay(self, order):
+        if order.how == "outside":
+            with outside():
+                self.back.tell(Relay("span", "trace.end"))
+        else:
+            self.back.tell(Relay("span", "trace.end"))
+        return order.how
+
+
+@pytest.mark.parametrize("how", ["staged", "outside"])
+async def test_a_local_tell_that_waits_for_a_commit_carries_on_its_trace(world, spans, how):
+    class Back(Worker):
+        address = None
+
+    async with (
+        world.node("one", store=MemoryStore()) as one,
+        world.node("client") as client,
+    ):
+        back = one.system.start(Back, one, spans.tracer)
+        await one.start(child(Till, back))
+        asks = [client.ref("trace.till").ask(Relay(how)) for _ in range(3)]
+        assert await asyncio.gather(*asks) == [how] * 3
+        told = await spans.until("inside", 3)
+        assert not one.parts.outbound.tracing.in_force
+    served = [s for s in spans.named("trace.till/trace.relay") if s.kind is SpanKind.SERVER]
+    traces = {span.context.trace_id for span in served}
+    assert {span.context.trace_id for span in told} == traces
+    assert len(traces) == 3
 
 
 async def test_a_local_tell_that_is_tried_again_or_crashes_is_a_tell_as_any(world, spans):
