@@ -35,6 +35,7 @@ from irismq_runtime.simulation.faults import Targets, dials_of, fault_now
 from irismq_runtime.simulation.injector import Injector
 from irismq_runtime.simulation.invariants import Invariant, Life, usual_invariants
 from irismq_runtime.simulation.lookup import LOOKUPD_HTTP_PORT
+from irismq_runtime.simulation.nats_model import NATS_PORT
 from irismq_runtime.simulation.node_machine import NodeMachine
 from irismq_runtime.simulation.rest import Bindings, unrest
 from irismq_runtime.simulation.servers import (
@@ -42,6 +43,7 @@ from irismq_runtime.simulation.servers import (
     NSQD_PORT,
     BrokerMachine,
     LookupMachine,
+    NatsMachine,
     RelayMachine,
 )
 from irismq_runtime.simulation.simulation import OUTSIDE
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
     from irismq_runtime.refs import ServiceRef
     from irismq_runtime.simulation.faults import Fault
     from irismq_runtime.simulation.host import SimulatedHost
+    from irismq_runtime.simulation.host_keeper import HostKeeper
     from irismq_runtime.simulation.simulation import Simulation
 
 __all__ = ["Cluster", "ClusterOptions", "Load"]
@@ -88,6 +91,8 @@ class ClusterOptions:
             publish to the first that answers, and consume from all.
         lookups: How many machines run an nsqlookupd, named "lookup-1", ...; with any, each node
             is given one broker alone, in turns, and consumes from those that they name.
+        nats: How many machines run a NATS server, named "nats-1", ...; with any, each node has
+            a relay of its own over them, and there is no other.
         node: Options of `Node`, for all of them.
         rest: Virtual seconds within which a cluster that was healed must be at rest.
         longest: Virtual seconds after which a run that is not over has failed.
@@ -100,6 +105,7 @@ class ClusterOptions:
     hosts: int | Collection[str] = 3
     brokers: int = 1
     lookups: int = 0
+    nats: int = 0
     node: Mapping[str, Any] = field(default_factory=dict)
     rest: float = 600.0
     longest: float = 24 * 3600.0
@@ -109,7 +115,9 @@ class ClusterOptions:
             need(count(1, 1000), "hosts", self.hosts)
         need(count(1, 100), "brokers", self.brokers)
         need(count(0, 100), "lookups", self.lookups)
-        names = [*self.host_names, *self.broker_names, *self.lookup_names, RELAY, OUTSIDE]
+        need(count(0, 100), "nats", self.nats)
+        servers = (*self.broker_names, *self.lookup_names, *self.relay_names)
+        names = [*self.host_names, *servers, OUTSIDE]
         if len(set(names)) < len(names) or len(self.host_names) < 1:
             raise ValueError(f"hosts={self.hosts!r}: two machines cannot have one name")
         need(POSITIVE_SECONDS, "rest", self.rest)
@@ -126,7 +134,9 @@ class ClusterOptions:
             name=name,
             nsqd=[f"{broker}:{NSQD_PORT}" for broker in self._given(name)],
             lookupd=[f"{lookup}:{LOOKUPD_HTTP_PORT}" for lookup in self.lookup_names],
-            iris=f"{RELAY}:{IRIS_PORT}",
+            iris=",".join(f"nats://{server}:{NATS_PORT}" for server in self.relay_names)
+            if self.nats
+            else f"{RELAY}:{IRIS_PORT}",
             events=events,
             **self.node,
         )
@@ -157,6 +167,11 @@ class ClusterOptions:
     def lookup_names(self) -> tuple[str, ...]:
         """The names of the machines that run a lookup daemon."""
         return tuple(f"lookup-{place}" for place in range(1, self.lookups + 1))
+
+    @property
+    def relay_names(self) -> tuple[str, ...]:
+        """The names of the machines by which nodes reach each other."""
+        return tuple(f"nats-{place}" for place in range(1, self.nats + 1)) or (RELAY,)
 
 
 @dataclass(slots=True)
@@ -201,29 +216,39 @@ class Cluster:
             BrokerMachine(simulation.host(name), self.witness, options.lookup_names)
             for name in options.broker_names
         ]
-        lookups = [
-            LookupMachine(simulation.host(name), self.witness) for name in options.lookup_names
-        ]
         self._nodes = {
             name: NodeMachine(simulation.host(name), self._make_node, self.witness)
             for name in options.host_names
         }
-        relay = RelayMachine(simulation.host(RELAY), self.witness)
         keepers = [
             *(room.keeper for room in self._brokers),
-            relay.keeper,
-            *(room.keeper for room in lookups),
+            *self._other_servers(),
             *(room.keeper for room in self._nodes.values()),
         ]
         self._keepers = {keeper.name: keeper for keeper in keepers}
         self._targets = Targets(
-            self.hosts, options.broker_names, (RELAY,), (OUTSIDE,), options.lookup_names
+            self.hosts,
+            options.broker_names,
+            options.relay_names,
+            (OUTSIDE,),
+            options.lookup_names,
         )
         self._injector = Injector(simulation, self._keepers, self._targets, self.witness, kept)
         self._streams: Counter[str] = Counter()
         self._running: asyncio.Task[None] | None = None
         self._why_ended: BaseException | None = None
         self._beside_it: set[asyncio.Task[None]] = set()
+
+    def _other_servers(self) -> Iterator[HostKeeper]:
+        """The keepers of relays or NATS servers, and of lookup daemons."""
+        host, options = self._simulation.host, self._options
+        for name in options.relay_names:
+            if options.nats:
+                yield NatsMachine(host(name), self.witness, options.relay_names).keeper
+            else:
+                yield RelayMachine(host(name), self.witness).keeper
+        for name in options.lookup_names:
+            yield LookupMachine(host(name), self.witness).keeper
 
     # -- what there is ---------------------------------------------------------------
 

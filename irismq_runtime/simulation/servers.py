@@ -1,4 +1,6 @@
-"""The servers of a simulated cluster: the embedded broker and relay as they are, and nsqlookupd.
+"""The servers of a simulated cluster: the embedded broker and relay, nsqlookupd, NATS.
+
+The first two are as they are, the others are models.
 
 Each is the whole life of one machine's process: it listens until the process is killed, or
 until it is asked to end in order. What a broker holds is read here, for who wants to know
@@ -16,6 +18,7 @@ from irismq_runtime.embedded.relay import EmbeddedRelay
 from irismq_runtime.errors import DecodeError
 from irismq_runtime.simulation.host_keeper import HostKeeper
 from irismq_runtime.simulation.lookup import LookupDaemon, register_with
+from irismq_runtime.simulation.nats_model import NatsServerModel
 from irismq_runtime.wire import DEFAULT_LIMITS, Envelope, decode_envelope_untrusted
 
 if TYPE_CHECKING:
@@ -25,7 +28,14 @@ if TYPE_CHECKING:
     from irismq_runtime.simulation.invariants import Life
     from irismq_runtime.simulation.witness import Witness
 
-__all__ = ["IRIS_PORT", "NSQD_PORT", "BrokerMachine", "LookupMachine", "RelayMachine"]
+__all__ = [
+    "IRIS_PORT",
+    "NSQD_PORT",
+    "BrokerMachine",
+    "LookupMachine",
+    "NatsMachine",
+    "RelayMachine",
+]
 
 NSQD_PORT: Final = 4150
 IRIS_PORT: Final = 55555
@@ -97,8 +107,27 @@ class LookupMachine:
         await _serve(LookupDaemon(), self.keeper)
 
 
+class NatsMachine:
+    """A machine with a server of a NATS cluster.
+
+    Args:
+        host: What it runs on.
+        witness: Hears of its lives.
+        names: Of all machines with one.
+    """
+
+    def __init__(self, host: SimulatedHost, witness: Witness, names: Sequence[str]) -> None:
+        self.keeper = HostKeeper(host, self._run, witness)
+        self._others = [name for name in names if name != host.name]
+
+    async def _run(self, life: Life) -> None:
+        del life
+        server = NatsServerModel(name=self.keeper.name, others=self._others)
+        await _serve(server, self.keeper)
+
+
 async def _serve(
-    server: EmbeddedNsqd | EmbeddedRelay | LookupDaemon,
+    server: EmbeddedNsqd | EmbeddedRelay | LookupDaemon | NatsServerModel,
     keeper: HostKeeper,
     *,
     beside: Iterable[Coroutine[Any, Any, None]] = (),

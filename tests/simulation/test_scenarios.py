@@ -39,6 +39,11 @@ async def test_a_broker_that_is_found_by_lookup_loses_nothing(cluster: Cluster) 
     await entries(seconds=20.0, longest=0.2, lookup=6.0, **NETWORK, **SERVERS)(cluster)
 
 
+@simulate(seeds=4, hosts=2, nats=3, node={"lease": 4.0})
+async def test_nodes_that_meet_over_three_nats_servers_lose_nothing(cluster: Cluster) -> None:
+    await entries(seconds=20.0, longest=0.2, kill=3.0, **NETWORK, **SERVERS)(cluster)
+
+
 @simulate(seeds=4, hosts=2, brokers=2, node={"mailbox_options": {"copies": 2}})
 async def test_two_copies_are_handled_as_one(cluster: Cluster) -> None:
     await entries(seconds=20.0, longest=0.2, kill=4.0, **NETWORK)(cluster)
