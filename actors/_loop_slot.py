@@ -8,8 +8,10 @@ An async handler is stepped in place too, and most have ended then. One that has
 the turn, and goes on in the task of its slot, which handles what follows as well: _loop_task.py.
 An idle actor holds no task. While one runs, `scheduled` stays True: nobody schedules beside it.
 An ask of an idle actor may be handled where it is awaited, without a turn of the loop:
-_inline.py. So a handler is called in three places: `turn` called by the loop, `turn` called in
-the task, and for the one message of an inline ask.
+_inline.py. What a transport has received alone, an idle actor handles in the callback that
+brought it (`run_now`): the loop has nothing to do in between. So a handler is called in three
+places: `turn` called by the loop, `turn` called in the task, and for the one message of an
+inline ask.
 
 Each message begins from the actor's own `contextvars` context: what the constructor,
 `on_start` and `after_start` set stays, what a handler sets is gone with its message. A
@@ -128,6 +130,15 @@ class LoopSlot(Slot):
             # Looked at last: the slot may have ended since another thread saw it run.
             self.scheduled = False
             self.bury_waiting()
+
+    def run_now(self) -> None:
+        """Have a turn now, if it is idle and no other actor runs or waits for its turn."""
+        system = self.system
+        if self.state is RUNNING and system.busy is None and system.run_queue.idle:
+            self.scheduled = True
+            self.run()
+        else:
+            self.schedule()
 
     def run(self) -> None:
         """Have a turn now. Called by the loop, outside of the slot's context."""

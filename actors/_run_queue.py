@@ -46,6 +46,11 @@ class RunQueue:
         #: Nobody's: each slot runs in its own.
         self._context = Context()
 
+    @property
+    def idle(self) -> bool:
+        """Nobody waits for a turn."""
+        return not self._ready
+
     def add(self, slot: _Runs) -> None:
         """Have `slot` run soon.
 

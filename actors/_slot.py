@@ -236,8 +236,8 @@ class Slot(_HotFields):
         if not self.scheduled:
             self.schedule()
 
-    def put(self, delivery: Delivery) -> None:
-        """See `ActorRef.put`."""
+    def put(self, delivery: Delivery, *, at_once: bool = False) -> None:
+        """See `ActorRef.put` and `put_ask`."""
         if len(self.inbox) >= self.limit:
             if self.ended:
                 raise ActorDeadError(self.ref, self.exit)
@@ -246,7 +246,10 @@ class Slot(_HotFields):
         self.inbox.append(delivery)
         delivery.queued(self)
         if not self.scheduled:
-            self.schedule()
+            if at_once:
+                self.run_now()
+            else:
+                self.schedule()
 
     def refuse_ask(self, chain: tuple[str, ...], deadline: float | None) -> None:
         """Raise why an ask with these has no answer coming, if it has none."""
@@ -529,6 +532,10 @@ class Slot(_HotFields):
     def schedule(self) -> None:
         """See to it that the inbox is looked at. Any thread."""
         raise NotImplementedError
+
+    def run_now(self) -> None:
+        """See to it that the inbox is looked at, now if that can be done. Loop thread."""
+        self.schedule()
 
     def answer_inline(self, ask: Ask[Any]) -> None:
         """`ask` is awaited on the loop: handle it now, if that can be done there."""

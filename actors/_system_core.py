@@ -18,7 +18,6 @@ import itertools
 import logging
 import secrets
 import weakref
-from asyncio import _get_running_loop as running_loop
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
@@ -186,7 +185,8 @@ class SystemCore:
         Returns:
             False when the loop is closed: then nothing is called.
         """
-        if get_ident() == self.thread_id and running_loop() is not None:
+        # Its own word: `get_running_loop` asks the kernel for the process each time.
+        if get_ident() == self.thread_id and self.loop.is_running():
             callback(*args)
             return True
         try:

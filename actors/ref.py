@@ -314,12 +314,14 @@ class ActorRef(pykka.ActorRef[Any], Generic[A_co]):
         """
         self._slot.put(delivery)
 
-    def put_ask(self, delivery: Delivery, chain: tuple[str, ...]) -> None:
+    def put_ask(self, delivery: Delivery, chain: tuple[str, ...], *, at_once: bool = False) -> None:
         """As `put`, for a message whose answer somebody waits for. Loop thread only.
 
         Args:
             delivery: The record; its `deadline` is that of the ask.
             chain: The urns of the actors that wait for the answer.
+            at_once: It came alone, in a callback of the loop in which nothing else is to be
+                done: an actor that is idle may handle it before this returns.
 
         Raises:
             MailboxFull: the inbox is full.
@@ -329,7 +331,7 @@ class ActorRef(pykka.ActorRef[Any], Generic[A_co]):
         """
         slot = self._slot
         slot.refuse_ask(chain, delivery.deadline)
-        slot.put(delivery)
+        slot.put(delivery, at_once=at_once)
 
     @overload  # type: ignore[override]  # Pykka's blocks by default; the docs name the difference
     def stop(

@@ -162,8 +162,11 @@ class AskDelivery(RemoteDelivery):
         tracing = requests.context.tracing
         delivery = self if tracing is None else self._traced(tracing)
         headers = envelope.headers
-        ref.put_ask(delivery, chain_of(headers) if "a" in headers else ())
+        chain = chain_of(headers) if "a" in headers else ()
+        # Before it is put: it may have been answered when that returns. Refused, it is
+        # answered as well, and so forgotten.
         requests.deliveries[envelope.id] = delivery
+        ref.put_ask(delivery, chain, at_once=self._request.alone)
 
     def _traced(self, tracing: Tracing) -> AskDelivery:
         """This, or if it is traced one with its span."""
@@ -380,6 +383,9 @@ class BroadcastRequest:
     """
 
     __slots__ = ("_context", "body", "cluster", "timeout")
+
+    #: As one that came with others: so do those who ask everybody.
+    alone = False
 
     def __init__(self, context: DispatchContext, cluster: str, timeout: float) -> None:
         self._context = context

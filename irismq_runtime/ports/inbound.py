@@ -16,6 +16,8 @@ class InboundRequest(Protocol):
     body: bytes
     #: Seconds left until the caller gives up, at the time of arrival.
     timeout: float
+    #: Nothing else has come with it: an idle actor may handle it where it is taken.
+    alone: bool
 
     def reply(self, body: bytes) -> bool:
         """Answer. False when it was too late or already answered."""

@@ -100,8 +100,8 @@ class Connection(asyncio.Protocol):
         #: Bytes that have not been handed to the socket yet.
         self.waiting = 0
         self._flush_due = False
-        #: What goes out next is likely to be alone: it is written at once.
-        self._fresh = True
+        #: What came last came alone, and what goes out next is likely to: it is written at once.
+        self.fresh = True
         #: The socket is full, or was, and what waited since is not all written.
         self.backed_up = False
         self._full = False
@@ -139,7 +139,7 @@ class Connection(asyncio.Protocol):
             self.refused = not self._stood
             self.abort(str(error) if self.refused else f"the relay broke the protocol: {error}")
             return
-        self._fresh = len(packets) == 1  # more are a burst, and so is what they cause
+        self.fresh = len(packets) == 1  # more are a burst, and so is what they cause
         self._dispatch(packets)
 
     def pause_writing(self) -> None:
@@ -198,8 +198,8 @@ class Connection(asyncio.Protocol):
             return
         self._out.append(data)
         self.waiting += len(data)
-        if self._fresh:
-            self._fresh = False
+        if self.fresh:
+            self.fresh = False
             self._flush()
         elif not self._flush_due:
             self._flush_due = True
@@ -247,7 +247,7 @@ class Connection(asyncio.Protocol):
 
     def _end_turn(self) -> None:
         self._flush_due = False
-        self._fresh = True
+        self.fresh = True
         self._flush()
 
     def _flush(self) -> None:

@@ -49,7 +49,17 @@ _LONGEST_FAULT: Final = 64 * 1024
 class ReceivedRequest:
     """A request in hand (`ports.InboundRequest`). Loop thread only."""
 
-    __slots__ = ("_bucket", "_connection", "_id", "_inbox", "_key", "body", "deadline", "timeout")
+    __slots__ = (
+        "_bucket",
+        "_connection",
+        "_id",
+        "_inbox",
+        "_key",
+        "alone",
+        "body",
+        "deadline",
+        "timeout",
+    )
 
     def __init__(
         self, inbox: Inbox, connection: Connection, key: int, packet: RelayRequest
@@ -60,6 +70,8 @@ class ReceivedRequest:
         self.timeout: float = min(packet.timeout_ms / 1000, _LONGEST)
         #: The same moment on the connection's clock.
         self.deadline: float = inbox.clock.monotonic() + self.timeout
+        #: Nothing else has come with it.
+        self.alone = connection.fresh
         self._key = key
         self._connection = connection
         self._inbox: Inbox | None = inbox

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import threading
-from asyncio import _get_running_loop as running_loop
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from actors.errors import AskCycle, AskTimeout
@@ -113,7 +112,7 @@ class Outbound:
     @property
     def on_loop(self) -> bool:
         """Whether the caller is on the thread of the node's loop, and that runs."""
-        return threading.get_ident() == self.thread and running_loop() is not None
+        return threading.get_ident() == self.thread and self.loop.is_running()
 
     def forked(self, gone: Any) -> None:
         """This is a forked child: `gone`, which raises, stands for what the parent has."""
@@ -313,7 +312,7 @@ class Outbound:
             raise NodeStopped(self.stopped)
         if delay:
             delay = min(delay, self.mailbox.max_delay)
-        if threading.get_ident() == self.thread and running_loop() is not None:
+        if threading.get_ident() == self.thread and self.loop.is_running():
             confirmed = self.mailbox.publish(
                 topic, data, delay=delay, timeout=self.publish_timeout, key=key, channel=channel
             )

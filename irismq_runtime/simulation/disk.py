@@ -145,7 +145,7 @@ class SimulatedFolder:
     def acquire(self, *, address: str, wall_time: float) -> None:
         """Take it, for the running process. Raises `DirectoryInUse`."""
         del wall_time
-        if self._owner is not None and self._owner.is_running():
+        if self._owner is not None and self._owner.alive:
             raise DirectoryInUse(self.path, f"another server on {self._owner.name}")
         self._owner = self._disk.context.running
         self._disk.context.note(f"{self.path} belongs to {address}")

@@ -126,6 +126,8 @@ class SimulatedLoop(
         #: What its threads were about to do when it was paused.
         self._held: list[Callable[[], object]] = []
         self._dead = False
+        #: What runs now is a step of one of its threads, which is not to take itself for it.
+        self._in_thread = False
         self._closed = False
         self._debug = False
         self._exception_handler: Callable[[Any, dict[str, Any]], object] | None = None
@@ -400,9 +402,11 @@ class SimulatedLoop(
         self._context.steps += 1
         self._context.running = self
         set_running_loop(None)  # threads have none
+        self._in_thread = True
         try:
             step()
         finally:
+            self._in_thread = False
             self._context.running = None
 
     # -- tasks and futures --------------------------------------------------------
@@ -480,9 +484,17 @@ class SimulatedLoop(
 
     # -- its state ------------------------------------------------------------------
 
-    def is_running(self) -> bool:
-        """Return whether it runs: from its process's start to its end."""
+    @property
+    def alive(self) -> bool:
+        """Whether its process has not ended."""
         return not self._dead
+
+    def is_running(self) -> bool:
+        """Return whether it runs: while its process is alive, but not for its threads.
+
+        All is one thread of the machine: who compares that alone would be misled.
+        """
+        return self.alive and not self._in_thread
 
     def is_closed(self) -> bool:
         """Return whether nothing can be given to it any more."""

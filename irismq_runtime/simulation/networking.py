@@ -180,7 +180,7 @@ class NetworkCalls:
         dialled: asyncio.Future[StreamEnd] = loop.create_future()
 
         def settle(answer: StreamEnd | OSError) -> None:
-            if loop.is_running():
+            if loop.alive:
                 loop.notice(_settle_dial, loop, dialled, answer)
             else:
                 _hang_up(loop, answer)

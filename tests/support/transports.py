@@ -381,6 +381,9 @@ class MemoryMember:
 class MemoryRequest:
     """See ports.InboundRequest."""
 
+    #: It comes in a step of who asks.
+    alone = False
+
     def __init__(self, body: bytes, timeout: float, answer: asyncio.Future[bytes]) -> None:
         self.body = body
         self.timeout = timeout
