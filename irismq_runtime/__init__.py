@@ -55,6 +55,7 @@ if typing.TYPE_CHECKING:
         PeerRef,
         ServiceRef,
         TellReceipt,
+        carrying,
     )
 
 __all__ = [
@@ -93,6 +94,7 @@ __all__ = [
     "TunnelClosed",
     "TunnelTimeout",
     "ValidationError",
+    "carrying",
     "current_node",
     "durable",
     "live",
@@ -141,6 +143,7 @@ _HOMES: typing.Final = {
     "PeerRef": "irismq_runtime.refs",
     "ServiceRef": "irismq_runtime.refs",
     "TellReceipt": "irismq_runtime.refs",
+    "carrying": "irismq_runtime.refs",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from irismq_runtime.refs.carried import carrying
 from irismq_runtime.refs.directory import MemberInfo, ServiceDirectory, Watching
 from irismq_runtime.refs.entity import EntityRef
 from irismq_runtime.refs.gather import Gather, Gathered, MemberError, MemberReply
@@ -25,4 +26,5 @@ __all__ = [
     "ServiceRef",
     "TellReceipt",
     "Watching",
+    "carrying",
 ]

@@ -18,10 +18,11 @@ from actors.runtime import current_slot
 from irismq_runtime.errors import MessageTooLarge, NodeStopped
 from irismq_runtime.messaging import mailbox_topic, peer_name
 from irismq_runtime.messaging.foreign import foreign_bytes
+from irismq_runtime.refs.carried import CARRIED, add, go_on
 from irismq_runtime.refs.receipt import TellReceipt, copy_to
 from irismq_runtime.refs.spans import packing, spanning
 from irismq_runtime.wire import Kind, new_id
-from irismq_runtime.wire.headers import ENTITY
+from irismq_runtime.wire.headers import ENTITY, FLOWS
 
 if TYPE_CHECKING:
     from actors import System
@@ -132,12 +133,18 @@ class Outbound:
         """
         if self.stopped is not None:
             raise NodeStopped(self.stopped)
-        slot = current_slot.get()
+        slot, given = current_slot.get(), CARRIED.get()
         if slot is None:
-            return {}
+            return {} if given is None else dict(given)
         headers: dict[str, object] = {"s": peer_name(self.packer.node_id, slot.urn)}
-        if slot.actor is not None and (trace := slot.message_header("tp")) is not None:
-            headers["tp"] = trace
+        if slot.actor is not None:
+            if (trace := slot.message_header("tp")) is not None:
+                headers["tp"] = trace
+            # A task of an earlier message works for that, and not for the one in hand.
+            if slot.message_header(FLOWS) is not None and slot.asking_chain():
+                go_on(headers, slot.actor.context.headers)
+        if given is not None:
+            add(headers, given)
         return headers
 
     def asking(self, target: str, message: object, timeout: float | None) -> Asking:
@@ -149,10 +156,9 @@ class Outbound:
         if self.stopped is not None:
             raise NodeStopped(self.stopped)
         timeout = self.ask_timeout if timeout is None else check_seconds("timeout", timeout)
-        slot = current_slot.get()
+        slot, headers = current_slot.get(), self.headers()
         if slot is None:
-            return {}, timeout
-        headers = self.headers()
+            return headers, timeout
         chain = slot.asking_chain()
         actor = slot.actor
         if chain and actor is not None:

@@ -27,6 +27,7 @@ __all__ = [
     "ENDS",
     "ENTITY",
     "EXPIRY",
+    "FLOWS",
     "KEY_ID",
     "MAC",
     "MAX_HEADERS",
@@ -55,6 +56,7 @@ REMAINING: Final = "d"  # milliseconds until the asker gives up, when sent
 DUE: Final = "t"  # not to be handled before, milliseconds since 1970
 ENDS: Final = "e"  # in a tunnel: who sent this ends its messages with END or ERROR
 EXPIRY: Final = "x"  # not to be handled after, milliseconds since 1970
+FLOWS: Final = "f"  # names of its headers that go on with what is sent because of it
 CHAIN: Final = "a"  # who waits for whom: the asks in hand, first asker first
 TRACE: Final = "tp"  # W3C traceparent
 KEY_ID: Final = "k"  # which key the envelope is signed with
@@ -84,7 +86,7 @@ _SCALARS: Final = frozenset({str, int, float, bool, bytes, type(None)})
 
 #: In the order in which a node writes them, in which they are found soonest.
 _TYPES: Final[dict[str, type]] = {
-    **dict.fromkeys((SENDER, TRACE), str),
+    **dict.fromkeys((SENDER, TRACE, FLOWS), str),
     CHAIN: list,
     **dict.fromkeys((ASK_ID, ENTITY), str),
     **dict.fromkeys((REMAINING, DUE, EXPIRY, ENDS, REPEATS), int),
