@@ -290,7 +290,7 @@ class AskDelivery(RemoteDelivery):
             self._state = "done"
             in_time = self._request.fail(LEAVING)
             outcome = LEAVING if in_time else LATE
-            self._requests.ended(self._envelope.id, self._arrived, outcome)
+            self._requests.ended(self.envelope.id, self._arrived, outcome)
 
     def refuse(self, error: BaseException, *, crashed: bool = False) -> None:
         """Send an error. `crashed`: it left a handler."""
