@@ -52,7 +52,8 @@ if TYPE_CHECKING:
 __all__ = ["Packer"]
 
 
-_REPLY, _ERROR = Kind.REPLY, Kind.ERROR
+#: What an ask is answered with.
+_ANSWERS: Final = (Kind.REPLY, Kind.ERROR)
 #: How the answers to an ask of everybody come.
 _TAKES_ANSWERS: Final = frozenset({"request", "broadcast"})
 
@@ -74,7 +75,6 @@ class Packer:
         "_limits",
         "_now",
         "_repeats",
-        "_signer",
         "_window",
         "dead_size",
         "node_id",
@@ -98,7 +98,6 @@ class Packer:
         self.serializer = serializer
         self._limits = limits
         self._keys = keys
-        self._signer = None if keys is None else keys.signer
         self._window = window
         self._now = now
         self._repeats = repeats
@@ -152,9 +151,10 @@ class Packer:
         if codec_name:
             headers["c"] = codec_name
         envelope = Envelope(kind, envelope_id, type_name, body, headers)
-        if self._signer is None:
+        if self._keys is None:
             return envelope_id, encode_checked(envelope, self._limits, None), type_name
-        return envelope_id, self._signed(envelope, verb, name), type_name
+        data = encode_sealed(envelope, self._limits, self._keys, (verb, name), self._now())
+        return envelope_id, data, type_name
 
     def unsigned(
         self,
@@ -190,7 +190,7 @@ class Packer:
         `without`: a header that it must not have. Bytes that are no envelope stay as they are.
         Raises `DecodeError` for what newer code has made.
         """
-        if self._signer is None and not headers:
+        if self._keys is None and not headers:
             return data
         envelope = decode_envelope_untrusted(data, self._limits)
         if not isinstance(envelope, Envelope):
@@ -219,26 +219,9 @@ class Packer:
         if codec_name:
             headers["c"] = codec_name
         envelope = Envelope(kind, envelope_id, type_name, body, headers)
-        if self._signer is None:
+        if self._keys is None:
             return encode_checked(envelope, self._limits, None)
-        return self._signed(envelope, verb, name)
-
-    def _signed(
-        self, envelope: Envelope, verb: Verb, name: str, limits: WireLimits | None = None
-    ) -> bytes:
-        keys = self._keys
-        limits = limits or self._limits
-        if keys is None:
-            return encode_checked(envelope, limits, None)
-        now = self._now()
-        return encode_sealed(
-            envelope,
-            limits,
-            keys.signer,
-            (verb, name),
-            int(now * 1000),
-            now < keys.old_until,
-        )
+        return encode_sealed(envelope, self._limits, self._keys, (verb, name), self._now())
 
     def directed(self, data: bytes, urn: str, name: str) -> bytes:
         """One of this node's own asks again, for the actor `urn` of the private cluster `name`.
@@ -253,11 +236,11 @@ class Packer:
 
     def raw(self, envelope: Envelope, verb: Verb, name: str) -> bytes:
         """Encode an envelope as it is, signed by this node."""
-        if self._signer is None:
+        if self._keys is None:
             return encode_envelope(envelope, limits=self._limits)
         check_headers(envelope.headers)
         envelope = msgspec.structs.replace(envelope, headers=without_signature(envelope.headers))
-        return self._signed(envelope, verb, name)
+        return encode_sealed(envelope, self._limits, self._keys, (verb, name), self._now())
 
     def renewed(self, data: bytes, topic: str, to: str) -> bytes:
         """What was stored in `topic`, to be stored in the topic `to`: with keys, signed anew.
@@ -283,12 +266,13 @@ class Packer:
 
     def dead(self, record: DeadRecord) -> bytes:
         """Pack a dead-letter record, made smaller until the broker takes it."""
-        if self._keys is None:
+        keys = self._keys
+        if keys is None:
             return encode_dead(record, max_size=self.dead_size)
-        place = dead_topic(record.address)
+        place: Place = ("store", dead_topic(record.address))
 
         def sealed(envelope: Envelope, limits: WireLimits) -> bytes:
-            return self._signed(envelope, "store", place, limits)
+            return encode_sealed(envelope, limits, keys, place, self._now())
 
         return encode_dead(record, max_size=self.dead_size, sealed=sealed)
 
@@ -319,10 +303,9 @@ class Packer:
         stored: float | None,
     ) -> Envelope:
         envelope = decode_envelope_untrusted(data, self._limits)
-        if not isinstance(envelope, Envelope):
+        if type(envelope) is not Envelope:
             raise NotSigned
-        kind = envelope.kind
-        answers = verb == "reply" or ((kind is _REPLY or kind is _ERROR) and verb in _TAKES_ANSWERS)
+        answers = verb == "reply" or (verb in _TAKES_ANSWERS and envelope.kind in _ANSWERS)
         place: Place = ("reply" if answers else verb, name)
         headers = envelope.headers
         seal = verify_sealed_untrusted(data, headers, keys, place, self._now, stored)

@@ -15,11 +15,13 @@ is read with more care, and then taken or refused.
 from __future__ import annotations
 
 import enum
+from hmac import compare_digest
 from typing import TYPE_CHECKING, Annotated, Any, Final, final
 
 import msgspec
 
 from irismq_runtime.errors import (
+    BadSignature,
     DecodeError,
     EncodeError,
     MessageTooLarge,
@@ -193,7 +195,7 @@ def encode_checked(envelope: Envelope, limits: WireLimits, signer: Key | None) -
     try:
         data = _PREFIX + _encode(envelope)
     except (UnicodeEncodeError, OverflowError) as error:
-        raise EncodeError("$.headers", f"{type(error).__name__}: {error}"[:300]) from error
+        raise _not_encodable(error) from error
     if len(data) > limits.size:
         raise MessageTooLarge(len(data), limits.size)
     if signer is not None:
@@ -202,39 +204,49 @@ def encode_checked(envelope: Envelope, limits: WireLimits, signer: Key | None) -
     return data
 
 
-def encode_sealed(  # noqa: PLR0917  # on the hot path, where keywords cost
+def encode_sealed(
     envelope: Envelope,
     limits: WireLimits,
-    key: Key,
+    keys: KeyRing,
     place: Place,
-    now: int,
-    old: bool = False,
+    now: float,
 ) -> bytes:
-    """As `encode_checked`, signed in version 2.
+    """As `encode_checked`, signed in version 2, and in version 1 behind it while `keys` say so.
 
     Args:
         envelope: as `encode_checked` takes it, with headers that hold no signature. They are
             completed, and must not be used again.
         limits: bytes of all of it.
-        key: what signs it.
+        keys: the signer signs it; `old_until` is for readers that know version 1 alone.
         place: for which place, verb and ask the signature holds.
-        now: milliseconds since 1970.
-        old: sign it in version 1 as well, behind it, for readers that know no other.
+        now: seconds since 1970.
 
     Raises:
         MessageTooLarge: it is above the limits.
     """
+    key = keys.signer
     headers = envelope.headers
     headers[KEY_ID] = key.id
-    headers[SIGNED] = now
+    headers[SIGNED] = int(now * 1000)
     headers[SEAL] = _NO_MAC
-    if not old:
-        data = encode_checked(envelope, limits, None)[:-MAC_SIZE]
-        return data + key.seal(place, data)
-    headers[MAC] = _NO_MAC
-    data = encode_checked(envelope, limits, None)[: -2 * MAC_SIZE - len(_MAC_BEGINS)]
-    data += key.seal(place, data) + _MAC_BEGINS
-    return data + key.mac(data)
+    if now < keys.old_until:
+        headers[MAC] = _NO_MAC
+        data = encode_checked(envelope, limits, None)[: -2 * MAC_SIZE - len(_MAC_BEGINS)]
+        data += key.seal(place, data) + _MAC_BEGINS
+        return data + key.mac(data)
+    # As `encode_checked`, in place: a call more, on every message.
+    try:
+        data = _PREFIX + _encode(envelope)
+    except (UnicodeEncodeError, OverflowError) as error:
+        raise _not_encodable(error) from error
+    if len(data) > limits.size:
+        raise MessageTooLarge(len(data), limits.size)
+    data = data[:-MAC_SIZE]
+    return data + key.seal(place, data)
+
+
+def _not_encodable(error: Exception) -> EncodeError:
+    return EncodeError("$.headers", f"{type(error).__name__}: {error}"[:300])
 
 
 def without_signature(headers: dict[str, Any]) -> dict[str, Any]:
@@ -274,13 +286,17 @@ def verify_sealed_untrusted(  # noqa: PLR0917  # on the hot path, where keywords
         _verify(data, headers, keys)
         return None
     if data[-MAC_SIZE:] == seal:
-        end = len(data) - MAC_SIZE
+        signed = data[:-MAC_SIZE] if len(data) < _CHEAP_TO_COPY else memoryview(data)[:-MAC_SIZE]
     else:
-        end = len(data) - 2 * MAC_SIZE - len(_MAC_BEGINS)
+        end = max(0, len(data) - 2 * MAC_SIZE - len(_MAC_BEGINS))
         if data[end + MAC_SIZE : -MAC_SIZE] != _MAC_BEGINS or data[end : end + MAC_SIZE] != seal:
             seal = b""  # it is not where it must be, so it signs nothing
-    signed = data[:end] if 0 <= end < _CHEAP_TO_COPY else memoryview(data)[: max(end, 0)]
-    keys.verify_seal_untrusted(place, signed, headers.get(KEY_ID), seal)
+        signed = memoryview(data)[:end]
+    key = keys.by_id.get(headers.get(KEY_ID))
+    if key is None:
+        key = keys.key_untrusted(headers.get(KEY_ID), seal)
+    if not compare_digest(key.seal(place, signed), seal):
+        raise BadSignature(key.id)
     if SIGNED not in headers:
         raise NotFresh("it does not say when it was signed")
     return seal

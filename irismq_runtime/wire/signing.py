@@ -93,15 +93,15 @@ class KeyRing:
     Raises `ConfigError` when there is none, or two have one id.
     """
 
-    __slots__ = ("_keys", "old_until", "signer")
+    __slots__ = ("by_id", "old_until", "signer")
 
     def __init__(self, keys: Iterable[Key], *, old_until: float = 0.0) -> None:
         #: Until when (seconds since 1970) envelopes that are signed in version 1 alone are
         #: taken, and both versions written.
         self.old_until = old_until
         ordered = list(keys)
-        self._keys = {key.id: key for key in ordered}
-        if not ordered or len(self._keys) != len(ordered):
+        self.by_id = {key.id: key for key in ordered}
+        if not ordered or len(self.by_id) != len(ordered):
             raise ConfigError("keys", "no key, or two keys with one id", "give each its own id")
         self.signer = ordered[0]
 
@@ -117,27 +117,18 @@ class KeyRing:
         Raises `NotSigned`, `UnknownKey` or `BadSignature`. Takes the same time
         wherever a wrong signature differs.
         """
-        key = self._key_untrusted(key_id, mac)
+        key = self.key_untrusted(key_id, mac)
         if not isinstance(mac, bytes) or not hmac.compare_digest(key.mac(signed), mac):
             raise BadSignature(key.id)
 
-    def verify_seal_untrusted(
-        self, place: Place, signed: bytes | memoryview, key_id: object, seal: bytes
-    ) -> None:
-        """The same for version 2: `seal` over `signed` at `place`."""
-        key = self._keys.get(key_id) if type(key_id) is str else None
-        if key is None:
-            key = self._key_untrusted(key_id, seal)
-        if not hmac.compare_digest(key.seal(place, signed), seal):
-            raise BadSignature(key.id)
-
-    def _key_untrusted(self, key_id: object, mac: object) -> Key:
+    def key_untrusted(self, key_id: object, mac: object) -> Key:
+        """The key `key_id`. Raises `NotSigned` without one or without `mac`, or `UnknownKey`."""
         if key_id is None or mac is None:
             raise NotSigned
-        key = self._keys.get(key_id) if isinstance(key_id, str) else None
+        key = self.by_id.get(key_id) if isinstance(key_id, str) else None
         if key is None:
             raise UnknownKey(str(key_id)[:40])
         return key
 
     def __repr__(self) -> str:
-        return f"<KeyRing {', '.join(self._keys)}>"
+        return f"<KeyRing {', '.join(self.by_id)}>"

@@ -19,6 +19,7 @@ from irismq_runtime.errors import (
     SignatureError,
 )
 from irismq_runtime.messaging import Packer
+from irismq_runtime.messaging import packer as packer_module
 from irismq_runtime.messaging.freshness import SignatureMemory
 from irismq_runtime.node import assembly
 from irismq_runtime.wire import (
@@ -29,6 +30,7 @@ from irismq_runtime.wire import (
     Serializer,
     decode_envelope_untrusted,
     encode_checked,
+    encode_sealed,
 )
 from supervisors import Supervisor, child
 from tests.node.helpers import Add, Counter, MemoryServers, Total
@@ -287,16 +289,36 @@ def test_of_both_signatures_the_newer_one_decides():
         packer(old=True).open_untrusted(data, "store", "other")
 
 
+class OldKeys(KeyRing):
+    """Keys of a node that knows version 1 alone."""
+
+
+@pytest.fixture
+def _both_versions():
+    """Who has old keys signs in version 1 alone."""
+
+    def by_age(envelope: Any, limits: Any, keys: KeyRing, place: Any, now: float) -> bytes:
+        if type(keys) is OldKeys:
+            return encode_checked(envelope, limits, keys.signer)
+        return encode_sealed(envelope, limits, keys, place, now)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packer_module, "encode_sealed", by_age)
+        yield
+
+
 class OldPacker(Packer):
     """A packer that knows version 1 alone."""
 
-    def _signed(self, envelope: Any, verb: Any, name: Any, limits: Any = None) -> bytes:
-        return encode_checked(envelope, limits or DEFAULT_LIMITS, KeyRing.of(KEYS).signer)
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._keys = OldKeys(KeyRing.of(KEYS).by_id.values())
 
     def open_untrusted(self, data: bytes, *_: Any) -> Any:
         return decode_envelope_untrusted(data, keys=KeyRing.of(KEYS))
 
 
+@pytest.mark.usefixtures("_both_versions")
 async def test_nodes_of_both_versions_talk_until_a_time_that_the_newer_ones_are_told(
     world, monkeypatch, caplog
 ):
@@ -319,6 +341,7 @@ async def test_nodes_of_both_versions_talk_until_a_time_that_the_newer_ones_are_
             assert (await old.ref("test.vault").ask_all(Total())).values == [10]
 
 
+@pytest.mark.usefixtures("_both_versions")
 async def test_nodes_that_are_not_told_to_refuse_the_older_version(world, monkeypatch):
     monkeypatch.setattr(assembly, "Packer", OldPacker)
     async with world.node("old", keys=KEYS) as old:
