@@ -292,7 +292,7 @@ def verify_sealed_untrusted(  # noqa: PLR0917  # on the hot path, where keywords
         if data[end + MAC_SIZE : -MAC_SIZE] != _MAC_BEGINS or data[end : end + MAC_SIZE] != seal:
             seal = b""  # it is not where it must be, so it signs nothing
         signed = memoryview(data)[:end]
-    key = keys.by_id.get(headers.get(KEY_ID))
+    key = keys.by_id.get(headers.get(KEY_ID, ""))
     if key is None:
         key = keys.key_untrusted(headers.get(KEY_ID), seal)
     if not compare_digest(key.seal(place, signed), seal):
