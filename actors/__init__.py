@@ -47,6 +47,7 @@ from actors.messages import (
     message_types,
     upgrades,
 )
+from actors.middleware import CallNext, Middleware
 from actors.proxies import ProxyCall
 from actors.receipt import Receipt
 from actors.ref import ActorRef
@@ -70,6 +71,7 @@ __all__ = [
     "AskTimeout",
     "BlockedLoop",
     "BlockingCall",
+    "CallNext",
     "Clock",
     "Context",
     "Counters",
@@ -88,6 +90,7 @@ __all__ = [
     "LoopClock",
     "MailboxFull",
     "MessageNameError",
+    "Middleware",
     "Outcome",
     "Overloaded",
     "ProxyCall",

@@ -296,9 +296,10 @@ class Facilities(Takes[M_contra]):
         """
         slot = self._own_slot()
         if handler is None:
-            slot.lookup = self.__handlers__
+            slot.lookup = slot.system.handlers(self.__handlers__)
         else:
-            slot.lookup = Lookup({}, lambda _, message: handler(message), FIXED)
+            other = Lookup({}, lambda _, message: handler(message), FIXED)
+            slot.lookup = slot.system.handlers(other)
         slot.inbox.appendleft(INTERRUPT)
 
     def unhandled(self, message: Any) -> None:

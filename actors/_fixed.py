@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from actors._slot_view import SlotView
     from actors.handlers import Handler
 
-__all__ = ["AFTER_START", "FIXED", "AfterStart"]
+__all__ = ["AFTER_START", "FIXED", "OWN_HANDLERS", "AfterStart"]
 
 
 class _Continue:
@@ -72,6 +72,8 @@ def _stop(actor: Any, _message: Any) -> Any:
     actor.actor_ref._slot.request_stop()  # noqa: SLF001  # a ref is a slot's address, of one package
 
 
+#: What an actor does not handle: its hook, and its end.
+OWN_HANDLERS: Final[frozenset[Handler]] = frozenset({_continue, _stop})
 FIXED: Final[Mapping[type, Handler | None]] = {
     Ask: None,
     OwnAsk: None,

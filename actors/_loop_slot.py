@@ -384,9 +384,10 @@ class LoopSlot(Slot):
         return hooks
 
     def built(self, actor: Any) -> None:
-        """Take the table of the class."""
+        """Take the table of the class, within the middleware of the system."""
         check_instance(actor)
-        self.lookup = actor.__handlers__
+        table = actor.__handlers__
+        self.lookup = table if actor.__enduring__ else self.system.handlers(table)
 
     def launch(self) -> None:
         """Start at once when there is nothing to wait for, else soon."""

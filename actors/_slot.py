@@ -32,10 +32,10 @@ from actors._items import INTERRUPT, Again, Internal
 from actors._stop_request import Stop, StopFuture
 from actors.ask import Ask
 from actors.context import EMPTY, Context
-from actors.delivery import Delivery, InboxItem, Outcome
+from actors.delivery import Delivery, InboxItem, Outcome, is_charged, reason_of
 from actors.errors import ActorDeadError, AskCycle, MailboxFull, Restarting, StartFailed
 from actors.exits import Exit
-from actors.texts import class_name, text_of
+from actors.texts import class_name
 
 if TYPE_CHECKING:
     import asyncio
@@ -205,7 +205,7 @@ class Slot(_HotFields):
             time=clock.monotonic(),
             wall=clock.time(),
             restarts=self.incarnation - 1 if self.incarnation > 1 else 0,
-            charged=reason == "crash" and self.is_charged(),
+            charged=reason == "crash" and is_charged(self.current),
         )
 
     # -- sending to it
@@ -364,7 +364,7 @@ class Slot(_HotFields):
             if events.active:
                 events.emit("tell.refused", ref=self.ref, message=message, error=outcome.error)
         else:
-            self.system.bury(message, self.ref, _reason(outcome), outcome.exit)
+            self.system.bury(message, self.ref, reason_of(outcome), outcome.exit)
 
     # -- the control lane
 
@@ -434,11 +434,6 @@ class Slot(_HotFields):
         if item is None:
             return None
         return class_name(item.message if isinstance(item, InboxItem) else item)
-
-    def is_charged(self) -> bool:
-        """Whether a crash now is charged to the current message; see `InboxItem.charged`."""
-        item = self.current
-        return isinstance(item, InboxItem) and item.charged
 
     def where_is(self, ask: object) -> str:
         """Say where an unanswered ask is now, for the text of its timeout."""
@@ -581,9 +576,3 @@ class Slot(_HotFields):
     def stack(self) -> str:
         """Return where the current handler stands, innermost last, as text."""
         raise NotImplementedError
-
-
-def _reason(outcome: Outcome) -> str:
-    if outcome.kind == "reject":
-        return f"rejected: {text_of(outcome.error)}"
-    return "killed" if outcome.kind == "dead" else outcome.kind

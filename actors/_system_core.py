@@ -31,6 +31,7 @@ from actors.dead_letters import DeadLetters
 from actors.deadlines import Deadlines
 from actors.errors import BlockingCall
 from actors.events import Events
+from actors.middleware import checked_middleware, within
 from actors.ref import ActorRef
 from actors.slow import SlowHandlers
 from actors.texts import class_name, exc_info_of
@@ -39,10 +40,12 @@ from actors.watchdog import Watchdog
 if TYPE_CHECKING:
     import contextvars
     import threading
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterable
 
     from actors._slot import Slot
     from actors.exits import Exit
+    from actors.handlers import Lookup
+    from actors.middleware import Middleware
 
 __all__ = ["ATTACHED", "Lifecycle", "SystemCore"]
 
@@ -97,6 +100,9 @@ class Lifecycle(Protocol):
 class SystemCore:
     """The part of a system that its slots, its refs and its observers reach."""
 
+    #: What looks whether the loop is blocked; `attach` makes it.
+    _watchdog: Watchdog | None = None
+
     def __init__(
         self,
         name: str = "local",
@@ -109,6 +115,7 @@ class SystemCore:
         loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
         blocked_after: float | None = 0.1,
         slow_after: float = 30.0,
+        middleware: Iterable[Middleware] = (),
     ) -> None:
         check_options(name=name, inbox_limit=inbox_limit, ask_timeout=ask_timeout)
         check_options(dead_letter_limit=dead_letter_limit)
@@ -125,6 +132,8 @@ class SystemCore:
         self.past: dict[type, EndedCounters] = {}
         #: The class of the refs of actors that start from now on; see `propagate_context`.
         self.ref_class: type[ActorRef[Any]] = ActorRef
+        #: What stands around the handlers of its actors; see middleware.py.
+        self.middleware = checked_middleware(middleware)
         self.slow = SlowHandlers(self, slow_after)
         self.real_time = isinstance(self.clock, LoopClock)
         self.lifecycle: list[Lifecycle] = []
@@ -132,11 +141,10 @@ class SystemCore:
         self.tasks: dict[asyncio.Task[Any], Slot] = {}
         #: The slot whose plain handlers run now, and how many such turns there were.
         self.busy: Slot | None = None
-        self.turns = 0
+        self.turns = self.thread_id = 0
         self.inline = InlineBudget()
         self.run_queue = RunQueue(self)
         self.loop: asyncio.AbstractEventLoop = None  # type: ignore[assignment]  # set by attach(), before anything uses it
-        self.thread_id = 0
         #: The slots that have a thread now (an ordered set).
         self.threads: dict[Slot, None] = {}
         #: Abandoned threads, for as long as they hang.
@@ -149,7 +157,10 @@ class SystemCore:
         self._background: BackgroundLoop | None = None
         self._spawned: set[asyncio.Task[Any]] = set()
         self._blocked_after = blocked_after
-        self._watchdog: Watchdog | None = None
+
+    def handlers(self, lookup: Lookup) -> Lookup:
+        """The handlers of an actor as this system calls them: within its middleware."""
+        return within(self.middleware, lookup) if self.middleware else lookup
 
     # -- the loop
 

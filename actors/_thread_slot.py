@@ -37,7 +37,7 @@ from actors._stop_request import Stop
 from actors._stopping import await_stop, break_off, end_incarnation
 from actors.class_options import check_instance
 from actors.delivery import InboxItem, Outcome
-from actors.errors import ThreadAbandoned
+from actors.errors import ActorClassError, ThreadAbandoned
 from actors.handlers import Lookup
 from actors.hooks import Hooks
 from actors.inbox import PykkaItem
@@ -104,6 +104,12 @@ class ThreadSlot(Slot):
 
     def built(self, actor: Any) -> None:
         """Take the table of the class; a plain Pykka actor gets this slot's ref."""
+        if self.system.middleware:
+            raise ActorClassError(
+                f"{type(actor).__qualname__} runs on a thread, where the middleware of its system, "
+                "which is async, cannot run: make it an actors.Actor, and await "
+                "asyncio.to_thread(...) for what blocks"
+            )
         if isinstance(actor, Facilities):
             check_instance(actor)
             self.lookup = actor.__handlers__

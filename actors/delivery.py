@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, Typ
 
 from actors.errors import Refused, Reject, Retry
 from actors.rules import check_seconds
-from actors.texts import exc_info_of
+from actors.texts import exc_info_of, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,7 +34,9 @@ __all__ = [
     "Scoped",
     "ScopedDelivery",
     "ScopedItem",
+    "is_charged",
     "outcome_of",
+    "reason_of",
 ]
 
 logger = logging.getLogger("actors")
@@ -139,6 +141,18 @@ class InboxItem:
     def fail(self, outcome: Outcome) -> None:
         """It ended in another way. Any thread."""
         raise NotImplementedError
+
+
+def is_charged(item: object) -> bool:
+    """Whether a crash of its handler is charged to what stood in the inbox."""
+    return isinstance(item, InboxItem) and item.charged
+
+
+def reason_of(outcome: Outcome) -> str:
+    """Why a tell that ended so becomes a dead letter."""
+    if outcome.kind == "reject":
+        return f"rejected: {text_of(outcome.error)}"
+    return "killed" if outcome.kind == "dead" else outcome.kind
 
 
 class Delivery(InboxItem):

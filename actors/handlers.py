@@ -167,6 +167,14 @@ class Lookup(dict[type, "Handler | None"]):
         self[kind] = self.known[kind] = found
         return found
 
+    def around(self, each: Callable[[Handler], Handler]) -> Lookup:
+        """Return another one, which has in the place of each handler what `each` makes of it."""
+        all_ = {
+            kind: None if handler is None else each(handler)
+            for kind, handler in self._typed.items()
+        }
+        return Lookup({}, each(self._rest), all_)
+
 
 class HandlerTable:
     """The checked table of one actor class.

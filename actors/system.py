@@ -62,7 +62,8 @@ class System(SystemCore):
     `inbox_limit` is in messages, `ask_timeout` in seconds. `loop_factory` makes
     the loop of a background thread. A handler that blocks the loop for `blocked_after`
     seconds is reported (None: no watchdog), and so is one that runs for `slow_after`
-    seconds without blocking it. Raises `ValueError` that names the option.
+    seconds without blocking it. `middleware` stands around the handlers of its actors, the
+    first outermost. Raises `ValueError` that names the option.
     """
 
     # -- the registry

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from actors.middleware import checked_middleware
 from actors.rules import shown
 from irismq_runtime.config import (
     DEFAULT_LOOKUPD_HTTP_PORT,
@@ -26,9 +27,10 @@ from irismq_runtime.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from actors import Middleware
     from irismq_runtime.ports.state_store import StateStore
 
-__all__ = ["check_parts", "config_of", "folder", "refuse_servers", "store_of"]
+__all__ = ["check_parts", "config_of", "folder", "middleware_of", "refuse_servers", "store_of"]
 
 #: What the node calls of each.
 _METHODS: Final = {
@@ -48,6 +50,17 @@ def check_parts(*, clock: Any, events: Any, codecs: Any, transports: Any) -> Non
         raise ConfigError("codecs", f"{shown(codecs)} is not a list of codecs", "give a list")
     if not callable(transports):
         raise ConfigError("transports", f"{shown(transports)} cannot be called", "leave it out")
+
+
+def middleware_of(given: Any) -> tuple[Middleware, ...]:
+    """Return the middleware, in order. Raises `ConfigError`."""
+    if not isinstance(given, Iterable) or isinstance(given, str | bytes):
+        problem = f"{shown(given)} is not a list of middleware"
+        raise ConfigError("middleware", problem, "give a list")
+    try:
+        return checked_middleware(given)
+    except ValueError as error:
+        raise ConfigError("middleware", str(error), "give async functions") from None
 
 
 def config_of(

@@ -26,6 +26,7 @@ from irismq_runtime.node.arguments import (
     check_parts,
     config_of,
     folder,
+    middleware_of,
     refuse_servers,
     store_of,
 )
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
-    from actors import ActorRef, Clock, Events
+    from actors import ActorRef, Clock, Events, Middleware
     from irismq_runtime.config import Endpoint, NatsOverlay, NodeConfig
     from irismq_runtime.messaging.foreign import Form
     from irismq_runtime.observe.health import Health
@@ -88,6 +89,7 @@ class Node:
         clock: The time; that of the machine by default.
         events: Where events go; to those who listen by default.
         codecs: Further codecs of message bodies.
+        middleware: What stands around the handlers of its actors, the first outermost.
         transports: Makes other transports than NSQ and Iris, for tests.
         **options: The other options of `NodeConfig`, by name.
 
@@ -106,6 +108,7 @@ class Node:
         clock: Clock | None = None,
         events: Events | None = None,
         codecs: Iterable[Codec] = (),
+        middleware: Iterable[Middleware] = (),
         transports: Callable[[NodeConfig, System, str], Any] = make_transports,
         **options: Any,
     ) -> None:
@@ -114,6 +117,7 @@ class Node:
         self._clock = clock
         self._events = events
         self._codecs = tuple(codecs)
+        self._middleware = middleware_of(middleware)
         self._transports = transports
         if transports is make_transports:
             check_mailbox_options(self._config)
@@ -180,12 +184,20 @@ class Node:
             raise
         return self
 
-    async def _open(self) -> Parts:
-        config = self._config
+    def _new_system(self) -> System:
         system = System(
-            config.name, clock=self._clock, events=self._events, slow_after=config.slow_after
+            self._config.name,
+            clock=self._clock,
+            events=self._events,
+            slow_after=self._config.slow_after,
+            middleware=self._middleware,
         )
         system.attach()
+        return system
+
+    async def _open(self) -> Parts:
+        config = self._config
+        system = self._new_system()
         node_id = new_node_id(config.name)
         mailbox, addresses = self._transports(self._config, system, node_id)
         store = self._store

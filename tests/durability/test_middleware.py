@@ -1,0 +1,48 @@
+"""A durable actor within middleware and a time limit: its unit stands inside of both."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pytest
+
+from actors import message, receives
+from irismq_runtime import Durable, RemoteError
+from supervisors import Supervisor, child
+from tests.node.helpers import MemoryServers
+
+
+@message("middled.state")
+@dataclass
+class Kept:
+    seen: list[str] = field(default_factory=list)
+
+
+class Keeper(Durable):
+    address = "middled.keeper"
+    handler_timeout = 0.05
+    state: Kept
+
+    @receives(str)
+    def keep(self, message: str) -> list[str]:
+        self.state.seen.append(message)
+        return list(self.state.seen)
+
+    @receives(int)
+    async def hang(self, message: int) -> None:
+        self.state.seen.append("never")
+        await asyncio.Event().wait()
+
+
+async def test_what_a_unit_does_is_kept_within_middleware_and_undone_at_its_limit():
+    async def shouting(context, message, call_next):
+        return await call_next(message.upper() if isinstance(message, str) else message)
+
+    async with MemoryServers().node(middleware=[shouting], store="memory:") as node:
+        await node.start(Supervisor.of(child(Keeper), max_restarts=10))
+        keeper = node.ref("middled.keeper")
+        assert await keeper.ask("tea") == ["TEA"]
+        with pytest.raises(RemoteError, match=r"within 0\.05 s"):
+            await keeper.ask(1)
+        assert await keeper.ask("milk") == ["TEA", "MILK"]
