@@ -89,7 +89,7 @@ class DiskDatabases:
 
     def _close_those_of_the_dead(self) -> None:
         for connection, owner in list(self._connections.items()):
-            if owner is None or not owner.is_running():
+            if owner is None or not owner.alive:
                 del self._connections[connection]
                 connection.close()
 
