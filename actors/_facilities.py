@@ -102,6 +102,8 @@ class Facilities(Takes[M_contra]):
     __host__: ClassVar[Any] = None
     #: What the chain of an ask calls this actor; None: it is called by its address.
     __asked_as__: str | None = None
+    #: Those that have a name, of this incarnation; None until there is one.
+    __timers__: dict[str, Timer] | None = None
     _slot: Slot = _NotStarted()  # type: ignore[assignment]  # until the slot sets it
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -210,12 +212,14 @@ class Facilities(Takes[M_contra]):
         slot.attachments().watching.pop(ref, None)
         ref.remove_watcher(slot.ref)
 
-    def send_after(self, delay: float, message: Any) -> Timer:
+    def send_after(self, delay: float, message: Any, *, name: str | None = None) -> Timer:
         """Send a message to oneself later, in this incarnation.
 
         Args:
             delay: Seconds from now.
             message: What is sent.
+            name: The timer takes the place of the last one of this name: that sends no more,
+                and what it has sent and was not handled yet is not handled.
 
         Returns:
             The timer, which can be cancelled.
@@ -223,9 +227,9 @@ class Facilities(Takes[M_contra]):
         Raises:
             ValueError: `delay` is not a time that can be waited for.
         """
-        return Timer(self._own_slot(), delay, message, None)
+        return _named(self, name, Timer(self._own_slot(), delay, message, None))
 
-    def send_every(self, period: float, message: Any) -> Timer:
+    def send_every(self, period: float, message: Any, *, name: str | None = None) -> Timer:
         """Send a message to oneself at a steady rate, in this incarnation.
 
         At most one waits for its turn, however slow its handler is.
@@ -233,6 +237,7 @@ class Facilities(Takes[M_contra]):
         Args:
             period: Seconds between two of them, more than 0; the first comes after one period.
             message: What is sent.
+            name: As of `send_after`.
 
         Returns:
             The timer, which can be cancelled.
@@ -240,7 +245,20 @@ class Facilities(Takes[M_contra]):
         Raises:
             ValueError: `period` is not a time that can be waited for.
         """
-        return Timer(self._own_slot(), need(POSITIVE_SECONDS, "period", period), message, period)
+        need(POSITIVE_SECONDS, "period", period)
+        return _named(self, name, Timer(self._own_slot(), period, message, period))
+
+    def cancel_timer(self, name: str) -> bool:
+        """Let the timer of that name send no more, nor what it has sent be handled.
+
+        Args:
+            name: As it was given to `send_after` or `send_every`.
+
+        Returns:
+            Whether there was one that had not fired for the last time.
+        """
+        timer = (self.__timers__ or {}).pop(name, None)
+        return timer is not None and timer.revoke()
 
     def stash(self) -> None:
         """Put the current message aside, with whoever waits for its answer.
@@ -337,6 +355,16 @@ class Facilities(Takes[M_contra]):
 
     def _start_actor_loop(self) -> NoReturn:
         raise TypeError("actors run in a slot: start them with start(), or under a supervisor")
+
+
+def _named(actor: Facilities, name: str | None, timer: Timer) -> Timer:
+    """Let a timer take the place of the last one of that name, if it has one."""
+    if name is not None:
+        actor.cancel_timer(name)
+        if actor.__timers__ is None:
+            actor.__timers__ = {}
+        actor.__timers__[name] = timer
+    return timer
 
 
 def _describe(actor: Facilities) -> str:

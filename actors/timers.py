@@ -5,7 +5,8 @@ has put in the inbox already is not seen by a later incarnation. A periodic
 timer keeps its rate: the next time is counted from the time that was due, and
 times that passed while the loop was busy are skipped, not made up for. So are those
 that come while its last message waits for its turn: at most one does, however slow
-its handler is.
+its handler is. One that is revoked, because another one has taken its name, is as if it
+had never fired, if what it sent was not handled yet.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ class Tick(Stamped):
         self._timer = timer
 
     def admit(self, slot: SlotView) -> bool:
-        """Its turn has come: the next one may wait."""
+        """Its turn has come: the next one may wait. Of a timer that was revoked it is nothing."""
         self._timer.waits = False
-        return super().admit(slot)
+        return not self._timer.revoked and super().admit(slot)
 
     def stashed(self) -> None:
         """It stands in the stash: it waits again."""
@@ -53,6 +54,7 @@ class Timer:
         "_period",
         "_slot",
         "active",
+        "revoked",
         "waits",
     )
 
@@ -66,6 +68,8 @@ class Timer:
         self._handle: TimerHandle | None = None
         #: True until it has fired for the last time or was cancelled.
         self.active = True
+        #: Whether what it has sent counts no more.
+        self.revoked = False
         #: Whether its last message waits for its turn, in the inbox or put aside.
         self.waits = False
         slot.system.call_on_loop(self._arm)
@@ -75,6 +79,13 @@ class Timer:
         if self.active:
             self.active = False
             self._slot.system.call_on_loop(self._disarm)
+
+    def revoke(self) -> bool:
+        """Cancel it, with what waits of it already; whether that changes anything."""
+        pending = self.active or self.waits
+        self.revoked = True
+        self.cancel()
+        return pending
 
     def _arm(self) -> None:
         slot = self._slot

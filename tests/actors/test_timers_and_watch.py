@@ -347,3 +347,68 @@ async def test_a_timer_that_is_faster_than_its_handler_leaves_room_for_others(
         manual_clock.advance(1.0)
         await ref.ask("hello", timeout=1000.0)
         assert len(ticks) > before, "it goes on when there is room"
+
+
+class Quiet(Actor):
+    """Says so when nothing has come for a while."""
+
+    def __init__(self, log):
+        self.log = log
+
+    @receives(str)
+    def heard(self, message):
+        if message == "hush":
+            self.log.append(self.cancel_timer("idle"))
+        else:
+            self.log.append(message)
+            self.send_after(10.0, 10, name="idle")
+
+    @receives(float)
+    async def hold(self, seconds):
+        self.send_after(5.0, 5, name="idle")
+        await self.gate.wait()
+        self.send_after(20.0, 20, name="idle")
+
+    @receives(int)
+    def idle(self, message):
+        self.log.append(message)
+
+
+async def test_a_timer_takes_the_place_of_the_last_one_of_its_name(actor_system, manual_clock):
+    log = []
+    quiet = actor_system.start(Quiet, log)
+    for _ in range(3):
+        quiet.tell("a")
+        await settle(actor_system)
+        manual_clock.advance(9.0)
+        await settle(actor_system)
+    assert log == ["a", "a", "a"]
+    manual_clock.advance(1.0)
+    await settle(actor_system)
+    assert log == ["a", "a", "a", 10]
+    assert manual_clock.pending == 0
+
+
+async def test_what_a_replaced_timer_has_sent_is_not_handled(actor_system, manual_clock):
+    log, Quiet.gate = [], asyncio.Event()
+    quiet = actor_system.start(Quiet, log)
+    quiet.tell(0.0)
+    await settle(actor_system)
+    manual_clock.advance(6.0)  # it has fired, and waits behind the handler
+    Quiet.gate.set()
+    await settle(actor_system)
+    assert log == []
+    manual_clock.advance(20.0)
+    await settle(actor_system)
+    assert log == [20]
+
+
+async def test_a_timer_is_cancelled_by_its_name(actor_system, manual_clock):
+    log = []
+    quiet = actor_system.start(Quiet, log)
+    for message in ("hush", "a", "hush", "hush"):
+        quiet.tell(message)
+    await settle(actor_system)
+    manual_clock.advance(60.0)
+    await settle(actor_system)
+    assert log == [False, "a", True, False]
