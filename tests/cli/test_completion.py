@@ -22,6 +22,7 @@ from irismq_runtime.embedded.nsqd import EmbeddedNsqd
 from irismq_runtime.errors import ConfigError
 from irismq_runtime.messaging import MAILBOX_CHANNEL
 from tests.cli.fakes import black_hole, nowhere, saying
+from tests.support import fork_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -53,7 +54,13 @@ async def completed(words: str, shell: str = "bash", **environment: str) -> str:
     else:
         told = {"_TYPER_COMPLETE_ARGS": words, "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
     variables = {"_IRISMQ_COMPLETE": f"complete_{shell}", **PATIENT, **told, **environment}
-    return await run(sys.executable, "-c", PROGRAM, **variables)
+    if not fork_server.CAN_FORK:
+        return await run(sys.executable, "-c", PROGRAM, **variables)
+    variables = {**os.environ, "COLUMNS": "200", **variables}
+    process = await fork_server.start((), cwd=ROOT, environment=variables, name="irismq")
+    out, err = await process.communicate()
+    assert err == b""
+    return out.decode()
 
 
 #: For machines on which a broker takes longer than a person would wait.

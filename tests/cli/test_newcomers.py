@@ -21,7 +21,7 @@ from irismq_runtime.cli import codes
 from irismq_runtime.cli.messages import ask, tell, tell_all
 from supervisors import Supervisor, child
 from tests.cli.terminals import at_terminal
-from tests.integration.processes import IRISMQ, ROOT, irismq, running
+from tests.integration.processes import IRISMQ, ROOT, irismq, running, start
 from tests.support.nsqd_server import nsqd_server
 
 if TYPE_CHECKING:
@@ -192,9 +192,7 @@ async def test_a_reader_that_is_gone_ends_a_command_quietly(command: str) -> Non
         ours, theirs = os.pipe()
         os.close(ours)
         try:
-            process = await asyncio.create_subprocess_exec(
-                *IRISMQ, command, *flags, cwd=ROOT, stdout=theirs, stderr=asyncio.subprocess.PIPE
-            )
+            process = await start(command, *flags, stdout=theirs)
             _, said = await process.communicate()
         finally:
             os.close(theirs)
@@ -205,9 +203,7 @@ async def test_a_reader_that_is_gone_ends_a_command_quietly(command: str) -> Non
 async def test_an_output_that_cannot_be_written_is_one_line() -> None:
     for arguments in (("--help",), ("doctor", "--timeout", "0.1")):
         with FULL.open("wb") as full:
-            process = await asyncio.create_subprocess_exec(
-                *IRISMQ, *arguments, cwd=ROOT, stdout=full, stderr=asyncio.subprocess.PIPE
-            )
+            process = await start(*arguments, stdout=full.fileno())
             _, said = await process.communicate()
         assert process.returncode == codes.FAILED
         assert one_line(said.decode()) == ("the output cannot be written: No space left on device")

@@ -14,9 +14,9 @@ from tests.support.until import until
 
 if TYPE_CHECKING:
     import signal
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Sequence
 
-__all__ = ["IRISMQ", "Process", "irismq", "running"]
+__all__ = ["IRISMQ", "Process", "irismq", "running", "start"]
 
 ROOT = Path(__file__).parents[2]
 #: How `irismq` is started, in front of its arguments.
@@ -75,20 +75,28 @@ class Process:
         return code
 
 
-async def _start(
-    program: Sequence[str], arguments: Sequence[str], cwd: Path, environment: Mapping[str, str]
+async def start(
+    *arguments: str,
+    program: Sequence[str] = IRISMQ,
+    cwd: Path = ROOT,
+    stdout: int | None = None,
+    stderr: int | None = None,
+    **environment: str,
 ) -> asyncio.subprocess.Process | fork_server.ForkedProcess:
+    """Start `irismq` (or `program`); what is no descriptor of the caller's is a pipe."""
     environment = {**os.environ, "COLUMNS": "200", **environment}
     if program == IRISMQ and fork_server.CAN_FORK:
-        return await fork_server.start(arguments, cwd=cwd, environment=environment)
+        return await fork_server.start(
+            arguments, cwd=cwd, environment=environment, stdout=stdout, stderr=stderr
+        )
     return await asyncio.create_subprocess_exec(
         *program,
         *arguments,
         cwd=cwd,
         env=environment,
         stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE if stdout is None else stdout,
+        stderr=asyncio.subprocess.PIPE if stderr is None else stderr,
     )
 
 
@@ -97,7 +105,7 @@ async def running(
     *arguments: str, program: Sequence[str] = IRISMQ, cwd: Path = ROOT, **environment: str
 ) -> AsyncIterator[Process]:
     """A running `irismq` command (or `program`), killed at the end if it still runs."""
-    process = Process(await _start(program, arguments, cwd, environment))
+    process = Process(await start(*arguments, program=program, cwd=cwd, **environment))
     try:
         yield process
     finally:
@@ -110,7 +118,7 @@ async def irismq(
     *arguments: str, program: Sequence[str] = IRISMQ, cwd: Path = ROOT, **environment: str
 ) -> tuple[int, str, str]:
     """Run a command to its end; exit code, standard output, standard error."""
-    process = await _start(program, arguments, cwd, environment)
+    process = await start(*arguments, program=program, cwd=cwd, **environment)
     try:
         out, err = await process.communicate()
     finally:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from irismq_runtime.cli import codes
-from tests.integration.processes import IRISMQ, ROOT
+from tests.integration.processes import ROOT, start
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,16 +34,9 @@ tree = fails = Supervisor.of(child(Worker))
 """
 
 
-async def run(folder: Path, stderr: int | None, *arguments: str) -> asyncio.subprocess.Process:
+async def run(folder: Path, stderr: int, *arguments: str) -> Any:
     (folder / "remarked.py").write_text(SERVICE)
-    return await asyncio.create_subprocess_exec(
-        *IRISMQ,
-        *arguments,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=stderr,
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
+    return await start(*arguments, cwd=folder, stderr=stderr, PYTHONPATH=str(ROOT))
 
 
 @pytest.fixture
@@ -88,9 +80,7 @@ async def test_a_code_says_what_happened_though_the_text_cannot_be_written(tmp_p
 
 
 async def test_output_that_is_the_purpose_and_cannot_be_written_is_an_error(tmp_path, full):
-    process = await asyncio.create_subprocess_exec(
-        *IRISMQ, "--version", stdout=full, stderr=asyncio.subprocess.PIPE, cwd=ROOT
-    )
+    process = await start("--version", stdout=full)
     _, said = await process.communicate()
     assert process.returncode == codes.FAILED
     assert b"cannot be written" in said

@@ -153,17 +153,32 @@ _client = functools.cache(_Client)
 
 
 async def start(
-    arguments: Sequence[str], *, cwd: Path, environment: Mapping[str, str]
+    arguments: Sequence[str],
+    *,
+    cwd: Path,
+    environment: Mapping[str, str],
+    stdout: int | None = None,
+    stderr: int | None = None,
+    name: str = "",
 ) -> ForkedProcess:
-    """Start `irismq` with these arguments and this environment."""
+    """Start `irismq` with these arguments and this environment.
+
+    `stdout`, `stderr`: descriptors to write to; there is nothing to read here then. `name`:
+    by what it was called, as a script that is installed; otherwise as a module.
+    """
     request = {"arguments": list(arguments), "cwd": str(cwd), "environment": dict(environment)}
     early = frozenset(item for item in environment.items() if _READ_EARLY.match(item[0]))
     ends = [os.pipe() for _ in range(3)]
-    theirs = [os.open(os.devnull, os.O_RDONLY), *(end for _, end in ends)]
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    piped = [end for _, end in ends]
+    given = [nothing, *piped]
+    for number, own in ((1, stdout), (2, stderr)):
+        if own is not None:
+            given[number] = own
     try:
-        _client(early).fork(json.dumps(request).encode(), theirs)
+        _client(early).fork(json.dumps({**request, "name": name}).encode(), given)
     finally:
-        for end in theirs:
+        for end in (nothing, *piped):
             os.close(end)
     out, err, ending = pipes = [_Pipe(end) for end, _ in ends]
     for pipe in pipes:
@@ -246,7 +261,8 @@ def _become(request: dict[str, Any], descriptors: Sequence[int]) -> None:
     os.environ.update(environment)
     paths = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
     sys.path[:] = [request["cwd"], *paths, *sys.path]
-    sys.argv[:] = [str(ROOT / "irismq_runtime" / "cli" / "__main__.py"), *request["arguments"]]
+    program = request["name"] or str(ROOT / "irismq_runtime" / "cli" / "__main__.py")
+    sys.argv[:] = [program, *request["arguments"]]
 
 
 def _import_all() -> None:
@@ -285,7 +301,8 @@ def _imported_late() -> list[str]:
     return late
 
 
-def _main() -> None:
+def _main() -> str:
+    """Serve; in a child return the name that it was called by."""
     sys.path[:] = sys.path[1:]  # this folder; a child has its own instead
     sys.path.insert(0, str(ROOT))
     _import_all()
@@ -301,8 +318,13 @@ def _main() -> None:
     # A shell that runs the suite in the background lets both be ignored, here as well.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+    return str(request["name"])
 
 
 if __name__ == "__main__":
-    _main()
-    runpy.run_module(MODULE, run_name="__main__", alter_sys=True)
+    if _main():
+        from irismq_runtime.cli.main import main
+
+        main()
+    else:
+        runpy.run_module(MODULE, run_name="__main__", alter_sys=True)
