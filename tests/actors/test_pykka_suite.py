@@ -71,7 +71,7 @@ def test_pykkas_own_suite_passes(suite: Path) -> None:
             "tests",
             "-q",
             "-n",
-            "4",
+            "2",  # many of its tests wait; each process costs seconds
             "--timeout",
             "30",
             "-p",

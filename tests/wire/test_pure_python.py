@@ -13,11 +13,12 @@ HERE = Path(__file__).parent
 FILES = ["test_protocol_document.py", "test_values.py", "test_typed_messages.py"]
 
 
-@pytest.mark.parametrize("name", FILES)
-@pytest.mark.timeout(120)
-def test_codec_in_pure_python(name: str) -> None:
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_codec_in_pure_python() -> None:
+    files = [str(HERE / name) for name in FILES]
     ran = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", str(HERE / name)],
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *files],
         env={**os.environ, "MSGPACK_PUREPYTHON": "1"},
         cwd=HERE.parents[1],
         capture_output=True,
