@@ -89,7 +89,7 @@ def unnamed(folder: pathlib.Path) -> set[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_the_site_is_whole_and_asks_nobody_else(tmp_path: pathlib.Path) -> None:
     pytest.importorskip("mkdocs", reason="the group docs is not installed")
     build(tmp_path)
