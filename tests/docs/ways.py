@@ -113,7 +113,8 @@ class Scene:
 
 @contextlib.asynccontextmanager
 async def scene() -> AsyncIterator[Scene]:
-    # Nothing is announced or beaten meanwhile: only the way itself is walked.
+    # Nothing is announced or beaten meanwhile, and nobody waits for others any more: only the
+    # way itself is walked.
     options: dict[str, Any] = {"presence_period": 30.0, "drain": 5.0}
     async with nsqd_server("embedded") as nsqd, iris_relay("embedded") as relay:
         at = {"nsqd": f"{nsqd.host}:{nsqd.port}", "iris": f"{relay.host}:{relay.port}"}
@@ -123,6 +124,8 @@ async def scene() -> AsyncIterator[Scene]:
         ):
             seen: list[str] = []
             tree = await here.start(Supervisor.of(child(Desk, seen)))
+            for node in (here, away):
+                await node.settled()
             yield Scene(away, tree, nsqd, seen)
 
 
