@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from actors._batches import put_back
 from actors._items import Stamped
 from actors.delivery import Outcome
 from actors.exits import Exit, Terminated
@@ -37,7 +38,16 @@ def _unanswered(exit_: Exit | None) -> Outcome:
 class Attachments:
     """The attachments of one slot. Loop thread, except for the stash of a thread."""
 
-    __slots__ = ("at_end", "owned", "promises", "stash", "timers", "watchers", "watching")
+    __slots__ = (
+        "at_end",
+        "batches",
+        "owned",
+        "promises",
+        "stash",
+        "timers",
+        "watchers",
+        "watching",
+    )
 
     def __init__(self) -> None:
         #: Who wants to know of the end, and which incarnation of them.
@@ -46,6 +56,8 @@ class Attachments:
         self.watching: dict[Any, None] = {}
         self.timers: set[TimerHandle] = set()
         self.stash: deque[Any] = deque()
+        #: What handlers of batches have put aside, by handler; see _batches.py.
+        self.batches: dict[Any, Any] = {}
         #: Requests that this incarnation has promised to answer later, each with the
         #: timer of its deadline; a local ask has none, for its system knows the deadline.
         self.promises: dict[InboxItem, TimerHandle | None] = {}
@@ -62,6 +74,8 @@ class Attachments:
         watching, self.watching = self.watching, {}
         for ref in watching:
             system.attempt(slot, ref.remove_watcher, slot.ref)
+        if self.batches:
+            put_back(slot, self.batches)
         self.unstash(slot)
         promises, self.promises = self.promises, {}
         for item, due in promises.items():

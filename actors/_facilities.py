@@ -88,6 +88,8 @@ class Facilities(Takes[M_contra]):
 
     __handlers__: ClassVar[Lookup]
     __hooks__: ClassVar[Hooks]
+    #: How many messages a handler of the class may want together.
+    __largest_batch__: ClassVar[int] = 1
     __threaded__: ClassVar[bool] = False
     #: One that an actor starts belongs to it, and ends with its incarnation.
     __owned__: ClassVar[bool] = False
@@ -117,6 +119,12 @@ class Facilities(Takes[M_contra]):
                 f"{cls.__qualname__} runs on a thread, and nothing can interrupt that: take its "
                 "time limit away, or make it an actors.Actor with async handlers"
             )
+        if table.largest_batch > 1 and cls.__around__ is not None:
+            raise ActorClassError(
+                f"{cls.__qualname__} is durable, and handles each message in a commit of its own, "
+                "which are written together already: take batch= away"
+            )
+        cls.__largest_batch__ = table.largest_batch
         cls.__handlers__ = table.lookup(rest, FIXED, within, cls.__around__)
         cls.__hooks__ = Hooks.of(cls)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from actors._items import Again, Internal, Stamped
 from actors.ask import Ask
-from actors.delivery import Delivery, InboxItem, Outcome, outcome_of
+from actors.delivery import InboxItem, Outcome, outcome_of
 
 if TYPE_CHECKING:
     from actors._slot import Slot
@@ -90,7 +90,7 @@ def fail_current(slot: Slot) -> None:
 
 def again_later(slot: Slot, item: Any, after: float | None) -> bool:
     """Bring `item` back in `after` seconds. False: its transport does that."""
-    if isinstance(item, Delivery):
+    if isinstance(item, InboxItem) and item.retries:
         return False
     if isinstance(item, Again):
         item.attempt += 1

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pykka import messages
 from pykka._introspection import get_attr_directly
 
+from actors._batches import BatchItem, MessageBatch, handle_batch
 from actors._items import Again, Internal, Interrupt, Stamped
 from actors.ask import Ask, OwnAsk
 from actors.delivery import CallbackDelivery, Delivery
@@ -84,6 +85,8 @@ FIXED: Final[Mapping[type, Handler | None]] = {
     PykkaItem: None,
     AfterStart: None,
     Interrupt: None,
+    BatchItem: None,
+    MessageBatch: handle_batch,
     _Continue: _continue,
     messages.ProxyCall: _call,
     messages.ProxyGetAttr: _get,

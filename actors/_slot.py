@@ -28,6 +28,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from actors._attachments import Attachments
+from actors._batches import BatchItem
 from actors._items import INTERRUPT, Again, Internal
 from actors._stop_request import Stop, StopFuture
 from actors.ask import Ask
@@ -346,7 +347,7 @@ class Slot(_HotFields):
 
     def undeliverable(self, item: Any) -> None:
         """`item` will not be handled, because the slot has ended."""
-        if isinstance(item, (Ask, Delivery)):
+        if isinstance(item, (Ask, Delivery, BatchItem)):
             item.fail(Outcome("dead", exit=self.exit))
             return
         if isinstance(item, Internal):

@@ -105,6 +105,8 @@ class InboxItem:
     #: transport does with each message what a supervisor's intensity is there to do with
     #: an actor, so the one does not count what the other has.
     charged = False
+    #: Whether its own `fail` brings it back when its handler raised `Retry`.
+    retries = False
 
     def admit(self, slot: SlotView) -> bool:
         """Whether to handle it now; False has settled or dropped it for good."""
@@ -169,6 +171,7 @@ class Delivery(InboxItem):
 
     #: Whether `starting` is to be asked.
     guarded = False
+    retries = True
 
     _slot: SlotView
 

@@ -16,8 +16,9 @@ import sys
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar, overload
 
+from actors._batches import BatchOptions, gathering
 from actors.errors import HandlerTableError
-from actors.rules import POSITIVE_SECONDS, optional
+from actors.rules import POSITIVE_SECONDS, count, optional
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -35,6 +36,7 @@ R = TypeVar("R")
 _RECEIVES: Final = "__actors_receives__"
 _EXPOSED: Final = "__actors_exposed__"
 _TIMEOUT: Final = "__actors_timeout__"
+_BATCH: Final = "__actors_batch__"
 _NOTED: Final = "__actors_noted__"
 
 
@@ -60,7 +62,15 @@ def receives(
 def receives(*types: type, timeout: float | None = None) -> Callable[[F], F]: ...
 
 
-def receives(*types: type, timeout: float | None = None) -> Any:
+@overload
+def receives(
+    *types: type[Q], batch: int, within: float = 0.1
+) -> Callable[[Callable[[S, list[Q]], R]], Callable[[S, list[Q]], R]]: ...
+
+
+def receives(
+    *types: type, timeout: float | None = None, batch: int | None = None, within: float = 0.1
+) -> Any:
     """Bind a method to message classes, and to their subclasses.
 
     The method takes `self` and the message, and may be `async def`. What it returns
@@ -71,34 +81,55 @@ def receives(*types: type, timeout: float | None = None) -> Any:
         types: The classes, at least one.
         timeout: Seconds that it may take, more than 0, in place of the class's
             `handler_timeout`; for an `async def` of an `Actor`.
+        batch: The method takes a list of messages, as many as have come, and at most so
+            many; see docs/guide/actors.md for what it returns.
+        within: Seconds that the first of a batch waits for others.
 
     Raises:
-        HandlerTableError: there is none, something is not a class, or `timeout` is no time.
+        HandlerTableError: there is none, something is not a class, or an option has no meaning.
     """
-    for kind in types:
-        if not isinstance(kind, type):
-            raise HandlerTableError(f"@receives takes classes, not {kind!r}")
-    if not types:
-        raise HandlerTableError("@receives needs at least one class, as in @receives(Reserve)")
-
-    if complaint := optional(POSITIVE_SECONDS).complaint(timeout):
-        raise HandlerTableError(f"@receives(timeout=...): {complaint}")
+    _check(types, timeout, batch, within)
     body = sys._getframe(1).f_locals  # noqa: SLF001  # of the class that is being made
 
     def mark(function: F) -> F:
         if timeout is not None:
-            if not inspect.iscoroutinefunction(function):
-                raise HandlerTableError(
-                    f"{function.__qualname__} is a plain def, which nothing can interrupt: make "
-                    "it an async def, or take its timeout away"
-                )
+            _check_interruptible(function)
             setattr(function, _TIMEOUT, timeout)
+        if batch is not None:
+            setattr(function, _BATCH, BatchOptions(batch, within))
         before = getattr(function, _RECEIVES, ())
         setattr(function, _RECEIVES, (*types, *before))
         _note(body, function)
         return function
 
     return mark
+
+
+def _check(types: tuple[Any, ...], timeout: object, batch: object, within: object) -> None:
+    for kind in types:
+        if not isinstance(kind, type):
+            raise HandlerTableError(f"@receives takes classes, not {kind!r}")
+    if not types:
+        raise HandlerTableError("@receives needs at least one class, as in @receives(Reserve)")
+    for name, rule, value in (
+        ("timeout", optional(POSITIVE_SECONDS), timeout),
+        ("batch", optional(count(1, 100_000)), batch),
+        ("within", POSITIVE_SECONDS, within),
+    ):
+        if complaint := rule.complaint(value):
+            raise HandlerTableError(f"@receives({name}=...): {complaint}")
+    if batch is not None and timeout is not None:
+        raise HandlerTableError(
+            "@receives(batch=..., timeout=...): a batch has the handler_timeout of its class"
+        )
+
+
+def _check_interruptible(function: Any) -> None:
+    if not inspect.iscoroutinefunction(function):
+        raise HandlerTableError(
+            f"{function.__qualname__} is a plain def, which nothing can interrupt: make it an "
+            "async def, or take its timeout away"
+        )
 
 
 def _note(body: dict[str, Any], function: Any) -> None:
@@ -180,10 +211,11 @@ class HandlerTable:
     """The checked table of one actor class.
 
     `typed` maps message classes to functions, `exposed` holds the names that
-    may be called from outside. `timeouts` has the handlers that have one of their own.
+    may be called from outside. `timeouts` has the handlers that have one of their own;
+    `largest_batch` is how many messages one of them may want together, 1 without batches.
     """
 
-    __slots__ = ("exposed", "timeouts", "typed")
+    __slots__ = ("exposed", "largest_batch", "timeouts", "typed")
 
     def __init__(self, owner: type, *, threaded: bool) -> None:
         for name in vars(owner).get(_NOTED, ()):
@@ -194,8 +226,12 @@ class HandlerTable:
                 )
         names: dict[type, str] = {}
         self.typed: dict[type, Handler] = {}
+        batches: dict[str, BatchOptions] = dict(_marked(owner, _BATCH))
+        self.largest_batch = max((each.size for each in batches.values()), default=1)
         for name, types in _marked(owner, _RECEIVES):
             handler = _checked(owner, name, threaded=threaded)
+            if name in batches:
+                handler = gathering(handler, batches[name])
             for kind in types:
                 other = names.setdefault(kind, name)
                 if other != name:

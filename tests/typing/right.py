@@ -224,3 +224,20 @@ async def local(node: Node, system: System) -> None:
     await node.start(Supervisor.of(child(Greeter, "Hello"), Follower), name="tree")
     spec: ChildSpec = child(Old, "x")
     await node.start(spec)
+
+
+# Many at once, and in time.
+
+
+class Rows(Actor[Note]):
+    handler_timeout = 30.0
+
+    @receives(Note, batch=500, within=0.2)
+    async def write(self, notes: list[Note]) -> list[object]:
+        return [note.text for note in notes]
+
+
+class InTime(Actor[Greet]):
+    @receives(Greet, timeout=5.0)
+    async def greet(self, message: Greet) -> str:
+        return message.name

@@ -59,10 +59,13 @@ JOINING = "joining"
 DRAINING = "draining"
 
 
+#: Stored messages that an actor may hold: nsqd's most (max-rdy-count).
+MOST_HELD: Final = 2500
+
 #: What the attributes of an actor may be that is reached from outside.
 _RULES: Final[Mapping[str, Rule]] = {
     "address": optional(text(1)),
-    "mailbox_window": optional(count(1, 2500)),  # nsqd's most (max-rdy-count)
+    "mailbox_window": optional(count(1, MOST_HELD)),
     "codec": optional(text(1)),
     "retry_policy": optional(value_of(RetryPolicy, "a RetryPolicy")),
     "mailbox_expires": optional(POSITIVE_SECONDS),
@@ -97,7 +100,9 @@ class Binding:
         self._codec: str | None = getattr(actor, "codec", None)
         self._retry: RetryPolicy | None = getattr(actor, "retry_policy", None)
         self._expires: float | None = getattr(actor, "mailbox_expires", None)
-        window = getattr(actor, "mailbox_window", None) or context.config.mailbox_window
+        window = getattr(actor, "mailbox_window", None) or max(
+            context.config.mailbox_window, min(cls.__largest_batch__, MOST_HELD)
+        )
         self._window: int = max(1, min(window, ref.room or 1))
         self._subscriptions = subscriptions_of(actor)
         #: What takes what comes to its address, where that is not for itself.
