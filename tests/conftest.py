@@ -46,6 +46,8 @@ def _detector() -> BlockBuster:
     for name, function in detector.functions.items():
         if name.startswith(("os.", "io.")):
             function.can_block_in("asyncpg/connect_utils.py", _LOOKING)
+            # A zone is a file of some KiB, read once in a process, by calls that wait for nobody.
+            function.can_block_in("durability/occurrences.py", "_zone")
     return detector
 
 

@@ -12,6 +12,7 @@ from irismq_runtime.durability.errors import (
     StateTooLarge,
     StateUnreadable,
 )
+from irismq_runtime.durability.reminding import Reminder
 from irismq_runtime.durability.unit import outside
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "DurableEngine",
     "NotInUnit",
     "ReceiptNotDone",
+    "Reminder",
     "StateTooLarge",
     "StateUnreadable",
     "StatefulDispatch",

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from actors.runtime import Slot
     from irismq_runtime.durability.engine import DurableEngine
+    from irismq_runtime.durability.reminder_book import ReminderBook
     from irismq_runtime.durability.state_codec import StateCodec
     from irismq_runtime.ports.state_store import StateKey, StoredState
 
@@ -156,6 +157,16 @@ class Activation:
         """Whether no message is in hand, none waits for a commit, and none is to come again."""
         busy = self.open or self.pending or self.in_hand or self._again or self._loading
         return not busy and not self.asked.are_in_hand
+
+    def book(self, what: str) -> ReminderBook:
+        """The reminders, for the running handler to change. Raises `NotInUnit`."""
+        self.open_here(what)
+        return self._state.book()
+
+    def kept_book(self) -> ReminderBook:
+        """The reminders as the running code sees them."""
+        in_unit = self.open is not None and current_unit.get() is self.open
+        return self._state.book() if in_unit else self._state.kept_book()
 
     # A message ----------------------------------------------------------------
 

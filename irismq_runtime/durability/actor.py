@@ -22,16 +22,27 @@ it is committed and what happens when it cannot be, is in unit, activation and c
 from __future__ import annotations
 
 import inspect
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
-from actors import Actor, ActorClassError
+from actors import Actor, ActorClassError, receives
 from actors.class_options import known_option
+from actors.handlers import HandlerTable, Lookup
 from actors.rules import count
 from actors.runtime import slot_of
 from actors.type_variables import M_contra
 from irismq_runtime.durability.engine import ENGINES
 from irismq_runtime.durability.handling import in_unit
+from irismq_runtime.durability.reminding import (
+    Reminded,
+    ReminderDue,
+    due_of,
+    forget,
+    message_of,
+    remind,
+    reminders_of,
+    tick,
+)
 from irismq_runtime.durability.sql import SqlBlock
 from irismq_runtime.durability.state_type import state_type_of
 from irismq_runtime.durability.unit import UnitState
@@ -39,8 +50,12 @@ from irismq_runtime.errors import ConfigError
 from irismq_runtime.refs import EntityRef
 
 if TYPE_CHECKING:
+    from datetime import datetime, timedelta
+
     from actors import ActorRef, Reply
     from irismq_runtime.durability.activation import Activation
+    from irismq_runtime.durability.occurrences import Misfire
+    from irismq_runtime.durability.reminding import Reminder
     from irismq_runtime.ports.state_store import StateKey
 
 __all__ = ["Durable"]
@@ -113,6 +128,90 @@ class Durable(Actor[M_contra]):
     def entity(self, address: str, key: str) -> EntityRef:
         """Return the ref of an entity, as `Node.entity`, which says what it raises."""
         return EntityRef(_activation(self).engine.outbound, address, key)
+
+    def remind(  # each by its name
+        self,
+        name: str,
+        message: object,
+        *,
+        at: datetime | None = None,
+        after: float | timedelta | None = None,
+        every: float | timedelta | None = None,
+        cron: str | None = None,
+        tz: str | None = None,
+        misfire: Misfire = "once",
+        grace: float | None = None,
+    ) -> bool:
+        """Tell the actor itself `message` at a time, or at times: with this handler's commit.
+
+        It comes whatever is killed meanwhile, on whichever node the actor lives then, and each
+        occurrence takes effect once. The next time is computed from the schedule, not from now.
+
+        Args:
+            name: Of the reminder; the one that has it already is replaced.
+            message: What is told.
+            at: When, with a time zone.
+            after: Seconds from now, or a timedelta.
+            every: Seconds between two of them, 0.001 or more; the first comes after one period, or
+                when `at` or `after` says.
+            cron: The times, as a line of cron: "0 3 * * *".
+            tz: The zone of `cron`, "Europe/Berlin"; UTC if None.
+            misfire: What becomes of occurrences that were missed: "once" tells one of them, with
+                the number of the others in `self.context.headers["missed"]`, "all" each, "skip"
+                none that is late by more than `grace`.
+            grace: Seconds; 60 if None.
+
+        Returns:
+            Whether another reminder of this name was replaced.
+
+        Raises:
+            ValueError: An argument that has no meaning, named.
+            EncodeError: The message cannot be kept.
+            NotInUnit: No handler of this actor runs.
+        """
+        activation = _activation(self)
+        schedule = due_of(
+            activation.engine.clock.time(),
+            at=at,
+            after=after,
+            every=every,
+            cron=cron,
+            tz=tz,
+            misfire=misfire,
+            grace=grace,
+        )
+        return remind(activation, name, message, schedule)
+
+    def forget(self, name: str) -> bool:
+        """Let a reminder go, with this handler's commit: it does not come any more.
+
+        Returns:
+            Whether there was one.
+
+        Raises:
+            ValueError: What cannot be a name.
+            NotInUnit: No handler of this actor runs.
+        """
+        return forget(_activation(self), name)
+
+    def reminders(self) -> list[Reminder]:
+        """Return the reminders of this actor, by their names."""
+        return reminders_of(_activation(self))
+
+    @receives(ReminderDue)
+    def _irismq_tick(self, due: ReminderDue) -> None:
+        tick(_activation(self), due)
+
+    @receives(Reminded)
+    async def _irismq_reminded(self, reminded: Reminded) -> None:
+        found = message_of(_activation(self), reminded)
+        if found is None:
+            return
+        cls: Any = type(self)
+        handler = _plain_handlers(cls)[type(found[0])]
+        result = None if handler is None else handler(self, found[0])
+        if inspect.isawaitable(result):
+            await result
 
     def end(self) -> None:
         """Delete the state with this handler's commit: the next message finds a new one.
@@ -205,6 +304,12 @@ async def _activate(actor: Durable[Any]) -> None:
     actor.__activation__ = await engine.activate(
         slot, cls.__state_type__, cls.state_limit, actor.__state_key__
     )
+
+
+@cache
+def _plain_handlers(cls: Any) -> Lookup:
+    """The handlers of a class as they are written, for a message that is in a unit already."""
+    return HandlerTable(cls, threaded=False).lookup(cls.on_receive, {}, None)
 
 
 def _loads_first(on_start: Any) -> Any:

@@ -29,6 +29,7 @@ from irismq_runtime.durability.rows import RowSender
 from irismq_runtime.durability.staging import begin_staging
 from irismq_runtime.durability.state_codec import StateCodec
 from irismq_runtime.durability.unit import Unit, is_durable
+from irismq_runtime.durability.wheel import ReminderWheel
 from irismq_runtime.errors import ConfigError, StoreUnavailable
 from irismq_runtime.ports.state_store import StateKey
 from irismq_runtime.wire.headers import ORIGIN, REPEATS, REPEATS_LONG
@@ -131,6 +132,7 @@ class DurableEngine:
         self.rights = Rights(self)
         self.committer = Committer(self, store)
         self.rows = RowSender(self)
+        self.wheel = ReminderWheel(self)
         self._log = log
         self._system = system
         self._active: dict[StateKey, Activation] = {}
@@ -242,11 +244,17 @@ class DurableEngine:
     async def serve(self, address: str) -> None:
         """The actors of `address` run here from now on: send what they told and nobody has."""
         self._served[address] = None
+        self.wheel.look_by(0.0)
         if self.committer.fault is None:
             try:
                 await self.rows.take_over(address)
             except StoreUnavailable as fault:  # they are found when it is looked for them again
                 self.committer.fault_seen(fault)
+
+    @property
+    def served(self) -> tuple[str, ...]:
+        """The addresses whose rows are looked after here."""
+        return tuple(self._served)
 
     def leave(self, address: str) -> None:
         """The actors of `address` run elsewhere from now on."""
@@ -479,6 +487,7 @@ class DurableEngine:
         """Commit what has returned, if the store can be used, and close it."""
         await self.committer.idle()
         self.closed = True
+        self.wheel.stop()
         while self._tasks:  # one that ends may begin another
             for task in tuple(self._tasks):
                 task.cancel()

@@ -3,6 +3,7 @@
     in its unit      the live object, read from the bytes when it is first wanted
     in other code    a copy that stays as it is: a change of it is found when it is read again
 
+Beside it stand the reminders of the actor (reminder_book), which change and are undone with it.
 What is not different from the bytes is no change. Knows no unit and no store. Loop thread only.
 """
 
@@ -10,7 +11,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from irismq_runtime.durability.errors import NotInUnit
+import msgspec
+
+from irismq_runtime.durability.errors import NotInUnit, StateUnreadable
+from irismq_runtime.durability.reminder_book import ReminderBook, joined, split
 from irismq_runtime.ports.state_store import END
 
 if TYPE_CHECKING:
@@ -28,12 +32,15 @@ class HeldState:
         codec: Writes and reads it; None: the actor has none.
     """
 
-    __slots__ = ("_address", "_bytes", "_codec", "_copy", "_live")
+    __slots__ = ("_address", "_book", "_book_bytes", "_bytes", "_codec", "_copy", "_live")
 
     def __init__(self, address: str, codec: StateCodec | None) -> None:
         self._address = address
         self._codec = codec
         self._bytes: bytes | None = None
+        #: The reminders after the last unit, and as the running unit has them.
+        self._book_bytes = b""
+        self._book: ReminderBook | None = None
         #: The state after the last unit; None: to be read from `_bytes`.
         self._live: object | None = None
         #: The bytes that it was read from, what code outside of units sees, and the bytes of that:
@@ -71,28 +78,54 @@ class HeldState:
 
         Raises `EncodeError`, `StateTooLarge`.
         """
+        state = self._state_change()
+        if self._book is None:
+            return state if state is None else joined(state, self._book_bytes)
+        book = self._book.encode()
+        if state is None and book == self._book_bytes:
+            return None
+        return joined(self._bytes if state is None else state, book)
+
+    def _state_change(self) -> bytes | None:
         if self._live is None or self._codec is None:
             return None
         data = self._codec.encode(self._live)
         return data if data != (self._bytes or self._codec.encode(self._codec.new())) else None
 
+    def book(self) -> ReminderBook:
+        """The reminders as the running unit sees them."""
+        if self._book is None:
+            self._book = ReminderBook(self._book_bytes)
+        return self._book
+
+    def kept_book(self) -> ReminderBook:
+        """The reminders after the last unit, for who changes none."""
+        return ReminderBook(self._book_bytes)
+
     def advance(self, change: StateChange) -> None:
         """A unit has returned that has this change."""
         if change == END:
             self._bytes = self._live = None
+            self._book_bytes = b""
         elif isinstance(change, bytes):
-            self._bytes = change
+            self._bytes, self._book_bytes = split(change)
+        self._book = None
 
     def restore(self) -> None:
         """Forget what was done to the live state since the last unit returned."""
-        self._live = None
+        self._live = self._book = None
 
     def load(self, data: bytes | None) -> None:
         """This is what is stored. Raises `StateUnreadable`."""
+        try:
+            state, book = split(data)
+            ReminderBook(book)
+        except msgspec.DecodeError as error:
+            raise StateUnreadable(self._address, f"its reminders: {error}") from error
         if self._codec is not None:
-            self._codec.decode(data)
-        self._bytes = data
-        self._live = None
+            self._codec.decode(state)
+        self._bytes, self._book_bytes = state, book
+        self._live = self._book = None
 
     def _need_codec(self) -> StateCodec:
         if self._codec is None:

@@ -21,7 +21,7 @@ import msgspec
 from irismq_runtime.durability.origin import numbered
 from irismq_runtime.errors import DecodeError, RuntimeFault, StoreUnavailable
 from irismq_runtime.messaging import MAILBOX_CHANNEL, mailbox_topic
-from irismq_runtime.ports.state_store import row_number
+from irismq_runtime.ports.state_store import LATER, row_number
 from irismq_runtime.wire.headers import ORIGIN, REPEATS, REPEATS_LONG
 
 if TYPE_CHECKING:
@@ -55,6 +55,9 @@ class RowSender:
     def send(self, commit: StateCommit, version: int) -> None:
         """Publish what a commit has staged."""
         for index, message in enumerate(commit.staged):
+            if message.channel == LATER:  # it is published when it is due
+                self._engine.wheel.look_by(message.delay)
+                continue
             self._publish(message, row_number(version, index), message.delay)
 
     def _publish(self, row: StagedMessage | OutboxRow, number: int, delay: float) -> None:
@@ -125,6 +128,12 @@ class RowSender:
             self._engine.committer.fault_seen(fault)
         finally:
             self._forgetting = False
+
+    async def send_due(self, rows: list[OutboxRow], now: float) -> None:
+        """Publish rows that are due soon, each at its time. `now`: seconds since 1970."""
+        await self._engine.store.release([row.id for row in rows], MAILBOX_CHANNEL)
+        for row in rows:
+            self._publish(row, row.number, max(0.0, row.due - now))
 
     async def again(self, id: bytes) -> None:  # noqa: A002  # the field's name on the wire
         """Publish a row once more, if it waits. Raises `StoreUnavailable`."""

@@ -34,6 +34,7 @@ __all__ = [
     "ABSENT",
     "END",
     "KEEP",
+    "LATER",
     "MAX_STAGED",
     "VERSION_LEAP",
     "AnswerRight",
@@ -66,6 +67,9 @@ __all__ = [
 ABSENT: Final = 0
 #: Messages that one commit may stage, at most; see `row_number`.
 MAX_STAGED: Final = 1 << 16
+
+#: The channel of an owned message that nobody publishes before it is due, see `StateStore.due`.
+LATER: Final = "later"
 
 #: How far the versions leap when a new epoch begins: more commits than can have been lost, so that
 #: no version, and no number of a row, comes a second time. A store has room for 32,767 leaps.
@@ -488,6 +492,17 @@ class StateStore(Protocol):
 
     async def missing(self, address: str, overdue: float, limit: int) -> list[OutboxRow]:
         """Owned rows for `address` that wait, `overdue` seconds past due, oldest first."""
+        ...
+
+    async def due(self, addresses: Collection[str], within: float, limit: int) -> list[OutboxRow]:
+        """Owned rows for `addresses` whose channel is `LATER`, due in `within` seconds at most.
+
+        The first to be due come first, `limit` of them.
+        """
+        ...
+
+    async def release(self, ids: Sequence[bytes], channel: str) -> None:
+        """Let these rows have another channel than `LATER`: they are published."""
         ...
 
     async def unconfirmed(

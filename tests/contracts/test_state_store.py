@@ -13,6 +13,7 @@ from irismq_runtime.ports.state_store import (
     ABSENT,
     END,
     KEEP,
+    LATER,
     AnswerRight,
     CommitInvalid,
     CommitLost,
@@ -101,6 +102,19 @@ async def test_the_keys_of_an_address_are_found_in_pieces_in_the_order_of_their_
     assert [each.key.key for each in (*first, *rest)] == ordered
     assert await store.load([each.key for each in (*first, *rest)]) == [*first, *rest]
     assert await store.scan("shop.nothing", "", 10) == []
+
+
+async def test_what_is_kept_until_it_is_due_is_found_then_and_once_released_no_more(store):
+    shelf = StateKey("shop.later", "a")
+    rows = [a_message(shelf, channel=LATER, delay=delay) for delay in (3600.0, 5.0, 0.0)]
+    await told(store, shelf, *rows, a_message(shelf), a_message(shelf, delay=5.0))
+    addresses = ["shop.later", "shop.nothing"]
+    assert [row.id for row in await store.due(addresses, 10.0, 9)] == [rows[2].id, rows[1].id]
+    assert [row.id for row in await store.due(addresses, 1e9, 9)][-1] == rows[0].id
+    assert len(await store.due(addresses, 1e9, 2)) == 2
+    await store.release([rows[2].id], "mailbox")
+    assert [row.id for row in await store.due(addresses, 10.0, 9)] == [rows[1].id]
+    assert rows[2].id in {row.id for row in await store.missing("shop.later", 0.0, 9)}
 
 
 async def test_a_state_may_be_empty_or_large(store: StateStore):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from irismq_runtime.errors import ConfigError, StoreUnavailable
 from irismq_runtime.ports.state_store import (
+    LATER,
     VERSION_LEAP,
     OutboxBacklog,
     OutboxRow,
@@ -208,6 +209,18 @@ class MemoryStore:
     async def missing(self, address: str, overdue: float, limit: int) -> list[OutboxRow]:
         """See `StateStore.missing`."""
         return await self._overdue(overdue, limit, lambda row: row.owned and row.to[0] == address)
+
+    async def due(self, addresses: Collection[str], within: float, limit: int) -> list[OutboxRow]:
+        """See `StateStore.due`."""
+        return await self._overdue(
+            -within,
+            limit,
+            lambda row: row.owned and row.channel == LATER and row.to[0] in addresses,
+        )
+
+    async def release(self, ids: Sequence[bytes], channel: str) -> None:
+        """See `StateStore.release`."""
+        await self._change(ids, lambda row: replace(row, channel=channel))
 
     async def unconfirmed(
         self, senders: Collection[str], overdue: float, limit: int

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from actors.clock import default_clock
 from irismq_runtime.errors import ConfigError, NotConnected, StoreUnavailable
 from irismq_runtime.ports.state_store import (
+    LATER,
     KeptAnswer,
     OutboxBacklog,
     OutboxRow,
@@ -248,6 +249,14 @@ class PostgresStore:
     async def missing(self, address: str, overdue: float, limit: int) -> list[OutboxRow]:
         """See `StateStore.missing`."""
         return await self._outbox("missing", address, overdue, limit)
+
+    async def due(self, addresses: Collection[str], within: float, limit: int) -> list[OutboxRow]:
+        """See `StateStore.due`."""
+        return await self._outbox("due", list(addresses), within, limit, LATER)
+
+    async def release(self, ids: Sequence[bytes], channel: str) -> None:
+        """See `StateStore.release`."""
+        await self._change("release", ids, channel)
 
     async def unconfirmed(
         self, senders: Collection[str], overdue: float, limit: int

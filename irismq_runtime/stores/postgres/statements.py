@@ -112,6 +112,12 @@ AND from_key = $4 AND address = $5 AND key = $6 ORDER BY number LIMIT $7""",
     "missing": """
 SELECT {row} FROM {s}.outbox WHERE owned AND NOT dead AND address = $1
 AND due <= {now} - $2::float8 ORDER BY due, number LIMIT $3""",
+    "due": """
+SELECT {row} FROM {s}.outbox WHERE owned AND NOT dead AND address = ANY($1::text[])
+AND due <= {now} + $2::float8 AND channel = $4 ORDER BY due LIMIT $3""",
+    "release": """
+WITH l AS (SELECT id FROM {s}.outbox WHERE id = ANY($1::bytea[]) ORDER BY id FOR UPDATE)
+UPDATE {s}.outbox o SET channel = $2 FROM l WHERE o.id = l.id""",
     "unconfirmed": """
 SELECT {row} FROM {s}.outbox WHERE NOT owned AND from_address = ANY($1::text[])
 AND due <= {now} - $2::float8 ORDER BY due, number LIMIT $3""",

@@ -229,6 +229,17 @@ class SqliteStore:
             partial(statements.missing, address=address, latest=latest, limit=limit)
         )
 
+    async def due(self, addresses: Collection[str], within: float, limit: int) -> list[OutboxRow]:
+        """See `StateStore.due`."""
+        latest = self._clock.time() + within
+        return await self._read(
+            partial(statements.due, addresses=addresses, latest=latest, limit=limit)
+        )
+
+    async def release(self, ids: Sequence[bytes], channel: str) -> None:
+        """See `StateStore.release`."""
+        await self._write(partial(statements.release, ids=ids, channel=channel))
+
     async def unconfirmed(
         self, senders: Collection[str], overdue: float, limit: int
     ) -> list[OutboxRow]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from irismq_runtime.ports.state_store import (
+    LATER,
     VERSION_LEAP,
     KeptAnswer,
     OutboxBacklog,
@@ -44,6 +45,10 @@ _BETWEEN: Final = _ROWS + (
 _MISSING: Final = _ROWS + (
     "WHERE owned AND NOT dead AND address = ? AND due <= ? ORDER BY due, number LIMIT ?"
 )
+_DUE: Final = _ROWS + (
+    "WHERE owned AND NOT dead AND address = ? AND due <= ? AND channel = ? ORDER BY due LIMIT ?"
+)
+_RELEASE: Final = "UPDATE irismq_outbox SET channel = ? WHERE id = ?"
 _UNCONFIRMED: Final = _ROWS + (
     "WHERE NOT owned AND from_address = ? AND due <= ? ORDER BY due, number LIMIT ?"
 )
@@ -166,6 +171,18 @@ def missing(
     return [outbox_row(each) for each in connection.execute(_MISSING, (address, latest, limit))]
 
 
+def due(
+    connection: sqlite3.Connection, addresses: Iterable[str], latest: float, limit: int
+) -> list[OutboxRow]:
+    """Rows that are published when they are due, which they are by `latest`."""
+    found = [
+        outbox_row(record)
+        for address in addresses
+        for record in connection.execute(_DUE, (address, latest, LATER, limit))
+    ]
+    return sorted(found, key=lambda row: row.due)[:limit]
+
+
 def unconfirmed(
     connection: sqlite3.Connection, senders: Iterable[str], latest: float, limit: int
 ) -> list[OutboxRow]:
@@ -213,6 +230,11 @@ def readdress(connection: sqlite3.Connection, given: Sequence[OutboxRow]) -> int
     """See `StateStore.readdress`."""
     values = [(*row.to, row.owned, row.channel, pair_of_row(row), row.id) for row in given]
     return connection.executemany(_READDRESS, values).rowcount if values else 0
+
+
+def release(connection: sqlite3.Connection, ids: Collection[bytes], channel: str) -> None:
+    """See `StateStore.release`."""
+    connection.executemany(_RELEASE, [(channel, each) for each in ids])
 
 
 def forget(connection: sqlite3.Connection, ids: Collection[bytes]) -> int:
