@@ -1,7 +1,7 @@
 """Reminders of durable actors: `remind`, `forget`, `reminders`, and what happens when one is due.
 
     remind      a row for the actor itself that is due later, and an entry in its book: one commit
-    it is due   the row comes as a `ReminderDue`: the runtime, and not the actor's own code, tells it
+    it is due   the row comes as a `ReminderDue`: the runtime, and no code of the actor, tells it
                 what is due and stages the next row; that commit uses up the row, so that each
                 occurrence is told once, whoever published it how often
     it comes    the message is handled as any that the actor tells itself, unless its generation has
