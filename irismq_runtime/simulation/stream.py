@@ -78,7 +78,7 @@ class _Lane:
         """The simulation's time."""
         return self._events.now
 
-    def send(self, data: bytes, at: float) -> int:
+    def send(self, data: bytes | memoryview, at: float) -> int:
         """Take what there is room for at `at`, and return how many bytes that is."""
         size, room = len(data), self._capacity - self.held
         if size > room:
@@ -87,7 +87,7 @@ class _Lane:
             data = data[:size]
         if size:
             self.held += size
-            self.post("data", data, at)
+            self.post("data", bytes(data), at)
         return size
 
     def read(self, size: int) -> None:
@@ -188,7 +188,7 @@ class StreamEnd:
 
     # -- for the process ------------------------------------------------------------
 
-    def send(self, data: bytes, at: float) -> int:
+    def send(self, data: bytes | memoryview, at: float) -> int:
         """Take what there is room for at `at`, and return how many bytes that is.
 
         When it is not all of them, `on_event` tells that there is room again.

@@ -223,7 +223,8 @@ class SimulatedTransport(asyncio.Transport):
         if self._end.error is not None:
             self._break(self._end.error)
             return
-        sent = self._end.send(bytes(self._buffer), self._loop.at)
+        with memoryview(self._buffer) as waiting:  # copied is only what is taken
+            sent = self._end.send(waiting, self._loop.at)
         del self._buffer[:sent]
         if self._paused_writing and len(self._buffer) <= self._low:
             self._paused_writing = False
