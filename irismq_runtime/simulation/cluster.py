@@ -46,6 +46,7 @@ from irismq_runtime.simulation.servers import (
     NatsMachine,
     RelayMachine,
 )
+from irismq_runtime.simulation.shared_store import DatabaseMachine, SharedStore
 from irismq_runtime.simulation.simulation import OUTSIDE
 from irismq_runtime.simulation.witness import Witness
 
@@ -65,7 +66,6 @@ if TYPE_CHECKING:
 
     from irismq_runtime.refs import ServiceRef
     from irismq_runtime.simulation.faults import Fault
-    from irismq_runtime.simulation.host import SimulatedHost
     from irismq_runtime.simulation.host_keeper import HostKeeper
     from irismq_runtime.simulation.simulation import Simulation
 
@@ -73,11 +73,14 @@ __all__ = ["Cluster", "ClusterOptions", "Load"]
 
 #: How often it is looked whether everything holds, and whether there is rest, in seconds.
 _LOOK: Final = 1.0
+#: How often it is looked whether the database runs, at the beginning.
+_STARTS: Final = 0.01
 #: Looks in a row that must find rest.
 _CALM: Final = 3
 #: Seconds in which machines that nothing is done to are up.
 _BOOT: Final = 60.0
 RELAY: Final = "relay"
+DATABASE: Final = "database"
 _RATE: Final = number(0.0, 100_000.0, " of calls in a second", above=True)
 
 
@@ -93,6 +96,7 @@ class ClusterOptions:
             is given one broker alone, in turns, and consumes from those that they name.
         nats: How many machines run a NATS server, named "nats-1", ...; with any, each node has
             a relay of its own over them, and there is no other.
+        database: Whether there is a database, "database", in which all nodes have their store.
         node: Options of `Node`, for all of them.
         rest: Virtual seconds within which a cluster that was healed must be at rest.
         longest: Virtual seconds after which a run that is not over has failed.
@@ -106,6 +110,7 @@ class ClusterOptions:
     brokers: int = 1
     lookups: int = 0
     nats: int = 0
+    database: bool = False
     node: Mapping[str, Any] = field(default_factory=dict)
     rest: float = 600.0
     longest: float = 24 * 3600.0
@@ -117,19 +122,22 @@ class ClusterOptions:
         need(count(0, 100), "lookups", self.lookups)
         need(count(0, 100), "nats", self.nats)
         servers = (*self.broker_names, *self.lookup_names, *self.relay_names)
-        names = [*self.host_names, *servers, OUTSIDE]
+        names = [*self.host_names, *servers, DATABASE, OUTSIDE]
         if len(set(names)) < len(names) or len(self.host_names) < 1:
             raise ValueError(f"hosts={self.hosts!r}: two machines cannot have one name")
         need(POSITIVE_SECONDS, "rest", self.rest)
         need(POSITIVE_SECONDS, "longest", self.longest)
         self.make_node(OUTSIDE, None)  # a wrong option is one here, and not once for each seed
 
-    def make_node(self, name: str, events: Events | None) -> Node:
+    def make_node(self, name: str, events: Events | None, store: SharedStore | None = None) -> Node:
         """Return the node of a machine of that name, which is not entered yet.
+
+        `store`: what it has of the database.
 
         Raises:
             ConfigError: An option of `node` has no meaning.
         """
+        options = dict(self.node) if store is None else {**self.node, "store": store}
         return Node(
             name=name,
             nsqd=[f"{broker}:{NSQD_PORT}" for broker in self._given(name)],
@@ -138,7 +146,7 @@ class ClusterOptions:
             if self.nats
             else f"{RELAY}:{IRIS_PORT}",
             events=events,
-            **self.node,
+            **options,
         )
 
     def _given(self, name: str) -> Sequence[str]:
@@ -220,6 +228,9 @@ class Cluster:
             name: NodeMachine(simulation.host(name), self._make_node, self.witness)
             for name in options.host_names
         }
+        self._database: DatabaseMachine | None = None
+        if options.database:
+            self._database = DatabaseMachine(simulation.host(DATABASE), self.witness)
         keepers = [
             *(room.keeper for room in self._brokers),
             *self._other_servers(),
@@ -232,6 +243,7 @@ class Cluster:
             options.relay_names,
             (OUTSIDE,),
             options.lookup_names,
+            (DATABASE,) if options.database else (),
         )
         self._injector = Injector(simulation, self._keepers, self._targets, self.witness, kept)
         self._streams: Counter[str] = Counter()
@@ -249,6 +261,8 @@ class Cluster:
                 yield RelayMachine(host(name), self.witness).keeper
         for name in options.lookup_names:
             yield LookupMachine(host(name), self.witness).keeper
+        if self._database is not None:
+            yield self._database.keeper
 
     # -- what there is ---------------------------------------------------------------
 
@@ -358,7 +372,7 @@ class Cluster:
         Args:
             **dials: `kill`, `stop`, `pause`, `clock` (of machines with a node), `partition`,
                 `cut`, `slow` (of a link to a server), `broker`, `power` (of brokers), `relay`,
-                `full` (of disks of machines with a node, and of brokers), `lookup`;
+                `full` (of disks of machines with a node, and of brokers), `lookup`, `database`;
                 see `faults.KINDS` for what each does, and how long it lasts.
 
         Raises:
@@ -420,25 +434,30 @@ class Cluster:
                 raise self.witness.broken
             await asyncio.sleep(_LOOK)
 
-    def _node_hosts(self) -> Iterator[SimulatedHost]:
-        """The machines with a node, that of the test among them."""
-        yield from (room.keeper.host for room in self._nodes.values())
-        yield self._simulation.outside
+    def _outboxes(self) -> Iterator[tuple[str, Iterator[tuple[str, float]]]]:
+        """What each store has to send, by the name of its machine."""
+        hosts = [room.keeper.host for room in self._nodes.values()]
+        for host in (*hosts, self._simulation.outside):
+            yield host.name, host.outbox()
+        if self._database is not None:
+            yield DATABASE, self._database.outbox()
 
     def _unrest(self, since: float, until: float) -> Iterator[str]:
         """What is missing for rest, the most basic first."""
         nodes = {name: room.node for name, room in self._nodes.items()}
         yield from (f"{room.keeper.name} does not run" for room in self._brokers if not room.runs)
+        if self._database is not None and not self._database.runs:
+            yield "the database does not run"
         yield from unrest({**nodes, OUTSIDE: self.node}, self._bindings.by_machine())
         for source, target in self._simulation.network.overdue():
             yield f"what {source} sent to {target} while nothing came through has not arrived"
         held = dict(each for room in self._brokers for each in room.held())
-        held.update(each for host in self._node_hosts() for each in host.outbox())
+        held.update(each for _, rows in self._outboxes() for each in rows)
         self.witness.look_for_losses(held)
-        for host in self._node_hosts():
-            late = sum(not due for _, due in host.outbox())
+        for name, rows in self._outboxes():
+            late = sum(not due for _, due in rows)
             if late:
-                yield f"the store of {host.name} has {late} messages to send"
+                yield f"the store of {name} has {late} messages to send"
         later = {each for each, due in held.items() if due and self.now + due > until}
         yield from self.witness.owed(since, later)
 
@@ -451,6 +470,9 @@ class Cluster:
         for work in (*(keeper.keep() for keeper in self._keepers.values()), self._look()):
             self._beside(work)
         try:
+            # Who opens a store does not wait for it.
+            while self._database is not None and not self._database.runs:  # noqa: ASYNC110  # it is on another loop
+                await asyncio.sleep(_STARTS)
             async with self._make_node(Life(OUTSIDE, 1)) as self.node:
                 try:
                     await self.heal(within=_BOOT)
@@ -513,4 +535,8 @@ class Cluster:
         loop: Any = asyncio.get_running_loop()
         events = Events(loop.time)
         self.witness.listen(life, events)
-        return self._options.make_node(life.host, events)
+        store = None
+        if self._database is not None:
+            way = self._simulation.network.path(life.host, DATABASE)
+            store = SharedStore(self._database, way)
+        return self._options.make_node(life.host, events, store)

@@ -3,10 +3,11 @@
 Values alone: nothing here makes anything go wrong. `fault_plan` draws faults from a seed,
 `injector` carries them out, `story` tells them.
 
-A kind says what it strikes: a host with a node, a broker, a relay, a lookup daemon, the disk
-of a host or a broker, or a link between a machine and a server. How long it lasts is drawn
-between two bounds so that short and long ones come in equal numbers by their order of
-magnitude: what tells a slow answer from a lost lease is a factor, not a difference.
+A kind says what it strikes: a host with a node, a broker, a relay, a lookup daemon, a
+database, the disk of a host or a broker, or a link between a machine and a server. How long
+it lasts is drawn between two bounds so that short and long ones come in equal numbers by
+their order of magnitude: what tells a slow answer from a lost lease is a factor, not a
+difference.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ NOTICED: Final = 5.0
 SILENT: Final = 60.0
 
 #: What a kind of fault strikes.
-Strikes = Literal["host", "broker", "relay", "lookup", "link", "disk"]
+Strikes = Literal["host", "broker", "relay", "lookup", "database", "link", "disk"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,7 @@ KINDS: Final[Mapping[str, FaultKind]] = {
         ),
         FaultKind("relay", "relay", (0.2, 10.0), "kill the relay {target}", unnoticed=0.0),
         FaultKind("lookup", "lookup", (0.2, 60.0), "kill the lookup {target}", unnoticed=0.0),
+        FaultKind("database", "database", (0.2, 20.0), "kill the database {target}", unnoticed=0.0),
         FaultKind("full", "disk", (0.2, 20.0), "the disk of {target} is full", unnoticed=0.0),
     )
 }
@@ -109,6 +111,7 @@ class Targets:
         relays: They run a relay each.
         clients: They are struck by nothing but what strikes their links.
         lookups: They run a lookup daemon each.
+        databases: They run a database each.
     """
 
     hosts: tuple[str, ...]
@@ -116,6 +119,7 @@ class Targets:
     relays: tuple[str, ...] = ()
     clients: tuple[str, ...] = ()
     lookups: tuple[str, ...] = ()
+    databases: tuple[str, ...] = ()
 
     def holder(self, fault: Fault) -> str:
         """Through what a fault lets messages be lost that are held: a node's machine, a broker.
@@ -139,21 +143,19 @@ class Targets:
         Returns:
             One tuple of names for each.
         """
-        servers = (*self.brokers, *self.relays, *self.lookups)
-        match strikes:
-            case "host":
-                return tuple((name,) for name in self.hosts)
-            case "broker":
-                return tuple((name,) for name in self.brokers)
-            case "lookup":
-                return tuple((name,) for name in self.lookups)
-            case "disk":
-                return tuple((name,) for name in (*self.hosts, *self.brokers))
-            case "relay":
-                return tuple((name,) for name in self.relays)
-            case "link":
-                ends = (*self.hosts, *self.clients)
-                return tuple((one, server) for one in ends for server in servers)
+        servers = (*self.brokers, *self.relays, *self.lookups, *self.databases)
+        if strikes == "link":
+            ends = (*self.hosts, *self.clients)
+            return tuple((one, server) for one in ends for server in servers)
+        names = {
+            "host": self.hosts,
+            "broker": self.brokers,
+            "relay": self.relays,
+            "lookup": self.lookups,
+            "database": self.databases,
+            "disk": (*self.hosts, *self.brokers),
+        }[strikes]
+        return tuple((name,) for name in names)
 
 
 @dataclass(frozen=True, slots=True)

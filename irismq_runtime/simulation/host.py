@@ -169,9 +169,13 @@ class SimulatedHost:
 
         In how many seconds; 0: now.
         """
-        now = EPOCH + self._context.events.now + self.wall_offset
         for row, due in self.disk.databases.outbox():
-            yield row.hex(), max(0.0, due - now)
+            yield row.hex(), max(0.0, due - self.wall_time)
+
+    @property
+    def wall_time(self) -> float:
+        """What its wall clock says to who looks on."""
+        return EPOCH + self._context.events.now + self.wall_offset
 
     # -- what is done to it -----------------------------------------------------------
 

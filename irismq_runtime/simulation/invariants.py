@@ -193,6 +193,7 @@ class HandledOnceByOne(Invariant):
             "handler.returned",
             "settlement.finished",
             "dispatch.lease_lost",
+            "actor.ended",
         }
     )
 
@@ -208,6 +209,9 @@ class HandledOnceByOne(Invariant):
     def saw(self, life: Life, event: Event, now: float) -> Complaint | None:
         """See the base."""
         fields = event.fields
+        if event.name == "actor.ended":  # with whatever it had not committed
+            self._no_more((life, str(fields["ref"])))
+            return None
         of = fields["id"]
         if event.name == "tell.encoded":
             self._told[of] = []
@@ -238,6 +242,8 @@ class HandledOnceByOne(Invariant):
         for (other, with_whom), since in beside.items():
             if self._copies > 1 and other != life:
                 continue  # each broker gives its copy to whom it likes
+            if (other, with_whom) == (life, actor):
+                continue  # a durable actor whose commit was lost, which handles one at a time
             if not self._may_be_lost(of, now, other, life):
                 complaint = Complaint(
                     f"{actor} at {life} handles message {of} at {now:.3f} s, beside {with_whom} at "
@@ -246,6 +252,11 @@ class HandledOnceByOne(Invariant):
                 )
         beside[life, actor] = now
         return complaint
+
+    def _no_more(self, who: tuple[Life, str]) -> None:
+        """It handles nothing any more."""
+        for beside in self._running.values():
+            beside.pop(who, None)
 
     def _may_be_lost(self, of: str, now: float, *lives: Life) -> bool:
         """Whether one of these may have lost the message and not know it, or it is there twice."""

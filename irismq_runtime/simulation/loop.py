@@ -128,8 +128,7 @@ class SimulatedLoop(
         self._dead = False
         #: What runs now is a step of one of its threads, which is not to take itself for it.
         self._in_thread = False
-        self._closed = False
-        self._debug = False
+        self._closed = self._debug = False
         self._exception_handler: Callable[[Any, dict[str, Any]], object] | None = None
         self._task_factory: Callable[..., Any] | None = None
         self.transports: dict[SimulatedTransport, None] = {}

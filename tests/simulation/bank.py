@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from actors import Request, message, receives
-from irismq_runtime import Durable, current_node
+from irismq_runtime import Durable, Entity, current_node
 from supervisors import Supervisor, child
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from irismq_runtime.simulation.cluster import Cluster
 
 STORE: Final = "sqlite:///bank.db"
+ACCOUNT: Final = "sim.account"
 #: Of each machine.
 BRANCHES: Final = 2
 #: What each branch begins with.
@@ -101,6 +102,33 @@ class Branch(Durable):
         return self.state
 
 
+class Account(Entity):
+    """The same, one for each key, on whichever machine has its shard."""
+
+    address = ACCOUNT
+    shards = 4
+    state: BranchState
+
+    @receives(Transfer)
+    def transfer(self, transfer: Transfer) -> None:
+        self.state.cents -= transfer.cents
+        self.state.paid.append(transfer.number)
+        current_node().entity(ACCOUNT, transfer.payee).tell(
+            Payment(transfer.number, transfer.cents)
+        )
+        if self.context.attempt <= transfer.crashes:
+            raise ValueError("a slip of the pen")
+
+    @receives(Payment)
+    def payment(self, payment: Payment) -> None:
+        self.state.cents += payment.cents
+        self.state.received.append(payment.number)
+
+    @receives(Books)
+    def books(self, _: Books) -> BranchState:
+        return self.state
+
+
 class Bank(Supervisor):
     """The branches of one machine."""
 
@@ -116,17 +144,31 @@ class Bank(Supervisor):
 
 
 def money(
-    *, rate: float = 5.0, seconds: float = 20.0, crashes: float = 0.0, **dials: float
+    *,
+    rate: float = 5.0,
+    seconds: float = 20.0,
+    crashes: float = 0.0,
+    everywhere: bool = False,
+    entities: bool = False,
+    **dials: float,
 ) -> Callable[[Cluster], Awaitable[None]]:
     """A test: money changes hands while things go wrong; at the end every cent is there.
 
     `rate` transfers a second for `seconds`; a share of them crash at first. What was confirmed
-    is paid once and received once; what was not may have been, and then is both.
+    is paid once and received once; what was not may have been, and then is both. `everywhere`:
+    each branch runs on all machines, which needs a database. `entities`: each is one.
     """
 
+    def ref(cluster: Cluster, name: str) -> Any:
+        if entities:
+            return cluster.node.entity(ACCOUNT, name, shards=Account.shards)
+        return cluster.ref(name)
+
     async def scenario(cluster: Cluster) -> None:
-        for host in cluster.hosts:
-            await cluster.start(child(Bank, host), on=[host])
+        if entities:
+            await cluster.start(Account)
+        for host in () if entities else cluster.hosts:
+            await cluster.start(child(Bank, host), on=None if everywhere else [host])
         confirmed: set[int] = set()
         numbers = iter(range(1, 1_000_000))
 
@@ -135,22 +177,24 @@ def money(
             payer, payee = cluster.random.sample(branches(cluster), 2)
             slips = int(cluster.random.random() < crashes)
             cents = cluster.random.randrange(1, 50)
-            await cluster.ref(payer).tell(Transfer(number, payee, cents, slips))
+            await ref(cluster, payer).tell(Transfer(number, payee, cents, slips))
             confirmed.add(number)
 
         async with cluster.faults(**dials):
             await cluster.workload(transfer, rate=rate, seconds=seconds)
         await cluster.heal()
-        await _settled(cluster, confirmed)
+        await _settled(cluster, confirmed, ref)
 
     return scenario
 
 
-async def _settled(cluster: Cluster, confirmed: set[int]) -> None:
+async def _settled(
+    cluster: Cluster, confirmed: set[int], ref: Callable[[Cluster, str], Any]
+) -> None:
     """Wait until all that was paid is received, and look that nothing was lost, made or doubled."""
     deadline = cluster.now + _SETTLED
     while True:
-        books = [await cluster.ref(each).ask(Books()) for each in branches(cluster)]
+        books = [await ref(cluster, each).ask(Books()) for each in branches(cluster)]
         paid = sorted(number for each in books for number in each.paid)
         received = sorted(number for each in books for number in each.received)
         assert len(set(paid)) == len(paid), "a transfer is paid once"

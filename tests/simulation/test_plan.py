@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ALL = dict.fromkeys(KINDS, 1.0)
-SHOP = Targets(("a", "b", "c"), ("broker-1", "broker-2"), ("relay",), ("client",), ("lookup-1",))
+SHOP = Targets(
+    ("a", "b", "c"),
+    ("broker-1", "broker-2"),
+    ("relay",),
+    ("client",),
+    ("lookup-1",),
+    ("database",),
+)
 
 
 def first(count: int, dials: Mapping[str, float] = ALL, *, seed: int = 0x8F31) -> list[Fault]:
@@ -37,7 +44,7 @@ def test_a_plan_is_the_same_in_another_process_with_another_hash_seed() -> None:
         "from irismq_runtime.simulation.fault_plan import fault_plan; "
         "from irismq_runtime.simulation.faults import KINDS, Targets; "
         "machines = Targets(('a', 'b', 'c'), ('broker-1', 'broker-2'), ('relay',), ('client',), "
-        "('lookup-1',)); "
+        "('lookup-1',), ('database',)); "
         "chance = Chance(0x8F31).stream('faults'); "
         "plan = fault_plan(chance, dict.fromkeys(KINDS, 1.0), machines, begins=10.0); "
         "print([each.told() for each in itertools.islice(plan, 50)])"
@@ -85,12 +92,13 @@ def test_they_come_as_often_as_the_dials_say() -> None:
 
 
 def test_each_kind_strikes_what_it_is_for_and_lasts_as_long_as_it_may() -> None:
-    servers = {"broker-1", "broker-2", "relay", "lookup-1"}
+    servers = {"broker-1", "broker-2", "relay", "lookup-1", "database"}
     places = {
         "host": [(name,) for name in "abc"],
         "broker": [("broker-1",), ("broker-2",)],
         "relay": [("relay",)],
         "lookup": [("lookup-1",)],
+        "database": [("database",)],
         "disk": [*((name,) for name in "abc"), ("broker-1",), ("broker-2",)],
         "link": [(host, server) for host in [*"abc", "client"] for server in servers],
     }

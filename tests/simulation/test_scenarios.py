@@ -54,6 +54,20 @@ async def test_money_is_conserved_and_each_transfer_is_made_once(cluster: Cluste
     await money(seconds=20.0, crashes=0.05, **EVERYTHING)(cluster)
 
 
+@simulate(seeds=3, hosts=2, database=True, node={"lease": 4.0, "republish_after": 3.0})
+async def test_two_of_each_branch_that_share_a_database_make_each_transfer_once(
+    cluster: Cluster,
+) -> None:
+    await money(seconds=20.0, crashes=0.05, everywhere=True, database=6.0, **EVERYTHING)(cluster)
+
+
+@simulate(seeds=3, hosts=2, database=True, node={"lease": 4.0, "republish_after": 3.0})
+async def test_entities_that_move_between_machines_make_each_transfer_once(
+    cluster: Cluster,
+) -> None:
+    await money(seconds=20.0, crashes=0.05, entities=True, database=6.0, **EVERYTHING)(cluster)
+
+
 @simulate(seeds=4, hosts=1)
 async def test_asks_of_one_actor_are_linearizable(cluster: Cluster) -> None:
     """Its machine is not killed: what it knows is in its memory."""
