@@ -19,7 +19,7 @@ SECONDS ?= 1800
 # The suite starts hundreds of processes, and each would compile every module anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo demo-full demo-nats test test-parts test-others lint format money soak soak-tests simulate fuzz bench docs clean help
+.PHONY: demo demo-full demo-nats test test-parts test-others lint format money soak soak-tests simulate fuzz bench bench-check docs clean help
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -111,7 +111,11 @@ fuzz: $(DEV)
 ## make bench      every benchmark beside what people use instead
 bench: $(DEV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench
-	for file in benchmarks/[a-z]*.py; do $(BIN)/python $$file || exit 1; done
+	for file in $(filter-out benchmarks/against.py,$(wildcard benchmarks/[a-z]*.py)); do $(BIN)/python $$file || exit 1; done
+
+## make bench-check is anything slower than COMMIT (HEAD~1)? Short runs of both in turn, a few minutes
+bench-check: $(DEV)
+	$(BIN)/python benchmarks/against.py $(COMMIT)
 
 ## make docs       the guide as a web site, in site/
 docs: $(DEV)

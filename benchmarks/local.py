@@ -11,6 +11,7 @@ tell            one sender to one actor, an ask after every 1,000 messages
 tell, stream    100,000 messages at once, until the last is handled
 ask             one after another, each awaited
 asks in flight  1,000 at a time
+async handler   the same where the handler is a coroutine function; others have no such thing
 ask between     one actor asks another, one after another, inside a handler
 fan-out         one message to each of many actors, until the last is handled
 start, stop     actors a second; every one has run its on_start, or its on_stop
@@ -18,6 +19,10 @@ memory          bytes of RSS for each idle actor
 
 With `--cpu` a second is one of processor time, for a machine that has other
 things to do. It flatters those that wait much, which are the threads.
+
+Erlang is `gen_server` (cast, call, start, stop), which waits for the init of each before the
+next is started; it runs on all cores at once, and a sender that is ahead of its receiver is
+slowed down.
 
 The figures of one run on one machine compare with each other and with nothing
 else. A contestant whose package is not installed is left out, and named.
@@ -43,11 +48,14 @@ CONTESTANTS = {
     "Pykka": "pykka_threads",
     "Thespian": "thespian_queue",
     "xoscar": "xoscar_pool",
+    "Erlang": "erlang_local",
 }
 ROWS = {
     "tell": "messages/s",
     "tell, stream": "messages/s",
+    "tell, async handler": "messages/s",
     "ask": "asks/s",
+    "ask, async handler": "asks/s",
     "asks in flight": "asks/s",
     "ask between": "asks/s",
     "fan-out": "messages/s",
@@ -59,6 +67,13 @@ AGAINST = "Pykka"
 LESS_IS_BETTER = {"memory", "growth"}
 #: What the runtime promises against Pykka, in the same run.
 TARGETS = {"tell": 8.0, "tell, stream": 8.0, "ask": 4.0, "start": 10.0}
+#: What is wanted beside Erlang: our row, which share, of which of its rows.
+BESIDE_ERLANG = (
+    ("tell", 1.0, "tell"),
+    ("ask", 0.5, "ask"),
+    ("ask, async handler", 0.3, "ask"),
+    ("start", 0.5, "start"),
+)
 
 
 def ratio(row: str, figures: dict[str, dict[str, float]], name: str) -> float | None:
@@ -110,6 +125,15 @@ def chart(figures: dict[str, dict[str, float]]) -> str:
     return charts.document(left + width + 170, y + 10, parts)
 
 
+def beside_erlang(ours: dict[str, float], erlang: dict[str, float]) -> list[str]:
+    """Our figures as shares of Erlang's."""
+    return [
+        f"{row}: {ours[row] / erlang[other]:.2f} of Erlang's (wanted {share:g})"
+        for row, share, other in BESIDE_ERLANG
+        if ours.get(row) and erlang.get(other)
+    ]
+
+
 def verdicts(figures: dict[str, dict[str, float]]) -> list[str]:
     """The promises of the runtime, held against the figures."""
     lines = []
@@ -117,6 +141,7 @@ def verdicts(figures: dict[str, dict[str, float]]) -> list[str]:
         times = ratio(row, figures, "Actor")
         if times is not None:
             lines.append(f"{row}: {times:.1f} times Pykka (promised {wanted:g})")
+    lines += beside_erlang(figures.get("Actor", {}), figures.get("Erlang", {}))
     observed = figures.get("Actor, observed", {}).get("tell")
     plain = figures.get("Actor", {}).get("tell")
     if observed and plain:

@@ -14,10 +14,11 @@ broadcasts      tell_all to the members of an address, at the one that counts
 events          live events at their one subscriber
 tunnel          megabytes a second, in messages of 64 KiB
 
-"irismq, NATS relay" is Node(iris="nats://..."), on a server of the kind that nats-py has
-beside it. With IRISMQ_IRIS set, in a private network namespace in which a real Iris node
-listens, the same nodes run over that one, too. A contestant that does not run
-here is left out, and named.
+"Erlang" is a call of a `gen_server` on another node: the two are connected directly, and
+nobody stands between them. "irismq, NATS relay" is Node(iris="nats://..."), on a server of
+the kind that nats-py has beside it. With IRISMQ_IRIS set, in a private network namespace in
+which a real Iris node listens, the same nodes run over that one, too. A contestant that does
+not run here is left out, and named.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ CONTESTANTS = {
     "xoscar": "remote_xoscar",
     "Thespian TCP": "remote_thespian",
     "Ray": "remote_ray",
+    "Erlang": "erlang_remote",
 }
 ROWS = {
     "ask": "asks/s",
@@ -59,8 +61,12 @@ PROMISES = (
     ("irismq, NATS relay", "tunnel", 50),
 )
 #: And beside another contestant in the same run: contestant, row, share, whose.
-SHARES = (("irismq, NATS relay", "asks in flight", 0.6, "nats-py"),)
-#: Rows in which the runtime is to be ahead of every peer.
+SHARES = (
+    ("irismq, NATS relay", "asks in flight", 0.6, "nats-py"),
+    ("irismq", "ask", 0.5, "Erlang"),
+    ("irismq", "asks in flight", 1.5, "Erlang"),
+)
+#: Rows in which the runtime is to be ahead of every peer, which Erlang is not.
 AHEAD = ("ask", "asks in flight")
 
 
@@ -91,7 +97,9 @@ def chart(figures: dict[str, dict[str, float]]) -> str:
 
 def ahead(figures: dict[str, dict[str, float]]) -> list[str]:
     """How far the runtime is ahead of the best of its peers, by row."""
-    peers = {name: rates for name, rates in figures.items() if not name.startswith("irismq")}
+    peers = {
+        name: rates for name, rates in figures.items() if not name.startswith(("irismq", "Erlang"))
+    }
     lines = []
     for row in AHEAD:
         rates = {name: each[row] for name, each in peers.items() if row in each}

@@ -28,6 +28,16 @@ class Sink(Actor):
         self.count += 1
 
 
+class AsyncSink(Actor):
+    @receives(int)
+    async def add(self, number: int) -> int:
+        return number
+
+    @receives(str)
+    async def tell(self, text: str) -> None:
+        pass
+
+
 class Asker(Actor):
     @receives(tuple)
     async def ask(self, order: tuple[ActorRef[Sink], int]) -> None:
@@ -103,6 +113,11 @@ async def run(scale: float) -> dict[str, float]:
         "tell, stream": await stream(ref, int(100_000 * scale)),
         "ask": await asks(ref, int(100_000 * scale)),
         "asks in flight": await in_flight(ref, int(200_000 * scale) // CHUNK * CHUNK),
+    }
+    waits = system.start(AsyncSink)
+    figures |= {
+        "tell, async handler": await tells(waits, int(500_000 * scale) // CHUNK * CHUNK),
+        "ask, async handler": await asks(waits, int(100_000 * scale)),
     }
     count = int(100_000 * scale)
     with Rate(count) as rate:
