@@ -30,6 +30,7 @@ from irismq_runtime.ports.state_store import (
     ABSENT,
     END,
     KEEP,
+    CommitInvalid,
     Committed,
     OwnedRight,
     StateCommit,
@@ -525,12 +526,17 @@ class Activation:
         self.taken_over(stored)
 
     async def make_known(self) -> None:
-        """See to it that the store has a version: by it others know that the address is durable."""
+        """See to it that the store has a version: by it others know that the address is durable.
+
+        Raises what the store says of an address that it cannot hold.
+        """
         while self.version == ABSENT:
             commit = StateCommit(self.key, ABSENT, new_id())
             outcome = await self.engine.commit_first(commit)
             if isinstance(outcome, Committed):
                 self.version = outcome.version
+            elif isinstance(outcome, CommitInvalid):  # it will be no better the next time
+                raise outcome.error
             else:
                 await self.load()
 

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from actors import Actor, AskCancelled, Refused, message, receives
+from actors import Actor, AskCancelled, Refused, StartFailed, message, receives
 from irismq_runtime import Durable, RemoteError, current_node, outside
 from irismq_runtime.durability import committer
 from irismq_runtime.durability.rights import _NEWER
 from irismq_runtime.durability.unit import current_unit
 from irismq_runtime.messaging import dead_topic
 from irismq_runtime.observe.events import StoreFound
+from irismq_runtime.ports.state_store import CommitInvalid
 from irismq_runtime.stores.memory import MemoryDatabase, MemoryStore
 from irismq_runtime.wire import Kind, decode_dead_untrusted, new_id
 from irismq_runtime.wire.headers import ORIGIN
@@ -101,6 +102,18 @@ async def test_a_full_store_is_not_used_again_before_it_has_room(servers, tmp_pa
 
 
 @pytest.mark.usefixtures("probes")
+async def test_an_address_that_the_store_cannot_hold_fails_the_start(servers, monkeypatch):
+    store = MemoryStore(MemoryDatabase())
+
+    async def commit(commits):
+        return [CommitInvalid(ValueError("no such text")) for _ in commits]
+
+    async with servers.node(store=store) as node:
+        monkeypatch.setattr(store, "commit", commit)
+        with pytest.raises(StartFailed, match="no such text"):
+            await node.start(child(Account, "a"))
+
+
 async def test_who_only_reads_does_not_wait_for_what_becomes_of_others(servers):
     commits: list[str] = []
     go = [asyncio.Event(), asyncio.Event()]
