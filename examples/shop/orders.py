@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     import pathlib
     from collections.abc import AsyncIterator
 
-    from actors import ActorRef
     from irismq_runtime import ServiceRef
 
 
@@ -23,9 +22,7 @@ class Orders(Actor[Order | Reload | Statement]):
 
     address = "shop.orders"
 
-    def __init__(
-        self, rates: pathlib.Path, inventory: ServiceRef[Reserve | Page] | ActorRef
-    ) -> None:
+    def __init__(self, rates: pathlib.Path, inventory: ServiceRef[Reserve | Page]) -> None:
         super().__init__()
         self._path = rates
         self._inventory = inventory
@@ -39,7 +36,8 @@ class Orders(Actor[Order | Reload | Statement]):
         """Accept an order, or decline it."""
         shipping = self._rates[order.country]  # a country that is not listed: let it crash
         try:
-            await self._inventory.ask(Reserve(order.order, order.sku, order.count))
+            # Under the order's number: it is handled once, however often the order comes.
+            await self._inventory.ask(Reserve(order.order, order.sku, order.count), id=order.order)
         except Refused as refused:
             return Placed(order.order, accepted=False, reason=refused.reason)
         except (NoSuchService, ConnectionLost, AskTimeout) as error:

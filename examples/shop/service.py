@@ -18,16 +18,13 @@ from .orders import Orders
 if TYPE_CHECKING:
     from supervisors import ChildSpec
 
-DATABASE = pathlib.Path("shop.sqlite")  # in the folder in which the process runs
 RATES = pathlib.Path(__file__).with_name("shipping.json")
 
 
 class Warehouse(Supervisor):
     """One inventory."""
 
-    def children(self) -> list[ChildSpec]:
-        """Started in this order, restarted one by one."""
-        return [child(Inventory, DATABASE, buyer=current_node().ref("shop.buyer"))]
+    children = (child(Inventory),)
 
 
 class Counter(Supervisor):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -21,6 +21,24 @@ if TYPE_CHECKING:
     from actors.testing import ManualClock, Probe
 
 
+class Played:
+    """An inventory that a probe plays."""
+
+    def __init__(self, probe: Probe) -> None:
+        self.probe = probe
+
+    def ask(self, message: object, *, id: str) -> Any:  # noqa: A002  # as that of a service
+        """As a service does; `id`: under which it is handled once."""
+        assert id == "1"
+        return self.probe.ref.ask(message)
+
+
+@pytest.fixture
+def inventory(probe: Probe) -> Any:
+    """What the orders ask."""
+    return Played(probe)
+
+
 @pytest.fixture
 def rates(tmp_path: Path) -> Path:
     """What shipping costs."""
@@ -30,9 +48,9 @@ def rates(tmp_path: Path) -> Path:
 
 
 async def test_an_order_has_its_goods_set_aside(
-    actor_system: System, probe: Probe, rates: Path
+    actor_system: System, probe: Probe, inventory: Any, rates: Path
 ) -> None:
-    orders = actor_system.start(Orders, rates, probe.ref)
+    orders = actor_system.start(Orders, rates, inventory)
     placed = orders.ask(Order("1", "tea", 3, "DE"))
     asked = await probe.expect_received(Reserve)
     assert asked.message == Reserve("1", "tea", 3)
@@ -41,9 +59,9 @@ async def test_an_order_has_its_goods_set_aside(
 
 
 async def test_an_inventory_that_is_away_is_asked_again(
-    actor_system: System, manual_clock: ManualClock, probe: Probe, rates: Path
+    actor_system: System, manual_clock: ManualClock, probe: Probe, inventory: Any, rates: Path
 ) -> None:
-    orders = actor_system.start(Orders, rates, probe.ref)
+    orders = actor_system.start(Orders, rates, inventory)
     placed = orders.ask(Order("1", "tea", 3, "DE"), timeout=10.0)
     await probe.expect(Reserve)
     manual_clock.advance(5.0)  # no answer: AskTimeout, and so Retry
@@ -52,9 +70,9 @@ async def test_an_inventory_that_is_away_is_asked_again(
 
 
 async def test_a_country_that_is_not_listed_is_a_crash(
-    actor_system: System, probe: Probe, rates: Path
+    actor_system: System, inventory: Any, rates: Path
 ) -> None:
-    orders = actor_system.start(Orders, rates, probe.ref)
+    orders = actor_system.start(Orders, rates, inventory)
     with pytest.raises(KeyError):
         await orders.ask(Order("1", "tea", 3, "JP"))
     assert not orders.is_alive()  # nobody supervises it here
@@ -69,17 +87,13 @@ class Shop(Supervisor):
 
     def children(self) -> list[object]:
         """As in service.py, in a folder of the test's."""
-        ref = current_node().ref
-        return [
-            child(Inventory, self.folder / "stock.sqlite", buyer=ref("shop.buyer")),
-            child(Orders, self.folder / "shipping.json", ref("shop.inventory")).with_options(
-                instances=2
-            ),
-        ]
+        inventory = current_node().ref("shop.inventory")
+        orders = child(Orders, self.folder / "shipping.json", inventory)
+        return [child(Inventory), orders.with_options(instances=2)]
 
 
 async def test_the_whole_shop_on_real_sockets(rates: Path) -> None:
-    async with Node.embedded(name="test", drain=1.0) as node:
+    async with Node.embedded(name="test", data=rates.parent, drain=1.0) as node:
         await node.start(child(Shop, rates.parent))
         await node.ref("shop.inventory").ask(Restock("tea", 10))
         orders = node.ref("shop.orders")
