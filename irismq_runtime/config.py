@@ -248,6 +248,9 @@ class NodeConfig:
             "postgresql://...", "memory:"), or a `StateStore`. None: there are none.
         republish_after: Seconds after which what a durable actor told, and nobody has
             handled though its mailbox is empty, is published again: a broker has lost it.
+        outbox_rows: Messages that may wait in the store for one address; from then on a durable
+            actor that tells it gets `Overloaded`. Those that wait for a broker are counted for
+            who told them.
         unknown_as_plain: Whether a message or answer of a type that this process does not
             know is read as the plain value it holds, and not refused: for tools.
         mailbox_options: Further options of the broker's client by name, as
@@ -288,6 +291,7 @@ class NodeConfig:
     signature_window: float = 300.0
     store: Any = field(default=None, repr=False)
     republish_after: float = 60.0
+    outbox_rows: int = 100_000
     unknown_as_plain: bool = False
     mailbox_options: Mapping[str, object] = field(default_factory=dict, repr=False)
     ask_timeout: float = 5.0
@@ -374,6 +378,7 @@ _RULES: Final[Mapping[str, Rule]] = {
     "signature_window": POSITIVE_SECONDS,
     "store": optional(_STORE),
     "republish_after": POSITIVE_SECONDS,
+    "outbox_rows": count(10, 1_000_000_000),
     "unknown_as_plain": value_of(bool, "True or False"),
     "mailbox_options": _MAPPING._replace(secret=True),
     "ask_timeout": POSITIVE_SECONDS,

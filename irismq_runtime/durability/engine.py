@@ -21,6 +21,7 @@ from irismq_runtime.dispatch import DurableDelivery
 from irismq_runtime.durability.activation import Activation, is_answered
 from irismq_runtime.durability.addressing import Addressing
 from irismq_runtime.durability.committer import Committer
+from irismq_runtime.durability.crowding import Crowding
 from irismq_runtime.durability.dispatch import AWAY, PAUSE, StatefulDispatch
 from irismq_runtime.durability.loads import Loads
 from irismq_runtime.durability.origin import RowOrigin
@@ -94,6 +95,7 @@ class DurableEngine:
         log: For what happens often.
         republish_after: Seconds past due after which a row may be missing; half of it is between
             two looks for that, and for so long a mailbox is quiet before.
+        outbox_rows: Rows that may wait for one address before telling it is refused.
         chance: Gives numbers from 0 to 1, for pauses after lost races.
     """
 
@@ -105,6 +107,7 @@ class DurableEngine:
         log: RateLimitedLog,
         *,
         republish_after: float = 60.0,
+        outbox_rows: int = 100_000,
         chance: Callable[[], float] | None = None,
     ) -> None:
         self.store = store
@@ -118,6 +121,7 @@ class DurableEngine:
         self.now = system.clock.monotonic
         self.events = system.events
         self.soon = system.loop.call_soon
+        self.call = system.call_on_loop
         self.chance = default_random().random if chance is None else chance
         self.republish_after = republish_after
         self.look_every = republish_after / 2
@@ -133,6 +137,7 @@ class DurableEngine:
         self.committer = Committer(self, store)
         self.rows = RowSender(self)
         self.wheel = ReminderWheel(self)
+        self.crowding = Crowding(self, outbox_rows)
         self._log = log
         self._system = system
         self._active: dict[StateKey, Activation] = {}

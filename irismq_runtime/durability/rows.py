@@ -58,6 +58,7 @@ class RowSender:
             if message.channel == LATER:  # it is published when it is due
                 self._engine.wheel.look_by(message.delay)
                 continue
+            self._engine.crowding.told(commit.key.address, message)
             self._publish(message, row_number(version, index), message.delay)
 
     def _publish(self, row: StagedMessage | OutboxRow, number: int, delay: float) -> None:

@@ -20,6 +20,7 @@ from irismq_runtime.durability.local_refs import hold_refs
 from irismq_runtime.durability.unit import (
     Unit,
     UnitState,
+    address_in_force,
     current_unit,
     engine_in_force,
     unit_in_force,
@@ -134,6 +135,9 @@ class StagingOutbound(Outbound):
         return self._stage(unit, row, address)
 
     def _stage(self, unit: Unit, row: StagedMessage, address: str) -> StagedReceipt:
+        crowding = engine_in_force().crowding
+        if crowding.full:
+            crowding.check(address_in_force(), row.to.address)
         size = len(row.envelope)
         if size > self.mailbox.max_body:
             raise MessageTooLarge(size, self.mailbox.max_body, limit_of="the broker")

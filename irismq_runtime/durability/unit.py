@@ -31,6 +31,7 @@ __all__ = [
     "Outside",
     "Unit",
     "UnitState",
+    "address_in_force",
     "current_unit",
     "engine_in_force",
     "is_durable",
@@ -198,6 +199,13 @@ def is_mine(unit: Unit) -> bool:
 def _is_open_in(unit: Unit, slot: Any) -> bool:
     activation: Activation | None = slot.actor.__activation__
     return unit.life is UnitState.OPEN and activation is not None and activation.open is unit
+
+
+def address_in_force() -> str:
+    """The address of the durable actor whose code runs."""
+    slot: Any = current_slot.get()
+    address: str = slot.actor.__activation__.key.address
+    return address
 
 
 def engine_in_force() -> DurableEngine:

@@ -206,7 +206,12 @@ def _durable(
 
     system = outbound.system
     engine = DurableEngine(
-        store, outbound, system, dispatch.log, republish_after=config.republish_after
+        store,
+        outbound,
+        system,
+        dispatch.log,
+        republish_after=config.republish_after,
+        outbox_rows=config.outbox_rows,
     )
     ENGINES[system] = engine
     return engine

@@ -523,6 +523,13 @@ class StateStore(Protocol):
         """Let dead rows wait again, due now, without tries and out of order; how many."""
         ...
 
+    async def waiting(self, address: str, limit: int, *, owned: bool) -> int:
+        """How many rows wait for `address`, or, not `owned`, those of it that no broker confirmed.
+
+        It counts up to `limit`.
+        """
+        ...
+
     async def outbox(self, address: str = "", limit: int = 1000) -> list[OutboxRow]:
         """Rows for an address or topic, of all for "", waiting or dead, those told first first.
 

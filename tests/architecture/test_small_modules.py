@@ -47,6 +47,7 @@ REASONS = {
     "irismq_runtime.demo.store": "an example is read file by file; this one is the database",
     "irismq_runtime.dispatch.dead": "the content of a record that operators and replays read",
     "irismq_runtime.cli.letter_rows": "the one place where a command deletes rows",
+    "irismq_runtime.durability.crowding": "counts of the store, which who stages only looks up",
     "irismq_runtime.durability.wheel": "when to look, which rows and the engine need not know",
     "irismq_runtime.entities.process_place": "what the kernel says, which ownership need not read",
     "irismq_runtime.entities.records": "the form of rows, pure, which other programs read as well",

@@ -519,6 +519,16 @@ async def test_what_no_broker_has_confirmed_is_found_by_its_sender(store: StateS
     assert await store.unconfirmed(["shop.cart"], -1.0, 10) == []
 
 
+async def test_what_waits_is_counted_up_to_a_limit(store: StateStore):
+    rights = await told(store, ADA, *[a_message(TEA) for _ in range(4)], a_message(BOB))
+    await told(store, ADA, *[a_message(TEA, owned=False) for _ in range(2)])
+    await written(store, TEA, ABSENT, rights=[OwnedRight(rights[0].id, aside=True)])
+    assert await store.waiting(TEA.address, 10, owned=True) == 3
+    assert await store.waiting(TEA.address, 2, owned=True) == 2
+    assert await store.waiting(BOB.address, 10, owned=False) == 0
+    assert await store.waiting("shop.sender", 10, owned=False) == 2
+
+
 async def test_people_see_all_rows_or_those_of_one_address_the_first_told_first(store: StateStore):
     rights = await told(store, ADA, a_message(TEA), a_message(BOB), a_message(TEA, delay=60.0))
     await written(store, TEA, ABSENT, rights=[OwnedRight(rights[0].id, aside=True)])

@@ -252,6 +252,19 @@ class MemoryStore:
         dead = [row.id for row in await self.rows(ids) if row.dead]
         return await self._change(dead, change)
 
+    async def waiting(self, address: str, limit: int, *, owned: bool) -> int:
+        """See `StateStore.waiting`."""
+
+        def meant(row: OutboxRow) -> bool:
+            if owned:
+                return row.owned and not row.dead and row.to.address == address
+            return not row.owned and row.sender.address == address
+
+        def read(tables: Tables) -> int:
+            return min(limit, sum(map(meant, tables.rows.values())))
+
+        return await self._read(read)
+
     async def outbox(self, address: str = "", limit: int = 1000) -> list[OutboxRow]:
         """See `StateStore.outbox`."""
 

@@ -276,6 +276,12 @@ class PostgresStore:
         """See `StateStore.revive`."""
         return await self._change("revive", ids)
 
+    async def waiting(self, address: str, limit: int, *, owned: bool) -> int:
+        """See `StateStore.waiting`."""
+        (row,) = await self._fetch("waiting" if owned else "untaken", address, limit)
+        count: int = row[0]
+        return count
+
     async def outbox(self, address: str = "", limit: int = 1000) -> list[OutboxRow]:
         """See `StateStore.outbox`."""
         return await self._outbox("outbox", address, limit)

@@ -121,6 +121,12 @@ UPDATE {s}.outbox o SET channel = $2 FROM l WHERE o.id = l.id""",
     "unconfirmed": """
 SELECT {row} FROM {s}.outbox WHERE NOT owned AND from_address = ANY($1::text[])
 AND due <= {now} - $2::float8 ORDER BY due, number LIMIT $3""",
+    "waiting": """
+SELECT count(*) FROM (SELECT FROM {s}.outbox WHERE owned AND NOT dead AND address = $1
+LIMIT $2) AS w""",
+    "untaken": """
+SELECT count(*) FROM (SELECT FROM {s}.outbox WHERE NOT owned AND from_address = $1
+LIMIT $2) AS w""",
     "outbox": """
 SELECT {row} FROM {s}.outbox WHERE $1 = '' OR address = $1 ORDER BY number LIMIT $2""",
     "backlog": """

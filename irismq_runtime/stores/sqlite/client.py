@@ -262,6 +262,12 @@ class SqliteStore:
         """See `StateStore.revive`."""
         return await self._write(partial(statements.revive, ids=ids, now=self._clock.time()))
 
+    async def waiting(self, address: str, limit: int, *, owned: bool) -> int:
+        """See `StateStore.waiting`."""
+        return await self._read(
+            partial(statements.waiting, address=address, limit=limit, owned=owned)
+        )
+
     async def outbox(self, address: str = "", limit: int = 1000) -> list[OutboxRow]:
         """See `StateStore.outbox`."""
         return await self._read(partial(statements.outbox, address=address, limit=limit))

@@ -52,6 +52,12 @@ _RELEASE: Final = "UPDATE irismq_outbox SET channel = ? WHERE id = ?"
 _UNCONFIRMED: Final = _ROWS + (
     "WHERE NOT owned AND from_address = ? AND due <= ? ORDER BY due, number LIMIT ?"
 )
+_WAITING: Final = """
+SELECT count(*) FROM
+(SELECT 1 FROM irismq_outbox WHERE owned AND NOT dead AND address = ? LIMIT ?)"""
+_UNTAKEN: Final = """
+SELECT count(*) FROM
+(SELECT 1 FROM irismq_outbox WHERE NOT owned AND from_address = ? LIMIT ?)"""
 _OUTBOX: Final = _ROWS + "WHERE (?1 = '' OR address = ?1) ORDER BY number LIMIT ?2"
 _READDRESS: Final = (
     "UPDATE irismq_outbox SET address = ?, key = ?, owned = ?, channel = ?, pair = ?, tries = 0 "
@@ -193,6 +199,14 @@ def unconfirmed(
         for record in connection.execute(_UNCONFIRMED, (sender, latest, limit))
     ]
     return sorted(found, key=lambda row: (row.due, row.number))[:limit]
+
+
+def waiting(connection: sqlite3.Connection, address: str, limit: int, *, owned: bool) -> int:
+    """See `StateStore.waiting`."""
+    found: tuple[int] = connection.execute(
+        _WAITING if owned else _UNTAKEN, (address, limit)
+    ).fetchone()
+    return found[0]
 
 
 def outbox(connection: sqlite3.Connection, address: str, limit: int) -> list[OutboxRow]:
