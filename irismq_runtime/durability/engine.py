@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         StateStore,
         StoredState,
         StoreInfo,
+        StoreSizes,
     )
     from irismq_runtime.refs import Outbound
 
@@ -69,7 +70,8 @@ class DurableNumbers:
     """Plain numbers, changed on the loop alone.
 
     `commits`, `messages` in them, and the `seconds` that they took; commits `lost` to
-    another activation; rows that were `sent_again`.
+    another activation; rows that were `sent_again`. What the store had at the last look for what
+    is missing: None before the first.
     """
 
     commits: int = 0
@@ -77,6 +79,7 @@ class DurableNumbers:
     seconds: float = 0.0
     lost: int = 0
     sent_again: int = 0
+    sizes: StoreSizes | None = None
 
     def committed(self, messages: int, seconds: float) -> None:
         """One commit more."""
@@ -468,6 +471,7 @@ class DurableEngine:
                     await dispatch.forget_handled(self.look_every)
                 while await self.store.tidy(KEPT):
                     await self.sleep(PAUSE)
+                self.numbers.sizes = await self.store.sizes()
             except StoreUnavailable as fault:
                 self.committer.fault_seen(fault)
             except Exception:  # what is missing is looked for again all the same

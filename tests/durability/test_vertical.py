@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from actors import ActorClassError, Refused, StartFailed, ThreadActor
+from actors.testing import ManualClock
 from irismq_runtime import ConfigError, Durable, Node
+from irismq_runtime.stores.memory import MemoryDatabase, MemoryStore
 from irismq_runtime.wire import decode_envelope_untrusted
 from supervisors import child
 from tests.contracts.state_store_support import place_of
@@ -167,3 +169,16 @@ def test_the_type_of_a_state_is_checked_when_the_class_is_made():
 
         class Threaded(Durable, ThreadActor):
             pass
+
+
+async def test_metrics_tell_of_commits_and_of_what_the_store_keeps(servers):
+    clock, database = ManualClock(), MemoryDatabase()
+    async with servers.node(store=MemoryStore(database), clock=clock) as node:
+        await node.start(child(Account))
+        await node.ref("test.account").tell(Put(1))
+        assert await node.ref("test.account").ask(Put(1)) == 2
+        assert "irismq_handled_ids" not in node.metrics()  # nobody has looked yet
+        await until(lambda: (clock.advance(30.0), "irismq_handled_ids 1.0" in node.metrics())[1])
+        told = node.metrics()
+    assert "irismq_outbox_rows 0.0" in told
+    assert "irismq_committed_messages_total 2.0" in told
