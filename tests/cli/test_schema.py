@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from irismq_runtime.cli import codes
+from tests.integration.processes import INSTALLED, irismq
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,15 +45,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def irismq(folder: Path, *arguments: str) -> tuple[int, str, str]:
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "irismq_runtime.cli", "schema", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.returncode, done.stdout, done.stderr
+async def schema(folder: Path, *arguments: str) -> tuple[int, str, str]:
+    return await irismq("schema", *arguments, program=INSTALLED, cwd=folder)
 
 
 def git(folder: Path, *arguments: str) -> None:
@@ -61,9 +54,10 @@ def git(folder: Path, *arguments: str) -> None:
     subprocess.run(["git", *settings, *arguments], cwd=folder, check=True, capture_output=True)
 
 
-def test_what_breaks_since_the_lock_is_a_line_each_and_code_1(folder: Path):
-    assert irismq(folder, "lock", "shop_schema") == (codes.OK, "", "messages.lock.json: 2 types\n")
-    code, out, said = irismq(folder, "check", "shop_schema")
+async def test_what_breaks_since_the_lock_is_a_line_each_and_code_1(folder: Path):
+    locked = "messages.lock.json: 2 types\n"
+    assert await schema(folder, "lock", "shop_schema") == (codes.OK, "", locked)
+    code, out, said = await schema(folder, "check", "shop_schema")
     assert (code, out) == (codes.OK, "")
     assert said == "nothing breaks against messages.lock.json\n"
     git(folder, "init")
@@ -76,7 +70,8 @@ def test_what_breaks_since_the_lock_is_a_line_each_and_code_1(folder: Path):
     )
     (folder / "messages.lock.json").rename(folder / "old.json")
     for against in ("old.json", "git:HEAD"):
-        assert irismq(folder, "check", "shop_schema", "--against", against)[:2] == (1, lines)
+        code, out, _ = await schema(folder, "check", "shop_schema", "--against", against)
+        assert (code, out) == (1, lines)
 
 
 @pytest.mark.parametrize(
@@ -88,8 +83,8 @@ def test_what_breaks_since_the_lock_is_a_line_each_and_code_1(folder: Path):
         ("git:--output=x", "is no revision"),
     ],
 )
-def test_a_lock_that_cannot_be_read_is_one_clear_error(folder: Path, against: str, said: str):
-    code, out, error = irismq(folder, "check", "shop_schema", "--against", against)
+async def test_a_lock_that_cannot_be_read_is_one_clear_error(folder: Path, against: str, said: str):
+    code, out, error = await schema(folder, "check", "shop_schema", "--against", against)
     assert (code, out) == (codes.USAGE, "")
     assert said in error
     assert "Traceback" not in error

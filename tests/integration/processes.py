@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     import signal
     from collections.abc import AsyncIterator, Sequence
 
-__all__ = ["IRISMQ", "Process", "irismq", "running", "start"]
+__all__ = ["INSTALLED", "IRISMQ", "Process", "irismq", "running", "start"]
 
 ROOT = Path(__file__).parents[2]
 #: How `irismq` is started, in front of its arguments.
 IRISMQ = (sys.executable, "-m", "irismq_runtime.cli")
+#: The same as the script that is installed: the folder that it is run in is not on the path.
+INSTALLED = (sys.executable, "-P", *IRISMQ[1:])
 
 
 class Process:
@@ -85,9 +87,11 @@ async def start(
 ) -> asyncio.subprocess.Process | fork_server.ForkedProcess:
     """Start `irismq` (or `program`); what is no descriptor of the caller's is a pipe."""
     environment = {**os.environ, "COLUMNS": "200", **environment}
-    if program == IRISMQ and fork_server.CAN_FORK:
+    if program in {IRISMQ, INSTALLED} and fork_server.CAN_FORK:
+        name = "irismq" if program == INSTALLED else ""
+        given = {"stdout": stdout, "stderr": stderr}
         return await fork_server.start(
-            arguments, cwd=cwd, environment=environment, stdout=stdout, stderr=stderr
+            arguments, cwd=cwd, environment=environment, name=name, **given
         )
     return await asyncio.create_subprocess_exec(
         *program,

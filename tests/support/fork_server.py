@@ -260,7 +260,8 @@ def _become(request: dict[str, Any], descriptors: Sequence[int]) -> None:
     os.environ.clear()
     os.environ.update(environment)
     paths = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
-    sys.path[:] = [request["cwd"], *paths, *sys.path]
+    # Only what is run as a module has its folder on the path.
+    sys.path[:] = [*paths, *sys.path] if request["name"] else [request["cwd"], *paths, *sys.path]
     program = request["name"] or str(ROOT / "irismq_runtime" / "cli" / "__main__.py")
     sys.argv[:] = [program, *request["arguments"]]
 
