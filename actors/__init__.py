@@ -5,6 +5,7 @@ and `ThreadActor` are what one subclasses; `ActorRef` is how one reaches them.
 """
 
 from actors import _forked as _forked  # for its hook: systems refuse in forked children
+from actors._rates import Rate
 from actors.actor import Actor
 from actors.clock import Clock, LoopClock, TimerHandle
 from actors.context import Context
@@ -94,6 +95,7 @@ __all__ = [
     "Outcome",
     "Overloaded",
     "ProxyCall",
+    "Rate",
     "Receipt",
     "Refused",
     "Reject",

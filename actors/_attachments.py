@@ -41,6 +41,7 @@ class Attachments:
     __slots__ = (
         "at_end",
         "batches",
+        "due",
         "owned",
         "promises",
         "stash",
@@ -56,6 +57,8 @@ class Attachments:
         self.watching: dict[Any, None] = {}
         self.timers: set[TimerHandle] = set()
         self.stash: deque[Any] = deque()
+        #: See `turn_at` of _rates.py; of the slot, whatever its incarnations.
+        self.due = 0.0
         #: What handlers of batches have put aside, by handler; see _batches.py.
         self.batches: dict[Any, Any] = {}
         #: Requests that this incarnation has promised to answer later, each with the

@@ -18,15 +18,16 @@ from actors._current_message import (
 )
 from actors._fixed import FIXED
 from actors._items import INTERRUPT
+from actors._rates import Rate, pacing
 from actors._time_limits import limiting
-from actors.class_options import check_class
+from actors.class_options import check_class, known_option
 from actors.delivery import Delivery
 from actors.errors import ActorClassError, ActorDeadError, Unhandled
 from actors.future import Future
 from actors.handlers import HandlerTable, Lookup
 from actors.hooks import Hooks
 from actors.reply import Reply
-from actors.rules import POSITIVE_SECONDS, need
+from actors.rules import POSITIVE_SECONDS, need, optional, value_of
 from actors.timers import Timer
 from actors.type_variables import M_contra, Takes
 
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Facilities"]
 
+known_option("handler_rate", optional(value_of(Rate, "a Rate")), checked=True)
 A = TypeVar("A")
 P = ParamSpec("P")
 
@@ -80,6 +82,8 @@ class Facilities(Takes[M_contra]):
     #: Seconds that an async handler may take; then it is cancelled, and its actor crashes
     #: with a `HandlerTimeout`. None: as long as it likes.
     handler_timeout: ClassVar[float | None] = None
+    #: How many messages are handled a second, at most; None: as many as come.
+    handler_rate: ClassVar[Rate | None] = None
     #: Whether an async handler is cancelled at the deadline of the ask that it answers; its
     #: actor goes on.
     ends_with_ask: ClassVar[bool] = False
@@ -114,18 +118,19 @@ class Facilities(Takes[M_contra]):
         table = HandlerTable(cls, threaded=cls.__threaded__)
         rest = cls.on_receive  # type: ignore[attr-defined]  # every actor class has it
         within = limiting(cls.handler_timeout, table.timeouts, ends_with_ask=cls.ends_with_ask)
-        if within is not None and cls.__threaded__:
+        pace = pacing(cls.handler_rate, table.gathering)
+        if cls.__threaded__ and (within is not None or pace is not None):
             raise ActorClassError(
-                f"{cls.__qualname__} runs on a thread, and nothing can interrupt that: take its "
-                "time limit away, or make it an actors.Actor with async handlers"
+                f"{cls.__qualname__} runs on a thread, where nothing can be interrupted or put "
+                "off: take its time limit or rate away, or make it an actors.Actor"
             )
-        if table.largest_batch > 1 and cls.__around__ is not None:
+        if table.gathering and cls.__around__ is not None:
             raise ActorClassError(
                 f"{cls.__qualname__} is durable, and handles each message in a commit of its own, "
                 "which are written together already: take batch= away"
             )
         cls.__largest_batch__ = table.largest_batch
-        cls.__handlers__ = table.lookup(rest, FIXED, within, cls.__around__)
+        cls.__handlers__ = table.lookup(rest, FIXED, within, cls.__around__, pace)
         cls.__hooks__ = Hooks.of(cls)
 
     def __init__(self, *_args: Any, **_kwargs: Any) -> None:

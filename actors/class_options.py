@@ -64,6 +64,7 @@ _OF_THE_CLASS: Final = frozenset(
         "crash_retries",
         "handler_timeout",
         "ends_with_ask",
+        "handler_rate",
         "use_daemon_thread",
     }
 )

@@ -212,10 +212,11 @@ class HandlerTable:
 
     `typed` maps message classes to functions, `exposed` holds the names that
     may be called from outside. `timeouts` has the handlers that have one of their own;
-    `largest_batch` is how many messages one of them may want together, 1 without batches.
+    `gathering` those that only put messages aside for a batch; `largest_batch` is how many
+    messages one of them may want together, 1 without batches.
     """
 
-    __slots__ = ("exposed", "largest_batch", "timeouts", "typed")
+    __slots__ = ("exposed", "gathering", "largest_batch", "timeouts", "typed")
 
     def __init__(self, owner: type, *, threaded: bool) -> None:
         for name in vars(owner).get(_NOTED, ()):
@@ -227,11 +228,13 @@ class HandlerTable:
         names: dict[type, str] = {}
         self.typed: dict[type, Handler] = {}
         batches: dict[str, BatchOptions] = dict(_marked(owner, _BATCH))
+        gatherers: set[Handler] = set()
         self.largest_batch = max((each.size for each in batches.values()), default=1)
         for name, types in _marked(owner, _RECEIVES):
             handler = _checked(owner, name, threaded=threaded)
             if name in batches:
                 handler = gathering(handler, batches[name])
+                gatherers.add(handler)
             for kind in types:
                 other = names.setdefault(kind, name)
                 if other != name:
@@ -240,6 +243,7 @@ class HandlerTable:
                         f"{other} and {name}; keep one of them, or override it by its name"
                     )
                 self.typed[kind] = handler
+        self.gathering = frozenset(gatherers)
         self.exposed = frozenset(name for name, _ in _marked(owner, _EXPOSED))
         #: What overrides a handler by its name inherits the timeout, as the types.
         self.timeouts: dict[Handler, float] = {

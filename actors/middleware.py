@@ -37,12 +37,14 @@ CallNext: TypeAlias = Callable[[Any], Awaitable[Any]]
 Middleware: TypeAlias = Callable[[Context, Any, CallNext], Awaitable[Any]]
 
 
-def checked_middleware(given: Iterable[Middleware]) -> tuple[Middleware, ...]:
+def checked_middleware(given: Any) -> tuple[Middleware, ...]:
     """Return what is given, in order. Raises `ValueError` for what cannot be called."""
+    if not isinstance(given, Iterable) or isinstance(given, str | bytes):
+        raise ValueError(f"middleware={shown(given)} is not a list of middleware")  # noqa: TRY004  # as each option of a system
     middleware = tuple(given)
     for each in middleware:
         if not callable(each):
-            raise ValueError(f"middleware: {shown(each)} cannot be called")  # noqa: TRY004  # as each option of a system
+            raise ValueError(f"middleware={shown(each)} cannot be called")  # noqa: TRY004  # as each option of a system
     return middleware
 
 

@@ -54,13 +54,10 @@ def check_parts(*, clock: Any, events: Any, codecs: Any, transports: Any) -> Non
 
 def middleware_of(given: Any) -> tuple[Middleware, ...]:
     """Return the middleware, in order. Raises `ConfigError`."""
-    if not isinstance(given, Iterable) or isinstance(given, str | bytes):
-        problem = f"{shown(given)} is not a list of middleware"
-        raise ConfigError("middleware", problem, "give a list")
     try:
         return checked_middleware(given)
     except ValueError as error:
-        raise ConfigError("middleware", str(error), "give async functions") from None
+        raise ConfigError("middleware", str(error), "give a list of async functions") from None
 
 
 def config_of(

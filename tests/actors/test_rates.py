@@ -1,0 +1,116 @@
+"""How many messages an actor handles a second."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors import Actor, ActorClassError, Rate, ThreadActor, receives
+from actors._rates import turn_at
+from actors.testing import settle
+from supervisors import Supervisor, child, start, which_children
+
+
+@given(
+    arrivals=st.lists(st.floats(0.0, 100.0), min_size=1, max_size=60).map(sorted),
+    rate=st.builds(Rate, st.floats(0.1, 50.0), st.integers(1, 5)),
+)
+def test_over_any_time_there_are_no_more_than_the_rate_and_its_burst(arrivals, rate):
+    due, now, turns = 0.0, 0.0, []
+    for arrival in arrivals:
+        now = max(now, arrival)  # one after another, as an actor handles them
+        turn, due = turn_at(due, now, rate)
+        assert turn >= now
+        turns.append(turn)
+        now = turn
+    for first, begin in enumerate(turns):
+        for last in range(first, len(turns)):
+            most = rate.burst + (turns[last] - begin) * rate.per_second
+            assert last - first + 1 <= most + 1e-6
+
+
+def test_after_a_time_of_quiet_nobody_waits():
+    turn, due = turn_at(0.0, 1000.0, Rate(0.5))
+    assert (turn, due) == (1000.0, 1002.0)
+    assert turn_at(due, 5000.0, Rate(0.5))[0] == 5000.0
+
+
+class Paced(Actor):
+    handler_rate = Rate(2.0, burst=2)
+
+    def __init__(self, log):
+        self.log = log
+
+    async def after_start(self):
+        self.log.append("warm")
+
+    @receives(int)
+    def take(self, message):
+        self.log.append(message)
+        if message == 1:
+            raise ValueError("one")
+        return message
+
+    @receives(str, batch=3, within=1.0)
+    async def together(self, messages):
+        self.log.append(messages)
+
+
+async def test_what_comes_too_soon_waits_in_its_order(actor_system, manual_clock):
+    log = []
+    paced = actor_system.start(Paced, log)
+    for number in (2, 3, 4, 5):
+        paced.tell(number)
+    await settle(actor_system)
+    assert log == ["warm", 2, 3]
+    for expected in (4, 5):
+        manual_clock.advance(0.48)
+        await settle(actor_system)
+        assert expected not in log
+        manual_clock.advance(0.02)
+        await settle(actor_system)
+        assert log[-1] == expected
+    manual_clock.advance(60.0)
+    for number in (6, 7):
+        paced.tell(number)
+    await settle(actor_system)
+    assert log[-2:] == [6, 7]
+
+
+async def test_a_crash_gives_no_more(actor_system, manual_clock):
+    log = []
+    root = start(Supervisor.of(child(Paced, log)), actor_system)
+    await root.started()
+    paced = which_children(root)[0].ref
+    for number in (1, 2, 3):
+        paced.tell(number)
+    await settle(actor_system)
+    assert log == ["warm", 1, "warm", 2]
+    manual_clock.advance(0.6)
+    await settle(actor_system)
+    assert log[-1] == 3
+
+
+async def test_a_batch_counts_as_one(actor_system, manual_clock):
+    log = []
+    paced = actor_system.start(Paced, log)
+    for text in "abcdef":
+        paced.tell(text)
+    await settle(actor_system)
+    assert log == ["warm", ["a", "b", "c"], ["d", "e", "f"]]
+
+
+def test_what_is_no_rate_is_refused():
+    for options in ({"per_second": 0}, {"per_second": 1, "burst": 0}, {"per_second": True}):
+        with pytest.raises(ValueError, match="="):
+            Rate(**options)
+    with pytest.raises(ActorClassError, match="handler_rate"):
+
+        class Wrong(Actor):
+            handler_rate = 5
+
+    with pytest.raises(ActorClassError, match="thread"):
+
+        class Blocks(ThreadActor):
+            handler_rate = Rate(1)
