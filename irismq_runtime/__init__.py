@@ -26,7 +26,7 @@ if typing.TYPE_CHECKING:
         StateUnreadable,
         outside,
     )
-    from irismq_runtime.entities import Entity
+    from irismq_runtime.entities import Entity, Singleton
     from irismq_runtime.errors import (
         ConfigError,
         ConnectionLost,
@@ -88,6 +88,7 @@ __all__ = [
     "RetryPolicy",
     "RuntimeFault",
     "ServiceRef",
+    "Singleton",
     "StateTooLarge",
     "StateUnreadable",
     "Subscription",
@@ -116,6 +117,7 @@ _HOMES: typing.Final = {
     "StateUnreadable": "irismq_runtime.durability",
     "outside": "irismq_runtime.durability",
     "Entity": "irismq_runtime.entities",
+    "Singleton": "irismq_runtime.entities",
     "ConfigError": "irismq_runtime.errors",
     "ConnectionLost": "irismq_runtime.errors",
     "DecodeError": "irismq_runtime.errors",

@@ -88,6 +88,7 @@ class Activation:
         "in_hand",
         "key",
         "latest",
+        "leased",
         "open",
         "pending",
         "slot",
@@ -131,6 +132,8 @@ class Activation:
         #: A commit held what the store cannot: the next ones hold one unit each.
         self._cautious = False
         self.asked = AskedIds(engine, key)
+        #: Whether this node alone works on the key now; None: that is not known.
+        self.leased: Callable[[], bool] | None = None
         self._moved: list[asyncio.Future[None]] = []
         #: The incarnation is over: nothing new begins.
         self.closed = False
@@ -234,12 +237,20 @@ class Activation:
         if unit.question is not None:
             unit.right = self.asked.right(*unit.question, answer)
         self.open = None
+        if self._is_sure(unit):
+            unit.end(None)
+            return answer
         waiting = take_current(self.slot)
         if waiting is None and unit.is_empty and not self.pending:
             unit.end(None)
             return answer
         self._append(unit, waiting, answer)
         return None
+
+    def _is_sure(self, unit: Unit) -> bool:
+        """Whether an answer without a change needs no look at the version: nobody else writes."""
+        leased = self.leased
+        return leased is not None and unit.is_empty and not self.pending and leased()
 
     def _append(self, unit: Unit, waiting: Any, answer: Any) -> None:
         """The unit has returned, and is to be committed; `waiting` hears of it then."""

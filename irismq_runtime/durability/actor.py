@@ -50,6 +50,7 @@ from irismq_runtime.errors import ConfigError
 from irismq_runtime.refs import EntityRef
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime, timedelta
 
     from actors import ActorRef, Reply
@@ -87,6 +88,8 @@ class Durable(Actor[M_contra]):
     __state_type__: ClassVar[type | None] = None
     #: What the state is kept under; None: the address alone.
     __state_key__: StateKey | None = None
+    #: Says whether this node alone works on the state now; None: nobody does.
+    __lease__: Callable[[], bool] | None = None
     #: Set when the incarnation starts, before `on_start`.
     __activation__: Activation | None = None
 
@@ -304,6 +307,7 @@ async def _activate(actor: Durable[Any]) -> None:
     actor.__activation__ = await engine.activate(
         slot, cls.__state_type__, cls.state_limit, actor.__state_key__
     )
+    actor.__activation__.leased = actor.__lease__
 
 
 @cache

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from irismq_runtime.entities.entity import Entity
+from irismq_runtime.entities.entity import Entity, Singleton
 
-__all__ = ["Entity"]
+__all__ = ["Entity", "Singleton"]

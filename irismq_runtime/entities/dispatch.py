@@ -46,12 +46,6 @@ __all__ = ["AddressInlet", "ShardInlet"]
 _LATER: Final = 1.0
 
 
-def key_in_untrusted(headers: Mapping[str, Any]) -> str:
-    """The key that a message names; "" for none, or what cannot be one."""
-    key = headers.get(ENTITY)
-    return key if ENTITY_KEY.takes(key) else ""  # type: ignore[return-value]  # a key is a text
-
-
 class AddressInlet:
     """What a node does with what comes to the address of its entities itself.
 
@@ -70,6 +64,8 @@ class AddressInlet:
         self.table = table
         self.address = table.address
         self.shards: int = table.entity.shards
+        #: The one key that there is; None: there are many.
+        self._only: str | None = next(iter(table.entity.__eager__), None)
 
     def stored_dispatch(self, *args: Any, **options: Any) -> StoredDispatch:
         """Return what takes the stored messages; see `StoredDispatch`."""
@@ -79,9 +75,16 @@ class AddressInlet:
         """Return what takes requests and broadcasts; see `MemberDispatch`."""
         return _KeyedMember(self, *args, **options)
 
+    def key_in_untrusted(self, headers: Mapping[str, Any]) -> str:
+        """The key that a message names; "" for none, or what cannot be one."""
+        if self._only is not None:
+            return self._only
+        key = headers.get(ENTITY)
+        return key if ENTITY_KEY.takes(key) else ""  # type: ignore[return-value]  # a key is a text
+
     def ref_for_untrusted(self, headers: Mapping[str, Any]) -> ActorRef[Any]:
         """The entity that an ask is for. Raises `Refused`."""
-        key = key_in_untrusted(headers)
+        key = self.key_in_untrusted(headers)
         if not key:
             raise Refused(
                 f"{self.address!r} has an entity for each key, and this names none; ask "
@@ -209,11 +212,14 @@ class _KeyedDispatch(StatefulDispatch):
 
     def key_of(self, envelope: Envelope | None) -> StateKey:
         """See `StatefulDispatch`."""
-        return StateKey(self.owner, "" if envelope is None else key_in_untrusted(envelope.headers))
+        return StateKey(self.owner, self._named_in(envelope))
+
+    def _named_in(self, envelope: Envelope | None) -> str:
+        return "" if envelope is None else self._inlet.key_in_untrusted(envelope.headers)
 
     def _hand_over(self, delivery: DurableDelivery, _ref: ActorRef[Any] | None = None) -> None:
         envelope, inlet = delivery.envelope, self._inlet
-        key = "" if envelope is None else key_in_untrusted(envelope.headers)
+        key = self._named_in(envelope)
         if not inlet.is_open:
             if envelope is not None:
                 del self._held[envelope.id]
@@ -249,7 +255,7 @@ def _hand_on(
 ) -> None:
     """A stored message came to another place than its key says: see the module."""
     stored, envelope = delivery.stored, delivery.envelope
-    key = "" if envelope is None else key_in_untrusted(envelope.headers)
+    key = "" if envelope is None else inlet.key_in_untrusted(envelope.headers)
     if envelope is not None:
         held.pop(envelope.id, None)
     if envelope is None or not key:

@@ -26,7 +26,7 @@ from irismq_runtime.entities.dispatch import AddressInlet, ShardInlet
 from irismq_runtime.entities.ownership import ownership_of
 from irismq_runtime.entities.table import EntityTable
 from irismq_runtime.errors import ConfigError
-from irismq_runtime.messaging import shard_address
+from irismq_runtime.messaging import shard_address, shard_of
 from irismq_runtime.ports.state_store import ABSENT, StateCommit, StateKey
 from irismq_runtime.wire import new_id
 
@@ -111,6 +111,9 @@ class ShardSet:
             await ref.started()
             self._running[shard] = ref
             await self._engine.serve(address)
+            for key in self._table.entity.__eager__:
+                if shard_of(key, self.shards) == shard:
+                    self._table.entry_for(key)
 
     async def _finish(self, shard: int) -> None:
         address = shard_address(self.address, shard)

@@ -20,9 +20,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from actors.clock import LoopClock
 from irismq_runtime.entities.placement import LEASE, Decision, Sightings, decide
 from irismq_runtime.entities.process_place import gone_among, process_place
 from irismq_runtime.entities.records import MEMBERS, NodeRow, member_in, owner_in, owner_state
@@ -32,7 +34,7 @@ from irismq_runtime.ports.state_store import ABSENT, END, KEEP, Committed, State
 from irismq_runtime.wire import new_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from actors.clock import TimerHandle
     from irismq_runtime.durability import DurableEngine
@@ -94,6 +96,7 @@ class Ownership:
         self._engine = engine
         self._store = engine.store
         self._place = place
+        self._now = _steady(engine)
         self.me = engine.packer.node_id
         self._hosts: dict[str, ShardHost] = {}
         #: Addresses whose shards are being given up, all of them.
@@ -120,7 +123,11 @@ class Ownership:
     @property
     def holds(self) -> bool:
         """Whether what this node has is still its own."""
-        return self._engine.now() < self.lease_until
+        return self._now() < self.lease_until
+
+    def holds_now(self) -> bool:
+        """As `holds`, to be called again and again."""
+        return self._now() < self.lease_until
 
     def held_of(self, address: str) -> list[int]:
         """The shards of an address that this node has."""
@@ -198,7 +205,7 @@ class Ownership:
     async def _round(self) -> list[asyncio.Task[None]] | None:
         """Beat, look, take and give up; the tasks that begin shards. None: the store is away."""
         async with self._turn:
-            began = self._engine.now()
+            began = self._now()
             try:
                 await self._beat()
                 members = await self._members()
@@ -210,7 +217,7 @@ class Ownership:
 
     async def _beat(self) -> None:
         """Say that this node lives. Raises `StoreUnavailable`."""
-        began = self._engine.now()
+        began = self._now()
         addresses = frozenset({*self._hosts, *self._leaving})
         says = NodeRow(addresses, self._place, self.me.rpartition("-")[0])
         while True:
@@ -228,6 +235,8 @@ class Ownership:
         self._lease_begun(began)
 
     def _lease_begun(self, began: float) -> None:
+        if not self.holds:  # others may have taken what it had, while nobody looked here
+            self._let_go()
         self.lease_until = began + LEASE
         if self._lease_timer is not None:
             self._lease_timer.cancel()
@@ -236,10 +245,13 @@ class Ownership:
     def _look_at_lease(self) -> None:
         """Let go of everything where no beat was written for the time of a lease."""
         self._lease_timer = None
-        left = self.lease_until - self._engine.now()
+        left = self.lease_until - self._now()
         if left > 0.0:
             self._lease_timer = self._engine.clock.call_later(left, self._look_at_lease)
             return
+        self._let_go()
+
+    def _let_go(self) -> None:
         if not self._held:
             return
         _LOG.warning(
@@ -306,7 +318,7 @@ class Ownership:
                 self._held.pop((host.address, shard))
                 host.finish(shard)
             if decision.give:
-                self._moved_at = self._engine.now()
+                self._moved_at = self._now()
                 for shard in decision.give:
                     self._give_up(host, shard)
             commits = [
@@ -344,6 +356,14 @@ class Ownership:
             await self._release([(host.address, shard)])
         except StoreUnavailable as fault:  # others find that it is free when the beat says so
             self._engine.committer.fault_seen(fault)
+
+
+def _steady(engine: DurableEngine) -> Callable[[], float]:
+    """The monotonic time, on a real machine that which goes on while it sleeps."""
+    boottime = getattr(time, "CLOCK_BOOTTIME", None)
+    if boottime is None or not isinstance(engine.clock, LoopClock):
+        return engine.now
+    return partial(time.clock_gettime, boottime)
 
 
 def _row_of(address: str, shard: int) -> StateKey:

@@ -191,7 +191,8 @@ class EntityTable:
         if self.closed or entry.slot.ended:
             return
         entry.retry_at = 0.0
-        if entry.slot.inbox or self._clock.monotonic() - entry.used < _QUIET:
+        wanted = entry.slot.inbox or entry.key.key in self.entity.__eager__
+        if wanted or self._clock.monotonic() - entry.used < _QUIET:
             self._system.spawn(self._start(entry))
         else:  # nobody wants it
             entry.ending = True

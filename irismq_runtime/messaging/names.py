@@ -24,6 +24,7 @@ __all__ = [
     "NODE_TARGET",
     "PRESENCE_CLUSTER",
     "SHARDS",
+    "SINGLETON_KEY",
     "dead_topic",
     "entity_name",
     "mailbox_topic",
@@ -47,6 +48,8 @@ NODE_TARGET: Final = "@node"
 CALL_TYPE: Final = "irismq.call"
 #: Into how many shards the keys of a class of entities are divided, unless it says otherwise.
 DEFAULT_SHARDS: Final = 64
+#: The key of the one entity of a singleton's address.
+SINGLETON_KEY: Final = "only"
 #: How many there may be.
 SHARDS: Final = count(1, 4096)
 

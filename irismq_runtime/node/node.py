@@ -22,6 +22,7 @@ from actors import System
 from irismq_runtime.config import DEFAULT_IRIS_PORT, DEFAULT_NSQD_PORT, need_address
 from irismq_runtime.environment import node_options
 from irismq_runtime.errors import NodeStopped
+from irismq_runtime.messaging import SINGLETON_KEY
 from irismq_runtime.node.arguments import (
     check_parts,
     config_of,
@@ -422,6 +423,20 @@ class Node:
         """
         outbound = self._running_parts().outbound
         return EntityRef(outbound, address, key, shards=shards, codec=codec)
+
+    def singleton(self, address: str, *, codec: str | None = None) -> EntityRef:
+        """Return the ref of the one actor of a class derived from `Singleton`. Any thread.
+
+        Args:
+            address: That of the class.
+            codec: As of `entity`.
+
+        Raises:
+            ValueError: An address that cannot be one.
+            NodeStopped: The node has stopped.
+        """
+        outbound = self._running_parts().outbound
+        return EntityRef(outbound, address, SINGLETON_KEY, shards=1, codec=codec)
 
     @overload
     def publish(

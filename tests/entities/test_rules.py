@@ -17,6 +17,8 @@ from irismq_runtime import (
     ServiceRef,
     current_node,
 )
+from irismq_runtime.entities import ownership as ownership_module
+from irismq_runtime.entities.ownership import Ownership
 from irismq_runtime.messaging import mailbox_topic, shard_address, shard_of
 from irismq_runtime.stores.memory import MemoryStore
 from irismq_runtime.wire import Kind
@@ -141,6 +143,49 @@ async def test_a_key_that_cannot_start_waits_longer_each_time_and_no_other_with_
         await until(lambda: table.find("bad").slot.retry_after)
         assert ("bad", Report(1)) not in handled
         assert node.parts.dispatch.counters.buried == 0
+
+
+# Reads --------------------------------------------------------------------------------
+
+
+class CountingStore(MemoryStore):
+    """A client that counts the looks at versions."""
+
+    loads = 0
+
+    async def load(self, keys: Any) -> Any:
+        self.loads += 1
+        return await super().load(keys)
+
+
+async def test_an_answer_without_a_change_is_given_from_memory_or_after_a_look_as_the_class_says(
+    servers, monkeypatch
+):
+    class Checked(Device):
+        address = "test.checked"
+        reads = "checked"
+
+    store = CountingStore()
+    async with servers.node(store=store) as node:
+        await node.start(Device)
+        await node.start(Checked)
+        leased, checked = node.entity("test.device", "a"), node.entity("test.checked", "a")
+        for ref in (leased, checked):
+            assert await ref.ask(Report(3)) == 3
+        ownership = node.parts.durable.above[Ownership]
+        monkeypatch.setattr(ownership_module, "BEAT", 3600.0)
+        async with ownership._turn:  # no round looks meanwhile
+            before = store.loads
+            for _ in range(5):
+                assert await leased.ask(Read()) == 3
+            assert store.loads == before
+            assert await checked.ask(Read()) == 3
+            assert store.loads == before + 1
+            ownership.lease_until = float("inf")
+            monkeypatch.setattr(Ownership, "holds_now", lambda _: False)
+            other = node.entity("test.device", "b")  # its activation has a lease that is over
+            assert await other.ask(Read()) == 0
+            assert store.loads == before + 3
 
 
 # Places ---------------------------------------------------------------------------------
