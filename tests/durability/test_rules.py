@@ -13,6 +13,7 @@ import pytest
 from actors import Actor, Refused, StartFailed, message, receives
 from actors.testing import ManualClock
 from irismq_runtime import Durable, NotInUnit, RemoteError, current_node, outside
+from irismq_runtime.durability import committer
 from irismq_runtime.durability.activation import MOST_AHEAD
 from irismq_runtime.errors import DeliveryError
 from irismq_runtime.messaging import dead_topic
@@ -166,13 +167,17 @@ async def test_what_is_put_aside_keeps_its_row_for_a_replay(servers, database):
         await until(lambda: not [row for row in database.tables.rows.values() if row.dead])
 
 
-async def test_while_the_store_is_away_nothing_is_lost_and_no_attempt_is_counted(servers, database):
+@pytest.mark.parametrize("kind", ["away", "full", "read only"])
+async def test_while_the_store_is_away_nothing_is_lost_and_no_attempt_is_counted(
+    servers, database, monkeypatch, kind
+):
+    monkeypatch.setattr(committer, "_PROBE", 0.01)
     handled: list = []
     async with servers.node(store=MemoryStore(database), max_attempts=1) as node:
         await node.start(child(Account, "test.account", handled))
         ref = node.ref("test.account")
         assert await ref.ask(Put(1)) == 1
-        database.fault = ("away", "cut by the test")
+        database.fault = (kind, "cut by the test")
         ref.tell(Put(2))
         await until(lambda: Put(2) in handled)
         with pytest.raises(Refused, match="cut by the test") as refusal:
