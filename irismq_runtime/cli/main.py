@@ -85,6 +85,10 @@ class Commands(DeferredGroup):
             f"{_CLI}.outbox:app",
             "Look at, move or drop what durable actors told and nobody has taken.",
         ),
+        "entity": (
+            f"{_CLI}.entity:app",
+            "Look at the entities of an address, who owns them, or end one.",
+        ),
         "schema": (
             f"{_CLI}.schema:app",
             "Keep the types of messages and states readable by what runs and what is stored.",

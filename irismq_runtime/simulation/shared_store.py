@@ -196,6 +196,8 @@ class SharedStore:
     rows = _asked("rows", writing=False)
     rows_between = _asked("rows_between", writing=False)
     missing = _asked("missing", writing=False)
+    due = _asked("due", writing=False)
+    release = _asked("release")
     unconfirmed = _asked("unconfirmed", writing=False)
     put_off = _asked("put_off")
     forget = _asked("forget")
