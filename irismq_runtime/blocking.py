@@ -23,6 +23,7 @@ from irismq_runtime.errors import NodeStopped
 from irismq_runtime.loop import new_event_loop
 from irismq_runtime.node import Node
 from irismq_runtime.refs.proxy import RemoteProxy
+from irismq_runtime.wire.headers import SENDERS_REPEAT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -219,7 +220,13 @@ class BlockingRef(Generic[M_contra]):
         return f"<BlockingRef {self.address}>"
 
     def tell(
-        self, message: M_contra, *, delay: float = 0.0, expires: float | None = None
+        self,
+        message: M_contra,
+        *,
+        delay: float = 0.0,
+        expires: float | None = None,
+        id: str | None = None,  # noqa: A002  # the word of `ask`
+        within: float = SENDERS_REPEAT,
     ) -> TellReceipt:
         """Store a message in the mailbox of the address; back when the broker has it.
 
@@ -227,11 +234,15 @@ class BlockingRef(Generic[M_contra]):
             message: Any message.
             delay: Seconds from now before which it is not handled.
             expires: Seconds from now after which it is not handled; None is never.
+            id: As of `ServiceRef.tell`, and
+            within: likewise.
 
         Returns:
             Its receipt, which is done.
         """
-        receipt: TellReceipt = self._ref.tell(message, delay=delay, expires=expires)
+        receipt: TellReceipt = self._ref.tell(
+            message, delay=delay, expires=expires, id=id, within=within
+        )
         receipt.wait()
         return receipt
 

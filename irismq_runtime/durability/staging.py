@@ -109,6 +109,15 @@ class StagingOutbound(Outbound):
             receipt.when_known(sending.end)
         return receipt
 
+    def store_once(self, *args: Any, **options: Any) -> TellReceipt:
+        """As `Outbound.store_once`. Raises `ValueError` in a handler of a durable actor."""
+        if unit_in_force(_TELL) is not None:
+            raise ValueError(
+                "what the handler of a durable actor tells leaves with its commit, once: leave "
+                "`id` out"
+            )
+        return super().store_once(*args, **options)
+
     def store_foreign(  # noqa: PLR0917  # as `Outbound.store_foreign`
         self,
         address: str,

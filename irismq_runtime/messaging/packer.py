@@ -156,6 +156,30 @@ class Packer:
         data = encode_sealed(envelope, self._limits, self._keys, (verb, name), self._now())
         return envelope_id, data, type_name
 
+    def named(  # noqa: PLR0917  # as `new`
+        self,
+        envelope_id: bytes,
+        kind: Kind,
+        message: object,
+        headers: dict[str, object],
+        codec: str | None,
+        topic: str,
+    ) -> bytes:
+        """Pack `message` under an id that its sender has chosen, to be stored in `topic`.
+
+        `headers` is completed as in `new`, which says what this raises.
+        """
+        if headers:
+            check_headers(headers)
+        headers["n"] = self.node_id
+        headers["q"] = next(self._count)
+        if self._repeats:
+            headers["r"] = self._repeats
+        type_name, body, codec_name = self.serializer.dump(message, codec)
+        if codec_name:
+            headers["c"] = codec_name
+        return self.raw(Envelope(kind, envelope_id, type_name, body, headers), "store", topic)
+
     def unsigned(
         self,
         kind: Kind,

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import concurrent.futures
 import threading
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from actors.errors import AskCycle, AskTimeout
 from actors.rules import check_seconds
@@ -21,8 +22,8 @@ from irismq_runtime.messaging.foreign import foreign_bytes
 from irismq_runtime.refs.carried import CARRIED, add, go_on
 from irismq_runtime.refs.receipt import TellReceipt, copy_to
 from irismq_runtime.refs.spans import packing, spanning
-from irismq_runtime.wire import Kind, new_id
-from irismq_runtime.wire.headers import ENTITY, FLOWS
+from irismq_runtime.wire import Kind, named_id, new_id
+from irismq_runtime.wire.headers import ENTITY, FLOWS, REPEATS, REPEATS_LONG
 
 if TYPE_CHECKING:
     from actors import System
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Asking", "Outbound"]
 
-_EVENT: Final = Kind.EVENT
+_EVENT, _TELL = Kind.EVENT, Kind.TELL
 #: What an ask takes over from the handler that makes it: headers (sender and
 #: chain), and seconds of timeout, never beyond the deadline of the message in hand.
 Asking: TypeAlias = tuple[dict[str, object], float]
@@ -244,6 +245,40 @@ class Outbound:
             envelope_id, data, _ = self.packer.new(kind, message, headers, codec, "store", topic)
             receipt = self.store_bytes(address, topic, envelope_id, data, delay, channel)
         receipt.when_known(sending.end)
+        return receipt
+
+    def store_once(
+        self,
+        address: str,
+        topic: str,
+        message: object,
+        name: str,
+        within: float,
+        *,
+        delay: float,
+        expires: float | None,
+        codec: str | None,
+        channel: str,
+    ) -> TellReceipt:
+        """As `store`, under the id that `name` is at this address; see `ServiceRef.tell`."""
+        headers = self.headers()
+        if delay != 0.0 or expires is not None:
+            self.set_times(headers, delay, expires)
+        repeats = int(check_seconds("within", within) + delay)
+        if repeats > REPEATS_LONG:
+            raise ValueError(
+                f"within={within:g}: ids are kept for {REPEATS_LONG} s at most, the delay included"
+            )
+        headers[REPEATS] = repeats
+        sending = None
+        if self.tracing is not None:
+            sending = self.tracing.tell(headers, address, message, system="nsq")
+        envelope_id = named_id(address, name)
+        with nullcontext() if sending is None else packing(sending):
+            data = self.packer.named(envelope_id, _TELL, message, headers, codec, topic)
+            receipt = self.store_bytes(address, topic, envelope_id, data, delay, channel)
+        if sending is not None:
+            receipt.when_known(sending.end)
         return receipt
 
     def store_event(

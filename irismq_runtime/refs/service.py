@@ -28,6 +28,7 @@ from irismq_runtime.refs.spans import spanning
 from irismq_runtime.refs.together import tell_many
 from irismq_runtime.refs.tunnels import Opening, stream
 from irismq_runtime.wire import Kind
+from irismq_runtime.wire.headers import SENDERS_REPEAT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
@@ -98,7 +99,13 @@ class ServiceRef(Generic[M_contra]):
 
     # A receipt may be left alone: `| Any` keeps mypy's unused-awaitable quiet about it.
     def tell(
-        self, message: M_contra, *, delay: float = 0.0, expires: float | None = None
+        self,
+        message: M_contra,
+        *,
+        delay: float = 0.0,
+        expires: float | None = None,
+        id: str | None = None,  # noqa: A002  # the word of `ask`
+        within: float = SENDERS_REPEAT,
     ) -> TellReceipt | Any:
         """Store `message` in the mailbox of the address and return at once. Any thread.
 
@@ -108,6 +115,10 @@ class ServiceRef(Generic[M_contra]):
             message: Any message; one that the service does not take ends as a dead letter.
             delay: Seconds from now before which it is not handled, any number of them.
             expires: Seconds from now after which it is not handled; None is never.
+            id: A text of 1 to 200 characters without NUL that no other message to this service
+                has. Told again under it, by whomever, it is the same message: a node handles
+                it once among its last `dedupe_window` ones, a durable actor once for `within`.
+            within: Seconds for which it may be told again under its id, a week at most.
 
         Returns:
             A receipt. Await it to know that the broker has stored the message: it raises
@@ -118,9 +129,12 @@ class ServiceRef(Generic[M_contra]):
             MessageTooLarge: It is larger than what the broker takes.
             Overloaded: The outbox is full (on the loop; from a thread the receipt says so).
             NodeStopped: The node has stopped.
-            ValueError: A foreign message that expires, or with a delay beyond the broker's.
+            ValueError: A foreign message that expires, has an id, or a delay beyond the broker's;
+                an id or a time without meaning.
         """
         outbound = self._outbound
+        if id is not None:
+            return self._tell_once(message, id, within, delay, expires)
         if self.foreign is None:
             return outbound.store(
                 self.address,
@@ -136,6 +150,23 @@ class ServiceRef(Generic[M_contra]):
             raise ValueError("a foreign message carries no time of expiry: leave `expires` out")
         return outbound.store_foreign(
             self.address, self._topic, message, self.foreign, delay, MAILBOX_CHANNEL
+        )
+
+    def _tell_once(
+        self, message: M_contra, name: str, within: float, delay: float, expires: float | None
+    ) -> TellReceipt:
+        if self.foreign is not None:
+            raise ValueError("a foreign message carries no id: leave `id` out")
+        return self._outbound.store_once(
+            self.address,
+            self._topic,
+            message,
+            ask_id_of(name),
+            within,
+            delay=delay,
+            expires=expires,
+            codec=self.codec,
+            channel=MAILBOX_CHANNEL,
         )
 
     def tell_many(self, messages: Iterable[M_contra]) -> list[TellReceipt]:

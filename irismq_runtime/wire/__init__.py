@@ -24,7 +24,7 @@ from irismq_runtime.wire.faults import (
     is_unread,
 )
 from irismq_runtime.wire.headers import is_signed
-from irismq_runtime.wire.ids import ID_SIZE, new_id
+from irismq_runtime.wire.ids import ID_SIZE, named_id, new_id
 from irismq_runtime.wire.json_codec import (
     JsonCodec,
     decode_plain_json_untrusted,
@@ -69,6 +69,7 @@ __all__ = [
     "encode_sealed",
     "is_signed",
     "is_unread",
+    "named_id",
     "new_id",
     "verify_sealed_untrusted",
     "without_signature",

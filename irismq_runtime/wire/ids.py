@@ -7,6 +7,7 @@ say nothing of time and need not be secret: authenticity is what signing is for.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 from typing import TYPE_CHECKING, Final
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ID_SIZE", "new_id", "reseed_ids"]
+__all__ = ["ID_SIZE", "named_id", "new_id", "reseed_ids"]
 
 #: Bytes of an envelope's id.
 ID_SIZE: Final = 16
@@ -50,3 +51,8 @@ def reseed_ids() -> None:
 def new_id() -> bytes:
     """A new message id: 16 bytes. May be called from any thread."""
     return _source.prefix + _source.count().to_bytes(ID_SIZE - _PREFIX_SIZE, "big")
+
+
+def named_id(place: str, name: str) -> bytes:
+    """The message id that `name` is at `place`, in every process: 16 bytes of a digest."""
+    return hashlib.sha256(f"irismq\0{place}\0{name}".encode()).digest()[:ID_SIZE]
