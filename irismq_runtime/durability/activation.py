@@ -24,8 +24,8 @@ from irismq_runtime.durability.asked import AskedIds, question_of
 from irismq_runtime.durability.errors import NotInUnit
 from irismq_runtime.durability.held_state import HeldState
 from irismq_runtime.durability.origin import number_of
+from irismq_runtime.durability.state_codec import as_it_is_now
 from irismq_runtime.durability.unit import Outside, Unit, UnitState, current_unit
-from irismq_runtime.errors import EncodeError, MessageTooLarge, StoreUnavailable
 from irismq_runtime.ports.state_store import (
     ABSENT,
     END,
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from irismq_runtime.durability.engine import DurableEngine
     from irismq_runtime.durability.reminder_book import ReminderBook
     from irismq_runtime.durability.state_codec import StateCodec
+    from irismq_runtime.errors import StoreUnavailable
     from irismq_runtime.ports.state_store import StateKey, StoredState
 
 __all__ = ["MOST_AHEAD", "Activation"]
@@ -55,8 +56,6 @@ MOST_AHEAD: Final = 32
 _FIRST_WAIT: Final = 0.005
 #: up to this.
 _LONGEST_WAIT: Final = 1.0
-#: Answers that nobody can change.
-_FIXED: Final = frozenset({type(None), bool, int, float, str, bytes})
 
 
 class Activation:
@@ -232,11 +231,7 @@ class Activation:
             unit.drop()
             self._ask_again(unit.question)
             return None
-        self.note_change(unit)
-        answer = self.fixed(value)
-        if unit.question is not None:
-            unit.right = self.asked.right(*unit.question, answer)
-        self.open = None
+        answer = self._note(unit, value)
         if self._is_sure(unit):
             unit.end(None)
             return answer
@@ -271,30 +266,21 @@ class Activation:
 
         What was to be put aside meanwhile has waited, and comes after it. Raises as `returned`.
         """
-        self.note_change(unit)
-        answer = self.fixed(value)
-        if unit.question is not None:
-            unit.right = self.asked.right(*unit.question, answer)
-        self.open = None
+        answer = self._note(unit, value)
         self._return(unit, take_current(self.slot), answer)
         self.pending.appendleft(unit)
         self.taken = 1
         self.engine.committer.commit_alone(self, unit)
 
-    def note_change(self, unit: Unit) -> None:
-        """Note in `unit` what its commit does to the state. Raises as `returned`."""
+    def _note(self, unit: Unit, value: Any) -> Any:
+        """Note in `unit` what its commit does; the answer as it is now. Raises as `returned`."""
         if unit.change is None:
             unit.change = self._state.change()
-
-    def fixed(self, value: Any) -> Any:
-        """The answer as it is now: what it holds may be a part of the state, which goes on."""
-        if type(value) in _FIXED:
-            return value
-        serializer = self.engine.packer.serializer
-        try:
-            return serializer.load(*serializer.dump(value))
-        except (EncodeError, MessageTooLarge):  # no part of a state then
-            return value
+        answer = as_it_is_now(value, self.engine.packer.serializer)
+        if unit.question is not None:
+            unit.right = self.asked.right(*unit.question, answer)
+        self.open = None
+        return answer
 
     def undo(self, unit: Unit, error: BaseException | None = None) -> bool:
         """The handler of `unit` ended in another way; whether units before it are not committed."""
@@ -330,16 +316,6 @@ class Activation:
         """Nothing is kept of this question: others who wait for its answer run it again."""
         if question is not None:
             self._again.extend(self.asked.done(question[0]))
-
-    def answer_later(self, give: Callable[[], object]) -> None:
-        """Call `give` when what the running code has done so far is committed, if it ever is."""
-        unit = current_unit.get()
-        if unit is not None and unit is self.open:
-            unit.after.append(lambda error: give() if error is None else None)
-        elif self.pending:
-            self.pending[-1].after.append(lambda error: give() if error is None else None)
-        else:
-            give()
 
     def end_state(self) -> None:
         """Delete the state with this unit. Raises `NotInUnit`."""

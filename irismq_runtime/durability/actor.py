@@ -44,8 +44,9 @@ from irismq_runtime.durability.reminding import (
     tick,
 )
 from irismq_runtime.durability.sql import SqlBlock
+from irismq_runtime.durability.state_codec import as_it_is_now
 from irismq_runtime.durability.state_type import state_type_of
-from irismq_runtime.durability.unit import UnitState
+from irismq_runtime.durability.unit import Unit, UnitState, current_unit
 from irismq_runtime.errors import ConfigError
 from irismq_runtime.refs import EntityRef
 
@@ -274,8 +275,16 @@ class LaterReply:
 
     def __call__(self, value: Any = None, *, error: BaseException | None = None) -> None:
         """Answer with `value`, as it is now, or with `error`."""
-        answer = self._activation.fixed(value)
-        self._activation.answer_later(partial(self._reply, answer, error=error))
+        activation = self._activation
+        answer = as_it_is_now(value, activation.engine.packer.serializer)
+        give = partial(self._reply, answer, error=error)
+        unit = current_unit.get()
+        if unit is None or unit is not activation.open:
+            unit = activation.pending[-1] if activation.pending else None
+        if isinstance(unit, Unit):
+            unit.after.append(lambda undone: give() if undone is None else None)
+        else:
+            give()
 
 
 Durable.on_start.__loads_first__ = True  # type: ignore[attr-defined]  # so that it is not put around itself

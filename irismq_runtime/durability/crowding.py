@@ -55,7 +55,7 @@ class Crowding:
         for place, whose in (((to, True), f"for {to!r}"), ((sender, False), f"of {sender!r}")):
             if (counted := self.full.get(place)) is not None:
                 if self._engine.now() - counted >= _LOOK_AGAIN:
-                    self._engine.call(self._look, place)
+                    self._engine.outbound.system.call_on_loop(self._look, place)
                 raise Overloaded(
                     f"{self._most:,} messages {whose} wait in the store (outbox_rows); see why "
                     "nobody takes them: irismq outbox list"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from weakref import WeakKeyDictionary
@@ -32,7 +32,7 @@ from irismq_runtime.durability.state_codec import StateCodec
 from irismq_runtime.durability.unit import Unit, is_durable
 from irismq_runtime.durability.wheel import ReminderWheel
 from irismq_runtime.errors import ConfigError, StoreUnavailable
-from irismq_runtime.ports.state_store import StateKey
+from irismq_runtime.ports.state_store import StateKey, StoreSizes
 from irismq_runtime.wire.headers import ORIGIN, REPEATS, REPEATS_LONG
 
 if TYPE_CHECKING:
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
         StateStore,
         StoredState,
         StoreInfo,
-        StoreSizes,
     )
     from irismq_runtime.refs import Outbound
 
@@ -71,7 +70,7 @@ class DurableNumbers:
 
     `commits`, `messages` in them, and the `seconds` that they took; commits `lost` to
     another activation; rows that were `sent_again`. What the store had at the last look for what
-    is missing: None before the first.
+    is missing: nothing before the first.
     """
 
     commits: int = 0
@@ -79,7 +78,7 @@ class DurableNumbers:
     seconds: float = 0.0
     lost: int = 0
     sent_again: int = 0
-    sizes: StoreSizes | None = None
+    sizes: StoreSizes = field(default_factory=partial(StoreSizes, 0, 0))
 
     def committed(self, messages: int, seconds: float) -> None:
         """One commit more."""
@@ -124,7 +123,6 @@ class DurableEngine:
         self.now = system.clock.monotonic
         self.events = system.events
         self.soon = system.loop.call_soon
-        self.call = system.call_on_loop
         self.chance = default_random().random if chance is None else chance
         self.republish_after = republish_after
         self.look_every = republish_after / 2

@@ -21,10 +21,23 @@ from irismq_runtime.errors import DecodeError, EncodeError, MessageTooLarge
 if TYPE_CHECKING:
     from irismq_runtime.wire import Serializer
 
-__all__ = ["StateCodec"]
+__all__ = ["StateCodec", "as_it_is_now"]
+
+#: Values that nobody can change.
+_FIXED: Final = frozenset({type(None), bool, int, float, str, bytes})
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(tuple[str, int, str, bytes]).decode
+
+
+def as_it_is_now(value: Any, serializer: Serializer) -> Any:
+    """An answer as it is now: what it holds may be a part of a state, which goes on."""
+    if type(value) in _FIXED:
+        return value
+    try:
+        return serializer.load(*serializer.dump(value))
+    except (EncodeError, MessageTooLarge):  # no part of a state then
+        return value
 
 
 class StateCodec:

@@ -80,9 +80,9 @@ def _of_durable(durable: DurableEngine) -> Iterator[Sample]:
     )
     for name, count, text in counts:
         yield Sample(name, count, "counter", text)
-    if (sizes := numbers.sizes) is not None:
-        yield Sample("outbox_rows", sizes.outbox, help="rows in the outbox of the store")
-        yield Sample("handled_ids", sizes.handled, help="ids of handled messages in the store")
+    sizes = numbers.sizes
+    yield Sample("outbox_rows", sizes.outbox, help="rows in the outbox of the store")
+    yield Sample("handled_ids", sizes.handled, help="ids of handled messages in the store")
     yield Sample("uncommitted", durable.uncommitted, help="messages handled and not committed")
 
 
