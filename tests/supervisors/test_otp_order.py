@@ -1,4 +1,4 @@
-"""10,000 random trees with random crashes do what OTP would do, in its order."""
+"""3,000 random trees with random crashes do what OTP would do, in its order."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from supervisors.spec import ChildSpec
 from tests.supervisors.fake_tree import FakeSupervisor, FakeTree, FakeWorker
 from tests.supervisors.otp_model import OtpTree
 
-TREES = 10_000
-BATCHES = 5
+TREES = 3_000
+BATCHES = 3
 
 
 def random_spec(rng, name, policy, *, supervisor):
