@@ -386,8 +386,9 @@ class LoopSlot(Slot):
     def built(self, actor: Any) -> None:
         """Take the table of the class, within the middleware of the system."""
         check_instance(actor)
-        table = actor.__handlers__
-        self.lookup = table if actor.__enduring__ else self.system.handlers(table)
+        self.lookup = actor.__handlers__
+        if self.system.middleware and not actor.__enduring__:
+            self.lookup = self.system.handlers(self.lookup)
 
     def launch(self) -> None:
         """Start at once when there is nothing to wait for, else soon."""
