@@ -252,8 +252,18 @@ class EntityTable:
         await ending
 
     async def end_shard(self, address: str) -> None:
-        """End the entities of one shard, which others have from now on."""
-        await self._end_all([entry for entry in self if entry.key.address == address], _TO_END)
+        """End the entities of one shard, which others have from now on.
+
+        Those that have nothing to do hold nobody up: they end afterwards.
+        """
+        busy: list[KeptEntity] = []
+        idle: list[KeptEntity] = []
+        for entry in self:
+            if entry.key.address == address:
+                (idle if self._is_at_rest(entry) else busy).append(entry)
+        await self._end_all(busy, _TO_END)
+        if idle:
+            self._system.spawn(self._end_all(idle, _TO_END))
 
     async def close(self, timeout: float = _TO_END) -> None:
         """End all of them; each has `timeout` seconds."""
