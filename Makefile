@@ -9,9 +9,10 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-installed
 DEV := $(VENV)/.dev-installed
 
-# The versions of Python beside the main one, and the parts of the suite that run on them.
+# The versions of Python beside the main one, and the parts of the suite that run on them:
+# what depends on the interpreter most, and the commands of the README and the tutorial.
 OTHERS ?= 3.12 3.13
-PARTS := actors supervisors wire mailbox node demo examples docs
+PARTS := actors supervisors wire mailbox node durability stores examples docs/test_tutorial.py
 
 SECONDS_EACH ?= 480
 SECONDS ?= 1800
