@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from irismq_runtime.dispatch import stored
 from irismq_runtime.dispatch.delivery import DurableDelivery
-from irismq_runtime.dispatch.settlement import FINISH, settlement
+from irismq_runtime.dispatch.settlement import FINISH
 from irismq_runtime.durability import rights
 from irismq_runtime.durability.held_state import HeldState
-from irismq_runtime.durability.rows import RowSender
 from irismq_runtime.embedded.nsqd.writer import StoreWriter
 from irismq_runtime.embedded.relay.session import Session
 from irismq_runtime.mailbox.consume.consumer import Consumer
@@ -113,10 +112,12 @@ def answers_paired_from_the_wrong_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def a_crash_is_taken_for_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    def settles(outcome: Any, **counts: int) -> Any:
-        return FINISH if outcome.kind == "crashed" else settlement(outcome, **counts)
+    settled = stored.settled
 
-    monkeypatch.setattr(stored, "settlement", settles)
+    def settles(policy: Any, outcome: Any, **more: Any) -> Any:
+        return FINISH if outcome.kind == "crashed" else settled(policy, outcome, **more)
+
+    monkeypatch.setattr(stored, "settled", settles)
 
 
 def a_memory_that_forgets_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,19 +197,6 @@ def a_right_that_is_that_of_the_delivery(monkeypatch: pytest.MonkeyPatch) -> Non
 def a_crash_that_keeps_what_it_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(HeldState, "restore", lambda _: None)
     monkeypatch.setattr(HeldState, "load", lambda *_: None)
-
-
-def rows_forgotten_when_they_are_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A relayed row is deleted although no broker has confirmed it."""
-    publish = RowSender._publish
-
-    def publishes(self: RowSender, row: Any, *args: Any) -> None:
-        publish(self, row, *args)
-        if not row.owned:
-            self._engine.spawn(self._engine.store.forget([row.id]))
-
-    monkeypatch.setattr(RowSender, "_publish", publishes)
-    monkeypatch.setattr(RowSender, "_not_taken", lambda *_: None)
 
 
 #: Small, and quick to say that something is wrong.
@@ -324,13 +312,6 @@ TWINS = {
             money(crashes=0.2, seconds=10.0),
             "AssertionError",
             faults=False,
-            options=_BANK,
-        ),
-        Twin(
-            rows_forgotten_when_they_are_sent,
-            "the dual write that an outbox is there to prevent",
-            money(broker=30.0, cut=30.0, seconds=10.0, rate=20.0),
-            "AssertionError",
             options=_BANK,
         ),
     )
