@@ -6,7 +6,6 @@ no switch and no branch for it. Each says which scenario is to find it, and as w
 
 from __future__ import annotations
 
-import itertools
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from irismq_runtime.dispatch import stored
 from irismq_runtime.dispatch.delivery import DurableDelivery
 from irismq_runtime.dispatch.settlement import FINISH
-from irismq_runtime.durability import rights
 from irismq_runtime.durability.held_state import HeldState
 from irismq_runtime.embedded.nsqd.writer import StoreWriter
 from irismq_runtime.embedded.relay.session import Session
@@ -23,7 +21,6 @@ from irismq_runtime.mailbox.consume.lease import Leases
 from irismq_runtime.mailbox.publish.publisher_connection import PublisherConnection
 from irismq_runtime.node.binding.binder import Binding
 from irismq_runtime.node.membership.member_table import MemberTable
-from irismq_runtime.ports.state_store import HandledRight
 from irismq_runtime.pyiris.requests import OutgoingRequests
 from irismq_runtime.pyiris.subscriptions import Subscriptions
 from irismq_runtime.recent import Recent
@@ -181,19 +178,6 @@ def a_broker_that_confirms_before_it_has_written(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(StoreWriter, "append", appends)
 
 
-def a_right_that_is_that_of_the_delivery(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a broker gives out again is not known to be the same message."""
-    right_of, deliveries = rights.right_of, itertools.count()
-
-    def right(*args: Any, **more: Any) -> Any:
-        found = right_of(*args, **more)
-        if isinstance(found, HandledRight):
-            return HandledRight(found.channel, b"%d" % next(deliveries))
-        return found
-
-    monkeypatch.setattr(rights, "right_of", right)
-
-
 def a_crash_that_keeps_what_it_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(HeldState, "restore", lambda _: None)
     monkeypatch.setattr(HeldState, "load", lambda *_: None)
@@ -298,13 +282,6 @@ TWINS = {
             entries(broker=40.0, rate=60.0, seconds=10.0, longest=0.01, asks=0.0),
             LOST,
             seed=48,
-        ),
-        Twin(
-            a_right_that_is_that_of_the_delivery,
-            "dapr/dapr#4066: what follows from a message is there twice after a retry",
-            money(kill=30.0, seconds=10.0, rate=20.0),
-            "once",
-            options=_BANK,
         ),
         Twin(
             a_crash_that_keeps_what_it_changed,
