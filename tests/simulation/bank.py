@@ -24,9 +24,10 @@ ACCOUNT: Final = "sim.account"
 BRANCHES: Final = 2
 #: What each branch begins with.
 CENTS: Final = 1_000
-#: Virtual seconds that everything may take to be paid once all is healed: what a store has to
+#: Virtual seconds that everything may take to be paid once all is healed; and what a store has to
 #: send is due by its clock, which may have been two hours ahead when it was written.
-_SETTLED: Final = 2 * 3600.0 + 120.0
+_SETTLED: Final = 120.0
+_CLOCK_AHEAD: Final = 2 * 3600.0
 
 
 @message("sim.transfer")
@@ -183,16 +184,17 @@ def money(
         async with cluster.faults(**dials):
             await cluster.workload(transfer, rate=rate, seconds=seconds)
         await cluster.heal()
-        await _settled(cluster, confirmed, ref)
+        within = _SETTLED + (_CLOCK_AHEAD if dials.get("clock") else 0.0)
+        await _settled(cluster, confirmed, ref, within)
 
     return scenario
 
 
 async def _settled(
-    cluster: Cluster, confirmed: set[int], ref: Callable[[Cluster, str], Any]
+    cluster: Cluster, confirmed: set[int], ref: Callable[[Cluster, str], Any], within: float
 ) -> None:
     """Wait until all that was paid is received, and look that nothing was lost, made or doubled."""
-    deadline, pause = cluster.now + _SETTLED, 1.0
+    deadline, pause = cluster.now + within, 1.0
     while True:
         books = [await ref(cluster, each).ask(Books()) for each in branches(cluster)]
         paid = sorted(number for each in books for number in each.paid)
