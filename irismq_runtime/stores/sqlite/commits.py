@@ -50,7 +50,7 @@ _VERSION: Final = "SELECT value FROM irismq_store WHERE name = 'version'"
 _EPOCH: Final = "SELECT value FROM irismq_store WHERE name = 'epoch'"
 _STATE: Final = """
 INSERT INTO irismq_state (address, key, commit_id, state, version, ended)
-VALUES (?1, ?2, ?3, ?4, ?5, iif(?4 IS NULL, ?6, NULL)) ON CONFLICT DO UPDATE SET
+VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
 version = excluded.version, commit_id = excluded.commit_id, state = excluded.state,
 ended = excluded.ended"""
 _KEPT: Final = """
@@ -128,11 +128,10 @@ def standing(
 def _write(connection: sqlite3.Connection, writes: Writes, version: int, now: float) -> None:
     many = connection.executemany
     connection.execute("UPDATE irismq_store SET value = ? WHERE name = 'version'", (version,))
-    at = (version, now)
     if writes.states:
-        many(_STATE, [(*row, *at) for row in writes.states])
+        many(_STATE, [(*row, version, now if row[-1] is None else None) for row in writes.states])
     if writes.kept:
-        many(_KEPT, [(*row, *at) for row in writes.kept])
+        many(_KEPT, [(*row, version, now) for row in writes.kept])
     if writes.taken:
         _for_all(connection, _TAKE, [(row,) for row in writes.taken])
     if writes.aside:

@@ -58,7 +58,7 @@ SELECT count(*) FROM
 _UNTAKEN: Final = """
 SELECT count(*) FROM
 (SELECT 1 FROM irismq_outbox WHERE NOT owned AND from_address = ? LIMIT ?)"""
-_OUTBOX: Final = _ROWS + "WHERE (?1 = '' OR address = ?1) ORDER BY number LIMIT ?2"
+_OUTBOX: Final = _ROWS + "WHERE ? IN ('', address) ORDER BY number LIMIT ?"
 _READDRESS: Final = (
     "UPDATE irismq_outbox SET address = ?, key = ?, owned = ?, channel = ?, pair = ?, tries = 0 "
     "WHERE id = ? AND NOT dead"
