@@ -42,8 +42,12 @@ if TYPE_CHECKING:
 
 __all__ = ["AddressInlet", "ShardInlet"]
 
-#: Seconds after which a message that could not be passed on comes again.
+#: Seconds after which a message comes again that could not be passed on, or whose shard has left.
 _LATER: Final = 1.0
+#: Why a consumer is paused whose shard is not this node's any more. It ends in any case, but that
+#: may take a while, and brokers count what they give out meanwhile: the next node would take that
+#: for attempts.
+_LEFT: Final = "left"
 
 
 class AddressInlet:
@@ -221,9 +225,10 @@ class _KeyedDispatch(StatefulDispatch):
         envelope, inlet = delivery.envelope, self._inlet
         key = self._named_in(envelope)
         if not inlet.is_open:
+            self.pause.add(_LEFT)  # it would be given out again and again
             if envelope is not None:
                 del self._held[envelope.id]
-            delivery.stored.requeue(0.0, penalty=False)
+            delivery.stored.requeue(_LATER, penalty=False)
             return
         if not key or not inlet.is_here(key):
             _hand_on(inlet, delivery, self._topic, self._held, self._bury)

@@ -15,6 +15,7 @@ from irismq_runtime.entities import ownership as ownership_module
 from irismq_runtime.entities.ownership import Ownership
 from irismq_runtime.entities.process_place import gone_among, process_place
 from irismq_runtime.errors import StoreUnavailable
+from irismq_runtime.messaging import MAILBOX_CHANNEL, mailbox_topic, shard_address, shard_of
 from irismq_runtime.stores.memory import MemoryDatabase, MemoryStore
 from supervisors import child
 from tests.entities.helpers import Device, Read, Report
@@ -143,6 +144,23 @@ async def test_a_node_that_is_cut_off_lets_go_and_others_take_over(servers, monk
         lost.cut = False
         await until(lambda: bound(one) and len(bound(one)) + len(bound(two)) == 16)
         assert await totals(client) == [1] * len(KEYS)
+
+
+async def test_what_comes_to_a_shard_whose_lease_is_over_is_not_given_out_again_and_again(
+    servers, monkeypatch
+):
+    """A broker counts each time, and the next node takes the count for attempts."""
+    async with servers.node("one", store=MemoryStore()) as one:
+        await one.start(Spread)
+        ref = one.entity("test.spread", KEYS[0], shards=16)
+        topic = mailbox_topic(shard_address("test.spread", shard_of(KEYS[0], 16)))
+        consumption = servers.broker.channel(topic, MAILBOX_CHANNEL).consumers[0]
+        monkeypatch.setattr(Ownership, "holds", False)
+        await ref.tell_many([Report(1), Report(1)])[1]
+        history = consumption.history
+        await until(lambda: len(history) >= 2 and all(each.settled for each in history))
+        assert [each.settled for each in history] == [("requeue", 1.0, False)] * 2
+        assert consumption.paused
 
 
 async def test_two_that_believe_they_own_a_key_write_it_one_after_the_other(servers):
