@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from actors import Request, message, receives
 from irismq_runtime import Durable, Entity, current_node
+from irismq_runtime.entities.placement import LEASE
 from supervisors import Supervisor, child
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 STORE: Final = "sqlite:///bank.db"
 ACCOUNT: Final = "sim.account"
+#: Virtual seconds within which each answers: what a killed machine had of shards, others have when
+#: its lease is over, and five seconds later they answer.
+_ANSWERS: Final = LEASE + 5.0
 #: Of each machine.
 BRANCHES: Final = 2
 #: What each branch begins with.
@@ -196,7 +200,9 @@ async def _settled(
     """Wait until all that was paid is received, and look that nothing was lost, made or doubled."""
     deadline, pause = cluster.now + within, 1.0
     while True:
-        books = [await ref(cluster, each).ask(Books()) for each in branches(cluster)]
+        books = [
+            await ref(cluster, each).ask(Books(), timeout=_ANSWERS) for each in branches(cluster)
+        ]
         paid = sorted(number for each in books for number in each.paid)
         received = sorted(number for each in books for number in each.received)
         assert len(set(paid)) == len(paid), "a transfer is paid once"
