@@ -50,7 +50,6 @@ REASONS = {
     "irismq_runtime.durability.crowding": "counts of the store, which who stages only looks up",
     "irismq_runtime.durability.wheel": "when to look, which rows and the engine need not know",
     "irismq_runtime.entities.process_place": "what the kernel says, which ownership need not read",
-    "irismq_runtime.entities.records": "the form of rows, pure, which other programs read as well",
     "irismq_runtime.durability.loads": "waiting for the store, which an activation need not show",
     "irismq_runtime.durability.local_refs": "what a durable actor tells beside any transport",
     "irismq_runtime.embedded.nsqd.reserve": "blocking files, which the store is without otherwise",
