@@ -20,10 +20,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from actors._failure import again_later, settle_failed
+from actors._failure import again_later, meant, settle_failed
 from actors._items import INTERRUPT
 from actors.context import EMPTY
-from actors.delivery import Delivery, InboxItem, Outcome, ScopedItem, is_charged, outcome_of
+from actors.delivery import Delivery, InboxItem, Outcome, ScopedItem, is_charged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -180,12 +180,23 @@ class BatchItem(InboxItem):
                 f"a handler of {len(self._items)} messages returns None, or a list of as many "
                 f"values, and not {type(value).__name__}"
             )
+        slot = self._slot
         for item, each in zip(self._items, value, strict=True):
             if isinstance(each, BaseException):
-                refuses = getattr(self._slot.actor, "refuses", ())
-                self._ended(item, outcome_of(each, refuses) or Outcome("crashed", error=each))
+                outcome = meant(slot, slot.actor, each) or Outcome("crashed", error=each)
+                slot.system.attempt(slot, self._ended, item, outcome)
             elif isinstance(item, InboxItem):
                 item.reply(each)
+
+    def apart(self) -> list[Any]:
+        """What stood in the inbox, one by one, for whoever passes it on."""
+        return self._items
+
+    def stashed(self) -> None:
+        """All of them stand in the stash, and wait again."""
+        for item in self._items:
+            if isinstance(item, InboxItem):
+                item.stashed()
 
     def fail(self, outcome: Outcome) -> None:
         """All of them ended so."""

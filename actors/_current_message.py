@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from actors._batches import BatchItem
 from actors.ask import Ask
 from actors.delivery import Delivery, InboxItem, Outcome
 from actors.errors import ActorDeadError, MailboxFull, StashFull
@@ -62,6 +63,11 @@ def forward_current(slot: Slot, ref: ActorRef[Any]) -> None:
     if item is None or slot.taken:
         raise RuntimeError("forward() passes the message in hand on, and no message is in hand")
     slot.taken = True
+    for each in item.apart() if isinstance(item, BatchItem) else (item,):
+        _forward(slot, ref, each)
+
+
+def _forward(slot: Slot, ref: ActorRef[Any], item: Any) -> None:
     if isinstance(item, Ask | Delivery):
         ref._slot.put_forwarded(item)  # noqa: SLF001  # a ref is a slot's address, of one package
         return

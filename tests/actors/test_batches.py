@@ -11,6 +11,7 @@ from actors import (
     Actor,
     ActorClassError,
     ActorDeadError,
+    Context,
     HandlerTableError,
     Refused,
     Reject,
@@ -202,3 +203,53 @@ def test_what_cannot_be_a_batch_is_refused():
         class Kept(Durable):
             @receives(Row, batch=5)
             def write(self, rows): ...
+
+
+async def test_a_value_whose_meaning_cannot_be_read_spares_the_others(actor_system, manual_clock):
+    class Odd(Retry):
+        penalty = property(lambda _: 1 / 0, lambda *_: None)
+
+    class Odder(Actor):
+        @receives(Row, batch=2, within=1.0)
+        def write(self, rows):
+            return [Odd(), 5]
+
+    odd = actor_system.start(Odder)
+    bad, good = odd.ask(Row(1)), odd.ask(Row(2))
+    await settle(actor_system)
+    with pytest.raises(Odd):
+        await bad
+    assert await good == 5
+    assert odd.is_alive()
+
+
+async def test_a_batch_that_is_passed_on_arrives_one_by_one(actor_system, manual_clock, log):
+    writer = actor_system.start(Writer, log)
+
+    class Passing(Actor):
+        @receives(Row, batch=2, within=1.0)
+        def write(self, rows):
+            self.forward(writer)
+
+    passing = actor_system.start(Passing)
+    asked = passing.ask(Row(1))
+    passing.tell(Row(2))
+    await settle(actor_system)
+    writer.tell(Row(3))
+    await settle(actor_system)
+    assert log == [[1, 2, 3]]
+    assert await asked == 10
+
+
+async def test_what_waits_of_a_batch_in_the_stash_can_be_taken_back(actor_system, manual_clock):
+    class Stashing(Actor):
+        @receives(Row, batch=1)
+        def write(self, rows):
+            self.stash()
+
+    outcomes = []
+    stashing = actor_system.start(Stashing)
+    delivery = stashing.deliver(Row(1), context=Context(), on_done=outcomes.append)
+    await settle(actor_system)
+    assert delivery.cancel()
+    assert [outcome.kind for outcome in outcomes] == ["cancelled"]
