@@ -16,7 +16,7 @@ from actors._current_message import (
     stash_current,
     unhandled,
 )
-from actors._fixed import FIXED
+from actors._fixed import FIXED, OWN_MESSAGES
 from actors._items import INTERRUPT
 from actors._rates import Rate, pacing
 from actors._time_limits import limiting
@@ -117,7 +117,9 @@ class Facilities(Takes[M_contra]):
         check_class(cls)
         table = HandlerTable(cls, threaded=cls.__threaded__)
         rest = cls.on_receive  # type: ignore[attr-defined]  # every actor class has it
-        within = limiting(cls.handler_timeout, table.timeouts, ends_with_ask=cls.ends_with_ask)
+        within = limiting(
+            cls.handler_timeout, table.timeouts, table.gathering, ends_with_ask=cls.ends_with_ask
+        )
         pace = pacing(cls.handler_rate, table.gathering)
         if cls.__threaded__ and (within is not None or pace is not None):
             raise ActorClassError(
@@ -130,7 +132,8 @@ class Facilities(Takes[M_contra]):
                 "which are written together already: take batch= away"
             )
         cls.__largest_batch__ = table.largest_batch
-        cls.__handlers__ = table.lookup(rest, FIXED, within, cls.__around__, pace)
+        lookup = table.lookup(rest, FIXED, within, cls.__around__)
+        cls.__handlers__ = lookup if pace is None else lookup.around(pace, OWN_MESSAGES)
         cls.__hooks__ = Hooks.of(cls)
 
     def __init__(self, *_args: Any, **_kwargs: Any) -> None:

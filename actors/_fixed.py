@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from actors._slot_view import SlotView
     from actors.handlers import Handler
 
-__all__ = ["AFTER_START", "FIXED", "OWN_HANDLERS", "AfterStart"]
+__all__ = ["FIXED", "OWN_HANDLERS", "OWN_MESSAGES", "AfterStart"]
 
 
 class _Continue:
@@ -51,10 +51,6 @@ def _continue(actor: Any, _message: _Continue) -> Any:
     return actor.after_start()
 
 
-#: The handler that is a hook.
-AFTER_START: Final[Handler] = _continue
-
-
 def _call(actor: Any, message: messages.ProxyCall) -> Any:
     method = get_attr_directly(actor, message.attr_path)
     return method(*message.args, **message.kwargs)
@@ -73,8 +69,9 @@ def _stop(actor: Any, _message: Any) -> Any:
     actor.actor_ref._slot.request_stop()  # noqa: SLF001  # a ref is a slot's address, of one package
 
 
-#: What an actor does not handle: its hook, and its end.
+#: What an actor does not handle: its hook, and its end; and what these come as.
 OWN_HANDLERS: Final[frozenset[Handler]] = frozenset({_continue, _stop})
+OWN_MESSAGES: Final[frozenset[type]] = frozenset({_Continue, messages._ActorStop})  # noqa: SLF001  # as below
 FIXED: Final[Mapping[type, Handler | None]] = {
     Ask: None,
     OwnAsk: None,

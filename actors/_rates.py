@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
-from actors._fixed import OWN_HANDLERS
 from actors.rules import count, need, number
 
 if TYPE_CHECKING:
@@ -65,9 +64,7 @@ def pacing(rate: Rate | None, unpaced: frozenset[Handler]) -> Callable[[Handler]
         return None
 
     def around(handler: Handler) -> Handler:
-        if handler in OWN_HANDLERS or handler in unpaced:
-            return handler
-        return _paced(handler, rate)
+        return handler if handler in unpaced else _paced(handler, rate)
 
     return around
 

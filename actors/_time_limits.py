@@ -19,7 +19,7 @@ import asyncio
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final
 
-from actors._fixed import AFTER_START
+from actors._fixed import OWN_HANDLERS
 from actors._loop_task import forget_cancel, rest_of
 from actors.ask import Ask
 from actors.delivery import Delivery
@@ -38,23 +38,30 @@ PATIENCE: Final = 1.0
 
 
 def limiting(
-    seconds: float | None, special: dict[Handler, float], *, ends_with_ask: bool
+    seconds: float | None,
+    special: dict[Handler, float],
+    unlimited: frozenset[Handler],
+    *,
+    ends_with_ask: bool,
 ) -> Callable[[Handler], Handler] | None:
     """What makes of each handler the one that ends in time; None: none has a limit.
 
-    `seconds`: of all handlers of the class but those that are `special`.
+    `seconds`: of all handlers of the class but those that are `special`. `unlimited`: those that
+    only put a message aside; they stay what they are, as the actor's own do.
     """
     if seconds is None and not special and not ends_with_ask:
         return None
 
     def around(handler: Handler) -> Handler:
+        if handler in OWN_HANDLERS or handler in unlimited:
+            return handler
         return _limited(handler, special.get(handler, seconds), ends_with_ask=ends_with_ask)
 
     return around
 
 
 def _limited(handler: Handler, seconds: float | None, *, ends_with_ask: bool) -> Handler:
-    if (seconds is None and not ends_with_ask) or handler is AFTER_START:
+    if seconds is None and not ends_with_ask:
         return handler
 
     def begin(actor: Any, message: Any) -> Any:

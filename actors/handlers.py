@@ -198,10 +198,13 @@ class Lookup(dict[type, "Handler | None"]):
         self[kind] = self.known[kind] = found
         return found
 
-    def around(self, each: Callable[[Handler], Handler]) -> Lookup:
-        """Return another one, which has in the place of each handler what `each` makes of it."""
+    def around(self, each: Callable[[Handler], Handler], but: frozenset[type]) -> Lookup:
+        """Return another one, which has in the place of each handler what `each` makes of it.
+
+        `but`: those of these classes stay as they are.
+        """
         all_ = {
-            kind: None if handler is None else each(handler)
+            kind: handler if handler is None or kind in but else each(handler)
             for kind, handler in self._typed.items()
         }
         return Lookup({}, each(self._rest), all_)

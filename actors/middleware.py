@@ -24,7 +24,7 @@ from functools import partial
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from actors._fixed import OWN_HANDLERS
+from actors._fixed import OWN_MESSAGES
 from actors.context import Context
 from actors.rules import shown
 
@@ -50,11 +50,7 @@ def checked_middleware(given: Any) -> tuple[Middleware, ...]:
 
 def within(middleware: tuple[Middleware, ...], lookup: Lookup) -> Lookup:
     """Return a lookup of the same handlers, each within `middleware`."""
-
-    def around(handler: Handler) -> Handler:
-        return handler if handler in OWN_HANDLERS else _around(middleware, handler)
-
-    return lookup.around(around)
+    return lookup.around(partial(_around, middleware), OWN_MESSAGES)
 
 
 def _around(middleware: tuple[Middleware, ...], handler: Handler) -> Handler:

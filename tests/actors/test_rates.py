@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pykka.messages import _ActorStop
 
 from actors import Actor, ActorClassError, Rate, ThreadActor, receives
 from actors._rates import turn_at
@@ -114,3 +115,20 @@ def test_what_is_no_rate_is_refused():
 
         class Blocks(ThreadActor):
             handler_rate = Rate(1)
+
+
+async def test_beside_a_time_limit_a_batch_counts_as_one_and_a_stop_has_no_turn(
+    actor_system, manual_clock
+):
+    class Limited(Paced):
+        handler_timeout = 60.0
+
+    log = []
+    paced = actor_system.start(Limited, log)
+    for text in "abcdef":
+        paced.tell(text)
+    await settle(actor_system)
+    assert log == ["warm", ["a", "b", "c"], ["d", "e", "f"]]
+    paced.tell(_ActorStop())
+    await settle(actor_system)
+    assert not paced.is_alive()

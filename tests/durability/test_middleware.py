@@ -1,4 +1,4 @@
-"""A durable actor within middleware and a time limit: its unit stands inside of both."""
+"""A durable actor within middleware, with a time limit inside of its unit."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ class Keeper(Durable):
     handler_timeout = 0.05
     state: Kept
 
+    def after_start(self) -> None:
+        self.started = True
+
     @receives(str)
     def keep(self, message: str) -> list[str]:
         self.state.seen.append(message)
@@ -36,7 +39,10 @@ class Keeper(Durable):
 
 
 async def test_what_a_unit_does_is_kept_within_middleware_and_undone_at_its_limit():
+    around = []
+
     async def shouting(context, message, call_next):
+        around.append(message)
         return await call_next(message.upper() if isinstance(message, str) else message)
 
     async with MemoryServers().node(middleware=[shouting], store="memory:") as node:
@@ -46,3 +52,4 @@ async def test_what_a_unit_does_is_kept_within_middleware_and_undone_at_its_limi
         with pytest.raises(RemoteError, match=r"within 0\.05 s"):
             await keeper.ask(1)
         assert await keeper.ask("milk") == ["TEA", "MILK"]
+        assert around == ["tea", 1, "milk"], "and not around after_start"
