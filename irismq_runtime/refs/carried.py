@@ -50,7 +50,8 @@ def carrying(headers: Mapping[str, Any] | None = None, /, **more: Any) -> Iterat
         **more: The same.
 
     Raises:
-        ConfigError: A name or a value is none of these.
+        ConfigError: A name or a value is none of these. A send raises it as well, when these and
+            what the message in hand carries on are more than 32.
     """
     given = {**(CARRIED.get() or {}), **(headers or {}), **more}
     given.pop(FLOWS, None)
@@ -80,19 +81,32 @@ def _check(name: object, value: object) -> None:
 
 def go_on(headers: dict[str, object], came: Mapping[str, Any]) -> None:
     """Add to `headers` what the message in hand, with the headers `came`, carries on."""
-    names = [
-        name
-        for name in came[FLOWS].split(",", MAX_HEADERS)
-        if name in came and len(name) >= _NAME[0]
-    ]
+    names = [name for name in came[FLOWS].split(",", MAX_HEADERS) if _goes_on_untrusted(name, came)]
     headers.update({name: came[name] for name in names[:MOST]})
     headers[FLOWS] = ",".join(names[:MOST])
 
 
+def _goes_on_untrusted(name: str, came: Mapping[str, Any]) -> bool:
+    """Whether it is there, and no larger than what `carrying` takes."""
+    least, most = _NAME
+    if not least <= len(name) <= most or name not in came:
+        return False
+    value = came[name]
+    return not isinstance(value, str | bytes) or len(value) <= LONGEST
+
+
 def add(headers: dict[str, object], given: Mapping[str, object]) -> None:
-    """Add what the code that runs carries itself; it counts where both have a name."""
+    """Add what the code that runs carries itself; it counts where both have a name.
+
+    Raises `ConfigError` when that and what came with the message in hand are too many.
+    """
     before = headers.get(FLOWS)
     headers.update(given)
-    if isinstance(before, str):
+    if isinstance(before, str) and before:
         names = dict.fromkeys((*before.split(","), *str(given[FLOWS]).split(",")))
+        if len(names) > MOST:
+            problem = (
+                f"{len(names)} headers with those of the message in hand, and {MOST} may be carried"
+            )
+            raise ConfigError("carrying", problem)
         headers[FLOWS] = ",".join(names)

@@ -8,7 +8,7 @@ import pytest
 
 from actors import Actor, exposed, receives
 from irismq_runtime import ConfigError, carrying, current_node, durable, live
-from irismq_runtime.refs.carried import go_on
+from irismq_runtime.refs.carried import CARRIED, add, go_on
 from irismq_runtime.wire.headers import FLOWS
 from supervisors import Supervisor, child
 from tests.node.helpers import MemoryServers
@@ -141,3 +141,21 @@ def test_what_cannot_be_carried_is_refused_with_its_name():
     for headers in wrong:
         with pytest.raises(ConfigError, match="carrying"), carrying(headers):
             pass
+
+
+def test_what_is_larger_than_what_may_be_carried_goes_no_further():
+    went = {}
+    came = {"tenant": "x" * 1025, "x" * 65: 1, "blob": b"x" * 1025, "request": "7"}
+    go_on(went, {**came, FLOWS: ",".join(came)})
+    assert went == {"request": "7", FLOWS: "request"}
+
+
+def test_what_is_too_much_with_what_came_is_refused_at_once():
+    went = {}
+    came = {f"came-{n}": n for n in range(20)}
+    go_on(went, {**came, FLOWS: ",".join(came)})
+    with (
+        carrying({f"mine-{n}": n for n in range(13)}),
+        pytest.raises(ConfigError, match="33 headers"),
+    ):
+        add(went, CARRIED.get())
