@@ -147,6 +147,8 @@ class HttpProblem:
 
 
 _SOON: Final = 1
+#: Seconds at most that a browser is told to wait: what another process says may be anything.
+_LONGEST_WAIT: Final = 3_600
 #: In this order, as a class comes before its base: error -> status, title, whether it is
 #: worth another try soon.
 _STATUS: Final[tuple[tuple[type[BaseException], int, str, bool], ...]] = (
@@ -179,7 +181,9 @@ def problem_of(error: BaseException, codes: Mapping[str, int] | None = None) -> 
     for kind, status, title, again in _STATUS:
         if isinstance(error, kind):
             wait = getattr(error, "retry_after", None) if again else None
-            after = max(_SOON, math.ceil(wait)) if isinstance(wait, int | float) else _SOON
+            after = _SOON
+            if isinstance(wait, int | float) and math.isfinite(wait):
+                after = min(max(_SOON, math.ceil(wait)), _LONGEST_WAIT)
             return HttpProblem(status, title, retry_after=after if again else None)
     if isinstance(error, Refused):
         code = error.code or ""
@@ -223,12 +227,12 @@ class Problems:
             if problem is None:
                 raise
             if problem.status >= 500:
-                _LOG.warning("%s %s: %s", scope.get("method"), scope.get("path"), error)
+                _LOG.warning("%s %.300r: %s", scope.get("method"), scope.get("path"), error)
             await _answer(problem, send)
 
 
 async def _answer(problem: HttpProblem, send: Callable[[_Message], Awaitable[None]]) -> None:
-    body = json.dumps(problem.to_dict(), ensure_ascii=False).encode()
+    body = json.dumps(problem.to_dict()).encode()
     headers = [
         (b"content-type", b"application/problem+json"),
         (b"content-length", str(len(body)).encode()),

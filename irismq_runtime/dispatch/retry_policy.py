@@ -127,7 +127,8 @@ def settled(
         return settlement(outcome, attempts=attempts, allowed=allowed)
     mine = policy.of(outcome.error)
     allowed -= policy.most(otherwise) - (mine.attempts or otherwise)
-    if outcome.kind == "crashed" and isinstance(outcome.error, (*policy.never, *mine.never)):
+    # The class itself, as `except` sees it: the `__class__` of a user's exception may be anything.
+    if outcome.kind == "crashed" and issubclass(type(outcome.error), (*policy.never, *mine.never)):
         return buried_as("crashed, and is not tried again", outcome.error)
     verdict = settlement(outcome, attempts=attempts, allowed=allowed)
     if verdict.action == "requeue" and verdict.delay is None:

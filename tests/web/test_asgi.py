@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import types
 
 import pytest
@@ -179,3 +180,18 @@ async def test_a_tree_that_gives_up_is_told(world):
         app.state.node.ref("web.desk").tell(1)
         await until(lambda: told)
     assert "gave up" in told[0]
+
+
+async def test_what_comes_from_outside_breaks_neither_the_answer_nor_the_log(caplog):
+    for wait, told in ((float("inf"), b"1"), (1e300, b"3600")):
+        start, _ = await served(raising(Restarting("shop.stock", wait)))
+        assert (b"retry-after", told) in start["headers"]
+    _, body = await served(raising(Refused("no \udcff")))
+    assert json.loads(body["body"])["detail"] == "no \udcff"
+
+    async def send(message):
+        pass
+
+    scope = {"type": "http", "method": "GET", "path": "/a\nERROR all is lost"}
+    await Problems(raising(NoSuchService("shop.stock")))(scope, None, send)
+    assert "\n" not in caplog.records[-1].getMessage()
