@@ -64,7 +64,9 @@ class Connection:
 
     def __init__(self, make: Callable[[], Node]) -> None:
         self._make = make
-        self._lock = threading.Lock()
+        #: One for each process: that of the parent may be held for ever by a thread that a
+        #: fork has left there.
+        self._locks: dict[int, threading.Lock] = {}
         self._process = 0
         self._loop: BackgroundLoop | None = None
         self._node: Node | None = None
@@ -78,10 +80,10 @@ class Connection:
         Raises:
             NotConnected: A server did not answer within `connect_timeout`.
         """
-        if self._process != os.getpid():  # its thread and its sockets stayed in the parent
-            self._lock = threading.Lock()
-            self._process, self._loop, self._node = os.getpid(), None, None
-        with self._lock:
+        process = os.getpid()
+        with self._locks.setdefault(process, threading.Lock()):
+            if self._process != process:  # its thread and its sockets stayed in the parent
+                self._process, self._loop, self._node = process, None, None
             if self._node is None:
                 self._open()
         return self
@@ -102,9 +104,10 @@ class Connection:
 
     def close(self) -> None:
         """End in order, what is under way first. Idempotent."""
-        if self._process != os.getpid():
+        process = os.getpid()
+        if self._process != process:
             return
-        with self._lock:
+        with self._locks[process]:
             node, loop, self._node, self._loop = self._node, self._loop, None, None
         if node is None or loop is None:
             return
@@ -192,7 +195,7 @@ class Connection:
 
     def run(self, coroutine: Any) -> Any:
         """Run a coroutine on the loop of the node, and wait for its result."""
-        loop = self._loop
+        loop = self._loop if self._process == os.getpid() else None
         if loop is None:
             coroutine.close()
             raise NodeStopped(_NOT_OPEN)

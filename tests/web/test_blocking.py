@@ -129,10 +129,11 @@ from irismq_runtime.errors import NodeStopped
 
 made = Connection(lambda: Node.embedded(name="blocking", drain=1.0))
 with made:
+    ref = made.ref("blocking.adder")
     worker = os.fork()
     if not worker:
         try:
-            made.ref("blocking.adder")
+            next(ref.stream(1))
         except NodeStopped:
             with made.open():
                 os._exit(7 if made.node.health().live else 8)
