@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from actors._batches import put_back
 from actors._items import Stamped
 from actors.delivery import Outcome
 from actors.exits import Exit, Terminated
@@ -77,8 +76,9 @@ class Attachments:
         watching, self.watching = self.watching, {}
         for ref in watching:
             system.attempt(slot, ref.remove_watcher, slot.ref)
-        if self.batches:
-            put_back(slot, self.batches)
+        batches, self.batches = self.batches, {}
+        for aside in batches.values():
+            aside.put_back()
         self.unstash(slot)
         promises, self.promises = self.promises, {}
         for item, due in promises.items():

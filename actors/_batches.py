@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from actors.clock import TimerHandle
     from actors.context import Context
 
-__all__ = ["BatchItem", "BatchOptions", "MessageBatch", "gathering", "handle_batch", "put_back"]
+__all__ = ["BatchItem", "BatchOptions", "MessageBatch", "gathering", "handle_batch"]
 
 
 class BatchOptions(NamedTuple):
@@ -97,6 +97,13 @@ class _PutAside:
         if items:
             self._in_line(items)
 
+    def put_back(self) -> None:
+        """The incarnation is over: what is aside goes before what waits, in order."""
+        items, self.items = self.items, []
+        if self.timer is not None:
+            self.timer.cancel()
+        self.slot.inbox.extendleft(reversed(items))
+
     def _in_line(self, items: list[Any]) -> None:
         slot = self.slot
         slot.inbox.appendleft(BatchItem(slot, self.handler, items))
@@ -124,22 +131,13 @@ def gathering(handler: Any, options: BatchOptions) -> Callable[[Any, Any], None]
     return gather
 
 
-def put_back(slot: Slot, batches: dict[Any, _PutAside]) -> None:
-    """The incarnation is over: what it had put aside goes before what waits, in order."""
-    for gathered in batches.values():
-        items, gathered.items = gathered.items, []
-        if gathered.timer is not None:
-            gathered.timer.cancel()
-        slot.inbox.extendleft(reversed(items))
-    batches.clear()
-
-
 class BatchItem(InboxItem):
     """Some messages in the place of one."""
 
     __slots__ = ("_handler", "_items", "_slot", "message")
 
     retries = True
+    tells_its_end = True
 
     def __init__(self, slot: Slot, handler: Any, items: list[Any]) -> None:
         self._slot = slot

@@ -28,7 +28,6 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from actors._attachments import Attachments
-from actors._batches import BatchItem
 from actors._items import INTERRUPT, Again, Internal
 from actors._stop_request import Stop, StopFuture
 from actors.ask import Ask
@@ -347,7 +346,7 @@ class Slot(_HotFields):
 
     def undeliverable(self, item: Any) -> None:
         """`item` will not be handled, because the slot has ended."""
-        if isinstance(item, (Ask, Delivery, BatchItem)):
+        if isinstance(item, InboxItem) and item.tells_its_end:
             item.fail(Outcome("dead", exit=self.exit))
             return
         if isinstance(item, Internal):

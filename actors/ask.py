@@ -50,6 +50,8 @@ class Ask(LoopFuture[T], InboxItem, Generic[T]):
         "timeout",
     )
 
+    tells_its_end = True
+
     _context: Context | None = None
     #: Deliveries so far, this one included.
     attempt = 1

@@ -107,6 +107,8 @@ class InboxItem:
     charged = False
     #: Whether its own `fail` brings it back when its handler raised `Retry`.
     retries = False
+    #: Whether its own `fail` is enough when it is never handled; else it is a dead letter.
+    tells_its_end = False
 
     def admit(self, slot: SlotView) -> bool:
         """Whether to handle it now; False has settled or dropped it for good."""
@@ -172,6 +174,7 @@ class Delivery(InboxItem):
     #: Whether `starting` is to be asked.
     guarded = False
     retries = True
+    tells_its_end = True
 
     _slot: SlotView
 

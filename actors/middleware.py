@@ -34,7 +34,10 @@ if TYPE_CHECKING:
 __all__ = ["CallNext", "Middleware", "checked_middleware", "within"]
 
 CallNext: TypeAlias = Callable[[Any], Awaitable[Any]]
+"""Calls what is further in with a message, and gives what that returns."""
+
 Middleware: TypeAlias = Callable[[Context, Any, CallNext], Awaitable[Any]]
+"""What stands around handlers: it gets circumstances, message, and what is further in."""
 
 
 def checked_middleware(given: Any) -> tuple[Middleware, ...]:

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     import pathlib
     from collections.abc import Iterator
 
-#: The files of `actors` that cannot be read one without the other: slot, ref, system core.
-LARGEST_CIRCLE = 8
+#: The files of `actors` that cannot be read one without the other: slot, ref, system core, and
+#: with the type of a lookup of handlers what stands in one: batches, middleware, fixed handlers.
+LARGEST_CIRCLE = 12
 
 
 def _imports(path: pathlib.Path) -> Iterator[str]:
