@@ -15,6 +15,7 @@ from irismq_runtime.cli import codes
 from irismq_runtime.cli.console import err, execute, fail, out, print_json, print_rows
 from irismq_runtime.cli.options import Store  # noqa: TC001  # typer reads it when it runs
 from irismq_runtime.cli.store import looking_at
+from irismq_runtime.config import need_address
 from irismq_runtime.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def show(address: Address, key: Key, store: Store = "") -> None:
 
     found, owner = execute(look())
     if not found.version:
-        fail(f"the entity {key!r} of {address!r} has no state", codes.FAILED)
+        fail(f"no entity of {address!r} with the key {key!r} has a state", codes.FAILED)
     from irismq_runtime.entities.records import owner_in
 
     record: dict[str, object] = {
@@ -187,7 +188,7 @@ def end(
             of, _owner = await _keys(opened, address, key)
             (found,) = await opened.load([of])
             if not found.version:
-                return f"the entity {key!r} of {address!r} has no state"
+                return f"no entity of {address!r} with the key {key!r} has a state"
             (outcome,) = await opened.commit([StateCommit(of, found.version, new_id(), END)])
             if isinstance(outcome, Committed):
                 return ""
@@ -222,6 +223,7 @@ async def _shards(store: StateStore, address: str) -> int:
     from irismq_runtime.durability import shards_in
     from irismq_runtime.ports.state_store import StateKey
 
+    need_address(address)
     (found,) = await store.load([StateKey(address)])
     if number := shards_in(found.state):
         return number

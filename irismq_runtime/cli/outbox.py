@@ -17,6 +17,7 @@ from irismq_runtime.cli import codes
 from irismq_runtime.cli.console import err, execute, fail, out, print_json, print_rows
 from irismq_runtime.cli.options import Store  # noqa: TC001  # typer reads it when it runs
 from irismq_runtime.cli.store import looking_at
+from irismq_runtime.config import need_address
 from irismq_runtime.errors import DecodeError
 from irismq_runtime.json_text import json_text
 from irismq_runtime.messaging import MAILBOX_CHANNEL, mailbox_topic
@@ -65,6 +66,8 @@ def list_rows(
     """
 
     async def look() -> list[OutboxRow]:
+        if address:
+            need_address(address)
         async with looking_at(store) as (opened, _):
             return await opened.outbox(address, limit + 1)
 
@@ -139,7 +142,7 @@ def move(
     def can(row: OutboxRow) -> bool:
         return not row.dead and not row.to.key
 
-    _change("moved", store, address, ids, every=every, dry_run=dry_run, can=can, act=change)
+    _change("moved", store, address, ids, to, every=every, dry_run=dry_run, can=can, act=change)
 
 
 def moved(row: OutboxRow, to: str, *, durable: bool) -> OutboxRow:
@@ -180,17 +183,22 @@ def _change(
     store: str,
     address: str,
     ids: Sequence[str],
-    *,
+    *more: str,
     every: bool,
     dry_run: bool,
     can: Any,
     act: Any,
 ) -> None:
-    """Do `act` to the rows that are meant and that it can be done to; say how many those were."""
+    """Do `act` to the rows that are meant and that it can be done to; say how many those were.
+
+    `more`: other addresses that are named.
+    """
     if not ids and not every:
         fail("say which rows: --id, or --all", codes.USAGE)
 
     async def work() -> tuple[int, int]:
+        for each in (address, *more):
+            need_address(each)  # the store takes "" for all of them
         async with looking_at(store) as (opened, _):
             rows = await opened.outbox(address, _MOST)
             if len(rows) == _MOST:

@@ -72,8 +72,8 @@ def test_entities_are_listed_shown_and_ended_and_their_shards_have_owners(url, t
 def test_what_is_not_there_is_said(url):
     for arguments, text in (
         (("list", "test.nothing"), "test.nothing"),
-        (("show", "test.device", "nobody"), "has no state"),
-        (("end", "test.device", "nobody", "--yes"), "has no state"),
+        (("show", "test.device", "nobody"), "has a state"),
+        (("end", "test.device", "nobody", "--yes"), "has a state"),
         (("show", "test.device", ""), "256"),
     ):
         ended = run(*arguments, url=url)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import sqlite3
 import ssl
 import typing
 from pathlib import Path
@@ -20,6 +21,8 @@ import pytest
 from actors import messages
 from irismq_runtime import loop
 from irismq_runtime.cli import codes
+from irismq_runtime.durability import shards_state
+from irismq_runtime.stores.sqlite import statements
 from tests.cli.test_options import ARGUMENTS, ROOT, commands
 
 #: None of it is a place, a file or a name; a shell can give all of it.
@@ -34,10 +37,18 @@ NONSENSE = [
 
 
 #: What a command wants besides, before it looks at any other option.
+_STORE = "--store=sqlite:///there.db"
 MORE = {
     ("dead", "replay"): ["--all"],
     ("dead", "drop"): ["--all"],
     ("store", "accept"): ["--yes"],
+    ("entity", "end"): ["--yes", _STORE],
+    ("entity", "list"): [_STORE],
+    ("entity", "shards"): [_STORE],
+    ("entity", "show"): [_STORE],
+    ("outbox", "list"): [_STORE],
+    ("outbox", "move"): [_STORE, "--all"],
+    ("outbox", "drop"): [_STORE, "--all"],
 }
 #: How a command ends that has taken its options: well, or at a port, or it goes on.
 PUT_TO_USE = {codes.OK, codes.UNREACHABLE, None}
@@ -63,6 +74,15 @@ def nothing_leaves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(socket.socket, "bind", _taken)
     monkeypatch.setattr(ssl.SSLContext, "load_default_certs", lambda *_: None)  # it takes long
     monkeypatch.chdir(tmp_path)
+    with sqlite3.connect("there.db") as connection:
+        statements.prepare(connection, "", bytes(16))
+        row = ("x", "", bytes(16), shards_state(4), 1)
+        connection.execute(
+            "INSERT INTO irismq_state (address, key, commit_id, state, version) "
+            "VALUES (?, ?, ?, ?, ?)",
+            row,
+        )
+    connection.close()
     # Types that other tests have registered in this process are of no module that is named.
     monkeypatch.setattr(messages, "message_types", dict)
 
@@ -90,7 +110,8 @@ def _line(command: Any, parameter: Any, value: str, more: list[str]) -> list[str
         if each.required or place <= last
     ]
     option = [] if parameter in named else [f"{parameter.opts[0]}={value}"]
-    return [*option, *more, "--", *arguments]
+    others = [each for each in more if each.partition("=")[0] not in parameter.opts]
+    return [*option, *others, "--", *arguments]
 
 
 def _end_of(command: Any, line: list[str]) -> int | None:
