@@ -61,6 +61,9 @@ EXITS: dict[str, dict[str, tuple[int, str]]] = {
         "rich.console.Console": (1, "the base of the consoles that make all visible"),
         "sys.stdout": (2, "a document that `visible_json` has passed, and its flush"),
     },
+    "irismq_runtime/cli/entity.py": {
+        "typer.confirm": (1, "a question, with a key as `repr` shows it"),
+    },
     "irismq_runtime/cli/foreground.py": {"rich.live.Live": (1, "on the console `out`")},
     "irismq_runtime/cli/main.py": {
         "logging.Formatter": (1, "it is the filter of a log for people"),

@@ -7,7 +7,7 @@ import contextlib
 import inspect
 import itertools
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,7 +19,6 @@ from irismq_runtime.simulation.simulated_test import SimulatedTest
 from tests.simulation.service import ADDRESS, Entry, Office, entries
 
 if TYPE_CHECKING:
-    from actors import Events
     from irismq_runtime import Node
     from irismq_runtime.simulation.investigation import SimulatedRun
 
@@ -259,8 +258,8 @@ def test_a_run_leaves_nothing_behind_whatever_was_killed_in_it(
     made: list[weakref.ref[Node]] = []
     make = ClusterOptions.make_node
 
-    def making(self: ClusterOptions, name: str, events: Events | None) -> Node:
-        node = make(self, name, events)
+    def making(self: ClusterOptions, *given: Any) -> Node:
+        node = make(self, *given)
         made.append(weakref.ref(node))
         return node
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from actors import message
 from irismq_runtime.errors import DecodeError, EncodeError, MessageTooLarge
 from irismq_runtime.wire import Serializer, WireLimits
+from irismq_runtime.wire.entries import may_have_long_map
 from irismq_runtime.wire.flat import NOT_FLAT, decode_flat_untrusted, encode_flat
 from tests.wire.samples import exact, serializer, values
 
@@ -47,7 +48,8 @@ def test_a_flat_value_has_the_bytes_that_the_codec_gives_it(value: object) -> No
     assert data == wire._dump(value, None)[1]
     assert data is not None
     if len(data) <= 2048:
-        assert exact(decode_flat_untrusted(data, LIMITS.items)) == exact(value)
+        found = decode_flat_untrusted(data, LIMITS.items)
+        assert exact(found) == exact(value) or (found is NOT_FLAT and may_have_long_map(data))
 
 
 @given(first=values | scalars, second=scalars)
