@@ -27,9 +27,9 @@ from irismq_runtime.durability.occurrences import (
     zone_of,
 )
 from irismq_runtime.durability.reminder_book import KeptReminder
+from irismq_runtime.messaging import MAILBOX_CHANNEL
 from irismq_runtime.ports.state_store import LATER, StagedMessage
 from irismq_runtime.wire import Kind
-from irismq_runtime.wire.headers import ENTITY
 
 if TYPE_CHECKING:
     from irismq_runtime.durability.activation import Activation
@@ -225,17 +225,13 @@ def _stage(activation: Activation, told: object, delay: float, missed: int = 0) 
     engine, unit = activation.engine, activation.open
     if unit is None:
         return  # never: a book is changed in a unit alone
-    headers = engine.outbound.headers()
     to = activation.key
-    if to.key:
-        headers[ENTITY] = to.key
+    headers = engine.outbound.headers_to_store(to.key, delay)
     if missed:
         headers["missed"] = missed
-    if delay:
-        engine.outbound.set_times(headers, delay, None)
     last = engine.ending_of(to, owned=True)
     row_id, data = engine.packer.unsigned(Kind.TELL, told, headers, None, last)
-    channel = LATER if delay else "mailbox"
+    channel = LATER if delay else MAILBOX_CHANNEL
     row = StagedMessage(row_id, to, data, channel=channel, delay=delay, ordered=False)
     unit.staged.append(row)
 

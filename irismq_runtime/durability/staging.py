@@ -32,7 +32,6 @@ from irismq_runtime.ports.state_store import StagedMessage, StateKey
 from irismq_runtime.refs import Outbound, TellReceipt
 from irismq_runtime.refs.spans import packing
 from irismq_runtime.wire import Kind, new_id
-from irismq_runtime.wire.headers import ENTITY
 
 if TYPE_CHECKING:
     import asyncio
@@ -86,11 +85,7 @@ class StagingOutbound(Outbound):
                 channel=channel,
                 key=key,
             )
-        headers = self.headers()
-        if key:
-            headers[ENTITY] = key
-        if delay != 0.0 or expires is not None:
-            self.set_times(headers, delay, expires)
+        headers = self.headers_to_store(key, delay, expires)
         sending = None
         if self.tracing is not None:
             sending = self.tracing.tell(headers, address, message, system="nsq")

@@ -212,6 +212,17 @@ class Outbound:
         if expires is not None:
             headers["x"] = int((self.clock.time() + check_seconds("expires", expires)) * 1000)
 
+    def headers_to_store(
+        self, key: str = "", delay: float = 0.0, expires: float | None = None
+    ) -> dict[str, object]:
+        """As `headers`, for a stored message of that key and those times; see `store`."""
+        headers = self.headers()
+        if key:
+            headers[ENTITY] = key
+        if delay != 0.0 or expires is not None:
+            self.set_times(headers, delay, expires)
+        return headers
+
     def store(
         self,
         address: str,
@@ -230,11 +241,7 @@ class Outbound:
         `channel`: whose consumers it is meant for, also those that never ran yet. `key`: of
         the entity, where `address` is that of its shard.
         """
-        headers = self.headers()
-        if key:
-            headers[ENTITY] = key
-        if delay != 0.0 or expires is not None:
-            self.set_times(headers, delay, expires)
+        headers = self.headers_to_store(key, delay, expires)
         sending = None
         if self.tracing is not None:
             sending = self.tracing.tell(headers, address, message, system="nsq")
@@ -261,9 +268,7 @@ class Outbound:
         channel: str,
     ) -> TellReceipt:
         """As `store`, under the id that `name` is at this address; see `ServiceRef.tell`."""
-        headers = self.headers()
-        if delay != 0.0 or expires is not None:
-            self.set_times(headers, delay, expires)
+        headers = self.headers_to_store("", delay, expires)
         repeats = int(check_seconds("within", within) + delay)
         if repeats > REPEATS_LONG:
             raise ValueError(

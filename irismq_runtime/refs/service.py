@@ -28,7 +28,7 @@ from irismq_runtime.refs.spans import spanning
 from irismq_runtime.refs.together import tell_many
 from irismq_runtime.refs.tunnels import Opening, stream
 from irismq_runtime.wire import Kind
-from irismq_runtime.wire.headers import SENDERS_REPEAT
+from irismq_runtime.wire.headers import ASK_ID, SENDERS_REPEAT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
@@ -272,7 +272,7 @@ class ServiceRef(Generic[M_contra]):
         outbound = self._outbound
         headers, timeout = outbound.asking(self.address, message, timeout)
         if id is not None:
-            headers["i"] = ask_id_of(id)
+            headers[ASK_ID] = ask_id_of(id)
         address = self.address
         ask: RemoteAsk[Any]
         if self.foreign is not None:

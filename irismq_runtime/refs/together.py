@@ -19,7 +19,6 @@ from irismq_runtime.messaging.foreign import foreign_bytes
 from irismq_runtime.refs.receipt import TellReceipt, copy_to
 from irismq_runtime.refs.spans import packing
 from irismq_runtime.wire import Kind, new_id
-from irismq_runtime.wire.headers import ENTITY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -89,16 +88,9 @@ def _pack_each(pack: Callable[[object], _Packed], messages: list[object]) -> lis
     return packed
 
 
-def _headers(outbound: Outbound, key: str) -> dict[str, object]:
-    headers = outbound.headers()
-    if key:
-        headers[ENTITY] = key
-    return headers
-
-
 def _pack(outbound: Outbound, codec: str | None, topic: str, key: str, message: object) -> _Packed:
     new = outbound.packer.new
-    headers = _headers(outbound, key)
+    headers = outbound.headers_to_store(key)
     envelope_id, data, _ = new(Kind.TELL, message, headers, codec, "store", topic)
     return envelope_id, data, None
 
@@ -114,7 +106,7 @@ def _pack_traced(  # noqa: PLR0917  # bound but for the last
     message: object,
 ) -> _Packed:
     """Its span ends with `spans`, if those fail."""
-    headers = _headers(outbound, key)
+    headers = outbound.headers_to_store(key)
     sending = tracing.tell(headers, address, message, system="nsq")
     spans.enter_context(packing(sending))
     new = outbound.packer.new
