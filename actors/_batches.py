@@ -28,7 +28,6 @@ from actors.delivery import Delivery, InboxItem, Outcome, ScopedItem, is_charged
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from actors._slot import Slot
     from actors._slot_view import SlotView
     from actors.clock import TimerHandle
     from actors.context import Context
@@ -60,7 +59,7 @@ class _PutAside:
 
     __slots__ = ("handler", "items", "options", "slot", "timer")
 
-    def __init__(self, slot: Slot, handler: Any, options: BatchOptions) -> None:
+    def __init__(self, slot: SlotView, handler: Any, options: BatchOptions) -> None:
         self.slot = slot
         self.handler = handler
         self.options = options
@@ -117,7 +116,7 @@ def gathering(handler: Any, options: BatchOptions) -> Callable[[Any, Any], None]
     """Return what takes each message in the place of `handler`, which takes them together."""
 
     def gather(actor: Any, message: Any) -> None:
-        slot: Slot = actor._slot  # noqa: SLF001  # the attribute that actors keep for their slot
+        slot: SlotView = actor._slot  # noqa: SLF001  # the attribute that actors keep for their slot
         item, slot.taken = slot.current, True
         if isinstance(item, InboxItem):
             item.message = message  # middleware may hand another one on
@@ -139,7 +138,7 @@ class BatchItem(InboxItem):
     retries = True
     tells_its_end = True
 
-    def __init__(self, slot: Slot, handler: Any, items: list[Any]) -> None:
+    def __init__(self, slot: SlotView, handler: Any, items: list[Any]) -> None:
         self._slot = slot
         self._handler = handler
         self._items = items

@@ -15,7 +15,7 @@ from actors.ask import Ask
 from actors.delivery import InboxItem, Outcome, outcome_of
 
 if TYPE_CHECKING:
-    from actors._slot import Slot
+    from actors._slot_view import SlotView
     from actors.exits import Exit
 
 __all__ = [
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 
-def endured(slot: Slot, item: Any, error: BaseException, *, taken: bool) -> None:
+def endured(slot: SlotView, item: Any, error: BaseException, *, taken: bool) -> None:
     """The handler of `item` failed, and its actor lives on all the same.
 
     Whoever waits is told of a crash, so that what is stored comes again.
@@ -42,7 +42,7 @@ def endured(slot: Slot, item: Any, error: BaseException, *, taken: bool) -> None
     system.report_hook_failure(slot, f"handling {exit_.message_type}", error)
 
 
-def meant(slot: Slot, actor: Any, error: BaseException, item: Any = None) -> Outcome | None:
+def meant(slot: SlotView, actor: Any, error: BaseException, item: Any = None) -> Outcome | None:
     """The outcome that the handler of `item` meant by raising `error`; None for a crash.
 
     Nobody waits for the answer of what the runtime itself put there (`after_start`).
@@ -58,7 +58,7 @@ def meant(slot: Slot, actor: Any, error: BaseException, item: Any = None) -> Out
         return None
 
 
-def crashed(slot: Slot, item: Any, error: BaseException, exit_: Exit, *, taken: bool) -> None:
+def crashed(slot: SlotView, item: Any, error: BaseException, exit_: Exit, *, taken: bool) -> None:
     """The handler of `item` crashed: tell whoever waits, keep or bury the message."""
     system = slot.system
     if not taken:
@@ -67,12 +67,12 @@ def crashed(slot: Slot, item: Any, error: BaseException, exit_: Exit, *, taken: 
     system.attempt(slot, system.report_crash, slot, exit_)
 
 
-def is_crash(slot: Slot, error: BaseException) -> bool:
+def is_crash(slot: SlotView, error: BaseException) -> bool:
     """Whether what left the actor's code is a crash; False: it meant an answer."""
     return meant(slot, slot.actor, error) is None
 
 
-def settle_failed(slot: Slot, item: Any, outcome: Outcome) -> None:
+def settle_failed(slot: SlotView, item: Any, outcome: Outcome) -> None:
     """Tell whoever waits for `item` how it ended."""
     if isinstance(item, InboxItem):
         item.fail(outcome)
@@ -80,7 +80,7 @@ def settle_failed(slot: Slot, item: Any, outcome: Outcome) -> None:
         slot.tell_failed(item, outcome)
 
 
-def fail_current(slot: Slot) -> None:
+def fail_current(slot: SlotView) -> None:
     """Whoever waits for the current message learns that the actor was killed."""
     item = slot.current
     if item is not None and not slot.taken:
@@ -88,7 +88,7 @@ def fail_current(slot: Slot) -> None:
         slot.system.attempt(slot, settle_failed, slot, item, outcome)
 
 
-def again_later(slot: Slot, item: Any, after: float | None) -> bool:
+def again_later(slot: SlotView, item: Any, after: float | None) -> bool:
     """Bring `item` back in `after` seconds. False: its transport does that."""
     if isinstance(item, InboxItem) and item.retries:
         return False

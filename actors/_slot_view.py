@@ -1,9 +1,9 @@
-"""What the parts beside a slot know of it: two protocols, and nothing that runs.
+"""What the parts beside a slot know of it: protocols, and nothing that runs.
 
 An ask, a delivery, an item of an inbox and the future of a stop are made beside a
 slot, and each needs a few of its members. They are named here, so that those files
-import neither the slot nor the system: both import them. `Slot` and `SystemCore` are
-the only implementations; nothing is looked up through these at run time.
+import neither the slot nor the system: both import them. `Slot`, `Attachments` and
+`SystemCore` are the only implementations; nothing is looked up through these at run time.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from actors.counters import Counters
     from actors.delivery import InboxItem, Outcome
     from actors.events import Events
-    from actors.exits import Exit
+    from actors.exits import Exit, ExitReason
 
     T = TypeVar("T")
 
-__all__ = ["SlotView", "SystemView"]
+__all__ = ["AttachmentsView", "SlotView", "SystemView"]
 
 
 class SystemView(Protocol):
@@ -63,6 +63,25 @@ class SystemView(Protocol):
         """See `SystemCore.bury`."""
         ...
 
+    def attempt(self, slot: Any, step: Callable[..., object], *args: Any) -> None:
+        """See `SystemCore.attempt`."""
+        ...
+
+    def report_crash(self, slot: Any, exit_: Exit) -> None:
+        """See `SystemCore.report_crash`."""
+        ...
+
+    def report_hook_failure(self, slot: Any, hook: str, error: BaseException) -> None:
+        """See `SystemCore.report_hook_failure`."""
+        ...
+
+
+class AttachmentsView(Protocol):
+    """What a class of actors with batches or a rate keeps beside its slot."""
+
+    due: float
+    batches: dict[Any, Any]
+
 
 class SlotView(Protocol):
     """A slot as the messages in it see it."""
@@ -70,6 +89,10 @@ class SlotView(Protocol):
     incarnation: int
     actor: Any
     inbox: deque[Any]
+    control: deque[Any] | tuple[()]
+    scheduled: bool
+    current: Any
+    taken: bool
 
     @property
     def ref(self) -> pykka.ActorRef[Any]:
@@ -110,7 +133,23 @@ class SlotView(Protocol):
         """See `Slot.answer_inline`."""
         ...
 
-    def tell_failed(self, message: Any, outcome: Outcome, attempt: int | None) -> None:
+    def schedule(self) -> None:
+        """See `Slot.schedule`."""
+        ...
+
+    def put_later(self, item: Any, delay: float) -> None:
+        """See `Slot.put_later`."""
+        ...
+
+    def make_exit(self, reason: ExitReason, error: BaseException | None = None) -> Exit:
+        """See `Slot.make_exit`."""
+        ...
+
+    def attachments(self) -> AttachmentsView:
+        """See `Slot.attachments`."""
+        ...
+
+    def tell_failed(self, message: Any, outcome: Outcome, attempt: int | None = 1) -> None:
         """See `Slot.tell_failed`."""
         ...
 

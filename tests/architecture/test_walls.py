@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 #: The files of `actors` that cannot be read one without the other: slot, ref, system core, and
-#: with the type of a lookup of handlers what stands in one: batches, middleware, fixed handlers.
-LARGEST_CIRCLE = 12
+#: what the core owns. What stands in an inbox or takes a message knows `SlotView` alone.
+LARGEST_CIRCLE = 7
 
 
 def _imports(path: pathlib.Path) -> Iterator[str]:
