@@ -152,7 +152,12 @@ class StoredDispatch:
             return
         headers = envelope.headers
         allowed = self._limits.max_attempts
-        if stored.attempts > self._looked_over or "t" in headers or "x" in headers:
+        if (
+            stored.attempts > self._looked_over
+            or "t" in headers
+            or "x" in headers
+            or "b" in headers
+        ):
             if not self._admitted(stored, envelope):
                 return
             allowed = self._allowed(stored, headers)
@@ -187,6 +192,7 @@ class StoredDispatch:
 
     def _admitted(self, stored: StoredMessage, envelope: Envelope) -> bool:
         due, expires = envelope.headers.get("t"), envelope.headers.get("x")
+        stored.attempts += envelope.headers.get("b", 0)
         verdict = admission(
             attempts=stored.attempts,
             now=self._context.clock.time(),

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Final
 from irismq_runtime.dispatch import StoredDispatch
 from irismq_runtime.durability.errors import NotInUnit
 from irismq_runtime.durability.rights import right_of
-from irismq_runtime.errors import StoreUnavailable
+from irismq_runtime.errors import RuntimeFault, StoreUnavailable
 from irismq_runtime.ports.state_store import OwnedRight, StateKey
-from irismq_runtime.wire.headers import SENDERS_REPEAT
+from irismq_runtime.wire.headers import ATTEMPTS, SENDERS_REPEAT, is_signed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -167,6 +167,31 @@ class StatefulDispatch(StoredDispatch):
             self._held.pop(delivery.envelope.id, None)
         for stored in (delivery.stored, *delivery.copies):
             stored.finish()
+
+    def put_off(self, delivery: DurableDelivery, delay: float) -> None:
+        """Store a message again whose handler has not begun, to come in `delay` seconds.
+
+        It is not given back: see `let_go`. What it has had of attempts stands in it from then on.
+        """
+        if delivery.envelope is not None:
+            self._held.pop(delivery.envelope.id, None)
+        for stored in (delivery.stored, *delivery.copies):
+            if not self._stored_again(stored, delivery.envelope, delay):
+                stored.requeue(delay, penalty=False)
+
+    def _stored_again(self, stored: StoredMessage, envelope: Envelope | None, delay: float) -> bool:
+        """False: it says nothing of its attempts, and cannot be made to."""
+        had = stored.attempts - 1
+        if had == (0 if envelope is None else envelope.headers.get(ATTEMPTS, 0)):
+            return stored.defer(delay)
+        packer = self._engine.packer
+        if envelope is None or (is_signed(envelope.headers) and not packer.signs):
+            return False
+        try:
+            body = packer.leaving(stored.body, self._topic, {ATTEMPTS: had})
+        except RuntimeFault:  # it has no room for one header more
+            return False
+        return stored.defer(delay, body)
 
     def _requeue(self, delivery: DurableDelivery, verdict: Settlement, outcome: Outcome) -> None:
         super()._requeue(delivery, verdict, outcome)

@@ -226,18 +226,14 @@ class _KeyedDispatch(StatefulDispatch):
         key = self._named_in(envelope)
         if not inlet.is_open:
             self.pause.add(_LEFT)  # it would be given out again and again
-            if envelope is not None:
-                del self._held[envelope.id]
-            delivery.stored.requeue(_LATER, penalty=False)
+            self.put_off(delivery, _LATER)
             return
         if not key or not inlet.is_here(key):
             _hand_on(inlet, delivery, self._topic, self._held, self._bury)
             return
         entry = inlet.table.entry_for(key)
-        if entry.retry_at and envelope is not None:
-            del self._held[envelope.id]
-            left = entry.retry_at - self._engine.now()
-            delivery.stored.requeue(max(0.0, left), penalty=False)
+        if entry.retry_at:
+            self.put_off(delivery, max(0.0, entry.retry_at - self._engine.now()))
         else:
             super()._hand_over(delivery, entry.slot.ref)
 

@@ -39,6 +39,15 @@ if TYPE_CHECKING:
 
 __all__ = ["EntityHost", "Shard", "ShardSet"]
 
+#: What a class says of its mailbox, which the actors say for it that are bound to its addresses.
+_OF_A_MAILBOX: Final = (
+    "codec",
+    "foreign",
+    "mailbox_expires",
+    "mailbox_window",
+    "retry_policy",
+    "__largest_batch__",
+)
 #: How often in the time after which an entity rests it is looked who has.
 _LOOKS: Final = 4
 #: The longest time between two looks, in seconds.
@@ -59,6 +68,7 @@ class Shard(Actor):
     def __init__(self, address: str, inlet: ShardInlet) -> None:
         self.address = address
         self.__inlet__ = inlet
+        _speak_for(self, inlet.table.entity)
 
     def on_receive(self, message: Any) -> NoReturn:  # noqa: ARG002  # whatever it is
         """Refuse what names no key."""
@@ -144,6 +154,7 @@ class EntityHost(Actor):
 
     def __init__(self, entity: type[Any], *args: Any, **kwargs: Any) -> None:
         self.address = entity.address
+        _speak_for(self, entity)
         self._entity = entity
         self._arguments = args, kwargs
         self._set: ShardSet | None = None
@@ -203,6 +214,12 @@ class EntityHost(Actor):
     def on_receive(self, message: Any) -> NoReturn:  # noqa: ARG002  # whatever it is
         """Refuse what names no key."""
         _refuse(self.address or "")
+
+
+def _speak_for(actor: Actor[Any], entity: type[Any]) -> None:
+    for name in _OF_A_MAILBOX:
+        if hasattr(entity, name):
+            setattr(actor, name, getattr(entity, name))
 
 
 def _refuse(address: str) -> NoReturn:

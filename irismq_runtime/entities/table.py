@@ -7,8 +7,8 @@
 
 An entity that crashes is started again at once; one that crashes again without a quiet time
 in between, or that cannot be started, waits longer each time: asks of it fail with `Restarting`,
-what is stored goes back to its broker without an attempt, and no other key is held up. What comes
-while one ends waits in its inbox, and has it started again: of one key there are never two.
+what is stored is stored again for later, which is no attempt, and no other key is held up. What
+comes while one ends waits in its inbox, and has it started again: of one key there are never two.
 
 Knows slots and the engine; no broker, no relay and no shard. Loop thread only.
 """
@@ -25,6 +25,7 @@ from actors import Outcome, runtime
 from actors.delays import exponential_delay
 from actors.errors import ActorError
 from irismq_runtime.dispatch import AskDelivery, DurableDelivery
+from irismq_runtime.durability import StatefulDispatch
 from irismq_runtime.messaging import shard_address, shard_of
 from irismq_runtime.ports.state_store import StateKey
 
@@ -176,15 +177,15 @@ class EntityTable:
             delay = exponential_delay(entry.failures - 1, _FIRST_WAIT, _LONGEST_WAIT, chance)
             entry.retry_at = now + delay
             entry.slot.retry_after = delay
-            self._give_back(entry)
+            self._put_off(entry, delay)
         entry.failures += 1
         self._clock.call_later(delay, self._start_again, entry)
 
-    def _give_back(self, entry: KeptEntity) -> None:
+    def _put_off(self, entry: KeptEntity, delay: float) -> None:
         """What is stored is not held here until it can be handled."""
         for item in tuple(entry.slot.inbox):
-            if isinstance(item, DurableDelivery):
-                item.dispatch.take_back(item)
+            if isinstance(item, DurableDelivery) and isinstance(item.dispatch, StatefulDispatch):
+                item.dispatch.put_off(item, delay)
                 item.fail(Outcome("cancelled"))
 
     def _start_again(self, entry: KeptEntity) -> None:

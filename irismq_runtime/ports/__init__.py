@@ -104,11 +104,12 @@ class StoredMessage(Protocol):
         """
         ...
 
-    def defer(self, delay: float) -> bool:
+    def defer(self, delay: float, body: bytes | None = None) -> bool:
         """Store the message in its own topic again, to come in `delay` seconds.
 
         For a message that is not due yet: it costs no attempt and may be
-        repeated for ever. `delay` is cut to the broker's longest. The copy
+        repeated for ever, as its count begins anew. `delay` is cut to the broker's longest.
+        `body`: what is stored instead of it. The copy
         reaches every channel of the topic, so this is for mailboxes alone.
         """
         ...

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ASK_ID",
+    "ATTEMPTS",
     "CHAIN",
     "CODEC",
     "DUE",
@@ -66,6 +67,7 @@ SIGNED: Final = "w"  # when it was signed, milliseconds since 1970
 NODE: Final = "n"  # id of the sending node
 ASK_ID: Final = "i"  # of an ask: the asker's own id, under which it is answered once
 REPEATS: Final = "r"  # for how many seconds its sender may store it again; absent: an hour
+ATTEMPTS: Final = "b"  # attempts that it had before it was stored again
 ORIGIN: Final = "o"  # store, epoch and number of the outbox row that it is
 ENTITY: Final = "ek"  # the key of the entity that is meant, at a shard of its address
 TARGET: Final = "to"  # actor meant at a node's private cluster, "@node" for the node
@@ -89,7 +91,7 @@ _TYPES: Final[dict[str, type]] = {
     **dict.fromkeys((SENDER, TRACE, FLOWS), str),
     CHAIN: list,
     **dict.fromkeys((ASK_ID, ENTITY), str),
-    **dict.fromkeys((REMAINING, DUE, EXPIRY, ENDS, REPEATS), int),
+    **dict.fromkeys((REMAINING, DUE, EXPIRY, ENDS, REPEATS, ATTEMPTS), int),
     **dict.fromkeys((ORIGIN, NODE), str),
     SEQUENCE: int,
     **dict.fromkeys((CODEC, TARGET, KEY_ID), str),

@@ -189,6 +189,19 @@ async def test_a_deferred_message_comes_again_later_as_on_its_first_delivery(
     assert not sink.messages[0].finish()
 
 
+async def test_another_body_is_deferred_in_the_place_of_a_message(transport: MailboxTransport):
+    topic = fresh_topic()
+    sink = await sink_on(
+        transport,
+        topic,
+        lambda message: message.finish() if message.body == b"y" else message.defer(0.0, b"y"),
+    )
+    await transport.publish(topic, b"x")
+    await sink.count(2)
+    assert [(message.body, message.attempts) for message in sink.messages] == [(b"x", 1), (b"y", 1)]
+    await eventually(lambda: sink.consumption.in_flight == 0)
+
+
 async def test_a_deferral_beyond_the_brokers_longest_is_cut_not_refused(
     transport: MailboxTransport,
 ):

@@ -159,7 +159,7 @@ async def test_what_comes_to_a_shard_whose_lease_is_over_is_not_given_out_again_
         await ref.tell_many([Report(1), Report(1)])[1]
         history = consumption.history
         await until(lambda: len(history) >= 2 and all(each.settled for each in history))
-        assert [each.settled for each in history] == [("requeue", 1.0, False)] * 2
+        assert [each.settled for each in history] == [("defer", 1.0)] * 2
         assert consumption.paused
 
 

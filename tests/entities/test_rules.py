@@ -14,17 +14,21 @@ from irismq_runtime import (
     Entity,
     EntityRef,
     NoSuchService,
+    RetryPolicy,
     ServiceRef,
     current_node,
 )
 from irismq_runtime.entities import ownership as ownership_module
+from irismq_runtime.entities import table as table_module
 from irismq_runtime.entities.ownership import Ownership
-from irismq_runtime.messaging import mailbox_topic, shard_address, shard_of
+from irismq_runtime.messaging import dead_topic, mailbox_topic, shard_address, shard_of
 from irismq_runtime.stores.memory import MemoryStore
 from irismq_runtime.wire import Kind
+from irismq_runtime.wire.dead_letters import decode_dead_untrusted
 from supervisors import child
 from tests.entities.helpers import AskOn, Device, DeviceState, Fail, GiveRef, Owe, Read, Report
 from tests.node.helpers import Counter, MemoryServers
+from tests.support.transports import MemoryStored
 from tests.support.until import until
 
 if TYPE_CHECKING:
@@ -143,6 +147,26 @@ async def test_a_key_that_cannot_start_waits_longer_each_time_and_no_other_with_
         await until(lambda: table.find("bad").slot.retry_after)
         assert ("bad", Report(1)) not in handled
         assert node.parts.dispatch.counters.buried == 0
+
+
+class Particular(Device):
+    address = "test.particular"
+    shards = 1
+    codec = "json"
+    mailbox_window = 7
+    mailbox_expires = 60.0
+    retry_policy = RetryPolicy(attempts=9)
+
+
+async def test_what_the_class_says_of_its_mailbox_holds_for_each_of_its_shards(servers):
+    async with servers.node(store=MemoryStore()) as node:
+        await node.start(Particular)
+        binding = next(each for each in node.parts.binder if each.address == "test.particular#0")
+        (dispatch, consumption), *_ = binding.stored
+        assert consumption.window == 7
+        assert dispatch._limits.max_attempts == 9
+        assert dispatch._limits.expires == 60.0
+        assert binding._codec == "json"
 
 
 # Reads --------------------------------------------------------------------------------
@@ -364,3 +388,63 @@ async def test_when_the_host_stops_its_entities_end_and_what_is_told_waits(serve
         await node.start(Device)
         await until(lambda: finished(node) == 1)
         assert await node.entity("test.device", "k1").ask(Read()) == 2
+
+
+# Attempts -----------------------------------------------------------------------------------
+
+
+class Doubtful(Device):
+    """Does not start while `closed`, and fails what it is told to."""
+
+    address = "test.doubtful"
+    shards = 1
+    retry_policy = RetryPolicy(attempts=4, first=0.01, longest=0.01)
+    closed = False
+
+    def on_start(self) -> None:
+        if type(self).closed:
+            raise RuntimeError("not now")
+
+    @receives(Fail)
+    def fail(self, message: Fail) -> None:
+        self.handled.append((self.key, message))
+        raise RuntimeError("it was told to")
+
+
+@pytest.fixture
+def counting(servers: MemoryServers, monkeypatch: pytest.MonkeyPatch) -> MemoryServers:
+    """Servers that count all that is given back, as a broker does for the next owner."""
+    monkeypatch.setattr(MemoryStored, "_spare", lambda _: None)
+    monkeypatch.setattr(table_module, "_LONGEST_WAIT", 0.01)
+    monkeypatch.setattr(table_module, "_FIRST_WAIT", 0.01)
+    return servers
+
+
+async def test_what_waits_for_a_key_that_cannot_start_has_no_attempts_at_its_next_owner(counting):
+    handled: list[Any] = []
+    Doubtful.closed = True
+    async with counting.node(store=MemoryStore()) as node:
+        host = await node.start(child(Doubtful, handled))
+        ref = node.entity("test.doubtful", "a", shards=1)
+        await ref.tell(Report(1))
+        table = table_of(host)
+        await until(lambda: (entry := table.find("a")) and entry.failures >= 12)
+        Doubtful.closed = False
+        await until(lambda: handled == [("a", Report(1))])
+        assert node.parts.dispatch.counters.buried == 0
+
+
+async def test_what_fails_has_its_attempts_whatever_waits_between_them(counting):
+    handled: list[Any] = []
+    async with counting.node(store=MemoryStore()) as node:
+        await node.start(child(Doubtful, handled))
+        ref = node.entity("test.doubtful", "a", shards=1)
+        ref.tell_many([Fail(), Fail()])
+        await until(lambda: node.parts.dispatch.counters.buried == 2)
+        assert handled == [("a", Fail())] * 8
+        topic = dead_topic(shard_address("test.doubtful", 0))
+        letters = counting.broker.bodies(topic)
+        assert [decode_dead_untrusted(each, max_size=1 << 20).attempts for each in letters] == [
+            4,
+            4,
+        ]

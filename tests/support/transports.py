@@ -145,10 +145,11 @@ class MemoryStored:
         channel.waiting.append(self.record)
         channel.pump()
 
-    def defer(self, delay: float) -> bool:
+    def defer(self, delay: float, body: bytes | None = None) -> bool:
         if not self._settle("defer", delay):
             return False
-        self.consumption.broker.store(self.consumption.topic, self.body, min(delay, 3600.0))
+        data = self.body if body is None else body
+        self.consumption.broker.store(self.consumption.topic, data, min(delay, 3600.0))
         return True
 
     def bury(self, topic: str, record: bytes, *, channel: str = "") -> bool:

@@ -101,7 +101,7 @@ class InFlightMessage:
         """See `ports.StoredMessage.bury`."""
         return self._move(topic, record, 0.0, channel)
 
-    def defer(self, delay: float) -> bool:
+    def defer(self, delay: float, body: bytes | None = None) -> bool:
         """Store the message in its own topic again, to come in `delay` seconds.
 
         For a message that is not due yet. Unlike `requeue` it costs no attempt
@@ -109,7 +109,8 @@ class InFlightMessage:
         the receiver looks at the due time and defers again. It reaches every
         channel of the topic: for mailboxes, which have one.
         """
-        return self._move(self.connection.topic, self.body, delay, self.connection.channel)
+        data = self.body if body is None else body
+        return self._move(self.connection.topic, data, delay, self.connection.channel)
 
     def _move(self, topic: str, record: bytes, delay: float, channel: str) -> bool:
         state = self.state

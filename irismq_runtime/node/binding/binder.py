@@ -101,7 +101,7 @@ class Binding:
         self._retry: RetryPolicy | None = getattr(actor, "retry_policy", None)
         self._expires: float | None = getattr(actor, "mailbox_expires", None)
         window = getattr(actor, "mailbox_window", None) or max(
-            context.config.mailbox_window, min(cls.__largest_batch__, MOST_HELD)
+            context.config.mailbox_window, min(actor.__largest_batch__, MOST_HELD)
         )
         self._window: int = max(1, min(window, ref.room or 1))
         self._subscriptions = subscriptions_of(actor)
