@@ -180,10 +180,19 @@ class BatchItem(InboxItem):
         slot = self._slot
         for item, each in zip(self._items, value, strict=True):
             if isinstance(each, BaseException):
-                outcome = meant(slot, slot.actor, each) or Outcome("crashed", error=each)
-                slot.system.attempt(slot, self._ended, item, outcome)
+                slot.system.attempt(slot, self._ended, item, self._returned(each))
             elif isinstance(item, InboxItem):
                 item.reply(each)
+
+    def _returned(self, error: BaseException) -> Outcome:
+        """What an exception among the values means: what it means to raise it."""
+        try:
+            raise error
+        except BaseException as raised:  # what can be raised at all: a class has a say in it
+            slot = self._slot
+            outcome = meant(slot, slot.actor, raised)
+            # With its exit: who asks is not to raise a SystemExit of another's.
+            return outcome or Outcome("crashed", error=raised, exit=slot.make_exit("crash", raised))
 
     def apart(self) -> list[Any]:
         """What stood in the inbox, one by one, for whoever passes it on."""

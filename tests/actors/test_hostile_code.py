@@ -18,6 +18,7 @@ from actors import (
     ActorError,
     Refused,
     Retry,
+    System,
     ThreadActor,
     receives,
     runtime,
@@ -125,6 +126,63 @@ async def test_what_leaves_a_handler_is_an_answer_to_the_asker_and_a_crash(
     assert await outcome(two.ask("hello")) == "well"
     assert one._slot.restarts == (0 if name in ANSWERS else 2)
     assert root.is_alive()
+
+
+class Batches(Actor):
+    made = None
+
+    @receives(str, batch=2, within=0.001)
+    async def together(self, messages):
+        if messages[0] == "raise":
+            raise type(self).made()
+        if messages[0] == "return":
+            return [type(self).made() for _ in messages]
+        return ["well" for _ in messages]
+
+
+@pytest.mark.parametrize("name", ALL)
+@walked("way", ["raise", "return"])
+async def test_what_a_batch_raises_or_returns_is_an_answer_to_each_asker(actor_system, way, name):
+    tree = Supervisor.of(child(raising(Batches, ALL[name]), name="one"), max_restarts=50)
+    root = start(tree, actor_system)
+    await root.started()
+    one = ref_of(root, "one")
+    for error in await asyncio.gather(*(outcome(one.ask(way)) for _ in range(2))):
+        assert issubclass(type(error), Exception), error
+    for _ in range(2):
+        one.tell(way)
+    assert await asyncio.gather(*(outcome(one.ask("hello")) for _ in range(2))) == ["well"] * 2
+    assert root.is_alive()
+
+
+@pytest.mark.parametrize("name", ALL)
+@walked("when", ["before", "after", "instead"])
+async def test_what_leaves_middleware_is_what_left_the_handler(name, when):
+    async def raises(context, message, call_next):
+        if message == "raise" and when == "before":
+            raise ALL[name]()
+        try:
+            return await call_next(message)
+        except BaseException:
+            if when == "instead":
+                raise ALL[name]() from None
+            raise
+        finally:
+            if message == "raise" and when == "after":
+                raise ALL[name]()
+
+    system = System(f"middleware {when}", middleware=[raises])
+    system.attach()
+    tree = Supervisor.of(child(raising(Async, ValueError), name="one"), max_restarts=50)
+    root = start(tree, system)
+    await root.started()
+    one = ref_of(root, "one")
+    error = await outcome(one.ask("raise"))
+    assert issubclass(type(error), Exception), error
+    one.tell("raise")
+    assert await outcome(one.ask("hello")) == "well"
+    assert one._slot.restarts == (0 if name in ANSWERS else 2)
+    await system.shutdown(5.0)
 
 
 @pytest.mark.parametrize("name", CRASHES)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import pytest
 
 from actors import Actor, ThreadActor, message, receives
+from irismq_runtime import RetryPolicy
 from irismq_runtime.node.binding.subscriptions import durable, live
 from irismq_runtime.observe.json_lines import JsonLines
 from irismq_runtime.wire import decode_dead_untrusted
@@ -143,6 +144,21 @@ async def test_asks_fail_and_stored_messages_are_settled(world, kind, name):
         assert one.health().live
         assert json.dumps(one.tree())
         assert await one.overview.report(one.id, timeout=1.0)
+
+
+class Tried(Service):
+    retry_policy = RetryPolicy(
+        attempts=2, first=0.001, never=(ZeroDivisionError,), by_error={KeyError: RetryPolicy()}
+    )
+
+
+@pytest.mark.parametrize("name", ALL)
+async def test_a_retry_policy_settles_whatever_was_raised(world, name):
+    async with world.node("one") as one:
+        await one.start(Supervisor.of(child(Tried), max_restarts=50))
+        await one.ref(ADDRESS).tell(Raise(name))
+        await until(lambda: len(world.broker.bodies(f"{ADDRESS}.dead")) == 1)
+        assert await one.ref(ADDRESS).ask(Hello()) == "well"
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -85,6 +85,23 @@ class NoName(Exception, metaclass=_Nameless):
     pass
 
 
+class _Alone(type):
+    def __hash__(cls):
+        raise LookupError
+
+    def __eq__(cls, _):
+        raise SystemExit(8)
+
+    def __subclasscheck__(cls, _):
+        raise SystemExit(8)
+
+    __instancecheck__ = __subclasscheck__
+
+
+class NoKey(Exception, metaclass=_Alone):
+    pass
+
+
 class NoValue(Exception):
     def __bool__(self):
         raise LookupError
@@ -150,6 +167,7 @@ CRASHES = {
     "attributes that all exit": Nothing,
     "a class without a name": lambda: NoName("x"),
     "a value that cannot be compared": NoValue,
+    "a class that is no key": lambda: NoKey("x"),
     "a copy that exits": NoCopy,
     "a cause of itself": _in_a_circle,
     "a text of megabytes": lambda: ValueError("x" * 2_000_000),
