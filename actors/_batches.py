@@ -187,7 +187,7 @@ class BatchItem(InboxItem):
     def _returned(self, error: BaseException) -> Outcome:
         """What an exception among the values means: what it means to raise it."""
         try:
-            raise error
+            raise error  # noqa: TRY301  # to learn what raising it gives
         except BaseException as raised:  # what can be raised at all: a class has a say in it
             slot = self._slot
             outcome = meant(slot, slot.actor, raised)

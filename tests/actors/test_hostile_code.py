@@ -158,18 +158,21 @@ async def test_what_a_batch_raises_or_returns_is_an_answer_to_each_asker(actor_s
 @pytest.mark.parametrize("name", ALL)
 @walked("when", ["before", "after", "instead"])
 async def test_what_leaves_middleware_is_what_left_the_handler(name, when):
+    make = ALL[name]
+
     async def raises(context, message, call_next):
+        error = make()
         if message == "raise" and when == "before":
-            raise ALL[name]()
+            raise error
         try:
             return await call_next(message)
         except BaseException:
             if when == "instead":
-                raise ALL[name]() from None
+                raise error from None
             raise
         finally:
             if message == "raise" and when == "after":
-                raise ALL[name]()
+                raise error
 
     system = System(f"middleware {when}", middleware=[raises])
     system.attach()
