@@ -45,6 +45,7 @@ class Attachments:
         "promises",
         "stash",
         "timers",
+        "wake",
         "watchers",
         "watching",
     )
@@ -58,6 +59,8 @@ class Attachments:
         self.stash: deque[Any] = deque()
         #: See `turn_at` of _rates.py; of the slot, whatever its incarnations.
         self.due = 0.0
+        #: Ends the wait for that turn, on the loop; None: nobody waits for one.
+        self.wake: Callable[[], None] | None = None
         #: What handlers of batches have put aside, by handler; see _batches.py.
         self.batches: dict[Any, Any] = {}
         #: Requests that this incarnation has promised to answer later, each with the

@@ -16,9 +16,9 @@ from actors._current_message import (
     stash_current,
     unhandled,
 )
-from actors._fixed import FIXED, OWN_MESSAGES
+from actors._fixed import FIXED
 from actors._items import INTERRUPT
-from actors._rates import Rate, pacing
+from actors._rates import Rate, paced
 from actors._time_limits import limiting
 from actors.class_options import check_class, known_option
 from actors.delivery import Delivery
@@ -120,8 +120,7 @@ class Facilities(Takes[M_contra]):
         within = limiting(
             cls.handler_timeout, table.timeouts, table.gathering, ends_with_ask=cls.ends_with_ask
         )
-        pace = pacing(cls.handler_rate, table.gathering)
-        if cls.__threaded__ and (within is not None or pace is not None):
+        if cls.__threaded__ and (within is not None or cls.handler_rate is not None):
             raise ActorClassError(
                 f"{cls.__qualname__} runs on a thread, where nothing can be interrupted or put "
                 "off: take its time limit or rate away, or make it an actors.Actor"
@@ -133,7 +132,7 @@ class Facilities(Takes[M_contra]):
             )
         cls.__largest_batch__ = table.largest_batch
         lookup = table.lookup(rest, FIXED, within, cls.__around__)
-        cls.__handlers__ = lookup if pace is None else lookup.around(pace, OWN_MESSAGES)
+        cls.__handlers__ = paced(lookup, cls.handler_rate, table.gathering)
         cls.__hooks__ = Hooks.of(cls)
 
     def __init__(self, *_args: Any, **_kwargs: Any) -> None:
@@ -333,7 +332,7 @@ class Facilities(Takes[M_contra]):
             slot.lookup = slot.system.handlers(self.__handlers__)
         else:
             other = Lookup({}, lambda _, message: handler(message), FIXED)
-            slot.lookup = slot.system.handlers(other)
+            slot.lookup = slot.system.handlers(paced(other, self.handler_rate, frozenset()))
         slot.inbox.appendleft(INTERRUPT)
 
     def unhandled(self, message: Any) -> None:

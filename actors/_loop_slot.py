@@ -473,8 +473,8 @@ class LoopSlot(Slot):
             task.cancel()
 
     def handling_since(self) -> float | None:
-        """When the current async handler began."""
-        return self.since if self.awaiting else None
+        """When the current async handler began; None where there is nothing in hand."""
+        return self.since if self.awaiting and self.current is not None else None
 
     def handler_task(self) -> asyncio.Task[Any] | None:
         """The task in which a handler runs now."""

@@ -2,26 +2,40 @@
 
 A class that says none has nothing of this around its handlers. The decision is `turn_at`, a
 function of times (the "generic cell rate algorithm" of ATM: a leaky bucket of one number).
-An actor takes one message after another, so it waits where it would handle one: what comes
-meanwhile waits in its inbox or at the broker, whose lease is renewed. The number belongs to
-the slot, and outlives incarnations: who crashes gets no more for it.
+The number belongs to the slot, and outlives incarnations: who crashes gets no more for it.
+
+It is the outermost of all that stands around handlers (`PacedLookup`), before a message is
+taken from those who wait for it: one that comes too soon goes back to the front of the inbox,
+and the actor waits with nothing in hand. So a stop, a kill and the end of an ask come at once,
+nothing is slow, and what is not handled any more uses up no turn. What comes meanwhile
+waits in the inbox or at the broker, whose lease is renewed.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import CoroutineType
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
+from actors._fixed import OWN_HANDLERS, AfterStart
+from actors._items import INTERRUPT, Interrupt
+from actors.delivery import InboxItem
+from actors.handlers import Lookup
 from actors.rules import count, need, number
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
-    from actors._slot import Slot
+    from actors._loop_slot import LoopSlot
     from actors.handlers import Handler
 
-__all__ = ["Rate", "pacing", "turn_at"]
+__all__ = ["Rate", "paced", "turn_at"]
+
+#: Seconds by which a turn may be early: a timer that has waited for it sees a rounded time.
+EARLY: Final = 1e-6
+#: The items that are nobody's message.
+_OWN_ITEMS: Final = frozenset({Interrupt, AfterStart})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,39 +69,92 @@ def turn_at(due: float, now: float, rate: Rate) -> tuple[float, float]:
     return max(now, due - (rate.burst - 1) * interval), due + interval
 
 
-def pacing(rate: Rate | None, unpaced: frozenset[Handler]) -> Callable[[Handler], Handler] | None:
-    """What makes of each handler the one that waits for its turn; None: nothing is limited.
+def paced(lookup: Lookup, rate: Rate | None, unpaced: frozenset[Handler]) -> Lookup:
+    """Return a lookup of the same handlers, each of which has its turn; without a rate itself.
 
     `unpaced`: those that only put a message aside.
     """
-    if rate is None:
-        return None
-
-    def around(handler: Handler) -> Handler:
-        return handler if handler in unpaced else _paced(handler, rate)
-
-    return around
+    return lookup if rate is None else PacedLookup(lookup, lookup, rate, unpaced | OWN_HANDLERS)
 
 
-def _paced(handler: Handler, rate: Rate) -> Handler:
-    def begin(actor: Any, message: Any) -> Any:
-        slot: Slot = actor._slot  # noqa: SLF001  # the attribute that actors keep for their slot
-        attached, now = slot.attachments(), slot.system.now()
-        turn, attached.due = turn_at(attached.due, now, rate)
-        if turn <= now:
-            return handler(actor, message)
-        return _later(slot, turn - now, handler, message)
+class PacedLookup(Lookup):
+    """The handlers of an actor with a rate: `plain` ones, behind their turn.
 
-    return begin
+    `named` has them as the class does, whatever stands around them, so that those which are
+    `unpaced` are known.
+    """
+
+    __slots__ = ("_named", "_plain", "_rate", "_unpaced")
+
+    def __init__(
+        self, plain: Lookup, named: Lookup, rate: Rate, unpaced: frozenset[Handler]
+    ) -> None:
+        self._plain = plain
+        self._named = named
+        self._rate = rate
+        self._unpaced = unpaced
+        self.known = {}
+
+    def __missing__(self, kind: type) -> Handler | None:
+        handler: Handler | None = self._plain[kind]
+        if handler is not None and self._named[kind] not in self._unpaced:
+            handler = partial(_in_turn, self._rate, handler)
+        elif handler is None and kind not in _OWN_ITEMS:
+            handler = partial(_item_in_turn, self._rate, self._named, self._unpaced)
+        self[kind] = self.known[kind] = handler
+        return handler
+
+    def around(self, each: Callable[[Handler], Handler], but: frozenset[type]) -> Lookup:
+        """As of any lookup: what it makes stands within the turn."""
+        return PacedLookup(self._plain.around(each, but), self._named, self._rate, self._unpaced)
 
 
-async def _later(slot: Slot, delay: float, handler: Handler, message: Any) -> Any:
-    actor = slot.actor
+def _in_turn(rate: Rate, handler: Handler, actor: Any, message: Any) -> Any:
+    """Handle a message, if its turn has come."""
+    slot: LoopSlot = actor._slot  # noqa: SLF001  # the attribute that actors keep for their slot
+    attached, now = slot.attachments(), slot.system.now()
+    turn, due = turn_at(attached.due, now, rate)
+    if turn - now > EARLY:
+        return _put_off(slot, turn - now)
+    attached.due = due
+    return handler(actor, message)
+
+
+def _item_in_turn(
+    rate: Rate, named: Lookup, unpaced: frozenset[Handler], actor: Any, item: InboxItem
+) -> Any:
+    """Handle an item; it is not even begun before the turn of its message has come."""
+    slot: LoopSlot = actor._slot  # noqa: SLF001  # as above
+    if named[type(item.message)] not in unpaced:
+        now = slot.system.now()
+        turn, _ = turn_at(slot.attachments().due, now, rate)
+        if turn - now > EARLY:
+            return _put_off(slot, turn - now)
+    return slot.handle_wrapped(actor, item)
+
+
+async def _put_off(slot: LoopSlot, delay: float) -> None:
+    """Put what is in hand before all that waits, and wait with nothing in hand."""
+    item = slot.current
+    slot.taken, slot.current = True, None
+    slot.handled -= 1
+    if isinstance(item, InboxItem):
+        item.stashed()
     turn = slot.system.loop.create_future()
-    timer = slot.system.clock.call_later(delay, turn.set_result, None)
+    attached = slot.attachments()
+    attached.wake = partial(_wake, turn)
+    slot.inbox.appendleft(item)
+    timer = slot.system.clock.call_later(delay, attached.wake)
     try:
-        await turn
+        if slot.control:  # looked at last: who puts something there calls `wake` afterwards
+            slot.inbox.appendleft(INTERRUPT)
+        else:
+            await turn
     finally:
+        attached.wake = None
         timer.cancel()
-    result = handler(actor, message)
-    return await result if type(result) is CoroutineType else result
+
+
+def _wake(turn: asyncio.Future[None]) -> None:
+    if not turn.done():
+        turn.set_result(None)

@@ -408,6 +408,8 @@ class Slot(_HotFields):
         self.inbox.appendleft(INTERRUPT)
         if not self.scheduled:
             self.schedule()
+        elif (attached := self.attached) is not None and (wake := attached.wake) is not None:
+            self.system.call_on_loop(wake)
 
     # -- the current message
 

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pykka.messages import _ActorStop
 
-from actors import Actor, ActorClassError, Rate, ThreadActor, receives
+from actors import (
+    Actor,
+    ActorClassError,
+    ActorDeadError,
+    AskTimeout,
+    Context,
+    Rate,
+    System,
+    ThreadActor,
+    receives,
+    runtime,
+)
 from actors._rates import turn_at
-from actors.testing import settle
+from actors.testing import ManualClock, settle
 from supervisors import Supervisor, child, start, which_children
 
 
@@ -132,3 +145,126 @@ async def test_beside_a_time_limit_a_batch_counts_as_one_and_a_stop_has_no_turn(
     paced.tell(_ActorStop())
     await settle(actor_system)
     assert not paced.is_alive()
+
+
+class Rare(Actor):
+    handler_rate = Rate(0.01)
+
+    def __init__(self, log):
+        self.log = log
+
+    async def on_receive(self, message):
+        self.log.append(message)
+        return message
+
+
+@pytest.fixture
+async def rare(actor_system, manual_clock):
+    """An actor that has had its turn, and so has the next one in a hundred seconds."""
+    rare = actor_system.start(Rare, [])
+    assert await rare.ask(0) == 0
+    return rare
+
+
+async def test_a_stop_does_not_wait_for_the_turn_of_a_message(rare, actor_system):
+    waiting, late = rare.ask(1, timeout=1000.0), rare.ask(2, timeout=1000.0)
+    await settle(actor_system)
+    stopped = rare.stop()
+    await settle(actor_system)
+    assert stopped.done()
+    for each in (waiting, late):
+        with pytest.raises(ActorDeadError):
+            await each
+
+
+async def test_a_stop_from_another_thread_does_not_wait_for_it(rare, actor_system):
+    rare.tell(1)
+    await settle(actor_system)
+    assert await asyncio.to_thread(lambda: rare.stop().get(timeout=60.0))
+
+
+async def test_what_waits_for_its_turn_is_handled_by_the_next_incarnation(
+    actor_system, manual_clock
+):
+    log = []
+    root = start(Supervisor.of(child(Rare, log)), actor_system)
+    await root.started()
+    rare = which_children(root)[0].ref
+    rare.tell(0)
+    asked = [rare.ask(n, timeout=1000.0) for n in (1, 2)]
+    await settle(actor_system)
+    rare._slot.kill()
+    for _ in range(4):
+        await settle(actor_system)
+        manual_clock.advance(100.0)
+    assert [await each for each in asked] == [1, 2]
+    assert log == [0, 1, 2]
+
+
+async def test_a_kill_leaves_what_waits_for_its_turn_where_it_is(rare, actor_system):
+    outcomes = []
+    rare.deliver(1, context=Context(), on_done=outcomes.append)
+    await settle(actor_system)
+    exit_ = await runtime.stop(rare._slot, timeout=0.0)
+    assert (exit_.reason, exit_.message_type) == ("killed", None)
+    assert len(rare._slot.inbox) == 1
+    assert outcomes == []
+
+
+async def test_what_nobody_waits_for_any_more_is_not_handled_and_uses_up_no_turn(
+    actor_system, manual_clock
+):
+    log = []
+    rare = actor_system.start(Rare, log)
+    rare.tell(0)
+    expired = [rare.ask(n, timeout=50.0) for n in (1, 2)]
+    rare.tell(3)
+    await settle(actor_system)
+    manual_clock.advance(51.0)
+    await settle(actor_system)
+    for each in expired:
+        with pytest.raises(AskTimeout):
+            await each
+    manual_clock.advance(49.1)
+    await settle(actor_system)
+    assert log == [0, 3]
+
+
+async def test_an_actor_that_waits_for_a_turn_is_not_slow_and_has_nothing_in_hand(
+    rare, actor_system, manual_clock
+):
+    waiting = rare.ask(1, timeout=60.0)
+    await settle(actor_system)
+    manual_clock.advance(59.0)
+    await settle(actor_system)
+    assert actor_system.slow.now() == []
+    assert rare._slot.handled == 1
+    manual_clock.advance(1.5)
+    with pytest.raises(AskTimeout) as caught:
+        await waiting
+    assert "waiting in the inbox" in str(caught.value)
+
+
+async def test_the_rate_holds_within_middleware_and_for_what_an_actor_has_become():
+    seen, log, clock = [], [], ManualClock()
+
+    async def noting(context, message, call_next):
+        seen.append(message)
+        return await call_next(message)
+
+    class Changing(Rare):
+        async def after_start(self):
+            self.become(log.append)
+
+    system = System("rates", clock=clock, middleware=[noting])
+    system.attach()
+    changing = system.start(Changing, [])
+    for number in range(3):
+        changing.tell(number)
+    await settle(system)
+    assert (seen, log) == ([0], [0])
+    for _ in range(2):
+        clock.advance(100.0)
+        await settle(system)
+    assert (seen, log) == ([0, 1, 2], [0, 1, 2])
+    await system.shutdown(1.0)
