@@ -78,7 +78,7 @@ class RetryPolicy:
         return max(each.attempts or otherwise for each in policies)
 
     def delay(self, attempts: int, chance: float) -> float:
-        """Seconds until the next attempt, after so many; `chance` from 0 to 1."""
+        """Seconds until the next attempt, after so many that failed; `chance` from 0 to 1."""
         spread = (1.0 - self.jitter, 1.0)
         return exponential_delay(attempts - 1, self.first, self.longest, chance, spread=spread)
 
@@ -126,11 +126,12 @@ def settled(
     if policy is None or outcome.kind not in {"crashed", "retry"}:
         return settlement(outcome, attempts=attempts, allowed=allowed)
     mine = policy.of(outcome.error)
+    hops = allowed - policy.most(otherwise)
     allowed -= policy.most(otherwise) - (mine.attempts or otherwise)
     # The class itself, as `except` sees it: the `__class__` of a user's exception may be anything.
     if outcome.kind == "crashed" and issubclass(type(outcome.error), (*policy.never, *mine.never)):
         return buried_as("crashed, and is not tried again", outcome.error)
     verdict = settlement(outcome, attempts=attempts, allowed=allowed)
     if verdict.action == "requeue" and verdict.delay is None:
-        return replace(verdict, delay=mine.delay(attempts, chance))
+        return replace(verdict, delay=mine.delay(max(1, attempts - hops), chance))
     return verdict

@@ -317,7 +317,11 @@ class NsqMailbox:
         consumer.discover(self._lookupds, self._endpoints)
         return consumer
 
-    def _store(self, topic: str, record: bytes, delay: float, channel: str) -> PublishReceipt:
+    def _store(
+        self, topic: str, record: bytes, delay: float, channel: str, copy_of: str
+    ) -> PublishReceipt:
+        if copy_of:
+            return self._publisher.publish_copy(topic, record, delay, channel, copy_of)
         return self._publisher.publish(topic, record, delay, None, "", channel)
 
     # Health ----------------------------------------------------------------

@@ -173,7 +173,7 @@ class Packer:
             check_headers(headers)
         headers["n"] = self.node_id
         headers["q"] = next(self._count)
-        if self._repeats:
+        if self._repeats:  # the longest there is: no less than what its sender may have said
             headers["r"] = self._repeats
         type_name, body, codec_name = self.serializer.dump(message, codec)
         if codec_name:

@@ -65,6 +65,8 @@ def test_the_table_of_a_policy():
         "a base class of the error": decision(ConnectionError("gone"), 1),
         "never": decision(Hopeless("no"), 1),
         "hops of an event cost none": decision(boom, 4, more=2),
+        "nor are they failures": decision(boom, 3, more=2),
+        "also where there were fewer": decision(boom, 1, more=2),
     } == {
         "the first delay": 2.0,
         "it grows": 8.0,
@@ -73,7 +75,9 @@ def test_the_table_of_a_policy():
         "its longest delay": 60.0,
         "a base class of the error": "crashed: ConnectionError: gone",
         "never": "crashed, and is not tried again: Hopeless: no",
-        "hops of an event cost none": 10.0,
+        "hops of an event cost none": 4.0,
+        "nor are they failures": 2.0,
+        "also where there were fewer": 2.0,
     }
     assert decided(slow, 8).action == "bury"
     said = decided(Retry(1.5), 1, kind="retry", retry_after=1.5)

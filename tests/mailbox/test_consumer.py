@@ -196,6 +196,27 @@ async def test_what_is_not_due_is_stored_again_in_hops():
     await world.close()
 
 
+async def test_one_of_several_copies_stays_one_at_its_broker_when_it_is_not_due():
+    ports = (4150, 4250)
+    world, _, _ = await consuming(*ports, copies=2)
+    await world.network.until(lambda: all(map(world.network.consumer, ports)))
+    peers = [world.network.consumer(port) for port in ports]
+    publishers = [world.network.publisher(port) for port in ports]
+    for peer in peers:
+        peer.push(1)
+    await world.network.until(lambda: len(world.messages) == 2)
+    for message in world.messages:
+        assert message.defer(7200.0)
+    await turns()
+    stored = [publisher.of(Dpub) for publisher in publishers]
+    assert stored == [[Dpub("t", 3_600_000, b"1")]] * 2
+    for publisher in publishers:
+        publisher.ok()
+    await turns()
+    assert [settlements(peer) for peer in peers] == [[Fin(message_id(1))]] * 2
+    await world.close()
+
+
 async def test_a_receiver_that_raises_gets_the_message_requeued(caplog: pytest.LogCaptureFixture):
     world = ScriptedBrokers()
     await world.mailbox.start()

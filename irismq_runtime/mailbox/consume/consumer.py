@@ -44,7 +44,9 @@ GOODBYE = 1.0
 
 if TYPE_CHECKING:
     #: (topic, record, delay, channel that is meant) -> the receipt of its storage.
-    Store = Callable[[str, bytes, float, str], PublishReceipt]
+    #: Topic, body, delay and channel; and the broker that a copy has come from, empty for what
+    #: is new.
+    Store = Callable[[str, bytes, float, str, str], PublishReceipt]
 else:
     Store = object
 
@@ -310,8 +312,9 @@ class Consumer:
         self, message: InFlightMessage, topic: str, record: bytes, delay: float, channel: str
     ) -> None:
         """Store `record` elsewhere, for `channel`, then call `message.connection.moved`."""
+        copy_of = str(message.connection.managed.endpoint) if topic == self.topic else ""
         try:
-            receipt = self._store(topic, record, delay, channel)
+            receipt = self._store(topic, record, delay, channel, copy_of)
         except Exception as error:  # too large, no room: the message goes back
             self._not_moved(message, topic, error)
             message.connection.moved(message, error)

@@ -117,6 +117,23 @@ class Publisher:
         self._accept(message)
         return message
 
+    def publish_copy(
+        self, topic: str, body: bytes, delay: float, channel: str, broker: str
+    ) -> OutgoingMessage:
+        """Store the one copy that has come from `broker` again: there, or elsewhere if it is away.
+
+        The other copies come from their own brokers: were each stored at as many as a new
+        message is, they would double each time.
+        """
+        if self._copies == 1:
+            return self.publish(topic, body, delay, None, "", channel)
+        self._admit(topic, len(body), len(body), self._timeout)
+        self._check(channel)
+        deadline = self._now() + self._timeout
+        message = OutgoingMessage(topic, body, deadline, "", self._delay_ms(delay), 1, channel)
+        self._accept(message, broker)
+        return message
+
     def publish_all(
         self,
         topic: str,
@@ -211,13 +228,13 @@ class Publisher:
             raise ValueError(f"a delay of {delay:g} s is over the broker's {longest:g} s")
         return milliseconds(delay, longest)
 
-    def _accept(self, message: OutgoingMessage) -> None:
+    def _accept(self, message: OutgoingMessage, first: str = "") -> None:
         self.held += len(message.body)
         self.count += 1
         if self._copies == 1:
             self._outboxes[0].put(message)
         else:
-            for broker in self._choose(message, self._copies):
+            for broker in self._choose(message, message.copies, first):
                 self._assign(message, broker)
         events = self._context.events
         if events.active:
@@ -231,10 +248,12 @@ class Publisher:
         if message.deadline < self._deadlines.at:
             self._deadlines.arm(message.deadline)
 
-    def _choose(self, message: OutgoingMessage, count: int) -> list[PublisherConnection]:
-        """The brokers that get a copy: connected ones first, in the given order."""
+    def _choose(
+        self, message: OutgoingMessage, count: int, first: str = ""
+    ) -> list[PublisherConnection]:
+        """The brokers that get a copy: connected ones, of these `first`, then as they are given."""
         free = [broker for broker in self.brokers if broker.name not in message.seen_at]
-        free.sort(key=lambda broker: not broker.ready)
+        free.sort(key=lambda broker: (not broker.ready, broker.name != first))
         return free[:count]
 
     def _assign(self, message: OutgoingMessage, broker: PublisherConnection) -> None:
