@@ -12,8 +12,10 @@ returns settles each one:
     it raises                   all of them, and it is a crash as ever
 
 What has failed before is handled alone, so that one bad message does not take others down
-with it again and again. What is put aside when the incarnation ends goes back to the front
-of the inbox.
+with it again and again: a stored message, and a local one that comes once more. What is put
+aside when the incarnation ends goes back to the front of the inbox, and what failed comes
+again, in the order in which it came. A message goes through middleware when it is put aside,
+with its own context; the handler of the batch has none around it.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from actors._failure import again_later, meant, settle_failed
 from actors._items import INTERRUPT
 from actors.context import EMPTY
-from actors.delivery import Delivery, InboxItem, Outcome, ScopedItem, is_charged
+from actors.delivery import InboxItem, Outcome, ScopedItem, is_charged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +72,7 @@ class _PutAside:
         """Put one aside, and all of them in line when there are enough. The actor's thread."""
         if isinstance(item, InboxItem):
             item.stashed()
-            if isinstance(item, Delivery) and item.context().attempt > 1:
+            if item.context().attempt > 1:
                 self._in_line([item])
                 return
         self.items.append(item)
@@ -177,12 +179,13 @@ class BatchItem(InboxItem):
                 f"a handler of {len(self._items)} messages returns None, or a list of as many "
                 f"values, and not {type(value).__name__}"
             )
-        slot = self._slot
+        failed = []
         for item, each in zip(self._items, value, strict=True):
             if isinstance(each, BaseException):
-                slot.system.attempt(slot, self._ended, item, self._returned(each))
+                failed.append((item, self._returned(each)))
             elif isinstance(item, InboxItem):
                 item.reply(each)
+        self._fail_each(failed)
 
     def _returned(self, error: BaseException) -> Outcome:
         """What an exception among the values means: what it means to raise it."""
@@ -206,8 +209,21 @@ class BatchItem(InboxItem):
 
     def fail(self, outcome: Outcome) -> None:
         """All of them ended so."""
-        for item in self._items:
-            self._slot.system.attempt(self._slot, self._ended, item, outcome)
+        self._fail_each([(item, outcome) for item in self._items])
+
+    def _fail_each(self, failed: list[tuple[Any, Outcome]]) -> None:
+        """Those for whom somebody waits, in their order; then tells, the last one first.
+
+        A tell that comes again is put before all that waits, so that these stand in order.
+        """
+        attempt, slot, tells = self._slot.system.attempt, self._slot, []
+        for item, outcome in failed:
+            if isinstance(item, InboxItem) and item.tells_its_end:
+                attempt(slot, self._ended, item, outcome)
+            else:
+                tells.append((item, outcome))
+        for item, outcome in reversed(tells):
+            attempt(slot, self._ended, item, outcome)
 
     def _ended(self, item: Any, outcome: Outcome) -> None:
         slot = self._slot

@@ -85,8 +85,14 @@ def promise_current(slot: Slot) -> InboxItem | None:
     """Take the current message over, to be answered later by this incarnation.
 
     A promise ends once (`Slot.keep_promise`): with the answer, with the deadline, or
-    with the incarnation. None when nobody waits for an answer.
+    with the incarnation. None when nobody waits for an answer. Raises RuntimeError in a
+    handler of a batch, where it could be the answer of any.
     """
+    if isinstance(slot.current, BatchItem):
+        raise RuntimeError(  # noqa: TRY004  # as forward() and stash() without a message in hand
+            "reply_later() promises the answer of the one message in hand, and here is a batch: "
+            "return a list with an answer for each, or take @receives(..., batch=) away"
+        )
     item = take_current(slot)
     if item is not None:
         slot.attachments().promises[item] = None

@@ -316,6 +316,9 @@ class Facilities(Takes[M_contra]):
 
         Returns:
             What to call with the answer, on the loop.
+
+        Raises:
+            RuntimeError: the handler takes a batch, and so returns an answer for each.
         """
         slot = self._own_slot()
         return Reply(slot, promise_current(slot))

@@ -69,9 +69,12 @@ def _stop(actor: Any, _message: Any) -> Any:
     actor.actor_ref._slot.request_stop()  # noqa: SLF001  # a ref is a slot's address, of one package
 
 
-#: What an actor does not handle: its hook, and its end; and what these come as.
+#: What an actor does not handle: its hook, and its end.
 OWN_HANDLERS: Final[frozenset[Handler]] = frozenset({_continue, _stop})
-OWN_MESSAGES: Final[frozenset[type]] = frozenset({_Continue, messages._ActorStop})  # noqa: SLF001  # as below
+#: What nobody has sent: what these come as, and a batch, whose messages came before.
+OWN_MESSAGES: Final[frozenset[type]] = frozenset(
+    {_Continue, messages._ActorStop, MessageBatch}  # noqa: SLF001  # as below
+)
 FIXED: Final[Mapping[type, Handler | None]] = {
     Ask: None,
     OwnAsk: None,

@@ -170,10 +170,11 @@ class DurableDelivery(RemoteDelivery):
     def starting(self) -> bool:
         """Called right before the handler runs; False keeps it from running.
 
-        Called again when its actor passes it on or takes it up again: it is claimed then.
+        Called again when its actor passes it on or takes it up again: it is claimed then, and
+        nobody begins it whose lease was lost meanwhile, as the broker gives it to another.
         """
         if self.begun:
-            return True
+            return self._is_still_here()
         claim = self.dispatch.claim
         self.begun = claim(self.stored)
         for copy in self.copies:
@@ -181,6 +182,13 @@ class DurableDelivery(RemoteDelivery):
                 self.stored, self.begun = copy, True
         self.gone = not self.begun
         return self.begun
+
+    def _is_still_here(self) -> bool:
+        if self.stored.lease_lost:
+            kept = [copy for copy in self.copies if not copy.lease_lost]
+            self.gone = not kept
+            self.stored = kept[0] if kept else self.stored
+        return not self.gone
 
     def returned(self, value: object) -> None:  # noqa: ARG002  # nobody waits for it
         """Called once, when the handler has returned."""
@@ -217,9 +225,9 @@ class DurableDelivery(RemoteDelivery):
     def lease_lost(self) -> None:
         """Tell the handler through its context; one that has not begun needs no word.
 
-        Its claim will fail, unless the message has come again before its turn.
+        Nor does what is put aside: it will not be begun, unless it has come again before its turn.
         """
-        if self.begun:
+        if self.begun and self._state != "waiting":
             self.context().lease_lost = True
             self.dispatch.lease_lost(self)
 

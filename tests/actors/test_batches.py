@@ -16,6 +16,7 @@ from actors import (
     Refused,
     Reject,
     Retry,
+    System,
     ThreadActor,
     message,
     receives,
@@ -101,8 +102,6 @@ async def test_each_is_settled_by_its_own_value(actor_system, manual_clock, log)
     await settle(actor_system)
     manual_clock.advance(0.6)
     await settle(actor_system)
-    manual_clock.advance(1.1)
-    await settle(actor_system)
     assert log == [[1, 2, 3], [4, 5, 6], [6]]
 
 
@@ -181,6 +180,149 @@ async def test_stored_messages_are_settled_one_by_one_and_a_bad_one_fails_alone(
         (binding,) = node.parts.binder
         settled = [m.settled[0] for m in binding.stored[0][1].history]
         assert sorted(settled) == ["bury", *["finish"] * 2, *["requeue"] * 4]
+
+
+async def test_what_crashed_together_comes_again_alone_and_in_its_order(actor_system, manual_clock):
+    log = []
+
+    class Stubborn(Writer):
+        crash_retries = 1
+
+    root = start(Supervisor.of(child(Stubborn, log)), actor_system)
+    await root.started()
+    writer = which_children(root)[0].ref
+    for row in (Row(1), Row(2, "all"), Row(3)):
+        writer.tell(row)
+    writer.tell("after")
+    for _ in range(6):
+        await settle(actor_system)
+        manual_clock.advance(0.1)
+    assert log == [[1, 2, 3], [1], [2], [3], "after"]
+
+
+async def test_what_fails_by_its_own_value_comes_again_in_its_order(actor_system, manual_clock):
+    class Picky(Actor):
+        crash_retries = 1
+
+        def __init__(self):
+            self.log = []
+
+        @receives(Row, batch=4, within=1.0)
+        def write(self, rows):
+            self.log.append([row.number for row in rows])
+            return [ValueError(row.fails) if row.fails else None for row in rows]
+
+    picky = actor_system.start(Picky)
+    for row in (Row(1, "no"), Row(2), Row(3, "no"), Row(4, "no")):
+        picky.tell(row)
+    await settle(actor_system)
+    assert await picky.proxy().log == [[1, 2, 3, 4], [1], [3], [4]]
+
+
+async def test_an_answer_for_later_is_refused_in_a_batch(actor_system, manual_clock):
+    class Promising(Actor):
+        @receives(Row, batch=1)
+        def write(self, rows):
+            self.reply_later()
+
+    promising = actor_system.start(Promising)
+    with pytest.raises(RuntimeError, match="return a list with an answer for each"):
+        await promising.ask(Row(1))
+
+
+async def test_middleware_gets_each_message_of_a_batch_once_and_with_its_context(log):
+    seen = []
+
+    async def allowed(context, message, call_next):
+        seen.append((type(message).__name__, context.kind))
+        if message == Row(2):
+            raise Refused("not yours")
+        return await call_next(message)
+
+    system = System("within", middleware=[allowed])
+    system.attach()
+    writer = system.start(Writer, log)
+    refused = writer.ask(Row(2))
+    good = writer.ask(Row(1))
+    writer.tell(Row(3))
+    writer.tell(Row(4))
+    with pytest.raises(Refused):
+        await refused
+    assert await good == 10
+    assert log == [[1, 3, 4]]
+    assert seen == [("Row", "ask"), ("Row", "ask"), ("Row", "tell"), ("Row", "tell")]
+    await system.shutdown(1.0)
+
+
+@pytest.fixture
+async def stored(log):
+    """A node with one writer, and what came to its mailbox."""
+    clock = ManualClock()
+    world = MemoryServers(MemoryBroker(clock))
+    async with world.node("server", clock=clock, max_attempts=3) as node:
+        await settle(node.system)
+        clock.advance(1.5)
+        await node.start(Supervisor.of(child(Writer, log)))
+        yield node, clock
+
+
+def came(node):
+    (binding,) = node.parts.binder
+    return binding.stored[0][1].history
+
+
+async def test_what_is_put_aside_is_not_handled_when_its_lease_has_ended(stored, log):
+    node, clock = stored
+    for number in (1, 2):
+        node.ref("batches.writer").tell(Row(number))
+    await settle(node.system)
+    given_to_another = came(node)[0]
+    given_to_another.lease_lost = True
+    given_to_another.on_lease_lost()
+    clock.advance(1.1)
+    await settle(node.system)
+    assert log == [[2]]
+    assert node.parts.dispatch.counters.leases_lost == 0
+
+
+async def test_what_comes_again_while_it_is_put_aside_is_handled_once(stored, log):
+    node, clock = stored
+    for number in (1, 2):
+        node.ref("batches.writer").tell(Row(number))
+    await settle(node.system)
+    came(node)[0].lose_lease()
+    clock.advance(1.1)
+    await settle(node.system)
+    assert log == [[1, 2]]
+    assert node.parts.dispatch.counters.finished == 2
+
+
+async def test_a_batch_that_is_killed_gives_its_messages_back(stored, log):
+    node, clock = stored
+    hangs = asyncio.Event()
+
+    class Hanging(Writer):
+        address = "batches.hanging"
+
+        @receives(Row, batch=2, within=1.0)
+        async def write(self, rows):
+            self.log.append([row.number for row in rows])
+            if not hangs.is_set():
+                hangs.set()
+                await asyncio.Event().wait()
+
+    root = await node.start(Supervisor.of(child(Hanging, log)))
+    hanging = which_children(root)[0].ref
+    for number in (1, 2):
+        node.ref("batches.hanging").tell(Row(number))
+    await hangs.wait()
+    hanging._slot.kill()
+    for _ in range(4):
+        await settle(node.system)
+        clock.advance(0.6)
+    assert log[0] == [1, 2]
+    assert sorted(number for batch in log[1:] for number in batch) == [1, 2]
+    assert node.parts.dispatch.counters.finished == 2
 
 
 async def test_a_mailbox_holds_enough_for_a_batch():
