@@ -151,7 +151,8 @@ async def test_one_that_is_set_again_or_forgotten_or_never_committed_does_not_co
         assert await names(ref) == ["a"]
         await when(ref, ["later"])
         durable = node.parts.durable.store
-        await until(lambda: node.parts.dispatch.counters.finished == 4)
+        # Two that are let go, the one that is due and what it tells; one may be published twice.
+        await until(lambda: node.parts.dispatch.counters.finished >= 4)
         assert await durable.backlog() == []
         assert await rung(ref) == ["later"]
 
