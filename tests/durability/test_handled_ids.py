@@ -88,7 +88,7 @@ def world() -> World:
 async def handle_one(world: World, node: Node) -> None:
     await node.start(child(Account, "a"))
     await node.ref("a").tell(Put(1))
-    await until(lambda: node.parts.dispatch.counters.finished == 1)
+    await until(lambda: node.parts.dispatch.counters.finished >= 1)
 
 
 async def test_an_hour_after_it_an_id_goes_once_the_mailbox_is_empty(world: World):
@@ -123,7 +123,7 @@ async def test_no_id_goes_before_two_looks_found_the_mailbox_empty_at_all_broker
         await world.look(node)
         world.clock.advance(LOOK)
         await node.ref("a").tell(Put(1))
-        await until(lambda: node.parts.dispatch.counters.finished == 2)
+        await until(lambda: node.parts.dispatch.counters.finished >= 2)
         await look_at_all(node)
         await world.look(node)
         assert world.handled == 2
@@ -137,7 +137,7 @@ async def test_an_id_of_a_sender_that_may_repeat_it_for_long_is_kept_for_a_week(
         await node.start(child(Account, "a"))
         await other.start(Herald)
         await other.ref("test.herald").tell(Tells("a"))
-        await until(lambda: node.parts.dispatch.counters.finished == 1)
+        await until(lambda: node.parts.dispatch.counters.finished >= 1)
         world.time.advance(6 * 24 * HOUR)
         await world.look(node, 3)
         assert world.handled == 1

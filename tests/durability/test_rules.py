@@ -372,7 +372,7 @@ async def test_what_expires_loses_its_row(servers, database):
 
         await node.start(Expiring)
         await node.ref("test.expiring").tell(Put(3))
-        await until(lambda: node.parts.dispatch.counters.expired == 1)
+        await until(lambda: node.parts.dispatch.counters.expired >= 1)
         await until(lambda: not database.tables.rows)
         assert await node.ref("b").ask(Balance()) == 0
 
@@ -484,7 +484,7 @@ async def test_a_row_that_is_missing_was_handled_within_its_epoch_alone(
             await until(lambda: letters(servers, "b"))
             assert "epoch 1" in letters(servers, "b")[0].reason
         else:
-            await until(lambda: node.parts.dispatch.counters.duplicates == 1)
+            await until(lambda: node.parts.dispatch.counters.duplicates >= 1)
             assert letters(servers, "b") == []
         assert handled == []
 

@@ -82,7 +82,7 @@ async def test_rows_of_ones_own_and_what_is_told_are_one_commit(file):
         ledger = node.ref("test.ledger")
         assert await ledger.ask(Add(5)) == 5
         await ledger.tell(Add(6))
-        await until(lambda: node.parts.dispatch.counters.finished == 3)
+        await until(lambda: node.parts.dispatch.counters.finished >= 3)
         assert await node.ref("test.account").ask(Balance()) == 11
     assert lines(file) == [5, 6]
 
@@ -116,7 +116,7 @@ async def test_a_store_that_cannot_begin_a_transaction_costs_no_attempt(file, mo
 
         monkeypatch.setattr(store, "begin", fail)
         await node.ref("test.ledger").tell(Add(5))
-        await until(lambda: node.parts.dispatch.counters.finished == 1)
+        await until(lambda: node.parts.dispatch.counters.finished >= 1)
         assert failed
     assert lines(file) == [5]
 

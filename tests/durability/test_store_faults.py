@@ -233,7 +233,7 @@ async def test_a_forged_expiry_takes_no_row_of_another_address(servers):
         await until(lambda: database.tables.rows)
         (row,) = database.tables.rows
         servers.broker.store("a", forge(node, "a", Put(1), row, 0, x=1), 0.0)
-        await until(lambda: node.parts.dispatch.counters.expired == 1)
+        await until(lambda: node.parts.dispatch.counters.expired >= 1)
         assert row in database.tables.rows
 
 
