@@ -1,7 +1,7 @@
 """The files by which services are run elsewhere say what the command line understands.
 
-Nothing is started: the compose file, the Dockerfile and the systemd unit of
-docs/operations.md are read, and compared with the options, trees and codes there are.
+Nothing is started: the compose file, the Dockerfile, and the systemd unit and the manifests
+of docs/operations.md are read, and compared with the options, trees and codes there are.
 """
 
 from __future__ import annotations
@@ -139,6 +139,38 @@ def unit() -> configparser.ConfigParser:
     parser.optionxform = str  # type: ignore[assignment,method-assign]  # as its documentation says
     parser.read_string(re.sub(r"^ {4}", "", block.group(0), flags=re.MULTILINE))
     return parser
+
+
+def manifests() -> dict[str, Any]:
+    """What stands in the documentation for Kubernetes, by its kind."""
+    blocks = re.findall(r"^    apiVersion: .*\n(?:    .*\n)+", OPERATIONS, re.MULTILINE)
+    found = [yaml.safe_load(re.sub(r"^ {4}", "", block, flags=re.MULTILINE)) for block in blocks]
+    return {manifest["kind"]: manifest for manifest in found}
+
+
+def test_the_deployment_fits_what_irismq_does():
+    pod = manifests()["Deployment"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    command, options = parsed(container["args"])
+    assert command == "run"
+    assert pod["terminationGracePeriodSeconds"] >= longest_end(options["drain"])
+    (port,) = container["ports"]
+    assert options["status"].endswith(f":{port['containerPort']}")
+    probes = [container[f"{name}Probe"] for name in ("startup", "readiness", "liveness")]
+    assert {probe["httpGet"]["port"] for probe in probes} == {port["name"]}
+    assert [probe["httpGet"]["path"] for probe in probes] == ["/ready", "/ready", "/live"]
+    start = probes[0]["periodSeconds"] * probes[0]["failureThreshold"]
+    assert start > options["connect_timeout"]
+    context = COMMANDS.make_context("irismq", ["--", "run"], resilient_parsing=False)
+    run = COMMANDS.resolve_command(context, ["run"])[1]
+    known = {each.envvar for each in run.params} | {"IRISMQ_KEYS"}
+    assert {variable["name"] for variable in container["env"]} <= known
+
+
+def test_the_cron_job_tells():
+    job = manifests()["CronJob"]["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    command, options = parsed(job["containers"][0]["args"])
+    assert (command, options["address"]) == ("tell", "shop.reports")
 
 
 def test_the_systemd_unit_fits_what_irismq_does():
