@@ -6,7 +6,6 @@ import ast
 import functools
 import json
 import re
-from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
 
 import pytest
@@ -67,7 +66,7 @@ def test_every_event_that_is_emitted_is_in_the_catalogue_with_its_fields():
 
 
 def mismatch(cls, given):
-    strange = given - {each.name for each in fields(cls)}
+    strange = given - set(cls.__struct_fields__)
     missing = required_fields(cls) - given
     return [f"{cls.NAME}: {what}" for what in sorted(strange | missing)]
 
@@ -89,7 +88,7 @@ def test_a_name_is_declared_once_and_a_record_is_frozen():
     with pytest.raises(TypeError, match="twice"):
         event("tell.encoded")(type("Again", (Record,), {}))
     record = EVENTS["node.started"](time=1.0, node="a-1", name="a")
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError, match="immutable"):
         record.name = "b"
 
 

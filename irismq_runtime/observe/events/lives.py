@@ -46,7 +46,7 @@ __all__ = [
 
 
 @event("node.started")
-class NodeStarted(Record):
+class NodeStarted(Record, frozen=True):
     """A node is connected and takes work. By node."""
 
     node: str
@@ -54,7 +54,7 @@ class NodeStarted(Record):
 
 
 @event("node.draining")
-class NodeDraining(Record):
+class NodeDraining(Record, frozen=True):
     """A node takes no more work. By node."""
 
     node: str
@@ -62,7 +62,7 @@ class NodeDraining(Record):
 
 
 @event("node.stopped")
-class NodeStopped(Record):
+class NodeStopped(Record, frozen=True):
     """A node has ended; `seconds` is how long that took. By node."""
 
     node: str
@@ -70,7 +70,7 @@ class NodeStopped(Record):
 
 
 @event("node.bound")
-class NodeBound(Record):
+class NodeBound(Record, frozen=True):
     """An actor serves an address. By node."""
 
     address: str
@@ -78,7 +78,7 @@ class NodeBound(Record):
 
 
 @event("node.unbound")
-class NodeUnbound(Record):
+class NodeUnbound(Record, frozen=True):
     """It serves it no more. By node."""
 
     address: str
@@ -86,7 +86,7 @@ class NodeUnbound(Record):
 
 
 @event("health.changed")
-class HealthChanged(Record):
+class HealthChanged(Record, frozen=True):
     """Readiness changed, and stayed so for a second. By node."""
 
     ready: bool
@@ -94,7 +94,7 @@ class HealthChanged(Record):
 
 
 @event("presence.joined")
-class PresenceJoined(Record):
+class PresenceJoined(Record, frozen=True):
     """A member of an address was heard of. By node."""
 
     node: str
@@ -103,7 +103,7 @@ class PresenceJoined(Record):
 
 
 @event("presence.left")
-class PresenceLeft(Record):
+class PresenceLeft(Record, frozen=True):
     """A member of an address has gone. By node."""
 
     node: str
@@ -112,7 +112,7 @@ class PresenceLeft(Record):
 
 
 @event("presence.gone")
-class PresenceGone(Record):
+class PresenceGone(Record, frozen=True):
     """A node is not heard of any more. By node.
 
     `why`: what its goodbye said of an end that nobody asked for; "" of any other end.
@@ -123,7 +123,7 @@ class PresenceGone(Record):
 
 
 @event("iris.connected")
-class IrisConnected(Record):
+class IrisConnected(Record, frozen=True):
     """A connection to the relay stands; `cluster` "" is the outbound one. By pyiris."""
 
     peer: str
@@ -131,7 +131,7 @@ class IrisConnected(Record):
 
 
 @event("iris.lost")
-class IrisLost(Record):
+class IrisLost(Record, frozen=True):
     """A connection to the relay was cut. By pyiris."""
 
     peer: str
@@ -143,7 +143,7 @@ class IrisLost(Record):
 
 
 @event("store.lost")
-class StoreLost(Record):
+class StoreLost(Record, frozen=True):
     """The store cannot be used; durable actors handle nothing until it can. By durability."""
 
     store: str
@@ -152,7 +152,7 @@ class StoreLost(Record):
 
 
 @event("store.found")
-class StoreFound(Record):
+class StoreFound(Record, frozen=True):
     """The store can be used again. By durability."""
 
     store: str
@@ -162,7 +162,7 @@ class StoreFound(Record):
 
 
 @event("actor.started")
-class ActorStarted(Record):
+class ActorStarted(Record, frozen=True):
     """An incarnation takes messages. By actors."""
 
     ref: ActorRef[Any]
@@ -170,7 +170,7 @@ class ActorStarted(Record):
 
 
 @event("actor.down")
-class ActorDown(Record):
+class ActorDown(Record, frozen=True):
     """An incarnation is over. By actors."""
 
     ref: ActorRef[Any]
@@ -178,7 +178,7 @@ class ActorDown(Record):
 
 
 @event("actor.ended")
-class ActorEnded(Record):
+class ActorEnded(Record, frozen=True):
     """A slot has ended. By actors."""
 
     ref: ActorRef[Any]
@@ -186,7 +186,7 @@ class ActorEnded(Record):
 
 
 @event("actor.crashed")
-class ActorCrash(Record):
+class ActorCrash(Record, frozen=True):
     """An exception left a handler. By actors."""
 
     ref: ActorRef[Any]
@@ -194,7 +194,7 @@ class ActorCrash(Record):
 
 
 @event("actor.stuck")
-class ActorStuck(Record):
+class ActorStuck(Record, frozen=True):
     """Something did not end as asked and was abandoned: what, and where it stands. By actors."""
 
     ref: ActorRef[Any]
@@ -203,21 +203,21 @@ class ActorStuck(Record):
 
 
 @event("actor.slow_handler")
-class ActorSlowHandler(Record):
+class ActorSlowHandler(Record, frozen=True):
     """A handler has been running for very long. By actors."""
 
     slow: SlowHandler
 
 
 @event("loop.blocked")
-class LoopBlocked(Record):
+class LoopBlocked(Record, frozen=True):
     """A handler, or something else, holds the loop up. By actors, in the watchdog's thread."""
 
     blocked: BlockedLoop
 
 
 @event("ask.late_answer")
-class AskLateAnswer(Record):
+class AskLateAnswer(Record, frozen=True):
     """A local answer came after its deadline. By actors."""
 
     ref: ActorRef[Any]
@@ -225,7 +225,7 @@ class AskLateAnswer(Record):
 
 
 @event("tell.refused")
-class TellRefused(Record):
+class TellRefused(Record, frozen=True):
     """An actor refused a local tell. By actors."""
 
     ref: ActorRef[Any]
@@ -234,7 +234,7 @@ class TellRefused(Record):
 
 
 @event("dead_letter")
-class DeadLetterRecorded(Record):
+class DeadLetterRecorded(Record, frozen=True):
     """A local message that nobody will handle. By actors."""
 
     letter: DeadLetter
@@ -244,35 +244,35 @@ class DeadLetterRecorded(Record):
 
 
 @event("supervisor.progress")
-class SupervisorProgress(Record):
+class SupervisorProgress(Record, frozen=True):
     """A child has started. By supervisors."""
 
     report: Report
 
 
 @event("supervisor.child_terminated")
-class SupervisorChildTerminated(Record):
+class SupervisorChildTerminated(Record, frozen=True):
     """A child ended. By supervisors."""
 
     report: Report
 
 
 @event("supervisor.start_error")
-class SupervisorStartError(Record):
+class SupervisorStartError(Record, frozen=True):
     """A child did not start. By supervisors."""
 
     report: Report
 
 
 @event("supervisor.shutdown")
-class SupervisorShutdown(Record):
+class SupervisorShutdown(Record, frozen=True):
     """A supervisor gave up: too many restarts. By supervisors."""
 
     report: Report
 
 
 @event("supervisor.shutdown_error")
-class SupervisorShutdownError(Record):
+class SupervisorShutdownError(Record, frozen=True):
     """A child did not end as asked. By supervisors."""
 
     report: Report

@@ -56,7 +56,7 @@ STEPS: Final = (
 
 
 @event("tell.encoded")
-class TellEncoded(Record):
+class TellEncoded(Record, frozen=True):
     """A durable tell became bytes. By refs, at the caller's `tell`."""
 
     id: str
@@ -65,7 +65,7 @@ class TellEncoded(Record):
 
 
 @event("outbox.queued")
-class OutboxQueued(Record):
+class OutboxQueued(Record, frozen=True):
     """Its bytes wait to be written. By mailbox."""
 
     id: str
@@ -74,7 +74,7 @@ class OutboxQueued(Record):
 
 
 @event("publisher.written")
-class PublisherWritten(Record):
+class PublisherWritten(Record, frozen=True):
     """They were written to a broker. By mailbox."""
 
     id: str
@@ -83,7 +83,7 @@ class PublisherWritten(Record):
 
 
 @event("publisher.confirmed")
-class PublisherConfirmed(Record):
+class PublisherConfirmed(Record, frozen=True):
     """The broker has stored them. By mailbox."""
 
     id: str
@@ -92,7 +92,7 @@ class PublisherConfirmed(Record):
 
 
 @event("publisher.failed")
-class PublisherFailed(Record):
+class PublisherFailed(Record, frozen=True):
     """They were not confirmed in time; the receipt fails. By mailbox."""
 
     id: str
@@ -101,7 +101,7 @@ class PublisherFailed(Record):
 
 
 @event("consumer.received")
-class ConsumerReceived(Record):
+class ConsumerReceived(Record, frozen=True):
     """A broker gave a message out; `message` is the broker's id of it. By mailbox."""
 
     id: str
@@ -113,7 +113,7 @@ class ConsumerReceived(Record):
 
 
 @event("consumer.finished")
-class ConsumerFinished(Record):
+class ConsumerFinished(Record, frozen=True):
     """FIN was written for it. By mailbox."""
 
     id: str
@@ -125,7 +125,7 @@ class ConsumerFinished(Record):
 
 
 @event("consumer.stuck")
-class ConsumerStuck(Record):
+class ConsumerStuck(Record, frozen=True):
     """Messages are held, or waited for, and nothing happens for long. By mailbox."""
 
     topic: str
@@ -134,7 +134,7 @@ class ConsumerStuck(Record):
 
 
 @event("dispatch.decoded")
-class DispatchDecoded(Record):
+class DispatchDecoded(Record, frozen=True):
     """An envelope was read and accepted. By dispatch."""
 
     id: str
@@ -145,7 +145,7 @@ class DispatchDecoded(Record):
 
 
 @event("inbox.queued")
-class InboxQueued(Record):
+class InboxQueued(Record, frozen=True):
     """A message of a transport waits for its turn. By actors."""
 
     id: str | None
@@ -154,7 +154,7 @@ class InboxQueued(Record):
 
 
 @event("handler.started")
-class HandlerStarted(Record):
+class HandlerStarted(Record, frozen=True):
     """Its handler starts. By actors."""
 
     id: str | None
@@ -163,7 +163,7 @@ class HandlerStarted(Record):
 
 
 @event("handler.returned")
-class HandlerReturned(Record):
+class HandlerReturned(Record, frozen=True):
     """Its handler has ended; `outcome` is a kind of `Outcome`. By actors."""
 
     id: str | None
@@ -173,7 +173,7 @@ class HandlerReturned(Record):
 
 
 @event("settlement.finished")
-class SettlementFinished(Record):
+class SettlementFinished(Record, frozen=True):
     """A message was FINished; `reason` when its handler had no part in it. By dispatch."""
 
     id: str
@@ -182,7 +182,7 @@ class SettlementFinished(Record):
 
 
 @event("settlement.requeued")
-class SettlementRequeued(Record):
+class SettlementRequeued(Record, frozen=True):
     """A message was given back; `delay` None is the mailbox's growing one. By dispatch."""
 
     id: str
@@ -192,7 +192,7 @@ class SettlementRequeued(Record):
 
 
 @event("settlement.buried")
-class SettlementBuried(Record):
+class SettlementBuried(Record, frozen=True):
     """A message went to the dead letters of its address. By dispatch."""
 
     id: str
@@ -201,7 +201,7 @@ class SettlementBuried(Record):
 
 
 @event("dispatch.refused")
-class DispatchRefused(Record):
+class DispatchRefused(Record, frozen=True):
     """Bytes were not accepted: "undecodable" or "unsigned". By dispatch."""
 
     address: str
@@ -210,7 +210,7 @@ class DispatchRefused(Record):
 
 
 @event("dispatch.duplicate")
-class DispatchDuplicate(Record):
+class DispatchDuplicate(Record, frozen=True):
     """A message came again beside, or after, the one that was handled. By dispatch."""
 
     id: str
@@ -218,7 +218,7 @@ class DispatchDuplicate(Record):
 
 
 @event("dispatch.lease_lost")
-class DispatchLeaseLost(Record):
+class DispatchLeaseLost(Record, frozen=True):
     """The broker took a message back while its handler ran: another may run it. By dispatch."""
 
     id: str
@@ -229,7 +229,7 @@ class DispatchLeaseLost(Record):
 
 
 @event("ask.sent")
-class AskSent(Record):
+class AskSent(Record, frozen=True):
     """An ask left; `timeout` in seconds. By refs."""
 
     id: str
@@ -239,7 +239,7 @@ class AskSent(Record):
 
 
 @event("ask.answered")
-class AskAnswered(Record):
+class AskAnswered(Record, frozen=True):
     """It was answered with a value. By refs."""
 
     id: str
@@ -247,7 +247,7 @@ class AskAnswered(Record):
 
 
 @event("ask.failed")
-class AskFailed(Record):
+class AskFailed(Record, frozen=True):
     """It failed, or telling the other end to stop did. By refs."""
 
     id: str
@@ -256,7 +256,7 @@ class AskFailed(Record):
 
 
 @event("dispatch.late")
-class DispatchLate(Record):
+class DispatchLate(Record, frozen=True):
     """An answer came after its deadline. By dispatch."""
 
     id: str
