@@ -12,7 +12,7 @@ import typer
 
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.brokers import Brokers, takes_brokers
-from irismq_runtime.cli.console import execute, out
+from irismq_runtime.cli.console import execute
 from irismq_runtime.cli.options import (
     IRIS_DEFAULT,
     NSQD_HTTP_DEFAULT,
@@ -22,6 +22,7 @@ from irismq_runtime.cli.options import (
 from irismq_runtime.cli.probes import LIMIT, Limit, examine_all
 from irismq_runtime.cli.server_identification import Finding, Level, judge
 from irismq_runtime.cli.store import look_at_store
+from irismq_runtime.cli.terminal import out
 
 __all__ = ["check"]
 

@@ -4,22 +4,20 @@ Results go to standard output, everything else to standard error. An error is on
 line that says what to do. JSON is printed plain when the output is not a terminal,
 so that it can be piped; a reader that goes away ends the command quietly.
 
-Whatever is printed passes `safe_text` here, and nowhere else: nothing that a terminal
-obeys leaves, and no login of a URL but in data that was asked for.
+Whatever is printed passes `safe_text` here or in terminal.py, and nowhere else: nothing
+that a terminal obeys leaves, and no login of a URL but in data that was asked for.
+A terminal gets colours, by rich, which takes longer to be imported than the standard
+library; so it is imported where a terminal, or a table, asks for it.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
 
 import typer
-from rich.console import Console
-from rich.highlighter import JSONHighlighter
-from rich.measure import Measurement
-from rich.segment import Segment
-from rich.table import Table
-from rich.text import Text
 
 from actors import StartFailed
 from actors.errors import ActorError
@@ -33,19 +31,15 @@ from irismq_runtime.safe_text import safe, visible, visible_json, without_logins
 from supervisors import ChildStartFailed, SpecError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Iterator, Sequence
-
-    from rich.console import ConsoleOptions, RenderableType
+    from collections.abc import Coroutine
 
 __all__ = [
-    "TABLE_WIDTH",
-    "err",
     "execute",
     "fail",
-    "out",
+    "is_terminal",
     "print_json",
-    "print_rows",
     "printable",
+    "remark",
     "to_plain",
     "verdict",
 ]
@@ -53,72 +47,42 @@ __all__ = [
 T = TypeVar("T")
 
 
-class _VisibleConsole(Console):
-    """Renders what is not printable as escapes, whoever put it where: rich's own codes stay."""
-
-    def render(
-        self, renderable: RenderableType, options: ConsoleOptions | None = None
-    ) -> Iterator[Segment]:
-        """Rich's, with each text made visible; all that is printed comes by here."""
-        for segment in super().render(renderable, options):
-            if segment.control or segment.text.isprintable():
-                yield segment
-            else:
-                yield Segment(visible(segment.text), segment.style)
+def is_terminal(stream: TextIO) -> bool:
+    """Whether who reads `stream` is shown colours; as rich decides it (`FORCE_COLOR`)."""
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    try:
+        return stream.isatty()
+    except ValueError:  # it is closed
+        return False
 
 
-class _ResultConsole(_VisibleConsole):
-    """Raises `BrokenPipeError` when its reader is gone, and so ends the command."""
+def remark(text: str, *, style: str = "") -> None:
+    """Print one line on standard error; who does not read it any more misses it.
 
-    def on_broken_pipe(self) -> None:
-        """Rich's own way is to end the process with code 1."""
-        raise  # noqa: PLE0704  # called where it is handled
+    Args:
+        text: The line; what is not printable in it leaves as escapes.
+        style: How it is shown on a terminal, in rich's words.
+    """
+    if is_terminal(sys.stderr):
+        from irismq_runtime.cli.terminal import err
 
-
-class _MessageConsole(_VisibleConsole):
-    """Falls silent when its reader is gone: a node goes on without one."""
-
-    def on_broken_pipe(self) -> None:
-        """Rich's own way is to end the process with code 1."""
-        self.quiet = True
-
-
-#: For results.
-out = _ResultConsole(emoji=False)  # a channel `a:mailbox` is not a picture
-#: Columns of a terminal on which a table is a table, if need be with shortened cells.
-TABLE_WIDTH: Final = 80
-#: Columns of a table that nothing would be cut from.
-_WIDEST: Final = 10_000
-#: For everything else.
-err = _MessageConsole(stderr=True, emoji=False)
+        err.print(text, style=style or None, markup=False, highlight=False, soft_wrap=True)
+        return
+    with contextlib.suppress(BrokenPipeError):
+        sys.stderr.write(f"{visible(text)}\n")
+        sys.stderr.flush()
 
 
 def fail(text: str, code: int = codes.FAILED) -> NoReturn:
     """Print one line and end with `code`."""
-    line = f"irismq: {safe(' '.join(text.split()))}"
-    err.print(line, style="bold red", markup=False, highlight=False, soft_wrap=True)
+    remark(f"irismq: {safe(' '.join(text.split()))}", style="bold red")
     raise typer.Exit(code)
 
 
 def printable(text: str) -> str:
     """Return `text`, which may be a stranger's, on one line, as it may be shown."""
     return safe(text)
-
-
-def print_rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table of texts; on a narrow terminal that it does not fit, blocks of lines."""
-    shown = [[Text(printable(cell)) for cell in row] for row in rows]
-    table = Table(*columns)
-    for row in shown:
-        table.add_row(*row)
-    wide = out.options.update(max_width=_WIDEST)
-    if out.width >= TABLE_WIDTH or Measurement.get(out, wide, table).minimum <= out.width:
-        out.print(table)
-        return
-    for row in shown:
-        for column, cell in zip(columns, row, strict=True):
-            out.print(Text(f"{column}: ").append_text(cell))
-        out.print()
 
 
 def execute(main: Coroutine[Any, Any, T], *, remedy: str = "") -> T:
@@ -180,10 +144,13 @@ def print_json(value: Any, *, data: bool = False) -> None:
 
     `data`: it is what somebody sent, and not what is said of it: URLs keep their logins.
     """
-    document = json_text(value, indent=2 if out.is_terminal else None)
+    coloured = is_terminal(sys.stdout)
+    document = json_text(value, indent=2 if coloured else None)
     document = visible_json(document if data else without_logins(document))
-    if out.is_terminal:
-        out.print(JSONHighlighter()(Text(document)), soft_wrap=True)
+    if coloured:
+        from irismq_runtime.cli.terminal import print_document
+
+        print_document(document)
         return
     sys.stdout.write(f"{document}\n")
     sys.stdout.flush()

@@ -17,9 +17,11 @@ import typer
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.brokers import Brokers, takes_brokers
 from irismq_runtime.cli.completion import addresses
-from irismq_runtime.cli.console import err, execute, fail, out, print_json, print_rows
+from irismq_runtime.cli.console import execute, fail, print_json, remark
+from irismq_runtime.cli.deferred import command_group
 from irismq_runtime.cli.letter_rows import LetterRows
 from irismq_runtime.cli.options import Store, signing_anew
+from irismq_runtime.cli.terminal import out, print_rows
 from irismq_runtime.cli.topic_stats import dead_letter_stats
 from irismq_runtime.config import need_address
 from irismq_runtime.dead_letters import reader as dead
@@ -33,11 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(
-    help="Look at, replay or drop the dead letters of an address.",
-    add_completion=False,
-    no_args_is_help=True,
-)
+app = command_group("Look at, replay or drop the dead letters of an address.")
 
 Address = Annotated[
     str,
@@ -55,7 +53,6 @@ All = Annotated[bool, typer.Option("--all", help="Every letter, when no filter i
 
 #: Seconds between two lines that say how far it is.
 _PERIOD: Final = 2.0
-_PLAIN: Final[dict[str, Any]] = {"highlight": False, "markup": False, "soft_wrap": True}
 
 
 @app.command("list")
@@ -82,9 +79,9 @@ def list_letters(
         columns = ("id", "time", "deliveries", "type", "reason")
         print_rows(columns, ([str(row[name]) for name in shown] for row in rows))
     elif not unknown:
-        err.print(f"{address} has no such dead letters", **_PLAIN)
+        remark(f"{address} has no such dead letters")
     if cut:
-        err.print(cut, **_PLAIN)
+        remark(cut)
     if unknown:
         fail(unknown, codes.UNREACHABLE)
 
@@ -258,9 +255,9 @@ def _change(
     counts, missing = execute(each())
     would = "would be " if act is None else ""
     letters = f"{counts.done} letter{'' if counts.done == 1 else 's'}"
-    err.print(f"{letters} {would}{verb}", highlight=False)
+    remark(f"{letters} {would}{verb}")
     for left in counts.left:
-        err.print(f"left: {left}", **_PLAIN)
+        remark(f"left: {left}")
     if counts.back:
         fail(
             f"{counts.back} of the letters {taken_back}: the connection to nsqd was lost "
@@ -300,10 +297,7 @@ async def _each(
                 return counts, ""
             progress.tell(counts.done)
         if reader.again:
-            err.print(
-                f"{reader.again:,} came again, or are copies of what was replayed: still listed",
-                **_PLAIN,
-            )
+            remark(f"{reader.again:,} came again, or are copies of what was replayed: still listed")
         return counts, _missing(reader) if reader.missing else _unknown(reader, address)
 
 
@@ -330,7 +324,7 @@ class _Progress:
         of = "" if reader.expected is None else f" of {reader.expected:,}"
         count = reader.seen if done is None else done
         aside = f", {reader.aside:,} put aside for {reader.delay:.0f} s" if reader.aside else ""
-        err.print(f"{count:,}{of} letters {self._what}{aside}", **_PLAIN)
+        remark(f"{count:,}{of} letters {self._what}{aside}")
 
 
 @contextlib.asynccontextmanager

@@ -4,6 +4,8 @@ A table says for each command where it stands and what its line in the help is;
 the help and the completion of names are made from the table alone. Running a
 command, its own help and the completion of its options import its module.
 The lines of the table are the first lines of the docstrings: a test compares them.
+
+Help is plain text: to draw it in boxes takes rich, and longer than all the rest of it.
 """
 
 from __future__ import annotations
@@ -19,7 +21,33 @@ import typer.main
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["DeferredCommand", "DeferredGroup"]
+__all__ = ["DeferredCommand", "DeferredGroup", "command_group"]
+
+
+class WholeLineGroup(typer.core.TyperGroup):
+    """A group in whose help the line of a command is whole, however long."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the commands below the options; click cuts what does not fit its line."""
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [
+            (name, command.get_short_help_str(sys.maxsize))
+            for name, command in commands
+            if command is not None and not command.hidden
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+def command_group(help_line: str) -> typer.Typer:
+    """Return what the commands of a group are added to; called without one it shows its help."""
+    return typer.Typer(
+        help=help_line,
+        cls=WholeLineGroup,
+        add_completion=False,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+    )
 
 
 class DeferredCommand(typer.core.TyperCommand):
@@ -38,7 +66,7 @@ class DeferredCommand(typer.core.TyperCommand):
             _explain_names()
             raise
         if not isinstance(found, typer.Typer):
-            app = typer.Typer(add_completion=False)
+            app = typer.Typer(add_completion=False, rich_markup_mode=None)
             app.command(self.name)(found)
             found = app
         command = typer.main.get_command(found)
@@ -65,7 +93,7 @@ def _explain_names() -> None:
         raise SystemExit(codes.USAGE)
 
 
-class DeferredGroup(typer.core.TyperGroup):
+class DeferredGroup(WholeLineGroup):
     """A group whose commands stand in `table`: name -> (target, help line)."""
 
     table: ClassVar[Mapping[str, tuple[str, str]]] = {}

@@ -8,7 +8,8 @@ import typer
 
 from actors.texts import text_of
 from irismq_runtime.cli import codes
-from irismq_runtime.cli.console import fail, out
+from irismq_runtime.cli.console import fail
+from irismq_runtime.cli.terminal import out
 from irismq_runtime.demo.demonstration import main
 from irismq_runtime.errors import ConfigError
 

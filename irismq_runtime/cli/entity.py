@@ -7,14 +7,16 @@ so, or loads what is left and begins anew.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from irismq_runtime.cli import codes
-from irismq_runtime.cli.console import err, execute, fail, out, print_json, print_rows
+from irismq_runtime.cli.console import execute, fail, print_json, remark
+from irismq_runtime.cli.deferred import command_group
 from irismq_runtime.cli.options import Store  # noqa: TC001  # typer reads it when it runs
 from irismq_runtime.cli.store import looking_at
+from irismq_runtime.cli.terminal import out, print_rows
 from irismq_runtime.config import need_address
 from irismq_runtime.errors import ConfigError
 
@@ -23,18 +25,13 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(
-    help="Look at the entities of an address, who owns them, or end one.",
-    add_completion=False,
-    no_args_is_help=True,
-)
+app = command_group("Look at the entities of an address, who owns them, or end one.")
 
 Address = Annotated[str, typer.Argument(help="The address of the class of entities.")]
 Key = Annotated[str, typer.Argument(help="Which entity.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 #: Keys that one read takes.
 _PAGE: Final = 1000
-_PLAIN: Final[dict[str, Any]] = {"highlight": False, "markup": False, "soft_wrap": True}
 
 
 @app.command("list")
@@ -76,9 +73,9 @@ def list_keys(
         columns = ("key", "shard", "version", "bytes")
         print_rows(columns, ([str(row[name]) for name in columns] for row in shown))
     else:
-        err.print("no entity has a state", **_PLAIN)
+        remark("no entity has a state")
     if len(found) > limit:
-        err.print("there are more: give --limit", **_PLAIN)
+        remark("there are more: give --limit")
 
 
 async def _keys_of(store: StateStore, address: str, most: int) -> list[StoredState]:
@@ -198,7 +195,7 @@ def end(
         typer.confirm(f"End the state of {key!r} for good?", abort=True)
     if problem := execute(finish()):
         fail(problem, codes.FAILED)
-    err.print(f"ended: {key}", **_PLAIN)
+    remark(f"ended: {key}")
 
 
 async def _keys(store: StateStore, address: str, key: str) -> tuple[StateKey, StateKey]:

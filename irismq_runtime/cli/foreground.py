@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Final
 from rich.live import Live
 
 from irismq_runtime.cli import codes
-from irismq_runtime.cli.console import TABLE_WIDTH, err, fail, out
+from irismq_runtime.cli.console import fail, remark
 from irismq_runtime.cli.dashboard import change_line, rows_between, table
+from irismq_runtime.cli.terminal import TABLE_WIDTH, out
 from irismq_runtime.node.process.signals import Signals
 from irismq_runtime.node.process.systemd import ServiceManager
 from irismq_runtime.observe.health import Health
@@ -48,7 +49,7 @@ async def serve(
     with Signals(loop, lambda _: over.set(), codes.FORCED), systemd:
         try:
             if await _started(servers, over):
-                err.print(f"{where()}. Ctrl-C stops.", soft_wrap=True, highlight=False)
+                remark(f"{where()}. Ctrl-C stops.")
                 systemd.ready()
                 await _show(title, moment, over)
         finally:

@@ -8,8 +8,9 @@ import typer
 
 from irismq_runtime.cli.brokers import Brokers, takes_brokers
 from irismq_runtime.cli.completion import addresses
-from irismq_runtime.cli.console import execute, fail, out, print_json, print_rows
+from irismq_runtime.cli.console import execute, fail, print_json
 from irismq_runtime.cli.http import get_json
+from irismq_runtime.cli.terminal import out, print_rows
 from irismq_runtime.cli.topic_stats import broker_pairs
 from irismq_runtime.config import need_address
 from irismq_runtime.errors import NotConnected

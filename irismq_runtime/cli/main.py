@@ -150,6 +150,7 @@ class Commands(DeferredGroup):
 app = typer.Typer(
     name="irismq",
     cls=Commands,
+    rich_markup_mode=None,
     help="Supervised actors; their mailboxes are NSQ channels, their addresses Iris clusters.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["--help", "-h"]},

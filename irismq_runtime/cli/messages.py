@@ -18,7 +18,7 @@ from actors import message_types
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.brokers import Brokers, takes_brokers
 from irismq_runtime.cli.completion import addresses
-from irismq_runtime.cli.console import err, execute, fail, print_json
+from irismq_runtime.cli.console import execute, fail, print_json, remark
 from irismq_runtime.cli.options import (
     IRIS_DEFAULT,
     Imports,
@@ -100,7 +100,7 @@ def tell(
     async def talk(node: Node, message: Any) -> None:
         receipt = node.ref(address).tell(message, delay=delay)
         await receipt
-        err.print(f"stored as {receipt.id.hex()}", highlight=False, soft_wrap=True)
+        remark(f"stored as {receipt.id.hex()}")
 
     _send(_message(type_name, body, imports), talk, brokers, iris)
 
@@ -119,7 +119,7 @@ def tell_all(
     async def talk(node: Node, message: Any) -> None:
         await node.settled()
         node.ref(address).tell_all(message)
-        err.print(f"sent to {_count(node, address)}", highlight=False)
+        remark(f"sent to {_count(node, address)}")
 
     _send(_message(type_name, body, imports), talk, brokers, iris)
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from irismq_runtime.cli import codes
-from irismq_runtime.cli.console import err, fail
+from irismq_runtime.cli.console import fail, remark
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,12 +70,7 @@ def new(
     except OSError as error:
         problem = f"{target} cannot be written: {error.strerror or error}"
         fail(f"{problem}; give another folder with --into", codes.FAILED)
-    err.print(
-        f"made {target}: cd {target} && cat README.md",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+    remark(f"made {target}: cd {target} && cat README.md")
 
 
 def name_problem(name: str) -> str:

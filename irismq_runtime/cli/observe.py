@@ -16,7 +16,7 @@ import typer
 
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.brokers import Brokers, takes_brokers
-from irismq_runtime.cli.console import err, execute, fail
+from irismq_runtime.cli.console import execute, fail, remark
 from irismq_runtime.cli.http import get_totals
 from irismq_runtime.cli.options import (
     CLIENT_NAME,
@@ -128,7 +128,7 @@ class PageBeside:
             async with observer_page(node, brokers=brokers, port=self._port, itself=True):
                 await self._over.wait()
         except OSError as error:
-            err.print(f"no observer page: {_cannot('127.0.0.1', self._port, error)}", markup=False)
+            remark(f"no observer page: {_cannot('127.0.0.1', self._port, error)}")
 
 
 def _say(page: ObserverPage, host: str) -> None:
@@ -139,7 +139,7 @@ def _say(page: ObserverPage, host: str) -> None:
     if not _is_loopback(host):
         lines.append(f"whoever reaches {host} may read: keep others off with a firewall or a proxy")
     for line in lines:
-        err.print(line, soft_wrap=True, highlight=False, markup=False)
+        remark(line)
 
 
 def _is_loopback(host: str) -> bool:

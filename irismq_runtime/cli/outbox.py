@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from irismq_runtime.cli import codes
-from irismq_runtime.cli.console import err, execute, fail, out, print_json, print_rows
+from irismq_runtime.cli.console import execute, fail, print_json, remark
+from irismq_runtime.cli.deferred import command_group
 from irismq_runtime.cli.options import Store  # noqa: TC001  # typer reads it when it runs
 from irismq_runtime.cli.store import looking_at
+from irismq_runtime.cli.terminal import out, print_rows
 from irismq_runtime.config import need_address
 from irismq_runtime.errors import DecodeError
 from irismq_runtime.json_text import json_text
@@ -31,11 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "message_untrusted", "moved"]
 
-app = typer.Typer(
-    help="Look at, move or drop what durable actors told and nobody has taken.",
-    add_completion=False,
-    no_args_is_help=True,
-)
+app = command_group("Look at, move or drop what durable actors told and nobody has taken.")
 
 Ids = Annotated[list[str], typer.Option("--id", help="Only ids that begin so; may be repeated.")]
 All = Annotated[bool, typer.Option("--all", help="Every row, when no id is given.")]
@@ -47,7 +45,6 @@ _MOST: Final = 100_000
 _AT_ONCE: Final = 500
 #: Characters of a message in a list.
 _LISTED: Final = 80
-_PLAIN: Final[dict[str, Any]] = {"highlight": False, "markup": False, "soft_wrap": True}
 _SERIALIZER: Final = Serializer()
 
 
@@ -80,9 +77,9 @@ def list_rows(
         columns = ("id", "to", "kind", "waits", "tries", "type", "message")
         print_rows(columns, ([_cell(row[name]) for name in columns] for row in shown))
     else:
-        err.print("no such rows", **_PLAIN)
+        remark("no such rows")
     if len(rows) > limit:
-        err.print("there are more: give --limit", **_PLAIN)
+        remark("there are more: give --limit")
 
 
 def _cell(value: Any) -> str:
@@ -202,7 +199,7 @@ def _change(
         async with looking_at(store) as (opened, _):
             rows = await opened.outbox(address, _MOST)
             if len(rows) == _MOST:
-                err.print("there may be more: repeat the command", **_PLAIN)
+                remark("there may be more: repeat the command")
             meant = [row for row in rows if not ids or row.id.hex().startswith(tuple(ids))]
             fit = [row for row in meant if can(row)]
             done = len(fit) if dry_run else 0
@@ -212,6 +209,6 @@ def _change(
 
     done, left = execute(work())
     would = "would be " if dry_run else ""
-    err.print(f"{done:,} row{'' if done == 1 else 's'} {would}{verb}", highlight=False)
+    remark(f"{done:,} row{'' if done == 1 else 's'} {would}{verb}")
     if left:
         fail(f"{left:,} were left: they are dead or for an entity; see irismq outbox list")

@@ -13,7 +13,7 @@ from actors.texts import line_of
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.advice import OR_EMBEDDED
 from irismq_runtime.cli.brokers import Brokers, takes_brokers
-from irismq_runtime.cli.console import err, execute, fail, verdict
+from irismq_runtime.cli.console import execute, fail, remark, verdict
 from irismq_runtime.cli.main import OWN_PROCESS
 from irismq_runtime.cli.options import (
     IRIS_DEFAULT,
@@ -31,7 +31,7 @@ from irismq_runtime.cli.process_exit import exit_cleanly_on_signal, exit_within_
 from irismq_runtime.cli.startup_progress import run_with_progress
 from irismq_runtime.config import DEFAULT_CONNECT_TIMEOUT, parse_endpoint
 from irismq_runtime.errors import ConfigError
-from irismq_runtime.observe import Check, Health, JsonLines, StatusServer, require_metrics
+from irismq_runtime.observe import Check, Health, JsonLines, require_metrics
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -181,6 +181,8 @@ async def _status_page(status: str, node: Node) -> AsyncIterator[None]:
     if not status:
         yield
         return
+    from irismq_runtime.observe import StatusServer
+
     where = parse_endpoint(status, option="--status", default_port=8150)
     page = StatusServer(
         health=lambda: node.health() if node.is_open else NOT_STARTED,
@@ -236,4 +238,4 @@ def _say(node: Node, phase: str) -> None:
     if any(isinstance(handler.formatter, JsonLines) for handler in logging.getLogger().handlers):
         _LOG.info(text, *args, extra={"node": name, "phase": phase})
     else:
-        err.print(text % args, soft_wrap=True, highlight=False, markup=False)
+        remark(text % args)

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import typer
 
 from irismq_runtime.cli import codes
-from irismq_runtime.cli.console import err, fail, out, verdict
+from irismq_runtime.cli.console import fail, remark, verdict
+from irismq_runtime.cli.deferred import command_group
 from irismq_runtime.cli.options import Imports, import_modules
+from irismq_runtime.cli.terminal import out
 from irismq_runtime.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -25,15 +27,12 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(
-    help="Keep the types of messages and states readable by what runs and what is stored.",
-    add_completion=False,
-    no_args_is_help=True,
+app = command_group(
+    "Keep the types of messages and states readable by what runs and what is stored."
 )
 
 _T = TypeVar("_T")
 _LOCK: Final = "messages.lock.json"
-_PLAIN: Final[dict[str, Any]] = {"highlight": False, "markup": False, "soft_wrap": True}
 #: What the types of a service are known by.
 Modules = Annotated[
     list[str], typer.Argument(help="Modules whose types are meant, as shop.service.")
@@ -57,7 +56,7 @@ def lock(
         return len(schema.types)
 
     count = _told("--file", write)
-    err.print(f"{file}: {count} types", **_PLAIN)
+    remark(f"{file}: {count} types")
 
 
 @app.command("check")
@@ -82,9 +81,9 @@ def check(
 
     lines = _told("--against", compare)
     for line in lines:
-        out.print(line, **_PLAIN)
+        out.print(line, highlight=False, markup=False, soft_wrap=True)
     if not lines:
-        err.print(f"nothing breaks against {against}", **_PLAIN)
+        remark(f"nothing breaks against {against}")
     raise typer.Exit(codes.FAILED if lines else codes.OK)
 
 

@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
-from irismq_runtime.cli.console import err
+from irismq_runtime.cli.console import remark
 from irismq_runtime.cli.probes import examine_all, targets_of
 from irismq_runtime.cli.server_identification import ServerKind, judge, sentence
 from irismq_runtime.errors import NotConnected
@@ -81,7 +81,7 @@ async def _look(node: Node) -> list[Finding]:
     for place, answer in found:
         if answer.kind is not place.role:
             said = judge(place.role, str(place.endpoint), answer).text
-            err.print(f"{said}; {patience}", soft_wrap=True, highlight=False, markup=False)
+            remark(f"{said}; {patience}")
     return []
 
 

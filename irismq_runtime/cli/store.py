@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from irismq_runtime.cli import codes
-from irismq_runtime.cli.console import execute, out, print_json
+from irismq_runtime.cli.console import execute, print_json
+from irismq_runtime.cli.deferred import command_group
 from irismq_runtime.cli.options import Store  # noqa: TC001  # typer reads it when it runs
 from irismq_runtime.cli.server_identification import Finding, Level
+from irismq_runtime.cli.terminal import out
 from irismq_runtime.errors import ConfigError, NotConnected, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -24,10 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "judge_backlog", "look_at_store", "looking_at"]
 
-app = typer.Typer(
-    help="Look at a store of durable state, or accept that it may have gone back in time.",
-    add_completion=False,
-    no_args_is_help=True,
+app = command_group(
+    "Look at a store of durable state, or accept that it may have gone back in time."
 )
 
 #: Seconds past due from which on a row that waits is worth a line.

@@ -18,7 +18,7 @@ import typer
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.brokers import Brokers, takes_brokers
 from irismq_runtime.cli.completion import topics
-from irismq_runtime.cli.console import err, execute, fail
+from irismq_runtime.cli.console import execute, fail, remark
 from irismq_runtime.cli.http import get_json, post
 from irismq_runtime.cli.message_format import as_frame, as_json, as_raw, as_text
 from irismq_runtime.cli.options import quiet_while_connecting
@@ -156,7 +156,7 @@ async def _keep_for_others(
     known = _topics_untrusted(stats, topic)
     never = "nobody has consumed" if known else "nothing was ever told to"
     note = f"{never} {topic} at {at} yet: made its channel {keeper}, "
-    err.print(f"{note}so that what is told is kept", **_PLAIN)
+    remark(f"{note}so that what is told is kept")
 
 
 def _consumers_untrusted(stats: Any, topic: str) -> dict[str, int]:
@@ -174,9 +174,6 @@ def _topics_untrusted(stats: Any, topic: str) -> list[dict[str, Any]]:
     listed = stats.get("topics") if isinstance(stats, dict) else None
     entries = listed if isinstance(listed, list) else []
     return [one for one in entries if isinstance(one, dict) and one.get("topic_name") == topic]
-
-
-_PLAIN: Final[dict[str, Any]] = {"markup": False, "highlight": False, "soft_wrap": True}
 
 
 async def _follow(
@@ -200,7 +197,7 @@ async def _follow(
             try:
                 where = ", ".join(map(str, brokers))
                 await _unless(ending, asyncio.ensure_future(_connected(consumption, where)))
-                err.print(f"tailing {topic} at {where} through {name}; Ctrl-C stops", **_PLAIN)
+                remark(f"tailing {topic} at {where} through {name}; Ctrl-C stops")
                 await _print(arrived, consumption, count, form, Pipe(1, over.set), ending)
             finally:
                 await consumption.stop(0.0)

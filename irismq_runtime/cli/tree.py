@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.tree import Tree
 
 from irismq_runtime.cli.brokers import Brokers, takes_brokers
-from irismq_runtime.cli.console import execute, fail, out, print_json, printable
+from irismq_runtime.cli.console import execute, fail, print_json, printable
 from irismq_runtime.cli.options import (
     CLIENT_NAME,
     IRIS_DEFAULT,
@@ -17,6 +17,7 @@ from irismq_runtime.cli.options import (
     Timeout,
     client_node,
 )
+from irismq_runtime.cli.terminal import out
 
 __all__ = ["tree"]
 

@@ -58,8 +58,8 @@ FILTERS = {"safe", "safe_lines", "visible", "visible_json", "without_logins"}
 EXITS: dict[str, dict[str, tuple[int, str]]] = {
     "actors/_forked.py": {"sys.stderr": (2, "says the number of a process, and no text")},
     "irismq_runtime/cli/console.py": {
-        "rich.console.Console": (1, "the base of the consoles that make all visible"),
-        "sys.stdout": (2, "a document that `visible_json` has passed, and its flush"),
+        "sys.stdout": (3, "whether it is a terminal; a document of `visible_json`; its flush"),
+        "sys.stderr": (2, "a line that is `visible`, and its flush"),
     },
     "irismq_runtime/cli/entity.py": {
         "typer.confirm": (1, "a question, with a key as `repr` shows it"),
@@ -78,6 +78,9 @@ EXITS: dict[str, dict[str, tuple[int, str]]] = {
         "os.write": (2, "below `sys.stderr`: what was written there"),
         "sys.stdout": (2, "the stream is set up, and forgotten"),
         "sys.stderr": (6, "the stream is set up, flushed and forgotten"),
+    },
+    "irismq_runtime/cli/terminal.py": {
+        "rich.console.Console": (1, "the base of the consoles that make all visible"),
     },
     "irismq_runtime/cli/top/command.py": {
         "sys.stdout": (3, "whether it is a terminal; JSON of the observer, or `safe`; its flush"),
@@ -174,8 +177,8 @@ def test_each_exit_is_known_and_says_what_filters_it():
         for name, listed in EXITS.items()
     }
     assert _found() == known, (
-        "text leaves elsewhere: print by irismq_runtime.cli.console, or take it through "
-        "irismq_runtime.safe_text; then feed it in tests/observe/test_safe_output.py, list it here"
+        "text leaves elsewhere: print by irismq_runtime.cli.console or terminal, or take "
+        "it through safe_text; then feed it in tests/observe/test_safe_output.py, list it here"
     )
 
 

@@ -34,7 +34,6 @@ REASONS = {
     "irismq_runtime.simulation.story": "text, pure: a trace in, lines out",
     "irismq_runtime.simulation.events": "virtual time, which knows nothing of a simulation",
     "irismq_runtime.cli.check": "a command of its own; the table in cli.main names it",
-    "irismq_runtime.cli.deferred": "how a command is imported late; main has which ones there are",
     "irismq_runtime.cli.demo": "a command of its own; the table in cli.main names it",
     "irismq_runtime.cli.nats_login": "needs the extra nats, which the other probes do without",
     "irismq_runtime.cli.pipe": "two threads and their locks, which a command should not show",

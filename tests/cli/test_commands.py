@@ -48,6 +48,7 @@ def imported_by(*arguments: str) -> set[str]:
 def test_the_help_imports_no_command_and_nothing_heavy() -> None:
     modules = imported_by("--help")
     heavy = {"asyncio", "textual", "tornado", "nsq", "opentelemetry", "msgpack", "pykka", "uvloop"}
+    heavy |= {"rich", "pydantic"}
     assert modules & heavy == set()
     assert {name for name in modules if name.startswith("irismq_runtime.")} == {
         "irismq_runtime.cli",
@@ -68,9 +69,25 @@ def test_codes_are_those_of_the_node() -> None:
     assert (codes.GAVE_UP, codes.FORCED) == (EXIT_GAVE_UP, EXIT_FORCED)
 
 
-def test_completing_an_address_imports_no_node() -> None:
+def test_completing_an_address_and_help_import_no_node_and_no_rich() -> None:
     modules = imported_by("ask", "--help")
-    assert modules & {"textual", "tornado", "nsq", "opentelemetry", "irismq_runtime.node"} == set()
+    heavy = {"textual", "tornado", "nsq", "opentelemetry", "irismq_runtime.node", "rich"}
+    assert modules & heavy == set()
+
+
+def test_a_node_is_imported_without_what_serves_pages() -> None:
+    program = "import sys; from irismq_runtime import Node; print('tornado.web' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"
+
+
+def test_the_help_has_the_whole_line_of_each_command() -> None:
+    context = typer.Context(GROUP, info_name="irismq")
+    text = " ".join(GROUP.get_help(context).split())
+    for line in (line for _, line in Commands.table.values()):
+        assert line in text
 
 
 def test_run_hands_the_interval_of_the_directory_to_the_node(

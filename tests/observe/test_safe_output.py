@@ -28,7 +28,7 @@ from actors import Actor, receives
 from actors.testing import ManualClock
 from actors.texts import sendable
 from irismq_runtime import Node
-from irismq_runtime.cli import console
+from irismq_runtime.cli import console, terminal
 from irismq_runtime.cli.main import _Lines
 from irismq_runtime.cli.top.numbers import one_line
 from irismq_runtime.demo.demonstration import Demonstration, Worker
@@ -179,11 +179,12 @@ def printed(request, monkeypatch) -> Callable[[Callable[[], None]], str]:
 
     def run(print_it: Callable[[], None]) -> str:
         kept = io.StringIO()
-        for one in (console.out, console.err):
-            monkeypatch.setattr(one, "_force_terminal", request.param)
+        monkeypatch.setenv("FORCE_COLOR", "1" if request.param else "")
+        for one in (terminal.out, terminal.err):
             monkeypatch.setattr(one, "_color_system", None)
             monkeypatch.setattr(one, "_file", kept)
         monkeypatch.setattr(sys, "stdout", kept)
+        monkeypatch.setattr(sys, "stderr", kept)
         print_it()
         return re.sub(r"\x1b\[[0-9;]*m", "", kept.getvalue())
 
@@ -207,7 +208,7 @@ PRINTS: dict[str, Callable[[], None]] = {
     "fail": fails,
     "an error": fails_by_error,
     "JSON": lambda: console.print_json({"before": [HOSTILE], HOSTILE: 1}),
-    "rows": lambda: console.print_rows(["a", "b"], [[safe(HOSTILE), HOSTILE]]),
+    "rows": lambda: terminal.print_rows(["a", "b"], [[safe(HOSTILE), HOSTILE]]),
 }
 
 
@@ -220,7 +221,7 @@ def test_no_command_prints_a_control_or_a_login(printed, name: str):
 def test_the_demonstration_shows_the_logs_of_its_nodes_cleanly(printed, tmp_path: Path):
     worker = Worker("node [a", tmp_path)
     worker.log.write_bytes(HOSTILE.encode(errors="backslashreplace"))
-    shown = Demonstration([], paced=False, nats=False, console=console.out)
+    shown = Demonstration([], paced=False, nats=False, console=terminal.out)
     text = printed(lambda: shown._show_logs([worker]))
     assert is_clean(re.sub(r"\s+", " ", text), keep=" ")
 
@@ -234,8 +235,8 @@ def test_whatever_is_printed_by_rich_is_visible(printed):
 
     def all_of_it() -> None:
         for each in (table, branch, Text(CONTROLS), escape(CONTROLS)):
-            console.out.print(each)
-            console.err.print(each, markup=False)
+            terminal.out.print(each)
+            terminal.err.print(each, markup=False)
 
     text = printed(all_of_it)
     assert {c for c in text if not c.isprintable()} <= {"\n"}

@@ -13,7 +13,7 @@ import typer
 
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.brokers import Brokers, takes_brokers
-from irismq_runtime.cli.console import execute, out, print_json
+from irismq_runtime.cli.console import execute, print_json
 from irismq_runtime.cli.doctor.directory import judge_producers, look_at_producers
 from irismq_runtime.cli.doctor.judgement import judge_machine
 from irismq_runtime.cli.doctor.machine import look_at_machine
@@ -26,6 +26,7 @@ from irismq_runtime.cli.options import (
 from irismq_runtime.cli.probes import LIMIT, Limit, Target, examine_all
 from irismq_runtime.cli.server_identification import Finding, Level, ServerKind, judge, judge_clock
 from irismq_runtime.cli.store import look_at_store
+from irismq_runtime.cli.terminal import out
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
