@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
     from actors.request import Plain, RequestOf
     from irismq_runtime.messaging.foreign import Form
-    from irismq_runtime.refs import Gathered, MemberInfo, ServiceRef, TellReceipt
+    from irismq_runtime.refs import EntityRef, Gathered, MemberInfo, ServiceRef, TellReceipt
 
-__all__ = ["BlockingRef", "Connection", "connect"]
+__all__ = ["BlockingEntity", "BlockingRef", "Connection", "connect"]
 
 #: What stands for the name of a node that is not there.
 _NOT_OPEN: Final = "of a connection that is not open in this process (enter it, or open() it)"
@@ -156,6 +156,36 @@ class Connection:
         """
         return BlockingRef(self, self.node.ref(address, codec=codec, foreign=foreign))
 
+    def entity(
+        self, address: str, key: str, *, shards: int | None = None, codec: str | None = None
+    ) -> BlockingEntity:
+        """Return the ref of one entity, whose verbs wait.
+
+        Args:
+            address: That of the class of entities.
+            key: Which one; see `Node.entity`.
+            shards: As of `Node.entity`.
+            codec: As of `ref`.
+
+        Raises:
+            ConfigError, ValueError: As of `Node.entity`.
+            NodeStopped: It is not open in this process.
+        """
+        return BlockingEntity(self.node.entity(address, key, shards=shards, codec=codec))
+
+    def singleton(self, address: str, *, codec: str | None = None) -> BlockingEntity:
+        """Return the ref of the one actor of a class derived from `Singleton`.
+
+        Args:
+            address: That of the class.
+            codec: As of `ref`.
+
+        Raises:
+            ValueError: An address that cannot be one.
+            NodeStopped: It is not open in this process.
+        """
+        return BlockingEntity(self.node.singleton(address, codec=codec))
+
     def publish(self, topic: str, event: object, *, durable: bool = True, **options: Any) -> None:
         """Publish an event; back when a durable one is stored. See `Node.publish`.
 
@@ -202,7 +232,67 @@ class Connection:
         return loop.run(coroutine)
 
 
-class BlockingRef(Generic[M_contra]):
+class _WaitingVerbs(Generic[M_contra]):
+    """The verbs of both kinds of refs that are alike. Any thread."""
+
+    __slots__ = ("_ref", "address")
+
+    def __init__(self, ref: ServiceRef[Any] | EntityRef) -> None:
+        self._ref: Any = ref
+        self.address = ref.address
+
+    def tell_many(self, messages: Iterable[M_contra]) -> list[TellReceipt]:
+        """Store each message, all of them or none; back when the broker has them.
+
+        Args:
+            messages: Any number of them.
+        """
+        receipts: list[TellReceipt] = self._ref.tell_many(messages)
+        for receipt in receipts:
+            receipt.wait()
+        return receipts
+
+    @overload
+    def ask(
+        self,
+        message: RequestOf[M_contra, R],
+        *,
+        timeout: float | None = None,
+        id: str | None = None,
+    ) -> R: ...
+
+    @overload
+    def ask(
+        self: _WaitingVerbs[object],
+        message: Plain,
+        *,
+        timeout: float | None = None,
+        id: str | None = None,
+    ) -> Any: ...
+
+    def ask(
+        self,
+        message: Any,
+        *,
+        timeout: float | None = None,
+        id: str | None = None,  # noqa: A002  # the word of the field
+    ) -> Any:
+        """Ask one live member, and return its answer.
+
+        Args:
+            message: Any message.
+            timeout: Seconds until the answer has to be there; None is the node's `ask_timeout`.
+            id: As of the same verb that does not wait.
+        """
+        block: Literal[True] = True
+        return self._ref.ask(message, timeout=timeout, block=block, id=id)
+
+    def proxy(self) -> Any:
+        """Return an object whose methods ask one live member: `proxy.method(1)` is the answer."""
+        return RemoteProxy(self.ask)
+
+
+class BlockingRef(_WaitingVerbs[M_contra]):
     """An address, as `ServiceRef`, whose verbs wait in the thread of their caller. Any thread.
 
     Each raises what the same verb of `ServiceRef` does, or its future or receipt, and
@@ -212,12 +302,11 @@ class BlockingRef(Generic[M_contra]):
         address: The name of the service.
     """
 
-    __slots__ = ("_connection", "_ref", "address")
+    __slots__ = ("_connection",)
 
     def __init__(self, connection: Connection, ref: ServiceRef[Any]) -> None:
+        super().__init__(ref)
         self._connection = connection
-        self._ref = ref
-        self.address = ref.address
 
     def __repr__(self) -> str:
         return f"<BlockingRef {self.address}>"
@@ -248,52 +337,6 @@ class BlockingRef(Generic[M_contra]):
         )
         receipt.wait()
         return receipt
-
-    def tell_many(self, messages: Iterable[M_contra]) -> list[TellReceipt]:
-        """Store each message, all of them or none; back when the broker has them.
-
-        Args:
-            messages: Any number of them.
-        """
-        receipts = self._ref.tell_many(messages)
-        for receipt in receipts:
-            receipt.wait()
-        return receipts
-
-    @overload
-    def ask(
-        self,
-        message: RequestOf[M_contra, R],
-        *,
-        timeout: float | None = None,
-        id: str | None = None,
-    ) -> R: ...
-
-    @overload
-    def ask(
-        self: BlockingRef[object],
-        message: Plain,
-        *,
-        timeout: float | None = None,
-        id: str | None = None,
-    ) -> Any: ...
-
-    def ask(
-        self,
-        message: Any,
-        *,
-        timeout: float | None = None,
-        id: str | None = None,  # noqa: A002  # the word of the field
-    ) -> Any:
-        """Ask one live member, and return its answer.
-
-        Args:
-            message: Any message.
-            timeout: Seconds until the answer has to be there; None is the node's `ask_timeout`.
-            id: As of `ServiceRef.ask`.
-        """
-        block: Literal[True] = True
-        return self._ref.ask(message, timeout=timeout, block=block, id=id)
 
     def tell_all(self, message: M_contra) -> None:
         """Send to every live member, best effort.
@@ -337,9 +380,43 @@ class BlockingRef(Generic[M_contra]):
         finally:
             run(_closed(stream))
 
-    def proxy(self) -> Any:
-        """Return an object whose methods ask one live member: `proxy.method(1)` is the answer."""
-        return RemoteProxy(self.ask)
+
+class BlockingEntity(_WaitingVerbs[object]):
+    """One entity, as `EntityRef`, whose verbs wait in the thread of their caller. Any thread.
+
+    Each raises what the same verb of `EntityRef` does, or its future or receipt, and
+    `BlockingCall` on a thread that runs a loop.
+
+    Attributes:
+        address: The address of its class.
+        key: Which one it is.
+    """
+
+    __slots__ = ("key",)
+
+    def __init__(self, ref: EntityRef) -> None:
+        super().__init__(ref)
+        self.key = ref.key
+
+    def __repr__(self) -> str:
+        return f"<BlockingEntity {self._ref}>"
+
+    def tell(
+        self, message: object, *, delay: float = 0.0, expires: float | None = None
+    ) -> TellReceipt:
+        """Store a message for the entity; back when the broker has it.
+
+        Args:
+            message: Any message.
+            delay: Seconds from now before which it is not handled.
+            expires: Seconds from now after which it is not handled; None is never.
+
+        Returns:
+            Its receipt, which is done.
+        """
+        receipt: TellReceipt = self._ref.tell(message, delay=delay, expires=expires)
+        receipt.wait()
+        return receipt
 
 
 class _StreamEnded(Exception):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pytest
 
 from actors import Actor, BlockingCall, Refused, exposed, message, receives
-from irismq_runtime import Node, NoSuchService, durable
+from irismq_runtime import Entity, Node, NoSuchService, Singleton, durable
 from irismq_runtime.blocking import Connection, connect
 from irismq_runtime.errors import ConfigError, NodeStopped, NotConnected
 from supervisors import Supervisor, child
@@ -88,6 +88,51 @@ def test_every_verb_waits_for_its_end(connection):
     with pytest.raises(NoSuchService):
         connection.ref("blocking.nobody").ask(Add(1))
     assert [each.address for each in connection.members("blocking.adder")] == ["blocking.adder"]
+
+
+@message("blocking.sum")
+@dataclass
+class Sum:
+    total: int = 0
+
+
+class Purse(Entity):
+    address = "blocking.purse"
+    shards = 2
+    state: Sum
+
+    @receives(Add)
+    def add(self, message: Add) -> int:
+        self.state.total += message.amount
+        return self.state.total
+
+    @exposed
+    def so_far(self) -> int:
+        return self.state.total
+
+
+class Till(Singleton):
+    address = "blocking.till"
+    state: Sum
+    add = Purse.add
+
+
+def test_entities_and_singletons_are_reached_by_the_same_verbs():
+    with Connection(lambda: Node.embedded(name="blocking", store="memory:")) as connection:
+        connection.run(connection.node.start(Supervisor.of(child(Purse), child(Till))))
+        purse = connection.entity("blocking.purse", "ada")
+        assert (purse.address, purse.key) == ("blocking.purse", "ada")
+        assert purse.tell(Add(1)).done()
+        assert all(receipt.done() for receipt in purse.tell_many([Add(1), Add(1)]))
+        while purse.proxy().so_far() < 3:
+            os.sched_yield()
+        assert purse.ask(Add(4)) == 7
+        assert purse.ask(Add(1), id="once") == purse.ask(Add(1), id="once") == 8
+        assert connection.entity("blocking.purse", "eve").ask(Add(0)) == 0
+        assert connection.singleton("blocking.till").ask(Add(5)) == 5
+        assert repr(purse) == "<BlockingEntity blocking.purse/ada>"
+    with pytest.raises(NodeStopped, match="not open"):
+        connection.entity("blocking.purse", "ada")
 
 
 def test_any_number_of_threads_may_use_one_ref(connection):
