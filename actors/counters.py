@@ -75,8 +75,9 @@ def counters_of(
         if counters is None:
             counters = found[slot.actor_class] = ClassCounters()
         counters.actors += 1
-        counters.waiting += len(slot.inbox)
         counters.handled += slot.handled
+        if slot.inbox:  # of thousands that rest nearly none has one, or a second incarnation
+            counters.waiting += len(slot.inbox)
         if slot.incarnation > 1:
             counters.restarts += slot.incarnation - 1
     return found

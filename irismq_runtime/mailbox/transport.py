@@ -3,7 +3,8 @@
 Order of a life: `start` dials every nsqd for publishing and waits for the first;
 consumers come and go; `close` first stops the consumers (their dead letters may
 still need the publisher), then flushes the outbox, then ends the connections.
-One timer, the beat, drives leases and silence checks of all of them.
+One timer, the beat, drives leases and silence checks of all of them. A consumer that rests
+is not among those that a beat looks at, so thousands at rest cost a beat nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 from actors.chance import default_random
 from actors.clock import default_clock
 from actors.events import Events
+from irismq_runtime.deadline_table import DeadlineTable
 from irismq_runtime.endpoints import (
     DEFAULT_LOOKUPD_HTTP_PORT,
     DEFAULT_NSQD_PORT,
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
 
 __all__ = ["NsqMailbox"]
 
+#: Seconds by which a consumer may be looked at later than its rest ends.
+_REST_GRAIN = 0.25
 _REMEDY = "start one with `irismq dev`, or give the right address as nsqd"
 
 
@@ -101,6 +105,9 @@ class NsqMailbox:
         )
         self._publisher = Publisher(self._context, self._endpoints)
         self._consumers: dict[Consumer, None] = {}
+        # Those that a beat looks at, and until when the others rest.
+        self._watched: dict[Consumer, None] = {}
+        self._resting: DeadlineTable[Consumer] = DeadlineTable(_REST_GRAIN)
         self._beat: TimerHandle | None = None
         self._closed: asyncio.Future[None] | None = None
 
@@ -149,6 +156,7 @@ class NsqMailbox:
 
     def _stopped(self, consumer: Consumer) -> None:
         del self._consumers[consumer]
+        self._watched.pop(consumer, None)
         self._context.consumers = len(self._consumers)
 
     def _plan_beat(self) -> None:
@@ -162,9 +170,19 @@ class NsqMailbox:
         if self._context.stalls.beat(now):
             for broker in self._publisher.brokers:
                 broker.managed.tick(now)
-        for consumer in tuple(self._consumers):
-            consumer.tick(now)
+        for consumer in self._resting.due(now):
+            self._stirs(consumer)
+        for consumer in tuple(self._watched):
+            until = consumer.tick(now)
+            if until > now:
+                self._watched.pop(consumer, None)
+                self._resting.add(consumer, until)
         self._plan_beat()
+
+    def _stirs(self, consumer: Consumer) -> None:
+        """From now on each beat looks at it, until it rests again."""
+        if consumer in self._consumers:
+            self._watched[consumer] = None
 
     # Publishing ------------------------------------------------------------
 
@@ -308,9 +326,10 @@ class NsqMailbox:
             store=self._store,
             delays=self._delays,
             limits=self._publisher.limits,
+            on_stirring=self._stirs,
             on_stopped=self._stopped,
         )
-        self._consumers[consumer] = None
+        self._consumers[consumer] = self._watched[consumer] = None
         self._context.consumers = len(self._consumers)
         if self._beat is None:
             self._plan_beat()

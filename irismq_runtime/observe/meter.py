@@ -31,8 +31,8 @@ BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5
 SPAN: Final = 300
 #: Addresses that are told apart.
 MAX_ADDRESSES: Final = 200
-#: Actors that one look a second is meant for.
-_ACTORS_PER_SECOND: Final = 20_000
+#: Actors that are looked at in a second, on average: a look at more of them comes less often.
+_ACTORS_PER_SECOND: Final = 2_500
 _OTHER: Final = "other"
 
 
@@ -210,7 +210,7 @@ class Meter:
             self._timer = None
 
     def _arm(self) -> None:
-        period = 1.0 + len(self._system) // _ACTORS_PER_SECOND
+        period = max(1.0, len(self._system) / _ACTORS_PER_SECOND)
         self._due = self._clock.monotonic() + period
         self._timer = self._clock.call_later(period, self._look)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from irismq_runtime.mailbox.consume.consumer import Consumer
 from irismq_runtime.protocols.nsq import HEARTBEAT_FRAME, encode_error, encode_message
 from irismq_runtime.protocols.nsq.records import Cls, Dpub, Fin, Identify, Nop, Pub, Rdy, Req, Touch
 from tests.mailbox.fake import ScriptedBrokers, message_id, settlements, turns
@@ -727,10 +728,10 @@ async def test_a_stuck_consumer_says_so():
 async def test_a_consumer_that_rested_is_not_called_starved_before_it_is():
     world, consumption, _ = await consuming(msg_timeout=15.0)
     await world.pass_time(10.0, step=0.5)
-    while consumption._rests_until - world.clock.monotonic() < 3.0:
+    while consumption.rests_until - world.clock.monotonic() < 3.0:
         await world.pass_time(0.5)
     await world.pass_time(2.0, step=0.5)  # within its rest: nobody has looked for two seconds
-    assert consumption._rests_until > world.clock.monotonic()
+    assert consumption.rests_until > world.clock.monotonic()
     rdy = consumption._rdy  # from now on its plans are lost
     plan, rdy._plan = rdy._plan, lambda: setattr(rdy, "_planned", False)
     consumption.set_window(consumption._rdy.window + 1)
@@ -748,16 +749,44 @@ async def test_a_consumer_that_rested_is_not_called_starved_before_it_is():
 async def test_one_of_thousands_rests_for_longer_and_no_loss_is_hidden_by_that():
     world, consumption, peer = await consuming(heartbeat=60.0)
     await world.pass_time(10.0, step=0.5)
-    assert consumption._rests_until - world.clock.monotonic() <= 5.0
+    assert consumption.rests_until - world.clock.monotonic() <= 5.0
     consumption._context.consumers = 3000
     await world.pass_time(6.0, step=0.5)
-    assert 15.0 < consumption._rests_until - world.clock.monotonic() <= 30.0
+    assert 15.0 < consumption.rests_until - world.clock.monotonic() <= 30.0
     assert consumption.health().ok
     world.network.down.add(peer.endpoint)
     peer.transport.abort()
     await world.pass_time(0.1)
     assert not consumption.health().ok
     await world.close()
+
+
+async def test_a_beat_looks_at_no_consumer_that_rests_and_at_once_at_one_that_stirs(monkeypatch):
+    looks = []
+    tick = Consumer.tick
+    monkeypatch.setattr(Consumer, "tick", lambda self, now: looks.append(self) or tick(self, now))
+    world, consumption, peer = await consuming(heartbeat=60.0, msg_timeout=60.0)
+    await world.pass_time(10.0, step=0.25)
+    while consumption.rests_until - world.clock.monotonic() < 4.0:
+        await world.pass_time(0.25)
+    looks.clear()
+    await world.pass_time(3.0, step=0.25)
+    assert looks == []
+    peer.push(1)
+    await world.network.until(lambda: world.messages)
+    await world.pass_time(3.0, step=0.25)
+    assert len(looks) >= 3  # its message is held: its lease is looked after at each beat
+    await settle(world, consumption)
+    await world.pass_time(2.0, step=0.25)
+    assert consumption.rests_until > world.clock.monotonic()
+    looks.clear()
+    consumption.pause()
+    await world.pass_time(2.0, step=0.25)
+    assert len(looks) >= 2
+    await world.close()
+    looks.clear()
+    await world.pass_time(60.0, step=0.25)
+    assert looks == []  # one that has ended is not looked at when its rest would have been over
 
 
 async def test_connected_but_never_asking_is_a_fault_that_mends_itself(monkeypatch):

@@ -65,6 +65,7 @@ class Consumer:
         store: Store,
         delays: RequeueDelays,
         limits: BrokerLimits,
+        on_stirring: Callable[[Consumer], None],
         on_stopped: Callable[[Consumer], None],
     ) -> None:
         self.topic = topic
@@ -77,6 +78,8 @@ class Consumer:
         self._store = store
         self._delays = delays
         self._limits = limits
+        #: Called when a rest ends before its time.
+        self.on_stirring = on_stirring
         self._on_stopped = on_stopped
         self._connections: dict[Endpoint, ConsumerConnection] = {}
         # Lanes of nsqds that are not consumed from any more, until they are closed.
@@ -84,8 +87,8 @@ class Consumer:
         self._leaving: set[asyncio.Task[None]] = set()
         self._rdy = RdyControl(context, topic, window, self._connections.values)
         self._stuck = False
-        #: Until then it is not looked after, if nothing is in flight; 0: it does not rest.
-        self._rests_until = 0.0
+        #: Until then no beat looks at it, unless it stirs; 0: it does not rest.
+        self.rests_until = 0.0
         self._to_flush: list[ConsumerConnection] = []
         self._progress_at = context.clock.monotonic()
         #: When a broker was last asked for messages, or there was a reason not to.
@@ -144,7 +147,7 @@ class Consumer:
             self._connections[endpoint] = connection
             connection.managed.on_dialled = self._established.notify
             connection.managed.start()
-            self._end_rest()
+            self.stir()
 
     def _every_connection(self) -> list[ConsumerConnection]:
         return [*self._connections.values(), *self._departing]
@@ -342,14 +345,16 @@ class Consumer:
 
     def plan_soon(self) -> None:
         """What may be asked for has changed: share it out at the end of this loop turn."""
-        self._end_rest()
+        self.stir()
         self._rdy.plan_soon()
 
-    def _end_rest(self) -> None:
-        if self._rests_until:  # up to now all was well, though nobody looked
+    def stir(self) -> None:
+        """Something happens: a rest, if this is one, ends, and beats look at it again."""
+        if self.rests_until:  # up to now all was well, though nobody looked
             now = self._context.clock.monotonic()
-            self._asked_at = max(self._asked_at, min(now, self._rests_until))
-            self._rests_until = 0.0
+            self._asked_at = max(self._asked_at, min(now, self.rests_until))
+            self.rests_until = 0.0
+            self.on_stirring(self)
 
     def flush_soon(self, connection: ConsumerConnection) -> None:
         """Let `connection.flush` be called at the end of this loop turn."""
@@ -362,10 +367,8 @@ class Consumer:
         for connection in to_flush:
             connection.flush()
 
-    def tick(self, now: float) -> None:
-        """The mailbox's beat: leases and silence; less often while there is nothing to watch."""
-        if now < self._rests_until and not self.in_flight:
-            return
+    def tick(self, now: float) -> float:
+        """The mailbox's beat: leases and silence. Until when it rests, `now` if it does not."""
         for connection in self._every_connection():
             connection.tick(now)
         if self._asks(now):
@@ -380,7 +383,8 @@ class Consumer:
             )
         self._stuck = bool(stuck)
         until = self._nothing_to_watch_until(now)
-        self._rests_until = until if until > now else 0.0
+        self.rests_until = until if until > now else 0.0
+        return until
 
     def _nothing_to_watch_until(self, now: float) -> float:
         """Until when to be left alone: `now` unless nothing is held, and each broker was asked."""
@@ -404,7 +408,7 @@ class Consumer:
     def health(self) -> TransportHealth:
         """See `ports.Consumption.health`. Of one that rests it is as when it was looked at."""
         now = self._context.clock.monotonic()
-        if now < self._rests_until and not (self.in_flight or self.stopping or self._rdy.slow):
+        if now < self.rests_until and not (self.in_flight or self.stopping or self._rdy.slow):
             return WELL
         if reason := self._why_not():
             return TransportHealth(ok=False, reason=f"{self.topic}: {reason}")

@@ -131,9 +131,7 @@ class ConsumerConnection:
         now = self._context.clock.monotonic()
         received_at = self._context.stalls.earliest_push(now)
         if share is not None:
-            share.last_message = now
-            if self._adaptive_rdy is not None:
-                self._adapt(share, now, len(frames))
+            self._heard(share, now, len(frames))
         held, on_message = self.leases.held, consumer.on_message
         events = self._context.events
         for frame in frames:
@@ -161,6 +159,14 @@ class ConsumerConnection:
                 on_message(message)
             except Exception as error:  # whatever the receiver does, the others come
                 consumer.handler_failed(message, error)
+
+    def _heard(self, share: RdyShare, now: float, coming: int) -> None:
+        share.last_message = now
+        consumer = self._consumer
+        if consumer.rests_until:  # from the next beat on its leases are looked after
+            consumer.on_stirring(consumer)
+        if self._adaptive_rdy is not None:
+            self._adapt(share, now, coming)
 
     def _adapt(self, share: RdyShare, now: float, coming: int) -> None:
         """Let RDY follow the traffic."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from actors import Exit
+    from irismq_runtime.dispatch.stored import StoredDispatch
     from irismq_runtime.node.assembly import Parts
     from irismq_runtime.node.binding.binder import Binding
     from irismq_runtime.node.own_servers.servers import Servers
@@ -121,10 +122,14 @@ def _binding_checks(binding: Binding, *, failures_only: bool) -> Iterator[Check]
         if not (failures_only and said.ok):
             yield _of(f"member {binding.address}", said)
     for dispatch, consumption in binding.stored:
-        reasons = dispatch.pause.reasons
-        name = f"consumer {dispatch.address}"
-        if reasons:
-            reason = f"paused: {', '.join(sorted(reasons))}"
-            yield Check(name, ok=False, reason=reason, advisory=reasons <= _OF_ITS_MESSAGES)
+        if dispatch.pause.reasons:
+            yield _paused(dispatch)
         elif not (said := consumption.health()).ok or not failures_only:
-            yield _of(name, said)
+            yield _of(f"consumer {dispatch.address}", said)
+
+
+def _paused(dispatch: StoredDispatch) -> Check:
+    reasons = dispatch.pause.reasons
+    reason = f"paused: {', '.join(sorted(reasons))}"
+    ours = reasons <= _OF_ITS_MESSAGES
+    return Check(f"consumer {dispatch.address}", ok=False, reason=reason, advisory=ours)
