@@ -6,7 +6,8 @@ classes whose fields are declared can be registered, because what arrives from
 outside is checked against them.
 
 A class whose instances are kept for long has a version, which is kept with them, and says
-how the fields of an older version become those of the next one.
+how the fields of an older version become those of the next one. A class whose name has to
+change has its other names as aliases: what bears one of them is read as the class.
 """
 
 from __future__ import annotations
@@ -18,14 +19,16 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 __all__ = [
     "MessageNameError",
     "message",
+    "message_aliases",
     "message_name",
     "message_types",
     "message_version",
+    "readable_types",
     "upgrade_steps",
     "upgrades",
 ]
@@ -42,6 +45,9 @@ _lock = threading.Lock()
 _types: dict[str, type] = {}
 _names: dict[type, str] = {}
 _versions: dict[type, int] = {}
+_aliases: dict[type, tuple[str, ...]] = {}
+#: By their names and by their aliases.
+_readable: dict[str, type] = {}
 _upgrades: dict[str, dict[int, Upgrade]] = {}
 
 
@@ -49,7 +55,9 @@ class MessageNameError(ValueError):
     """A name, or a class, that cannot be registered as a message."""
 
 
-def message(name: str, *, version: int = 1) -> Callable[[type[T]], type[T]]:
+def message(
+    name: str, *, version: int = 1, aliases: Iterable[str] = ()
+) -> Callable[[type[T]], type[T]]:
     """Register a dataclass, attrs class or msgspec.Struct, so that it can be sent to other nodes.
 
     Stands above the decorator that makes the class one of these.
@@ -59,17 +67,18 @@ def message(name: str, *, version: int = 1) -> Callable[[type[T]], type[T]]:
             `_ . : / -`.
         version: Of its fields, from 1: raised when what was kept of it has to be changed to be
             read, see `upgrades`. Messages that travel are not changed by it.
+        aliases: Other names that are read as this class, and never written: those that it had,
+            and before it is renamed, the one that it will have.
 
     Raises:
-        MessageNameError: the name is malformed or another class has it, the version is not
-            a whole number from 1, or the class has no declared fields.
+        MessageNameError: a name or an alias is malformed or another class has it, the version
+            is not a whole number from 1, or the class has no declared fields.
     """
-    given: object = name  # whatever a caller without a type checker gave
-    if not isinstance(given, str) or _NAME.fullmatch(name) is None:
-        raise MessageNameError(
-            f"{name!r} is not a message name: 1 to 200 of letters, digits and _ . : / -, "
-            'such as "shop.reserve"'
-        )
+    if isinstance(aliases, str):
+        raise MessageNameError(f"aliases={aliases!r} of {name!r}: write ({aliases!r},)")
+    others = tuple(dict.fromkeys(aliases))
+    for each in (name, *others):
+        _check_name(each)
     number: object = version
     if not isinstance(number, int) or isinstance(number, bool) or number < 1:
         raise MessageNameError(f"version {version!r} of {name!r}: write a whole number from 1")
@@ -81,7 +90,7 @@ def message(name: str, *, version: int = 1) -> Callable[[type[T]], type[T]]:
                 "above an attrs class, or on a msgspec.Struct"
             )
         with _lock:
-            _claim(name, kind)
+            _claim(name, others, kind)
             _versions[kind] = version
         return kind
 
@@ -91,6 +100,16 @@ def message(name: str, *, version: int = 1) -> Callable[[type[T]], type[T]]:
 def message_types() -> Mapping[str, type]:
     """All registered classes by name, as they are now and will be."""
     return MappingProxyType(_types)
+
+
+def readable_types() -> Mapping[str, type]:
+    """All registered classes by their names and their aliases, as they are now and will be."""
+    return MappingProxyType(_readable)
+
+
+def message_aliases(kind: type) -> tuple[str, ...]:
+    """Return the other names that are read as exactly this class."""
+    return _aliases.get(kind, ())
 
 
 def message_name(kind: type) -> str | None:
@@ -155,19 +174,33 @@ def upgrade_steps(name: str) -> Mapping[int, Upgrade]:
     return MappingProxyType(_upgrades.get(name, {}))
 
 
-def _claim(name: str, kind: type) -> None:
-    other = _types.get(name)
-    # A reloaded module defines its classes anew; the new one takes the name over.
-    if other is not None and (other.__module__, other.__qualname__) != (
-        kind.__module__,
-        kind.__qualname__,
-    ):
-        raise MessageNameError(f"the message name {name!r} belongs to {other!r} already")
-    if other is not None:
-        _names.pop(other, None)
-        _versions.pop(other, None)
-    _types[name] = kind
+def _check_name(name: object) -> None:
+    # Whatever a caller without a type checker gave.
+    if not isinstance(name, str) or _NAME.fullmatch(name) is None:
+        raise MessageNameError(
+            f"{name!r} is not a message name: 1 to 200 of letters, digits and _ . : / -, "
+            'such as "shop.reserve"'
+        )
+
+
+def _claim(name: str, aliases: tuple[str, ...], kind: type) -> None:
+    place = (kind.__module__, kind.__qualname__)
+    for each in (name, *aliases):
+        other = _readable.get(each)
+        # A reloaded module defines its classes anew; the new one takes the names over.
+        if other is not None and (other.__module__, other.__qualname__) != place:
+            raise MessageNameError(f"the message name {each!r} belongs to {other!r} already")
+    before = _types.get(name)
+    if before is not None:
+        for each in _aliases.pop(before, ()):
+            _readable.pop(each, None)
+        _names.pop(before, None)
+        _versions.pop(before, None)
+    _types[name] = _readable[name] = kind
     _names[kind] = name
+    _aliases[kind] = tuple(each for each in aliases if each != name)
+    for each in aliases:
+        _readable[each] = kind
 
 
 def _has_declared_fields(kind: type) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
-from actors import message_types
+from actors.messages import readable_types
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.brokers import Brokers, takes_brokers
 from irismq_runtime.cli.completion import addresses
@@ -187,7 +187,7 @@ def _parsed(text: str) -> Any:
 
 
 def _typed(type_name: str, value: Any) -> Any:
-    known = message_types().get(type_name)
+    known = readable_types().get(type_name)
     if known is not None:
         try:
             return msgspec.convert(value, known, str_keys=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from actors.messages import message_name, message_version, upgrade_steps
+from actors.messages import message_aliases, message_name, message_version, upgrade_steps
 from actors.texts import line_of
 from irismq_runtime.durability.errors import StateTooLarge, StateUnreadable
 from irismq_runtime.errors import DecodeError, EncodeError, MessageTooLarge
@@ -50,12 +50,13 @@ class StateCodec:
         limit: Bytes that a stored state may have.
     """
 
-    __slots__ = ("_kind", "_limit", "_name", "_owner", "_serializer", "_version")
+    __slots__ = ("_aliases", "_kind", "_limit", "_name", "_owner", "_serializer", "_version")
 
     def __init__(self, serializer: Serializer, kind: type, owner: str, limit: int) -> None:
         self._serializer = serializer
         self._kind = kind
         self._name = message_name(kind)
+        self._aliases = message_aliases(kind)
         self._version = message_version(kind)
         self._owner = owner
         self._limit = limit
@@ -102,7 +103,7 @@ class StateCodec:
             raise StateUnreadable(
                 self._owner, f"it has version {version}, and this code knows {self._version}"
             )
-        steps = upgrade_steps(name)
+        steps = upgrade_steps(self._name if self._name and name in self._aliases else name)
         if not any(version <= each < self._version for each in steps):
             return body, codec
         fields: Any = self._serializer.load("", body, codec or None)

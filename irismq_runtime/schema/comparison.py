@@ -8,6 +8,7 @@ is read by the new one. So:
     a type becomes wider, or stays           for what was made before: new reader
     a default does not go                    as the first
     a registered type does not go            while something of it may be stored
+    a name changes by way of an alias        known to all before it is written: old reader
 
 Of a type that is kept in a store, the new reader is whoever loads it: *stored state*.
 What an upgrade leads on from may change in any way. Such a type needs a higher version
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from irismq_runtime.schema.description import FieldSchema, Schema, TypeSchema
 
@@ -51,8 +52,10 @@ class Break(NamedTuple):
 def breaks_between(old: Schema, new: Schema) -> list[Break]:
     """What breaks from `old` to `new`, by the names of types and fields."""
     found: list[Break] = []
-    for name, before in sorted(old.types.items()):
-        after = new.types.get(name)
+    names = {alias: name for name, each in new.types.items() for alias in each.aliases}
+    for name, kept in sorted(old.types.items()):
+        now = name if name in new.types else names.get(name, name)
+        before, after = _renamed(kept, names), new.types.get(now)
         reader: Side = "stored state" if before.kind == "state" else "new reader"
         if after is None:
             problem = "the type is gone; keep it until nothing of it is stored any more"
@@ -61,6 +64,7 @@ def breaks_between(old: Schema, new: Schema) -> list[Break]:
             problem = f"it had version {before.version}, and has {after.version}"
             found.append(Break(name, reader, problem))
         else:
+            found += _names_lost(name, now, before, after)
             found += [
                 each
                 for each in _fields(name, before, after, reader)
@@ -68,6 +72,34 @@ def breaks_between(old: Schema, new: Schema) -> list[Break]:
             ]
             found += _lost_by_old_code(name, before, after)
     return found
+
+
+def _renamed(kept: TypeSchema, names: Mapping[str, str]) -> TypeSchema:
+    """What was kept, with the other types in it by their names of now."""
+    return msgspec.convert(_with_names(msgspec.to_builtins(kept), names), type(kept))
+
+
+def _with_names(part: Any, names: Mapping[str, str]) -> Any:
+    if isinstance(part, list | tuple):
+        return [_with_names(each, names) for each in part]
+    if not isinstance(part, dict):
+        return part
+    return {
+        key: names.get(value, value)
+        if key == "object" and isinstance(value, str)
+        else _with_names(value, names)
+        for key, value in part.items()
+    }
+
+
+def _names_lost(name: str, now: str, before: TypeSchema, after: TypeSchema) -> Iterator[Break]:
+    """What bears a name that nobody reads."""
+    reader: Side = "stored state" if before.kind == "state" else "new reader"
+    if now != name and now not in before.aliases:
+        problem = f"it is written as {now}, which old code does not read; deploy that as an alias"
+        yield Break(name, "old reader", f"{problem} first")
+    for alias in sorted({*before.aliases} - {now, *after.aliases}):
+        yield Break(name, reader, f"its alias {alias} is gone, and something may bear it still")
 
 
 def _is_upgraded(before: TypeSchema, after: TypeSchema) -> bool:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 import msgspec
 from msgspec import inspect
 
-from actors.messages import message_name, message_version, upgrade_steps
+from actors.messages import message_aliases, message_name, message_version, upgrade_steps
 from actors.texts import line_of
 from irismq_runtime.errors import ConfigError
 
@@ -44,12 +44,14 @@ class TypeSchema(msgspec.Struct, frozen=True, omit_defaults=True):
     """One registered type; a *state* is kept in a store, and read back from it.
 
     `upgrades`: the versions from which a function of `actors.upgrades` leads on.
+    `aliases`: other names that are read as this type.
     """
 
     kind: Literal["message", "state"]
     fields: dict[str, FieldSchema]
     version: int = 1
     upgrades: tuple[int, ...] = ()
+    aliases: tuple[str, ...] = ()
 
 
 class Schema(msgspec.Struct, frozen=True):
@@ -97,6 +99,7 @@ def describe(types: Mapping[str, type], states: Collection[type]) -> Schema:
             fields,
             message_version(kind),
             tuple(sorted(upgrade_steps(name))),
+            tuple(sorted(message_aliases(kind))),
         )
     return Schema(FORMAT, found)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgpack
 import msgspec
 
-from actors.messages import message_name, message_types
+from actors.messages import message_name, readable_types
 from actors.texts import class_name, line_of, text_of
 from irismq_runtime.errors import DecodeError, UnknownFormat, UnknownType, ValidationError
 from irismq_runtime.wire.crafted import key_guard
@@ -36,7 +36,7 @@ __all__ = ["Registry"]
 _SCALARS_BY_TYPE: Final = {scalar.type: scalar for scalar in SCALARS}
 _SCALARS_BY_NAME: Final = {scalar.name: scalar for scalar in SCALARS}
 
-_TYPES: Final = message_types()
+_TYPES: Final = readable_types()
 
 _ADVICE: Final[dict[type, str]] = {
     bytearray: "a bytearray would arrive as bytes; send bytes(value)",

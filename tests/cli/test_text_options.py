@@ -84,7 +84,7 @@ def nothing_leaves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         )
     connection.close()
     # Types that other tests have registered in this process are of no module that is named.
-    monkeypatch.setattr(messages, "message_types", dict)
+    monkeypatch.setattr(messages, "readable_types", dict)
 
 
 def _takes_text(parameter: Any) -> bool:

@@ -47,17 +47,24 @@ WANTS_STORE = "<!-- node with a store -->"
 @contextlib.contextmanager
 def fresh_names() -> Iterator[None]:
     """Let a page use message names that other pages and tests use as well."""
-    types_, names = dict(registered._types), dict(registered._names)
-    for name, kind in types_.items():
+    tables: list[dict[Any, Any]] = [
+        registered._types,
+        registered._names,
+        registered._readable,
+        registered._aliases,
+    ]
+    kept = [dict(table) for table in tables]
+    for name, kind in [*registered._readable.items()]:
         if not name.startswith("irismq."):
-            del registered._types[name]
-            del registered._names[kind]
+            del registered._readable[name]
+            registered._types.pop(name, None)
+            registered._names.pop(kind, None)
     try:
         yield
     finally:
-        for table, kept in ((registered._types, types_), (registered._names, names)):
+        for table, before in zip(tables, kept, strict=True):
             table.clear()
-            table.update(kept)
+            table.update(before)
 
 
 @contextlib.contextmanager

@@ -110,3 +110,25 @@ def test_versions_and_steps_that_mean_nothing_are_errors_at_import(cart: Cart):
     upgrades(two, from_version=1)(as_cents)
     with pytest.raises(MessageNameError, match="from version 1 already"):
         upgrades(two, from_version=1)(codec)  # type: ignore[type-var]  # under test
+
+
+def test_a_state_of_another_name_is_read_and_upgraded_where_that_is_an_alias(cart: Cart):
+    stored = cart.kept_by_one()
+    plain = dataclasses.make_dataclass("Basket", [("total", int, 0), ("note", str, "")])
+    basket = f"{cart.name}.basket"
+    with pytest.raises(StateUnreadable, match="it is of the type"):
+        codec(message(basket)(plain)).decode(stored)
+    # As if the class had gone from the code: its name is free.
+    name = f"{cart.name}.two"
+    fields = [("cents", int, 0), ("note", str, "")]
+    two = message(name, version=2, aliases=(f"{cart.name}.one",))(
+        dataclasses.make_dataclass("Two", fields)
+    )
+    upgrades(two, from_version=1)(as_cents)
+    old = stored.replace(cart.name.encode(), f"{cart.name}.one".encode())
+    old = bytes([old[0], 0xA0 + len(f"{cart.name}.one")]) + old[2:]
+    read: Any = codec(two).decode(old)
+    assert (read.cents, read.note) == (25_000, "tea")
+    again = codec(two).encode(read)
+    assert name.encode() in again
+    assert f"{cart.name}.one".encode() not in again

@@ -189,6 +189,34 @@ def with_version(schema: Schema, version: int, *upgrades: int) -> Schema:
     return msgspec.structs.replace(schema, types={"t": changed})
 
 
+def renamed(schema: Schema, name: str, *aliases: str) -> Schema:
+    [kept] = schema.types.values()
+    return Schema(FORMAT, {name: msgspec.structs.replace(kept, aliases=aliases)})
+
+
+@pytest.mark.parametrize("state", [False, True])
+def test_a_type_is_renamed_by_an_alias_that_old_code_knows(state: bool):
+    one = describe({"t": BEFORE}, [BEFORE] if state else [])
+    ready = renamed(one, "t", "u")
+    assert breaks_between(one, ready) == []
+    assert breaks_between(ready, renamed(one, "u", "t")) == []
+    [early] = breaks_between(one, renamed(one, "u", "t"))
+    assert (early.where, early.side) == ("t", "old reader")
+    assert "deploy that as an alias first" in early.problem
+    [gone] = breaks_between(renamed(one, "u", "t"), renamed(one, "u"))
+    assert gone.line.startswith(f"u: {'stored state' if state else 'new reader'}: its alias t is")
+
+
+def test_a_field_of_a_type_that_was_renamed_is_the_same_field():
+    held = describe(types(), ())
+    text = held.to_json().replace('"test-schema.order"', '"test-schema.order-2"')
+    new = read_schema_untrusted(text.encode(), "new")
+    assert [each.where for each in breaks_between(held, new)] == ["nested.firstOrder"]
+    aliased = msgspec.structs.replace(new.types["order"], aliases=("test-schema.order",))
+    names = {**new.types, "test-schema.order-2": aliased}
+    assert breaks_between(held, msgspec.structs.replace(new, types=names)) == []
+
+
 def test_a_type_that_is_gone_breaks_who_still_gets_it_and_a_new_one_nobody():
     one, two = describe({"t": BEFORE}, ()), describe({"u": BEFORE}, ())
     [lost] = breaks_between(one, two)
