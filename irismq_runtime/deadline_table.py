@@ -59,14 +59,20 @@ class DeadlineTable(Generic[T]):
         Returns the bucket: `bucket.pop(item, None)` takes the note back.
         """
         tick = ceil(at / self._grain - _HALF_SLACK)
-        bucket = self._buckets.get(tick)
-        if bucket is None:
-            bucket = self._buckets[tick] = {}
-            heapq.heappush(self._ticks, tick)
-            if len(self._ticks) > self._sweep_at:
-                self._sweep(tick)
-            self._begun(tick)
+        try:
+            bucket = self._buckets[tick]
+        except KeyError:
+            bucket = self._begin(tick)
         bucket[item] = None
+        return bucket
+
+    def _begin(self, tick: int) -> dict[T, None]:
+        """Make a bucket."""
+        bucket = self._buckets[tick] = {}
+        heapq.heappush(self._ticks, tick)
+        if len(self._ticks) > self._sweep_at:
+            self._sweep(tick)
+        self._begun(tick)
         return bucket
 
     def _begun(self, tick: int) -> None:

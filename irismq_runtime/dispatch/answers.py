@@ -149,11 +149,11 @@ class AskDelivery(RemoteDelivery):
         self._context = None
         self.ref = None
         self._arrived = now = requests.context.clock.monotonic()
-        left = min(request.timeout, LONGEST_ASK)
+        left = request.timeout
         headers = envelope.headers
-        if "d" in headers:
-            left = min(left, headers["d"] / 1000)
-        self.deadline: float = now + left
+        if "d" in headers and headers["d"] / 1000 < left:
+            left = headers["d"] / 1000
+        self.deadline: float = now + min(left, LONGEST_ASK)
 
     def deliver(self, ref: ActorRef[Any], message: object) -> None:
         """Have `ref` handle the request. Raises as `ActorRef.put_ask`."""

@@ -110,7 +110,9 @@ class RemoteAsk(LoopFuture[T]):
 
     def send(self, data: bytes) -> None:
         """Give the request to the transport. Loop thread only."""
-        if self._done or self._is_too_large(data):
+        if self._done or (
+            len(data) > self._outbound.addresses.max_body and self._is_too_large(data)
+        ):
             return
         self._data = data
         self._ask(self.timeout)
@@ -236,6 +238,11 @@ class RemoteAsk(LoopFuture[T]):
         outbound.meter.ask_ended(self.metered or self.target, took, ended)
         if self.sending is not None:
             self.sending.end(error)
+
+    def _wake_first(self, waiter: asyncio.Future[None]) -> None:
+        # All that resolves it is called on the loop: a local ask has to look.
+        if not waiter.done():
+            waiter.set_result(None)
 
     def _answered(self, request: asyncio.Future[bytes]) -> None:
         if self._done:

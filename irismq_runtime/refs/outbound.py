@@ -154,10 +154,9 @@ class Outbound:
         Raises `AskCycle` when `target` already waits for the asker, and
         `AskTimeout` when the deadline of the message in hand is over, and `NodeStopped`.
         """
-        if self.stopped is not None:
-            raise NodeStopped(self.stopped)
+        headers = self.headers()
         timeout = self.ask_timeout if timeout is None else check_seconds("timeout", timeout)
-        slot, headers = current_slot.get(), self.headers()
+        slot = current_slot.get()
         if slot is None:
             return headers, timeout
         chain = slot.asking_chain()

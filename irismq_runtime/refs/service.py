@@ -280,17 +280,17 @@ class ServiceRef(Generic[M_contra]):
             ask = ForeignAsk(outbound, address, message, self.foreign, timeout)
             sent = outbound.call(ask.send, data)
         else:
-            sending = None
             if outbound.tracing is None:
                 ask_id, data, name = outbound.packer.new(
                     _ASK, message, headers, self.codec, "request", address
                 )
+                ask = RemoteAsk(outbound, address, address, ask_id, name, timeout)
             else:
                 ask_id, data, name, sending = outbound.pack_ask(
                     address, message, headers, codec=self.codec
                 )
-            ask = RemoteAsk(outbound, address, address, ask_id, name, timeout)
-            ask.sending = sending
+                ask = RemoteAsk(outbound, address, address, ask_id, name, timeout)
+                ask.sending = sending
             confirmed = outbound.directory.is_confirmed(address)
             sent = outbound.call(ask.send if confirmed else ask.send_once_known, data)
         if not sent:

@@ -60,7 +60,7 @@ class ClientConnection(asyncio.Protocol):
         elif self._transport is not None:
             if kind is Traffic.BROADCAST:
                 self._relay.turns.gather(self, len(data), first=not queue.ready)
-            else:
+            elif not self._touched:
                 self._touch()
             queue.ready.append(data)
 
