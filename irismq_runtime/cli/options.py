@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CLIENT_NAME",
+    "MANY",
+    "MIB",
     "PORTS",
     "SECONDS",
     "Imports",
@@ -132,6 +134,9 @@ Timeout = Annotated[
 ]
 #: What a port may be; 0 is chosen freely.
 PORTS: Final[dict[str, Any]] = {"min": 0, "max": 65535}
+#: Processes of one command, and what each of them may hold.
+MANY: Final[dict[str, Any]] = {"min": 1, "max": 1024}
+MIB: Final[dict[str, Any]] = {"min": 16, "max": 1 << 24}
 Imports = Annotated[
     list[str],
     typer.Option(

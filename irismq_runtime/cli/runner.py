@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from pathlib import Path  # noqa: TC003  # typer reads the annotations
-from typing import TYPE_CHECKING, Annotated, Any
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -17,6 +19,8 @@ from irismq_runtime.cli.console import execute, fail, remark, verdict
 from irismq_runtime.cli.main import OWN_PROCESS
 from irismq_runtime.cli.options import (
     IRIS_DEFAULT,
+    MANY,
+    MIB,
     NSQD_HTTP_DEFAULT,
     PORTS,
     Iris,
@@ -29,6 +33,7 @@ from irismq_runtime.cli.options import (
 )
 from irismq_runtime.cli.process_exit import exit_cleanly_on_signal, exit_within_grace
 from irismq_runtime.cli.startup_progress import run_with_progress
+from irismq_runtime.cli.workers.asked import WorkerOf, Workers, asked_of, worker_of
 from irismq_runtime.config import DEFAULT_CONNECT_TIMEOUT, parse_endpoint
 from irismq_runtime.errors import ConfigError
 from irismq_runtime.observe import Check, Health, JsonLines, require_metrics
@@ -39,6 +44,8 @@ if TYPE_CHECKING:
     from irismq_runtime.node import Node
 
 __all__ = ["run_tree"]
+
+T = TypeVar("T")
 
 _LOG = logging.getLogger("irismq.node")
 NOT_STARTED = Health((Check("start", ok=False, reason="the servers are being connected"),))
@@ -83,6 +90,22 @@ def run_tree(
     max_attempts: Annotated[
         int, typer.Option(help="Deliveries after which a message goes to ADDRESS.dead.")
     ] = 5,
+    processes: Annotated[
+        int, typer.Option(help="Run so many processes of it, under one that supervises.", **MANY)
+    ] = 1,
+    reload: Annotated[
+        bool, typer.Option("--reload", help="Start anew when a Python file here has changed.")
+    ] = False,
+    silence: Annotated[
+        float,
+        typer.Option(help="With --processes: seconds without a sign of life until it is killed."),
+    ] = 30.0,
+    max_memory: Annotated[
+        int | None,
+        typer.Option(
+            metavar="MIB", help="With --processes: start one anew that holds more.", **MIB
+        ),
+    ] = None,
     log_json: Annotated[
         bool,
         typer.Option("--log-json", envvar="IRISMQ_LOG_JSON", help="Log in JSON, a record a line."),
@@ -92,12 +115,19 @@ def run_tree(
     if log_json:
         for handler in logging.getLogger().handlers:
             handler.setFormatter(JsonLines())
+    worker = _meant(worker_of, os.environ)
+    asked = _meant(asked_of, processes, silence, connect_timeout, drain, max_memory, reload=reload)
     if status:
-        _need_metrics()
+        _meant(require_metrics)
     if data is not None and not embedded:
         fail("--data: it is for the broker inside; add --embedded", codes.USAGE)
     if observe is not None:
-        _http_is_meant(brokers)
+        _meant(lambda: brokers.http)
+    if worker is None and (processes > 1 or reload):
+        of_one = context.obj is not OWN_PROCESS or embedded or observe is not None
+        raise typer.Exit(_supervised(asked, status, of_one=of_one))
+    if worker is not None:
+        name, status = f"{name}-{worker.number}", _meant(worker.status_of, status)
     root = _loaded(tree)
     code = execute(
         _run(
@@ -116,6 +146,7 @@ def run_tree(
             max_attempts=max_attempts,
             status=status,
             observer=None if observe is None else (observe, brokers),
+            worker=worker,
         ),
     )
     if code == codes.GAVE_UP:
@@ -123,29 +154,18 @@ def run_tree(
     raise typer.Exit(code)
 
 
-def _need_metrics() -> None:
-    """Fail now, not when the first scrape comes."""
+def _meant(call: Callable[..., T], *arguments: Any, **options: Any) -> T:
+    """Call it; what has no meaning is said now: before the tree is loaded, or a first scrape."""
     try:
-        require_metrics()
-    except ConfigError as error:
-        fail(str(error), codes.USAGE)
-
-
-def _http_is_meant(brokers: Brokers) -> None:
-    """What has no meaning is said before the tree is loaded."""
-    try:
-        _ = brokers.http
+        return call(*arguments, **options)
     except ConfigError as error:
         fail(str(error), codes.USAGE)
 
 
 def _loaded(tree: str) -> Any:
     """What to run. Without a loop: a module may run one of its own while it is imported."""
-    try:
-        with exit_cleanly_on_signal():
-            return load_tree(tree)
-    except ConfigError as error:
-        fail(str(error), codes.USAGE)
+    with exit_cleanly_on_signal():
+        return _meant(load_tree, tree)
 
 
 async def _run(
@@ -154,14 +174,21 @@ async def _run(
     own_process: bool,
     status: str,
     observer: tuple[int, Brokers] | None,
+    worker: WorkerOf | None,
     **options: Any,
 ) -> int:
     quiet_while_connecting(True)
+    if worker is not None:
+        worker.end_with_parent()
     node = make_node(**options)
     try:
         async with (
             naming_wrong_servers(node.dialled, start=OR_EMBEDDED),
-            _status_page(status, node),
+            _status_page(
+                status,
+                lambda: node.health() if node.is_open else NOT_STARTED,
+                lambda: node.metrics() if node.is_open else "",
+            ),
             _observer_page(observer) as on_phase,
         ):
             code = await run_with_progress(node, node.run(root, on_phase=on_phase))
@@ -175,21 +202,36 @@ async def _run(
     return code
 
 
+def _supervised(asked: Workers, status: str, *, of_one: bool) -> int:
+    """Run the processes to their end; gives the exit code."""
+    if of_one:
+        what = "--embedded and --observe are for one process: `irismq dev`, `irismq observe`"
+        fail(f"--processes, --reload: {what}", codes.USAGE)
+    with tempfile.TemporaryDirectory(prefix="irismq-") as folder:
+        return execute(_supervise(asked, status, Path(folder)))
+
+
+async def _supervise(asked: Workers, status: str, folder: Path) -> int:
+    """Be the parent of processes of this command."""
+    from irismq_runtime.cli.workers.command import Parent, again
+
+    parent = Parent(asked, again(), folder)
+    async with _status_page(status, parent.health, parent.metrics):
+        return await parent.run(lambda text: _tell("workers", text))
+
+
 @contextlib.asynccontextmanager
-async def _status_page(status: str, node: Node) -> AsyncIterator[None]:
-    """Answer HTTP at `status`, from before the node has started until it has ended."""
+async def _status_page(
+    status: str, health: Callable[[], Health], metrics: Callable[[], str]
+) -> AsyncIterator[None]:
+    """Answer HTTP at `status`, from before the start until the end."""
     if not status:
         yield
         return
     from irismq_runtime.observe import StatusServer
 
     where = parse_endpoint(status, option="--status", default_port=8150)
-    page = StatusServer(
-        health=lambda: node.health() if node.is_open else NOT_STARTED,
-        metrics=lambda: node.metrics() if node.is_open else "",
-        host=where.host,
-        port=where.port,
-    )
+    page = StatusServer(health=health, metrics=metrics, host=where.host, port=where.port)
     try:
         await page.start()
     except OSError as error:
@@ -226,16 +268,20 @@ async def _observer_page(
 def _say(node: Node, phase: str) -> None:
     # A node that is stopped while it connects has no id yet.
     name = node.id if node.is_open else node.config.name
-    args: tuple[object, ...] = (name,)
     if phase == "connected":
         quiet_while_connecting(False)
         ends = ", ".join(f"{what} {where}" for what, where in node.endpoints.items())
-        text, args = "%s is connected (%s)", (name, ends)
+        text = f"{name} is connected ({ends})"
     elif phase == "runs":
-        text = "%s runs"
+        text = f"{name} runs"
     else:
-        text, args = "%s: draining", (phase,)
+        text = f"{phase}: draining"
+    _tell(name, text, phase=phase)
+
+
+def _tell(name: str, text: str, **fields: str) -> None:
+    """One line for people, or one record where the log is of records."""
     if any(isinstance(handler.formatter, JsonLines) for handler in logging.getLogger().handlers):
-        _LOG.info(text, *args, extra={"node": name, "phase": phase})
+        _LOG.info("%s", text, extra={"node": name, **fields})
     else:
-        remark(text % args)
+        remark(text)

@@ -86,6 +86,7 @@ EXITS: dict[str, dict[str, tuple[int, str]]] = {
         "sys.stdout": (3, "whether it is a terminal; JSON of the observer, or `safe`; its flush"),
     },
     "irismq_runtime/demo/demonstration.py": {"rich.progress.Progress": (1, "on a console given")},
+    "irismq_runtime/cli/workers/notices.py": {"socket.socket": (1, "it is read from alone")},
     "irismq_runtime/embedded/accepting.py": {"socket.socket": (1, "listens")},
     "irismq_runtime/embedded/nsqd/http_api.py": {
         "tornado.web.RequestHandler": (1, "nsqd's API: JSON, names that were checked"),

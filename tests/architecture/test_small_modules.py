@@ -42,6 +42,8 @@ REASONS = {
     "irismq_runtime.cli.streams": "runs before anything else of ours may be imported",
     "irismq_runtime.cli.top.charts": "pure, and so tested without Textual, unlike the screen",
     "irismq_runtime.cli.top.orders": "a table of keys, which the rows are long enough without",
+    "irismq_runtime.cli.workers.notices": "what comes from another process, and is not believed",
+    "irismq_runtime.cli.workers.reload": "files and their times, without processes",
     "irismq_runtime.demo.data": "an example is read file by file; this one is the input",
     "irismq_runtime.demo.store": "an example is read file by file; this one is the database",
     "irismq_runtime.dispatch.dead": "the content of a record that operators and replays read",

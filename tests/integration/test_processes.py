@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import socket
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -223,3 +225,45 @@ async def test_two_nodes_share_an_address_and_one_leaves(servers, shop, journal)
         assert await one.ends() == codes.OK
         await until(lambda: len(client.members("shop.inventory")) == 1)
         assert await client.ref("shop.inventory").ask(Who()) == "shop"
+
+
+def workers(parent):
+    pid = parent.process.pid
+    return [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads /proc")
+async def test_of_two_processes_a_killed_one_costs_its_own_and_none_outlives_its_parent(
+    servers, shop
+):
+    async with (
+        servers.node("client") as client,
+        shop("Shop", "--processes", "2", "--lease", "1.0") as parent,
+    ):
+        await parent.says("processes: 2")
+        first, second = workers(parent)
+
+        def members():
+            return {member.node for member in client.members("shop.inventory")}
+
+        before = await until(lambda: len(members()) == 2 and members())
+        os.kill(first, signal.SIGKILL)
+        await until(lambda: second in workers(parent) and len(workers(parent)) == 2)
+        await until(lambda: len(members()) == 2 and members() != before)
+        assert len(members() & before) == 1
+        assert await client.ref("shop.inventory").ask(Who()) in {"shop-1", "shop-2"}
+        parent.signal(signal.SIGKILL)
+        await until(lambda: not members())
+
+
+async def test_processes_drain_with_their_parent(servers, shop, journal):
+    async with servers.node("client") as client, shop("Shop", "--processes", "2") as parent:
+        await parent.says("processes: 2")
+        for number in range(20):
+            client.ref("shop.inventory").tell(Put(f"{number}"))
+        await until(lambda: lines(journal))
+        parent.signal(signal.SIGTERM)
+        assert await parent.ends() == codes.OK
+        done = [line for line in lines(journal) if line.startswith("done")]
+        assert len(done) == len(lines(journal)) // 2
+        assert sum("draining" in line for line in parent.said) == 2
