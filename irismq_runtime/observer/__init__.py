@@ -14,6 +14,7 @@ from irismq_runtime.observer.model import (
     Problem,
     ServiceView,
     Snapshot,
+    StoreView,
     to_json,
 )
 from irismq_runtime.observer.problems import places
@@ -30,6 +31,7 @@ __all__ = [
     "Problem",
     "ServiceView",
     "Snapshot",
+    "StoreView",
     "SystemState",
     "changes",
     "places",

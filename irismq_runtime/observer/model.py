@@ -28,6 +28,7 @@ __all__ = [
     "ProblemKind",
     "ServiceView",
     "Snapshot",
+    "StoreView",
     "to_json",
 ]
 
@@ -94,6 +95,26 @@ class LocalLetter(msgspec.Struct, frozen=True, kw_only=True):
     wall: float
 
 
+class StoreView(msgspec.Struct, frozen=True, kw_only=True):
+    """The store of a node: what it commits now, and what waits in it.
+
+    `commits`, `messages`: per second; `took`: seconds of a commit lately. `uncommitted`:
+    messages handled and not committed yet. `lost`, `sent_again`: since its start. `outbox`,
+    `handled`: rows and ids that the store keeps, of all its nodes.
+    """
+
+    url: str
+    fault: str = ""
+    commits: float = 0.0
+    messages: float = 0.0
+    took: float | None = None
+    uncommitted: int = 0
+    lost: int = 0
+    sent_again: int = 0
+    outbox: int = 0
+    handled: int = 0
+
+
 class NodeView(msgspec.Struct, frozen=True, kw_only=True):
     """One node. `since`: when its state began. `error`: why it did not answer.
 
@@ -101,7 +122,7 @@ class NodeView(msgspec.Struct, frozen=True, kw_only=True):
     was asked to.
     `lag`: seconds by which its loop was late. `handled`: messages handled per second,
     of all its places. `letters`: local messages that nobody handled, `latest` the last
-    of them.
+    of them. `store`: None where it has none.
     """
 
     id: str
@@ -121,6 +142,7 @@ class NodeView(msgspec.Struct, frozen=True, kw_only=True):
     letters: int = 0
     latest: tuple[LocalLetter, ...] = ()
     trees: tuple[PlaceView, ...] = ()
+    store: StoreView | None = None
 
 
 class MemberView(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from irismq_runtime.observer.model import Crash, LocalLetter, NodeView, PlaceView
+from irismq_runtime.observer.model import Crash, LocalLetter, NodeView, PlaceView, StoreView
 from irismq_runtime.observer.time_series import KEPT, RestartHistory, TimeSeries
 
 if TYPE_CHECKING:
     from irismq_runtime.observer.model import NodeState
-    from irismq_runtime.observer.reports import ExitReport, NodeReport, PlaceReport
+    from irismq_runtime.observer.reports import ExitReport, NodeReport, PlaceReport, StoreReport
 
 __all__ = ["SILENCE", "WatchedNode"]
 
@@ -37,6 +37,38 @@ class _PlaceSeries:
         self.handled = TimeSeries()
 
 
+class _StoreSeries:
+    """The numbers of a node's store that grow."""
+
+    __slots__ = ("commits", "messages", "seconds")
+
+    def __init__(self) -> None:
+        self.commits = TimeSeries()
+        self.messages = TimeSeries()
+        self.seconds = TimeSeries()
+
+    def add(self, now: float, report: StoreReport) -> None:
+        self.commits.add(now, report.commits)
+        self.messages.add(now, report.messages)
+        self.seconds.add(now, report.seconds)
+
+    def view(self, report: StoreReport, now: float, gap: float) -> StoreView:
+        commits = self.commits.rate(now, gap) or 0.0
+        spent = self.seconds.rate(now, gap) or 0.0
+        return StoreView(
+            url=report.url,
+            fault=report.fault,
+            commits=_rounded(commits),
+            messages=_rounded(self.messages.rate(now, gap) or 0.0),
+            took=round(spent / commits, 5) if commits else None,
+            uncommitted=report.uncommitted,
+            lost=report.lost,
+            sent_again=report.sent_again,
+            outbox=report.outbox,
+            handled=report.handled,
+        )
+
+
 class WatchedNode:
     """See the module. `heard`: when it was first heard of."""
 
@@ -56,6 +88,7 @@ class WatchedNode:
         self._since = wall
         self._unready: float | None = None
         self._places: dict[tuple[str, ...], _PlaceSeries] = {}
+        self._store = _StoreSeries()
         self._tracebacks: dict[str, str] = {}
         self._answered_wall = wall
         #: The latest view, and what it was made of.
@@ -80,6 +113,8 @@ class WatchedNode:
             self._unready = None
         elif self._unready is None:
             self._unready = now
+        if report.store is not None:
+            self._store.add(now, report.store)
         seen: dict[tuple[str, ...], _PlaceSeries] = {}
         for tree in report.trees:
             self._note(tree, (), now, seen)
@@ -208,6 +243,7 @@ class WatchedNode:
                 for letter in report.dead_letters.latest
             ),
             trees=trees,
+            store=None if report.store is None else self._store.view(report.store, now, self._gap),
         )
 
     def _place(self, place: PlaceReport, above: tuple[str, ...], now: float) -> PlaceView:

@@ -20,6 +20,7 @@ __all__ = [
     "MeterReport",
     "NodeReport",
     "PlaceReport",
+    "StoreReport",
     "broker_stats_untrusted",
     "node_report_untrusted",
 ]
@@ -92,6 +93,26 @@ class MeterReport(msgspec.Struct, frozen=True):
     buckets: Annotated[tuple[_Count, ...], msgspec.Meta(max_length=len(BOUNDS) + 1)] = ()
 
 
+class StoreReport(msgspec.Struct, frozen=True):
+    """What a node has committed since its start, in `seconds`, and what its store holds.
+
+    `lost`: commits that another activation had won; `sent_again`: rows of the outbox that
+    were; `uncommitted`: messages handled and not committed yet; `outbox`, `handled`: rows and
+    ids that the store keeps, as the node saw it last.
+    """
+
+    url: _Text = ""
+    fault: _Text = ""
+    commits: _Count = 0
+    messages: _Count = 0
+    seconds: float = 0.0
+    lost: _Count = 0
+    sent_again: _Count = 0
+    uncommitted: _Count = 0
+    outbox: _Count = 0
+    handled: _Count = 0
+
+
 class NodeReport(msgspec.Struct, frozen=True):
     """See `Overview.report`. `time`: the node's own clock."""
 
@@ -107,6 +128,7 @@ class NodeReport(msgspec.Struct, frozen=True):
     dead_letters: LettersReport = LettersReport()
     tracebacks: dict[str, _Trace] = {}
     meters: dict[str, MeterReport] = {}
+    store: StoreReport | None = None
 
 
 class ChannelStats(msgspec.Struct, frozen=True):

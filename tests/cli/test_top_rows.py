@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +19,7 @@ from irismq_runtime.cli.top.rows import (
     problem_rows,
     rows,
 )
-from irismq_runtime.observer import Point
+from irismq_runtime.observer import Point, StoreView
 from tests.cli.systems import BROKER, crash, node, place, problem, service, snapshot
 
 SHOP = node(
@@ -152,6 +153,16 @@ def test_details_have_the_traceback_and_nothing_that_a_terminal_obeys() -> None:
     assert "\x1b" not in "".join((*row.cells, row.detail))
     assert "handling shop.put: builtins.ValueError" in row.detail
     assert "\n  File 'x'\n    boom" in row.detail
+
+
+def test_the_detail_of_a_node_tells_what_its_store_does() -> None:
+    store = StoreView(url="sqlite:///shop.db", commits=12.5, messages=40.0, took=0.0021, outbox=7)
+    full = msgspec.structs.replace(store, took=None, fault="the disk is full\x1b[2J")
+    shown = rows(snapshot(nodes=(node("a", store=store), node("b", store=full))), View())
+    said = "store sqlite:///shop.db: 12 commits/s in 2.1 ms each, 40 msg/s, 0 not committed, "
+    assert f"{said}outbox 7, handled ids 0" in shown[0].detail
+    assert "handled ids 0: the disk is full" in shown[1].detail
+    assert "\x1b" not in shown[1].detail
 
 
 def test_services() -> None:

@@ -11,6 +11,7 @@ import pytest
 from actors import ActorClassError, Refused, StartFailed, ThreadActor
 from actors.testing import ManualClock
 from irismq_runtime import ConfigError, Durable, Node
+from irismq_runtime.observer.reports import node_report_untrusted
 from irismq_runtime.stores.memory import MemoryDatabase, MemoryStore
 from irismq_runtime.wire import decode_envelope_untrusted
 from supervisors import child
@@ -180,5 +181,10 @@ async def test_metrics_tell_of_commits_and_of_what_the_store_keeps(servers):
         assert "irismq_handled_ids 0.0" in node.metrics()  # nobody has looked yet
         await until(lambda: (clock.advance(30.0), "irismq_handled_ids 1.0" in node.metrics())[1])
         told = node.metrics()
+        report = node_report_untrusted(await node.overview.report(node.id, timeout=5.0))
     assert "irismq_outbox_rows 0.0" in told
     assert "irismq_committed_messages_total 2.0" in told
+    kept = report.store
+    assert kept is not None
+    assert (kept.messages, kept.outbox, kept.handled, kept.uncommitted) == (2, 0, 1, 0)
+    assert (kept.url, kept.fault, 0 < kept.commits <= 2) == ("memory:", "", True)

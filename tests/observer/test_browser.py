@@ -7,10 +7,11 @@ import contextlib
 import signal
 import sys
 
+import msgspec
 import pytest
 
 from irismq_runtime import Node
-from irismq_runtime.observer import Gatherer
+from irismq_runtime.observer import Gatherer, StoreView
 from irismq_runtime.observer.page import ObserverPage, new_token
 from supervisors import Supervisor, child
 from tests.integration.processes import running
@@ -242,7 +243,13 @@ class Watched:
 
     def __init__(self):
         scene = Scene()
-        self.latest = scene.steps(24, "n0777-1")
+        seen = scene.steps(24, "n0777-1")
+        store = StoreView(url="sqlite:///shop.db", commits=12.5, took=0.002, outbox=7, handled=9)
+        nodes = (
+            msgspec.structs.replace(node, store=store) if node.name == "n0123" else node
+            for node in seen.nodes
+        )
+        self.latest = msgspec.structs.replace(seen, nodes=tuple(nodes))
 
     async def changed(self, version):
         if version < self.latest.version:
@@ -267,6 +274,9 @@ async def test_of_a_thousand_nodes_a_part_is_drawn_and_each_is_found():
         await page.locator("#find").fill("n0123")
         await visit.counts(".node", 1)
         await visit.counts("#services tbody tr", 3)
+        told = (await visit.text(".node .store")).splitlines()
+        assert told[:2] == ["sqlite:///shop.db", "12.5 commits/s"]
+        assert told[3:] == ["each 2.0 ms", "outbox 7", "handled ids 9"]
         await page.locator("#find").fill("nobody has this name")
         await visit.counts(".node", 0)
         await page.locator("#problems button", has_text="n0777").click()

@@ -400,3 +400,18 @@ def test_a_restart_of_a_moment_is_no_problem_and_what_is_unknown_neither(scene):
     assert texts(snapshot) == [
         "5 messages wait for shop: its members are there, but consume nothing"
     ]
+
+
+def test_a_node_with_a_store_shows_what_it_commits_and_what_waits(scene):
+    assert scene.step(a_1={"store": None}).node("a-1").store is None
+    for n in range(5):
+        store = {"url": "postgresql://db/shop", "commits": 10 * n, "messages": 40 * n}
+        store |= {"seconds": 0.02 * n, "uncommitted": 3, "outbox": 7, "handled": 9, "lost": 1}
+        snapshot = scene.step(a_1={"store": store})
+    shown = snapshot.node("a-1").store
+    assert (shown.commits, shown.messages, shown.took) == (20.0, 80.0, 0.002)
+    assert (shown.uncommitted, shown.outbox, shown.handled, shown.lost) == (3, 7, 9, 1)
+    for _ in range(8):
+        snapshot = scene.step(a_1={"store": {**store, "fault": "the disk is full"}})
+    shown = snapshot.node("a-1").store
+    assert (shown.commits, shown.took, shown.fault) == (0.0, None, "the disk is full")

@@ -20,7 +20,7 @@ from irismq_runtime.observer import places
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from irismq_runtime.observer import NodeView, PlaceView, ServiceView, Snapshot
+    from irismq_runtime.observer import NodeView, PlaceView, ServiceView, Snapshot, StoreView
 
 __all__ = [
     "SERVICE_COLUMNS",
@@ -242,11 +242,20 @@ def _node_tone(node: NodeView) -> Tone:
 def _node_detail(node: NodeView) -> str:
     lines = [f"{node.name} {node.id}", f"host {node.host or '?'}, pid {node.pid or '?'}"]
     lines.append(f"{count(node.actors)} actors, loop late by {seconds(node.lag)}")
+    lines += [] if node.store is None else [_store_line(node.store)]
     lines += [f"{'ready, but' if node.ready else 'not ready'}: {one}" for one in node.reasons]
     lines += [f"no answer: {node.error}"] if node.error else []
     lines += [f"ended by itself: {node.why}"] if node.why else []
     lines += [f"unhandled: {one.type} to {one.target}: {one.reason}" for one in node.latest]
     return "\n".join(map(one_line, lines))
+
+
+def _store_line(store: StoreView) -> str:
+    took = "" if store.took is None else f" in {seconds(store.took)} each"
+    said = f"store {store.url}: {per_second(store.commits)} commits/s{took}, "
+    said += f"{per_second(store.messages)} msg/s, {count(store.uncommitted)} not committed, "
+    said += f"outbox {count(store.outbox)}, handled ids {count(store.handled)}"
+    return f"{said}: {store.fault}" if store.fault else said
 
 
 def _place_rows(

@@ -87,6 +87,7 @@ class Reports:
             "dead_letters": _dead_letters(parts),
             "lag": parts.meter.seconds[-1].lag if parts.meter.seconds else 0.0,
             "meters": {name: _asks(asks) for name, asks in parts.meter.served.items()},
+            "store": _store(parts),
             "tracebacks": _tracebacks(parts, trees, since - _OVERLAP),
         }
 
@@ -194,6 +195,26 @@ def _asks(asks: Asks) -> dict[str, Any]:
         "asked": ended,
         "failed": ended - asks.outcomes["replied"],
         "buckets": list(asks.latencies.buckets),
+    }
+
+
+def _store(parts: Parts) -> dict[str, Any] | None:
+    """What its durable actors have committed since its start; None without a store."""
+    durable = parts.durable
+    if durable is None:
+        return None
+    numbers, fault = durable.numbers, durable.committer.fault
+    return {
+        "url": shorten(durable.url, 200),
+        "fault": "" if fault is None else shorten(str(fault)),
+        "commits": numbers.commits,
+        "messages": numbers.messages,
+        "seconds": numbers.seconds,
+        "lost": numbers.lost,
+        "sent_again": numbers.sent_again,
+        "uncommitted": durable.uncommitted,
+        "outbox": numbers.sizes.outbox,
+        "handled": numbers.sizes.handled,
     }
 
 

@@ -60,6 +60,7 @@ function card(node, state, act) {
         h("span", null, h("b", null, rate(node.handled)), " msg/s"),
         node.lag >= 0.05 ? h("span", { class: "warn" }, `loop late ${seconds(node.lag)}`) : null)),
     notes.length ? h("p", { class: "notes" }, notes.join("; ")) : null,
+    node.store ? store(node.store) : null,
     node.letters ? locals(node) : null,
     node.trees.length ? grid(node, state, act) : null);
 }
@@ -69,6 +70,22 @@ function said(node) {
   if (node.why) return { word: "gave up", tone: "bad" };
   if (node.state === "up" && !node.ready) return { word: "not ready", tone: "warn" };
   return { word: WORDS[node.state], tone: TONES[node.state] };
+}
+
+// What its durable actors commit, and what waits in their store.
+function store(it) {
+  const waits = it.uncommitted ? [h("b", null, count(it.uncommitted)), " not committed"] : null;
+  return h("p", { class: `store ${it.fault ? "warn" : ""}` },
+    h("span", null, it.url),
+    h("span", null, h("b", null, rate(it.commits)), " commits/s"),
+    h("span", null, h("b", null, rate(it.messages)), " msg/s"),
+    it.took === null ? null : h("span", null, "each ", h("b", null, seconds(it.took))),
+    waits ? h("span", null, waits) : null,
+    h("span", null, "outbox ", h("b", null, count(it.outbox))),
+    h("span", null, "handled ids ", h("b", null, count(it.handled))),
+    it.lost ? h("span", null, plural(it.lost, "commit", "commits"), " lost to others") : null,
+    it.sent_again ? h("span", null, plural(it.sent_again, "row", "rows"), " sent again") : null,
+    it.fault ? h("span", null, it.fault) : null);
 }
 
 function locals(node) {
