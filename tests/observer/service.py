@@ -67,18 +67,22 @@ class Slow(Actor):
 
 
 class Filler(Actor):
-    """Once it is told to begin it gives the slow one more than that takes."""
+    """Once it is told to begin it gives the slow one more than that takes.
+
+    The inbox takes 256 and then stands, so they come slowly: it must be seen to grow by
+    whoever can look at it only now and then.
+    """
 
     address = "seen.filler"
 
     @receives(Begin)
     def begin(self, begin: Begin) -> None:
-        self.send_every(0.05, Beat())
+        self.send_every(0.1, Beat())
 
     @receives(Beat)
     def beat(self, beat: Beat) -> None:
         slow = current_node().ref("seen.slow")
-        for number in range(10):
+        for number in range(4):
             slow.tell(Work(number))
 
 

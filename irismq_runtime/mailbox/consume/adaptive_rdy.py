@@ -10,7 +10,12 @@ for 1 gets one message per round trip. So what is asked for follows the traffic:
   seconds, `REFILLS` times in a row: the broker has more waiting;
 - it doubles when all that was asked for is held for `HELD` seconds: handlers are
   slow, or many run at once, and the buffer's delay no longer matters;
-- it falls to what is really used when messages come late and do not fill it.
+- it falls to what is really used when messages come late and do not fill it, and to
+  one more than is held when none has come for long.
+
+To fall to what is held is to ask for nothing more until something is finished, and a
+handler may take for ever. So whoever tells the broker looks after `HELD` seconds at each
+RDY that is full, whether messages filled it or it was lowered.
 """
 
 from __future__ import annotations
@@ -57,9 +62,12 @@ class AdaptiveRdy:
         """All of `ready` has been in flight for `HELD` seconds; True when `value` changed."""
         return self._grow(ready)
 
-    def idle(self) -> bool:
-        """Nothing has come for long; True when `value` changed."""
-        return self._fall(1)
+    def idle(self, ready: int, in_flight: int) -> bool:
+        """Nothing has come for long, and `in_flight` of `ready` are; True when `value` changed.
+
+        It goes on asking for one. Of a broker that may send nothing, silence says nothing.
+        """
+        return in_flight < ready and self._fall(in_flight + 1)
 
     def _grow(self, ready: int) -> bool:
         # What was not granted is no reason to ask for still more.

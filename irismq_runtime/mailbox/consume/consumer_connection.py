@@ -54,7 +54,7 @@ __all__ = ["ConsumerConnection"]
 
 #: FINs remembered per connection, at least.
 FINISHED_SIZE = 4096
-#: Without a message for so long a connection asks for one only.
+#: Without a message for so long a connection asks for one more only.
 IDLE = 5.0
 
 
@@ -189,6 +189,12 @@ class ConsumerConnection:
             share.wanted = adaptive.value
             self._consumer.plan_soon()
             self._held_timer = self._context.clock.call_later(HELD, self._still_held)
+
+    def _ask_for_one_more(self, share: RdyShare, adaptive: AdaptiveRdy) -> None:
+        """Nothing has come for long: what is asked for follows what is held."""
+        if adaptive.idle(share.ready, share.in_flight):
+            share.wanted = adaptive.value
+            self._consumer.plan_soon()
 
     def _stop_adapting(self) -> None:
         if self._held_timer is not None:
@@ -362,6 +368,11 @@ class ConsumerConnection:
     def tell_ready(self, count: int) -> None:
         """RDY."""
         self._send(rdy(count))
+        share = self.share
+        # What is lowered to what is held brings no message that would have it looked at.
+        full = share is not None and share.in_flight >= count > 0
+        if full and self._adaptive_rdy is not None and self._held_timer is None:
+            self._held_timer = self._context.clock.call_later(HELD, self._still_held)
 
     def tick(self, now: float) -> None:
         """Touch what is due, notice what is lost."""
@@ -369,10 +380,8 @@ class ConsumerConnection:
         if not self.managed.ready:
             return
         share, adaptive = self.share, self._adaptive_rdy
-        idle = share is not None and now - share.last_message > IDLE
-        if idle and share is not None and adaptive is not None and adaptive.idle():
-            share.wanted = adaptive.value
-            self._consumer.plan_soon()
+        if share is not None and adaptive is not None and now - share.last_message > IDLE:
+            self._ask_for_one_more(share, adaptive)
         ids, lost = self.leases.due(now)
         for raw_id in ids:
             self._send(touch(raw_id))
