@@ -246,6 +246,20 @@ async def test_q_ends_it() -> None:
         await until(lambda: not seen.app.is_running)
 
 
+async def test_what_is_seen_while_it_closes_is_not_drawn() -> None:
+    source = Scripted()
+
+    class Closing(Top):
+        async def _close_all(self) -> None:
+            await super()._close_all()
+            await source.show(**PARTS)  # its widgets are gone, its tasks are not
+            await until(lambda: self.shown.version == source.latest.version)
+
+    async with Closing(source).run_test() as pilot:
+        await pilot.pause()
+    assert source.latest.version == 1
+
+
 def test_without_textual_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "irismq_runtime.cli.top.screen", None)
     with pytest.raises(ConfigError, match=r"irismq-runtime\[top\]"):

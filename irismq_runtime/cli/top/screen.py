@@ -222,6 +222,8 @@ class Top(App[None]):
 
     def _show(self) -> None:
         """Everything, from the snapshot and the view."""
+        if not self.is_running:  # it closes, and its widgets are gone before its tasks are
+            return
         paused = "  (paused)" if self._paused else ""
         words = f"  only {self._view.words!r}" if self._view.words else ""
         self._below.query_one("#headline", Static).update(
