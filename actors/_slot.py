@@ -113,7 +113,7 @@ class Slot(_HotFields):
     limit: int
     control: deque[Any] | tuple[()]
     #: Retries that wait for their time.
-    delayed: set[Any] | None
+    delayed: dict[Any, None] | None
     #: When the supervisor starts it again, on the monotonic clock; see `retry_after`.
     retry_at: float | None
 
@@ -299,13 +299,13 @@ class Slot(_HotFields):
             self.put_system(item)
             return
         if self.delayed is None:
-            self.delayed = set()
-        self.delayed.add(item)
+            self.delayed = {}
+        self.delayed[item] = None
         self.system.clock.call_later(delay, self._put_delayed, item)
 
     def _put_delayed(self, item: Any) -> None:
         if self.delayed is not None and item in self.delayed:
-            self.delayed.discard(item)
+            del self.delayed[item]
             self.put_system(item)
 
     @property

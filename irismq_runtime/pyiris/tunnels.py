@@ -117,7 +117,7 @@ class TunnelOffer:
         """Forget it without a word: the connection is gone."""
         self._settled = True
         self._timer.cancel()
-        self._tunnels.offers.discard(self)
+        self._tunnels.offers.pop(self, None)
         if self._window is not None:
             self._window.close()
             self._window = None
@@ -148,7 +148,7 @@ class Tunnels:
         self.declined = 0
         #: Confirmations whose caller had gone; each was closed again.
         self.orphans = 0
-        self.offers: set[TunnelOffer] = set()
+        self.offers: dict[TunnelOffer, None] = {}
         self._current = current
         self._limits = limits
         self._clock = clock
@@ -206,7 +206,7 @@ class Tunnels:
         full = len(self) >= self._limits.tunnels
         window = None if full else self._memory.open()
         offer = TunnelOffer(self, self._current.require(), init, self._clock, window)
-        self.offers.add(offer)
+        self.offers[offer] = None
         if window is None or self._take is None or self._closing:
             offer.decline()
             return

@@ -1,15 +1,17 @@
-"""What a simulated loop has been given to call: at once, or at a time."""
+"""What a simulated loop has been given to run: calls, at once or at a time, and tasks."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
     from contextvars import Context
 
-__all__ = ["LoopCall", "LoopTimer"]
+__all__ = ["LoopCall", "LoopTimer", "SimulatedTask"]
+
+T = TypeVar("T")
 
 
 class LoopCall(asyncio.Handle):
@@ -59,3 +61,18 @@ class LoopTimer(LoopCall, asyncio.TimerHandle):
     def due(self) -> None:
         """It is its time."""
         self._scheduled = False
+
+
+class SimulatedTask(asyncio.Task[T]):
+    """A task that has the same place in a set in each run of a seed.
+
+    Programs keep tasks in sets, asyncio too, and cancel them in the order of the set: by the
+    address of each in memory, which depends on what the process did before.
+    """
+
+    def __init__(self, number: int, coro: Coroutine[Any, Any, T], **options: Any) -> None:
+        self._number = number  # first: asyncio puts it in a set at once
+        super().__init__(coro, **options)
+
+    def __hash__(self) -> int:
+        return self._number

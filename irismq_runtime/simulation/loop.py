@@ -34,7 +34,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from actors.virtual_loop import VirtualLoop
-from irismq_runtime.simulation.calls import LoopCall, LoopTimer
+from irismq_runtime.simulation.calls import LoopCall, LoopTimer, SimulatedTask
 from irismq_runtime.simulation.conditions import draws
 from irismq_runtime.simulation.errors import NotSimulated
 from irismq_runtime.simulation.isolation import RefusedCalls
@@ -111,7 +111,7 @@ class SimulatedLoop(
         self._timers: list[tuple[float, float, int, LoopTimer]] = []
         self._timer_order = count().__next__
         self._cancelled_timers = 0
-        self._task_names = count(1).__next__
+        self._task_number = count(1).__next__
         self._cost = draws(chance, context.conditions.step)
         self._thread_cost = draws(chance, context.conditions.thread)
         self._wake_cost = draws(chance, context.conditions.wake)
@@ -429,9 +429,9 @@ class SimulatedLoop(
             if name is not None:
                 task.set_name(name)
             return task
-        if name is None:
-            name = f"Task-{self._task_names()}"
-        return asyncio.Task(coro, loop=self, name=str(name), context=context, **options)
+        number = self._task_number()
+        called = f"Task-{number}" if name is None else str(name)
+        return SimulatedTask(number, coro, loop=self, name=called, context=context, **options)
 
     def set_task_factory(self, factory: Callable[..., Any] | None) -> None:
         """Have tasks made by `factory`."""

@@ -107,6 +107,32 @@ def test_a_timeout_ends_what_hangs_and_context_variables_stay_with_their_task():
     assert run(main) == ("mine", "later")
 
 
+def test_tasks_in_a_set_come_in_the_same_order_whatever_the_process_did_before():
+    async def main() -> list[str]:
+        ended = list[str]()
+
+        async def wait(name: str) -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.append(name)
+
+        waiting = {asyncio.create_task(wait(f"waiter {number}")) for number in range(32)}
+        await asyncio.sleep(0.1)
+        for task in waiting:
+            task.cancel()
+        await asyncio.wait(waiting)
+        return ended
+
+    orders, elsewhere = [], []
+    for run_number in range(3):
+        orders.append(run(main))
+        # What is made next has other addresses.
+        elsewhere.append([bytearray(size % 400) for size in range(10_000 * (run_number + 1))][::3])
+    assert sorted(orders[0]) == sorted(f"waiter {number}" for number in range(32))
+    assert orders[0] == orders[1] == orders[2]
+
+
 def test_what_nobody_catches_is_kept_for_the_end():
     async def main() -> None:
         asyncio.get_running_loop().call_soon(lambda: 1 / 0)

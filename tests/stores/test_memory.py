@@ -78,6 +78,25 @@ async def test_a_connection_that_is_lost_at_a_step_leaves_all_or_nothing(step: s
     assert (right.id in database.tables.rows) == (not landed)
 
 
+async def test_calls_that_are_lost_fail_in_the_order_in_which_they_began():
+    gate = Gate()
+    store = await opened(MemoryDatabase(step=gate))
+    gate.closed_at = "read"
+    failed: list[int] = []
+
+    async def load(number: int) -> None:
+        with pytest.raises(StoreUnavailable):
+            await store.load([ADA])
+        failed.append(number)
+
+    loads = [asyncio.ensure_future(load(number)) for number in range(32)]
+    await gate.reached.wait()
+    await asyncio.sleep(0)
+    store.drop()
+    await asyncio.gather(*loads)
+    assert failed == list(range(32))
+
+
 async def test_what_settles_an_unknown_outcome_waits_for_the_lock_of_the_lost_commit():
     gate = Gate()
     database = MemoryDatabase(step=gate)

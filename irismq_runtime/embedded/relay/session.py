@@ -83,7 +83,8 @@ class Session:
         #: Runs from the accept to the client's init; set by the relay.
         self.handshake_timer: TimerHandle | None = None
         #: Requests of this client that wait for their answer.
-        self._calls: set[PendingCall] = set()
+        #: In the order in which they came.
+        self._calls: dict[PendingCall, None] = {}
         #: Requests that this member works on, by the id it was given.
         self._inbound: dict[int, PendingCall] = {}
         self._next_id = 0
@@ -260,7 +261,7 @@ class Session:
         self._counters.requests += 1
         call = PendingCall(self, packet.id, timeout_ms, context.timeouts)
         calls = self._calls
-        calls.add(call)
+        calls[call] = None
         if len(calls) > context.options.max_calls:
             self._connection.hold("calls")
         if context.injector is not None and context.injector.happens(context.faults.lose_requests):
@@ -385,7 +386,7 @@ class Session:
 
     def answered(self, call: PendingCall, body: bytes | None, fault: str | None) -> None:
         """A call of this client has ended."""
-        self._calls.discard(call)
+        self._calls.pop(call, None)
         counters = self._counters
         timeout = False
         if body is not None:

@@ -76,7 +76,8 @@ class MemoryStore:
 
     def __init__(self, database: MemoryDatabase | None = None) -> None:
         self.database = database if database is not None else MemoryDatabase()
-        self._calls: set[_ServerCall] = set()
+        #: In the order in which they began.
+        self._calls: dict[_ServerCall, None] = {}
         self._last = LastFault()
         self._open = False
 
@@ -124,7 +125,7 @@ class MemoryStore:
 
     def drop(self, reason: str = "the connection was lost") -> None:
         """Lose the connection: every call that runs fails, with what is known of it."""
-        calls, self._calls = self._calls, set()
+        calls, self._calls = self._calls, {}
         for call in calls:
             call.give_up()
             if not call.answer.done():
@@ -347,7 +348,7 @@ class MemoryStore:
             call.give_up()
             raise
         finally:
-            self._calls.discard(call)
+            self._calls.pop(call, None)
         return answer
 
     def _start(self, work: Callable[[_ServerCall], Coroutine[Any, Any, _T]]) -> _ServerCall:
@@ -372,7 +373,7 @@ class MemoryStore:
         call = _ServerCall(loop.create_task(run()), answer)
         started.append(call)
         call.task.add_done_callback(tell)
-        self._calls.add(call)
+        self._calls[call] = None
         return call
 
 
