@@ -244,8 +244,15 @@ class SystemCore:
 
         Returns:
             The task.
+
+        Raises:
+            RuntimeError: The loop is closed; the coroutine is, too.
         """
-        task = self.loop.create_task(coroutine, context=context)
+        try:
+            task = self.loop.create_task(coroutine, context=context)
+        except BaseException:
+            coroutine.close()  # nobody will await it: that is known, and no warning's business
+            raise
         self._spawned.add(task)
         task.add_done_callback(self._spawn_done)
         return task

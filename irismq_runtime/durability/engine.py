@@ -342,9 +342,14 @@ class DurableEngine:
     def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run something that ends with this; what it raises is logged.
 
-        Not a task of the system, whose orderly end waits for those.
+        Not a task of the system, whose orderly end waits for those. Raises `RuntimeError`
+        where the loop is closed; the coroutine is, too.
         """
-        task = self._system.loop.create_task(coroutine, context=contextvars.Context())
+        try:
+            task = self._system.loop.create_task(coroutine, context=contextvars.Context())
+        except BaseException:
+            coroutine.close()
+            raise
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task

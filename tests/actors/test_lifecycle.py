@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -691,3 +692,19 @@ async def test_an_instance_made_by_hand_says_what_is_wrong() -> None:
 def test_other_classes_are_no_actors() -> None:
     with pytest.raises(TypeError, match=r"neither an actors\.Actor"):
         System().start(int)
+
+
+def test_what_would_run_on_a_closed_loop_is_refused_and_closed() -> None:
+    async def made() -> System:
+        system = System("gone")
+        system.start(Counter)
+        await system.shutdown()
+        return system
+
+    async def never() -> None:
+        raise AssertionError("it ran")
+
+    system, coroutine = asyncio.run(made()), never()
+    with pytest.raises(RuntimeError, match="closed"):
+        system.spawn(coroutine)
+    assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED
