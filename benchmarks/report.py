@@ -53,6 +53,7 @@ COMMANDS: dict[str, list[str]] = {
     "observe": ["observe.py", "--json", "FIGURES"],
     "codec": ["codec.py"],
     "checks": ["checks.py", "--json", "FIGURES"],
+    "startup": ["startup.py", "--json", "FIGURES"],
     "state": ["state.py", "--json", "FIGURES"],
     "against": ["against.py", "5b5e3fd", "--rounds", "2", "--exit-zero", "--json", "FIGURES"],
 }
@@ -92,6 +93,15 @@ WORDS: dict[str, tuple[str, str]] = {
             "Redis at each send, and their workers are two processes; ours and FastStream's are "
             "one. Celery and Dramatiq call plain functions in a pool, where a handler may block; "
             "ours would have to be told so. In brackets: how many times the first is faster."
+        ),
+    ),
+    "startup": (
+        "Until a command begins",
+        (
+            "Processor time of a whole process, the least of the rounds, and the time of the clock "
+            "until its first byte of output, the median, which another load on the machine makes "
+            "longer. `irismq ask` makes a node, connects it and asks one that waits; typer imports "
+            "pydantic to read the options of a command, but none of it for `irismq --help`."
         ),
     ),
     "backlog": (
