@@ -22,7 +22,7 @@ from irismq_runtime.cli.deferred import command_group
 from irismq_runtime.cli.letter_rows import LetterRows
 from irismq_runtime.cli.options import Store, signing_anew
 from irismq_runtime.cli.terminal import out, print_rows
-from irismq_runtime.cli.topic_stats import dead_letter_stats
+from irismq_runtime.cli.topic_stats import dead_letter_stats, letters_at
 from irismq_runtime.config import need_address
 from irismq_runtime.dead_letters import reader as dead
 from irismq_runtime.dead_letters.reader import Filter, LetterOutcomes, open_reader
@@ -41,6 +41,14 @@ Address = Annotated[
     str,
     typer.Argument(help="The address whose letters are meant.", autocompletion=addresses),
 ]
+AddressOrAll = Annotated[
+    str | None,
+    typer.Argument(
+        help="The address whose letters are meant.",
+        show_default="which addresses have some",
+        autocompletion=addresses,
+    ),
+]
 Ids = Annotated[list[str], typer.Option("--id", help="Only ids that begin so; may be repeated.")]
 Reason = Annotated[str, typer.Option("--reason", help="Only reasons that contain this.")]
 TypeName = Annotated[str, typer.Option("--type", help="Only messages of this type.")]
@@ -58,7 +66,7 @@ _PERIOD: Final = 2.0
 @app.command("list")
 @takes_brokers
 def list_letters(
-    address: Address,
+    address: AddressOrAll = None,
     ids: Ids = [],
     reason: Reason = "",
     type_name: TypeName = "",
@@ -68,7 +76,12 @@ def list_letters(
     brokers: Brokers = Brokers(),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the letters: id, time, deliveries, type, reason."""
+    """List the letters: id, time, deliveries, type, reason; or which addresses have some."""
+    if address is None:
+        if ids or reason or type_name:
+            fail("--id, --reason, --type: they are of one address, give it", codes.USAGE)
+        _list_addresses(brokers, as_json=as_json)
+        return
     wanted = Filter(tuple(ids), reason, type_name)
     letters, cut, unknown = execute(_rows(brokers, address, limit, wanted))
     rows = [row for _, row in sorted(letters, key=lambda one: one[0])]
@@ -84,6 +97,20 @@ def list_letters(
         remark(cut)
     if unknown:
         fail(unknown, codes.UNREACHABLE)
+
+
+def _list_addresses(brokers: Brokers, *, as_json: bool) -> None:
+    found = execute(letters_at(brokers))
+    rows = [
+        {"address": address, "nsqd": str(broker), "letters": count.total, "away": count.away}
+        for address, broker, count in found
+    ]
+    if as_json or not out.is_terminal:
+        print_json(rows)
+    elif rows:
+        print_rows(tuple(rows[0]), ([str(value) for value in row.values()] for row in rows))
+    else:
+        remark("no broker has dead letters")
 
 
 async def _rows(

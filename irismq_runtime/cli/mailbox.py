@@ -1,4 +1,4 @@
-"""`irismq mailbox ADDRESS`: what waits for an address, and who takes it."""
+"""`irismq mailbox [ADDRESS]`: what waits for an address, or for all, and who takes it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typer
 
 from irismq_runtime.cli.brokers import Brokers, takes_brokers
 from irismq_runtime.cli.completion import addresses
-from irismq_runtime.cli.console import execute, fail, print_json
+from irismq_runtime.cli.console import execute, fail, print_json, remark
 from irismq_runtime.cli.http import get_json
 from irismq_runtime.cli.terminal import out, print_rows
 from irismq_runtime.cli.topic_stats import broker_pairs
@@ -25,8 +25,13 @@ _COLUMNS: Final = ("nsqd", "topic", "channel", "depth", "in flight", "deferred",
 @takes_brokers
 def mailbox(
     address: Annotated[
-        str, typer.Argument(help="The address, e.g. shop.inventory.", autocompletion=addresses)
-    ],
+        str | None,
+        typer.Argument(
+            help="The address, e.g. shop.inventory.",
+            show_default="all topics of the brokers",
+            autocompletion=addresses,
+        ),
+    ] = None,
     brokers: Brokers = Brokers(),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -36,20 +41,25 @@ def mailbox(
         print_json(rows)
     elif rows:
         print_rows(_COLUMNS, map(_cells, rows))
-    if not rows:
+    if not rows and address is None:
+        remark("no broker has a topic")
+    elif not rows and address is not None:
         fail(f"no broker knows a topic {mailbox_topic(address)!r}: nothing was ever told to it")
 
 
-async def _rows(address: str, brokers: Brokers) -> list[dict[str, Any]]:
-    need_address(address)
+async def _rows(address: str | None, brokers: Brokers) -> list[dict[str, Any]]:
+    asked: list[dict[str, Any]] = [{}]
+    if address is not None:
+        need_address(address)
+        asked = [{"topic": topic} for topic in (mailbox_topic(address), dead_topic(address))]
     tls = brokers.tls_context()
     endpoints = brokers.http
     if brokers.lookupd:
         endpoints = [str(at) for _, at in await broker_pairs(brokers)]
     rows: list[dict[str, Any]] = []
     for endpoint in endpoints:
-        for topic in (mailbox_topic(address), dead_topic(address)):
-            stats = await get_json(endpoint, "/stats", tls=tls, topic=topic)
+        for query in asked:
+            stats = await get_json(endpoint, "/stats", tls=tls, **query)
             rows += _rows_untrusted(endpoint, stats)
     return rows
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from irismq_runtime.cli.doctor.directory import pairs_untrusted
 from irismq_runtime.cli.http import get_json
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from irismq_runtime.config import Endpoint
     from irismq_runtime.observer.reports import TopicStats
 
-__all__ = ["DeadLetterStats", "broker_pairs", "dead_letter_stats", "topic_at"]
+__all__ = ["DeadLetterStats", "broker_pairs", "dead_letter_stats", "letters_at", "topic_at"]
+
+#: How the topic of the dead letters of an address ends.
+_DEAD: Final = dead_topic("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,30 @@ async def topic_at(at: Endpoint, topic: str, *, tls: Any = None) -> TopicStats |
 
     Raises `NotConnected` when it does not answer, or says something else.
     """
-    said = await get_json(str(at), "/stats", tls=tls, topic=topic, include_mem="false")
+    stats = await _stats_at(at, tls, topic=topic)
+    return next((one for one in stats if one.topic_name == topic), None)
+
+
+async def letters_at(brokers: Brokers) -> list[tuple[str, Endpoint, LetterCount]]:
+    """Return which addresses have dead letters, at which broker and how many; asks for no letter.
+
+    Raises as `broker_pairs`, and `NotConnected` when a broker does not answer.
+    """
+    pairs = await broker_pairs(brokers)
+    tls = brokers.tls_context()
+    looks = await asyncio.gather(*(_stats_at(at, tls) for _, at in pairs))
+    found = [
+        (topic.topic_name.removesuffix(_DEAD), broker, _held(topic))
+        for (broker, _), topics in zip(pairs, looks, strict=True)
+        for topic in topics
+        if topic.topic_name.endswith(_DEAD)
+    ]
+    return sorted((each for each in found if each[2].total), key=lambda each: each[0])
+
+
+async def _stats_at(at: Endpoint, tls: Any, **query: Any) -> tuple[TopicStats, ...]:
+    """The topics of a broker."""
+    said = await get_json(str(at), "/stats", tls=tls, include_mem="false", **query)
     if isinstance(said, dict) and isinstance(said.get("topics"), list):
         said = {**said, "topics": [_with_lists(one) for one in said["topics"]]}
     elif isinstance(said, dict) and said.get("topics", ()) is None:
@@ -117,7 +143,7 @@ async def topic_at(at: Endpoint, topic: str, *, tls: Any = None) -> TopicStats |
         stats = broker_stats_untrusted(said)
     except DecodeError as error:
         raise NotConnected(f"nsqd HTTP {at}", error.reason, remedy="see --nsqd-http") from error
-    return next((one for one in stats.topics if one.topic_name == topic), None)
+    return tuple(stats.topics)
 
 
 def _with_lists(topic: Any) -> Any:

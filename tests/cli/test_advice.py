@@ -137,6 +137,11 @@ async def test_what_is_no_http_is_one_line_with_advice(answer: bytes | None, rea
 async def test_no_proxy_stands_between_a_command_and_nsqd() -> None:
     async with nsqd_server("embedded") as nsqd:
         where = f"{nsqd.host}:{nsqd.http_port}"
+        assert await irismq("mailbox", "--nsqd-http", where) == (
+            codes.OK,
+            "[]\n",
+            "no broker has a topic\n",
+        )
         code, _, said = await irismq(
             "mailbox", "shop", "--nsqd-http", where, http_proxy=f"http://{nowhere()}", no_proxy=""
         )

@@ -163,6 +163,26 @@ async def test_a_list_says_what_it_leaves_out(broker: Broker) -> None:
     assert (code, len(json.loads(out)), said) == (codes.OK, 30, "")
 
 
+async def test_without_an_address_those_that_have_letters_are_listed(broker: Broker) -> None:
+    code, out, _ = await irismq("dead", "list", *broker.flags)
+    assert (code, json.loads(out)) == (codes.OK, [])
+    await broker.bury(letter(), letter(), address="shop.second")
+    await broker.bury(letter(), address="shop.first")
+    await broker.mailbox.publish("shop.alive", b"x")
+    code, out, said = await irismq("dead", "list", *broker.flags)
+    assert (code, said) == (codes.OK, "")
+    nsqd = broker.flags[1]
+    assert json.loads(out) == [
+        {"address": "shop.first", "nsqd": nsqd, "letters": 1, "away": 0},
+        {"address": "shop.second", "nsqd": nsqd, "letters": 2, "away": 0},
+    ]
+    code, _, said = await irismq("dead", "list", "--reason", "crashed", *broker.flags)
+    assert code == codes.USAGE
+    assert "of one address" in said
+    code, out, _ = await irismq("mailbox", "--nsqd-http", broker.http)
+    assert (code, len({row["topic"] for row in json.loads(out)})) == (codes.OK, 3)
+
+
 async def test_the_others_work_beside_a_malformed_one(broker: Broker) -> None:
     odd = [malformed(), b"\xff\xfe\x00", letter(time=float("nan")), letter(time=1e300)]
     await broker.bury(letter(), *odd, letter())
