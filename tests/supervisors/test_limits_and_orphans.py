@@ -75,7 +75,7 @@ class Spawner(Actor):
 
 async def test_no_orphans_when_a_supervisor_is_killed_in_the_middle_of_stopping():
     gate = asyncio.Event()
-    for round_ in range(20):
+    for round_ in range(4):
         system, clock = manual_system()
         inner = Supervisor.of(*(child(Slow, gate, name=f"s{n}") for n in range(20)), name="inner")
         ref = await begun(Supervisor.of(child(inner, shutdown=0.1)), system)
