@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import asyncpg  # noqa: F401  # as prometheus_client
 import prometheus_client  # noqa: F401  # a first import inside a running loop would block it
 import pytest
+import tornado.web  # noqa: F401  # as prometheus_client
 from blockbuster import BlockBuster
 from hypothesis import HealthCheck, settings
 
