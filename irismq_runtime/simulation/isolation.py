@@ -148,7 +148,10 @@ def _replacements(context: SimulationContext) -> Iterator[tuple[Any, str, Callab
     sleep = "use asyncio.sleep, or a delay of the actor: it takes no real time here"
     yield time, "sleep", _refusal("time.sleep", sleep)
     yield socket.socket, "__init__", _refusal("a real socket", _ASYNC_IO)
-    thread = "use loop.run_in_executor or asyncio.to_thread, which are steps of the simulation"
+    thread = (
+        "use loop.run_in_executor or asyncio.to_thread, which are steps of the simulation, and "
+        "let a plain Actor stand in for a ThreadActor"
+    )
     yield sqlite3, "connect", _in_memory_alone(sqlite3.connect)
     yield threading.Thread, "start", _refusal("a real thread", thread)
     yield subprocess.Popen, "__init__", _refusal("a process of the machine", _NO_PROCESS)
