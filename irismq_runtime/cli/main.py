@@ -97,6 +97,10 @@ class Commands(DeferredGroup):
             f"{_CLI}.mailbox:mailbox",
             "Show depth, in flight, deferred and consumers of a mailbox, from nsqd.",
         ),
+        "topic": (
+            f"{_CLI}.topic:topic",
+            "Create, pause, unpause, empty or delete a topic, or a channel of it, at each broker.",
+        ),
         "new": (
             f"{_CLI}.new:new",
             "Write a small service with its tests into a new folder.",

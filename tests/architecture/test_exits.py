@@ -74,6 +74,7 @@ EXITS: dict[str, dict[str, tuple[int, str]]] = {
     "irismq_runtime/cli/pipe.py": {"os.write": (1, "what tail was asked for: message_format")},
     "irismq_runtime/cli/process_exit.py": {"sys.stdout": (1, "its flush")},
     "irismq_runtime/cli/store.py": {"typer.confirm": (1, "a question without a name in it")},
+    "irismq_runtime/cli/topic.py": {"typer.confirm": (1, "a question with names that NSQ takes")},
     "irismq_runtime/cli/streams.py": {
         "os.write": (2, "below `sys.stderr`: what was written there"),
         "sys.stdout": (2, "the stream is set up, and forgotten"),

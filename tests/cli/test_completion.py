@@ -87,7 +87,7 @@ async def test_commands_and_their_subcommands() -> None:
     names, below, options = await asyncio.gather(
         *(completed(words) for words in ("irismq t", "irismq dead ", "irismq doctor --"))
     )
-    assert names.split() == ["tell", "tell-all", "tree", "top", "tail"]
+    assert names.split() == ["tell", "tell-all", "tree", "top", "topic", "tail"]
     assert below.split() == ["list", "show", "replay", "drop"]
     assert "--json" in options.split()
 

@@ -22,7 +22,13 @@ from tests.support.walk import walked
 
 ROOT = typer.main.get_command(app)
 #: What a required argument may be; none of it is looked at before the options.
-ARGUMENTS = {"tree": "actors:Actor", "type_name": "-", "body": "1", "modules": "actors"}
+ARGUMENTS = {
+    "tree": "actors:Actor",
+    "type_name": "-",
+    "body": "1",
+    "modules": "actors",
+    "verb": "pause",
+}
 WRONG = ["nan", "inf", "-inf", "10MB", "", "1e400"]
 
 

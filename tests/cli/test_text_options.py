@@ -42,6 +42,7 @@ MORE = {
     ("dead", "replay"): ["--all"],
     ("dead", "drop"): ["--all"],
     ("store", "accept"): ["--yes"],
+    ("topic",): ["--yes"],
     ("entity", "end"): ["--yes", _STORE],
     ("entity", "list"): [_STORE],
     ("entity", "shards"): [_STORE],
