@@ -12,7 +12,7 @@ DEV := $(VENV)/.dev-installed
 # The versions of Python beside the main one, and the parts of the suite that run on them:
 # what depends on the interpreter most, and the commands of the README and the tutorial.
 OTHERS ?= 3.12 3.13
-PARTS := actors supervisors wire mailbox node durability stores examples docs/test_tutorial.py
+PARTS := actors supervisors wire mailbox node durability entities stores examples docs/test_tutorial.py
 
 SECONDS_EACH ?= 480
 SECONDS ?= 1800
