@@ -55,7 +55,7 @@ COMMANDS: dict[str, list[str]] = {
     "checks": ["checks.py", "--json", "FIGURES"],
     "startup": ["startup.py", "--json", "FIGURES"],
     "state": ["state.py", "--json", "FIGURES"],
-    "against": ["against.py", "5b5e3fd", "--rounds", "2", "--exit-zero", "--json", "FIGURES"],
+    "against": ["against.py", "5b5e3fd", "--rounds", "3", "--exit-zero", "--json", "FIGURES"],
 }
 
 #: What stands on the page above each table.
