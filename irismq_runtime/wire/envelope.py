@@ -285,7 +285,7 @@ def verify_sealed_untrusted(  # noqa: PLR0917  # on the hot path, where keywords
             raise NotFresh("it is signed in version 1, which does not say for what or when")
         _verify(data, headers, keys)
         return None
-    if data[-MAC_SIZE:] == seal:
+    if data.endswith(seal):  # one that is shorter is compared below, and equals nothing
         signed = data[:-MAC_SIZE] if len(data) < _CHEAP_TO_COPY else memoryview(data)[:-MAC_SIZE]
     else:
         end = max(0, len(data) - 2 * MAC_SIZE - len(_MAC_BEGINS))

@@ -105,6 +105,15 @@ async def test_an_ask_that_a_stranger_hands_on_to_another_address_is_refused_the
         assert await asker.ref("test.counter").ask(Total()) == 0
 
 
+@pytest.mark.parametrize("seal", [b"", bytes(1), bytes(31), bytes(32), bytes(33), bytes(64)])
+def test_what_is_no_signature_is_refused_however_long_it_is(seal: bytes) -> None:
+    headers = {"k": "k1", "w": 1_700_000_000_000, "m2": seal}
+    envelope = Envelope(Kind.ASK, bytes(16), "", b"\xc0", headers)
+    packer = Packer("a-1", Serializer(), keys=KeyRing.of(KEYS))
+    with pytest.raises(BadSignature):
+        packer.open_untrusted(encode_checked(envelope, DEFAULT_LIMITS, None), "request", "x.y")
+
+
 async def test_a_recorded_ask_is_refused_when_it_comes_again(world):
     async with (
         world.node("asker", keys=KEYS) as asker,
