@@ -70,6 +70,9 @@ def steps() -> dict[str, Callable[[], object]]:
     out: tuple[Any, ...] = (None, "store", "topic.orders") if placed else ()
     into: tuple[Any, ...] = ("store", "topic.orders", None, time.time()) if placed else ()
     unsigned, signed = plain.new(kind, item, {})[1], signing.new(kind, item, {}, *out)[1]
+    head = signed[:-32]
+    place: tuple[Any, ...] = (("store", "topic.orders"),) if placed else ()
+    hashed = keys.signer.seal if placed else keys.signer.mac
     three = plain.new(kind, item, {"s": "node-0123456789abcdef/1"})[1]
     answer = plain.answer(Kind.REPLY, bytes(16), item)
     large = plain.new(kind, "x" * 10_000, {})[1]
@@ -87,6 +90,7 @@ def steps() -> dict[str, Callable[[], object]]:
         "open, no headers": lambda: plain.open_untrusted(answer),
         "open, 10 KB": lambda: plain.open_untrusted(large),
         "open, signed": lambda: signing.open_untrusted(signed, *into),
+        "the hash of a signature": lambda: hashed(*place, head),
         "write body with objects in it": lambda: wire.dump(receipt),
     }
     for name, body in bodies.items():
