@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import os
 import random
+import signal
 import socket
 import sys
 import tempfile
@@ -88,20 +89,38 @@ class Driver(Durable):
 
 
 class Child:
-    """A process that is killed and started again."""
+    """A process that is killed and started again. `log`: where its standard error goes."""
 
-    def __init__(self, *command: str, ready: str = "") -> None:
+    def __init__(self, *command: str, ready: str = "", log: Path = Path(os.devnull)) -> None:
         self.command = command
         self.ready = ready
+        self.log = log
         self.process: asyncio.subprocess.Process | None = None
+        #: The codes with which it has ended by itself.
+        self.ended: list[int] = []
 
     async def start(self) -> None:
-        self.process = await asyncio.create_subprocess_exec(
-            *self.command,
-            cwd=ROOT,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
+        with self.log.open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                *self.command, cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=log
+            )
+
+    async def keep(self) -> None:
+        """Start it again when it ends by itself, as whoever runs a service does."""
+        while True:
+            process = self.process
+            assert process is not None
+            code = await process.wait()
+            if process is self.process and code != -signal.SIGKILL:
+                self.ended.append(code)
+                await self.start()
+            await pause(0.1)
+
+    def said(self) -> str:
+        """The end of what it wrote to standard error."""
+        with self.log.open("rb") as log:
+            log.seek(max(0, self.log.stat().st_size - 4_000))
+            return log.read().decode(errors="replace")
 
     async def wait_ready(self) -> None:
         assert self.process is not None
@@ -141,6 +160,7 @@ class Bank:
 
     def __init__(self, options: argparse.Namespace, folder: Path) -> None:
         self.options = options
+        self.folder = folder
         self.chance = random.Random(options.seed)
         self.postgres = PostgresServer() if options.store == "postgres" else None
         self.url = (
@@ -174,10 +194,23 @@ class Bank:
                 program = str(Path(__file__).with_name("money_node.py"))
                 for index in range(NODES):
                     given = (str(index), nsqd, iris, self.url, str(REPUBLISH))
-                    self.nodes.append(Child(sys.executable, program, *given, ready="ready"))
+                    log = self.folder / f"node-{index}.log"
+                    self.nodes.append(
+                        Child(sys.executable, program, *given, ready="ready", log=log)
+                    )
                 await asyncio.gather(*(each.start() for each in self.nodes))
                 await asyncio.gather(*(each.wait_ready() for each in self.nodes))
-                await self._rounds(node)
+                keepers = [asyncio.ensure_future(each.keep()) for each in self.nodes]
+                try:
+                    await self._rounds(node)
+                finally:
+                    for keeper in keepers:
+                        keeper.cancel()
+                    await asyncio.wait(keepers)
+        except BaseException:
+            for each in self.nodes:
+                print(f"{each.log.name}, which ended by itself with {each.ended}:\n{each.said()}")
+            raise
         finally:
             for child in (*self.nodes, self.broker):
                 await child.kill()
@@ -238,7 +271,12 @@ class Bank:
             await pause(0.5)
         assert await self._counts(node) == found, "something was applied after all had been"
         assert found["moved"] == 0, f"{found['moved']} cents were made"
-        print(f"{found['told'][0]:,} transfers, each once; kills so far: {self.kills}", flush=True)
+        ended = [code for each in self.nodes for code in each.ended]
+        print(
+            f"{found['told'][0]:,} transfers, each once; kills so far: {self.kills}; nodes that "
+            f"ended by themselves, and were started again: {len(ended)}",
+            flush=True,
+        )
 
     async def _counts(self, node: Node) -> dict[str, Any]:
         """What the store says of all branches."""
