@@ -19,6 +19,7 @@ from supervisors._events import (
     Stop,
     TerminateChild,
 )
+from supervisors._restarts import go_on_without
 from supervisors._sequences import settle, start
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def terminate_child(turn: Turn, event: TerminateChild) -> None:
     child = child._replace(stoppers=(*child.stoppers, event.token))
     if not child.alive:
         settle(turn, child, child.last_exit)
+        go_on_without(turn, child)
         return
     if child.phase is not Phase.STOPPING:
         turn.do(Stop(child.name, child.generation, child.spec.stop_within))

@@ -4,7 +4,8 @@ Order: the child's restart kind decides whether it comes back; the window whethe
 the supervisor gives up (but for a crash that is charged to a stored message); the
 strategy whom it concerns; the backoff how long to wait.
 A start that fails is one more restart, tried again by a `Retry`: between two tries
-other events get in.
+other events get in. One of them may end the child that is to come back; those that were
+stopped for it, and wait for it, start without it then (OTP leaves them stopped).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from supervisors.strategies import concerned
 if TYPE_CHECKING:
     from actors import Exit
 
-__all__ = ["death", "retry", "start_failed"]
+__all__ = ["death", "go_on_without", "retry", "start_failed"]
 
 
 def death(turn: Turn, child: Child) -> None:
@@ -112,6 +113,21 @@ def retry(turn: Turn, child: Child) -> None:
     group = concerned(turn.state.policy.strategy, turn.state.children, child)
     starts = tuple(one.name for one in group if one.spec.restart != "temporary")
     make_way(turn, Plan(stops=_stops(turn, child), starts=starts))
+
+
+def go_on_without(turn: Turn, child: Child) -> None:
+    """`child` was about to be restarted and is not any more: start those that wait for it alone."""
+    strategy, children = turn.state.policy.strategy, turn.state.children
+    if child.phase is not Phase.RESTARTING or strategy == "one_for_one":
+        return
+    held = {
+        one.name
+        for other in children
+        if other.phase is Phase.RESTARTING
+        for one in concerned(strategy, children, other)
+    }
+    waiting = (one.name for one in children.ordered() if one.phase is Phase.QUEUED)
+    make_way(turn, Plan(starts=tuple(name for name in waiting if name not in held)))
 
 
 def _stops(turn: Turn, child: Child) -> tuple[str, ...]:

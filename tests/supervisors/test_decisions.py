@@ -275,6 +275,44 @@ def test_whatever_happens_it_comes_to_rest(policy, children, script):
     assert not chaos.alive
 
 
+@pytest.mark.parametrize("backoff", [None, Backoff(1, 8)], ids=["no backoff", "backoff"])
+@pytest.mark.parametrize("strategy", ["one_for_all", "rest_for_one"])
+def test_who_waits_for_one_that_is_terminated_meanwhile_starts_without_it(strategy, backoff):
+    chaos = Chaos(initial(Policy(strategy, Intensity(5, 1.0), backoff), [*map(spec, NAMES)]))
+    chaos.feed(ev.Boot())
+    chaos.settle()
+    first, *others = NAMES
+    del chaos.alive[first]
+    chaos.feed(ev.Died(first, 1, Exit("crash")))
+    while not chaos.due:  # the others stop; without a backoff its start is tried, and fails
+        chaos.land(0, 1 if chaos.flights[0][2] == "stop" else 2)
+    assert {chaos.state.children.get(name).phase for name in others} == {Phase.QUEUED}
+    chaos.feed(ev.TerminateChild(7, first))
+    chaos.settle()
+    assert chaos.state.children.get(first).phase is Phase.DOWN
+    assert {chaos.state.children.get(name).phase for name in others} == {Phase.RUNNING}
+
+
+def test_who_waits_for_another_one_as_well_goes_on_to_wait():
+    policy = Policy("rest_for_one", Intensity(9, 9.0), Backoff(1, 8))
+    chaos = Chaos(initial(policy, [*map(spec, "abcd")]))
+    chaos.feed(ev.Boot())
+    chaos.settle()
+    for name in "ca":
+        generation = chaos.alive.pop(name)
+        chaos.feed(ev.Died(name, generation, Exit("crash")))
+        while chaos.flights:
+            chaos.land(0, 1)
+    chaos.feed(ev.TerminateChild(7, "a"))
+    while chaos.flights:
+        chaos.land(0, 1)
+    phases = [chaos.state.children.get(name).phase for name in "abcd"]
+    assert phases == [Phase.DOWN, Phase.RUNNING, Phase.RESTARTING, Phase.QUEUED]
+    chaos.settle()
+    phases = [chaos.state.children.get(name).phase for name in "abcd"]
+    assert phases == [Phase.DOWN, Phase.RUNNING, Phase.RUNNING, Phase.RUNNING]
+
+
 @pytest.mark.parametrize("strategy", ["one_for_one", "one_for_all", "rest_for_one"])
 def test_starts_are_serial_and_stops_are_reverse(strategy):
     state = initial(Policy(strategy), [spec(name) for name in NAMES])
