@@ -74,6 +74,7 @@ def test_what_is_no_time_is_refused_by_its_option():
                           ("--drain", (1.0, 1.0, float("nan")))):  # fmt: skip
         with pytest.raises(ConfigError, match=option):
             asked_of(2, *given, None, reload=False)
+    assert asked_of(2, 1.0, 1.0, 0.0, None, reload=False).stop > 0.0  # an end without a drain
 
 
 def test_an_end_is_said_in_words():

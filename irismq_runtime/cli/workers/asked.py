@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from actors.rules import POSITIVE_SECONDS, SECONDS
 from irismq_runtime.config import parse_endpoint
 from irismq_runtime.errors import ConfigError
 
@@ -58,11 +59,13 @@ def asked_of(
     reload: bool,
 ) -> Workers:
     """Put the options of the command together. Raises `ConfigError`."""
-    for option, value in (("--silence", silence), ("--drain", drain)):
-        if not 0.0 < value < 1e6:
-            raise ConfigError(option, f"{value!r} is no time to wait", "give seconds, above 0")
-    if not 0.0 < connect_timeout < 1e6:
-        raise ConfigError("--connect-timeout", f"{connect_timeout!r} is no time to wait")
+    for option, rule, value in (
+        ("--silence", POSITIVE_SECONDS, silence),
+        ("--connect-timeout", POSITIVE_SECONDS, connect_timeout),
+        ("--drain", SECONDS, drain),
+    ):
+        if complaint := rule.complaint(value):
+            raise ConfigError(option, complaint)
     return Workers(
         processes,
         silence,
