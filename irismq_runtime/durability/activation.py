@@ -205,8 +205,8 @@ class Activation:
                 if generation == self.generation and self._loading is None:
                     return True
                 self._ask_again(question_of(item))
-            elif generation == self.generation:
-                return False
+            elif generation == self.generation or self.slot.taken:
+                return False  # what is taken is settled, whatever was undone meanwhile
 
     def begin(self, item: Any) -> Unit:
         """The handler of `item` begins."""

@@ -102,6 +102,35 @@ async def test_what_one_sender_told_is_handled_in_the_order_told_however_it_come
         assert node.parts.dispatch.counters.requeued == 2
 
 
+async def test_what_is_settled_while_others_are_undone_is_not_handled_beside_its_next_telling(
+    servers, monkeypatch
+):
+    monkeypatch.setattr(rights, "_EARLY_FIRST", 0.001)
+    database, handled = MemoryDatabase(), []
+    async with servers.node(store=MemoryStore(database)) as node:
+        await node.start(child(Account, "b", handled))
+        await node.start(Caller)
+        channel = await told(servers, node, CountUp(6))
+        channel.waiting.reverse()
+        settled = []
+        look = rights.Rights.look
+
+        async def undone_meanwhile(self, activation, item):
+            may_begin = await look(self, activation, item)
+            if not may_begin:
+                settled.append(id(item))
+                activation.generation += 1  # as where another member has overtaken this one
+            return may_begin
+
+        monkeypatch.setattr(rights.Rights, "look", undone_meanwhile)
+        take(node)
+        await until(lambda: not database.tables.rows)
+        assert settled
+        assert len(set(settled)) == len(settled)
+        assert [put.cents for put in handled] == [1, 2, 3, 4, 5, 6]
+        assert await node.ref("b").ask(Balance()) == 21
+
+
 @pytest.mark.parametrize("delay", [0.0, 0.001], ids=["in order", "delayed"])
 async def test_what_the_broker_has_lost_is_told_again_though_the_mailbox_is_never_empty(
     servers, monkeypatch, delay
