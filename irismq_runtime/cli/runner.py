@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -217,7 +218,7 @@ async def _supervise(asked: Workers, status: str, folder: Path) -> int:
 
     parent = Parent(asked, again(), folder)
     async with _status_page(status, parent.health, parent.metrics):
-        return await parent.run(lambda text: _tell("workers", text))
+        return await parent.run(partial(_tell, "workers"))
 
 
 @contextlib.asynccontextmanager
@@ -271,17 +272,16 @@ def _say(node: Node, phase: str) -> None:
     if phase == "connected":
         quiet_while_connecting(False)
         ends = ", ".join(f"{what} {where}" for what, where in node.endpoints.items())
-        text = f"{name} is connected ({ends})"
+        _tell(name, "%s is connected (%s)", name, ends, phase=phase)
     elif phase == "runs":
-        text = f"{name} runs"
+        _tell(name, "%s runs", name, phase=phase)
     else:
-        text = f"{phase}: draining"
-    _tell(name, text, phase=phase)
+        _tell(name, "%s: draining", phase, phase=phase)
 
 
-def _tell(name: str, text: str, **fields: str) -> None:
-    """One line for people, or one record where the log is of records."""
+def _tell(name: str, text: str, *args: object, **fields: str) -> None:
+    """One line for people, or one record where the log is of records, with its own template."""
     if any(isinstance(handler.formatter, JsonLines) for handler in logging.getLogger().handlers):
-        _LOG.info("%s", text, extra={"node": name, **fields})
+        _LOG.info(text, *args, extra={"node": name, **fields})
     else:
-        remark(text)
+        remark(text % args)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ import pytest
 from actors import System
 from actors.testing import ManualClock, settle
 from irismq_runtime.cli import codes
+from irismq_runtime.cli.runner import _tell
 from irismq_runtime.cli.workers import reload
 from irismq_runtime.cli.workers.asked import WorkerOf, Workers, asked_of, worker_of
 from irismq_runtime.cli.workers.command import Parent
@@ -26,6 +28,7 @@ from irismq_runtime.cli.workers.process import (
 )
 from irismq_runtime.cli.workers.reload import changed, times_of
 from irismq_runtime.errors import ConfigError
+from irismq_runtime.observe import JsonLines
 from supervisors import Supervisor, child, start, which_children
 from tests.support.until import until
 
@@ -34,6 +37,21 @@ SCRIPT = str(Path(__file__).with_name("worker_script.py"))
 
 def command(*kind: str) -> tuple[str, ...]:
     return (sys.executable, "-S", "-E", SCRIPT, *kind)
+
+
+def into(said):
+    """What writes down each line that people are told."""
+    return lambda text, *args: said.append(text % args)
+
+
+def test_what_is_told_is_a_record_with_a_template_of_its_own(caplog):
+    """186: an error tracker puts all records of one template into one group."""
+    caplog.handler.setFormatter(JsonLines())
+    caplog.set_level(logging.INFO, "irismq.node")
+    _tell("workers", "%s has changed", "shop.py", phase="reload")
+    (record,) = caplog.records
+    assert (record.msg, record.getMessage()) == ("%s has changed", "shop.py has changed")
+    assert (record.node, record.phase) == ("workers", "reload")
 
 
 def test_what_a_worker_says_is_read_whatever_it_is():
@@ -176,14 +194,14 @@ async def test_a_worker_that_does_not_obey_is_killed_in_the_end(kept):
 async def test_what_is_never_ready_does_not_start(tmp_path):
     asked = Workers(2, silence=5.0, start=0.05, stop=5.0)
     said = []
-    assert await Parent(asked, command("never-ready"), tmp_path).run(said.append) == codes.FAILED
+    assert await Parent(asked, command("never-ready"), tmp_path).run(into(said)) == codes.FAILED
     assert said == ["not started: worker 1 was not ready in 0.05 s"]
 
 
 async def test_a_parent_ends_with_the_code_of_what_did_not_start(tmp_path):
     said = []
     asked = Workers(2, silence=5.0, start=60.0, stop=5.0)
-    assert await Parent(asked, command("broken"), tmp_path).run(said.append) == 3
+    assert await Parent(asked, command("broken"), tmp_path).run(into(said)) == 3
     assert said == ["not started: worker 1 ended with code 3"]
 
 
@@ -192,7 +210,7 @@ async def test_a_hangup_restarts_each_in_its_turn_and_a_broken_one_ends_that(tmp
     asked = Workers(2, silence=60.0, start=60.0, stop=5.0)
     parent = Parent(asked, command("broken-later", str(broken)), tmp_path)
     assert not parent.health().ready
-    running = asyncio.create_task(parent.run(said.append))
+    running = asyncio.create_task(parent.run(into(said)))
     await until(lambda: "processes: 2" in said)
     assert parent.health().ready
     assert 'irismq_worker_ready{worker="2"} 1.0' in parent.metrics()
@@ -223,7 +241,7 @@ async def test_a_changed_file_restarts_them(tmp_path, tmp_path_factory, monkeypa
     looks = []
     monkeypatch.setattr(reload, "PERIOD", 0.001)
     monkeypatch.setattr(reload, "times_of", lambda folder: looks.append(1) or times_of(folder))
-    running = asyncio.create_task(Parent(asked, command("well"), sockets).run(said.append))
+    running = asyncio.create_task(Parent(asked, command("well"), sockets).run(into(said)))
     await until(lambda: len(looks) > 1)
     await asyncio.to_thread((tmp_path / "service.py").write_text, "")
     await until(lambda: "rolling restart: done" in said)

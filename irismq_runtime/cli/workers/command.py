@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from actors import ActorRef
     from irismq_runtime.cli.workers.asked import Workers
 
+    #: Tells people one line: a template, and what stands in it.
+    Say = Callable[..., None]
+
 __all__ = ["Parent", "again"]
 
 _LOG = logging.getLogger("irismq.workers")
@@ -93,7 +96,7 @@ class Parent:
             ]
         return prometheus_text(samples)
 
-    async def run(self, say: Callable[[str], None]) -> int:
+    async def run(self, say: Say) -> int:
         """Run them until a signal; returns the exit code. `say` gets what happens, for people."""
         loop = asyncio.get_running_loop()
         system, stop_reason = System("irismq-run"), StopReason()
@@ -114,10 +117,10 @@ class Parent:
                     if (error := tasks[1].exception()) is not None:
                         return _not_started(error, say)
                     manager.ready()
-                    say(f"processes: {len(self._workers)}")
+                    say("processes: %d", len(self._workers))
                     tasks += [loop.create_task(each) for each in self._besides(root, say)]
                     await tasks[0]
-                say(f"{stop_reason.reason}: the processes drain")
+                say("%s: the processes drain", stop_reason.reason)
             finally:
                 manager.stopping(stop_reason.reason or "it failed")
                 await _ended(tasks)
@@ -152,19 +155,19 @@ class Parent:
             name="workers",
         )
 
-    def _besides(self, root: ActorRef[Any], say: Callable[[str], None]) -> list[Any]:
+    def _besides(self, root: ActorRef[Any], say: Say) -> list[Any]:
         """What goes on while they run."""
         rolling = [self._roll_on(root, say)]
         if self._asked.reload is not None:
             rolling.append(self._watch(self._asked.reload, say))
         return rolling
 
-    async def _watch(self, folder: Path, say: Callable[[str], None]) -> None:
+    async def _watch(self, folder: Path, say: Say) -> None:
         async for changed in changes(folder):
-            say(f"{changed} has changed")
+            say("%s has changed", changed)
             self._roll.set()
 
-    async def _roll_on(self, root: ActorRef[Any], say: Callable[[str], None]) -> None:
+    async def _roll_on(self, root: ActorRef[Any], say: Say) -> None:
         while True:
             await self._roll.wait()
             self._roll.clear()
@@ -175,17 +178,17 @@ class Parent:
             else:
                 say("rolling restart: done")
 
-    async def _renewed(
-        self, root: ActorRef[Any], worker: WorkerState, say: Callable[[str], None]
-    ) -> bool:
+    async def _renewed(self, root: ActorRef[Any], worker: WorkerState, say: Say) -> bool:
         name, asked = _name(worker), self._asked
         try:
             await terminate_child(root, name, timeout=asked.stop + 2 * _MARGIN)
             await restart_child(root, name, timeout=asked.start + 2 * _MARGIN)
         except (Refused, AskTimeout) as error:
             say(
-                f"worker {worker.number} did not come back ({text_of(error)}); the others run on: "
-                "mend it, and send SIGHUP again"
+                "worker %d did not come back (%s); the others run on: "
+                "mend it, and send SIGHUP again",
+                worker.number,
+                text_of(error),
             )
             return False
         return True
@@ -195,12 +198,12 @@ def _name(worker: WorkerState) -> str:
     return f"worker-{worker.number}"
 
 
-def _not_started(error: BaseException, say: Callable[[str], None]) -> int:
+def _not_started(error: BaseException, say: Say) -> int:
     """Say why they did not start; the code is that of the process."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, WorkerFailed):
         cause = cause.__cause__
-    say(f"not started: {text_of(cause or error)}")
+    say("not started: %s", text_of(cause or error))
     return cause.code if cause is not None and cause.code and cause.code > 0 else codes.FAILED
 
 
