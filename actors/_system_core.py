@@ -248,14 +248,31 @@ class SystemCore:
         Raises:
             RuntimeError: The loop is closed; the coroutine is, too.
         """
-        try:
-            task = self.loop.create_task(coroutine, context=context)
-        except BaseException:
-            coroutine.close()  # nobody will await it: that is known, and no warning's business
-            raise
+        task = self.new_task(coroutine, context)
         self._spawned.add(task)
         task.add_done_callback(self._spawn_done)
         return task
+
+    def new_task(
+        self, coroutine: Coroutine[Any, Any, Any], context: contextvars.Context | None
+    ) -> asyncio.Task[Any]:
+        """Make a task that its caller keeps, as `spawn` makes its own. Loop thread.
+
+        Args:
+            coroutine: What runs.
+            context: As of `spawn`.
+
+        Returns:
+            The task.
+
+        Raises:
+            RuntimeError: As of `spawn`.
+        """
+        try:
+            return self.loop.create_task(coroutine, context=context)
+        except BaseException:
+            coroutine.close()  # nobody will await it: that is known, and no warning's business
+            raise
 
     def _spawn_done(self, task: asyncio.Task[Any]) -> None:
         self._spawned.discard(task)

@@ -345,11 +345,7 @@ class DurableEngine:
         Not a task of the system, whose orderly end waits for those. Raises `RuntimeError`
         where the loop is closed; the coroutine is, too.
         """
-        try:
-            task = self._system.loop.create_task(coroutine, context=contextvars.Context())
-        except BaseException:
-            coroutine.close()
-            raise
+        task = self._system.new_task(coroutine, contextvars.Context())
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task

@@ -43,9 +43,8 @@ _LONGEST_REST: Final = 30.0
 GOODBYE = 1.0
 
 if TYPE_CHECKING:
-    #: (topic, record, delay, channel that is meant) -> the receipt of its storage.
-    #: Topic, body, delay and channel; and the broker that a copy has come from, empty for what
-    #: is new.
+    #: (topic, record, delay, channel that is meant, broker that a copy has come from or "" for
+    #: what is new) -> the receipt of its storage.
     Store = Callable[[str, bytes, float, str, str], PublishReceipt]
 else:
     Store = object
