@@ -21,7 +21,7 @@ from irismq_runtime.cli.console import execute, fail, print_json, remark
 from irismq_runtime.cli.deferred import command_group
 from irismq_runtime.cli.letter_rows import LetterRows
 from irismq_runtime.cli.options import Store, signing_anew
-from irismq_runtime.cli.terminal import out, print_rows
+from irismq_runtime.cli.terminal import print_listing
 from irismq_runtime.cli.topic_stats import dead_letter_stats, letters_at
 from irismq_runtime.config import need_address
 from irismq_runtime.dead_letters import reader as dead
@@ -59,6 +59,14 @@ Limit = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, do nothing.")]
 All = Annotated[bool, typer.Option("--all", help="Every letter, when no filter is given.")]
 
+#: What stands above the columns of letters, and what is in them.
+_COLUMNS: Final = {
+    "id": "id",
+    "time": "time",
+    "deliveries": "attempts",
+    "type": "type",
+    "reason": "reason",
+}
 #: Seconds between two lines that say how far it is.
 _PERIOD: Final = 2.0
 
@@ -85,14 +93,8 @@ def list_letters(
     wanted = Filter(tuple(ids), reason, type_name)
     letters, cut, unknown = execute(_rows(brokers, address, limit, wanted))
     rows = [row for _, row in sorted(letters, key=lambda one: one[0])]
-    if as_json or not out.is_terminal:
-        print_json(rows)
-    elif rows:
-        shown = ("id", "time", "attempts", "type", "reason")
-        columns = ("id", "time", "deliveries", "type", "reason")
-        print_rows(columns, ([str(row[name]) for name in shown] for row in rows))
-    elif not unknown:
-        remark(f"{address} has no such dead letters")
+    nothing = "" if unknown else f"{address} has no such dead letters"
+    print_listing(rows, _COLUMNS, as_json=as_json, nothing=nothing)
     if cut:
         remark(cut)
     if unknown:
@@ -105,12 +107,8 @@ def _list_addresses(brokers: Brokers, *, as_json: bool) -> None:
         {"address": address, "nsqd": str(broker), "letters": count.total, "away": count.away}
         for address, broker, count in found
     ]
-    if as_json or not out.is_terminal:
-        print_json(rows)
-    elif rows:
-        print_rows(tuple(rows[0]), ([str(value) for value in row.values()] for row in rows))
-    else:
-        remark("no broker has dead letters")
+    columns = ("address", "nsqd", "letters", "away")
+    print_listing(rows, columns, as_json=as_json, nothing="no broker has dead letters")
 
 
 async def _rows(

@@ -16,7 +16,7 @@ from irismq_runtime.cli.console import execute, fail, print_json, remark
 from irismq_runtime.cli.deferred import command_group
 from irismq_runtime.cli.options import Store  # noqa: TC001  # typer reads it when it runs
 from irismq_runtime.cli.store import looking_at
-from irismq_runtime.cli.terminal import out, print_rows
+from irismq_runtime.cli.terminal import out, print_listing, print_rows
 from irismq_runtime.config import need_address
 from irismq_runtime.errors import ConfigError
 
@@ -67,13 +67,8 @@ def list_keys(
         }
         for each in found[:limit]
     ]
-    if as_json or not out.is_terminal:
-        print_json(shown, data=True)
-    elif shown:
-        columns = ("key", "shard", "version", "bytes")
-        print_rows(columns, ([str(row[name]) for name in columns] for row in shown))
-    else:
-        remark("no entity has a state")
+    columns = ("key", "shard", "version", "bytes")
+    print_listing(shown, columns, as_json=as_json, data=True, nothing="no entity has a state")
     if len(found) > limit:
         remark("there are more: give --limit")
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from irismq_runtime.cli import codes
-from irismq_runtime.cli.console import execute, fail, print_json, remark
+from irismq_runtime.cli.console import execute, fail, remark
 from irismq_runtime.cli.deferred import command_group
 from irismq_runtime.cli.options import Store  # noqa: TC001  # typer reads it when it runs
 from irismq_runtime.cli.store import looking_at
-from irismq_runtime.cli.terminal import out, print_rows
+from irismq_runtime.cli.terminal import print_listing
 from irismq_runtime.config import need_address
 from irismq_runtime.errors import DecodeError
 from irismq_runtime.json_text import json_text
@@ -71,13 +71,8 @@ def list_rows(
     rows = execute(look())
     now = time.time()
     shown = [_record(row, now) for row in rows[:limit]]
-    if as_json or not out.is_terminal:
-        print_json(shown, data=True)
-    elif shown:
-        columns = ("id", "to", "kind", "waits", "tries", "type", "message")
-        print_rows(columns, ([_cell(row[name]) for name in columns] for row in shown))
-    else:
-        remark("no such rows")
+    columns = ("id", "to", "kind", "waits", "tries", "type", "message")
+    print_listing(shown, columns, as_json=as_json, data=True, cell=_cell, nothing="no such rows")
     if len(rows) > limit:
         remark("there are more: give --limit")
 

@@ -7,7 +7,8 @@ nothing that a terminal obeys leaves, whoever put it where.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 from rich.console import Console
 from rich.highlighter import JSONHighlighter
@@ -16,15 +17,15 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from irismq_runtime.cli.console import printable
+from irismq_runtime.cli.console import print_json, printable, remark
 from irismq_runtime.safe_text import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from rich.console import ConsoleOptions, RenderableType
 
-__all__ = ["TABLE_WIDTH", "err", "out", "print_document", "print_rows"]
+__all__ = ["TABLE_WIDTH", "err", "out", "print_document", "print_listing", "print_rows"]
 
 
 class _VisibleConsole(Console):
@@ -81,6 +82,34 @@ def print_rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         for column, cell in zip(columns, row, strict=True):
             out.print(Text(f"{column}: ").append_text(cell))
         out.print()
+
+
+def print_listing(
+    rows: Sequence[Mapping[str, Any]],
+    columns: Mapping[str, str] | Sequence[str],
+    *,
+    as_json: bool,
+    data: bool = False,
+    cell: Callable[[Any], str] = str,
+    nothing: str = "",
+) -> None:
+    """Print what a command has found: JSON where that is wanted or no terminal reads, or a table.
+
+    Args:
+        rows: What was found.
+        columns: What stands above each column, and of what its cells are, where that differs.
+        as_json: It is wanted.
+        data: As of `print_json`.
+        cell: The text of a value.
+        nothing: What is remarked where there is no row.
+    """
+    if as_json or not out.is_terminal:
+        print_json(rows, data=data)
+    elif rows:
+        names = columns.values() if isinstance(columns, Mapping) else columns
+        print_rows(tuple(columns), ([cell(row[name]) for name in names] for row in rows))
+    elif nothing:
+        remark(nothing)
 
 
 def print_document(document: str) -> None:

@@ -15,9 +15,9 @@ import typer
 
 from irismq_runtime.cli.brokers import Brokers, takes_brokers
 from irismq_runtime.cli.completion import topics
-from irismq_runtime.cli.console import execute, fail, print_json
+from irismq_runtime.cli.console import execute, fail
 from irismq_runtime.cli.http import post
-from irismq_runtime.cli.terminal import out, print_rows
+from irismq_runtime.cli.terminal import print_listing
 from irismq_runtime.cli.topic_stats import broker_pairs, topic_at
 from irismq_runtime.errors import ConfigError
 from irismq_runtime.protocols.nsq import InvalidName, channel_name, topic_name
@@ -70,10 +70,7 @@ def topic(
             f"{verb} the {what}, with {waiting:,} messages, for good?", abort=True, err=True
         )
     execute(_do(brokers, verb, rows))
-    if as_json or not out.is_terminal:
-        print_json(rows)
-    else:
-        print_rows(tuple(rows[0]), ([str(value) for value in row.values()] for row in rows))
+    print_listing(rows, tuple(rows[0]), as_json=as_json)
 
 
 async def _found(brokers: Brokers, verb: Verb, name: str, channel: str) -> list[dict[str, Any]]:
