@@ -66,12 +66,19 @@ def no_blocking_calls(request: pytest.FixtureRequest) -> None:
 
 @pytest.fixture(autouse=True)
 def logging_as_before() -> Iterator[None]:
-    """Undo what a command that ran in this process did to the levels: it owns its own."""
+    """Undo what a command that ran in this process did to the log: it owns its own.
+
+    The handlers of pytest itself are among those of the root, and are the same in every test.
+    """
     loggers = [logging.getLogger(name) for name in ("", "irismq.mailbox", "irismq_runtime.pyiris")]
     levels = [logger.level for logger in loggers]
+    handlers = list(logging.getLogger().handlers)
+    formatters = [handler.formatter for handler in handlers]
     yield
     for logger, level in zip(loggers, levels, strict=True):
         logger.setLevel(level)
+    for handler, formatter in zip(handlers, formatters, strict=True):
+        handler.setFormatter(formatter)
 
 
 @pytest.hookimpl(wrapper=True)
