@@ -6,15 +6,17 @@
 A key that belongs to another shard is no fault of its sender, who may have taken another number
 of shards: a stored message goes on to its shard under its own id, so that a copy of it is known as
 such there; an ask is refused and told the number. Without a key nobody is meant: a stored message
-is put aside, an ask refused. Loop thread only.
+is put aside, an ask refused. A tunnel and a stream are refused whatever they name: a conversation
+belongs to an incarnation, and an entity may rest or move in the middle of it. Loop thread only.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from actors.errors import Refused
 from irismq_runtime.dispatch import MemberDispatch, StoredDispatch
+from irismq_runtime.dispatch.tunnels import TunnelDispatch
 from irismq_runtime.durability import StatefulDispatch
 from irismq_runtime.errors import DecodeError, RuntimeFault
 from irismq_runtime.messaging import (
@@ -170,6 +172,7 @@ class _KeyedMember(MemberDispatch):
     def __init__(self, inlet: AddressInlet, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._inlet = inlet
+        self.tunnels = _NoTunnels(inlet.address, self._context, self.address)
 
     def take_request(
         self, request: InboundRequest, envelope: Envelope, sender: str | None = None
@@ -189,6 +192,23 @@ class _KeyedMember(MemberDispatch):
         if self._ref is not None:
             message = self._context.packer.load_untrusted(envelope)
             self._context.lost(message, self._ref, "no key")
+
+
+class _NoTunnels(TunnelDispatch):
+    """Tunnels and streams: none."""
+
+    __slots__ = ("_entities",)
+
+    def __init__(self, entities: str, *args: Any) -> None:
+        super().__init__(*args)
+        self._entities = entities
+
+    async def _converse(self, *_: Any) -> NoReturn:
+        raise Refused(
+            f"the entities of {self._entities!r} take no tunnels and no streams; ask for a page at "
+            "a time, or let an ordinary actor stream what it asks of them",
+            code="no-tunnel",
+        )
 
 
 class _PassingOn(StoredDispatch):

@@ -92,6 +92,11 @@ class Entity(Durable[M_contra]):
                 f"{cls.__qualname__}.subscribes: an event names no key; subscribe with an "
                 "ordinary actor, which tells the entities that it is for"
             )
+        if hasattr(cls, "on_tunnel"):
+            raise ActorClassError(
+                f"{cls.__qualname__}.on_tunnel: an entity takes no tunnels, as it may rest or move "
+                "in the middle of one; let an ordinary actor have the conversation"
+            )
 
     @property
     def key(self) -> str:

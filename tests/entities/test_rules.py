@@ -255,6 +255,19 @@ async def test_the_address_itself_takes_what_names_a_key_and_refuses_what_does_n
             await node.ref(shard).ask(Read())
 
 
+async def test_tunnels_and_streams_of_entities_are_refused_at_each_of_their_addresses(servers):
+    async with servers.node(store=MemoryStore()) as node:
+        await node.start(Device)
+        for address in ("test.device", shard_address("test.device", 0)):
+            ref = node.ref(address)
+            with pytest.raises(Refused, match="take no tunnels") as refused:
+                async with ref.tunnel() as tunnel:
+                    await tunnel.receive()
+            assert refused.value.code == "no-tunnel"
+            with pytest.raises(Refused, match="take no tunnels"):
+                await anext(ref.stream(Read()))
+
+
 async def test_an_entity_ref_crosses_the_wire_and_is_a_value(servers):
     class Giver(Actor):
         address = "test.giver"
@@ -319,6 +332,7 @@ def test_what_is_written_in_a_class_is_checked_when_it_is_made():
         "max_active": [0, 1.5],
         "address": ["a#1", "a/b"],
         "subscribes": [("topic",)],
+        "on_tunnel": [lambda *_: None],
     }
     for name, values in cases.items():
         for value in values:
