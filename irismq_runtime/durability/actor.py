@@ -48,7 +48,7 @@ from irismq_runtime.durability.state_codec import as_it_is_now
 from irismq_runtime.durability.state_type import state_type_of
 from irismq_runtime.durability.unit import Unit, UnitState, current_unit
 from irismq_runtime.errors import ConfigError
-from irismq_runtime.refs import EntityRef
+from irismq_runtime.refs import entity_ref
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from irismq_runtime.durability.occurrences import Misfire
     from irismq_runtime.durability.reminding import Reminder
     from irismq_runtime.ports.state_store import StateKey
+    from irismq_runtime.refs import EntityRef
 
 __all__ = ["Durable"]
 
@@ -131,7 +132,7 @@ class Durable(Actor[M_contra]):
 
     def entity(self, address: str, key: str) -> EntityRef:
         """Return the ref of an entity, as `Node.entity`, which says what it raises."""
-        return EntityRef(_activation(self).engine.outbound, address, key)
+        return entity_ref(_activation(self).engine.outbound, address, key)
 
     def remind(  # each by its name
         self,

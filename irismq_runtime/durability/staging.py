@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from irismq_runtime.messaging.foreign import Form
     from irismq_runtime.refs.outbound import Asking
+    from irismq_runtime.refs.together import Within
 
 __all__ = ["MOST_STAGED", "StagingOutbound", "begin_staging"]
 
@@ -163,6 +164,7 @@ class StagingOutbound(Outbound):
         codec: str | None,
         form: Form | None,
         key: str,
+        within: Within | None,
     ) -> list[TellReceipt] | None:
         """Stage all of them or none; None: the caller is in no unit."""
         unit = unit_in_force(_TELL)
@@ -170,9 +172,12 @@ class StagingOutbound(Outbound):
             return None
         before = len(unit.staged)
         receipts: list[TellReceipt] = []
+        stage = partial(self._staged_one, address, topic, codec, form, key)
+        if within is not None:
+            stage = partial(within, stage)
         try:
             for message in messages:
-                one = self._staged_one(address, topic, message, codec, form, key)
+                one = stage(message)
                 receipts.append(one)  # how many there are names the bad one
         except BaseException as error:
             del unit.staged[before:]
@@ -184,10 +189,10 @@ class StagingOutbound(Outbound):
         self,
         address: str,
         topic: str,
-        message: object,
         codec: str | None,
         form: Form | None,
         key: str,
+        message: object,
     ) -> TellReceipt:
         if form is not None:
             return self.store_foreign(address, topic, message, form, 0.0, "mailbox")

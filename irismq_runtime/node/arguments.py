@@ -23,14 +23,24 @@ from irismq_runtime.config import (
     parse_relay,
 )
 from irismq_runtime.errors import ConfigError
+from irismq_runtime.refs import checked_send_middleware
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from actors import Middleware
     from irismq_runtime.ports.state_store import StateStore
+    from irismq_runtime.refs import SendMiddleware
 
-__all__ = ["check_parts", "config_of", "folder", "middleware_of", "refuse_servers", "store_of"]
+__all__ = [
+    "check_parts",
+    "config_of",
+    "folder",
+    "middleware_of",
+    "refuse_servers",
+    "send_middleware_of",
+    "store_of",
+]
 
 #: What the node calls of each.
 _METHODS: Final = {
@@ -58,6 +68,14 @@ def middleware_of(given: Any) -> tuple[Middleware, ...]:
         return checked_middleware(given)
     except ValueError as error:
         raise ConfigError("middleware", str(error), "give a list of async functions") from None
+
+
+def send_middleware_of(given: Any) -> tuple[SendMiddleware, ...]:
+    """Return the middleware of sends, in order. Raises `ConfigError`."""
+    try:
+        return checked_send_middleware(given)
+    except ValueError as error:
+        raise ConfigError("send_middleware", str(error), "give a list of functions") from None
 
 
 def config_of(

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from irismq_runtime.node.membership.member_table import Change
     from irismq_runtime.ports import AddressTransport, MailboxTransport, Member
     from irismq_runtime.ports.state_store import StateStore
+    from irismq_runtime.refs import SendMiddleware
     from irismq_runtime.wire import Codec
 
 __all__ = ["Parts", "assemble", "make_transports", "new_node_id"]
@@ -158,6 +159,7 @@ def assemble(
     codecs: Iterable[Codec] = (),
     control: Mapping[type, Callable[[Any], object]],
     store: StateStore | None = None,
+    send_middleware: tuple[SendMiddleware, ...] = (),
 ) -> Parts:
     """Return the parts, not connected yet. `control`: see `PeerDispatch`. `store`: open."""
     packer = _packer(config, node_id, Serializer(codecs=codecs), system.clock)
@@ -175,6 +177,7 @@ def assemble(
         tracing=tracing_of(system.clock, config.traces_per_second),
         ask_timeout=config.ask_timeout,
         publish_timeout=config.publish_timeout,
+        send_middleware=send_middleware,
     )
     if outbound.tracing is not None:
         system.propagate_context(outbound.tracing.here, outbound.tracing.in_force)

@@ -29,6 +29,7 @@ from irismq_runtime.node.arguments import (
     folder,
     middleware_of,
     refuse_servers,
+    send_middleware_of,
     store_of,
 )
 from irismq_runtime.node.assembly import (
@@ -50,7 +51,7 @@ from irismq_runtime.node.process.stop_reason import StopReason
 from irismq_runtime.node.shutdown import shut_down
 from irismq_runtime.observe.events import on_event
 from irismq_runtime.observe.metrics import prometheus_text
-from irismq_runtime.refs import EntityRef, ServiceRef
+from irismq_runtime.refs import entity_ref, publish_through, service_ref
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -61,7 +62,13 @@ if TYPE_CHECKING:
     from irismq_runtime.messaging.foreign import Form
     from irismq_runtime.observe.health import Health
     from irismq_runtime.observe.meter import Meter
-    from irismq_runtime.refs import MemberInfo, TellReceipt
+    from irismq_runtime.refs import (
+        EntityRef,
+        MemberInfo,
+        SendMiddleware,
+        ServiceRef,
+        TellReceipt,
+    )
     from irismq_runtime.wire import Codec
     from supervisors import ChildSpec
 
@@ -91,6 +98,7 @@ class Node:
         events: Where events go; to those who listen by default.
         codecs: Further codecs of message bodies.
         middleware: What stands around the handlers of its actors, the first outermost.
+        send_middleware: What stands around all that is sent to addresses through it.
         transports: Makes other transports than NSQ and Iris, for tests.
         **options: The other options of `NodeConfig`, by name.
 
@@ -110,6 +118,7 @@ class Node:
         events: Events | None = None,
         codecs: Iterable[Codec] = (),
         middleware: Iterable[Middleware] = (),
+        send_middleware: Iterable[SendMiddleware] = (),
         transports: Callable[[NodeConfig, System, str], Any] = make_transports,
         **options: Any,
     ) -> None:
@@ -119,6 +128,7 @@ class Node:
         self._events = events
         self._codecs = tuple(codecs)
         self._middleware = middleware_of(middleware)
+        self._send_middleware = send_middleware_of(send_middleware)
         self._transports = transports
         if transports is make_transports:
             check_mailbox_options(self._config)
@@ -214,6 +224,7 @@ class Node:
                 codecs=self._codecs,
                 control=self._reports.control(),
                 store=store,
+                send_middleware=self._send_middleware,
             )
             await parts.open()
         except BaseException:
@@ -401,7 +412,7 @@ class Node:
         ref = self._refs.get(key)
         if ref is None:
             outbound = self._running_parts().outbound
-            ref = self._refs[key] = ServiceRef(outbound, address, codec=codec, foreign=foreign)
+            ref = self._refs[key] = service_ref(outbound, address, codec=codec, foreign=foreign)
         return ref
 
     def entity(
@@ -422,7 +433,7 @@ class Node:
             NodeStopped: The node has stopped.
         """
         outbound = self._running_parts().outbound
-        return EntityRef(outbound, address, key, shards=shards, codec=codec)
+        return entity_ref(outbound, address, key, shards=shards, codec=codec)
 
     def singleton(self, address: str, *, codec: str | None = None) -> EntityRef:
         """Return the ref of the one actor of a class derived from `Singleton`. Any thread.
@@ -436,7 +447,7 @@ class Node:
             NodeStopped: The node has stopped.
         """
         outbound = self._running_parts().outbound
-        return EntityRef(outbound, address, SINGLETON_KEY, shards=1, codec=codec)
+        return entity_ref(outbound, address, SINGLETON_KEY, shards=1, codec=codec)
 
     @overload
     def publish(
@@ -481,10 +492,14 @@ class Node:
             ValueError: A live event with a delay, or a foreign one with a long one.
         """
         outbound = self._running_parts().outbound
+        if not durable and delay:
+            raise ValueError("a live event cannot be delayed: it reaches who listens now")
+        if outbound.send_middleware:
+            return publish_through(
+                outbound, topic, event, durable=durable, delay=delay, codec=codec, foreign=foreign
+            )
         if durable:
             return outbound.store_event(topic, event, delay=delay, codec=codec, foreign=foreign)
-        if delay:
-            raise ValueError("a live event cannot be delayed: it reaches who listens now")
         outbound.publish_live(topic, event, codec, foreign)
         return None
 

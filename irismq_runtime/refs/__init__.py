@@ -6,6 +6,15 @@ from irismq_runtime.refs.carried import carrying
 from irismq_runtime.refs.directory import MemberInfo, ServiceDirectory, Watching
 from irismq_runtime.refs.entity import EntityRef
 from irismq_runtime.refs.gather import Gather, Gathered, MemberError, MemberReply
+from irismq_runtime.refs.middleware import (
+    SendContext,
+    SendMiddleware,
+    SendNext,
+    checked_send_middleware,
+    entity_ref,
+    publish_through,
+    service_ref,
+)
 from irismq_runtime.refs.outbound import Outbound
 from irismq_runtime.refs.packing import RefPacking
 from irismq_runtime.refs.peer import PeerRef
@@ -22,9 +31,16 @@ __all__ = [
     "Outbound",
     "PeerRef",
     "RefPacking",
+    "SendContext",
+    "SendMiddleware",
+    "SendNext",
     "ServiceDirectory",
     "ServiceRef",
     "TellReceipt",
     "Watching",
     "carrying",
+    "checked_send_middleware",
+    "entity_ref",
+    "publish_through",
+    "service_ref",
 ]

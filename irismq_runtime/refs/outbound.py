@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from irismq_runtime.ports import AddressTransport, MailboxTransport
     from irismq_runtime.refs.directory import ServiceDirectory, Watching
     from irismq_runtime.refs.gather import Gather
+    from irismq_runtime.refs.middleware import SendMiddleware
+    from irismq_runtime.refs.together import Within
     from irismq_runtime.wire import Verb
 
 __all__ = ["Asking", "Outbound"]
@@ -61,6 +63,7 @@ class Outbound:
         "meter",
         "packer",
         "publish_timeout",
+        "send_middleware",
         "shards",
         "stopped",
         "system",
@@ -82,6 +85,7 @@ class Outbound:
         tracing: Tracing | None,
         ask_timeout: float = 5.0,
         publish_timeout: float = 30.0,
+        send_middleware: tuple[SendMiddleware, ...] = (),
     ) -> None:
         self.packer = packer
         self.mailbox = mailbox
@@ -99,6 +103,8 @@ class Outbound:
         self.tracing = tracing
         self.ask_timeout = ask_timeout
         self.publish_timeout = publish_timeout
+        #: What stands around the sends of the program.
+        self.send_middleware = send_middleware
         #: Into how many shards the entities of an address are divided, where that is known.
         self.shards: dict[str, int] = {}
         #: The name of the node once that has stopped.
@@ -335,6 +341,7 @@ class Outbound:
         codec: str | None,  # noqa: ARG002  # as above
         form: Form | None,  # noqa: ARG002  # as above
         key: str,  # noqa: ARG002  # as above
+        within: Within | None,  # noqa: ARG002  # as above
     ) -> list[TellReceipt] | None:
         """The receipts of messages that were kept for a commit; None: nothing is kept here."""
         return None

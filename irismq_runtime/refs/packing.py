@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from actors import ActorRef
 from irismq_runtime.messaging import peer_name, split_entity_name, split_peer_name
 from irismq_runtime.refs.entity import EntityRef
+from irismq_runtime.refs.middleware import entity_ref, peer_ref, service_ref
 from irismq_runtime.refs.peer import PeerRef
 from irismq_runtime.refs.service import ServiceRef
 
@@ -52,12 +53,12 @@ class RefPacking:
     def unpack(self, text: str) -> ActorRef[Any] | PeerRef | ServiceRef | EntityRef:
         """Return the ref that `text` stands for. Raises `ValueError` for none."""
         if text.startswith("/"):
-            return ServiceRef(self._outbound, text[1:])
+            return service_ref(self._outbound, text[1:])
         if text.startswith("@"):
-            return EntityRef(self._outbound, *split_entity_name(text[1:]))
+            return entity_ref(self._outbound, *split_entity_name(text[1:]))
         node_id, urn = split_peer_name(text)
         if node_id == self._outbound.packer.node_id:
             found = self._find(urn)
             if found is not None:
                 return found
-        return PeerRef(self._outbound, node_id, urn)
+        return peer_ref(self._outbound, node_id, urn)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import concurrent.futures
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from irismq_runtime.errors import EncodeError, MessageTooLarge, NodeStopped
 from irismq_runtime.messaging import MAILBOX_CHANNEL
@@ -28,10 +28,12 @@ if TYPE_CHECKING:
     from irismq_runtime.ports import Confirmation
     from irismq_runtime.refs.outbound import Outbound
 
-__all__ = ["tell_many"]
+__all__ = ["Within", "tell_many"]
 
 #: Envelope id, bytes, and the span if it is traced.
 _Packed: TypeAlias = "tuple[bytes, bytes, Sending | None]"
+#: Gives what a function makes of a message, or of what is sent in its place.
+Within: TypeAlias = "Callable[[Callable[[object], Any], object], Any]"
 
 
 def tell_many(
@@ -43,12 +45,13 @@ def tell_many(
     codec: str | None,
     foreign: Form | None = None,
     key: str = "",
+    within: Within | None = None,
 ) -> list[TellReceipt]:
-    """See `ServiceRef.tell_many`; `key`: see `Outbound.store`."""
+    """See `ServiceRef.tell_many`; `key`: see `Outbound.store`; `within`: around each message."""
     if outbound.stopped is not None:
         raise NodeStopped(outbound.stopped)
     given = list(messages)
-    staged = outbound.staged_together(address, topic, given, codec, foreign, key)
+    staged = outbound.staged_together(address, topic, given, codec, foreign, key, within)
     if staged is not None:
         return staged
     with ExitStack() as spans:
@@ -61,6 +64,8 @@ def tell_many(
             )
         else:
             pack = partial(_pack, outbound, codec, topic, key)
+        if within is not None:
+            pack = partial(within, pack)
         packed = _pack_each(pack, given)
         receipts = _store(outbound, address, topic, packed)
     for receipt, (_, _, sending) in zip(receipts, packed, strict=True):

@@ -22,7 +22,16 @@ from actors import (
     message,
     receives,
 )
-from irismq_runtime import Gathered, Node, PeerRef, ServiceRef, TellReceipt
+from irismq_runtime import (
+    Gathered,
+    Node,
+    PeerRef,
+    SendContext,
+    SendMiddleware,
+    SendNext,
+    ServiceRef,
+    TellReceipt,
+)
 from supervisors import ChildSpec, Supervisor, child
 
 # Messages: dataclass, attrs, msgspec; with an answer, with a stream, and with none.
@@ -241,3 +250,21 @@ class InTime(Actor[Greet]):
     @receives(Greet, timeout=5.0)
     async def greet(self, message: Greet) -> str:
         return message.name
+
+
+# Around sends.
+
+
+def counted(context: SendContext, message: Any, call_next: SendNext) -> Any:
+    assert_type(context.target, str)
+    return call_next(message)
+
+
+class Counting:
+    def __call__(self, context: SendContext, message: Any, call_next: SendNext) -> Any:
+        return call_next(message)
+
+
+around: list[SendMiddleware] = [counted, Counting()]
+Node(send_middleware=around)
+Node(send_middleware=(counted,))
