@@ -14,7 +14,16 @@ from __future__ import annotations
 import inspect
 import sys
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    NamedTuple,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    overload,
+)
 
 from actors._batches import BatchOptions, gathering
 from actors.errors import HandlerTableError
@@ -25,7 +34,16 @@ if TYPE_CHECKING:
 
     from actors.request import RequestOf
 
-__all__ = ["Handler", "HandlerTable", "Lookup", "exposed", "exposed_methods", "receives"]
+__all__ = [
+    "Handler",
+    "HandlerTable",
+    "Lookup",
+    "MarkedHandler",
+    "exposed",
+    "exposed_methods",
+    "marked_handlers",
+    "receives",
+]
 
 Handler: TypeAlias = "Callable[[Any, Any], Any]"
 F = TypeVar("F", bound="Callable[..., Any]")
@@ -286,6 +304,27 @@ def exposed_methods(actor_class: type) -> frozenset[str]:
         actor_class: A class of actors; what its bases mark counts too.
     """
     return frozenset(name for name, _ in _marked(actor_class, _EXPOSED))
+
+
+class MarkedHandler(NamedTuple):
+    """A method with `@receives`. `in_batches`: it takes a list of messages."""
+
+    function: Callable[..., Any]
+    in_batches: bool
+
+
+def marked_handlers(actor_class: type) -> dict[type, MarkedHandler]:
+    """Return the method that takes each class of messages, as it is written.
+
+    Args:
+        actor_class: A class of actors; what its bases mark counts too.
+    """
+    found: dict[type, MarkedHandler] = {}
+    for name, types in _marked(actor_class, _RECEIVES):
+        function = getattr(actor_class, name)
+        marked = MarkedHandler(function, getattr(function, _BATCH, None) is not None)
+        found.update(dict.fromkeys(types, marked))
+    return found
 
 
 def _marked(owner: type, mark: str) -> Iterator[tuple[str, Any]]:

@@ -1,5 +1,6 @@
-"""`irismq schema lock|check`: are the types still those that others and the store know?
+"""`irismq schema lock|check|export`: the types, for those who read them.
 
+`lock` and `check`: are they still those that others and the store know?
 The types are those that `@message` has registered once the tree and the modules named
 are imported. The lock is a file that is kept with the code; `check` compares with it, or
 with the one of a revision of git, and ends with 1 where something breaks.
@@ -8,17 +9,20 @@ with the one of a revision of git, and ends with 1 where something breaks.
 from __future__ import annotations
 
 import subprocess
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 
 from irismq_runtime.cli import codes
-from irismq_runtime.cli.console import fail, remark, verdict
+from irismq_runtime.cli.console import fail, print_json, remark, verdict
 from irismq_runtime.cli.deferred import command_group
 from irismq_runtime.cli.options import Imports, import_modules
+from irismq_runtime.cli.service_classes import actor_classes, classes_of
 from irismq_runtime.cli.terminal import out
 from irismq_runtime.errors import ConfigError
+from irismq_runtime.json_text import json_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,6 +34,14 @@ __all__ = ["app"]
 app = command_group(
     "Keep the types of messages and states readable by what runs and what is stored."
 )
+
+
+class Form(StrEnum):
+    """What `export` writes."""
+
+    ASYNCAPI = "asyncapi"
+    JSON_SCHEMA = "json-schema"
+
 
 _T = TypeVar("_T")
 _LOCK: Final = "messages.lock.json"
@@ -57,6 +69,43 @@ def lock(
 
     count = _told("--file", write)
     remark(f"{file}: {count} types")
+
+
+@app.command("export")
+def export(
+    modules: Annotated[
+        list[str],
+        typer.Argument(help="What is described: MODULE:TREE, MODULE:CLASS, or a whole MODULE."),
+    ],
+    form: Annotated[Form, typer.Option("--format", help="What is written.")] = Form.ASYNCAPI,
+    title: Annotated[str, typer.Option("--title", help="The name of the service.")] = "",
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", help="Where it is written.", show_default="standard output"),
+    ] = None,
+) -> None:
+    """Write the addresses, messages, answers and topics of a service as AsyncAPI or JSON Schema.
+
+    Example: `irismq schema export shop.service:Tree --file asyncapi.json`
+    """
+    from irismq_runtime.schema import Title, asyncapi, contract_of, json_schema, version_of
+
+    def describe() -> dict[str, Any]:
+        classes = classes_of(modules)
+        contracts = [found for each in classes if (found := contract_of(each)) is not None]
+        if not contracts:
+            problem = "no class there has an address or subscribes to a topic"
+            raise ConfigError("MODULES", problem, "name the tree of a service, or its module")
+        of = Title(title or modules[0], version_of(contracts[0].actor_class))
+        return (asyncapi if form is Form.ASYNCAPI else json_schema)(contracts, of)
+
+    document = _told("--file", describe)
+    if file is None:
+        print_json(document)
+        return
+    text = f"{json_text(document, indent=2)}\n"
+    _told("--file", lambda: file.write_text(text, encoding="utf-8"))
+    remark(f"{file}: {form}")
 
 
 @app.command("check")
@@ -103,27 +152,17 @@ def _told(option: str, work: Callable[[], _T]) -> _T:
 
 def _schema_of(modules: list[str], imports: list[str]) -> Schema:
     from actors.messages import message_types
-    from irismq_runtime.schema import describe
+    from irismq_runtime.schema import describe, is_ours
 
     import_modules(modules, option="MODULES")
     import_modules(imports)
-    ours = {name: kind for name, kind in message_types().items() if not _is_ours(kind)}
+    ours = {name: kind for name, kind in message_types().items() if not is_ours(kind)}
     return describe(ours, set(_states()))
-
-
-def _is_ours(kind: type) -> bool:
-    """Whether a type belongs to the runtime, whose own protocol is versioned elsewhere."""
-    return kind.__module__.partition(".")[0] in {"actors", "supervisors", "irismq_runtime"}
 
 
 def _states() -> Iterator[type]:
     """The types that durable actors keep, of all classes that are imported by now."""
-    from actors import Actor
-
-    waiting: list[type] = [Actor]
-    while waiting:
-        kind = waiting.pop()
-        waiting += type.__subclasses__(kind)
+    for kind in actor_classes():
         state = vars(kind).get("__state_type__")
         if isinstance(state, type):
             yield state

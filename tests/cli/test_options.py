@@ -26,7 +26,7 @@ ARGUMENTS = {
     "tree": "actors:Actor",
     "type_name": "-",
     "body": "1",
-    "modules": "actors",
+    "modules": "irismq_runtime.demo.service",
     "verb": "pause",
 }
 WRONG = ["nan", "inf", "-inf", "10MB", "", "1e400"]

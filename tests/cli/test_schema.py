@@ -1,7 +1,8 @@
-"""`irismq schema lock|check`, on a module of a user."""
+"""`irismq schema lock|check|export`, on a module of a user."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -88,3 +89,60 @@ async def test_a_lock_that_cannot_be_read_is_one_clear_error(folder: Path, again
     assert (code, out) == (codes.USAGE, "")
     assert said in error
     assert "Traceback" not in error
+
+
+TREES = """
+from actors import Actor, receives
+from supervisors import Supervisor, child
+from shop_schema import Add, Cart
+
+class Board(Actor):
+    address = "shop.board"
+
+    @receives(Add)
+    def add(self, message: Add) -> int:
+        return message.count
+
+class Tree(Supervisor):
+    children = (child(Supervisor.of(Board, name="inner").actor_class, Board), child(Cart))
+
+class Late(Supervisor):
+    def children(self):
+        raise RuntimeError("not yet")
+
+def made():
+    return Supervisor.of(Board)
+"""
+
+
+async def test_a_service_is_written_as_asyncapi_and_as_json_schema(folder: Path):
+    (folder / "shop_trees.py").write_text(TREES)
+    for named, addresses in (
+        ("shop_trees:Tree", {"shop.board", "shop.cart"}),
+        ("shop_trees:made", {"shop.board"}),
+        ("shop_trees:Board", {"shop.board"}),
+        ("shop_trees", {"shop.board"}),
+        ("shop_schema", {"shop.cart"}),
+    ):
+        code, out, said = await schema(folder, "export", named)
+        assert (code, said) == (codes.OK, "")
+        channels = json.loads(out)["channels"]
+        assert {name.removesuffix(".mailbox") for name in channels if "mailbox" in name} == (
+            addresses
+        )
+    code, out, said = await schema(
+        folder, "export", "shop_trees:Tree", "--format", "json-schema", "--file", "it.json"
+    )
+    assert (code, out, said) == (codes.OK, "", "it.json: json-schema\n")
+    document = json.loads((folder / "it.json").read_text())
+    assert document["anyOf"] == [{"title": "shop.add", "$ref": "#/$defs/Add"}]
+
+
+async def test_children_that_only_a_node_knows_are_one_clear_error(folder: Path):
+    (folder / "shop_trees.py").write_text(TREES)
+    code, out, said = await schema(folder, "export", "shop_trees:Late")
+    assert (code, out) == (codes.USAGE, "")
+    assert "the children of Late in shop_trees:Late are not known: RuntimeError: not yet" in said
+    code, _, said = await schema(folder, "export", "json")
+    assert code == codes.USAGE
+    assert "no class there has an address" in said
