@@ -1,4 +1,4 @@
-"""`irismq dead list|show|replay|drop ADDRESS`: messages that were given up.
+"""`irismq dead list|show|replay|edit|drop ADDRESS`: messages that were given up.
 
 All letters means all, in bounded memory (see dead_letters.reader); where something is cut
 or left, it is said. Looking makes nothing at the broker: whether the address has
@@ -9,24 +9,29 @@ answer there is no other way to look than to subscribe, and nsqd makes the topic
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from actors.messages import readable_types
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.brokers import Brokers, takes_brokers
 from irismq_runtime.cli.completion import addresses
 from irismq_runtime.cli.console import execute, fail, print_json, remark
 from irismq_runtime.cli.deferred import command_group
+from irismq_runtime.cli.letter_editing import EditFile, edited, shown
 from irismq_runtime.cli.letter_rows import LetterRows
-from irismq_runtime.cli.options import Store, signing_anew
+from irismq_runtime.cli.options import Imports, Store, import_modules, signing_anew
 from irismq_runtime.cli.terminal import print_listing
 from irismq_runtime.cli.topic_stats import dead_letter_stats, letters_at
 from irismq_runtime.config import need_address
 from irismq_runtime.dead_letters import reader as dead
 from irismq_runtime.dead_letters.reader import Filter, LetterOutcomes, open_reader
-from irismq_runtime.messaging import dead_topic
+from irismq_runtime.errors import ConfigError, SignatureError
+from irismq_runtime.messaging import dead_topic, mailbox_topic
+from irismq_runtime.wire import Envelope
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -35,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = command_group("Look at, replay or drop the dead letters of an address.")
+app = command_group("Look at, replay, change or drop the dead letters of an address.")
 
 Address = Annotated[
     str,
@@ -55,6 +60,10 @@ TypeName = Annotated[str, typer.Option("--type", help="Only messages of this typ
 Limit = Annotated[
     int | None,
     typer.Option("--limit", min=1, help="At most so many letters.", show_default="no limit"),
+]
+To = Annotated[
+    str,
+    typer.Option("--to", metavar="ADDRESS", help="Store them in the mailbox of this address."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, do nothing.")]
 All = Annotated[bool, typer.Option("--all", help="Every letter, when no filter is given.")]
@@ -167,9 +176,14 @@ def show(
     brokers: Brokers = Brokers(),
 ) -> None:
     """Show one letter with its error, traceback and message."""
+    print_json(_one(brokers, address, letter_id).full(), data=True)
+
+
+def _one(brokers: Brokers, address: str, letter_id: str) -> Letter:
+    """The letter that is meant; ends the command where there is none."""
     wanted = Filter((letter_id,))
 
-    async def work() -> tuple[dict[str, Any] | None, str]:
+    async def work() -> tuple[Letter | None, str]:
         async with _reader(brokers, address) as reader:
             if reader is None:
                 return None, ""
@@ -177,17 +191,91 @@ def show(
             async for letter in reader:
                 progress.tell()
                 if wanted.takes(letter):
-                    return letter.full(), ""
+                    return letter, ""
                 reader.keep(letter)
             unknown = _unknown(reader, address)
             if unknown:
                 fail(unknown, codes.UNREACHABLE)
             return None, f" ({_missing(reader)})" if reader.missing else ""
 
-    row, why = execute(work())
-    if row is None:
+    letter, why = execute(work())
+    if letter is None:
         fail(f"{address} has no dead letter whose id begins with {letter_id!r}{why}")
-    print_json(row, data=True)
+    return letter
+
+
+@app.command()
+@takes_brokers
+def edit(
+    address: Address,
+    letter_id: Annotated[str, typer.Argument(metavar="ID", help="The id, or how it begins.")],
+    body: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="JSON",
+            help="The message as it should be; - reads standard input.",
+            show_default="what the editor of EDITOR makes of it",
+        ),
+    ] = None,
+    imports: Imports = [],
+    to: To = "",
+    brokers: Brokers = Brokers(),
+) -> None:
+    """Change the message of one letter, and put it back into the mailbox.
+
+    Example: `irismq dead edit shop.inventory 0d5e --import shop.messages`
+    """
+    if body == "-":
+        body = sys.stdin.read()
+    try:
+        import_modules(imports)
+        letter = _one(brokers, address, letter_id)
+        text = shown(letter)
+        topic = mailbox_topic(address)  # of wrong keys one hears before the work
+        signing_anew()(letter.record.body, topic, topic)
+        changed = _edited(letter, text, body)
+    except ConfigError as error:
+        fail(str(error), codes.USAGE)
+    except SignatureError as error:
+        fail(f"the letter {letter.id} cannot be signed anew: {error.reason}")
+    if changed is None:
+        remark("nothing was changed, and the letter is where it was")
+        return
+    sign = signing_anew(lambda _: changed)
+    there = (letter.id, letter.record.body)
+
+    async def one(reader: DeadLetterReader, letter: Letter, counts: LetterOutcomes) -> bool:
+        same = (letter.id, letter.record.body) == there
+        return same and await dead.replay(reader, address, letter, counts, to=to, sign_anew=sign)
+
+    wanted = Filter((letter.id,))
+    taken_back = "are listed still, though replayed"
+    done = _change("replayed", taken_back, brokers, address, wanted, None, one)
+    if not done:
+        fail(f"the letter {letter.id} is not there any more: somebody replayed or dropped it")
+
+
+def _edited(letter: Letter, text: str, given: str | None) -> Envelope | None:
+    """What a person makes of a letter that is shown as `text`; None: the same.
+
+    Raises `ConfigError`; what was written in an editor is kept then.
+    """
+    inside = letter.inside
+    if not isinstance(inside, Envelope):
+        return None  # `shown` has refused it
+    if inside.type and inside.type not in readable_types():
+        remark(f"{inside.type} is not declared here, so it is not checked; see --import")
+    if given is not None:
+        return edited(inside, given)
+    file = EditFile(text)
+    try:
+        written = file.edit()
+        changed = None if written.strip() == text.strip() else edited(inside, written)
+    except ConfigError:
+        remark(f"what was written is kept: {file.path}")
+        raise
+    file.remove()
+    return changed
 
 
 @app.command()
@@ -200,10 +288,7 @@ def replay(
     limit: Limit = None,
     every: All = False,
     dry_run: DryRun = False,
-    to: Annotated[
-        str,
-        typer.Option("--to", metavar="ADDRESS", help="Store them in the mailbox of this address."),
-    ] = "",
+    to: To = "",
     every_channel: Annotated[
         bool,
         typer.Option(
@@ -266,8 +351,10 @@ def _change(
     limit: int | None,
     act: Callable[[DeadLetterReader, Letter, LetterOutcomes], Awaitable[bool]] | None,
     until: contextlib.AsyncExitStack | None = None,
-) -> None:
+) -> int:
     """Do `act` to all letters that are meant (None: count them), and say what became of them.
+
+    Returns how many it was done to.
 
     `taken_back`: what is so of letters that the broker took back before they were finished.
     `until`: closes what `act` has opened.
@@ -292,6 +379,7 @@ def _change(
         fail(missing)
     if counts.events or counts.large or counts.unsigned or counts.rows:
         fail(f"not all could be {verb}, see above")
+    return counts.done
 
 
 async def _each(

@@ -76,7 +76,10 @@ class Commands(DeferredGroup):
             f"{_CLI}.observe:observe",
             "Serve a page that shows all nodes, their trees, services and dead letters.",
         ),
-        "dead": (f"{_CLI}.dead:app", "Look at, replay or drop the dead letters of an address."),
+        "dead": (
+            f"{_CLI}.dead:app",
+            "Look at, replay, change or drop the dead letters of an address.",
+        ),
         "store": (
             f"{_CLI}.store:app",
             "Look at a store of durable state, or accept that it may have gone back in time.",

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from irismq_runtime.node import Node
 
-__all__ = ["ask", "tell", "tell_all"]
+__all__ = ["ask", "converted", "parsed_strictly", "tell", "tell_all"]
 
 Address = Annotated[
     str,
@@ -158,7 +158,7 @@ def _read(type_name: str, body: str | None, imports: list[str]) -> Any:
     if body == "-":
         body = sys.stdin.read()
     try:
-        value = _parsed(body) if body else ({} if type_name != "-" else None)
+        value = parsed_strictly(body) if body else ({} if type_name != "-" else None)
     except (ValueError, RecursionError) as error:
         reason = f"it is not JSON: {error}"
         raise ConfigError("JSON", reason, """quote it: '{"sku": 1}'""") from None
@@ -170,7 +170,7 @@ def _read(type_name: str, body: str | None, imports: list[str]) -> Any:
     return message
 
 
-def _parsed(text: str) -> Any:
+def parsed_strictly(text: str) -> Any:
     """Read strict JSON: no NaN, and no key twice. Raises `ValueError`."""
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -186,13 +186,18 @@ def _parsed(text: str) -> Any:
     return json.loads(text, object_pairs_hook=once, parse_constant=refused)
 
 
+def converted(type_name: str, known: type, value: Any) -> Any:
+    """Return the message of a registered type. Raises `ConfigError` when `value` is none."""
+    try:
+        return msgspec.convert(value, known, str_keys=True)
+    except (msgspec.ValidationError, UnicodeError, RecursionError) as error:
+        raise ConfigError("JSON", f"it is not a {type_name}: {error}") from None
+
+
 def _typed(type_name: str, value: Any) -> Any:
     known = readable_types().get(type_name)
     if known is not None:
-        try:
-            return msgspec.convert(value, known, str_keys=True)
-        except (msgspec.ValidationError, UnicodeError, RecursionError) as error:
-            raise ConfigError("JSON", f"it is not a {type_name}: {error}") from None
+        return converted(type_name, known, value)
     if not isinstance(value, dict):
         raise ConfigError("JSON", "the fields of a message are an object", "write {...}")
     return _declare(type_name, value)

@@ -16,6 +16,7 @@ import math
 import os
 import sys
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
     from irismq_runtime.cli.brokers import Brokers
     from irismq_runtime.node import Node
+    from irismq_runtime.wire import Envelope
 
 __all__ = [
     "CLIENT_NAME",
@@ -290,8 +292,13 @@ def quiet_while_connecting(quiet: bool) -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL if quiet else logging.NOTSET)
 
 
-def signing_anew() -> Callable[[bytes, str, str], bytes]:
-    """What signs a stored message anew for a topic, with the keys of the environment."""
+def signing_anew(
+    change: Callable[[Envelope], Envelope] | None = None,
+) -> Callable[[bytes, str, str], bytes]:
+    """What signs a stored message anew for a topic, with the keys of the environment.
+
+    `change`: makes another message of it before.
+    """
     from irismq_runtime.messaging import Packer
     from irismq_runtime.wire import KeyRing, Serializer
 
@@ -299,7 +306,7 @@ def signing_anew() -> Callable[[bytes, str, str], bytes]:
     until = signing_of(os.environ).get("old_signatures_until")
     old_until = 0.0 if until is None else until.timestamp()
     ring = KeyRing.of(keys, old_until=old_until) if keys else None
-    return Packer(CLIENT_NAME, Serializer(), keys=ring).renewed
+    return partial(Packer(CLIENT_NAME, Serializer(), keys=ring).renewed, change=change)
 
 
 def import_modules(names: list[str], *, option: str = "--import", remedy: str = "") -> None:

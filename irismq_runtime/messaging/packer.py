@@ -266,10 +266,16 @@ class Packer:
         envelope = msgspec.structs.replace(envelope, headers=without_signature(envelope.headers))
         return encode_sealed(envelope, self._limits, self._keys, (verb, name), self._now())
 
-    def renewed(self, data: bytes, topic: str, to: str) -> bytes:
+    def renewed(
+        self,
+        data: bytes,
+        topic: str,
+        to: str,
+        change: Callable[[Envelope], Envelope] | None = None,
+    ) -> bytes:
         """What was stored in `topic`, to be stored in the topic `to`: with keys, signed anew.
 
-        What cannot be read stays as it is.
+        What cannot be read stays as it is. `change`: makes another of what is authentic.
         Raises `SignatureError` for what a node with the keys that it takes would refuse: it
         is not authentic in `topic`, or it is signed and there are no keys here.
         """
@@ -282,11 +288,13 @@ class Packer:
         if keys is None:
             if inside is not None and is_signed(inside.headers):
                 raise SignatureError("signed, and there is no key here to sign it anew")
-            return data
+            if inside is None or change is None:
+                return data
+            return self.raw(change(inside), "store", to)
         if inside is None:
             raise NotSigned
         verify_sealed_untrusted(data, inside.headers, keys, ("store", topic), self._now)
-        return self.raw(inside, "store", to)
+        return self.raw(inside if change is None else change(inside), "store", to)
 
     def dead(self, record: DeadRecord) -> bytes:
         """Pack a dead-letter record, made smaller until the broker takes it."""

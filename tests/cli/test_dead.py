@@ -30,6 +30,7 @@ from irismq_runtime.wire import (
     KeyRing,
     Kind,
     Serializer,
+    decode_envelope_untrusted,
     encode_dead,
     encode_envelope,
     new_id,
@@ -133,6 +134,81 @@ async def test_a_dropped_letter_of_a_durable_actor_takes_its_row_with_it(
     await store.close()
     # What waits to be handled is nobody's to drop here, and neither is another address' row.
     assert left == {rows[1].id, rows[2].id}
+
+
+DECLARES = """
+from dataclasses import dataclass
+from actors import message
+
+@message("shop.put")
+@dataclass
+class Put:
+    count: int
+"""
+
+
+async def test_an_edited_letter_is_replayed_under_its_id_as_it_was_changed(
+    broker: Broker, tmp_path: Path
+) -> None:
+    serializer = Serializer()
+    (tmp_path / "edit_types.py").write_text(DECLARES)
+    body = serializer.dump({"count": "x"})[1]
+    given = Envelope(Kind.TELL, new_id(), "shop.put", body, {"tag": 1})
+    await broker.bury(letter(), letter(body=encode_envelope(given)), letter())
+
+    async def edit(*arguments: str, **environment: str) -> tuple[int, str]:
+        line = ("dead", "edit", ADDRESS, given.id.hex(), *broker.flags, *arguments)
+        code, _, said = await irismq(*line, PYTHONPATH=str(tmp_path), **environment)
+        return code, said
+
+    typed = ("--import", "edit_types")
+    for wrong, expected in (
+        (["{", *typed], "JSON: it is not JSON"),
+        (['{"count": "x"}', *typed], "it is not a shop.put: Expected `int`, got `str`"),
+        (["[1]"], "the fields of a message are an object"),
+    ):
+        code, said = await edit(*wrong)
+        assert (code, expected in said) == (codes.USAGE, True), said
+    unchanged = "nothing was changed, and the letter is where it was\n"
+    assert await edit(*typed, EDITOR="true") == (codes.OK, unchanged)
+    code, said = await edit(*typed, EDITOR="false")
+    assert (code, "'false' ended with 1" in said) == (codes.USAGE, True)
+    assert (await broker.topics())[dead_topic(ADDRESS)] == {"dead": 3}
+    code, said = await edit(*typed, EDITOR="sed -i s/.x./7/")
+    assert (code, said) == (codes.OK, "1 letter replayed\n")
+    assert await broker.topics() == {ADDRESS: {"mailbox": 1}, dead_topic(ADDRESS): {"dead": 2}}
+    code, said = await edit("{}")
+    assert (code, "no dead letter whose id begins" in said) == (codes.FAILED, True)
+    inside = await stored(broker)
+    assert (inside.id, inside.type, inside.headers) == (given.id, "shop.put", {"tag": 1})
+    assert serializer.load("", inside.body) == {"count": 7}
+
+
+async def test_an_edited_letter_is_signed_for_nodes_with_keys(broker: Broker) -> None:
+    await broker.bury(signed("plain"))
+    ((row,),) = [json.loads((await broker.dead("list", ADDRESS))[1])]
+    line = ("dead", "edit", ADDRESS, row["id"], '"mended"', *broker.flags)
+    code, _, said = await irismq(*line)
+    assert (code, "cannot be signed anew: signed, and there is no key" in said) == (1, True)
+    code, _, said = await irismq(*line, IRISMQ_KEYS=f"one={SECRET}")
+    assert (code, said) == (codes.OK, "1 letter replayed\n")
+    packer = Packer("n2", Serializer(), keys=KeyRing.of(KEYS))
+    inside = await stored(broker, packer)
+    assert packer.serializer.load(inside.type, inside.body) == "mended"
+
+
+async def stored(broker: Broker, packer: Packer | None = None) -> Envelope:
+    """The first message in the mailbox; `packer`: by which it must be signed."""
+    got: list[Any] = []
+    reading = await broker.mailbox.consume(mailbox_topic(ADDRESS), "mailbox", got.append, window=10)
+    await until(lambda: got, "the message")
+    body, place = got[0].body, ("store", mailbox_topic(ADDRESS))
+    found = (
+        decode_envelope_untrusted(body) if packer is None else packer.open_untrusted(body, *place)
+    )
+    await reading.stop(0.0)
+    assert isinstance(found, Envelope)
+    return found
 
 
 async def test_all_is_all_and_not_what_one_connection_may_hold(broker: Broker) -> None:
