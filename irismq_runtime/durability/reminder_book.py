@@ -26,6 +26,8 @@ _NAME: Final = "irismq.with-reminders"
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(tuple[str, int, str, bytes]).decode
 _decode_parts: Final = msgspec.msgpack.Decoder(tuple[bytes | None, bytes]).decode
+#: Among how many numbers a life chooses its first.
+_SPREAD: Final = 1 << 50
 #: How the bytes of a state with reminders begin.
 _BEGINS: Final = _encode((_NAME, 1, "", b""))[: 1 + len(_encode(_NAME))]
 
@@ -79,9 +81,14 @@ class ReminderBook:
         """The bytes of all of it; b"" where there never was one."""
         return _encode(self._book) if self._book.last else b""
 
-    def next_generation(self) -> int:
-        """A number that no reminder of this actor has had."""
-        self._book.last += 1
+    def next_generation(self, chance: float) -> int:
+        """A number that no reminder of this actor has had, in no life of its key.
+
+        Args:
+            chance: From 0 to 1: where the numbers of a life begin. That of the one before, which
+                has ended with its book, may have left rows.
+        """
+        self._book.last = self._book.last + 1 if self._book.last else 1 + int(chance * _SPREAD)
         return self._book.last
 
     def set(self, name: str, reminder: KeptReminder) -> bool:

@@ -52,6 +52,12 @@ class Rung:
     pass
 
 
+@message("test.end-alarms")
+@dataclass(frozen=True)
+class EndAlarms:
+    pass
+
+
 #: What has rung, in the order in which it did.
 HEARD: list[str] = []
 
@@ -81,6 +87,10 @@ class Ringing:
         if ring.text == "crash" and type(self).crashes > 0:
             type(self).crashes -= 1
             raise RuntimeError("it rang too loud")
+
+    @receives(EndAlarms)
+    def end_all(self, _: EndAlarms) -> None:
+        self.end()
 
     @receives(Rung)
     def rung(self, _: Rung) -> list[Any]:
@@ -155,6 +165,20 @@ async def test_one_that_is_set_again_or_forgotten_or_never_committed_does_not_co
         await until(lambda: node.parts.dispatch.counters.finished >= 4)
         assert await durable.backlog() == []
         assert await rung(ref) == ["later"]
+
+
+async def test_what_is_left_of_a_reminder_counts_for_nothing_in_the_next_life_of_its_key(servers):
+    async with servers.node(store=MemoryStore()) as node:
+        await node.start(Alarms)
+        ref = node.entity("test.alarms", "ada")
+        for _ in range(3):  # the rows of the first two are due when the third has begun
+            await ref.ask(SetAlarm("a", "again", {"every": 1.2}))
+            await ref.ask(EndAlarms())
+        await ref.ask(SetAlarm("a", "again", {"every": 1.2}))
+        await until(lambda: node.parts.dispatch.counters.finished >= 5)
+        assert HEARD == ["again"]
+        rows = await node.parts.durable.store.outbox("", 10)
+        assert len(rows) == 1
 
 
 async def test_what_is_due_while_no_node_runs_comes_when_one_does(servers, store):
