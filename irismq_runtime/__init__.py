@@ -61,6 +61,7 @@ if typing.TYPE_CHECKING:
         TellReceipt,
         carrying,
     )
+    from irismq_runtime.schedules import Scheduled
 
 __all__ = [
     "ConfigError",
@@ -90,6 +91,7 @@ __all__ = [
     "RemoteFault",
     "RetryPolicy",
     "RuntimeFault",
+    "Scheduled",
     "SendContext",
     "SendMiddleware",
     "SendNext",
@@ -158,6 +160,7 @@ _HOMES: typing.Final = {
     "ServiceRef": "irismq_runtime.refs",
     "TellReceipt": "irismq_runtime.refs",
     "carrying": "irismq_runtime.refs",
+    "Scheduled": "irismq_runtime.schedules",
 }
 
 

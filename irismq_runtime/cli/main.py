@@ -92,6 +92,10 @@ class Commands(DeferredGroup):
             f"{_CLI}.entity:app",
             "Look at the entities of an address, who owns them, or end one.",
         ),
+        "schedule": (
+            f"{_CLI}.schedule:app",
+            "Look at messages that come at the times of a calendar; pause, run or end one.",
+        ),
         "schema": (
             f"{_CLI}.schema:app",
             "Keep the types of messages and states readable by what runs and what is stored.",

@@ -41,6 +41,7 @@ __all__ = [
     "due_of",
     "forget",
     "message_of",
+    "moment_of",
     "remind",
     "reminders_of",
     "tick",
@@ -139,12 +140,17 @@ def _seconds_in(value: Any) -> Any:
     return value.total_seconds() if isinstance(value, timedelta) else value
 
 
-def _moment(at: object, now: float) -> float:
+def moment_of(at: object) -> float:
+    """The time of a datetime, in seconds since 1970. Raises `ValueError` for one without a zone."""
     if not isinstance(at, datetime) or at.tzinfo is None:
         raise ValueError(f"at={at!r} is no datetime with a time zone")
-    moment = at.timestamp()
+    return at.timestamp()
+
+
+def _moment(at: object, now: float) -> float:
+    moment = moment_of(at)
     if moment < now:
-        raise ValueError(f"at={at.isoformat()} is {now - moment:,.0f} s in the past")
+        raise ValueError(f"at={at} is {now - moment:,.0f} s in the past")
     return moment
 
 

@@ -30,9 +30,9 @@ from irismq_runtime.wire import DEFAULT_LIMITS, KeyRing, Serializer
 from irismq_runtime.wire.headers import REPEATS_LONG, SENDERS_REPEAT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-    from actors import Clock, System
+    from actors import ActorRef, Clock, System
     from irismq_runtime.config import NodeConfig
     from irismq_runtime.durability import DurableEngine
     from irismq_runtime.mailbox import MailboxConfig
@@ -40,9 +40,10 @@ if TYPE_CHECKING:
     from irismq_runtime.ports import AddressTransport, MailboxTransport, Member
     from irismq_runtime.ports.state_store import StateStore
     from irismq_runtime.refs import SendMiddleware
+    from irismq_runtime.schedules import Schedules
     from irismq_runtime.wire import Codec
 
-__all__ = ["Parts", "assemble", "make_transports", "new_node_id"]
+__all__ = ["Parts", "assemble", "make_transports", "new_node_id", "schedules_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -218,6 +219,15 @@ def _durable(
     )
     ENGINES[system] = engine
     return engine
+
+
+def schedules_of(
+    durable: DurableEngine, start: Callable[[Any], Awaitable[ActorRef[Any]]]
+) -> Schedules:
+    """Return the schedules of the store of a node. `start`: see `Node.start`."""
+    from irismq_runtime.schedules import Schedules
+
+    return Schedules(durable, start)
 
 
 def _presence(

@@ -21,7 +21,7 @@ import supervisors
 from actors import System
 from irismq_runtime.config import DEFAULT_IRIS_PORT, DEFAULT_NSQD_PORT, need_address
 from irismq_runtime.environment import node_options
-from irismq_runtime.errors import NodeStopped
+from irismq_runtime.errors import ConfigError, NodeStopped
 from irismq_runtime.messaging import SINGLETON_KEY
 from irismq_runtime.node.arguments import (
     check_parts,
@@ -38,6 +38,7 @@ from irismq_runtime.node.assembly import (
     check_mailbox_options,
     make_transports,
     new_node_id,
+    schedules_of,
 )
 from irismq_runtime.node.current import RUNNING, forget_closed
 from irismq_runtime.node.inspection.health import health_of
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
         ServiceRef,
         TellReceipt,
     )
+    from irismq_runtime.schedules import Schedules
     from irismq_runtime.wire import Codec
     from supervisors import ChildSpec
 
@@ -141,6 +143,7 @@ class Node:
         self._overview = Overview(self._running_parts, self._reports)
         self._health_monitor: HealthMonitor | None = None
         self._stopped: asyncio.Task[None] | None = None
+        self._schedules: Schedules | None = None
 
     @classmethod
     def embedded(
@@ -242,6 +245,8 @@ class Node:
         self._health_monitor.start()
         forget_closed()
         RUNNING[system] = self
+        if parts.durable is not None:
+            self._schedules = schedules_of(parts.durable, self.start)
         if system.events.active:
             system.events.emit("node.started", node=node_id, name=self._config.name)
         return parts
@@ -448,6 +453,20 @@ class Node:
         """
         outbound = self._running_parts().outbound
         return entity_ref(outbound, address, SINGLETON_KEY, shards=1, codec=codec)
+
+    @property
+    def schedules(self) -> Schedules:
+        """Messages at the times of a calendar, kept in the store; see `Schedules`.
+
+        Raises:
+            ConfigError: The node was given no store.
+            NodeStopped: The node has stopped.
+        """
+        self._running_parts()
+        if self._schedules is None:
+            problem = "schedules are kept in a store, and the node has none"
+            raise ConfigError("store", problem, 'give it one: Node(store="sqlite:///shop.db")')
+        return self._schedules
 
     @overload
     def publish(

@@ -56,9 +56,10 @@ class EntityRef:
         address: The address of its class.
         key: Which one it is.
         codec: How bodies are written; None is msgpack.
+        shards: Into how many shards the keys of its address are divided.
     """
 
-    __slots__ = ("_outbound", "_shard", "_topic", "address", "codec", "key")
+    __slots__ = ("_outbound", "_shard", "_topic", "address", "codec", "key", "shards")
 
     def __init__(
         self,
@@ -71,7 +72,8 @@ class EntityRef:
     ) -> None:
         need(ENTITY_ADDRESS, "address", address)
         need(ENTITY_KEY, "key", key)
-        number = shard_of(key, _number_of_shards(outbound, address, shards))
+        self.shards = _number_of_shards(outbound, address, shards)
+        number = shard_of(key, self.shards)
         self._outbound = outbound
         self._shard = shard_address(address, number)
         self._topic = outbound.topic_of(self._shard)

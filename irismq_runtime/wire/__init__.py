@@ -32,7 +32,7 @@ from irismq_runtime.wire.json_codec import (
 )
 from irismq_runtime.wire.limits import DEFAULT_LIMITS, WireLimits
 from irismq_runtime.wire.registry import Registry
-from irismq_runtime.wire.serializer import Serializer
+from irismq_runtime.wire.serializer import EncodedMessage, Serializer
 from irismq_runtime.wire.signing import Key, KeyRing, Place, Verb
 from irismq_runtime.wire.values import Tagged
 
@@ -41,6 +41,7 @@ __all__ = [
     "ID_SIZE",
     "Codec",
     "DeadRecord",
+    "EncodedMessage",
     "Envelope",
     "FaultBody",
     "FaultKind",

@@ -8,6 +8,7 @@ the fields are checked against the class before it is made.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,7 +32,7 @@ from irismq_runtime.wire.values import LEAVES, NotEncodable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["DEFAULT_CODEC", "Serializer"]
+__all__ = ["DEFAULT_CODEC", "EncodedMessage", "Serializer"]
 
 #: The codec that a body without the header "c" is in.
 DEFAULT_CODEC: Final = "msgpack"
@@ -41,6 +42,21 @@ _BUILT_IN: Final[tuple[Codec, ...]] = (MsgpackCodec(), JsonCodec())
 _SMALL: Final = 128
 
 _PLAIN: Final = LEAVES | CONTAINERS
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedMessage:
+    """A message that was dumped before, is kept as it was, and is sent as it is.
+
+    Attributes:
+        type: The name of its type.
+        body: Its bytes.
+        codec: The value of the header "c"; None for none.
+    """
+
+    type: str
+    body: bytes
+    codec: str | None = None
 
 
 class Serializer:
@@ -105,6 +121,8 @@ class Serializer:
 
     def _dump(self, message: object, codec: str | None) -> tuple[str, bytes, str | None]:
         """As `dump`, for every message and codec."""
+        if type(message) is EncodedMessage:
+            return message.type, message.body, message.codec
         chosen = self._codecs.get(codec or DEFAULT_CODEC)
         if chosen is None:
             raise EncodeError("$", f"no codec {codec!r} is registered at this node")

@@ -64,6 +64,9 @@ EXITS: dict[str, dict[str, tuple[int, str]]] = {
     "irismq_runtime/cli/entity.py": {
         "typer.confirm": (1, "a question, with a key as `repr` shows it"),
     },
+    "irismq_runtime/cli/schedule.py": {
+        "typer.confirm": (1, "a question, with a key as `repr` shows it"),
+    },
     "irismq_runtime/cli/foreground.py": {"rich.live.Live": (1, "on the console `out`")},
     "irismq_runtime/cli/main.py": {
         "logging.Formatter": (1, "it is the filter of a log for people"),
