@@ -44,6 +44,7 @@ from irismq_runtime.endpoints import (
     texts_of,
 )
 from irismq_runtime.errors import ConfigError
+from irismq_runtime.namespace import ADDRESS, NAMESPACE
 
 __all__ = [
     "DEFAULT_CONNECT_TIMEOUT",
@@ -74,13 +75,10 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,32}\Z")
 _NATS_URL: Final = re.compile(r"(?:nats|tls)://")
 
 
-_ADDRESS: Final = text(1)
-
-
 def need_address(address: str) -> None:
-    """Raise `ConfigError` for no address; every other text is one."""
-    if not _ADDRESS.takes(address):
-        problem = "it is empty" if address == "" else _ADDRESS.complaint(address)
+    """Raise `ConfigError` for no address, and one in a namespace; every other text is one."""
+    if not ADDRESS.takes(address):
+        problem = "it is empty" if address == "" else ADDRESS.complaint(address)
         raise ConfigError("address", problem, 'give a name, e.g. "shop.inventory"')
 
 
@@ -230,6 +228,9 @@ class NodeConfig:
     Attributes:
         name: A name for people, 1 to 32 of letters, digits, `_` and `-`; the id of the node
             is this and a random part, new for each start.
+        namespace: Keeps all names of the node apart from those of other namespaces on the same
+            servers, as of staging beside production: 1 to 16 of letters, digits, `_` and `-`.
+            Empty: that of all who name none.
         nsqd: The brokers to publish to: the first that answers is used, the others stand
             by. All are consumed from.
         lookupd: HTTP endpoints of nsqlookupds; the brokers they list are consumed from too.
@@ -281,6 +282,7 @@ class NodeConfig:
     """
 
     name: str = "node"
+    namespace: str = ""
     nsqd: tuple[Endpoint, ...] = (_NSQD_HERE,)
     lookupd: tuple[Endpoint, ...] = ()
     iris: Endpoint = _IRIS_HERE
@@ -320,6 +322,12 @@ class NodeConfig:
         if self.sign_with is not None and self.sign_with not in self.keys:
             raise ConfigError(
                 "sign_with", f"no key is named {self.sign_with!r}", "name one of keys"
+            )
+        if self.namespace and self.old_signatures_until is not None:
+            raise ConfigError(
+                "old_signatures_until",
+                "signatures of version 1 say no place, and would be good in every namespace",
+                "leave it out: no node in a namespace is so old",
             )
         if self.keys and self.signature_window <= self.publish_timeout:
             raise ConfigError(
@@ -368,6 +376,7 @@ _INSTANT: Final = Rule(
 #: What each option of a `NodeConfig` may be; a test has it that none is missing.
 _RULES: Final[Mapping[str, Rule]] = {
     "name": _NODE_NAME,
+    "namespace": NAMESPACE,
     "nsqd": _ENDPOINTS,
     "lookupd": _ENDPOINTS,
     "iris": value_of(Endpoint, "an Endpoint"),

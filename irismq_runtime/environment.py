@@ -5,7 +5,7 @@ container is set up once. Pure but for the files of certificates: what the envir
 an argument. Nothing is connected, and no secret is in an error.
 
     IRISMQ_NSQD_ADDRESS, IRISMQ_LOOKUPD_ADDRESS    HOST:PORT, several with spaces between
-    IRISMQ_IRIS_ADDRESS, IRISMQ_NODE_NAME, IRISMQ_STORE
+    IRISMQ_IRIS_ADDRESS, IRISMQ_NODE_NAME, IRISMQ_NAMESPACE, IRISMQ_STORE
     IRISMQ_NSQD_TLS, IRISMQ_NSQD_TLS_CA, _CERT, _KEY, _HOSTNAME, IRISMQ_NSQD_AUTH_SECRET
     IRISMQ_KEYS, IRISMQ_SIGNATURE_WINDOW, IRISMQ_OLD_SIGNATURES_UNTIL
 """
@@ -27,6 +27,7 @@ __all__ = ["keys_of", "node_options", "signing_of", "tls_context"]
 _TEXTS: Final = {
     "IRISMQ_IRIS_ADDRESS": "iris",
     "IRISMQ_NODE_NAME": "name",
+    "IRISMQ_NAMESPACE": "namespace",
     "IRISMQ_STORE": "store",
 }
 _LISTS: Final = {"IRISMQ_NSQD_ADDRESS": "nsqd", "IRISMQ_LOOKUPD_ADDRESS": "lookupd"}

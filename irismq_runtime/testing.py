@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from actors.testing.waiting import PATIENCE, expect_event
 from irismq_runtime.dead_letters.reader import LetterCount, open_reader
+from irismq_runtime.namespace import Namespace
 from irismq_runtime.wire import Envelope, Serializer
 
 if TYPE_CHECKING:
@@ -86,7 +87,8 @@ async def dead_letters(node: Node, address: str, count: int = 1) -> list[DeadMes
     """
     brokers = [str(endpoint) for endpoint in node.config.nsqd]
     found: list[DeadMessage] = []
-    async with open_reader(brokers, address, LetterCount(count)) as reader:
+    names = Namespace(node.config.namespace)
+    async with open_reader(brokers, address, LetterCount(count), namespace=names) as reader:
         async for letter in reader:
             record, inside = letter.record, letter.inside
             message: Any = record.body

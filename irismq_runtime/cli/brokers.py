@@ -1,7 +1,8 @@
 """The brokers that a command speaks to: one set of options for all commands.
 
 What a `Node` can be told of its brokers, every command can: TLS with its CA and a
-certificate of one's own, the AUTH secret, nsqlookupd, and where HTTP is. `@takes_brokers`
+certificate of one's own, the AUTH secret, nsqlookupd, where HTTP is, and the namespace
+whose topics are meant. `@takes_brokers`
 puts the options in the place of a command's parameter `brokers: Brokers`. They become
 the same checked `MailboxConfig` as those of a node, before anything is connected.
 
@@ -20,6 +21,7 @@ import typer
 from irismq_runtime.cli.options import (
     NSQD_DEFAULT,
     Lookupd,
+    NamespaceName,
     Nsqd,
     NsqdHttp,
     http_of,
@@ -27,6 +29,7 @@ from irismq_runtime.cli.options import (
 from irismq_runtime.config import DEFAULT_NSQD_PORT, parse_endpoints
 from irismq_runtime.environment import tls_context
 from irismq_runtime.errors import ConfigError
+from irismq_runtime.namespace import Namespace
 
 if TYPE_CHECKING:
     import ssl
@@ -52,6 +55,12 @@ class Brokers:
     nsqd_tls_key: str = ""
     nsqd_tls_hostname: str = ""
     nsqd_auth_secret: str = field(default="", repr=False)
+    namespace: str = ""
+
+    @property
+    def names(self) -> Namespace:
+        """What topics are called there. Raises `ConfigError`."""
+        return Namespace(self.namespace)
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
@@ -168,6 +177,7 @@ _OPTIONS: Final[dict[str, Any]] = {
     "nsqd_tls_key": TlsKey,
     "nsqd_tls_hostname": TlsHostname,
     "nsqd_auth_secret": AuthSecret,
+    "namespace": NamespaceName,
 }
 
 

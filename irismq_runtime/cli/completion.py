@@ -21,6 +21,7 @@ import typer  # noqa: TC002  # typer reads the annotations
 from irismq_runtime.cli.options import NSQD_DEFAULT, http_of
 from irismq_runtime.errors import ConfigError
 from irismq_runtime.http_client import fetch_blocking
+from irismq_runtime.namespace import Namespace
 
 if TYPE_CHECKING:
     from irismq_runtime.config import Endpoint
@@ -54,8 +55,12 @@ def _asked(ctx: typer.Context, wanted: Any) -> set[str]:
     """Ask every broker at the same time; what has come within the limit counts."""
     found: set[str] = set()
     limit = _limit()
+    try:
+        names = Namespace(ctx.params.get("namespace") or os.environ.get("IRISMQ_NAMESPACE", ""))
+    except ConfigError:
+        return found
     asking = [
-        threading.Thread(target=_ask, args=(at, wanted, found, limit), daemon=True)
+        threading.Thread(target=_ask, args=(at, names, wanted, found, limit), daemon=True)
         for at in _brokers(ctx)
     ]
     for thread in asking:
@@ -85,12 +90,14 @@ def _given(ctx: typer.Context, name: str, variable: str) -> list[str]:
     return ctx.params.get(name) or os.environ.get(variable, "").split()
 
 
-def _ask(where: Endpoint, wanted: Any, found: set[str], limit: float) -> None:
+def _ask(where: Endpoint, names: Namespace, wanted: Any, found: set[str], limit: float) -> None:
     try:
         answer = fetch_blocking(f"http://{where}{_PATH}", timeout=limit, largest=_LARGEST)
         stats = json.loads(answer.body)
         for topic in stats["topics"] or ():
-            if wanted({channel["channel_name"] for channel in topic["channels"] or ()}):
-                found.add(topic["topic_name"])
+            name = names.inside(topic["topic_name"])
+            channels = {channel["channel_name"] for channel in topic["channels"] or ()}
+            if name is not None and wanted(channels):
+                found.add(name)
     except Exception:  # noqa: S110  # a shell completes nothing then, and says nothing
         pass

@@ -232,7 +232,7 @@ def edit(
         letter = _one(brokers, address, letter_id)
         text = shown(letter)
         topic = mailbox_topic(address)  # of wrong keys one hears before the work
-        signing_anew()(letter.record.body, topic, topic)
+        signing_anew(brokers.names)(letter.record.body, topic, topic)
         changed = _edited(letter, text, body)
     except ConfigError as error:
         fail(str(error), codes.USAGE)
@@ -241,7 +241,7 @@ def edit(
     if changed is None:
         remark("nothing was changed, and the letter is where it was")
         return
-    sign = signing_anew(lambda _: changed)
+    sign = signing_anew(brokers.names, lambda _: changed)
     there = (letter.id, letter.record.body)
 
     async def one(reader: DeadLetterReader, letter: Letter, counts: LetterOutcomes) -> bool:
@@ -302,7 +302,7 @@ def replay(
     wanted = _needed(ids, reason, type_name, every=every)
     if to and every_channel:
         fail("--to and --every-channel exclude each other", codes.USAGE)
-    sign = signing_anew()
+    sign = signing_anew(brokers.names)
 
     async def one(reader: DeadLetterReader, letter: Letter, counts: LetterOutcomes) -> bool:
         return await dead.replay(
@@ -459,5 +459,6 @@ async def _reader(brokers: Brokers, address: str) -> AsyncIterator[DeadLetterRea
         return
     where = stats.holding if stats is not None else [str(one) for one in brokers.endpoints]
     held = stats.held if stats is not None else None
-    async with open_reader(where, address, held, config=brokers.config()) as reader:
+    config, names = brokers.config(), brokers.names
+    async with open_reader(where, address, held, config=config, namespace=names) as reader:
         yield reader

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -15,6 +15,9 @@ from irismq_runtime.cli.topic_stats import broker_pairs
 from irismq_runtime.config import need_address
 from irismq_runtime.errors import NotConnected
 from irismq_runtime.messaging import dead_topic, mailbox_topic
+
+if TYPE_CHECKING:
+    from irismq_runtime.namespace import Namespace
 
 __all__ = ["mailbox"]
 
@@ -51,7 +54,8 @@ async def _rows(address: str | None, brokers: Brokers) -> list[dict[str, Any]]:
     asked: list[dict[str, Any]] = [{}]
     if address is not None:
         need_address(address)
-        asked = [{"topic": topic} for topic in (mailbox_topic(address), dead_topic(address))]
+        both = mailbox_topic(address), dead_topic(address)
+        asked = [{"topic": brokers.names.topic(topic)} for topic in both]
     tls = brokers.tls_context()
     endpoints = brokers.http
     if brokers.lookupd:
@@ -60,23 +64,27 @@ async def _rows(address: str | None, brokers: Brokers) -> list[dict[str, Any]]:
     for endpoint in endpoints:
         for query in asked:
             stats = await get_json(endpoint, "/stats", tls=tls, **query)
-            rows += _rows_untrusted(endpoint, stats)
+            rows += _rows_untrusted(endpoint, stats, brokers.names)
     return rows
 
 
-def _rows_untrusted(endpoint: str, stats: Any) -> list[dict[str, Any]]:
-    """The rows in a broker's statistics. Raises `NotConnected` when they are none."""
+def _rows_untrusted(endpoint: str, stats: Any, names: Namespace) -> list[dict[str, Any]]:
+    """The rows of a namespace in a broker's statistics. Raises `NotConnected` if they are none."""
     try:
         listed = stats.get("topics") or ()
-        return [row for topic in listed for row in _topic_rows(endpoint, topic)]
+        return [
+            row
+            for topic in listed
+            if (name := names.inside(topic["topic_name"])) is not None
+            for row in _topic_rows(endpoint, name, topic)
+        ]
     except (AttributeError, KeyError, TypeError) as error:
         raise NotConnected(
             f"nsqd HTTP {endpoint}", "what it says is not nsqd's statistics", remedy=_REMEDY
         ) from error
 
 
-def _topic_rows(endpoint: str, topic: dict[str, Any]) -> list[dict[str, Any]]:
-    name = topic["topic_name"]
+def _topic_rows(endpoint: str, name: str, topic: dict[str, Any]) -> list[dict[str, Any]]:
     channels = topic.get("channels") or ()
     if not channels:
         row = {"nsqd": endpoint, "topic": name, "channel": "-", "depth": topic["depth"]}

@@ -17,6 +17,7 @@ from irismq_runtime.messaging.names import PRESENCE_CLUSTER, private_cluster
 if TYPE_CHECKING:
     from irismq_runtime.cli.server_identification import ServerIdentity
     from irismq_runtime.config import Endpoint, NatsOverlay
+    from irismq_runtime.namespace import Namespace
 
 __all__ = ["each_server", "with_login"]
 
@@ -34,11 +35,14 @@ def each_server(overlay: NatsOverlay) -> list[tuple[Endpoint, NatsOverlay]]:
 
 
 async def with_login(
-    answer: ServerIdentity, overlay: NatsOverlay, *, limit: float
+    answer: ServerIdentity, overlay: NatsOverlay, names: Namespace, *, limit: float
 ) -> ServerIdentity:
-    """Return `answer` with what the one server of `overlay` objects to, within `limit` seconds."""
+    """Return `answer` with what the one server of `overlay` objects to, within `limit` seconds.
+
+    `names`: the namespace of the node.
+    """
     try:
-        reason, advice = await _tried(overlay, limit), "give this user the rights to iris.>"
+        reason, advice = await _tried(overlay, names, limit), "give this user the rights to iris.>"
     except ConfigError as error:
         reason, advice = error.problem, error.remedy
     except NotConnected as error:
@@ -46,15 +50,15 @@ async def with_login(
     return dataclasses.replace(answer, reason=reason, advice=advice if reason else "")
 
 
-async def _tried(overlay: NatsOverlay, limit: float) -> str:
+async def _tried(overlay: NatsOverlay, names: Namespace, limit: float) -> str:
     from irismq_runtime.node.own_servers.nats_overlay import nats_back_end
 
     back_end = await asyncio.to_thread(
         nats_back_end, overlay, limit * _CONNECT, stop_seconds=limit * _HANG_UP
     )
-    own = private_cluster(f"check-{secrets.token_hex(6)}")
+    own = names.cluster(private_cluster(f"check-{secrets.token_hex(6)}"))
     try:
         async with asyncio.timeout(limit):
-            return await back_end.check_permissions((PRESENCE_CLUSTER, own))
+            return await back_end.check_permissions((names.cluster(PRESENCE_CLUSTER), own))
     except TimeoutError:
         return "nothing to a login in time"

@@ -26,6 +26,7 @@ from irismq_runtime.cli.options import (
     Iris,
     client_node,
 )
+from irismq_runtime.namespace import Namespace
 from irismq_runtime.node.process.signals import Signals
 from irismq_runtime.observer import Gatherer
 from irismq_runtime.observer.page import ObserverPage, new_token
@@ -84,12 +85,24 @@ async def observer_page(
     """
     token = new_token()
     stats = partial(get_totals, tls=brokers.tls_context())
+    names = Namespace(node.config.namespace)
     gatherer = Gatherer(
-        node, brokers=brokers.http, stats=stats, ignore={CLIENT_NAME}, itself=itself
+        node,
+        brokers=brokers.http,
+        stats=stats,
+        ignore={CLIENT_NAME},
+        itself=itself,
+        namespace=names,
     )
     nsqd = [str(endpoint) for endpoint in node.config.nsqd]
     page = ObserverPage(
-        gatherer, nsqd=nsqd, token=token, host=host, port=port, config=brokers.config()
+        gatherer,
+        nsqd=nsqd,
+        token=token,
+        host=host,
+        port=port,
+        config=brokers.config(),
+        namespace=names,
     )
     async with gatherer, page:
         _say(page, host)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
     from irismq_runtime.cli.brokers import Brokers
+    from irismq_runtime.namespace import Namespace
     from irismq_runtime.node import Node
     from irismq_runtime.wire import Envelope
 
@@ -53,6 +54,7 @@ __all__ = [
     "Iris",
     "Lookupd",
     "Name",
+    "NamespaceName",
     "Nsqd",
     "NsqdHttp",
     "Store",
@@ -118,6 +120,17 @@ Store = Annotated[
 Name = Annotated[
     str,
     typer.Option("--name", envvar="IRISMQ_NODE_NAME", help="A name for this node, for people."),
+]
+
+NamespaceName = Annotated[
+    str,
+    typer.Option(
+        "--namespace",
+        envvar="IRISMQ_NAMESPACE",
+        metavar="NAME",
+        help="Whose names are meant, where several systems share the servers.",
+        show_default=False,
+    ),
 ]
 
 
@@ -217,7 +230,7 @@ def make_node(
     """
     from irismq_runtime.node import Node
 
-    options |= signing_of(os.environ)
+    options |= {"namespace": brokers.namespace, **signing_of(os.environ)}
     if keys := keys_of(os.environ):
         options["keys"] = keys
     if embedded:
@@ -293,9 +306,9 @@ def quiet_while_connecting(quiet: bool) -> None:
 
 
 def signing_anew(
-    change: Callable[[Envelope], Envelope] | None = None,
+    names: Namespace, change: Callable[[Envelope], Envelope] | None = None
 ) -> Callable[[bytes, str, str], bytes]:
-    """What signs a stored message anew for a topic, with the keys of the environment.
+    """What signs a stored message anew for a topic in a namespace, by the environment's keys.
 
     `change`: makes another message of it before.
     """
@@ -305,7 +318,7 @@ def signing_anew(
     keys = keys_of(os.environ)
     until = signing_of(os.environ).get("old_signatures_until")
     old_until = 0.0 if until is None else until.timestamp()
-    ring = KeyRing.of(keys, old_until=old_until) if keys else None
+    ring = KeyRing.of(keys, old_until=old_until, namespace=names) if keys else None
     return partial(Packer(CLIENT_NAME, Serializer(), keys=ring).renewed, change=change)
 
 

@@ -41,6 +41,7 @@ from irismq_runtime.config import (
 )
 from irismq_runtime.errors import NotConnected
 from irismq_runtime.mailbox import why_refused
+from irismq_runtime.namespace import Namespace
 from irismq_runtime.protocols.iris import encode_packet
 from irismq_runtime.protocols.iris.packets import CLIENT_MAGIC, VERSION, ClientInit
 from irismq_runtime.protocols.nsq import MAGIC, identify
@@ -211,12 +212,13 @@ async def examine_all(
     TLS and AUTH, in another `limit` seconds; one that refuses that is ill.
     """
     config = None if brokers is None else brokers.config(connect_timeout=limit)
+    names = Namespace() if brokers is None else brokers.names
     tls = None if config is None else config.tls
 
     async def one(place: Target) -> ServerIdentity:
         if isinstance(place.endpoint, SecureEndpoint):
             return await _secured(place.endpoint, limit, tls)
-        answer = await _examine(place, limit)
+        answer = await _examine(place, limit, names)
         if config is None or not place.role is ServerKind.NSQD is answer.kind:
             return answer
         reason = await why_refused(config, place.endpoint)
@@ -236,14 +238,14 @@ async def _secured(endpoint: Endpoint, limit: float, tls: Any) -> ServerIdentity
     return ServerIdentity(ServerKind.NSQD_HTTP, version=str(version or "?")[:40])
 
 
-async def _examine(place: Target, limit: float) -> ServerIdentity:
+async def _examine(place: Target, limit: float, names: Namespace) -> ServerIdentity:
     """Find out who is there and, where that is NATS, whether it would have a node."""
     if place.overlay is None:
         return await examine(place.endpoint, limit=limit)
     answer = await examine(place.endpoint, limit=limit * _SHARE)
     if answer.kind is not ServerKind.NATS:
         return answer
-    return await with_login(answer, place.overlay, limit=limit * (1 - _SHARE))
+    return await with_login(answer, place.overlay, names, limit=limit * (1 - _SHARE))
 
 
 #: What a node calls the servers that it dials.

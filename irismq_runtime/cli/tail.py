@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from irismq_runtime.config import Endpoint
-    from irismq_runtime.mailbox import MailboxConfig
     from irismq_runtime.ports import Consumption, StoredMessage
 
 __all__ = ["tail"]
@@ -116,8 +115,12 @@ def tail(
             pairs = await broker_pairs(brokers)
             where = tuple(broker for broker, _ in pairs)
             for broker, at in pairs:
-                await _keep_for_others(topic, channel, keeper, at, broker, config.tls)
-        await _follow(where, config, topic, channel, count or 0, forms[0] if forms else as_text)
+                on_wire = brokers.names.topic(topic)
+                await _keep_for_others(on_wire, channel, keeper, at, broker, config.tls)
+        mailbox = NsqMailbox(
+            [str(broker) for broker in where], config=config, namespace=brokers.names
+        )
+        await _follow(where, mailbox, topic, channel, count or 0, forms[0] if forms else as_text)
 
     execute(work())
 
@@ -178,7 +181,7 @@ def _topics_untrusted(stats: Any, topic: str) -> list[dict[str, Any]]:
 
 async def _follow(
     brokers: tuple[Endpoint, ...],
-    config: MailboxConfig,
+    mailbox: NsqMailbox,
     topic: str,
     channel: str,
     count: int,
@@ -186,7 +189,6 @@ async def _follow(
 ) -> None:
     over = asyncio.Event()
     arrived: asyncio.Queue[StoredMessage] = asyncio.Queue()
-    mailbox = NsqMailbox([str(broker) for broker in brokers], config=config)
     name = channel or f"{_OWN}{secrets.token_hex(4)}#ephemeral"
     with Signals(asyncio.get_running_loop(), lambda _: over.set(), codes.FORCED):
         ending = asyncio.ensure_future(over.wait())

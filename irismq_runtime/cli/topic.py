@@ -83,7 +83,7 @@ async def _found(brokers: Brokers, verb: Verb, name: str, channel: str) -> list[
             raise ConfigError(option, str(error)) from error
     rows = []
     for _, at in await broker_pairs(brokers):
-        stats = await topic_at(at, name, tls=brokers.tls_context())
+        stats = await topic_at(at, name, names=brokers.names, tls=brokers.tls_context())
         messages = _messages(stats, channel)
         if messages is not None or verb is Verb.CREATE:
             row = {"nsqd": str(at), "topic": name, "channel": channel, "done": str(verb)}
@@ -104,7 +104,8 @@ def _messages(stats: TopicStats | None, channel: str) -> int | None:
 
 async def _do(brokers: Brokers, verb: Verb, rows: list[dict[str, Any]]) -> None:
     for row in rows:
-        at, query = row["nsqd"], {"topic": row["topic"]}
+        at: str = row["nsqd"]
+        query: dict[str, Any] = {"topic": brokers.names.topic(row["topic"])}
         if row["channel"]:
             if verb is Verb.CREATE:  # nsqd makes no channel of a topic that is not there
                 await post(at, "/topic/create", tls=brokers.tls_context(), **query)

@@ -23,6 +23,7 @@ from irismq_runtime.observer.reports import broker_stats_untrusted
 if TYPE_CHECKING:
     from irismq_runtime.cli.brokers import Brokers
     from irismq_runtime.config import Endpoint
+    from irismq_runtime.namespace import Namespace
     from irismq_runtime.observer.reports import TopicStats
 
 __all__ = ["DeadLetterStats", "broker_pairs", "dead_letter_stats", "letters_at", "topic_at"]
@@ -99,18 +100,22 @@ async def _look(
     brokers: Brokers, at: Endpoint, address: str
 ) -> tuple[TopicStats | None, TopicStats | None]:
     """The topics of the mailbox and of the letters at one broker."""
-    tls = brokers.tls_context()
+    names, tls = brokers.names, brokers.tls_context()
     mailbox, letters = await asyncio.gather(
-        topic_at(at, mailbox_topic(address), tls=tls), topic_at(at, dead_topic(address), tls=tls)
+        topic_at(at, mailbox_topic(address), names=names, tls=tls),
+        topic_at(at, dead_topic(address), names=names, tls=tls),
     )
     return mailbox, letters
 
 
-async def topic_at(at: Endpoint, topic: str, *, tls: Any = None) -> TopicStats | None:
+async def topic_at(
+    at: Endpoint, topic: str, *, names: Namespace, tls: Any = None
+) -> TopicStats | None:
     """Return what the broker that answers HTTP `at` has of a topic; None for nothing.
 
     Raises `NotConnected` when it does not answer, or says something else.
     """
+    topic = names.topic(topic)
     stats = await _stats_at(at, tls, topic=topic)
     return next((one for one in stats if one.topic_name == topic), None)
 
@@ -124,10 +129,10 @@ async def letters_at(brokers: Brokers) -> list[tuple[str, Endpoint, LetterCount]
     tls = brokers.tls_context()
     looks = await asyncio.gather(*(_stats_at(at, tls) for _, at in pairs))
     found = [
-        (topic.topic_name.removesuffix(_DEAD), broker, _held(topic))
+        (name.removesuffix(_DEAD), broker, _held(topic))
         for (broker, _), topics in zip(pairs, looks, strict=True)
         for topic in topics
-        if topic.topic_name.endswith(_DEAD)
+        if (name := brokers.names.inside(topic.topic_name) or "").endswith(_DEAD)
     ]
     return sorted((each for each in found if each[2].total), key=lambda each: each[0])
 

@@ -31,6 +31,7 @@ from irismq_runtime.messaging import DEAD_CHANNEL, MAILBOX_CHANNEL, dead_topic, 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
 
+    from irismq_runtime.namespace import Namespace
     from irismq_runtime.ports import Consumption, MailboxTransport, StoredMessage
 
 __all__ = [
@@ -210,16 +211,17 @@ async def open_reader(
     held: LetterCount | None,
     *,
     config: MailboxConfig | None = None,
+    namespace: Namespace | None = None,
 ) -> AsyncIterator[DeadLetterReader]:
     """Look at the letters of `address`; those that are not finished go back.
 
     `nsqd`: the brokers that have such letters: at another one the reading would make the
     topic. `held`: how many there are, None where nobody knows. `config`: how the
-    brokers are reached.
+    brokers are reached. `namespace`: that of the address.
     Raises `NotConnected` when one of the brokers does not let us consume.
     """
     brokers = list(nsqd)
-    mailbox = NsqMailbox(brokers, config=_reading(config or MailboxConfig()))
+    mailbox = NsqMailbox(brokers, config=_reading(config or MailboxConfig()), namespace=namespace)
     await mailbox.start()
     try:
         arrived: asyncio.Queue[StoredMessage] = asyncio.Queue()

@@ -16,6 +16,7 @@ from irismq_runtime.mailbox.connect.handshake import Wishes
 from irismq_runtime.mailbox.connect.network import explain
 from irismq_runtime.mailbox.connect.reconnect import DialBudget, Reconnect
 from irismq_runtime.mailbox.stall_detector import StallDetector
+from irismq_runtime.namespace import Namespace
 from irismq_runtime.observe.logs import RateLimitedLog
 
 if TYPE_CHECKING:
@@ -50,8 +51,10 @@ class MailboxContext:
         rng: random.Random,
         events: Events,
         network: Network,
+        namespace: Namespace | None = None,
     ) -> None:
         self.config = config
+        self.namespace = namespace or Namespace()
         self.clock = clock
         self.rng = rng
         self.events = events

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from actors.clock import Clock, TimerHandle
     from irismq_runtime.mailbox.connect.network import Network
     from irismq_runtime.mailbox.receipts import PublishReceipt
+    from irismq_runtime.namespace import Namespace
     from irismq_runtime.ports import StoredMessage
 
 __all__ = ["NsqMailbox"]
@@ -62,6 +63,7 @@ class NsqMailbox:
         events: Where events are reported; None: nowhere.
         config: Options; None: the defaults.
         network: How connections come about; None: TCP by the running loop.
+        namespace: In which all topics are, those of consumers and dead letters too.
 
     Raises:
         ConfigError: An address cannot be read, none is given, or there are fewer brokers
@@ -78,6 +80,7 @@ class NsqMailbox:
         events: Events | None = None,
         config: MailboxConfig | None = None,
         network: Network | None = None,
+        namespace: Namespace | None = None,
     ) -> None:
         self._config = config or MailboxConfig()
         self._endpoints = list(
@@ -99,7 +102,10 @@ class NsqMailbox:
             rng=rng or default_random(),
             events=events or Events(),
             network=network or AsyncioNetwork(),
+            namespace=namespace,
         )
+        # How a topic is called on the wire; None: as it is called here.
+        self._topic_of = namespace.topic if namespace else None
         self._delays = RequeueDelays(
             self._context.rng, base=self._config.requeue_base, cap=self._config.requeue_max
         )
@@ -219,6 +225,8 @@ class NsqMailbox:
             ValueError: The body is empty, or `delay` above `max_delay`.
             TypeError: The body is not bytes, bytearray or memoryview.
         """
+        if self._topic_of is not None:
+            topic = self._topic_of(topic)
         return self._publisher.publish(topic, body, delay, timeout, key, channel)
 
     def publish_all(
@@ -246,6 +254,8 @@ class NsqMailbox:
             Exception: As `publish`, with the index of the body at fault; then nothing
                 of it was taken.
         """
+        if self._topic_of is not None:
+            topic = self._topic_of(topic)
         return self._publisher.publish_all(topic, bodies, timeout, keys, channel)
 
     def publish_many(
@@ -265,7 +275,7 @@ class NsqMailbox:
         Raises:
             Exception: As `publish_all`.
         """
-        return GroupReceipt.of(self._publisher.publish_all(topic, bodies, timeout))
+        return GroupReceipt.of(self.publish_all(topic, bodies, timeout=timeout))
 
     @property
     def max_body(self) -> int:
@@ -315,6 +325,7 @@ class NsqMailbox:
         """
         if self._closed is not None:
             raise DeliveryError(topic, "not sent", "the mailbox is closed")
+        topic = self._context.namespace.topic(topic)
         topic_name(topic)
         channel_name(channel)
         consumer = Consumer(

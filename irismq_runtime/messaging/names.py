@@ -12,6 +12,7 @@ from hashlib import blake2b
 from typing import Any, Final
 
 from actors.rules import Rule, count, need
+from irismq_runtime.namespace import ADDRESS
 from irismq_runtime.protocols.nsq import mailbox_topic
 
 __all__ = [
@@ -68,8 +69,8 @@ def _is_key(value: Any) -> bool:
 ENTITY_KEY: Final = Rule("a text of 1 to 256 characters, without NUL and lone surrogates", _is_key)
 #: What the address of entities may be: what stands between it and a shard, or a key, is not in it.
 ENTITY_ADDRESS: Final = Rule(
-    "a text that is not empty, without # and /",
-    lambda value: isinstance(value, str) and bool(value) and not {"#", "/"} & set(value),
+    f"{ADDRESS.wanted}, without # and /",
+    lambda value: ADDRESS.takes(value) and not {"#", "/"} & set(value),
 )
 
 

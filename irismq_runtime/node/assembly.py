@@ -18,6 +18,7 @@ from irismq_runtime.dispatch import DispatchContext, DispatchCounters
 from irismq_runtime.errors import ConfigError
 from irismq_runtime.messaging import NODE_TARGET, Packer, ServedRequest, Unwatch, Watch
 from irismq_runtime.messaging.control import Ended
+from irismq_runtime.namespace import Namespace
 from irismq_runtime.node.binding.binder import Binder, BindingContext
 from irismq_runtime.node.membership.death_watch import DeathWatch
 from irismq_runtime.node.membership.peers import PeerDispatch
@@ -98,6 +99,7 @@ def make_transports(
     from irismq_runtime.mailbox import NsqMailbox
     from irismq_runtime.pyiris import IrisAddresses, Limits, Options
 
+    namespace = Namespace(config.namespace)
     limits = Limits(
         tunnel=DEFAULT_LIMITS.size,
         tunnel_message=DEFAULT_LIMITS.size,
@@ -110,6 +112,7 @@ def make_transports(
         clock=system.clock,
         events=system.events,
         config=_mailbox_config(config, node_id),
+        namespace=namespace,
     )
     addresses = IrisAddresses(
         config.iris.host,
@@ -118,6 +121,7 @@ def make_transports(
         clock=system.clock,
         events=system.events,
         asks_limit=True,
+        namespace=namespace,
     )
     return mailbox, addresses
 
@@ -290,7 +294,8 @@ def _packer(config: NodeConfig, node_id: str, serializer: Serializer, clock: Clo
     if config.keys:
         until = config.old_signatures_until
         old_until = 0.0 if until is None else until.timestamp()
-        keys = KeyRing.of(_ordered_keys(config), old_until=old_until)
+        namespace = Namespace(config.namespace)
+        keys = KeyRing.of(_ordered_keys(config), old_until=old_until, namespace=namespace)
         if until is not None and clock.time() < old_until:
             logger.warning(
                 "signatures of version 1, which say neither place nor time, are taken until %s "

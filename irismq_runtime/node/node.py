@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 import supervisors
 from actors import System
+from actors.rules import need
 from irismq_runtime.config import DEFAULT_IRIS_PORT, DEFAULT_NSQD_PORT, need_address
 from irismq_runtime.environment import node_options
 from irismq_runtime.errors import ConfigError, NodeStopped
 from irismq_runtime.messaging import SINGLETON_KEY
+from irismq_runtime.namespace import ADDRESS, PREFIX
 from irismq_runtime.node.arguments import (
     check_parts,
     config_of,
@@ -217,7 +219,7 @@ class Node:
         store = self._store
         try:
             if store is not None:
-                await store.open()
+                await store.open(config.namespace)
             parts = assemble(
                 self._config,
                 system,
@@ -508,9 +510,12 @@ class Node:
             Overloaded: The outbox is full.
             ConnectionLost: Live: the relay is away, and nothing was sent.
             NodeStopped: The node has stopped.
-            ValueError: A live event with a delay, or a foreign one with a long one.
+            ValueError: A live event with a delay, or a foreign one with a long one; a topic
+                with a name as in another namespace.
         """
         outbound = self._running_parts().outbound
+        if topic.startswith(PREFIX):
+            need(ADDRESS, "topic", topic)
         if not durable and delay:
             raise ValueError("a live event cannot be delayed: it reaches who listens now")
         if outbound.send_middleware:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from irismq_runtime.dead_letters.reader import DeadLetterReader, Letter, SignAnew
     from irismq_runtime.mailbox import MailboxConfig
+    from irismq_runtime.namespace import Namespace
 
 __all__ = ["DeadLetterService"]
 
@@ -44,7 +45,8 @@ class DeadLetterService:
 
     `nsqd`: brokers, "host:port". `config`: how they are reached. `sign_anew`: see
     `replay`. `holding`: which of
-    them have letters of an address; by default all, where some are known to be.
+    them have letters of an address; by default all, where some are known to be. `namespace`:
+    that of the addresses.
     """
 
     def __init__(
@@ -54,7 +56,9 @@ class DeadLetterService:
         config: MailboxConfig | None = None,
         sign_anew: SignAnew = unchanged,
         holding: Callable[[str], Iterable[str]] | None = None,
+        namespace: Namespace | None = None,
     ) -> None:
+        self._namespace = namespace
         self._nsqd = tuple(nsqd)
         self._config = config
         self._sign_anew = sign_anew
@@ -149,11 +153,9 @@ class DeadLetterService:
         if not expected or not brokers:
             yield None
             return
-        held = LetterCount(expected)
-        async with (
-            self._turn(address),
-            open_reader(brokers, address, held, config=self._config) as reader,
-        ):
+        held, names = LetterCount(expected), self._namespace
+        reading = open_reader(brokers, address, held, config=self._config, namespace=names)
+        async with self._turn(address), reading as reader:
             yield reader
 
     def _turn(self, address: str) -> asyncio.Lock:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from actors.errors import ActorError, AskTimeout
 from irismq_runtime.errors import RuntimeFault
+from irismq_runtime.namespace import Namespace
 from irismq_runtime.observer.reports import broker_stats_untrusted, node_report_untrusted
 from irismq_runtime.observer.system_state import SystemState
 
@@ -51,7 +52,8 @@ class Gatherer:
 
     `brokers`: HTTP endpoints; `stats` gets the value of one's /stats, raising what
     it likes when it cannot. `ignore`: names of nodes that are not shown (commands
-    are nodes too). `itself`: whether `node` is one of those shown. Loop thread only.
+    are nodes too). `itself`: whether `node` is one of those shown. `namespace`: that of the
+    nodes. Loop thread only.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Gatherer:
         ignore: Collection[str] = (),
         itself: bool = False,
         period: float = PERIOD,
+        namespace: Namespace | None = None,
     ) -> None:
         self._node = node
         self._brokers = tuple(brokers) if stats is not None else ()
@@ -71,7 +74,8 @@ class Gatherer:
         self._itself = itself
         self._period = period
         self._clock = node.system.clock
-        self._state = SystemState()
+        self._names = namespace or Namespace()
+        self._state = SystemState(self._names)
         self._asking: dict[str, asyncio.Task[None]] = {}
         #: Turns so far; and when a broker is looked at again, and the next turn is due, at
         #: the earliest.
@@ -246,7 +250,7 @@ class Gatherer:
         try:
             told = await self._stats(endpoint)
             began = self._clock.monotonic()
-            stats = broker_stats_untrusted(told)
+            stats = broker_stats_untrusted(told, self._names)
         except Exception as error:  # whatever the caller's way to fetch it raises
             self._state.broker_failed(endpoint, str(error) or type(error).__name__)
         else:

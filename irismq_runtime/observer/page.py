@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tornado.web import RequestHandler
 
     from irismq_runtime.mailbox import MailboxConfig
+    from irismq_runtime.namespace import Namespace
     from irismq_runtime.observe.http_server import BoundedServer
     from irismq_runtime.observer.gatherer import Gatherer
 
@@ -59,8 +60,8 @@ class ObserverPage:
     """Serves what `gatherer` sees while it is entered.
 
     `nsqd`: the brokers ("host:port") in which dead letters are looked for, in the order
-    of those that the gatherer asks; `config`: how they are reached. `port` of 0 takes a
-    free one. Entering raises `OSError` when the port is taken.
+    of those that the gatherer asks; `config`: how they are reached; `namespace`: that of the
+    nodes. `port` of 0 takes a free one. Entering raises `OSError` when the port is taken.
     """
 
     def __init__(
@@ -72,11 +73,16 @@ class ObserverPage:
         host: str = "127.0.0.1",
         port: int = 0,
         config: MailboxConfig | None = None,
+        namespace: Namespace | None = None,
     ) -> None:
         self._gatherer = gatherer
         self._nsqd = tuple(nsqd)
         self._dead_letters = DeadLetterService(
-            self._nsqd, config=config, holding=self._holding, sign_anew=self._sign_anew
+            self._nsqd,
+            config=config,
+            holding=self._holding,
+            sign_anew=self._sign_anew,
+            namespace=namespace,
         )
         self._guard = Guard(token, host)
         self._token = token

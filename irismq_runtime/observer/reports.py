@@ -7,12 +7,15 @@ else. Unknown fields are ignored, missing ones have a default.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 
 from irismq_runtime.errors import DecodeError
 from irismq_runtime.observe.meter import BOUNDS
+
+if TYPE_CHECKING:
+    from irismq_runtime.namespace import Namespace
 
 __all__ = [
     "BrokerStats",
@@ -193,10 +196,20 @@ def node_report_untrusted(value: Any) -> NodeReport:
     return report
 
 
-def broker_stats_untrusted(value: Any) -> BrokerStats:
-    """Read the statistics of a broker. Raises `DecodeError`."""
+def broker_stats_untrusted(value: Any, names: Namespace | None = None) -> BrokerStats:
+    """Read the statistics of a broker. Raises `DecodeError`.
+
+    `names`: leave the topics of this namespace, by their names in it; None: all as they are.
+    """
     stats: BrokerStats = _read(value, BrokerStats)
-    return stats
+    if names is None:
+        return stats
+    topics = tuple(
+        topic if name == topic.topic_name else msgspec.structs.replace(topic, topic_name=name)
+        for topic in stats.topics
+        if (name := names.inside(topic.topic_name)) is not None
+    )
+    return msgspec.structs.replace(stats, topics=topics)
 
 
 def _read(value: Any, shape: Any) -> Any:

@@ -18,6 +18,7 @@ from irismq_runtime.observer.time_series import GROWTH_SPAN, MOST, RATE_SPAN, Ti
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from irismq_runtime.namespace import Namespace
     from irismq_runtime.observer.reports import BrokerStats, MeterReport
     from irismq_runtime.refs import MemberInfo
 
@@ -98,9 +99,13 @@ class _Use:
 
 
 class WatchedServices:
-    """All addresses and topics that presence, brokers or nodes have named. One loop only."""
+    """All addresses and topics that presence, brokers or nodes have named. One loop only.
 
-    def __init__(self) -> None:
+    `names`: the namespace of all of them.
+    """
+
+    def __init__(self, names: Namespace) -> None:
+        self._names = names
         self._brokers: dict[str, BrokerView] = {}
         self._stats: dict[str, BrokerStats] = {}
         self._topics: dict[str, _KnownTopic] = {}
@@ -145,7 +150,9 @@ class WatchedServices:
             self._by_dead.pop(dead, None)
 
     def _know(self, address: str) -> None:
-        topic, dead = self._known[address] = mailbox_topic(address), dead_topic(address)
+        shown = self._names.shown
+        topic, dead = shown(mailbox_topic(address)), shown(dead_topic(address))
+        self._known[address] = topic, dead
         self._by_topic[topic] = address
         self._by_dead[dead] = address
 
@@ -249,7 +256,7 @@ class WatchedServices:
 
     def holding(self, address: str) -> set[str]:
         """The brokers, by endpoint, that have dead letters of `address`."""
-        name = dead_topic(address)
+        name = self._names.shown(dead_topic(address))
         return {
             endpoint
             for endpoint, stats in self._stats.items()

@@ -11,6 +11,7 @@ from collections import deque
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from irismq_runtime.namespace import Namespace
 from irismq_runtime.observer.model import Point, Snapshot
 from irismq_runtime.observer.nodes import SILENCE, WatchedNode
 from irismq_runtime.observer.problems import kept_since, places, problems
@@ -35,11 +36,14 @@ _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class SystemState:
-    """Nodes, services and brokers, and the points of the last ten minutes. One loop only."""
+    """Nodes, services and brokers, and the points of the last ten minutes. One loop only.
 
-    def __init__(self) -> None:
+    `names`: the namespace of the nodes; that of all who have none by default.
+    """
+
+    def __init__(self, names: Namespace | None = None) -> None:
         self._nodes: dict[str, WatchedNode] = {}
-        self._services = WatchedServices()
+        self._services = WatchedServices(names or Namespace())
         self._points: deque[Point] = deque(maxlen=MOST_POINTS)
         self._latest = Snapshot(version=0, time=0.0)
         self._cut_off = ""

@@ -5,6 +5,9 @@ each joined cluster has its own, for one Iris connection is one member; and
 topics are listened to on one more. So slow requests do not starve replies, and
 what makes a relay drop one of them does not take the others along.
 
+In a namespace every cluster and topic goes by its name on the wire from here on; what is
+the relay's own (how large a body it carries) is asked beside it.
+
 A last will is left on both connections of the transport's own, so that the relay takes
 it for lost when it has lost both. It is shown to a relay of ours alone: to one that has
 told its limit, on each connection since.
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 
     from actors.clock import Clock
     from actors.events import Events
+    from irismq_runtime.namespace import Namespace
     from irismq_runtime.ports import MemberHandler
     from irismq_runtime.pyiris.connection import Connection
     from irismq_runtime.pyiris.connector import Dial
@@ -125,6 +129,7 @@ class IrisAddresses:
         dial: connects a protocol to the relay, in place of TCP.
         asks_limit: ask the relay at each connect how large a body it carries, and leave
             a last will (`leave_will`) with one that says so.
+        namespace: in which all clusters and topics are.
     """
 
     def __init__(
@@ -138,8 +143,11 @@ class IrisAddresses:
         events: Events | None = None,
         dial: Dial | None = None,
         asks_limit: bool = False,
+        namespace: Namespace | None = None,
     ) -> None:
         self._asks_limit = asks_limit
+        # How a name is called on the wire; None: as it is called here.
+        self._name_of = namespace.cluster if namespace else None
         self._host = host
         self._port = port
         self._options = options or Options()
@@ -216,6 +224,8 @@ class IrisAddresses:
         """
         if not cluster:
             raise ValueError("the name of the cluster is empty; without one nobody can join")
+        if self._name_of is not None:
+            cluster = self._name_of(cluster)
         connection = self._connection(cluster, handler)
         await connection.start()
         if self._closed:
@@ -236,10 +246,14 @@ class IrisAddresses:
         """Send a request to one live member. See `ManagedConnection.request`."""
         if self._out is None:
             return failed(self._lost("not started"))
+        if self._name_of is not None:
+            cluster = self._name_of(cluster)
         return self._out.request(cluster, body, timeout, on_done)
 
     def broadcast(self, cluster: str, body: bytes) -> None:
         """Send to every live member. See `ManagedConnection.broadcast`."""
+        if self._name_of is not None:
+            cluster = self._name_of(cluster)
         self._outbound().broadcast(cluster, body)
 
     async def subscribe(self, topic: str, on_event: Callable[[bytes], None]) -> Listener:
@@ -258,10 +272,14 @@ class IrisAddresses:
         """
         if self._topics is None:
             raise self._lost("not started")
+        if self._name_of is not None:
+            topic = self._name_of(topic)
         return await self._topics.listen(topic, on_event)
 
     def publish(self, topic: str, body: bytes) -> None:
         """Send an event to who listens now. See `ManagedConnection.publish`."""
+        if self._name_of is not None:
+            topic = self._name_of(topic)
         self._outbound().publish(topic, body)
 
     def leave_will(self, cluster: str, body: bytes) -> None:
@@ -277,6 +295,8 @@ class IrisAddresses:
         Raises:
             ValueError: either is longer.
         """
+        if self._name_of is not None:
+            cluster = self._name_of(cluster)
         check_name(cluster)
         if len(body) > _LONGEST_WILL:
             raise ValueError(f"a last will of {len(body):,} bytes; give at most {_LONGEST_WILL:,}")
@@ -293,6 +313,8 @@ class IrisAddresses:
 
     async def tunnel(self, cluster: str, timeout: float) -> Tunnel:
         """Open a tunnel to one live member. See `ManagedConnection.tunnel`."""
+        if self._name_of is not None:
+            cluster = self._name_of(cluster)
         return await self._outbound().tunnel(cluster, timeout)
 
     async def close(self, drain: float) -> None:

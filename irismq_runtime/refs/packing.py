@@ -14,7 +14,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from actors import ActorRef
+from actors.rules import need
 from irismq_runtime.messaging import peer_name, split_entity_name, split_peer_name
+from irismq_runtime.namespace import ADDRESS
 from irismq_runtime.refs.entity import EntityRef
 from irismq_runtime.refs.middleware import entity_ref, peer_ref, service_ref
 from irismq_runtime.refs.peer import PeerRef
@@ -53,6 +55,7 @@ class RefPacking:
     def unpack(self, text: str) -> ActorRef[Any] | PeerRef | ServiceRef | EntityRef:
         """Return the ref that `text` stands for. Raises `ValueError` for none."""
         if text.startswith("/"):
+            need(ADDRESS, "address", text[1:])
             return service_ref(self._outbound, text[1:])
         if text.startswith("@"):
             return entity_ref(self._outbound, *split_entity_name(text[1:]))

@@ -8,7 +8,8 @@ key and accepts all that it was given, so that keys can be changed one by one.
 Version 1 proves who sent an envelope, and nothing else. Version 2 covers the place
 that it was made for as well (a verb and the name of a topic or cluster, which are not
 in the envelope: the receiver knows where it got it), and the time. What comes of the
-time is decided behind this file.
+time is decided behind this file. In a namespace the name is that on the wire, so what is
+signed in one is not authentic in another; version 1, which says no place, is not used there.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from irismq_runtime.errors import BadSignature, ConfigError, NotSigned, UnknownKey
+from irismq_runtime.namespace import Namespace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -42,13 +44,20 @@ _MIN_SECRET: Final = 16
 class Key:
     """One signing key: `id` is public, `secret` (16 to 64 bytes) is not.
 
+    `namespace`: in which the names of places are.
+
     Raises `ConfigError` for an id that is not 1 to 32 printable ASCII
     characters, or a secret of another length.
     """
 
-    __slots__ = ("_places", "_sealing", "_state", "id")
+    __slots__ = ("_namespace", "_places", "_sealing", "_state", "id")
 
-    def __init__(self, id: str, secret: bytes) -> None:  # noqa: A002  # what it is
+    def __init__(
+        self,
+        id: str,  # noqa: A002  # what it is
+        secret: bytes,
+        namespace: Namespace | None = None,
+    ) -> None:
         if not (1 <= len(id) <= 32 and id.isascii() and id.isprintable()):
             raise ConfigError("keys", f"{id!r:.40} is not a key id", "1 to 32 ASCII characters")
         if not _MIN_SECRET <= len(secret) <= blake2b.MAX_KEY_SIZE:
@@ -58,6 +67,7 @@ class Key:
         self._state = blake2b(key=secret, digest_size=MAC_SIZE, person=_PERSON)
         self._sealing = blake2b(key=secret, digest_size=MAC_SIZE, person=_PERSON_2)
         self._places: dict[Place, blake2b] = {}
+        self._namespace = namespace or Namespace()
 
     def seal(self, place: Place, data: bytes | memoryview) -> bytes:
         """The signature of version 2, 32 bytes: of `data` at `place`."""
@@ -71,6 +81,8 @@ class Key:
         if len(self._places) >= _PLACES:
             self._places.clear()
         verb, name = place
+        names = self._namespace
+        name = names.topic(name) if verb == "store" else names.cluster(name)
         text = f"{verb} {name}".encode("utf-8", "surrogatepass")
         state = self._sealing.copy()
         state.update(len(text).to_bytes(4, "big") + text)
@@ -106,9 +118,15 @@ class KeyRing:
         self.signer = ordered[0]
 
     @classmethod
-    def of(cls, secrets: Mapping[str, bytes], *, old_until: float = 0.0) -> KeyRing:
-        """A ring of secrets by key id; the first one signs."""
-        keys = (Key(key_id, secret) for key_id, secret in secrets.items())
+    def of(
+        cls,
+        secrets: Mapping[str, bytes],
+        *,
+        old_until: float = 0.0,
+        namespace: Namespace | None = None,
+    ) -> KeyRing:
+        """A ring of secrets by key id; the first one signs, for places in `namespace`."""
+        keys = (Key(key_id, secret, namespace) for key_id, secret in secrets.items())
         return cls(keys, old_until=old_until)
 
     def verify_untrusted(self, signed: bytes | memoryview, key_id: object, mac: object) -> None:

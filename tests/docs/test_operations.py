@@ -54,7 +54,7 @@ UNITS = {
     "KiB": 1024,
     "MiB": 1024 * 1024,
 }
-WORDS = {"none": None, "on": True, "off": False}
+WORDS = {"empty": "", "none": None, "on": True, "off": False}
 
 
 def rows(text: str, heading: str) -> list[list[str]]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
+import re
 
 import msgpack
 import pytest
 
 from irismq_runtime.errors import BadSignature, DecodeError
+from irismq_runtime.messaging import mailbox_topic
+from irismq_runtime.namespace import Namespace
 from irismq_runtime.wire import (
     DeadRecord,
     Envelope,
@@ -83,11 +87,40 @@ def test_vector_is_what_we_encode(vector: Vector) -> None:
         type_name, body, _ = wire.dump(message, envelope.headers.get("c"))
     again = Envelope(envelope.kind, envelope.id, type_name, body, envelope.headers)
     if "m2" in envelope.headers:
-        keys, now = KeyRing.of({"k1": SECRET}), (envelope.headers["w"] + 0.5) / 1000
+        keys = KeyRing.of({"k1": SECRET}, namespace=namespace_of(vector))
+        now = (envelope.headers["w"] + 0.5) / 1000
         made = encode_sealed(again, DEFAULT_LIMITS, keys, ("store", "shop.cart"), now)
         assert made == vector.data
     else:
         assert encode_envelope(again, signer=signer) == vector.data
+
+
+def namespace_of(vector: Vector) -> Namespace:
+    return Namespace("staging" if vector.name.endswith("-in-namespace") else "")
+
+
+def test_what_is_signed_in_a_namespace_is_authentic_there_alone() -> None:
+    inside = next(vector for vector in VECTORS if vector.name == "signed-in-namespace")
+    outside = next(vector for vector in VECTORS if vector.name == "signed-2")
+    for vector, good in ((inside, "staging"), (outside, "")):
+        headers, seal = vector.gives["headers"], vector.data[-32:]
+        found = {"k": headers["k"], "w": headers["w"], "m2": seal}
+        for name in ("", "staging", "other"):
+            keys = KeyRing.of({"k1": SECRET}, namespace=Namespace(name))
+            authentic = contextlib.nullcontext() if name == good else pytest.raises(BadSignature)
+            with authentic:
+                place = ("store", "shop.cart")
+                verify_sealed_untrusted(vector.data, found, keys, place, lambda: 0.0)
+
+
+def test_the_names_in_a_namespace_are_those_of_the_document() -> None:
+    part = DOCUMENT.read_text("utf-8").split("### Namespaces")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `(.*?)` \| (.*?) ?\| (.*?) ?\|$", part, re.MULTILINE)
+    names = Namespace("staging")
+    for name, cluster, topic in rows:
+        assert cluster in {"", f"`{names.cluster(name)}`"}
+        assert topic in {"", f"`{names.topic(mailbox_topic(name))}`"}
+    assert len(rows) == 4
 
 
 def test_signed_vector_is_authentic() -> None:

@@ -123,7 +123,13 @@ def make_screen(source: Source, view: View) -> Top:
 
 def _gatherer(node: Any, brokers: Brokers) -> Gatherer:
     stats = partial(get_totals, tls=brokers.tls_context())
-    return Gatherer(node, brokers=brokers.http, stats=stats, ignore={CLIENT_NAME})
+    return Gatherer(
+        node,
+        brokers=brokers.http,
+        stats=stats,
+        ignore={CLIENT_NAME},
+        namespace=brokers.names,
+    )
 
 
 def plain(snapshot: Snapshot, view: View, width: int) -> str:

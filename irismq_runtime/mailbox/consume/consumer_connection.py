@@ -77,6 +77,7 @@ class ConsumerConnection:
         "managed",
         "share",
         "topic",
+        "topic_of",
     )  # fmt: skip
 
     def __init__(
@@ -89,6 +90,8 @@ class ConsumerConnection:
         requeue_after: Callable[[int], float],
     ) -> None:
         self.topic = consumer.topic
+        #: Gives the topic on the wire of another one, that of dead letters.
+        self.topic_of = context.namespace.topic
         self.managed = ManagedConnection(
             context, endpoint, self, (consumer.topic, consumer.channel)
         )

@@ -99,7 +99,7 @@ class InFlightMessage:
 
     def bury(self, topic: str, record: bytes, *, channel: str = "") -> bool:
         """See `ports.StoredMessage.bury`."""
-        return self._move(topic, record, 0.0, channel)
+        return self._move(self.connection.topic_of(topic), record, 0.0, channel)
 
     def defer(self, delay: float, body: bytes | None = None) -> bool:
         """Store the message in its own topic again, to come in `delay` seconds.

@@ -26,6 +26,7 @@ from irismq_runtime.dispatch import (
 )
 from irismq_runtime.errors import ConfigError, RuntimeFault
 from irismq_runtime.messaging import MAILBOX_CHANNEL, dead_topic, mailbox_topic
+from irismq_runtime.namespace import ADDRESS
 from irismq_runtime.node.binding.subscriptions import subscriptions_of
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ MOST_HELD: Final = 2500
 
 #: What the attributes of an actor may be that is reached from outside.
 _RULES: Final[Mapping[str, Rule]] = {
-    "address": optional(text(1)),
+    "address": optional(ADDRESS),
     "mailbox_window": optional(count(1, MOST_HELD)),
     "codec": optional(text(1)),
     "retry_policy": optional(value_of(RetryPolicy, "a RetryPolicy")),

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from actors.class_options import known_option
-from actors.rules import TEXT, Rule, shown, text
+from actors.rules import TEXT, Rule, shown
 from irismq_runtime.errors import ConfigError
+from irismq_runtime.namespace import ADDRESS
 
 __all__ = ["Subscription", "durable", "live", "subscriptions_of"]
 
@@ -39,7 +40,7 @@ class Subscription:
     channel: str = ""
 
     def __post_init__(self) -> None:
-        if complaint := _TOPIC.complaint(self.topic):
+        if complaint := ADDRESS.complaint(self.topic):
             raise ConfigError("topic", complaint, 'give a name, e.g. "flights.late"')
         if any(part in _WILDCARDS or "*" in part for part in self.topic.split(".")):
             problem = f"{self.topic!r} looks like a pattern, and topics are known by name alone"
@@ -48,7 +49,6 @@ class Subscription:
             raise ConfigError("channel", complaint, "give a name, or leave it out")
 
 
-_TOPIC: Final = text(1)
 #: Parts of a topic that mean more than themselves elsewhere (AMQP, MQTT, NATS).
 _WILDCARDS: Final = frozenset({"#", "+", ">"})
 
