@@ -64,6 +64,10 @@ class Commands(DeferredGroup):
             f"{_CLI}.messages:tell_all",
             "Send a message to every live member of an address, best effort.",
         ),
+        "bench": (
+            f"{_CLI}.bench:bench",
+            "Send many messages to an address; print the rate and the times they took.",
+        ),
         "tree": (
             f"{_CLI}.tree:tree",
             "Show who runs where, in which state, and how often it was restarted.",

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from irismq_runtime.node import Node
 
-__all__ = ["ask", "converted", "parsed_strictly", "tell", "tell_all"]
+__all__ = ["ask", "converted", "message_of", "parsed_strictly", "tell", "tell_all"]
 
 Address = Annotated[
     str,
@@ -77,7 +77,7 @@ def ask(
             }
         )
 
-    _send(_message(type_name, body, imports), talk, brokers, iris, unknown_as_plain=True)
+    _send(message_of(type_name, body, imports), talk, brokers, iris, unknown_as_plain=True)
 
 
 @takes_brokers
@@ -102,7 +102,7 @@ def tell(
         await receipt
         remark(f"stored as {receipt.id.hex()}")
 
-    _send(_message(type_name, body, imports), talk, brokers, iris)
+    _send(message_of(type_name, body, imports), talk, brokers, iris)
 
 
 @takes_brokers
@@ -121,7 +121,7 @@ def tell_all(
         node.ref(address).tell_all(message)
         remark(f"sent to {_count(node, address)}")
 
-    _send(_message(type_name, body, imports), talk, brokers, iris)
+    _send(message_of(type_name, body, imports), talk, brokers, iris)
 
 
 def _send(
@@ -145,7 +145,7 @@ def _count(node: Node, address: str) -> str:
     return "1 known member" if count == 1 else f"{count} known members"
 
 
-def _message(type_name: str, body: str | None, imports: list[str]) -> Any:
+def message_of(type_name: str, body: str | None, imports: list[str]) -> Any:
     """Make the message, outside of any loop: Ctrl-C ends what waits for standard input."""
     try:
         return _read(type_name, body, imports)

@@ -44,6 +44,7 @@ REASONS = {
     "irismq_runtime.cli.top.orders": "a table of keys, which the rows are long enough without",
     "irismq_runtime.cli.workers.notices": "what comes from another process, and is not believed",
     "irismq_runtime.cli.workers.reload": "files and their times, without processes",
+    "irismq_runtime.cli.load": "times and rates, tested on a made-up clock without a node",
     "irismq_runtime.cli.service_classes": "classes and trees, which no document is needed for",
     "irismq_runtime.demo.data": "an example is read file by file; this one is the input",
     "irismq_runtime.demo.store": "an example is read file by file; this one is the database",

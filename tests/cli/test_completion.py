@@ -88,7 +88,7 @@ async def test_commands_and_their_subcommands() -> None:
         *(completed(words) for words in ("irismq t", "irismq dead ", "irismq doctor --"))
     )
     assert names.split() == ["tell", "tell-all", "tree", "top", "topic", "tail"]
-    assert below.split() == ["list", "show", "replay", "drop"]
+    assert below.split() == ["list", "show", "edit", "replay", "drop"]
     assert "--json" in options.split()
 
 

@@ -52,6 +52,26 @@ async def test_tell_and_tell_all_reach_the_actor(servers):
         await until(lambda: "reset" in log)
 
 
+async def test_bench_says_how_many_were_done_and_how_long_they_took(servers):
+    async with servers.node("shop") as shop:
+        log = []
+        await shop.start(Supervisor.of(child(Inventory, log)))
+        line = ("bench", "shop.inventory", "shop.put", '{"sku": "tea"}', *servers.flags)
+        code, out, said = await irismq(*line, "--count", "50", "--in-flight", "8")
+        figures = json.loads(out)
+        assert (code, said) == (codes.OK, "")
+        assert (figures["done"], figures["failed"], figures["errors"]) == (50, 0, {})
+        assert 0 < figures["p50_ms"] <= figures["p99_ms"] <= figures["longest_ms"]
+        assert log == ["start", *[Put("tea")] * 50]
+        code, out, _ = await irismq(*line, "--count", "5", "--rate", "1000", "--tell")
+        assert (code, json.loads(out)["verb"], json.loads(out)["done"]) == (codes.OK, "tell", 5)
+        await until(lambda: len(log) == 56)
+        refused = ("bench", "shop.inventory", "shop.stock", '{"sku": "x"}', *servers.flags)
+        code, out, said = await irismq(*refused, "--count", "3")
+        assert (code, json.loads(out)["errors"]) == (codes.FAILED, {"Refused: no x": 3})
+        assert said == "3 times: Refused: no x\n"
+
+
 async def test_the_tree_shows_restarts(servers):
     async with servers.node("shop") as shop:
         log = []
