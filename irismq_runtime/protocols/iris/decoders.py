@@ -28,27 +28,30 @@ __all__ = ["DECODERS", "Decode"]
 Decode: TypeAlias = "Callable[[bytes, int, int, tuple[int, ...]], tuple[Packet, int]]"
 
 #: A number into {0}: up to four bytes are read in place, longer ones by a call.
-#: What the groups' top bits add up to is taken off at the end.
 _VARINT: Final = """
 {0} = data[pos]
 if {0} < 128:
     pos += 1
 else:
     second = data[pos + 1]
+    {0} += SECOND[second]
     if second < 128:
-        {0} += (second << 7) - 128
         pos += 2
     else:
         third = data[pos + 2]
+        {0} += THIRD[third]
         if third < 128:
-            {0} += (second << 7) + (third << 14) - 16512
             pos += 3
         elif data[pos + 3] < 128:
-            {0} += (second << 7) + (third << 14) + (data[pos + 3] << 21) - 2113664
+            {0} += data[pos + 3] << 21
             pos += 4
         else:
             {0}, pos = varint(data, pos)
 """
+#: What the second and third byte of a number add to it, whether more follow or not. The first
+#: one has its top bit set then, and was taken as it is: that is taken off here.
+_SECOND: Final = tuple(((byte & 127) << 7) - 128 for byte in range(256))
+_THIRD: Final = tuple((byte & 127) << 14 for byte in range(256))
 #: A length within the limit of field number {1}, and the bytes behind it into {0}.
 _BYTES: Final = (
     _VARINT.format("size")
@@ -123,7 +126,9 @@ def _compile(record: type[Packet], fields: tuple[Field, ...]) -> Decode:
     """Make the decoder of one record."""
     scope: dict[str, Any] = {
         "RECORD": record,
+        "SECOND": _SECOND,
         "ShortInput": ShortInput,
+        "THIRD": _THIRD,
         "not_a_bool": _not_a_bool,
         "too_long": _too_long,
         "varint": read_varint_untrusted,

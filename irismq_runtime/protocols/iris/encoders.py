@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from irismq_runtime.protocols.iris.packets import PACKETS, Field, Op, Packet
 from irismq_runtime.protocols.iris.primitives import (
+    GROUP,
     ONE_BYTE,
     SHORT,
     encode_string,
@@ -39,8 +40,10 @@ def encode_packet(packet: Packet) -> bytes:
 
 
 def _varint(value: str) -> str:
-    """The expression of a number: looked up when short, else by a call."""
-    return f"SHORT[{value}] if 0 <= {value} < 16384 else varint({value})"
+    """The expression of a number: looked up when it has up to three bytes, else by a call."""
+    short = f"SHORT[{value}] if 0 <= {value} < 16384"
+    longer = f"GROUP[{value} & 127] + SHORT[{value} >> 7] if 0 < {value} < 2097152"
+    return f"{short} else {longer} else varint({value})"
 
 
 def _length(value: str) -> str:
@@ -91,6 +94,7 @@ def _compile(op: Op, record: type[Packet], fields: tuple[Field, ...]) -> dict[st
     scope: dict[str, Any] = {
         "OP": ONE_BYTE[op],
         "FALSE": b"\x00",
+        "GROUP": GROUP,
         "SHORT": SHORT,
         "TRUE": b"\x01",
         "join": b"".join,

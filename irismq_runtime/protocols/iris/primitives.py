@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_LIMITS",
+    "GROUP",
     "MAX_VARINT",
     "ONE_BYTE",
     "SHORT",
@@ -40,7 +41,8 @@ ONE_BYTE: Final = tuple(bytes((value,)) for value in range(128))
 SHORT: Final = ONE_BYTE + tuple(
     bytes((value & 127 | 128, value >> 7)) for value in range(128, 1 << 14)
 )
-_GROUP: Final = tuple(bytes((value | 128,)) for value in range(128))
+#: A group of seven bits that others follow.
+GROUP: Final = tuple(bytes((value | 128,)) for value in range(128))
 
 
 class IrisProtocolError(Exception):
@@ -102,10 +104,10 @@ def encode_varint(value: int) -> bytes:
     if 0 <= value < 16384:
         return SHORT[value]
     if 0 <= value < 2097152:
-        return _GROUP[value & 127] + SHORT[value >> 7]
+        return GROUP[value & 127] + SHORT[value >> 7]
     if not 0 <= value <= MAX_VARINT:
         raise IrisProtocolError(f"varint {value} is outside 0..2**64-1", ours=True)
-    return _GROUP[value & 127] + encode_varint(value >> 7)
+    return GROUP[value & 127] + encode_varint(value >> 7)
 
 
 def encode_binary(value: bytes) -> bytes:
