@@ -11,6 +11,8 @@ import functools
 import gc
 import logging
 import os
+import signal
+import sys
 from typing import TYPE_CHECKING
 
 import asyncpg  # noqa: F401  # as prometheus_client
@@ -79,6 +81,18 @@ def logging_as_before() -> Iterator[None]:
         logger.setLevel(level)
     for handler, formatter in zip(handlers, formatters, strict=True):
         handler.setFormatter(formatter)
+
+
+@pytest.fixture(autouse=True)
+def process_as_before() -> Iterator[None]:
+    """Undo what such a command did to what a process has once: it ends with its process."""
+    path = list(sys.path)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    sys.path[:] = path
+    for number, handler in handlers.items():
+        if signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
 
 
 @pytest.hookimpl(wrapper=True)

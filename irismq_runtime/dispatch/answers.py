@@ -271,8 +271,9 @@ class AskDelivery(RemoteDelivery):
         requests = self._requests
         envelope_id = self.envelope.id
         try:
+            headers = None if self._sender is None else self._headers()
             data = requests.context.packer.answer(
-                _REPLY, envelope_id, value, self._headers(), requests.codec, "reply", self._cluster
+                _REPLY, envelope_id, value, headers, requests.codec, "reply", self._cluster
             )
         except RuntimeFault as error:
             self.refuse(error)
@@ -321,7 +322,7 @@ class AskDelivery(RemoteDelivery):
     def _cluster(self) -> str:
         """Where the answer is for: what was asked, or where an ask of everybody takes answers."""
         request = self._request
-        return request.cluster if isinstance(request, BroadcastRequest) else self._requests.address
+        return request.cluster if type(request) is BroadcastRequest else self._requests.address
 
     def _headers(self) -> dict[str, object]:
         return {} if self._sender is None else {"s": self._sender}

@@ -11,7 +11,7 @@ list changes while it is walked. All on the loop's thread.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from irismq_runtime.embedded.relay.write_queue import Traffic, WriteQueue
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from irismq_runtime.embedded.relay.session import Session
 
 __all__ = ["ClientConnection"]
+
+# On every packet: to look it up in its class costs as much as the comparison.
+_BROADCAST: Final = Traffic.BROADCAST
 
 
 class ClientConnection(asyncio.Protocol):
@@ -58,7 +61,7 @@ class ClientConnection(asyncio.Protocol):
             if queue.waiting > self._relay.options.slow_reader_limit:
                 self.schedule_drop("slow reader")
         elif self._transport is not None:
-            if kind is Traffic.BROADCAST:
+            if kind is _BROADCAST:
                 self._relay.turns.gather(self, len(data), first=not queue.ready)
             elif not self._touched:
                 self._touch()

@@ -68,6 +68,7 @@ _MASK: Final = (1 << 64) - 1
 #: On every request: values are written, records are not made.
 _encode_request: Final = WRITERS[RelayRequest]
 _encode_reply: Final = WRITERS[RelayReply]
+_REQUEST, _REPLY = Traffic.REQUEST, Traffic.REPLY
 
 
 class Session:
@@ -275,7 +276,7 @@ class Session:
         largest = self._context.options.limits.binary
         carried = self._context.back_end.largest_body()
         body = b"%d" % (largest if carried is None else min(largest, carried))
-        self._connection.push(Traffic.REPLY, _encode_reply(call_id, False, body, None))
+        self._connection.push(_REPLY, _encode_reply(call_id, False, body, None))
 
     def _on_reply(self, packet: ClientReply) -> None:
         call = self._inbound.pop(packet.id, None)
@@ -355,7 +356,7 @@ class Session:
         self._next_id = (key + 1) & _MASK
         self._inbound[key] = call
         call.at(self, key)
-        self._connection.push(Traffic.REQUEST, _encode_request(key, body, call.timeout_ms))
+        self._connection.push(_REQUEST, _encode_request(key, body, call.timeout_ms))
 
     def _hold(self, call: PendingCall, body: bytes) -> None:
         """Keep a request for later; a member that lets too much gather is a slow reader."""
@@ -396,7 +397,7 @@ class Session:
         else:
             timeout = True
             counters.timeouts += 1
-        self._connection.push(Traffic.REPLY, _encode_reply(call.id, timeout, body, fault))
+        self._connection.push(_REPLY, _encode_reply(call.id, timeout, body, fault))
         if len(self._calls) == self._context.options.max_calls:
             self._connection.release("calls")
 
