@@ -18,7 +18,7 @@ import warnings
 from typing import Any, Final, NamedTuple
 
 from actors.errors import ActorClassError
-from actors.rules import FLAG, POSITIVE_SECONDS, Rule, count, optional, text
+from actors.rules import FLAG, POSITIVE_SECONDS, Rule, count, optional, seconds, text
 
 __all__ = ["check_class", "check_instance", "known_option"]
 
@@ -49,6 +49,7 @@ _OPTIONS: Final[dict[str, Option]] = {
     "crash_retries": Option(_MANY, checked=True),
     "address": Option(optional(text(1)), checked=True),
     "mailbox_window": Option(optional(count(1, 2500)), checked=True),  # nsqd's max-rdy-count
+    "keeps_results": Option(optional(seconds(0.0, 30 * 86_400.0, above=True)), checked=True),
     "handler_timeout": Option(optional(POSITIVE_SECONDS), checked=True),
     "ends_with_ask": Option(FLAG, checked=True),
     "use_daemon_thread": Option(FLAG, checked=True),

@@ -203,6 +203,15 @@ class Connection:
         if receipt is not None:
             receipt.wait()
 
+    def result(self, id: bytes, *, timeout: float | None = None) -> Any:  # noqa: A002  # the word of the field
+        """Return what came of a stored message, once it is known. See `Node.result`.
+
+        Args:
+            id: That of its receipt, in whatever process it was told.
+            timeout: Seconds until it has to be there; None is the node's `ask_timeout`.
+        """
+        return self.node.result(id, timeout=timeout).get()
+
     def members(self, address: str) -> list[MemberInfo]:
         """Return a `MemberInfo` for each live member of an address, once nodes are known."""
         node = self.node

@@ -51,6 +51,8 @@ __all__ = [
     "RemoteError",
     "RemoteFault",
     "Restarting",
+    "ResultExpired",
+    "ResultTimeout",
     "RuntimeFault",
     "SendOutcome",
     "SignatureError",
@@ -460,6 +462,43 @@ class StoreUnavailable(RuntimeFault):
         self.outcome: SendOutcome = outcome
         done = _STORE_OUTCOMES[outcome]
         super().__init__(f"store {store} failed ({kind}: {reason}); {done}; {_STORE_ADVICE[kind]}")
+
+
+class ResultTimeout(RuntimeFault):
+    """Nothing is known yet of what comes of a stored message.
+
+    Attributes:
+        id: The id of the message, 16 bytes.
+        waited: Seconds.
+    """
+
+    blame = "peer"
+
+    def __init__(self, id: bytes, waited: float) -> None:  # noqa: A002  # the field's name on the wire
+        self.id = id
+        self.waited = waited
+        super().__init__(
+            f"no result of the message {id.hex()} within {waited:g} s: it waits, it is being "
+            "handled, or its class keeps none (keeps_results); ask again with "
+            f'node.result(bytes.fromhex("{id.hex()}"))'
+        )
+
+
+class ResultExpired(RuntimeFault):
+    """A stored message was handled, and its result is not kept any more.
+
+    Attributes:
+        id: The id of the message, 16 bytes.
+    """
+
+    blame = "caller"
+
+    def __init__(self, id: bytes) -> None:  # noqa: A002  # as above
+        self.id = id
+        super().__init__(
+            f"the message {id.hex()} was handled, and its result is not kept any more; look at it "
+            "sooner, or let its class keep it longer (keeps_results)"
+        )
 
 
 class TunnelTimeout(RuntimeFault):

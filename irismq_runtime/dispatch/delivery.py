@@ -190,9 +190,9 @@ class DurableDelivery(RemoteDelivery):
             self.stored = kept[0] if kept else self.stored
         return not self.gone
 
-    def returned(self, value: object) -> None:  # noqa: ARG002  # nobody waits for it
+    def returned(self, value: object) -> None:
         """Called once, when the handler has returned."""
-        self.dispatch.handled(self)
+        self.dispatch.handled(self, value)
 
     def ended(self, outcome: Outcome) -> None:
         """Called once, with the end of it."""

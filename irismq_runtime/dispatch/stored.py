@@ -323,7 +323,7 @@ class StoredDispatch:
 
     # After the handler --------------------------------------------------------
 
-    def handled(self, delivery: DurableDelivery) -> None:
+    def handled(self, delivery: DurableDelivery, value: object) -> None:  # noqa: ARG002  # of who keeps it
         """The handler has returned: `settle`, for nearly all messages the short way."""
         envelope = delivery.envelope
         if delivery.copies or envelope is None:

@@ -18,14 +18,14 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from actors import Delivery, Outcome
-from actors.ask import Ask
 from actors.runtime import exit_with, is_refusal, put_back, take_current
 from irismq_runtime.durability.asked import AskedIds, question_of
 from irismq_runtime.durability.errors import NotInUnit
 from irismq_runtime.durability.held_state import HeldState
 from irismq_runtime.durability.origin import number_of
+from irismq_runtime.durability.results import result_of
 from irismq_runtime.durability.state_codec import as_it_is_now
-from irismq_runtime.durability.unit import Outside, Unit, UnitState, current_unit
+from irismq_runtime.durability.unit import Outside, Unit, UnitState, current_unit, is_answered
 from irismq_runtime.ports.state_store import (
     ABSENT,
     END,
@@ -85,6 +85,7 @@ class Activation:
         "fresh",
         "generation",
         "in_hand",
+        "keeps_results",
         "key",
         "latest",
         "leased",
@@ -101,6 +102,8 @@ class Activation:
         self.engine = engine
         self.slot = slot
         self.key = key
+        #: Seconds for which the results of stored messages are kept; None: they are not.
+        self.keeps_results: float | None = getattr(slot.actor_class, "keeps_results", None)
         self.version = ABSENT
         #: The epoch of the store when it was loaded.
         self.epoch = engine.origin.epoch
@@ -279,6 +282,8 @@ class Activation:
         answer = as_it_is_now(value, self.engine.packer.serializer)
         if unit.question is not None:
             unit.right = self.asked.right(*unit.question, answer)
+        if self.keeps_results is not None:
+            unit.result = result_of(self, unit.item, answer, self.keeps_results)
         self.open = None
         return answer
 
@@ -383,15 +388,15 @@ class Activation:
     def commit_of(self, units: list[Unit]) -> StateCommit:
         """What the store is asked for these units."""
         changes = [unit.change for unit in units if unit.change is not None]
+        row_of = self.engine.addressing.row_of
         return StateCommit(
             self.key,
             self.version,
             new_id(),
             changes[-1] if changes else KEEP,
             tuple(unit.right for unit in units if unit.right is not None),
-            tuple(
-                self.engine.addressing.row_of(message) for unit in units for message in unit.staged
-            ),
+            tuple(row_of(message) for unit in units for message in unit.staged),
+            () if self.keeps_results is None else [u.result for u in units if u.result is not None],
         )
 
     def committed(self, units: list[Unit], version: int) -> None:
@@ -541,11 +546,6 @@ class Activation:
             self.undo(self.open)
         self._again.extend(self.asked.let_go())
         self.put_again()
-
-
-def is_answered(item: Any) -> bool:
-    """Whether somebody waits for the end of `item`: who asked, or the broker."""
-    return isinstance(item, Ask | Delivery)
 
 
 def _crash(slot: Slot, error: Exception) -> Outcome:

@@ -20,13 +20,13 @@ import msgspec
 
 from actors import Outcome, Refused
 from irismq_runtime.dispatch import AskDelivery
+from irismq_runtime.durability.kept_answers import read, refused, returned
 from irismq_runtime.errors import DecodeError, EncodeError, MessageTooLarge
 from irismq_runtime.ports.state_store import AnswerRight
 
 if TYPE_CHECKING:
     from irismq_runtime.durability.engine import DurableEngine
     from irismq_runtime.ports.state_store import KeptAnswer, StateKey
-    from irismq_runtime.wire import Serializer
 
 __all__ = ["ANSWERS_KEPT", "AskedIds", "question_of"]
 
@@ -34,10 +34,7 @@ __all__ = ["ANSWERS_KEPT", "AskedIds", "question_of"]
 ANSWERS_KEPT: Final = 3_600.0
 #: Characters that an id may have: it is a part of a key in the store.
 _LONGEST_ID: Final = 200
-_RETURNED, _REFUSED = "returned", "refused"
 _encode: Final = msgspec.msgpack.Encoder().encode
-#: Which of the two, type name or code, codec, body or reason.
-_decode: Final = msgspec.msgpack.Decoder(tuple[str, str, str, bytes]).decode
 
 
 class _InHand:
@@ -107,31 +104,25 @@ class AskedIds:
 
     def _give(self, item: AskDelivery, kept: KeptAnswer) -> None:
         try:
-            kind, name, codec, body = _decode(kept.answer)
-            if kind == _REFUSED:
-                error = Refused(body.decode(), code=name or None)
-                item.fail(Outcome("refused", error=error))
-            else:
-                item.reply(self._engine.packer.serializer.load(name, body, codec or None))
-        except (DecodeError, msgspec.DecodeError) as error:
+            answer = read(self._engine.packer.serializer, kept.answer)
+        except Refused as error:
+            item.fail(Outcome("refused", error=error))
+        except DecodeError as error:
             item.fail(Outcome("refused", error=Refused(f"its kept answer is unreadable: {error}")))
+        else:
+            item.reply(answer)
 
     def right(self, ask_id: str, digest: bytes, value: Any) -> AnswerRight | None:
         """What keeps the answer `value`; None for one that cannot be written."""
-        serializer: Serializer = self._engine.packer.serializer
         try:
-            name, body, codec = serializer.dump(value)
+            answer = returned(self._engine.packer.serializer, value)
         except (EncodeError, MessageTooLarge):  # its asker is told so, and nobody else
             return None
-        return AnswerRight(
-            ask_id, digest, _encode((_RETURNED, name, codec or "", body)), ANSWERS_KEPT
-        )
+        return AnswerRight(ask_id, digest, answer, ANSWERS_KEPT)
 
     def refusal(self, ask_id: str, digest: bytes, error: BaseException) -> AnswerRight:
         """What keeps the answer that the handler has refused."""
-        code = getattr(error, "code", None)
-        answer = _encode((_REFUSED, code or "", "", str(error)[:2_000].encode()))
-        return AnswerRight(ask_id, digest, answer, ANSWERS_KEPT)
+        return AnswerRight(ask_id, digest, refused(error), ANSWERS_KEPT)
 
     def done(self, ask_id: str) -> list[AskDelivery]:
         """The question is not in hand any more; give those who wait for its answer as well."""

@@ -51,11 +51,29 @@ _AT_ONCE: Final = 1_000
 class StatefulDispatch(StoredDispatch):
     """Feeds one durable actor from one (topic, channel)."""
 
-    __slots__ = ("_consumption", "_empty", "_engine", "_forgotten", "last_arrival", "owner")
+    __slots__ = (
+        "_consumption",
+        "_empty",
+        "_engine",
+        "_forgotten",
+        "_keep",
+        "last_arrival",
+        "owner",
+    )
 
-    def __init__(self, engine: DurableEngine, owner: str, *args: Any, **options: Any) -> None:
+    def __init__(
+        self,
+        engine: DurableEngine,
+        owner: str,
+        *args: Any,
+        keep: float | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(*args, **options)
         self._engine = engine
+        #: Seconds for which results are kept; None: they are not. Those of what was handled are
+        #: in its commit.
+        self._keep = keep
         #: The address of the actor.
         self.owner = owner
         #: When a message came last, on the monotonic clock.
@@ -127,7 +145,10 @@ class StatefulDispatch(StoredDispatch):
         error: BaseException | None = None,
     ) -> None:
         row = self._owned(stored, envelope)
-        letter = partial(super()._bury, stored, envelope, reason, error)
+        why = reason if error is None else error
+        letter = self._after_failure(
+            stored, envelope, why, partial(super()._bury, stored, envelope, reason, error)
+        )
         if row is None:
             letter()
         else:
@@ -151,11 +172,26 @@ class StatefulDispatch(StoredDispatch):
 
     def _expired(self, stored: StoredMessage, envelope: Envelope | None, what: object) -> None:
         row = self._owned(stored, envelope, aside=False)
-        said = partial(super()._expired, stored, envelope, what)
+        said = self._after_failure(
+            stored, envelope, "expired", partial(super()._expired, stored, envelope, what)
+        )
         if row is None:
             said()
         else:
             self._engine.spawn(self._use_up(stored, self.key_of(envelope), row, said))
+
+    def _after_failure(
+        self,
+        stored: StoredMessage,
+        envelope: Envelope | None,
+        error: BaseException | str,
+        then: Callable[[], None],
+    ) -> Callable[[], None]:
+        """What does `then`, once it is kept that nothing comes of the message."""
+        if self._keep is None:
+            return then
+        keep = self._engine.results.keep_failure
+        return partial(keep, self, self._keep, stored, envelope, error, then)
 
     def let_go(self, delivery: DurableDelivery) -> None:
         """Finish this copy of a message: its row stands, and is told again.

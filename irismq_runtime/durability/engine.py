@@ -18,18 +18,19 @@ from actors import ActorRef, Outcome
 from actors.chance import default_random
 from actors.runtime import slot_of
 from irismq_runtime.dispatch import DurableDelivery
-from irismq_runtime.durability.activation import Activation, is_answered
+from irismq_runtime.durability.activation import Activation
 from irismq_runtime.durability.addressing import Addressing
 from irismq_runtime.durability.committer import Committer
 from irismq_runtime.durability.crowding import Crowding
 from irismq_runtime.durability.dispatch import AWAY, PAUSE, StatefulDispatch
 from irismq_runtime.durability.loads import Loads
 from irismq_runtime.durability.origin import RowOrigin
+from irismq_runtime.durability.results import ResultDispatch, Results
 from irismq_runtime.durability.rights import Rights
 from irismq_runtime.durability.rows import RowSender
 from irismq_runtime.durability.staging import begin_staging
 from irismq_runtime.durability.state_codec import StateCodec
-from irismq_runtime.durability.unit import Unit, is_durable
+from irismq_runtime.durability.unit import Unit, is_answered, is_durable
 from irismq_runtime.durability.wheel import ReminderWheel
 from irismq_runtime.errors import ConfigError, StoreUnavailable
 from irismq_runtime.ports.state_store import StateKey, StoreSizes
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
     from actors import System
     from actors.runtime import Slot
+    from irismq_runtime.dispatch import StoredDispatch
     from irismq_runtime.durability.asked import AskedIds
     from irismq_runtime.observe.logs import RateLimitedLog
     from irismq_runtime.ports.state_store import (
@@ -125,7 +127,6 @@ class DurableEngine:
         self.soon = system.loop.call_soon
         self.chance = default_random().random if chance is None else chance
         self.republish_after = republish_after
-        self.look_every = republish_after / 2
         self.closed = False
         #: What the store was when it was looked at last, and what that comes to.
         self._info: StoreInfo | None = None
@@ -152,6 +153,12 @@ class DurableEngine:
         self._dispatches: dict[StatefulDispatch, None] = {}
         self._looking = False
         self._tasks: set[asyncio.Task[Any]] = set()
+        self.results = Results(self)
+
+    @property
+    def look_every(self) -> float:
+        """Seconds between two looks for what is missing."""
+        return self.republish_after / 2
 
     @property
     def origin(self) -> RowOrigin:
@@ -282,6 +289,9 @@ class DurableEngine:
         for dispatch in tuple(self._dispatches):
             if dispatch.feeds(ref):
                 del self._dispatches[dispatch]
+        for keeping in tuple(self.results.dispatches):
+            if keeping.feeds(ref):
+                del self.results.dispatches[keeping]
         slot = slot_of(ref)
         if slot.ended:
             self._served.pop(address, None)
@@ -302,12 +312,22 @@ class DurableEngine:
     def fed_by(self, dispatch: D) -> D:
         """Let `dispatch` take nothing while the store is away, until it is `unbound`."""
         self._dispatches[dispatch] = None
+        self._look_after(dispatch)
+        return dispatch
+
+    def keeping(self, keep: float, *args: Any, **options: Any) -> ResultDispatch:
+        """Return what feeds an ordinary actor whose results are kept; see `StoredDispatch`."""
+        dispatch = ResultDispatch(self.results, keep, *args, **options)
+        self.results.dispatches[dispatch] = None
+        self._look_after(dispatch)
+        return dispatch
+
+    def _look_after(self, dispatch: StoredDispatch) -> None:
         if self.committer.fault is not None:
             dispatch.pause.add(AWAY)
         if not self._looking:
             self._looking = True
             self.spawn(self._look_again())
-        return dispatch
 
     @staticmethod
     def is_durable(actor: object) -> bool:
@@ -358,6 +378,8 @@ class DurableEngine:
     def settle(self, unit: Unit, asked: AskedIds) -> None:
         """It is committed: whoever waits for its message learns how it ended."""
         unit.end(None)
+        if unit.result is not None:
+            self.results.known(unit.result)
         if unit.waits is not None:
             item, answer = unit.waits
             others = [] if unit.question is None else asked.done(unit.question[0])
@@ -441,7 +463,7 @@ class DurableEngine:
             activation.has_moved()  # who waits for a commit looks again
         if fault.kind != "conflict":
             self._log.fault("store", "%s", str(fault), like=(fault.kind,))
-        for dispatch in self._dispatches:
+        for dispatch in (*self._dispatches, *self.results.dispatches):
             dispatch.pause.add(AWAY)
         if self.events.active:
             self.events.emit("store.lost", store=fault.store, kind=fault.kind, reason=fault.reason)
@@ -454,7 +476,7 @@ class DurableEngine:
 
     def store_found(self) -> None:
         """It can be used again."""
-        for dispatch in self._dispatches:
+        for dispatch in (*self._dispatches, *self.results.dispatches):
             dispatch.pause.remove(AWAY)
         if self.events.active:
             self.events.emit("store.found", store=self.url)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Generator
 
+    from actors import Future
     from irismq_runtime.messaging.foreign import Form
     from irismq_runtime.refs.outbound import Asking
     from irismq_runtime.refs.together import Within
@@ -154,7 +155,7 @@ class StagingOutbound(Outbound):
         unit.staged.append(row)
         if self.events.active:
             self.events.emit("tell.encoded", id=row.id.hex(), address=address, size=size)
-        return StagedReceipt(row.id, unit, self.loop, self.thread)
+        return StagedReceipt(row.id, unit, self)
 
     def staged_together(  # noqa: PLR0917  # as `Outbound.staged_together`
         self,
@@ -220,7 +221,7 @@ class StagingOutbound(Outbound):
                 receipt.when_known(partial(_finish, told))
 
         when_committed(activation, store, partial(_finish, told))
-        return TellReceipt(envelope_id, told, self.loop, self.thread)
+        return TellReceipt(envelope_id, told, self)
 
     def asking(self, target: str, message: object, timeout: float | None) -> Asking:
         """As `Outbound.asking`. Raises RuntimeError while the handler holds a transaction."""
@@ -297,12 +298,10 @@ class StagedReceipt(TellReceipt):
         self,
         id: bytes,  # noqa: A002  # the field's name on the wire
         unit: Unit,
-        loop: asyncio.AbstractEventLoop,
-        thread: int,
+        outbound: Outbound,
     ) -> None:
         self.id = id
-        self._loop = loop
-        self._thread = thread
+        self._outbound = outbound
         self._unit = unit
         self._made: asyncio.Future[None] | None = None
 
@@ -311,7 +310,7 @@ class StagedReceipt(TellReceipt):
         """The end of the unit. Any thread: whoever comes later finds it ended already."""
         future = self._made
         if future is None:
-            future = self._made = self._loop.create_future()
+            future = self._made = self._outbound.loop.create_future()
             future.add_done_callback(_looked_at)
             known = partial(_finish, future)
             self._unit.after.append(known)
@@ -327,6 +326,11 @@ class StagedReceipt(TellReceipt):
         """As `TellReceipt.wait`; in its own handler it raises `ReceiptNotDone`."""
         self._check()
         super().wait(timeout)
+
+    def result(self, *, timeout: float | None = None) -> Future[Any]:
+        """As `TellReceipt.result`; in its own handler it raises `ReceiptNotDone`."""
+        self._check()
+        return super().result(timeout=timeout)
 
     def _check(self) -> None:
         """Raise `ReceiptNotDone` where waiting would be for ever."""

@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
+from actors import Delivery
+from actors.ask import Ask
 from actors.runtime import current_slot
 from irismq_runtime.durability.errors import NotInUnit
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
     from irismq_runtime.durability.activation import Activation
     from irismq_runtime.durability.engine import DurableEngine
-    from irismq_runtime.ports.state_store import Right, StagedMessage, StoreTransaction
+    from irismq_runtime.ports.state_store import KeptResult, Right, StagedMessage, StoreTransaction
 
 __all__ = [
     "Outside",
@@ -34,6 +36,7 @@ __all__ = [
     "address_in_force",
     "current_unit",
     "engine_in_force",
+    "is_answered",
     "is_durable",
     "is_mine",
     "outside",
@@ -69,6 +72,7 @@ class Unit:
         "life",
         "question",
         "refusal",
+        "result",
         "right",
         "spoiled",
         "staged",
@@ -94,6 +98,8 @@ class Unit:
         self.question: tuple[str, bytes] | None = None
         #: What the handler refused, where that is what is committed.
         self.refusal: BaseException | None = None
+        #: What is kept of it for who waits for its result.
+        self.result: KeptResult | None = None
         #: The transaction of `self.sql()`, once the handler has one,
         self.transaction: StoreTransaction | None = None
         self.uses_sql = False
@@ -160,6 +166,11 @@ def outside() -> Iterator[None]:
         yield
     finally:
         current_unit.reset(token)
+
+
+def is_answered(item: Any) -> bool:
+    """Whether somebody waits for the end of `item`: who asked, or the broker."""
+    return isinstance(item, Ask | Delivery)
 
 
 def is_durable(actor: object) -> bool:

@@ -231,7 +231,8 @@ class _KeyedDispatch(StatefulDispatch):
 
     def __init__(self, inlet: ShardInlet, *args: Any, **options: Any) -> None:
         owner = shard_address(inlet.address, inlet.shard)
-        super().__init__(inlet.engine, owner, *args, **options)
+        keep = getattr(inlet.table.entity, "keeps_results", None)
+        super().__init__(inlet.engine, owner, *args, keep=keep, **options)
         self._inlet = inlet
 
     def key_of(self, envelope: Envelope | None) -> StateKey:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 import supervisors
 from actors import System
-from actors.rules import need
+from actors.rules import need, shown
 from irismq_runtime.config import DEFAULT_IRIS_PORT, DEFAULT_NSQD_PORT, need_address
 from irismq_runtime.environment import node_options
 from irismq_runtime.errors import ConfigError, NodeStopped
@@ -55,12 +55,13 @@ from irismq_runtime.node.shutdown import shut_down
 from irismq_runtime.observe.events import on_event
 from irismq_runtime.observe.metrics import prometheus_text
 from irismq_runtime.refs import entity_ref, publish_through, service_ref
+from irismq_runtime.wire import ID_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
-    from actors import ActorRef, Clock, Events, Middleware
+    from actors import ActorRef, Clock, Events, Future, Middleware
     from irismq_runtime.config import Endpoint, NatsOverlay, NodeConfig
     from irismq_runtime.messaging.foreign import Form
     from irismq_runtime.observe.health import Health
@@ -526,6 +527,30 @@ class Node:
             return outbound.store_event(topic, event, delay=delay, codec=codec, foreign=foreign)
         outbound.publish_live(topic, event, codec, foreign)
         return None
+
+    def result(
+        self,
+        id: bytes,  # noqa: A002  # the field's name on the wire
+        *,
+        timeout: float | None = None,
+    ) -> Future[Any]:
+        """Wait for what comes of a stored message; see `TellReceipt.result`. Any thread.
+
+        Args:
+            id: That of its receipt (`receipt.id`), in whatever process it was told.
+            timeout: Seconds, as of `TellReceipt.result`.
+
+        Returns:
+            A future, as of `TellReceipt.result`.
+
+        Raises:
+            ValueError: The id is none.
+            ConfigError, NodeStopped: As `TellReceipt.result`.
+        """
+        given: object = id
+        if not isinstance(given, bytes) or len(given) != ID_SIZE:
+            raise ValueError(f"id={shown(id)} is not the id of a message: {ID_SIZE} bytes")
+        return self._running_parts().outbound.result(id, timeout)
 
     def members(self, address: str) -> tuple[MemberInfo, ...]:
         """Return who serves `address`, as far as presence tells. Raises `NodeStopped`."""

@@ -36,6 +36,7 @@ __all__ = [
     "KEEP",
     "LATER",
     "MAX_STAGED",
+    "RESULTS",
     "VERSION_LEAP",
     "AnswerRight",
     "CommitInvalid",
@@ -44,6 +45,7 @@ __all__ = [
     "Committed",
     "HandledRight",
     "KeptAnswer",
+    "KeptResult",
     "OutboxBacklog",
     "OutboxRow",
     "OwnedRight",
@@ -103,6 +105,10 @@ class StoredState:
     version: int = ABSENT
     state: bytes | None = None
     commit: bytes = b""
+
+
+#: Under which key results are kept, among the answers: by the ids of their messages, in hex.
+RESULTS: Final = StateKey("irismq.results")
 
 
 # Rights ----------------------------------------------------------------------
@@ -189,6 +195,19 @@ class KeptAnswer:
     answer: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class KeptResult:
+    """What came of the stored message `id`, for whoever waits for it.
+
+    `kept_answer` of `RESULTS` gives it for `keep` seconds. It takes the place of an earlier one,
+    and is no right: a commit stands or falls without it.
+    """
+
+    id: bytes
+    result: bytes
+    keep: float
+
+
 # Commits ---------------------------------------------------------------------
 
 
@@ -222,7 +241,7 @@ class StateCommit:
     `version`: that of the `StoredState` it rests on. `id`: 16 bytes that no other
     commit has, by which an outcome that nobody heard is found out. A commit that has
     `KEEP`, no rights and nothing staged still raises the version: where it fits, no
-    earlier commit on the same version can land any more.
+    earlier commit on the same version can land any more. The ids of `results` differ.
     """
 
     key: StateKey
@@ -231,6 +250,7 @@ class StateCommit:
     state: StateChange = KEEP
     rights: Sequence[Right] = ()
     staged: Sequence[StagedMessage] = ()
+    results: Sequence[KeptResult] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,13 @@ from __future__ import annotations
 import concurrent.futures
 import threading
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from actors.errors import AskCycle, AskTimeout
 from actors.rules import check_seconds
 from actors.runtime import current_slot
-from irismq_runtime.errors import MessageTooLarge, NodeStopped
+from irismq_runtime.errors import ConfigError, MessageTooLarge, NodeStopped
 from irismq_runtime.messaging import mailbox_topic, peer_name
 from irismq_runtime.messaging.foreign import foreign_bytes
 from irismq_runtime.refs.carried import CARRIED, add, go_on
@@ -26,7 +27,9 @@ from irismq_runtime.wire import Kind, named_id, new_id
 from irismq_runtime.wire.headers import ENTITY, FLOWS, REPEATS, REPEATS_LONG
 
 if TYPE_CHECKING:
-    from actors import System
+    from collections.abc import Callable
+
+    from actors import Future, System
     from irismq_runtime.messaging import Packer
     from irismq_runtime.messaging.foreign import Form
     from irismq_runtime.observe.meter import Meter
@@ -41,6 +44,8 @@ if TYPE_CHECKING:
 __all__ = ["Asking", "Outbound"]
 
 _EVENT, _TELL = Kind.EVENT, Kind.TELL
+#: Makes the future of the result of a message: its id, and seconds.
+WaitForResult: TypeAlias = "Callable[[bytes, float], Future[Any]]"
 #: What an ask takes over from the handler that makes it: headers (sender and
 #: chain), and seconds of timeout, never beyond the deadline of the message in hand.
 Asking: TypeAlias = tuple[dict[str, object], float]
@@ -63,6 +68,7 @@ class Outbound:
         "meter",
         "packer",
         "publish_timeout",
+        "results",
         "send_middleware",
         "shards",
         "stopped",
@@ -103,6 +109,8 @@ class Outbound:
         self.tracing = tracing
         self.ask_timeout = ask_timeout
         self.publish_timeout = publish_timeout
+        #: Waits for the results of stored messages; None: the node has no store.
+        self.results: WaitForResult | None = None
         #: What stands around the sends of the program.
         self.send_middleware = send_middleware
         #: Into how many shards the entities of an address are divided, where that is known.
@@ -368,13 +376,13 @@ class Outbound:
             confirmed = self.mailbox.publish(
                 topic, data, delay=delay, timeout=self.publish_timeout, key=key, channel=channel
             )
-            return TellReceipt(envelope_id, confirmed, self.loop, self.thread)
+            return TellReceipt(envelope_id, confirmed, self)
         if len(data) > self.mailbox.max_body:
             raise MessageTooLarge(len(data), self.mailbox.max_body, limit_of="the broker")
         done: concurrent.futures.Future[None] = concurrent.futures.Future()
         if not self.call(self._publish_for, done, topic, data, delay, key, channel):
             raise self.loop_closed()
-        return TellReceipt(envelope_id, done, self.loop, self.thread)
+        return TellReceipt(envelope_id, done, self)
 
     def _publish_for(  # noqa: PLR0917  # as `store_bytes`
         self,
@@ -397,6 +405,26 @@ class Outbound:
     def topic_of(self, address: str) -> str:
         """Return the topic in which `address` keeps its mailbox."""
         return mailbox_topic(address)
+
+    # What came of it ----------------------------------------------------------
+
+    def result(
+        self,
+        id: bytes,  # noqa: A002  # the field's name on the wire
+        timeout: float | None,
+        receipt: TellReceipt | None = None,
+    ) -> Future[Any]:
+        """Wait for the result of a stored message; see `TellReceipt.result`."""
+        if self.stopped is not None:
+            raise NodeStopped(self.stopped)
+        seconds = self.ask_timeout if timeout is None else check_seconds("timeout", timeout)
+        if self.results is None:
+            remedy = "give it that of the node where the message is handled: Node(store=...)"
+            raise ConfigError("store", "this node has none, and results are kept in one", remedy)
+        future = self.results(id, seconds)
+        if receipt is not None:
+            self.call(receipt.when_known, partial(_failed_before, future))
+        return future
 
     # Sending to who is alive --------------------------------------------------
 
@@ -439,3 +467,9 @@ class Outbound:
         if (error := self.too_large(data)) is not None:
             raise error
         self.system.run_on_loop(self.addresses.publish, topic, data)
+
+
+def _failed_before(future: Future[Any], error: BaseException | None) -> None:
+    """A tell that failed has no result."""
+    if error is not None and not future.done():
+        future.set_exception((type(error), error, error.__traceback__))

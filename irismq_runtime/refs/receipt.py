@@ -18,7 +18,9 @@ from actors.errors import BlockingCall
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
 
+    from actors import Future
     from irismq_runtime.ports import Confirmation
+    from irismq_runtime.refs.outbound import Outbound
 
 __all__ = ["PeerReceipt", "TellReceipt", "copy_to"]
 
@@ -33,20 +35,17 @@ class TellReceipt:
         id: The envelope id (16 bytes) under which the message travels.
     """
 
-    __slots__ = ("_future", "_loop", "_thread", "id")
+    __slots__ = ("_future", "_outbound", "id")
 
     def __init__(
         self,
         id: bytes,  # noqa: A002  # the field's name on the wire
         future: Confirmation | concurrent.futures.Future[None],
-        loop: asyncio.AbstractEventLoop,
-        thread: int = 0,
+        outbound: Outbound,
     ) -> None:
         self.id = id
         self._future = future
-        self._loop = loop
-        #: The thread of the loop.
-        self._thread = thread
+        self._outbound = outbound
 
     def __repr__(self) -> str:
         return f"<TellReceipt {self.id.hex()} {self._state()}>"
@@ -99,14 +98,35 @@ class TellReceipt:
         else:
             raise BlockingCall("wait() would block the loop of this thread; await the receipt")
         future = self._future
-        if threading.get_ident() == self._thread and not future.done():
+        if threading.get_ident() == self._outbound.thread and not future.done():
             raise BlockingCall(
                 "wait() would wait for ever: the loop of the node belongs to this thread and "
                 "stands still; write `loop.run_until_complete(receipt)`, or await the receipt"
             )
         if not isinstance(future, concurrent.futures.Future):
-            future = asyncio.run_coroutine_threadsafe(_awaited(self), self._loop)
+            future = asyncio.run_coroutine_threadsafe(_awaited(self), self._outbound.loop)
         future.result(timeout)
+
+    def result(self, *, timeout: float | None = None) -> Future[Any]:
+        """Wait for what comes of the message, where its actor keeps that. Any thread.
+
+        Its class says so by `keeps_results`, and both nodes have the same store. It may be asked
+        for again, also by `Node.result(receipt.id)` in another process.
+
+        Args:
+            timeout: Seconds until it has to be there; None is the node's `ask_timeout`.
+
+        Returns:
+            A future of what the handler returned. It raises what it raised, at the last attempt,
+            as an ask does (`RemoteError`, `Refused`); `DeliveryError` when the tell failed;
+            `ResultTimeout` when nothing is known by then, and `ResultExpired` when it is not
+            kept any more.
+
+        Raises:
+            ConfigError: This node has no store.
+            NodeStopped: The node has stopped.
+        """
+        return self._outbound.result(self.id, timeout, self)
 
 
 class PeerReceipt:

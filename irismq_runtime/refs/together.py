@@ -136,9 +136,7 @@ def _store(
             outbound.events.emit("tell.encoded", id=key, address=address, size=len(data))
     bodies = [data for _, data, _ in packed]
     ends = _ends(outbound, topic, bodies, keys)
-    return [
-        TellReceipt(packed[n][0], end, outbound.loop, outbound.thread) for n, end in enumerate(ends)
-    ]
+    return [TellReceipt(packed[n][0], end, outbound) for n, end in enumerate(ends)]
 
 
 def _ends(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from irismq_runtime.ports.state_store import (
     KEEP,
+    RESULTS,
     AnswerRight,
     HandledRight,
     OutboxRow,
@@ -99,6 +100,8 @@ class Writes:
             elif isinstance(right, AnswerRight):
                 kept = (right.id, right.digest, right.answer, now + right.keep)
                 self.answers.append((address, key, *kept))
+        for each in commit.results:
+            self.answers.append((*RESULTS, each.id.hex(), b"", each.result, now + each.keep))
         for index, message in enumerate(commit.staged):
             pair = order_pair(commit.key, message.to) if takes_part_in_order(message) else None
             expires = None if message.expires is None else now + message.expires

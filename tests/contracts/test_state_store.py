@@ -14,15 +14,18 @@ from irismq_runtime.ports.state_store import (
     END,
     KEEP,
     LATER,
+    RESULTS,
     AnswerRight,
     CommitInvalid,
     CommitLost,
     Committed,
     HandledRight,
     KeptAnswer,
+    KeptResult,
     OwnedRight,
     RightsGone,
     RightState,
+    StateCommit,
     StateKey,
     StoredState,
     row_number,
@@ -465,6 +468,29 @@ async def test_an_answer_whose_time_is_over_is_not_given_and_still_known_to_have
     again = AnswerRight("order-1", b"other", b"answer", keep=60.0)
     await written(store, ADA, version, rights=[again])
     assert await store.kept_answer(ADA, "order-1") == KeptAnswer(b"other", b"answer")
+
+
+async def test_a_result_is_kept_with_a_commit_that_stands_and_takes_the_place_of_an_earlier_one(
+    store: StateStore,
+):
+    message = new_id()
+    kept = [KeptResult(message, b"first", keep=3600.0), KeptResult(new_id(), b"other", keep=60.0)]
+    made = StateCommit(ADA, ABSENT, new_id(), results=kept)
+    (outcome,) = await store.commit([made])
+    assert isinstance(outcome, Committed)
+    assert await store.kept_answer(RESULTS, message.hex()) == KeptAnswer(b"", b"first")
+    # One that does not stand keeps nothing.
+    again = [KeptResult(message, b"second", keep=3600.0)]
+    (lost,) = await store.commit([StateCommit(ADA, ABSENT, new_id(), results=again)])
+    assert isinstance(lost, CommitLost)
+    assert await store.kept_answer(RESULTS, message.hex()) == KeptAnswer(b"", b"first")
+    await store.commit([StateCommit(ADA, outcome.version, new_id(), results=again)])
+    assert await store.kept_answer(RESULTS, message.hex()) == KeptAnswer(b"", b"second")
+    over = [KeptResult(message, b"third", keep=0.0)]
+    await store.commit([StateCommit(BOB, ABSENT, new_id(), results=over)])
+    assert await store.kept_answer(RESULTS, message.hex()) == KeptAnswer(b"", b"")
+    await store.tidy(keep=0.0)
+    assert await store.kept_answer(RESULTS, message.hex()) is None
 
 
 # -- outbox rows --------------------------------------------------------------------

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from actors.rules import POSITIVE_SECONDS, count, optional, text, value_of
+from actors.rules import POSITIVE_SECONDS, count, optional, seconds, text, value_of
 from irismq_runtime.dispatch import (
     AttemptLimits,
     LiveDispatch,
@@ -70,6 +70,7 @@ _RULES: Final[Mapping[str, Rule]] = {
     "codec": optional(text(1)),
     "retry_policy": optional(value_of(RetryPolicy, "a RetryPolicy")),
     "mailbox_expires": optional(POSITIVE_SECONDS),
+    "keeps_results": optional(seconds(0.0, 30 * 86_400.0, above=True)),
 }
 
 
@@ -105,6 +106,13 @@ class Binding:
             context.config.mailbox_window, min(actor.__largest_batch__, MOST_HELD)
         )
         self._window: int = max(1, min(window, ref.room or 1))
+        self._keep: float | None = getattr(actor, "keeps_results", None)
+        if self._keep is not None and context.durable is None:
+            raise ConfigError(
+                f"{cls.__name__}.keeps_results",
+                "its node has no store, and results are kept in one",
+                'give the node one: Node(store="sqlite:///shop.db")',
+            )
         self._subscriptions = subscriptions_of(actor)
         #: What takes what comes to its address, where that is not for itself.
         self._inlet = getattr(actor, "__inlet__", None)
@@ -185,7 +193,9 @@ class Binding:
         if self._inlet is not None:
             make = self._inlet.stored_dispatch
         elif self._durable is not None:
-            make = partial(self._durable.dispatch, self.address)
+            make = partial(self._durable.dispatch, self.address, keep=self._keep)
+        elif self._keep is not None and kind == "tell" and context.durable is not None:
+            make = partial(context.durable.keeping, self._keep)
         dispatch = make(
             context.dispatch,
             self.ref,
@@ -241,8 +251,8 @@ class Binding:
                 _LOG.info("Closing %s: %s", self.address, problem)
             elif isinstance(problem, BaseException):
                 _LOG.error("Closing %s failed", self.address, exc_info=problem)
-        if self._durable is not None:
-            self._durable.unbound(self.ref, self.address)
+        if context.durable is not None and (self._durable is not None or self._keep is not None):
+            context.durable.unbound(self.ref, self.address)
         if self.address and context.dispatch.events.active:
             context.dispatch.events.emit(
                 "node.unbound", address=self.address, urn=self.ref.actor_urn

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from irismq_runtime.ports.state_store import (
     END,
+    RESULTS,
     AnswerRight,
     HandledRight,
     KeptAnswer,
@@ -119,6 +120,9 @@ class Tables:
         self.written[key] = now
         for right in commit.rights:
             self._use_up(key, right, now)
+        for each in commit.results:
+            kept = KeptAnswer(b"", each.result)
+            self.answers[RESULTS, each.id.hex()] = (kept, now + each.keep)
         for index, staged in enumerate(commit.staged):
             ordered = takes_part_in_order(staged)
             self.add(
