@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from irismq_runtime.entities.entity import Entity, Singleton
+from irismq_runtime.entities.ownership import Ownership
 
-__all__ = ["Entity", "Singleton"]
+__all__ = ["Entity", "Ownership", "Singleton"]

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from actors import Actor, Refused, runtime
 from irismq_runtime.durability import ENGINES, DurableEngine, shards_in, shards_state
 from irismq_runtime.entities.dispatch import AddressInlet, ShardInlet
-from irismq_runtime.entities.ownership import ownership_of
+from irismq_runtime.entities.ownership import HostNumbers, ownership_of
 from irismq_runtime.entities.table import EntityTable
 from irismq_runtime.errors import ConfigError
 from irismq_runtime.messaging import shard_address, shard_of
@@ -97,6 +97,20 @@ class ShardSet:
         self.shards: int = table.entity.shards
         self._running: dict[int, ActorRef[Any]] = {}
         self._turns: dict[int, asyncio.Lock] = {}
+
+    def numbers(self, owned: int) -> HostNumbers:
+        """See `ShardHost.numbers`."""
+        table = self._table
+        failing = sum(1 for entry in table if entry.retry_at)
+        return HostNumbers(
+            address=self.address,
+            shards=self.shards,
+            owned=owned,
+            active=len(table),
+            failing=failing,
+            activated=table.activated,
+            rested=table.rested,
+        )
 
     def begin(self, shard: int) -> asyncio.Task[None]:
         """See `ShardHost.begin`."""

@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from irismq_runtime.durability import DurableEngine
     from irismq_runtime.ports.state_store import StateChange, StoredState
 
-__all__ = ["Ownership", "ShardHost", "ownership_of"]
+__all__ = ["HostNumbers", "Ownership", "ShardHost", "ownership_of"]
 
 _LOG: Final = logging.getLogger("irismq.entities")
 #: Seconds between two beats.
@@ -57,11 +58,38 @@ _FORGET: Final = 600.0
 _PAGE: Final = 1000
 
 
+@dataclass(frozen=True, slots=True)
+class HostNumbers:
+    """What a node does for the entities of one address.
+
+    Attributes:
+        address: The address.
+        shards: Into how many parts its keys are divided.
+        owned: How many of them this node has.
+        active: Entities that are active here.
+        failing: Those of them that have crashed and wait before they are started again.
+        activated: How many were made active since the host began,
+        rested: and how many of them were let go again.
+    """
+
+    address: str
+    shards: int
+    owned: int
+    active: int
+    failing: int
+    activated: int
+    rested: int
+
+
 class ShardHost(Protocol):
     """Who works on the shards of one address."""
 
     address: str
     shards: int
+
+    def numbers(self, owned: int) -> HostNumbers:
+        """How many of what there are here; `owned`: shards of this node."""
+        ...
 
     def begin(self, shard: int) -> asyncio.Task[None]:
         """Work on a shard; the task fails where that cannot be."""
@@ -132,6 +160,21 @@ class Ownership:
     def held_of(self, address: str) -> list[int]:
         """The shards of an address that this node has."""
         return sorted(shard for of, shard in self._held if of == address)
+
+    def numbers(self) -> list[HostNumbers]:
+        """What this node does for the entities of each address that it runs."""
+        hosts = self._hosts.values()
+        return [host.numbers(len(self.held_of(host.address))) for host in hosts]
+
+    @property
+    def complaint(self) -> str:
+        """What is wrong with it; "" for nothing."""
+        if self.holds or not self._hosts or self.lease_until == float("-inf"):
+            return ""
+        return (
+            f"no beat of this node was written for {LEASE:g} s: others may have its shards, "
+            "and its entities take nothing"
+        )
 
     # Hosts ----------------------------------------------------------------------
 

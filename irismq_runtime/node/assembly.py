@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from actors import ActorRef, Clock, System
     from irismq_runtime.config import NodeConfig
     from irismq_runtime.durability import DurableEngine
+    from irismq_runtime.entities import Ownership
     from irismq_runtime.mailbox import MailboxConfig
     from irismq_runtime.node.membership.member_table import Change
     from irismq_runtime.ports import AddressTransport, MailboxTransport, Member
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from irismq_runtime.schedules import Schedules
     from irismq_runtime.wire import Codec
 
-__all__ = ["Parts", "assemble", "make_transports", "new_node_id", "schedules_of"]
+__all__ = ["Parts", "assemble", "make_transports", "new_node_id", "ownership_in", "schedules_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -223,6 +224,16 @@ def _durable(
     )
     ENGINES[system] = engine
     return engine
+
+
+def ownership_in(durable: DurableEngine | None) -> Ownership | None:
+    """Return which shards a node has; None: no class of entities has started there."""
+    if durable is None or not durable.above:  # so that no node imports it for nothing
+        return None
+    from irismq_runtime.entities import Ownership
+
+    found: Ownership | None = durable.above.get(Ownership)
+    return found
 
 
 def schedules_of(

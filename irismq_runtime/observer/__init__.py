@@ -7,6 +7,7 @@ from irismq_runtime.observer.gatherer import Gatherer
 from irismq_runtime.observer.model import (
     BrokerView,
     Crash,
+    EntitiesView,
     MemberView,
     NodeView,
     PlaceView,
@@ -23,6 +24,7 @@ from irismq_runtime.observer.system_state import SystemState
 __all__ = [
     "BrokerView",
     "Crash",
+    "EntitiesView",
     "Gatherer",
     "MemberView",
     "NodeView",

@@ -18,6 +18,7 @@ from irismq_runtime.safe_text import visible_json, without_logins
 __all__ = [
     "BrokerView",
     "Crash",
+    "EntitiesView",
     "LocalLetter",
     "MemberView",
     "NodeState",
@@ -115,6 +116,19 @@ class StoreView(msgspec.Struct, frozen=True, kw_only=True):
     handled: int = 0
 
 
+class EntitiesView(msgspec.Struct, frozen=True, kw_only=True):
+    """The entities of one address on a node: how many are active, of how many shards.
+
+    `owned`: shards of the node, of all the `shards`. `failing`: entities that wait after a crash.
+    """
+
+    address: str
+    shards: int
+    owned: int
+    active: int
+    failing: int
+
+
 class NodeView(msgspec.Struct, frozen=True, kw_only=True):
     """One node. `since`: when its state began. `error`: why it did not answer.
 
@@ -122,7 +136,7 @@ class NodeView(msgspec.Struct, frozen=True, kw_only=True):
     was asked to.
     `lag`: seconds by which its loop was late. `handled`: messages handled per second,
     of all its places. `letters`: local messages that nobody handled, `latest` the last
-    of them. `store`: None where it has none.
+    of them. `store`: None where it has none. `entities`: by address.
     """
 
     id: str
@@ -143,6 +157,7 @@ class NodeView(msgspec.Struct, frozen=True, kw_only=True):
     latest: tuple[LocalLetter, ...] = ()
     trees: tuple[PlaceView, ...] = ()
     store: StoreView | None = None
+    entities: tuple[EntitiesView, ...] = ()
 
 
 class MemberView(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,12 +10,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from irismq_runtime.observer.model import Crash, LocalLetter, NodeView, PlaceView, StoreView
+from irismq_runtime.observer.model import (
+    Crash,
+    EntitiesView,
+    LocalLetter,
+    NodeView,
+    PlaceView,
+    StoreView,
+)
 from irismq_runtime.observer.time_series import KEPT, RestartHistory, TimeSeries
 
 if TYPE_CHECKING:
     from irismq_runtime.observer.model import NodeState
-    from irismq_runtime.observer.reports import ExitReport, NodeReport, PlaceReport, StoreReport
+    from irismq_runtime.observer.reports import (
+        EntitiesReport,
+        ExitReport,
+        NodeReport,
+        PlaceReport,
+        StoreReport,
+    )
 
 __all__ = ["SILENCE", "WatchedNode"]
 
@@ -67,6 +80,30 @@ class _StoreSeries:
             outbox=report.outbox,
             handled=report.handled,
         )
+
+
+def _letters(report: NodeReport, answered: float) -> tuple[LocalLetter, ...]:
+    """The latest local letters, with times of the observer's clock."""
+    offset = answered - report.time
+    return tuple(
+        LocalLetter(
+            target=letter.target,
+            type=letter.type,
+            reason=letter.reason,
+            wall=round(letter.time + offset, 1),
+        )
+        for letter in report.dead_letters.latest
+    )
+
+
+def _entities(report: EntitiesReport) -> EntitiesView:
+    return EntitiesView(
+        address=report.address,
+        shards=report.shards,
+        owned=report.owned,
+        active=report.active,
+        failing=report.failing,
+    )
 
 
 class WatchedNode:
@@ -216,7 +253,6 @@ class WatchedNode:
                 error=self._error,
             )
         trees = tuple(self._place(tree, (), now) for tree in report.trees)
-        offset = self._answered_wall - report.time
         return NodeView(
             id=self.id,
             name=self.name,
@@ -233,17 +269,10 @@ class WatchedNode:
             handled=_rounded(sum(_handled(tree) for tree in trees)),
             restarts=sum(_restarts(tree) for tree in report.trees),
             letters=report.dead_letters.total,
-            latest=tuple(
-                LocalLetter(
-                    target=letter.target,
-                    type=letter.type,
-                    reason=letter.reason,
-                    wall=round(letter.time + offset, 1),
-                )
-                for letter in report.dead_letters.latest
-            ),
+            latest=_letters(report, self._answered_wall),
             trees=trees,
             store=None if report.store is None else self._store.view(report.store, now, self._gap),
+            entities=tuple(map(_entities, report.entities)),
         )
 
     def _place(self, place: PlaceReport, above: tuple[str, ...], now: float) -> PlaceView:

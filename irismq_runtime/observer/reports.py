@@ -116,6 +116,16 @@ class StoreReport(msgspec.Struct, frozen=True):
     handled: _Count = 0
 
 
+class EntitiesReport(msgspec.Struct, frozen=True):
+    """What a node does for the entities of one address; see `entities.ownership.HostNumbers`."""
+
+    address: _Text = ""
+    shards: _Count = 0
+    owned: _Count = 0
+    active: _Count = 0
+    failing: _Count = 0
+
+
 class NodeReport(msgspec.Struct, frozen=True):
     """See `Overview.report`. `time`: the node's own clock."""
 
@@ -132,6 +142,7 @@ class NodeReport(msgspec.Struct, frozen=True):
     tracebacks: dict[str, _Trace] = {}
     meters: dict[str, MeterReport] = {}
     store: StoreReport | None = None
+    entities: Annotated[tuple[EntitiesReport, ...], msgspec.Meta(max_length=100)] = ()
 
 
 class ChannelStats(msgspec.Struct, frozen=True):

@@ -19,7 +19,7 @@ from irismq_runtime.cli.top.rows import (
     problem_rows,
     rows,
 )
-from irismq_runtime.observer import Point, StoreView
+from irismq_runtime.observer import EntitiesView, Point, StoreView
 from tests.cli.systems import BROKER, crash, node, place, problem, service, snapshot
 
 SHOP = node(
@@ -163,6 +163,15 @@ def test_the_detail_of_a_node_tells_what_its_store_does() -> None:
     assert f"{said}outbox 7, handled ids 0" in shown[0].detail
     assert "handled ids 0: the disk is full" in shown[1].detail
     assert "\x1b" not in shown[1].detail
+
+
+def test_the_detail_of_a_node_tells_what_it_has_of_entities() -> None:
+    carts = EntitiesView(address="shop.cart", shards=64, owned=21, active=9000, failing=0)
+    ill = msgspec.structs.replace(carts, address="shop\x1b[2J", failing=2)
+    (shown,) = rows(snapshot(nodes=(node("a", entities=(carts, ill)),)), View())
+    assert "entities shop.cart: 9,000 active, 21 of 64 shards\n" in f"{shown.detail}\n"
+    assert "21 of 64 shards, 2 failing" in shown.detail
+    assert "\x1b" not in shown.detail
 
 
 def test_services() -> None:

@@ -21,7 +21,7 @@ import irismq_runtime.mailbox
 import irismq_runtime.wire
 from actors import Actor, Refused, System
 from actors.exits import ExitReason
-from irismq_runtime import Node, NodeConfig, pyiris
+from irismq_runtime import Entity, Node, NodeConfig, pyiris
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.main import app
 from irismq_runtime.node import shutdown
@@ -241,8 +241,13 @@ async def test_metrics_and_health() -> None:
     class Bound(Actor):
         address = "ops.bound"
 
+    class Keyed(Entity):
+        address = "ops.keyed"
+        shards = 1
+
     async with Node.embedded(name="ops", drain=0.5, store="memory:") as node:
         ref = await node.start(Bound)
+        await node.start(Keyed)
         with contextlib.suppress(Refused):
             await node.ref("ops.bound").ask(1)
         ref.tell("nobody handles this")

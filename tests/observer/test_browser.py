@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from irismq_runtime import Node
-from irismq_runtime.observer import Gatherer, StoreView
+from irismq_runtime.observer import EntitiesView, Gatherer, StoreView
 from irismq_runtime.observer.page import ObserverPage, new_token
 from supervisors import Supervisor, child
 from tests.integration.processes import running
@@ -245,8 +245,11 @@ class Watched:
         scene = Scene()
         seen = scene.steps(24, "n0777-1")
         store = StoreView(url="sqlite:///shop.db", commits=12.5, took=0.002, outbox=7, handled=9)
+        carts = EntitiesView(address="shop.cart", shards=64, owned=21, active=900, failing=2)
         nodes = (
-            msgspec.structs.replace(node, store=store) if node.name == "n0123" else node
+            msgspec.structs.replace(node, store=store, entities=(carts,))
+            if node.name == "n0123"
+            else node
             for node in seen.nodes
         )
         self.latest = msgspec.structs.replace(seen, nodes=tuple(nodes))
@@ -277,6 +280,8 @@ async def test_of_a_thousand_nodes_a_part_is_drawn_and_each_is_found():
         told = (await visit.text(".node .store")).splitlines()
         assert told[:2] == ["sqlite:///shop.db", "12.5 commits/s"]
         assert told[3:] == ["each 2.0 ms", "outbox 7", "handled ids 9"]
+        of_keys = await visit.text(".node .entities")
+        assert of_keys == "shop.cart 900 active, 21/64 shards, 2 failing"
         await page.locator("#find").fill("nobody has this name")
         await visit.counts(".node", 0)
         await page.locator("#problems button", has_text="n0777").click()

@@ -415,3 +415,11 @@ def test_a_node_with_a_store_shows_what_it_commits_and_what_waits(scene):
         snapshot = scene.step(a_1={"store": {**store, "fault": "the disk is full"}})
     shown = snapshot.node("a-1").store
     assert (shown.commits, shown.took, shown.fault) == (0.0, None, "the disk is full")
+
+
+def test_a_node_with_entities_shows_how_many_are_active_and_what_it_has_of_their_shards(scene):
+    assert scene.step(a_1={}).node("a-1").entities == ()
+    report = {"address": "shop.cart", "shards": 64, "owned": 21, "active": 9000, "failing": 2}
+    (shown,) = scene.step(a_1={"entities": [report]}).node("a-1").entities
+    assert (shown.address, shown.shards, shown.owned) == ("shop.cart", 64, 21)
+    assert (shown.active, shown.failing) == (9000, 2)

@@ -20,7 +20,14 @@ from irismq_runtime.observer import places
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from irismq_runtime.observer import NodeView, PlaceView, ServiceView, Snapshot, StoreView
+    from irismq_runtime.observer import (
+        EntitiesView,
+        NodeView,
+        PlaceView,
+        ServiceView,
+        Snapshot,
+        StoreView,
+    )
 
 __all__ = [
     "SERVICE_COLUMNS",
@@ -243,11 +250,18 @@ def _node_detail(node: NodeView) -> str:
     lines = [f"{node.name} {node.id}", f"host {node.host or '?'}, pid {node.pid or '?'}"]
     lines.append(f"{count(node.actors)} actors, loop late by {seconds(node.lag)}")
     lines += [] if node.store is None else [_store_line(node.store)]
+    lines += [_entities_line(each) for each in node.entities]
     lines += [f"{'ready, but' if node.ready else 'not ready'}: {one}" for one in node.reasons]
     lines += [f"no answer: {node.error}"] if node.error else []
     lines += [f"ended by itself: {node.why}"] if node.why else []
     lines += [f"unhandled: {one.type} to {one.target}: {one.reason}" for one in node.latest]
     return "\n".join(map(one_line, lines))
+
+
+def _entities_line(entities: EntitiesView) -> str:
+    said = f"entities {entities.address}: {count(entities.active)} active, "
+    said += f"{count(entities.owned)} of {count(entities.shards)} shards"
+    return f"{said}, {count(entities.failing)} failing" if entities.failing else said
 
 
 def _store_line(store: StoreView) -> str:

@@ -1,7 +1,8 @@
 """The health of a node, from what its parts say of themselves.
 
 Ready means: the broker and the relay are reached, and by a relay of this process the servers
-it routes over; the store, if there is one, does what it is asked; every bound actor is a
+it routes over; the store, if there is one, does what it is asked; the shards of entities
+that it has are its own; every bound actor is a
 member and its consumers get messages; presence is heard. What fails because of its own
 messages is shown and is not a failure of the node: a consumer that backs off, one whose actor
 restarts. The transport's own stall detector says when messages are held and nothing happens
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from actors.runtime import slot_of
 from irismq_runtime.dispatch.consumer_pause import FULL
+from irismq_runtime.node.assembly import ownership_in
 from irismq_runtime.node.binding.binder import DOWN
 from irismq_runtime.observe.health import Check, Health
 
@@ -65,6 +67,9 @@ def health_of(
     if parts.durable is not None:
         fault = parts.durable.committer.fault
         checks.append(Check("store", fault is None, "" if fault is None else str(fault)))
+    ownership = ownership_in(parts.durable)
+    if ownership is not None:
+        checks.append(Check("entities", not ownership.complaint, ownership.complaint))
     if draining:
         checks.append(Check("draining", ok=False, reason=draining))
     if parts.config.lookupd:

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+from irismq_runtime.node.assembly import ownership_in
 from irismq_runtime.observe.meter import BOUNDS
 from irismq_runtime.observe.metrics import Sample, histogram
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from irismq_runtime.durability import DurableEngine
+    from irismq_runtime.entities import Ownership
     from irismq_runtime.node.assembly import Parts
     from irismq_runtime.observe.health import Health
     from irismq_runtime.observe.meter import Asks, Group
@@ -84,6 +86,35 @@ def _of_durable(durable: DurableEngine) -> Iterator[Sample]:
     yield Sample("outbox_rows", sizes.outbox, help="rows in the outbox of the store")
     yield Sample("handled_ids", sizes.handled, help="ids of handled messages in the store")
     yield Sample("uncommitted", durable.uncommitted, help="messages handled and not committed")
+    ownership = ownership_in(durable)
+    if ownership is not None:
+        yield from _of_entities(ownership)
+
+
+def _of_entities(ownership: Ownership) -> Iterator[Sample]:
+    """What a node does for its entities; a series for each address, and none for a key."""
+    yield Sample("shards_held", ownership.holds, help="1 while what it has of shards is its own")
+    moves = (
+        ("shards_taken_total", ownership.taken, "shards that came to this node"),
+        ("shards_given_total", ownership.given, "shards that it has given up in order"),
+    )
+    for name, count, text in moves:
+        yield Sample(name, count, "counter", text)
+    for host in ownership.numbers():
+        labels = {"address": host.address}
+        now = (
+            ("shards_owned", host.owned, "shards that this node has"),
+            ("entities_active", host.active, "entities that are active"),
+            ("entities_failing", host.failing, "those that wait after a crash"),
+        )
+        for name, count, text in now:
+            yield Sample(name, count, "gauge", text, labels)
+        since = (
+            ("entities_activated_total", host.activated, "entities that were made active"),
+            ("entities_rested_total", host.rested, "entities that were let go"),
+        )
+        for name, count, text in since:
+            yield Sample(name, count, "counter", text, labels)
 
 
 def _of_actors(parts: Parts) -> Iterator[Sample]:

@@ -19,6 +19,7 @@ import supervisors
 from actors import Refused, message_name
 from actors.errors import ActorError
 from irismq_runtime.messaging import ReportRequest, RestartRequest, TreeRequest
+from irismq_runtime.node.assembly import ownership_in
 from irismq_runtime.observe.logs import shorten
 from irismq_runtime.observe.records import plain
 from irismq_runtime.wire import FaultBody
@@ -46,6 +47,8 @@ _MOST_PLACES: Final = 2000
 _MOST_REASONS: Final = 20
 _MOST_LETTERS: Final = 20
 _MOST_TRACES: Final = 20
+#: Classes of entities.
+_MOST_CLASSES: Final = 50
 _TRACE_SIZE: Final = 4000
 #: A crash may show in the tree a moment after it happened; so far tracebacks overlap.
 _OVERLAP: Final = 1.0
@@ -88,6 +91,7 @@ class Reports:
             "lag": parts.meter.seconds[-1].lag if parts.meter.seconds else 0.0,
             "meters": {name: _asks(asks) for name, asks in parts.meter.served.items()},
             "store": _store(parts),
+            "entities": _entities(parts),
             "tracebacks": _tracebacks(parts, trees, since - _OVERLAP),
         }
 
@@ -216,6 +220,13 @@ def _store(parts: Parts) -> dict[str, Any] | None:
         "outbox": numbers.sizes.outbox,
         "handled": numbers.sizes.handled,
     }
+
+
+def _entities(parts: Parts) -> list[dict[str, Any]]:
+    """What it does for the entities of each address that it runs."""
+    ownership = ownership_in(parts.durable)
+    numbers = [] if ownership is None else ownership.numbers()
+    return [dataclasses.asdict(each) for each in numbers[:_MOST_CLASSES]]
 
 
 def _dead_letters(parts: Parts) -> dict[str, Any]:

@@ -61,6 +61,7 @@ function card(node, state, act) {
         node.lag >= 0.05 ? h("span", { class: "warn" }, `loop late ${seconds(node.lag)}`) : null)),
     notes.length ? h("p", { class: "notes" }, notes.join("; ")) : null,
     node.store ? store(node.store) : null,
+    node.entities.length ? entities(node.entities) : null,
     node.letters ? locals(node) : null,
     node.trees.length ? grid(node, state, act) : null);
 }
@@ -86,6 +87,13 @@ function store(it) {
     it.lost ? h("span", null, plural(it.lost, "commit", "commits"), " lost to others") : null,
     it.sent_again ? h("span", null, plural(it.sent_again, "row", "rows"), " sent again") : null,
     it.fault ? h("span", null, it.fault) : null);
+}
+
+// What it has of each class of entities.
+function entities(classes) {
+  return h("p", { class: "store entities" }, ...classes.map((it) => h("span", { class: it.failing ? "warn" : "" },
+    it.address, " ", h("b", null, count(it.active)), " active, ", count(it.owned), "/", plural(it.shards, "shard", "shards"),
+    it.failing ? `, ${count(it.failing)} failing` : null)));
 }
 
 function locals(node) {
