@@ -13,6 +13,7 @@ import pytest
 from irismq_runtime.errors import RuntimeFault
 from irismq_runtime.simulation import Cluster, History, SearchTooLarge, simulate
 from tests.simulation.bank import STORE, money
+from tests.simulation.chimes import strokes
 from tests.simulation.service import ADDRESS, Entry, Office, entries
 
 pytestmark = pytest.mark.blocking_ok  # a disk that loses its power is real SQLite
@@ -71,6 +72,13 @@ async def test_entities_that_move_between_machines_make_each_transfer_once(
     cluster: Cluster,
 ) -> None:
     await money(seconds=20.0, crashes=0.05, entities=True, database=6.0, **EVERYTHING)(cluster)
+
+
+@simulate(seeds=3, hosts=2, database=True, node={"lease": 4.0, "republish_after": 3.0})
+async def test_a_schedule_tells_each_occurrence_once_whichever_machine_has_it(
+    cluster: Cluster,
+) -> None:
+    await strokes(seconds=40.0, database=6.0, **{**EVERYTHING, "clock": 0.0})(cluster)
 
 
 @simulate(seeds=4, hosts=1)
