@@ -1,4 +1,4 @@
-"""`irismq entity list|show|shards|end`: the entities of an address, as the store has them.
+"""`irismq entity list|show|shards|move|end`: the entities of an address, as the store has them.
 
 Everything is read in the store, while nodes run. What is ended here is a commit on the version
 that was read: an entity that is active just then has either committed before, and the command says
@@ -7,6 +7,8 @@ so, or loads what is left and begins anew.
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -14,24 +16,26 @@ import typer
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.console import execute, fail, print_json, remark
 from irismq_runtime.cli.deferred import command_group
-from irismq_runtime.cli.options import Store  # noqa: TC001  # typer reads it when it runs
+from irismq_runtime.cli.options import Store, a_number
 from irismq_runtime.cli.store import looking_at
 from irismq_runtime.cli.terminal import out, print_listing, print_rows
 from irismq_runtime.config import need_address
 from irismq_runtime.errors import ConfigError
 
 if TYPE_CHECKING:
-    from irismq_runtime.ports.state_store import StateKey, StateStore, StoredState
+    from irismq_runtime.ports.state_store import StateChange, StateKey, StateStore, StoredState
 
 __all__ = ["app"]
 
-app = command_group("Look at the entities of an address, who owns them, or end one.")
+app = command_group("Look at the entities of an address, who owns them; move or end them.")
 
 Address = Annotated[str, typer.Argument(help="The address of the class of entities.")]
 Key = Annotated[str, typer.Argument(help="Which entity.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 #: Keys that one read takes.
 _PAGE: Final = 1000
+#: Seconds between two looks at who has shards that move.
+_LOOK: Final = 0.3
 
 
 @app.command("list")
@@ -191,6 +195,104 @@ def end(
     if problem := execute(finish()):
         fail(problem, codes.FAILED)
     remark(f"ended: {key}")
+
+
+@app.command()
+def move(
+    address: Address,
+    key: Annotated[str, typer.Argument(help="An entity whose shard is meant.")] = "",
+    to: Annotated[str, typer.Option("--to", help="The node that shall have them.")] = "",
+    of: Annotated[str, typer.Option("--from", help="All that this node has, by id or name.")] = "",
+    back: Annotated[bool, typer.Option("--back", help="Let all be where they belong.")] = False,
+    wait: Annotated[
+        float, typer.Option("--wait", min=0, max=3600, callback=a_number, help="Seconds at most.")
+    ] = 60.0,
+    store: Store = "",
+) -> None:
+    """Have shards handed over to another node, in order, for as long as that node lives.
+
+    One shard by a key, or all that a node has: to --to, or else to the nodes that weigh most
+    with them after it. Nodes look every few seconds and move in rounds of ten.
+
+    Example: `irismq entity move shop.cart --from shop-3 --store postgresql://db/shop`
+    """
+    if sum((bool(key), bool(of), back)) != 1 or (back and to) or (key and not to):
+        fail("say what moves: KEY --to NODE, --from NODE, or --back", codes.USAGE)
+
+    async def work() -> tuple[int, int]:
+        async with looking_at(store) as (opened, _):
+            wanted = await _pin(opened, address, key, to, of, back=back)
+            return len(wanted), await _owned_as(opened, address, wanted, wait)
+
+    wanted, missing = execute(work())
+    if missing and wait:
+        fail(f"{missing} of {wanted} shards are not there after {wait:g} s", codes.FAILED)
+    remark("all shards are where they belong soon" if back else f"moved: {wanted - missing} shards")
+
+
+async def _pin(  # what the command was given
+    store: StateStore, address: str, key: str, to: str, of: str, *, back: bool
+) -> dict[int, str]:
+    """Write down where shards are to be; those that are meant now. Raises `ConfigError`."""
+    from irismq_runtime.entities.placement import home_of
+    from irismq_runtime.entities.records import PINS, owner_in, pins_in, pins_state
+    from irismq_runtime.messaging import shard_of
+    from irismq_runtime.ports.state_store import END, Committed, StateCommit, StateKey
+    from irismq_runtime.wire import new_id
+
+    number = await _shards(store, address)
+    nodes = await _nodes_of(store, address)
+    target, source = (_node_named(name, nodes) if name else "" for name in (to, of))
+    while True:
+        (row,) = await store.load([StateKey(PINS, address)])
+        pins, wanted = pins_in(row.state), {}
+        if key:
+            wanted = {shard_of(key, number): target}
+        elif source:
+            keys = [StateKey(_shard_address(address, shard)) for shard in range(number)]
+            rows = enumerate(await store.load(keys))
+            mine = [shard for shard, each in rows if owner_in(each.state) == source]
+            others = [node for node in nodes if node != source]
+            wanted = {shard: target or home_of(address, shard, others) for shard in mine}
+            if mine and not others:
+                raise ConfigError("--from", "no other node has entities of this address")
+        state: StateChange = END if back else pins_state({**pins, **wanted})
+        commit = StateCommit(row.key, row.version, new_id(), state)
+        if (back and not row.version) or isinstance((await store.commit([commit]))[0], Committed):
+            return wanted
+
+
+async def _nodes_of(store: StateStore, address: str) -> dict[str, str]:
+    """The names of the nodes that have entities of an address, by their ids."""
+    from irismq_runtime.entities.records import MEMBERS, member_in
+
+    rows = {each.key.key: member_in(each.state) for each in await _keys_of(store, MEMBERS, 10_000)}
+    return {node: row.name for node, row in rows.items() if address in row.addresses}
+
+
+def _node_named(name: str, nodes: dict[str, str]) -> str:
+    """The id of a node. Raises `ConfigError` where it is not one of `nodes`."""
+    found = [name] if name in nodes else [node for node in nodes if nodes[node] == name]
+    if len(found) == 1:
+        return found[0]
+    there = ", ".join(nodes) or "none"
+    problem = f"{name!r} names {len(found)} of the nodes that have its entities: {there}"
+    raise ConfigError("NODE", problem, "give an id")
+
+
+async def _owned_as(store: StateStore, address: str, wanted: dict[int, str], seconds: float) -> int:
+    """Wait until shards have the owners that they are to have; how many have not."""
+    from irismq_runtime.entities.records import owner_in
+    from irismq_runtime.ports.state_store import StateKey
+
+    until = time.monotonic() + seconds
+    while True:
+        keys = [StateKey(_shard_address(address, shard)) for shard in wanted]
+        rows = zip(wanted.values(), await store.load(keys) if keys else [], strict=True)
+        missing = sum(owner_in(row.state) != node for node, row in rows)
+        if not missing or time.monotonic() >= until:
+            return missing
+        await asyncio.sleep(_LOOK)
 
 
 async def _keys(store: StateStore, address: str, key: str) -> tuple[StateKey, StateKey]:

@@ -94,7 +94,7 @@ class Commands(DeferredGroup):
         ),
         "entity": (
             f"{_CLI}.entity:app",
-            "Look at the entities of an address, who owns them, or end one.",
+            "Look at the entities of an address, who owns them; move or end them.",
         ),
         "schedule": (
             f"{_CLI}.schedule:app",

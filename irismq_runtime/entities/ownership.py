@@ -28,7 +28,15 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from actors.clock import LoopClock
 from irismq_runtime.entities.placement import LEASE, Decision, Sightings, decide
 from irismq_runtime.entities.process_place import gone_among, process_place
-from irismq_runtime.entities.records import MEMBERS, NodeRow, member_in, owner_in, owner_state
+from irismq_runtime.entities.records import (
+    MEMBERS,
+    PINS,
+    NodeRow,
+    member_in,
+    owner_in,
+    owner_state,
+    pins_in,
+)
 from irismq_runtime.errors import StoreUnavailable
 from irismq_runtime.messaging import shard_address
 from irismq_runtime.ports.state_store import ABSENT, END, KEEP, Committed, StateCommit, StateKey
@@ -330,11 +338,13 @@ class Ownership:
         decided = []
         for address, host in tuple(self._hosts.items()):
             keys = [_row_of(address, shard) for shard in range(host.shards)]
-            rows = dict(enumerate(await self._store.load(keys)))
+            *found, pinned = await self._store.load([*keys, StateKey(PINS, address)])
+            rows = dict(enumerate(found))
             owners = {shard: owner_in(row.state) for shard, row in rows.items()}
             here = {node for node in live if address in says[node].addresses} | {self.me}
             held = self.held_of(address)
-            decision = decide(self.me, address, owners, held, here, may_give=may_give)
+            pins = pins_in(pinned.state)
+            decision = decide(self.me, address, owners, held, here, may_give=may_give, pins=pins)
             decided.append((host, decision, rows))
         return decided
 

@@ -1,7 +1,8 @@
 """Which node should have which shard, and what a node does about it: pure functions.
 
     home_of       where a shard belongs, among the nodes that live: the same answer on each of
-                  them, without a word between them, and few shards move when one comes or goes
+                  them, without a word between them, and few shards move when one comes or goes;
+                  or where an operator has moved it, while that node lives
     Sightings     who lives, by beats: a node is gone when the same beat has been seen for the time
                   of a lease on one's own clock. Clocks of hosts are not compared
     decide        what to take, to give up and to let go of, from what the store says
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import blake2b
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from irismq_runtime.messaging import shard_address
@@ -106,6 +108,7 @@ def decide(
     live: Collection[str],
     *,
     may_give: bool,
+    pins: Mapping[int, str] = MappingProxyType({}),
 ) -> Decision:
     """What `me` does now.
 
@@ -116,13 +119,15 @@ def decide(
         held: The shards that this node works on, or is about to.
         live: The nodes that live and have entities of this address; `me` is one of them.
         may_give: Whether the time has come to give up what belongs to others.
+        pins: Where shards have been moved by an operator; it counts while that node lives.
     """
     take: list[int] = []
     give: list[int] = []
     lost: list[int] = []
     due: list[int] = []
     for shard, owner in owners.items():
-        home = home_of(address, shard, live)
+        pinned = pins.get(shard)
+        home = pinned if pinned in live and pinned else home_of(address, shard, live)
         if owner == me:
             if shard not in held:
                 take.append(shard)

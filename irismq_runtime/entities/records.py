@@ -3,6 +3,8 @@
     irismq.member, key: the node's id    which addresses it has entities of, where its process is;
                                          each beat is a commit, so that the version is the beat
     a shard's address, without a key     which node owns it; "": nobody
+    irismq.pins, key: an address         which of its shards an operator wants elsewhere than they
+                                         belong, as long as the node named lives
 
 They have the form of every stored state (type, version, codec, body), so that whoever reads a store
 reads them. A row that cannot be read says nothing. Pure.
@@ -11,15 +13,30 @@ reads them. A row that cannot be read says nothing. Pure.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-__all__ = ["MEMBERS", "NodeRow", "member_in", "owner_in", "owner_state"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "MEMBERS",
+    "PINS",
+    "NodeRow",
+    "member_in",
+    "owner_in",
+    "owner_state",
+    "pins_in",
+    "pins_state",
+]
 
 #: The address under which nodes have their rows.
 MEMBERS: Final = "irismq.member"
+#: The address under which it is kept which shards of an address are moved.
+PINS: Final = "irismq.pins"
 _MEMBER: Final = "irismq.member-row"
+_PINNED: Final = "irismq.pinned-shards"
 _OWNER: Final = "irismq.shard-owner"
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(tuple[str, int, str, bytes]).decode
@@ -35,7 +52,12 @@ class _OwnerBody(msgspec.Struct):
     owner: str = ""
 
 
+class _PinsBody(msgspec.Struct):
+    pins: dict[int, str] = {}
+
+
 _decode_member: Final = msgspec.msgpack.Decoder(_NodeBody).decode
+_decode_pins: Final = msgspec.msgpack.Decoder(_PinsBody).decode
 _decode_owner: Final = msgspec.msgpack.Decoder(_OwnerBody).decode
 
 
@@ -81,6 +103,19 @@ def owner_in(state: bytes | None) -> str:
         return _decode_owner(_body(state, _OWNER)).owner
     except msgspec.DecodeError:
         return ""
+
+
+def pins_state(pins: Mapping[int, str]) -> bytes:
+    """The row that says to which nodes shards are moved."""
+    return _encode((_PINNED, 1, "", _encode(_PinsBody(dict(pins)))))
+
+
+def pins_in(state: bytes | None) -> dict[int, str]:
+    """To which nodes shards are moved, as a row says; {} for none, or what cannot be read."""
+    try:
+        return _decode_pins(_body(state, _PINNED)).pins
+    except msgspec.DecodeError:
+        return {}
 
 
 def _body(state: bytes | None, kind: str) -> bytes:

@@ -12,8 +12,12 @@ from typer.testing import CliRunner
 from irismq_runtime import Node
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.entity import app
+from irismq_runtime.entities import ownership as ownership_module
+from irismq_runtime.entities.placement import home_of
+from irismq_runtime.messaging import shard_of
 from tests.durability.test_reminders import Alarms, SetAlarm
 from tests.entities.helpers import Device, Read, Report
+from tests.node.helpers import MemoryServers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,6 +71,45 @@ def test_entities_are_listed_shown_and_ended_and_their_shards_have_owners(url, t
             return total
 
     assert asyncio.run(again()) == 0
+
+
+async def test_shards_are_moved_to_another_node_and_back_in_order(tmp_path, monkeypatch):
+    monkeypatch.setattr(ownership_module, "BEAT", 0.05)
+    monkeypatch.setattr(ownership_module, "_EXPECTING", 0.02)
+    monkeypatch.setattr(ownership_module, "_ROUND", 0.0)
+    url, servers = f"sqlite:///{tmp_path / 'state.db'}", MemoryServers()
+    async with servers.node("one", store=url) as one, servers.node("two", store=url) as two:
+        for node in (one, two):
+            await node.start(Device)
+
+        async def owners() -> list[str]:
+            shown = await asyncio.to_thread(run, "shards", "test.device", "--json", url=url)
+            return [each["owner"] for each in json.loads(shown.stdout)]
+
+        async def move(*arguments: str, code: int = codes.OK) -> Any:
+            ended = await asyncio.to_thread(run, "move", "test.device", *arguments, url=url)
+            assert ended.exit_code == code, ended.output
+            return ended
+
+        assert await one.entity("test.device", "k3").ask(Report(3), timeout=30.0) == 3
+        shard = shard_of("k3", 4)
+        for node in (two, one):
+            await move("k3", "--to", node.name)
+            assert (await owners())[shard] == node.id
+            assert await one.entity("test.device", "k3").ask(Read(), timeout=30.0) == 3
+        assert "moved" in (await move("--from", two.id)).stderr
+        assert set(await owners()) == {one.id}
+        await move("--back")
+        homes = [home_of("test.device", shard, [one.id, two.id]) for shard in range(4)]
+        while await owners() != homes:
+            pass
+        for arguments, text in (
+            ((), "say what moves"),
+            (("k3",), "say what moves"),
+            (("k3", "--from", "one"), "say what moves"),
+            (("k3", "--to", "three"), "names 0 of the nodes"),
+        ):
+            assert text in (await move(*arguments, code=codes.USAGE)).stderr
 
 
 def test_what_is_not_there_is_said(url):

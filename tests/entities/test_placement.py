@@ -10,6 +10,8 @@ from irismq_runtime.entities.records import (
     member_in,
     owner_in,
     owner_state,
+    pins_in,
+    pins_state,
 )
 
 NODES = [f"node-{number}" for number in range(8)]
@@ -84,3 +86,21 @@ def test_what_a_row_says_is_read_again_and_other_bytes_say_nothing() -> None:
         assert member_in(bad) == NodeRow()
     for bad in (None, b"", b"\xc1", member.state()):
         assert owner_in(bad) == ""
+
+
+def test_where_an_operator_has_moved_a_shard_it_belongs_as_long_as_that_node_lives() -> None:
+    live = NODES[:3]
+    other = {shard: next(n for n in live if n != home) for shard, home in homes(live, 8).items()}
+    for me in live:
+        decision = decide(
+            me, "shop.cart", dict.fromkeys(range(8), ""), [], live, may_give=True, pins=other
+        )
+        assert set(decision.take) == {shard for shard, node in other.items() if node == me}
+    gone = dict.fromkeys(range(8), "node-7")
+    for me in live:
+        free = decide(
+            me, "shop.cart", dict.fromkeys(range(8), ""), [], live, may_give=True, pins=gone
+        )
+        assert set(free.take) == {s for s, node in homes(live, 8).items() if node == me}
+    assert pins_in(pins_state(other)) == other
+    assert pins_in(b"no row") == pins_in(None) == {}
