@@ -73,6 +73,8 @@ class Facilities(Takes[M_contra]):
 
     #: Exceptions that answer the caller of an ask and are no crash.
     refuses: ClassVar[tuple[type[BaseException], ...]] = ()
+    #: A name that one actor of its system may have at a time; see `System.whereis`.
+    registered_name: ClassVar[str | None] = None
     #: Messages that the inbox holds; None: as many as the system says.
     inbox_limit: ClassVar[int | None] = None
     #: Messages that the stash holds.

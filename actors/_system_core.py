@@ -29,7 +29,7 @@ from actors.clock import Clock, LoopClock, default_clock
 from actors.counters import Counters, EndedCounters
 from actors.dead_letters import DeadLetters
 from actors.deadlines import Deadlines
-from actors.errors import BlockingCall
+from actors.errors import AlreadyRegistered, BlockingCall
 from actors.events import Events
 from actors.middleware import checked_middleware, within
 from actors.ref import ActorRef
@@ -150,8 +150,8 @@ class SystemCore:
         #: Abandoned threads, for as long as they hang.
         self.stuck_threads: list[threading.Thread] = []
         self._slots: dict[int, Slot] = {}
-        self._serials = itertools.count(1)
-        self.next_serial: Callable[[], int] = self._serials.__next__
+        self._registered: dict[str, Slot] = {}
+        self.next_serial: Callable[[], int] = itertools.count(1).__next__
         self._id = secrets.token_hex(8)
         self._loop_factory = loop_factory
         self._background: BackgroundLoop | None = None
@@ -316,12 +316,20 @@ class SystemCore:
         return f"urn:actor:{self._id}:{serial}"
 
     def register(self, slot: Slot) -> None:
-        """Know the slot. Any thread."""
+        """Know the slot, and the name of its class. Any thread. Raises `AlreadyRegistered`."""
+        name = getattr(slot.actor_class, "registered_name", None)
+        if name is not None:
+            holder = self._registered.setdefault(name, slot)
+            if holder is not slot:
+                raise AlreadyRegistered(name, holder.ref)
         self._slots[slot.serial] = slot
 
     def unregister(self, slot: Slot) -> None:
         """The slot has ended."""
         self._slots.pop(slot.serial, None)
+        name = getattr(slot.actor_class, "registered_name", None)
+        if name is not None and self._registered.get(name) is slot:
+            del self._registered[name]
         if slot.handled or slot.incarnation > 1:
             past = self.past_of(slot.actor_class)
             past.handled += slot.handled

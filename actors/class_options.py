@@ -44,6 +44,7 @@ def are_errors(value: Any) -> bool:
 
 _MANY: Final = count(0, 2**31)
 _OPTIONS: Final[dict[str, Option]] = {
+    "registered_name": Option(optional(text(1)), checked=True),
     "inbox_limit": Option(optional(count(1, 2**31)), checked=True),
     "stash_limit": Option(_MANY, checked=True),
     "crash_retries": Option(_MANY, checked=True),
@@ -60,6 +61,7 @@ _OPTIONS: Final[dict[str, Option]] = {
 #: What is read from the class alone: an instance that sets it would not be heard.
 _OF_THE_CLASS: Final = frozenset(
     {
+        "registered_name",
         "inbox_limit",
         "stash_limit",
         "crash_retries",

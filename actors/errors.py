@@ -24,6 +24,7 @@ __all__ = [
     "ActorCrashed",
     "ActorDeadError",
     "ActorError",
+    "AlreadyRegistered",
     "AskCancelled",
     "AskCycle",
     "AskTimeout",
@@ -61,6 +62,22 @@ class ActorDeadError(ActorError, pykka.ActorDeadError):
         self.exit = exit
         cause = f": {exit}" if exit is not None else ""
         super().__init__(f"{self.target} is dead{cause}")
+
+
+class AlreadyRegistered(ActorError):
+    """Another actor of the system has the registered name, and it is one's at a time.
+
+    `name` is the name, `holder` the actor that has it. Start one actor of the class, or
+    take its `registered_name` away.
+    """
+
+    def __init__(self, name: str, holder: object) -> None:
+        self.name = name
+        self.holder = str(holder)
+        super().__init__(
+            f"{self.holder} has the registered name {name!r}: start one actor of the class, "
+            "or take its registered_name away"
+        )
 
 
 class AskTimeout(ActorError, pykka.Timeout, TimeoutError):

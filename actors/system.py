@@ -148,6 +148,20 @@ class System(SystemCore):
         slot = self._slots.get(int(serial))
         return None if slot is None else slot.ref
 
+    def whereis(self, name: str) -> ActorRef[Any] | None:
+        """Return the ref of the actor whose class has this `registered_name`. Any thread.
+
+        It has the name from its constructor's end until it has ended, restarts included.
+
+        Args:
+            name: The name.
+
+        Returns:
+            The ref, good as long as the actor has not ended; None when nobody has the name.
+        """
+        slot = self._registered.get(name)
+        return None if slot is None else slot.ref
+
     def actors(self) -> list[ActorRef[Any]]:
         """The refs of all slots that have not ended, oldest first. Any thread."""
         return [slot.ref for slot in self.slots()]

@@ -6,13 +6,13 @@ when the child has started or ended; meanwhile the supervisor takes other reques
 It fails with `actors.Refused`, whose `code` is OTP's tag, with `AskTimeout`, or
 with `ActorDeadError` when the supervisor has ended.
 
-`which_children` and `count_children` read the supervisor's latest decision: they
+`which_children`, `count_children` and `sibling` read the supervisor's latest decision: they
 send no message and never wait, whatever the supervisor does.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar, overload
 
 from actors import Future, runtime
 from supervisors._base import Order, Supervising, shutting_down
@@ -31,11 +31,13 @@ __all__ = [
     "count_children",
     "delete_child",
     "restart_child",
+    "sibling",
     "start_child",
     "terminate_child",
     "which_children",
 ]
 
+A = TypeVar("A")
 #: Seconds for a child to start or to stop, unless told otherwise.
 PATIENCE = 60.0
 
@@ -164,6 +166,45 @@ def which_children(supervisor: ActorRef[Any]) -> list[ChildInfo]:
     if executor is None:
         return []
     return [_info(executor, child) for child in executor.state.children]
+
+
+@overload
+def sibling(actor: Any, which: str) -> ActorRef[Any]: ...
+
+
+@overload
+def sibling(actor: Any, which: type[A]) -> ActorRef[A]: ...
+
+
+def sibling(actor: Any, which: str | type[Any]) -> ActorRef[Any]:
+    """Return another child of one's supervisor. Any thread; no message is sent.
+
+    Those before it in the list run when an actor is made, so it may ask for them in its
+    constructor. Ask again in each incarnation: a sibling that was started anew by hand has
+    another ref.
+
+    Args:
+        actor: Who asks: `self`.
+        which: The name of the child; or its class, where it has the name of that.
+
+    Returns:
+        The ref of the child, which stays the same when it crashes and is restarted.
+
+    Raises:
+        LookupError: The actor has no supervisor, or none of its children with an actor is
+            called so; the text says how they are called.
+    """
+    name = which if isinstance(which, str) else which.__name__
+    parent = runtime.slot_of(actor.actor_ref).parent
+    if parent is None or not issubclass(parent.actor_class, Supervises):
+        raise LookupError(f"{actor} has no supervisor, and so no sibling {name!r}")
+    executor = executor_of(parent)
+    slots = {} if executor is None else executor.slots
+    slot = slots.get(name)
+    if slot is None:
+        names = ", ".join(map(repr, tuple(slots))) or "none"
+        raise LookupError(f"{parent} has no child {name!r} with an actor now; it has {names}")
+    return slot.ref
 
 
 def count_children(supervisor: ActorRef[Any]) -> ChildCount:

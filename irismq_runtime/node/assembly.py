@@ -20,6 +20,7 @@ from irismq_runtime.messaging import NODE_TARGET, Packer, ServedRequest, Unwatch
 from irismq_runtime.messaging.control import Ended
 from irismq_runtime.namespace import Namespace
 from irismq_runtime.node.binding.binder import Binder, BindingContext
+from irismq_runtime.node.binding.late_subscriptions import LateSubscriptions
 from irismq_runtime.node.membership.death_watch import DeathWatch
 from irismq_runtime.node.membership.peers import PeerDispatch
 from irismq_runtime.node.membership.presence import Presence
@@ -64,6 +65,7 @@ class Parts:
     dispatch: DispatchContext
     death_watch: DeathWatch
     binder: Binder
+    late: LateSubscriptions
     peers: PeerDispatch
     meter: Meter
     #: What the durable actors have; None: the node was given no store.
@@ -191,6 +193,7 @@ def assemble(
     _connect(presence, death_watch, outbound)
     durable = None if store is None else _durable(store, outbound, dispatch, config)
     context = BindingContext(mailbox, addresses, presence, dispatch, config, durable)
+    late = LateSubscriptions(context)
     return Parts(
         node_id=node_id,
         config=config,
@@ -201,7 +204,8 @@ def assemble(
         outbound=outbound,
         dispatch=dispatch,
         death_watch=death_watch,
-        binder=Binder(context, death_watch),
+        binder=Binder(context, death_watch, late),
+        late=late,
         peers=_peers(dispatch, outbound, death_watch, presence, control),
         meter=outbound.meter,
         durable=durable,

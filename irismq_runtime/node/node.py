@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from actors import ActorRef, Clock, Events, Future, Middleware
     from irismq_runtime.config import Endpoint, NatsOverlay, NodeConfig
     from irismq_runtime.messaging.foreign import Form
+    from irismq_runtime.node.binding.subscriptions import Subscription
     from irismq_runtime.observe.health import Health
     from irismq_runtime.observe.meter import Meter
     from irismq_runtime.refs import (
@@ -551,6 +552,45 @@ class Node:
         if not isinstance(given, bytes) or len(given) != ID_SIZE:
             raise ValueError(f"id={shown(id)} is not the id of a message: {ID_SIZE} bytes")
         return self._running_parts().outbound.result(id, timeout)
+
+    async def subscribe(self, ref: ActorRef[Any], subscription: Subscription) -> None:
+        """Have the events of one more topic sent to an actor of this node, while it runs.
+
+        As one that its class lists in `subscribes`, but for the present incarnation alone:
+        ask again in `on_start`. What it has subscribed to already changes nothing.
+
+        Args:
+            ref: The actor: `self.actor_ref`, of its own.
+            subscription: What `live(...)` or `durable(...)` gives.
+
+        Returns:
+            When events are sure to arrive.
+
+        Raises:
+            ActorDeadError: The actor is not running, or ended meanwhile.
+            ConfigError: A durable topic for a `Durable` actor, whose class has to name it.
+            ConnectionLost: The relay is away, or
+            NotConnected: it stays away for 5 seconds.
+            NodeStopped: The node has stopped.
+        """
+        await self._running_parts().late.add(ref, subscription)
+
+    async def unsubscribe(self, ref: ActorRef[Any], subscription: Subscription) -> bool:
+        """Take `subscribe` back. What is in the inbox already stays.
+
+        The channel of a durable topic stays at the broker, and keeps what comes for it.
+
+        Args:
+            ref: As it was given to `subscribe`.
+            subscription: As above.
+
+        Returns:
+            Whether the actor had subscribed so.
+
+        Raises:
+            NodeStopped: The node has stopped.
+        """
+        return await self._running_parts().late.remove(ref, subscription)
 
     def members(self, address: str) -> tuple[MemberInfo, ...]:
         """Return who serves `address`, as far as presence tells. Raises `NodeStopped`."""

@@ -30,7 +30,7 @@ from irismq_runtime.namespace import ADDRESS
 from irismq_runtime.node.binding.subscriptions import subscriptions_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from actors import ActorRef, Exit
     from actors.rules import Rule
@@ -90,7 +90,15 @@ class BindingContext:
 class Binding:
     """Everything through which one actor is reached from outside its node."""
 
-    def __init__(self, context: BindingContext, ref: ActorRef[Any], actor: Any) -> None:
+    def __init__(
+        self,
+        context: BindingContext,
+        ref: ActorRef[Any],
+        actor: Any,
+        late: Subscription | None = None,
+    ) -> None:
+        #: Whether it is for what an actor subscribes to later, and no more of it.
+        self._late = late is not None
         self._context = context
         self.ref = ref
         cls = type(actor)
@@ -98,6 +106,7 @@ class Binding:
             if complaint := rule.complaint(getattr(actor, name, None)):
                 raise ConfigError(f"{cls.__name__}.{name}", complaint)
         self.address: str = getattr(actor, "address", None) or ""
+        self._named = self.address or cls.__name__
         self._foreign: ForeignRule = foreign_rule(getattr(actor, "foreign", "json"), cls.__name__)
         self._codec: str | None = getattr(actor, "codec", None)
         self._retry: RetryPolicy | None = getattr(actor, "retry_policy", None)
@@ -106,14 +115,14 @@ class Binding:
             context.config.mailbox_window, min(actor.__largest_batch__, MOST_HELD)
         )
         self._window: int = max(1, min(window, ref.room or 1))
-        self._keep: float | None = getattr(actor, "keeps_results", None)
+        self._keep: float | None = None if self._late else getattr(actor, "keeps_results", None)
         if self._keep is not None and context.durable is None:
             raise ConfigError(
                 f"{cls.__name__}.keeps_results",
                 "its node has no store, and results are kept in one",
                 'give the node one: Node(store="sqlite:///shop.db")',
             )
-        self._subscriptions = subscriptions_of(actor)
+        self._subscriptions = subscriptions_of(actor) if late is None else (late,)
         #: What takes what comes to its address, where that is not for itself.
         self._inlet = getattr(actor, "__inlet__", None)
         #: Seconds that what is in hand has when its actor ends by itself.
@@ -122,12 +131,17 @@ class Binding:
         self._durable = (
             durable if durable is not None and (keyed or durable.is_durable(actor)) else None
         )
-        self._own_channel = mailbox_topic(self.address or cls.__name__)
+        self._own_channel = mailbox_topic(self._named)
         self.member: Member | None = None
         self.handler: MemberDispatch | None = None
         self.stored: list[tuple[StoredDispatch, Consumption]] = []
         self._listening: list[Handle] = []
         self._closed = False
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether what is stored goes to a durable actor."""
+        return self._durable is not None
 
     @staticmethod
     def wanted(actor: Any) -> bool:
@@ -142,7 +156,7 @@ class Binding:
         Raises what the transports raise, with nothing left open.
         """
         try:
-            if self.address:
+            if self.address and not self._late:
                 await self._open_address()
             for subscription in self._subscriptions:
                 await self._subscribe(subscription)
@@ -171,7 +185,7 @@ class Binding:
     def _announce(self) -> None:
         """Tell the other nodes; what is sent to the actor from now on reaches it."""
         context = self._context
-        if not self.address or self._closed:
+        if not self.address or self._closed or self._late:
             return
         context.presence.bind(self.address, self.ref.actor_urn)
         if context.dispatch.events.active:
@@ -241,8 +255,9 @@ class Binding:
             context.presence.unbind(self.address, self.ref.actor_urn)
         for dispatch, _ in self.stored:
             dispatch.pause.add(DRAINING)
-        if self._durable is not None:
-            await self._durable.flush(self.address)
+        durable = None if self._late else self._durable
+        if durable is not None:
+            await durable.flush(self.address)
         ending = [handle.close() for handle in self._listening]
         ending += [consumption.stop(drain) for _, consumption in self.stored]
         ending.append(self._leave(drain, why))
@@ -251,9 +266,9 @@ class Binding:
                 _LOG.info("Closing %s: %s", self.address, problem)
             elif isinstance(problem, BaseException):
                 _LOG.error("Closing %s failed", self.address, exc_info=problem)
-        if context.durable is not None and (self._durable is not None or self._keep is not None):
+        if context.durable is not None and (durable is not None or self._keep is not None):
             context.durable.unbound(self.ref, self.address)
-        if self.address and context.dispatch.events.active:
+        if self.address and not self._late and context.dispatch.events.active:
             context.dispatch.events.emit(
                 "node.unbound", address=self.address, urn=self.ref.actor_urn
             )
@@ -269,13 +284,17 @@ class Binding:
 class Binder:
     """The node's `actors.Lifecycle`: binds, pauses, resumes and unbinds."""
 
-    def __init__(self, context: BindingContext, death_watch: DeathWatch) -> None:
+    def __init__(
+        self, context: BindingContext, death_watch: DeathWatch, late: Iterable[Binding] = ()
+    ) -> None:
         self._context = context
         self._death_watch = death_watch
+        #: What actors have subscribed to while they ran.
+        self._late = late
         self._bindings: dict[ActorRef[Any], Binding] = {}
 
     def __iter__(self) -> Iterator[Binding]:
-        return iter(tuple(self._bindings.values()))
+        return iter((*self._bindings.values(), *self._late))
 
     def __len__(self) -> int:
         return len(self._bindings)
