@@ -168,10 +168,14 @@ def assemble(
     control: Mapping[type, Callable[[Any], object]],
     store: StateStore | None = None,
     send_middleware: tuple[SendMiddleware, ...] = (),
+    own_relay: bool = False,
 ) -> Parts:
-    """Return the parts, not connected yet. `control`: see `PeerDispatch`. `store`: open."""
+    """Return the parts, not connected yet. `control`: see `PeerDispatch`. `store`: open.
+
+    `own_relay`: the relay is one of this process.
+    """
     packer = _packer(config, node_id, Serializer(codecs=codecs), system.clock)
-    presence = _presence(config, packer, addresses, system)
+    presence = _presence(config, packer, addresses, system, own_relay=own_relay)
     death_watch = DeathWatch(system.find)
     counters = DispatchCounters()
     outbound = Outbound(
@@ -250,7 +254,12 @@ def schedules_of(
 
 
 def _presence(
-    config: NodeConfig, packer: Packer, addresses: AddressTransport, system: System
+    config: NodeConfig,
+    packer: Packer,
+    addresses: AddressTransport,
+    system: System,
+    *,
+    own_relay: bool,
 ) -> Presence:
     return Presence(
         packer,
@@ -260,6 +269,7 @@ def _presence(
         events=system.events,
         period=config.presence_period,
         misses=config.presence_misses,
+        own_relay=own_relay,
     )
 
 

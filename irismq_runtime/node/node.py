@@ -214,14 +214,13 @@ class Node:
         return system
 
     async def _open(self) -> Parts:
-        config = self._config
         system = self._new_system()
-        node_id = new_node_id(config.name)
+        node_id = new_node_id(self._config.name)
         mailbox, addresses = self._transports(self._config, system, node_id)
         store = self._store
         try:
             if store is not None:
-                await store.open(config.namespace)
+                await store.open(self._config.namespace)
             parts = assemble(
                 self._config,
                 system,
@@ -232,6 +231,7 @@ class Node:
                 control=self._reports.control(),
                 store=store,
                 send_middleware=self._send_middleware,
+                own_relay="iris" in self._servers.names,
             )
             await parts.open()
         except BaseException:

@@ -408,6 +408,10 @@ class AddressTransport(Protocol):
         """Leave every cluster, flush, close. Idempotent."""
 
     @property
+    def holds_will(self) -> bool:
+        """Whether the relay takes a last will now, and so tells when this process is lost."""
+
+    @property
     def max_body(self) -> int:
         """Largest body of a request, reply, broadcast or event, in bytes."""
 

@@ -303,9 +303,14 @@ class IrisAddresses:
         self._will = LastWill(self._token, cluster, body)
         self._show_will()
 
+    @property
+    def holds_will(self) -> bool:
+        """Whether the relay is known to be one of ours, and so has what `leave_will` left."""
+        return self._told == self._asked > 0
+
     def _show_will(self) -> None:
         """Leave the will with the relay, once it is known that it takes one."""
-        if self._will is None or not self._told == self._asked > 0:
+        if self._will is None or not self.holds_will:
             return
         for connection in (self._out, self._topics):
             if connection is not None:

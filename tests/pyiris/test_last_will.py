@@ -60,7 +60,9 @@ async def test_it_is_left_on_both_connections_of_its_own(scene):
     scene.addresses.leave_will("c", b"gone")
     await turns()
     assert scene.wills(out) == scene.wills(topics) == []  # nobody knows what relay this is
+    assert not scene.addresses.holds_will
     await scene.tell_limit(out)
+    assert scene.addresses.holds_will
     (first,), (second,) = scene.wills(out), scene.wills(topics)
     assert first == second
     assert (first.cluster, first.message) == ("c", b"gone")
@@ -97,6 +99,7 @@ async def test_it_is_left_again_once_the_relay_that_is_back_is_known(scene, away
         wires = await scene.lose(out, topics)
     await turns()
     assert [scene.wills(wire) for wire in wires] == [[], []]
+    assert not scene.addresses.holds_will
     (asked,) = [wire for wire in wires if wire.of(p.ClientRequest)]
     await scene.tell_limit(asked, b"500")
     assert scene.addresses.max_body == 500

@@ -547,6 +547,9 @@ class MemoryAddresses:
     def leave_will(self, cluster: str, body: bytes) -> None:
         self.will = (cluster, body) if body else None
 
+    #: A relay in memory tells of nobody by itself; a test that wants it so calls `lose`.
+    holds_will = False
+
     def lose(self) -> None:
         """The process is killed: its relay notices, and does what it has left."""
         for member in self.members:

@@ -26,6 +26,7 @@ __all__ = [
     "Announcement",
     "Pair",
     "announcement_fields",
+    "announcement_in_bytes_untrusted",
     "announcement_untrusted",
 ]
 
@@ -54,8 +55,10 @@ _Seconds = Annotated[float, msgspec.Meta(gt=0, le=3600)]
 _State = Literal["up", "bye", "lost"]
 
 
-class Announcement(msgspec.Struct, frozen=True):
+class Announcement(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a node says of itself. Pairs are (address, urn), each of a bound actor.
+
+    Its fields stand in the order in which they are written.
 
     Attributes:
         node: Its id, which is of one run of its process.
@@ -85,18 +88,18 @@ class Announcement(msgspec.Struct, frozen=True):
     version: _Count = msgspec.field(name="v")
     period: _Seconds
     serves: _Pairs | None = None
-    want: _Name = ""
-    why: _Why = ""
-    away: _Pairs = ()
-    format: _Count = 1
     since: _Count | None = None
     add: _Pairs = ()
     drop: _Pairs = ()
-    last: _Count = 0
     has: _Pairs = ()
+    away: _Pairs = ()
     seek: _Sought = ()
+    want: _Name = ""
+    why: _Why = ""
+    last: _Count = 0
     nodes: _Count = 0
     cut: bool = False
+    format: _Count = 1
 
     @property
     def is_beat(self) -> bool:
@@ -105,6 +108,10 @@ class Announcement(msgspec.Struct, frozen=True):
         return self.state == "up" and said_at_most == _NOTHING_MORE
 
 
+_decode: Final = msgspec.msgpack.Decoder(Announcement).decode
+_encode: Final = msgspec.msgpack.Encoder().encode
+#: How msgpack begins a map of few entries.
+_FIXMAP: Final = 0x80
 _NOTHING_MORE: Final = (None, None, "", (), (), 0)
 
 
@@ -150,6 +157,27 @@ def announcement_untrusted(value: object) -> Announcement:
         said = msgspec.convert(value, Announcement)
     except msgspec.ValidationError as error:
         raise DecodeError(f"not an announcement: {error}") from error
+    return _checked(said)
+
+
+def announcement_in_bytes_untrusted(body: bytes) -> Announcement | None:
+    """Read a body that is as `announcement_fields` and the codec write it; of others None.
+
+    A tenth of the work of the way over a plain value: written again it has the same bytes,
+    so that no key was there twice, or unknown. Raises `DecodeError`, nothing else.
+    """
+    try:
+        said = _decode(body)
+        again = _encode(said)  # with the long form of its header
+        if body[0] != _FIXMAP | again[2] or body[1:] != again[3:]:
+            return None
+    except Exception:  # the other way knows it after all, or has words for what is wrong
+        return None
+    return _checked(said)
+
+
+def _checked(said: Announcement) -> Announcement:
+    """Return it, unless it speaks of the cluster of another node: then raise `DecodeError`."""
     for pairs in (said.serves, said.add, said.drop, said.has, said.away):
         if pairs and any(urn == NODE_TARGET for _, urn in pairs):
             own = private_cluster(said.node)

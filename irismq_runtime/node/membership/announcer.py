@@ -24,7 +24,15 @@ from irismq_runtime.node.membership.announcements import (
     Announcement,
     announcement_fields,
 )
-from irismq_runtime.node.membership.cadence import Asked, Pace, gathering, period_of
+from irismq_runtime.node.membership.cadence import (
+    FIRST_PERIODS,
+    LONGEST_PERIOD,
+    Asked,
+    Pace,
+    SaidPeriods,
+    gathering,
+    period_of,
+)
 from irismq_runtime.node.membership.own_addresses import OwnAddresses, size_of
 from irismq_runtime.wire import DEFAULT_LIMITS, Kind
 
@@ -73,6 +81,8 @@ class Announcer:
         name: The name of the node.
         period: Seconds between two beats, where there are few nodes.
         nodes: How many nodes are known, this one included.
+        misses: Announcements in a row that may fail to come.
+        own_relay: The relay is of this process, and dies with it.
 
     Attributes:
         own: What this node serves.
@@ -81,8 +91,8 @@ class Announcer:
         unasked: The others have to be asked to do so, once the node is in its own cluster.
         spoke_at: When all could hear it last, on the clock: as good as a beat.
         period: Seconds from then to the next beat at most, as all announcements say. It
-            follows the number of nodes with a beat alone, which is when the next one is
-            planned: whoever heard an announcement must not wait for longer than it said.
+            follows the number of nodes with a beat alone: whoever heard an announcement
+            must not wait for longer than it said.
     """
 
     def __init__(
@@ -95,6 +105,8 @@ class Announcer:
         name: str,
         period: float,
         nodes: Callable[[], int],
+        misses: int = 3,
+        own_relay: bool = False,
     ) -> None:
         self._packer = packer
         self._addresses = addresses
@@ -103,6 +115,8 @@ class Announcer:
         self._name = name
         self._configured = period
         self._nodes = nodes
+        self._own_relay = own_relay
+        self._periods = SaidPeriods(misses)
         self._own_pair = (private_cluster(packer.node_id), NODE_TARGET)
         self._open = False
         #: When the node came, or came back.
@@ -127,6 +141,9 @@ class Announcer:
         """Speak from now on. What was bound before is told first."""
         self._open = self.listening = True
         self._came_at = self._clock.monotonic()
+        if self._leaves_will():
+            first = min(FIRST_PERIODS * self._configured, LONGEST_PERIOD)
+            self.period = max(first, self._configured)
         self.introduce()
 
     def close(self, why: str) -> None:
@@ -145,12 +162,23 @@ class Announcer:
         What cannot be sent is no reason to speak again before the next beat.
         """
         self.spoke_at = self._clock.monotonic()
-        self.period = period_of(self._configured, self._nodes())
+        self.period = self._period_now()
         if self.owed and self.listening:
             self.introduce()
         else:
             self._tell_changes()
             self._send(self._said())
+
+    def silent_for(self) -> float:
+        """Seconds without a word of this node after which a beat is due, by now."""
+        return min(self._periods.shortest(), self._period_now())
+
+    def _period_now(self) -> float:
+        return period_of(self._configured, self._nodes(), will=self._leaves_will())
+
+    def _leaves_will(self) -> bool:
+        """Whether a relay tells the others when this process is lost."""
+        return self._addresses.holds_will and not self._own_relay
 
     def introduce(self) -> None:
         """Say that the node is there, what it serves, and ask the others to do the same.
@@ -387,6 +415,7 @@ class Announcer:
             return False
         if not node:
             self.spoke_at = self._clock.monotonic()
+            self._periods.note(said.period)
         return True
 
 

@@ -4,6 +4,10 @@ Every rule is a function of the number of nodes, so that each node can tell what
 others do. What they bound is what one node hears: at rest `HEARD_AT_REST` announcements a
 second, as the newcomer `ANSWERS` a second, whatever the size of the fleet. Pure.
 
+Where a relay tells of a death, beats are for what it cannot tell (a host without power, a
+process that is stopped), and come less often: `HEARD_WITH_WILLS`. Each node says its period,
+and is believed, so that nodes of both kinds live in one fleet.
+
 Those who ask this node to introduce itself, or what it serves of some addresses, are gathered
 for a while (`Asked`). Then each of them is answered alone, in its private cluster; or all
 nodes at once, if they are many.
@@ -11,6 +15,7 @@ nodes at once, if they are many.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +27,7 @@ __all__ = [
     "Answers",
     "Asked",
     "Pace",
+    "SaidPeriods",
     "answer_window",
     "answers_all",
     "gathering",
@@ -33,6 +39,12 @@ __all__ = [
 HEARD_AT_REST: Final = 200
 #: Seconds between two announcements of a node at most, whatever is configured or announced.
 LONGEST_PERIOD: Final = 60.0
+#: The same of those whose death a relay tells, and how far the period stretches for that.
+HEARD_WITH_WILLS: Final = 40
+LONGEST_WITH_WILL: Final = 30.0
+#: Periods that a node with a last will says when it comes: it does not know yet how many there
+#: are, and the beats of all who come with it would be heard by all.
+FIRST_PERIODS: Final = 5
 #: Answers that one who asks everybody gets in a second, more or less, up to `WINDOW` seconds.
 ANSWERS: Final = 2000
 WINDOW: Final = 2.0
@@ -47,9 +59,37 @@ FEW: Final = 20
 CROWD: Final = 3
 
 
-def period_of(configured: float, nodes: int) -> float:
-    """Seconds between two beats: as configured, or longer where there are many nodes."""
-    return max(configured, min(nodes / HEARD_AT_REST, LONGEST_PERIOD))
+def period_of(configured: float, nodes: int, *, will: bool = False) -> float:
+    """Seconds between two beats: as configured, or longer where there are many nodes.
+
+    `will`: a relay that outlives the node has its last will.
+    """
+    longer = min(nodes / HEARD_AT_REST, LONGEST_PERIOD)
+    if will:
+        longer = max(longer, min(nodes / HEARD_WITH_WILLS, LONGEST_WITH_WILL))
+    return max(configured, longer)
+
+
+class SaidPeriods:
+    """The periods that a node said last, which bind it: some of its words may be lost.
+
+    Who has missed the words of a longer period still goes by the shorter one. So the node speaks
+    within the shortest of as many as may be lost, and nobody who misses less than `misses` in
+    a row takes it for gone (`silence_of`).
+    """
+
+    __slots__ = ("_said",)
+
+    def __init__(self, misses: int) -> None:
+        self._said: deque[float] = deque(maxlen=max(misses, 1))
+
+    def note(self, period: float) -> None:
+        """An announcement to all has said `period`."""
+        self._said.append(period)
+
+    def shortest(self) -> float:
+        """Seconds within which the node has to speak again."""
+        return min(self._said, default=LONGEST_PERIOD)
 
 
 def silence_of(period: float, misses: int) -> float:

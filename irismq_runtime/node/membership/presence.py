@@ -28,7 +28,11 @@ from typing import TYPE_CHECKING, Final
 from actors.chance import default_random
 from irismq_runtime.errors import DecodeError
 from irismq_runtime.messaging import NODE_TARGET, PRESENCE_CLUSTER, private_cluster
-from irismq_runtime.node.membership.announcements import EVERYBODY, announcement_untrusted
+from irismq_runtime.node.membership.announcements import (
+    EVERYBODY,
+    announcement_in_bytes_untrusted,
+    announcement_untrusted,
+)
 from irismq_runtime.node.membership.announcer import TOGETHER, Announcer
 from irismq_runtime.node.membership.cadence import silence_of
 from irismq_runtime.node.membership.catching_up import CatchingUp
@@ -58,8 +62,10 @@ __all__ = ["Presence"]
 
 _LOG = logging.getLogger("irismq.presence")
 
-#: A beat comes after at least so much of the period: nodes do not speak in chorus.
+#: A beat comes after at least so much of its time: nodes do not speak in chorus.
 _EARLIEST: Final = 0.9
+#: Seconds by which a timer may be early.
+_SOON: Final = 0.005
 #: Seconds between two looks for those who are silent; half a period if that is less.
 _LOOK: Final = 0.5
 #: A beat is said again and again in the same words: so many announcements, of so many bytes,
@@ -83,6 +89,7 @@ class Presence:
         events: Hears who comes and goes.
         period: Seconds between announcements, where there are few nodes.
         misses: Announcements in a row that may fail to come.
+        own_relay: The relay is of this process: when it is lost, nobody tells of it.
         rng: Draws the moments of beats and answers.
     """
 
@@ -96,6 +103,7 @@ class Presence:
         events: Events,
         period: float = 1.0,
         misses: int = 3,
+        own_relay: bool = False,
         rng: random.Random | None = None,
     ) -> None:
         rng = rng or default_random()
@@ -110,8 +118,9 @@ class Presence:
         self._misses = misses
         self._table = MemberTable(misses=misses, own=own)
         self._announcer = Announcer(
-            packer, addresses, clock, rng, name=name, period=period, nodes=self._known
-        )
+            packer, addresses, clock, rng, name=name, nodes=self._known,
+            period=period, misses=misses, own_relay=own_relay,
+        )  # fmt: skip
         self._waiter = ServiceWaiter(self._table, self, clock, self._seek)
         self._settling = Settling(clock, self._known, self._waiter.search_over)
         self._catching_up = CatchingUp(
@@ -300,12 +309,15 @@ class Presence:
     # Time ---------------------------------------------------------------------
 
     def _plan(self) -> None:
-        """The next beat; not before it is due, if something else is said meanwhile."""
-        due = self._announcer.spoke_at + self._announcer.period * self._rng.uniform(_EARLIEST, 1.0)
+        """Look again when a beat will be due, if nothing else is said meanwhile."""
+        within = self._announcer.silent_for() * self._rng.uniform(_EARLIEST, 1.0)
+        due = self._announcer.spoke_at + within
         self._timer = self._clock.call_later(max(due - self._clock.monotonic(), 0.0), self._beat)
 
     def _beat(self) -> None:
-        if self._clock.monotonic() - self._announcer.spoke_at >= self._announcer.period / 2:
+        """Say a beat, if it is due by the number of nodes that there is now."""
+        silent = self._clock.monotonic() - self._announcer.spoke_at
+        if silent >= self._announcer.silent_for() * _EARLIEST - _SOON:
             self._announcer.beat()
         self._plan()
 
@@ -385,8 +397,11 @@ class Presence:
             return announcement_untrusted(self._packer.load_untrusted(envelope))
         said = self._read.get(body)
         if said is None:
-            said = announcement_untrusted(self._packer.load_untrusted(envelope))
-            self._read.put(body, said)
+            said = announcement_in_bytes_untrusted(body)
+            if said is None:
+                said = announcement_untrusted(self._packer.load_untrusted(envelope))
+            if said.is_beat:
+                self._read.put(body, said)
         return said
 
     def take_answer_untrusted(self, envelope: Envelope) -> None:

@@ -238,15 +238,19 @@ class Servers:
             config = server.placed(config)
         return config
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The kinds that there are."""
+        return frozenset(server.name for server in self._servers)
+
     def dialled(self, config: NodeConfig) -> dict[str, tuple[Endpoint, ...]]:
         """Return the servers of `config` that others run, by the name of their kind."""
-        ours = {server.name for server in self._servers}
         wanted = {
             "nsqd": config.nsqd,
             "iris": (config.iris,),
             "nats": config.nats.endpoints if config.nats else (),
         }
-        return {name: where for name, where in wanted.items() if where and name not in ours}
+        return {name: where for name, where in wanted.items() if where and name not in self.names}
 
     def endpoints(self) -> dict[str, str]:
         """Where they listen, by name, beside what the config says."""
