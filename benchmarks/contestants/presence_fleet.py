@@ -112,7 +112,7 @@ async def fleet(count: int, seconds: float, urls: Sequence[str]) -> dict[str, An
     """Start at once, rest, lose the relays and have them back, lose one that is killed."""
     async with AsyncExitStack() as stack:
         clock = OwnTime()
-        nsqd = EmbeddedNsqd()
+        nsqd = EmbeddedNsqd(clock=clock)
         await nsqd.start()
         stack.push_async_callback(nsqd.stop)
         back_ends = [NatsBackEnd([urls[n % len(urls)]]) for n in range(count)] if urls else [None]
