@@ -58,7 +58,6 @@ REASONS = {
     "irismq_runtime.embedded.nsqd.reserve": "blocking files, which the store is without otherwise",
     "irismq_runtime.embedded.relay.nats.permission_check": "for `check`; a relay runs without",
     "irismq_runtime.embedded.relay.tunnel_room": "a decision, pure: what each sender may have",
-    "irismq_runtime.testing": "for tests of users: nobody of ours imports it",
     "irismq_runtime.mailbox.connect.compression": "pure codings, which know no connection",
     "irismq_runtime.mailbox.consume.adaptive_rdy": "a decision, pure, tested without a connection",
     "irismq_runtime.mailbox.consume.condition": "a primitive of waiting that knows no consumer",
