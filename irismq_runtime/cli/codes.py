@@ -5,7 +5,7 @@
 | 0    | done; also after SIGTERM or SIGINT, once the node has drained |
 | 1    | the thing asked for failed: an ask was refused or timed out, a check failed |
 | 2    | wrong usage, or an option or tree that has no meaning |
-| 3    | a server does not answer, or something else answers at its port |
+| 3    | a server or the store does not answer, or something else answers at its port |
 | 4    | the tree gave up: the root supervisor ended by itself |
 | 5    | an error of the runtime itself (please report it) |
 | 130  | told twice to stop: ended at once, without draining |

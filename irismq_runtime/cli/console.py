@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO, TypeVar
 
 import typer
 
@@ -24,7 +24,13 @@ from actors.errors import ActorError
 from actors.texts import line_of, text_of
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.advice import START_DEV
-from irismq_runtime.errors import ConfigError, NotConnected, RemoteError, RuntimeFault
+from irismq_runtime.errors import (
+    ConfigError,
+    NotConnected,
+    RemoteError,
+    RuntimeFault,
+    StoreUnavailable,
+)
 from irismq_runtime.json_text import json_text, to_plain
 from irismq_runtime.loop import run
 from irismq_runtime.safe_text import safe, visible, visible_json, without_logins
@@ -45,6 +51,9 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+
+#: How many errors of a chain are looked at.
+_MOST_CAUSES: Final = 8
 
 
 def is_terminal(stream: TextIO) -> bool:
@@ -110,15 +119,31 @@ def verdict(error: Exception, remedy: str = "") -> tuple[str, int] | None:
     if isinstance(error, NotConnected):
         return _not_there(error, remedy), codes.UNREACHABLE
     if isinstance(error, StartFailed | ChildStartFailed):
-        return _with_causes(error), codes.FAILED
+        away = any(map(_is_away, _chain(error)))
+        return _with_causes(error), codes.UNREACHABLE if away else codes.FAILED
     if isinstance(error, RemoteError):  # its text holds the whole traceback of the other side
         return (
             f"{error.address}: the handler crashed: {error.type_name}: {error.text}",
             codes.FAILED,
         )
     if isinstance(error, RuntimeFault | ActorError | OSError):
-        return line_of(error), codes.FAILED
+        return line_of(error), codes.UNREACHABLE if _is_away(error) else codes.FAILED
     return None
+
+
+def _is_away(error: BaseException) -> bool:
+    """Whether a server that is needed does not answer, which whoever starts it may wait out."""
+    if isinstance(error, StoreUnavailable):
+        return error.kind == "away"
+    return isinstance(error, NotConnected)
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """Return an error and its causes, a few: a user's may go round."""
+    chain = [error]
+    while (cause := chain[-1].__cause__) is not None and len(chain) < _MOST_CAUSES:
+        chain.append(cause)
+    return chain
 
 
 def _not_there(error: NotConnected, remedy: str) -> str:
@@ -130,13 +155,11 @@ def _not_there(error: NotConnected, remedy: str) -> str:
 
 def _with_causes(error: BaseException) -> str:
     parts = [text_of(error)]
-    cause = error.__cause__
-    while cause is not None and len(parts) < 4:
+    for cause in _chain(error)[1:]:
         text = line_of(cause)
         if text not in parts[-1]:
             parts.append(text)
-        cause = cause.__cause__
-    return "; ".join(parts)
+    return "; ".join(parts[:4])
 
 
 def print_json(value: Any, *, data: bool = False) -> None:

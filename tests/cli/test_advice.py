@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from typing import TYPE_CHECKING
 
 import pytest
 
+from actors import StartFailed
+from actors.texts import line_of
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.advice import OR_EMBEDDED, START_DEV, START_NATS
+from irismq_runtime.cli.console import verdict
 from irismq_runtime.cli.server_identification import ServerIdentity, ServerKind, judge, sentence
+from irismq_runtime.errors import NotConnected, StoreUnavailable
+from supervisors import ChildStartFailed
 from tests.cli.fakes import nowhere, saying, web
 from tests.integration.processes import irismq
 from tests.support.nsqd_server import nsqd_server
@@ -34,6 +40,44 @@ def refusing(role: ServerKind, where: str, start: str = START_DEV) -> str:
     return judge(
         role, where, ServerIdentity(ServerKind.NOTHING, "Connection refused"), start=start
     ).line
+
+
+def caused_by(*errors: BaseException) -> BaseException:
+    """The first of them, each with the next one as its cause."""
+    for error, cause in itertools.pairwise(errors):
+        error.__cause__ = cause
+    return errors[0]
+
+
+@pytest.mark.parametrize(
+    ("cause", "code"),
+    [
+        (StoreUnavailable("postgresql://db", "away", "refused"), codes.UNREACHABLE),
+        (StoreUnavailable("postgresql://db", "went back", "restored"), codes.FAILED),
+        (NotConnected("nsqd a:1", "refused"), codes.UNREACHABLE),
+        (KeyError("shelf"), codes.FAILED),
+    ],
+)
+def test_a_tree_that_does_not_start_says_whether_a_server_is_away(cause, code) -> None:
+    """Whoever starts it again (systemd, Kubernetes) then knows that waiting helps."""
+    child = StartFailed("urn:1", cause)
+    error = caused_by(ChildStartFailed("Shop", "Stock", "start_failed", None), child, cause)
+    text, found = verdict(error)
+    assert found == code
+    assert line_of(cause) in text
+
+
+def test_a_store_that_goes_away_under_a_command_is_a_server_that_does_not_answer() -> None:
+    assert verdict(StoreUnavailable("sqlite:///x", "away", "gone"))[1] == codes.UNREACHABLE
+    assert verdict(StoreUnavailable("sqlite:///x", "full", "no room"))[1] == codes.FAILED
+
+
+def test_an_error_that_is_its_own_cause_is_told_and_that_is_all() -> None:
+    error = StartFailed("urn:1", ValueError("x"))
+    error.__cause__ = error
+    text, code = verdict(error)
+    assert text.startswith(str(error))
+    assert code == codes.FAILED
 
 
 @pytest.mark.parametrize(
