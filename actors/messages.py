@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MessageNameError",
+    "is_model",
     "message",
     "message_aliases",
     "message_name",
@@ -58,9 +59,10 @@ class MessageNameError(ValueError):
 def message(
     name: str, *, version: int = 1, aliases: Iterable[str] = ()
 ) -> Callable[[type[T]], type[T]]:
-    """Register a dataclass, attrs class or msgspec.Struct, so that it can be sent to other nodes.
+    """Register a class, so that its objects can be sent to other nodes.
 
-    Stands above the decorator that makes the class one of these.
+    It is a dataclass, an attrs class, a msgspec.Struct or a pydantic.BaseModel. Stands above
+    the decorator that makes it one of these.
 
     Args:
         name: Its name on the wire, such as "shop.reserve": 1 to 200 of letters, digits and
@@ -87,7 +89,7 @@ def message(
         if not _has_declared_fields(kind):
             raise MessageNameError(
                 f"{kind!r} has no declared fields: write @message({name!r}) above @dataclass, "
-                "above an attrs class, or on a msgspec.Struct"
+                "above an attrs class, or on a msgspec.Struct or a pydantic model"
             )
         with _lock:
             _claim(name, others, kind)
@@ -208,4 +210,17 @@ def _has_declared_fields(kind: type) -> bool:
         dataclasses.is_dataclass(kind)
         or "__attrs_attrs__" in vars(kind)
         or hasattr(kind, "__struct_fields__")
+        or is_model(kind)
+    )
+
+
+def is_model(kind: object) -> bool:
+    """Whether it is a class derived from `pydantic.BaseModel`, which need not be installed.
+
+    pydantic's own dataclasses are dataclasses.
+    """
+    return (
+        isinstance(kind, type)
+        and hasattr(kind, "__pydantic_fields__")
+        and not dataclasses.is_dataclass(kind)
     )

@@ -468,19 +468,19 @@ class ResultTimeout(RuntimeFault):
     """Nothing is known yet of what comes of a stored message.
 
     Attributes:
-        id: The id of the message, 16 bytes.
+        id: The id of the message, in hex.
         waited: Seconds.
     """
 
     blame = "peer"
 
-    def __init__(self, id: bytes, waited: float) -> None:  # noqa: A002  # the field's name on the wire
+    def __init__(self, id: str, waited: float) -> None:  # noqa: A002  # the field's name on the wire
         self.id = id
         self.waited = waited
         super().__init__(
-            f"no result of the message {id.hex()} within {waited:g} s: it waits, it is being "
+            f"no result of the message {id} within {waited:g} s: it waits, it is being "
             "handled, or its class keeps none (keeps_results); ask again with "
-            f'node.result(bytes.fromhex("{id.hex()}"))'
+            f'node.result(bytes.fromhex("{id}"))'
         )
 
 
@@ -488,15 +488,15 @@ class ResultExpired(RuntimeFault):
     """A stored message was handled, and its result is not kept any more.
 
     Attributes:
-        id: The id of the message, 16 bytes.
+        id: The id of the message, in hex.
     """
 
     blame = "caller"
 
-    def __init__(self, id: bytes) -> None:  # noqa: A002  # as above
+    def __init__(self, id: str) -> None:  # noqa: A002  # as above
         self.id = id
         super().__init__(
-            f"the message {id.hex()} was handled, and its result is not kept any more; look at it "
+            f"the message {id} was handled, and its result is not kept any more; look at it "
             "sooner, or let its class keep it longer (keeps_results)"
         )
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from actors.messages import is_model
 from actors.texts import sendable
 
 if TYPE_CHECKING:
@@ -71,6 +72,9 @@ def _fields(value: Any) -> dict[str, Any] | None:
         return msgspec.structs.asdict(value)
     if is_dataclass(value):
         return {field.name: getattr(value, field.name) for field in fields(value)}
+    if is_model(type(value)):
+        held = vars(value)
+        return {name: held.get(name) for name in type(value).__pydantic_fields__}
     attributes = getattr(value, "__attrs_attrs__", None)
     if attributes is None:
         return None

@@ -272,7 +272,7 @@ class Results:
                     return
                 waited = engine.now() - began
                 if waited >= timeout:
-                    _fail(future, ResultTimeout(future.id, timeout))
+                    _fail(future, ResultTimeout(future.id.hex(), timeout))
                     return
                 pause = max(pause, min(_LONGEST_PAUSE, waited / 2), len(self._waiting) / _LOOKS)
                 await engine.sleep(min(pause, timeout - waited))
@@ -303,7 +303,7 @@ class Results:
         if future.done():
             return
         if not kept:
-            _fail(future, ResultExpired(future.id))
+            _fail(future, ResultExpired(future.id.hex()))
             return
         try:
             value = read(self._engine.packer.serializer, kept)

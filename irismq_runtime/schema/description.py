@@ -20,6 +20,7 @@ from msgspec import inspect
 from actors.messages import message_aliases, message_name, message_version, upgrade_steps
 from actors.texts import line_of
 from irismq_runtime.errors import ConfigError
+from irismq_runtime.pydantic_models import Absent, declared, model_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -88,7 +89,7 @@ def describe(types: Mapping[str, type], states: Collection[type]) -> Schema:
     for name in sorted(types):
         kind = types[name]
         try:
-            info: Any = inspect.type_info(kind)
+            info: Any = inspect.type_info(declared(kind))
             fields = _fields(info.fields, (kind,))
         except Exception as error:  # hints are the user's, and evaluate to anything
             where = f"{kind.__module__}.{kind.__qualname__}"
@@ -118,7 +119,14 @@ def _default(field: Any) -> Any:
     if field.default is msgspec.NODEFAULT:
         name = getattr(field.default_factory, "__qualname__", "a factory")
         return {"made by": str(name)[:_LONGEST]}
-    value = field.default.value if isinstance(field.default, enum.Enum) else field.default
+    default = field.default
+    if isinstance(default, Absent):
+        if default.factory is not None:
+            return {
+                "made by": str(getattr(default.factory, "__qualname__", "a factory"))[:_LONGEST]
+            }
+        default = default.default
+    value = default.value if isinstance(default, enum.Enum) else default
     if value is None or isinstance(value, bool | int | float | str):
         return value
     return {"a": type(value).__qualname__}
@@ -126,6 +134,8 @@ def _default(field: Any) -> Any:
 
 def _shape(info: Any, inside: tuple[type, ...]) -> Shape:
     kind = type(info).__name__.removesuffix("Type")
+    if kind == "Metadata" and info.extra and "lower" in info.extra:  # what pydantic alone reads
+        return {"class": info.extra["of"]}
     if kind in _CONTAINERS:
         return {_CONTAINERS[kind]: _shape(info.item_type, inside)}
     if kind in _SEVERAL:
@@ -160,7 +170,7 @@ _CLASSES: Final = {"Dataclass", "Struct", "TypedDict", "NamedTuple", "Custom"}
 
 def _class(info: Any, inside: tuple[type, ...]) -> Shape:
     """Another registered type by its name; a class without one by what it has."""
-    if (name := message_name(info.cls)) is not None:
+    if (name := message_name(model_of(info.cls))) is not None:
         return {"object": name}
     if info.cls in inside or not hasattr(info, "fields"):
         return {"class": f"{info.cls.__module__}.{info.cls.__qualname__}"}

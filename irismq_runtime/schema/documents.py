@@ -26,6 +26,7 @@ from actors.messages import message_name
 from actors.texts import line_of
 from irismq_runtime.errors import ConfigError
 from irismq_runtime.protocols.nsq import mailbox_topic
+from irismq_runtime.pydantic_models import declared
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -231,7 +232,7 @@ def _schemas(kinds: Iterable[Any], place: str) -> tuple[_Shown, dict[str, Any]]:
     shown, known = _Shown(), []
     for kind in kinds:
         try:
-            msgspec.json.schema_components([kind], ref_template=f"{place}{{name}}")
+            msgspec.json.schema_components([_declared(kind)], ref_template=f"{place}{{name}}")
         except Exception as error:  # hints are the user's, and evaluate to anything
             if message_name(kind) is not None:
                 problem = f"{message_name(kind)!r} has no JSON Schema: {line_of(error)}"
@@ -239,9 +240,14 @@ def _schemas(kinds: Iterable[Any], place: str) -> tuple[_Shown, dict[str, Any]]:
             shown.add([kind], [{"description": f"{kind}"}])
         else:
             known.append(kind)
-    schemas, components = msgspec.json.schema_components(known, ref_template=f"{place}{{name}}")
+    asked = [_declared(kind) for kind in known]
+    schemas, components = msgspec.json.schema_components(asked, ref_template=f"{place}{{name}}")
     shown.add(known, schemas)
     return shown, components
+
+
+def _declared(kind: Any) -> Any:
+    return declared(kind) if isinstance(kind, type) else kind
 
 
 def _as_draft_7(schema: Any) -> Any:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec.inspect as ms
 
+from irismq_runtime.pydantic_models import Absent
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -84,7 +86,11 @@ class _Finders:
         def find(value: Any) -> str | None:
             for name, key, search in fields:
                 part = value.get(key) if named else getattr(value, name, None)
-                if part is not None and (place := search(part)) is not None:
+                if (
+                    part is not None
+                    and type(part) is not Absent
+                    and (place := search(part)) is not None
+                ):
                     return f".{name}{place}"
             return None
 

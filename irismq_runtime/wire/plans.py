@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec.inspect as ms
 
+from irismq_runtime.pydantic_models import declared, model_of
 from irismq_runtime.wire.flat import fields_encoder
 from irismq_runtime.wire.shape import step
 from irismq_runtime.wire.values import NotEncodable
@@ -142,7 +143,7 @@ def make_plan(kind: type, name: str, is_named: Callable[[type], bool]) -> TypePl
     are of types that msgspec cannot check.
     """
     try:
-        record = ms.type_info(kind)
+        record = ms.type_info(declared(kind))
     except Exception as error:  # a NameError in a hint, or whatever a hint raises
         raise NotEncodable(
             f"the fields of {kind.__qualname__} cannot be resolved ({type(error).__name__}: "
@@ -156,7 +157,7 @@ def make_plan(kind: type, name: str, is_named: Callable[[type], bool]) -> TypePl
 
 
 def _origin(kind: Any) -> type:
-    origin: type = getattr(kind, "__origin__", kind)  # Page of Page[int]
+    origin: type = model_of(getattr(kind, "__origin__", kind))  # Page of Page[int]
     return origin
 
 
@@ -172,7 +173,7 @@ class _Compiler:
         lower: _Lower | None
         match hint:
             case ms.Metadata():
-                lower = self.lower_of(hint.type)
+                lower = _by_pydantic(hint) or self.lower_of(hint.type)
             case ms.UnionType():
                 kinds = frozenset(
                     _origin(member.cls)
@@ -184,7 +185,7 @@ class _Compiler:
                 lower = _enum(hint.cls)
             case ms.DataclassType() | ms.StructType():
                 cls = _origin(hint.cls)
-                lower = _named(cls) if self._is_named(cls) else self._record(hint)
+                lower = _named(cls) if self._names_itself(hint.cls) else self._record(hint)
             case ms.NamedTupleType():
                 lower = self._named_tuple(hint)
             case _:
@@ -196,9 +197,12 @@ class _Compiler:
         if isinstance(hint, ms.Metadata):
             return self._only(hint.type)
         if isinstance(hint, (ms.DataclassType, ms.StructType)):
-            cls = _origin(hint.cls)
-            return frozenset({cls}) if self._is_named(cls) else frozenset()
+            return frozenset({_origin(hint.cls)} if self._names_itself(hint.cls) else ())
         return frozenset()
+
+    def _names_itself(self, kind: Any) -> bool:
+        """Whether objects of it go out with their name: models inside of others have none."""
+        return model_of(kind) is kind and self._is_named(_origin(kind))
 
     def _collection(self, hint: ms.Type) -> _Lower | None:
         match hint:
@@ -279,6 +283,12 @@ def _enum(kind: type[enum.Enum]) -> _Lower:
         return member.value
 
     return lower_enum
+
+
+def _by_pydantic(hint: ms.Metadata) -> _Lower | None:
+    """The lowering that a mirror has for a type of pydantic's own."""
+    lower = (hint.extra or {}).get("lower")
+    return None if lower is None else lambda value, _: lower(value)
 
 
 def _named(kind: type) -> _Lower:

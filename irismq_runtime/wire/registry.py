@@ -9,7 +9,7 @@ no lock.
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgpack
 import msgspec
@@ -17,6 +17,7 @@ import msgspec
 from actors.messages import message_name, readable_types
 from actors.texts import class_name, line_of, text_of
 from irismq_runtime.errors import DecodeError, UnknownFormat, UnknownType, ValidationError
+from irismq_runtime.pydantic_models import Make, declared, model_maker, problem_of
 from irismq_runtime.wire.crafted import key_guard
 from irismq_runtime.wire.direct import Direct, direct_reading
 from irismq_runtime.wire.naive import naive_finder
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from irismq_runtime.wire.naive import Find
 
 __all__ = ["Registry"]
+
+#: What looks at fields before, what they are checked as, what looks after, what makes a model.
+_Looks: TypeAlias = "tuple[KeyGuard | None, type, Find | None, Make | None]"
 
 _SCALARS_BY_TYPE: Final = {scalar.type: scalar for scalar in SCALARS}
 _SCALARS_BY_NAME: Final = {scalar.name: scalar for scalar in SCALARS}
@@ -60,7 +64,7 @@ class Registry:
         #: The plans seen so far whose `encode` serves, by class.
         self.plain: dict[type, TypePlan] = {}
         self._readings: dict[type, Direct | None] = {}
-        self._looked: dict[type, tuple[KeyGuard | None, Find | None]] = {}
+        self._looked: dict[type, _Looks] = {}
         self._refs: list[tuple[Callable[[object], str | None], Callable[[str], object]]] = []
 
     def register_ref(
@@ -175,25 +179,39 @@ class Registry:
         """
         if not isinstance(type_name, str) or (kind := _TYPES.get(type_name)) is None:
             raise UnknownType(str(type_name)[:200])
-        guard, find = self._looked.get(kind) or self._looks(kind)
+        guard, shape, find, make = self._looked.get(kind) or self._looks(kind, type_name)
         if guard is not None:
             guard(fields)
         try:
-            made: object = msgspec.convert(fields, kind)
+            made: object = msgspec.convert(fields, shape)
             place = None if find is None else find(made)
+            if make is not None and place is None:
+                made = make(made)
         except msgspec.ValidationError as error:
             problem, _, path = text_of(error).partition(" - at `")
             raise ValidationError(path.rstrip("`") or "$", problem, type_name=type_name) from error
         except BaseException as error:  # __post_init__, which may exit; hints without a meaning
-            raise ValidationError("$", line_of(error)[:500], type_name=type_name) from error
+            raise ValidationError(*problem_of(error), type_name=type_name) from error
         if place is not None:
             problem = "a datetime without a zone names no instant; give it an offset"
             raise ValidationError(f"${place}", problem, type_name=type_name)
         return made
 
-    def _looks(self, kind: type) -> tuple[KeyGuard | None, Find | None]:
-        """Find out what looks at the fields of a class before (`crafted`) and after (`naive`)."""
-        made = self._looked[kind] = key_guard(kind), naive_finder(kind)
+    def _looks(self, kind: type, type_name: str) -> _Looks:
+        """Find out what looks at the fields of a class before (`crafted`) and after (`naive`).
+
+        Raises `ValidationError` for a model that cannot be a message.
+        """
+        try:
+            shape = declared(kind)
+            made = self._looked[kind] = (
+                key_guard(shape),
+                shape,
+                naive_finder(shape),
+                model_maker(kind),
+            )
+        except Exception as error:  # what a model says of itself is the user's
+            raise ValidationError("$", line_of(error)[:500], type_name=type_name) from error
         return made
 
 

@@ -46,8 +46,11 @@ EXAMPLES = set(
 )
 #: Words between backticks that stand for something of the reader's.
 STAND_INS = {"ActorClass", "Class", "Type", "Error", "UUID", "Decimal", "CancelledError"}
-#: Names of others: of systemd, of a web framework, and of the standard library.
+#: Names of others: of systemd, of a web framework, of pydantic, and of the standard library.
 OTHERS = {
+    "AnyUrl",
+    "BaseModel",
+    "EmailStr",
     "KillMode",
     "LimitNOFILE",
     "Litestar",
@@ -56,6 +59,7 @@ OTHERS = {
     "Restart",
     "RestartPreventExitStatus",
     "RestartSec",
+    "SecretStr",
     "ThreadPoolExecutor",
     "TimeoutStartSec",
     "TimeoutStopSec",

@@ -8,6 +8,7 @@ from typing import Any, assert_type
 
 import attrs
 import msgspec
+from pydantic import BaseModel
 
 from actors import (
     Actor,
@@ -250,6 +251,30 @@ class InTime(Actor[Greet]):
     @receives(Greet, timeout=5.0)
     async def greet(self, message: Greet) -> str:
         return message.name
+
+
+# A model of pydantic as a message.
+
+
+@message("types.order")
+class Order(BaseModel, Request[int]):
+    sku: str
+
+
+class Orders(Actor[Order]):
+    address = "types.orders"
+    keeps_results = 60.0
+
+    @receives(Order)
+    def order(self, order: Order) -> int:
+        return len(order.sku)
+
+
+async def order(orders: ServiceRef[Order], node: Node) -> None:
+    assert_type(await orders.ask(Order(sku="tea")), int)
+    (receipt,) = orders.tell_many([Order(sku="tea")])
+    await receipt.result(timeout=30.0)
+    await node.result(receipt.id)
 
 
 # Around sends.

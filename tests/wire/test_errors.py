@@ -29,6 +29,8 @@ SAMPLES: list[errors.RuntimeFault] = [
     errors.NodeStopped("shop"),
     errors.ConnectionLost("relay 127.0.0.1:55555", "not sent", "closed by peer"),
     errors.StoreUnavailable("sqlite:///shop.db", "full", "database or disk is full"),
+    errors.ResultTimeout("0f" * 16, 5.0),
+    errors.ResultExpired("0f" * 16),
     errors.TunnelTimeout("shop.cart", 3.0),
     errors.TunnelClosed("lost"),
     errors.ConfigError("nsqd", "not host:port", "write 127.0.0.1:4150"),
