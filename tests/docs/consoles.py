@@ -9,7 +9,7 @@ A block "```console title="shell 2"" is typed into that shell:
 and `irismq run` run on, and must say the lines below them some time. A command that
 looks (see `LOOKS`) is repeated until it shows what the page shows, because what
 was told is handled when it is handled. Any other block with a title is a file that
-the reader writes; its content may be a file of examples/, included.
+the reader writes; one of Python is a file of examples/.
 
 The servers get free ports; in what is printed they are the usual ones.
 """
@@ -23,16 +23,15 @@ import shlex
 import signal
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from tests.integration.processes import Process, irismq, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 __all__ = [
-    "INCLUDED",
     "PATIENCE",
     "TITLED",
     "Command",
@@ -44,8 +43,6 @@ __all__ = [
 ]
 
 TITLED = re.compile(r'^```(\w+) title="([^"]+)"\n(.*?)^```$', re.MULTILINE | re.DOTALL)
-INCLUDED = re.compile(r'^--8<-- "([^":]+)"$', re.MULTILINE)
-ROOT = Path(__file__).parents[2]
 RUNS_ON = re.compile(r"irismq (dev|run) ")
 LOOKS = re.compile(r"irismq (tree|mailbox|dead|ask shop.inventory shop.stock)\b")
 #: What the reader's machine has here already; and the tests of the example, which run anyway.
@@ -102,8 +99,7 @@ def steps_of(text: str) -> Iterator[File | Command | Signal]:
         if language == "console":
             yield from _typed(title, content)
         else:
-            included = INCLUDED.fullmatch(content.rstrip("\n"))
-            yield File(title, (ROOT / included.group(1)).read_text() if included else content)
+            yield File(title, content)
 
 
 def _typed(shell: str, content: str) -> Iterator[Command | Signal]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from actors import default_system
 from actors import messages as registered
-from irismq_runtime import Node, durability, embedded
+from irismq_runtime import Node, durability, embedded, schedules
 from tests.docs.blocks import Block, Shown, blocks_of, compiled
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ __all__ = [
 # Imported here, because importing reads files and a page runs on a loop.
 EMBEDDED = (embedded.EmbeddedNsqd, embedded.EmbeddedRelay)
 # As above, and it registers messages of its own, which are no page's.
-LASTING = durability.Durable
+LASTING = (durability.Durable, schedules)
 
 WANTS_NODE = "<!-- node -->"
 WANTS_STORE = "<!-- node with a store -->"

@@ -143,7 +143,8 @@ def unit() -> configparser.ConfigParser:
 
 def manifests() -> dict[str, Any]:
     """What stands in the documentation for Kubernetes, by its kind."""
-    blocks = re.findall(r"^    apiVersion: .*\n(?:    .*\n)+", OPERATIONS, re.MULTILINE)
+    page = (ROOT / "docs" / "kubernetes.md").read_text()
+    blocks = re.findall(r"^    apiVersion: .*\n(?:    .*\n)+", page, re.MULTILINE)
     found = [yaml.safe_load(re.sub(r"^ {4}", "", block, flags=re.MULTILINE)) for block in blocks]
     return {manifest["kind"]: manifest for manifest in found}
 
