@@ -198,11 +198,16 @@ async def test_what_is_never_ready_does_not_start(tmp_path):
     assert said == ["not started: worker 1 was not ready in 0.05 s"]
 
 
-async def test_a_parent_ends_with_the_code_of_what_did_not_start(tmp_path):
+async def test_a_parent_ends_with_the_code_of_what_did_not_start(tmp_path, caplog):
+    """What is wrong the worker has said itself: its parent adds two lines, and no traceback."""
     said = []
     asked = Workers(2, silence=5.0, start=60.0, stop=5.0)
     assert await Parent(asked, command("broken"), tmp_path).run(into(said)) == 3
     assert said == ["not started: worker 1 ended with code 3"]
+    (record,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert "worker 1 ended with code 3" in record.getMessage()
+    assert record.exc_info is None
+    assert not any(handler.filters for handler in logging.getLogger().handlers)
 
 
 async def test_a_hangup_restarts_each_in_its_turn_and_a_broken_one_ends_that(tmp_path):

@@ -30,7 +30,15 @@ from irismq_runtime.node.process.signals import Signals
 from irismq_runtime.node.process.stop_reason import StopReason
 from irismq_runtime.node.process.systemd import ServiceManager
 from irismq_runtime.observe import Check, Health, Sample, prometheus_text
-from supervisors import Backoff, Supervisor, child, restart_child, start, terminate_child
+from supervisors import (
+    Backoff,
+    ChildStartFailed,
+    Supervisor,
+    child,
+    restart_child,
+    start,
+    terminate_child,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -106,6 +114,7 @@ class Parent:
         with (
             Signals(loop, stop_reason.decide, codes.FORCED),
             _on_hangup(loop, self._roll),
+            _workers_without_tracebacks(),
             manager,
         ):
             root = start(self._tree(), system)
@@ -192,6 +201,29 @@ class Parent:
             )
             return False
         return True
+
+
+class _NoTraceback(logging.Filter):
+    """What a worker ended of is one line: where in this process it was noticed helps nobody."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if not isinstance(error, WorkerFailed | ChildStartFailed):
+            return True
+        record.exc_info = record.exc_text = None
+        return record.name != "actors"  # of the supervisor of all: it has said so itself
+
+
+@contextlib.contextmanager
+def _workers_without_tracebacks() -> Iterator[None]:
+    short, handlers = _NoTraceback(), list(logging.getLogger().handlers)
+    for handler in handlers:
+        handler.addFilter(short)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(short)
 
 
 def _name(worker: WorkerState) -> str:
