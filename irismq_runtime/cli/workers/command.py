@@ -210,8 +210,10 @@ class _NoTraceback(logging.Filter):
         error = record.exc_info[1] if record.exc_info else None
         if not isinstance(error, WorkerFailed | ChildStartFailed):
             return True
+        if record.name == "actors":  # of the supervisor of all, which has said so itself
+            return False
         record.exc_info = record.exc_text = None
-        return record.name != "actors"  # of the supervisor of all: it has said so itself
+        return True
 
 
 @contextlib.contextmanager
