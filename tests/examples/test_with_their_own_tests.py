@@ -17,7 +17,7 @@ EXAMPLES = sorted({path.parent.name for path in (ROOT / "examples").glob("*/test
 
 
 def test_there_are_some():
-    assert EXAMPLES == ["chat", "crawler", "shop", "web"]
+    assert EXAMPLES == ["chat", "crawler", "devices", "shop", "web"]
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
