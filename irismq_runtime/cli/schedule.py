@@ -65,7 +65,9 @@ async def _all(store: str) -> list[Scheduled]:
 
 
 def _record(schedule: Scheduled) -> dict[str, Any]:
-    when = f"{schedule.cron} {schedule.tz}" if schedule.cron else f"every {schedule.every:g} s"
+    when = f"{schedule.cron} {schedule.tz}" if schedule.cron else "once"
+    if schedule.every:
+        when = f"every {schedule.every:g} s"
     values = {
         name: value.isoformat() if isinstance(value, datetime) else value
         for name, value in asdict(schedule).items()

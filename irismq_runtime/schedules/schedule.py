@@ -10,7 +10,7 @@ its type.
     due       the target is told, and the reminder has its next time
     paused    the reminder is forgotten, and what is on its way with it; resumed, it begins with
               the next occurrence of its calendar
-    removed   the state ends
+    removed   the state ends, as it does when what comes once has come
 
 Loop thread only.
 """
@@ -71,8 +71,9 @@ class SchedulePlan:
         codec: and their codec; "" for the usual one.
         cron: A line of cron; "": it has a period.
         zone: The zone of `cron`.
-        every: Seconds of its period; 0.0: it has a line of cron.
-        at: A time from which periods are counted, in seconds since 1970; 0.0: when it was set.
+        every: Seconds of its period; 0.0: it has a line of cron, or comes once.
+        at: The one time of what comes once, or one from which periods are counted, in seconds
+            since 1970; 0.0: when it was set.
         misfire: What becomes of occurrences that were missed.
         grace: Seconds for which one that is late is not taken for missed.
     """
@@ -100,6 +101,7 @@ class ScheduleState:
         plan: What was set; None: nothing yet.
         paused: It tells nothing.
         next: While it is paused, when it would have come next, in seconds since 1970.
+        since: When it was set, in seconds since 1970.
         told: How often it has told its target,
         last: and when it did so last, in seconds since 1970; 0.0: never.
     """
@@ -107,6 +109,7 @@ class ScheduleState:
     plan: SchedulePlan | None = None
     paused: bool = False
     next: float = 0.0
+    since: float = 0.0
     told: int = 0
     last: float = 0.0
 
@@ -164,7 +167,7 @@ class ScheduleEntity(Entity):
         if state.plan == plan:
             return False
         self._begin(plan, plan.at)
-        state.plan, state.next = plan, 0.0
+        state.plan, state.next, state.since = plan, 0.0, _now(self)
         if state.paused:
             self._hold()
         return True
@@ -172,8 +175,11 @@ class ScheduleEntity(Entity):
     @receives(_Due)
     def due(self, _: _Due) -> None:
         """Tell the target in this commit, which is that of the occurrence."""
-        if self.state.plan is not None:
-            self._tell(self.state.plan)
+        plan = self.state.plan
+        if plan is not None:
+            self._tell(plan)
+            if not plan.cron and not plan.every:  # it came once
+                self.end()
 
     @receives(Pause)
     def pause(self, _: Pause) -> bool:
@@ -246,16 +252,19 @@ def times_of(plan: SchedulePlan, anchor: float, now: float) -> Times:
     Raises:
         ValueError: It has no meaning; the text names what is wrong.
     """
+    once = not plan.every and not plan.cron
     times = due_of(
         now,
         at=None,
-        after=None,
+        after=0.0 if once else None,
         every=plan.every or None,
         cron=plan.cron or None,
         tz=plan.zone if plan.cron else None,
         misfire=plan.misfire,
         grace=plan.grace,
     )
+    if once:  # one whose time has passed while it was on its way, or paused, comes now
+        return times._replace(due=max(now, anchor))
     if not (plan.every and anchor):
         return times
     return times._replace(due=times._replace(due=anchor).after(now) or times.due)

@@ -23,7 +23,7 @@ from actors.rules import need
 from irismq_runtime.durability.reminder_book import ReminderBook, split
 from irismq_runtime.durability.reminding import due_of, moment_of
 from irismq_runtime.durability.state_codec import StateCodec
-from irismq_runtime.errors import RuntimeFault
+from irismq_runtime.errors import DecodeError, RuntimeFault
 from irismq_runtime.messaging import ENTITY_KEY, entity_name, shard_address, shard_of
 from irismq_runtime.ports.state_store import ABSENT, StateKey
 from irismq_runtime.refs import EntityRef, ServiceRef
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     from actors.request import RequestOf
     from irismq_runtime.durability import DurableEngine
-    from irismq_runtime.durability.occurrences import Misfire
+    from irismq_runtime.durability.occurrences import Misfire, Schedule
     from irismq_runtime.ports.state_store import StateStore, StoredState
 
 __all__ = ["ASK_TIMEOUT", "Scheduled", "Schedules", "schedules_in"]
@@ -75,9 +75,12 @@ class Scheduled:
         to: Who is told: an address, or "address/key".
         type: The name of the type of what is told.
         due: When it comes next; None: it is paused.
-        cron: Its line of cron; None: it has a period.
+        since: When it was set as it is.
+        message: What is told: its fields by name, or what it is; None where that needs a codec of
+            one's own.
+        cron: Its line of cron; None: it has a period, or comes once.
         tz: The zone of that line.
-        every: Seconds of its period; None: it has a line of cron.
+        every: Seconds of its period; None: it has a line of cron, or comes once.
         misfire: What becomes of what is missed.
         paused: It tells nothing until it is resumed.
         told: How often it has told its target.
@@ -88,6 +91,8 @@ class Scheduled:
     to: str
     type: str
     due: datetime | None
+    since: datetime
+    message: Any
     cron: str | None
     tz: str
     every: float | None
@@ -127,10 +132,14 @@ class Schedules:
         tz: str | None = None,
         every: float | timedelta | None = None,
         at: datetime | None = None,
+        after: float | timedelta | None = None,
         misfire: Misfire = "once",
         grace: float | None = None,
     ) -> bool:
         """Tell `to` the message at each time of a calendar, from now on and whatever is killed.
+
+        With `at` or `after` alone it is told once, and there is no such schedule any more: a tell
+        for later, which `remove` takes back and `list` shows.
 
         Each occurrence is told once, by whichever node has the schedule then. A durable target
         of the same store handles it once, another one as any tell. Set again as it is it
@@ -145,8 +154,9 @@ class Schedules:
             cron: The times, as a line of cron: "0 3 * * *".
             tz: The zone of `cron`, "Europe/Berlin"; UTC if None.
             every: Or: seconds between two of them, 0.001 or more.
-            at: With `every`: a time, with a time zone, from which periods are counted, be it past;
-                that at which it is set if None.
+            at: Or: the one time, with a time zone, not in the past. With `every`: a time from which
+                periods are counted, be it past; that at which it is set if None.
+            after: Or: seconds from now until the one time. Set again, it begins again.
             misfire: What becomes of occurrences that were missed: "once" tells one of them, with
                 the number of the others in `self.context.headers["missed"]`, "all" each, "skip"
                 none that is late by more than `grace`.
@@ -160,13 +170,20 @@ class Schedules:
             EncodeError, MessageTooLarge: The message cannot be kept.
             AskTimeout: No node that has it has answered within 30 s: it may have been set.
         """
-        if (cron is None) == (every is None) or (at is not None and every is None):
-            raise ValueError("say when: cron=, or every= (and at= for one of its times)")
+        anchored = every is not None and after is None
+        if len([each for each in (cron, every, after) if each is not None]) > 1 or (
+            at is not None and not anchored and (cron, every, after) != (None, None, None)
+        ):
+            raise ValueError(
+                "say when: cron=, every= (and at= for one of its times), at= or after="
+            )
+        if cron is None and every is None and misfire != "once":
+            raise ValueError(f"misfire={misfire!r} is for what comes again: leave it out")
         need(ENTITY_KEY, "name", name)
         times = due_of(
             self._engine.clock.time(),
-            at=None,
-            after=None,
+            at=None if anchored else at,
+            after=after,
             every=every,
             cron=cron,
             tz=tz,
@@ -183,7 +200,7 @@ class Schedules:
             cron=times.cron,
             zone=times.zone,
             every=times.every,
-            at=0.0 if at is None else moment_of(at),
+            at=_anchor(times, at, once=cron is None and every is None),
             misfire=times.misfire,
             grace=times.grace,
         )
@@ -288,6 +305,13 @@ class Schedules:
             raise
 
 
+def _anchor(times: Schedule, at: datetime | None, *, once: bool) -> float:
+    """The `at` of a plan."""
+    if once:
+        return times.due
+    return 0.0 if at is None else moment_of(at)
+
+
 def _where(to: object) -> tuple[str, str, int]:
     """Address, key and number of shards of a target. Raises `ValueError`."""
     if isinstance(to, EntityRef):
@@ -326,6 +350,14 @@ def _codec() -> StateCodec:
     return StateCodec(Serializer(), ScheduleState, ADDRESS, 0)
 
 
+def _shown(plan: SchedulePlan) -> Any:
+    """The message without its class, which need not be known here."""
+    try:
+        return Serializer().load("", plan.body, plan.codec or None)
+    except DecodeError:  # in it are objects of classes, or it has a codec, that are not known here
+        return None
+
+
 def _read(codec: StateCodec, stored: StoredState) -> Scheduled | None:
     """What a stored state says; None for none. Raises `StateUnreadable`."""
     data, book = split(stored.state)
@@ -339,6 +371,8 @@ def _read(codec: StateCodec, stored: StoredState) -> Scheduled | None:
         to=entity_name(plan.to, plan.key) if plan.shards else plan.to,
         type=plan.type,
         due=None if due is None else datetime.fromtimestamp(due.due, UTC),
+        since=datetime.fromtimestamp(state.since, UTC),
+        message=_shown(plan),
         cron=plan.cron or None,
         tz=plan.zone,
         every=plan.every or None,

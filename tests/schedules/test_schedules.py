@@ -70,6 +70,44 @@ async def test_a_schedule_tells_actors_durable_ones_and_entities_again_and_again
         assert await node.schedules.list() == []
 
 
+async def test_what_comes_once_is_told_once_and_is_gone_unless_it_was_taken_back(servers, store):
+    plain: list[str] = []
+    async with servers.node(store=store()) as node:
+        await node.start(child(Bell, plain))
+        bell, add = node.ref("test.bell"), node.schedules.add
+        assert await add("soon", Chime(), to=bell, after=0.02) is True
+        assert await add("never", Chime(), to=bell, after=timedelta(seconds=DAY)) is True
+        at = datetime(2100, 1, 1, tzinfo=UTC)
+        assert await add("at", Chime(), to=bell, at=at) is True
+        assert await add("at", Chime(), to=bell, at=at) is False
+        await until(lambda: len(plain) == 1)
+        while len(found := await node.schedules.list()) != 2:  # each look is a read
+            pass
+        assert [each.name for each in found] == ["at", "never"]
+        assert (found[0].due, found[0].every, found[0].cron) == (at, None, None)
+        assert found[0].message == {"text": "bong"}
+        assert found[1].due - found[1].since == timedelta(seconds=DAY)
+        assert await node.schedules.pause("at") is True
+        assert await node.schedules.resume("at") is True
+        assert (await node.schedules.find("at")).due == at
+        assert await node.schedules.remove("never") is True
+        assert await node.schedules.remove("soon") is False
+        assert len(plain) == 1
+        for wrong in (
+            {},
+            {"after": 1.0, "at": at},
+            {"after": 1.0, "every": 1.0},
+            {"cron": "0 3 * * *", "at": at},
+            {"cron": "0 3 * * *", "after": 1.0},
+            {"after": -1.0},
+            {"after": 1.0, "misfire": "skip"},
+            {"at": datetime(2020, 1, 1, tzinfo=UTC)},
+            {"at": datetime(2100, 1, 1)},  # noqa: DTZ001  # what is refused
+        ):
+            with pytest.raises(ValueError, match=r"say when|after|time zone|past|misfire"):
+                await add("wrong", Chime(), to=bell, **wrong)
+
+
 async def test_what_was_set_stands_in_the_store_and_set_again_changes_nothing(servers, store):
     async with servers.node(store=store()) as node:
         await node.start(Towers)
