@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import pathlib
+import sys
+from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
 from tests.docs.consoles import (
@@ -17,7 +21,11 @@ from tests.docs.consoles import (
     matches,
     steps_of,
 )
+from tests.docs.running import fresh_names
 from tests.support.walk import walked
+
+if TYPE_CHECKING:
+    from irismq_runtime import Node
 
 ROOT = pathlib.Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs" / "tutorial").glob("*.md"), key=lambda page: page.stem)
@@ -87,6 +95,31 @@ async def test_the_tutorial_goes_as_it_says(tmp_path: pathlib.Path) -> None:
 @pytest.mark.timeout(300)
 async def test_the_readme_goes_as_it_says(tmp_path: pathlib.Path) -> None:
     await play(tmp_path, ROOT / "README.md")
+
+
+async def test_the_web_program_of_the_readme_answers(
+    embedded_node: Node, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for title, content in code_of(ROOT / "README.md"):
+        (tmp_path / title).write_text(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    at = embedded_node.endpoints
+    monkeypatch.setenv("IRISMQ_NSQD_ADDRESS", at["nsqd"])
+    monkeypatch.setenv("IRISMQ_IRIS_ADDRESS", at["iris"])
+    with fresh_names():
+        greeter, web = importlib.import_module("greeter"), importlib.import_module("web")
+        await embedded_node.start(greeter.Tree)
+        transport = httpx.ASGITransport(web.app)
+        async with (
+            web.app.router.lifespan_context(web.app),
+            httpx.AsyncClient(transport=transport, base_url="http://web") as client,
+        ):
+            answer = await client.get("/Ada")
+            crashed = await client.get("/nobody")
+    for name in ("greeter", "web"):
+        monkeypatch.delitem(sys.modules, name)
+    assert answer.json() == "Hello, Ada! You are number 1."
+    assert (crashed.status_code, crashed.json()["status"]) == (502, 502)
 
 
 def test_the_steps_of_a_page() -> None:
