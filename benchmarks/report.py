@@ -32,6 +32,7 @@ PAGE = HERE.parent / "docs" / "benchmarks.md"
 #: What is run: the script and its arguments. FIGURES and CHART are files it may write.
 COMMANDS: dict[str, list[str]] = {
     "remote": ["remote.py", "--json", "FIGURES", "--chart", "CHART"],
+    "hops": ["hops.py", "--json", "FIGURES"],
     "durable": ["durable.py", "--json", "FIGURES"],
     "local": [
         "local.py",
@@ -74,6 +75,15 @@ WORDS: dict[str, tuple[str, str]] = {
             "each node has a relay in its own process, and `nats-server` is the third. An ask "
             "that waits for the one before crosses four sockets, over a relay as over NATS; what "
             "the promises below it say is held against this run, kept or not."
+        ),
+    ),
+    "hops": (
+        "Where the time of an ask goes",
+        (
+            "Asker, relay and member on one loop, one ask after the other, by the clock. A call of "
+            "Erlang's `gen_server` on another node crosses two sockets, and one of ours four, as "
+            "the relay is the authority over who is a member: what is no work of ours is beyond "
+            "what a faster runtime could save without another way between the two."
         ),
     ),
     "durable": (
