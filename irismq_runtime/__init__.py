@@ -14,6 +14,9 @@ from __future__ import annotations
 import importlib
 import typing
 
+#: That of the distribution as well: it is written here alone.
+__version__ = "0.2.0"
+
 if typing.TYPE_CHECKING:
     from irismq_runtime.config import NatsOverlay, NodeConfig
     from irismq_runtime.dispatch import RetryPolicy

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Final, NoReturn
 
 import typer
 
+import irismq_runtime
 from irismq_runtime.cli.deferred import DeferredGroup
 from irismq_runtime.cli.streams import (
     forget_stdout,
@@ -175,13 +176,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            text = version("irismq-runtime")
-        except PackageNotFoundError:
-            text = "of a copy that is not installed"
-        sys.stdout.write(f"irismq {text}\n")
+        sys.stdout.write(f"irismq {irismq_runtime.__version__}\n")
         raise typer.Exit
 
 

@@ -6,7 +6,6 @@ renamed. Nothing that exists is ever written to.
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.resources
 import importlib.util
 import keyword
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+import irismq_runtime
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.console import fail, remark
 
@@ -98,7 +98,7 @@ def render(name: str) -> Mapping[str, str]:
         "package": package,
         "address": package,
         "class_name": "".join(part.capitalize() for part in package.split("_")),
-        "version": _version(),
+        "version": irismq_runtime.__version__,
     }
     folder = importlib.resources.files("irismq_runtime.cli") / "template"
     return {
@@ -107,13 +107,6 @@ def render(name: str) -> Mapping[str, str]:
         ).substitute(values)
         for template, place in _FILES.items()
     }
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("irismq-runtime")
-    except importlib.metadata.PackageNotFoundError:  # run from a folder, not installed
-        return "0"
 
 
 def _package(name: str) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import asyncio
+from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 from rich.markup import escape
 from rich.tree import Tree
 
+from actors.errors import ActorError
 from irismq_runtime.cli.brokers import Brokers, takes_brokers
 from irismq_runtime.cli.console import execute, fail, print_json, printable
 from irismq_runtime.cli.options import (
@@ -18,6 +21,13 @@ from irismq_runtime.cli.options import (
     client_node,
 )
 from irismq_runtime.cli.terminal import out
+from irismq_runtime.errors import RuntimeFault
+from irismq_runtime.observer.reports import offers_untrusted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from irismq_runtime.node import Node
 
 __all__ = ["tree"]
 
@@ -28,10 +38,14 @@ def tree(
     brokers: Brokers = Brokers(),
     iris: Iris = IRIS_DEFAULT,
     timeout: Timeout = 3.0,
+    verbose: Annotated[
+        bool,
+        typer.Option("--verbose", "-v", help="Versions, messages and exposed methods too."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show who runs where, in which state, and how often it was restarted."""
-    found = execute(_gather(node, brokers, iris, timeout))
+    found = execute(_gather(node, brokers, iris, timeout, verbose=verbose))
     if as_json or not out.is_terminal:
         print_json(found)
     else:
@@ -42,15 +56,30 @@ def tree(
         fail(f"no node {which}is announced at {iris}; start one with `irismq run MODULE:TREE`")
 
 
-async def _gather(wanted: str, brokers: Brokers, iris: str, timeout: float) -> list[Any]:
+async def _gather(
+    wanted: str, brokers: Brokers, iris: str, timeout: float, *, verbose: bool
+) -> list[Any]:
     async with client_node(brokers, iris) as own:
         found = await own.trees(timeout=timeout, only=[wanted] if wanted else ())
         found.pop(own.id, None)
+        if verbose:
+            told = await asyncio.gather(*(_offers(own, each, timeout) for each in found))
+            found = {each: {**found[each], **more} for each, more in zip(found, told, strict=True)}
     reports = sorted(found.values(), key=lambda report: (report["name"], report["node"]))
     if wanted:
         return reports
     # Other commands that run now are nodes too, and of no interest.
     return [r for r in reports if r["name"] != CLIENT_NAME]
+
+
+async def _offers(own: Node, node_id: str, timeout: float) -> dict[str, Any]:
+    """What a node offers; nothing where it does not say, which older ones do not."""
+    try:
+        told = offers_untrusted(await own.overview.offers(node_id, timeout=timeout))
+    except (ActorError, RuntimeFault):
+        return {}
+    plain: dict[str, Any] = msgspec.to_builtins(told)
+    return plain
 
 
 def _drawn(report: dict[str, Any]) -> Tree:
@@ -61,8 +90,11 @@ def _drawn(report: dict[str, Any]) -> Tree:
         drawn.add(f"[red]no answer: {_safe(report['error'])}")
     for reason in health.get("reasons") or ():
         drawn.add(f"[yellow]{_safe(reason)}")
+    if "runtime" in report:
+        versions = f"irismq-runtime {report['runtime']}, Python {report['python']}"
+        drawn.add(f"[dim]{_safe(versions)}[/]")
     for root in report["trees"]:
-        _draw(drawn, root)
+        _draw(drawn, root, report.get("offers", {}))
     return drawn
 
 
@@ -71,7 +103,7 @@ def _safe(text: str) -> str:
     return escape(printable(" ".join(text.split())))
 
 
-def _draw(above: Tree, place: dict[str, Any]) -> None:
+def _draw(above: Tree, place: dict[str, Any], offers: dict[str, Any]) -> None:
     colour = "green" if place["state"] == "running" else "yellow"
     name, kind, state = (_safe(place[key]) for key in ("name", "class", "state"))
     text = f"{name} [dim]{kind}[/] [{colour}]{state}[/]"
@@ -83,5 +115,18 @@ def _draw(above: Tree, place: dict[str, Any]) -> None:
     if last.get("error"):
         text += f" [dim]last: {_safe(last['error'])}: {_safe(last.get('text') or '')}[/]"
     branch = above.add(text)
+    if (offer := offers.get(place.get("address") or "")) is not None:
+        for line in _offer_lines(offer):
+            branch.add(f"[dim]{_safe(line)}[/]")
     for below in place["children"]:
-        _draw(branch, below)
+        _draw(branch, below, offers)
+
+
+def _offer_lines(offer: dict[str, Any]) -> Iterator[str]:
+    """What an address takes, a line each."""
+    if offer["version"]:
+        yield f"version {offer['version']}"
+    for name, answer in offer["messages"].items():
+        yield f"takes {name}" + (f", answers {answer}" if answer else "")
+    if offer["exposed"]:
+        yield f"exposes {', '.join(offer['exposed'])}"

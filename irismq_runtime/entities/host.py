@@ -169,14 +169,14 @@ class EntityHost(Actor):
     def __init__(self, entity: type[Any], *args: Any, **kwargs: Any) -> None:
         self.address = entity.address
         _speak_for(self, entity)
-        self._entity = entity
+        self.entity_class = entity
         self._arguments = args, kwargs
         self._set: ShardSet | None = None
         self._timer: TimerHandle | None = None
 
     async def on_start(self) -> None:
         """Take the shards. Raises `ConfigError`, and what binding them raises."""
-        entity = self._entity
+        entity = self.entity_class
         engine = ENGINES.get(self.system)
         if engine is None:
             raise ConfigError(
@@ -203,7 +203,7 @@ class EntityHost(Actor):
         self._look_later()
 
     def _look_later(self) -> None:
-        period = min(self._entity.idle / _LOOKS, _LOOK_AT_LEAST)
+        period = min(self.entity_class.idle / _LOOKS, _LOOK_AT_LEAST)
         self._timer = self.system.clock.call_later(period, self._look)
 
     def _look(self) -> None:

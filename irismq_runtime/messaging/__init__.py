@@ -5,6 +5,7 @@ from __future__ import annotations
 from irismq_runtime.messaging.control import (
     Call,
     Ended,
+    OffersRequest,
     ReportRequest,
     RestartRequest,
     ServedRequest,
@@ -49,6 +50,7 @@ __all__ = [
     "SINGLETON_KEY",
     "Call",
     "Ended",
+    "OffersRequest",
     "Packer",
     "ReportRequest",
     "RestartRequest",

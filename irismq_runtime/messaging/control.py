@@ -15,6 +15,7 @@ from actors import message
 __all__ = [
     "Call",
     "Ended",
+    "OffersRequest",
     "ReportRequest",
     "RestartRequest",
     "ServedRequest",
@@ -70,6 +71,12 @@ class Ended:
 @dataclass(frozen=True, slots=True)
 class TreeRequest:
     """Ask a node for its supervision trees."""
+
+
+@message("irismq.offers")
+@dataclass(frozen=True, slots=True)
+class OffersRequest:
+    """Ask a node what it is, and which messages and methods its addresses take."""
 
 
 @message("irismq.report")

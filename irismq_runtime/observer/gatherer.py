@@ -19,7 +19,11 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from actors.errors import ActorError, AskTimeout
 from irismq_runtime.errors import RuntimeFault
 from irismq_runtime.namespace import Namespace
-from irismq_runtime.observer.reports import broker_stats_untrusted, node_report_untrusted
+from irismq_runtime.observer.reports import (
+    broker_stats_untrusted,
+    node_report_untrusted,
+    offers_untrusted,
+)
 from irismq_runtime.observer.system_state import SystemState
 
 if TYPE_CHECKING:
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
 
     from irismq_runtime.node import Node
     from irismq_runtime.observer.model import Point, Snapshot
+    from irismq_runtime.observer.reports import OffersReport
 
 __all__ = ["Gatherer"]
 
@@ -118,6 +123,13 @@ class Gatherer:
         ask raises.
         """
         await self._node.overview.restart(node_id, supervisor, child)
+
+    async def offers(self, node_id: str) -> OffersReport:
+        """What a node is and what its addresses take, asked now.
+
+        Raises `DecodeError`, and what an ask raises.
+        """
+        return offers_untrusted(await self._node.overview.offers(node_id, timeout=PATIENCE))
 
     # Life ---------------------------------------------------------------------
 

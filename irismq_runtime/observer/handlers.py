@@ -7,6 +7,7 @@
 | `GET /api/stream` | server-sent events: everything, then what changes |
 | `GET /api/letters?address=` | the dead letters of an address, without messages |
 | `GET /api/letter?address=&id=` | one of them, with its message |
+| `GET /api/offers?node=` | what a node is, and which messages and methods its addresses take |
 | `POST /api/act` | replay, drop, restart; needs the token |
 
 Every request passes the guard first. Errors are JSON, {"error": text}, and never a
@@ -214,6 +215,14 @@ class _LetterHandler(_PageHandler):
         self.send_json(found)
 
 
+class _Offers(_PageHandler):
+    async def get(self) -> None:
+        node = self.get_query_argument("node", "")
+        if self.context.gatherer.latest.node(node) is None:
+            raise _PageRefusal(404, "no such node is known")
+        self.send_json(await _done(self.context.gatherer.offers(node)))
+
+
 class _RestartOrder(msgspec.Struct, tag="restart", tag_field="act"):
     """End a child of a supervisor (its urn) on a node, and start it again."""
 
@@ -280,6 +289,7 @@ def routes(context: PageContext) -> list[tuple[str, type[RequestHandler], dict[s
         (r"/api/stream", _Stream, own),
         (r"/api/letters", _Letters, own),
         (r"/api/letter", _LetterHandler, own),
+        (r"/api/offers", _Offers, own),
         (r"/api/act", _Act, own),
         (r"/.*", _File, own),
     ]

@@ -22,10 +22,13 @@ __all__ = [
     "ExitReport",
     "MeterReport",
     "NodeReport",
+    "OfferReport",
+    "OffersReport",
     "PlaceReport",
     "StoreReport",
     "broker_stats_untrusted",
     "node_report_untrusted",
+    "offers_untrusted",
 ]
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -145,6 +148,23 @@ class NodeReport(msgspec.Struct, frozen=True):
     entities: Annotated[tuple[EntitiesReport, ...], msgspec.Meta(max_length=100)] = ()
 
 
+class OfferReport(msgspec.Struct, frozen=True):
+    """What an address takes: the answer by the name of the message, and the exposed methods."""
+
+    actor_class: _Text = msgspec.field(name="class", default="")
+    version: _Text = ""
+    messages: dict[_Text, _Text] = {}
+    exposed: tuple[_Text, ...] = ()
+
+
+class OffersReport(msgspec.Struct, frozen=True):
+    """See `Overview.offers`: the versions of the runtime and of Python, and what is offered."""
+
+    runtime: _Text = ""
+    python: _Text = ""
+    offers: dict[_Text, OfferReport] = {}
+
+
 class ChannelStats(msgspec.Struct, frozen=True):
     """A channel, of nsqd's /stats."""
 
@@ -204,6 +224,12 @@ class BrokerStats(msgspec.Struct, frozen=True):
 def node_report_untrusted(value: Any) -> NodeReport:
     """Read the report of a node. Raises `DecodeError`."""
     report: NodeReport = _read(value, NodeReport)
+    return report
+
+
+def offers_untrusted(value: Any) -> OffersReport:
+    """Read what a node offers. Raises `DecodeError`."""
+    report: OffersReport = _read(value, OffersReport)
     return report
 
 

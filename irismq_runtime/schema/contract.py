@@ -9,7 +9,6 @@ the handler say that it returns.
 from __future__ import annotations
 
 import collections.abc
-import importlib.metadata
 import sys
 import types
 import typing
@@ -91,9 +90,12 @@ class Contract:
         }
 
 
-def contract_of(actor_class: type) -> Contract | None:
-    """Return what a class of actors offers; None where it has no address and no topic."""
-    address = getattr(actor_class, "address", None)
+def contract_of(actor_class: type, address: str = "") -> Contract | None:
+    """Return what a class of actors offers; None where it has no address and no topic.
+
+    `address`: that of an actor, where a constructor has said it.
+    """
+    address = address or getattr(actor_class, "address", "")
     subscribed = getattr(actor_class, "subscribes", ())
     address = address if isinstance(address, str) else ""
     if not isinstance(subscribed, list | tuple):
@@ -122,11 +124,10 @@ def is_ours(kind: type) -> bool:
 
 
 def version_of(kind: type) -> str:
-    """Return the version of the distribution that has the name of a class's package, or ""."""
-    try:
-        return importlib.metadata.version(kind.__module__.partition(".")[0])
-    except (importlib.metadata.PackageNotFoundError, ValueError):
-        return ""
+    """Return the `__version__` of the package that a class is in, or ""."""
+    package = sys.modules.get(kind.__module__.partition(".")[0])
+    version = getattr(package, "__version__", "")
+    return version if isinstance(version, str) else ""
 
 
 def _messages(actor_class: type) -> Iterator[tuple[type, AnswerType]]:

@@ -10,6 +10,7 @@ import pytest
 
 from irismq_runtime.cli import codes
 from supervisors import Supervisor, child
+from tests.cli.terminals import at_terminal
 from tests.integration.processes import irismq, running
 from tests.integration.service import Crash, Inventory, Put
 from tests.support.iris_relay import iris_relay
@@ -87,6 +88,14 @@ async def test_the_tree_shows_restarts(servers):
         assert (report["name"], worker["name"]) == ("shop", "inventory")
         assert worker["restarts"] >= 1
         assert worker["last_exit"]["error"].endswith("ValueError")
+        assert "runtime" not in report
+        code, out, _ = await irismq("tree", "--verbose", *servers.flags)
+        (report,) = json.loads(out)
+        assert code == codes.OK
+        assert report["offers"]["shop.inventory"]["messages"]["shop.put"] == "int"
+        code, drawn = await at_terminal("tree", "-v", *servers.flags, columns=120)
+        assert "takes shop.put, answers int" in drawn
+        assert f"irismq-runtime {report['runtime']}, Python {report['python']}" in drawn
 
 
 async def test_dead_letters_are_listed_shown_replayed_and_dropped(servers):

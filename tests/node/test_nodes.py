@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import platform
 from typing import Any
 
 import pytest
 
 from actors import Actor, ActorDeadError, Events, Terminated, receives
 from actors.errors import Refused, Restarting, Retry
+from actors.handlers import exposed_methods
 from actors.testing import ManualClock, settle
 from irismq_runtime import ConfigError, ConnectionLost, Node, RemoteError, durable, live
 from irismq_runtime.errors import NoSuchService, RemoteFault
@@ -428,6 +430,30 @@ async def test_every_actor_is_in_the_tree_also_what_a_handler_starts(world):
         for job in jobs:
             await job.stop()
         assert [tree["name"] for tree in one.tree()["trees"]] == ["shop"]
+
+
+class Nameless(Counter):
+    """Gets its address when it is made."""
+
+    address = None
+
+    def __init__(self):
+        super().__init__()
+        self.address = "test.named-when-made"
+
+
+async def test_a_node_tells_another_what_its_addresses_take(world):
+    async with world.node("one") as one, world.node("two") as two:
+        await one.start(Supervisor.of(child(Counter), child(Nameless)))
+        await until(lambda: len(two.nodes()) == 2)
+        told = await two.overview.offers(one.id, timeout=5.0)
+        assert told["python"] == platform.python_version()
+        assert set(told["offers"]) == {"test.counter", "test.named-when-made"}
+        counter = told["offers"]["test.counter"]
+        assert counter["class"] == "tests.node.helpers.Counter"
+        assert counter["messages"]["test.add"] == "int"
+        assert counter["exposed"] == sorted(exposed_methods(Counter))
+        assert await one.overview.offers(one.id, timeout=5.0) == told
 
 
 async def test_the_tree_of_every_node_is_gathered(world):

@@ -195,6 +195,9 @@ async def test_an_actor_is_found_walked_to_and_restarted_with_the_keyboard():
         before = {ref.actor_urn for ref in shop.system.actors()}
         await page.locator("[data-key$='/desk']").focus()
         await page.keyboard.press("Enter")
+        takes = page.locator("dialog[open] section:has-text('What it takes')")
+        await takes.wait_for()
+        assert "answers int" in await takes.inner_text()
         restart = page.locator("dialog[open] footer button")
         await restart.press("Enter")
         await page.wait_for_selector("text=Really restart it?")

@@ -15,7 +15,11 @@ from irismq_runtime import Node
 from irismq_runtime.observer import Gatherer, SystemState
 from irismq_runtime.observer.handlers import MOST_STREAMS, TOKEN_HEADER
 from irismq_runtime.observer.page import ObserverPage, new_token
-from irismq_runtime.observer.reports import broker_stats_untrusted, node_report_untrusted
+from irismq_runtime.observer.reports import (
+    broker_stats_untrusted,
+    node_report_untrusted,
+    offers_untrusted,
+)
 from irismq_runtime.wire import Envelope, Kind, encode_envelope, new_id
 from supervisors import Supervisor, child
 from tests.observer.service import Desk, Hostile
@@ -61,6 +65,9 @@ class Seen:
         while self.latest.version <= version:
             await self.news.wait()
         return self.latest
+
+    async def offers(self, node):
+        return offers_untrusted({"runtime": "1", "offers": {"shop": {"messages": {"put": MARKUP}}}})
 
     async def restart(self, node, supervisor, child):
         if node == "nobody":
@@ -160,6 +167,13 @@ async def test_the_snapshot_is_everything_as_it_is_now(client, seen):
     assert told["nodes"]["a-1"]["trees"][0]["children"][0]["last"]["error"] == MARKUP
     assert told["services"]["shop"]["waiting"] == 3
     assert len(told["history"]) == 1
+
+
+async def test_what_a_node_offers_is_asked_when_somebody_wants_to_know(client):
+    answer = await client.get("api/offers?node=a-1")
+    assert json.loads(answer.body)["offers"]["shop"]["messages"] == {"put": MARKUP}
+    answer = await client.get("api/offers?node=no")
+    assert (answer.code, error_of(answer)) == (404, "no such node is known")
 
 
 @pytest.mark.parametrize("path", ["", "app.js", "api/snapshot", "api/stream", "api/letters"])

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from actors.errors import ActorError
 from irismq_runtime.errors import RuntimeFault
-from irismq_runtime.messaging import NODE_TARGET, ReportRequest, RestartRequest, TreeRequest
+from irismq_runtime.messaging import (
+    NODE_TARGET,
+    OffersRequest,
+    ReportRequest,
+    RestartRequest,
+    TreeRequest,
+)
 from irismq_runtime.refs import PeerRef
 
 if TYPE_CHECKING:
@@ -65,6 +71,20 @@ class Overview:
         if node_id == self._parts().node_id:
             return self._reports.report(since)
         return await self._node(node_id).ask(ReportRequest(since), timeout=timeout)
+
+    async def offers(self, node_id: str, *, timeout: float) -> Any:
+        """Ask a node what it is and what its addresses take. What it says is not checked.
+
+        Args:
+            node_id: The node; the own one answers without a request.
+            timeout: Seconds to wait for the answer.
+
+        Raises:
+            ActorError, RuntimeFault: As `PeerRef.ask`; nodes of 0.2 and before refuse it.
+        """
+        if node_id == self._parts().node_id:
+            return self._reports.offers()
+        return await self._node(node_id).ask(OffersRequest(), timeout=timeout)
 
     async def restart(
         self, node_id: str, supervisor: str, child: str, *, timeout: float = 3.0

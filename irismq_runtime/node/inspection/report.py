@@ -12,13 +12,15 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import platform
 import socket
 from typing import TYPE_CHECKING, Any, Final
 
+import irismq_runtime
 import supervisors
 from actors import Refused, message_name
 from actors.errors import ActorError
-from irismq_runtime.messaging import ReportRequest, RestartRequest, TreeRequest
+from irismq_runtime.messaging import OffersRequest, ReportRequest, RestartRequest, TreeRequest
 from irismq_runtime.node.assembly import ownership_in
 from irismq_runtime.observe.logs import shorten
 from irismq_runtime.observe.records import plain
@@ -45,6 +47,7 @@ _LOG = logging.getLogger("irismq.node")
 _MOST_CHILDREN: Final = (100, 20, 4)
 _MOST_PLACES: Final = 2000
 _MOST_REASONS: Final = 20
+_MOST_OFFERS: Final = 500
 _MOST_LETTERS: Final = 20
 _MOST_TRACES: Final = 20
 #: Classes of entities.
@@ -68,6 +71,7 @@ class Reports:
         """The answers by the class of the request, as `PeerDispatch` takes them."""
         return {
             TreeRequest: lambda _: self.tree(),
+            OffersRequest: lambda _: self.offers(),
             ReportRequest: lambda request: self.report(request.since),
             RestartRequest: lambda request: self.restart(request.supervisor, request.child),
         }
@@ -75,6 +79,24 @@ class Reports:
     def tree(self) -> dict[str, Any]:
         """See `Node.tree`."""
         return self._with_trees(self._trees())
+
+    def offers(self) -> dict[str, Any]:
+        """What the node is, and what its addresses take: by address, from the classes."""
+        from irismq_runtime.schema import contract_of  # for those alone who are asked
+
+        found: dict[str, Any] = {}
+        for slot in self._node.system.slots():
+            kind = getattr(slot.actor, "entity_class", slot.ref.actor_class)
+            address = getattr(kind if slot.actor is None else slot.actor, "address", None)
+            if not isinstance(address, str) or address in found or len(found) >= _MOST_OFFERS:
+                continue
+            if (contract := contract_of(kind, address)) is not None and contract.address:
+                found[address] = contract.to_dict()
+        return {
+            "runtime": irismq_runtime.__version__,
+            "python": platform.python_version(),
+            "offers": found,
+        }
 
     def report(self, since: float = 0.0) -> dict[str, Any]:
         """The report now. `since`: see `ReportRequest`."""

@@ -147,7 +147,16 @@ const act = {
     changed();
   },
   unsure() { if (state.sure) { state.sure = ""; changed(); } },
-  detail(node, path) { act.open({ kind: "place", node, path }); },
+  async detail(node, path) {
+    const what = { kind: "place", node, path, offers: null };
+    act.open(what);
+    try {
+      what.offers = await call(`api/offers?node=${encodeURIComponent(node)}`);
+    } catch {
+      return; // an older node does not say, and one that is gone cannot
+    }
+    draw();
+  },
   open(what) {
     state.detail = what;
     state.sure = "";

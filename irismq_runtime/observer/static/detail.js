@@ -42,6 +42,7 @@ function place(what, state, act) {
       ["Rate", `${rate(it.rate)} messages per second`],
       ["Restarts", count(it.restarts)],
       it.ref ? ["Slot", h("code", null, it.ref)] : null),
+    it.address && what.offers ? offered(what.offers, it.address) : null,
     last ? h("section", null,
       h("h3", null, "How it last ended"),
       facts(
@@ -58,6 +59,20 @@ function place(what, state, act) {
     onblur: () => act.unsure(),
   }, sure ? "Really restart it?" : "Restart")] : [];
   return { title: it.name, body, orders };
+}
+
+// What its address takes, by the node's own words.
+function offered({ runtime, python, offers }, address) {
+  const it = offers[address];
+  if (!it) return null;
+  const messages = Object.entries(it.messages);
+  return h("section", null,
+    h("h3", null, "What it takes"),
+    facts(
+      ...messages.map(([name, answer]) => [name, answer ? `answers ${answer}` : "message"]),
+      it.exposed.length ? ["Methods", it.exposed.join(", ")] : null,
+      it.version ? ["Version", it.version] : null,
+      ["Runtime", `irismq-runtime ${runtime}, Python ${python}`]));
 }
 
 function descend(trees, path) {
