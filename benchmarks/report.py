@@ -55,6 +55,7 @@ COMMANDS: dict[str, list[str]] = {
     "codec": ["codec.py"],
     "checks": ["checks.py", "--json", "FIGURES"],
     "startup": ["startup.py", "--json", "FIGURES"],
+    "processes": ["processes.py", "--json", "FIGURES"],
     "state": ["state.py", "--json", "FIGURES"],
     "against": ["against.py", "5b5e3fd", "--rounds", "3", "--exit-zero", "--json", "FIGURES"],
 }
@@ -103,6 +104,14 @@ WORDS: dict[str, tuple[str, str]] = {
             "Redis at each send, and their workers are two processes; ours and FastStream's are "
             "one. Celery and Dramatiq call plain functions in a pool, where a handler may block; "
             "ours would have to be told so. In brackets: how many times the first is faster."
+        ),
+    ),
+    "processes": (
+        "More processes where a handler computes",
+        (
+            "`irismq run --processes`: the handler computes for a millisecond of processor time of "
+            "each message, on a machine of two cores that the broker and the relay share. The "
+            "messages wait at the broker, and the actors count what they have handled."
         ),
     ),
     "startup": (

@@ -14,8 +14,7 @@ from __future__ import annotations
 import importlib
 import typing
 
-#: That of the distribution as well: it is written here alone.
-__version__ = "0.2.0"
+from irismq_runtime.version import __version__ as __version__
 
 if typing.TYPE_CHECKING:
     from irismq_runtime.config import NatsOverlay, NodeConfig

@@ -162,12 +162,13 @@ def _with_causes(error: BaseException) -> str:
     return "; ".join(parts[:4])
 
 
-def print_json(value: Any, *, data: bool = False) -> None:
+def print_json(value: Any, *, data: bool = False, in_a_line: bool = False) -> None:
     """Print a result; coloured and indented on a terminal, one line elsewhere.
 
     `data`: it is what somebody sent, and not what is said of it: URLs keep their logins.
+    `in_a_line`: also on a terminal.
     """
-    coloured = is_terminal(sys.stdout)
+    coloured = is_terminal(sys.stdout) and not in_a_line
     document = json_text(value, indent=2 if coloured else None)
     document = visible_json(document if data else without_logins(document))
     if coloured:

@@ -23,7 +23,14 @@ from irismq_runtime.cli.console import execute, fail, print_json, remark
 from irismq_runtime.cli.deferred import command_group
 from irismq_runtime.cli.letter_editing import EditFile, edited, shown
 from irismq_runtime.cli.letter_rows import LetterRows
-from irismq_runtime.cli.options import Imports, Store, import_modules, signing_anew
+from irismq_runtime.cli.options import (
+    Imports,
+    Json,
+    Ndjson,
+    Store,
+    import_modules,
+    signing_anew,
+)
 from irismq_runtime.cli.terminal import print_listing
 from irismq_runtime.cli.topic_stats import dead_letter_stats, letters_at
 from irismq_runtime.config import need_address
@@ -91,33 +98,36 @@ def list_letters(
         int, typer.Option("--limit", min=1, help="At most so many letters; what is cut is said.")
     ] = 1000,
     brokers: Brokers = Brokers(),
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
+    ndjson: Ndjson = False,
 ) -> None:
     """List the letters: id, time, deliveries, type, reason; or which addresses have some."""
     if address is None:
         if ids or reason or type_name:
             fail("--id, --reason, --type: they are of one address, give it", codes.USAGE)
-        _list_addresses(brokers, as_json=as_json)
+        _list_addresses(brokers, as_json=as_json, ndjson=ndjson)
         return
     wanted = Filter(tuple(ids), reason, type_name)
     letters, cut, unknown = execute(_rows(brokers, address, limit, wanted))
     rows = [row for _, row in sorted(letters, key=lambda one: one[0])]
     nothing = "" if unknown else f"{address} has no such dead letters"
-    print_listing(rows, _COLUMNS, as_json=as_json, nothing=nothing)
+    print_listing(rows, _COLUMNS, as_json=as_json, ndjson=ndjson, nothing=nothing)
     if cut:
         remark(cut)
     if unknown:
         fail(unknown, codes.UNREACHABLE)
 
 
-def _list_addresses(brokers: Brokers, *, as_json: bool) -> None:
+def _list_addresses(brokers: Brokers, *, as_json: bool, ndjson: bool) -> None:
     found = execute(letters_at(brokers))
     rows = [
         {"address": address, "nsqd": str(broker), "letters": count.total, "away": count.away}
         for address, broker, count in found
     ]
     columns = ("address", "nsqd", "letters", "away")
-    print_listing(rows, columns, as_json=as_json, nothing="no broker has dead letters")
+    print_listing(
+        rows, columns, as_json=as_json, ndjson=ndjson, nothing="no broker has dead letters"
+    )
 
 
 async def _rows(
@@ -179,8 +189,11 @@ def show(
     print_json(_one(brokers, address, letter_id).full(), data=True)
 
 
-def _one(brokers: Brokers, address: str, letter_id: str) -> Letter:
-    """The letter that is meant; ends the command where there is none."""
+def _one(brokers: Brokers, address: str, letter_id: str, *, alone: bool = False) -> Letter:
+    """The letter that is meant; ends the command where there is none.
+
+    `alone`: also where another one's id begins so, as those of one process do.
+    """
     wanted = Filter((letter_id,))
 
     async def work() -> tuple[Letter | None, str]:
@@ -188,11 +201,18 @@ def _one(brokers: Brokers, address: str, letter_id: str) -> Letter:
             if reader is None:
                 return None, ""
             progress = _Progress("looked at", reader)
+            found: Letter | None = None
             async for letter in reader:
                 progress.tell()
                 if wanted.takes(letter):
-                    return letter, ""
+                    if found is not None and found.id != letter.id:
+                        fail(f"more than one id begins with {letter_id!r}: give all of it")
+                    found = letter
+                    if not alone or letter.id == letter_id:
+                        break
                 reader.keep(letter)
+            if found is not None:
+                return found, ""
             unknown = _unknown(reader, address)
             if unknown:
                 fail(unknown, codes.UNREACHABLE)
@@ -229,7 +249,7 @@ def edit(
         body = sys.stdin.read()
     try:
         import_modules(imports)
-        letter = _one(brokers, address, letter_id)
+        letter = _one(brokers, address, letter_id, alone=True)
         text = shown(letter)
         topic = mailbox_topic(address)  # of wrong keys one hears before the work
         signing_anew(brokers.names)(letter.record.body, topic, topic)
@@ -302,7 +322,10 @@ def replay(
     wanted = _needed(ids, reason, type_name, every=every)
     if to and every_channel:
         fail("--to and --every-channel exclude each other", codes.USAGE)
-    sign = signing_anew(brokers.names)
+    try:
+        sign = signing_anew(brokers.names)
+    except ConfigError as error:
+        fail(str(error), codes.USAGE)
 
     async def one(reader: DeadLetterReader, letter: Letter, counts: LetterOutcomes) -> bool:
         return await dead.replay(

@@ -16,9 +16,9 @@ import typer
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.console import execute, fail, print_json, remark
 from irismq_runtime.cli.deferred import command_group
-from irismq_runtime.cli.options import Store, a_number
+from irismq_runtime.cli.options import Json, Ndjson, Store, a_number
 from irismq_runtime.cli.store import looking_at
-from irismq_runtime.cli.terminal import out, print_listing, print_rows
+from irismq_runtime.cli.terminal import print_listing
 from irismq_runtime.config import need_address
 from irismq_runtime.errors import ConfigError
 
@@ -31,7 +31,6 @@ app = command_group("Look at the entities of an address, who owns them; move or 
 
 Address = Annotated[str, typer.Argument(help="The address of the class of entities.")]
 Key = Annotated[str, typer.Argument(help="Which entity.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 #: Keys that one read takes.
 _PAGE: Final = 1000
 #: Seconds between two looks at who has shards that move.
@@ -46,6 +45,7 @@ def list_keys(
     ] = 1000,
     store: Store = "",
     as_json: Json = False,
+    ndjson: Ndjson = False,
 ) -> None:
     """List the keys of an address that have a state: shard, version, bytes.
 
@@ -72,7 +72,14 @@ def list_keys(
         for each in found[:limit]
     ]
     columns = ("key", "shard", "version", "bytes")
-    print_listing(shown, columns, as_json=as_json, data=True, nothing="no entity has a state")
+    print_listing(
+        shown,
+        columns,
+        as_json=as_json,
+        ndjson=ndjson,
+        data=True,
+        nothing="no entity has a state",
+    )
     if len(found) > limit:
         remark("there are more: give --limit")
 
@@ -139,7 +146,9 @@ def _content_untrusted(data: bytes | None) -> dict[str, object]:
 
 
 @app.command()
-def shards(address: Address, store: Store = "", as_json: Json = False) -> None:
+def shards(
+    address: Address, store: Store = "", as_json: Json = False, ndjson: Ndjson = False
+) -> None:
     """List the shards of an address, and which node owns each.
 
     Example: `irismq entity shards shop.cart --store postgresql://db/shop`
@@ -157,11 +166,14 @@ def shards(address: Address, store: Store = "", as_json: Json = False) -> None:
         {"shard": number, "owner": owner_in(each.state) or None}
         for number, each in enumerate(execute(look()))
     ]
-    if as_json or not out.is_terminal:
-        print_json(shown, data=True)
-        return
-    columns = ("shard", "owner")
-    print_rows(columns, ([str(row["shard"]), str(row["owner"] or "nobody")] for row in shown))
+    print_listing(
+        shown,
+        ("shard", "owner"),
+        as_json=as_json,
+        ndjson=ndjson,
+        data=True,
+        cell=lambda value: "nobody" if value is None else str(value),
+    )
 
 
 @app.command()

@@ -8,9 +8,10 @@ import typer
 
 from irismq_runtime.cli.brokers import Brokers, takes_brokers
 from irismq_runtime.cli.completion import addresses
-from irismq_runtime.cli.console import execute, fail, print_json, remark
+from irismq_runtime.cli.console import execute, fail, remark
 from irismq_runtime.cli.http import get_json
-from irismq_runtime.cli.terminal import out, print_rows
+from irismq_runtime.cli.options import Json, Ndjson  # noqa: TC001  # typer reads them
+from irismq_runtime.cli.terminal import print_as_json, print_rows
 from irismq_runtime.cli.topic_stats import broker_pairs
 from irismq_runtime.config import need_address
 from irismq_runtime.errors import NotConnected
@@ -36,17 +37,23 @@ def mailbox(
         ),
     ] = None,
     brokers: Brokers = Brokers(),
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    alone: Annotated[
+        bool, typer.Option("--unattended", help="Only channels that nobody consumes.")
+    ] = False,
+    as_json: Json = False,
+    ndjson: Ndjson = False,
 ) -> None:
     """Show depth, in flight, deferred and consumers of a mailbox, from nsqd."""
     rows = execute(_rows(address, brokers))
-    if as_json or not out.is_terminal:
-        print_json(rows)
-    elif rows:
+    known = bool(rows)
+    rows = [row for row in rows if not (alone and row["consumers"])]
+    if not print_as_json(rows, as_json=as_json, ndjson=ndjson) and rows:
         print_rows(_COLUMNS, map(_cells, rows))
-    if not rows and address is None:
+    if known and not rows:
+        remark("each channel has somebody who consumes it")
+    elif not known and address is None:
         remark("no broker has a topic")
-    elif not rows and address is not None:
+    elif not known and address is not None:
         fail(f"no broker knows a topic {mailbox_topic(address)!r}: nothing was ever told to it")
 
 

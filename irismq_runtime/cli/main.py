@@ -17,7 +17,6 @@ from typing import Annotated, Any, Final, NoReturn
 
 import typer
 
-import irismq_runtime
 from irismq_runtime.cli.deferred import DeferredGroup
 from irismq_runtime.cli.streams import (
     forget_stdout,
@@ -25,6 +24,7 @@ from irismq_runtime.cli.streams import (
     prepare_streams,
     settle_stderr,
 )
+from irismq_runtime.version import __version__
 
 __all__ = ["OWN_PROCESS", "app", "main"]
 
@@ -176,7 +176,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        sys.stdout.write(f"irismq {irismq_runtime.__version__}\n")
+        sys.stdout.write(f"irismq {__version__}\n")
         raise typer.Exit
 
 

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-import irismq_runtime
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.console import fail, remark
+from irismq_runtime.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +34,9 @@ _FILES: Final = {
     "pyproject.toml.in": "pyproject.toml",
     "README.md.in": "README.md",
     "gitignore.in": ".gitignore",
+    "Dockerfile.in": "Dockerfile",
+    "dockerignore.in": ".dockerignore",
+    "compose.yaml.in": "compose.yaml",
     "__init__.py.in": "$package/__init__.py",
     "messages.py.in": "$package/messages.py",
     "service.py.in": "$package/service.py",
@@ -42,6 +45,8 @@ _FILES: Final = {
 }
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*\Z")
 _LONGEST: Final = 40
+#: Characters of the name of a node.
+_LONGEST_NODE: Final = 32
 #: Names of the template itself, and of packages that a service imports.
 _TAKEN: Final = frozenset({"actors", "irismq", "irismq_runtime", "supervisors", "tests"})
 
@@ -97,8 +102,9 @@ def render(name: str) -> Mapping[str, str]:
         "name": name,
         "package": package,
         "address": package,
+        "node_name": name[:_LONGEST_NODE],
         "class_name": "".join(part.capitalize() for part in package.split("_")),
-        "version": irismq_runtime.__version__,
+        "version": __version__,
     }
     folder = importlib.resources.files("irismq_runtime.cli") / "template"
     return {

@@ -52,9 +52,11 @@ __all__ = [
     "SECONDS",
     "Imports",
     "Iris",
+    "Json",
     "Lookupd",
     "Name",
     "NamespaceName",
+    "Ndjson",
     "Nsqd",
     "NsqdHttp",
     "Store",
@@ -132,6 +134,11 @@ NamespaceName = Annotated[
         show_default=False,
     ),
 ]
+
+
+#: How what was found is printed for programs.
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Ndjson = Annotated[bool, typer.Option("--ndjson", help="Print JSON, an object a line.")]
 
 
 def a_number(value: float) -> float:

@@ -16,7 +16,7 @@ import typer
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.console import execute, fail, remark
 from irismq_runtime.cli.deferred import command_group
-from irismq_runtime.cli.options import Store  # noqa: TC001  # typer reads it when it runs
+from irismq_runtime.cli.options import Json, Ndjson, Store  # noqa: TC001  # typer reads them
 from irismq_runtime.cli.store import looking_at
 from irismq_runtime.cli.terminal import print_listing
 from irismq_runtime.config import need_address
@@ -55,7 +55,8 @@ def list_rows(
         int, typer.Option("--limit", min=1, help="At most so many rows; what is cut is said.")
     ] = 1000,
     store: Store = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
+    ndjson: Ndjson = False,
 ) -> None:
     """List rows: for whom, how long they wait, how often they failed, and the message.
 
@@ -72,7 +73,15 @@ def list_rows(
     now = time.time()
     shown = [_record(row, now) for row in rows[:limit]]
     columns = ("id", "to", "kind", "waits", "tries", "type", "message")
-    print_listing(shown, columns, as_json=as_json, data=True, cell=_cell, nothing="no such rows")
+    print_listing(
+        shown,
+        columns,
+        as_json=as_json,
+        ndjson=ndjson,
+        data=True,
+        cell=_cell,
+        nothing="no such rows",
+    )
     if len(rows) > limit:
         remark("there are more: give --limit")
 

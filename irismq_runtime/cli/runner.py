@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import tempfile
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -47,6 +48,16 @@ if TYPE_CHECKING:
 __all__ = ["run_tree"]
 
 T = TypeVar("T")
+
+
+class LogLevel(StrEnum):
+    """From where on records are logged: those of `logging`."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
 
 _LOG = logging.getLogger("irismq.node")
 NOT_STARTED = Health((Check("start", ok=False, reason="the servers are being connected"),))
@@ -107,15 +118,19 @@ def run_tree(
             metavar="MIB", help="With --processes: start one anew that holds more.", **MIB
         ),
     ] = None,
+    log_level: Annotated[
+        LogLevel | None,
+        typer.Option(
+            "--log-level", envvar="IRISMQ_LOG_LEVEL", help="Log this and what is worse (info)."
+        ),
+    ] = None,
     log_json: Annotated[
         bool,
         typer.Option("--log-json", envvar="IRISMQ_LOG_JSON", help="Log in JSON, a record a line."),
     ] = False,
 ) -> None:
     """Run a supervision tree as a node; SIGTERM drains it and ends with code 0."""
-    if log_json:
-        for handler in logging.getLogger().handlers:
-            handler.setFormatter(JsonLines())
+    _set_log(log_level, in_json=log_json)
     worker = _meant(worker_of, os.environ)
     asked = _meant(asked_of, processes, silence, connect_timeout, drain, max_memory, reload=reload)
     if status:
@@ -153,6 +168,14 @@ def run_tree(
     if code == codes.GAVE_UP:
         fail("the tree gave up: see the reports above", codes.GAVE_UP)
     raise typer.Exit(code)
+
+
+def _set_log(level: LogLevel | None, *, in_json: bool) -> None:
+    log = logging.getLogger()
+    if level is not None:
+        log.setLevel(level.upper())
+    for handler in log.handlers if in_json else ():
+        handler.setFormatter(JsonLines())
 
 
 def _meant(call: Callable[..., T], *arguments: Any, **options: Any) -> T:

@@ -16,7 +16,7 @@ from irismq_runtime.cli import codes
 from irismq_runtime.cli.brokers import Brokers, takes_brokers
 from irismq_runtime.cli.console import execute, fail, print_json, remark
 from irismq_runtime.cli.deferred import command_group
-from irismq_runtime.cli.options import IRIS_DEFAULT, Iris, Store, client_node
+from irismq_runtime.cli.options import IRIS_DEFAULT, Iris, Json, Ndjson, Store, client_node
 from irismq_runtime.cli.store import looking_at
 from irismq_runtime.cli.terminal import print_listing
 from irismq_runtime.errors import ConfigError
@@ -30,18 +30,24 @@ __all__ = ["app"]
 app = command_group("Look at messages that come at the times of a calendar; pause, run or end one.")
 
 Name = Annotated[str, typer.Argument(help="The name of the schedule.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command("list")
-def list_schedules(store: Store = "", as_json: Json = False) -> None:
+def list_schedules(store: Store = "", as_json: Json = False, ndjson: Ndjson = False) -> None:
     """List the schedules of a store: who is told what, when, and when next.
 
     Example: `irismq schedule list --store postgresql://db/shop`
     """
     shown = [_record(each) for each in execute(_all(store))]
     columns = ("name", "to", "type", "when", "next", "told")
-    print_listing(shown, columns, as_json=as_json, cell=_cell, nothing="there are no schedules")
+    print_listing(
+        shown,
+        columns,
+        as_json=as_json,
+        ndjson=ndjson,
+        cell=_cell,
+        nothing="there are no schedules",
+    )
 
 
 @app.command()

@@ -25,7 +25,15 @@ if TYPE_CHECKING:
 
     from rich.console import ConsoleOptions, RenderableType
 
-__all__ = ["TABLE_WIDTH", "err", "out", "print_document", "print_listing", "print_rows"]
+__all__ = [
+    "TABLE_WIDTH",
+    "err",
+    "out",
+    "print_as_json",
+    "print_document",
+    "print_listing",
+    "print_rows",
+]
 
 
 class _VisibleConsole(Console):
@@ -84,11 +92,33 @@ def print_rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         out.print()
 
 
+def print_as_json(
+    rows: Sequence[Mapping[str, Any]], *, as_json: bool, ndjson: bool, data: bool = False
+) -> bool:
+    """Print rows as JSON where that is wanted or no terminal reads; return whether it did.
+
+    Args:
+        rows: What was found.
+        as_json: It is wanted, as one array.
+        ndjson: It is wanted, a row a line.
+        data: As of `print_json`.
+    """
+    if ndjson:
+        for row in rows:
+            print_json(row, data=data, in_a_line=True)
+    elif as_json or not out.is_terminal:
+        print_json(rows, data=data)
+    else:
+        return False
+    return True
+
+
 def print_listing(
     rows: Sequence[Mapping[str, Any]],
     columns: Mapping[str, str] | Sequence[str],
     *,
     as_json: bool,
+    ndjson: bool = False,
     data: bool = False,
     cell: Callable[[Any], str] = str,
     nothing: str = "",
@@ -98,14 +128,15 @@ def print_listing(
     Args:
         rows: What was found.
         columns: What stands above each column, and of what its cells are, where that differs.
-        as_json: It is wanted.
-        data: As of `print_json`.
+        as_json: As of `print_as_json`, as `ndjson` and `data`.
+        ndjson: A row a line.
+        data: What somebody sent.
         cell: The text of a value.
         nothing: What is remarked where there is no row.
     """
-    if as_json or not out.is_terminal:
-        print_json(rows, data=data)
-    elif rows:
+    if print_as_json(rows, as_json=as_json, ndjson=ndjson, data=data):
+        return
+    if rows:
         names = columns.values() if isinstance(columns, Mapping) else columns
         print_rows(tuple(columns), ([cell(row[name]) for name in names] for row in rows))
     elif nothing:

@@ -17,6 +17,7 @@ from irismq_runtime.cli.brokers import Brokers, takes_brokers
 from irismq_runtime.cli.completion import topics
 from irismq_runtime.cli.console import execute, fail
 from irismq_runtime.cli.http import post
+from irismq_runtime.cli.options import Json, Ndjson  # noqa: TC001  # typer reads them
 from irismq_runtime.cli.terminal import print_listing
 from irismq_runtime.cli.topic_stats import broker_pairs, topic_at
 from irismq_runtime.errors import ConfigError
@@ -54,7 +55,8 @@ def topic(
     ] = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     brokers: Brokers = Brokers(),
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
+    ndjson: Ndjson = False,
 ) -> None:
     """Create, pause, unpause, empty or delete a topic, or a channel of it, at each broker.
 
@@ -70,7 +72,7 @@ def topic(
             f"{verb} the {what}, with {waiting:,} messages, for good?", abort=True, err=True
         )
     execute(_do(brokers, verb, rows))
-    print_listing(rows, tuple(rows[0]), as_json=as_json)
+    print_listing(rows, tuple(rows[0]), as_json=as_json, ndjson=ndjson)
 
 
 async def _found(brokers: Brokers, verb: Verb, name: str, channel: str) -> list[dict[str, Any]]:

@@ -12,15 +12,17 @@ from rich.tree import Tree
 
 from actors.errors import ActorError
 from irismq_runtime.cli.brokers import Brokers, takes_brokers
-from irismq_runtime.cli.console import execute, fail, print_json, printable
+from irismq_runtime.cli.console import execute, fail, printable
 from irismq_runtime.cli.options import (
     CLIENT_NAME,
     IRIS_DEFAULT,
     Iris,
+    Json,
+    Ndjson,
     Timeout,
     client_node,
 )
-from irismq_runtime.cli.terminal import out
+from irismq_runtime.cli.terminal import out, print_as_json
 from irismq_runtime.errors import RuntimeFault
 from irismq_runtime.observer.reports import offers_untrusted
 
@@ -42,13 +44,12 @@ def tree(
         bool,
         typer.Option("--verbose", "-v", help="Versions, messages and exposed methods too."),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
+    ndjson: Ndjson = False,
 ) -> None:
     """Show who runs where, in which state, and how often it was restarted."""
     found = execute(_gather(node, brokers, iris, timeout, verbose=verbose))
-    if as_json or not out.is_terminal:
-        print_json(found)
-    else:
+    if not print_as_json(found, as_json=as_json, ndjson=ndjson):
         for report in found:
             out.print(_drawn(report))
     if not found:

@@ -161,6 +161,9 @@ async def test_an_edited_letter_is_replayed_under_its_id_as_it_was_changed(
         code, _, said = await irismq(*line, PYTHONPATH=str(tmp_path), **environment)
         return code, said
 
+    line = ("dead", "edit", ADDRESS, "", *broker.flags)
+    code, _, said = await irismq(*line)
+    assert (code, "more than one id begins with ''" in said) == (codes.FAILED, True)
     typed = ("--import", "edit_types")
     for wrong, expected in (
         (["{", *typed], "JSON: it is not JSON"),
@@ -252,11 +255,15 @@ async def test_without_an_address_those_that_have_letters_are_listed(broker: Bro
         {"address": "shop.first", "nsqd": nsqd, "letters": 1, "away": 0},
         {"address": "shop.second", "nsqd": nsqd, "letters": 2, "away": 0},
     ]
+    _, lines, _ = await irismq("dead", "list", "--ndjson", *broker.flags)
+    assert [json.loads(line) for line in lines.splitlines()] == json.loads(out)
     code, _, said = await irismq("dead", "list", "--reason", "crashed", *broker.flags)
     assert code == codes.USAGE
     assert "of one address" in said
     code, out, _ = await irismq("mailbox", "--nsqd-http", broker.http)
     assert (code, len({row["topic"] for row in json.loads(out)})) == (codes.OK, 3)
+    _, lines, _ = await irismq("mailbox", "--ndjson", "--nsqd-http", broker.http)
+    assert [json.loads(line) for line in lines.splitlines()] == json.loads(out)
 
 
 async def test_the_others_work_beside_a_malformed_one(broker: Broker) -> None:

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import tomllib
+from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
+import yaml
 
+from irismq_runtime import Node
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.new import name_problem, new, render
 from tests.integration.processes import irismq, running
+from tests.support.nats_cluster import nats_cluster
+from tests.support.nsqd_server import nsqd_server
+from tests.support.until import until
 
 #: Commands in processes of their own start slowly where many do.
 pytestmark = pytest.mark.timeout(300)
@@ -63,6 +72,46 @@ async def test_its_tree_is_run_by_the_command_line(service: Path) -> None:
     arguments = ("run", "price_feed.service:Tree", "--embedded")
     async with running(*arguments, PYTHONPATH=str(service)) as process:
         await process.says(" runs")
+
+
+def scaled(service: Path) -> dict[str, Any]:
+    """What Compose starts so often as it is told."""
+    found: dict[str, Any] = yaml.safe_load((service / "compose.yaml").read_text())["services"][NAME]
+    return found
+
+
+def test_nothing_in_its_compose_file_is_there_for_one_container_alone(service: Path) -> None:
+    compose = yaml.safe_load((service / "compose.yaml").read_text())
+    one = scaled(service)
+    assert not one.keys() & {"container_name", "hostname", "ports", "volumes", "network_mode"}
+    assert set(one["depends_on"]) == compose["services"].keys() - {NAME}
+    for value in one["environment"].values():
+        host = value.rpartition("//")[2].partition(":")[0]
+        assert host in compose["services"]
+    image = (service / "Dockerfile").read_text()
+    assert 'ENTRYPOINT ["irismq"]' in image
+    extra = re.search(r"/src\[(\w+)\]", image)
+    assert extra is not None
+    project = tomllib.loads((service / "pyproject.toml").read_text())["project"]
+    assert extra[1] in project["optional-dependencies"]
+
+
+@pytest.mark.slow
+async def test_three_of_its_containers_are_three_nodes_of_one_service(service: Path) -> None:
+    one = scaled(service)
+    async with nsqd_server("embedded") as nsqd, nats_cluster(1) as nats, AsyncExitStack() as stack:
+        places = {"nsqd:4150": f"127.0.0.1:{nsqd.port}", "nsqd:4151": f"127.0.0.1:{nsqd.http_port}"}
+        iris = one["environment"]["IRISMQ_IRIS_ADDRESS"]
+        places[iris] = nats.urls[0]
+        environment = {name: places[value] for name, value in one["environment"].items()}
+        # A container has a network of its own, and so that port.
+        command = [each for each in one["command"] if not each.startswith("--status=")]
+        for _ in range(3):
+            process = running(*command, PYTHONPATH=str(service), **environment)
+            await (await stack.enter_async_context(process)).says(" runs")
+        async with Node(name="test", nsqd=places["nsqd:4150"], iris=nats.urls[0]) as node:
+            await until(lambda: len(node.members("price_feed")) == 3, "three members")
+            assert len({each.node for each in node.members("price_feed")}) == 3
 
 
 def test_what_exists_is_not_touched(service: Path, capsys: pytest.CaptureFixture[str]) -> None:

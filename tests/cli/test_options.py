@@ -74,6 +74,20 @@ def test_a_number_without_meaning_is_refused_by_the_name_of_its_option(
     assert "Traceback" not in said
 
 
+def test_every_command_that_lists_has_an_array_and_an_object_a_line():
+    options = {
+        " ".join(path): {each.opts[0] for each in command.params}
+        for path, command in commands(ROOT)
+    }
+    lists = {name for name, of in options.items() if "--ndjson" in of}
+    assert lists == {
+        *("dead list", "outbox list", "schedule list", "entity list", "entity shards"),
+        *("mailbox", "topic", "tree"),
+    }
+    assert {name for name in lists if "--json" not in options[name]} == set()
+    assert {name for name in options if name.endswith(" list")} <= lists
+
+
 async def _run(folder, *arguments: str) -> tuple[int | None, str]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,

@@ -86,3 +86,19 @@ async def test_what_loses_messages_asks_and_what_is_not_there_is_said(two):
     code, _, said = await irismq("topic", "pause", "no such topic", *flags)
     assert code == codes.USAGE
     assert "TOPIC" in said
+
+
+async def test_channels_that_nobody_consumes_are_told_from_the_others():
+    async with nsqd_server("embedded") as server, mailbox(server.port) as made:
+        flags = ("--nsqd-http", f"127.0.0.1:{server.http_port}")
+        for name in ("shop.used", "shop.left"):
+            await made.publish(name, b"1", channel="mailbox")
+        reading = await made.consume("shop.used", "mailbox", lambda _: None, window=1)
+        code, out, _ = await irismq("mailbox", "--unattended", *flags)
+        assert (code, [row["topic"] for row in json.loads(out)]) == (codes.OK, ["shop.left"])
+        _, out, _ = await irismq("mailbox", *flags)
+        assert {row["topic"] for row in json.loads(out)} == {"shop.used", "shop.left"}
+        code, out, said = await irismq("mailbox", "shop.used", "--unattended", *flags)
+        assert (code, json.loads(out)) == (codes.OK, [])
+        assert said == "each channel has somebody who consumes it\n"
+        await reading.stop(0.0)

@@ -30,6 +30,16 @@ async def test_with_log_json_every_line_is_an_object():
     assert all(line["node"].startswith("shop-") for line in told if "phase" in line)
 
 
+async def test_the_level_of_the_log_is_that_of_its_option():
+    tree = ("run", "tests.observe.traced_service:tree", "--embedded", "--log-json")
+    for level, expected in (("debug", {"DEBUG", "INFO"}), ("info", {"INFO"})):
+        async with running(*tree, IRISMQ_LOG_LEVEL=level) as shop:
+            await shop.says('"phase": "runs"')
+            shop.signal(signal.SIGTERM)
+            assert await shop.ends() == 0
+        assert {json.loads(line)["level"] for line in shop.said} == expected
+
+
 async def test_a_trace_goes_on_in_another_process(monkeypatch):
     exporter = InMemorySpanExporter()
     provider = TracerProvider()

@@ -134,6 +134,8 @@ async def test_dead_letters_are_shown_replayed_and_dropped_with_the_token_alone(
         await page.locator(".chip", has_text="seen.desk").click()
         await page.wait_for_selector(".letters li >> nth=1")
         assert "crashed: RuntimeError: <img" in await visit.text(".letters .reason")
+        ids = await page.locator(".letters li code").all_inner_texts()
+        assert len(set(ids)) == 2
         await page.locator(".letters li button").first.click()
         await page.wait_for_selector("dialog[open] pre[aria-label=Message]")
         assert Hostile().text.replace('"', '\\"') in await visit.text("dialog[open] pre")

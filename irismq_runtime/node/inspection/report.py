@@ -16,7 +16,6 @@ import platform
 import socket
 from typing import TYPE_CHECKING, Any, Final
 
-import irismq_runtime
 import supervisors
 from actors import Refused, message_name
 from actors.errors import ActorError
@@ -24,6 +23,7 @@ from irismq_runtime.messaging import OffersRequest, ReportRequest, RestartReques
 from irismq_runtime.node.assembly import ownership_in
 from irismq_runtime.observe.logs import shorten
 from irismq_runtime.observe.records import plain
+from irismq_runtime.version import __version__
 from irismq_runtime.wire import FaultBody
 from supervisors import TreeNode
 from supervisors.requests import executor_of
@@ -93,7 +93,7 @@ class Reports:
             if (contract := contract_of(kind, address)) is not None and contract.address:
                 found[address] = contract.to_dict()
         return {
-            "runtime": irismq_runtime.__version__,
+            "runtime": __version__,
             "python": platform.python_version(),
             "offers": found,
         }

@@ -57,8 +57,10 @@ function line(letter, deadLetters, act) {
       onchange: () => act.choose([letter.id], !deadLetters.chosen.has(letter.id)),
     }),
     h("time", { class: "dim", datetime: letter.time }, letter.time.replace("T", " ").slice(0, 19)),
+    // The ids of one process begin alike.
+    h("code", { class: "dim", title: letter.id }, `…${letter.id.slice(-8)}`),
     h("b", null, letter.type || "(no type)"),
     h("span", { class: "reason" }, letter.reason),
     h("span", { class: "dim" }, plural(letter.attempts, "delivery", "deliveries")),
-    h("button", { type: "button", onclick: () => act.show(letter.id) }, "Show"));
+    h("button", { type: "button", "aria-label": `Show ${letter.id}`, onclick: () => act.show(letter.id) }, "Show"));
 }
