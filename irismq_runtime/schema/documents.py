@@ -22,11 +22,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from actors.messages import message_name
+from actors.messages import is_model, message_name
 from actors.texts import line_of
 from irismq_runtime.errors import ConfigError
 from irismq_runtime.protocols.nsq import mailbox_topic
-from irismq_runtime.pydantic_models import declared
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -227,12 +226,41 @@ class _Shown:
         self._pairs += zip(kinds, schemas, strict=True)
 
 
+class _Models:
+    """The schemas of pydantic's models, which pydantic makes; fields by their own names."""
+
+    def __init__(self, place: str) -> None:
+        self.components: dict[str, Any] = {}
+        self._kinds: dict[str, type] = {}
+        self._template = f"{place}{{model}}"
+
+    def __call__(self, kind: Any) -> dict[str, Any]:
+        """The schema of a class that msgspec does not know. Raises `NotImplementedError`."""
+        if not is_model(kind):
+            raise NotImplementedError
+        model: Any = kind  # pydantic need not be installed
+        name: str = model.__name__
+        if self._kinds.setdefault(name, kind) is not kind:
+            raise TypeError(f"two models are called {name}")
+        if name not in self.components:
+            made = model.model_json_schema(by_alias=False, ref_template=self._template)
+            self.components |= made.pop("$defs", {})
+            if made.keys() != {"$ref"}:  # as it is of one that holds itself
+                self.components[name] = made
+        return {"$ref": self._template.format(model=name)}
+
+
 def _schemas(kinds: Iterable[Any], place: str) -> tuple[_Shown, dict[str, Any]]:
     """The schema of each type, and of what they name at `place`. Raises `ConfigError`."""
-    shown, known = _Shown(), []
+    shown, known, models = _Shown(), [], _Models(place)
+
+    def parts(kinds: list[Any]) -> Any:
+        template = f"{place}{{name}}"
+        return msgspec.json.schema_components(kinds, schema_hook=models, ref_template=template)
+
     for kind in kinds:
         try:
-            msgspec.json.schema_components([_declared(kind)], ref_template=f"{place}{{name}}")
+            parts([kind])
         except Exception as error:  # hints are the user's, and evaluate to anything
             if message_name(kind) is not None:
                 problem = f"{message_name(kind)!r} has no JSON Schema: {line_of(error)}"
@@ -240,14 +268,12 @@ def _schemas(kinds: Iterable[Any], place: str) -> tuple[_Shown, dict[str, Any]]:
             shown.add([kind], [{"description": f"{kind}"}])
         else:
             known.append(kind)
-    asked = [_declared(kind) for kind in known]
-    schemas, components = msgspec.json.schema_components(asked, ref_template=f"{place}{{name}}")
+    schemas, components = parts(known)
     shown.add(known, schemas)
-    return shown, components
-
-
-def _declared(kind: Any) -> Any:
-    return declared(kind) if isinstance(kind, type) else kind
+    if twice := components.keys() & models.components.keys():
+        problem = f"two classes are called {min(twice)}, a model and another one"
+        raise ConfigError("MODULES", problem, "give one of them another name")
+    return shown, components | models.components
 
 
 def _as_draft_7(schema: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import msgspec
+import pydantic
 import pytest
 
 from actors import Actor, Request, exposed, message, receives
@@ -184,6 +185,54 @@ def test_every_reference_of_a_document_leads_somewhere():
             at: Any = document
             for part in reference.removeprefix("#/").split("/"):
                 at = at[part]
+
+
+class Leaf(pydantic.BaseModel):
+    a: int = 1
+
+
+class Branch(pydantic.BaseModel):
+    leaf: Leaf = Leaf()
+    next: Branch | None = None
+
+
+@message("test-contract.model")
+class Model(pydantic.BaseModel):
+    sku: str = pydantic.Field(alias="SKU")
+    branch: Branch = Branch()
+
+
+class Shelf(Actor):
+    address = "shop.shelf"
+
+    @receives(Model)
+    def put(self, message: Model) -> Branch:
+        return message.branch
+
+
+def test_models_of_pydantic_are_described_by_pydantic_with_their_own_names():
+    document = asyncapi([contract(Shelf)], TITLE)
+    jsonschema.Draft7Validator(PUBLISHED).validate(document)
+    assert set(document["components"]["schemas"]) == {"Model", "Branch", "Leaf"}
+    schema = json_schema([contract(Shelf)], TITLE)
+    model = jsonschema.Draft202012Validator({"$defs": schema["$defs"], "$ref": "#/$defs/Model"})
+    model.validate({"sku": "tea", "branch": {"leaf": {"a": 2}, "next": {}}})
+    assert not model.is_valid({"SKU": "tea"})
+    assert not model.is_valid({"sku": "tea", "branch": {"leaf": {"a": "x"}}})
+    other = type("Line", (pydantic.BaseModel,), {"__annotations__": {"sku": str}})
+    both = message("test-contract.both")(
+        dataclasses.make_dataclass("Both", [("one", Line), ("two", other)])
+    )
+
+    class Two(Actor):
+        address = "two"
+
+        @receives(both)
+        def two(self, message: Any) -> None:
+            pass
+
+    with pytest.raises(ConfigError, match=r"two classes are called Line"):
+        asyncapi([contract(Two)], TITLE)
 
 
 def references(part: Any) -> Any:
