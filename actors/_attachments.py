@@ -42,6 +42,7 @@ class Attachments:
         "batches",
         "due",
         "owned",
+        "progress",
         "promises",
         "stash",
         "timers",
@@ -66,6 +67,8 @@ class Attachments:
         #: Requests that this incarnation has promised to answer later, each with the
         #: timer of its deadline; a local ask has none, for its system knows the deadline.
         self.promises: dict[InboxItem, TimerHandle | None] = {}
+        #: How far the handler of a message says that it is: the message, and that in words.
+        self.progress: tuple[Any, str] | None = None
         #: The supervisors that this incarnation has started, which end with it.
         self.owned: dict[Slot, None] = {}
         #: Called once when this incarnation is over.

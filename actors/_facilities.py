@@ -27,7 +27,7 @@ from actors.future import Future
 from actors.handlers import HandlerTable, Lookup
 from actors.hooks import Hooks
 from actors.reply import Reply
-from actors.rules import POSITIVE_SECONDS, need, optional, value_of
+from actors.rules import POSITIVE_SECONDS, need, number, optional, value_of
 from actors.timers import Timer
 from actors.type_variables import M_contra, Takes
 
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 __all__ = ["Facilities"]
 
 known_option("handler_rate", optional(value_of(Rate, "a Rate")), checked=True)
+_ABOVE_ALL, _ABOVE_NOTHING = number(0.0, 1e300, ""), number(0.0, 1e300, "", above=True)
 A = TypeVar("A")
 P = ParamSpec("P")
 
@@ -295,6 +296,30 @@ class Facilities(Takes[M_contra]):
             slot.attached.unstash(slot)
             if slot.control:
                 slot.inbox.appendleft(INTERRUPT)
+
+    def report_progress(self, done: float, of: float = 1.0, note: str = "") -> None:
+        """Say how far the handler of the message in hand is, for `irismq top` and `tree`.
+
+        It is shown until the handler ends, or says otherwise, and is no part of what is done: it
+        is not kept, and nobody waits for it. Any thread.
+
+        Args:
+            done: How much is done, from 0 to `of`: a share, or rows, bytes, ...
+            of: How much there is to do, more than 0.
+            note: A few words beside it; 80 characters of them are shown.
+
+        Raises:
+            ValueError: They are no such numbers.
+            RuntimeError: no message is in hand.
+        """
+        slot = self._own_slot()
+        if slot.current is None:
+            raise RuntimeError("no message is in hand whose handling could be reported")
+        total = need(_ABOVE_NOTHING, "of", of)
+        share = 100.0 * need(_ABOVE_ALL, "done", done) / total
+        if share > 100.0:
+            raise ValueError(f"done={done!r} is more than of={of!r}")
+        slot.attachments().progress = slot.current, f"{share:.0f} % {str(note)[:80]}".rstrip()
 
     def forward(self, ref: ActorRef[Any]) -> None:
         """Pass the current message on to another actor, which answers in this one's place.

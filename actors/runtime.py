@@ -53,6 +53,7 @@ __all__ = [
     "new_slot",
     "on_incarnation_end",
     "owned_by",
+    "progress_of",
     "put_back",
     "refuse_waiting",
     "slot_of",
@@ -79,6 +80,17 @@ def owned_by(slot: Slot) -> list[Slot]:
     if slot.attached is None:
         return []
     return [one for one in tuple(slot.attached.owned) if not one.ended]
+
+
+def progress_of(slot: Slot) -> str:
+    """Return how far the handler that runs says that it is; "" for nothing. Any thread.
+
+    Args:
+        slot: Whose handler it is.
+    """
+    attached = slot.attached
+    said = None if attached is None else attached.progress
+    return "" if said is None or said[0] is not slot.current else said[1]
 
 
 def refuse_waiting(slot: Slot, kind: type, error: Refused) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from actors.runtime import owned_by, slot_of
+from actors.runtime import owned_by, progress_of, slot_of
 from actors.system import default_system
 from supervisors.reports import exit_dict
 from supervisors.requests import executor_of
@@ -36,7 +36,8 @@ class TreeNode:
     counts its starts after the first; `last_exit` (plain values: reason, error, text,
     message_type, time, wall, restarts) says how it last ended, None if it never did.
     `inbox` counts the messages that wait in its slot, `handled` those handled since
-    the slot was made, `hidden` the children left out.
+    the slot was made, `hidden` the children left out. `progress`: how far the handler that
+    runs says that it is (`report_progress`).
     """
 
     name: str
@@ -52,6 +53,7 @@ class TreeNode:
     inbox: int = 0
     handled: int = 0
     hidden: int = 0
+    progress: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """The node and those below it as plain values; the class under the key `class`."""
@@ -68,6 +70,7 @@ class TreeNode:
             "inbox": self.inbox,
             "handled": self.handled,
             "hidden": self.hidden,
+            "progress": self.progress,
             "children": [child.to_dict() for child in self.children],
         }
 
@@ -152,6 +155,7 @@ def _node(
         inbox=0 if ref is None else len(slot_of(ref).inbox),
         handled=0 if ref is None else slot_of(ref).handled,
         hidden=0 if executor is None else len(executor.state.children) - listed,
+        progress="" if ref is None else progress_of(slot_of(ref)),
     )
 
 

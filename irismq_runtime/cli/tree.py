@@ -110,6 +110,8 @@ def _draw(above: Tree, place: dict[str, Any], offers: dict[str, Any]) -> None:
     text = f"{name} [dim]{kind}[/] [{colour}]{state}[/]"
     if place.get("address"):
         text += f" [cyan]{_safe(place['address'])}[/]"
+    if place.get("progress"):
+        text += f" {_safe(place['progress'])}"
     if place["restarts"]:
         text += f" [bold]{place['restarts']} restart{'s' if place['restarts'] > 1 else ''}[/]"
     last = place.get("last_exit") or {}

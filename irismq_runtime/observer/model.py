@@ -66,7 +66,8 @@ class PlaceView(msgspec.Struct, frozen=True, kw_only=True):
 
     `path`: the names from the root down, unique in its node. `ref`: the urn of its
     slot. `inbox`: messages that wait in it; `rate`: handled per second. `hidden`:
-    children that the node left out. `loops`, `grows`: what is wrong with it now.
+    children that the node left out. `progress`: how far its handler says that it is.
+    `loops`, `grows`: what is wrong with it now.
     """
 
     path: tuple[str, ...]
@@ -81,6 +82,7 @@ class PlaceView(msgspec.Struct, frozen=True, kw_only=True):
     address: str | None = None
     strategy: str | None = None
     hidden: int = 0
+    progress: str = ""
     last: Crash | None = None
     loops: bool = False
     grows: bool = False

@@ -291,6 +291,7 @@ class WatchedNode:
             address=place.address,
             strategy=place.strategy,
             hidden=place.hidden,
+            progress=place.progress,
             last=None if place.last_exit is None else self._crash(place.last_exit, place.ref),
             loops=series.restarts.loops(now),
             grows=series.inbox.grows(now, self._gap),

@@ -61,6 +61,7 @@ class PlaceReport(msgspec.Struct, frozen=True):
     inbox: _Count = 0
     handled: _Count = 0
     hidden: _Count = 0
+    progress: _Text = ""
     children: tuple[PlaceReport, ...] = ()
 
 

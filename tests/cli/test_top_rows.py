@@ -109,6 +109,15 @@ def test_what_a_node_left_out_is_counted() -> None:
     ]
 
 
+def test_how_far_a_handler_is_stands_in_the_place_of_its_state() -> None:
+    shown = rows(
+        snapshot(nodes=(node("a", place("Copier", progress="40 % rows\x1b[31m")),)), View()
+    )
+    assert shown[1].cells[1].startswith("40 % rows")
+    assert "\x1b" not in shown[1].cells[1]
+    assert "its handler is at 40 % rows" in shown[1].detail
+
+
 def test_tones_say_how_bad_it_is() -> None:
     shown = rows(
         snapshot(

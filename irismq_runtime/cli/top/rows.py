@@ -297,7 +297,7 @@ def _place_rows(
         key,
         (
             "  " * depth + _mark(opens, is_open) + one_line(f"{place.name}{address}", 60),
-            "looping" if place.loops else place.state,
+            _place_state(place),
             count(place.restarts),
             count(place.inbox),
             per_second(place.rate),
@@ -313,6 +313,12 @@ def _place_rows(
         if place.hidden:
             more = f"{'  ' * (depth + 1)}  and {_many(place.hidden, 'more')}"
             yield Row(f"{key} hidden", (more.removesuffix("s"), "", "", "", "", ""), "faint")
+
+
+def _place_state(place: PlaceView) -> str:
+    if place.loops:
+        return "looping"
+    return one_line(place.progress, 30) if place.progress else place.state
 
 
 def _mark(opens: bool, is_open: bool) -> str:
@@ -341,6 +347,7 @@ def _place_detail(place: PlaceView, now: float) -> str:
         f"address {place.address}" if place.address else "no address",
         f"{count(place.restarts)} restarts, {count(place.inbox)} wait, {per_second(place.rate)}/s",
     ]
+    lines += [f"its handler is at {place.progress}"] if place.progress else []
     last = place.last
     if last is None:
         return "\n".join(map(one_line, lines))

@@ -33,6 +33,7 @@ function place(what, state, act) {
   const body = [
     facts(
       ["State", badge(it.loops ? "crash loop" : it.state, tone(it))],
+      ...(it.progress ? [["Its handler is at", it.progress]] : []),
       ["Class", it.actor_class],
       ["Node", node.name],
       ["Path", it.path.join(" / ")],

@@ -159,7 +159,7 @@ function line({ key, place, level, open, inner, hidden }, node, state, act, focu
       place.strategy ? h("span", { class: "dim small" }, place.strategy.replaceAll("_", " ")) : null,
       place.address ? h("span", { class: "address" }, place.address) : null,
       hidden ? h("span", { class: "dim small" }, `and ${count(hidden)} more`) : null)),
-  h("span", { role: "gridcell", class: "state" }, badge(place.loops ? "crash loop" : place.state, tone(place))),
+  h("span", { role: "gridcell", class: "state" }, badge(place.loops ? "crash loop" : place.progress || place.state, tone(place))),
   h("span", { role: "gridcell", class: "num", "data-label": "inbox" }, h("span", { class: place.grows ? "warn strong" : place.inbox ? "" : "dim" }, count(place.inbox), place.grows ? " ↑" : "")),
   h("span", { role: "gridcell", class: "num", "data-label": "msg/s" }, h("span", { class: place.rate ? "" : "dim" }, rate(place.rate))),
   h("span", { role: "gridcell", class: "num", "data-label": "restarts" }, h("span", { class: place.loops ? "bad strong" : place.restarts ? "" : "dim" }, count(place.restarts))),
