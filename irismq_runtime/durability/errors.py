@@ -34,13 +34,15 @@ class StateUnreadable(RuntimeFault):
     Attributes:
         address: Whose state.
         reason: What is wrong.
+        newer: Whether newer code has written it, which may run elsewhere.
     """
 
     blame = "configuration"
 
-    def __init__(self, address: str, reason: str) -> None:
+    def __init__(self, address: str, reason: str, *, newer: bool = False) -> None:
         self.address = address
         self.reason = reason
+        self.newer = newer
         super().__init__(
             f"the stored state of {address!r} cannot be read here: {reason}; run the code that "
             "wrote it, or newer code whose type takes it"

@@ -100,9 +100,8 @@ class StateCodec:
     def _upgraded(self, name: str, version: int, body: bytes, codec: str) -> tuple[bytes, str]:
         """The body in the version of now. Raises `StateUnreadable`, `DecodeError`."""
         if version > self._version:
-            raise StateUnreadable(
-                self._owner, f"it has version {version}, and this code knows {self._version}"
-            )
+            reason = f"it has version {version}, and this code knows {self._version}"
+            raise StateUnreadable(self._owner, reason, newer=True)
         steps = upgrade_steps(self._name if self._name and name in self._aliases else name)
         if not any(version <= each < self._version for each in steps):
             return body, codec

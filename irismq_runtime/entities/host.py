@@ -194,6 +194,7 @@ class EntityHost(Actor):
         slot = runtime.slot_of(self.actor_ref)
         self.table = EntityTable(engine, self.actor_ref, entity, args, kwargs)
         self.ownership = await ownership_of(engine)
+        self.table.on_newer = self.ownership.avoid
         self.__inlet__ = AddressInlet(engine, self.table, self.ownership)
         runtime.on_incarnation_end(slot, self._gone)
         await fix_shards(engine, entity)

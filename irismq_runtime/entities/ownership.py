@@ -140,6 +140,8 @@ class Ownership:
         #: Whether shards are on their way here.
         self._expects = False
         self._held: dict[tuple[str, int], _Held] = {}
+        #: The addresses of shards that this node does not want; see `avoid`.
+        self._avoids: set[str] = set()
         self._sightings = Sightings(LEASE)
         self._row = StateKey(MEMBERS, self.me)
         self._version = ABSENT
@@ -183,6 +185,19 @@ class Ownership:
             f"no beat of this node was written for {LEASE:g} s: others may have its shards, "
             "and its entities take nothing"
         )
+
+    def avoid(self, shard: str) -> None:
+        """Want a shard no more, as long as another node does: newer code has written in it.
+
+        Args:
+            shard: Its address.
+        """
+        if shard not in self._avoids:
+            self._avoids.add(shard)
+            _LOG.warning(
+                "%s has a state that newer code has written: this node leaves it to others", shard
+            )
+            self._wake.set()
 
     # Hosts ----------------------------------------------------------------------
 
@@ -270,7 +285,8 @@ class Ownership:
         """Say that this node lives. Raises `StoreUnavailable`."""
         began = self._now()
         addresses = frozenset({*self._hosts, *self._leaving})
-        says = NodeRow(addresses, self._place, self.me.rpartition("-")[0])
+        avoids = frozenset(self._avoids)
+        says = NodeRow(addresses, self._place, self.me.rpartition("-")[0], avoids)
         while True:
             state: StateChange = KEEP if says == self._said else says.state()
             if not addresses:
@@ -344,7 +360,16 @@ class Ownership:
             here = {node for node in live if address in says[node].addresses} | {self.me}
             held = self.held_of(address)
             pins = pins_in(pinned.state)
-            decision = decide(self.me, address, owners, held, here, may_give=may_give, pins=pins)
+            decision = decide(
+                self.me,
+                address,
+                owners,
+                held,
+                here,
+                may_give=may_give,
+                pins=pins,
+                avoids={node: says[node].avoids for node in here if node in says},
+            )
             decided.append((host, decision, rows))
         return decided
 

@@ -109,6 +109,7 @@ def decide(
     *,
     may_give: bool,
     pins: Mapping[int, str] = MappingProxyType({}),
+    avoids: Mapping[str, Collection[str]] = MappingProxyType({}),
 ) -> Decision:
     """What `me` does now.
 
@@ -120,6 +121,7 @@ def decide(
         live: The nodes that live and have entities of this address; `me` is one of them.
         may_give: Whether the time has come to give up what belongs to others.
         pins: Where shards have been moved by an operator; it counts while that node lives.
+        avoids: The addresses of shards that each node does not want; where none does, as without.
     """
     take: list[int] = []
     give: list[int] = []
@@ -127,7 +129,9 @@ def decide(
     due: list[int] = []
     for shard, owner in owners.items():
         pinned = pins.get(shard)
-        home = pinned if pinned in live and pinned else home_of(address, shard, live)
+        name = shard_address(address, shard)
+        wanting = [node for node in live if name not in avoids.get(node, ())] or live
+        home = pinned if pinned in wanting and pinned else home_of(address, shard, wanting)
         if owner == me:
             if shard not in held:
                 take.append(shard)

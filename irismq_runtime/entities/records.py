@@ -46,6 +46,7 @@ class _NodeBody(msgspec.Struct):
     addresses: list[str] = []
     place: str = ""
     name: str = ""
+    avoids: list[str] = []
 
 
 class _OwnerBody(msgspec.Struct):
@@ -70,15 +71,18 @@ class NodeRow:
         place: The host and the process, so that another process of the host can see that it
             is gone; "" where that cannot be said.
         name: Its name, for people.
+        avoids: The addresses of shards that it does not want: newer code than its own has written
+            a state in them.
     """
 
     addresses: frozenset[str] = frozenset()
     place: str = ""
     name: str = ""
+    avoids: frozenset[str] = frozenset()
 
     def state(self) -> bytes:
         """As it is stored."""
-        body = _NodeBody(sorted(self.addresses), self.place, self.name)
+        body = _NodeBody(sorted(self.addresses), self.place, self.name, sorted(self.avoids))
         return _encode((_MEMBER, 1, "", _encode(body)))
 
 
@@ -89,7 +93,8 @@ def member_in(state: bytes | None) -> NodeRow:
         read = _decode_member(body)
     except msgspec.DecodeError:
         return NodeRow()
-    return NodeRow(frozenset(read.addresses), read.place, read.name)
+    addresses, avoids = frozenset(read.addresses), frozenset(read.avoids)
+    return NodeRow(addresses, read.place, read.name, avoids)
 
 
 def owner_state(owner: str) -> bytes:

@@ -25,12 +25,12 @@ from actors import Outcome, runtime
 from actors.delays import exponential_delay
 from actors.errors import ActorError
 from irismq_runtime.dispatch import AskDelivery, DurableDelivery
-from irismq_runtime.durability import StatefulDispatch
+from irismq_runtime.durability import StatefulDispatch, StateUnreadable
 from irismq_runtime.messaging import shard_address, shard_of
 from irismq_runtime.ports.state_store import StateKey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from actors import ActorRef, Exit
     from actors.runtime import Slot
@@ -99,6 +99,8 @@ class EntityTable:
         self._kwargs = kwargs
         self._entries: dict[str, KeptEntity] = {}
         self.closed = False
+        #: Called with the address of a shard that has a state which newer code has written.
+        self.on_newer: Callable[[str], None] | None = None
         #: How many were made active, and how many of them were let go again.
         self.activated = self.rested = 0
 
@@ -150,7 +152,9 @@ class EntityTable:
     async def _start(self, entry: KeptEntity) -> None:
         try:
             await runtime.start(entry.slot)
-        except ActorError:
+        except ActorError as error:
+            if self.on_newer is not None and _is_of_newer_code(error):
+                self.on_newer(entry.key.address)
             self._failed(entry)
             return
         entry.began = self._clock.monotonic()
@@ -282,3 +286,12 @@ class EntityTable:
         if self._entries.get(entry.key.key) is entry:
             del self._entries[entry.key.key]
         await self._ended(entry)
+
+
+def _is_of_newer_code(error: BaseException | None) -> bool:
+    """Whether an entity could not start as its state was written by newer code."""
+    while error is not None:
+        if isinstance(error, StateUnreadable):
+            return error.newer
+        error = error.__cause__
+    return False

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 
+from actors import message
 from actors.runtime import slot_of
 from irismq_runtime.entities import ownership as ownership_module
 from irismq_runtime.entities.ownership import Ownership
@@ -184,6 +186,54 @@ async def test_two_that_believe_they_own_a_key_write_it_one_after_the_other(serv
             await until(lambda entry=entry: one.parts.durable.is_at_rest(entry.key))
             await until(lambda entry=entry: two.parts.durable.is_at_rest(entry.key))
         assert total_in(database, tables[0].entry_for("a").key) == 40
+
+
+@message("test.state-of-old-code")
+@dataclass
+class OldState:
+    total: int = 0
+    seen: list[int] = field(default_factory=list)
+
+
+@message("test.state-of-new-code", version=2)
+@dataclass
+class NewState(OldState):
+    more: str = ""
+
+
+class OldCode(Spread):
+    address = "test.evolving"
+    shards = 8
+    state: OldState
+
+
+class NewCode(Spread):
+    address = "test.evolving"
+    shards = 8
+    state: NewState
+
+
+async def test_what_newer_code_has_written_goes_to_nodes_that_have_it_and_costs_no_attempt(servers):
+    """A node of older code gets its share of shards, cannot read them, and gives them up."""
+    database = MemoryDatabase()
+    async with (
+        servers.node("new", store=MemoryStore(database), max_attempts=1) as new,
+        servers.node("old", store=MemoryStore(database), max_attempts=1) as old,
+    ):
+        await new.start(NewCode)
+        for key in KEYS:
+            assert await new.entity("test.evolving", key).ask(Report(1)) == 1
+        await old.start(OldCode)
+        owners = [node.parts.durable.above[Ownership] for node in (new, old)]
+        await until(lambda: owners[1].held_of("test.evolving"))
+        for key in KEYS:
+            await new.entity("test.evolving", key).tell(Report(1))
+        counters = [node.parts.dispatch.counters for node in (new, old)]
+        await until(lambda: counters[0].finished >= len(KEYS))
+        assert len(owners[0].held_of("test.evolving")) == 8
+        totals = [await new.entity("test.evolving", key).ask(Read()) for key in KEYS]
+        assert totals == [2] * len(KEYS)
+        assert [each.buried for each in counters] == [0, 0]
 
 
 def total_in(database: MemoryDatabase, key: StateKey) -> int:

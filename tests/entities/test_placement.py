@@ -13,6 +13,7 @@ from irismq_runtime.entities.records import (
     pins_in,
     pins_state,
 )
+from irismq_runtime.messaging import shard_address
 
 NODES = [f"node-{number}" for number in range(8)]
 
@@ -104,3 +105,19 @@ def test_where_an_operator_has_moved_a_shard_it_belongs_as_long_as_that_node_liv
         assert set(free.take) == {s for s, node in homes(live, 8).items() if node == me}
     assert pins_in(pins_state(other)) == other
     assert pins_in(b"no row") == pins_in(None) == {}
+
+
+def test_a_shard_that_a_node_does_not_want_belongs_to_one_that_does_if_there_is_one() -> None:
+    live, address = NODES[:3], "shop.cart"
+    shards = [shard for shard, home in homes(live, 16).items() if home == live[0]]
+    names = {shard_address(address, shard) for shard in shards}
+    owners = {shard: live[0] if shard in shards else "x" for shard in range(16)}
+
+    def gives(avoids: dict[str, set[str]]) -> Decision:
+        return decide(live[0], address, owners, shards, live, may_give=True, avoids=avoids)
+
+    assert gives({}).give == ()
+    assert set(gives({live[0]: names}).give) == set(shards)
+    assert gives(dict.fromkeys(live, names)).give == ()
+    row = NodeRow(frozenset({address}), "here", "one", frozenset(names))
+    assert member_in(row.state()) == row
