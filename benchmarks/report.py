@@ -57,6 +57,7 @@ COMMANDS: dict[str, list[str]] = {
     "startup": ["startup.py", "--json", "FIGURES"],
     "processes": ["processes.py", "--json", "FIGURES"],
     "state": ["state.py", "--json", "FIGURES"],
+    "entities": ["entities.py", "--json", "FIGURES"],
     "against": ["against.py", "5b5e3fd", "--rounds", "3", "--exit-zero", "--json", "FIGURES"],
 }
 
@@ -180,6 +181,16 @@ WORDS: dict[str, tuple[str, str]] = {
             "A message takes its row out of an outbox, changes a state of 100 bytes and leaves "
             "a row, and is on the disk when it is counted. By hand: a transaction a message. A "
             "step of DBOS records one row. All in one run, on one PostgreSQL."
+        ),
+    ),
+    "entities": (
+        "Entities",
+        (
+            "One node with one class of entities, broker and relay in other processes. Messages go "
+            "to entities that are active; an activation is the first message to one that rests, "
+            "which is made for it and loads its state; a reminder is set by each entity for the "
+            "same time. Idle is resident memory for an active entity with nothing to do. The rates "
+            "of a second of processor time are those of the node's process."
         ),
     ),
 }
