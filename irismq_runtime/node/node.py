@@ -15,6 +15,7 @@ import asyncio
 import contextvars
 import os
 import warnings
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 import supervisors
@@ -43,6 +44,7 @@ from irismq_runtime.node.assembly import (
     schedules_of,
 )
 from irismq_runtime.node.current import RUNNING, forget_closed
+from irismq_runtime.node.dependencies import Dependencies
 from irismq_runtime.node.inspection.health import health_of
 from irismq_runtime.node.inspection.health_monitor import HealthMonitor
 from irismq_runtime.node.inspection.metrics import samples_of
@@ -105,6 +107,7 @@ class Node:
         codecs: Further codecs of message bodies.
         middleware: What stands around the handlers of its actors, the first outermost.
         send_middleware: What stands around all that is sent to addresses through it.
+        dependencies: By type, what makes what its actors need; see `dependency`.
         transports: Makes other transports than NSQ and Iris, for tests.
         **options: The other options of `NodeConfig`, by name.
 
@@ -125,6 +128,7 @@ class Node:
         codecs: Iterable[Codec] = (),
         middleware: Iterable[Middleware] = (),
         send_middleware: Iterable[SendMiddleware] = (),
+        dependencies: Mapping[type[Any], Any] = MappingProxyType({}),
         transports: Callable[[NodeConfig, System, str], Any] = make_transports,
         **options: Any,
     ) -> None:
@@ -135,6 +139,7 @@ class Node:
         self._codecs = tuple(codecs)
         self._middleware = middleware_of(middleware)
         self._send_middleware = send_middleware_of(send_middleware)
+        self._dependencies = Dependencies(dependencies)
         self._transports = transports
         if transports is make_transports:
             check_mailbox_options(self._config)
@@ -193,12 +198,17 @@ class Node:
     async def __aenter__(self) -> Self:
         if self._parts is not None:
             raise RuntimeError("a node is entered once; make another one")
-        await self._servers.start()
-        self._config = self._servers.placed(self._config)
+        await self._dependencies.open()
         try:
-            self._parts = await self._open()
+            await self._servers.start()
+            self._config = self._servers.placed(self._config)
+            try:
+                self._parts = await self._open()
+            except BaseException:
+                await self._servers.stop()
+                raise
         except BaseException:
-            await self._servers.stop()
+            await self._dependencies.close(self._config.drain)
             raise
         return self
 
@@ -288,6 +298,7 @@ class Node:
             )
         finally:
             RUNNING.pop(parts.system, None)
+            await self._dependencies.close(self._config.drain)
 
     async def run_until_signal(self) -> int:
         """Run until SIGTERM or SIGINT, or until a root supervisor gives up.
@@ -396,6 +407,19 @@ class Node:
         """
         await self.settled()
         return await self._overview.trees(timeout=timeout, wanted=frozenset(only))
+
+    def dependency(self, kind: type[A]) -> A:
+        """Return what this node was given of a type: `current_node().dependency(Pool)`.
+
+        It is made once, before the node connects, and closed after its trees have ended.
+
+        Args:
+            kind: The type under which it stands in `dependencies`.
+
+        Raises:
+            ConfigError: There is none, or the node has stopped.
+        """
+        return self._dependencies.of(kind)
 
     # Messages -----------------------------------------------------------------
 

@@ -290,6 +290,11 @@ class Counting:
         return call_next(message)
 
 
+def of_the_node(node: Node) -> None:
+    assert_type(node.dependency(Counting), Counting)
+
+
+Node(dependencies={Counting: Counting, int: 5})
 around: list[SendMiddleware] = [counted, Counting()]
 Node(send_middleware=around)
 Node(send_middleware=(counted,))
