@@ -6,7 +6,7 @@ node by design: more machines mean real nsqd, and real Iris nodes or this relay
 with another back end (NATS).
 """
 
-from irismq_runtime.embedded.nsqd import EmbeddedNsqd, NsqdOptions
+from irismq_runtime.embedded.nsqd import EmbeddedNsqd, NsqdFaults, NsqdOptions
 from irismq_runtime.embedded.relay import EmbeddedRelay, Faults, RelayOptions
 
-__all__ = ["EmbeddedNsqd", "EmbeddedRelay", "Faults", "NsqdOptions", "RelayOptions"]
+__all__ = ["EmbeddedNsqd", "EmbeddedRelay", "Faults", "NsqdFaults", "NsqdOptions", "RelayOptions"]

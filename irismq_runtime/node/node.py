@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from irismq_runtime.config import Endpoint, NatsOverlay, NodeConfig
     from irismq_runtime.messaging.foreign import Form
     from irismq_runtime.node.binding.subscriptions import Subscription
+    from irismq_runtime.node.own_servers.servers import Servers
     from irismq_runtime.observe.health import Health
     from irismq_runtime.observe.meter import Meter
     from irismq_runtime.refs import (
@@ -722,6 +723,11 @@ class Node:
     def parts(self) -> Parts:
         """The parts of the running node, for its own package and tests; tools use the verbs."""
         return self._open_parts()
+
+    @property
+    def own_servers(self) -> Servers:
+        """The servers that the node runs itself: of `Node.embedded()` a broker and a relay."""
+        return self._servers
 
     @property
     def endpoints(self) -> dict[str, str]:

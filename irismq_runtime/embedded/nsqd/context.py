@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from actors.clock import Clock
     from irismq_runtime.embedded.nsqd.broker import Broker
     from irismq_runtime.embedded.nsqd.client_connection import ClientConnection
+    from irismq_runtime.embedded.nsqd.faults import NsqdFaultInjector
     from irismq_runtime.embedded.nsqd.options import NsqdOptions
 
 __all__ = ["ServerContext"]
@@ -32,5 +33,7 @@ class ServerContext:
     connections: dict[int, ClientConnection] = field(default_factory=dict)
     #: Clients dropped because they did not read.
     slow_dropped: int = 0
+    #: What is done wrong on purpose; None: nothing.
+    injector: NsqdFaultInjector | None = None
     #: The server has ended: who was accepted at its last moment is cut off.
     ended: bool = False

@@ -23,6 +23,7 @@ from irismq_runtime.embedded.nsqd.client_connection import ClientConnection
 from irismq_runtime.embedded.nsqd.context import ServerContext
 from irismq_runtime.embedded.nsqd.data_folder import DataFolder, DiskFolder
 from irismq_runtime.embedded.nsqd.directory import DataDirectoryError
+from irismq_runtime.embedded.nsqd.faults import NsqdFaultInjector, NsqdFaults
 from irismq_runtime.embedded.nsqd.http_api import HttpApi
 from irismq_runtime.embedded.nsqd.journal import MemoryJournal
 from irismq_runtime.embedded.nsqd.options import NsqdOptions
@@ -53,6 +54,7 @@ class EmbeddedNsqd:
         clock: Where time comes from; None: the running loop's.
         options: Limits, TLS and AUTH; None: nsqd's defaults.
         rng: Where the choice among subscribers comes from; None: a new one.
+        faults: What it does wrong on purpose.
     """
 
     def __init__(
@@ -65,7 +67,9 @@ class EmbeddedNsqd:
         clock: Clock | None = None,
         options: NsqdOptions | None = None,
         rng: random.Random | None = None,
+        faults: NsqdFaults | None = None,
     ) -> None:
+        self._faults = faults or NsqdFaults()
         self.host = host
         self.port = port
         self.http_port = http_port
@@ -95,6 +99,21 @@ class EmbeddedNsqd:
             raise RuntimeError(_NOT_STARTED)
         return self._context
 
+    @property
+    def faults(self) -> NsqdFaults:
+        """What it does wrong on purpose; may be replaced at any time."""
+        return self._faults
+
+    @faults.setter
+    def faults(self, faults: NsqdFaults) -> None:
+        self._faults = faults
+        if self._context is not None:
+            self._context.injector = self._injector()
+
+    def _injector(self) -> NsqdFaultInjector | None:
+        plain = self._faults == NsqdFaults(seed=self._faults.seed)
+        return None if plain else NsqdFaultInjector(self._faults)
+
     async def start(self) -> None:
         """Open the data folder, take over what it holds, and listen.
 
@@ -116,6 +135,7 @@ class EmbeddedNsqd:
             broker = await self._open_broker(loop, port)
             http_port = 0 if listener is None else listener.getsockname()[1]
             self._served = context = self._context_of(broker, loop, port, http_port)
+            context.injector = self._injector()
             await server.start_serving()
         except BaseException:
             server.close()

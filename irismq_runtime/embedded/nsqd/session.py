@@ -166,10 +166,16 @@ class ClientSession:
         freed, complete = False, True
         authorization = self._authorization if self._authorization.enabled else None
         channel, subscriber = self.channel, self.subscriber
+        faultless = self._context.injector is None
         for index, command in enumerate(commands):
             if self.refused:
                 return True
-            if type(command) is Fin and channel is not None and subscriber is not None:
+            if (
+                type(command) is Fin
+                and faultless
+                and channel is not None
+                and subscriber is not None
+            ):
                 if channel.finish(subscriber, command.id):
                     freed = True
                 else:
@@ -293,6 +299,11 @@ class ClientSession:
     def fin(self, command: Fin) -> None:
         """FIN."""
         subscriber, channel = self._subscription()
+        injector = self._context.injector
+        if injector is not None and injector.loses_finish():
+            if channel.requeue(subscriber, command.id, 0.0):
+                channel.pump()
+            return
         if not channel.finish(subscriber, command.id):
             self._not_in_flight("FIN", command.id)
 
@@ -336,7 +347,13 @@ class ClientSession:
     def _publish(self, verb: str, topic: str, bodies: Sequence[bytes], delay: float) -> None:
         counts = self.publish_counts
         counts[topic] = counts.get(topic, 0) + len(bodies)
-        if not self._broker.journal.durable:
+        injector = self._context.injector
+        if injector is not None and injector.loses_confirmation():
+            self._broker.publish(topic, bodies, delay, _nothing)
+            self._connection.close()
+            return
+        refused = injector is not None and injector.refuses()
+        if not self._broker.journal.durable and not refused:
             self._replies.answer(frames.OK_FRAME)
             self._broker.publish(topic, bodies, delay, _nothing)
             return
@@ -352,7 +369,10 @@ class ClientSession:
                 self._connection.refuse()
             self._connection.settled()
 
-        self._broker.publish(topic, bodies, delay, done)
+        if refused:
+            done(OSError("on purpose"))
+        else:
+            self._broker.publish(topic, bodies, delay, done)
 
     def _subscription(self) -> tuple[Subscriber, Channel]:
         if self.subscriber is None or self.channel is None:

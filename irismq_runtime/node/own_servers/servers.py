@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from irismq_runtime.config import NatsOverlay, NodeConfig
-    from irismq_runtime.embedded.nsqd import EmbeddedNsqd, NsqdOptions
-    from irismq_runtime.embedded.relay import BackEnd, EmbeddedRelay
+    from irismq_runtime.embedded.nsqd import EmbeddedNsqd, NsqdFaults, NsqdOptions
+    from irismq_runtime.embedded.relay import BackEnd, EmbeddedRelay, Faults
 
 __all__ = ["OwnBroker", "OwnRelay", "Server", "Servers", "servers_of"]
 
@@ -132,6 +132,12 @@ class OwnBroker:
         """Nothing beside what its clients see."""
         yield from ()
 
+    def faults(self, faults: NsqdFaults) -> NsqdFaults:
+        """Let it do this wrong from now on; gives what it did wrong before."""
+        nsqd = self._started()
+        before, nsqd.faults = nsqd.faults, faults
+        return before
+
     def _started(self) -> EmbeddedNsqd:
         if self._nsqd is None:
             raise RuntimeError(_NOT_STARTED)
@@ -206,6 +212,12 @@ class OwnRelay:
             said = self._relay.health()
             yield Check("overlay", said.ok, "" if said.ok else said.reason)
 
+    def faults(self, faults: Faults) -> Faults:
+        """As of `OwnBroker`."""
+        relay = self._started()
+        before, relay.faults = relay.faults, faults
+        return before
+
     def _started(self) -> EmbeddedRelay:
         if self._relay is None:
             raise RuntimeError(_NOT_STARTED)
@@ -237,6 +249,11 @@ class Servers:
         for server in self._servers:
             config = server.placed(config)
         return config
+
+    @property
+    def own(self) -> tuple[Server, ...]:
+        """Each of them, in the order of their starts."""
+        return self._servers
 
     @property
     def names(self) -> frozenset[str]:
