@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from actors._slot import Slot
     from actors._system_core import SystemCore
     from actors.ref import ActorRef
 
@@ -53,7 +54,7 @@ class SlowHandlers:
 
     def now(self) -> list[SlowHandler]:
         """The handlers that are over the limit at this moment. Loop thread."""
-        return [slow for _, slow in self._running() if slow.seconds >= self.limit]
+        return [self._slow(*each) for each in self._running() if each[1] >= self.limit]
 
     def _arm(self) -> None:
         self._system.clock.call_later(self.limit / 2, self._look)
@@ -67,10 +68,11 @@ class SlowHandlers:
             if not any(True for _ in self._running()):
                 return
             self._armed = True
-        for key, slow in running:
-            if slow.seconds >= self.limit and key not in self._reported:
+        for slot, seconds, since in running:
+            key = (slot.serial, since)
+            if seconds >= self.limit and key not in self._reported:
                 self._reported.add(key)
-                self._report(slow)
+                self._report(self._slow(slot, seconds, since))
         self._arm()
 
     def _report(self, slow: SlowHandler) -> None:
@@ -85,12 +87,15 @@ class SlowHandlers:
             slow.stack,
         )
 
-    def _running(self) -> Iterator[tuple[tuple[int, float], SlowHandler]]:
+    def _running(self) -> Iterator[tuple[Slot, float, float]]:
+        """Each slot whose handler runs, for how many seconds, and since when."""
         now = self._system.now()
         for slot in (*self._system.tasks.values(), *self._system.threads):
             since = slot.handling_since()
             if since is not None:
-                yield (
-                    (slot.serial, since),
-                    SlowHandler(slot.ref, slot.message_type(), now - since, slot.stack()),
-                )
+                yield slot, now - since, since
+
+    @staticmethod
+    def _slow(slot: Slot, seconds: float, _since: float) -> SlowHandler:
+        """One that is over the limit: only then its stack is looked at, which takes long."""
+        return SlowHandler(slot.ref, slot.message_type(), seconds, slot.stack())

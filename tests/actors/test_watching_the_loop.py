@@ -115,6 +115,23 @@ async def test_an_async_handler_that_never_ends_is_reported_once(
     assert manual_clock.pending == 0
 
 
+async def test_where_a_handler_stands_is_looked_at_when_it_is_slow_and_not_before(
+    actor_system: System, manual_clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look formats a stack, which reads files: each look at health would, for each handler."""
+    looked: list[Any] = []
+    monkeypatch.setattr("actors._loop_slot.stack_of", lambda each: looked.append(each) or "there")
+    ref = actor_system.start(Gate)
+    ref.tell("wait")
+    await settle(actor_system)
+    manual_clock.advance(actor_system.slow.limit * 0.75)
+    assert (actor_system.slow.now(), looked) == ([], [])
+    manual_clock.advance(actor_system.slow.limit)
+    assert [each.stack for each in actor_system.slow.now()] == ["there"]
+    ref._actor_weakref().open.set()
+    await settle(actor_system)
+
+
 async def test_hung_threads_are_seen_and_the_pool_refuses(
     actor_system: System, manual_clock: ManualClock
 ) -> None:
