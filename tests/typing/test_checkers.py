@@ -64,7 +64,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
         path.write_text(text, encoding="utf-8")
     readme = tmp_path_factory.mktemp("readme", numbered=False)
     files = _FILE.findall((ROOT / "README.md").read_text(encoding="utf-8"))
-    assert [name for name, _ in files] == ["greeter.py", "client.py"]
+    assert [name for name, _ in files] == ["greeter.py", "client.py", "web.py"]
     for name, text in files:
         (readme / name).write_text(text, encoding="utf-8")
     return Written(service, readme)
