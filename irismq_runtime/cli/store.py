@@ -20,11 +20,11 @@ from irismq_runtime.cli.terminal import out
 from irismq_runtime.errors import ConfigError, NotConnected, StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Collection, Sequence
 
     from irismq_runtime.ports.state_store import OutboxBacklog, StateStore, StoreInfo, StoreSizes
 
-__all__ = ["app", "judge_backlog", "look_at_store", "looking_at"]
+__all__ = ["app", "judge_backlog", "judge_shards", "look_at_store", "looking_at"]
 
 app = command_group(
     "Look at a store of durable state, or accept that it may have gone back in time."
@@ -32,6 +32,8 @@ app = command_group(
 
 #: Seconds past due from which on a row that waits is worth a line.
 _LONG: Final = 300.0
+#: Nodes whose rows are read.
+_MOST_NODES: Final = 10_000
 
 
 @asynccontextmanager
@@ -52,7 +54,8 @@ async def look_at_store(url: str, limit: float) -> list[Finding]:
     """What is so of a store, within `limit` seconds: a line for it, and one for what waits."""
     try:
         async with asyncio.timeout(limit), looking_at(url) as (store, info):
-            return [_found(info, await store.sizes()), *judge_backlog(await store.backlog())]
+            found = [_found(info, await store.sizes()), *judge_backlog(await store.backlog())]
+            return [*found, *await _entities(store)]
     except ConfigError as error:
         return [Finding(Level.BAD, "store", f"store: {error.problem}", error.remedy)]
     except NotConnected as error:
@@ -90,6 +93,42 @@ def judge_backlog(backlog: list[OutboxBacklog]) -> list[Finding]:
             advice = f"look at them: irismq dead list {each.address}"
             found.append(Finding(Level.NOTE, each.address, text, advice))
     return found
+
+
+async def _entities(store: StateStore) -> list[Finding]:
+    """A line for each address of entities that nodes run, from what they say in the store."""
+    from irismq_runtime.durability import shards_in
+    from irismq_runtime.entities.records import MEMBERS, member_in, owner_in
+    from irismq_runtime.messaging import shard_address
+    from irismq_runtime.ports.state_store import StateKey
+
+    rows = await store.scan(MEMBERS, "", _MOST_NODES)
+    nodes = {row.key.key: member_in(row.state).addresses for row in rows}
+    found = []
+    for address in sorted(set().union(*nodes.values())):
+        (fixed,) = await store.load([StateKey(address)])
+        keys = [StateKey(shard_address(address, n)) for n in range(shards_in(fixed.state))]
+        owners = [owner_in(row.state) for row in (await store.load(keys) if keys else [])]
+        there = {node for node, addresses in nodes.items() if address in addresses}
+        found.append(judge_shards(address, owners, there))
+    return found
+
+
+def judge_shards(address: str, owners: Sequence[str], there: Collection[str]) -> Finding:
+    """A line for the shards of an address. Pure.
+
+    Args:
+        address: Of the entities.
+        owners: The id of the node that has each shard; "" for nobody.
+        there: The nodes that run its entities, as they say themselves.
+    """
+    lost = sum(owner not in there for owner in owners)
+    if not lost:
+        text = f"entities of {address!r}: {len(owners):,} shards on {len(set(owners)):,} nodes"
+        return Finding(Level.OK, address, text)
+    text = f"{lost:,} of the {len(owners):,} shards of {address!r} belong to no node that is there"
+    advice = f"they are taken within 15 s; if not, see irismq entity shards {address}"
+    return Finding(Level.WARN, address, text, advice)
 
 
 @app.command("show")

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from irismq_runtime import Node
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.entity import app
+from irismq_runtime.cli.store import look_at_store
 from irismq_runtime.entities import ownership as ownership_module
 from irismq_runtime.entities.placement import home_of
 from irismq_runtime.messaging import shard_of
@@ -92,6 +93,10 @@ async def test_shards_are_moved_to_another_node_and_back_in_order(tmp_path, monk
             return ended
 
         assert await one.entity("test.device", "k3").ask(Report(3), timeout=30.0) == 3
+        while None in await owners():
+            pass
+        looked = await look_at_store(url, 60.0)
+        assert any("entities of 'test.device': 4 shards on" in each.text for each in looked)
         shard = shard_of("k3", 4)
         for node in (two, one):
             await move("k3", "--to", node.name)

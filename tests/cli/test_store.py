@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.server_identification import Level
-from irismq_runtime.cli.store import app, judge_backlog, look_at_store
+from irismq_runtime.cli.store import app, judge_backlog, judge_shards, look_at_store
 from irismq_runtime.ports.state_store import ABSENT, OutboxBacklog, OwnedRight
 from irismq_runtime.stores import open_store
 from tests.contracts.state_store_support import ADA, TEA, a_message, told, written
@@ -104,3 +104,13 @@ def test_what_waits_for_long_is_a_warning_with_what_to_do():
     waits = "for 120 min; start a node that serves it, or see irismq outbox list"
     assert lines[0] == f"in the store 1,200 wait for 'shop.cart', the oldest {waits}"
     assert lines[1].endswith("see that a broker takes them")
+
+
+def test_shards_without_an_owner_that_is_there_are_a_warning_with_what_to_do():
+    there = {"a-1", "b-2"}
+    well = judge_shards("shop.cart", ["a-1", "b-2", "a-1"], there)
+    assert (well.level, well.text) == (Level.OK, "entities of 'shop.cart': 3 shards on 2 nodes")
+    ill = judge_shards("shop.cart", ["a-1", "gone-3", ""], there)
+    assert ill.level == Level.WARN
+    assert "2 of the 3 shards of 'shop.cart' belong to no node that is there" in ill.line
+    assert "irismq entity shards shop.cart" in ill.line
