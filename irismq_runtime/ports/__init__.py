@@ -409,7 +409,10 @@ class AddressTransport(Protocol):
 
     @property
     def holds_will(self) -> bool:
-        """Whether the relay takes a last will now, and so tells when this process is lost."""
+        """Whether the relay takes last wills, and so tells when this process is lost.
+
+        While the relay is away: whether it did.
+        """
 
     @property
     def max_body(self) -> int:

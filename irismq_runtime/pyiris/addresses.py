@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from actors.chance import default_random
 from actors.clock import default_clock
-from irismq_runtime.errors import ConnectionLost
+from irismq_runtime.errors import AskTimeout, ConnectionLost
 from irismq_runtime.observe.throttle import Throttle
 from irismq_runtime.ports import RELAY_LIMIT, RETURNED, WELL, TransportHealth
 from irismq_runtime.protocols.iris.last_will import TOKEN_BYTES, LastWill, last_will_packet
@@ -47,10 +47,11 @@ if TYPE_CHECKING:
 
 __all__ = ["IrisAddresses", "IrisMember"]
 
-#: Seconds that a start waits to be told what the relay carries, and after which it is not
-#: expected to say so any more.
+#: Seconds that a start waits to be told what the relay carries, and after which it is asked
+#: again: one that is ours may be overrun. A real one is silent, however often it is asked.
 _LIMIT_SOON: Final = 0.02
 _LIMIT_LATE: Final = 2.0
+_LIMIT_QUESTIONS: Final = 3
 _LONGEST_NUMBER: Final = 18
 #: So many members have heartbeats as often as `Options.heartbeat` says; more have them less
 #: often, and all at least each so many seconds.
@@ -162,6 +163,8 @@ class IrisAddresses:
         #: Asked so far for the limit, and the question that was answered.
         self._asked = 0
         self._told = 0
+        #: Questions that may follow, with the one that waits for its answer; 0: none waits.
+        self._questions = 0
         self._will: LastWill | None = None
         #: Names this transport to the relay that has its will, and to nobody else.
         self._token = secrets.token_bytes(TOKEN_BYTES)
@@ -189,14 +192,19 @@ class IrisAddresses:
         if self._asks_limit:
             await done_within(self._ask_limit(out), _LIMIT_SOON, self._clock)
 
-    def _ask_limit(self, out: ManagedConnection) -> asyncio.Future[bytes]:
+    def _ask_limit(
+        self, out: ManagedConnection, questions: int = _LIMIT_QUESTIONS
+    ) -> asyncio.Future[bytes]:
         """Ask the relay what it carries. A real one knows no answer, and has no limit."""
         self._asked += 1
+        self._questions = questions
         reply = out.request(RELAY_LIMIT, b"?", _LIMIT_LATE)
         reply.add_done_callback(partial(self._limit_told_untrusted, self._asked))
         return reply
 
     def _limit_told_untrusted(self, question: int, reply: asyncio.Future[bytes]) -> None:
+        if question == self._asked and not reply.cancelled():
+            self._answered(reply.exception())
         if reply.cancelled() or reply.exception() is not None:
             return
         text = reply.result()
@@ -206,6 +214,15 @@ class IrisAddresses:
             self.max_body = min(self._options.limits.body, int(text))
             for member in self._members:
                 member.limit_replies(self.max_body)
+
+    def _answered(self, error: BaseException | None) -> None:
+        """The last question is answered, or failed."""
+        if isinstance(error, ConnectionLost):
+            return  # once it is back, the relay is asked again
+        again = self._questions - 1
+        self._questions = 0
+        if isinstance(error, AskTimeout) and again and self._out is not None:
+            self._ask_limit(self._out, again)
 
     async def join(self, cluster: str, handler: MemberHandler) -> IrisMember:
         """Become a member of a cluster, with a connection of its own.
@@ -305,12 +322,15 @@ class IrisAddresses:
 
     @property
     def holds_will(self) -> bool:
-        """Whether the relay is known to be one of ours, and so has what `leave_will` left."""
-        return self._told == self._asked > 0
+        """Whether the relay is one of ours, and so has what `leave_will` left.
+
+        Also while it is away, or back and not yet heard of: it most likely is what it was.
+        """
+        return self._told > 0 and (self._told == self._asked or self._questions > 0)
 
     def _show_will(self) -> None:
         """Leave the will with the relay, once it is known that it takes one."""
-        if self._will is None or not self.holds_will:
+        if self._will is None or not self._told == self._asked > 0:
             return
         for connection in (self._out, self._topics):
             if connection is not None:

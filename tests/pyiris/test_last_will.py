@@ -99,11 +99,37 @@ async def test_it_is_left_again_once_the_relay_that_is_back_is_known(scene, away
         wires = await scene.lose(out, topics)
     await turns()
     assert [scene.wills(wire) for wire in wires] == [[], []]
-    assert not scene.addresses.holds_will
+    assert scene.addresses.holds_will  # it was one of ours, and is being asked
     (asked,) = [wire for wire in wires if wire.of(p.ClientRequest)]
     await scene.tell_limit(asked, b"500")
     assert scene.addresses.max_body == 500
     assert [len(scene.wills(wire)) for wire in wires] == [1, 1]
+
+
+async def test_one_that_is_slow_to_say_what_it_is_is_asked_again(scene):
+    scene.addresses.leave_will("c", b"gone")
+    out, _ = scene.relay.wires
+    scene.clock.advance(2.1)
+    await turns()
+    out.received.clear()  # what was asked first was lost
+    scene.clock.advance(2.1)
+    await turns()
+    await scene.tell_limit(out)
+    assert len(scene.wills(out)) == 1
+    assert scene.addresses.holds_will
+
+
+async def test_one_that_comes_back_as_another_is_known_to_hold_no_will_after_a_while(scene):
+    out, topics = scene.relay.wires
+    await scene.tell_limit(out)
+    scene.addresses.leave_will("c", b"gone")
+    wires = await scene.lose(out, topics)
+    for _ in range(3):
+        assert scene.addresses.holds_will
+        scene.clock.advance(2.1)
+        await turns()
+    assert not scene.addresses.holds_will
+    assert [scene.wills(wire) for wire in wires] == [[], []]
 
 
 async def test_one_that_is_back_alone_gets_it_too(scene):
