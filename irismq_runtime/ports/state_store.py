@@ -37,6 +37,7 @@ __all__ = [
     "LATER",
     "MAX_STAGED",
     "RESULTS",
+    "RESULTS_KNOWN",
     "VERSION_LEAP",
     "AnswerRight",
     "CommitInvalid",
@@ -109,6 +110,8 @@ class StoredState:
 
 #: Under which key results are kept, among the answers: by the ids of their messages, in hex.
 RESULTS: Final = StateKey("irismq.results")
+#: Seconds after its time for which it is known that there was a result: there may be many.
+RESULTS_KNOWN: Final = 3_600.0
 
 
 # Rights ----------------------------------------------------------------------
@@ -577,7 +580,7 @@ class StateStore(Protocol):
         """Delete what is of no use any more, at most `limit` rows of each kind.
 
         Ids of handled messages and what is left of ended keys go after `keep` seconds, answers
-        after their own, and that there were such `keep` seconds later. True: there may be
-        more to delete.
+        after their own, and that there were such `keep` seconds later (results: `RESULTS_KNOWN`
+        at most). True: there may be more to delete.
         """
         ...

@@ -15,6 +15,7 @@ from irismq_runtime.ports.state_store import (
     KEEP,
     LATER,
     RESULTS,
+    RESULTS_KNOWN,
     AnswerRight,
     CommitInvalid,
     CommitLost,
@@ -486,8 +487,19 @@ async def test_a_result_is_kept_with_a_commit_that_stands_and_takes_the_place_of
     assert await store.kept_answer(RESULTS, message.hex()) == KeptAnswer(b"", b"first")
     await store.commit([StateCommit(ADA, outcome.version, new_id(), results=again)])
     assert await store.kept_answer(RESULTS, message.hex()) == KeptAnswer(b"", b"second")
+    # That there was one is known for a while, and of more than a few no longer than that.
+    old = [KeptResult(new_id(), b"%d" % n, keep=-RESULTS_KNOWN) for n in range(3)]
+    await store.commit([StateCommit(TEA, ABSENT, new_id(), results=old)])
+    assert await store.tidy(keep=10 * RESULTS_KNOWN, limit=2) is True
+    while await store.tidy(keep=10 * RESULTS_KNOWN, limit=2):
+        pass
+    for each in old:
+        assert await store.kept_answer(RESULTS, each.id.hex()) is None
+    assert await store.kept_answer(RESULTS, message.hex()) == KeptAnswer(b"", b"second")
     over = [KeptResult(message, b"third", keep=0.0)]
     await store.commit([StateCommit(BOB, ABSENT, new_id(), results=over)])
+    assert await store.kept_answer(RESULTS, message.hex()) == KeptAnswer(b"", b"")
+    await store.tidy(keep=3600.0)
     assert await store.kept_answer(RESULTS, message.hex()) == KeptAnswer(b"", b"")
     await store.tidy(keep=0.0)
     assert await store.kept_answer(RESULTS, message.hex()) is None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from irismq_runtime.ports.state_store import (
     END,
     RESULTS,
+    RESULTS_KNOWN,
     AnswerRight,
     HandledRight,
     KeptAnswer,
@@ -209,7 +210,12 @@ class Tables:
         """See `StateStore.tidy`."""
         oldest = now - keep
         handled = [each for each, at in self.handled.items() if at <= oldest]
-        answers = [each for each, (_kept, until) in self.answers.items() if until <= oldest]
+        results = now - min(keep, RESULTS_KNOWN)
+        answers = [
+            each
+            for each, (_kept, until) in self.answers.items()
+            if until <= (results if each[0] == RESULTS else oldest)
+        ]
         ended = [
             key
             for key, stored in self.states.items()

@@ -18,6 +18,7 @@ from actors.clock import default_clock
 from irismq_runtime.errors import ConfigError, NotConnected, StoreUnavailable
 from irismq_runtime.ports.state_store import (
     LATER,
+    RESULTS_KNOWN,
     KeptAnswer,
     OutboxBacklog,
     OutboxRow,
@@ -304,6 +305,7 @@ class PostgresStore:
         gone = [
             await self._change("tidy_handled", keep, limit),
             await self._change("tidy_ended", keep, limit),
+            await self._change("tidy_results", min(keep, RESULTS_KNOWN), limit),
             await self._change("empty_answers", limit),
             await self._change("tidy_answers", keep, limit),
         ]

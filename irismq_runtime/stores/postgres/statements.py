@@ -13,7 +13,7 @@ import re
 from typing import Any, Final
 
 from irismq_runtime.errors import ConfigError
-from irismq_runtime.ports.state_store import MAX_STAGED, VERSION_LEAP
+from irismq_runtime.ports.state_store import MAX_STAGED, RESULTS, VERSION_LEAP
 from irismq_runtime.stores.writes import ROW_COLUMNS, STAGED_COLUMNS
 
 __all__ = ["Statements"]
@@ -170,7 +170,13 @@ DELETE FROM {s}.state WHERE ctid = ANY(ARRAY(SELECT ctid FROM {s}.state
 WHERE ended IS NOT NULL AND ended <= {now} - $1::float8 LIMIT $2 FOR UPDATE SKIP LOCKED))""",
     "empty_answers": """
 UPDATE {s}.answer SET answer = ''::bytea WHERE ctid = ANY(ARRAY(
-SELECT ctid FROM {s}.answer WHERE answer <> ''::bytea AND until <= {now} LIMIT $1))""",
+SELECT ctid FROM {s}.answer WHERE answer <> ''::bytea AND until <= {now}
+AND address <> '{results}' LIMIT $1))""",
+    # What is left of answers is empty by then: the index of full ones has results alone.
+    "tidy_results": """
+DELETE FROM {s}.answer WHERE ctid = ANY(ARRAY(
+SELECT ctid FROM {s}.answer WHERE answer <> ''::bytea AND until <= {now} - $1::float8
+AND address = '{results}' LIMIT $2))""",
     "tidy_answers": """
 DELETE FROM {s}.answer WHERE ctid = ANY(ARRAY(
 SELECT ctid FROM {s}.answer WHERE until <= {now} - $1::float8 LIMIT $2))""",
@@ -208,6 +214,7 @@ class Statements:
             "staged": STAGED_COLUMNS,
             "most": MAX_STAGED,
             "leap": VERSION_LEAP,
+            "results": RESULTS.address,
         }
         self._texts = {name: self.fill(text) for name, text in _TEXTS.items()}
         self._texts["lock_rights"] = f"{self['rights']} FOR UPDATE OF o"

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from irismq_runtime.ports.state_store import (
     LATER,
+    RESULTS,
+    RESULTS_KNOWN,
     VERSION_LEAP,
     KeptAnswer,
     OutboxBacklog,
@@ -83,7 +85,11 @@ DELETE FROM irismq_state WHERE rowid IN
 (SELECT rowid FROM irismq_state WHERE ended IS NOT NULL AND ended <= ? LIMIT ?)"""
 _EMPTY_ANSWERS: Final = """
 UPDATE irismq_answer SET answer = x'' WHERE rowid IN
-(SELECT rowid FROM irismq_answer WHERE answer <> x'' AND until <= ? LIMIT ?)"""
+(SELECT rowid FROM irismq_answer WHERE answer <> x'' AND until <= ? AND address <> ? LIMIT ?)"""
+#: What is left of answers is empty by then: the index of full ones has results alone.
+_TIDY_RESULTS: Final = """
+DELETE FROM irismq_answer WHERE rowid IN
+(SELECT rowid FROM irismq_answer WHERE answer <> x'' AND until <= ? AND address = ? LIMIT ?)"""
 _TIDY_ANSWERS: Final = """
 DELETE FROM irismq_answer WHERE rowid IN
 (SELECT rowid FROM irismq_answer WHERE until <= ? LIMIT ?)"""
@@ -279,7 +285,8 @@ def tidy(connection: sqlite3.Connection, now: float, keep: float, limit: int) ->
     gone = [
         run(_TIDY_HANDLED, (limit, oldest)).rowcount,
         run(_TIDY_ENDED, (oldest, limit)).rowcount,
-        run(_EMPTY_ANSWERS, (now, limit)).rowcount,
+        run(_TIDY_RESULTS, (now - min(keep, RESULTS_KNOWN), RESULTS.address, limit)).rowcount,
+        run(_EMPTY_ANSWERS, (now, RESULTS.address, limit)).rowcount,
         run(_TIDY_ANSWERS, (oldest, limit)).rowcount,
     ]
     return max(gone) >= limit
