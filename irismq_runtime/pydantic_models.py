@@ -269,15 +269,27 @@ def model_maker(kind: type) -> Make | None:
 
 
 def problem_of(error: BaseException) -> tuple[str, str]:
-    """Where, and what, is wrong with the fields of a message, as its class has said."""
-    if isinstance(error, _FieldRefused):
-        return "$", f"{error}"[:500]
-    errors = getattr(error, "errors", None) if type(error).__name__ == "ValidationError" else None
-    if errors is not None and type(error).__module__.startswith("pydantic"):
-        first = errors(include_url=False, include_context=False, include_input=False)[0]
-        path = "".join(f"[{at}]" if isinstance(at, int) else f".{at}" for at in first["loc"])
-        return f"${path}"[:200], f"{first['msg']} ({error.error_count()} in all)"[:500]  # type: ignore[attr-defined]  # pydantic's
+    """Where, and what, is wrong with the fields of a message, as its class has said.
+
+    Raises nothing: an exception of a user's, and what a validator of his raised, may do anything
+    when they are looked at.
+    """
+    kind = type(error)
+    try:
+        if kind is _FieldRefused:
+            return "$", f"{error}"[:500]
+        core = sys.modules.get("pydantic_core")
+        if core is not None and kind is core.ValidationError:
+            return _as_pydantic_says(error)
+    except BaseException:  # noqa: S110  # a text of a user's; what is said below is safe
+        pass
     return "$", line_of(error)[:500]
+
+
+def _as_pydantic_says(error: Any) -> tuple[str, str]:
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    path = "".join(f"[{at}]" if isinstance(at, int) else f".{at}" for at in first["loc"])
+    return f"${path}"[:200], f"{first['msg']} ({error.error_count()} in all)"[:500]
 
 
 class _Fields:

@@ -210,7 +210,7 @@ class Registry:
                 naive_finder(shape),
                 model_maker(kind),
             )
-        except Exception as error:  # what a model says of itself is the user's
+        except BaseException as error:  # what a class says of itself is the user's
             raise ValidationError("$", line_of(error)[:500], type_name=type_name) from error
         return made
 

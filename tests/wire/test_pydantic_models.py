@@ -28,6 +28,7 @@ from irismq_runtime.errors import DecodeError, EncodeError, ValidationError
 from irismq_runtime.json_text import json_text
 from irismq_runtime.schema import describe
 from irismq_runtime.wire import Serializer
+from tests.support.hostile import ALL
 from tests.support.walk import walk
 
 #: Texts and numbers that all have one hash.
@@ -193,6 +194,31 @@ def test_what_was_sent_is_not_told_back_in_the_error(wire):
     with pytest.raises(ValidationError) as caught:
         wire.registry.convert("models.order", {"number": 1, "lines": [], "home": "my secret"})
     assert "secret" not in str(caught.value)
+
+
+hostile = {"name": ""}
+
+
+@message("models.hostile")
+class Hostile(BaseModel):
+    number: int = 0
+
+    @model_validator(mode="after")
+    def fails(self) -> Hostile:
+        if hostile["name"]:
+            error = ALL[hostile["name"]]()
+            raise error
+        return self
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_whatever_a_validator_raises_is_a_message_that_is_refused(wire, monkeypatch, name):
+    """143: an exception may do anything when it is looked at."""
+    monkeypatch.setitem(hostile, "name", name)
+    with pytest.raises(ValidationError) as caught:
+        wire.registry.convert("models.hostile", {"number": 1})
+    assert caught.value.type_name == "models.hostile"
+    assert caught.value.problem
 
 
 def test_validators_run_once(wire):
