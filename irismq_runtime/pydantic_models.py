@@ -7,16 +7,20 @@ as strictly as a dataclass, and only then given to pydantic, whose validators ru
 travel under their own names, whatever their aliases.
 
 A field of a type that is pydantic's own (an URL, an e-mail address) or that is ambiguous on the
-wire (a choice of two models) travels as pydantic writes it in JSON, and pydantic alone reads it;
-that no keys and members of sets are of such a type is seen to here, as their hashes could be
-chosen. pydantic is imported where a program has a model, and never by this module before.
+wire (a choice of two models) travels as pydantic writes it in JSON, and pydantic alone reads it.
+What holds elsewhere is seen to here: that no keys and members of sets are of such a type, as
+their hashes could be chosen; that no model in it has a form of its own or a secret; and that no
+datetime is without a zone. pydantic is imported where a program has a model, and never by this
+module before.
 """
 
 from __future__ import annotations
 
 import collections.abc
+import dataclasses
 import sys
 import types
+from datetime import datetime
 from functools import lru_cache
 from typing import (
     TYPE_CHECKING,
@@ -28,6 +32,7 @@ from typing import (
     Union,
     get_args,
     get_origin,
+    get_type_hints,
 )
 
 import msgspec
@@ -97,6 +102,10 @@ class _Mirrors:
         if made is not None:
             return made  # type: ignore[no-any-return]  # a class
         _check(model)
+        if model.__pydantic_root_model__:
+            raise TypeError(
+                f"{model.__qualname__} has a root and no fields; make it a field of a model"
+            )
         fields = {name: f for name, f in model.__pydantic_fields__.items() if not f.exclude}
         mirror: Any = msgspec.defstruct(
             model.__name__,
@@ -115,29 +124,37 @@ class _Mirrors:
 
     def _hint(self, model: Any, name: str, field: Any) -> Any:
         hint = field.annotation
-        if _is_known(hint):
+        keys = list(_hash_keys(hint, set()))
+        if _is_known(hint) and not any(is_model(each) for key in keys for each in _parts(key)):
             return self._mirrored(hint)
         where = f"{model.__qualname__}.{name}"
-        for part in _hash_keys(hint, set()):
+        if keys:
             raise TypeError(
-                f"{where} has keys or members of a set ({part!r:.80}) that the wire does not "
+                f"{where} has keys or members of a set ({keys[0]!r:.80}) that the wire does not "
                 "know; make them texts"
             )
-        if secret := next((each for each in _parts(hint) if _is_secret(each)), None):
-            raise TypeError(f"{where} is a {secret.__name__}, which travels as stars; send a text")
+        parts = list(_parts_within(hint, set()))
+        for each in filter(is_model, parts):
+            _check(each)
+        _check_secret(where, parts)
+        timed = any(isinstance(each, type) and issubclass(each, datetime) for each in parts)
         adapter = sys.modules["pydantic"].TypeAdapter(field.rebuild_annotation())
         # What is said of the field beside its type is looked at once, by the model.
         bare = sys.modules["pydantic"].TypeAdapter(hint)
 
         def lower(value: Any) -> Any:
-            return adapter.dump_python(value, mode="json")
+            return adapter.dump_python(value, mode="json", by_alias=False)
 
         def read(value: Any) -> Any:
             try:
-                return bare.validate_json(msgspec.json.encode(value), strict=True)
+                text = sys.modules["pydantic_core"].to_json(value, inf_nan_mode="constants")
+                made = bare.validate_json(text, strict=True, by_name=True, by_alias=False)
             except Exception as error:
                 path, problem = problem_of(error)
                 raise _FieldRefused(f"{where}{path[1:]}: {problem}") from error
+            if timed and _has_naive(made):
+                raise _FieldRefused(f"{where}: a datetime without a zone; give it an offset")
+            return made
 
         schema = adapter.json_schema(mode="serialization")
         if "$defs" in schema:  # they have no place in that of the message
@@ -179,6 +196,17 @@ def _check(model: Any) -> None:
             f"{model.__qualname__} takes fields that it does not declare (extra='allow'), which "
             "would not travel; declare them, or a dict"
         )
+    for name, field in model.__pydantic_fields__.items():
+        if field.exclude and field.is_required():
+            raise TypeError(
+                f"{model.__qualname__}.{name} does not travel (exclude=True) and has no default; "
+                "give it one"
+            )
+
+
+def _check_secret(where: str, parts: list[Any]) -> None:
+    if secret := next(filter(_is_secret, parts), None):
+        raise TypeError(f"{where} has a {secret.__name__}, which travels as stars; send a text")
 
 
 def _with_default(name: str, field: Any) -> tuple[str, Any] | tuple[str, Any, Any]:
@@ -206,6 +234,8 @@ def _is_known(hint: Any) -> bool:
 def _tried(hint: Any) -> Any:
     """`hint` with a class of its own in the place of each model."""
     if is_model(hint):
+        if hint.__pydantic_root_model__:
+            raise TypeError("a model without fields is pydantic's to read")
         return msgspec.defstruct(hint.__name__, [])
     origin, parts = get_origin(hint), get_args(hint)
     if origin is Annotated:
@@ -231,6 +261,38 @@ def _parts(hint: Any) -> Iterator[Any]:
     yield hint
     for part in get_args(hint):
         yield from _parts(part)
+
+
+def _parts_within(hint: Any, seen: set[Any]) -> Iterator[Any]:
+    """The parts of `hint`, and of what is declared in the classes that it names."""
+    for part in _parts(hint):
+        yield part
+        if not isinstance(part, type) or part in seen:
+            continue
+        seen.add(part)
+        if is_model(part):
+            hints = [each.annotation for each in part.__pydantic_fields__.values()]  # type: ignore[attr-defined]  # a model
+        elif (
+            dataclasses.is_dataclass(part) or hasattr(part, "__total__") or hasattr(part, "_fields")
+        ):
+            hints = list(get_type_hints(part).values())
+        else:
+            continue
+        for each in hints:
+            yield from _parts_within(each, seen)
+
+
+def _has_naive(value: Any) -> bool:
+    """Whether a datetime in what pydantic has read is without a zone."""
+    if isinstance(value, datetime):
+        return value.utcoffset() is None
+    if isinstance(value, dict):
+        return any(_has_naive(each) for pair in value.items() for each in pair)
+    if isinstance(value, list | tuple | set | frozenset):
+        return any(map(_has_naive, value))
+    if is_model(type(value)) or dataclasses.is_dataclass(value):
+        return any(map(_has_naive, vars(value).values()))
+    return False
 
 
 def _is_secret(part: Any) -> bool:
@@ -327,8 +389,9 @@ class _Fields:
                 make = self.record(hint) if model_of(hint.cls) is not hint.cls else None
             case ms.UnionType():
                 make = self._union(hint)
-            case ms.ListType() | ms.VarTupleType() | ms.SetType() | ms.FrozenSetType():
-                make = _elements(self._of(hint.item_type))
+            case ms.ListType() | ms.VarTupleType():
+                kind = list if isinstance(hint, ms.ListType) else tuple
+                make = _elements(kind, self._of(hint.item_type))
             case ms.TupleType():
                 make = _positions([self._of(each) for each in hint.item_types])
             case ms.DictType():
@@ -349,8 +412,8 @@ class _Fields:
         return of_union
 
 
-def _elements(make: Make | None) -> Make | None:
-    return None if make is None else lambda value: [make(each) for each in value]
+def _elements(kind: Any, make: Make | None) -> Make | None:
+    return None if make is None else lambda value: kind(map(make, value))
 
 
 def _values(make: Make | None) -> Make | None:
@@ -374,4 +437,4 @@ def _kinds(member: Any) -> Any:
         return _kinds(member.type)
     if isinstance(member, ms.StructType):
         return member.cls
-    return dict if isinstance(member, ms.DictType) else (list, tuple, set, frozenset)
+    return dict if isinstance(member, ms.DictType) else (list, tuple)

@@ -59,6 +59,7 @@ OTHERS = {
     "Restart",
     "RestartPreventExitStatus",
     "RestartSec",
+    "RootModel",
     "SecretStr",
     "ThreadPoolExecutor",
     "TimeoutStartSec",

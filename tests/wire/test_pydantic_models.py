@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -17,7 +18,9 @@ from pydantic import (
     ByteSize,
     ConfigDict,
     Field,
+    RootModel,
     SecretStr,
+    create_model,
     field_serializer,
     field_validator,
     model_validator,
@@ -275,8 +278,29 @@ def refused_models() -> dict[str, type]:
     class Inside(BaseModel):
         either: Sizes | Hidden = Sizes()
 
+    class Frozen(BaseModel):
+        model_config = ConfigDict(frozen=True)
+
+    class Members(BaseModel):
+        members: frozenset[Frozen] = frozenset()
+
+    class Root(RootModel[int]):
+        root: int = 0
+
+    class Excluded(BaseModel):
+        x: int = Field(exclude=True)
+
+    def either(kind: type) -> type:
+        return create_model("Either", of=(kind | Line, None))
+
     return {"serializers": OwnForm, "extra": TakesAll, "stars": Hidden, "keys": Sizes} | {
-        "members of a set": Inside
+        "members of a set": Inside,
+        "Frozen": Members,
+        "root": Root,
+        "no default": Excluded,
+        "has serializers of its own": either(OwnForm),
+        "takes fields": either(TakesAll),
+        "which travels as stars": either(Hidden),
     }
 
 
@@ -286,7 +310,7 @@ def test_a_model_whose_form_the_wire_cannot_keep_is_refused_at_both_ends(wire):
             with case(says):
                 name = f"models.refused.{number}"
                 message(name)(model)
-                values = {"x": 1} if says == "serializers" else {}
+                values = {"x": 1} if "x" in model.__pydantic_fields__ else {}
                 with pytest.raises(EncodeError, match=says):
                     wire.dump(model(**values))
                 with pytest.raises(ValidationError, match=says):
@@ -318,6 +342,52 @@ def test_a_choice_of_models_is_read_by_pydantic(wire):
             with case(form):
                 sent = Shape(form=form, size=ByteSize(5))
                 assert wire.load(*wire.dump(sent)) == sent
+
+
+class Aged(BaseModel):
+    years: float = Field(0.0, alias="Years")
+
+
+class Timed(BaseModel):
+    times: dict[str, list[datetime]] = {}
+
+
+class Sku(RootModel[str]):
+    pass
+
+
+@message("models.choices")
+class Choices(BaseModel):
+    form: Aged | Timed
+    skus: list[Sku] = []
+
+
+def test_a_choice_of_models_keeps_what_was_sent_under_the_names_of_the_fields(wire):
+    now = datetime(2026, 12, 1, tzinfo=UTC)
+    with walk() as case:
+        for form in (Aged(Years=4.5), Aged(Years=math.inf), Timed(times={"a": [now]})):
+            with case(form):
+                sent = Choices(form=form, skus=[Sku("tea")])
+                assert wire.load(*wire.dump(sent)) == sent
+
+
+def test_a_datetime_without_a_zone_is_refused_in_a_choice_of_models_as_elsewhere(wire):
+    fields = {"form": {"times": {"a": ["2026-12-01T00:00:00"]}}}
+    with pytest.raises(ValidationError, match="without a zone"):
+        wire.registry.convert("models.choices", fields)
+
+
+@message("models.strict")
+class Strict(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    lines: tuple[Line, ...] = ()
+    either: tuple[Line, ...] | None = None
+
+
+def test_a_tuple_of_models_is_a_tuple_for_a_strict_model(wire):
+    sent = Strict(lines=(Line(sku="tea"),), either=(Line(sku="milk"),))
+    assert wire.load(*wire.dump(sent)) == sent
 
 
 def test_a_subclass_in_a_field_of_its_base_is_refused_as_of_a_dataclass(wire):
