@@ -13,12 +13,14 @@ was not heard does no harm, as the same is kept once more. Loop thread only, but
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from actors import Future, Refused
+from actors.texts import line_of
 from irismq_runtime.dispatch import StoredDispatch
 from irismq_runtime.durability.kept_answers import failed, read, returned_or_failed
 from irismq_runtime.errors import NodeStopped, ResultExpired, ResultTimeout, StoreUnavailable
@@ -152,6 +154,14 @@ class _AwaitedResult(Future[Any]):
         return self._thread
 
 
+class _Invalid(Exception):
+    """The store cannot hold what is in a commit."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+        super().__init__(line_of(error))
+
+
 class Results:
     """The results that one node keeps, and those that it waits for.
 
@@ -213,20 +223,43 @@ class Results:
                 while self._queue and len(batch) < _TOGETHER and self._queue[0][0].id not in batch:
                     entry = self._queue.popleft()
                     batch[entry[0].id] = entry
-                done = await self._commit([result for result, _ in batch.values()])
+                done = await self._kept_of([result for result, _ in batch.values()])
                 ended, batch = list(batch.values()), {}
                 for result, call in ended:
-                    if done:
-                        self.known(result)
-                    _say(call, done)
+                    kept = done.get(result.id)
+                    if kept is not None:
+                        self.known(kept)
+                    _say(call, kept is not None)
         finally:
             self._runs = False
             for _, call in (*batch.values(), *self._queue):  # the node ends: they come again
                 _say(call, False)
             self._queue.clear()
 
-    async def _commit(self, results: list[KeptResult]) -> bool:
-        """Whether they are kept."""
+    async def _kept_of(self, results: list[KeptResult]) -> dict[bytes, KeptResult]:
+        """Keep them; returns those that are kept, by id.
+
+        What a store cannot hold costs those beside it nothing: each is then tried by itself,
+        and the error is kept in the place of a result that it is the fault of.
+        """
+        try:
+            return await self._commit(results)
+        except _Invalid as invalid:
+            problem = invalid.error
+        done: dict[bytes, KeptResult] = {}
+        if len(results) > 1:
+            for each in results:
+                done |= await self._kept_of([each])
+            return done
+        (result,) = results
+        _LOG.error("The store cannot hold a result: %s", line_of(problem))
+        with contextlib.suppress(_Invalid):  # not even that: the message comes again
+            error = failed(problem, self._key.address)
+            done = await self._commit([KeptResult(result.id, error, result.keep)])
+        return done
+
+    async def _commit(self, results: list[KeptResult]) -> dict[bytes, KeptResult]:
+        """All of them by id, or nothing: the store was away too long. Raises `_Invalid`."""
         engine = self._engine
         latest = engine.now() + _PATIENCE
         while engine.now() < latest and not engine.closed:
@@ -239,13 +272,13 @@ class Results:
                 await engine.sleep(_AGAIN)
                 continue
             if isinstance(outcome, CommitInvalid):
-                raise outcome.error
+                raise _Invalid(outcome.error)
             if isinstance(outcome, CommitLost):  # one of this node's own that was not heard of
                 self._version = outcome.version
                 continue
             self._version = getattr(outcome, "version", ABSENT)
-            return True
-        return False
+            return {each.id: each for each in results}
+        return {}
 
     # Waiting ------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from irismq_runtime import (
 from irismq_runtime.blocking import Connection
 from irismq_runtime.durability import results as results_module
 from irismq_runtime.errors import NodeStopped, StoreUnavailable
+from irismq_runtime.ports.state_store import CommitInvalid
 from irismq_runtime.stores.memory import MemoryDatabase, MemoryStore
 from irismq_runtime.wire import decode_dead_untrusted
 from supervisors import Supervisor, child
@@ -293,6 +294,39 @@ async def test_a_commit_of_results_whose_end_nobody_heard_is_made_once_more(serv
         assert await ref.tell("tea").result(timeout=30.0) == "printed tea"
         await until(lambda: node.parts.dispatch.counters.finished == 2)
         assert printed == ["milk", "tea"]
+
+
+async def test_a_result_that_the_store_cannot_hold_costs_those_beside_it_nothing(
+    servers, in_memory, caplog
+):
+    store = in_memory()
+    printed: list[Any] = []
+    async with servers.node(store=store) as node:
+        await node.start(Supervisor.of(child(Press, printed)))
+        works, seen = store.commit, []
+
+        async def commit(commits):
+            results = [each for one in commits for each in one.results]
+            seen.append(len(results))
+            if any(b"printed bad" in each.result for each in results):
+                return [CommitInvalid(ValueError("no room for such")) for _ in commits]
+            return await works(commits)
+
+        store.commit = commit
+        ref = node.ref("test.press")
+        receipts = [ref.tell(text) for text in ("tea", "bad", "milk", "salt")]
+        good = [receipts[0], *receipts[2:]]
+        assert await asyncio.gather(*[each.result(timeout=30.0) for each in good]) == [
+            "printed tea",
+            "printed milk",
+            "printed salt",
+        ]
+        with pytest.raises(RemoteError, match="no room for such"):
+            await receipts[1].result(timeout=30.0)
+        await until(lambda: node.parts.dispatch.counters.finished == 4)
+    assert sorted(printed) == ["bad", "milk", "salt", "tea"]  # each once
+    assert max(seen) > 1
+    assert "no room for such" in caplog.text
 
 
 async def test_a_result_that_cannot_be_kept_brings_its_message_again(
