@@ -93,7 +93,7 @@ class RealWorld(MortalWorld):
 async def begin(node: Node) -> None:
     """Start the two accounts on a node that looks for what is missing all the time."""
     engine = node.parts.durable
-    engine.republish_after, engine.look_every = SOON, SOON / 2
+    engine.republish_after = SOON
     await node.start(child(Purse, "money.a"))
     await node.start(child(Purse, "money.b"))
 
