@@ -18,7 +18,6 @@ from typing import Final
 
 from actors.rules import Rule, text
 from irismq_runtime.errors import ConfigError
-from irismq_runtime.protocols.nsq import mailbox_topic
 
 __all__ = ["ADDRESS", "NAMESPACE", "PREFIX", "Namespace"]
 
@@ -62,6 +61,9 @@ class Namespace:
         return bool(self.name)
 
     def _topic(self, topic: str) -> str:
+        # Here, as the rules above are needed where no protocol is: by each command's options.
+        from irismq_runtime.protocols.nsq import mailbox_topic
+
         return mailbox_topic(self._prefix + topic)
 
     def cluster(self, name: str) -> str:

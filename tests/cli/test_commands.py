@@ -55,6 +55,7 @@ def test_the_help_imports_no_command_and_nothing_heavy() -> None:
         "irismq_runtime.cli.deferred",
         "irismq_runtime.cli.main",
         "irismq_runtime.cli.streams",
+        "irismq_runtime.version",
     }
 
 
