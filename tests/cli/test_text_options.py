@@ -20,7 +20,7 @@ import pytest
 
 from actors import messages
 from irismq_runtime import loop
-from irismq_runtime.cli import codes
+from irismq_runtime.cli import codes, schema
 from irismq_runtime.durability import shards_state
 from irismq_runtime.stores.sqlite import statements
 from tests.cli.test_options import ARGUMENTS, ROOT, commands
@@ -86,8 +86,9 @@ def nothing_leaves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             row,
         )
     connection.close()
-    # Types that other tests have registered in this process are of no module that is named.
-    monkeypatch.setattr(messages, "readable_types", dict)
+    # Types and states that other tests have made in this process are of no module that is named.
+    monkeypatch.setattr(messages, "message_types", dict)
+    monkeypatch.setattr(schema, "actor_classes", list)
 
 
 def _takes_text(parameter: Any) -> bool:
