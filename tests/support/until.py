@@ -42,9 +42,16 @@ async def until(
                 if turns < _TURNS:
                     await asyncio.sleep(0)
                 else:
-                    turned = loop.create_future()
-                    loop.call_later(_PAUSE, turned.set_result, None)
-                    await turned
+                    await _pause(loop)
     except TimeoutError:
         raise AssertionError(f"it never came: {what}") from None
     return found
+
+
+async def _pause(loop: asyncio.AbstractEventLoop) -> None:
+    turned = loop.create_future()
+    timer = loop.call_later(_PAUSE, turned.set_result, None)
+    try:
+        await turned
+    finally:  # the time is over: nobody may end what is cancelled
+        timer.cancel()
