@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final
 
 from actors.chance import default_random
+from irismq_runtime.dispatch.unread_rounds import UnreadRounds
 from irismq_runtime.errors import SignatureError
 
 if TYPE_CHECKING:
@@ -114,6 +115,10 @@ class DispatchCounters:
         return _by_name(self)
 
 
+def _no_other(address: str) -> bool:  # noqa: ARG001  # where no other node is known
+    return False
+
+
 @dataclass(slots=True)
 class DispatchContext:
     """Shared by all dispatchers of a node.
@@ -139,6 +144,9 @@ class DispatchContext:
     acknowledging: TrafficShare = field(
         default_factory=lambda: TrafficShare(1_000, 16 * 1024 * 1024)
     )
+    #: Whether another node is known to serve an address.
+    others_serve: Callable[[str], bool] = _no_other
+    unread: UnreadRounds = field(default_factory=UnreadRounds)
     #: What became of stored messages, by address; kept when an actor has ended.
     mailboxes: dict[str, SettledCounts] = field(default_factory=dict)
 

@@ -1,4 +1,4 @@
-"""The record of a stored message that is given up, for `<address>.dead`.
+"""The record of a stored message that is given up, for `<address>.dead`; and saying so.
 
 It holds the message byte for byte as it came, so that a replay puts back exactly
 what was told, and beside it what a person needs: reason, deliveries, the error
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from irismq_runtime.ports import StoredMessage
     from irismq_runtime.wire import Envelope
 
-__all__ = ["dead_record"]
+__all__ = ["dead_record", "said_dead"]
 
 _MAX_TEXT: Final = 4_000
 
@@ -48,6 +48,36 @@ def dead_record(
         channel=channel,
     )
     return context.packer.dead(record)
+
+
+def said_dead(  # noqa: PLR0917  # what a line about it says, in its order
+    context: DispatchContext,
+    address: str,
+    stored: StoredMessage,
+    envelope: Envelope | None,
+    topic: str,
+    reason: str,
+) -> None:
+    """Count a message that went to the dead-letter `topic`, and say so."""
+    kind = envelope.type if envelope is not None else ""
+    context.counters.buried += 1
+    context.log.fault(
+        "buried",
+        "%s: %s went to %s after %d attempts: %s",
+        address,
+        f"a message of type {kind}" if kind else "a message",
+        topic,
+        stored.attempts,
+        reason,
+        like=(address, kind, reason),
+    )
+    if context.events.active:
+        context.events.emit(
+            "settlement.buried",
+            id=envelope.id.hex() if envelope is not None else "",
+            address=address,
+            reason=reason,
+        )
 
 
 def _trace(error: BaseException) -> str:

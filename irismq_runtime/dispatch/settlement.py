@@ -39,6 +39,7 @@ __all__ = [
     "admission",
     "buried_as",
     "hops",
+    "is_unread",
     "settlement",
 ]
 
@@ -159,9 +160,14 @@ def _turned_away(outcome: Outcome, *, last: bool) -> Settlement:
     """Refused by the actor, or by its class for want of a handler."""
     if issubclass(type(outcome.error), Overloaded):
         return NO_ROOM
-    if issubclass(type(outcome.error), Unhandled) and not last:
+    if is_unread(outcome) and not last:
         return UNREAD
     return buried_as("refused" if outcome.kind == "refused" else "rejected", outcome.error)
+
+
+def is_unread(outcome: Outcome) -> bool:
+    """Whether the class of the actor has no handler for it: newer code may have one."""
+    return outcome.kind in {"refused", "reject"} and issubclass(type(outcome.error), Unhandled)
 
 
 def _failed(outcome: Outcome, *, last: bool) -> Settlement:

@@ -5,7 +5,8 @@ One `StoredDispatch` stands between a consumer and an actor. In this order:
     envelope read and signature checked     else buried at once, the actor untouched
     attempts, due time, expiry              `settlement.admission`
     already finished, or in hand            finished as a copy, or joined to that delivery
-    message read and validated              else back, as newer code may read it; or buried
+    message read and validated              else back, as newer code may read it (`unread_rounds`);
+                                            or buried
     `ref.deliver`                           full inbox: given back, consumer paused
     handler starts                          only if the broker's lease still stands
     outcome                                 `retry_policy.settled`
@@ -24,7 +25,7 @@ from actors.delivery import NOTHING
 from actors.errors import ActorDeadError, MailboxFull
 from irismq_runtime.dispatch.consumer_pause import FULL, ConsumerPause
 from irismq_runtime.dispatch.context import SettledCounts
-from irismq_runtime.dispatch.dead import dead_record
+from irismq_runtime.dispatch.dead import dead_record, said_dead
 from irismq_runtime.dispatch.delivery import DurableDelivery, ScopedDurableDelivery
 from irismq_runtime.dispatch.retry_policy import settled
 from irismq_runtime.dispatch.settlement import (
@@ -35,7 +36,9 @@ from irismq_runtime.dispatch.settlement import (
     Settlement,
     admission,
     hops,
+    is_unread,
 )
+from irismq_runtime.dispatch.unread_rounds import UNREAD_AFTER, left_to_others
 from irismq_runtime.errors import DecodeError
 from irismq_runtime.messaging import DEAD_CHANNEL, mailbox_topic
 from irismq_runtime.messaging.foreign import foreign_value_untrusted
@@ -182,11 +185,19 @@ class StoredDispatch:
     ) -> None:
         """The message cannot be read here. Newer code may: it comes again, for a while."""
         self._context.refused(self.address, error)
-        if not error.unknown_here or stored.attempts >= allowed:
+        if error.unknown_here and stored.attempts < allowed:
+            self.claim(stored)  # a delivery that counts
+            self._went_back(stored, envelope, UNREAD, "unread")
+        elif not (error.unknown_here and self._left_to_others(stored, envelope)):
             self._bury(stored, envelope, f"decode: {error.reason}")
-            return
-        self.claim(stored)  # a delivery that counts
-        self._went_back(stored, envelope, UNREAD, "unread")
+
+    def _left_to_others(self, stored: StoredMessage, envelope: Envelope | None) -> bool:
+        """Whether what cannot be read here was stored again; see `unread_rounds`."""
+        if self.kind != "tell":
+            return False
+        if left := left_to_others(self._context, self.address, stored, envelope):
+            self._said_back(envelope, UNREAD_AFTER, "unread")
+        return left
 
     # Before the handler -------------------------------------------------------
 
@@ -365,9 +376,19 @@ class StoredDispatch:
         if verdict.action == "finish":
             self._finish(delivery, verdict)
         elif verdict.action == "bury":
-            self._bury(stored, envelope, verdict.reason, outcome.error)
+            self._give_up(stored, envelope, verdict, outcome)
         else:
             self._requeue(delivery, verdict, outcome)
+
+    def _give_up(
+        self,
+        stored: StoredMessage,
+        envelope: Envelope | None,
+        verdict: Settlement,
+        outcome: Outcome,
+    ) -> None:
+        if not (is_unread(outcome) and self._left_to_others(stored, envelope)):
+            self._bury(stored, envelope, verdict.reason, outcome.error)
 
     def take_back(self, delivery: DurableDelivery) -> None:
         """No handler had a real chance with it: what is requeued now has used up no attempt."""
@@ -406,6 +427,9 @@ class StoredDispatch:
         self, stored: StoredMessage, envelope: Envelope | None, verdict: Settlement, why: str
     ) -> None:
         stored.requeue(verdict.delay, penalty=verdict.penalty)
+        self._said_back(envelope, verdict.delay, why)
+
+    def _said_back(self, envelope: Envelope | None, delay: float | None, why: str) -> None:
         self._context.counters.requeued += 1
         self._settled.requeued += 1
         if self._context.events.active:
@@ -413,7 +437,7 @@ class StoredDispatch:
                 "settlement.requeued",
                 id=envelope.id.hex() if envelope else "",
                 address=self.address,
-                delay=verdict.delay,
+                delay=delay,
                 reason=why,
             )
 
@@ -434,25 +458,8 @@ class StoredDispatch:
             channel=self.channel,
         )
         stored.bury(self.dead_topic, record, channel=DEAD_CHANNEL)
-        self._context.counters.buried += 1
         self._settled.buried += 1
-        self._context.log.fault(
-            "buried",
-            "%s: a message%s went to %s after %d attempts: %s",
-            self.address,
-            f" of type {envelope.type}" if envelope and envelope.type else "",
-            self.dead_topic,
-            stored.attempts,
-            reason,
-            like=(self.address, envelope.type if envelope else "", reason),
-        )
-        if self._context.events.active:
-            self._context.events.emit(
-                "settlement.buried",
-                id=envelope.id.hex() if envelope else "",
-                address=self.address,
-                reason=reason,
-            )
+        said_dead(self._context, self.address, stored, envelope, self.dead_topic, reason)
 
     def lease_lost(self, delivery: DurableDelivery) -> None:
         """The broker may have given a message whose handler has begun to somebody else."""

@@ -193,7 +193,7 @@ def assemble(
     )
     if outbound.tracing is not None:
         system.propagate_context(outbound.tracing.here, outbound.tracing.in_force)
-    dispatch = _dispatch(system, outbound, counters)
+    dispatch = _dispatch(node_id, system, outbound, counters)
     _connect(presence, death_watch, outbound)
     durable = None if store is None else _durable(store, outbound, dispatch, config)
     context = BindingContext(mailbox, addresses, presence, dispatch, config, durable)
@@ -279,8 +279,11 @@ def _connect(presence: Presence, death_watch: DeathWatch, outbound: Outbound) ->
     presence.on_change(lambda change: _tell_gathers(outbound, change))
 
 
-def _dispatch(system: System, outbound: Outbound, counters: DispatchCounters) -> DispatchContext:
+def _dispatch(
+    node_id: str, system: System, outbound: Outbound, counters: DispatchCounters
+) -> DispatchContext:
     packing = RefPacking(outbound, system.find)
+    members = outbound.directory.members
     outbound.packer.serializer.registry.register_ref(packing.pack, packing.unpack)
     return DispatchContext(
         packer=outbound.packer,
@@ -293,6 +296,7 @@ def _dispatch(system: System, outbound: Outbound, counters: DispatchCounters) ->
         meter=outbound.meter,
         tracing=outbound.tracing,
         counters=counters,
+        others_serve=lambda address: any(each.node != node_id for each in members(address)),
     )
 
 

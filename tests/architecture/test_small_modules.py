@@ -48,7 +48,6 @@ REASONS = {
     "irismq_runtime.cli.service_classes": "classes and trees, which no document is needed for",
     "irismq_runtime.demo.data": "an example is read file by file; this one is the input",
     "irismq_runtime.demo.store": "an example is read file by file; this one is the database",
-    "irismq_runtime.dispatch.dead": "the content of a record that operators and replays read",
     "irismq_runtime.cli.letter_rows": "the one place where a command deletes rows",
     "irismq_runtime.durability.crowding": "counts of the store, which who stages only looks up",
     "irismq_runtime.durability.wheel": "when to look, which rows and the engine need not know",
