@@ -17,7 +17,7 @@ import time
 from typing import Any
 
 from examples.interop import envelopes as e
-from examples.interop.plain_iris import BROADCAST, PUBLISH, REQUEST, SUBSCRIBE, Relay
+from examples.interop.plain_iris import BROADCAST, PUBLISH, REQUEST, Relay
 from examples.interop.plain_nsq import Nsqd
 from examples.interop.plain_tunnel import PlainTunnel
 
@@ -81,7 +81,7 @@ class Peer:
         self.private = Relay(*iris, self.own)
         self.member = Relay(*iris, NAME)
         self.client = Relay(*iris)
-        self.client.send(SUBSCRIBE, SOLD)
+        self.client.subscribe(SOLD)
         self.producer = Nsqd(*nsqd)
         self.mailbox, self.sold, self.dead = (Nsqd(*nsqd) for _ in range(3))
         self.mailbox.subscribe(NAME, "mailbox")

@@ -8,6 +8,8 @@ length before them.
 
 from __future__ import annotations
 
+import secrets
+import select
 import socket
 from collections import deque
 from typing import Any
@@ -37,6 +39,8 @@ class Relay:
         self._stream = self._socket.makefile("rb")
         self._kept: deque[tuple[int, list[Any]]] = deque()
         self._last_id = 0
+        #: An event of this connection's own, by which it knows that it is subscribed.
+        self._mark = secrets.token_bytes(16)
         self.send(INIT, "iris-client-magic", "v1.0-draft2", cluster)
         opcode, fields = self._read()
         if opcode != INIT:
@@ -45,6 +49,17 @@ class Relay:
     def send(self, opcode: int, *fields: str | bytes | int | bool) -> None:
         """Send one packet."""
         self._socket.sendall(bytes([opcode]) + b"".join(map(_encoded, fields)))
+
+    def subscribe(self, topic: str) -> None:
+        """Subscribe, and wait until events arrive: Iris loses those of the first moment.
+
+        There is no answer to it, so an event of one's own is published until it comes back.
+        """
+        self.send(SUBSCRIBE, topic)
+        while True:
+            self.send(PUBLISH, topic, self._mark)
+            if select.select([self._socket], [], [], 0.05)[0]:
+                return
 
     def new_id(self) -> int:
         """Return an id for a request or a tunnel of this connection."""
@@ -59,6 +74,8 @@ class Relay:
                 return fields
         while True:
             opcode, fields = self._read()
+            if opcode == PUBLISH and fields[1] == self._mark:
+                continue
             if opcode in opcodes:
                 return fields
             self._kept.append((opcode, fields))

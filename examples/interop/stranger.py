@@ -14,7 +14,7 @@ import json
 import sys
 from typing import Any
 
-from examples.interop.plain_iris import BROADCAST, PUBLISH, REQUEST, SUBSCRIBE, FaultError, Relay
+from examples.interop.plain_iris import BROADCAST, PUBLISH, REQUEST, FaultError, Relay
 from examples.interop.plain_nsq import Nsqd
 
 NAME = "interop.stranger"
@@ -39,7 +39,7 @@ class Stranger:
     def __init__(self, iris: tuple[str, int], nsqd: tuple[str, int]) -> None:
         self.member = Relay(*iris, NAME)
         self.client = Relay(*iris)
-        self.client.send(SUBSCRIBE, SOLD)
+        self.client.subscribe(SOLD)
         self.producer = Nsqd(*nsqd)
         self.mailbox = Nsqd(*nsqd)
         self.mailbox.subscribe(NAME, "mailbox")
