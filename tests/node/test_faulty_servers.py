@@ -50,12 +50,14 @@ async def test_a_broker_refuses_loses_confirmations_and_finishes(
     lasting: bool, tmp_path: Path
 ) -> None:
     kept: list[Any] = []
-    options: dict[str, Any] = {"publish_timeout": 1.5, "dedupe_window": 0}
+    soon = {"reconnect_min": 0.02, "reconnect_max": 0.1}  # each refusal ends the connection
+    options: dict[str, Any] = {"publish_timeout": 3.0, "mailbox_options": soon, "dedupe_window": 0}
     async with Node.embedded(data=tmp_path if lasting else None, **options) as node:
         await node.start(child(Keeper, kept))
         ref = node.ref("faulty.keeper")
         with faulty(node, broker=NsqdFaults(refuse_publish=1.0)), pytest.raises(DeliveryError):
             await ref.tell(Note("refused"))
+        await until(lambda: node.health().ready)
         with faulty(node, broker=NsqdFaults(lose_finish=1.0)):
             async with handled(node, "faulty.keeper"):
                 await ref.tell(Note("once"))
