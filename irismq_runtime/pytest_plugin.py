@@ -4,6 +4,7 @@ pytest finds it when the package is installed. It imports nothing of a node or t
 until a test wants one: a run of other tests pays one look at an attribute for each.
 
     async def test_it(embedded_node): ...    a node with servers of its own, for this test
+    def embedded_node_options(): ...         a fixture of the user's: what that node is given
 
     pytest --simulate-seeds 1000      so many fresh seeds of each simulated test
     pytest --simulate-seconds 3600    fresh seeds for so long, of all simulated tests together
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -26,7 +27,13 @@ if TYPE_CHECKING:
     from irismq_runtime.node import Node
     from irismq_runtime.simulation.simulated_test import Played, SimulatedTest
 
-__all__ = ["embedded_node", "pytest_addoption", "pytest_pyfunc_call", "pytest_terminal_summary"]
+__all__ = [
+    "embedded_node",
+    "embedded_node_options",
+    "pytest_addoption",
+    "pytest_pyfunc_call",
+    "pytest_terminal_summary",
+]
 
 #: The property of a report that has what was played.
 _PROPERTY: Final = "simulated"
@@ -34,12 +41,21 @@ _PROPERTY: Final = "simulated"
 _WITHOUT_END: Final = 1 << 28
 
 
+@pytest.fixture
+def embedded_node_options() -> dict[str, Any]:
+    """What `embedded_node` is given, as of `Node.embedded`; a fixture of this name says more.
+
+    Without a store, as its import takes longer than all else of a node.
+    """
+    return {}
+
+
 @async_fixture
-async def embedded_node() -> AsyncIterator[Node]:
+async def embedded_node(embedded_node_options: dict[str, Any]) -> AsyncIterator[Node]:
     """A node with a broker and a relay of its own on loopback; ended in order after the test."""
     from irismq_runtime.node import Node
 
-    async with Node.embedded(name="test", drain=2.0) as node:
+    async with Node.embedded(**{"name": "test", "drain": 2.0, **embedded_node_options}) as node:
         yield node
 
 
