@@ -20,12 +20,11 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 import supervisors
 from actors import System
-from actors.rules import need, shown
+from actors.rules import shown
 from irismq_runtime.config import DEFAULT_IRIS_PORT, DEFAULT_NSQD_PORT, need_address
 from irismq_runtime.environment import node_options
 from irismq_runtime.errors import ConfigError, NodeStopped
 from irismq_runtime.messaging import SINGLETON_KEY
-from irismq_runtime.namespace import ADDRESS, PREFIX
 from irismq_runtime.node.arguments import (
     check_parts,
     config_of,
@@ -43,6 +42,7 @@ from irismq_runtime.node.assembly import (
     new_node_id,
     schedules_of,
 )
+from irismq_runtime.node.binding.subscriptions import check_published
 from irismq_runtime.node.current import RUNNING, forget_closed
 from irismq_runtime.node.dependencies import Dependencies
 from irismq_runtime.node.inspection.health import health_of
@@ -538,11 +538,10 @@ class Node:
             ConnectionLost: Live: the relay is away, and nothing was sent.
             NodeStopped: The node has stopped.
             ValueError: A live event with a delay, or a foreign one with a long one; a topic
-                with a name as in another namespace.
+                that nobody can subscribe to: without a name, a pattern, or in a namespace.
         """
         outbound = self._running_parts().outbound
-        if topic.startswith(PREFIX):
-            need(ADDRESS, "topic", topic)
+        check_published(topic)
         if not durable and delay:
             raise ValueError("a live event cannot be delayed: it reaches who listens now")
         if outbound.send_middleware:

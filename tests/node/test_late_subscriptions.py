@@ -145,3 +145,18 @@ async def test_what_cannot_subscribe_is_told(embedded_node: Node, tmp_path: Path
         with pytest.raises(ConfigError, match="name it in `subscribes`"):
             await node.subscribe(ledger, durable("late.x"))
         await node.subscribe(ledger, live("late.x"))
+
+
+@pytest.mark.parametrize("stored", [True, False], ids=["durable", "live"])
+async def test_what_nobody_can_subscribe_to_is_not_published(
+    embedded_node: Node, stored: bool
+) -> None:
+    node = embedded_node
+    for topic in ("", "rooms.*", "rooms.#", "rooms.>", "+", "irismq.in.x.room", "\ud800", None, 3):
+        with pytest.raises(ConfigError, match=r"^topic: "):
+            durable(topic) if stored else live(topic)  # type: ignore[arg-type]  # a caller without a checker
+        with pytest.raises(ValueError, match=r"^topic: "):
+            node.publish(topic, Said("lost"), durable=stored)  # type: ignore[call-overload]  # the same
+        # From a thread too, where a live event has nobody else to say it.
+        with pytest.raises(ValueError, match=r"^topic: "):
+            await asyncio.to_thread(node.publish, topic, Said("lost"), durable=stored)  # type: ignore[call-overload]  # the same

@@ -12,6 +12,7 @@ listens now.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from actors.class_options import known_option
@@ -19,7 +20,7 @@ from actors.rules import TEXT, Rule, shown
 from irismq_runtime.errors import ConfigError
 from irismq_runtime.namespace import ADDRESS
 
-__all__ = ["Subscription", "durable", "live", "subscriptions_of"]
+__all__ = ["Subscription", "check_published", "durable", "live", "subscriptions_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +41,31 @@ class Subscription:
     channel: str = ""
 
     def __post_init__(self) -> None:
-        if complaint := ADDRESS.complaint(self.topic):
-            raise ConfigError("topic", complaint, 'give a name, e.g. "flights.late"')
-        if any(part in _WILDCARDS or "*" in part for part in self.topic.split(".")):
-            problem = f"{self.topic!r} looks like a pattern, and topics are known by name alone"
-            raise ConfigError("topic", problem, "subscribe to each topic by its name")
+        if found := _problem(self.topic, "subscribe"):
+            raise ConfigError("topic", *found)
         if complaint := TEXT.complaint(self.channel):
             raise ConfigError("channel", complaint, "give a name, or leave it out")
 
 
 #: Parts of a topic that mean more than themselves elsewhere (AMQP, MQTT, NATS).
 _WILDCARDS: Final = frozenset({"#", "+", ">"})
+
+
+def _problem(topic: Any, verb: str) -> tuple[str, str] | None:
+    """What is wrong with a topic, and what to do; None when it will do."""
+    if complaint := ADDRESS.complaint(topic):
+        return complaint, 'give a name, e.g. "flights.late"'
+    if any(part in _WILDCARDS or "*" in part for part in topic.split(".")):
+        problem = f"{shown(topic)} looks like a pattern, and topics are known by name alone"
+        return problem, f"{verb} to each topic by its name"
+    return None
+
+
+@lru_cache(maxsize=4096)
+def check_published(topic: Any) -> None:
+    """Raise `ValueError` for what nobody could subscribe to; looked at once, as it is hot."""
+    if found := _problem(topic, "publish"):
+        raise ValueError(f"topic: {'; '.join(found)}")
 
 
 def live(topic: str) -> Subscription:
