@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, get_type_hints
 
 import typer
 
+from irismq_runtime.cli import codes
+from irismq_runtime.cli.console import remark
 from irismq_runtime.cli.options import (
     NSQD_DEFAULT,
     Lookupd,
@@ -61,6 +63,11 @@ class Brokers:
     def names(self) -> Namespace:
         """What topics are called there. Raises `ConfigError`."""
         return Namespace(self.namespace)
+
+    @property
+    def within(self) -> str:
+        """Where its names are, for the end of a sentence; empty without a namespace."""
+        return f" in the namespace {self.namespace!r}" if self.namespace else ""
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
@@ -209,7 +216,13 @@ def takes_brokers(command: Callable[..., None]) -> Callable[..., None]:
         bound.apply_defaults()
         given = bound.arguments
         made = Brokers(**{name: given.pop(name) for name in _OPTIONS})
-        command(**given, brokers=made)
+        try:
+            command(**given, brokers=made)
+        except typer.Exit as end:
+            # What is missing may be in another namespace than that of a forgotten variable.
+            if end.exit_code == codes.FAILED and made.within:
+                remark(f"this was{made.within}")
+            raise
 
     called.__signature__ = signature  # type: ignore[attr-defined]  # what typer reads
     called.__annotations__ = {each.name: each.annotation for each in parameters}

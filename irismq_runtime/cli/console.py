@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
 __all__ = [
+    "confirm",
     "execute",
     "fail",
     "is_terminal",
@@ -87,6 +88,11 @@ def fail(text: str, code: int = codes.FAILED) -> NoReturn:
     """Print one line and end with `code`."""
     remark(f"irismq: {safe(' '.join(text.split()))}", style="bold red")
     raise typer.Exit(code)
+
+
+def confirm(question: str) -> None:
+    """Ask before what cannot be taken back, on standard error; all but a yes ends the command."""
+    typer.confirm(question, abort=True, err=True)
 
 
 def printable(text: str) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from irismq_runtime.cli import codes
-from irismq_runtime.cli.console import execute, fail, print_json, remark
+from irismq_runtime.cli.console import confirm, execute, fail, print_json, remark
 from irismq_runtime.cli.deferred import command_group
 from irismq_runtime.cli.options import Json, Ndjson, Store, a_number
 from irismq_runtime.cli.store import looking_at
@@ -203,7 +203,7 @@ def end(
             return "it has committed something just now; look at it again"
 
     if not yes:
-        typer.confirm(f"End the state of {key!r} for good?", abort=True)
+        confirm(f"End the state of {key!r} for good?")
     if problem := execute(finish()):
         fail(problem, codes.FAILED)
     remark(f"ended: {key}")

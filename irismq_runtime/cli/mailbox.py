@@ -52,7 +52,7 @@ def mailbox(
     if known and not rows:
         remark("each channel has somebody who consumes it")
     elif not known and address is None:
-        remark("no broker has a topic")
+        remark(f"no broker has a topic{brokers.within}")
     elif not known and address is not None:
         fail(f"no broker knows a topic {mailbox_topic(address)!r}: nothing was ever told to it")
 

@@ -14,7 +14,7 @@ import typer
 
 from irismq_runtime.cli import codes
 from irismq_runtime.cli.brokers import Brokers, takes_brokers
-from irismq_runtime.cli.console import execute, fail, print_json, remark
+from irismq_runtime.cli.console import confirm, execute, fail, print_json, remark
 from irismq_runtime.cli.deferred import command_group
 from irismq_runtime.cli.options import IRIS_DEFAULT, Iris, Json, Ndjson, Store, client_node
 from irismq_runtime.cli.store import looking_at
@@ -137,7 +137,7 @@ def remove(
     from irismq_runtime.schedules.schedule import Remove
 
     if not yes:
-        typer.confirm(f"End the schedule {name!r} for good?", abort=True)
+        confirm(f"End the schedule {name!r}{brokers.within} for good?")
     if not _asked(name, Remove(), brokers, iris):
         fail(f"there is no schedule {name!r}", codes.FAILED)
     remark(f"removed: {name}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from irismq_runtime.cli import codes
-from irismq_runtime.cli.console import execute, print_json
+from irismq_runtime.cli.console import confirm, execute, print_json
 from irismq_runtime.cli.deferred import command_group
 from irismq_runtime.cli.options import Store  # noqa: TC001  # typer reads it when it runs
 from irismq_runtime.cli.server_identification import Finding, Level
@@ -196,7 +196,7 @@ def accept(
             return await opened.accept()
 
     if not yes:
-        typer.confirm("Does it hold what is to go on from now on?", abort=True)
+        confirm("Does it hold what is to go on from now on?")
     info = execute(begin())
     line = f"the store {info.url} is in epoch {info.epoch}"
     out.print(line, highlight=False, markup=False, soft_wrap=True)

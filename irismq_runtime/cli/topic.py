@@ -15,7 +15,7 @@ import typer
 
 from irismq_runtime.cli.brokers import Brokers, takes_brokers
 from irismq_runtime.cli.completion import topics
-from irismq_runtime.cli.console import execute, fail
+from irismq_runtime.cli.console import confirm, execute, fail
 from irismq_runtime.cli.http import post
 from irismq_runtime.cli.options import Json, Ndjson  # noqa: TC001  # typer reads them
 from irismq_runtime.cli.terminal import print_listing
@@ -68,9 +68,7 @@ def topic(
         fail(f"no broker has the {what}")
     if verb in _LOSES and not yes:
         waiting = sum(row["messages"] for row in rows)
-        typer.confirm(
-            f"{verb} the {what}, with {waiting:,} messages, for good?", abort=True, err=True
-        )
+        confirm(f"{verb} the {what}{brokers.within}, with {waiting:,} messages, for good?")
     execute(_do(brokers, verb, rows))
     print_listing(rows, tuple(rows[0]), as_json=as_json, ndjson=ndjson)
 

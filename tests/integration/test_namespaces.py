@@ -256,6 +256,37 @@ async def test_commands_see_the_namespace_that_they_are_told() -> None:
         await said("dead", "replay", ADDRESS, "--all", *servers, *inside)
 
 
+async def test_a_command_says_in_which_namespace_it_found_nothing() -> None:
+    async with systems() as (production, _):
+        at = production.node.endpoints
+        servers = ("--nsqd", at["nsqd"], "--nsqd-http", at["nsqd_http"])
+        iris = ("--iris", at["iris"])
+
+        async def said(*command: str, code: int, answer: str = "") -> str:
+            runs = CliRunner().invoke
+            ended = await asyncio.to_thread(runs, app, (*command, *servers), input=answer)
+            assert ended.exit_code == code, (command, ended.output)
+            return ended.stderr
+
+        elsewhere = ("--namespace", "elsewhere")
+        for command in (
+            ("ask", ADDRESS, "namespaces.note", '{"text": "x"}', *iris),
+            ("tree", *iris),
+            ("mailbox", ADDRESS),
+            ("dead", "list", ADDRESS),
+            ("topic", "pause", ADDRESS),
+        ):
+            found = await said(*command, *elsewhere, code=codes.FAILED)
+            assert found.endswith("this was in the namespace 'elsewhere'\n"), found
+        found = await said("mailbox", *elsewhere, code=codes.OK)
+        assert found == "no broker has a topic in the namespace 'elsewhere'\n"
+        nowhere = await said("mailbox", "nowhere", code=codes.FAILED)
+        assert "namespace" not in nowhere
+        for names, where in ((("--namespace", "staging"), " in the namespace 'staging'"), ((), "")):
+            asked = await said("topic", "empty", ADDRESS, *names, code=1, answer="n\n")
+            assert f"empty the topic 'shop.stock'{where}, with 0 messages" in asked
+
+
 def test_topics_on_the_wire_fit_nsq_and_no_two_are_alike() -> None:
     names = ["", "a", "staging", "sixteen-letters_"]
     addresses = ["a", "b.c", "x" * 64, "é", shard_address("shop.cart", 39), "x" * 45]
