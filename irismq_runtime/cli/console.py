@@ -92,7 +92,7 @@ def fail(text: str, code: int = codes.FAILED) -> NoReturn:
 
 def confirm(question: str) -> None:
     """Ask before what cannot be taken back, on standard error; all but a yes ends the command."""
-    typer.confirm(question, abort=True, err=True)
+    typer.confirm(safe(question), abort=True, err=True)
 
 
 def printable(text: str) -> str:

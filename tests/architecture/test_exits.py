@@ -60,12 +60,7 @@ EXITS: dict[str, dict[str, tuple[int, str]]] = {
     "irismq_runtime/cli/console.py": {
         "sys.stdout": (3, "whether it is a terminal; a document of `visible_json`; its flush"),
         "sys.stderr": (2, "a line that is `visible`, and its flush"),
-    },
-    "irismq_runtime/cli/entity.py": {
-        "typer.confirm": (1, "a question, with a key as `repr` shows it"),
-    },
-    "irismq_runtime/cli/schedule.py": {
-        "typer.confirm": (1, "a question, with a key as `repr` shows it"),
+        "typer.confirm": (1, "a question that is `safe`"),
     },
     "irismq_runtime/cli/foreground.py": {"rich.live.Live": (1, "on the console `out`")},
     "irismq_runtime/cli/main.py": {
@@ -76,8 +71,6 @@ EXITS: dict[str, dict[str, tuple[int, str]]] = {
     },
     "irismq_runtime/cli/pipe.py": {"os.write": (1, "what tail was asked for: message_format")},
     "irismq_runtime/cli/process_exit.py": {"sys.stdout": (1, "its flush")},
-    "irismq_runtime/cli/store.py": {"typer.confirm": (1, "a question without a name in it")},
-    "irismq_runtime/cli/topic.py": {"typer.confirm": (1, "a question with names that NSQ takes")},
     "irismq_runtime/cli/streams.py": {
         "os.write": (2, "below `sys.stderr`: what was written there"),
         "sys.stdout": (2, "the stream is set up, and forgotten"),

@@ -185,6 +185,7 @@ def printed(request, monkeypatch) -> Callable[[Callable[[], None]], str]:
             monkeypatch.setattr(one, "_file", kept)
         monkeypatch.setattr(sys, "stdout", kept)
         monkeypatch.setattr(sys, "stderr", kept)
+        monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))
         print_it()
         return re.sub(r"\x1b\[[0-9;]*m", "", kept.getvalue())
 
@@ -204,8 +205,14 @@ def fails_by_error() -> None:
         console.execute(main())
 
 
+def asks() -> None:
+    with pytest.raises(typer.Abort):
+        console.confirm(HOSTILE)
+
+
 PRINTS: dict[str, Callable[[], None]] = {
     "fail": fails,
+    "a question": asks,
     "an error": fails_by_error,
     "JSON": lambda: console.print_json({"before": [HOSTILE], HOSTILE: 1}),
     "rows": lambda: terminal.print_rows(["a", "b"], [[safe(HOSTILE), HOSTILE]]),
