@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from tests.integration.processes import Process
 
-EACH = 20
+EACH = 6
 NEWS: dict[str, Callable[[int], object]] = {
     "a new type": Unheard,
     "a new member of an enum": lambda n: Paint(n, Colour.BLUE),
