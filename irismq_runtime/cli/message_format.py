@@ -30,9 +30,12 @@ _ODD: Final = re.compile(r"[^ -\[\]-~]")
 
 
 def as_text(stored: StoredMessage) -> bytes:
-    """Return time, the beginning of the id, the type, and the message as JSON or text."""
+    """Return time, id, type, and the message as JSON or text.
+
+    The whole id: those of one process begin alike.
+    """
     shown = _decoded_untrusted(stored.body)
-    words = [_time(stored), shown.get("id", "-")[:8], escaped(shown.get("type") or "-")]
+    words = [_time(stored), shown.get("id", "-"), escaped(shown.get("type") or "-")]
     if stored.attempts > 1:
         words.append(f"(delivery {stored.attempts})")
     words += [show(shown[key]) for key, show in _SHOWN.items() if key in shown]

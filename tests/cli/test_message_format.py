@@ -42,7 +42,8 @@ def text(body: bytes, **facts: object) -> str:
 
 def test_an_envelope_is_its_time_its_id_its_type_and_its_fields() -> None:
     line = text(envelope({"sku": "tea", "count": 3}))
-    assert line == '2023-11-14T22:13:20.250Z 00010203 shop.put {"sku": "tea", "count": 3}\n'
+    message = 'shop.put {"sku": "tea", "count": 3}'
+    assert line == f"2023-11-14T22:13:20.250Z 000102030405060708090a0b0c0d0e0f {message}\n"
 
 
 def test_a_second_delivery_is_said() -> None:
