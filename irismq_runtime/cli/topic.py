@@ -21,6 +21,7 @@ from irismq_runtime.cli.options import Json, Ndjson  # noqa: TC001  # typer read
 from irismq_runtime.cli.terminal import print_listing
 from irismq_runtime.cli.topic_stats import broker_pairs, topic_at
 from irismq_runtime.errors import ConfigError
+from irismq_runtime.namespace import ADDRESS
 from irismq_runtime.protocols.nsq import InvalidName, channel_name, topic_name
 
 if TYPE_CHECKING:
@@ -81,6 +82,8 @@ async def _found(brokers: Brokers, verb: Verb, name: str, channel: str) -> list[
                 check(value)
         except InvalidName as error:
             raise ConfigError(option, str(error)) from error
+    if complaint := ADDRESS.complaint(name):
+        raise ConfigError("TOPIC", complaint, "name the namespace with --namespace")
     rows = []
     for _, at in await broker_pairs(brokers):
         stats = await topic_at(at, name, names=brokers.names, tls=brokers.tls_context())

@@ -88,6 +88,21 @@ async def test_what_loses_messages_asks_and_what_is_not_there_is_said(two):
     assert "TOPIC" in said
 
 
+async def test_no_topic_of_a_namespace_is_reached_from_without(two):
+    flags, look = two
+    inside = ("--namespace", "staging")
+    code, _, _ = await irismq("topic", "create", "shop.stock", *inside, *flags)
+    assert code == codes.OK
+    there = await look()
+    assert "irismq.in.staging.shop.stock" in there
+    for verb in ("create", "pause", "delete"):
+        named = ("topic", verb, "irismq.in.staging.shop.stock", "--yes", *flags)
+        code, _, said = await irismq(*named)
+        assert code == codes.USAGE
+        assert "--namespace" in said
+    assert await look() == there
+
+
 async def test_channels_that_nobody_consumes_are_told_from_the_others():
     async with nsqd_server("embedded") as server, mailbox(server.port) as made:
         flags = ("--nsqd-http", f"127.0.0.1:{server.http_port}")
