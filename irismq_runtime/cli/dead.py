@@ -292,7 +292,10 @@ def _edited(letter: Letter, text: str, given: str | None) -> Envelope | None:
         written = file.edit()
         changed = None if written.strip() == text.strip() else edited(inside, written)
     except ConfigError:
-        remark(f"what was written is kept: {file.path}")
+        if file.is_as_shown():  # a message need not lie about
+            file.remove()
+        else:
+            remark(f"what was written is kept: {file.path}")
         raise
     file.remove()
     return changed

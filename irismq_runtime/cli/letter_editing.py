@@ -86,7 +86,8 @@ class EditFile:
 
     def __init__(self, text: str) -> None:
         self.path = Path(tempfile.mkdtemp(prefix="irismq-letter-")) / "message.json"
-        self.path.write_text(f"{text}\n", encoding="utf-8")
+        self._shown = f"{text}\n".encode()
+        self.path.write_bytes(self._shown)
 
     def edit(self) -> str:
         """Let the person edit it, and return what it is then. Raises `ConfigError`."""
@@ -102,6 +103,13 @@ class EditFile:
             return self.path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError("EDITOR", f"{self.path} cannot be read: {error}") from error
+
+    def is_as_shown(self) -> bool:
+        """Whether nothing was written: what cannot be read may have been."""
+        try:
+            return self.path.read_bytes() == self._shown
+        except OSError:
+            return False
 
     def remove(self) -> None:
         """Delete it."""

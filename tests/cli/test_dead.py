@@ -174,8 +174,13 @@ async def test_an_edited_letter_is_replayed_under_its_id_as_it_was_changed(
         assert (code, expected in said) == (codes.USAGE, True), said
     unchanged = "nothing was changed, and the letter is where it was\n"
     assert await edit(*typed, EDITOR="true") == (codes.OK, unchanged)
-    code, said = await edit(*typed, EDITOR="false")
-    assert (code, "'false' ended with 1" in said) == (codes.USAGE, True)
+    for editor, problem in (("false", "ended with 1"), ("/no/editor", "cannot be run")):
+        code, said = await edit(*typed, EDITOR=editor, TMPDIR=str(tmp_path))
+        assert (code, problem in said, "is kept" in said) == (codes.USAGE, True, False)
+    assert not list(tmp_path.glob("irismq-letter-*"))
+    code, said = await edit(*typed, EDITOR="sed -i s/.x./y/", TMPDIR=str(tmp_path))
+    assert (code, "what was written is kept: " in said) == (codes.USAGE, True)
+    assert "y" in next(tmp_path.glob("irismq-letter-*/message.json")).read_text()
     assert (await broker.topics())[dead_topic(ADDRESS)] == {"dead": 3}
     code, said = await edit(*typed, EDITOR="sed -i s/.x./7/")
     assert (code, said) == (codes.OK, "1 letter replayed\n")
