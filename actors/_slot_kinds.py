@@ -9,6 +9,7 @@ import pykka
 from actors._loop_slot import LoopSlot
 from actors._thread_slot import ThreadSlot
 from actors.actor import Actor
+from actors.rules import shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,7 +53,14 @@ def new_slot(
     if host is not None:
         actor_class, args = host, (actor_class, *args)
     kind: type[Slot]
-    if issubclass(actor_class, Actor):
+    try:
+        ours = issubclass(actor_class, Actor)
+    except TypeError:
+        raise TypeError(
+            f"{shown(actor_class)} is not a class: give the class of the actor, and what its "
+            "constructor takes; a child(...) is started by supervisors.start, or by a node"
+        ) from None
+    if ours:
         kind = LoopSlot
     elif issubclass(actor_class, pykka.ThreadingActor):
         kind = ThreadSlot

@@ -692,6 +692,9 @@ async def test_an_instance_made_by_hand_says_what_is_wrong() -> None:
 def test_other_classes_are_no_actors() -> None:
     with pytest.raises(TypeError, match=r"neither an actors\.Actor"):
         System().start(int)
+    for other in ((Counter, ()), Counter(), None, "Counter"):
+        with pytest.raises(TypeError, match=r"is not a class: .* started by supervisors\.start"):
+            System().start(other)  # type: ignore[call-overload]  # a caller without a checker
 
 
 def test_what_would_run_on_a_closed_loop_is_refused_and_closed() -> None:
