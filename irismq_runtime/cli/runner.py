@@ -121,7 +121,10 @@ def run_tree(
     log_level: Annotated[
         LogLevel | None,
         typer.Option(
-            "--log-level", envvar="IRISMQ_LOG_LEVEL", help="Log this and what is worse (info)."
+            "--log-level",
+            envvar="IRISMQ_LOG_LEVEL",
+            case_sensitive=False,  # `logging` itself writes them in capitals
+            help="Log this and what is worse (info).",
         ),
     ] = None,
     log_json: Annotated[

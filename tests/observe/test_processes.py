@@ -32,7 +32,7 @@ async def test_with_log_json_every_line_is_an_object():
 
 async def test_the_level_of_the_log_is_that_of_its_option():
     tree = ("run", "tests.observe.traced_service:tree", "--embedded", "--log-json")
-    for level, expected in (("debug", {"DEBUG", "INFO"}), ("info", {"INFO"})):
+    for level, expected in (("debug", {"DEBUG", "INFO"}), ("INFO", {"INFO"})):
         async with running(*tree, IRISMQ_LOG_LEVEL=level) as shop:
             await shop.says('"phase": "runs"')
             shop.signal(signal.SIGTERM)
