@@ -9,7 +9,6 @@ process and stand in for real ones: their files are not followed.
 from __future__ import annotations
 
 import contextlib
-import gc
 import pathlib
 import sys
 from dataclasses import dataclass
@@ -82,14 +81,11 @@ def noting(into: list[str]) -> Iterator[None]:
             if (name := names[path]) is not None:
                 into.append(name)
 
-    gc.collect()
-    gc.disable()  # what other tests have left calls functions of the product as it goes
     sys.setprofile(called)
     try:
         yield
     finally:
         sys.setprofile(None)
-        gc.enable()
 
 
 def _product(path: str) -> str | None:
