@@ -12,7 +12,6 @@ was not heard does no harm, as the same is kept once more. Loop thread only, but
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 from collections import deque
@@ -36,9 +35,11 @@ from irismq_runtime.ports.state_store import (
 from irismq_runtime.wire import Kind, new_id
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
     from actors import ActorRef, Outcome
+    from actors.clock import TimerHandle
     from irismq_runtime.dispatch.delivery import DurableDelivery
     from irismq_runtime.durability.activation import Activation
     from irismq_runtime.durability.engine import DurableEngine
@@ -55,6 +56,8 @@ _FIRST_LOOK: Final = 0.02
 _LONGEST_PAUSE: Final = 1.0
 #: and looks a second of all who wait.
 _LOOKS: Final = 500
+#: Seconds that the look at the end of a wait may take.
+_LAST_LOOK: Final = 1.0
 #: Seconds for which it is tried to keep a result whose message waits for that.
 _PATIENCE: Final = 30.0
 #: Seconds after which its message comes again then.
@@ -291,32 +294,48 @@ class Results:
         return future
 
     def _begin(self, future: _AwaitedResult, timeout: float) -> None:
-        task = self._engine.spawn(self._look(future, timeout))
+        engine = self._engine
+        if engine.closed:  # nobody would end what begins now
+            self._stopped(future)
+            return
+        task = engine.spawn(self._look(future, timeout))
         self._waiting.setdefault(future.id, {})[future] = task
+        # A store that does not answer is waited for no longer than the result.
+        late = engine.clock.call_later(timeout + _LAST_LOOK, self._late, future, timeout)
+        task.add_done_callback(partial(self._over, future, late))
+
+    def _over(self, future: _AwaitedResult, late: TimerHandle, task: asyncio.Task[None]) -> None:
+        """Nobody looks any more: also called of a task that was cancelled before it began."""
+        late.cancel()
+        self._forget(future)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            _fail(future, error)
+        else:
+            self._stopped(future)  # unless it was told already
+
+    def _stopped(self, future: _AwaitedResult) -> None:
+        _fail(future, NodeStopped(self._engine.packer.node_id))
+
+    def _late(self, future: _AwaitedResult, timeout: float) -> None:
+        _fail(future, ResultTimeout(future.id.hex(), timeout))
+        if (task := self._waiting.get(future.id, {}).get(future)) is not None:
+            task.cancel()
 
     async def _look(self, future: _AwaitedResult, timeout: float) -> None:
         engine = self._engine
         began = engine.now()
         pause = _FIRST_LOOK
-        try:
-            while not future.done():
-                if (kept := await self._kept(future.id)) is not None:
-                    self._give(future, kept)
-                    return
-                waited = engine.now() - began
-                if waited >= timeout:
-                    _fail(future, ResultTimeout(future.id.hex(), timeout))
-                    return
-                pause = max(pause, min(_LONGEST_PAUSE, waited / 2), len(self._waiting) / _LOOKS)
-                await engine.sleep(min(pause, timeout - waited))
-        except asyncio.CancelledError:
-            _fail(future, NodeStopped(engine.packer.node_id))  # unless it was told already
-            raise
-        except Exception as error:
-            _fail(future, error)  # nobody is left waiting
-            raise
-        finally:
-            self._forget(future)
+        while not future.done():
+            if (kept := await self._kept(future.id)) is not None:
+                self._give(future, kept)
+                return
+            waited = engine.now() - began
+            if waited >= timeout:
+                _fail(future, ResultTimeout(future.id.hex(), timeout))
+                return
+            pause = max(pause, min(_LONGEST_PAUSE, waited / 2), len(self._waiting) / _LOOKS)
+            await engine.sleep(min(pause, timeout - waited))
 
     async def _kept(self, id: bytes) -> bytes | None:  # noqa: A002  # as above
         """What is kept; b"" if it is not kept any more; None: nothing is known."""

@@ -21,6 +21,7 @@ from irismq_runtime import (
 )
 from irismq_runtime.blocking import Connection
 from irismq_runtime.durability import results as results_module
+from irismq_runtime.durability.committer import Committer
 from irismq_runtime.errors import NodeStopped, StoreUnavailable
 from irismq_runtime.ports.state_store import CommitInvalid
 from irismq_runtime.stores.memory import MemoryDatabase, MemoryStore
@@ -374,6 +375,48 @@ async def test_who_gives_up_waiting_leaves_nothing_behind(servers, in_memory):
         left = receipt.result(timeout=60.0)
     with pytest.raises(NodeStopped):
         left.get(timeout=0.0)
+
+
+async def test_who_begins_to_wait_while_the_node_ends_is_told_so(servers, in_memory, monkeypatch):
+    store = in_memory()
+    late: list[Any] = []
+    idle, close = Committer.idle, store.close
+    async with servers.node(store=store) as node:
+        receipt = node.ref("test.press").tell("tea")
+
+        async def cancelled_before_it_began(committer):
+            await idle(committer)
+            late.append(receipt.result(timeout=60.0))
+
+        async def begun_after_all_were_cancelled():
+            late.append(receipt.result(timeout=60.0))
+            await close()
+
+        monkeypatch.setattr(Committer, "idle", cancelled_before_it_began)
+        store.close = begun_after_all_were_cancelled
+    assert len(late) == 2
+    for future in late:
+        with pytest.raises(NodeStopped):
+            future.get(timeout=0.0)
+    assert node.parts.durable.results._waiting == {}
+
+
+async def test_a_store_that_does_not_answer_is_waited_for_no_longer_than_the_result(
+    servers, in_memory, monkeypatch
+):
+    monkeypatch.setattr(results_module, "_LAST_LOOK", 0.0)
+    store = in_memory()
+    async with servers.node(store=store) as node:
+
+        async def silent(key, ask_id):
+            await asyncio.Event().wait()
+
+        store.kept_answer = silent
+        async with asyncio.timeout(30.0):
+            with pytest.raises(ResultTimeout) as caught:
+                await node.result(b"\0" * 16, timeout=0.05)
+        assert caught.value.waited == 0.05
+        await until(lambda: not node.parts.durable.results._waiting)
 
 
 async def test_a_replayed_letter_that_is_handled_takes_the_place_of_its_error(servers, in_memory):
