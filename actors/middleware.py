@@ -73,4 +73,11 @@ async def _handle(handler: Handler, actor: Any, message: Any) -> Any:
 
 
 async def _next(middleware: Middleware, context: Context, call: CallNext, message: Any) -> Any:
-    return await middleware(context, message, call)
+    result: Any = middleware(context, message, call)
+    if type(result) is CoroutineType or hasattr(type(result), "__await__"):
+        return await result
+    name = getattr(middleware, "__qualname__", type(middleware).__qualname__)
+    raise TypeError(
+        f"the middleware {name} returned {shown(result)}, which cannot be awaited: "
+        "make it an async function that awaits call_next(message)"
+    )

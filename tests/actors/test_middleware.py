@@ -89,6 +89,25 @@ async def test_what_a_handler_raises_goes_through_them(system, log):
     assert worker.exit.reason == "crash"
 
 
+async def test_one_that_is_not_async_is_named_in_the_crash():
+    def plain(context, message, call_next):
+        return message
+
+    async def yields(context, message, call_next):
+        yield message
+
+    class Given:
+        def __call__(self, context, message, call_next):
+            return call_next(message)
+
+    for wrong in (plain, yields):
+        system = System("plain", middleware=[Given(), wrong])
+        system.attach()
+        with pytest.raises(TypeError, match=f"{wrong.__name__} returned .* async function"):
+            await system.start(Worker).ask("tea")
+        await system.shutdown(1.0)
+
+
 async def test_a_behaviour_and_the_next_incarnation_have_them_too(system, log):
     root = start(Supervisor.of(child(Worker)), system)
     await root.started()
