@@ -162,8 +162,8 @@ class Durable(Actor[M_contra]):
             cron: The times, as a line of cron: "0 3 * * *".
             tz: The zone of `cron`, "Europe/Berlin"; UTC if None.
             misfire: What becomes of occurrences that were missed: "once" tells one of them, with
-                the number of the others in `self.context.headers["missed"]`, "all" each, "skip"
-                none that is late by more than `grace`.
+                the number of the others in `self.context.headers["missed"]` (of a line of cron
+                1,000 at most), "all" each, "skip" none that is late by more than `grace`.
             grace: Seconds; 60 if None.
 
         Returns:

@@ -7,7 +7,8 @@
                     has, and what it shows twice comes once; other lines come whenever it matches
 
 What was missed is told by its misfire policy: "once" (one comes, and says how many were missed),
-"all" (each of them), "skip" (none that is later than its grace). Times are seconds since 1970.
+"all" (each of them), "skip" (none that is later than its grace). What that costs does not grow
+with the time that was missed. Times are seconds since 1970.
 """
 
 from __future__ import annotations
@@ -19,13 +20,20 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
 
-__all__ = ["MISFIRES", "Fired", "Misfire", "Schedule", "check_cron", "fired", "zone_of"]
+from actors.rules import shown
+
+__all__ = ["COUNTED", "MISFIRES", "Fired", "Misfire", "Schedule", "check_cron", "fired", "zone_of"]
 
 #: What becomes of the occurrences that were missed.
 Misfire = Literal["once", "all", "skip"]
 MISFIRES: Final[tuple[Misfire, ...]] = ("once", "all", "skip")
 #: Occurrences that are told at the same time, of those that were all missed.
 AT_ONCE: Final = 100
+#: Missed occurrences of a line of cron that are counted: each is looked for by itself.
+COUNTED: Final = 1000
+#: Characters that a line of cron may have.
+_LINE: Final = 256
+_MICROSECOND: Final = 1e-6
 
 
 class Schedule(NamedTuple):
@@ -78,39 +86,62 @@ def fired(schedule: Schedule, now: float) -> Fired:
     """
     if schedule.due > now:
         return Fired((), schedule.due)
-    times, following = _occurrences(schedule, now)
-    late = now - times[-1]
+    following = schedule.after(now)
     missed: tuple[int, ...]
     match schedule.misfire:
         case "skip":
-            missed = (0,) if late <= schedule.grace else ()
+            missed = (0,) if _is_fresh(schedule, now) else ()
         case "all":
-            some = times[:AT_ONCE]
-            missed = (0,) * len(some)
-            if len(some) < len(times):
+            times = _first(schedule, now, AT_ONCE + 1)
+            missed = (0,) * min(len(times), AT_ONCE)
+            if len(times) > AT_ONCE:
                 following = times[AT_ONCE]
         case _:
-            missed = (len(times) - 1,)
+            missed = (_later(schedule, now),)
     return Fired(missed, following)
 
 
-def _occurrences(schedule: Schedule, now: float) -> tuple[list[float], float | None]:
-    """Those from `due` up to `now`, and the one behind them."""
-    if schedule.every:
-        count = int((now - schedule.due) / schedule.every) + 1
-        most = count if schedule.misfire != "all" else min(count, AT_ONCE + 1)
-        times = [schedule.due + number * schedule.every for number in range(most)]
-        if most < count or schedule.misfire != "all":
-            return times, schedule.due + count * schedule.every
-        return times, schedule.after(now)
+def _last(schedule: Schedule, now: float) -> float:
+    """The last occurrence up to `now` of a schedule without a line of cron."""
+    return schedule.due + _periods(schedule, now) * schedule.every
+
+
+def _periods(schedule: Schedule, now: float) -> int:
+    """How many periods have gone by since `due`."""
+    return int((now - schedule.due) / schedule.every) if schedule.every else 0
+
+
+def _is_fresh(schedule: Schedule, now: float) -> bool:
+    """Whether the last occurrence up to `now` is within the grace."""
+    if not schedule.cron:
+        return now - _last(schedule, now) <= schedule.grace
+    if now - schedule.due <= schedule.grace:
+        return True
+    found = next_cron(schedule.cron, schedule.zone, now - schedule.grace - _MICROSECOND)
+    if now - found > schedule.grace:
+        found = next_cron(schedule.cron, schedule.zone, found)
+    return found <= now
+
+
+def _later(schedule: Schedule, now: float) -> int:
+    """How many have come behind `due` up to `now`; of a line of cron at most `COUNTED`."""
+    if schedule.cron:
+        return len(_first(schedule, now, COUNTED + 1)) - 1
+    return _periods(schedule, now)
+
+
+def _first(schedule: Schedule, now: float, most: int) -> list[float]:
+    """The occurrences from `due` up to `now`, the first `most` of them."""
+    if not schedule.cron:
+        count = min(_periods(schedule, now) + 1, most)
+        return [schedule.due + number * schedule.every for number in range(count)]
     times = [schedule.due]
-    while (following := schedule._replace(due=times[-1]).after(times[-1])) is not None:
+    while len(times) < most:
+        following = next_cron(schedule.cron, schedule.zone, times[-1])
         if following > now:
-            return times, following
+            break
         times.append(following)
-        if schedule.misfire == "all" and len(times) > AT_ONCE:
-            return times, following
-    return times, None
+    return times
 
 
 def next_cron(line: str, zone: str, time: float) -> float:
@@ -127,7 +158,9 @@ def next_cron(line: str, zone: str, time: float) -> float:
 def check_cron(line: object) -> str:
     """Return the line. Raises `ValueError` for what is none, or names no time."""
     if not isinstance(line, str):
-        raise ValueError(f"cron={line!r} is not a line of cron, such as '0 3 * * *'")  # noqa: TRY004  # as each wrong argument
+        raise ValueError(f"cron={shown(line)} is not a line of cron, such as '0 3 * * *'")  # noqa: TRY004  # as each wrong argument
+    if len(line) > _LINE:
+        raise ValueError(f"cron={shown(line)} has {len(line):,} characters, and {_LINE} may be")
     try:
         next(CronSim(line, datetime(2024, 1, 1, tzinfo=UTC)))
     except (CronSimError, StopIteration) as error:
@@ -141,7 +174,7 @@ def zone_of(name: object) -> str:
         _zone(str(name))
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise ValueError(
-            f"tz={name!r} is no time zone that this system knows; write a name such as "
+            f"tz={shown(name)} is no time zone that this system knows; write a name such as "
             "'Europe/Berlin', and where the system has no zones: pip install tzdata"
         ) from error
     return str(name)

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from actors import message
-from actors.rules import Rule, need, seconds
+from actors.rules import LONGEST, Rule, need, seconds, shown
 from irismq_runtime.durability.occurrences import (
     MISFIRES,
     Misfire,
@@ -124,7 +124,9 @@ def due_of(  # what `remind` takes, by name
     if tz is not None and cron is None:
         raise ValueError("tz= is the zone of cron=, and there is none")
     if cron is not None:
-        first = Schedule(now, 0.0, check_cron(cron), zone_of(tz or "UTC"), misfire, late)
+        first = Schedule(
+            now, 0.0, check_cron(cron), zone_of("UTC" if tz is None else tz), misfire, late
+        )
         return first._replace(due=first.after(now) or now)
     period = 0.0 if every is None else float(need(_PERIOD, "every", _seconds_in(every)))
     if at is not None:
@@ -140,15 +142,21 @@ def _seconds_in(value: Any) -> Any:
     return value.total_seconds() if isinstance(value, timedelta) else value
 
 
-def moment_of(at: object) -> float:
-    """The time of a datetime, in seconds since 1970. Raises `ValueError` for one without a zone."""
+def moment_of(at: object, now: float) -> float:
+    """The time of a datetime, in seconds since 1970.
+
+    Raises `ValueError` for one without a zone, or further away from `now` than is waited for.
+    """
     if not isinstance(at, datetime) or at.tzinfo is None:
-        raise ValueError(f"at={at!r} is no datetime with a time zone")
-    return at.timestamp()
+        raise ValueError(f"at={shown(at)} is no datetime with a time zone")
+    moment = at.timestamp()
+    if moment - now > LONGEST:
+        raise ValueError(f"at={at} is more than {LONGEST:,.0f} s away, the longest that is waited")
+    return moment
 
 
 def _moment(at: object, now: float) -> float:
-    moment = moment_of(at)
+    moment = moment_of(at, now)
     if moment < now:
         raise ValueError(f"at={at} is {now - moment:,.0f} s in the past")
     return moment

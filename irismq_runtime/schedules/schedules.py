@@ -180,8 +180,9 @@ class Schedules:
         if cron is None and every is None and misfire != "once":
             raise ValueError(f"misfire={misfire!r} is for what comes again: leave it out")
         need(ENTITY_KEY, "name", name)
+        now = self._engine.clock.time()
         times = due_of(
-            self._engine.clock.time(),
+            now,
             at=None if anchored else at,
             after=after,
             every=every,
@@ -200,7 +201,7 @@ class Schedules:
             cron=times.cron,
             zone=times.zone,
             every=times.every,
-            at=_anchor(times, at, once=cron is None and every is None),
+            at=_anchor(times, at, now, once=cron is None and every is None),
             misfire=times.misfire,
             grace=times.grace,
         )
@@ -305,11 +306,11 @@ class Schedules:
             raise
 
 
-def _anchor(times: Schedule, at: datetime | None, *, once: bool) -> float:
+def _anchor(times: Schedule, at: datetime | None, now: float, *, once: bool) -> float:
     """The `at` of a plan."""
     if once:
         return times.due
-    return 0.0 if at is None else moment_of(at)
+    return 0.0 if at is None else moment_of(at, now)
 
 
 def _where(to: object) -> tuple[str, str, int]:

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from irismq_runtime.durability.occurrences import AT_ONCE, Fired, Schedule, fired, next_cron
+from irismq_runtime.durability import occurrences as occurrences_module
+from irismq_runtime.durability.occurrences import (
+    AT_ONCE,
+    COUNTED,
+    MISFIRES,
+    Fired,
+    Schedule,
+    check_cron,
+    fired,
+    next_cron,
+    zone_of,
+)
 
 ZONES = ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "UTC"]
 #: A line, and whether it matches a local time. The last ones name no hour: they come by the clock,
@@ -106,6 +118,55 @@ def test_of_many_that_were_missed_all_come_in_pieces():
     cron = Schedule(due=0.0, cron="* * * * *", misfire="all")
     came = fired(cron, 60.0 * 5000)
     assert came == Fired((0,) * AT_ONCE, 60.0 * AT_ONCE)
+
+
+def test_what_was_missed_for_years_costs_no_more_than_what_was_missed_for_days(monkeypatch):
+    looks = []
+
+    class Counted(occurrences_module.CronSim):
+        def __init__(self, *arguments):
+            looks.append(arguments)
+            super().__init__(*arguments)
+
+    monkeypatch.setattr(occurrences_module, "CronSim", Counted)
+    years = 20 * 366 * 86400.0
+    for misfire in MISFIRES:
+        del looks[:]
+        cron = Schedule(due=0.0, cron="* * * * * *", misfire=misfire, grace=5.0)
+        came = fired(cron, years)
+        assert len(looks) <= COUNTED + 10
+        assert (
+            came
+            == {
+                "once": Fired((COUNTED,), years + 1.0),
+                "all": Fired((0,) * AT_ONCE, AT_ONCE),
+                "skip": Fired((0,), years + 1.0),
+            }[misfire]
+        )
+        every = Schedule(due=0.0, every=0.001, misfire=misfire)
+        tracemalloc.start()
+        came = fired(every, years)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+        tracemalloc.stop()
+        if misfire == "once":
+            assert came.missed == (int(years * 1000),)
+
+
+def test_what_is_skipped_is_what_no_occurrence_within_the_grace_stands_for():
+    hourly = Schedule(due=0.0, cron="0 * * * *", misfire="skip", grace=600.0)
+    assert fired(hourly, 7200.0) == Fired((0,), 10800.0)
+    assert fired(hourly, 7800.0) == Fired((0,), 10800.0)  # as late as it may be
+    assert fired(hourly, 7801.0) == Fired((), 10800.0)
+    assert fired(hourly, 600.0) == Fired((0,), 3600.0)
+
+
+def test_what_is_no_line_or_no_zone_is_refused_in_a_short_text():
+    for check, wrong in ((check_cron, "0-59," * 10_000 + "0 * * * *"), (zone_of, "x" * 50_000)):
+        with pytest.raises(ValueError, match=r"cron=|tz=") as caught:
+            check(wrong)
+        assert len(str(caught.value)) < 300
+    with pytest.raises(ValueError, match="tz=''"):
+        zone_of("")
 
 
 def test_the_next_time_is_that_of_the_schedule_and_not_of_now():

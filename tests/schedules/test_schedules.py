@@ -103,8 +103,10 @@ async def test_what_comes_once_is_told_once_and_is_gone_unless_it_was_taken_back
             {"after": 1.0, "misfire": "skip"},
             {"at": datetime(2020, 1, 1, tzinfo=UTC)},
             {"at": datetime(2100, 1, 1)},  # noqa: DTZ001  # what is refused
+            {"at": datetime(9999, 1, 1, tzinfo=UTC)},
+            {"every": 1.0, "at": datetime(9999, 1, 1, tzinfo=UTC)},
         ):
-            with pytest.raises(ValueError, match=r"say when|after|time zone|past|misfire"):
+            with pytest.raises(ValueError, match=r"say when|after|time zone|past|misfire|away"):
                 await add("wrong", Chime(), to=bell, **wrong)
 
 
