@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Protocol
 
 import pytest
@@ -23,6 +23,9 @@ class Client: ...
 
 
 class Settings: ...
+
+
+class Exits: ...
 
 
 class Speaks(Protocol):
@@ -159,8 +162,55 @@ async def test_one_that_fails_or_hangs_as_it_closes_is_logged_and_the_node_ends(
         pools = {Pool: opening(log, Pool, "pool")}
         async with MemoryServers().node(dependencies=pools | made, drain=0.01):
             pass
-        assert "dependencies failed" in caplog.text
+        assert next(iter(made)).__name__ in caplog.text
         assert log[-1] == "pool closed"
+
+
+async def test_whatever_those_do_that_are_closed_each_is_closed_and_the_node_ends(
+    log, caplog, monkeypatch
+):
+    monkeypatch.setattr(dependencies_module, "_LEAST", 0.01)
+    let_go = asyncio.Event()
+
+    def closing(kind, end):
+        @asynccontextmanager
+        async def opened():
+            try:
+                yield kind()
+            finally:
+                log.append(kind.__name__)
+                await end()
+
+        return opened
+
+    async def hangs():
+        await asyncio.Event().wait()
+
+    async def swallows():
+        while not let_go.is_set():
+            with suppress(asyncio.CancelledError):
+                await let_go.wait()
+
+    async def exits():
+        raise SystemExit(3)
+
+    def fails():
+        raise OSError("no database")
+
+    made = {Pool: closing(Pool, hangs), Client: closing(Client, swallows)}
+    made |= {Settings: closing(Settings, hangs), Exits: closing(Exits, exits)}
+    async with asyncio.timeout(30.0):
+        async with MemoryServers().node(dependencies=made, drain=0.01):
+            pass
+        assert log == ["Exits", "Settings", "Client", "Pool"]
+        for said in ("Exits failed", "Settings took", "Client does not end", "Pool took"):
+            assert said in caplog.text
+        del log[:]
+        with pytest.raises(OSError, match="no database"):
+            async with MemoryServers().node(dependencies=made | {int: fails}):
+                pass
+        assert log == ["Exits", "Settings", "Client", "Pool"]
+        let_go.set()
 
 
 def test_what_is_no_mapping_of_types_is_refused():
