@@ -44,7 +44,7 @@ from actors.texts import line_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Absent", "Make", "declared", "model_maker", "model_of", "problem_of"]
+__all__ = ["Absent", "Make", "ModelRefused", "declared", "model_maker", "model_of", "problem_of"]
 
 #: Makes a model of its mirror. Raises whatever its validators do.
 Make: TypeAlias = "Callable[[Any], Any]"
@@ -72,10 +72,14 @@ class Absent:
         self.factory = factory
 
 
+class ModelRefused(TypeError):
+    """A model says of its form what the wire cannot keep; the text says what to do."""
+
+
 def declared(kind: type) -> type:
     """What declares the fields of a class to the wire: a model's mirror, any other class itself.
 
-    Raises TypeError for a model that says of its form what the wire cannot keep.
+    Raises `ModelRefused` for a model that says of its form what the wire cannot keep.
     """
     return _mirror(kind) if is_model(kind) else kind
 
@@ -103,7 +107,7 @@ class _Mirrors:
             return made  # type: ignore[no-any-return]  # a class
         _check(model)
         if model.__pydantic_root_model__:
-            raise TypeError(
+            raise ModelRefused(
                 f"{model.__qualname__} has a root and no fields; make it a field of a model"
             )
         fields = {name: f for name, f in model.__pydantic_fields__.items() if not f.exclude}
@@ -129,7 +133,7 @@ class _Mirrors:
             return self._mirrored(hint)
         where = f"{model.__qualname__}.{name}"
         if keys:
-            raise TypeError(
+            raise ModelRefused(
                 f"{where} has keys or members of a set ({keys[0]!r:.80}) that the wire does not "
                 "know; make them texts"
             )
@@ -181,24 +185,24 @@ class _FieldRefused(ValueError):
 
 
 def _check(model: Any) -> None:
-    """Raise TypeError for what the fields alone do not say."""
+    """Raise `ModelRefused` for what the fields alone do not say."""
     version = sys.modules["pydantic"].VERSION
     if tuple(map(int, version.split(".")[:2])) < _LEAST:
-        raise TypeError(f"pydantic {version} is installed, and models as messages need 2.11")
+        raise ModelRefused(f"pydantic {version} is installed, and models as messages need 2.11")
     asked = model.__pydantic_decorators__
     if asked.field_serializers or asked.model_serializers:
-        raise TypeError(
+        raise ModelRefused(
             f"{model.__qualname__} has serializers of its own, which the wire does not ask; "
             "declare fields that travel as they are"
         )
     if model.model_config.get("extra") == "allow":
-        raise TypeError(
+        raise ModelRefused(
             f"{model.__qualname__} takes fields that it does not declare (extra='allow'), which "
             "would not travel; declare them, or a dict"
         )
     for name, field in model.__pydantic_fields__.items():
         if field.exclude and field.is_required():
-            raise TypeError(
+            raise ModelRefused(
                 f"{model.__qualname__}.{name} does not travel (exclude=True) and has no default; "
                 "give it one"
             )
@@ -206,7 +210,7 @@ def _check(model: Any) -> None:
 
 def _check_secret(where: str, parts: list[Any]) -> None:
     if secret := next(filter(_is_secret, parts), None):
-        raise TypeError(f"{where} has a {secret.__name__}, which travels as stars; send a text")
+        raise ModelRefused(f"{where} has a {secret.__name__}, which travels as stars; send a text")
 
 
 def _with_default(name: str, field: Any) -> tuple[str, Any] | tuple[str, Any, Any]:

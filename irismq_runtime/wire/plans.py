@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec.inspect as ms
 
-from irismq_runtime.pydantic_models import declared, model_of
+from actors.texts import line_of
+from irismq_runtime.pydantic_models import ModelRefused, declared, model_of
 from irismq_runtime.wire.flat import fields_encoder
 from irismq_runtime.wire.shape import step
 from irismq_runtime.wire.values import NotEncodable
@@ -139,11 +140,13 @@ def make_plan(kind: type, name: str, is_named: Callable[[type], bool]) -> TypePl
 
     `is_named` tells the classes that name themselves on the wire.
 
-    Raises `NotEncodable` when the fields of the class cannot be resolved, or
-    are of types that msgspec cannot check.
+    Raises `NotEncodable` when the fields of the class cannot be resolved, are of
+    types that msgspec cannot check, or are those of a model that the wire cannot keep.
     """
     try:
         record = ms.type_info(declared(kind))
+    except ModelRefused as refusal:
+        raise NotEncodable(f"{refusal}") from refusal
     except Exception as error:  # a NameError in a hint, or whatever a hint raises
         raise NotEncodable(
             f"the fields of {kind.__qualname__} cannot be resolved ({type(error).__name__}: "
@@ -288,7 +291,21 @@ def _enum(kind: type[enum.Enum]) -> _Lower:
 def _by_pydantic(hint: ms.Metadata) -> _Lower | None:
     """The lowering that a mirror has for a type of pydantic's own."""
     lower = (hint.extra or {}).get("lower")
-    return None if lower is None else lambda value, _: lower(value)
+    if lower is None:
+        return None
+
+    def lower_by_pydantic(value: Any, _: Budget) -> Any:
+        try:
+            return lower(value)
+        except UnicodeDecodeError as error:
+            raise NotEncodable(
+                f"bytes that are no text in UTF-8 (at {error.start}) where pydantic writes the "
+                "value, as of a choice; declare a field of its own for them"
+            ) from error
+        except Exception as error:  # of pydantic, or a serializer of a type
+            raise NotEncodable(line_of(error)[:500]) from error
+
+    return lower_by_pydantic
 
 
 def _named(kind: type) -> _Lower:

@@ -311,10 +311,29 @@ def test_a_model_whose_form_the_wire_cannot_keep_is_refused_at_both_ends(wire):
                 name = f"models.refused.{number}"
                 message(name)(model)
                 values = {"x": 1} if "x" in model.__pydantic_fields__ else {}
-                with pytest.raises(EncodeError, match=says):
+                with pytest.raises(EncodeError, match=says) as refused:
                     wire.dump(model(**values))
+                # What a model says is mended there, and is no name that cannot be imported.
+                assert "TYPE_CHECKING" not in str(refused.value)
                 with pytest.raises(ValidationError, match=says):
                     wire.registry.convert(name, values)
+
+
+def test_where_a_value_is_that_pydantic_cannot_write_is_said(wire):
+    class Picture(BaseModel):
+        pixels: bytes
+
+    class Album(BaseModel):
+        pages: list[Picture | Line]
+
+    @message("models.shelf")
+    class Shelf(BaseModel):
+        albums: list[Album]
+
+    albums = [Album(pages=[]), Album(pages=[Picture(pixels=b"\xff")])]
+    with pytest.raises(EncodeError, match=r"no text in UTF-8 .* field of its own") as caught:
+        wire.dump(Shelf(albums=albums))
+    assert caught.value.path == "$.albums[1].pages"
 
 
 @message("models.shape")
