@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import time
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -22,6 +21,14 @@ from irismq_runtime.cli.completion import addresses
 from irismq_runtime.cli.console import execute, fail, print_json, remark
 from irismq_runtime.cli.deferred import command_group
 from irismq_runtime.cli.letter_editing import EditFile, edited, shown
+from irismq_runtime.cli.letter_reading import (
+    Progress,
+    beginnings_of,
+    check_beginnings,
+    letters_of,
+    why_missing,
+    why_unknown,
+)
 from irismq_runtime.cli.letter_rows import LetterRows
 from irismq_runtime.cli.options import (
     Imports,
@@ -32,16 +39,15 @@ from irismq_runtime.cli.options import (
     signing_anew,
 )
 from irismq_runtime.cli.terminal import print_listing
-from irismq_runtime.cli.topic_stats import dead_letter_stats, letters_at
-from irismq_runtime.config import need_address
+from irismq_runtime.cli.topic_stats import letters_at
 from irismq_runtime.dead_letters import reader as dead
-from irismq_runtime.dead_letters.reader import Filter, LetterOutcomes, open_reader
+from irismq_runtime.dead_letters.reader import Filter, LetterOutcomes
 from irismq_runtime.errors import ConfigError, SignatureError
-from irismq_runtime.messaging import dead_topic, mailbox_topic
+from irismq_runtime.messaging import mailbox_topic
 from irismq_runtime.wire import Envelope
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
 
     from irismq_runtime.dead_letters.reader import DeadLetterReader, Letter
 
@@ -62,6 +68,9 @@ AddressOrAll = Annotated[
     ),
 ]
 Ids = Annotated[list[str], typer.Option("--id", help="Only ids that begin so; may be repeated.")]
+OneId = Annotated[
+    list[str], typer.Option("--id", help="Only this id, or how it begins; may be repeated.")
+]
 Reason = Annotated[str, typer.Option("--reason", help="Only reasons that contain this.")]
 TypeName = Annotated[str, typer.Option("--type", help="Only messages of this type.")]
 Limit = Annotated[
@@ -83,8 +92,6 @@ _COLUMNS: Final = {
     "type": "type",
     "reason": "reason",
 }
-#: Seconds between two lines that say how far it is.
-_PERIOD: Final = 2.0
 
 
 @app.command("list")
@@ -135,10 +142,10 @@ async def _rows(
 ) -> tuple[list[tuple[float, dict[str, Any]]], str, str]:
     """The rows with the times of their letters, and what is to be said of the rest."""
     rows: list[tuple[float, dict[str, Any]]] = []
-    async with _reader(brokers, address) as reader:
+    async with letters_of(brokers, address) as reader:
         if reader is None:
             return rows, "", ""
-        progress = _Progress("looked at", reader)
+        progress = Progress("looked at", reader)
         async for letter in reader:
             progress.tell()
             if wanted.takes(letter):
@@ -146,18 +153,7 @@ async def _rows(
                 if len(rows) >= limit:
                     break
             reader.keep(letter)
-        return rows, _cut(reader, limit=len(rows) >= limit), _unknown(reader, address)
-
-
-def _unknown(reader: DeadLetterReader, address: str) -> str:
-    """Why it is not known whether there are letters, and what the look made; "" where it is."""
-    if reader.expected is not None or reader.seen:
-        return ""
-    return (
-        f"no letter of {address} came, and whether there are any is not known: nsqd's HTTP is not "
-        "at the port after its TCP port; give it with --nsqd-http. Over TCP the look has made the "
-        f"topic {dead_topic(address)}, unless it was there"
-    )
+        return rows, _cut(reader, limit=len(rows) >= limit), why_unknown(reader, address)
 
 
 def _cut(reader: DeadLetterReader, *, limit: bool) -> str:
@@ -168,14 +164,7 @@ def _cut(reader: DeadLetterReader, *, limit: bool) -> str:
         return ""
     if limit:
         return f"{reader.missing:,} of {reader.expected:,} letters were not looked at: give --limit"
-    return _missing(reader)
-
-
-def _missing(reader: DeadLetterReader) -> str:
-    return (
-        f"{reader.missing:,} of {reader.expected:,} letters are held by somebody else now, or were "
-        "put aside by a look that was cut off; repeat the command"
-    )
+    return why_missing(reader)
 
 
 @app.command()
@@ -189,34 +178,33 @@ def show(
     print_json(_one(brokers, address, letter_id).full(), data=True)
 
 
-def _one(brokers: Brokers, address: str, letter_id: str, *, alone: bool = False) -> Letter:
-    """The letter that is meant; ends the command where there is none.
-
-    `alone`: also where another one's id begins so, as those of one process do.
-    """
+def _one(brokers: Brokers, address: str, letter_id: str) -> Letter:
+    """The letter that is meant; ends the command where there is none, or more than one."""
+    beginnings = beginnings_of([letter_id])
     wanted = Filter((letter_id,))
 
     async def work() -> tuple[Letter | None, str]:
-        async with _reader(brokers, address) as reader:
+        async with letters_of(brokers, address) as reader:
             if reader is None:
                 return None, ""
-            progress = _Progress("looked at", reader)
+            progress = Progress("looked at", reader)
             found: Letter | None = None
             async for letter in reader:
                 progress.tell()
                 if wanted.takes(letter):
-                    if found is not None and found.id != letter.id:
-                        fail(f"more than one id begins with {letter_id!r}: give all of it")
+                    beginnings.see(letter.id)
                     found = letter
-                    if not alone or letter.id == letter_id:
+                    if not beginnings:  # the whole id
                         break
                 reader.keep(letter)
+            if problem := beginnings.problem():
+                fail(problem)
             if found is not None:
                 return found, ""
-            unknown = _unknown(reader, address)
+            unknown = why_unknown(reader, address)
             if unknown:
                 fail(unknown, codes.UNREACHABLE)
-            return None, f" ({_missing(reader)})" if reader.missing else ""
+            return None, f" ({why_missing(reader)})" if reader.missing else ""
 
     letter, why = execute(work())
     if letter is None:
@@ -249,7 +237,7 @@ def edit(
         body = sys.stdin.read()
     try:
         import_modules(imports)
-        letter = _one(brokers, address, letter_id, alone=True)
+        letter = _one(brokers, address, letter_id)
         text = shown(letter)
         topic = mailbox_topic(address)  # of wrong keys one hears before the work
         signing_anew(brokers.names)(letter.record.body, topic, topic)
@@ -305,7 +293,7 @@ def _edited(letter: Letter, text: str, given: str | None) -> Envelope | None:
 @takes_brokers
 def replay(
     address: Address,
-    ids: Ids = [],
+    ids: OneId = [],
     reason: Reason = "",
     type_name: TypeName = "",
     limit: Limit = None,
@@ -343,7 +331,7 @@ def replay(
 @takes_brokers
 def drop(
     address: Address,
-    ids: Ids = [],
+    ids: OneId = [],
     reason: Reason = "",
     type_name: TypeName = "",
     limit: Limit = None,
@@ -418,10 +406,11 @@ async def _each(
 ) -> tuple[LetterOutcomes, str]:
     """Do `act` to all letters that are meant, or count them; and what was not reached."""
     counts = LetterOutcomes()
-    async with _reader(brokers, address) as reader:
+    await check_beginnings(brokers, address, wanted)
+    async with letters_of(brokers, address) as reader:
         if reader is None:
             return counts, ""
-        progress = _Progress(what, reader)
+        progress = Progress(what, reader)
         meant = 0
         async for letter in reader:
             if not wanted.takes(letter):
@@ -437,54 +426,10 @@ async def _each(
             progress.tell(counts.done)
         if reader.again:
             remark(f"{reader.again:,} came again, or are copies of what was replayed: still listed")
-        return counts, _missing(reader) if reader.missing else _unknown(reader, address)
+        return counts, why_missing(reader) if reader.missing else why_unknown(reader, address)
 
 
 def _needed(ids: list[str], reason: str, type_name: str, *, every: bool) -> Filter:
     if not (ids or reason or type_name or every):
         fail("say which letters: --id, --reason, --type, or --all", codes.USAGE)
     return Filter(tuple(ids), reason, type_name)
-
-
-class _Progress:
-    """Says on standard error how far a long look is."""
-
-    def __init__(self, what: str, reader: DeadLetterReader) -> None:
-        self._what = what
-        self._reader = reader
-        self._due = time.monotonic() + _PERIOD
-
-    def tell(self, done: int | None = None) -> None:
-        """Say it, if it is time."""
-        if time.monotonic() < self._due:
-            return
-        self._due = time.monotonic() + _PERIOD
-        reader = self._reader
-        of = "" if reader.expected is None else f" of {reader.expected:,}"
-        count = reader.seen if done is None else done
-        aside = f", {reader.aside:,} put aside for {reader.delay:.0f} s" if reader.aside else ""
-        remark(f"{count:,}{of} letters {self._what}{aside}")
-
-
-@contextlib.asynccontextmanager
-async def _reader(brokers: Brokers, address: str) -> AsyncIterator[DeadLetterReader | None]:
-    """Read the letters of `address`: None where there are none.
-
-    Ends the command when no broker knows the address, or when nsqd says nothing of it.
-    """
-    need_address(address)
-    topic = dead_topic(address)
-    stats = await dead_letter_stats(brokers, address)
-    if stats is not None and not stats.holding:
-        if not stats.known:
-            fail(f"no broker knows {address!r}: nothing was ever told to it, and it has no letters")
-        if stats.elsewhere:
-            channels = ", ".join(sorted(stats.elsewhere))
-            fail(f"the letters of {address} went to other channels of {topic}: {channels}")
-        yield None
-        return
-    where = stats.holding if stats is not None else [str(one) for one in brokers.endpoints]
-    held = stats.held if stats is not None else None
-    config, names = brokers.config(), brokers.names
-    async with open_reader(where, address, held, config=config, namespace=names) as reader:
-        yield reader

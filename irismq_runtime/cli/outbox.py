@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from irismq_runtime.cli import codes
+from irismq_runtime.cli.beginnings import Beginnings
 from irismq_runtime.cli.console import execute, fail, remark
 from irismq_runtime.cli.deferred import command_group
 from irismq_runtime.cli.options import Json, Ndjson, Store  # noqa: TC001  # typer reads them
@@ -35,7 +36,9 @@ __all__ = ["app", "message_untrusted", "moved"]
 
 app = command_group("Look at, move or drop what durable actors told and nobody has taken.")
 
-Ids = Annotated[list[str], typer.Option("--id", help="Only ids that begin so; may be repeated.")]
+Ids = Annotated[
+    list[str], typer.Option("--id", help="Only this id, or how it begins; may be repeated.")
+]
 All = Annotated[bool, typer.Option("--all", help="Every row, when no id is given.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, do nothing.")]
 
@@ -196,6 +199,9 @@ def _change(
     """
     if not ids and not every:
         fail("say which rows: --id, or --all", codes.USAGE)
+    beginnings = Beginnings(ids)
+    if beginnings.empty:
+        fail("an empty id means every row: give one, or --all", codes.USAGE)
 
     async def work() -> tuple[int, int]:
         for each in (address, *more):
@@ -205,6 +211,10 @@ def _change(
             if len(rows) == _MOST:
                 remark("there may be more: repeat the command")
             meant = [row for row in rows if not ids or row.id.hex().startswith(tuple(ids))]
+            for row in meant if beginnings else ():
+                beginnings.see(row.id.hex())
+            if problem := beginnings.problem():
+                fail(problem)
             fit = [row for row in meant if can(row)]
             done = len(fit) if dry_run else 0
             for start in range(0, 0 if dry_run else len(fit), _AT_ONCE):

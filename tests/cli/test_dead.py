@@ -161,9 +161,9 @@ async def test_an_edited_letter_is_replayed_under_its_id_as_it_was_changed(
         code, _, said = await irismq(*line, PYTHONPATH=str(tmp_path), **environment)
         return code, said
 
-    line = ("dead", "edit", ADDRESS, "", *broker.flags)
+    line = ("dead", "edit", ADDRESS, given.id.hex()[:20], *broker.flags)
     code, _, said = await irismq(*line)
-    assert (code, "more than one id begins with ''" in said) == (codes.FAILED, True)
+    assert (code, "more than one id begins with" in said) == (codes.FAILED, True)
     typed = ("--import", "edit_types")
     for wrong, expected in (
         (["{", *typed], "JSON: it is not JSON"),
@@ -190,6 +190,30 @@ async def test_an_edited_letter_is_replayed_under_its_id_as_it_was_changed(
     inside = await stored(broker)
     assert (inside.id, inside.type, inside.headers) == (given.id, "shop.put", {"tag": 1})
     assert serializer.load("", inside.body) == {"count": 7}
+
+
+async def test_a_beginning_that_means_several_letters_is_refused_and_names_them(
+    broker: Broker,
+) -> None:
+    ids = [bytes([0xAB, number]).ljust(16, b"\0") for number in range(7)]
+    bodies = [encode_envelope(Envelope(Kind.TELL, each, "shop.put", b"\x80", {})) for each in ids]
+    await broker.bury(*[letter(body=body) for body in bodies])
+    first = ids[0].hex()
+    commands: list[tuple[str, ...]] = [("show",), ("drop", "--id"), ("replay", "--id")]
+    for verb, *flag in commands:
+        code, _, said = await broker.dead(verb, ADDRESS, *flag, "ab")
+        assert (code, "more than one id begins with 'ab'" in said) == (codes.FAILED, True)
+        assert sum(each.hex() in said for each in ids) == 5
+        assert "..." in said
+        code, _, said = await broker.dead(verb, ADDRESS, *flag, "")
+        assert (code, "an empty id" in said) == (codes.USAGE, True)
+    assert (await broker.topics())[dead_topic(ADDRESS)] == {"dead": 7}
+    code, out, _ = await broker.dead("show", ADDRESS, "ab00")
+    assert (code, json.loads(out)["id"]) == (codes.OK, first)
+    for given in ("ab00", ids[1].hex()):
+        code, _, said = await broker.dead("drop", ADDRESS, "--id", given)
+        assert (code, said) == (codes.OK, "1 letter dropped\n")
+    assert (await broker.topics())[dead_topic(ADDRESS)] == {"dead": 5}
 
 
 async def test_an_edited_letter_is_signed_for_nodes_with_keys(broker: Broker) -> None:

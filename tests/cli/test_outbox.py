@@ -87,6 +87,20 @@ def test_rows_are_listed_with_what_they_say_and_for_whom(url: str):
     assert "there are more" in cut.stderr
 
 
+def test_a_beginning_that_means_several_rows_is_refused_and_names_them(url: str):
+    ids = [row.id.hex() for row in rows_of(url, "shop.cart")]
+    common = ids[0][:20]  # those of one process begin alike
+    for verb, *more in (("move", "shop.basket"), ("drop",)):
+        for given, code, says in (
+            (common, codes.FAILED, "more than one id begins with"),
+            ("", codes.USAGE, "an empty id"),
+        ):
+            ended = run(verb, "shop.cart", *more, "--id", given, url=url)
+            assert (ended.exit_code, says in ended.stderr) == (code, True), ended.stderr
+            assert not given or ids[0] in ended.stderr
+    assert len(rows_of(url, "shop.cart")) == len(ids)
+
+
 def test_rows_are_moved_to_an_address_of_any_kind_but_dead_ones_and_those_of_keys(url: str):
     assert run("move", "shop.cart", "shop.basket", url=url).exit_code == codes.USAGE
     dry = run("move", "shop.cart", "shop.basket", "--all", "--dry-run", url=url)
