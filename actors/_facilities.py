@@ -28,6 +28,7 @@ from actors.handlers import HandlerTable, Lookup
 from actors.hooks import Hooks
 from actors.reply import Reply
 from actors.rules import POSITIVE_SECONDS, need, number, optional, value_of
+from actors.texts import text_of
 from actors.timers import Timer
 from actors.type_variables import M_contra, Takes
 
@@ -319,7 +320,7 @@ class Facilities(Takes[M_contra]):
         share = 100.0 * need(_ABOVE_ALL, "done", done) / total
         if share > 100.0:
             raise ValueError(f"done={done!r} is more than of={of!r}")
-        slot.attachments().progress = slot.current, f"{share:.0f} % {str(note)[:80]}".rstrip()
+        slot.attachments().progress = slot.current, f"{share:.0f} % {text_of(note)[:80]}".rstrip()
 
     def forward(self, ref: ActorRef[Any]) -> None:
         """Pass the current message on to another actor, which answers in this one's place.

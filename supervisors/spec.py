@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypedDict, overload
 
-from actors.rules import SECONDS, count, one_of, shown
+from actors.rules import SECONDS, TEXT, count, one_of, shown
 from supervisors.errors import SpecError
 
 if TYPE_CHECKING:
@@ -78,8 +78,8 @@ class ChildSpec:
     def __post_init__(self) -> None:
         if not _is_actor_class(self.actor_class):
             raise SpecError("invalid_actor_class", self.actor_class, "give a class of actors")
-        if not isinstance(self.name, str):
-            raise SpecError("invalid_name", self.name, "a name is a text")
+        if not TEXT.takes(self.name):  # the tree of the node is told by it
+            raise SpecError("invalid_name", self.name, "a name is a text that UTF-8 can carry")
         if not self.name:
             object.__setattr__(self, "name", self.actor_class.__name__)
         if self.shutdown is None:

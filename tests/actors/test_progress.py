@@ -92,6 +92,24 @@ async def test_what_is_no_progress_is_an_error_of_the_handler(system):
     await long.ask((1, 1, "x" * 10_000))
 
 
+async def test_a_note_is_shown_whatever_it_is_and_can_be_sent(system):
+    class Unspeakable:
+        def __str__(self):
+            raise OSError("no words")
+
+    for note, shown in (("file \udcff", "file \\udcff"), (7, "7"), (Unspeakable(), "OSError")):
+
+        class Notes(Actor):
+            def on_receive(self, given):
+                self.report_progress(0.5, note=given)
+                return progress_of(slot_of(self.actor_ref))
+
+        said = await system.start(Notes).ask(note)
+        assert said.startswith("50 % ")
+        assert shown in said
+        assert said.encode()
+
+
 async def test_without_a_message_in_hand_there_is_nothing_to_report(system):
     copier, done = system.start(Copier), []
     copier.tell(done)

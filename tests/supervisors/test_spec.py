@@ -45,6 +45,7 @@ def test_a_shutdown_of_zero_stays_zero():
         ("invalid_instances", {"instances": True}),
         ("invalid_instances", {"instances": 1.5}),
         ("invalid_name", {"name": 7}),
+        ("invalid_name", {"name": "file \udcff"}),
     ],
 )
 def test_what_is_wrong_with_one_child_is_refused_where_it_is_written(reason, arguments):
